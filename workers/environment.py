@@ -24,17 +24,15 @@ _ALL = frozenset(SECRETS)
 _DATABASE = frozenset({"database_url", "broker_url", "secret_key", "old_secret_keys"})
 _CARRIERS = frozenset({"smtp_url", "webhook_url", "webhook_key"})
 _SLACK_APP = frozenset({"slack_signing_secret", "slack_app_token", "slack_client_secret"})
-# The secrets that each role uses. A role that is not listed gets all of them (`retention run` starts the roles).
+# The secrets that each role uses. Other roles get all of them (`retention run` starts the roles).
 NEEDS: Mapping[str, frozenset[str]] = {
     "broker": frozenset(),
     "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key"},
     "worker": _DATABASE | _CARRIERS,
-    "tick": frozenset(
-        {"database_url", "broker_url", "secret_key", "old_secret_keys"}
-    ),  # keys of identical requests
+    "tick": _DATABASE,  # the keys are for `workers.quotas.request_key`
     "sender": frozenset({"database_url", "slack_bot_token"}),
 }
-# What a program that knows nothing of us needs to run.
+# Variables that other programs need.
 _PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 
 
@@ -83,9 +81,7 @@ class ChildEnvironments:
         }
         needed = NEEDS.get(role, _ALL)
         for field, name in SECRETS.items():
-            environment[name] = (
-                ""  # hides what `.env` says; a `_FILE` variable beside it still counts
-            )
+            environment[name] = ""  # hides the value in `.env`, but not a `_FILE` variable
             if field in needed:
                 environment |= self._secrets[field]
         return environment | plain
@@ -97,9 +93,7 @@ class ChildEnvironments:
         if self._lock is None:
             private(self._folder)
             self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-            os.set_inheritable(
-                self._lock, True
-            )  # held for as long as a process that replaced us lives
+            os.set_inheritable(self._lock, True)  # held while a process that replaced us lives
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             self._remove_abandoned()
         for path, value in self._files.items():

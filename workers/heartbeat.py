@@ -28,19 +28,20 @@ from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import Cancelled
 from retention.settings import Settings
+from retention.text import gettext
 from workers import completion, jobs
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT
 from workers.delivery import outbox
 
 log = logging.getLogger(__name__)
 
-CHECK_EVERY = 1.0  # seconds between two looks at cancel_at
+CHECK_EVERY = 1.0  # seconds between two reads of cancel_at
 SHOW_EVERY = 2.0  # seconds between two updates of the visible progress bar
 RENEW_EVERY = 15.0  # seconds between two renewals of the lease
 RAISE_AFTER = (
     1.0  # seconds for the task to call progress before an exception is raised in its thread
 )
-ARRIVAL_STEPS = 100  # steps within which an exception that was raised in a thread is there
+ARRIVAL_STEPS = 100  # steps until an exception raised in a thread arrives
 KILL_AFTER = 3.0  # seconds from the decision to stop until the process is killed
 
 
@@ -83,15 +84,23 @@ class Limits:
         str or None
             None while both are within the limits.
         """
-        advice = (
-            "Train one model at a time (`/retention retrain churn`), name one with --model, or run `retention retrain` in a "
-            "terminal without --queue, where no limit applies."
-        )
         if cpu > self.cpu_seconds:
-            return f"Stopped after {_duration(self.cpu_seconds)} of CPU time, the limit of a training job. {advice}"
-        if wall > self.wall_seconds:
-            return f"Stopped after {_duration(self.wall_seconds)}, the longest that a training job may run. {advice}"
-        return None
+            sentence = gettext(
+                "Stopped after {limit} of CPU time, the limit of a training job. {advice}"
+            )
+            limit = self.cpu_seconds
+        elif wall > self.wall_seconds:
+            sentence = gettext(
+                "Stopped after {limit}, the longest that a training job may run. {advice}"
+            )
+            limit = self.wall_seconds
+        else:
+            return None
+        advice = gettext(
+            "Train one model at a time (`/retention retrain churn`), name one with --model, or run "
+            "`retention retrain` in a terminal without --queue, where no limit applies."
+        )
+        return sentence.format(limit=_duration(limit), advice=advice)
 
 
 TRAINING_LIMITS = Limits(TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT)
@@ -134,12 +143,12 @@ class Heartbeat:
         self._limits = limits
         self._began = time.monotonic()
         self._cpu_before = time.process_time()
-        self.exceeded: str | None = None  # the sentence, once a limit was exceeded
+        self.exceeded: str | None = None  # the message for the person
         self._worker_thread = threading.get_ident()
         self._over = threading.Event()
         self._working = (
             threading.Lock()
-        )  # held while an exception is raised in, or the end noted by, the worker
+        )  # held while an exception is raised in the worker, or its end is recorded
         self._left = self._raised = False
         self._stopping = False
         self._progress: tuple[int, int, str] = (0, 0, "")
@@ -156,8 +165,8 @@ class Heartbeat:
         """End the heartbeat; from now on it raises and kills nothing."""
         self._left = True
         with suppress(Cancelled, LimitExceeded), self._working:
-            # One that is on its way arrives here, where it ends nothing. To take it back would leave CPython before 3.13
-            # looking for it at every call, and for ever where calls are traced.
+            # A pending exception arrives here, where it ends nothing. Withdrawing it would make
+            # CPython before 3.13 check for it at every call, for ever if calls are traced.
             for _step in range(ARRIVAL_STEPS if self._raised else 0):
                 pass
         self._over.set()
@@ -195,9 +204,7 @@ class Heartbeat:
                 if self._must_stop():
                     break
                 self._keep()
-            except (
-                Exception
-            ) as error:  # the database is away: the lease decides how long that may last
+            except Exception as error:  # the database is down; the lease limits the wait
                 log.warning("heartbeat of job %s: %s", self._job.id, error)
                 if clock.wall() > self._lease_until:
                     break
@@ -224,7 +231,7 @@ class Heartbeat:
         has_progress = progress != self._shown and now - self._shown_at >= SHOW_EVERY
         was_suspended = (
             clock.wall() > self._lease_until
-        )  # the monotonic clock stands still while the machine is suspended
+        )  # a suspended machine stops the monotonic clock
         if not has_progress and not was_suspended and now - self._beat_at < RENEW_EVERY:
             return
         until = clock.wall() + jobs.LEASE
@@ -243,7 +250,7 @@ class Heartbeat:
                 )
             )
             if not updated.rowcount:  # type: ignore[attr-defined]
-                return  # the next look sees why
+                return  # `_must_stop` sees the reason next
             if has_progress and outbox.channel_of(session, f"job:{self._job.id}") is not None:
                 jobs.show_progress(session, self._settings, session.get_one(Job, self._job.id))
         self._beat_at, self._lease_until = now, until
@@ -277,10 +284,14 @@ class Heartbeat:
 
 
 def _duration(seconds: float) -> str:
-    for unit, size in (("hour", 3600), ("minute", 60), ("second", 1)):
+    for size, singular, plural in (
+        (3600, gettext("1 hour"), gettext("{number:g} hours")),
+        (60, gettext("1 minute"), gettext("{number:g} minutes")),
+        (1, gettext("1 second"), gettext("{number:g} seconds")),
+    ):
         if seconds >= size:
-            return f"{seconds / size:g} {unit}{'' if seconds == size else 's'}"
-    return f"{seconds:g} seconds"
+            return singular if seconds == size else plural.format(number=seconds / size)
+    return gettext("{number:g} seconds").format(number=seconds)
 
 
 def grace_ended_before(now: datetime) -> datetime:

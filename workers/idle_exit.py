@@ -13,7 +13,7 @@ import psutil
 from billiard.pool import EX_RECYCLE
 
 IDLE_SECONDS = 30.0  # seconds without a job
-# Bytes. An empty child has 100 MiB; three that stay must not take 1 GiB with all other processes.
+# Bytes. An empty child has 100 MiB. Three children and all other processes must stay below 1 GiB.
 KEEP_BELOW = 160 * 2**20
 
 

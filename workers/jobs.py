@@ -33,9 +33,9 @@ OPEN = quotas.OPEN
 LEASE = timedelta(seconds=60)
 RESUME_WITHIN = timedelta(
     days=1
-)  # a retry within this time goes on after what the job has published; later it begins anew
-_FAR = timedelta(hours=1)  # ahead of now: no lease is that long
-TERMINAL = "terminal"  # the name of a worker that is a person's own process
+)  # a retry in this time continues after the published parts; a later one starts again
+_FAR = timedelta(hours=1)  # no lease is that long
+TERMINAL = "terminal"  # worker name of a person's own process
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def wake(settings: Settings, job: Job) -> bool:
         )
     except (
         Exception
-    ) as error:  # kombu, redis and the socket each have their own; all mean the same here
+    ) as error:  # kombu, redis and sockets raise different errors for a broker that is down
         log.warning("job %s is stored but not published: %s", job.id, error)
         return False
     return True
@@ -238,7 +238,7 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
         The job has ended already.
     """
     job = find(session, settings, job_id)
-    _own(session, settings, job, user, "cancel")
+    _require_owner(session, settings, job, user, gettext("cancel"))
     now = clock.wall()
     queued = session.execute(
         update(Job)
@@ -256,13 +256,16 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     )
     session.refresh(job)
     if not running.rowcount:  # type: ignore[attr-defined]
-        state_text = (
-            "is being cancelled already" if job.state == "running" else f"is {job.state} already"
-        )
         raise Conflict(
-            gettext("Job {id} ({kind}) {how}; there is nothing left to cancel.").format(
-                id=job.id, kind=job.kind, how=state_text
-            )
+            (
+                gettext(
+                    "Job {id} ({kind}) is being cancelled already; there is nothing left to cancel."
+                )
+                if job.state == "running"
+                else gettext(
+                    "Job {id} ({kind}) is {state} already; there is nothing left to cancel."
+                )
+            ).format(id=job.id, kind=job.kind, state=job.state)
         )
     return job
 
@@ -301,7 +304,7 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
         The job's owner has reached a limit.
     """
     job = find(session, settings, job_id)
-    _own(session, settings, job, user, "retry")
+    _require_owner(session, settings, job, user, gettext("retry"))
     request = REQUESTS[job.kind]
     roles.require(session, settings, job.requested_by, request.role, request.deed)
     if not requeue(session, settings, job, limited=quotas.is_limited(user)):
@@ -445,7 +448,7 @@ def recent(
     """
     query = (
         select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
-    )  # may be 15 MB each
+    )  # a result may have 15 MB
     if requested_only:
         query = query.where(Job.requested_by != roles.OPERATOR)
     return session.scalars(query.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
@@ -470,7 +473,7 @@ def open_jobs(session: Session, settings: Settings) -> Sequence[Job]:
     return session.scalars(select(Job).where(*conditions).order_by(Job.created_at, Job.id)).all()
 
 
-# ---------------------------------------------------------------- what the workers build on
+# ---------------------------------------------------------------- for workers
 
 
 def claimable(now: datetime) -> ColumnElement[bool]:
@@ -594,14 +597,19 @@ def published_models(session: Session, job: Job) -> list[dict[str, Any]]:
         As the job's result lists them.
     """
     if job.kind != "retrain":
-        return []  # the result of another kind may have 15 MB
+        return []  # other results may have 15 MB
     return list(published_parts(session, job.id).get("models", ()))
 
 
 def surviving_model_sentence(model: dict[str, Any]) -> str:
     """Describe a published model of a job that ended early."""
-    state = "stays in use" if model["promoted"] else "stays stored (it was not promoted)"
-    return f"The {model['kind']} model trained before that, {model['version']}, {state}."
+    if model["promoted"]:
+        sentence = gettext("The {kind} model trained before that, {version}, stays in use.")
+    else:
+        sentence = gettext(
+            "The {kind} model trained before that, {version}, stays stored (it was not promoted)."
+        )
+    return sentence.format(kind=model["kind"], version=model["version"])
 
 
 def show_progress(session: Session, settings: Settings, job: Job) -> None:
@@ -724,7 +732,7 @@ def template_values(job: Job) -> dict[str, Any]:
 
 def title(kind: str) -> str:
     """Return the name of a kind of job for people."""
-    return kind.replace("_", " ").capitalize().replace("csv", "CSV")
+    return REQUESTS[kind].title
 
 
 def _show(
@@ -742,7 +750,7 @@ def _show(
     outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
 
 
-def _own(session: Session, settings: Settings, job: Job, user: str, deed: str) -> None:
+def _require_owner(session: Session, settings: Settings, job: Job, user: str, deed: str) -> None:
     if user == job.requested_by:
         return
     role = roles.role_of(session, settings, user)

@@ -112,7 +112,7 @@ def promote(
     BadInput
         There is no such version, or it is not usable.
     """
-    roles.require(session, settings, user, ROLE, "promote a model")
+    roles.require(session, settings, user, ROLE, gettext("promote a model"))
     row = registry.find(session, settings, version)
     if row.state == "champion":
         return row, False
@@ -151,7 +151,7 @@ def roll_back(
     BadInput
         There is no earlier version, or it is not usable.
     """
-    roles.require(session, settings, user, ROLE, "roll back a model")
+    roles.require(session, settings, user, ROLE, gettext("roll back a model"))
     row, before = registry.roll_back(session, settings, kind, user)
     check.verify(row)
     _audit(session, settings, user, "model.rollback", row, before)
@@ -232,11 +232,15 @@ def retrain(
         )
     if not submission.created:
         can_retry = job.state in ("failed", "cancelled")
-        retry_hint = f"; `/retention jobs retry {job.id}` runs it again" if can_retry else ""
         raise Conflict(
-            gettext("That was asked for already: job {id} is {state}{again}.").format(
-                id=job.id, state=job.state, again=retry_hint
-            )
+            (
+                gettext(
+                    "That was asked for already: job {id} is {state}; `/retention jobs retry {id}` "
+                    "runs it again."
+                )
+                if can_retry
+                else gettext("That was asked for already: job {id} is {state}.")
+            ).format(id=job.id, state=job.state)
         )
     session.add(
         Audit(
@@ -247,11 +251,11 @@ def retrain(
             details={"job": job.id, "why": "; ".join(reason["text"] for reason in health.reasons)},
         )
     )
-    _retraining(session, settings, health, job)
+    _show_retraining(session, settings, health, job)
     return job
 
 
-def _retraining(session: Session, settings: Settings, health: ModelHealth, job: Job) -> None:
+def _show_retraining(session: Session, settings: Settings, health: ModelHealth, job: Job) -> None:
     """Replace the button by the person who asked."""
     check_job = session.get_one(Job, health.job_id)
     is_scheduled = check_job.args.get("scheduled")

@@ -27,7 +27,7 @@ from workers.requests import REQUESTS, Request
 OPEN = ("queued", "running")
 _STATES = (*OPEN, "done", "failed", "cancelled")
 
-# The one table of limits; docs/slack.md repeats it for readers.
+# docs/slack.md repeats these limits.
 BURST_JOBS, BURST_WINDOW = 10, timedelta(seconds=10)  # of all kinds, for each person
 OPEN_BY_QUEUE = {"interactive": 10, "batch": 3, "training": 3}  # of each kind, for each person
 OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure requests
@@ -129,7 +129,7 @@ def admit(
     TooManyRequests
         Names the limit and the remedy.
     """
-    session.flush()  # a grant may still be on its way
+    session.flush()  # a grant may not be flushed yet
     wait_turn(session, f"requests:{settings.team_id}")
     parameters = {
         "team_id": settings.team_id,
@@ -147,9 +147,7 @@ def admit(
         "recent": [],
     }
     rows = session.connection().execute(admission_query(), parameters).all()
-    for part, value, _ in sorted(
-        rows, key=_queued_at
-    ):  # the oldest job first: it is the one to wait for
+    for part, value, _ in sorted(rows, key=_queued_at):  # the oldest job first, which ends first
         matches[part].append(value)
     role = roles.effective_role(settings, user, next(iter(matches["role"]), None))
     roles.check(role, request.role, request.deed)
@@ -166,12 +164,11 @@ def admit(
             ).format(limit=limit, title=title, open=matches["open"][0])
         )
     if len(matches["recent"]) >= BURST_JOBS:
-        seconds = f"{BURST_WINDOW.total_seconds():.0f} seconds"
         raise TooManyRequests(
             gettext(
-                "One person can start at most {burst_jobs} jobs in {seconds}, so wait "
-                "{seconds} and send this again."
-            ).format(burst_jobs=BURST_JOBS, seconds=seconds)
+                "One person can start at most {limit} jobs in {seconds:.0f} seconds, so wait "
+                "{seconds:.0f} seconds and send this again."
+            ).format(limit=BURST_JOBS, seconds=BURST_WINDOW.total_seconds())
         )
     return None
 

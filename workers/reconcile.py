@@ -14,22 +14,21 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import SLACK_STATES, Delivery, File, Job, Process
 from retention.settings import Settings
+from retention.text import gettext
 from workers import broker, completion, heartbeat, jobs, processes, roles
 from workers.delivery import outbox
 from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
 
-REPUBLISH_AFTER = timedelta(seconds=20)  # after this a wake-up that led to nothing is looked for
-NIGHT_HOURS = (3, 4)  # hours
-KEEP_DELIVERED = timedelta(days=30)  # after this the bytes of a file that Slack has are dropped
-KEEP_SENT = timedelta(days=180)  # after this a message that names nobody is
-DROPPED_AT_ONCE = 2000  # of each in an hour
-KEEP_UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
-SILENT_AFTER = timedelta(
-    minutes=4
-)  # after its lease ended, a process without a heartbeat is taken to hang
-MAX_LOST_WORKERS = 3  # a job that took this many workers with it is not given another one
+REPUBLISH_AFTER = timedelta(seconds=20)  # time for a worker to claim a published job
+NIGHT_HOURS = (3, 4)  # local time
+KEEP_DELIVERED = timedelta(days=30)  # content of uploaded files
+KEEP_SENT = timedelta(days=180)  # messages without names
+DROPPED_AT_ONCE = 2000  # of each kind, per hour
+KEEP_UNSENT = timedelta(days=7)  # stuck files can be released for this long
+SILENT_AFTER = timedelta(minutes=4)  # without a heartbeat after the lease, a process hangs
+MAX_LOST_WORKERS = 3  # a job that killed this many workers fails
 
 
 def republish(database: Database, settings: Settings) -> list[str]:
@@ -78,9 +77,13 @@ def republish(database: Database, settings: Settings) -> list[str]:
             settings,
             database,
             job,
-            f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
+            gettext(
+                "Its worker stopped before the end (attempt {attempt}); nothing was published."
+            ).format(attempt=job.attempt),
             completion.new_reference(),
-            partly=f"Its worker stopped before the end (attempt {job.attempt}).",
+            partly=gettext("Its worker stopped before the end (attempt {attempt}).").format(
+                attempt=job.attempt
+            ),
         )
     queued = broker.queued_job_ids(settings, {job.queue for job in lost})
     published = []
@@ -88,7 +91,7 @@ def republish(database: Database, settings: Settings) -> list[str]:
         if job.id in queued:
             continue
         if not jobs.wake(settings, job):
-            break  # the broker is away: the next round tries again
+            break  # the broker is down; the next round tries again
         published.append(job.id)
     return published
 
@@ -257,8 +260,8 @@ def _kill(settings: Settings, job: Job) -> None:
 
     task_id, _, _ = job.worker.partition("@")
     if task_id == jobs.TERMINAL or not broker.is_reachable(settings):
-        return  # somebody's own process, or out of reach; the fence keeps the job from publishing all the same
+        return  # a person's process, or unreachable; the fence keeps the job from publishing
     try:
         make_app(settings).control.revoke(task_id, terminate=True, signal="SIGKILL")
-    except Exception as error:  # it went away just now
+    except Exception as error:  # the broker has just stopped
         log.warning("cannot reach the worker of job %s: %s", job.id, error)

@@ -54,17 +54,14 @@ RECOMMENDERS = (
     "mult_dae",
     "sasrec",
 )
-BLEND = (
-    "auto",
-    "blend",
-)  # of the recommender: candidates of several models, put in order by a ranker
+BLEND = ("auto", "blend")  # recommenders that rank the candidates of several models
 
 
 MAX_DAYS = 3650
-# Seconds of a queued search. With four threads it uses 40 CPU minutes; the rest of TRAINING_CPU_LIMIT is for training
-# and judging the winner.
+SOME_DAYS = gettext("a number of days from 1 to {most:,}").format(most=MAX_DAYS)
+# Of a queued search. With four threads 600 s use 40 CPU minutes. The rest of TRAINING_CPU_LIMIT is
+# for training and evaluating the winner.
 MAX_TUNE_SECONDS = 600
-SOME_DAYS = f"a number of days from 1 to {MAX_DAYS:,}"
 
 
 def days(value: Any) -> Any:
@@ -98,7 +95,9 @@ def seconds(value: Any) -> Any:
 
 
 YEARS = range(1970, 2200)
-A_DATE = f"a date from {YEARS[0]} to {YEARS[-1]}; write it like 2017-10-02 or 2017-10-02T09:00"
+A_DATE = gettext(
+    "a date from {first} to {last}; write it like 2017-10-02 or 2017-10-02T09:00"
+).format(first=YEARS[0], last=YEARS[-1])
 
 
 def moment(text: str) -> datetime:
@@ -138,12 +137,13 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ClassVar[str]
+    title: ClassVar[str]  # of its jobs, for people
     queue: ClassVar[Literal["interactive", "batch", "training"]] = "batch"
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
-    # Whether its result or message may: an erasure has to find them for ever, so they are kept.
+    # Whether its result or message may. These are kept, because an erasure must find them.
     names_customers: ClassVar[bool] = True
-    # Whether it goes on while a customer is erased: it publishes nothing of whom it has read, and writes nothing of them.
+    # Whether it goes on during an erasure. It publishes and writes nothing about customers.
     outlasts_erasures: ClassVar[bool] = False
 
     def fits_a_worker(self) -> None:
@@ -158,10 +158,15 @@ class Request(BaseModel):
 
 def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
     other = "recommend" if kind == "churn" else "churn"
-    theirs = RECOMMENDERS if kind == "churn" else get_args(Estimator)
-    if model in theirs:
-        return f"--model is {model!r}, which is a {other} model; write `/retention retrain {other} --model {model}`."
-    return f"--model is {model!r}; a {kind} model is one of {', '.join(names)}."
+    other_names = RECOMMENDERS if kind == "churn" else get_args(Estimator)
+    if model in other_names:
+        return gettext(
+            "--model is {model!r}, which is a {other} model; write `/retention retrain {other} "
+            "--model {model}`."
+        ).format(model=model, other=other)
+    return gettext("--model is {model!r}; a {kind} model is one of {names}.").format(
+        model=model, kind=kind, names=", ".join(names)
+    )
 
 
 class Retrain(Request):
@@ -171,8 +176,9 @@ class Retrain(Request):
     """
 
     kind = "retrain"
+    title = gettext("Retrain")
     queue = "training"
-    deed = "retrain models"
+    deed = gettext("retrain models")
     names_customers = False
     outlasts_erasures = True
     models: tuple[Literal["churn", "recommend"], ...] = ()
@@ -193,19 +199,19 @@ class Retrain(Request):
         if self.tune and self.tune > MAX_TUNE_SECONDS:
             raise BadInput(
                 gettext(
-                    "--tune is {tune:g} minutes, and the limit is {most_tune}: a training job may "
-                    "use {training_cpu_limit} minutes of CPU time in all. Give --tune at most "
-                    "{most_tune}m, or run `retention retrain` in a terminal without --queue, where "
+                    "--tune is {tune:g} minutes, and the limit is {limit}: a training job may "
+                    "use {cpu_minutes} minutes of CPU time in all. Give --tune at most "
+                    "{limit}m, or run `retention retrain` in a terminal without --queue, where "
                     "no limit applies."
                 ).format(
                     tune=self.tune / 60,
-                    most_tune=MAX_TUNE_SECONDS // 60,
-                    training_cpu_limit=TRAINING_CPU_LIMIT // 60,
+                    limit=MAX_TUNE_SECONDS // 60,
+                    cpu_minutes=TRAINING_CPU_LIMIT // 60,
                 )
             )
 
     @model_validator(mode="after")
-    def _of_what_is_trained(self) -> Self:
+    def _check_model(self) -> Self:
         """Check that the model is of a kind that is trained.
 
         ALS does not predict churn, and a support vector machine does not recommend.
@@ -220,7 +226,8 @@ class Sweep(Request):
     """Score all active customers and find those at risk, with reasons."""
 
     kind = "sweep"
-    deed = "run a sweep"
+    title = gettext("Sweep")
+    deed = gettext("run a sweep")
     tier: Tier = "high"
     top: Annotated[int, Field(ge=1, le=100_000)] = 100
     as_of: Moment | None = None
@@ -230,12 +237,11 @@ class Score(Request):
     """Show a customer's risk, reasons, value and recommendations."""
 
     kind = "score"
+    title = gettext("Score")
     queue = "interactive"
-    deed = "score a customer"
+    deed = gettext("score a customer")
     customer_id: CustomerId
-    merged: CustomerId | None = (
-        None  # the id that was asked for, where it is this customer's no more
-    )
+    merged: CustomerId | None = None  # the requested id, if it was merged into this customer
     as_of: Moment | None = None
     explain: bool = False
 
@@ -244,14 +250,13 @@ class Recommend(Request):
     """Recommend items for one customer."""
 
     kind = "recommend"
+    title = gettext("Recommend")
     queue = "interactive"
-    deed = "see recommendations"
+    deed = gettext("see recommendations")
     customer_id: CustomerId
-    merged: CustomerId | None = (
-        None  # the id that was asked for, where it is this customer's no more
-    )
+    merged: CustomerId | None = None  # the requested id, if it was merged into this customer
     k: Annotated[int, Field(ge=1, le=100)] = 10
-    policy: Literal["repeat", "new", "both"] | None = None  # None: as the shop's policy file says
+    policy: Literal["repeat", "new", "both"] | None = None  # None: that of the policy file
     as_of: Moment | None = None
 
 
@@ -259,7 +264,8 @@ class ModelCard(Request):
     """Make the model card: purpose, data, limits and contacts."""
 
     kind = "model_card"
-    deed = "make a model card"
+    title = gettext("Model card")
+    deed = gettext("make a model card")
     version: str | None = None
 
 
@@ -267,7 +273,8 @@ class Cohort(Request):
     """Compute retention by month of the first purchase."""
 
     kind = "cohort"
-    deed = "see how cohorts stay"
+    title = gettext("Cohort")
+    deed = gettext("see how cohorts stay")
     names_customers = False
     outlasts_erasures = True
     months: Annotated[int, Field(ge=2, le=24)] = 12
@@ -278,8 +285,9 @@ class CohortCsv(Request):
     """Send a cohort's customers as a file by direct message."""
 
     kind = "cohort_csv"
+    title = gettext("Cohort CSV")
     queue = "interactive"
-    deed = "download a cohort"
+    deed = gettext("download a cohort")
     cohort_id: str
 
 
@@ -287,7 +295,8 @@ class CampaignDraft(Request):
     """Draft a campaign for a cohort or a fresh sweep."""
 
     kind = "campaign_draft"
-    deed = "draft a campaign"
+    title = gettext("Campaign draft")
+    deed = gettext("draft a campaign")
     cohort_id: str | None = None
     tier: Tier = "high"
     name: str | None = None
@@ -297,7 +306,8 @@ class CampaignSend(Request):
     """Issue the codes of an approved campaign after its clearance time."""
 
     kind = "campaign_send"
-    deed = "send a campaign"
+    title = gettext("Campaign send")
+    deed = gettext("send a campaign")
     campaign_id: str
     version: int
 
@@ -306,7 +316,8 @@ class CampaignDeliver(Request):
     """Send due e-mails of a live campaign, directly or through the platform."""
 
     kind = "campaign_deliver"
-    deed = "send a campaign"
+    title = gettext("Campaign deliver")
+    deed = gettext("send a campaign")
     names_customers = False
     outlasts_erasures = True
     campaign_id: str
@@ -316,8 +327,9 @@ class CampaignPreview(Request):
     """Show a campaign's first five e-mails without sending them."""
 
     kind = "campaign_preview"
+    title = gettext("Campaign preview")
     queue = "interactive"
-    deed = "preview a campaign"
+    deed = gettext("preview a campaign")
     campaign_id: str
 
 
@@ -328,8 +340,9 @@ class CampaignMisuse(Request):
     """
 
     kind = "campaign_misuse"
+    title = gettext("Campaign misuse")
     queue = "interactive"
-    deed = "see who used which code"
+    deed = gettext("see who used which code")
     campaign_id: str
 
 
@@ -340,8 +353,9 @@ class CampaignCsv(Request):
     """
 
     kind = "campaign_csv"
+    title = gettext("Campaign CSV")
     queue = "interactive"
-    deed = "download coupon codes"
+    deed = gettext("download coupon codes")
     campaign_id: str
     part: Literal["codes", "calls"] = "codes"
 
@@ -350,7 +364,8 @@ class CampaignMeasure(Request):
     """Measure a campaign's incremental profit with its hold-out group."""
 
     kind = "campaign_measure"
-    deed = "measure a campaign"
+    title = gettext("Campaign measure")
+    deed = gettext("measure a campaign")
     campaign_id: str
 
 
@@ -361,9 +376,10 @@ class CampaignLook(Request):
     """
 
     kind = "campaign_look"
+    title = gettext("Campaign look")
     role = "viewer"
     queue = "interactive"
-    deed = "see a campaign's figures"
+    deed = gettext("see a campaign's figures")
     names_customers = False
     outlasts_erasures = True
     campaign_id: str
@@ -373,8 +389,9 @@ class Digest(Request):
     """Summarise the week: risk, value, campaigns and data, with charts."""
 
     kind = "digest"
+    title = gettext("Digest")
     role = "viewer"
-    deed = "see the digest"
+    deed = gettext("see the digest")
     as_of: Moment | None = None
 
 
@@ -382,17 +399,19 @@ class Monitor(Request):
     """Check the champion churn model: its predictions and data drift."""
 
     kind = "monitor"
-    deed = "look at the models"
+    title = gettext("Monitor")
+    deed = gettext("look at the models")
     names_customers = False
     outlasts_erasures = True
-    scheduled: bool = False  # then it speaks only where something is wrong
+    scheduled: bool = False  # a scheduled check only posts warnings
 
 
 class DataQuality(Request):
     """Report the lake's contents, their quality and possible improvements."""
 
     kind = "data_quality"
-    deed = "see how good the data is"
+    title = gettext("Data quality")
+    deed = gettext("see how good the data is")
 
 
 class RecommendReport(Request):
@@ -402,8 +421,9 @@ class RecommendReport(Request):
     """
 
     kind = "recommend_report"
+    title = gettext("Recommend report")
     role = "viewer"
-    deed = "see how recommendations do"
+    deed = gettext("see how recommendations do")
     names_customers = False
     outlasts_erasures = True
     days: Days = 84
@@ -414,8 +434,9 @@ class DemoFeed(Request):
     """Import the demo's events and simulated responses up to a time."""
 
     kind = "demo_feed"
+    title = gettext("Demo feed")
     role = "admin"
-    deed = "feed the demo"
+    deed = gettext("feed the demo")
     names_customers = False
     outlasts_erasures = True
     until: Moment
@@ -425,8 +446,9 @@ class Forget(Request):
     """Erase a customer everywhere, permanently."""
 
     kind = "forget"
+    title = gettext("Forget")
     role = "admin"
-    deed = "erase a customer"
+    deed = gettext("erase a customer")
     outlasts_erasures = True
     customer_id: CustomerId
 
@@ -435,8 +457,9 @@ class Tidy(Request):
     """Clean the lake of failed jobs and join its small files."""
 
     kind = "tidy"
+    title = gettext("Tidy")
     role = "admin"
-    deed = "tidy the lake"
+    deed = gettext("tidy the lake")
     names_customers = False
     outlasts_erasures = True
 

@@ -35,7 +35,7 @@ def role_of(session: Session, settings: Settings, user_id: str) -> str:
     str
         One of `RANKS`.
     """
-    session.flush()  # a grant may still be on its way
+    session.flush()  # a grant may not be flushed yet
     granted = session.connection().scalar(
         _granted(), {"team_id": settings.team_id, "user_id": user_id}
     )

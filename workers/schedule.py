@@ -34,7 +34,7 @@ from workers.requests import REQUESTS, Monitor
 log = logging.getLogger(__name__)
 
 MODEL_CHECK_EVERY = timedelta(days=7)
-MAX_DELAY = timedelta(hours=12)  # a slot missed by more than this is not made up for
+MAX_DELAY = timedelta(hours=12)  # later slots are skipped
 
 
 def add(
@@ -83,8 +83,8 @@ def add(
     """
     if kind not in REQUESTS:
         raise BadInput(
-            gettext("{kind!r} cannot be scheduled; use one of {REQUESTS}").format(
-                kind=kind, REQUESTS=", ".join(sorted(REQUESTS))
+            gettext("{kind!r} cannot be scheduled; use one of {kinds}").format(
+                kind=kind, kinds=", ".join(sorted(REQUESTS))
             )
         )
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", at):
@@ -103,8 +103,8 @@ def add(
         REQUESTS[kind].model_validate(args)
     except ValidationError as error:
         raise BadInput(
-            gettext("These are no arguments for {kind}: {msg}").format(
-                kind=kind, msg=error.errors()[0]["msg"]
+            gettext("These are no arguments for {kind}: {reason}").format(
+                kind=kind, reason=error.errors()[0]["msg"]
             )
         ) from None
     schedule = Schedule(
@@ -278,7 +278,7 @@ def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date
             announce=False,
             limited=False,
         )
-    except Refused as refusal:  # whoever made it may no longer do this
+    except Refused as refusal:  # its author may have lost the role
         log.warning("schedule %s (%s) of %s: %s", schedule.id, schedule.kind, slot, refusal)
         row.state = "skipped"
         return []
@@ -291,7 +291,7 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
 
     They expire, send reminders, get scheduled, send and measure.
     """
-    from workers import campaigns  # it imports jobs, as we do
+    from workers import campaigns
 
     now = clock.now()
     submitted: list[Job] = []

@@ -36,11 +36,12 @@ from workers.environment import ChildEnvironments
 log = logging.getLogger(__name__)
 
 ROLES = ("bot", "worker", "tick", "sender")
-STOP_TIMEOUT = 8.0  # seconds for the children to end by themselves
-STABLE_AFTER = 60.0  # seconds after which a child that exits is restarted at once again
+STOP_TIMEOUT = 8.0  # seconds for the children to end
+STABLE_AFTER = 60.0  # seconds after which an exit restarts a child at once
 _PDEATHSIG = 1
-_MAX_LOG_BYTES = 10_000_000  # bytes; as many again are kept beside it
-# KiB at its peak, after which a worker's child is replaced once its job is over: against leaks (idle ones: workers.idle_exit).
+_MAX_LOG_BYTES = 10_000_000  # as many bytes are kept in a second file
+# Against leaks: a worker's child with a higher peak is replaced after its job. `workers.idle_exit`
+# ends idle ones.
 _MAX_CHILD_KIB = 2_000_000
 
 
@@ -82,14 +83,14 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
     for role in roles:
         if role not in ROLES:
             raise BadInput(
-                gettext("{role!r} is no role; use one of {ROLES}").format(
-                    role=role, ROLES=", ".join(ROLES)
+                gettext("{role!r} is no role; use one of {roles}").format(
+                    role=role, roles=", ".join(ROLES)
                 )
             )
     if queue is not None and queue not in QUEUES:
         raise BadInput(
-            gettext("{queue!r} is no queue; use one of {QUEUES}").format(
-                queue=queue, QUEUES=", ".join(QUEUES)
+            gettext("{queue!r} is no queue; use one of {queues}").format(
+                queue=queue, queues=", ".join(QUEUES)
             )
         )
     if len(roles) == 1:
@@ -142,10 +143,14 @@ class Supervisor:
     def summary(self) -> str:
         """Return the list of processes for the terminal."""
         names = ", ".join(child.name for child in self.children)
-        slack = (
-            "" if self._has_slack else " No Slack app is configured: workers only, and posts wait."
-        )
-        return f"Running {names}; logs in {self._logs}. Stop with Ctrl-C.{slack}"
+        sentences = [
+            gettext("Running {names}; logs in {folder}. Stop with Ctrl-C.").format(
+                names=names, folder=self._logs
+            )
+        ]
+        if not self._has_slack:
+            sentences.append(gettext("No Slack app is configured: workers only, and posts wait."))
+        return " ".join(sentences)
 
     def run(self, stop: threading.Event) -> None:
         """Keep the processes alive until ``stop`` is set, then stop all."""
@@ -194,7 +199,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                start_new_session=True,  # Ctrl-C is for us alone
+                start_new_session=True,  # only we handle Ctrl-C
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         child.started, child.again_at = time.monotonic(), 0.0
@@ -216,9 +221,9 @@ class Supervisor:
         They may run for a year.
         """
         for path in self._logs.glob("*.log"):
-            with suppress(OSError):  # gone just now, or somebody else's: nothing stops for it
+            with suppress(OSError):  # deleted just now, or another user's
                 if path.stat().st_size > _MAX_LOG_BYTES:
-                    with suppress(OSError):  # on a full disk it is better lost
+                    with suppress(OSError):  # on a full disk the old log is lost
                         shutil.copyfile(path, path.with_suffix(".log.1"))
                     os.truncate(path, 0)
 
@@ -249,7 +254,7 @@ class Supervisor:
             if child.process and child.alive
         }
 
-    # ------------------------------------------------------------ what is left behind
+    # ------------------------------------------------------------ after a stop
 
     def _forget_processes(self, database: Database) -> None:
         """Delete the reports of the last run's processes."""
@@ -316,9 +321,8 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
 
 def _nice(queues: Sequence[str]) -> list[str]:
     program = shutil.which("nice")
-    increment = TRAINING_NICENESS - os.getpriority(
-        os.PRIO_PROCESS, 0
-    )  # none where all of us run at low priority
+    # No increment if the supervisor itself runs at low priority.
+    increment = TRAINING_NICENESS - os.getpriority(os.PRIO_PROCESS, 0)
     needs_nice = increment > 0 and tuple(queues) == (TRAINING,)
     return [program, "-n", str(increment)] if program and needs_nice else []
 

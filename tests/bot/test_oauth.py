@@ -112,7 +112,7 @@ def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
             Outbox(key="k", channel=CHANNEL, payload={"text": "t", "blocks": [], "images": {}})
         )
     sender = Sender(settings, database)
-    assert sender._carrier._web.token == TOKEN
+    assert sender._transport._web.token == TOKEN
     assert sender.step()
     assert api.named("chat.postMessage")
     assert "belongs to another" not in _type(site, api, TEAM)

@@ -203,7 +203,7 @@ def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(
         return expired
 
     monkeypatch.setattr(approval, "expire", breaks)
-    monkeypatch.setattr(campaigns, "_shown", lambda *_: None)
+    monkeypatch.setattr(campaigns, "_show_change", lambda *_: None)
     schedule.tick(database, settings)
     with database.reading() as session:
         assert session.get_one(Campaign, "sound").state == "expired"

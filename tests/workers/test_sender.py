@@ -103,7 +103,7 @@ def test_a_revision_written_while_the_message_is_under_way_is_delivered_too(
     sender, slack, database, settings
 ):
     put(database, settings, "first", "k")
-    post = sender._carrier.deliver
+    post = sender._transport.deliver
 
     def meanwhile(parcel):
         sent = post(parcel)
@@ -111,7 +111,7 @@ def test_a_revision_written_while_the_message_is_under_way_is_delivered_too(
             put(database, settings, "second", "k")
         return sent
 
-    sender._carrier.deliver = meanwhile
+    sender._transport.deliver = meanwhile
     drain(sender, database)
     assert texts(slack) == ["second"]
 
@@ -277,7 +277,7 @@ def test_a_revision_written_in_doubt_ends_up_in_the_one_message(sender, slack, d
 
 def test_a_sender_that_died_between_post_and_note_is_a_doubt(sender, slack, database, settings):
     put(database, settings, "once", "k")
-    sender._carrier.deliver(sender._claim())  # … and then it was killed
+    sender._transport.deliver(sender._claim())  # … and then it was killed
     drain(sender, database)
     assert texts(slack) == ["once"]
     assert row(database, "k").ts == slack.messages("crm")[0]["ts"]
@@ -366,7 +366,7 @@ def test_a_look_is_quick_however_much_waits_and_was_sent(sender, database):
 
 
 def test_two_senders_do_no_harm(sender, slack, database, settings):
-    other = Sender(sender._settings, database, sender._carrier._web, QUICK)
+    other = Sender(sender._settings, database, sender._transport._web, QUICK)
     for number in range(8):
         put(database, settings, f"m{number}", f"k{number}")
     thread = threading.Thread(target=drain, args=(other, database))
@@ -379,7 +379,7 @@ def test_two_senders_do_no_harm(sender, slack, database, settings):
 def test_with_slack_away_nothing_is_lost(slack, database, settings, monkeypatch):
     away = Settings(home=settings.home, slack_api_url="http://127.0.0.1:9/api/", _env_file=None)
     put(database, settings, "later", "k")
-    assert Sender(away, database, pace=QUICK).step()
+    assert Sender(away, database, pacing=QUICK).step()
     post = row(database, "k")
     assert (post.state, post.ambiguous) == ("pending", 0)
 
@@ -427,7 +427,7 @@ def test_what_is_no_word_of_slacks_gives_up_no_message(
     put(database, settings, "not lost", "k")
     with in_slacks_place(status, headers, body) as url:
         assert Sender(
-            settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK
+            settings.model_copy(update={"slack_api_url": url}), database, pacing=QUICK
         ).step()
     assert row(database, "k").state == state
     with database.transaction() as session:
@@ -444,7 +444,7 @@ def test_a_message_too_large_for_a_proxy_keeps_those_behind_it_waiting_no_longer
     put(database, settings, "small", "k2")
     with in_slacks_place(413, {}, b"<html>Request Entity Too Large</html>") as url:
         assert Sender(
-            settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK
+            settings.model_copy(update={"slack_api_url": url}), database, pacing=QUICK
         ).step()
     assert (row(database, "k1").state, row(database, "k1").error) == ("failed", "http_413")
     drain(sender, database)
@@ -521,7 +521,7 @@ def test_a_pause_for_posts_is_one_of_its_channel(sender, slack, database, settin
 
 
 def test_the_pace_is_a_second_a_channel(sender, slack, database, settings):
-    slow = Sender(sender._settings, database, sender._carrier._web, Pacing(channel_gap=60.0))
+    slow = Sender(sender._settings, database, sender._transport._web, Pacing(channel_gap=60.0))
     put(database, settings, "a", "k1")
     put(database, settings, "b", "k2")
     put(database, settings, "c", "k3", channel=ADMIN)

@@ -15,7 +15,7 @@ from retention.text import bracket, gettext
 
 MESSAGE_BLOCKS, VIEW_BLOCKS = 50, 100
 MESSAGE_CHARACTERS = (
-    12_000  # of block JSON; ~13,200 are refused as msg_blocks_too_long (undocumented)
+    12_000  # of block JSON; Slack refuses about 13,200 (msg_blocks_too_long, undocumented)
 )
 SECTION, FIELD, HEADER, BUTTON, OPTION = 3000, 2000, 150, 75, 75
 UNKNOWN_TO_SDK = {"data_table", "data_visualization"}
@@ -187,9 +187,9 @@ def _cut_text(text: dict[str, Any], limit: int) -> dict[str, Any]:
     if len(text["text"]) <= limit:
         return text
     cut = shorten(text["text"], limit)
-    if text["type"] == "mrkdwn" and cut.rfind("&") > cut.rfind(";"):  # never half an entity
+    if text["type"] == "mrkdwn" and cut.rfind("&") > cut.rfind(";"):  # an entity was cut
         cut = cut[: cut.rfind("&")] + "…"
-    if text["type"] == "mrkdwn" and cut.rfind("<") > cut.rfind(">"):  # nor half a link
+    if text["type"] == "mrkdwn" and cut.rfind("<") > cut.rfind(">"):  # a link was cut
         cut = cut[: cut.rfind("<")] + "…"
     return {**text, "text": cut}
 

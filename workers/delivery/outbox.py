@@ -25,7 +25,7 @@ from workers.tasks.interface import Attachment, Post
 
 UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")
 STUCK = ("held", "failed")
-_QUIETLY = {"synchronize_session": False}
+_NO_SYNC = {"synchronize_session": False}
 _SLACK_ID = re.compile(r"[CGDUW][A-Z0-9]+")
 
 
@@ -218,7 +218,7 @@ def drop_sent(session: Session, settings: Settings, before: datetime, most: int)
         Outbox.key.not_in(parents),
     )
     session.execute(
-        delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_QUIETLY
+        delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_NO_SYNC
     )
 
 
@@ -236,7 +236,7 @@ def drop_delivered_content(session: Session, before: datetime, most: int) -> Non
     """
     old = select(File.id).where(File.uploaded_at < before, File.content.is_not(None)).limit(most)
     session.execute(
-        update(File).where(File.id.in_(old)).values(content=None), execution_options=_QUIETLY
+        update(File).where(File.id.in_(old)).values(content=None), execution_options=_NO_SYNC
     )
 
 
@@ -252,7 +252,7 @@ def drop_sensitive_content(session: Session, *which: ColumnElement[bool]) -> Non
         update(File)
         .where(File.sensitive.is_(True), File.content.is_not(None), *which)
         .values(content=None),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
@@ -293,12 +293,12 @@ def _payload(session: Session, settings: Settings, post: Post) -> dict[str, Any]
     shared = {"zone": settings.timezone, "currency": settings.currency, "demo": settings.demo}
     message = render.message(post.template, **{**shared, **post.values})
     if post.file is not None:
-        return {"text": message.text, "file": _keep(session, settings, post.file)}
-    images = {name: _keep(session, settings, image) for name, image in post.images.items()}
+        return {"text": message.text, "file": _store_file(session, settings, post.file)}
+    images = {name: _store_file(session, settings, image) for name, image in post.images.items()}
     return {"text": message.text, "blocks": message.blocks, "images": images}
 
 
-def _keep(session: Session, settings: Settings, attachment: Attachment) -> str:
+def _store_file(session: Session, settings: Settings, attachment: Attachment) -> str:
     file_id = secrets.token_hex(12)
     session.add(
         File(

@@ -28,10 +28,10 @@ from workers.delivery.limits import SECTION, bracketed, check_message, check_vie
 from workers.delivery.slack import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
-_BOLD = re.compile(r"\*[^*\n]+\*")  # a template's own: the values in it are marks still
-# Slack knows no escape for these. Between blanks they mean nothing, nor does an underscore within a word (an id, perhaps).
+_BOLD = re.compile(r"\*[^*\n]+\*")  # in a template, whose values are still marks
+# Slack has no escape for these. They mean nothing between blanks, nor does an underscore in a word.
 _FORMATTING = re.compile(r"`|(?<!\s)[*~]|[*~](?!\s)|(?<!\w)_|_(?!\w)")
-_ALIKE = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
+_LOOKALIKES = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
 _PRIVATE = re.compile("[\ue000\ue001]")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -99,7 +99,7 @@ class _Marks:
         self.values: list[Any] = []
 
     def finalize(self, value: Any) -> Any:
-        if isinstance(value, Markup):  # a macro's or a block's own output: already marked
+        if isinstance(value, Markup):  # output of a macro or a block, already marked
             return value
         self.values.append(value)
         return Markup(f"\ue000{len(self.values) - 1}\ue001")  # noqa: S704 - our own mark, no content
@@ -124,11 +124,11 @@ class _Marks:
         if isinstance(value, Control):
             return value.mrkdwn if mrkdwn else value.plain
         plain = _PRIVATE.sub("", str(value))
-        plain = _FORMATTING.sub(lambda sign: _ALIKE[sign[0]], plain) if bold else plain
+        plain = _FORMATTING.sub(lambda sign: _LOOKALIKES[sign[0]], plain) if bold else plain
         return escape(plain) if mrkdwn else plain
 
 
-_current: ContextVar[_Marks] = ContextVar("marks of the rendering under way")
+_current: ContextVar[_Marks] = ContextVar("marks")
 
 
 def _load(template: str, context: dict[str, Any]) -> tuple[Any, _Marks]:
@@ -150,7 +150,7 @@ def _parsed(source: str) -> Any:
     return yaml.load(source, Loader=_Loader)  # noqa: S506 - the safe loader, in C where there is one
 
 
-@pass_context  # also keeps the compiler from baking one rendering's marks into the cached code
+@pass_context  # also keeps Jinja from compiling one rendering's marks into the cached code
 def _finalize(_context: Any, value: Any) -> Any:
     return _current.get().finalize(value)
 
@@ -163,11 +163,11 @@ def _environment() -> Environment:
     return templates
 
 
-def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
+def _fill(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
     if isinstance(node, dict):
         kind = node.get("type")
         filled = {
-            key: _filled(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn")
+            key: _fill(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn")
             for key, value in node.items()
         }
         return (
@@ -176,7 +176,7 @@ def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
             else filled
         )
     if isinstance(node, list):
-        return [_filled(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
+        return [_fill(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
     return marks.fill(node, mrkdwn=mrkdwn) if isinstance(node, str) else node
 
 
@@ -199,7 +199,7 @@ def message(template: str, **context: Any) -> Message:
     """
     raw, marks = _load(template, context)
     text = straight(marks.fill(raw.get("text", ""), mrkdwn=True))
-    blocks = check_message(_filled(raw.get("blocks") or [], marks, mrkdwn=False))
+    blocks = check_message(_fill(raw.get("blocks") or [], marks, mrkdwn=False))
     if is_pseudo():
         return Message(bracket(shorten(text, SECTION - 2)), check_message(bracketed(blocks)))
     return Message(shorten(text, SECTION), blocks)
@@ -221,5 +221,5 @@ def view(template: str, **context: Any) -> dict[str, Any]:
         The view, for Slack's API.
     """
     raw, marks = _load(template, context)
-    checked = check_view(_filled(raw, marks, mrkdwn=False))
+    checked = check_view(_fill(raw, marks, mrkdwn=False))
     return check_view(bracketed(checked)) if is_pseudo() else checked

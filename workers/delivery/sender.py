@@ -29,7 +29,7 @@ from workers.delivery.transport import Claim, SentMessage, Transport
 
 log = logging.getLogger(__name__)
 
-# Ahead of now, more than anything is made to wait: it was written while this machine's clock was wrong, and is not waited for.
+# No row waits that long. A later time comes from a wrong clock, and is ignored.
 _FAR = timedelta(days=2)
 
 
@@ -107,12 +107,12 @@ class Sender:
         try:
             sent = self._transport.deliver(claim)
         except Exception as error:
-            self._note_failure(claim, self._failure_of(claim, error))
+            self._record_failure(claim, self._failure_of(claim, error))
         else:
-            self._note_sent(claim, sent)
+            self._record_sent(claim, sent)
         return True
 
-    # ------------------------------------------------------------ which row
+    # ------------------------------------------------------------ next row
 
     def _due(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
         """Return the conditions for a row that may be sent now.
@@ -164,7 +164,7 @@ class Sender:
         An expired claim counts as an ambiguous attempt.
         """
         with self._database.transaction() as session:
-            wait_turn(session, "outbox")  # two senders must not both find a channel rested
+            wait_turn(session, "outbox")  # two senders must not use a channel at once
             now = clock.wall()
             row_id = session.scalar(
                 select(Outbox.id)
@@ -199,9 +199,9 @@ class Sender:
             return Claim(row, thread_ts=None, channel_id=row.channel_id)
         return Claim(row, thread_ts=parent.ts, channel_id=row.channel_id or parent.channel_id)
 
-    # ------------------------------------------------------------ what became of it
+    # ------------------------------------------------------------ result of a call
 
-    def _note_sent(self, claim: Claim, sent: SentMessage) -> None:
+    def _record_sent(self, claim: Claim, sent: SentMessage) -> None:
         row = claim.row
         self._settle(
             claim,
@@ -222,12 +222,10 @@ class Sender:
         try:
             return slack.classify(error)
         except Exception:
-            log.exception(
-                "cannot send %s", claim.row.key
-            )  # a mistake of ours: it will not mend by itself
+            log.exception("cannot send %s", claim.row.key)  # our mistake; a retry would not help
             return Failure(FailureKind.REFUSED, f"{type(error).__name__}: {error}"[:200])
 
-    def _note_failure(self, claim: Claim, failure: Failure) -> None:
+    def _record_failure(self, claim: Claim, failure: Failure) -> None:
         row, now = claim.row, clock.wall()
         log.warning("%s to %s: %s (%s)", row.key, row.channel, failure.code, failure.kind.value)
         match failure.kind:
@@ -248,9 +246,7 @@ class Sender:
                     error=failure.code,
                     next_at=now + timedelta(seconds=self._pacing.recheck_after),
                 )
-            case (
-                FailureKind.MESSAGE_MISSING
-            ):  # somebody deleted it: what it says must not be lost with it
+            case FailureKind.MESSAGE_MISSING:  # a person deleted it: post it again
                 self._settle(
                     claim, state="pending", ts=None, channel_id=None, first_try=None, next_at=now
                 )
@@ -263,9 +259,7 @@ class Sender:
             case _ if (
                 failure.code == "invalid_blocks" and row.payload.get("images") and row.attempts < 5
             ):
-                self._retry_later(
-                    claim, "pending", 3, failure
-                )  # Slack is still digesting a picture
+                self._retry_later(claim, "pending", 3, failure)  # Slack still processes an image
             case _:
                 log.error("%s is failed for good: %s", row.key, failure.code)
                 self._settle(claim, state="failed", error=failure.code)

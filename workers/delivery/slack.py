@@ -19,10 +19,11 @@ from slack_sdk.errors import SlackApiError
 
 from retention.db import Database
 from retention.settings import Settings
+from retention.text import gettext
 from workers.installation import Client
 
 TIMEOUT = 10  # seconds
-DEFAULT_PAUSE = 30.0  # seconds to wait where somebody asks for a pause in other words than Slack's
+DEFAULT_PAUSE = 30.0  # seconds, for an unreadable Retry-After
 
 _TRANSIENT = {
     "internal_error",
@@ -49,7 +50,7 @@ _CHANNEL_DENIED = {
     "restricted_action",
     "user_not_in_channel",
 }
-_WORD = re.compile("[a-z0-9_]{1,60}")
+_ERROR_CODE = re.compile("[a-z0-9_]{1,60}")
 _MESSAGE_MISSING = {
     "message_not_found",
     "cant_update_message",
@@ -162,11 +163,14 @@ def classify(error: Exception) -> Failure:
     if isinstance(error, RateLimitPause):
         return Failure(FailureKind.RATE_LIMITED, "ratelimited", error.seconds)
     if isinstance(error, SlackApiError):
-        return _judge_answer(error.response)
+        return _classify_answer(error.response)
     if isinstance(error, ContentDropped):
         return Failure(
             FailureKind.REFUSED,
-            "its bytes were dropped: it waited too long, or a customer in it was erased; ask for it again",
+            gettext(
+                "its bytes were dropped: it waited too long, or a customer in it was erased; ask for "
+                "it again"
+            ),
         )
     if isinstance(error, urllib.error.HTTPError):
         return Failure(
@@ -181,7 +185,7 @@ def classify(error: Exception) -> Failure:
     raise error
 
 
-def _judge_answer(response: Any) -> Failure:
+def _classify_answer(response: Any) -> Failure:
     status = int(getattr(response, "status_code", 200) or 200)
     data = response.data if hasattr(response, "data") else response
     code = str(data.get("error", "")) if isinstance(data, dict) else ""
@@ -193,12 +197,10 @@ def _judge_answer(response: Any) -> Failure:
         return Failure(
             FailureKind.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
         )
-    if not _WORD.fullmatch(
+    if not _ERROR_CODE.fullmatch(
         code
-    ):  # a proxy's page, or half an answer: Slack has a word for each refusal
-        if (
-            status == 413
-        ):  # too large: it never gets through, and those behind it would wait for ever
+    ):  # a proxy's page or half an answer, because Slack sends an error code
+        if status == 413:  # too large for ever, and later messages would wait
             return Failure(FailureKind.REFUSED, "http_413")
         return Failure(
             FailureKind.UNREACHABLE if 400 <= status < 500 else FailureKind.AMBIGUOUS,

@@ -17,7 +17,7 @@ from workers import ids
 from workers.delivery import render, slack
 from workers.delivery.limits import check_message
 
-_CLOCKS_DIFFER = 5.0  # seconds
+_CLOCK_DIFFERENCE = 5.0  # seconds
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Transport:
             self._web.chat_update(channel=channel, ts=row.ts, **content)
             return SentMessage(channel, row.ts, row.revision)
         if row.ambiguous and row.first_try is not None:
-            oldest = row.first_try.timestamp() - _CLOCKS_DIFFER
+            oldest = row.first_try.timestamp() - _CLOCK_DIFFERENCE
             ts = slack.find_post(
                 self._web,
                 channel,
@@ -93,7 +93,7 @@ class Transport:
                 oldest=oldest,
                 thread_ts=claim.thread_ts,
             )
-            if ts is not None:  # it was accepted; which revision it shows is not known
+            if ts is not None:  # it was accepted, but its revision is unknown
                 return SentMessage(channel, ts, row.revision if row.revision == 1 else 0)
         claim.posting = True
         answer = self._web.chat_postMessage(
@@ -132,12 +132,12 @@ class Transport:
 
         It is only visible in the message that shows it.
         """
-        file = self._bytes(file_id)
+        file = self._stored_file(file_id)
         if file.uploaded_at is not None and file.slack_file_id:
             return file.slack_file_id
         uploaded = slack.upload(self._web, file.name, file.content or b"", file.alt_text)
         self._web.files_completeUploadExternal(files=[{"id": uploaded, "title": file.name}])
-        self._note_upload(file_id, slack_file_id=uploaded, uploaded_at=clock.wall())
+        self._store_upload(file_id, slack_file_id=uploaded, uploaded_at=clock.wall())
         return uploaded
 
     def _file(self, claim: Claim, channel: str) -> SentMessage:
@@ -146,7 +146,7 @@ class Transport:
         Its id is stored first, to settle an ambiguous attempt by asking Slack.
         """
         row = claim.row
-        file = self._bytes(row.payload["file"])
+        file = self._stored_file(row.payload["file"])
         uploaded = file.slack_file_id
         if uploaded and row.ambiguous and (ts := slack.shared_ts(self._web, uploaded, channel)):
             return SentMessage(channel, ts, row.revision)
@@ -154,7 +154,7 @@ class Transport:
             if file.content is None:
                 raise slack.ContentDropped
             uploaded = slack.upload(self._web, file.name, file.content, file.alt_text)
-            self._note_upload(file.id, slack_file_id=uploaded)
+            self._store_upload(file.id, slack_file_id=uploaded)
         claim.posting = True
         self._web.files_completeUploadExternal(
             files=[{"id": uploaded, "title": file.name}],
@@ -162,7 +162,7 @@ class Transport:
             thread_ts=claim.thread_ts,
             initial_comment=row.payload["text"] or None,
         )
-        self._note_upload(file.id, uploaded_at=clock.wall())
+        self._store_upload(file.id, uploaded_at=clock.wall())
         return SentMessage(channel, self._shared_at(uploaded, channel), row.revision)
 
     def _shared_at(self, uploaded: str, channel: str) -> str:
@@ -173,11 +173,11 @@ class Transport:
             slack.classify(error)
             return ""
 
-    def _bytes(self, file_id: str) -> File:
+    def _stored_file(self, file_id: str) -> File:
         with self._database.reading() as session:
             return session.get_one(File, file_id)
 
-    def _note_upload(self, file_id: str, **values: Any) -> None:
+    def _store_upload(self, file_id: str, **values: Any) -> None:
         with self._database.transaction() as session:
             session.execute(update(File).where(File.id == file_id).values(**values))
 

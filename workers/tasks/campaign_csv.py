@@ -40,7 +40,7 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     from retention.outreach.contacts import contacts
 
     lake = Lake.open(context.settings)
-    campaign, rows, unwilling = _wanted(request, context, lake)
+    campaign, rows, unwilling = _selected(request, context, lake)
     make = _calls if request.part == "calls" else _codes
     reach = contacts(lake, [row["customer_id"] for row in rows])
     frame = make(context.settings, Body.model_validate(campaign.body), rows, reach)
@@ -57,11 +57,11 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     return Outcome(
         {"campaign_id": campaign.id, "rows": len(rows)},
         posts=(to_person,),
-        apply=lambda session: _taken(session, request, context, len(rows), unwilling),
+        apply=lambda session: _record_download(session, request, context, len(rows), unwilling),
     )
 
 
-def _wanted(
+def _selected(
     request: CampaignCsv, context: Context, lake: Any
 ) -> tuple[Any, list[dict[str, Any]], Collection[str]]:
     """Return the campaign, its rows, and newly unsubscribed customers."""
@@ -73,8 +73,8 @@ def _wanted(
 
     policy, is_call_list = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
-        campaign = _running(session, context, request)
-        left_out = sends.left_out(session, campaign.id)  # erased since, say
+        campaign = _live_campaign(session, context, request)
+        left_out = sends.left_out(session, campaign.id)
         rows = [
             row
             for row in sending.codes(session, campaign)
@@ -86,14 +86,16 @@ def _wanted(
     rows = [row for row in rows if row["customer_id"] not in unsubscribed]
     if not rows:
         raise BadInput(
-            gettext("Campaign {name!r} has nobody to {value}.").format(
-                name=campaign.name, value="call" if is_call_list else "write to"
-            )
+            (
+                gettext("Campaign {name!r} has nobody to call.")
+                if is_call_list
+                else gettext("Campaign {name!r} has nobody to write to.")
+            ).format(name=campaign.name)
         )
     return campaign, rows, unsubscribed
 
 
-def _taken(
+def _record_download(
     session: Session, request: CampaignCsv, context: Context, rows: int, unwilling: Collection[str]
 ) -> tuple[Post, ...]:
     """Record the download in the ledger and in the thread."""
@@ -101,7 +103,9 @@ def _taken(
     from retention.outreach import sends
 
     settings, user, now = context.settings, context.requested_by, context.business_at
-    campaign = _running(session, context, request, lock=True)  # it may have been stopped meanwhile
+    campaign = _live_campaign(
+        session, context, request, lock=True
+    )  # it may have been stopped since
     details = {
         "rows": rows,
         "part": request.part,
@@ -124,7 +128,7 @@ def _taken(
     )
 
 
-def _running(
+def _live_campaign(
     session: Session, context: Context, request: CampaignCsv, *, lock: bool = False
 ) -> Any:
     """Return the campaign while its codes are valid.
@@ -182,7 +186,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
                 "text": text,
             }
         )
-    # The code first: whoever opens the file, or sees its beginning in Slack, looks for it.
+    # The code comes early, because the preview in Slack only shows the first columns.
     columns = [
         "customer_id",
         "name",

@@ -15,7 +15,7 @@ from workers.tasks.interface import Context, Outcome, Post
 if TYPE_CHECKING:
     from retention.outreach.run import Report
 
-SECONDS = 240.0  # of one job; a job may take no more than 15 minutes
+SECONDS = 240.0  # of sending per job; a job may take 15 minutes
 
 
 def run(request: CampaignDeliver, context: Context) -> Outcome:
@@ -41,13 +41,11 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     from retention.outreach.run import Report
 
     settings, campaign_id = context.settings, request.campaign_id
-    with (
-        context.database.transaction() as session
-    ):  # before a setting is asked for that is gone, perhaps
+    with context.database.transaction() as session:  # needs no setting for sending
         is_over = sends.give_up_where_over(session, campaign_id)
     try:
         report = Report() if is_over else _sent(request, context)
-    except BadInput as refusal:  # of a setting: the thread says so, once, until it is mended
+    except BadInput as refusal:  # a wrong setting is reported in the thread, once
         report = Report(stopped=str(refusal))
 
     def apply(session: Session) -> tuple[Post, ...]:

@@ -36,7 +36,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 
     settings, now = context.settings, context.business_at
     policy, lake = load_policy(settings), Lake.open(settings)
-    policy.check_acts()  # before a sweep is made for it
+    policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)
@@ -84,9 +84,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             now=now,
         )
         post = campaigns.card_post(settings, campaign)
-        return (
-            Post(post.template, post.values),
-        )  # without a key: it takes the place of the job's progress bar
+        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
 
     return Outcome(drafted.as_dict(), apply=apply)
 

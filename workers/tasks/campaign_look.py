@@ -6,7 +6,7 @@ from retention.text import gettext
 from workers.requests import CampaignLook
 from workers.tasks.interface import Context, Outcome, Post
 
-UP_TO_DATE = timedelta(hours=1)  # orders that end no longer ago are all there are
+UP_TO_DATE = timedelta(hours=1)  # newer orders count as complete
 
 
 def run(request: CampaignLook, context: Context) -> Outcome:
@@ -47,11 +47,11 @@ def run(request: CampaignLook, context: Context) -> Outcome:
                     name=campaign.name, state=campaign.state
                 )
             )
-        context.progress(0, 2, "counting what both arms did so far")
+        context.progress(0, 2, gettext("counting what both arms did so far"))
         counted = outcomes(lake, session, campaign, until=now)
     body, day = Body.model_validate(campaign.body), timedelta(days=1)
-    context.progress(1, 2, "comparing them")
-    # A day whose orders have yet to be imported is none: counted as one on which nobody bought, it would slow the pace.
+    context.progress(1, 2, gettext("comparing them"))
+    # A day without imported orders does not count. As a day without buyers it would lower the pace.
     newest = max(newest_order(lake, now) or campaign.sent_at, campaign.sent_at)
     is_behind = now - newest > UP_TO_DATE and newest < campaign.window_ends_at
     until = newest if is_behind else min(now, campaign.window_ends_at)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from retention.text import gettext
 from workers import campaigns
 from workers.requests import CampaignMeasure
 from workers.tasks.interface import Attachment, Context, Outcome, Post
@@ -56,21 +57,21 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     newest = newest_order(lake, now)
     if closing.awaited(campaign, newest, now):
         return _without_orders(campaign, newest, context)
-    context.progress(1, 4, "Counting what both arms did")
+    context.progress(1, 4, gettext("Counting what both arms did"))
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
-        limits = _beside(lake, session, campaign, counted)
-    context.progress(2, 4, "Comparing them")
+        limits = _limits(lake, session, campaign, counted)
+    context.progress(2, 4, gettext("Comparing them"))
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
     )
     result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **limits}
-    context.progress(3, 4, "Drawing the chart")
+    context.progress(3, 4, gettext("Drawing the chart"))
     chart = picture(counted, measured, simulated=settings.demo)
-    return _posted(campaign, result, chart, context)
+    return _result_outcome(campaign, result, chart, context)
 
 
-def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
+def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
     """Return the limits of a result.
 
     They are days without orders, customers without an e-mail and erased customers.
@@ -98,7 +99,9 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     }
 
 
-def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Context) -> Outcome:
+def _result_outcome(
+    campaign: Any, result: dict[str, Any], chart: bytes, context: Context
+) -> Outcome:
     """Return the outcome that closes the campaign with its result."""
     from retention.campaigns import closing
 
@@ -109,7 +112,7 @@ def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Contex
         "treated": result["sample_ratio"]["treated"],
         "control": result["sample_ratio"]["control"],
     }
-    alt_text = "Extra orders of the treated, and extra buyers by segment"
+    alt_text = gettext("Extra orders of the treated, and extra buyers by segment")
     images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, alt_text)}
 
     def apply(session: Session) -> tuple[Post, ...]:

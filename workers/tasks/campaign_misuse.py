@@ -3,7 +3,7 @@
 from workers.requests import CampaignMisuse
 from workers.tasks.interface import Context, Outcome, Post
 
-MAX_SHOWN = 30  # uses a message holds
+MAX_SHOWN = 30  # uses in a message
 
 
 def run(request: CampaignMisuse, context: Context) -> Outcome:

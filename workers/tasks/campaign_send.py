@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from retention.text import gettext
 from workers import campaigns
 from workers.delivery import outbox
 from workers.requests import CampaignSend
@@ -36,9 +37,9 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     from retention.outreach import adapters
     from retention.risk.policy import load_policy
 
-    now = clock.now()  # it may have waited for a worker for days
+    now = clock.now()  # the job may have waited for days
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
-    policy = load_policy(settings)  # one that cannot be read keeps it from being begun
+    policy = load_policy(settings)  # an unreadable policy stops the job here
     user, version = context.requested_by, (request.campaign_id, request.version)
     returned = sending.returned(database, settings, lake, request.campaign_id, now)
     doubles = sending.doubles(database, settings, lake, request.campaign_id) - returned
@@ -47,7 +48,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         campaign, left_out = sending.begin(
             session, settings, *version, user, now, returned | doubles
         )
-        # Told here, for a run that dies after this and is taken up again leaves out nobody.
+        # Posted here, because a second run of the job would leave out no one.
         for what, customers in (("returned", returned), ("doubles", doubles)) if left_out else ():
             if customers:
                 post = campaigns.thread_post(
@@ -55,8 +56,14 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                 )
                 outbox.put(session, settings, post, default_channel=campaign.channel)
     for reserved, needed in sending.reserve(database, settings, *version):
-        context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
-    _restocked(request, context, lake, policy)
+        context.progress(
+            reserved,
+            needed + 1,
+            gettext("{reserved:,} of {needed:,} codes reserved").format(
+                reserved=reserved, needed=needed
+            ),
+        )
+    _replace_sold_out(request, context, lake, policy)
     with database.reading() as session:
         treatments = sending.projection(
             session, sending.find(session, settings, request.campaign_id)
@@ -91,7 +98,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     )
 
 
-def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
+def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
     """Replace items that are sold out.
 
     The new items come from the blend that was drawn for the customer.

@@ -44,7 +44,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
         thread = f"job:{cohort.job_id}"
         channel = session.scalar(select(Outbox.channel).where(Outbox.key == thread))
     lake = Lake.open(settings)
-    context.progress(0, 1, "Reading the cohort")
+    context.progress(0, 1, gettext("Reading the cohort"))
     scores = lake.scores(cohort.run_id)
     people = lake.table("customers").select("customer_id", "email", "name")
     frame = scores.filter(scores.tier.isin(cohort.tiers)).left_join(people, "customer_id").execute()
@@ -55,7 +55,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     frame = frame.assign(
         pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],
         at_stake=frame.churn_probability * frame.expected_value,
-        reasons=[_words(reason_list) for reason_list in frame.reasons],
+        reasons=[_reason_text(reason_list) for reason_list in frame.reasons],
     ).sort_values("at_stake", ascending=False)
     columns = [
         "customer_id",
@@ -72,7 +72,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
         f"cohort-{cohort.id}.csv",
         "text/csv",
         to_csv(frame[columns]),
-        f"Cohort {cohort.id}",
+        gettext("Cohort {cohort}").format(cohort=cohort.id),
         sensitive=True,
     )
     data = {
@@ -104,7 +104,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     return Outcome(data, tuple(posts))
 
 
-def _words(reasons: str | list) -> str:
+def _reason_text(reasons: str | list) -> str:
     import json
 
     reason_list = json.loads(reasons) if isinstance(reasons, str) else reasons

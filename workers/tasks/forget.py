@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import File, Outbox
 from retention.settings import Settings
+from retention.text import gettext
 from workers import jobs
 from workers.delivery import outbox
 from workers.requests import Forget
@@ -20,12 +21,10 @@ if TYPE_CHECKING:
     from retention.privacy.redaction import Names
 
 Sessions = Callable[[], AbstractContextManager[Session]]
-_MEANWHILE = (
+_RESTARTED = gettext(
     "A customer was erased meanwhile, whom this may name; nothing was published. Please ask again."
 )
-_UNDER_WAY = timedelta(
-    minutes=1
-)  # what a job says of its end may be that much older than its commit
+_COMMIT_DELAY = timedelta(minutes=1)  # longest time from a job's end time to its commit
 
 
 def run(request: Forget, context: Context) -> Outcome:
@@ -61,29 +60,30 @@ def run(request: Forget, context: Context) -> Outcome:
         ids = sorted({*linked, *erasure.ids_in_directory(session, settings, linked)})
     contacts = erasure.contact_of(lake, ids)
     names = Names.of(settings, ids, contacts)
-    ended_since = clock.wall() - _UNDER_WAY
+    ended_since = clock.wall() - _COMMIT_DELAY
     with context.database.transaction() as session:
         erased.remember(
             session, settings, ids, user, now
-        )  # first: no import that runs now brings them back
+        )  # first, because a running import could bring them back
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
-    context.progress(1, 4, "Erasing from the quarantine")
+    context.progress(1, 4, gettext("Erasing from the quarantine"))
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
-    context.progress(2, 4, "Erasing from the lake")
+    context.progress(2, 4, gettext("Erasing from the lake"))
     erased_rows = Counter({**erasure.from_lake(lake, ids), "quarantine": quarantined})
     with context.database.transaction() as session:
-        # A run before this one may have erased, and then have died. First of all: no job that is under way ends from here on.
+        # An earlier attempt may have erased before it died. This comes first: no running job may
+        # end from here on.
         if context.attempt > 1 or erased_rows.total() or erasure.left(session, ids):
-            jobs.restart_running(session, settings, _MEANWHILE)
+            jobs.restart_running(session, settings, _RESTARTED)
         erased_rows.update(erasure.from_sql(session, settings, ids))
-    late_rows = Counter(erasure.from_lake(lake, ids))  # what a job has written that ended since
+    late_rows = Counter(erasure.from_lake(lake, ids))  # rows of jobs that ended since
     data = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
 
     def apply(session: Session) -> tuple[Post, ...]:
         if late_rows.total():
             jobs.restart_running(
-                session, settings, _MEANWHILE
-            )  # what began since may have read that
+                session, settings, _RESTARTED
+            )  # jobs that began since may have read those rows
         directory_rows = erasure.from_directory(session, ids)
         final_rows = Counter(
             {**erasure.from_sql(session, settings, ids), "directory": directory_rows}
@@ -135,12 +135,14 @@ def _scrub(
         naming_jobs = erasure.jobs_naming(session, settings, names, since)
     for job_id in naming_jobs:
         while not _redacted(job_id, names, reading, writing):
-            pass  # somebody else has written it meanwhile
+            pass  # another process wrote it meanwhile
     with reading() as session:
         keys = erasure.posts_naming(session, settings, names)
         files = erasure.files_naming(session, settings, names, since)
     with writing() as session:
-        _say(session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys)))
+        _replace_posts(
+            session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys))
+        )
         outbox.drop_sensitive_content(session, File.id.in_(files))
 
 
@@ -160,7 +162,7 @@ def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions)
         return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
-def _say(
+def _replace_posts(
     session: Session, settings: Settings, posts: Sequence[tuple[str, str, dict[str, Any]]]
 ) -> None:
     """Replace these messages; one without blocks shows "erased"."""

@@ -1,5 +1,6 @@
 """Post a model card as a page and a PDF."""
 
+from retention.text import gettext
 from workers.requests import ModelCard
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -32,8 +33,11 @@ def run(request: ModelCard, context: Context) -> Outcome:
     )
     version, message = page.data["version"], f"job:{context.job_id}"
     files = (
-        ("as a page", Attachment(f"{version}.html", "text/html", page.html(settings).encode())),
-        ("on paper", Attachment(f"{version}.pdf", "application/pdf", page.pdf(settings))),
+        (
+            gettext("as a page"),
+            Attachment(f"{version}.html", "text/html", page.html(settings).encode()),
+        ),
+        (gettext("on paper"), Attachment(f"{version}.pdf", "application/pdf", page.pdf(settings))),
     )
     posts = [Post("models/card", {"card": page.data})]
     posts += [

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.text import gettext
 from workers.requests import Recommend
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from retention.impressions import Surface
     from retention.recommend import Item
 
-HORIZON_DAYS = 28  # data older than this is looked at from where it ends
-MAX_SHOWN = 25  # items a message holds
+HORIZON_DAYS = 28  # if the data is older, the time is the end of the data
+MAX_SHOWN = 25  # items in a message
 
 
-@clock.held()  # business time is a query, and a list is of one moment
+@clock.held()  # all parts of a list have one time
 def run(request: Recommend, context: Context) -> Outcome:
     """Rank items with the champion recommender.
 
@@ -64,7 +65,7 @@ def run(request: Recommend, context: Context) -> Outcome:
         "items": [item.as_dict() for item in items],
         "policy": list_policy,
         "as_of": moment.at.isoformat(),
-        "note": " ".join(filter(None, (moment.note, _nothing_again(list_policy, items)))),
+        "note": " ".join(filter(None, (moment.note, _no_repeats_note(list_policy, items)))),
         "merged": request.merged or identity.merged,
         "model_version": desk.version,
     }
@@ -121,8 +122,8 @@ def impression_writer(
     )
 
 
-def _nothing_again(policy: str, items: "list[Item]") -> str:
+def _no_repeats_note(policy: str, items: "list[Item]") -> str:
     """Explain a list of repeats that has none."""
     if policy != "repeat" or any(item.source == "buy_again" for item in items):
         return ""
-    return "Nothing they bought can be offered again, so these are popular items."
+    return gettext("Nothing they bought can be offered again, so these are popular items.")

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Audit
 from retention.errors import TooLittleData
+from retention.text import gettext
 from workers import completion, jobs
 from workers.requests import Retrain
 from workers.tasks.interface import Context, Outcome, Post
@@ -53,12 +54,12 @@ def run(request: Retrain, context: Context) -> Outcome:
     lake = Lake.open(settings)
     with context.database.reading() as session:
         before = jobs.published_parts(session, context.job_id)
-    # All models of a job have one cutoff, whenever their attempt runs.
+    # All models of a job have one cutoff, also those of later attempts.
     if before:
         cutoff, note = datetime.fromisoformat(before["cutoff"]), before["note"]
     else:
         cutoff, note = _cutoff(request, lake)
-    learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
+    learnable(lake, cutoff, request.horizon)  # fails before the slow imports
     from retention.recommend.feedback.feedback_events import gather
     from retention.registry import champion
     from retention.registry import retrain as training
@@ -108,7 +109,12 @@ def run(request: Retrain, context: Context) -> Outcome:
         data["models"].append(trained.as_dict())
         completion.publish_part(context, data, partial(_publish, context, trained))
     if not data["models"]:
-        reasons = (f"{one['kind'].capitalize()}: {one['why']}" for one in data["untrained"])
+        reasons = (
+            gettext("{kind}: {reason}").format(
+                kind=skipped["kind"].capitalize(), reason=skipped["why"]
+            )
+            for skipped in data["untrained"]
+        )
         raise TooLittleData(" ".join(reasons))
     return Outcome(data, (Post("retrain/done", data),))
 

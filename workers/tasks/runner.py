@@ -52,7 +52,7 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
     if job is None:
         return "not ours"
     try:
-        outcome = _work(settings, database, job, may_kill=True)
+        outcome = _run_guarded(settings, database, job, may_kill=True)
         completion.complete(settings, database, job, outcome)
         return "done"
     except Cancelled:
@@ -60,12 +60,10 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
     except (Refused, LimitExceeded) as refusal:
         completion.fail(settings, database, job, str(refusal))
         return "refused" if isinstance(refusal, Refused) else "limit exceeded"
-    except (
-        BaseException
-    ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
+    except BaseException as error:  # a panic of native code is no Exception, but must be reported
         reference = completion.new_reference()
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
-        text, partly = _reasons(error, settings)
+        text, partly = _failure_sentences(error, settings)
         completion.fail(settings, database, job, text, reference, partly=partly)
         if not isinstance(error, Exception):
             raise
@@ -118,10 +116,10 @@ def run_inline(
             limited=False,
         ).job
         job = jobs.claim(session, stored.id, processes.worker_name(jobs.TERMINAL))
-    if job is None:  # cannot be: nobody else has seen the row
+    if job is None:  # impossible: no other process has seen the row
         raise Conflict(gettext("Job {id} was taken by a worker.").format(id=stored.id))
     try:
-        outcome = _work(settings, database, job, may_kill=False, also=progress)
+        outcome = _run_guarded(settings, database, job, may_kill=False, also=progress)
         completion.complete(settings, database, job, outcome)
     except Cancelled:
         completion.cancel(settings, database, job)
@@ -131,8 +129,12 @@ def run_inline(
                 jobs.surviving_model_sentence(model)
                 for model in jobs.published_models(session, job)
             )
+        published = stays or gettext("Nothing was published.")
         raise Conflict(
-            why or f"Job {job.id} was cancelled. {stays or 'Nothing was published.'}"
+            why
+            or gettext("Job {job} was cancelled. {published}").format(
+                job=job.id, published=published
+            )
         ) from None
     except KeyboardInterrupt:
         completion.cancel(settings, database, job, by=job.requested_by)
@@ -143,13 +145,13 @@ def run_inline(
             raise type(refusal)(text) from None
         raise
     except BaseException as error:
-        text, partly = _reasons(error, settings)
+        text, partly = _failure_sentences(error, settings)
         completion.fail(settings, database, job, text, completion.new_reference(), partly=partly)
         raise
     return completion.to_json(outcome.data)
 
 
-def _work(
+def _run_guarded(
     settings: Settings, database: Database, job: Job, *, may_kill: bool, also: Progress = silent
 ) -> Outcome:
     """Run the task under a heartbeat, after checking the role again."""
@@ -161,7 +163,7 @@ def _work(
     try:
         with heartbeat:
             return _run_task(settings, database, job, request, heartbeat, also)
-    except LimitExceeded:  # raised by its class alone; only the heartbeat knows the sentence
+    except LimitExceeded:  # raised without a text, which the heartbeat has
         raise LimitExceeded(heartbeat.exceeded) from None
 
 
@@ -194,19 +196,21 @@ def _run_task(
     return run(request, context)
 
 
-def _reasons(error: BaseException, settings: Settings) -> tuple[str, str | None]:
+def _failure_sentences(error: BaseException, settings: Settings) -> tuple[str, str | None]:
     """Return the failure message, and one for a partly published job.
 
     The second is None if the first fits. The fault is diagnosed once, because that may read the
     lake for seconds.
     """
     if type(error).__name__ == "SoftTimeLimitExceeded":
-        return "It took longer than a job may take and was stopped; ask for less at a time.", None
+        return gettext(
+            "It took longer than a job may take and was stopped; ask for less at a time."
+        ), None
     if isinstance(error, MemoryError):
-        return "The machine ran out of memory; ask for less at a time.", None
+        return gettext("The machine ran out of memory; ask for less at a time."), None
     if fault := faults.diagnose(error, settings):
         return str(fault), None
     return (
-        "Something went wrong on our side; nothing was published.",
-        "Something went wrong on our side before the job was complete.",
+        gettext("Something went wrong on our side; nothing was published."),
+        gettext("Something went wrong on our side before the job was complete."),
     )

@@ -80,7 +80,7 @@ def run(request: Score, context: Context) -> Outcome:
         "tier": tier,
         "reasons": score.reasons,
         "expected_value": float(score.expected_value),
-        "next_order_at": explained.pop("next_order_at") or _told(score.next_order_at),
+        "next_order_at": explained.pop("next_order_at") or _isoformat(score.next_order_at),
         "recommendations": [
             item.as_dict()
             for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
@@ -149,8 +149,8 @@ def _scored(
     )
 
 
-def _told(moment: "pd.Timestamp") -> str | None:
-    return moment.isoformat() if moment == moment else None  # a missing one is not itself
+def _isoformat(moment: "pd.Timestamp") -> str | None:
+    return moment.isoformat() if moment == moment else None  # NaT equals nothing
 
 
 def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
@@ -160,4 +160,4 @@ def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
         return "nothing"
     from retention.campaigns.offers import described
 
-    return f"{described(rule)} (rule: {rule.name})"
+    return gettext("{action} (rule: {rule})").format(action=described(rule), rule=rule.name)

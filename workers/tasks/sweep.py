@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort
+from retention.text import gettext
 from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.risk.sweep import Sweep as Swept
 
-MAX_SHOWN = 8  # customers in the message; the file has all of them
+MAX_SHOWN = 8  # customers in the message; the file has all
 
 
 def run(request: Sweep, context: Context) -> Outcome:
@@ -53,7 +54,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         top=request.top,
         progress=context.progress,
     )
-    context.progress(1, 1, "Keeping the scores")
+    context.progress(1, 1, gettext("Keeping the scores"))
     lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
     cohort = Cohort(
@@ -76,12 +77,14 @@ def run(request: Sweep, context: Context) -> Outcome:
     data = {**swept.as_dict(), "cohort_id": cohort.id, "currency": currency}
     picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
     post = Post(
-        "sweep/cohort", _shown(swept, cohort.id, currency, settings.key), images={"chart": picture}
+        "sweep/cohort",
+        _channel_values(swept, cohort.id, currency, settings.key),
+        images={"chart": picture},
     )
     return Outcome(data, (post,), apply=publish, runs=("scores",))
 
 
-def _shown(swept: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
+def _channel_values(swept: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
     """Return the values for a channel: counts, reasons, pseudonyms."""
     from retention.privacy import pseudonym
 

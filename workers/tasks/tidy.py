@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from retention.db import Database
 from retention.db.tables import Job, Run
+from retention.text import gettext
 from workers.jobs import OPEN
 from workers.requests import Tidy
 from workers.tasks.interface import Context, Outcome
@@ -35,7 +36,7 @@ def run(request: Tidy, context: Context) -> Outcome:
 
     settings, database = context.settings, context.database
 
-    context.progress(0, 1, "tidying the lake")
+    context.progress(0, 1, gettext("tidying the lake"))
     lake, erased_ids = Lake.open(settings), erased.known(database, settings)
     with database.reading() as session:
         unreceived = sending.unreceived(lake, session, settings)
