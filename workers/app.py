@@ -37,7 +37,7 @@ _THREAD_SETTINGS = (
 
 
 def time_limits(queue: str) -> dict[str, int]:
-    """Return Celery's time limits for a job of a queue."""
+    """Return Celery's time limits for a queue."""
     if queue != TRAINING:
         return {"time_limit": HARD_LIMIT, "soft_time_limit": SOFT_LIMIT}
     # Later than the heartbeat's limit. They end a process whose heartbeat cannot act.

@@ -115,7 +115,7 @@ def command(settings: Settings) -> list[str]:
 
 
 def is_reachable(settings: Settings) -> bool:
-    """Return whether the broker answers a PING within a second."""
+    """Return whether the broker answers within a second."""
     import redis
 
     try:

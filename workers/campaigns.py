@@ -194,7 +194,7 @@ def stop(
 def stoppable_states(
     session: Session, settings: Settings, campaign: Campaign, user: str
 ) -> Collection[str]:
-    """Return the states in which a person may stop a campaign.
+    """Return the campaign states a person may stop.
 
     An approver may stop it in all of them, its author until the clearance time ends, and everyone
     else in the clearance time.
@@ -377,7 +377,7 @@ def delivery_post(
 
 
 def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> None:
-    """Update the thread message that counts e-mails, if there is one.
+    """Update the count of e-mails in the thread.
 
     Parameters
     ----------
@@ -394,7 +394,7 @@ def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> 
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Expire campaigns without a decision or without sending in time.
+    """Expire undecided and unsent campaigns.
 
     Parameters
     ----------
@@ -435,7 +435,7 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
 
 
 def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Schedule campaigns whose clearance time has passed.
+    """Schedule campaigns after their clearance time.
 
     Parameters
     ----------
@@ -464,7 +464,7 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
 
 
 def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Remind the approvers by direct message and in the thread.
+    """Remind approvers directly and in the thread.
 
     Parameters
     ----------
@@ -500,14 +500,14 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
 def _isolated(
     session: Session, settings: Settings, campaign_id: str
 ) -> AbstractContextManager[None]:
-    """Run a step of one campaign; report a failure in its thread."""
+    """Run a step of one campaign in a savepoint."""
     campaign = find(session, settings, campaign_id)
     what = f"campaign:{campaign_id}"
     return isolated(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
 
 
 def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
-    """Return the named people who may still approve a version.
+    """Return the remaining possible approvers by name.
 
     Parameters
     ----------
@@ -533,7 +533,7 @@ def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[
 
 
 def report_misuse(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Report misused codes in each campaign's thread, once a day.
+    """Report misused codes in the thread, once a day.
 
     A code is misused if it is used twice, by another customer or outside its validity.
 
@@ -621,7 +621,7 @@ def due_requests(
 
 
 def card_post(settings: Settings, campaign: Campaign) -> Post:
-    """Return the campaign's main message with the buttons it has now.
+    """Return the campaign's main message with its buttons.
 
     Parameters
     ----------
@@ -675,7 +675,7 @@ def thread_post(settings: Settings, campaign: Campaign, what: str, who: str, **v
 def clearance_post(
     settings: Settings, campaign: Campaign, version: int | None = None, treated: int | None = None
 ) -> Post:
-    """Return the thread message about the clearance time of a version.
+    """Return the thread message about the clearance time.
 
     It shows the audience and a Stop button during the clearance time, then the outcome.
 
@@ -787,7 +787,7 @@ def _withdraw(
 
 
 def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:
-    """Return a cohort of a sweep by the id in its buttons.
+    """Return a cohort of a sweep.
 
     Parameters
     ----------

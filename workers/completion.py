@@ -38,7 +38,7 @@ _PATIENCE = 30.0  # seconds for a database to restart
 
 
 def complete(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
-    """Publish the outcome of a task and mark the job done.
+    """Publish an outcome and mark the job done.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def fail(
     *,
     partly: str | None = None,
 ) -> str:
-    """Mark a job failed, with a sentence for the person.
+    """Mark a job failed, with a message.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def isolated(
     channel: str | None,
     thread_key: str | None = None,
 ) -> Iterator[None]:
-    """Run one due step in a savepoint and report its failure.
+    """Isolate one due step and report its failure.
 
     A failed step is undone and logged, and reported once a day. The next tick tries it again. Other
     steps in the caller's transaction go on.
@@ -251,7 +251,7 @@ def isolated(
 
 
 def new_reference() -> str:
-    """Return a short number for finding a traceback in the log."""
+    """Return a short reference to a logged traceback."""
     return secrets.token_hex(4).upper()
 
 
@@ -275,7 +275,7 @@ def to_json(data: Any) -> Any:
 
 
 def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
-    """End a running job that still belongs to this attempt."""
+    """End a job that belongs to this attempt."""
     updated = session.execute(
         update(Job)
         .where(*_running(job.id, job.attempt))

@@ -131,7 +131,7 @@ class ChildEnvironments:
                     os.close(lock)
 
     def _passed(self, field: str) -> dict[str, str]:
-        """Return the variables that pass a secret to a child."""
+        """Return the variables for a secret."""
         name, value = SECRETS[field], _text(getattr(self._settings, field))
         if not value or (field == "database_url" and value.startswith("sqlite")):
             return {}

@@ -1,4 +1,4 @@
-"""Check the health of one role: ``python -m workers.health ROLE``.
+"""Check one role: ``python -m workers.health ROLE``.
 
 The exit status is 0 while this host's process of the role lives. The bot answers over HTTP. The
 other roles report themselves in the database, which ``/health`` reads, too.
@@ -17,7 +17,7 @@ from workers import processes
 
 
 def healthy(settings: Settings, role: str) -> bool:
-    """Return whether a role's process on this host is healthy.
+    """Return whether a role is healthy here.
 
     The database must answer, too. The bot checks that itself.
 

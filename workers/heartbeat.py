@@ -1,10 +1,10 @@
-"""Keep the lease of a running job and stop it when necessary.
+"""Renew a running job's lease and stop it.
 
 A thread renews the lease, shows the progress and checks for cancellation. A job that was cancelled,
 or has lost its lease, ends in three steps:
 
     1. The next call of ``progress`` raises an exception.
-    2. An exception is raised in the task's thread, wherever Python code runs.
+    2. An exception is raised in the task's thread, in any Python code.
     3. After a grace period the process is killed, even in C code. Prefork replaces it.
 
 `workers.reconcile` does the last step from outside if C code does not let this thread run. A job
@@ -162,7 +162,7 @@ class Heartbeat:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the heartbeat; from now on it raises and kills nothing."""
+        """End the heartbeat, which then stops nothing."""
         self._left = True
         with suppress(Cancelled, LimitExceeded), self._working:
             # A pending exception arrives here, where it ends nothing. Withdrawing it would make
@@ -173,7 +173,7 @@ class Heartbeat:
         self._thread.join(timeout=15)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Store the progress, and stop a job that must stop.
+        """Store the progress, or stop the job.
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class Heartbeat:
         return self.exceeded is not None
 
     def _keep(self) -> None:
-        """Renew the lease and show the progress when it is time."""
+        """Renew the lease and show progress if due."""
         now, progress = time.monotonic(), self._progress
         has_progress = progress != self._shown and now - self._shown_at >= SHOW_EVERY
         was_suspended = (
@@ -295,7 +295,7 @@ def _duration(seconds: float) -> str:
 
 
 def grace_ended_before(now: datetime) -> datetime:
-    """Return the cancellation time before which the grace has ended.
+    """Return the time of cancellations without grace left.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Name all action, block and callback ids of Slack messages.
+"""Define the action, block and callback ids.
 
 Templates use them as ``ids.NAME``, and handlers listen to the same names.
 """

@@ -1,4 +1,4 @@
-"""Find the workspace and the bot token of the installation.
+"""Find the installation's workspace and bot token.
 
 They come from the settings or from an OAuth installation (`bot.oauth`).
 """

@@ -271,7 +271,7 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
 
 
 def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
-    """Queue a failed or cancelled job again; call `wake` after the commit.
+    """Retry a job; call `wake` after the commit.
 
     The job runs as of now. Its own message shows the progress again. The report of the failure
     stays, without its button.
@@ -317,7 +317,7 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
 
 
 def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = True) -> bool:
-    """Queue a failed or cancelled job again, in the queue of its kind.
+    """Queue a failed or cancelled job again.
 
     Parameters
     ----------
@@ -477,7 +477,7 @@ def open_jobs(session: Session, settings: Settings) -> Sequence[Job]:
 
 
 def claimable(now: datetime) -> ColumnElement[bool]:
-    """Return the condition for jobs that a worker may claim.
+    """Return the condition for claimable jobs.
 
     They are queued and due, or their lease has expired. A lease far in the future comes from a
     wrong clock, and counts as expired.
@@ -562,7 +562,7 @@ def restart_running(session: Session, settings: Settings, why: str) -> None:
 
 
 def published_parts(session: Session, job_id: str) -> dict[str, Any]:
-    """Return the parts that a job has published so far.
+    """Return the published parts of a job.
 
     They come from `workers.completion.publish_part`.
 
@@ -582,7 +582,7 @@ def published_parts(session: Session, job_id: str) -> dict[str, Any]:
 
 
 def published_models(session: Session, job: Job) -> list[dict[str, Any]]:
-    """Return the models that a job has published so far.
+    """Return the published models of a job.
 
     Parameters
     ----------
@@ -602,7 +602,7 @@ def published_models(session: Session, job: Job) -> list[dict[str, Any]]:
 
 
 def surviving_model_sentence(model: dict[str, Any]) -> str:
-    """Describe a published model of a job that ended early."""
+    """Describe a model that survives its job."""
     if model["promoted"]:
         sentence = gettext("The {kind} model trained before that, {version}, stays in use.")
     else:
@@ -628,7 +628,7 @@ def show_progress(session: Session, settings: Settings, job: Job) -> None:
 
 
 def show_failed(session: Session, settings: Settings, job: Job) -> None:
-    """Report a failure in a new message in the job's channel.
+    """Report a failure in a new message.
 
     An edit notifies no one, and the progress message may be far up. It only says that the job
     failed. If it was never posted, the report takes its place, and people see one message.
@@ -649,7 +649,7 @@ def show_failed(session: Session, settings: Settings, job: Job) -> None:
 
 
 def failure_key(job: Job) -> str:
-    """Return the outbox key of the newest attempt's failure report."""
+    """Return the outbox key of the failure report."""
     return f"job:{job.id}:failed:{job.attempt}"
 
 
@@ -731,7 +731,7 @@ def template_values(job: Job) -> dict[str, Any]:
 
 
 def title(kind: str) -> str:
-    """Return the name of a kind of job for people."""
+    """Return the readable name of a kind."""
     return REQUESTS[kind].title
 
 

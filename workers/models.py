@@ -161,7 +161,7 @@ def roll_back(
 def retrain(
     session: Session, settings: Settings, check_job: str, user: str, channel: str | None
 ) -> Job:
-    """Retrain a model that a health check found decayed, once.
+    """Retrain a decayed model once.
 
     The message of the check then names the person.
 
@@ -256,7 +256,7 @@ def retrain(
 
 
 def _show_retraining(session: Session, settings: Settings, health: ModelHealth, job: Job) -> None:
-    """Replace the button by the person who asked."""
+    """Replace the button by the requester."""
     check_job = session.get_one(Job, health.job_id)
     is_scheduled = check_job.args.get("scheduled")
     template, key = (

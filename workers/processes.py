@@ -80,12 +80,12 @@ def alive(session: Session, now: datetime | None = None) -> dict[str, Process]:
 
 
 def worker_name(task: str) -> str:
-    """Return the name of this process as a job's worker: ``task@host:pid``."""
+    """Return this process's worker name, ``task@host:pid``."""
     return f"{task}@{socket.gethostname()}:{os.getpid()}"
 
 
 def is_gone(worker: str) -> bool:
-    """Return whether a job's worker is known to be dead.
+    """Return whether a worker is dead.
 
     This can only be known on this host.
     """

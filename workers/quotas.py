@@ -54,7 +54,7 @@ def is_limited(user: str) -> bool:
 
 
 def open_limit(kind: str) -> int:
-    """Return the number of open jobs allowed per person and kind."""
+    """Return a person's open-job limit for a kind."""
     return OPEN_BY_KIND.get(kind, OPEN_BY_QUEUE[REQUESTS[kind].queue])
 
 
@@ -97,7 +97,7 @@ def admit(
     key: str | None,
     idem_key: str,
 ) -> ExistingJob | None:
-    """Check a person's role and the limits, without writing anything.
+    """Check a person's role and limits.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def admit(
 
 @cache
 def admission_query() -> CompoundSelect[Any]:
-    """Return the one statement that finds everything for a decision.
+    """Return the one query behind a decision.
 
     It is built once, because people wait for it. Each part names one state. Without statistics
     SQLite prefers the index on team and time to one with ``state IN (…)``, and would read every

@@ -97,7 +97,7 @@ def republish(database: Database, settings: Settings) -> list[str]:
 
 
 def release_dead(database: Database, settings: Settings) -> list[str]:
-    """Take the lease from jobs of dead processes on this host.
+    """Release jobs of dead processes on this host.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def release_dead(database: Database, settings: Settings) -> list[str]:
 
 
 def end_cancelled(database: Database, settings: Settings) -> list[str]:
-    """End jobs that ignored their cancellation and kill their processes.
+    """End jobs that ignore their cancellation.
 
     The heartbeat in the process does this first. It cannot if C code does not let its thread run.
     Then the job is ended here by compare-and-set and its process is killed by the worker's parent.
@@ -223,7 +223,7 @@ def tidy(database: Database, settings: Settings) -> None:
 
 
 def _tidy_messages(database: Database, settings: Settings) -> None:
-    """Drop delivered messages and files, a limited number per hour."""
+    """Drop some delivered messages and files."""
     with database.transaction() as session:
         outbox.drop_delivered_content(session, clock.wall() - KEEP_DELIVERED, DROPPED_AT_ONCE)
         outbox.drop_sent(session, settings, clock.wall() - KEEP_SENT, DROPPED_AT_ONCE)
@@ -248,7 +248,7 @@ def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
 
 
 def _is_hopeless(job: Job) -> bool:
-    """Return whether a job took too many workers with it or lost its terminal.
+    """Return whether a job must not run again.
 
     The person at the terminal has seen that.
     """

@@ -101,7 +101,7 @@ A_DATE = gettext(
 
 
 def moment(text: str) -> datetime:
-    """Parse an ISO 8601 time, with or without a zone."""
+    """Parse an ISO 8601 time."""
     try:
         parsed = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -195,7 +195,7 @@ class Retrain(Request):
         return self.models or ("churn", "recommend")
 
     def fits_a_worker(self) -> None:
-        """Refuse a search that exceeds the CPU time of a training job."""
+        """Refuse a search beyond the CPU limit."""
         if self.tune and self.tune > MAX_TUNE_SECONDS:
             raise BadInput(
                 gettext(
@@ -212,7 +212,7 @@ class Retrain(Request):
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
-        """Check that the model is of a kind that is trained.
+        """Check that the model fits the kinds.
 
         ALS does not predict churn, and a support vector machine does not recommend.
         """
@@ -223,7 +223,7 @@ class Retrain(Request):
 
 
 class Sweep(Request):
-    """Score all active customers and find those at risk, with reasons."""
+    """Find customers at risk, with reasons."""
 
     kind = "sweep"
     title = gettext("Sweep")
@@ -282,7 +282,7 @@ class Cohort(Request):
 
 
 class CohortCsv(Request):
-    """Send a cohort's customers as a file by direct message."""
+    """Send a cohort's customers as a file."""
 
     kind = "cohort_csv"
     title = gettext("Cohort CSV")
@@ -292,7 +292,7 @@ class CohortCsv(Request):
 
 
 class CampaignDraft(Request):
-    """Draft a campaign for a cohort or a fresh sweep."""
+    """Draft a campaign."""
 
     kind = "campaign_draft"
     title = gettext("Campaign draft")
@@ -303,7 +303,7 @@ class CampaignDraft(Request):
 
 
 class CampaignSend(Request):
-    """Issue the codes of an approved campaign after its clearance time."""
+    """Issue an approved campaign's codes."""
 
     kind = "campaign_send"
     title = gettext("Campaign send")
@@ -313,7 +313,7 @@ class CampaignSend(Request):
 
 
 class CampaignDeliver(Request):
-    """Send due e-mails of a live campaign, directly or through the platform."""
+    """Send a live campaign's due e-mails."""
 
     kind = "campaign_deliver"
     title = gettext("Campaign deliver")
@@ -347,7 +347,7 @@ class CampaignMisuse(Request):
 
 
 class CampaignCsv(Request):
-    """Send a live campaign's codes or call list as a file.
+    """Send a campaign's codes or call list.
 
     It goes to a direct message.
     """
@@ -386,7 +386,7 @@ class CampaignLook(Request):
 
 
 class Digest(Request):
-    """Summarise the week: risk, value, campaigns and data, with charts."""
+    """Summarise the week, with charts."""
 
     kind = "digest"
     title = gettext("Digest")
@@ -396,7 +396,7 @@ class Digest(Request):
 
 
 class Monitor(Request):
-    """Check the champion churn model: its predictions and data drift."""
+    """Check the champion churn model."""
 
     kind = "monitor"
     title = gettext("Monitor")
@@ -431,7 +431,7 @@ class RecommendReport(Request):
 
 
 class DemoFeed(Request):
-    """Import the demo's events and simulated responses up to a time."""
+    """Import the demo's events and responses."""
 
     kind = "demo_feed"
     title = gettext("Demo feed")
@@ -454,7 +454,7 @@ class Forget(Request):
 
 
 class Tidy(Request):
-    """Clean the lake of failed jobs and join its small files."""
+    """Clean up and compact the lake."""
 
     kind = "tidy"
     title = gettext("Tidy")

@@ -19,7 +19,7 @@ OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
 
 
 def role_of(session: Session, settings: Settings, user_id: str) -> str:
-    """Return the role of a Slack user or of the terminal's operator.
+    """Return a user's role.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def role_of(session: Session, settings: Settings, user_id: str) -> str:
 
 
 def effective_role(settings: Settings, user_id: str, granted: str | None) -> str:
-    """Return the role of a user with a known grant.
+    """Return a user's role from the grant.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def allows(role: str, needed: str) -> bool:
 
 
 def holders(session: Session, settings: Settings, needed: str) -> list[str]:
-    """Return the named people with at least the needed role.
+    """Return people with at least a role.
 
     The default role makes no one a holder.
 

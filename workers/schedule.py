@@ -124,7 +124,7 @@ def add(
 
 
 def due_at(slot: date, at: str, timezone: str) -> datetime:
-    """Return the time in UTC at which a slot is due.
+    """Return a slot's due time in UTC.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def due_at(slot: date, at: str, timezone: str) -> datetime:
 
 
 def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
-    """Yield a schedule's open slots with their times, in order, without end."""
+    """Yield a schedule's open slots, without end."""
     day = schedule.created_at.astimezone(ZoneInfo(schedule.timezone)).date()
     if schedule.last_slot is not None:
         day = max(day, schedule.last_slot + timedelta(days=1))
@@ -220,7 +220,7 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
 
 
 def is_idle(session: Session) -> bool:
-    """Return whether no job is open and Slack shows all messages."""
+    """Return whether no job or message waits."""
     open_count = session.scalar(
         select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN))
     )

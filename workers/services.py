@@ -1,4 +1,7 @@
-"""Run the tick or the sender: ``python -m workers.services tick|sender``."""
+"""Run the tick or the sender as a process.
+
+Usage: ``python -m workers.services tick|sender``.
+"""
 
 import logging
 import signal

@@ -1,4 +1,4 @@
-"""Start, watch, restart and stop the processes of ``retention run``.
+"""Supervise the processes of ``retention run``.
 
 The embedded broker is one of them unless ``RETENTION_BROKER_URL`` names another. A single role
 replaces this process, because a container's platform restarts it.
@@ -109,7 +109,7 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
 
 
 class Supervisor:
-    """Start the processes of some roles, restart and stop them.
+    """Keeps the processes of some roles alive.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class Supervisor:
         return " ".join(sentences)
 
     def run(self, stop: threading.Event) -> None:
-        """Keep the processes alive until ``stop`` is set, then stop all."""
+        """Supervise until ``stop`` is set, then stop all."""
         database = Database(self._settings.database_url.get_secret_value())
         self._forget_processes(database)
         reported = 0.0
@@ -216,7 +216,7 @@ class Supervisor:
         return (self._logs / f"{name.replace(':', '-')}.log").open("ab")
 
     def _shorten_logs(self) -> None:
-        """Move long logs aside while the processes append to them.
+        """Move long logs aside.
 
         They may run for a year.
         """
@@ -228,7 +228,7 @@ class Supervisor:
                     os.truncate(path, 0)
 
     def _stop(self) -> None:
-        """Stop the users of the broker first, then the broker."""
+        """Stop the broker after its users."""
         others = [child for child in self.children if child.name != "broker"]
         self._end(others, STOP_TIMEOUT)
         self._end([child for child in self.children if child.name == "broker"], 5.0)
@@ -333,7 +333,7 @@ def _extra_environment(role: str, queues: Sequence[str]) -> dict[str, str]:
 
 
 def _die_with_parent() -> None:
-    """Have this child stopped when the supervisor ends in any way."""
+    """Stop this child when the supervisor ends."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
 
 

@@ -44,7 +44,7 @@ def _forget_the_parents(**_: Any) -> None:
 
 @worker_ready.connect
 def _report(sender: Any, **_: Any) -> None:
-    """Report this worker from its event loop, now and every few seconds."""
+    """Report this worker every few seconds."""
     queues = "+".join(sorted(sender.app.amqp.queues.consume_from))
     if queues == TRAINING:
         _share_niceness_with_session()
@@ -61,7 +61,7 @@ def _report(sender: Any, **_: Any) -> None:
 
 
 def _share_niceness_with_session() -> None:
-    """Make the niceness of this worker count against other sessions.
+    """Apply this worker's niceness to its session.
 
     If Linux groups processes by session (autogroup), niceness only counts inside a session. The
     supervisor gives each worker its own session, which needs the same niceness. Another program's

@@ -6,7 +6,7 @@ from retention.reports.cohorts import Cohorts, MonthCohort
 from workers.delivery import render
 
 
-def test_two_years_of_cohorts_are_one_message():
+def test_cohorts_of_two_years_fit_one_message():
     rows = tuple(
         MonthCohort(f"2025-{month % 12 + 1:02}", 12_345, (1.0, *(0.25,) * month))
         for month in range(23, -1, -1)

@@ -36,7 +36,7 @@ def counted(database, table) -> int:
         return session.scalar(select(func.count()).select_from(table))
 
 
-def test_result_runs_sql_and_message_come_together(database, settings, task):
+def test_result_runs_sql_and_message_are_one_transaction(database, settings, task):
     task(
         "sweep",
         lambda request, context: Outcome(
@@ -55,7 +55,7 @@ def test_result_runs_sql_and_message_come_together(database, settings, task):
     assert counted(database, Audit) == 1
 
 
-def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
+def test_non_finite_numbers_become_null(database, settings, task):
     """PostgreSQL refuses NaN in JSON: such a job could not end."""
     unknown = {
         "rate": float("nan"),
@@ -72,7 +72,7 @@ def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
     }
 
 
-def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, settings):
+def test_worker_that_lost_its_lease_publishes_nothing(database, settings):
     one = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
         slow = jobs.claim(session, one.id, "slow")
@@ -93,7 +93,7 @@ def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, setting
     assert counted(database, Audit) == counted(database, Run) == 0
 
 
-def test_a_cancel_before_the_end_wins_over_the_result(database, settings, task):
+def test_cancellation_before_the_end_wins(database, settings, task):
     def run(request, context):
         with database.transaction() as session:
             jobs.cancel(session, settings, context.job_id, ADMIN)
@@ -107,7 +107,7 @@ def test_a_cancel_before_the_end_wins_over_the_result(database, settings, task):
     assert counted(database, Run) == 0
 
 
-def test_a_refusal_inside_the_transaction_leaves_nothing_half_written(database, settings, task):
+def test_refusal_in_the_transaction_writes_nothing(database, settings, task):
     def apply(session):
         audit(session)
         raise Conflict("Somebody else drafted it first.")
@@ -126,7 +126,7 @@ class Panic(BaseException):
     """As native code raises: no Exception."""
 
 
-def test_an_unknown_fault_gives_the_person_a_reference_and_no_details(database, settings, task):
+def test_internal_error_shows_a_reference_without_details(database, settings, task):
     def run(request, context):
         raise Panic("secret detail")
 
@@ -141,9 +141,7 @@ def test_an_unknown_fault_gives_the_person_a_reference_and_no_details(database, 
     assert "secret" not in shown
 
 
-def test_a_job_that_takes_too_long_is_stopped_with_a_sentence_before_its_process_is_killed(
-    database, settings, task
-):
+def test_soft_time_limit_ends_a_job_with_a_message(database, settings, task):
     limits = make_app(settings).conf
     assert 0 < limits.task_soft_time_limit <= limits.task_time_limit - 30
 
@@ -198,7 +196,7 @@ def test_job_that_fails_before_its_first_post_posts_one_message(database, settin
     assert messages(database, one.id) == {":failed:1": "Sweep failed: There is no customer 'X'."}
 
 
-def test_progress_message_in_doubt_is_edited_and_not_deleted(database, settings, task):
+def test_ambiguous_progress_message_is_edited(database, settings, task):
     task("sweep", fails)
     one = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
@@ -294,7 +292,7 @@ def test_attempt_that_lost_its_lease_publishes_no_part(database, settings, task)
     assert (job(database, one.id).result, counted(database, Audit)) == (None, 0)
 
 
-def test_part_whose_commit_was_in_doubt_is_written_once(database, settings, task, monkeypatch):
+def test_part_with_a_lost_commit_is_written_once(database, settings, task, monkeypatch):
     class Unanswered:
         """A database whose first commit succeeds, while its answer is lost."""
 
@@ -350,7 +348,7 @@ def test_training_message_is_not_redelivered_within_its_limits(settings):
     }
 
 
-def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, task):
+def test_direct_result_leaves_a_note_in_the_channel(database, settings, task):
     task(
         "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
     )
@@ -362,7 +360,7 @@ def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, 
     assert direct.payload["text"] == "0.81"
 
 
-def test_asked_for_in_a_direct_message_the_result_replaces_the_bar_there(database, settings, task):
+def test_result_replaces_the_bar_in_a_direct_message(database, settings, task):
     task(
         "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
     )
@@ -372,7 +370,7 @@ def test_asked_for_in_a_direct_message_the_result_replaces_the_bar_there(databas
     assert counted(database, Outbox) == 1
 
 
-def test_posts_known_only_inside_the_transaction_and_files_are_kept(database, settings, task):
+def test_posts_from_the_transaction_are_stored(database, settings, task):
     chart = Attachment("chart.png", "image/png", b"png", alt_text="a chart")
     file = Attachment("codes.csv", "text/csv", b"codes", sensitive=True)
     task(
@@ -391,7 +389,7 @@ def test_posts_known_only_inside_the_transaction_and_files_are_kept(database, se
     assert counted(database, File) == 2
 
 
-def test_a_job_that_is_not_ours_is_left_alone(database, settings):
+def test_job_of_another_attempt_is_left_alone(database, settings):
     one = ask(database, settings, Sweep(), "k")
     set_job(database, one.id, state="done")
     assert run_job(settings, database, one.id, "t") == "not ours"

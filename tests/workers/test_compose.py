@@ -144,7 +144,7 @@ def test_the_settings_of_the_services_fit_together():
     assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] == "retention"
 
 
-def test_nothing_of_ours_runs_as_root_and_everything_has_a_health_check():
+def test_services_are_not_root_and_have_health_checks():
     assert all(service["user"] != "0" and "ALL" in service["cap_drop"] for service in OURS.values())
     assert all("healthcheck" in service for service in SERVICES.values())
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")

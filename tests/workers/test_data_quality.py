@@ -10,7 +10,7 @@ from workers.tasks import data_quality
 from workers.tasks.interface import Context
 
 
-def test_a_message_its_picture_and_the_page(shop):
+def test_quality_report_posts_message_chart_and_page(shop):
     clock.configure(fixed=shop.end + timedelta(days=1))
     outcome = data_quality.run(
         DataQuality(),

@@ -85,7 +85,7 @@ def _rows(shop, who) -> dict[str, int]:
     return found
 
 
-def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path):
+def test_erasure_removes_only_the_customer(shop, tmp_path):
     events = shop.lake.table("events").execute()
     who, other = events["customer_id"].value_counts().index[:2]
     others, before = _rows(shop, other), len(events)
@@ -153,7 +153,7 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
     assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
 
 
-def test_others_stay_where_one_of_them_is_erased(shop):
+def test_erasure_keeps_other_customers(shop):
     """The cohort of a sweep, a dry run, uses of codes and a refusal held ids and addresses for good."""
     swept = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").result["cohort"]
     who, other = (one["customer_id"] for one in swept[:2])
@@ -213,7 +213,7 @@ def test_others_stay_where_one_of_them_is_erased(shop):
     assert ids.DRAFT_CAMPAIGN in str(cohort.payload)  # the message of the others is of use still
 
 
-def test_what_stands_in_a_cell_for_nothing_names_nobody(shop, tmp_path):
+def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
     """To erase one customer whose telephone number was "no" took others out of cohorts and messages."""
     _run(shop, Sweep(tier="low", top=50), channel="C0CRM")
     cells = tmp_path / "cells.csv"
@@ -247,9 +247,7 @@ def erased_meanwhile(shop, monkeypatch):
     return erase_after
 
 
-def test_a_job_that_read_a_customer_before_the_erasure_publishes_nothing_and_begins_anew(
-    shop, erased_meanwhile
-):
+def test_job_that_read_an_erased_customer_restarts(shop, erased_meanwhile):
     """It brought them back: into its cohort, the message and the lake's scores."""
     who = _run(shop, Sweep(tier="low", top=1), channel="C0CRM").result["cohort"][0]["customer_id"]
     erased_meanwhile(who)
@@ -265,16 +263,14 @@ def test_a_job_that_read_a_customer_before_the_erasure_publishes_nothing_and_beg
     assert pseudonym(shop.settings.key, who) not in _everything(shop)
 
 
-def test_a_job_in_a_terminal_that_read_an_erased_customer_says_so(shop, erased_meanwhile):
+def test_terminal_job_that_read_an_erased_customer_fails(shop, erased_meanwhile):
     erased_meanwhile(str(shop.lake.table("events").customer_id.min().execute()))
     with pytest.raises(Conflict, match=r"erased meanwhile.* ask again"):
         run_inline(shop.settings, shop.database, Sweep(tier="low"), user="operator")
     assert _job(shop, "sweep").state == "failed"
 
 
-def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_goes(
-    shop, monkeypatch
-):
+def test_rows_written_during_an_erasure_are_erased(shop, monkeypatch):
     from_lake = erasure.from_lake
     scored = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
     scores = shop.lake.scores(f"{scored}-1").execute()
@@ -293,9 +289,7 @@ def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_
 
 
 @pytest.mark.parametrize("table", ["events", "customers"])
-def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(
-    shop, tmp_path, table
-):
+def test_running_import_does_not_restore_erased_customers(shop, tmp_path, table):
     file, more = (
         tmp_path / "late.csv",
         {"events": ("event_type,occurred_at", "view,2025-02-01"), "customers": ("name", "A")}[
@@ -315,7 +309,7 @@ def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(
     assert _rows(shop, "c0001") == {"events": 0, "customers": 0, "treatments": 0}
 
 
-def test_what_is_sent_or_names_nobody_goes_on_while_a_customer_is_erased(shop):
+def test_jobs_without_customers_continue_during_erasure(shop):
     kept = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
     for name, request in {**kept, "names": Score(customer_id="c0002")}.items():
         _runs(shop, name, request, cancel_at=clock.wall() if name == "cancelled" else None)
@@ -348,7 +342,7 @@ def _states(shop, *names: str) -> dict[str, str]:
         return dict(session.execute(select(Job.id, Job.state).where(Job.id.in_(names))).all())
 
 
-def test_an_erasure_that_finds_nothing_interrupts_nothing(shop):
+def test_empty_erasure_interrupts_no_job(shop):
     """Twelve of ids that nobody had let a sweep begin thirteen times."""
     _runs(shop, "sweeps", Sweep())
     assert _run(shop, Forget(customer_id="nobody")).error is None
@@ -356,7 +350,7 @@ def test_an_erasure_that_finds_nothing_interrupts_nothing(shop):
 
 
 @pytest.mark.parametrize("lives_in", ["lake", "database"])
-def test_a_job_that_begins_once_the_customer_is_gone_goes_on(shop, monkeypatch, lives_in):
+def test_job_started_after_erasure_continues(shop, monkeypatch, lives_in):
     """Each erasure took the work of an attempt twice."""
     who = "c0001" if lives_in == "lake" else "only in SQL"
     with shop.database.transaction() as session:
@@ -384,9 +378,7 @@ def test_a_job_that_begins_once_the_customer_is_gone_goes_on(shop, monkeypatch, 
     assert found == [None]  # what has begun since reads nothing of them
 
 
-def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_anew(
-    shop, monkeypatch
-):
+def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch):
     _runs(shop, "sweeps", Sweep())
 
     with shop.database.transaction() as session:
@@ -410,7 +402,7 @@ def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_ane
     assert _states(shop, "sweeps") == {"sweeps": "queued"}
 
 
-def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, monkeypatch):
+def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     """Fifteen sweeps of 18 MB kept everybody's writes waiting for half a minute."""
     who, found = (
         "c0001",
@@ -456,7 +448,7 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
     assert looked == [found, found]  # the last pass looks at the late one alone
 
 
-def test_who_came_back_all_the_same_goes_the_night_after(shop):
+def test_returned_customer_is_erased_at_night(shop):
     """An attempt that was not stopped in time had written the lake, or the directory had followed it."""
     who = "c0001"
     lines = (
@@ -507,7 +499,7 @@ def test_who_came_back_all_the_same_goes_the_night_after(shop):
         ),
     ],
 )
-def test_they_are_looked_for_wherever_an_erasure_deletes(shop, table, row):
+def test_returned_customers_are_searched_in_all_stores(shop, table, row):
     """Three tables of six were searched."""
     assert _run(shop, Forget(customer_id="c0001")).error is None
     rows = arrow(
@@ -518,7 +510,7 @@ def test_they_are_looked_for_wherever_an_erasure_deletes(shop, table, row):
     assert [_run(shop, Tidy()).result["erased_again"] for _ in range(2)] == [1, 0]
 
 
-def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monkeypatch):
+def test_concurrent_erasures_do_not_restore_customers(shop, monkeypatch):
     """Each wrote what it had read before the other had written."""
     job_id = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
     first, second, *others = (one["customer_id"] for one in _job(shop, "sweep").result["cohort"])
@@ -539,7 +531,7 @@ def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monk
     assert not {first, second} & set(_everything(shop).split("'"))
 
 
-def test_a_second_run_reaches_ids_whose_links_the_first_has_deleted(shop):
+def test_second_run_erases_ids_with_deleted_links(shop):
     """Killed before its last transaction, it left the rows of merged ids in SQL for good."""
     with shop.database.transaction() as session:
         session.add(
@@ -582,6 +574,6 @@ def _everything(shop) -> str:
     return " ".join(map(str, held))
 
 
-def test_only_an_admin_erases(shop):
+def test_only_admins_erase(shop):
     with pytest.raises(NotAllowed, match="admin"):
         _run(shop, Forget(customer_id="c0001"), user="U0ANALYST")

@@ -27,12 +27,12 @@ def child(**values: float) -> tuple[int, str, float]:
     return done.returncode, done.stdout.strip(), time.monotonic() - began
 
 
-def test_a_grown_child_leaves_once_it_has_been_idle_but_not_while_it_works():
+def test_grown_child_exits_when_idle():
     code, said, seconds = child(idle=0.2, small=0, busy=0.6, rest=60)
     assert (code, said) == (EX_RECYCLE, "over")
     assert seconds < 50
 
 
 @pytest.mark.parametrize("kept", [{"idle": 0.1, "small": 2**40}, {"idle": 30, "small": 0}])
-def test_a_small_one_and_one_that_was_busy_a_moment_ago_stay(kept):
+def test_small_or_recently_busy_child_stays(kept):
     assert child(busy=0, rest=0.5, **kept)[0] == 0

@@ -90,7 +90,7 @@ def looks(own) -> list[ModelHealth]:
         return list(session.scalars(select(ModelHealth).order_by(ModelHealth.id)))
 
 
-def test_decay_is_found_told_once_and_mended_by_a_click(shop_that_changes):
+def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     own = shop_that_changes
     model = champion(own)
 
@@ -168,7 +168,7 @@ def test_decay_is_found_told_once_and_mended_by_a_click(shop_that_changes):
     assert "model.retrain" in deeds
 
 
-def test_who_asks_is_answered_with_figures(shop_that_changes):
+def test_requested_check_shows_figures(shop_that_changes):
     own = shop_that_changes
     clock.configure(fixed=at(SEEN + 8))
     looked = run(own, Monitor(), "look")
@@ -189,7 +189,7 @@ def test_who_asks_is_answered_with_figures(shop_that_changes):
         assert word in said
 
 
-def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
+def test_unchanged_shop_is_healthy_and_silent(tmp_path):
     own = tiny.build(tmp_path / "home", days=SEEN, admins=ADMIN)
     with own.database.transaction() as session:
         session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
@@ -210,7 +210,7 @@ def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
     assert alerts(own) == []
 
 
-def test_the_day_of_worse_predictions_is_the_shops():
+def test_decay_date_uses_the_shops_timezone():
     """Scored at one in the morning in Kolkata, they were told of the day before."""
     outcome = Outcome(
         "v", "run", datetime(2025, 5, 31, 20, tzinfo=UTC), 900, {}, {}, Interval(0.5, 0.48, 0.52)
@@ -223,7 +223,7 @@ def test_the_day_of_worse_predictions_is_the_shops():
 
 
 @pytest.mark.parametrize("drift", [True, False])
-def test_a_warning_says_what_has_moved_in_the_words_of_the_catalogue(drift):
+def test_warning_names_drifted_features(drift):
     health = {
         "version": "churn-1",
         "at": "2025-06-01T00:00:00+00:00",

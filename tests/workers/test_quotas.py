@@ -284,7 +284,7 @@ def test_retried_job_counts_for_its_owner(database, settings, submit):
 # ---------------------------------------------------------------- the statement
 
 
-def test_the_limits_are_looked_up_by_indexes(database, settings):
+def test_admission_query_uses_indexes(database, settings):
     states = ["done"] * 8 + ["failed", "queued"]
     rows = [
         {
@@ -334,7 +334,7 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
     assert "Seq Scan on jobs" not in shown
 
 
-def test_erasing_a_customer_drops_the_hash_of_what_was_asked(database, settings):
+def test_erasure_drops_request_hashes(database, settings):
     from retention import erasure
 
     one = ask(database, settings, Score(customer_id="k1"), "s", channel=ANALYST, limited=True)

@@ -126,7 +126,7 @@ def _words(own: tiny.Shop, post: Post) -> str:
     return json.dumps([shown.text, shown.blocks], ensure_ascii=False)
 
 
-def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(trained_copy):
+def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
     own, trained = trained_copy
     (model,) = trained.data["models"]
     assert model["promoted"]
@@ -151,7 +151,7 @@ def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(traine
         assert "by the data: The rung of " in text
 
 
-def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_other(tmp_path):
+def test_shop_without_items_gets_only_a_churn_model(tmp_path):
     settings = Settings(home=tmp_path / "home", _env_file=None)
     database = Database(settings.database_url.get_secret_value())
     Base.metadata.create_all(database.engine)
@@ -175,7 +175,7 @@ def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_othe
         )
 
 
-def test_where_nothing_can_be_trained_all_the_reasons_are_told(own, monkeypatch):
+def test_failed_training_names_all_reasons(own, monkeypatch):
     def refused(settings, lake, used, asked, progress):
         raise TooLittleData(f"Nobody {used}.")
 
@@ -203,7 +203,7 @@ def test_a_cancelled_retrain_publishes_nothing(trained_copy):
 
 
 @pytest.mark.parametrize("kind", ["churn", "recommend"])
-def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
+def test_cutoff_is_never_after_the_data(own, kind):
     late = own.end + timedelta(days=400)
     with pytest.raises(BadInput, match=r"The data ends on .* Take .* or earlier as the cutoff"):
         retrain.run(
@@ -212,7 +212,7 @@ def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
         )
 
 
-def test_a_shop_without_prices_is_told_of_no_money(swept_copy):
+def test_shop_without_prices_sees_no_money(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
     assert "at stake" in _words(own, post)
@@ -223,7 +223,7 @@ def test_a_shop_without_prices_is_told_of_no_money(swept_copy):
     assert said.count("at stake") == 1
 
 
-def test_a_rank_by_the_rules_is_shown_as_no_probability(swept_copy):
+def test_rule_score_is_not_shown_as_probability(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
     first = post.values["customers"][0]["churn_probability"]
@@ -233,7 +233,7 @@ def test_a_rank_by_the_rules_is_shown_as_no_probability(swept_copy):
     assert " % high" not in _words(own, by_rules)
 
 
-def test_a_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
+def test_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
     own, swept = swept_copy
     said = _words(own, swept.posts[0]).replace(
         swept.data["cohort_id"], ""
@@ -253,7 +253,7 @@ def test_a_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
     assert own.lake.scores(cohort.run_id).count().execute() == swept.data["customers"]
 
 
-def test_a_tier_that_sets_hardly_anybody_apart_is_told_of(swept_copy):
+def test_very_large_tier_gets_a_note(swept_copy):
     own, swept = swept_copy
     post, told = swept.posts[0], "the tier sets few apart"
     scored = post.values["scored"]
@@ -263,7 +263,7 @@ def test_a_tier_that_sets_hardly_anybody_apart_is_told_of(swept_copy):
         assert (told in said) == expected
 
 
-def test_the_file_goes_to_who_asked_and_the_thread_says_so(swept_copy):
+def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     own, swept = swept_copy
     with own.database.transaction() as session:
         session.add(Outbox(key="job:sweep", channel="C0CRM", payload={}))
@@ -283,7 +283,7 @@ def test_the_file_goes_to_who_asked_and_the_thread_says_so(swept_copy):
         cohort_csv.run(CohortCsv(cohort_id="nope"), _context(own, "csv2"))
 
 
-def test_one_customer_in_full_to_who_asked(swept_copy):
+def test_score_goes_to_the_requester_in_full(swept_copy):
     own, swept = swept_copy
     listed = swept.data["cohort"][0]
     outcome = score.run(
@@ -308,7 +308,7 @@ def test_one_customer_in_full_to_who_asked(swept_copy):
     assert "Chance of an order within 7 days" in said
 
 
-def test_unknown_customers_and_those_without_orders_are_a_sentence(trained_copy):
+def test_unknown_customers_and_missing_orders_are_refused(trained_copy):
     own, _ = trained_copy
     with pytest.raises(BadInput, match="nobody-at-all"):
         score.run(Score(customer_id="nobody-at-all", as_of=own.end), _context(own, "s1"))
@@ -326,7 +326,7 @@ def test_unknown_customers_and_those_without_orders_are_a_sentence(trained_copy)
         )
 
 
-def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat(own):
+def test_recommendation_policies_filter_items_with_a_note(own):
     stranger = "c0000-unknown"
     bought = own.lake.table("events").filter(lambda e: e.customer_id == "c0001").item_id.execute()
     for policy in ("repeat", "new"):
@@ -355,7 +355,7 @@ def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat
     assert "Nothing they bought can be offered again" in data["note"]
 
 
-def test_only_what_the_message_holds_was_shown(own):
+def test_only_shown_items_are_impressions(own):
     """Sixty were kept as shown, and the report divided by them."""
     outcome = recommend.run(
         Recommend(customer_id="c0001", k=60, as_of=own.end), _context(own, "long")

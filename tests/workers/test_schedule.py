@@ -63,7 +63,7 @@ def states(database) -> list[tuple[date, str]]:
     minutes=st.integers(0, 1439),
     start=st.datetimes(datetime(2015, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC)),
 )
-def test_a_slot_a_week_each_on_its_own_local_day(zone, weekday, minutes, start):
+def test_weekly_slots_follow_the_local_day(zone, weekday, minutes, start):
     at = f"{minutes // 60:02d}:{minutes % 60:02d}"
     made = Schedule(weekday=weekday, at=at, timezone=zone, created_at=start, last_slot=None)
     end = start + timedelta(days=371)
@@ -82,19 +82,19 @@ def test_a_slot_a_week_each_on_its_own_local_day(zone, weekday, minutes, start):
         )  # moved only where that time does not exist (Samoa lost a day)
 
 
-def test_the_first_of_two_equal_local_times():
+def test_first_of_two_equal_local_times_is_used():
     assert schedule.due_at(date(2026, 10, 25), "01:30", "Europe/London") == datetime(
         2026, 10, 25, 0, 30, tzinfo=UTC
     )
 
 
-def test_a_local_time_that_does_not_exist_moves_by_the_gap():
+def test_missing_local_time_moves_by_the_gap():
     assert schedule.due_at(date(2026, 3, 29), "01:30", "Europe/London") == datetime(
         2026, 3, 29, 1, 30, tzinfo=UTC
     )
 
 
-def test_a_slot_fires_once_and_not_before_its_time(database, settings, weekly):
+def test_slot_fires_once_at_its_time(database, settings, weekly):
     clock.configure(fixed=MONDAY - timedelta(seconds=1))
     assert schedule.tick(database, settings) == []
     clock.configure(fixed=MONDAY)
@@ -115,7 +115,7 @@ def test_racing_ticks_make_one_run(database, settings, weekly):
     assert len(states(database)) == 1
 
 
-def test_after_downtime_only_the_newest_slot_runs_if_it_is_not_too_late(database, settings, weekly):
+def test_only_the_newest_slot_runs_after_downtime(database, settings, weekly):
     clock.configure(fixed=MONDAY + timedelta(days=14, hours=11))
     assert len(schedule.tick(database, settings)) == 1
     assert [state for _, state in states(database)] == ["skipped", "skipped", "fired"]
@@ -127,7 +127,7 @@ def test_a_slot_missed_by_more_than_twelve_hours_is_skipped(database, settings, 
     assert [state for _, state in states(database)] == ["skipped"]
 
 
-def test_stepping_through_due_moments_leaps_over_none(database, settings, weekly):
+def test_next_due_skips_no_moment(database, settings, weekly):
     now, fired = MONDAY - timedelta(days=1), 0
     while True:
         with database.reading() as session:
@@ -141,7 +141,7 @@ def test_stepping_through_due_moments_leaps_over_none(database, settings, weekly
     assert {state for _, state in states(database)} == {"fired"}
 
 
-def test_next_due_knows_the_moments_of_campaigns(database, settings):
+def test_next_due_includes_campaigns(database, settings):
     with database.transaction() as session:
         session.add(
             Campaign(
@@ -161,7 +161,7 @@ def test_next_due_knows_the_moments_of_campaigns(database, settings):
         assert schedule.next_due(session, settings, MONDAY) is None
 
 
-def test_one_that_fails_is_told_once_and_stops_no_other(database, settings, weekly):
+def test_failing_schedule_is_reported_once_and_stops_no_other(database, settings, weekly):
     add(database, settings, kind="sweep", channel="C0OTHER")
     with database.transaction() as session:
         session.get_one(Schedule, weekly.id).args = {"of": "another version"}
@@ -174,9 +174,7 @@ def test_one_that_fails_is_told_once_and_stops_no_other(database, settings, week
     assert "It is tried again by itself" in str(told.payload["blocks"])
 
 
-def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(
-    database, settings, monkeypatch
-):
+def test_failing_campaign_is_reported_in_its_thread(database, settings, monkeypatch):
     """Nobody decided on either in time; one is broken."""
     clock.configure(fixed=MONDAY)
     with database.transaction() as session:
@@ -211,7 +209,7 @@ def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(
         assert session.scalars(select(Outbox.thread_key)).all() == ["post:broken"]
 
 
-def test_whoever_lost_the_role_no_longer_schedules(database, settings):
+def test_schedule_of_a_demoted_person_is_skipped(database, settings):
     clock.configure(fixed=MONDAY - timedelta(days=1))
     with database.transaction() as session:
         session.add(
@@ -233,7 +231,7 @@ def test_whoever_lost_the_role_no_longer_schedules(database, settings):
         ({"kind": "sweep", "args": {"top": 0}}, "sweep"),
     ],
 )
-def test_what_cannot_be_scheduled_is_said(database, settings, changes, named):
+def test_invalid_schedules_are_refused(database, settings, changes, named):
     with pytest.raises(BadInput, match=named):
         add(database, settings, **changes)
 

@@ -56,14 +56,14 @@ def child_of(worker: str) -> int:
     return int(worker.rpartition(":")[2])
 
 
-def test_a_job_runs_and_its_result_replaces_the_bar(house):
+def test_job_result_replaces_the_progress_bar(house):
     settings, database, _ = house
     job_id = begin(settings, database, Digest(), "digest")
     assert over(database, job_id).result == {"ok": True}
 
 
 @pytest.mark.parametrize("holds_the_lock", [False, True])
-def test_cancelling_work_deep_in_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
+def test_cancelling_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
     settings, database, _ = house
     request = Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC) if holds_the_lock else None)
     job_id = begin(settings, database, request, f"cancel-{holds_the_lock}")
@@ -79,7 +79,7 @@ def test_cancelling_work_deep_in_c_code_ends_it_and_publishes_nothing(house, hol
     assert over(database, after).state == "done"
 
 
-def test_a_worker_killed_in_the_middle_hands_its_job_on(house):
+def test_job_of_a_killed_worker_runs_again(house):
     settings, database, _ = house
     job_id = begin(settings, database, Sweep(top=20), "killed")
     worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
@@ -93,7 +93,7 @@ def test_a_worker_killed_in_the_middle_hands_its_job_on(house):
         ]
 
 
-def test_a_broker_killed_in_mid_task_loses_nothing(house):
+def test_killed_broker_loses_no_job(house):
     settings, database, made = house
     busy = begin(settings, database, Sweep(top=20), "busy")
     waiting = begin(settings, database, Digest(), "waiting")
@@ -104,7 +104,7 @@ def test_a_broker_killed_in_mid_task_loses_nothing(house):
     assert len(results(database, busy)) == 1
 
 
-def test_a_child_that_exits_is_started_again(house):
+def test_child_that_exits_is_restarted(house):
     _, _, made = house
     tick = next(child for child in made.children if child.name == "tick")
     before = tick.process.pid
@@ -146,7 +146,7 @@ def begin_when_up(settings, database) -> str:
     return one.id
 
 
-def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(database, settings):
+def test_terminal_job_keeps_its_lease_when_workers_stop(database, settings):
     workers, terminal = (ask(database, settings, Sweep(), key) for key in "ab")
     with database.transaction() as session:
         for one, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
@@ -159,7 +159,7 @@ def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(
     )
 
 
-def test_a_log_stays_short_also_while_its_process_runs(settings):
+def test_log_of_a_running_process_stays_short(settings):
     """It was looked at when a process began: one that ran for months filled the disk."""
     made = supervisor.Supervisor(settings, ("tick",))
     with made._log("tick") as sink:
@@ -180,7 +180,7 @@ def test_an_unknown_role_or_queue_is_named(settings):
         supervisor.run(settings, roles=("worker",), queue="slow")
 
 
-def test_without_a_slack_app_it_says_so(settings):
+def test_summary_mentions_a_missing_slack_app(settings):
     made = supervisor.Supervisor(settings)
     assert "workers only" in made.summary()
     workers = ["worker:interactive", "worker:batch", "worker:training"]
@@ -202,7 +202,7 @@ def test_operator_can_set_the_threads_of_training(settings, monkeypatch):
     assert made["worker:training"].environment["OMP_NUM_THREADS"] == "7"
 
 
-def test_training_runs_beside_the_other_queues(house):
+def test_training_does_not_block_other_queues(house):
     settings, database, _ = house
     training = begin(settings, database, Retrain(), "long-training")
     wait(lambda: job(database, training).state == "running")

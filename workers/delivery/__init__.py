@@ -1,1 +1,1 @@
-"""Render messages, store them in the outbox and send them to Slack."""
+"""Render, store and send Slack messages."""

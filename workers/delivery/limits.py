@@ -44,11 +44,11 @@ _LIMITS = {
 
 
 class InvalidBlocks(ValueError):
-    """Slack would refuse these blocks because of a mistake in a template."""
+    """A template made blocks that Slack would refuse."""
 
 
 def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Shorten long texts, drop blocks that do not fit, check the rest.
+    """Fit blocks into Slack's limits and check them.
 
     Whole blocks are dropped from the end.
 
@@ -69,7 +69,7 @@ def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_view(view: dict[str, Any]) -> dict[str, Any]:
-    """Apply Slack's limits to a modal or a Home tab."""
+    """Fit a modal or Home tab into Slack's limits."""
     blocks = [_cut(block) for block in view.get("blocks", [])][:VIEW_BLOCKS]
     _refuse(blocks)
     checked = {**view, "blocks": blocks}
@@ -92,7 +92,7 @@ def check_view(view: dict[str, Any]) -> dict[str, Any]:
 
 
 def size(blocks: list[dict[str, Any]]) -> int:
-    """Return the characters of block JSON, as Slack counts them."""
+    """Count the characters of block JSON."""
     return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":")))
 
 

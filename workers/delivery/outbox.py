@@ -37,7 +37,7 @@ def put(
     default_channel: str | None,
     job_id: str | None = None,
 ) -> str:
-    """Insert a message, or update the one with this key.
+    """Insert or update a message.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def put(
 
 
 def is_slack_id(channel: str) -> bool:
-    """Return whether this is the id of a channel or a person.
+    """Return whether a text is a Slack id.
 
     Slack accepts no names.
     """
@@ -190,7 +190,7 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
 
 
 def drop_sent(session: Session, settings: Settings, before: datetime, most: int) -> None:
-    """Delete old sent messages of jobs that name no customer.
+    """Delete old sent messages without customers.
 
     Others stay. An erasure must find messages with names, replies need their thread, and campaigns
     their messages.
@@ -223,7 +223,7 @@ def drop_sent(session: Session, settings: Settings, before: datetime, most: int)
 
 
 def drop_delivered_content(session: Session, before: datetime, most: int) -> None:
-    """Delete the content of old uploaded files; Slack has them.
+    """Delete the content of old uploaded files.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def drop_sensitive_content(session: Session, *which: ColumnElement[bool]) -> Non
 
 
 def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
-    """Replace the content of a message with a new revision.
+    """Store a new revision of a message.
 
     A row that is being sent, or is ambiguous, keeps its state. The sender sees the revision when it
     has finished.
@@ -286,7 +286,7 @@ def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
 
 
 def _payload(session: Session, settings: Settings, post: Post) -> dict[str, Any]:
-    """Return the content of a row: text, blocks and file ids.
+    """Return the content of a row.
 
     The files' content is in ``files``.
     """

@@ -84,7 +84,7 @@ def _link(url: str, label: str) -> Control:
 
 
 def _date(at: datetime | str, zone: str = "UTC") -> Control:
-    """Return a time that Slack shows in the reader's time zone."""
+    """Return a time in the reader's time zone."""
     parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
     plain = moment(parsed, zone)
     return Control(
@@ -93,7 +93,7 @@ def _date(at: datetime | str, zone: str = "UTC") -> Control:
 
 
 class _Marks:
-    """The values of one rendering by the number of their mark."""
+    """Values of one rendering, by mark."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -206,7 +206,7 @@ def message(template: str, **context: Any) -> Message:
 
 
 def view(template: str, **context: Any) -> dict[str, Any]:
-    """Render a modal or a Home tab within Slack's limits.
+    """Render a modal or Home tab.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Send the outbox to Slack: each message once, in order.
+"""Send each outbox message once, in order.
 
 A row is claimed by compare-and-set and delivered outside any transaction. A time-out may hide an
 accepted post. An ambiguous row waits and looks for its own key in the channel before it is sent
@@ -59,7 +59,7 @@ class Pacing:
 
 
 class Sender:
-    """Deliver the outbox of one installation; two may run at once.
+    """Sender of one installation; two may run.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Sender:
         self._transport = Transport(settings, database, web or slack.client(settings, database))
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until ``stop`` is set, also after a database outage."""
+        """Deliver until ``stop`` is set."""
         while not stop.is_set():
             try:
                 busy = self.step()
@@ -96,7 +96,7 @@ class Sender:
                 stop.wait(self._pacing.idle_wait)
 
     def step(self) -> bool:
-        """Deliver the next due row; return False if there is none."""
+        """Deliver the next due row, if any."""
         now = clock.wall()
         with self._database.reading() as session:
             if session.scalar(select(Outbox.id).where(*self._due(now)).limit(1)) is None:
@@ -115,7 +115,7 @@ class Sender:
     # ------------------------------------------------------------ next row
 
     def _due(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
-        """Return the conditions for a row that may be sent now.
+        """Return the conditions for sending a row.
 
         It is due, its channel has rested, no other row of the channel is being sent, no earlier row
         of its thread waits, and its parent was sent. Each condition has an index that does not lead
@@ -273,7 +273,7 @@ class Sender:
         self._settle(claim, state=state, next_at=at, error=failure.code)
 
     def _settle(self, claim: Claim, *, delivered: Sequence[str | None] = (), **values: Any) -> None:
-        """Store the end of our claim and drop sensitive content.
+        """End our claim and drop sensitive content.
 
         Does nothing if another sender has claimed the row since.
         """

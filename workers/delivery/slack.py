@@ -1,4 +1,4 @@
-"""Call Slack's Web API for the sender and classify failures.
+"""Call Slack's Web API and classify failures.
 
 The client never retries and keeps Slack's pauses. slack_sdk's retry handler posts twice if a server
 accepts a post and then drops the connection. Here the outbox retries, after looking for the post.
@@ -72,7 +72,7 @@ class FailureKind(Enum):
 
 
 class ContentDropped(Exception):
-    """The content of a file with identities or codes was deleted.
+    """A sensitive file's content was deleted.
 
     It waited too long, or names an erased customer.
     """
@@ -98,7 +98,7 @@ class Failure:
 
 
 class RateLimitPause(Exception):
-    """Slack has limited this method, and it was not called."""
+    """Slack has paused this method."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"paused for {seconds:.1f} s")
@@ -106,7 +106,7 @@ class RateLimitPause(Exception):
 
 
 def is_channel(slack_id: str) -> bool:
-    """Return whether an id is a channel's, which others can read.
+    """Return whether an id is a channel's.
 
     Ids of persons and of direct messages are not.
     """
@@ -138,7 +138,7 @@ class RateLimitedClient(Client):
 
 
 def client(settings: Settings, database: Database) -> WebClient:
-    """Return a client of the workspace, or of the stand-in at ``SLACK_API_URL``.
+    """Return a client of the workspace.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def _seconds(retry_after: str) -> float:
 def find_post(
     web: WebClient, channel: str, key: str, *, event: str, oldest: float, thread_ts: str | None
 ) -> str | None:
-    """Find our own message by the key in its metadata.
+    """Find our message by its metadata.
 
     Replies are only found in their thread.
 
@@ -284,7 +284,7 @@ def find_post(
 
 
 def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str:
-    """Upload a file; it is invisible until the upload is completed.
+    """Upload a file, which stays invisible until completion.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str
 
 
 def shared_ts(web: WebClient, file_id: str, channel: str) -> str | None:
-    """Return the ``ts`` of a file's message in a channel.
+    """Return the ``ts`` of a file's message.
 
     Parameters
     ----------

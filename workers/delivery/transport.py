@@ -1,4 +1,4 @@
-"""Send one claimed outbox row to Slack as a message or a file.
+"""Send one claimed outbox row to Slack.
 
 Nothing here runs inside a transaction.
 """
@@ -118,7 +118,7 @@ class Transport:
         return {"text": row.payload["text"], "blocks": blocks, "metadata": metadata}
 
     def _channel(self, target: str) -> str:
-        """Return the channel id; for a user id that of the direct message."""
+        """Return the channel for a channel or user id."""
         if target[0] not in "UW":
             return target
         if target not in self._direct:
@@ -166,7 +166,7 @@ class Transport:
         return SentMessage(channel, self._shared_at(uploaded, channel), row.revision)
 
     def _shared_at(self, uploaded: str, channel: str) -> str:
-        """Return the ``ts`` of a file's message, if Slack knows it already."""
+        """Return the ``ts`` of a file's message, if known."""
         try:
             return slack.shared_ts(self._web, uploaded, channel) or ""
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Send a live campaign's codes or call list as a file.
+"""Send a campaign's codes or call list.
 
 The thread shows the recipient and the number of rows.
 """
@@ -98,7 +98,7 @@ def _selected(
 def _record_download(
     session: Session, request: CampaignCsv, context: Context, rows: int, unwilling: Collection[str]
 ) -> tuple[Post, ...]:
-    """Record the download in the ledger and in the thread."""
+    """Record the download in ledger and thread."""
     from retention.db.audit import record
     from retention.outreach import sends
 
@@ -152,7 +152,7 @@ def _live_campaign(
 
 
 def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[str, Any]) -> Any:
-    """Return one row per customer with the text to send."""
+    """Return the texts to send, by customer."""
     import pandas as pd
 
     from retention.campaigns import wording
@@ -206,7 +206,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
 
 
 def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[str, Any]) -> Any:
-    """Return one row per customer to call, the most valuable first."""
+    """Return the call list, most valuable first."""
     import pandas as pd
 
     from retention.campaigns import wording

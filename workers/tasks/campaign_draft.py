@@ -10,7 +10,7 @@ from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
-    """Draft a campaign for a cohort or a fresh sweep.
+    """Draft a campaign for a cohort or sweep.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 def _scored(
     request: CampaignDraft, context: Context, lake: Any, policy: Any
 ) -> tuple[Any, Any, str]:
-    """Return the scores of the wanted tiers, their time and the model.
+    """Return scores, their time and the model.
 
     They are the cohort's, or those of a new sweep.
     """

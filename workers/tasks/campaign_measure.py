@@ -16,7 +16,7 @@ from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignMeasure, context: Context) -> Outcome:
-    """Measure a campaign after its window, once its orders are imported.
+    """Measure a campaign after its window.
 
     If they never arrive, the campaign is closed without a result.
 
@@ -102,7 +102,7 @@ def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
 def _result_outcome(
     campaign: Any, result: dict[str, Any], chart: bytes, context: Context
 ) -> Outcome:
-    """Return the outcome that closes the campaign with its result."""
+    """Close the campaign with its result."""
     from retention.campaigns import closing
 
     settings, user, now = context.settings, context.requested_by, context.business_at
@@ -155,7 +155,7 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
 
 
 def _stated_effect(demo: bool) -> dict[str, Any] | None:
-    """Return the simulated effect of the demo; None for real customers."""
+    """Return the demo's simulated effect, if any."""
     if not demo:
         return None
     from retention.demo.response import EFFECT

@@ -12,7 +12,7 @@ COPIES = 5
 
 
 def run(request: CampaignPreview, context: Context) -> Outcome:
-    """Make the e-mails as the sending would; send and store nothing.
+    """Preview the e-mails without side effects.
 
     Unissued codes are not shown.
 

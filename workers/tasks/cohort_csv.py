@@ -1,4 +1,4 @@
-"""Send a cohort's customers as a file by direct message.
+"""Send a cohort's customers as a file.
 
 The thread shows the recipient and the number of rows.
 """

@@ -1,4 +1,4 @@
-"""Post a model card as a page and a PDF."""
+"""Post a model card as files."""
 
 from retention.text import gettext
 from workers.requests import ModelCard
@@ -6,7 +6,7 @@ from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: ModelCard, context: Context) -> Outcome:
-    """Make the card of a version or of the champion.
+    """Make the card of a version or the champion.
 
     Parameters
     ----------

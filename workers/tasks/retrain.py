@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run(request: Retrain, context: Context) -> Outcome:
-    """Train the requested models and publish each when it is ready.
+    """Train and publish the requested models.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def run(request: Retrain, context: Context) -> Outcome:
 
 
 def _publish(context: Context, trained: "Trained", session: Session) -> None:
-    """Store a model's row, promote it if better, and audit it."""
+    """Store, audit and maybe promote a model."""
     from retention.registry import promote
 
     settings, row = context.settings, trained.row

@@ -1,4 +1,4 @@
-"""Run a job of any kind in a worker or in the terminal.
+"""Run jobs in workers and in the terminal.
 
 The Celery parent imports this module. ``workers.tasks.<kind>`` imports the heavy packages in the
 child.
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -> str:
-    """Claim a job, run it and end it, in a worker's child.
+    """Claim, run and end a job.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def run_inline(
 def _run_guarded(
     settings: Settings, database: Database, job: Job, *, may_kill: bool, also: Progress = silent
 ) -> Outcome:
-    """Run the task under a heartbeat, after checking the role again."""
+    """Recheck the role and run the task."""
     request = REQUESTS[job.kind].model_validate(job.args)
     with database.reading() as session:
         roles.require(session, settings, job.requested_by, request.role, request.deed)
@@ -197,7 +197,7 @@ def _run_task(
 
 
 def _failure_sentences(error: BaseException, settings: Settings) -> tuple[str, str | None]:
-    """Return the failure message, and one for a partly published job.
+    """Return failure messages without and with published parts.
 
     The second is None if the first fits. The fault is diagnosed once, because that may read the
     lake for seconds.

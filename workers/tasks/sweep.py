@@ -19,7 +19,7 @@ MAX_SHOWN = 8  # customers in the message; the file has all
 
 
 def run(request: Sweep, context: Context) -> Outcome:
-    """Score all active customers, store the scores and post the cohort.
+    """Score all active customers and post the cohort.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ def run(request: Tidy, context: Context) -> Outcome:
 
 
 def unwanted(database: Database, runs: set[str]) -> set[str]:
-    """Return runs that are neither published nor of an open job.
+    """Return runs without published or open jobs.
 
     Parameters
     ----------

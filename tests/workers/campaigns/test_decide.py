@@ -28,7 +28,7 @@ from tests.workers.campaigns.steps import (
 from workers import campaigns
 
 
-def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_approved(desk):
+def test_approval_excludes_customers_of_other_campaigns(desk):
     first, second = drafted(desk), drafted(desk, name="More people")
     with desk.database.transaction() as session:
         audience = session.scalars(select(Assignment).where(Assignment.campaign_id == first)).all()
@@ -49,7 +49,7 @@ def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_appr
     assert f"after that it is sent to {counts['treatment']} customer" in told
 
 
-def test_who_joined_another_campaign_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
+def test_approval_excludes_merged_customers_of_other_campaigns(desk):
     """Ids were compared as they were written, so that a customer who had been merged got both campaigns."""
     first, second = drafted(desk), drafted(desk, name="More people")
     with desk.database.transaction() as session:
@@ -78,7 +78,7 @@ def test_who_joined_another_campaign_under_an_id_that_is_theirs_too_by_now_is_le
         assert set(session.execute(out).tuples()) == {(second, ids[40]), (second, ids[41])}
 
 
-def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
+def test_campaign_without_recipients_is_not_approved(desk):
     """It was approved "for 315 customers", and its sending broke."""
     first, second = drafted(desk), drafted(desk, name="The same people")
     for campaign_id in (first, second):
@@ -97,7 +97,7 @@ def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
     )
 
 
-def test_roles_hold_and_the_operator_cannot_approve(desk):
+def test_roles_are_checked_and_operator_cannot_approve(desk):
     campaign_id = drafted(desk)
     with pytest.raises(NotAllowed), desk.database.transaction() as session:
         campaigns.submit(session, desk.settings, campaign_id, 1, "U0NOBODY")
@@ -120,7 +120,7 @@ def test_roles_hold_and_the_operator_cannot_approve(desk):
     assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.12}
 
 
-def test_an_approver_who_lost_the_role_stops_what_was_not_sent(desk):
+def test_demoted_approver_stops_the_unsent_campaign(desk):
     campaign_id = approved(desk)
     with desk.database.transaction() as session:
         session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
@@ -131,7 +131,7 @@ def test_an_approver_who_lost_the_role_stops_what_was_not_sent(desk):
     assert campaign_of(desk, campaign_id).state == "cancelled"
 
 
-def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
+def test_undecided_campaign_expires_and_can_be_edited(desk):
     campaign_id = drafted(desk)
     with desk.database.transaction() as session:
         campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
@@ -150,7 +150,7 @@ def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
         )
 
 
-def test_the_budget_holds_when_it_is_submitted(desk, tmp_path):
+def test_budget_is_checked_at_submission(desk, tmp_path):
     campaign_id = drafted(with_budget(desk, tmp_path, 20))
     with desk.database.transaction() as session:
         campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(budget=0.1))

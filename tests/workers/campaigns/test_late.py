@@ -35,7 +35,7 @@ def closed(desk) -> str:
     return campaign_id
 
 
-def test_orders_that_come_after_the_result_are_told_and_the_result_stays(desk, closed):
+def test_late_orders_are_reported_and_the_result_stays(desk, closed):
     before = campaign_of(desk, closed).result
     assert _told(desk, closed) == ""
     who = _arm(desk, closed, "treatment")[:12] + _arm(desk, closed, "control")[:2]
@@ -51,7 +51,7 @@ def test_orders_that_come_after_the_result_are_told_and_the_result_stays(desk, c
     assert {name: kept[name] for name in before} == before
 
 
-def test_what_was_told_is_told_once_and_again_only_when_more_comes(desk, closed):
+def test_late_orders_are_reported_once_until_more_arrive(desk, closed):
     ends, who = campaign_of(desk, closed).window_ends_at, _arm(desk, closed, "treatment")
     bring(desk, "purchase", ends - timedelta(days=9), who[:3])
     _told(desk, closed)
@@ -65,7 +65,7 @@ def test_what_was_told_is_told_once_and_again_only_when_more_comes(desk, closed)
         assert late_orders.untold(session, desk.settings) == [closed]
 
 
-def test_the_result_that_is_asked_for_says_so_too(desk, closed):
+def test_requested_result_mentions_late_orders(desk, closed):
     ends = campaign_of(desk, closed).window_ends_at
     bring(desk, "purchase", ends - timedelta(days=9), _arm(desk, closed, "treatment"))
     campaign = described(campaign_of(desk, closed))
@@ -89,7 +89,7 @@ def test_the_result_that_is_asked_for_says_so_too(desk, closed):
     assert "\nOrders of its window came in later: It was measured with 0 orders" in typed
 
 
-def test_of_a_campaign_that_was_closed_without_orders_it_is_told_what_they_say_once_they_come(desk):
+def test_late_orders_of_an_unmeasured_campaign_are_reported(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     assert measured(desk, campaign_id, ends + closing.GIVEN_UP) == "closed"

@@ -120,7 +120,7 @@ def _audience(desk, campaign_id: str) -> list[int]:
         return [int(who.removeprefix("k")) for who in session.scalars(wanted)]
 
 
-def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_is_at_risk(desk):
+def test_draft_targets_uplift_not_risk(desk):
     truth = _people().uplift
     campaign = campaign_of(desk, learnt := drafted(desk, name="Persuadable"))
     told = campaign.body["targeting"]

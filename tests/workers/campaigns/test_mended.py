@@ -26,7 +26,7 @@ def _ticked(desk) -> list[str]:
 
 
 @pytest.mark.parametrize(("breaks", "waits_as"), [("policy", "scheduled"), ("bug", "sending")])
-def test_it_is_tried_again_until_it_is_mended(desk, monkeypatch, breaks, waits_as):
+def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
     """A policy with a slip in it at that moment left a campaign being sent for ever, and its customers in no other."""
     campaign_id, policy = approved(desk), desk.settings.policy.read_text()
     clock.configure(fixed=clock.now() + timedelta(hours=5))
@@ -69,7 +69,7 @@ def _failing(desk, monkeypatch) -> str:
     return campaign_id
 
 
-def test_what_is_sent_days_late_holds_and_is_measured_from_then_on(desk, monkeypatch):
+def test_late_sending_moves_validity_and_window(desk, monkeypatch):
     """The window had begun with the run that failed, and the codes had been reserved until its days were over."""
     campaign_id = _failing(desk, monkeypatch)
     clock.configure(fixed=clock.now() + timedelta(days=2))
@@ -85,7 +85,7 @@ def test_what_is_sent_days_late_holds_and_is_measured_from_then_on(desk, monkeyp
     }
 
 
-def test_what_cannot_be_sent_while_its_approval_holds_is_stopped(desk, monkeypatch):
+def test_campaign_unsent_within_its_approval_is_stopped(desk, monkeypatch):
     """Forty days later it went live by itself, with codes that had expired and a window that was over."""
     campaign_id = _failing(desk, monkeypatch)
     clock.configure(fixed=campaign_of(desk, campaign_id).expires_at)
@@ -100,7 +100,7 @@ def test_what_cannot_be_sent_while_its_approval_holds_is_stopped(desk, monkeypat
     )
 
 
-def test_a_sending_that_is_under_way_when_its_approval_ends_is_not_stopped(desk, monkeypatch):
+def test_running_sending_outlives_its_approval(desk, monkeypatch):
     campaign_id = _failing(desk, monkeypatch)
     (job_id,) = schedule.tick(desk.database, desk.settings)
     clock.configure(fixed=campaign_of(desk, campaign_id).expires_at + timedelta(hours=1))

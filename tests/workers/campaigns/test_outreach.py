@@ -55,7 +55,7 @@ def _tick(desk) -> list[Job]:
         return [session.get_one(Job, job_id) for job_id in ran]
 
 
-def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monkeypatch):
+def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
     """PostgreSQL shows each read what was committed before it: queued by the first, of the second no offer any more."""
     shop, inbox = mail
     live(shop)
@@ -66,7 +66,7 @@ def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monk
     assert inbox.addresses
 
 
-def test_a_copy_whose_process_died_is_sent_by_the_next_where_the_platform_drops_a_second(desk):
+def test_email_of_a_killed_process_is_sent_by_the_next(desk):
     """It had failed for good: its customer was not among those whose address the next run had looked up."""
     with Platform() as platform:
         settings = desk.settings.model_copy(
@@ -96,7 +96,7 @@ def test_a_copy_whose_process_died_is_sent_by_the_next_where_the_platform_drops_
 
 
 @pytest.mark.parametrize("breaks", ["mail server", "setting", "bug"])
-def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeypatch, breaks):
+def test_failing_sends_back_off(mail, monkeypatch, breaks):
     """Each minute of its four weeks a job was made for it."""
     shop, inbox = mail
     live(shop)
@@ -132,7 +132,7 @@ def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeyp
     assert inbox.addresses
 
 
-def test_a_jump_of_the_time_machine_makes_no_intervals_longer(mail, monkeypatch):
+def test_time_machine_does_not_lengthen_back_off(mail, monkeypatch):
     """It took a quarter of an hour until a server that had refused once, after a jump of two weeks, was asked again."""
     shop, inbox = mail
     live(shop)
@@ -145,9 +145,7 @@ def test_a_jump_of_the_time_machine_makes_no_intervals_longer(mail, monkeypatch)
     assert inbox.addresses
 
 
-def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at_first(
-    mail, monkeypatch
-):
+def test_released_emails_start_with_short_intervals(mail, monkeypatch):
     """Where nothing was to be sent meanwhile, the server has not been away since the last copy."""
     shop, inbox = mail
     campaign_id, wall = live(shop), clock.wall()
@@ -164,7 +162,7 @@ def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at
     assert set(inbox.addresses.values()) == {2}
 
 
-def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
+def test_emails_go_to_treated_customers_with_consent(mail):
     shop, inbox = mail
     campaign_id = approved(shop)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
@@ -265,9 +263,7 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     assert [one for one, said in zip(treated, may, strict=True) if said == "given"] == treated[2:]
 
 
-def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_mind(
-    mail, monkeypatch, capsys
-):
+def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys):
     """Of what a mail server had taken nothing could be learnt any more, and the next campaign wrote to all of them anew."""
     shop, inbox = mail
     campaign_id = live(shop)
@@ -294,7 +290,7 @@ def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_
     assert people[further] not in out
 
 
-def test_nobody_is_written_to_in_their_quiet_hours(mail):
+def test_no_email_is_sent_in_quiet_hours(mail):
     shop, inbox = mail
     policy = shop.settings.home / "policy.toml"
     policy.write_text(policy.read_text().replace('quiet_hours = ""', 'quiet_hours = "21:00-08:00"'))
@@ -321,9 +317,7 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
 
 
 @pytest.mark.parametrize("gone", ["the channel", "the policy"])
-def test_what_waits_of_a_campaign_that_is_over_is_given_up_without_the_settings_of_sending(
-    desk, gone
-):
+def test_queue_of_an_ended_campaign_is_dropped_without_settings(desk, gone):
     """A job a minute refused for ever, for a mail server whose setting was gone."""
     live(desk)
     with desk.database.transaction() as session:

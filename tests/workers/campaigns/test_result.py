@@ -53,7 +53,7 @@ from workers.requests import (
 )
 
 
-def test_the_whole_way_to_a_result(desk):
+def test_campaign_reaches_its_result(desk):
     campaign_id = live(desk)
     campaign = campaign_of(desk, campaign_id)
     assert campaign.state == "live"
@@ -105,7 +105,7 @@ def test_the_whole_way_to_a_result(desk):
     assert posted.thread_key == closed.post_key
 
 
-def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
+def test_measurement_waits_for_orders(desk):
     """Without an import nobody had bought anything: "it lost money, do not repeat it", and closed for good."""
     campaign_id = live(desk)
     assert measured(desk, campaign_id, campaign_of(desk, campaign_id).window_ends_at) == "measuring"
@@ -125,7 +125,7 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
     assert campaign_of(desk, campaign_id).state == "closed"
 
 
-def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, monkeypatch):
+def test_result_mentions_missing_days(desk, monkeypatch):
     campaign_id = live(desk)
     monkeypatch.setattr(
         missing_days, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
@@ -137,7 +137,7 @@ def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, mon
     assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in said
 
 
-def test_views_do_not_say_that_the_orders_of_the_window_are_there(desk):
+def test_views_do_not_count_as_imported_orders(desk):
     """One view after its end, no purchase imported: "it lost money, do not repeat it"."""
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
@@ -147,7 +147,7 @@ def test_views_do_not_say_that_the_orders_of_the_window_are_there(desk):
     assert measured(desk, campaign_id, ends + timedelta(days=4)) == "measuring"
 
 
-def test_the_orders_of_the_windows_last_day_count_where_they_come_the_night_after(desk):
+def test_orders_of_the_last_day_count_when_imported_later(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     clock.configure(fixed=ends)
@@ -166,7 +166,7 @@ def test_the_orders_of_the_windows_last_day_count_where_they_come_the_night_afte
     assert campaign_of(desk, campaign_id).result["effects"]["buyers"]["per_customer"] > 0.9
 
 
-def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk):
+def test_measurement_without_later_orders_follows_after_days(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     clock.configure(fixed=ends)
@@ -176,9 +176,7 @@ def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_is_learnt(
-    desk, stopped
-):
+def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     """It was looked at each day for ever, and nobody could end it."""
     campaign_id = live(desk)
     if stopped:
@@ -204,7 +202,7 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
 
 
-def test_who_was_erased_since_is_told_with_the_result(desk):
+def test_result_mentions_erased_customers(desk):
     """They count as if they had bought nothing, and more may go of those who were written to: nothing was said of it."""
     campaign_id = live(desk)
     rows_of_file(desk, campaign_id)
@@ -223,7 +221,7 @@ def test_who_was_erased_since_is_told_with_the_result(desk):
     assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in said
 
 
-def test_nothing_is_learnt_from_a_campaign_whose_arms_are_not_as_drawn(desk):
+def test_sample_ratio_mismatch_teaches_nothing(desk):
     """Its result was not to be read, and the next draft's ranking learnt from it all the same."""
     campaign_id = live(desk)
     rows_of_file(desk, campaign_id)
@@ -238,7 +236,7 @@ def test_nothing_is_learnt_from_a_campaign_whose_arms_are_not_as_drawn(desk):
 
 
 @pytest.mark.parametrize("redeemed", [False, True])
-def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_treated(desk, redeemed):
+def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
     """The result said that all of them were left out, for consent or a stop, and had cost nothing."""
     campaign_id = live(desk)
     if redeemed:
@@ -271,7 +269,7 @@ def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_trea
         teaches_nothing(desk, campaign_id)
 
 
-def test_a_call_list_that_nobody_took_is_no_file_of_codes(desk):
+def test_unused_call_list_is_reported_separately(desk):
     """It was told as one, and the codes of the e-mails as handed out another way."""
     campaign_id = live(desk)
     with desk.database.transaction() as session:
@@ -291,7 +289,7 @@ def test_a_call_list_that_nobody_took_is_no_file_of_codes(desk):
 
 
 @pytest.mark.parametrize("ended", ["stopped", "over"])
-def test_what_was_not_sent_is_not_said_to_come_once_the_campaign_is_at_its_end(desk, ended):
+def test_ended_campaign_announces_no_more_emails(desk, ended):
     campaign_id = live(desk)
     with desk.database.transaction() as session:
         session.execute(update(Send).values(channel="email"))
@@ -340,7 +338,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
 
 
 @pytest.mark.parametrize("before", ["it is live", "a copy is sent", "all are sent"])
-def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monkeypatch, before):
+def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch, before):
     """It counted as a campaign received by customers who had got nothing."""
     if before == "it is live":
         monkeypatch.setattr(sending, "finish", lambda *_: 1 / 0)
@@ -368,7 +366,7 @@ def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monke
         assert len(left[left.arm == "control"]) == len(sent[sent.arm == "control"]) > 0
 
 
-def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
+def test_interim_look_changes_nothing(desk):
     campaign_id = approved(desk)
     assert (
         "once it is live"
@@ -389,7 +387,7 @@ def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
     assert campaign_of(desk, campaign_id).state == "live"
 
 
-def test_a_look_counts_no_day_whose_orders_are_not_there_yet(desk):
+def test_interim_look_ignores_days_without_imports(desk):
     """A shop that imports once a week was told a pace of which half the days lacked their orders."""
     campaign_id = live(desk)
     sent_at = campaign_of(desk, campaign_id).sent_at
@@ -404,7 +402,7 @@ def test_a_look_counts_no_day_whose_orders_are_not_there_yet(desk):
     assert "no day after that" not in messages(desk, f"job:{looked.id}")
 
 
-def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
+def test_bandit_log_covers_draft_to_outcome(desk):
     campaign_id = live(desk)
     rows_of_file(desk, campaign_id)  # of codes that nobody took nothing would be learnt
     with desk.database.reading() as session:
@@ -484,7 +482,7 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     assert (lines["reward"].drop(first.customer_id) == 0).all()
 
 
-def test_the_bandit_is_refused_as_long_as_it_cannot_be_judged(desk):
+def test_bandit_is_refused_without_enough_data(desk):
     desk.settings.policy.write_text(POLICY + "[recommend]\nbandit = true\n")
     job = run(desk, CampaignDraft(tier="low"), ANALYST)
     assert "judging the bandit takes 100 and 10" in job.error

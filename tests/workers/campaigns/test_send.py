@@ -55,7 +55,7 @@ def _sold_out_before_it_is_sent(desk, campaign_id, many) -> set[str]:
 
 
 @pytest.mark.parametrize("blend", ["repeat", "new"])
-def test_what_takes_the_place_of_a_sold_out_item_is_of_the_kind_that_was_drawn(desk, blend):
+def test_sold_out_item_is_replaced_from_the_drawn_arm(desk, blend):
     """The list of who was drawn what they bought before was filled up with what they never had, under the drawn arm's name."""
     campaign_id = approved(desk)
     with desk.database.transaction() as session:
@@ -76,7 +76,7 @@ def test_what_takes_the_place_of_a_sold_out_item_is_of_the_kind_that_was_drawn(d
     assert {item in had[who] for who, item in filled} == {blend == "repeat"}
 
 
-def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
+def test_sold_out_items_are_in_no_email(desk):
     with (desk.settings.home / "policy.toml").open("a") as policy:
         policy.write(
             "[recommend]\nexperiment = 0\n"
@@ -97,7 +97,7 @@ def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
         assert not popular & set(session.scalars(select(Impression.item_id)))
 
 
-def test_who_does_not_want_to_be_written_to_any_more_is_in_no_file(desk):
+def test_unsubscribed_customers_are_in_no_file(desk):
     campaign_id = live(desk)
     with desk.database.reading() as session:
         sends = dict(session.execute(select(Send.customer_id, Send.id)).tuples().all())
@@ -128,7 +128,7 @@ def _unasked(desk):
 
 
 @pytest.mark.parametrize("instead", [False, True])
-def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_says(desk, instead):
+def test_unknown_consent_follows_the_rule(desk, instead):
     """All of them were approved, and then left out as if they had withdrawn a consent."""
     policy, people = _unasked(desk)
     campaign_id = live(desk)
@@ -151,7 +151,7 @@ def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_s
     assert "nobody to write to" in job.error
 
 
-def test_a_rule_that_is_renamed_in_the_clearance_time_leaves_nobody_out(desk):
+def test_renamed_rule_excludes_no_customer(desk):
     """Consent was asked of today's rule of that name: there was none, and all of its customers seemed to have withdrawn."""
     policy, people = _unasked(desk)
     campaign_id = live(desk)
@@ -164,7 +164,7 @@ def test_a_rule_that_is_renamed_in_the_clearance_time_leaves_nobody_out(desk):
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
 
 
-def test_who_gets_the_offer_of_a_laxer_rule_was_still_chosen_by_their_own(desk):
+def test_consent_of_the_original_rule_applies(desk):
     """An offer that is instead_of two rules was sent with the consent that either of them is content with."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
@@ -185,9 +185,7 @@ def test_who_gets_the_offer_of_a_laxer_rule_was_still_chosen_by_their_own(desk):
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
 
 
-def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_over(
-    desk, monkeypatch
-):
+def test_invalidated_codes_are_not_handed_out(desk, monkeypatch):
     from workers.tasks import campaign_csv
 
     campaign_id, made = live(desk), campaign_csv.run
@@ -206,7 +204,7 @@ def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_ov
         assert not session.scalars(select(Audit).where(Audit.action == "campaign.csv")).all()
 
 
-def test_codes_that_are_sent_late_are_valid_as_long_as_they_say(desk):
+def test_late_codes_keep_their_validity(desk):
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with desk.database.transaction() as session:
@@ -223,7 +221,7 @@ def test_codes_that_are_sent_late_are_valid_as_long_as_they_say(desk):
     assert campaign_of(desk, campaign_id).sent_at == clock.now()
 
 
-def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
+def test_code_is_valid_until_the_end_of_its_last_day(desk):
     """They read "until 8 May", and from the hour of sending on the till refused it on that day."""
     settings = desk.settings.model_copy(update={"timezone": "America/New_York"})
     desk = replace(desk, settings=settings)
@@ -256,7 +254,7 @@ def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
         assert redeem(session, settings, [late, in_time]) == ["expired", "redeemed"]
 
 
-def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
+def test_call_list_customers_get_no_code(desk):
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         policy.read_text()
@@ -319,7 +317,7 @@ def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch)
     assert "already live" in run(desk, request, LEAD, key="third").error
 
 
-def test_it_is_not_sent_before_its_time_nor_once_stopped(desk):
+def test_campaign_is_not_sent_early_or_after_a_stop(desk):
     campaign_id = approved(desk)
     request = CampaignSend(campaign_id=campaign_id, version=1)
     assert "clearance" in run(desk, request, LEAD, key="soon").error
@@ -331,7 +329,7 @@ def test_it_is_not_sent_before_its_time_nor_once_stopped(desk):
         assert session.scalar(select(func.count()).select_from(Coupon)) == 0
 
 
-def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
+def test_file_has_discount_and_minimum_order(desk):
     """Whoever put the codes of money off into a shop found a discount of nought."""
     campaign_id = live(desk)
     with desk.database.transaction() as session:
@@ -372,7 +370,7 @@ def _arms(desk, campaign_id) -> dict[str, list[str]]:
     return found
 
 
-def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(desk):
+def test_recent_buyers_are_excluded_from_both_groups(desk):
     """They had come back by themselves, and were sent a coupon all the same."""
     campaign_id = approved(desk)
     before, drafted_at = _arms(desk, campaign_id), clock.now()
@@ -409,7 +407,7 @@ def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(de
 
 
 @pytest.mark.parametrize("broken_off", [False, True])
-def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, broken_off):
+def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_off):
     """A code went to somebody without a name; and where codes had been reserved it could never be sent: one of them was void."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
@@ -436,7 +434,7 @@ def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, b
         assert set(session.scalars(select(Coupon.customer_id))) == set(left["treatment"])
 
 
-def test_who_was_merged_since_the_draft_gets_one_copy(desk):
+def test_merged_customer_gets_one_email(desk):
     """They got two, and two codes; or one although they were held out."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
@@ -459,7 +457,7 @@ def test_who_was_merged_since_the_draft_gets_one_copy(desk):
     assert not messages(desk, f"campaign:{campaign_id}:returned:1")
 
 
-def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
+def test_order_under_a_merged_id_excludes_the_customer(desk):
     campaign_id = approved(desk)
     one, other = _arms(desk, campaign_id)["treatment"][:2]
     merged(desk.lake, (one, other))
@@ -469,9 +467,7 @@ def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
     assert _arms(desk, campaign_id)["excluded"] == [one, other]
 
 
-def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_with(
-    desk, monkeypatch
-):
+def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
     campaign_id = approved(desk)
     drafted_at, first = clock.now(), _arms(desk, campaign_id)["treatment"][:3]
     bring(desk, "purchase", drafted_at + timedelta(hours=1), first[:1])
@@ -490,7 +486,7 @@ def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_wit
 @pytest.mark.parametrize(
     ("held_out", "says"), [(0, "are all in other campaigns, or have"), (2, r"\(2\) would all be")]
 )
-def test_what_would_go_to_nobody_any_more_is_not_sent(desk, held_out, says):
+def test_campaign_without_recipients_is_not_sent(desk, held_out, says):
     campaign_id = approved(desk)
     arms = _arms(desk, campaign_id)
     bring(
