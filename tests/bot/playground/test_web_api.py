@@ -148,7 +148,7 @@ def test_updates_have_their_tier(client: WebClient) -> None:
     )
 
 
-def test_user_id_means_direct_message(client: WebClient, slack: StandIn) -> None:
+def test_a_user_id_is_their_direct_message(client: WebClient, slack: StandIn) -> None:
     assert client.conversations_open(users="U0LEAD")["channel"]["id"] == "D0LEAD"
     assert client.chat_postMessage(channel="U0LEAD", text="for you")["channel"] == "D0LEAD"
     assert slack.messages("@lead")[0]["text"] == "for you"
