@@ -1,10 +1,12 @@
 """The end of a job: everything in one transaction fenced by its attempt, or nothing."""
 
-from contextlib import contextmanager
+import shutil
+from contextlib import os
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +15,15 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
 from retention import clock
+from retention.db import Database
 from retention.db.tables import Audit, File, Job, Outbox, Run
 from retention.errors import BadInput, Cancelled, Conflict
+from retention.settings import Settings
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, posted, row, set_job
 from workers import completion, ids, jobs
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
 from workers.requests import Digest, Retrain, Score, Sweep
+from workers.tasks import runner
 from workers.tasks.interface import Attachment, Outcome, Post
 from workers.tasks.runner import run_job
 
@@ -318,16 +323,16 @@ def test_part_with_a_lost_commit_is_written_once(database, settings, task, monke
 
 
 def test_redelivered_message_of_a_leased_job_is_harmless(database, settings, task):
-    seen = []
+    recorded = []
 
     def run(request, context):
-        seen.append(run_job(settings, database, context.job_id, "redelivered"))
+        recorded.append(run_job(settings, database, context.job_id, "redelivered"))
         return Outcome({"x": 1})
 
     task("retrain", run)
     one = ask(database, settings, Retrain(), "k")
     assert run_job(settings, database, one.id, "t") == "done"
-    assert seen == ["not ours"]
+    assert recorded == ["not ours"]
     assert (job(database, one.id).attempt, job(database, one.id).result) == (1, {"x": 1})
 
 
@@ -394,3 +399,21 @@ def test_job_of_another_attempt_is_left_alone(database, settings):
     set_job(database, one.id, state="done")
     assert run_job(settings, database, one.id, "t") == "not ours"
     assert counted(database, Job) == 1
+
+
+def test_job_names_the_damaged_file(shop, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(shop.settings.home, home)
+    settings = Settings(home=home, admins=ADMIN, _env_file=None)
+    file = sorted((home / "lake" / "events").rglob("*.parquet"))[0]
+    os.truncate(file, 100)
+    database = Database.of(settings)
+    waiting = ask(database, settings, Sweep(), "damaged")
+    assert runner.run_job(settings, database, waiting.id, "task") == "failed"
+    ended = job(database, waiting.id)
+    assert str(file) in ended.error
+    assert "retention restore FILE" in ended.error
+    assert ended.reference
+    with pytest.raises(Exception, match="parquet"):
+        runner.run_inline(settings, database, Sweep(), user=ADMIN)
+    database.dispose()

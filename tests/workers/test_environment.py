@@ -230,7 +230,7 @@ def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
         wait(lambda: answer(port, "/health/ready") == 200, 120)
         children = wait(
             lambda: (
-                len(found := psutil.Process(process.pid).children(recursive=True)) >= 7 and found
+                len(result := psutil.Process(process.pid).children(recursive=True)) >= 7 and result
             )
         )
         for child in children:

@@ -78,51 +78,51 @@ def _run(shop, request, user=ADMIN, channel=None) -> Job:
 
 
 def _rows(shop, who) -> dict[str, int]:
-    found = {}
+    result = {}
     for name in ("events", "customers", "treatments"):
         table = shop.lake.table(name, identity="stored")
-        found[name] = int(table.filter(table.customer_id == who).count().execute())
-    return found
+        result[name] = int(table.filter(table.customer_id == who).count().execute())
+    return result
 
 
 def test_erasure_removes_only_the_customer(shop, tmp_path):
     events = shop.lake.table("events").execute()
-    who, other = events["customer_id"].value_counts().index[:2]
+    user, other = events["customer_id"].value_counts().index[:2]
     others, before = _rows(shop, other), len(events)
-    mine = _rows(shop, who)
-    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][who]
-    scored = _run(shop, Score(customer_id=who))
+    mine = _rows(shop, user)
+    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][user]
+    scored = _run(shop, Score(customer_id=user))
     assert scored.error is None
     with shop.database.transaction() as session:
         session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by=ADMIN))
         session.add(
             Feedback(
-                customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
+                customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
             )
         )
     campaigns.live(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
         send = session.scalars(select(Send).where(Send.customer_id == "k3")).one()
         coupon = session.scalars(select(Coupon).where(Coupon.customer_id == "k3")).one()
-        send.customer_id = coupon.customer_id = who
+        send.customer_id = coupon.customer_id = user
         code, sends = coupon.code, len(session.scalars(select(Send)).all())
     bad = tmp_path / "bad.csv"
     bad.write_text(
         "customer_id,event_type,occurred_at,query\n"
-        f"{who},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n{other},view,2025-01-02,\n"
+        f"{user},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n{other},view,2025-01-02,\n"
     )
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(bad)])
     assert report.rows_quarantined == 3
 
-    job = _run(shop, Forget(customer_id=who))
+    job = _run(shop, Forget(customer_id=user))
     assert job.error is None
     assert job.result["erased"]["events"] == mine["events"] > 0
     assert job.result["erased"]["quarantine"] == 2
-    assert _rows(shop, who) == {"events": 0, "customers": 0, "treatments": 0}
+    assert _rows(shop, user) == {"events": 0, "customers": 0, "treatments": 0}
     assert _rows(shop, other) == {**others, "events": others["events"] + 1}
     assert int(shop.lake.table("events").count().execute()) == before + 1 - mine["events"]
     with shop.database.reading() as session:
-        assert erasure.left(session, [who]) == 0
+        assert erasure.left(session, [user]) == 0
         assert len(session.scalars(select(Send)).all()) == sends  # counts stay
         assert session.get_one(Coupon, code).state == "void"
         everything = [
@@ -135,41 +135,43 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
             for value in vars(row).values()
         ]
         shown = [str(row.payload) for row in session.scalars(select(Outbox))]
-    assert not [text for text in everything if who in text or email in text]
-    assert not [text for text in shown if who in text or email in text]
+    assert not [text for text in everything if user in text or email in text]
+    assert not [text for text in shown if user in text or email in text]
     assert any("was erased" in text for text in shown)
     held = [path.read_bytes() for path in quarantine.files(shop.settings)]
     assert held
-    assert not [content for content in held if who.encode() in content or email.encode() in content]
+    assert not [
+        content for content in held if user.encode() in content or email.encode() in content
+    ]
 
     again = tmp_path / "again.csv"  # nor does a later file bring them back
     again.write_text(
-        f"customer_id,event_type,occurred_at\n{who},view,2025-02-01\n{other},view,2025-02-01\n"
+        f"customer_id,event_type,occurred_at\n{user},view,2025-02-01\n{other},view,2025-02-01\n"
     )
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(again)])
     assert (report.rows_accepted, report.rows_filtered) == (1, 1)
-    assert _rows(shop, who)["events"] == 0
-    assert erased.known(shop.database, shop.settings).among([who, other]) == {who}
+    assert _rows(shop, user)["events"] == 0
+    assert erased.known(shop.database, shop.settings).among([user, other]) == {user}
     assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
 
 
 def test_erasure_keeps_other_customers(shop):
     """The cohort of a sweep, a dry run, uses of codes and a refusal held ids and addresses for good."""
     swept = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").result["cohort"]
-    who, other = (one["customer_id"] for one in swept[:2])
+    user, other = (item["customer_id"] for item in swept[:2])
     emails = shop.lake.table("customers").execute().set_index("customer_id")["email"]
     first = (
         shop.lake.table("events")
-        .filter(lambda event: event.customer_id == who)
+        .filter(lambda event: event.customer_id == user)
         .occurred_at.min()
         .execute()
     )
-    refused = _run(shop, Score(customer_id=who, as_of=first.to_pydatetime()))
-    assert who in refused.error
+    refused = _run(shop, Score(customer_id=user, as_of=first.to_pydatetime()))
+    assert user in refused.error
     clock.configure(fixed=campaigns.NOW)
     campaigns.live(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
-        for mine, theirs in (("k3", who), ("k5", other)):
+        for mine, theirs in (("k3", user), ("k5", other)):
             for table in (Assignment, Coupon):
                 held = update(table).where(table.customer_id == mine)
                 session.execute(held.values(customer_id=theirs))
@@ -178,7 +180,7 @@ def test_erasure_keeps_other_customers(shop):
             session,
             shop.settings,
             [
-                Use(codes["k7"], campaigns.NOW, "http", who, "o1"),
+                Use(codes["k7"], campaigns.NOW, "http", user, "o1"),
                 Use(codes["k9"], campaigns.NOW, "http", other, "o2"),
             ],
         )
@@ -186,16 +188,16 @@ def test_erasure_keeps_other_customers(shop):
     misused = _run(shop, CampaignMisuse(campaign_id="c1"))
     _run(shop, CohortCsv(cohort_id=_job(shop, "sweep").result["cohort_id"]))
     named = [
-        *(pseudonym(shop.settings.key, one) for one in (who, other)),
-        who,
+        *(pseudonym(shop.settings.key, one) for one in (user, other)),
+        user,
         other,
-        emails[who],
+        emails[user],
         emails[other],
     ]
     assert all(one in _everything(shop) for one in named)
 
-    assert _run(shop, Forget(customer_id=who)).error is None
-    left = [one for one in named if one in _everything(shop)]
+    assert _run(shop, Forget(customer_id=user)).error is None
+    left = [element for element in named if element in _everything(shop)]
     assert left == [pseudonym(shop.settings.key, other), other, emails[other]]
     assert [one["customer_id"] for one in _job(shop, "sweep").result["cohort"]] == [
         one["customer_id"] for one in swept[1:]
@@ -221,8 +223,8 @@ def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
         "customer_id,email,phone\nq1,none,no\nq2,unknown,-\nq3,,n/a\nq4,q4@example.com,+31 6 1234 5678\n"
     )
     import_files(shop.lake, shop.database, shop.settings, "customers", [str(cells)])
-    told = {one: erasure.contact_of(shop.lake, [one]) for one in ("q1", "q2", "q3", "q4")}
-    assert {one: len(held) for one, held in told.items()} == {"q1": 0, "q2": 0, "q3": 0, "q4": 2}
+    shown = {item: erasure.contact_of(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")}
+    assert {one: len(held) for one, held in shown.items()} == {"q1": 0, "q2": 0, "q3": 0, "q4": 2}
     before = _job(shop, "sweep").result, _shown(shop, "sweep")
     assert " no " in str(before)
     assert _run(shop, Forget(customer_id="q1")).error is None
@@ -237,10 +239,10 @@ def erased_meanwhile(shop, monkeypatch):
 
     def erase_after(who: str) -> None:
         def slow(*given, **how):
-            found = read(*given, **how)
+            result = read(*given, **how)
             monkeypatch.setattr(sweeping, "sweep", read)
             _run(shop, Forget(customer_id=who))
-            return found
+            return result
 
         monkeypatch.setattr(sweeping, "sweep", slow)
 
@@ -249,18 +251,18 @@ def erased_meanwhile(shop, monkeypatch):
 
 def test_job_that_read_an_erased_customer_restarts(shop, erased_meanwhile):
     """It brought them back: into its cohort, the message and the lake's scores."""
-    who = _run(shop, Sweep(tier="low", top=1), channel="C0CRM").result["cohort"][0]["customer_id"]
-    erased_meanwhile(who)
+    user = _run(shop, Sweep(tier="low", top=1), channel="C0CRM").result["cohort"][0]["customer_id"]
+    erased_meanwhile(user)
     stale = _run(shop, Sweep(tier="low", top=1000), channel="C0CRM")
     assert (stale.state, stale.result, _job(shop, "forget").state) == ("queued", None, "done")
     assert run_job(shop.settings, shop.database, stale.id, "test") == "done"
-    swept = {one["customer_id"] for one in _job(shop, "sweep").result["cohort"]}
+    swept = {item["customer_id"] for item in _job(shop, "sweep").result["cohort"]}
     assert swept
-    assert who not in swept
+    assert user not in swept
     with shop.database.reading() as session:
         run = session.scalars(select(Run.run_id).where(Run.job_id == stale.id)).one()
-    assert who not in set(shop.lake.scores(run).execute().customer_id)
-    assert pseudonym(shop.settings.key, who) not in _everything(shop)
+    assert user not in set(shop.lake.scores(run).execute().customer_id)
+    assert pseudonym(shop.settings.key, user) not in _everything(shop)
 
 
 def test_terminal_job_that_read_an_erased_customer_fails(shop, erased_meanwhile):
@@ -274,18 +276,18 @@ def test_rows_written_during_an_erasure_are_erased(shop, monkeypatch):
     from_lake = erasure.from_lake
     scored = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
     scores = shop.lake.scores(f"{scored}-1").execute()
-    who = scores.customer_id[0]
+    user = scores.customer_id[0]
 
     def then_published(lake, ids):
-        gone = from_lake(lake, ids)
+        removed = from_lake(lake, ids)
         monkeypatch.setattr(erasure, "from_lake", from_lake)
         lake.write_scores(f"{scored}-1", scores)
-        return gone
+        return removed
 
     monkeypatch.setattr(erasure, "from_lake", then_published)
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     left = set(shop.lake.scores(f"{scored}-1").execute().customer_id)
-    assert left == set(scores.customer_id) - {who}
+    assert left == set(scores.customer_id) - {user}
 
 
 @pytest.mark.parametrize("table", ["events", "customers"])
@@ -310,11 +312,14 @@ def test_running_import_does_not_restore_erased_customers(shop, tmp_path, table)
 
 
 def test_jobs_without_customers_continue_during_erasure(shop):
-    kept = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
-    for name, request in {**kept, "names": Score(customer_id="c0002")}.items():
+    stored = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
+    for name, request in {**stored, "names": Score(customer_id="c0002")}.items():
         _runs(shop, name, request, cancel_at=clock.wall() if name == "cancelled" else None)
     assert _run(shop, Forget(customer_id="c0001")).error is None
-    assert _states(shop, *kept, "names") == {**dict.fromkeys(kept, "running"), "names": "queued"}
+    assert _states(shop, *stored, "names") == {
+        **dict.fromkeys(stored, "running"),
+        "names": "queued",
+    }
 
 
 def _runs(shop, name: str, request, **more) -> None:
@@ -352,30 +357,30 @@ def test_empty_erasure_interrupts_no_job(shop):
 @pytest.mark.parametrize("lives_in", ["lake", "database"])
 def test_job_started_after_erasure_continues(shop, monkeypatch, lives_in):
     """Each erasure took the work of an attempt twice."""
-    who = "c0001" if lives_in == "lake" else "only in SQL"
+    user = "c0001" if lives_in == "lake" else "only in SQL"
     with shop.database.transaction() as session:
         session.add(
             Feedback(
-                customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
+                customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
             )
         )
     _runs(shop, "before", Sweep())
-    from_lake, looks, found = erasure.from_lake, [], []
+    from_lake, looks, result = erasure.from_lake, [], []
 
     def then_begun(lake, ids):
         looks.append(ids)
         if len(looks) == 2:
             _runs(shop, "since", Sweep())
             with shop.database.reading() as session:
-                found.append(
-                    session.scalar(select(Feedback.verdict).where(Feedback.customer_id == who))
+                result.append(
+                    session.scalar(select(Feedback.verdict).where(Feedback.customer_id == user))
                 )
         return from_lake(lake, ids)
 
     monkeypatch.setattr(erasure, "from_lake", then_begun)
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     assert _states(shop, "before", "since") == {"before": "queued", "since": "running"}
-    assert found == [None]  # what has begun since reads nothing of them
+    assert result == [None]  # what has begun since reads nothing of them
 
 
 def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch):
@@ -404,7 +409,7 @@ def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch)
 
 def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     """Fifteen sweeps of 18 MB kept everybody's writes waiting for half a minute."""
-    who, found = (
+    user, result = (
         "c0001",
         {"cohort": [{"customer_id": "c0001"}, {"customer_id": "c0002"}], "item_id": "c0001"},
     )
@@ -419,7 +424,7 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
 
     def ended(name: str, at: datetime) -> None:
         with shop.database.transaction() as session:
-            session.add(Job(id=name, idem_key=name, result=found, finished_at=at, **held))
+            session.add(Job(id=name, idem_key=name, result=result, finished_at=at, **held))
 
     ended("old", clock.wall() - timedelta(hours=1))
     out_of, from_quarantine = Names.out_of, erasure.from_quarantine
@@ -427,7 +432,7 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     def watched(self, data, **how):
         if data and "cohort" in data:
             looked.append(data)
-        if data == found and not late:
+        if data == result and not late:
             other = sqlite3.connect(shop.settings.home / "state.db", timeout=0)
             other.execute("BEGIN IMMEDIATE")  # "database is locked", where the erasure has it
             other.close()
@@ -441,39 +446,39 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     looked, late = [], []
     monkeypatch.setattr(Names, "out_of", watched)
     monkeypatch.setattr(erasure, "from_quarantine", meanwhile)
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     with shop.database.reading() as session:
         left = session.scalars(select(Job.result).where(Job.id.in_(("old", "late")))).all()
-    assert left == [{**found, "cohort": [{"customer_id": "c0002"}]}] * 2
-    assert looked == [found, found]  # the last pass looks at the late one alone
+    assert left == [{**result, "cohort": [{"customer_id": "c0002"}]}] * 2
+    assert looked == [result, result]  # the last pass looks at the late one alone
 
 
 def test_returned_customer_is_erased_at_night(shop):
     """An attempt that was not stopped in time had written the lake, or the directory had followed it."""
-    who = "c0001"
+    user = "c0001"
     lines = (
-        shop.lake.table("events").filter(lambda event: event.customer_id == who).limit(1).execute()
+        shop.lake.table("events").filter(lambda event: event.customer_id == user).limit(1).execute()
     )
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     others = _rows(shop, "c0002")
     shop.lake.upsert(
         "treatments",
         pd.DataFrame(
             {
                 "campaign_id": ["c1"],
-                "customer_id": [who],
+                "customer_id": [user],
                 "arm": ["treatment"],
                 "sent_at": list(lines.occurred_at),
             }
         ),
     )
     with shop.database.transaction() as session:
-        session.add(DirectoryEntry(customer_id=who, pseudonym="0000-0001"))
+        session.add(DirectoryEntry(customer_id=user, pseudonym="0000-0001"))
     for again in (1, 0):
         assert _run(shop, Tidy()).result["erased_again"] == again
-        assert _rows(shop, who) == {"events": 0, "customers": 0, "treatments": 0}
+        assert _rows(shop, user) == {"events": 0, "customers": 0, "treatments": 0}
         with shop.database.reading() as session:
-            assert erasure.left(session, [who]) == 0
+            assert erasure.left(session, [user]) == 0
     assert _rows(shop, "c0002") == others
 
 
@@ -513,21 +518,21 @@ def test_returned_customers_are_searched_in_all_stores(shop, table, row):
 def test_concurrent_erasures_do_not_restore_customers(shop, monkeypatch):
     """Each wrote what it had read before the other had written."""
     job_id = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
-    first, second, *others = (one["customer_id"] for one in _job(shop, "sweep").result["cohort"])
+    first, second, *others = (item["customer_id"] for item in _job(shop, "sweep").result["cohort"])
     out_of = Names.out_of
 
     def then_the_other(self, data):
-        found = out_of(self, data)
+        result = out_of(self, data)
         if data and "cohort" in data:
             monkeypatch.setattr(Names, "out_of", out_of)
             assert _run(shop, Forget(customer_id=second)).error is None
-        return found
+        return result
 
     monkeypatch.setattr(Names, "out_of", then_the_other)
     assert _run(shop, Forget(customer_id=first)).error is None
     with shop.database.reading() as session:
         swept = session.get_one(Job, job_id).result
-    assert [one["customer_id"] for one in swept["cohort"]] == others
+    assert [element["customer_id"] for element in swept["cohort"]] == others
     assert not {first, second} & set(_everything(shop).split("'"))
 
 

@@ -193,19 +193,19 @@ def test_late_exception_does_not_end_finished_work(database, settings, claimed):
 
 def test_calls_can_be_traced_after_the_work(database, settings, claimed):
     """By a debugger, coverage or hypothesis: CPython 3.11 stood still once an exception had been taken back."""
-    seen = []
+    recorded = []
 
     def work() -> None:
         with Heartbeat(settings, database, claimed, may_kill=False):
             pass
         sys.settrace(lambda *_: None)
-        (lambda: seen.append("called"))()
+        (lambda: recorded.append("called"))()
         sys.settrace(None)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(20)
-    assert seen == ["called"]
+    assert recorded == ["called"]
 
 
 def test_work_within_its_limits_is_done(database, settings, task):

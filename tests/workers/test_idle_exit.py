@@ -28,8 +28,8 @@ def child(**values: float) -> tuple[int, str, float]:
 
 
 def test_grown_child_exits_when_idle():
-    code, said, seconds = child(idle=0.2, small=0, busy=0.6, rest=60)
-    assert (code, said) == (EX_RECYCLE, "over")
+    code, text, seconds = child(idle=0.2, small=0, busy=0.6, rest=60)
+    assert (code, text) == (EX_RECYCLE, "over")
     assert seconds < 50
 
 

@@ -228,7 +228,7 @@ def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, t
 
 
 def test_inline_run_posts_nothing(database, settings, task):
-    seen = []
+    recorded = []
 
     def run(request, context):
         context.progress(1, 2, "half")
@@ -238,10 +238,10 @@ def test_inline_run_posts_nothing(database, settings, task):
 
     task("sweep", run)
     data = runner.run_inline(
-        settings, database, Sweep(), user="operator", progress=lambda *units: seen.append(units)
+        settings, database, Sweep(), user="operator", progress=lambda *units: recorded.append(units)
     )
     assert data == {"rows": 3}
-    assert seen == [(1, 2, "half")]
+    assert recorded == [(1, 2, "half")]
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["done"]
         assert session.scalar(select(func.count()).select_from(Outbox)) == 0
@@ -285,8 +285,8 @@ def test_recent_and_open_jobs_are_listed(database, settings):
     first, second = (ask(database, settings, Sweep(), key) for key in "ab")
     set_job(database, first.id, state="done", created_at=clock.wall() - timedelta(hours=1))
     with database.reading() as session:
-        assert [one.id for one in jobs.recent(session, settings, 5)] == [second.id, first.id]
-        assert [one.id for one in jobs.open_jobs(session, settings)] == [second.id]
+        assert [item.id for item in jobs.recent(session, settings, 5)] == [second.id, first.id]
+        assert [open_job.id for open_job in jobs.open_jobs(session, settings)] == [second.id]
     assert job(database, second.id).business_at is not None
 
 

@@ -68,9 +68,9 @@ def shop_that_changes(changed, tmp_path):
 
 
 def run(own, request, key: str) -> Job:
-    asked = ask(own.database, own.settings, request, key, user=ANALYST)
-    assert run_job(own.settings, own.database, asked.id, "task") == "done"
-    return job(own.database, asked.id)
+    requested = ask(own.database, own.settings, request, key, user=ANALYST)
+    assert run_job(own.settings, own.database, requested.id, "task") == "done"
+    return job(own.database, requested.id)
 
 
 def champion(own) -> ModelVersion:
@@ -109,34 +109,34 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
         ) == model.promoted_at + timedelta(14)
     (second,) = schedule.tick(own.database, own.settings)
     assert run_job(own.settings, own.database, second, "task") == "done"
-    seen = looks(own)[-1]
-    assert (seen.state, seen.version, seen.scored_version) == (
+    recorded = looks(own)[-1]
+    assert (recorded.state, recorded.version, recorded.scored_version) == (
         "decayed",
         model.version,
         model.version,
     )
-    assert seen.source == f"{_sweep(own)}-1"
-    assert seen.scored_as_of == at(LEARNT + 1)
+    assert recorded.source == f"{_sweep(own)}-1"
+    assert recorded.scored_as_of == at(LEARNT + 1)
     assert (
-        seen.metrics["log_loss_interval"]["low"]
-        > seen.promised["log_loss"]
+        recorded.metrics["log_loss_interval"]["low"]
+        > recorded.promised["log_loss"]
         == model.metrics["pooled"]["log_loss"]
     )
-    assert {"auc", "brier", "ece"} <= set(seen.metrics)
-    assert {"recency", "rfm_logistic", "bg_nbd"} == set(seen.baselines)
-    assert "log_loss" in [reason["check"] for reason in seen.reasons]
-    assert seen.drift["score_psi"] > 0
-    assert "recency_days" in seen.drift["features"]
-    assert "tenure_days" in seen.drift["features"]
-    told_of = {one["feature"]: one["meaning"] for one in seen.drift["most"]}
+    assert {"auc", "brier", "ece"} <= set(recorded.metrics)
+    assert {"recency", "rfm_logistic", "bg_nbd"} == set(recorded.baselines)
+    assert "log_loss" in [reason["check"] for reason in recorded.reasons]
+    assert recorded.drift["score_psi"] > 0
+    assert "recency_days" in recorded.drift["features"]
+    assert "tenure_days" in recorded.drift["features"]
+    told_of = {item["feature"]: item["meaning"] for item in recorded.drift["most"]}
     assert len(told_of) == 5
     assert not {"tenure_days", "orders_all"} & set(told_of)  # everybody's grow, whatever happens
     assert not set(told_of) & set(told_of.values())
 
     # The channel is told, with a button; the status says so as well.
-    told = alerts(own)[-1]
-    assert (told.channel, seen.alerted) == (CHANNEL, True)
-    said = json.dumps(told.payload, ensure_ascii=False)
+    shown = alerts(own)[-1]
+    assert (shown.channel, recorded.alerted) == (CHANNEL, True)
+    said = json.dumps(shown.payload, ensure_ascii=False)
     assert model.version in said
     assert "came out worse than promised" in said
     assert ids.RETRAIN_MODEL in said
@@ -156,13 +156,13 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     with own.database.transaction() as session, pytest.raises(NotAllowed):
         models.retrain(session, own.settings, second, VIEWER, CHANNEL)
     with own.database.transaction() as session:
-        asked = models.retrain(session, own.settings, second, ANALYST, CHANNEL)
-    assert (asked.args["horizon"], asked.args["active_within"]) == (HORIZON, 2 * HORIZON)
+        requested = models.retrain(session, own.settings, second, ANALYST, CHANNEL)
+    assert (requested.args["horizon"], requested.args["active_within"]) == (HORIZON, 2 * HORIZON)
     with own.database.transaction() as session, pytest.raises(Conflict, match="already"):
         models.retrain(session, own.settings, second, ANALYST, CHANNEL)
-    told = json.dumps(alerts(own)[-1].payload)
-    assert ids.RETRAIN_MODEL not in told
-    assert f"<@{ANALYST}>" in told
+    shown = json.dumps(alerts(own)[-1].payload)
+    assert ids.RETRAIN_MODEL not in shown
+    assert f"<@{ANALYST}>" in shown
     with own.database.reading() as session:
         deeds = session.scalars(select(Audit.action).where(Audit.subject == model.version)).all()
     assert "model.retrain" in deeds
@@ -200,13 +200,13 @@ def test_unchanged_shop_is_healthy_and_silent(tmp_path):
         "learn",
     )
     clock.configure(fixed=at(SEEN))
-    (asked,) = schedule.tick(
+    (requested,) = schedule.tick(
         own.database, own.settings
     )  # nobody swept: the model is asked about then
-    assert run_job(own.settings, own.database, asked, "task") == "done"
-    (seen,) = looks(own)
-    assert (seen.state, seen.source) == ("healthy", "recomputed")
-    assert seen.scored_as_of == at(SEEN - HORIZON)
+    assert run_job(own.settings, own.database, requested, "task") == "done"
+    (recorded,) = looks(own)
+    assert (recorded.state, recorded.source) == ("healthy", "recomputed")
+    assert recorded.scored_as_of == at(SEEN - HORIZON)
     assert alerts(own) == []
 
 

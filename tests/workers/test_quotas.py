@@ -42,15 +42,15 @@ def settings(request, tmp_path) -> Settings:
 
 @pytest.fixture
 def database(settings):
-    made = Database.of(settings)
-    Base.metadata.create_all(made.engine)
-    with made.transaction() as session:
+    created = Database.of(settings)
+    Base.metadata.create_all(created.engine)
+    with created.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
             session.add(
                 RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
             )
-    yield made
-    made.dispose()
+    yield created
+    created.dispose()
 
 
 @pytest.fixture
@@ -138,11 +138,13 @@ def test_a_scheduled_job_is_joined_by_a_person(submit):
 @pytest.mark.parametrize("people", [1, 8])
 def test_identical_requests_at_the_same_moment_are_one_job(database, submit, people):
     with ThreadPoolExecutor(8) as pool:
-        asked = pool.map(lambda number: submit(Digest(), user=f"U0{number % people}"), range(16))
-        submissions = list(asked)
+        requested = pool.map(
+            lambda number: submit(Digest(), user=f"U0{number % people}"), range(16)
+        )
+        submissions = list(requested)
     assert number_of_jobs(database) == 1
-    assert [one.created for one in submissions].count(True) == 1
-    assert len({one.job.id for one in submissions}) == 1
+    assert [item.created for item in submissions].count(True) == 1
+    assert len({submission.job.id for submission in submissions}) == 1
 
 
 # ---------------------------------------------------------------- open jobs
@@ -228,7 +230,7 @@ def test_schedules_of_one_person_are_not_limited(database, settings):
     monday = clock.now() - timedelta(hours=1)
     with database.transaction() as session:
         for number in range(12):
-            made = schedule.add(
+            created = schedule.add(
                 session,
                 settings,
                 "sweep",
@@ -239,7 +241,7 @@ def test_schedules_of_one_person_are_not_limited(database, settings):
                 CHANNEL,
                 ANALYST,
             )
-            made.created_at = monday
+            created.created_at = monday
     clock.configure(offset=lambda: timedelta(minutes=2))
     assert len(schedule.tick(database, settings)) == 12
 

@@ -93,11 +93,11 @@ def test_manual_retry_does_not_count_as_lost_worker(database, settings, woken):
 def test_queued_wake_up_is_not_published_again(database, settings, valkey):
     carried, lost = (ask(database, settings, Sweep(), key) for key in "ab")
     assert jobs.wake(settings, carried)
-    for one in (carried, lost):
-        set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
+    for item in (carried, lost):
+        set_job(database, item.id, enqueued_at=clock.wall() - LONG_AGO)
     assert reconcile.republish(database, settings) == [lost.id]
-    for one in (carried, lost):
-        set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
+    for element in (carried, lost):
+        set_job(database, element.id, enqueued_at=clock.wall() - LONG_AGO)
     assert reconcile.republish(database, settings) == []
 
 
@@ -206,8 +206,8 @@ def test_old_messages_are_dropped_at_night(database, settings, monkeypatch):
             session.add(Outbox(key=key, **shown | changes))
     tidied(database, settings, monkeypatch)
     with database.reading() as session:
-        kept = set(session.scalars(select(Outbox.key)))
-    assert kept == {"new", "names customers", "waits", "parent", "reply", "campaign:c1"}
+        stored = set(session.scalars(select(Outbox.key)))
+    assert stored == {"new", "names customers", "waits", "parent", "reply", "campaign:c1"}
 
 
 def test_uploaded_content_is_dropped_after_a_month(database, settings, monkeypatch):

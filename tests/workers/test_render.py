@@ -281,14 +281,14 @@ def test_terminal_plan_repeats_no_word():
         "assumed": [],
         "prior": {"mean": -0.004, "campaigns": 1, "simulated": False},
     }
-    said = (
+    text = (
         templating.environment(autoescape=False)
         .get_template("terminal/campaign/plan.j2")
         .module.plan(campaign)
     )
-    assert "Targeting:  Chosen by risk × value" in said
-    assert "Chosen:" not in said
-    assert "a prior of −0.4 % extra buyers" in said
+    assert "Targeting:  Chosen by risk × value" in text
+    assert "Chosen:" not in text
+    assert "a prior of −0.4 % extra buyers" in text
 
 
 @pytest.mark.parametrize(
@@ -315,15 +315,15 @@ def test_impossible_detectable_effect_is_not_shown():
     """Of 11 treated and 2 held out: "it could only tell an effect of 106.6 or more extra buyers in a hundred"."""
     plan = {"smallest_effect": 1.066, "learnable": False, "effect_high": 0.079}
     words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
-    said = words.power({"plan": plan})
-    assert "it could tell no effect, however large, and at most 7.9 are expected" in said
+    text = words.power({"plan": plan})
+    assert "it could tell no effect, however large, and at most 7.9 are expected" in text
 
 
 def test_the_terminal_shows_money_of_a_result_as_money():
     effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4) | {
         "total": -660.2
     }
-    said = templating.text(
+    text = templating.text(
         "terminal/campaign/result.txt.j2",
         campaign={"name": "A", "currency": "USD"},
         treated=9,
@@ -349,8 +349,8 @@ def test_the_terminal_shows_money_of_a_result_as_money():
         "the file with 3 customers of the treated",
         "the list of 4 customers to call",
     ):
-        assert beside in said
-    orders, profit = (" ".join(line.split()) for line in said.splitlines()[1:3])
+        assert beside in text
+    orders, profit = (" ".join(line.split()) for line in text.splitlines()[1:3])
     assert orders == "orders −0.400 each (95 % −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
     assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
         "−", "−\u2060"
@@ -402,13 +402,13 @@ def test_the_terminal_lists_held_copies_by_their_number():
         "attempts": 1,
         "doubt": "it hung",
     }
-    said = templating.text(
+    text = templating.text(
         "terminal/campaign/held.txt.j2",
         campaign={"name": "A", "campaign_id": "c"},
         copies=[one],
         more=0,
     )
-    assert "41  4R1W-HVNA  email, 1 try: it hung" in said
+    assert "41  4R1W-HVNA  email, 1 try: it hung" in text
 
 
 def test_no_value_is_in_italics():
@@ -424,7 +424,7 @@ def test_no_value_is_in_italics():
 
 def _scored(**values) -> tuple[str, str]:
     """A customer's score as it is told in Slack and in the terminal."""
-    told = {
+    shown = {
         "customer_id": "7",
         "churn_probability": 0.9,
         "tier": "high",
@@ -450,23 +450,23 @@ def _scored(**values) -> tuple[str, str]:
         "intent_note": "",
         **values,
     }
-    card = json.dumps(render.message("score/customer", **told).blocks, ensure_ascii=False)
-    return card, templating.text("terminal/score.txt.j2", result=told, **told)
+    card = json.dumps(render.message("score/customer", **shown).blocks, ensure_ascii=False)
+    return card, templating.text("terminal/score.txt.j2", result=shown, **shown)
 
 
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
 def test_next_order_date_is_shown_only_if_likely(chance, dated):
-    for said in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in said, "no order expected within 90 days" in said) == (
+    for text in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
+        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text) == (
             dated,
             not dated,
         )
-        assert "if they stay a customer" in said
+        assert "if they stay a customer" in text
 
 
 def test_unpredictable_order_has_no_date():
-    for said in _scored(next_order_at=None, next_order_between=None, intent=None):
-        assert "no next order can be foretold" in said
+    for text in _scored(next_order_at=None, next_order_between=None, intent=None):
+        assert "no next order can be foretold" in text
 
 
 def test_pseudo_locale_brackets_each_text_of_a_message(templates, monkeypatch):

@@ -37,7 +37,7 @@ def weekly(database, settings) -> Schedule:
 
 
 def add(database, settings, **changes) -> Schedule:
-    made = {
+    created = {
         "kind": "digest",
         "args": {},
         "weekday": 0,
@@ -47,7 +47,7 @@ def add(database, settings, **changes) -> Schedule:
         "created_by": ADMIN,
     } | changes
     with database.transaction() as session:
-        return schedule.add(session, settings, **made)
+        return schedule.add(session, settings, **created)
 
 
 def states(database) -> list[tuple[date, str]]:
@@ -65,14 +65,14 @@ def states(database) -> list[tuple[date, str]]:
 )
 def test_weekly_slots_follow_the_local_day(zone, weekday, minutes, start):
     at = f"{minutes // 60:02d}:{minutes % 60:02d}"
-    made = Schedule(weekday=weekday, at=at, timezone=zone, created_at=start, last_slot=None)
+    created = Schedule(weekday=weekday, at=at, timezone=zone, created_at=start, last_slot=None)
     end = start + timedelta(days=371)
-    found = list(takewhile(lambda pair: pair[1] <= end, schedule.slots(made)))
-    assert 52 <= len(found) <= 54
-    assert all(later[0] - earlier[0] == timedelta(days=7) for earlier, later in pairwise(found))
-    moments = [moment for _, moment in found]
+    result = list(takewhile(lambda pair: pair[1] <= end, schedule.slots(created)))
+    assert 52 <= len(result) <= 54
+    assert all(later[0] - earlier[0] == timedelta(days=7) for earlier, later in pairwise(result))
+    moments = [moment for _, moment in result]
     assert moments == sorted(set(moments))
-    for day, moment in found:
+    for day, moment in result:
         local = moment.astimezone(ZoneInfo(zone))
         gap = local.replace(tzinfo=None) - datetime.combine(
             day, datetime.strptime(at, "%H:%M").time()
@@ -169,9 +169,9 @@ def test_failing_schedule_is_reported_once_and_stops_no_other(database, settings
     fired = [schedule.tick(database, settings) for _ in range(2)]
     with database.reading() as session:
         assert [session.get_one(Job, job_id).kind for job_id in fired[0]] == ["sweep"]
-        (told,) = session.scalars(select(Outbox))
-    assert (fired[1], told.channel, told.revision) == ([], CHANNEL, 1)
-    assert "It is tried again by itself" in str(told.payload["blocks"])
+        (shown,) = session.scalars(select(Outbox))
+    assert (fired[1], shown.channel, shown.revision) == ([], CHANNEL, 1)
+    assert "It is tried again by itself" in str(shown.payload["blocks"])
 
 
 def test_failing_campaign_is_reported_in_its_thread(database, settings, monkeypatch):

@@ -32,8 +32,8 @@ def house(tmp_path_factory):
     settings = Settings(home=tmp_path_factory.mktemp("h"), admins=ADMIN, _env_file=None)
     upgrade(settings)
     database = Database.of(settings)
-    with running(settings, database, "worker", "tick") as made:
-        yield settings, database, made
+    with running(settings, database, "worker", "tick") as created:
+        yield settings, database, created
     database.dispose()
 
 
@@ -94,19 +94,19 @@ def test_job_of_a_killed_worker_runs_again(house):
 
 
 def test_killed_broker_loses_no_job(house):
-    settings, database, made = house
+    settings, database, created = house
     busy = begin(settings, database, Sweep(top=20), "busy")
     waiting = begin(settings, database, Digest(), "waiting")
     wait(lambda: job(database, busy).state == "running")
-    broker = next(child for child in made.children if child.name == "broker")
+    broker = next(child for child in created.children if child.name == "broker")
     os.kill(broker.process.pid, signal.SIGKILL)
-    assert [over(database, one).state for one in (busy, waiting)] == ["done", "done"]
+    assert [over(database, item).state for item in (busy, waiting)] == ["done", "done"]
     assert len(results(database, busy)) == 1
 
 
 def test_child_that_exits_is_restarted(house):
-    _, _, made = house
-    tick = next(child for child in made.children if child.name == "tick")
+    _, _, created = house
+    tick = next(child for child in created.children if child.name == "tick")
     before = tick.process.pid
     os.kill(before, signal.SIGKILL)
     assert wait(lambda: tick.alive and tick.process.pid != before)
@@ -117,10 +117,10 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
     upgrade(settings)
     database = Database.of(settings)
     code = "from retention.settings import Settings; from workers import supervisor; supervisor.run(Settings())"
-    told = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
-    process = subprocess.Popen([sys.executable, "-c", code], env=told, start_new_session=True)
+    shown = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=shown, start_new_session=True)
     children = wait(
-        lambda: len(found := psutil.Process(process.pid).children(recursive=True)) >= 4 and found
+        lambda: len(result := psutil.Process(process.pid).children(recursive=True)) >= 4 and result
     )
     job_id = begin_when_up(settings, database)
     process.send_signal(signal.SIGINT)
@@ -161,12 +161,12 @@ def test_terminal_job_keeps_its_lease_when_workers_stop(database, settings):
 
 def test_log_of_a_running_process_stays_short(settings):
     """It was looked at when a process began: one that ran for months filled the disk."""
-    made = supervisor.Supervisor(settings, ("tick",))
-    with made._log("tick") as sink:
+    created = supervisor.Supervisor(settings, ("tick",))
+    with created._log("tick") as sink:
         (settings.home / "logs" / "a.log").symlink_to("moved away")  # stops nothing
         sink.write(b"long ago\n" + 10_000_000 * b".")
         sink.flush()
-        made._shorten_logs()
+        created._shorten_logs()
         sink.write(b"now\n")
     logs = settings.home / "logs"
     assert (logs / "tick.log").read_bytes() == b"now\n"
@@ -181,25 +181,25 @@ def test_an_unknown_role_or_queue_is_named(settings):
 
 
 def test_summary_mentions_a_missing_slack_app(settings):
-    made = supervisor.Supervisor(settings)
-    assert "workers only" in made.summary()
+    created = supervisor.Supervisor(settings)
+    assert "workers only" in created.summary()
     workers = ["worker:interactive", "worker:batch", "worker:training"]
-    assert [child.name for child in made.children] == ["broker", *workers, "tick"]
+    assert [child.name for child in created.children] == ["broker", *workers, "tick"]
 
 
 def test_only_training_has_low_priority_and_fewer_threads(settings, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.getpriority", lambda which, who: 0)
-    made = {child.name: child for child in supervisor.Supervisor(settings).children}
-    nice = {name for name, child in made.items() if Path(child.command[0]).name == "nice"}
-    limited = {name for name, child in made.items() if "OMP_NUM_THREADS" in child.environment}
+    created = {child.name: child for child in supervisor.Supervisor(settings).children}
+    nice = {name for name, child in created.items() if Path(child.command[0]).name == "nice"}
+    limited = {name for name, child in created.items() if "OMP_NUM_THREADS" in child.environment}
     assert nice == limited == {"worker:training"}
 
 
 def test_operator_can_set_the_threads_of_training(settings, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    made = {child.name: child for child in supervisor.Supervisor(settings).children}
-    assert made["worker:training"].environment["OMP_NUM_THREADS"] == "7"
+    created = {child.name: child for child in supervisor.Supervisor(settings).children}
+    assert created["worker:training"].environment["OMP_NUM_THREADS"] == "7"
 
 
 def test_training_does_not_block_other_queues(house):
@@ -210,7 +210,7 @@ def test_training_does_not_block_other_queues(house):
         begin(settings, database, Digest(), "beside"),
         begin(settings, database, Sweep(top=1), "beside-2"),
     ]
-    assert [over(database, one).state for one in quick] == ["done", "done"]
+    assert [over(database, item).state for item in quick] == ["done", "done"]
     assert job(database, training).state == "running"
     process = psutil.Process(child_of(job(database, training).worker))
     assert process.nice() == max(TRAINING_NICENESS, psutil.Process().nice())

@@ -16,8 +16,8 @@ def made(tmp_path_factory):
         tmp_path_factory.mktemp("campaigns") / "home", customers=120, items=30, days=100
     )
     (shop.settings.home / "policy.toml").write_text(POLICY)
-    with readonly.shared(shop) as made:
-        yield made
+    with readonly.shared(shop) as created:
+        yield created
 
 
 @pytest.fixture

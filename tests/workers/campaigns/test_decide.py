@@ -32,8 +32,8 @@ def test_approval_excludes_customers_of_other_campaigns(desk):
     first, second = drafted(desk), drafted(desk, name="More people")
     with desk.database.transaction() as session:
         audience = session.scalars(select(Assignment).where(Assignment.campaign_id == first)).all()
-        for one in audience[:7]:
-            session.delete(one)
+        for item in audience[:7]:
+            session.delete(item)
     for campaign_id in (first, second):
         with desk.database.transaction() as session:
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
@@ -45,8 +45,8 @@ def test_approval_excludes_customers_of_other_campaigns(desk):
     assert f"{counts['excluded']} customers of its audience got into another campaign" in messages(
         desk, f"campaign:{second}:approved:1"
     )
-    told = messages(desk, f"campaign:{second}:clearance:1")
-    assert f"after that it is sent to {counts['treatment']} customer" in told
+    shown = messages(desk, f"campaign:{second}:clearance:1")
+    assert f"after that it is sent to {counts['treatment']} customer" in shown
 
 
 def test_approval_excludes_merged_customers_of_other_campaigns(desk):
@@ -56,8 +56,8 @@ def test_approval_excludes_merged_customers_of_other_campaigns(desk):
         ids = sorted(
             session.scalars(select(Assignment.customer_id).where(Assignment.campaign_id == first))
         )
-        kept = {first: ids[:40], second: ids[40:]}
-        for campaign_id, mine in kept.items():
+        stored = {first: ids[:40], second: ids[40:]}
+        for campaign_id, mine in stored.items():
             session.execute(
                 delete(Assignment).where(
                     Assignment.campaign_id == campaign_id, Assignment.customer_id.not_in(mine)

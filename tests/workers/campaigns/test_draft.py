@@ -75,9 +75,9 @@ def test_policy_without_actions_is_refused_before_the_sweep(desk, monkeypatch, r
 
     monkeypatch.setattr(sweep, "sweep", None)
     desk.settings.policy.write_text("[campaign]\nbudget = 5000\n" + rules)
-    said = run(desk, CampaignDraft(tier="low"), ANALYST).error
-    assert f"The policy {says}, so a campaign would be for nobody" in said
-    assert "RETENTION_POLICY" in said
+    text = run(desk, CampaignDraft(tier="low"), ANALYST).error
+    assert f"The policy {says}, so a campaign would be for nobody" in text
+    assert "RETENTION_POLICY" in text
 
 
 def test_past_campaigns_choose_the_audience(desk, monkeypatch):
@@ -100,9 +100,9 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     assert 0 < campaign.body["audience"] < first.body["audience"]
     assert campaign.body["excluded"]["no_gain"] > 0
     line = campaign.body["offers"][0]
-    told = select(Assignment.churn_probability, Assignment.expected_value)
+    shown = select(Assignment.churn_probability, Assignment.expected_value)
     with desk.database.reading() as session:
-        people = session.execute(told.where(Assignment.campaign_id == campaign.id)).all()
+        people = session.execute(shown.where(Assignment.campaign_id == campaign.id)).all()
     # only they are worth it, and who stays anyway cannot be moved as far
     assert line["uplift_sales"] == pytest.approx(
         sum(min(0.4, churns) * value for churns, value in people)
@@ -126,8 +126,8 @@ def test_draft_counts_items_without_a_title(desk):
     import_files(desk.lake, desk.database, desk.settings, "items", [str(file)])
     second = campaign_of(desk, drafted(desk, name="Untitled"))
     assert 0 < second.body["untitled"] <= len(items)
-    said = f"{second.body['untitled']} items that customers would be shown have no title"
-    assert said in messages(desk, second.post_key)
+    text = f"{second.body['untitled']} items that customers would be shown have no title"
+    assert text in messages(desk, second.post_key)
 
 
 def test_active_and_recently_contacted_customers_are_excluded(desk):
@@ -138,11 +138,11 @@ def test_active_and_recently_contacted_customers_are_excluded(desk):
         assert consent.unsubscribe(
             session, desk.settings, session.scalars(select(Send.id)).first(), clock.now()
         )
-    taken = run(
+    downloaded = run(
         desk, CampaignCsv(campaign_id=first), LEAD, channel=LEAD
     )  # so they were contacted, but for one
     treated = sum(1 for arm in arms_of(desk, first) if arm == "treatment")
-    assert taken.result["rows"] == treated - 1
+    assert downloaded.result["rows"] == treated - 1
     with desk.database.transaction() as session:
         campaigns.stop(session, desk.settings, first, LEAD, "over")
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="third draft")

@@ -40,8 +40,8 @@ def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
         assert len(_ticked(desk)) == 1
         assert _ticked(desk) == []
         minutes[0] += due.LONGEST_REST.total_seconds() / 60 + 1
-        (said,) = _ticked(desk)
-        assert ("budget" in said) is (breaks == "policy")
+        (text,) = _ticked(desk)
+        assert ("budget" in text) is (breaks == "policy")
         assert campaign_of(desk, campaign_id).state == waits_as
     desk.settings.policy.write_text(policy)
     minutes[0] += due.LONGEST_REST.total_seconds() / 60 + 1

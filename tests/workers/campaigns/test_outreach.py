@@ -216,16 +216,16 @@ def test_emails_go_to_treated_customers_with_consent(mail):
         rows = {send.customer_id: send for send in session.scalars(select(Send))}
     assert set(rows) == set(treated)
     assert rows[treated[0]].state == rows[refused].state == "cancelled"
-    wanted = {emails[who] for who in treated[2:] if rows[who].state == "sent"}
-    assert set(inbox.addresses) == wanted
+    expected = {emails[user] for user in treated[2:] if rows[user].state == "sent"}
+    assert set(inbox.addresses) == expected
     assert set(inbox.addresses.values()) == {1}
     texts = {
         mail["To"].addresses[0].addr_spec: mail.get_body(("plain",)).get_content()
         for mail in inbox.mails
     }
-    assert all(codes[who] in texts[emails[who]] for who in codes if emails[who] in texts)
-    said = messages(shop, f"campaign:{campaign_id}:delivered:1")
-    assert f"{len(wanted)} copies sent" in said
+    assert all(codes[user] in texts[emails[user]] for user in codes if emails[user] in texts)
+    text = messages(shop, f"campaign:{campaign_id}:delivered:1")
+    assert f"{len(expected)} copies sent" in text
     assert not any(code in messages(shop) for code in codes.values())
     assert not [
         job for job in _tick(shop) if job.kind == "campaign_deliver"
@@ -241,7 +241,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
             for row in session.scalars(select(Outbox))
             if "Dry run" in str(row.payload)
         }
-    first = next(who for who in treated if who in codes)
+    first = next(user for user in treated if user in codes)
     assert set(shown) == {CHANNEL, LEAD}
     assert (emails[first] in shown[LEAD], codes[first] in shown[LEAD]) == (True, True)
     assert not any(secret in shown[CHANNEL] for secret in [*emails, *codes.values(), *treated])
@@ -250,17 +250,17 @@ def test_emails_go_to_treated_customers_with_consent(mail):
         redeem(session, shop.settings, [Use(codes[first], clock.now(), "http", treated[-1], "o77")])
     _tick(shop)
     _tick(shop)
-    told = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
-    assert len(told) == 1
-    assert "1 used by another customer" in told[0]
-    assert codes[first] not in told[0]
+    values = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
+    assert len(values) == 1
+    assert "1 used by another customer" in values[0]
+    assert codes[first] not in values[0]
     job = run(shop, CampaignMisuse(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert [use["used_by"] for use in job.result["uses"]] == [treated[-1]]
     assert codes[first] in messages(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
         may = consents(shop.lake, session, shop.settings, pd.Series(treated))
-    assert [one for one, said in zip(treated, may, strict=True) if said == "given"] == treated[2:]
+    assert [one for one, text in zip(treated, may, strict=True) if text == "given"] == treated[2:]
 
 
 def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys):
@@ -275,13 +275,13 @@ def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys)
     at = now + timedelta(hours=6)
     file.write_text(f"email,occurred_at\n{back},{at:%Y-%m-%d %H:%M}\nx@x.example,{at:%Y-%m-%d}\n")
     monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
-    for said in ("1 copy bounced: they cost no contact", "1 copy known to have bounced already"):
+    for text in ("1 copy bounced: they cost no contact", "1 copy known to have bounced already"):
         assert typed(["import", "bounces", str(file)]) == 0
-        assert said in capsys.readouterr().out
+        assert text in capsys.readouterr().out
     assert typed(["import", "bounces", "--suggest-map", str(file)]) == 2
     assert "they need occurred_at, and email or customer_id" in capsys.readouterr().err
-    told = messages(shop, f"campaign:{campaign_id}:delivered:1")
-    assert f"{len(inbox.addresses) - 1} copies sent, {at_once + 1} bounced" in told
+    shown = messages(shop, f"campaign:{campaign_id}:delivered:1")
+    assert f"{len(inbox.addresses) - 1} copies sent, {at_once + 1} bounced" in shown
     people = shop.lake.table("customers").execute().set_index("email")["customer_id"]
     policy = load_policy(shop.settings)
     with shop.database.reading() as session:

@@ -69,7 +69,7 @@ def test_campaign_reaches_its_result(desk):
             .all()
         )
         coupon_of = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
-    treated = {who for who, arm in arms.items() if arm == "treatment"}
+    treated = {user for user, arm in arms.items() if arm == "treatment"}
     assert coupon_of
     assert coupon_of.keys() <= treated  # a control gets nothing
     sent = desk.lake.table("treatments").execute()
@@ -119,8 +119,8 @@ def test_measurement_waits_for_orders(desk):
     assert "import the orders of the window" in messages(desk, f"campaign:{campaign_id}:waits:1")
     go_on(desk, days=1)
     with desk.database.transaction() as session:
-        asked = [one.kind for one in due.due(session, desk.settings, clock.now())]
-    assert asked == ["campaign_measure"]
+        requested = [item.kind for item in due.due(session, desk.settings, clock.now())]
+    assert requested == ["campaign_measure"]
     run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
     assert campaign_of(desk, campaign_id).state == "closed"
 
@@ -133,8 +133,8 @@ def test_result_mentions_missing_days(desk, monkeypatch):
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.result["missing_days"] == ["2025-04-20", "2025-04-21"]
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in said
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in text
 
 
 def test_views_do_not_count_as_imported_orders(desk):
@@ -189,8 +189,8 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     assert measured(desk, campaign_id, ends + timedelta(days=28)) == ended
     result = campaign_of(desk, campaign_id).result
     assert (result["advice"], result["effects"]) == ("no_orders", {})
-    said = messages(desk, f"campaign:{campaign_id}:unmeasured:1")
-    assert "was not measured: the orders up to" in said
+    text = messages(desk, f"campaign:{campaign_id}:unmeasured:1")
+    assert "was not measured: the orders up to" in text
     assert messages(desk, f"campaign:{campaign_id}:result:1") == ""
     with desk.database.transaction() as session:
         assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
@@ -212,13 +212,13 @@ def test_result_mentions_erased_customers(desk):
                 Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
             )
         ).all()
-    for one in treated[:2]:
-        assert run(desk, Forget(customer_id=one), "U0ADMIN").error is None
+    for item in treated[:2]:
+        assert run(desk, Forget(customer_id=item), "U0ADMIN").error is None
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert (measured.error, measured.result["erased"]) == (None, {"treatment": 2})
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in said
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in text
 
 
 def test_sample_ratio_mismatch_teaches_nothing(desk):
@@ -227,8 +227,8 @@ def test_sample_ratio_mismatch_teaches_nothing(desk):
     rows_of_file(desk, campaign_id)
     held_out = (Assignment.campaign_id == campaign_id, Assignment.arm == "control")
     with desk.database.transaction() as session:
-        gone = session.scalars(select(Assignment.customer_id).where(*held_out)).all()[1:]
-        session.execute(delete(Assignment).where(*held_out, Assignment.customer_id.in_(gone)))
+        removed = session.scalars(select(Assignment.customer_id).where(*held_out)).all()[1:]
+        session.execute(delete(Assignment).where(*held_out, Assignment.customer_id.in_(removed)))
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.result["advice"] == "unbelievable"
@@ -251,10 +251,10 @@ def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
     assert (
         round(result["cost"], 9) >= round(treated * contact, 9) > 0
     )  # a sum of as many is a rounding less, by its order
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert f"Nobody has downloaded the file with {treated} customers of the treated" in said
-    assert ("handed out another way" in said) == redeemed
-    assert "left out" not in said
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert f"Nobody has downloaded the file with {treated} customers of the treated" in text
+    assert ("handed out another way" in text) == redeemed
+    assert "left out" not in text
     if redeemed:
         with desk.database.reading() as session:
             assert closing.teaching_nothing(session, desk.settings) == set()
@@ -283,9 +283,9 @@ def test_unused_call_list_is_reported_separately(desk):
     go_on(desk, days=29)
     result = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).result
     assert (result["untaken"], result["uncalled"]) == (0, 2)
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "Nobody has taken the list of 2 customers to call." in said
-    assert not any(words in said for words in ("downloaded the file", "handed out another way"))
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "Nobody has taken the list of 2 customers to call." in text
+    assert not any(words in text for words in ("downloaded the file", "handed out another way"))
 
 
 @pytest.mark.parametrize("ended", ["stopped", "over"])
@@ -294,21 +294,21 @@ def test_ended_campaign_announces_no_more_emails(desk, ended):
     with desk.database.transaction() as session:
         session.execute(update(Send).values(channel="email"))
         sent = session.scalars(select(Send).order_by(Send.id).limit(2)).all()
-        for one in sent:
-            one.state = "sent"
+        for item in sent:
+            item.state = "sent"
         waiting = session.scalar(select(func.count()).where(Send.state == "queued"))
-        told = campaigns.delivery_post(session, desk.settings, campaign_of(desk, campaign_id))
-        outbox.put(session, desk.settings, told, default_channel=CHANNEL)
-    assert f"2 copies sent, {waiting} still to come" in messages(desk, told.key)
+        shown = campaigns.delivery_post(session, desk.settings, campaign_of(desk, campaign_id))
+        outbox.put(session, desk.settings, shown, default_channel=CHANNEL)
+    assert f"2 copies sent, {waiting} still to come" in messages(desk, shown.key)
     if ended == "stopped":
         with desk.database.transaction() as session:
             campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
     else:
         go_on(desk, days=29)
         assert run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).error is None
-    said = messages(desk, told.key)
-    assert f"2 copies sent, {waiting} left out" in said
-    assert "still to come" not in said
+    text = messages(desk, shown.key)
+    assert f"2 copies sent, {waiting} left out" in text
+    assert "still to come" not in text
 
 
 def test_stopping_a_live_campaign_voids_its_codes(desk):
@@ -356,7 +356,7 @@ def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch,
             )
         treated = dict(session.execute(select(Send.customer_id, Send.state)).all())
         campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
-    reached = {who for who, state in treated.items() if state == "sent"}
+    reached = {user for user, state in treated.items() if state == "sent"}
     sent = desk.lake.table("treatments").execute()
     assert len(sent[sent.arm == "treatment"]) > 1
     for night in ("first", "second"):
@@ -430,7 +430,9 @@ def test_bandit_log_covers_draft_to_outcome(desk):
         assert offer["propensity"] == pytest.approx(chance)
         if blend == "new":
             assert "buy_again" not in {item["source"] for item in offer["items"]}
-    assert {one.customer_id for one in shown} == {who for who in treated if offers[who]["items"]}
+    assert {element.customer_id for element in shown} == {
+        user for user in treated if offers[user]["items"]
+    }
     assert all(
         (one.arm, one.propensity)
         == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
@@ -476,7 +478,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
             closing.teaching_nothing(session, desk.settings),
         ).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
-    assert (lines["propensity"] == [offers[who]["propensity"] for who in lines.index]).all()
+    assert (lines["propensity"] == [offers[user]["propensity"] for user in lines.index]).all()
     discount, margin = offers[first.customer_id]["discount"], lines["margin"].iloc[0]
     assert lines.loc[first.customer_id, "reward"] == pytest.approx(1 - discount / margin)
     assert (lines["reward"].drop(first.customer_id) == 0).all()

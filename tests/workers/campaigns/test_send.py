@@ -59,21 +59,21 @@ def test_sold_out_item_is_replaced_from_the_drawn_arm(desk, blend):
     """The list of who was drawn what they bought before was filled up with what they never had, under the drawn arm's name."""
     campaign_id = approved(desk)
     with desk.database.transaction() as session:
-        for one in session.scalars(select(Assignment).where(Assignment.arm == "treatment")):
-            one.offer = {**one.offer, "arm": f"{blend}|All"}
+        for element in session.scalars(select(Assignment).where(Assignment.arm == "treatment")):
+            element.offer = {**element.offer, "arm": f"{blend}|All"}
     before = items_offered(desk, campaign_id)
-    gone = _sold_out_before_it_is_sent(desk, campaign_id, 10)
+    removed = _sold_out_before_it_is_sent(desk, campaign_id, 10)
     events = desk.lake.table("events").execute()
     had = events[events.event_type == "purchase"].groupby("customer_id")["item_id"].agg(set)
     filled = [
-        (who, item)
-        for who, items in items_offered(desk, campaign_id).items()
+        (user, item)
+        for user, items in items_offered(desk, campaign_id).items()
         for item in items
-        if item not in before[who]
-        and had[who] - gone  # of who had nothing else the list is what is popular
+        if item not in before[user]
+        and had[user] - removed  # of who had nothing else the list is what is popular
     ]
     assert filled
-    assert {item in had[who] for who, item in filled} == {blend == "repeat"}
+    assert {item in had[user] for user, item in filled} == {blend == "repeat"}
 
 
 def test_sold_out_items_are_in_no_email(desk):
@@ -86,11 +86,11 @@ def test_sold_out_items_are_in_no_email(desk):
     popular = _sold_out_before_it_is_sent(desk, campaign_id, 3)
     after = items_offered(desk, campaign_id)
     assert not popular & {item for items in after.values() for item in items}
-    assert {who: len(items) for who, items in after.items()} == {
-        who: len(items) for who, items in before.items()
+    assert {user: len(items) for user, items in after.items()} == {
+        user: len(items) for user, items in before.items()
     }
-    for who, items in before.items():
-        assert [item for item in items if item not in popular] == after[who][
+    for user, items in before.items():
+        assert [item for item in items if item not in popular] == after[user][
             : len(set(items) - popular)
         ]
     with desk.database.reading() as session:
@@ -188,10 +188,10 @@ def test_consent_of_the_original_rule_applies(desk):
 def test_invalidated_codes_are_not_handed_out(desk, monkeypatch):
     from workers.tasks import campaign_csv
 
-    campaign_id, made = live(desk), campaign_csv.run
+    campaign_id, original_run = live(desk), campaign_csv.run
 
     def stopped_meanwhile(request, context):
-        outcome = made(request, context)
+        outcome = original_run(request, context)
         with desk.database.transaction() as session:
             campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong discount")
         return outcome
@@ -208,7 +208,7 @@ def test_late_codes_keep_their_validity(desk):
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with desk.database.transaction() as session:
-        asked = jobs.submit(
+        requested = jobs.submit(
             session,
             desk.settings,
             CampaignSend(campaign_id=campaign_id, version=1),
@@ -217,7 +217,7 @@ def test_late_codes_keep_their_validity(desk):
             idem_key="late",
         ).job
     clock.configure(fixed=clock.now() + timedelta(hours=30))  # no worker was there
-    run_job(desk.settings, desk.database, asked.id, "test")
+    run_job(desk.settings, desk.database, requested.id, "test")
     assert campaign_of(desk, campaign_id).sent_at == clock.now()
 
 
@@ -234,7 +234,7 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
         campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)
     ).date()
     assert compose.placed(settings, "Ann", row)["expires"] == f"{last:%d %b %Y}".lstrip("0")
-    told = compose.composed(
+    shown = compose.composed(
         settings,
         Body.model_validate(campaign_of(desk, campaign_id).body),
         Send(id=1, campaign_id=campaign_id, customer_id="k"),
@@ -242,7 +242,7 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
         row,
         "https://x.example/u",
     )
-    assert told.offer["expires_at"].startswith(
+    assert shown.offer["expires_at"].startswith(
         f"{last}T23:59:59-0"
     )  # to a platform, too, it is that day
     midnight = datetime.combine(last + timedelta(days=1), time(), settings.zone)
@@ -268,7 +268,9 @@ def test_call_list_customers_get_no_code(desk):
         rows = session.execute(
             select(Assignment.customer_id, Assignment.offer, Assignment.arm)
         ).all()
-    to_call = {who for who, offer, arm in rows if offer["action"] == "call" and arm == "treatment"}
+    to_call = {
+        user for user, offer, arm in rows if offer["action"] == "call" and arm == "treatment"
+    }
     assert to_call
     files = {}
     for part in ("codes", "calls"):
@@ -288,7 +290,7 @@ def test_call_list_customers_get_no_code(desk):
     with desk.database.reading() as session:
         assert not set(session.scalars(select(Coupon.customer_id))) & to_call
         sends = session.execute(select(Send.customer_id, Send.channel, Send.state)).all()
-    assert {who for who, channel, _ in sends if channel == "call"} == to_call
+    assert {user for user, channel, _ in sends if channel == "call"} == to_call
     assert {state for _, _, state in sends} == {"sent"}
 
 
@@ -333,7 +335,7 @@ def test_file_has_discount_and_minimum_order(desk):
     """Whoever put the codes of money off into a shop found a discount of nought."""
     campaign_id = live(desk)
     with desk.database.transaction() as session:
-        who, row = session.execute(
+        user, row = session.execute(
             select(Coupon.customer_id, Assignment)
             .join(Assignment, Assignment.customer_id == Coupon.customer_id)
             .where(Assignment.campaign_id == campaign_id)
@@ -346,9 +348,9 @@ def test_file_has_discount_and_minimum_order(desk):
     rows = {
         row["customer_id"]: row for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
     }
-    told = [rows[who][name] for name in ("action", "discount", "amount", "min_order")]
-    assert told == ["coupon", "0.0", "5.0", "40.0"]
-    other = next(row for one, row in rows.items() if one != who and row["code"])
+    shown = [rows[user][name] for name in ("action", "discount", "amount", "min_order")]
+    assert shown == ["coupon", "0.0", "5.0", "40.0"]
+    other = next(row for one, row in rows.items() if one != user and row["code"])
     assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (
         True,
         "0.0",
@@ -358,16 +360,16 @@ def test_file_has_discount_and_minimum_order(desk):
 
 def _arms(desk, campaign_id) -> dict[str, list[str]]:
     """Arm → its customers."""
-    found: dict[str, list[str]] = {"treatment": [], "control": [], "excluded": []}
+    result: dict[str, list[str]] = {"treatment": [], "control": [], "excluded": []}
     with desk.database.reading() as session:
         rows = session.scalars(
             select(Assignment)
             .where(Assignment.campaign_id == campaign_id)
             .order_by(Assignment.customer_id)
         )
-        for one in rows:
-            found[one.arm].append(one.customer_id)
-    return found
+        for row in rows:
+            result[row.arm].append(row.customer_id)
+    return result
 
 
 def test_recent_buyers_are_excluded_from_both_groups(desk):
@@ -402,8 +404,8 @@ def test_recent_buyers_are_excluded_from_both_groups(desk):
         ]
         share = sum(arm == "treatment" for arm, _ in inside) / len(inside)
         assert [chance for _, chance in inside] == pytest.approx([share] * len(inside))
-    told = messages(desk, f"campaign:{campaign_id}:returned:1")
-    assert "6 customers of its audience ordered again since the sweep and are left out" in told
+    shown = messages(desk, f"campaign:{campaign_id}:returned:1")
+    assert "6 customers of its audience ordered again since the sweep and are left out" in shown
 
 
 @pytest.mark.parametrize("broken_off", [False, True])
@@ -411,7 +413,7 @@ def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_
     """A code went to somebody without a name; and where codes had been reserved it could never be sent: one of them was void."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
-    gone = [before["treatment"][0], before["control"][0]]
+    removed = [before["treatment"][0], before["control"][0]]
     request = CampaignSend(campaign_id=campaign_id, version=1)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     if broken_off:
@@ -419,11 +421,11 @@ def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_
             broken.setattr(sending, "finish", lambda *_: 1 / 0)
             assert run(desk, request, LEAD, key="send").state == "failed"
     with desk.database.transaction() as session:
-        erasure.from_sql(session, desk.settings, gone)
-    erasure.from_lake(desk.lake, gone)
+        erasure.from_sql(session, desk.settings, removed)
+    erasure.from_lake(desk.lake, removed)
     assert run(desk, request, LEAD, key="again").error is None
     assert campaign_of(desk, campaign_id).state == "live"
-    left = {arm: [who for who in whose if who not in gone] for arm, whose in before.items()}
+    left = {arm: [user for user in whose if user not in removed] for arm, whose in before.items()}
     assert _arms(desk, campaign_id) == left
     assert set(desk.lake.table("treatments").execute().customer_id) == {
         *left["treatment"],
@@ -448,12 +450,12 @@ def test_merged_customer_gets_one_email(desk):
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
     after = _arms(desk, campaign_id)
     people = desk.lake.identities.people()
-    assert set(after["excluded"]) == {one for pair in pairs for one in pair if one in people}
+    assert set(after["excluded"]) == {item for pair in pairs for item in pair if item in people}
     assert len(after["excluded"]) == len(pairs)
     with desk.database.reading() as session:
         assert set(session.scalars(select(Coupon.customer_id))) == set(after["treatment"])
-    told = messages(desk, f"campaign:{campaign_id}:doubles:1")
-    assert "3 ids of its audience are left out" in told
+    shown = messages(desk, f"campaign:{campaign_id}:doubles:1")
+    assert "3 ids of its audience are left out" in shown
     assert not messages(desk, f"campaign:{campaign_id}:returned:1")
 
 

@@ -9,5 +9,5 @@ def run(request, context):
     for unit in range(request.top):
         context.progress(unit, request.top, "scoring customers")
         time.sleep(0.1)
-    told = {"sentence": f"result of {context.job_id} ({request.top})"}
-    return Outcome({"units": request.top}, (Post("job/refused", told),), runs=("scores",))
+    shown = {"sentence": f"result of {context.job_id} ({request.top})"}
+    return Outcome({"units": request.top}, (Post("job/refused", shown),), runs=("scores",))
