@@ -23,7 +23,7 @@ from workers.tasks.runner import run_job
 settings = load_settings_or_exit()
 app = make_app(settings)
 log = logging.getLogger(__name__)
-warmth = IdleExit()
+idle_exit = IdleExit()
 
 
 @cache
@@ -79,7 +79,7 @@ def _share_niceness_with_session() -> None:
 @app.task(name=RUN_JOB, bind=True)
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
-    with warmth.job():
+    with idle_exit.job():
         log.info(
             "job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id)
         )

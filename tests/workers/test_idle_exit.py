@@ -1,4 +1,4 @@
-"""A warm child gives its memory back when nothing comes, and never in the middle of a job."""
+"""Idle children of workers exit to free their memory."""
 
 import subprocess
 import sys
@@ -9,11 +9,11 @@ from billiard.pool import EX_RECYCLE
 
 CHILD = """
 import time
-from workers import warm
-warm.IDLE, warm.SMALL = {idle}, {small}
-warmth = warm.Warmth()
-with warmth.job(): pass
-with warmth.job(): time.sleep({busy})
+from workers import idle_exit
+idle_exit.IDLE_SECONDS, idle_exit.KEEP_BELOW = {idle}, {small}
+timer = idle_exit.IdleExit()
+with timer.job(): pass
+with timer.job(): time.sleep({busy})
 print("over", flush=True)
 time.sleep({rest})
 """
