@@ -1,12 +1,12 @@
 """The end of a job: everything in one transaction fenced by its attempt, or nothing."""
 
+import os
 import shutil
-from contextlib import os
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
