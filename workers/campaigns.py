@@ -343,9 +343,8 @@ def release(
     }
     record(session, settings, user, "campaign.release", campaign.id, now, details)
     post = thread_post(settings, campaign, "released", user, copies=released, again=again)
-    unique = replace(
-        post, key=f"{post.key}:{now.isoformat()}"
-    )  # a version may be released more than once
+    # A version may be released more than once.
+    unique = replace(post, key=f"{post.key}:{now.isoformat()}")
     for post in (unique, delivery_post(session, settings, campaign)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     return released
@@ -642,7 +641,9 @@ def card_post(settings: Settings, campaign: Campaign) -> Post:
     )
 
 
-def thread_post(settings: Settings, campaign: Campaign, what: str, who: str, **values: Any) -> Post:
+def thread_post(
+    settings: Settings, campaign: Campaign, event: str, actor: str, **values: Any
+) -> Post:
     """Return a message for the campaign's thread.
 
     Parameters
@@ -651,9 +652,9 @@ def thread_post(settings: Settings, campaign: Campaign, what: str, who: str, **v
         Of the installation.
     campaign : Campaign
         As stored.
-    what : str
-        Kind of the message. It is part of the key, so there is one per version.
-    who : str
+    event : str
+        Kind of the message, a part of its key: there is one per version.
+    actor : str
         User id, or `CLOCK`.
     **values : Any
         More values for the template.
@@ -665,8 +666,8 @@ def thread_post(settings: Settings, campaign: Campaign, what: str, who: str, **v
     """
     return Post(
         "campaign/line",
-        {"what": what, "who": who, "campaign": described(campaign), "at": clock.now(), **values},
-        key=f"campaign:{campaign.id}:{what}:{campaign.version}",
+        {"what": event, "who": actor, "campaign": described(campaign), "at": clock.now(), **values},
+        key=f"campaign:{campaign.id}:{event}:{campaign.version}",
         channel=campaign.channel,
         thread_key=campaign.post_key,
     )
@@ -743,11 +744,11 @@ def _reminder(campaign: Campaign, version: int, user: str) -> Post:
 
 
 def _show_change(
-    session: Session, settings: Settings, campaign: Campaign, what: str, who: str, **values: Any
+    session: Session, settings: Settings, campaign: Campaign, event: str, actor: str, **values: Any
 ) -> Campaign:
     for post in (
         card_post(settings, campaign),
-        thread_post(settings, campaign, what, who, **values),
+        thread_post(settings, campaign, event, actor, **values),
     ):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     _disarm(session, settings, campaign)

@@ -160,9 +160,8 @@ class ChildEnvironments:
         database = settings.database_url.get_secret_value()
         if database.startswith("sqlite"):
             variables["RETENTION_DATABASE_URL"] = database
-        if (
-            role != "run" and not settings.broker_url.get_secret_value()
-        ):  # `run` starts the broker itself
+        # `run` starts the broker itself.
+        if role != "run" and not settings.broker_url.get_secret_value():
             variables["RETENTION_BROKER_URL"] = broker.url(settings)
         return {name: value for name, value in variables.items() if value}
 

@@ -38,9 +38,7 @@ log = logging.getLogger(__name__)
 CHECK_EVERY = 1.0  # seconds between two reads of cancel_at
 SHOW_EVERY = 2.0  # seconds between two updates of the visible progress bar
 RENEW_EVERY = 15.0  # seconds between two renewals of the lease
-RAISE_AFTER = (
-    1.0  # seconds for the task to call progress before an exception is raised in its thread
-)
+RAISE_AFTER = 1.0  # seconds to call progress before an exception is raised in the task's thread
 ARRIVAL_STEPS = 100  # steps until an exception raised in a thread arrives
 KILL_AFTER = 3.0  # seconds from the decision to stop until the process is killed
 
@@ -146,9 +144,8 @@ class Heartbeat:
         self.exceeded: str | None = None  # the message for the person
         self._worker_thread = threading.get_ident()
         self._over = threading.Event()
-        self._working = (
-            threading.Lock()
-        )  # held while an exception is raised in the worker, or its end is recorded
+        # Held while an exception is raised in the worker, or its end is recorded.
+        self._working = threading.Lock()
         self._left = self._raised = False
         self._stopping = False
         self._progress: tuple[int, int, str] = (0, 0, "")
@@ -229,9 +226,8 @@ class Heartbeat:
         """Renew the lease and show progress if due."""
         now, progress = time.monotonic(), self._progress
         has_progress = progress != self._shown and now - self._shown_at >= SHOW_EVERY
-        was_suspended = (
-            clock.wall() > self._lease_until
-        )  # a suspended machine stops the monotonic clock
+        # A suspended machine stops the monotonic clock.
+        was_suspended = clock.wall() > self._lease_until
         if not has_progress and not was_suspended and now - self._beat_at < RENEW_EVERY:
             return
         until = clock.wall() + jobs.LEASE

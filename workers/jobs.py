@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 
 OPEN = quotas.OPEN
 LEASE = timedelta(seconds=60)
-RESUME_WITHIN = timedelta(
-    days=1
-)  # a retry in this time continues after the published parts; a later one starts again
+# A retry in this time continues after the published parts; a later one starts again.
+RESUME_WITHIN = timedelta(days=1)
 _FAR = timedelta(hours=1)  # no lease is that long
 TERMINAL = "terminal"  # worker name of a person's own process
 
@@ -199,9 +198,8 @@ def wake(settings: Settings, job: Job) -> bool:
             headers={broker.JOB: job.id},
             **time_limits(job.queue),
         )
-    except (
-        Exception
-    ) as error:  # kombu, redis and sockets raise different errors for a broker that is down
+    except Exception as error:
+        # Kombu, redis and sockets raise different errors for a broker that is down.
         log.warning("job %s is stored but not published: %s", job.id, error)
         return False
     return True
@@ -446,9 +444,8 @@ def recent(
     sequence of Job
         At most ``limit`` jobs.
     """
-    query = (
-        select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
-    )  # a result may have 15 MB
+    # A result may have 15 MB.
+    query = select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
     if requested_only:
         query = query.where(Job.requested_by != roles.OPERATOR)
     return session.scalars(query.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()

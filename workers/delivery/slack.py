@@ -197,9 +197,8 @@ def _classify_answer(response: Any) -> Failure:
         return Failure(
             FailureKind.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
         )
-    if not _ERROR_CODE.fullmatch(
-        code
-    ):  # a proxy's page or half an answer, because Slack sends an error code
+    # A proxy's page or half an answer, because Slack sends an error code.
+    if not _ERROR_CODE.fullmatch(code):
         if status == 413:  # too large for ever, and later messages would wait
             return Failure(FailureKind.REFUSED, "http_413")
         return Failure(

@@ -103,9 +103,8 @@ def _record_download(
     from retention.outreach import sends
 
     settings, user, now = context.settings, context.requested_by, context.business_at
-    campaign = _live_campaign(
-        session, context, request, lock=True
-    )  # it may have been stopped since
+    # It may have been stopped since.
+    campaign = _live_campaign(session, context, request, lock=True)
     details = {
         "rows": rows,
         "part": request.part,

@@ -40,13 +40,13 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     now = clock.now()  # the job may have waited for days
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     policy = load_policy(settings)  # an unreadable policy stops the job here
-    user, version = context.requested_by, (request.campaign_id, request.version)
+    user, campaign_version = context.requested_by, (request.campaign_id, request.version)
     returned = sending.returned(database, settings, lake, request.campaign_id, now)
     doubles = sending.doubles(database, settings, lake, request.campaign_id) - returned
     with database.transaction() as session:
         adapters.check(settings)
         campaign, left_out = sending.begin(
-            session, settings, *version, user, now, returned | doubles
+            session, settings, *campaign_version, user, now, returned | doubles
         )
         # Posted here, because a second run of the job would leave out no one.
         for what, customers in (("returned", returned), ("doubles", doubles)) if left_out else ():
@@ -55,7 +55,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                     settings, campaign, what, user, left_out=len(customers)
                 )
                 outbox.put(session, settings, post, default_channel=campaign.channel)
-    for reserved, needed in sending.reserve(database, settings, *version):
+    for reserved, needed in sending.reserve(database, settings, *campaign_version):
         context.progress(
             reserved,
             needed + 1,
@@ -71,7 +71,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        sent = sending.finish(session, settings, *version, user, now)
+        sent = sending.finish(session, settings, *campaign_version, user, now)
         impressions.of_campaign(session, settings, sent.campaign, now)
         return (
             campaigns.card_post(settings, sent.campaign),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from retention.privacy.redaction import Names
 
 Sessions = Callable[[], AbstractContextManager[Session]]
-_RESTARTED = gettext(
+_ERASED_MEANWHILE = gettext(
     "A customer was erased meanwhile, whom this may name; nothing was published. Please ask again."
 )
 _COMMIT_DELAY = timedelta(minutes=1)  # longest time from a job's end time to its commit
@@ -62,9 +62,8 @@ def run(request: Forget, context: Context) -> Outcome:
     names = Names.of(settings, ids, contacts)
     ended_since = clock.wall() - _COMMIT_DELAY
     with context.database.transaction() as session:
-        erased.remember(
-            session, settings, ids, user, now
-        )  # first, because a running import could bring them back
+        # First, because a running import could bring them back.
+        erased.remember(session, settings, ids, user, now)
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
     context.progress(1, 4, gettext("Erasing from the quarantine"))
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
@@ -74,16 +73,15 @@ def run(request: Forget, context: Context) -> Outcome:
         # An earlier attempt may have erased before it died. This comes first: no running job may
         # end from here on.
         if context.attempt > 1 or erased_rows.total() or erasure.left(session, ids):
-            jobs.restart_running(session, settings, _RESTARTED)
+            jobs.restart_running(session, settings, _ERASED_MEANWHILE)
         erased_rows.update(erasure.from_sql(session, settings, ids))
     late_rows = Counter(erasure.from_lake(lake, ids))  # rows of jobs that ended since
     data = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
 
     def apply(session: Session) -> tuple[Post, ...]:
         if late_rows.total():
-            jobs.restart_running(
-                session, settings, _RESTARTED
-            )  # jobs that began since may have read those rows
+            # Jobs that began since may have read those rows.
+            jobs.restart_running(session, settings, _ERASED_MEANWHILE)
         directory_rows = erasure.from_directory(session, ids)
         final_rows = Counter(
             {**erasure.from_sql(session, settings, ids), "directory": directory_rows}
