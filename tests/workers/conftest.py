@@ -1,4 +1,4 @@
-"""Fixtures of the workers' tests: Slack at the wire, people with roles, and a task that runs in the test's process."""
+"""Fixtures: Slack's API, people with roles and a task in this process."""
 
 import subprocess
 import sys

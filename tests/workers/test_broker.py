@@ -1,4 +1,4 @@
-"""The embedded broker: a real Valkey on a socket of ours."""
+"""Test the embedded broker with a real Valkey."""
 
 import stat
 import subprocess

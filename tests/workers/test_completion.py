@@ -1,4 +1,4 @@
-"""The end of a job: everything in one transaction fenced by its attempt, or nothing."""
+"""Test the one fenced transaction that ends a job."""
 
 import os
 import shutil

@@ -1,7 +1,7 @@
-"""docker-compose.yml without Docker: every service's command with its environment, as processes, on real servers.
+"""Test the services of docker-compose.yml as processes, without Docker.
 
-No image is built here: this machine has no Docker engine. What is held: the commands start, the settings fit
-together, and each health check tells a living service from a dead one.
+No image is built. The tests check that the commands start, that the settings fit together, and that
+each health check detects a dead service.
 """
 
 import os

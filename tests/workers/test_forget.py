@@ -1,4 +1,4 @@
-"""A customer is erased: from every table, for good, and nobody else is touched."""
+"""Test the erasure of a customer from all tables."""
 
 import secrets
 import sqlite3
@@ -156,7 +156,7 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
 
 
 def test_erasure_keeps_other_customers(shop):
-    """The cohort of a sweep, a dry run, uses of codes and a refusal held ids and addresses for good."""
+    """Cohorts, previews, misuse lists and refusals kept ids and addresses."""
     swept = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").result["cohort"]
     user, other = (item["customer_id"] for item in swept[:2])
     emails = shop.lake.table("customers").execute().set_index("customer_id")["email"]
@@ -216,7 +216,7 @@ def test_erasure_keeps_other_customers(shop):
 
 
 def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
-    """To erase one customer whose telephone number was "no" took others out of cohorts and messages."""
+    """Erasing a customer with the telephone number "no" changed other cohorts."""
     _run(shop, Sweep(tier="low", top=50), channel="C0CRM")
     cells = tmp_path / "cells.csv"
     cells.write_text(
@@ -454,7 +454,7 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
 
 
 def test_returned_customer_is_erased_at_night(shop):
-    """An attempt that was not stopped in time had written the lake, or the directory had followed it."""
+    """A late attempt had written the lake, or the directory was filled from it."""
     user = "c0001"
     lines = (
         shop.lake.table("events").filter(lambda event: event.customer_id == user).limit(1).execute()

@@ -1,4 +1,4 @@
-"""The heartbeat: shows progress, keeps the lease, ends what was cancelled or taken over."""
+"""Test progress, lease renewal and stopping of jobs."""
 
 import ctypes
 import sys
@@ -192,7 +192,7 @@ def test_late_exception_does_not_end_finished_work(database, settings, claimed):
 
 
 def test_calls_can_be_traced_after_the_work(database, settings, claimed):
-    """By a debugger, coverage or hypothesis: CPython 3.11 stood still once an exception had been taken back."""
+    """With tracing on, CPython 3.11 hung after an exception was withdrawn."""
     recorded = []
 
     def work() -> None:

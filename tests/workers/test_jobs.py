@@ -1,4 +1,4 @@
-"""Jobs: stored once, claimed once, cancelled and retried by whoever may."""
+"""Test submitting, claiming, cancelling and retrying jobs."""
 
 import threading
 from datetime import timedelta
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("people")
 
 
 def together(number: int, act) -> list:
-    """Run ``act(i)`` in threads that start at the same moment; their answers, or what they raised."""
+    """Run ``act(i)`` in concurrent threads; return results or exceptions."""
     barrier, answers = threading.Barrier(number), [None] * number
 
     def one(i: int) -> None:
@@ -87,7 +87,7 @@ def test_insufficient_role_stores_nothing(database, settings):
     "kind", sorted(kind for kind, request in REQUESTS.items() if request.role != "viewer")
 )
 def test_role_is_checked_again_before_each_task(database, settings, task, kind):
-    """The file of a cohort, with names and addresses, still went to somebody who was an analyst no more."""
+    """A cohort file with names went to a person without the role."""
     needed = {
         "customer_id": "c",
         "cohort_id": "c",
@@ -291,7 +291,7 @@ def test_recent_and_open_jobs_are_listed(database, settings):
 
 
 def test_a_list_of_jobs_does_not_read_their_results(database, settings):
-    """Five sweeps of a large shop hold 75 MB: the list was acknowledged after 3.6 s, and Slack waits 3."""
+    """Five large sweeps hold 75 MB; the list took 3.6 s, and Slack waits 3 s."""
     done = ask(database, settings, Sweep(), "k")
     set_job(database, done.id, state="done", result={"cohort": []})
     with database.reading() as session:

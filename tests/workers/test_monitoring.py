@@ -1,4 +1,4 @@
-"""A shop whose customers change: the model in use is looked at each week, its decay is told once, and mended by a click."""
+"""Test weekly checks of the model in a shop that changes."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def at(day: float):
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory):
-    """From one day on, three in four customers never come again. A model learnt before; a sweep by it, published."""
+    """Make a shop that loses three in four customers, with an older model and a sweep."""
     whole = tiny.frames(days=SEEN)
     events = whole["events"]
     leaves = events.customer_id.str[-2:].astype(int) % 4 != 0

@@ -1,4 +1,4 @@
-"""The reconciler: what the broker forgot is published again, what dead workers held is handed on."""
+"""Test the repair of lost wake-ups and abandoned jobs."""
 
 import os
 import subprocess

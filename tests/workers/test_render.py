@@ -1,4 +1,4 @@
-"""Templates: escaped by where a value stands; a value can never add structure; what Slack would refuse never leaves."""
+"""Test escaping, structure and limits of rendered templates."""
 
 import json
 import re
@@ -24,7 +24,10 @@ blocks:
     text: {type: mrkdwn, text: "*{{ name }}* & co"}
   - type: actions
     elements:
-      - {type: button, action_id: "{{ ids.CANCEL_JOB }}", value: "{{ name }}", text: {type: plain_text, text: "Go"}}
+      - type: button
+        action_id: "{{ ids.CANCEL_JOB }}"
+        value: "{{ name }}"
+        text: {type: plain_text, text: "Go"}
 """
 
 
@@ -85,7 +88,7 @@ def test_control_characters_are_removed(templates):
     ],
 )
 def test_name_does_not_end_a_bold_passage(templates, name, shown):
-    """Only there: elsewhere it stands as it is, and so do sentences that show a command in backticks."""
+    """Outside of bold passages names and commands in backticks stay."""
     source = """
 text: "{{ name }}"
 blocks:
@@ -192,7 +195,7 @@ SLACK = sorted((templating.FOLDER / "slack").rglob("*.yaml.j2"))
 
 @pytest.mark.parametrize("path", SLACK, ids=lambda path: str(path.relative_to(templating.FOLDER)))
 def test_template_values_are_quoted(path: Path):
-    """An unquoted ``key: {{ value }}`` cannot inject structure, but a mark alone may be read as another YAML type."""
+    """An unquoted mark could be read as another YAML type."""
     import re
 
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -312,7 +315,7 @@ def test_draft_names_the_basis_of_its_profit(by, says):
 
 
 def test_impossible_detectable_effect_is_not_shown():
-    """Of 11 treated and 2 held out: "it could only tell an effect of 106.6 or more extra buyers in a hundred"."""
+    """With 11 treated and 2 held-out customers the smallest effect was 106.6 per cent."""
     plan = {"smallest_effect": 1.066, "learnable": False, "effect_high": 0.079}
     words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
     text = words.power({"plan": plan})
@@ -366,7 +369,7 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     ],
 )
 def test_interim_look_uses_the_interval_of_its_day(low, high, says):
-    """p, once below .05, stays there: an offer that was taken at once, and then nobody bought, still "brought orders"."""
+    """The p-value stays below .05 even if the effect disappears later."""
     effect = {
         "tau": 0.05,
         "per_customer": (low + high) / 2,
@@ -412,7 +415,7 @@ def test_the_terminal_lists_held_copies_by_their_number():
 
 
 def test_no_value_is_in_italics():
-    """An underscore in it (`order_twice`) would end them, and the rest would show the bare signs."""
+    """An underscore in a value (`order_twice`) would end the italics."""
     templates = sorted((templating.FOLDER / "slack").rglob("*.j2"))
     assert templates
     assert not [

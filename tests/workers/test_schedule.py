@@ -1,4 +1,4 @@
-"""Schedules: one run a slot, in the schedule's own time zone, whatever ticks, races and clocks do."""
+"""Test that each slot of a schedule runs once."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise, takewhile

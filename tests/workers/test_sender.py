@@ -1,4 +1,4 @@
-"""The sender against Slack at the wire: one visible message a row, in order, never twice."""
+"""Test that the sender posts each message once and in order."""
 
 import threading
 import time
@@ -439,7 +439,7 @@ def test_message_too_large_for_a_proxy_does_not_block_others(sender, slack, data
 
 @pytest.mark.parametrize("lost", [{"state": "sending", "attempts": 1}, {"state": "pending"}])
 def test_times_of_a_wrong_clock_do_not_delay_messages(sender, slack, database, settings, lost):
-    """A machine that began a year ahead, until it was set right: its channel fell silent for that year."""
+    """A clock that was a year ahead silenced the channel for a year."""
     ahead = clock.wall() + timedelta(days=365)
     put(database, settings, "sent then", "k1")
     drain(sender, database)
@@ -458,7 +458,7 @@ def test_times_of_a_wrong_clock_do_not_delay_messages(sender, slack, database, s
 
 @pytest.fixture
 def paused(monkeypatch) -> list[str]:
-    """Slack answers the first post and the first update with a Retry-After of half a minute: what was called."""
+    """Answer the first post and update with a Retry-After; return the calls."""
     called: list[str] = []
     real = WebClient.api_call
 

@@ -1,4 +1,4 @@
-"""A small installation of real processes: work, cancelling in earnest, dying workers, a clean end."""
+"""Test a small installation of real processes."""
 
 import os
 import signal
@@ -116,7 +116,10 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
     settings = Settings(home=tmp_path / "h", admins=ADMIN, _env_file=None)
     upgrade(settings)
     database = Database.of(settings)
-    code = "from retention.settings import Settings; from workers import supervisor; supervisor.run(Settings())"
+    code = (
+        "from retention.settings import Settings; from workers import supervisor; "
+        "supervisor.run(Settings())"
+    )
     shown = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
     process = subprocess.Popen([sys.executable, "-c", code], env=shown, start_new_session=True)
     children = wait(

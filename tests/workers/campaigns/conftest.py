@@ -1,4 +1,4 @@
-"""A tiny shop with people in it, for each test of a campaign's life a copy of its own."""
+"""Fixtures: a copy of a tiny shop with people for each test."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A campaign's steps through the real tasks, as people and time take them."""
+"""Take campaigns through their steps with the real tasks."""
 
 import csv
 import io
@@ -84,7 +84,7 @@ def live(desk) -> str:
 
 
 def go_on(desk, **time) -> None:
-    """Time goes on, and the shop with it: somebody who is in no campaign buys something at its end."""
+    """Advance time; a customer outside of all campaigns buys at its end."""
     clock.configure(fixed=clock.now() + timedelta(**time))
     bring(desk, "purchase", clock.now() - timedelta(minutes=1), ["passer-by"])
 

@@ -1,4 +1,4 @@
-"""What a draft proposes, to whom, and who is left out of it."""
+"""Test the audience, offers and exclusions of a draft."""
 
 from datetime import timedelta
 

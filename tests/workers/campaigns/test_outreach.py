@@ -1,4 +1,4 @@
-"""A campaign that goes out by e-mail, through the tick and the real tasks, on the tiny shop."""
+"""Test a campaign by e-mail, through the tick and the real tasks."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -56,7 +56,7 @@ def _tick(desk) -> list[Job]:
 
 
 def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
-    """PostgreSQL shows each read what was committed before it: queued by the first, of the second no offer any more."""
+    """PostgreSQL: the first query saw the queued e-mail, the second no offer."""
     shop, inbox = mail
     live(shop)
     queued = contacts.waiting
@@ -67,7 +67,7 @@ def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
 
 
 def test_email_of_a_killed_process_is_sent_by_the_next(desk):
-    """It had failed for good: its customer was not among those whose address the next run had looked up."""
+    """It failed for good, because the next run had not read its customer's address."""
     with Platform() as platform:
         settings = desk.settings.model_copy(
             update={
@@ -133,7 +133,7 @@ def test_failing_sends_back_off(mail, monkeypatch, breaks):
 
 
 def test_time_machine_does_not_lengthen_back_off(mail, monkeypatch):
-    """It took a quarter of an hour until a server that had refused once, after a jump of two weeks, was asked again."""
+    """After one refusal and a jump of two weeks the next try came 15 minutes later."""
     shop, inbox = mail
     live(shop)
     wall = clock.wall()
@@ -264,7 +264,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
 
 
 def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys):
-    """Of what a mail server had taken nothing could be learnt any more, and the next campaign wrote to all of them anew."""
+    """Later bounces were lost, and the next campaign sent to the same addresses."""
     shop, inbox = mail
     campaign_id = live(shop)
     _tick(shop)

@@ -1,4 +1,4 @@
-"""From the last copy sent to the result: what is waited for, what is told, what is learnt."""
+"""Test a campaign from the last e-mail to its result."""
 
 import csv
 import io
@@ -106,7 +106,7 @@ def test_campaign_reaches_its_result(desk):
 
 
 def test_measurement_waits_for_orders(desk):
-    """Without an import nobody had bought anything: "it lost money, do not repeat it", and closed for good."""
+    """Without an import the result was "it lost money, do not repeat it"."""
     campaign_id = live(desk)
     assert measured(desk, campaign_id, campaign_of(desk, campaign_id).window_ends_at) == "measuring"
     assert (
@@ -203,7 +203,7 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
 
 
 def test_result_mentions_erased_customers(desk):
-    """They count as if they had bought nothing, and more may go of those who were written to: nothing was said of it."""
+    """Erased customers count as non-buyers, and the result did not mention them."""
     campaign_id = live(desk)
     rows_of_file(desk, campaign_id)
     with desk.database.reading() as session:
@@ -237,7 +237,7 @@ def test_sample_ratio_mismatch_teaches_nothing(desk):
 
 @pytest.mark.parametrize("redeemed", [False, True])
 def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
-    """The result said that all of them were left out, for consent or a stop, and had cost nothing."""
+    """The result counted all of them as left out and without cost."""
     campaign_id = live(desk)
     if redeemed:
         with desk.database.transaction() as session:
@@ -388,7 +388,7 @@ def test_interim_look_changes_nothing(desk):
 
 
 def test_interim_look_ignores_days_without_imports(desk):
-    """A shop that imports once a week was told a pace of which half the days lacked their orders."""
+    """In a shop with weekly imports half of the days had no orders yet."""
     campaign_id = live(desk)
     sent_at = campaign_of(desk, campaign_id).sent_at
     bring(desk, "purchase", sent_at + timedelta(days=6, hours=12), ["passer-by"])

@@ -1,4 +1,4 @@
-"""What is sent: to whom, with which items and codes, and never twice."""
+"""Test recipients, items and codes of a sending."""
 
 import csv
 import io
@@ -56,7 +56,7 @@ def _sold_out_before_it_is_sent(desk, campaign_id, many) -> set[str]:
 
 @pytest.mark.parametrize("blend", ["repeat", "new"])
 def test_sold_out_item_is_replaced_from_the_drawn_arm(desk, blend):
-    """The list of who was drawn what they bought before was filled up with what they never had, under the drawn arm's name."""
+    """A list of repeats was filled with new items under the drawn arm's name."""
     campaign_id = approved(desk)
     with desk.database.transaction() as session:
         for element in session.scalars(select(Assignment).where(Assignment.arm == "treatment")):
@@ -116,7 +116,7 @@ def test_unsubscribed_customers_are_in_no_file(desk):
 
 
 def _unasked(desk):
-    """The policy's file, its one rule for customers who said nothing of consent, and all of them: none has."""
+    """Return a policy file with one rule for customers of unknown consent, and these customers."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Unasked"\ntiers = ["high", "medium", "low"]\n'
@@ -152,7 +152,7 @@ def test_unknown_consent_follows_the_rule(desk, instead):
 
 
 def test_renamed_rule_excludes_no_customer(desk):
-    """Consent was asked of today's rule of that name: there was none, and all of its customers seemed to have withdrawn."""
+    """The renamed rule was not found, and its customers counted as unsubscribed."""
     policy, people = _unasked(desk)
     campaign_id = live(desk)
     with desk.database.reading() as session:
@@ -165,7 +165,7 @@ def test_renamed_rule_excludes_no_customer(desk):
 
 
 def test_consent_of_the_original_rule_applies(desk):
-    """An offer that is instead_of two rules was sent with the consent that either of them is content with."""
+    """An offer with two ``instead_of`` rules used the laxer consent of both."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Asked"\ntiers = ["low"]\naction = "reminder"\n'
@@ -410,7 +410,7 @@ def test_recent_buyers_are_excluded_from_both_groups(desk):
 
 @pytest.mark.parametrize("broken_off", [False, True])
 def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_off):
-    """A code went to somebody without a name; and where codes had been reserved it could never be sent: one of them was void."""
+    """A code went to an erased customer, or a void code blocked the sending."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
     removed = [before["treatment"][0], before["control"][0]]

@@ -1,4 +1,4 @@
-"""A job that is over at once: a message with a picture, and a file for the person who asked."""
+"""A job that ends at once with an image and a file."""
 
 import struct
 import zlib

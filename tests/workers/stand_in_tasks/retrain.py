@@ -1,6 +1,6 @@
-"""A job that sits in C code, out of reach of any Python exception: with a cutoff it also holds the interpreter's lock.
+"""A job that runs C code, which no Python exception reaches.
 
-With ``tune_fits`` it is over at once.
+With a cutoff it also holds the interpreter's lock. With ``tune_fits`` it ends at once.
 """
 
 import ctypes

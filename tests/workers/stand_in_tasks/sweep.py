@@ -1,4 +1,4 @@
-"""A job of counted work, a tenth of a second a unit: as many units as ``top`` says."""
+"""A job that works ``top`` units of a tenth of a second."""
 
 import time
 

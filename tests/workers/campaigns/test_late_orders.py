@@ -1,4 +1,4 @@
-"""Orders of a window that are imported after its result was told: the thread says so, the result stays."""
+"""Test reports of orders that are imported after the result."""
 
 from datetime import timedelta
 

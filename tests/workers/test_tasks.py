@@ -1,4 +1,4 @@
-"""Retrain, sweep, score and the cohort's file, as the worker runs them, on the tiny shop."""
+"""Test tasks on the tiny shop, as a worker runs them."""
 
 import csv
 import io
@@ -84,7 +84,7 @@ def swept_copy(swept, tmp_path) -> Iterator[tuple[tiny.Shop, Outcome]]:
 
 
 def _context(own: tiny.Shop, job: str, progress=lambda done, total, what: None) -> Context:
-    """The context of a running job, with its row: a retrain publishes only while its attempt has the job."""
+    """Store a running job and return its context."""
     with own.database.transaction() as session:
         insert_once(
             session,

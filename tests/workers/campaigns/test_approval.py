@@ -1,4 +1,4 @@
-"""Who may decide on a draft, until when, and what is looked at once more before it is approved."""
+"""Test approvals of drafts: roles, deadlines and last checks."""
 
 from collections import Counter
 from datetime import timedelta
@@ -50,7 +50,7 @@ def test_approval_excludes_customers_of_other_campaigns(desk):
 
 
 def test_approval_excludes_merged_customers_of_other_campaigns(desk):
-    """Ids were compared as they were written, so that a customer who had been merged got both campaigns."""
+    """Merged customers got both campaigns, because raw ids were compared."""
     first, second = drafted(desk), drafted(desk, name="More people")
     with desk.database.transaction() as session:
         ids = sorted(

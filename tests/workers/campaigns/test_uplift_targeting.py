@@ -1,4 +1,4 @@
-"""A draft that is truly learned: past campaigns of people whose uplift is known, in the lake, and nothing but the lake."""
+"""Test a draft that learns from past campaigns with known uplift."""
 
 import sys
 from datetime import timedelta
@@ -42,12 +42,12 @@ discount = 0.1
 
 
 def _people() -> simulate.Customers:
-    """`PAST` and then `NEXT` of them. Who likes offers is easily moved; the longer the silence, the harder."""
+    """Make `PAST` and `NEXT` people; uplift grows with a liking of offers and falls with silence."""
     return simulate.customers(np.random.default_rng(3), PAST + NEXT, lapsing=-0.03)
 
 
 def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
-    """Orders as the generator says, up to the campaign or to now; the arms of the past ones, and what came of it."""
+    """Write orders until the campaign or now, and the groups and outcomes of past campaigns."""
     rng = np.random.default_rng(5)
     number = len(people.features)
     ids = np.array([f"k{n:04d}" for n in range(number)])

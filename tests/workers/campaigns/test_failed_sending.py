@@ -1,4 +1,4 @@
-"""A campaign that could not be sent at its moment goes by itself once what kept it is mended."""
+"""Test the retry of campaigns that could not be sent in time."""
 
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ def _ticked(desk) -> list[str]:
 
 @pytest.mark.parametrize(("breaks", "waits_as"), [("policy", "scheduled"), ("bug", "sending")])
 def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
-    """A policy with a slip in it at that moment left a campaign being sent for ever, and its customers in no other."""
+    """An invalid policy left a campaign in sending for ever and blocked its customers."""
     campaign_id, policy = approved(desk), desk.settings.policy.read_text()
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     wall, minutes = clock.wall(), [0.0]
@@ -58,7 +58,7 @@ def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
 
 
 def _failing(desk, monkeypatch) -> str:
-    """A campaign whose first sending died before anything was issued; real time stands a quarter of an hour later."""
+    """Kill the first sending before any code is issued; then 15 minutes pass."""
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with monkeypatch.context() as broken:
@@ -70,7 +70,7 @@ def _failing(desk, monkeypatch) -> str:
 
 
 def test_late_sending_moves_validity_and_window(desk, monkeypatch):
-    """The window had begun with the run that failed, and the codes had been reserved until its days were over."""
+    """The window and the codes' validity began with the failed run."""
     campaign_id = _failing(desk, monkeypatch)
     clock.configure(fixed=clock.now() + timedelta(days=2))
     assert _ticked(desk) == [""]
@@ -86,7 +86,7 @@ def test_late_sending_moves_validity_and_window(desk, monkeypatch):
 
 
 def test_campaign_unsent_within_its_approval_is_stopped(desk, monkeypatch):
-    """Forty days later it went live by itself, with codes that had expired and a window that was over."""
+    """It went live 40 days later with expired codes and a closed window."""
     campaign_id = _failing(desk, monkeypatch)
     clock.configure(fixed=campaign_of(desk, campaign_id).expires_at)
     assert _ticked(desk) == []
