@@ -143,7 +143,7 @@ class Terminal:
     def _queue(self, request: Request, call: Call) -> dict[str, Any]:
         from workers import jobs
 
-        request.fits_a_worker()
+        request.check_worker_limits()
         services = call.services
         with services.database.transaction() as session:
             job = jobs.submit(

@@ -146,7 +146,7 @@ class Request(BaseModel):
     # Whether it goes on during an erasure. It publishes and writes nothing about customers.
     outlasts_erasures: ClassVar[bool] = False
 
-    def fits_a_worker(self) -> None:
+    def check_worker_limits(self) -> None:
         """Refuse a request that exceeds a worker's limits.
 
         Raises
@@ -194,7 +194,7 @@ class Retrain(Request):
         """Return the kinds of models to train."""
         return self.models or ("churn", "recommend")
 
-    def fits_a_worker(self) -> None:
+    def check_worker_limits(self) -> None:
         """Refuse a search beyond the CPU limit."""
         if self.tune and self.tune > MAX_TUNE_SECONDS:
             raise BadInput(
