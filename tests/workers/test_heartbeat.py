@@ -21,11 +21,11 @@ from workers.tasks.runner import run_job
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
     for name, seconds in (
-        ("LOOK", 0.05),
-        ("SHOW", 0.1),
-        ("BEAT", 0.1),
-        ("NUDGE", 0.3),
-        ("GRACE", 0.6),
+        ("CHECK_EVERY", 0.05),
+        ("SHOW_EVERY", 0.1),
+        ("RENEW_EVERY", 0.1),
+        ("RAISE_AFTER", 0.3),
+        ("KILL_AFTER", 0.6),
     ):
         monkeypatch.setattr(heartbeat, name, seconds)
 
