@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs lock clean
+.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -90,6 +90,16 @@ soak: setup
 
 docs: setup
 	$(BIN)/python -m tests.make_docs
+
+# The sentences in code, for translators; brings the catalogues of all languages up to date.
+messages: setup
+	$(BIN)/pybabel extract --keywords gettext --no-location --sort-output --project retention \
+	  --output-file retention/locale/retention.pot retention workers bot
+	@for file in retention/locale/*/LC_MESSAGES/retention.po; do [ ! -f "$$file" ] || \
+	  $(BIN)/pybabel update --no-fuzzy-matching --domain retention --output-dir retention/locale \
+	  --input-file retention/locale/retention.pot || exit; break; done
+	@for file in retention/locale/*/LC_MESSAGES/retention.po; do [ ! -f "$$file" ] || \
+	  $(BIN)/pybabel compile --domain retention --directory retention/locale || exit; break; done
 
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \

@@ -21,7 +21,7 @@ from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Ou
 from retention.faults import MIN_FREE_BYTES
 from retention.settings import Settings
 from workers.app import QUEUES
-from workers.processes import STALE
+from workers.processes import STALE_AFTER
 
 NEEDED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # beside the bot itself
 PROBE_SECONDS = 3.0  # how long the answer of a write probe is kept
@@ -131,7 +131,7 @@ def processes(session: Session) -> list[dict[str, Any]]:
         {
             "name": one.name,
             "role": one.role,
-            "up": now - one.seen_at < STALE,
+            "up": now - one.seen_at < STALE_AFTER,
             "silent_seconds": max(0, round((now - one.seen_at).total_seconds())),
         }
         for one in found

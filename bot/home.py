@@ -56,7 +56,7 @@ def view(services: Services, user: str) -> dict[str, Any]:
         return render.view(
             "home/home",
             role=role,
-            jobs=[described(job) for job in jobs.recent(session, settings, 5, asked=True)],
+            jobs=[described(job) for job in jobs.recent(session, settings, 5, requested_only=True)],
             waiting=_waiting(session, services, user) if roles.allows(role, "approver") else [],
             quick=[
                 {"text": text, "command": command}

@@ -91,7 +91,7 @@ class Flow(OAuthFlow):
         """Whether it is ours, and then stored, while nobody else's can become the first."""
         with self._database.transaction() as session:
             advisory_lock(session, "install")
-            ours = installation.workspace(session, self._desk) or installed.team_id
+            ours = installation.workspace_id(session, self._desk) or installed.team_id
             if not ours or installed.team_id != ours:
                 return False
             if installed.bot_token_expires_at is not None:

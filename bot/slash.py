@@ -106,7 +106,7 @@ def queue(
     Conflict
         Where the database took so long that Slack has given up: nothing is stored then.
     """
-    request.fits_a_worker()
+    request.check_worker_limits()
     asked_in = call.channel or call.user
     here = private or services.places.can_post(asked_in)
     channel = call.user if private or not here else asked_in

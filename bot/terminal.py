@@ -131,7 +131,7 @@ class Terminal:
             return "bot/queued", self._queue(given, call)
         from workers.tasks import runner
 
-        data = runner.run_here(
+        data = runner.run_inline(
             services.settings, services.database, given, user=call.user, progress=call.progress
         )
         return given.kind, data
@@ -143,7 +143,7 @@ class Terminal:
     def _queue(self, request: Request, call: Call) -> dict[str, Any]:
         from workers import jobs
 
-        request.fits_a_worker()
+        request.check_worker_limits()
         services = call.services
         with services.database.transaction() as session:
             job = jobs.submit(

@@ -204,7 +204,7 @@ class Site:
 
     def health(self, request: Request) -> Reply:
         """Report all parts; 503 if one is down."""
-        parts = health.parts(self.database, broker.answers(self.settings))
+        parts = health.parts(self.database, broker.is_reachable(self.settings))
         up = all(part["up"] for part in parts.values())
         return json_reply(200 if up else 503, {"status": "up" if up else "down", "parts": parts})
 
@@ -288,7 +288,7 @@ def _report(site: Site) -> None:
     mode = "socket" if site.settings.slack_app_token else "http"
     while True:
         processes.report(site.database, site.settings, "bot", mode=mode, port=site.settings.port)
-        time.sleep(processes.EVERY)
+        time.sleep(processes.REPORT_EVERY)
 
 
 def _oauth_step(request: Request, step: Callable[[BoltRequest], Any]) -> Reply:

@@ -20,7 +20,7 @@ from slack_sdk.errors import SlackApiError
 from bot import refusals
 from retention.db import Database
 from retention.settings import Settings
-from workers.installation import bot_token, installed
+from workers.installation import bot_token, first_installation
 
 log = logging.getLogger("retention.bot")
 
@@ -88,7 +88,7 @@ class OwnWorkspace:
             return None
         if time.monotonic() - self._read_at > REFRESH_SECONDS or self._installed is None:
             with self._database.reading() as session:
-                found = installed(session, self._settings)
+                found = first_installation(session, self._settings)
             self._installed = Workspace(*found) if found else None
             self._read_at = time.monotonic()
         return self._installed

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from retention.text import bracket_html, bracket_lines, is_pseudo
 from templates import FOLDER
 
 # Embeddings, overrides and isolates turn what follows a value around, up to the end of the message; control signs (but for tab
@@ -26,6 +27,7 @@ _UNSEEN = dict.fromkeys(
         *range(0x7F, 0xA0),
     )
 )
+_DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs: the same in all languages
 _JOINED = "\u2060"  # a word joiner: no line ends here, and nobody sees it
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
@@ -193,9 +195,11 @@ def _text() -> Environment:
 
 def html(template: str, **context: Any) -> str:
     """Render ``templates/<template>`` as HTML; every value is escaped."""
-    return _html().get_template(template).render(**context)
+    page = _html().get_template(template).render(**context)
+    return bracket_html(page) if is_pseudo() else page
 
 
 def text(template: str, **context: Any) -> str:
     """Render ``templates/<template>`` as plain text (terminal, coupon text)."""
-    return _text().get_template(template).render(**context)
+    lines = _text().get_template(template).render(**context)
+    return bracket_lines(lines) if is_pseudo() and template not in _DATA else lines

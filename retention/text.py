@@ -8,12 +8,19 @@ This module is in the lowest layer and reads the environment itself, because `re
 
 import gettext as _gettext
 import os
+import re
 from functools import cache
+from html import unescape
 from pathlib import Path
 
 LANGUAGE = "RETENTION_LANGUAGE"
 PSEUDO = "en-XA"  # the usual code of the pseudo-locale: shows each sentence as ⟦sentence⟧
 FOLDER = Path(__file__).parent / "locale"
+_URL = re.compile(r"(https?://[^\s<>\"']+)")
+_MARKUP = re.compile(
+    r"""(<!--.*?-->|<(?P<data>script|style)\b.*?</(?P=data)\s*>|<(?:"[^"]*"|'[^']*'|[^'">])*>)""",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 def gettext(message: str) -> str:
@@ -31,13 +38,63 @@ def gettext(message: str) -> str:
     "There is no job 'j7'."
     """
     if is_pseudo():
-        return f"⟦{message}⟧"
+        return bracket(message)
     return _catalogue().gettext(message)
 
 
 def is_pseudo() -> bool:
-    """Whether the pseudo-locale is on."""
+    """Return whether the pseudo-locale is on."""
     return os.environ.get(LANGUAGE) == PSEUDO
+
+
+def bracket(text: str) -> str:
+    """Show a text as the pseudo-locale does."""
+    return f"⟦{text}⟧"
+
+
+def bracket_lines(text: str) -> str:
+    """Bracket each line that has letters; URLs and spaces around it stay outside.
+
+    Examples
+    --------
+    >>> print(bracket_lines("  Total: 3\\n  ----"))
+      ⟦Total: 3⟧
+      ----
+    """
+    return "".join(_bracket_words(line) for line in text.splitlines(keepends=True))
+
+
+def bracket_html(page: str) -> str:
+    """Bracket each text node that has letters; tags, attributes, scripts and styles stay.
+
+    Examples
+    --------
+    >>> bracket_html('<p title="a">Hello <b>you</b></p>')
+    '<p title="a">⟦Hello⟧ <b>⟦you⟧</b></p>'
+    """
+    result, end = [], 0
+    for markup in _MARKUP.finditer(page):
+        result += [_bracket_words(page[end : markup.start()]), markup[0]]
+        end = markup.end()
+    return "".join([*result, _bracket_words(page[end:])])
+
+
+def _bracket_words(text: str) -> str:
+    """Bracket what is between the URLs of a text."""
+    return "".join(
+        part if number % 2 or not _has_letters(part) else _bracket_inside(part)
+        for number, part in enumerate(_URL.split(text))
+    )
+
+
+def _has_letters(text: str) -> bool:
+    return any(sign.isalpha() for sign in unescape(text))
+
+
+def _bracket_inside(text: str) -> str:
+    inside = text.strip()
+    start = text.index(inside)
+    return f"{text[:start]}{bracket(inside)}{text[start + len(inside) :]}"
 
 
 @cache

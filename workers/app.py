@@ -1,6 +1,7 @@
-"""The Celery app and its settings. Importing this loads no modelling library, and no Celery until it is made.
+"""Make the Celery app and hold its limits.
 
-The settings are those that lost nothing when workers, broker and database were killed (docs/delivery.md).
+Importing this module loads neither Celery nor a modelling library. With these settings no job was
+lost when workers, broker and database were killed (docs/delivery.md).
 """
 
 import os
@@ -21,10 +22,11 @@ SOFT_LIMIT = HARD_LIMIT - 30  # raises an exception in the task, early enough to
 # The heartbeat enforces both training limits. CPU time counts all threads of the process.
 TRAINING_CPU_LIMIT = 3600  # seconds
 TRAINING_WALL_LIMIT = 4 * 3600  # seconds; ends a process that hangs without using the CPU
-# A third of the share of other processes. At 10 (a tenth) a training of 80 CPU seconds takes hours on a busy machine.
+# A third of the share of other processes. At 10 (a tenth) a training of 80 CPU seconds takes hours
+# on a busy machine.
 TRAINING_NICENESS = 5
 MOST_TRAINING_THREADS = 4
-# Longer than any job: a shorter timeout would deliver a running job's message a second time.
+# Longer than any job, because a running job's message would be delivered again after it.
 VISIBILITY_TIMEOUT = 2 * TRAINING_WALL_LIMIT
 _THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
@@ -35,24 +37,28 @@ _THREAD_SETTINGS = (
 
 
 def time_limits(queue: str) -> dict[str, int]:
-    """Return Celery's time limits for a job of this queue, as `send_task` takes them."""
+    """Return Celery's time limits for a queue."""
     if queue != TRAINING:
         return {"time_limit": HARD_LIMIT, "soft_time_limit": SOFT_LIMIT}
-    # Later than the heartbeat's own limit. They only end a process whose heartbeat cannot act.
+    # Later than the heartbeat's limit. They end a process whose heartbeat cannot act.
     return {"time_limit": TRAINING_WALL_LIMIT + 60, "soft_time_limit": TRAINING_WALL_LIMIT + 30}
 
 
 def training_environment() -> dict[str, str]:
-    """Return the variables that leave at least half of the cores to other processes.
+    """Return the variables that limit the threads of training.
 
-    Variables that the operator has set keep their value.
+    At least half of the cores stay free for other processes. Variables that the operator has set
+    keep their value.
     """
     threads = max(1, min(MOST_TRAINING_THREADS, (os.cpu_count() or 1) // 2))
     return {name: os.environ.get(name, str(threads)) for name in _THREAD_SETTINGS}
 
 
 def make_app(settings: Settings) -> "Celery":
-    """The Celery app of this installation (one for each broker and process)."""
+    """Return the Celery app of this installation.
+
+    There is one app per broker and process.
+    """
     return _app(broker.url(settings))
 
 
@@ -62,7 +68,7 @@ def _app(url: str) -> "Celery":
 
     app = Celery("retention", broker=url, set_as_current=False)
     app.conf.update(
-        # At least once, and the job row decides: a message is acknowledged when its job is over.
+        # A message is acknowledged when its job has ended. A second delivery finds the job claimed.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
@@ -82,7 +88,7 @@ def _app(url: str) -> "Celery":
             "unacked_restore_interval": 15,
             "unacked_restore_throttle": 1,
             "socket_timeout": 10,
-            "socket_connect_timeout": 1,  # publishing must not eat the three seconds a person waits
+            "socket_connect_timeout": 1,  # Slack waits three seconds for an answer
             "socket_keepalive": True,
             "global_keyprefix": broker.PREFIX,
         },

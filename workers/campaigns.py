@@ -1,6 +1,7 @@
-"""What people and time do to campaigns, and what Slack then shows: roles checked, the move, the message, its thread.
+"""Change campaigns and update their Slack messages.
 
-Every function works in the caller's session: the move, its audit row and the messages are one transaction.
+Every function runs in the caller's session. The change, its audit row and the messages are one
+transaction.
 """
 
 from collections.abc import Collection
@@ -18,16 +19,16 @@ from retention.campaigns.approval import Changes
 from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
 from retention.campaigns.view import described
 from retention.db.audit import record
-from retention.db.tables import Campaign, CampaignEditor, Outbox
-from retention.errors import Conflict, NotAllowed
+from retention.db.tables import Campaign, CampaignEditor, Cohort, Outbox
+from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
 from workers import roles
+from workers.completion import isolated
 from workers.delivery import outbox
-from workers.failure_isolation import apart
 from workers.requests import REQUESTS, Request
-from workers.tasks.contract import Post
+from workers.tasks.interface import Post
 
 
 def submit(
@@ -38,19 +39,71 @@ def submit(
     user: str,
     channel: str | None = None,
 ) -> Campaign:
-    """Submit a draft. One that was drafted in the terminal gets the channel it is submitted in."""
-    roles.require(session, settings, user, "analyst", "submit a campaign")
+    """Submit a draft for approval.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    channel : str, optional
+        Where it was submitted. A campaign drafted in the terminal gets this channel.
+
+    Returns
+    -------
+    Campaign
+        The submitted campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no analyst.
+    """
+    roles.require(session, settings, user, "analyst", gettext("submit a campaign"))
     campaign = approval.submit(session, settings, campaign_id, version, user, clock.now())
     if campaign.channel is None and channel is not None:
         campaign.channel = channel
         session.flush()
-    return _shown(session, settings, campaign, "submitted", user)
+    return _show_change(session, settings, campaign, "submitted", user)
 
 
 def approve(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str
 ) -> Campaign:
-    """Approve a version that others wrote; the clearance time begins."""
+    """Approve a version that other people wrote.
+
+    The last approval starts the clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Campaign
+        The campaign after the approval.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no approver, or is the terminal's operator.
+    """
     if user == roles.OPERATOR:
         raise NotAllowed(
             gettext(
@@ -58,12 +111,12 @@ def approve(
                 "to, by name."
             )
         )
-    roles.require(session, settings, user, "approver", "approve a campaign")
+    roles.require(session, settings, user, "approver", gettext("approve a campaign"))
     campaign, sizes = approval.approve(session, settings, campaign_id, version, user, clock.now())
     if campaign.state != "approved":
-        return _shown(session, settings, campaign, "first", user)
-    _shown(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
-    opened = clearance(settings, campaign, version, treated=sizes["treatment"])
+        return _show_change(session, settings, campaign, "first", user)
+    _show_change(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
+    opened = clearance_post(settings, campaign, version, treated=sizes["treatment"])
     outbox.put(session, settings, opened, default_channel=campaign.channel)
     return campaign
 
@@ -71,41 +124,114 @@ def approve(
 def reject(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, reason: str
 ) -> Campaign:
-    """Reject a version, with a reason."""
-    roles.require(session, settings, user, "approver", "reject a campaign")
+    """Reject a version.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    reason : str
+        Shown in the thread.
+
+    Returns
+    -------
+    Campaign
+        The rejected campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no approver.
+    """
+    roles.require(session, settings, user, "approver", gettext("reject a campaign"))
     campaign = approval.reject(session, settings, campaign_id, version, user, reason, clock.now())
-    return _shown(session, settings, campaign, "rejected", user)
+    return _show_change(session, settings, campaign, "rejected", user)
 
 
 def stop(
     session: Session, settings: Settings, campaign_id: str, user: str, reason: str
 ) -> Campaign:
-    """Stop a campaign, with a reason; its codes become worthless."""
-    before = find(session, settings, campaign_id)
-    states = stoppable(session, settings, before, user)
-    campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
-    recount(session, settings, campaign)
-    return _shown(session, settings, campaign, "cancelled", user)
+    """Stop a campaign and invalidate its codes.
 
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    reason : str
+        Shown in the thread.
 
-def stoppable(
-    session: Session, settings: Settings, campaign: Campaign, user: str
-) -> Collection[str]:
-    """The states in which this person may stop it: an approver in all; in the clearance time anybody; who drafted it until then.
+    Returns
+    -------
+    Campaign
+        The stopped campaign.
 
     Raises
     ------
     NotAllowed
-        They may not as it stands now.
+        The person may not stop it in its present state.
+    """
+    before = find(session, settings, campaign_id)
+    states = stoppable_states(session, settings, before, user)
+    campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
+    refresh_counts(session, settings, campaign)
+    return _show_change(session, settings, campaign, "cancelled", user)
+
+
+def stoppable_states(
+    session: Session, settings: Settings, campaign: Campaign, user: str
+) -> Collection[str]:
+    """Return the campaign states a person may stop.
+
+    An approver may stop it in all of them, its author until the clearance time ends, and everyone
+    else in the clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Collection[str]
+        States of a campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not stop it in its present state.
     """
     if roles.allows(roles.role_of(session, settings, user), "approver"):
         return STOPPABLE
-    mine = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
-    if campaign.state in STOPPABLE and campaign.state not in mine:
+    own_states = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
+    if campaign.state in STOPPABLE and campaign.state not in own_states:
         roles.require(
-            session, settings, user, "approver", "stop a campaign outside its clearance time"
+            session,
+            settings,
+            user,
+            "approver",
+            gettext("stop a campaign outside its clearance time"),
         )
-    return mine
+    return own_states
 
 
 def edit(
@@ -116,10 +242,36 @@ def edit(
     user: str,
     changes: Changes,
 ) -> Campaign:
-    """Write the next version; it has to be submitted (again)."""
-    roles.require(session, settings, user, "analyst", "edit a campaign")
+    """Write the next version, which must be submitted again.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    changes : Changes
+        The fields to change.
+
+    Returns
+    -------
+    Campaign
+        The edited campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no analyst.
+    """
+    roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
     campaign = approval.edit(session, settings, campaign_id, version, user, changes, clock.now())
-    return _shown(session, settings, campaign, "edited", user)
+    return _show_change(session, settings, campaign, "edited", user)
 
 
 def release(
@@ -131,14 +283,34 @@ def release(
     again: bool,
     copy: int | None = None,
 ) -> int:
-    """Send held copies once more, or let them count as sent; returns how many.
+    """Retry held e-mails, or count them as sent.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    again : bool
+        Send them once more. Otherwise they count as sent.
+    copy : int, optional
+        Number of one e-mail. Without it, all held ones.
+
+    Returns
+    -------
+    int
+        Number of released e-mails.
 
     Raises
     ------
     Conflict
-        None is held (any more), or the campaign is over, so that nothing is sent again.
+        None is held, or the campaign is over and cannot send again.
     """
-    roles.require(session, settings, user, "approver", "release held copies")
+    roles.require(session, settings, user, "approver", gettext("release held copies"))
     campaign = find(session, settings, campaign_id, lock=True)
     if again and campaign.state != "live":
         raise Conflict(
@@ -147,178 +319,321 @@ def release(
                 "held count as sent: campaign release {id} sent."
             ).format(name=campaign.name, state=campaign.state, id=campaign.id)
         )
-    freed = sends.release(session, campaign_id, again, copy)
-    if not freed:
-        which = f"Copy {copy}" if copy is not None else "No copy"
+    released = sends.release(session, campaign_id, again, copy)
+    if not released:
         raise Conflict(
-            gettext(
-                "{which} of campaign {name!r} is {value}held; `campaign held {id}` lists those "
-                "that are."
-            ).format(
-                which=which,
-                name=campaign.name,
-                value="not " if copy is not None else "",
-                id=campaign.id,
-            )
+            (
+                gettext(
+                    "No copy of campaign {name!r} is held; `campaign held {id}` lists those that "
+                    "are."
+                )
+                if copy is None
+                else gettext(
+                    "Copy {copy} of campaign {name!r} is not held; `campaign held {id}` lists "
+                    "those that are."
+                )
+            ).format(copy=copy, name=campaign.name, id=campaign.id)
         )
     now = clock.now()
     details = {
-        "copies": freed,
+        "copies": released,
         "as": "queued" if again else "sent",
         "copy": copy,
         "version": campaign.version,
     }
     record(session, settings, user, "campaign.release", campaign.id, now, details)
-    told = line(settings, campaign, "released", user, copies=freed, again=again)
-    once = replace(
-        told, key=f"{told.key}:{now.isoformat()}"
-    )  # a version may have held copies more than once
-    for post in (once, delivered(session, settings, campaign)):
+    post = thread_post(settings, campaign, "released", user, copies=released, again=again)
+    # A version may be released more than once.
+    unique = replace(post, key=f"{post.key}:{now.isoformat()}")
+    for post in (unique, delivery_post(session, settings, campaign)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
-    return freed
+    return released
 
 
-def delivered(session: Session, settings: Settings, campaign: Campaign, stopped: str = "") -> Post:
-    """The line of how many copies went out so far, and why no more do (else empty)."""
+def delivery_post(
+    session: Session, settings: Settings, campaign: Campaign, stopped: str = ""
+) -> Post:
+    """Return the thread message that counts the sent e-mails.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    stopped : str, optional
+        The reason if sending has stopped, else empty.
+
+    Returns
+    -------
+    Post
+        A post for the thread.
+    """
     counts = sends.counts(session, campaign.id)
-    return line(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
+    return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
-def recount(session: Session, settings: Settings, campaign: Campaign) -> None:
-    """What has become of its copies otherwise than by sending: the line that counts them says so, where there is one to count."""
+def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> None:
+    """Update the count of e-mails in the thread.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    """
     if sends.counts(session, campaign.id):
-        told = delivered(session, settings, campaign)
-        outbox.put(session, settings, told, default_channel=campaign.channel)
+        post = delivery_post(session, settings, campaign)
+        outbox.put(session, settings, post, default_channel=campaign.channel)
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Expire what nobody decided on, or sent, in time; returns the ids."""
-    gone = []
+    """Expire undecided and unsent campaigns.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the expired campaigns.
+    """
+    expired = []
     for campaign_id in due.expired(session, settings, now):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             decided = find(session, settings, campaign_id).state != "submitted"
             try:
                 campaign = approval.expire(session, settings, campaign_id, now)
-            except Stale:  # decided at this very moment
+            except Stale:  # decided just now
                 continue
-            _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
-            gone.append(campaign_id)
+            _show_change(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
+            expired.append(campaign_id)
     for campaign_id in due.unsent(session, settings, now):
-        with _apart(session, settings, campaign_id):
-            why = "It could not be sent before its approval expired; draft it anew."
+        with _isolated(session, settings, campaign_id):
+            why = gettext("It could not be sent before its approval expired; draft it anew.")
             try:
                 campaign = approval.stop(
                     session, settings, campaign_id, CLOCK, why, now, ("sending",)
                 )
-            except Stale:  # sent after all, or stopped, at this very moment
+            except Stale:  # sent or stopped just now
                 continue
-            _shown(session, settings, campaign, "cancelled", CLOCK)
-            gone.append(campaign_id)
-    return gone
+            _show_change(session, settings, campaign, "cancelled", CLOCK)
+            expired.append(campaign_id)
+    return expired
 
 
 def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Schedule what nobody stopped in its clearance time; returns the ids."""
-    through = []
+    """Schedule campaigns after their clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the scheduled campaigns.
+    """
+    scheduled = []
     for campaign_id in due.cleared(session, settings, now):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             try:
                 approval.schedule(session, settings, campaign_id, now)
-            except Stale:  # stopped at this very moment
+            except Stale:  # stopped just now
                 continue
-            show(session, settings, campaign_id)
-            through.append(campaign_id)
-    return through
+            refresh_card(session, settings, campaign_id)
+            scheduled.append(campaign_id)
+    return scheduled
 
 
 def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Remind those who may decide, each by direct message and all in the thread; returns the ids."""
+    """Remind approvers directly and in the thread.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the campaigns.
+    """
     reminded = []
     for campaign_id in due.to_remind(session, settings, now):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             try:
                 campaign = approval.remind(session, settings, campaign_id, now)
-            except Stale:  # decided at this very moment
+            except Stale:  # decided just now
                 continue
-            who = approvers(session, settings, campaign)
-            told = line(settings, campaign, "reminder", CLOCK, approvers=who)
-            outbox.put(session, settings, told, default_channel=campaign.channel)
-            for user in who:
+            users = approvers(session, settings, campaign)
+            post = thread_post(settings, campaign, "reminder", CLOCK, approvers=users)
+            outbox.put(session, settings, post, default_channel=campaign.channel)
+            for user in users:
                 reminder = _reminder(campaign, campaign.version, user)
                 outbox.put(session, settings, reminder, default_channel=user)
             reminded.append(campaign_id)
     return reminded
 
 
-def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractContextManager[None]:
-    """What is due of a campaign, so that its failure is told in its thread and stops no other."""
+def _isolated(
+    session: Session, settings: Settings, campaign_id: str
+) -> AbstractContextManager[None]:
+    """Run a step of one campaign in a savepoint."""
     campaign = find(session, settings, campaign_id)
     what = f"campaign:{campaign_id}"
-    return apart(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
+    return isolated(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
 
 
 def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
-    """Everybody known by name who may still approve the version at hand."""
-    wrote = set(
+    """Return the remaining possible approvers by name.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+
+    Returns
+    -------
+    list of str
+        Slack user ids.
+    """
+    editors = set(
         session.scalars(
             select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id)
         )
     )
-    may = roles.holders(session, settings, "approver")
-    return [user for user in may if user not in wrote and user not in campaign.approved_by]
+    holders = roles.holders(session, settings, "approver")
+    return [user for user in holders if user not in editors and user not in campaign.approved_by]
 
 
 def report_misuse(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Tell each campaign's thread, in one message a day, of codes used twice, by others, or out of their time."""
-    told = []
+    """Report misused codes in the thread, once a day.
+
+    A code is misused if it is used twice, by another customer or outside its validity.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the campaigns.
+    """
+    reported = []
     for campaign_id, counts in redemptions.untold(session, settings).items():
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
-            post = line(settings, campaign, "misuse", "clock", counts=counts)
+            post = thread_post(settings, campaign, "misuse", "clock", counts=counts)
             day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
             post = Post(post.template, post.values, day, post.channel, post.thread_key)
             outbox.put(session, settings, post, default_channel=campaign.channel)
-            told.append(campaign_id)
-    return told
+            reported.append(campaign_id)
+    return reported
 
 
 def report_late(session: Session, settings: Settings) -> None:
-    """Tell in each campaign's thread, in one message, of orders of its window that came in after its result."""
+    """Report orders that arrived after a campaign's result.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    """
     for campaign_id in late_orders.untold(session, settings):
-        with _apart(session, settings, campaign_id):
+        with _isolated(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
-            post = line(settings, campaign, "later", CLOCK)
+            post = thread_post(settings, campaign, "later", CLOCK)
             outbox.put(session, settings, post, default_channel=campaign.channel)
 
 
-def requests(
+def due_requests(
     session: Session, settings: Settings, now: datetime
 ) -> list[tuple[Request, str, str, str | None, str]]:
-    """The jobs due by now: (request, idempotency key, on whose behalf, channel, thread key).
+    """Return the campaign jobs that are due.
 
-    They run on behalf of who approved last; where one who approved may no longer do so, the desk itself measures, and
-    what was not sent yet is stopped.
+    They run for the last approver. If an approver has lost that role, the operator measures
+    instead, and an unsent campaign is stopped.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of tuple[Request, str, str, str or None, str]
+        Request, idempotency key, user, channel and thread key of each job.
     """
-    found: list[tuple[Request, str, str, str | None, str]] = []
+    requests: list[tuple[Request, str, str, str | None, str]] = []
     for job in due.due(session, settings, now):
-        with _apart(session, settings, job.args["campaign_id"]):
-            behalf = job.requested_by
-            lost = [
+        with _isolated(session, settings, job.args["campaign_id"]):
+            requester = job.requested_by
+            without_role = [
                 user
-                for user in (*job.answerable, behalf)
+                for user in (*job.answerable, requester)
                 if not roles.allows(roles.role_of(session, settings, user), "approver")
             ]
-            if lost and job.kind == "campaign_send":
-                _withdraw(session, settings, job.args["campaign_id"], lost[0], now)
+            if without_role and job.kind == "campaign_send":
+                _withdraw(session, settings, job.args["campaign_id"], without_role[0], now)
                 continue
-            behalf = roles.OPERATOR if behalf in lost else behalf
+            requester = roles.OPERATOR if requester in without_role else requester
             request = REQUESTS[job.kind].model_validate(job.args)
-            found.append((request, job.idem_key, behalf, job.channel, job.thread_key))
-    return found
+            requests.append((request, job.idem_key, requester, job.channel, job.thread_key))
+    return requests
 
 
-def card(settings: Settings, campaign: Campaign) -> Post:
-    """The campaign's one message, as it stands now, with the buttons that it still has."""
+def card_post(settings: Settings, campaign: Campaign) -> Post:
+    """Return the campaign's main message with its buttons.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+
+    Returns
+    -------
+    Post
+        A post under the campaign's key.
+    """
     return Post(
         "campaign/card",
         {"campaign": described(campaign), "demo": settings.demo},
@@ -326,21 +641,61 @@ def card(settings: Settings, campaign: Campaign) -> Post:
     )
 
 
-def line(settings: Settings, campaign: Campaign, what: str, who: str, **values: Any) -> Post:
-    """A line in the campaign's thread."""
+def thread_post(
+    settings: Settings, campaign: Campaign, event: str, actor: str, **values: Any
+) -> Post:
+    """Return a message for the campaign's thread.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    event : str
+        Kind of the message, a part of its key: there is one per version.
+    actor : str
+        User id, or `CLOCK`.
+    **values : Any
+        More values for the template.
+
+    Returns
+    -------
+    Post
+        A post under its own key.
+    """
     return Post(
         "campaign/line",
-        {"what": what, "who": who, "campaign": described(campaign), "at": clock.now(), **values},
-        key=f"campaign:{campaign.id}:{what}:{campaign.version}",
+        {"what": event, "who": actor, "campaign": described(campaign), "at": clock.now(), **values},
+        key=f"campaign:{campaign.id}:{event}:{campaign.version}",
         channel=campaign.channel,
         thread_key=campaign.post_key,
     )
 
 
-def clearance(
+def clearance_post(
     settings: Settings, campaign: Campaign, version: int | None = None, treated: int | None = None
 ) -> Post:
-    """The clearance time of a version, in the thread: to how many it goes and a Stop button while it lasts, then what became of it."""
+    """Return the thread message about the clearance time.
+
+    It shows the audience and a Stop button during the clearance time, then the outcome.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    version : int, optional
+        By default the campaign's.
+    treated : int, optional
+        Size of the treatment group.
+
+    Returns
+    -------
+    Post
+        A post under its own key.
+    """
     version = version or campaign.version
     values = {
         "campaign": described(campaign),
@@ -352,15 +707,33 @@ def clearance(
     return Post("campaign/clearance", values, key, campaign.channel, campaign.post_key)
 
 
-def show(session: Session, settings: Settings, campaign_id: str) -> Campaign:
-    """Make the campaign's message say how it stands, whatever it says now."""
+def refresh_card(session: Session, settings: Settings, campaign_id: str) -> Campaign:
+    """Update the campaign's main message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+
+    Returns
+    -------
+    Campaign
+        The campaign.
+    """
     campaign = find(session, settings, campaign_id)
-    outbox.put(session, settings, card(settings, campaign), default_channel=campaign.channel)
+    outbox.put(session, settings, card_post(settings, campaign), default_channel=campaign.channel)
     return campaign
 
 
 def _reminder(campaign: Campaign, version: int, user: str) -> Post:
-    """The reminder to one approver, with the buttons as long as they decide anything."""
+    """Return the reminder for one approver.
+
+    It has buttons as long as a decision is possible.
+    """
     values = {"campaign": described(campaign), "version": version, "user": user}
     return Post(
         "campaign/reminder",
@@ -370,26 +743,29 @@ def _reminder(campaign: Campaign, version: int, user: str) -> Post:
     )
 
 
-def _shown(
-    session: Session, settings: Settings, campaign: Campaign, what: str, who: str, **values: Any
+def _show_change(
+    session: Session, settings: Settings, campaign: Campaign, event: str, actor: str, **values: Any
 ) -> Campaign:
-    for post in (card(settings, campaign), line(settings, campaign, what, who, **values)):
+    for post in (
+        card_post(settings, campaign),
+        thread_post(settings, campaign, event, actor, **values),
+    ):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     _disarm(session, settings, campaign)
     return campaign
 
 
 def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
-    """Where a message of this campaign has buttons that decide nothing any more, they give way to how it stands."""
-    told = f"campaign:{campaign.id}:"
-    keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(told))).all()
+    """Remove buttons that no longer decide anything."""
+    prefix = f"campaign:{campaign.id}:"
+    keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(prefix))).all()
     for key in keys:
-        match key.removeprefix(told).split(":"):
-            # Those of older versions are disarmed already.
+        match key.removeprefix(prefix).split(":"):
+            # Older versions have no buttons left.
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
                 post = _reminder(campaign, int(version), user)
             case ["clearance", version] if campaign.state not in CLEARING:
-                post = clearance(settings, campaign, int(version))
+                post = clearance_post(settings, campaign, int(version))
             case _:
                 continue
         outbox.put(session, settings, post, default_channel=post.channel)
@@ -403,7 +779,42 @@ def _withdraw(
         settings,
         campaign_id,
         CLOCK,
-        f"{approver}, who approved it, may no longer approve campaigns.",
+        gettext("{approver}, who approved it, may no longer approve campaigns.").format(
+            approver=approver
+        ),
         now,
     )
-    _shown(session, settings, campaign, "cancelled", CLOCK)
+    _show_change(session, settings, campaign, "cancelled", CLOCK)
+
+
+def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:
+    """Return a cohort of a sweep.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    cohort_id : str
+        Id of the cohort.
+
+    Returns
+    -------
+    Cohort
+        The cohort.
+
+    Raises
+    ------
+    BadInput
+        There is no such cohort, or it was deleted.
+    """
+    cohort = session.get(Cohort, cohort_id)
+    if cohort is None or cohort.team_id != settings.team_id:
+        raise BadInput(
+            gettext(
+                "There is no cohort {cohort_id!r} (any more); run `/retention sweep` for a "
+                "fresh one."
+            ).format(cohort_id=cohort_id)
+        )
+    return cohort

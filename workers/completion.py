@@ -1,62 +1,76 @@
-"""How a job ends: done, failed or cancelled, in one transaction fenced by its attempt.
+"""End jobs and publish their results.
 
-Results, lake runs, the task's own SQL and every message are committed together with the state, or not at all. A
-worker whose lease was taken over changes nothing: its attempt is no longer the job's.
+One transaction writes the state, results, lake runs, the task's own SQL and all messages. The
+attempt fences it. A worker that has lost its lease changes nothing, because its attempt is no
+longer the job's.
 
-A task with several independent results publishes each one with `publish_part` as soon as it is ready. What is published
-stays, also when the rest of the job fails.
+A task with several independent results publishes each one with `publish_part` when it is ready.
+Published parts stay if the rest of the job fails.
 """
 
 import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ColumnElement, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Job, Run
-from retention.errors import Cancelled
+from retention.errors import Cancelled, Refused
 from retention.settings import Settings
+from retention.text import gettext
 from workers import jobs
 from workers.delivery import outbox
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 30.0  # seconds in which a database that restarts may come back
+_PATIENCE = 30.0  # seconds for a database to restart
 
 
-def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
-    """Publish what a task came to.
+def complete(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
+    """Publish an outcome and mark the job done.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job : Job
+        As stored.
+    outcome : Outcome
+        Returned by the task.
 
     Raises
     ------
     Cancelled
-        The job was cancelled, or its lease taken over: nothing was published.
+        The job was cancelled, or another attempt has it. Nothing was published.
     Refused
-        From ``outcome.apply``: nothing was published; the caller fails the job with the sentence.
+        Raised by ``outcome.apply``. Nothing was published. The caller fails the job.
     """
 
     def close(session: Session) -> bool:
-        won = _close(session, job, "done", result=plain(outcome.data))
-        if won:
+        is_ours = _close(session, job, "done", result=to_json(outcome.data))
+        if is_ours:
             if outcome.runs:
                 run_id = f"{job.id}-{job.attempt}"
                 tables = ",".join(outcome.runs)
                 session.add(
                     Run(run_id=run_id, job_id=job.id, table_name=tables, team_id=job.team_id)
                 )
-            later = (outcome.apply(session) if outcome.apply else None) or ()
-            _publish(session, settings, job, (*outcome.posts, *later))
-        return won
+            late_posts = (outcome.apply(session) if outcome.apply else None) or ()
+            _publish(session, settings, job, (*outcome.posts, *late_posts))
+        return is_ours
 
     if not _committed(database, job.id, close, _ended(job, "done")):
         raise Cancelled
@@ -65,29 +79,29 @@ def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> 
 def publish_part(
     context: Context, result: dict[str, Any], apply: Callable[[Session], None]
 ) -> None:
-    """Commit one finished part of a running job, fenced by the attempt.
+    """Commit one finished part of a running job.
 
     Parameters
     ----------
     context : Context
-        Of the attempt that did the work.
+        The attempt that did the work. It fences the transaction.
     result : dict
-        The job's result up to now. The job row keeps it, so that a later attempt can continue after this part.
+        The job's result until now. A later attempt continues after this part.
     apply : callable
-        Writes the part; runs in the same transaction.
+        Writes the part in the same transaction.
 
     Raises
     ------
     Cancelled
-        The job was cancelled, or another attempt has taken it over. Nothing was written.
+        The job was cancelled, or another attempt has it. Nothing was written.
     """
-    stored = plain(result)
+    stored = to_json(result)
 
     def write(session: Session) -> bool:
-        won = session.execute(
+        updated = session.execute(
             update(Job).where(*_running(context.job_id, context.attempt)).values(result=stored)
         )
-        if not won.rowcount:  # type: ignore[attr-defined]
+        if not updated.rowcount:  # type: ignore[attr-defined]
             return False
         apply(session)
         return True
@@ -99,7 +113,7 @@ def publish_part(
         raise Cancelled
 
 
-def failed(
+def fail(
     settings: Settings,
     database: Database,
     job: Job,
@@ -108,16 +122,23 @@ def failed(
     *,
     partly: str | None = None,
 ) -> str:
-    """End a job with a sentence for the person.
+    """Mark a job failed, with a message.
 
     Parameters
     ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job : Job
+        As stored.
     sentence : str
         The reason. Models that the job has already published are added to it.
     reference : str, optional
-        Lets the operator find the details, for an error that is not the person's.
+        Lets the operator find the details of an internal error.
     partly : str, optional
-        Replaces the reason if the job has already published a model, where the reason says that nothing was published.
+        Replaces the reason if the job has already published a model, because the reason says that
+        nothing was published.
 
     Returns
     -------
@@ -129,55 +150,123 @@ def failed(
     def close(session: Session) -> bool:
         nonlocal text
         models = jobs.published_models(session, job)
-        text = " ".join([partly if partly and models else sentence, *map(jobs.kept, models)])
-        won = _close(session, job, "failed", error=text, reference=reference)
-        if won and job.channel:
+        text = " ".join(
+            [partly if partly and models else sentence, *map(jobs.surviving_model_sentence, models)]
+        )
+        is_ours = _close(session, job, "failed", error=text, reference=reference)
+        if is_ours and job.channel:
             jobs.show_failed(session, settings, _fresh(session, job))
-        return won
+        return is_ours
 
     _committed(database, job.id, close, _ended(job, "failed"))
     return text
 
 
-def cancelled(settings: Settings, database: Database, job: Job, by: str | None = None) -> bool:
-    """End a job somebody cancelled; False where it is not ours any more (a lost lease) or was not cancelled.
+def cancel(settings: Settings, database: Database, job: Job, by: str | None = None) -> bool:
+    """Mark a cancelled job as ended.
 
-    With ``by`` it is cancelled in their name (Ctrl-C in the terminal), asked for or not.
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job : Job
+        As stored.
+    by : str, optional
+        Cancels the job in this person's name (Ctrl-C in the terminal), with or without a request.
+
+    Returns
+    -------
+    bool
+        False if the lease is lost or the job was not cancelled.
     """
 
     def close(session: Session) -> bool:
-        asked = () if by else (Job.cancel_at.is_not(None),)
+        condition = () if by else (Job.cancel_at.is_not(None),)
         extra = {"cancel_at": clock.wall(), "cancelled_by": by} if by else {}
-        won = session.execute(
+        updated = session.execute(
             update(Job)
-            .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt, *asked)
+            .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt, *condition)
             .values(state="cancelled", finished_at=clock.wall(), lease_until=None, **extra)
         )
-        if won.rowcount and job.channel:  # type: ignore[attr-defined]
+        if updated.rowcount and job.channel:  # type: ignore[attr-defined]
             jobs.show_cancelled(session, settings, _fresh(session, job))
-        return bool(won.rowcount)  # type: ignore[attr-defined]
+        return bool(updated.rowcount)  # type: ignore[attr-defined]
 
     return _committed(database, job.id, close, _ended(job, "cancelled"))
 
 
-def reference() -> str:
-    """A short number under which the operator finds the trace."""
+@contextmanager
+def isolated(
+    session: Session,
+    settings: Settings,
+    what: str,
+    *,
+    channel: str | None,
+    thread_key: str | None = None,
+) -> Iterator[None]:
+    """Isolate one due step and report its failure.
+
+    A failed step is undone and logged, and reported once a day. The next tick tries it again. Other
+    steps in the caller's transaction go on.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    what : str
+        Name of the step, in the log and (with the day) in the key of the report.
+    channel : str or None
+        Where a failure is reported. Without a channel it is only logged.
+    thread_key : str, optional
+        Outbox key of the thread for the report.
+
+    Raises
+    ------
+    OperationalError
+        The database is down, which is no fault of the step.
+    """
+    try:
+        with session.begin_nested():
+            yield
+    except OperationalError:
+        raise
+    except Exception as error:
+        reference = new_reference()
+        log.exception("%s is due and failed; reference %s", what, reference)
+        reason = (
+            str(error)
+            if isinstance(error, Refused)
+            else gettext("Something went wrong on our side.")
+        )
+        key = f"due:{what}:{clock.now().astimezone(settings.zone):%Y-%m-%d}"
+        if outbox.channel_of(session, key) is None:
+            report = Post(
+                "job/due", {"why": reason, "reference": reference}, key=key, thread_key=thread_key
+            )
+            outbox.put(session, settings, report, default_channel=channel)
+
+
+def new_reference() -> str:
+    """Return a short reference to a logged traceback."""
     return secrets.token_hex(4).upper()
 
 
-def plain(data: Any) -> Any:
-    """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's; what is not finite, or no moment, is null.
+def to_json(data: Any) -> Any:
+    """Convert a result to plain JSON types.
 
-    Python writes NaN into JSON; PostgreSQL refuses it.
+    Decimals become numbers, times become ISO 8601, NumPy scalars become Python's. NaN, infinity and
+    NaT become null, because PostgreSQL refuses NaN.
     """
 
     def other(value: Any) -> Any:
         if isinstance(value, Decimal):
             return float(value)
         if isinstance(value, datetime | date):
-            return (
-                value.isoformat() if value == value else None
-            )  # NaT is a datetime that equals nothing
+            return value.isoformat() if value == value else None  # NaT does not equal itself
         if hasattr(value, "item"):
             return value.item()
         raise TypeError(f"{type(value).__name__} in a job's result")
@@ -186,13 +275,13 @@ def plain(data: Any) -> Any:
 
 
 def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
-    """The compare-and-set that fences an attempt: ours, still running, not cancelled."""
-    won = session.execute(
+    """End a job that belongs to this attempt."""
+    updated = session.execute(
         update(Job)
         .where(*_running(job.id, job.attempt))
         .values(state=state, finished_at=clock.wall(), lease_until=None, **values)
     )
-    return bool(won.rowcount)  # type: ignore[attr-defined]
+    return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
 def _running(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
@@ -205,7 +294,10 @@ def _running(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def _ended(job: Job, state: str) -> Callable[[Job], bool | None]:
-    """Tell from the stored row whether this attempt's lost commit was made; None: no commit of this kind was."""
+    """Return a check for a lost commit of this attempt.
+
+    The check reads the stored row. It returns None for a row without such a commit.
+    """
     return lambda now: now.attempt == job.attempt if now.state == state else None
 
 
@@ -213,38 +305,48 @@ def _committed(
     database: Database,
     job_id: str,
     close: Callable[[Session], bool],
-    made: Callable[[Job], bool | None],
+    was_made: Callable[[Job], bool | None],
 ) -> bool:
-    """Commit, and try again while the database is away.
+    """Commit, and retry while the database is down.
 
     Parameters
     ----------
+    database : Database
+        The database.
+    job_id : str
+        Id of the job.
     close : callable
-        Writes in the transaction; says whether the fence let it.
-    made : callable
-        Asked after a commit without an answer: whether the stored row shows that commit. None or False: commit again.
+        Writes in the transaction and returns whether the fence let it.
+    was_made : callable
+        Called after a commit without an answer. Returns whether the stored row shows that commit.
+        None or False means to commit again.
+
+    Returns
+    -------
+    bool
+        Whether the commit was made.
     """
     until = time.monotonic() + _PATIENCE
-    doubt = False
+    is_uncertain = False
     while True:
         try:
             with database.transaction() as session:
                 if (
-                    doubt
+                    is_uncertain
                     and (now := session.get(Job, job_id))
-                    and (answer := made(now)) is not None
+                    and (committed := was_made(now)) is not None
                 ):
-                    return answer
+                    return committed
                 return close(session)
         except DBAPIError as error:
-            away = error.connection_invalidated or type(error).__name__ in (
+            is_down = error.connection_invalidated or type(error).__name__ in (
                 "OperationalError",
                 "InterfaceError",
             )
-            if not away or time.monotonic() > until:
+            if not is_down or time.monotonic() > until:
                 raise
             log.warning("job %s: the database is away (%s); trying again", job_id, error.orig)
-            doubt = True
+            is_uncertain = True
             time.sleep(1)
 
 
@@ -253,17 +355,20 @@ def _fresh(session: Session, job: Job) -> Job:
 
 
 def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Post]) -> None:
-    """Write the messages; the first one without a key replaces the progress bar, where it goes to the same place."""
-    own = f"job:{job.id}"
-    shown_in = outbox.channel_of(session, own)
+    """Write the messages of an outcome.
+
+    The first one without a key replaces the progress bar if it goes to the same channel.
+    """
+    own_key = f"job:{job.id}"
+    shown_in = outbox.channel_of(session, own_key)
     replaced = False
     for number, post in enumerate(posts):
         key = post.key
         if key is None:
-            here = shown_in is None or (post.channel or job.channel) == shown_in
-            fits = here and not replaced and not (post.file and shown_in)
-            key = own if fits else f"{own}:{number}"
-            replaced = replaced or fits
+            same_channel = shown_in is None or (post.channel or job.channel) == shown_in
+            replaces = same_channel and not replaced and not (post.file and shown_in)
+            key = own_key if replaces else f"{own_key}:{number}"
+            replaced = replaced or replaces
         _put(session, settings, job, post, key)
     if shown_in is not None and not replaced:
         jobs.show_done(session, settings, _fresh(session, job))
@@ -271,7 +376,7 @@ def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Pos
 
 def _put(session: Session, settings: Settings, job: Job, post: Post, key: str) -> None:
     thread = post.thread_key if post.key or post.thread_key else job.thread_key
-    named = Post(
+    keyed = Post(
         post.template,
         post.values,
         key=key,
@@ -280,4 +385,4 @@ def _put(session: Session, settings: Settings, job: Job, post: Post, key: str) -
         images=post.images,
         file=post.file,
     )
-    outbox.put(session, settings, named, default_channel=job.channel, job_id=job.id)
+    outbox.put(session, settings, keyed, default_channel=job.channel, job_id=job.id)

@@ -1,7 +1,8 @@
-"""Environments of child processes: the parent's settings, with secrets passed by file and only to roles that use them.
+"""Build the environments of child processes.
 
-Any user process can read ``/proc/PID/environ`` of its own processes, and crash reports copy it. So a child gets
-``X_FILE=path`` instead of a secret ``X``. Only a secret that already is in our own environment is passed on as it is.
+Any process of the user can read ``/proc/PID/environ``, and crash reports copy it. So a child gets
+``X_FILE=path`` instead of a secret ``X``, and only if its role uses it. A secret that already is in
+our own environment is passed on unchanged.
 """
 
 import fcntl
@@ -23,31 +24,29 @@ _ALL = frozenset(SECRETS)
 _DATABASE = frozenset({"database_url", "broker_url", "secret_key", "old_secret_keys"})
 _CARRIERS = frozenset({"smtp_url", "webhook_url", "webhook_key"})
 _SLACK_APP = frozenset({"slack_signing_secret", "slack_app_token", "slack_client_secret"})
-# The secrets that each role uses. A role that is not listed gets all of them (`retention run` starts the roles).
+# The secrets that each role uses. Other roles get all of them (`retention run` starts the roles).
 NEEDS: Mapping[str, frozenset[str]] = {
     "broker": frozenset(),
     "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key"},
     "worker": _DATABASE | _CARRIERS,
-    "tick": frozenset(
-        {"database_url", "broker_url", "secret_key", "old_secret_keys"}
-    ),  # keys of identical requests
+    "tick": _DATABASE,  # the keys are for `workers.quotas.request_key`
     "sender": frozenset({"database_url", "slack_bot_token"}),
 }
-# What a program that knows nothing of us needs to run.
+# Variables that other programs need.
 _PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 class ChildEnvironments:
-    """The environments of one process's children, and the private folder that holds their secrets.
+    """Environments and secret files of child processes.
 
-    A secret that we read from a ``_FILE`` variable is passed on by that same file. One that we were given as an
-    argument, or read from ``.env``, is written to a folder of mode 0700 in ``home/run/secrets``. Nothing is written
-    before `write`, and `remove` deletes it.
+    A secret that we read from a ``_FILE`` variable is passed on by that same file. Other secrets
+    (from an argument or ``.env``) are written to a folder of mode 0700 in ``home/run/secrets``.
+    `write` makes the files and `remove` deletes them.
 
     Parameters
     ----------
     settings : Settings
-        The settings that every child must resolve to, except for secrets its role does not use.
+        Each child resolves to these settings, except for secrets that its role does not use.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +59,13 @@ class ChildEnvironments:
         self._secrets = {field: self._passed(field) for field in SECRETS}
 
     def of(self, role: str) -> dict[str, str]:
-        """Return the environment of a role: ``bot``, ``worker``, ``tick``, ``sender``, ``broker`` or ``run``."""
+        """Return the environment of a role.
+
+        Parameters
+        ----------
+        role : str
+            One of bot, worker, tick, sender, broker and run.
+        """
         if role == "broker":
             return {
                 name: value
@@ -68,29 +73,27 @@ class ChildEnvironments:
                 if name in _PLAIN or name.startswith("LC_")
             }
         plain = self._plain(role)
-        ours = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")} | set(plain)
+        replaced = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")} | set(
+            plain
+        )
         environment = {
-            name: value for name, value in self._inherited.items() if name.upper() not in ours
+            name: value for name, value in self._inherited.items() if name.upper() not in replaced
         }
         needed = NEEDS.get(role, _ALL)
         for field, name in SECRETS.items():
-            environment[name] = (
-                ""  # hides what `.env` says; a `_FILE` variable beside it still counts
-            )
+            environment[name] = ""  # hides the value in `.env`, but not a `_FILE` variable
             if field in needed:
                 environment |= self._secrets[field]
         return environment | plain
 
     def write(self) -> None:
-        """Write the files that `of` names, where they are missing; delete those of parents that were killed."""
+        """Write missing secret files and delete abandoned folders."""
         if not self._files:
             return
         if self._lock is None:
             private(self._folder)
             self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-            os.set_inheritable(
-                self._lock, True
-            )  # held for as long as a process that replaced us lives
+            os.set_inheritable(self._lock, True)  # held while a process that replaced us lives
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             self._remove_abandoned()
         for path, value in self._files.items():
@@ -107,14 +110,17 @@ class ChildEnvironments:
                 part.replace(path)
 
     def remove(self) -> None:
-        """Delete the files; no child may start afterwards."""
+        """Delete the secret files; no child may start afterwards."""
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def _remove_abandoned(self) -> None:
-        """Delete folders whose lock nobody holds. A folder that is only just being made has no lock yet, and stays."""
+        """Delete folders without a locked ``.lock`` file.
+
+        A new folder has no lock file yet, and stays.
+        """
         for folder in self._parent.iterdir():
             with suppress(OSError):
                 lock = os.open(folder / ".lock", os.O_RDWR)
@@ -125,36 +131,39 @@ class ChildEnvironments:
                     os.close(lock)
 
     def _passed(self, field: str) -> dict[str, str]:
-        """The variables that give a secret to a child; none where it is not set."""
+        """Return the variables for a secret."""
         name, value = SECRETS[field], _text(getattr(self._settings, field))
         if not value or (field == "database_url" and value.startswith("sqlite")):
             return {}
-        own = {known.upper(): said for known, said in self._inherited.items()}
-        if own.get(name) == value:
+        environment = {known.upper(): text for known, text in self._inherited.items()}
+        if environment.get(name) == value:
             return {name: value}
         twin = f"{name}_FILE"
-        if (path := own.get(twin)) and not own.get(name) and _content(path) == value:
+        if (
+            (path := environment.get(twin))
+            and not environment.get(name)
+            and _content(path) == value
+        ):
             return {twin: str(Path(path).absolute())}
         file = self._folder / name
         self._files[file] = value
         return {twin: str(file)}
 
     def _plain(self, role: str) -> dict[str, str]:
-        """Settings that are no secrets, and the URLs that hold none."""
+        """Return settings and URLs that hold no secrets."""
         settings = self._settings
-        told = {
+        variables = {
             variable(field): _text(getattr(settings, field))
             for field in type(settings).model_fields
             if field not in SECRETS
         }
         database = settings.database_url.get_secret_value()
         if database.startswith("sqlite"):
-            told["RETENTION_DATABASE_URL"] = database
-        if (
-            role != "run" and not settings.broker_url.get_secret_value()
-        ):  # `run` starts the broker itself
-            told["RETENTION_BROKER_URL"] = broker.url(settings)
-        return {name: value for name, value in told.items() if value}
+            variables["RETENTION_DATABASE_URL"] = database
+        # `run` starts the broker itself.
+        if role != "run" and not settings.broker_url.get_secret_value():
+            variables["RETENTION_BROKER_URL"] = broker.url(settings)
+        return {name: value for name, value in variables.items() if value}
 
 
 def _content(path: str) -> str | None:

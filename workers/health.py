@@ -1,6 +1,7 @@
-"""``python -m workers.health ROLE``: exit status 0 while this host's process of that role lives, for health checks.
+"""Check one role: ``python -m workers.health ROLE``.
 
-The bot is asked over HTTP; the others by when they last reported themselves in the database, as ``/health`` does.
+The exit status is 0 while this host's process of the role lives. The bot answers over HTTP. The
+other roles report themselves in the database, which ``/health`` reads, too.
 """
 
 import socket
@@ -16,9 +17,21 @@ from workers import processes
 
 
 def healthy(settings: Settings, role: str) -> bool:
-    """Whether the process of this role (``bot``, ``tick``, ``sender``, ``worker:QUEUE``) on this host lives.
+    """Return whether a role is healthy here.
 
-    The database must answer too; the bot says so itself.
+    The database must answer, too. The bot checks that itself.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    role : str
+        ``bot``, ``tick``, ``sender`` or ``worker:QUEUE``.
+
+    Returns
+    -------
+    bool
+        False if the process or the database does not answer.
     """
     if role == "bot":
         return _answers(f"http://127.0.0.1:{settings.port}/health/ready")

@@ -1,11 +1,14 @@
-"""The heartbeat of a running job: it keeps the lease, shows progress, and ends the work when it must end.
+"""Renew a running job's lease and stop it.
 
-It runs in a thread beside the task. A job that was cancelled, or whose lease was taken over, ends in three steps:
-the next call of ``progress`` raises; then an exception is raised in the task's thread, wherever Python code runs;
-then, after a grace, the process is killed, even if it sits in C code (prefork replaces it). `workers.reconcile` does
-the last step from outside where C code does not even let this thread run.
+A thread renews the lease, shows the progress and checks for cancellation. A job that was cancelled,
+or has lost its lease, ends in three steps:
 
-A job that uses more CPU time or wall time than its `Limits` ends in the same three steps, as failed.
+    1. The next call of ``progress`` raises an exception.
+    2. An exception is raised in the task's thread, in any Python code.
+    3. After a grace period the process is killed, even in C code. Prefork replaces it.
+
+`workers.reconcile` does the last step from outside if C code does not let this thread run. A job
+that exceeds its `Limits` of CPU time or wall time ends in the same steps, as failed.
 """
 
 import ctypes
@@ -25,24 +28,26 @@ from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import Cancelled
 from retention.settings import Settings
+from retention.text import gettext
 from workers import completion, jobs
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT
 from workers.delivery import outbox
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0  # seconds between two looks at cancel_at
-SHOW = 2.0  # seconds between two updates of the visible progress bar
-BEAT = 15.0  # seconds between two renewals of the lease
-NUDGE = 1.0  # seconds for the task to call progress before an exception is raised in its thread
-ARRIVES = 100  # steps within which an exception that was raised in a thread is there
-GRACE = 3.0  # seconds from the decision to stop until the process is killed
+CHECK_EVERY = 1.0  # seconds between two reads of cancel_at
+SHOW_EVERY = 2.0  # seconds between two updates of the visible progress bar
+RENEW_EVERY = 15.0  # seconds between two renewals of the lease
+RAISE_AFTER = 1.0  # seconds to call progress before an exception is raised in the task's thread
+ARRIVAL_STEPS = 100  # steps until an exception raised in a thread arrives
+KILL_AFTER = 3.0  # seconds from the decision to stop until the process is killed
 
 
 class LimitExceeded(BaseException):
-    """The job used more time than it may; the text tells the person the limit and what to do.
+    """The job used more time than it may.
 
-    A `BaseException`, so that no `except Exception` in the task swallows it.
+    The text names the limit and the remedy. A `BaseException`, because an ``except Exception`` in
+    the task would swallow it.
     """
 
 
@@ -55,43 +60,67 @@ class Limits:
     cpu_seconds : float
         CPU time of the process, summed over its threads.
     wall_seconds : float
-        Wall time. Much larger than ``cpu_seconds``: on a busy machine training waits for the CPU.
+        Wall time. Much larger than ``cpu_seconds``, because training waits for the CPU on a busy
+        machine.
     """
 
     cpu_seconds: float
     wall_seconds: float
 
     def exceeded(self, cpu: float, wall: float) -> str | None:
-        """Return the sentence for the person if a limit is exceeded, else None.
+        """Return the failure message if a limit is exceeded.
 
         Parameters
         ----------
-        cpu, wall : float
-            Seconds used since the attempt began.
+        cpu : float
+            CPU seconds since the attempt began.
+        wall : float
+            Wall seconds since the attempt began.
+
+        Returns
+        -------
+        str or None
+            None while both are within the limits.
         """
-        advice = (
-            "Train one model at a time (`/retention retrain churn`), name one with --model, or run `retention retrain` in a "
-            "terminal without --queue, where no limit applies."
-        )
         if cpu > self.cpu_seconds:
-            return f"Stopped after {_duration(self.cpu_seconds)} of CPU time, the limit of a training job. {advice}"
-        if wall > self.wall_seconds:
-            return f"Stopped after {_duration(self.wall_seconds)}, the longest that a training job may run. {advice}"
-        return None
+            sentence = gettext(
+                "Stopped after {limit} of CPU time, the limit of a training job. {advice}"
+            )
+            limit = self.cpu_seconds
+        elif wall > self.wall_seconds:
+            sentence = gettext(
+                "Stopped after {limit}, the longest that a training job may run. {advice}"
+            )
+            limit = self.wall_seconds
+        else:
+            return None
+        advice = gettext(
+            "Train one model at a time (`/retention retrain churn`), name one with --model, or run "
+            "`retention retrain` in a terminal without --queue, where no limit applies."
+        )
+        return sentence.format(limit=_duration(limit), advice=advice)
 
 
 TRAINING_LIMITS = Limits(TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT)
 
 
 class Heartbeat:
-    """A context around the work of one attempt; `progress` is what the task calls.
+    """Context manager around the work of one attempt.
+
+    The task calls `progress`.
 
     Parameters
     ----------
-    limits : Limits, optional
-        Without them this attempt is limited by Celery alone, or, in a terminal, not at all.
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds the job.
+    job : Job
+        Claimed by this attempt.
     may_kill : bool
         Whether the process is a worker's child, which may be killed and is replaced.
+    limits : Limits, optional
+        Without them only Celery limits the attempt, and nothing limits it in a terminal.
     """
 
     def __init__(
@@ -112,12 +141,11 @@ class Heartbeat:
         self._limits = limits
         self._began = time.monotonic()
         self._cpu_before = time.process_time()
-        self.exceeded: str | None = None  # the sentence, once a limit was exceeded
+        self.exceeded: str | None = None  # the message for the person
         self._worker_thread = threading.get_ident()
         self._over = threading.Event()
-        self._working = (
-            threading.Lock()
-        )  # held while an exception is raised in, or the end noted by, the worker
+        # Held while an exception is raised in the worker, or its end is recorded.
+        self._working = threading.Lock()
         self._left = self._raised = False
         self._stopping = False
         self._progress: tuple[int, int, str] = (0, 0, "")
@@ -131,25 +159,34 @@ class Heartbeat:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The work is over: from here on no exception is raised in this thread, and nothing is killed."""
+        """End the heartbeat, which then stops nothing."""
         self._left = True
         with suppress(Cancelled, LimitExceeded), self._working:
-            # One that is on its way arrives here, where it ends nothing. To take it back would leave CPython before 3.13
-            # looking for it at every call, and for ever where calls are traced.
-            for _step in range(ARRIVES if self._raised else 0):
+            # A pending exception arrives here, where it ends nothing. Withdrawing it would make
+            # CPython before 3.13 check for it at every call, for ever if calls are traced.
+            for _step in range(ARRIVAL_STEPS if self._raised else 0):
                 pass
         self._over.set()
         self._thread.join(timeout=15)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Note the counted work; raise `Cancelled` or `LimitExceeded` where it must stop.
+        """Store the progress, or stop the job.
 
         Parameters
         ----------
-        done, total : int
-            Units of work, done and in all.
+        done : int
+            Finished units of work.
+        total : int
+            All units of work.
         what : str
-            What is being done, in a person's words.
+            The present step, for people.
+
+        Raises
+        ------
+        Cancelled
+            The job was cancelled, or another attempt has it.
+        LimitExceeded
+            The job has used more time than it may.
         """
         self._progress = (done, total, what)
         if self._stopping:
@@ -159,14 +196,12 @@ class Heartbeat:
         return LimitExceeded if self.exceeded else Cancelled
 
     def _run(self) -> None:
-        while not self._over.wait(LOOK):
+        while not self._over.wait(CHECK_EVERY):
             try:
                 if self._must_stop():
                     break
                 self._keep()
-            except (
-                Exception
-            ) as error:  # the database is away: the lease decides how long that may last
+            except Exception as error:  # the database is down; the lease limits the wait
                 log.warning("heartbeat of job %s: %s", self._job.id, error)
                 if clock.wall() > self._lease_until:
                     break
@@ -179,27 +214,26 @@ class Heartbeat:
             row = session.execute(
                 select(Job.state, Job.attempt, Job.cancel_at).where(Job.id == self._job.id)
             ).one_or_none()
-        mine = row is not None and row.state == "running" and row.attempt == self._job.attempt
-        if not mine or row.cancel_at is not None:  # type: ignore[union-attr]
+        is_ours = row is not None and row.state == "running" and row.attempt == self._job.attempt
+        if not is_ours or row.cancel_at is not None:  # type: ignore[union-attr]
             return True
         if self._limits:
-            used = time.process_time() - self._cpu_before, time.monotonic() - self._began
-            self.exceeded = self._limits.exceeded(*used)
+            times = time.process_time() - self._cpu_before, time.monotonic() - self._began
+            self.exceeded = self._limits.exceeded(*times)
         return self.exceeded is not None
 
     def _keep(self) -> None:
-        """Renew the lease when it is time, and show the progress when it has moved."""
+        """Renew the lease and show progress if due."""
         now, progress = time.monotonic(), self._progress
-        moved = progress != self._shown and now - self._shown_at >= SHOW
-        asleep = (
-            clock.wall() > self._lease_until
-        )  # the monotonic clock stands still while the machine is suspended
-        if not moved and not asleep and now - self._beat_at < BEAT:
+        has_progress = progress != self._shown and now - self._shown_at >= SHOW_EVERY
+        # A suspended machine stops the monotonic clock.
+        was_suspended = clock.wall() > self._lease_until
+        if not has_progress and not was_suspended and now - self._beat_at < RENEW_EVERY:
             return
         until = clock.wall() + jobs.LEASE
         done, total, what = progress
         with self._database.transaction() as session:
-            mine = session.execute(
+            updated = session.execute(
                 update(Job)
                 .where(
                     Job.id == self._job.id, Job.state == "running", Job.attempt == self._job.attempt
@@ -211,17 +245,17 @@ class Heartbeat:
                     progress_text=what[:255],
                 )
             )
-            if not mine.rowcount:  # type: ignore[attr-defined]
-                return  # the next look sees why
-            if moved and outbox.channel_of(session, f"job:{self._job.id}") is not None:
+            if not updated.rowcount:  # type: ignore[attr-defined]
+                return  # `_must_stop` sees the reason next
+            if has_progress and outbox.channel_of(session, f"job:{self._job.id}") is not None:
                 jobs.show_progress(session, self._settings, session.get_one(Job, self._job.id))
         self._beat_at, self._lease_until = now, until
-        if moved:
+        if has_progress:
             self._shown, self._shown_at = progress, now
 
     def _end(self) -> None:
         self._stopping = True
-        if self._over.wait(NUDGE):
+        if self._over.wait(RAISE_AFTER):
             return
         with self._working:
             if self._left:
@@ -230,7 +264,7 @@ class Heartbeat:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._worker_thread), ctypes.py_object(self._reason())
             )
-        if self._over.wait(GRACE - NUDGE) or not self._may_kill:
+        if self._over.wait(KILL_AFTER - RAISE_AFTER) or not self._may_kill:
             return
         with self._working:
             if self._left:
@@ -238,20 +272,30 @@ class Heartbeat:
             log.warning("job %s does not stop by itself; killing its process", self._job.id)
             try:
                 if self.exceeded:
-                    completion.failed(self._settings, self._database, self._job, self.exceeded)
+                    completion.fail(self._settings, self._database, self._job, self.exceeded)
                 else:
-                    completion.cancelled(self._settings, self._database, self._job)
+                    completion.cancel(self._settings, self._database, self._job)
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _duration(seconds: float) -> str:
-    for unit, size in (("hour", 3600), ("minute", 60), ("second", 1)):
+    for size, singular, plural in (
+        (3600, gettext("1 hour"), gettext("{number:g} hours")),
+        (60, gettext("1 minute"), gettext("{number:g} minutes")),
+        (1, gettext("1 second"), gettext("{number:g} seconds")),
+    ):
         if seconds >= size:
-            return f"{seconds / size:g} {unit}{'' if seconds == size else 's'}"
-    return f"{seconds:g} seconds"
+            return singular if seconds == size else plural.format(number=seconds / size)
+    return gettext("{number:g} seconds").format(number=seconds)
 
 
-def overdue(now: datetime) -> datetime:
-    """Running jobs cancelled before this moment have outlived their grace."""
-    return now - timedelta(seconds=GRACE + 0.5)
+def grace_ended_before(now: datetime) -> datetime:
+    """Return the time of cancellations without grace left.
+
+    Parameters
+    ----------
+    now : datetime
+        Wall-clock time.
+    """
+    return now - timedelta(seconds=KILL_AFTER + 0.5)

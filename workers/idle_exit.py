@@ -1,7 +1,7 @@
-"""A worker's child is kept warm between jobs, and gives its memory back when nothing has come for a while.
+"""Let idle worker processes exit to free their memory.
 
-Importing the modelling rooms takes seconds, which the next job then need not wait for; but an installation that idles
-shall be small. So a child that has grown leaves once it has been idle: the pool starts an empty one in its place.
+A worker's child stays warm between jobs, because importing the modelling packages takes seconds. A
+child that has grown exits after an idle time, and the pool starts an empty one.
 """
 
 import os
@@ -12,13 +12,16 @@ from contextlib import contextmanager
 import psutil
 from billiard.pool import EX_RECYCLE
 
-IDLE = 30.0  # seconds without a job
-# Bytes. An empty child has 100 MiB; three that stay must not take 1 GiB with all other processes.
-SMALL = 160 * 2**20
+IDLE_SECONDS = 30.0  # seconds without a job
+# Bytes. An empty child has 100 MiB. Three children and all other processes must stay below 1 GiB.
+KEEP_BELOW = 160 * 2**20
 
 
-class Warmth:
-    """Watches one child; made before the fork, its thread starts after the first job."""
+class IdleExit:
+    """Exit timer of one child process.
+
+    It is made before the fork. Its thread starts after the first job.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,18 +29,21 @@ class Warmth:
 
     @contextmanager
     def job(self) -> Iterator[None]:
-        """For as long as a job runs the child stays."""
+        """Keep the child alive while a job runs."""
         with self._lock:
             self._jobs += 1
         try:
             yield
         finally:
-            timer = threading.Timer(IDLE, self._leave, [self._jobs])
+            timer = threading.Timer(IDLE_SECONDS, self._leave, [self._jobs])
             timer.daemon = True
             timer.start()
 
     def _leave(self, after: int) -> None:
-        """Exit, unless another job has begun since. One that is on its way at this moment is sent again by the pool."""
+        """Exit unless another job has begun since.
+
+        The pool sends a job again that arrives at this moment.
+        """
         with self._lock:
-            if self._jobs == after and psutil.Process().memory_info().rss > SMALL:
+            if self._jobs == after and psutil.Process().memory_info().rss > KEEP_BELOW:
                 os._exit(EX_RECYCLE)

@@ -1,4 +1,7 @@
-"""Every action, block and callback id. Templates use them as ``ids.NAME``; handlers listen to the same names."""
+"""Define the action, block and callback ids.
+
+Templates use them as ``ids.NAME``, and handlers listen to the same names.
+"""
 
 # Buttons. Their values hold an id (and a version), never an amount.
 CANCEL_JOB = "job.cancel"  # value: job id
@@ -12,10 +15,11 @@ REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
 CALL_LIST = "campaign.calls"
-FORGET = "customer.forget"  # value: customer id; shown to an admin alone
-RETRAIN_MODEL = "model.retrain"  # value: id of the job that looked at the model
+FORGET = "customer.forget"  # value: customer id; only admins see it
+RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
-FEEDBACK = "feedback"  # value: useful or wrong|pseudonym|model version|as of (a menu; the buttons are its two entries)
+# Value: useful or wrong|pseudonym|model version|as of. A menu, whose entries are the next two.
+FEEDBACK = "feedback"
 FEEDBACK_USEFUL = "feedback.useful"
 FEEDBACK_WRONG = "feedback.wrong"
 FEEDBACK_ITEM = "feedback.item"  # value: useful or wrong|job id|pseudonym|place on the list
@@ -26,5 +30,5 @@ REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
 FEEDBACK_VIEW = "feedback.view"
 
-# The metadata by which the sender finds its own posts again.
+# Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"

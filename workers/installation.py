@@ -1,4 +1,7 @@
-"""In which workspace the app is installed, and its bot token there: as the settings say, or as OAuth brought it (`bot.oauth`)."""
+"""Find the installation's workspace and bot token.
+
+They come from the settings or from an OAuth installation (`bot.oauth`).
+"""
 
 from typing import Any
 
@@ -12,9 +15,19 @@ from retention.settings import Settings
 
 
 class Client(WebClient):
-    """Slack's Web API with the token of the moment: the app may be installed, or installed anew, while we run.
+    """Slack client that always uses the current bot token.
 
-    No retries of its own: slack_sdk's would post twice.
+    The app may be installed again while a process runs. The client never retries, because
+    slack_sdk's retries can post twice.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds OAuth installations.
+    timeout : float
+        Seconds per call.
     """
 
     def __init__(self, settings: Settings, database: Database, timeout: float) -> None:
@@ -27,42 +40,81 @@ class Client(WebClient):
 
     @property
     def token(self) -> str | None:
-        """As `bot_token` says."""
+        """Return the current bot token."""
         return bot_token(self._settings, self._database)
 
     @token.setter
     def token(self, _: str | None) -> None:
-        """What `WebClient` sets when it is made."""
+        """Return the current bot token."""
 
 
 def bot_token(settings: Settings, database: Database) -> str | None:
-    """The bot's token; None before the app is installed."""
+    """Return the bot's token.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+
+    Returns
+    -------
+    str or None
+        None before the app is installed.
+    """
     if settings.slack_bot_token:
         return settings.slack_bot_token.get_secret_value()
     if not settings.slack_client_id:  # the sender knows the id of the OAuth app, not its secret
         return None
     with database.reading() as session:
         bots = _bots(settings, SLACK_BOTS.c.bot_token).where(
-            SLACK_BOTS.c.team_id == workspace(session, settings)
+            SLACK_BOTS.c.team_id == workspace_id(session, settings)
         )
         return session.scalar(
             bots.order_by(SLACK_BOTS.c.installed_at.desc(), SLACK_BOTS.c.id.desc()).limit(1)
         )
 
 
-def workspace(session: Session, settings: Settings) -> str | None:
-    """The workspace this desk belongs to: ``SLACK_TEAM_ID``, else the first that installed it; None where neither is known.
+def workspace_id(session: Session, settings: Settings) -> str | None:
+    """Return the id of this desk's workspace.
 
-    A desk has one shop's customers, so it has one workspace.
+    It is ``SLACK_TEAM_ID``, or the first workspace that installed the app. A desk has one shop's
+    customers, therefore one workspace.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    str or None
+        None before the app is installed.
     """
     if settings.slack_team_id:
         return settings.slack_team_id
-    first = installed(session, settings)
+    first = first_installation(session, settings)
     return first[0] if first else None
 
 
-def installed(session: Session, settings: Settings) -> tuple[str, str | None] | None:
-    """Return the ids of the workspace that installed the app first and of its Enterprise organisation, if any."""
+def first_installation(session: Session, settings: Settings) -> tuple[str, str | None] | None:
+    """Return the first workspace that installed the app.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    tuple[str, str or None] or None
+        Ids of the workspace and of its Enterprise organisation, if any.
+    """
     first = (
         select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.enterprise_id)
         .where(SLACK_BOTS.c.client_id == settings.slack_client_id)

@@ -1,7 +1,8 @@
-"""Jobs as people and buttons see them: submit, wake, cancel, retry, list.
+"""Submit, publish, cancel, retry and list jobs.
 
-The job table is the truth: a request is stored in the caller's transaction, once for each ``idem_key``, and only
-then published. Everything here is light; the bot imports it.
+The job table holds all jobs. A request is stored in the caller's transaction, once per
+``idem_key``, and published after the commit. The bot imports this module, which loads nothing
+heavy.
 """
 
 import logging
@@ -24,25 +25,31 @@ from retention.text import gettext
 from workers import broker, quotas, roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
-from workers.tasks.contract import Post
+from workers.tasks.interface import Post
 
 log = logging.getLogger(__name__)
 
 OPEN = quotas.OPEN
 LEASE = timedelta(seconds=60)
-RESUME_WITHIN = timedelta(
-    days=1
-)  # a retry within this time goes on after what the job has published; later it begins anew
-_FAR = timedelta(hours=1)  # ahead of now: no lease is that long
-TERMINAL = "terminal"  # the name of a worker that is a person's own process
+# A retry in this time continues after the published parts; a later one starts again.
+RESUME_WITHIN = timedelta(days=1)
+_FAR = timedelta(hours=1)  # no lease is that long
+TERMINAL = "terminal"  # worker name of a person's own process
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A stored job and how this call came by it.
+    """A stored job and its relation to this request.
 
-    ``created``: this call stored it. ``joined``: it is an identical request that was open already. Neither: the same
-    ``idem_key`` arrived before.
+    Parameters
+    ----------
+    job : Job
+        As stored.
+    created : bool
+        This call stored it.
+    joined : bool
+        It is an identical request that was open already. If both are False, the same ``idem_key``
+        arrived before.
     """
 
     job: Job
@@ -62,30 +69,30 @@ def submit(
     announce: bool = True,
     limited: bool = True,
 ) -> Submission:
-    """Store a job in the caller's transaction; call `wake` once that is committed.
+    """Store a job; call `wake` after the commit.
 
     Parameters
     ----------
     session : Session
-        The caller's transaction. Where the request is refused, nothing was written in it.
+        The caller's transaction. A refused request writes nothing in it.
     settings : Settings
-        The installation's.
+        Of the installation.
     request : Request
-        What to do.
+        The work to do.
     requested_by : str
-        The person, or `roles.OPERATOR`.
-    thread_key : str, optional
-        Key of the message in whose thread the result goes.
+        Slack user id, or `roles.OPERATOR`.
     channel : str or None
-        Where its message goes: a channel id, a user id (their direct message), or None: nowhere.
+        Destination of the message: a channel id, a user id (direct message) or None (no message).
     idem_key : str
-        What the request is unique by: the Slack delivery, or the deed itself where it costs money.
-    announce : bool
-        Also post the message with the progress bar, which the result replaces. Without it the result is a message
-        of its own, which notifies people as an update does not.
-    limited : bool
-        Apply the limits of `workers.quotas` and join an identical open request. False for schedules and for work
-        that the system itself is due to do.
+        Makes the request unique: the Slack delivery, or the action itself if it costs money.
+    thread_key : str, optional
+        Outbox key of the message that gets the result in its thread.
+    announce : bool, optional
+        Post a progress message, which the result replaces. Without it the result is a new message,
+        which notifies people. An update does not.
+    limited : bool, optional
+        Apply the limits of `workers.quotas` and join an identical open request. False for schedules
+        and for due work of the system.
 
     Returns
     -------
@@ -95,9 +102,9 @@ def submit(
     Raises
     ------
     NotAllowed
-        Where the role of ``requested_by`` does not allow it.
+        The role of ``requested_by`` does not allow it.
     TooManyRequests
-        Where the person has reached a limit.
+        The person has reached a limit.
     """
     args, limited = request.model_dump(mode="json"), limited and quotas.is_limited(requested_by)
     key = quotas.request_key(settings, request.kind, args, channel, thread_key)
@@ -143,7 +150,10 @@ def submit(
 
 
 def _as_stored(session: Session, values: dict[str, Any]) -> Job:
-    """The row just inserted, without asking the database for it: people wait for this."""
+    """Return the inserted row without reading it back.
+
+    People wait for this.
+    """
     job = Job(**{**_blank(), **values})
     make_transient_to_detached(job)
     session.add(job)
@@ -152,7 +162,7 @@ def _as_stored(session: Session, values: dict[str, Any]) -> Job:
 
 @cache
 def _blank() -> dict[str, Any]:
-    """What a new job's other columns hold."""
+    """Return the defaults of a new job's columns."""
     return {
         column.name: column.default.arg if column.default is not None else None
         for column in Job.__table__.columns
@@ -163,10 +173,19 @@ def _blank() -> dict[str, Any]:
 def wake(settings: Settings, job: Job) -> bool:
     """Publish a committed job to the workers.
 
+    Never raises. The reconciler publishes lost jobs again.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    job : Job
+        As stored.
+
     Returns
     -------
     bool
-        False with the broker away; never raises. The reconciler publishes again whatever was not picked up.
+        False while the broker is down.
     """
     from workers.app import RUN_JOB, make_app, time_limits
 
@@ -179,28 +198,45 @@ def wake(settings: Settings, job: Job) -> bool:
             headers={broker.JOB: job.id},
             **time_limits(job.queue),
         )
-    except (
-        Exception
-    ) as error:  # kombu, redis and the socket each have their own; all mean the same here
+    except Exception as error:
+        # Kombu, redis and sockets raise different errors for a broker that is down.
         log.warning("job %s is stored but not published: %s", job.id, error)
         return False
     return True
 
 
 def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
-    """Ask a job to stop. A queued one is cancelled at once, a running one within seconds, publishing nothing.
+    """Cancel a job.
+
+    A queued job is cancelled at once. A running one stops within seconds and publishes nothing.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job_id : str
+        Id of the job.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Job
+        The job.
 
     Raises
     ------
     BadInput
-        No such job.
+        There is no such job.
     NotAllowed
-        Somebody else's job, and the person is no admin.
+        Another person's job, and this person is no admin.
     Conflict
-        It is over already.
+        The job has ended already.
     """
     job = find(session, settings, job_id)
-    _own(session, settings, job, user, "cancel")
+    _require_owner(session, settings, job, user, gettext("cancel"))
     now = clock.wall()
     queued = session.execute(
         update(Job)
@@ -218,33 +254,55 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     )
     session.refresh(job)
     if not running.rowcount:  # type: ignore[attr-defined]
-        how = "is being cancelled already" if job.state == "running" else f"is {job.state} already"
         raise Conflict(
-            gettext("Job {id} ({kind}) {how}; there is nothing left to cancel.").format(
-                id=job.id, kind=job.kind, how=how
-            )
+            (
+                gettext(
+                    "Job {id} ({kind}) is being cancelled already; there is nothing left to cancel."
+                )
+                if job.state == "running"
+                else gettext(
+                    "Job {id} ({kind}) is {state} already; there is nothing left to cancel."
+                )
+            ).format(id=job.id, kind=job.kind, state=job.state)
         )
     return job
 
 
 def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
-    """Run a failed or cancelled job again, as of now; call `wake` after the commit.
+    """Retry a job; call `wake` after the commit.
 
-    Its own message shows the progress again. The report of the failure stays, without its button.
+    The job runs as of now. Its own message shows the progress again. The report of the failure
+    stays, without its button.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job_id : str
+        Id of the job.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Job
+        The job.
 
     Raises
     ------
     BadInput
-        No such job.
+        There is no such job.
     NotAllowed
-        The role does not allow what the job does, or it is somebody else's.
+        The role does not allow the job, or it is another person's.
     Conflict
         It is queued, running or done, or an identical request is open.
     TooManyRequests
-        Where the job's owner has reached a limit.
+        The job's owner has reached a limit.
     """
     job = find(session, settings, job_id)
-    _own(session, settings, job, user, "retry")
+    _require_owner(session, settings, job, user, gettext("retry"))
     request = REQUESTS[job.kind]
     roles.require(session, settings, job.requested_by, request.role, request.deed)
     if not requeue(session, settings, job, limited=quotas.is_limited(user)):
@@ -257,30 +315,30 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
 
 
 def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = True) -> bool:
-    """Queue a failed or cancelled job again, in the queue of its kind.
+    """Queue a failed or cancelled job again.
 
     Parameters
     ----------
     session : Session
         The caller's transaction.
     settings : Settings
-        The installation's.
+        Of the installation.
     job : Job
-        Refreshed. What it has published within the last day is not done again (`RESUME_WITHIN`).
-    limited : bool
+        Refreshed. Parts that it published within the last day are not done again (`RESUME_WITHIN`).
+    limited : bool, optional
         Apply the limits of `workers.quotas` to the job's owner.
 
     Returns
     -------
     bool
-        False where the job is neither failed nor cancelled.
+        False if the job is neither failed nor cancelled.
 
     Raises
     ------
     Conflict
-        Where an identical request is open.
+        An identical request is open.
     TooManyRequests
-        Where the job's owner has reached a limit.
+        The job's owner has reached a limit.
     """
     if job.state not in ("failed", "cancelled"):
         return False
@@ -302,8 +360,8 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
         )
     now = clock.wall()
     is_old = job.finished_at is not None and now - job.finished_at > RESUME_WITHIN
-    stale: dict[str, Any] = {"result": null()} if is_old else {}
-    again = session.execute(
+    reset: dict[str, Any] = {"result": null()} if is_old else {}
+    updated = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
         .values(
@@ -323,23 +381,37 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
             progress_done=0,
             progress_total=0,
             progress_text="",
-            **stale,
+            **reset,
         )
     )
     session.refresh(job)
-    if again.rowcount and job.channel:  # type: ignore[attr-defined]
+    if updated.rowcount and job.channel:  # type: ignore[attr-defined]
         _show_retried(session, settings, job)
         show_progress(session, settings, job)
-    return bool(again.rowcount)  # type: ignore[attr-defined]
+    return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
 def find(session: Session, settings: Settings, job_id: str) -> Job:
-    """The job with this id.
+    """Return a job by its id.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job_id : str
+        Id of the job.
+
+    Returns
+    -------
+    Job
+        The job, freshly read.
 
     Raises
     ------
     BadInput
-        There is none.
+        There is no such job.
     """
     job = session.get(Job, job_id, populate_existing=True)
     if job is None or job.team_id != settings.team_id:
@@ -352,42 +424,90 @@ def find(session: Session, settings: Settings, job_id: str) -> Job:
 
 
 def recent(
-    session: Session, settings: Settings, limit: int = 20, *, asked: bool = False
+    session: Session, settings: Settings, limit: int = 20, *, requested_only: bool = False
 ) -> Sequence[Job]:
-    """The newest jobs without their results, newest first; ``asked``: only those that a person or a schedule of theirs asked for."""
-    found = (
-        select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
-    )  # may be 15 MB each
-    if asked:
-        found = found.where(Job.requested_by != roles.OPERATOR)
-    return session.scalars(found.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
+    """Return the newest jobs without their results, newest first.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    limit : int, optional
+        Greatest number of rows.
+    requested_only : bool, optional
+        Only jobs of people and of their schedules.
+
+    Returns
+    -------
+    sequence of Job
+        At most ``limit`` jobs.
+    """
+    # A result may have 15 MB.
+    query = select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
+    if requested_only:
+        query = query.where(Job.requested_by != roles.OPERATOR)
+    return session.scalars(query.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
 
 
-def running(session: Session, settings: Settings) -> Sequence[Job]:
-    """What is queued or running, oldest first."""
-    mine = Job.team_id == settings.team_id, Job.state.in_(OPEN)
-    return session.scalars(select(Job).where(*mine).order_by(Job.created_at, Job.id)).all()
+def open_jobs(session: Session, settings: Settings) -> Sequence[Job]:
+    """Return queued and running jobs, oldest first.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    sequence of Job
+        All open jobs of the team.
+    """
+    conditions = Job.team_id == settings.team_id, Job.state.in_(OPEN)
+    return session.scalars(select(Job).where(*conditions).order_by(Job.created_at, Job.id)).all()
 
 
-# ---------------------------------------------------------------- what the workers build on
+# ---------------------------------------------------------------- for workers
 
 
 def claimable(now: datetime) -> ColumnElement[bool]:
-    """Queued and due, or running under a lease that has run out, or that this machine's clock gave while it was wrong."""
-    over = or_(Job.lease_until < now, Job.lease_until > now + _FAR)
+    """Return the condition for claimable jobs.
+
+    They are queued and due, or their lease has expired. A lease far in the future comes from a
+    wrong clock, and counts as expired.
+    """
+    has_expired = or_(Job.lease_until < now, Job.lease_until > now + _FAR)
     return or_(
         and_(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now)),
-        and_(Job.state == "running", over),
+        and_(Job.state == "running", has_expired),
     )
 
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
-    """Take a job by compare-and-set: attempt + 1 and a lease; None where it is somebody else's, or over.
+    """Claim a job by compare-and-set.
 
-    One that still runs was lost by who had it: that is counted, and anew once it was queued again.
+    The attempt grows by one and gets a lease. A job that was still running was lost by its worker.
+    ``lost`` counts that, and starts again after a requeue.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    job_id : str
+        Id of the job.
+    worker : str
+        Name of the claiming process (`workers.processes.worker_name`).
+
+    Returns
+    -------
+    Job or None
+        None if another worker has it or it has ended.
     """
     now = clock.wall()
-    taken = session.execute(
+    claimed = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.cancel_at.is_(None), claimable(now))
         .values(
@@ -399,15 +519,25 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
             lost=case((Job.state == "running", Job.lost + 1), else_=0),
         )
     )
-    if not taken.rowcount:  # type: ignore[attr-defined]
+    if not claimed.rowcount:  # type: ignore[attr-defined]
         return None
     return session.get(Job, job_id, populate_existing=True)
 
 
-def begin_anew(session: Session, settings: Settings, why: str) -> None:
-    """Take what runs, and may name customers, from who runs it: that attempt publishes nothing, the next reads afresh.
+def restart_running(session: Session, settings: Settings, why: str) -> None:
+    """Restart running jobs that may have read erased customers.
 
-    A person's own process in a terminal is not replaced behind their back: its job fails with ``why``.
+    The running attempt publishes nothing, and the next attempt reads again. A job in a person's
+    terminal fails instead.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    why : str
+        Error message of jobs in a terminal.
     """
     kinds = [kind for kind, request in REQUESTS.items() if not request.outlasts_erasures]
     running = update(Job).where(
@@ -416,46 +546,98 @@ def begin_anew(session: Session, settings: Settings, why: str) -> None:
         Job.cancel_at.is_(None),
         Job.kind.in_(kinds),
     )
-    here = Job.worker.startswith(f"{TERMINAL}@")
+    in_terminal = Job.worker.startswith(f"{TERMINAL}@")
     failed = {"state": "failed", "error": why, "finished_at": clock.wall(), "lease_until": None}
-    session.execute(running.where(here).values(failed))
-    again = {"state": "queued", "queued_at": clock.wall(), "lease_until": None, "enqueued_at": None}
-    session.execute(running.where(~here).values(again))
+    session.execute(running.where(in_terminal).values(failed))
+    queued = {
+        "state": "queued",
+        "queued_at": clock.wall(),
+        "lease_until": None,
+        "enqueued_at": None,
+    }
+    session.execute(running.where(~in_terminal).values(queued))
 
 
 def published_parts(session: Session, job_id: str) -> dict[str, Any]:
-    """Return what the attempts of a job have stored with `workers.completion.publish_part`; empty before the first part."""
+    """Return the published parts of a job.
+
+    They come from `workers.completion.publish_part`.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    job_id : str
+        Id of the job.
+
+    Returns
+    -------
+    dict
+        Empty before the first part.
+    """
     return session.scalar(select(Job.result).where(Job.id == job_id)) or {}
 
 
 def published_models(session: Session, job: Job) -> list[dict[str, Any]]:
-    """Return the models that a job has published up to now, as its result lists them."""
+    """Return the published models of a job.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    job : Job
+        As stored.
+
+    Returns
+    -------
+    list of dict
+        As the job's result lists them.
+    """
     if job.kind != "retrain":
-        return []  # the result of another kind may have 15 MB
+        return []  # other results may have 15 MB
     return list(published_parts(session, job.id).get("models", ()))
 
 
-def kept(model: dict[str, Any]) -> str:
-    """Say that a published model stays although the rest of its job ended early."""
-    state = "stays in use" if model["promoted"] else "stays stored (it was not promoted)"
-    return f"The {model['kind']} model trained before that, {model['version']}, {state}."
+def surviving_model_sentence(model: dict[str, Any]) -> str:
+    """Describe a model that survives its job."""
+    if model["promoted"]:
+        sentence = gettext("The {kind} model trained before that, {version}, stays in use.")
+    else:
+        sentence = gettext(
+            "The {kind} model trained before that, {version}, stays stored (it was not promoted)."
+        )
+    return sentence.format(kind=model["kind"], version=model["version"])
 
 
 def show_progress(session: Session, settings: Settings, job: Job) -> None:
-    """Make the job's message show where it stands."""
+    """Show the progress in the job's message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        As stored.
+    """
     _show(session, settings, job, "job/progress")
 
 
 def show_failed(session: Session, settings: Settings, job: Job) -> None:
-    """Report a failure in a message of its own, where the job was asked for.
+    """Report a failure in a new message.
 
-    An edit does not notify anybody, and the progress message may be far up. The progress message only says that the job
-    failed. If it was never posted, the report takes its place, so that people see one message.
+    An edit notifies no one, and the progress message may be far up. It only says that the job
+    failed. If it was never posted, the report takes its place, and people see one message.
 
     Parameters
     ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
     job : Job
-        Failed; its attempt makes the key of the report.
+        Failed. Its attempt is part of the report's key.
     """
     progress = f"job:{job.id}"
     if not _withdraw(session, progress) and outbox.channel_of(session, progress) is not None:
@@ -464,19 +646,22 @@ def show_failed(session: Session, settings: Settings, job: Job) -> None:
 
 
 def failure_key(job: Job) -> str:
-    """Return the outbox key under which the newest attempt of a job reports its failure."""
+    """Return the outbox key of the failure report."""
     return f"job:{job.id}:failed:{job.attempt}"
 
 
 def _show_retried(session: Session, settings: Settings, job: Job) -> None:
-    """Take the button from the report of the last failure; the job's own message shows the new attempt."""
+    """Remove the retry button from the last failure report."""
     key = failure_key(job)
     if outbox.channel_of(session, key) is not None:
         _show(session, settings, job, "job/retried", key=key)
 
 
 def _withdraw(session: Session, key: str) -> bool:
-    """Delete a message that certainly never reached Slack; False if it may have."""
+    """Delete a message that certainly never reached Slack.
+
+    Returns False if it may have.
+    """
     unsent = delete(Outbox).where(
         Outbox.key == key,
         Outbox.ts.is_(None),
@@ -488,18 +673,38 @@ def _withdraw(session: Session, key: str) -> bool:
 
 
 def show_cancelled(session: Session, settings: Settings, job: Job) -> None:
-    """Make the job's message say who cancelled it, and what the job has published before."""
-    stays = " ".join(kept(model) for model in published_models(session, job))
+    """Show that a job was cancelled.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        As stored.
+    """
+    stays = " ".join(surviving_model_sentence(model) for model in published_models(session, job))
     _show(session, settings, job, "job/cancelled", stays=stays)
 
 
 def show_done(session: Session, settings: Settings, job: Job) -> None:
-    """Make the job's message say that its result went elsewhere."""
+    """Show that the result went elsewhere.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        As stored.
+    """
     _show(session, settings, job, "job/done")
 
 
-def view(job: Job) -> dict[str, Any]:
-    """What templates may say of a job."""
+def template_values(job: Job) -> dict[str, Any]:
+    """Return the values of a job that templates show."""
     return {
         "id": job.id,
         "kind": job.kind,
@@ -523,8 +728,8 @@ def view(job: Job) -> dict[str, Any]:
 
 
 def title(kind: str) -> str:
-    """``campaign_draft`` → ``Campaign draft``, ``cohort_csv`` → ``Cohort CSV``."""
-    return kind.replace("_", " ").capitalize().replace("csv", "CSV")
+    """Return the readable name of a kind."""
+    return REQUESTS[kind].title
 
 
 def _show(
@@ -536,11 +741,13 @@ def _show(
     key: str | None = None,
     **values: Any,
 ) -> None:
-    post = Post(template, {"job": view(job), **values}, key=key, thread_key=job.thread_key)
+    post = Post(
+        template, {"job": template_values(job), **values}, key=key, thread_key=job.thread_key
+    )
     outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
 
 
-def _own(session: Session, settings: Settings, job: Job, user: str, deed: str) -> None:
+def _require_owner(session: Session, settings: Settings, job: Job, user: str, deed: str) -> None:
     if user == job.requested_by:
         return
     role = roles.role_of(session, settings, user)

@@ -1,6 +1,7 @@
-"""What people do to models: promote a version, go back to the one before, mend one that has decayed. Roles checked, deeds audited.
+"""Promote, roll back and retrain models on request.
 
-Every function works in the caller's session: the change and its audit row are one transaction.
+Roles are checked and actions audited. Every function runs in the caller's session. The change and
+its audit row are one transaction.
 """
 
 from collections.abc import Callable
@@ -18,21 +19,29 @@ from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery import outbox
 from workers.requests import Retrain
-from workers.tasks.contract import Post
+from workers.tasks.interface import Post
 from workers.tasks.monitor import alert_key
 
 ROLE = "admin"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """A version whose artefact was read before the transaction that puts it into use, and what is wrong with it."""
+class UsabilityCheck:
+    """Result of reading a model's artefact before a transaction.
+
+    Parameters
+    ----------
+    version : str or None
+        The version that was read.
+    fault : BadInput, optional
+        The reason if no customer can be scored with it.
+    """
 
     version: str | None
     fault: BadInput | None = None
 
-    def vouch(self, row: ModelVersion) -> None:
-        """Refuse a version that nobody could be scored by, or that was not the one tried."""
+    def verify(self, row: ModelVersion) -> None:
+        """Raise unless this version was read and is usable."""
         if row.version != self.version:
             raise Conflict(
                 gettext(
@@ -43,36 +52,71 @@ class Tried:
             raise self.fault
 
 
-def tried(
+def check_usable(
     database: Database, settings: Settings, chosen: Callable[[Session], ModelVersion | None]
-) -> Tried:
-    """Try the version that somebody wants in use, outside of any transaction: a file is read, maybe from far away."""
+) -> UsabilityCheck:
+    """Read the chosen version's artefact outside of any transaction.
+
+    The file may be on a remote storage.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
+    chosen : callable
+        Selects the version; None if there is none.
+
+    Returns
+    -------
+    UsabilityCheck
+        To be passed to `promote` or `roll_back`.
+    """
     with database.reading() as session:
         row = chosen(session)
     if row is None:
-        return Tried(None)
+        return UsabilityCheck(None)
     try:
         registry.check_usable(settings, row)
     except BadInput as fault:
-        return Tried(row.version, fault)
-    return Tried(row.version)
+        return UsabilityCheck(row.version, fault)
+    return UsabilityCheck(row.version)
 
 
 def promote(
-    session: Session, settings: Settings, version: str, user: str, seen: Tried
+    session: Session, settings: Settings, version: str, user: str, check: UsabilityCheck
 ) -> tuple[ModelVersion, bool]:
-    """Put a version into use; False where it already was, and then nothing is written.
+    """Promote a version to champion.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    version : str
+        Version of the model.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    check : UsabilityCheck
+        Result of `check_usable`.
+
+    Returns
+    -------
+    tuple[ModelVersion, bool]
+        The version, and False if it already was the champion. Then nothing is written.
 
     Raises
     ------
     BadInput
-        Where there is no such version, or `tried` found that nobody could be scored by it.
+        There is no such version, or it is not usable.
     """
-    roles.require(session, settings, user, ROLE, "promote a model")
+    roles.require(session, settings, user, ROLE, gettext("promote a model"))
     row = registry.find(session, settings, version)
     if row.state == "champion":
         return row, False
-    seen.vouch(row)
+    check.verify(row)
     before = registry.champion(session, settings, row.kind)
     registry.promote(session, settings, row, user)
     _audit(session, settings, user, "model.promote", row, before)
@@ -80,42 +124,86 @@ def promote(
 
 
 def roll_back(
-    session: Session, settings: Settings, kind: str, user: str, seen: Tried
+    session: Session, settings: Settings, kind: str, user: str, check: UsabilityCheck
 ) -> ModelVersion:
-    """Withdraw the champion of a kind and put the one before it back into use, where `tried` found that it can be used."""
-    roles.require(session, settings, user, ROLE, "roll back a model")
+    """Withdraw the champion and restore the one before it.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    kind : str
+        Kind of the model.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    check : UsabilityCheck
+        Result of `check_usable`.
+
+    Returns
+    -------
+    ModelVersion
+        The restored version.
+
+    Raises
+    ------
+    BadInput
+        There is no earlier version, or it is not usable.
+    """
+    roles.require(session, settings, user, ROLE, gettext("roll back a model"))
     row, before = registry.roll_back(session, settings, kind, user)
-    seen.vouch(row)
+    check.verify(row)
     _audit(session, settings, user, "model.rollback", row, before)
     return row
 
 
 def retrain(
-    session: Session, settings: Settings, looked: str, user: str, channel: str | None
+    session: Session, settings: Settings, check_job: str, user: str, channel: str | None
 ) -> Job:
-    """Retrain the model that a look (by its job) found decayed, once; its message says by whom.
+    """Retrain a decayed model once.
+
+    The message of the check then names the person.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    check_job : str
+        Job id of the health check.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    channel : str or None
+        Destination of the result, by default the person.
+
+    Returns
+    -------
+    Job
+        The submitted job.
 
     Raises
     ------
     NotAllowed
-        Where the person may not retrain.
+        The person may not retrain.
     Conflict
-        Where that was asked for already, or another model has been put into use since.
+        The retraining was requested already, or another model is in use now.
     BadInput
-        Where nobody looked.
+        There is no such health check.
     """
-    seen = session.scalar(
+    health = session.scalar(
         select(ModelHealth).where(
-            ModelHealth.team_id == settings.team_id, ModelHealth.job_id == looked
+            ModelHealth.team_id == settings.team_id, ModelHealth.job_id == check_job
         )
     )
-    if seen is None:
+    if health is None:
         raise BadInput(
             gettext(
                 "This look at the model is gone; run `/retention models check` for a fresh one."
             )
         )
-    row = registry.find(session, settings, seen.version)
+    row = registry.find(session, settings, health.version)
     request = Retrain(
         models=("churn",), horizon=row.horizon_days, active_within=row.active_within_days
     )
@@ -133,7 +221,7 @@ def retrain(
         request,
         requested_by=user,
         channel=channel or user,
-        idem_key=f"decay:{looked}:retrain",
+        idem_key=f"decay:{check_job}:retrain",
     )
     job = submission.job
     if submission.joined:
@@ -143,12 +231,16 @@ def retrain(
             )
         )
     if not submission.created:
-        undone = job.state in ("failed", "cancelled")
-        again = f"; `/retention jobs retry {job.id}` runs it again" if undone else ""
+        can_retry = job.state in ("failed", "cancelled")
         raise Conflict(
-            gettext("That was asked for already: job {id} is {state}{again}.").format(
-                id=job.id, state=job.state, again=again
-            )
+            (
+                gettext(
+                    "That was asked for already: job {id} is {state}; `/retention jobs retry {id}` "
+                    "runs it again."
+                )
+                if can_retry
+                else gettext("That was asked for already: job {id} is {state}.")
+            ).format(id=job.id, state=job.state)
         )
     session.add(
         Audit(
@@ -156,21 +248,23 @@ def retrain(
             actor=user,
             action="model.retrain",
             subject=row.version,
-            details={"job": job.id, "why": "; ".join(reason["text"] for reason in seen.reasons)},
+            details={"job": job.id, "why": "; ".join(reason["text"] for reason in health.reasons)},
         )
     )
-    _retraining(session, settings, seen, job)
+    _show_retraining(session, settings, health, job)
     return job
 
 
-def _retraining(session: Session, settings: Settings, seen: ModelHealth, job: Job) -> None:
-    """The message with the button says instead who asked."""
-    looked = session.get_one(Job, seen.job_id)
-    told = looked.args.get("scheduled")
-    template, key = ("alert", alert_key(looked.id)) if told else ("health", f"job:{looked.id}")
+def _show_retraining(session: Session, settings: Settings, health: ModelHealth, job: Job) -> None:
+    """Replace the button by the requester."""
+    check_job = session.get_one(Job, health.job_id)
+    is_scheduled = check_job.args.get("scheduled")
+    template, key = (
+        ("alert", alert_key(check_job.id)) if is_scheduled else ("health", f"job:{check_job.id}")
+    )
     values = {
-        "health": monitoring.described(seen),
-        "job_id": seen.job_id,
+        "health": monitoring.described(health),
+        "job_id": health.job_id,
         "retraining": {"by": job.requested_by, "job": job.id},
     }
     outbox.put(

@@ -1,4 +1,7 @@
-"""Which of our processes live: each says so every few seconds, in the database that all of them share."""
+"""Record which processes are alive.
+
+Each process reports itself in the database every few seconds.
+"""
 
 import logging
 import os
@@ -18,12 +21,26 @@ from retention.settings import Settings
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds
-STALE = timedelta(seconds=45)
+REPORT_EVERY = 10.0  # seconds
+STALE_AFTER = timedelta(seconds=45)
 
 
 def report(database: Database, settings: Settings, role: str, **details: Any) -> None:
-    """Say that this process lives. Never raises: a process does not die because the database is away."""
+    """Report that this process is alive.
+
+    Never raises, because a process must survive while the database is down.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
+    role : str
+        Role, for workers with the queue.
+    **details : Any
+        Further values for ``/health``.
+    """
     details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
     try:
         with database.transaction() as session:
@@ -41,19 +58,37 @@ def report(database: Database, settings: Settings, role: str, **details: Any) ->
 
 
 def alive(session: Session, now: datetime | None = None) -> dict[str, Process]:
-    """The processes heard of lately, by name (``role[:queue]@host``)."""
-    since = (now or clock.wall()) - STALE
+    """Return recently reported processes by name.
+
+    The name is ``role[:queue]@host``.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    now : datetime, optional
+        By default the wall clock.
+
+    Returns
+    -------
+    dict
+        Processes by name.
+    """
+    since = (now or clock.wall()) - STALE_AFTER
     rows = session.scalars(select(Process).where(Process.seen_at >= since).order_by(Process.name))
     return {row.name: row for row in rows}
 
 
-def here(task: str) -> str:
-    """How a job names what runs it: ``task@host:pid``."""
+def worker_name(task: str) -> str:
+    """Return this process's worker name, ``task@host:pid``."""
     return f"{task}@{socket.gethostname()}:{os.getpid()}"
 
 
-def gone(worker: str) -> bool:
-    """Whether what runs a job is known to be dead: it ran on this host, and there is no such process any more."""
+def is_gone(worker: str) -> bool:
+    """Return whether a worker is dead.
+
+    This can only be known on this host.
+    """
     _, _, place = worker.partition("@")
     host, _, pid = place.rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():

@@ -1,8 +1,8 @@
 """Limit the jobs that one person may submit.
 
-Three rules apply to requests of people: an identical open request is joined, a person has a few open jobs of each kind,
-and a person starts a few jobs within some seconds. Schedules, due campaign steps, system jobs and the terminal's
-operator are exempt.
+Three rules apply to requests of people. An identical open request is joined. A person may have a
+few open jobs of each kind. A person may start a few jobs within some seconds. Schedules, due
+campaign steps, system jobs and the terminal's operator are exempt.
 """
 
 import json
@@ -27,17 +27,18 @@ from workers.requests import REQUESTS, Request
 OPEN = ("queued", "running")
 _STATES = (*OPEN, "done", "failed", "cancelled")
 
-# The one table of limits; docs/slack.md repeats it for readers.
+# docs/slack.md repeats these limits.
 BURST_JOBS, BURST_WINDOW = 10, timedelta(seconds=10)  # of all kinds, for each person
 OPEN_BY_QUEUE = {"interactive": 10, "batch": 3, "training": 3}  # of each kind, for each person
 OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure requests
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class ExistingJob:
     """A stored job that answers a new request.
 
-    ``joined`` is False where the same delivery arrived twice, and True where another request asked for the same.
+    ``joined`` is False if the same delivery arrived twice, and True if another request is
+    identical.
     """
 
     job_id: str
@@ -45,12 +46,15 @@ class Earlier:
 
 
 def is_limited(user: str) -> bool:
-    """Whether limits apply to a user: to everyone except the terminal's operator."""
+    """Return whether limits apply to a user.
+
+    They apply to everyone except the terminal's operator.
+    """
     return user != roles.OPERATOR
 
 
 def open_limit(kind: str) -> int:
-    """Return how many jobs of a kind one person may have queued or running."""
+    """Return a person's open-job limit for a kind."""
     return OPEN_BY_KIND.get(kind, OPEN_BY_QUEUE[REQUESTS[kind].queue])
 
 
@@ -67,13 +71,15 @@ def request_key(
         Kind of the job.
     args : dict
         Arguments as the job row stores them.
-    channel, thread_key : str or None
-        Where the result goes. Results for different direct messages are never identical.
+    channel : str or None
+        Destination of the result. Results for different direct messages are never identical.
+    thread_key : str or None
+        Thread of the result.
 
     Returns
     -------
     str or None
-        A keyed hash in hex; None where the result goes to no channel, because nobody could join it.
+        A keyed hash in hex. None without a channel, because such a job cannot be joined.
     """
     if channel is None:
         return None
@@ -90,40 +96,40 @@ def admit(
     user: str,
     key: str | None,
     idem_key: str,
-) -> Earlier | None:
-    """Check a person's role and the limits, without writing anything.
+) -> ExistingJob | None:
+    """Check a person's role and limits.
 
     Parameters
     ----------
-    request : Request
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    request : type[Request] or Request
         The request or its class.
     title : str
         Name of the job for people.
     user : str
-        Who owns the job.
+        Owner of the job.
     key : str or None
         The request's `request_key`.
     idem_key : str
-        The delivery; empty for a retry, which has no delivery of its own.
+        The delivery. Empty for a retry, which has no delivery of its own.
 
     Returns
     -------
-    Earlier or None
-        The job that answers this request already; None where a new job may be stored in this transaction.
+    ExistingJob or None
+        The job that answers this request already. None if a new job may be stored in this
+        transaction.
 
     Raises
     ------
     NotAllowed
-        Where the person's role does not allow the request.
+        The person's role does not allow the request.
     TooManyRequests
-        Naming the limit and what to do.
-
-    Notes
-    -----
-    On PostgreSQL one advisory lock for the team makes concurrent requests decide one after the other. Locks for each
-    person could deadlock, because `bot.group_commit` stores requests of many people in one transaction.
+        Names the limit and the remedy.
     """
-    session.flush()  # a grant may still be on its way
+    session.flush()  # a grant may not be flushed yet
     advisory_lock(session, f"requests:{settings.team_id}")
     parameters = {
         "team_id": settings.team_id,
@@ -133,49 +139,47 @@ def admit(
         "idem_key": idem_key,
         "since": clock.wall() - BURST_WINDOW,
     }
-    found: dict[str, list[Any]] = {
+    matches: dict[str, list[Any]] = {
         "role": [],
         "delivery": [],
         "identical": [],
         "open": [],
         "recent": [],
     }
-    rows = session.connection().execute(lookup(), parameters).all()
-    for part, value, _ in sorted(
-        rows, key=_queued_at
-    ):  # the oldest job first: it is the one to wait for
-        found[part].append(value)
-    role = roles.effective(settings, user, next(iter(found["role"]), None))
+    rows = session.connection().execute(admission_query(), parameters).all()
+    for part, value, _ in sorted(rows, key=_queued_at):  # the oldest job first, which ends first
+        matches[part].append(value)
+    role = roles.effective_role(settings, user, next(iter(matches["role"]), None))
     roles.check(role, request.role, request.deed)
-    if found["delivery"]:
-        return Earlier(found["delivery"][0], joined=False)
-    if found["identical"]:
-        return Earlier(found["identical"][0], joined=True)
+    if matches["delivery"]:
+        return ExistingJob(matches["delivery"][0], joined=False)
+    if matches["identical"]:
+        return ExistingJob(matches["identical"][0], joined=True)
     limit = open_limit(request.kind)
-    if len(found["open"]) >= limit:
+    if len(matches["open"]) >= limit:
         raise TooManyRequests(
             gettext(
                 "One person can have at most {limit} {title} jobs queued or running, so wait "
                 "for one to finish or cancel one with `/retention jobs cancel {open}`."
-            ).format(limit=limit, title=title, open=found["open"][0])
+            ).format(limit=limit, title=title, open=matches["open"][0])
         )
-    if len(found["recent"]) >= BURST_JOBS:
-        seconds = f"{BURST_WINDOW.total_seconds():.0f} seconds"
+    if len(matches["recent"]) >= BURST_JOBS:
         raise TooManyRequests(
             gettext(
-                "One person can start at most {burst_jobs} jobs in {seconds}, so wait "
-                "{seconds} and send this again."
-            ).format(burst_jobs=BURST_JOBS, seconds=seconds)
+                "One person can start at most {limit} jobs in {seconds:.0f} seconds, so wait "
+                "{seconds:.0f} seconds and send this again."
+            ).format(limit=BURST_JOBS, seconds=BURST_WINDOW.total_seconds())
         )
     return None
 
 
 @cache
-def lookup() -> CompoundSelect[Any]:
-    """Return the one statement that finds everything a decision needs.
+def admission_query() -> CompoundSelect[Any]:
+    """Return the one query behind a decision.
 
-    It is built once, because people wait for it. Each part names one state: without statistics SQLite prefers the index
-    on team and time to one with ``state IN (…)``, and would read every job.
+    It is built once, because people wait for it. Each part names one state. Without statistics
+    SQLite prefers the index on team and time to one with ``state IN (…)``, and would read every
+    job.
     """
 
     def part(what: str, *conditions: Any) -> Any:

@@ -1,7 +1,8 @@
-"""The reconciler brings what happened back to what should be; harmless if two of them run.
+"""Repair jobs and delete old rows at regular intervals.
 
-Wake-ups the broker lost are published again, jobs of dead workers are handed on, jobs that outlive their cancelling
-are ended from outside, and rows nobody needs any more are dropped.
+The reconciler publishes lost wake-ups again, hands on the jobs of dead workers, ends jobs that do
+not react to their cancellation, and drops rows that are not needed. Two reconcilers may run at
+once.
 """
 
 import logging
@@ -13,33 +14,40 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import SLACK_STATES, Delivery, File, Job, Process
 from retention.settings import Settings
+from retention.text import gettext
 from workers import broker, completion, heartbeat, jobs, processes, roles
 from workers.delivery import outbox
 from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
 
-AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is looked for
-NIGHT = (3, 4)  # hours
-DELIVERED = timedelta(days=30)  # after this the bytes of a file that Slack has are dropped
-SENT = timedelta(days=180)  # after this a message that names nobody is
-MOST = 2000  # of each in an hour
-UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
-SILENT = timedelta(
-    minutes=4
-)  # after its lease ended, a process without a heartbeat is taken to hang
-ATTEMPTS = 3  # a job that took this many workers with it is not given another one
+REPUBLISH_AFTER = timedelta(seconds=20)  # time for a worker to claim a published job
+NIGHT_HOURS = (3, 4)  # local time
+KEEP_DELIVERED = timedelta(days=30)  # content of uploaded files
+KEEP_SENT = timedelta(days=180)  # messages without names
+DROPPED_AT_ONCE = 2000  # of each kind, per hour
+KEEP_UNSENT = timedelta(days=7)  # stuck files can be released for this long
+SILENT_AFTER = timedelta(minutes=4)  # without a heartbeat after the lease, a process hangs
+MAX_LOST_WORKERS = 3  # a job that killed this many workers fails
 
 
 def republish(database: Database, settings: Settings) -> list[str]:
-    """Publish again the jobs that nobody has taken and whose wake-up is lost; give up on those that kill workers.
+    """Publish jobs again that lost their wake-up.
 
-    Every `AGAIN` each is looked for in the broker: what merely queues there behind a long job needs no second wake-up.
+    Jobs that kill workers fail. The broker is searched for each job every `REPUBLISH_AFTER`. A
+    wake-up that waits behind a long job needs no second one.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
 
     Returns
     -------
     list of str
-        Ids of the jobs published.
+        Ids of the published jobs.
     """
     now = clock.wall()
     with database.transaction() as session:
@@ -49,40 +57,60 @@ def republish(database: Database, settings: Settings) -> list[str]:
                 Job.team_id == settings.team_id,
                 Job.cancel_at.is_(None),
                 jobs.claimable(now),
-                or_(Job.enqueued_at.is_(None), ~Job.enqueued_at.between(now - AGAIN, now + AGAIN)),
+                or_(
+                    Job.enqueued_at.is_(None),
+                    ~Job.enqueued_at.between(now - REPUBLISH_AFTER, now + REPUBLISH_AFTER),
+                ),
             )
             .order_by(Job.created_at)
             .limit(500)
             .with_for_update(skip_locked=True)
         ).all()
-        hopeless = [job for job in waiting if job.state == "running" and _is_hopeless(job)]
-        again = [job for job in waiting if job not in hopeless]
+        failing = [job for job in waiting if job.state == "running" and _is_hopeless(job)]
+        lost = [job for job in waiting if job not in failing]
         session.execute(
-            update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now)
+            update(Job).where(Job.id.in_([job.id for job in lost])).values(enqueued_at=now)
         )
-    for job in hopeless:
+    for job in failing:
         log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
-        completion.failed(
+        completion.fail(
             settings,
             database,
             job,
-            f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
-            completion.reference(),
-            partly=f"Its worker stopped before the end (attempt {job.attempt}).",
+            gettext(
+                "Its worker stopped before the end (attempt {attempt}); nothing was published."
+            ).format(attempt=job.attempt),
+            completion.new_reference(),
+            partly=gettext("Its worker stopped before the end (attempt {attempt}).").format(
+                attempt=job.attempt
+            ),
         )
-    carried = broker.carried(settings, {job.queue for job in again})
+    queued = broker.queued_job_ids(settings, {job.queue for job in lost})
     published = []
-    for job in again:
-        if job.id in carried:
+    for job in lost:
+        if job.id in queued:
             continue
         if not jobs.wake(settings, job):
-            break  # the broker is away: the next round tries again
+            break  # the broker is down; the next round tries again
         published.append(job.id)
     return published
 
 
 def release_dead(database: Database, settings: Settings) -> list[str]:
-    """Take the lease from jobs whose process on this host is dead, so that nobody waits for it to run out."""
+    """Release jobs of dead processes on this host.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    list of str
+        Ids of the jobs.
+    """
     with database.reading() as session:
         running = session.scalars(
             select(Job).where(
@@ -91,57 +119,76 @@ def release_dead(database: Database, settings: Settings) -> list[str]:
                 Job.lease_until > clock.wall(),
             )
         ).all()
-    dead = [job for job in running if processes.gone(job.worker)]
-    for job in dead:
+    orphaned = [job for job in running if processes.is_gone(job.worker)]
+    for job in orphaned:
         with database.transaction() as session:
             session.execute(
                 update(Job)
                 .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt)
                 .values(lease_until=clock.wall(), enqueued_at=None)
             )
-    return [job.id for job in dead]
+    return [job.id for job in orphaned]
 
 
 def end_cancelled(database: Database, settings: Settings) -> list[str]:
-    """End running jobs that outlived the grace of their cancelling, and kill the processes they run in.
+    """End jobs that ignore their cancellation.
 
-    The heartbeat inside the process does this first; where C code does not let its thread run, it is done here:
-    by compare-and-set, then through the worker's parent.
+    The heartbeat in the process does this first. It cannot if C code does not let its thread run.
+    Then the job is ended here by compare-and-set and its process is killed by the worker's parent.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    list of str
+        Ids of the jobs.
     """
     with database.reading() as session:
         late = session.scalars(
             select(Job).where(
                 Job.team_id == settings.team_id,
                 Job.state == "running",
-                Job.cancel_at < heartbeat.overdue(clock.wall()),
+                Job.cancel_at < heartbeat.grace_ended_before(clock.wall()),
             )
         ).all()
-    ended = [job for job in late if completion.cancelled(settings, database, job)]
+    ended = [job for job in late if completion.cancel(settings, database, job)]
     for job in ended:
         _kill(settings, job)
     return [job.id for job in ended]
 
 
 def kill_silent(database: Database, settings: Settings) -> list[str]:
-    """Kill the processes of running jobs whose heartbeat has stopped for minutes.
+    """Kill processes of jobs without a heartbeat for minutes.
 
-    Their lease has ended, so the job is published again. But a process that hangs would keep the only place of its worker,
-    and the next attempt would wait for it.
+    The lease has ended, and the job is published again. But a process that hangs would keep the
+    only place of its worker, and the next attempt would wait for it.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
 
     Returns
     -------
     list of str
-        Ids of the jobs whose process was to be killed.
+        Ids of the jobs.
     """
     with database.reading() as session:
         silent = session.scalars(
             select(Job).where(
                 Job.team_id == settings.team_id,
                 Job.state == "running",
-                Job.lease_until < clock.wall() - SILENT,
+                Job.lease_until < clock.wall() - SILENT_AFTER,
             )
         ).all()
-    hanging = [job for job in silent if not processes.gone(job.worker)]
+    hanging = [job for job in silent if not processes.is_gone(job.worker)]
     for job in hanging:
         log.warning("job %s (%s) has no heartbeat; killing its process", job.id, job.kind)
         _kill(settings, job)
@@ -149,13 +196,21 @@ def kill_silent(database: Database, settings: Settings) -> list[str]:
 
 
 def tidy(database: Database, settings: Settings) -> None:
-    """Drop what is of no use after a day: deliveries already acted on, processes long gone; at night the lake's and Slack's.
+    """Delete old deliveries, processes and OAuth states.
 
-    Of files that could not be sent, identities and codes are dropped after `UNSENT`.
+    At night it also tidies the lake and Slack's messages. Sensitive content of unsent files is
+    dropped after `KEEP_UNSENT`.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
     """
-    here = clock.wall().astimezone(settings.zone)
-    if here.hour in NIGHT:
-        _tidy_lake(database, settings, here.date())
+    local = clock.wall().astimezone(settings.zone)
+    if local.hour in NIGHT_HOURS:
+        _tidy_lake(database, settings, local.date())
         _tidy_messages(database, settings)
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:
@@ -164,18 +219,21 @@ def tidy(database: Database, settings: Settings) -> None:
         session.execute(
             delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None))
         )
-        outbox.forget_bytes(session, File.created_at < clock.wall() - UNSENT)
+        outbox.drop_sensitive_content(session, File.created_at < clock.wall() - KEEP_UNSENT)
 
 
 def _tidy_messages(database: Database, settings: Settings) -> None:
-    """What Slack shows for good is dropped here, some of it each night, so that nobody waits for it."""
+    """Drop some delivered messages and files."""
     with database.transaction() as session:
-        outbox.drop_delivered(session, clock.wall() - DELIVERED, MOST)
-        outbox.drop_sent(session, settings, clock.wall() - SENT, MOST)
+        outbox.drop_delivered_content(session, clock.wall() - KEEP_DELIVERED, DROPPED_AT_ONCE)
+        outbox.drop_sent(session, settings, clock.wall() - KEEP_SENT, DROPPED_AT_ONCE)
 
 
 def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
-    """Once a night of the shop's: it needs a process that may read the lake, so it is a job."""
+    """Submit the nightly job that tidies the lake.
+
+    It is a job, because it needs a process that may read the lake.
+    """
     with database.transaction() as session:
         submitted = jobs.submit(
             session,
@@ -190,17 +248,20 @@ def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
 
 
 def _is_hopeless(job: Job) -> bool:
-    """It took too many workers with it, or it ran in a terminal that is gone: the person there has seen that."""
-    return job.lost + 1 >= ATTEMPTS or job.worker.startswith(f"{jobs.TERMINAL}@")
+    """Return whether a job must not run again.
+
+    The person at the terminal has seen that.
+    """
+    return job.lost + 1 >= MAX_LOST_WORKERS or job.worker.startswith(f"{jobs.TERMINAL}@")
 
 
 def _kill(settings: Settings, job: Job) -> None:
     from workers.app import make_app
 
     task_id, _, _ = job.worker.partition("@")
-    if task_id == jobs.TERMINAL or not broker.answers(settings):
-        return  # somebody's own process, or out of reach; the fence keeps the job from publishing all the same
+    if task_id == jobs.TERMINAL or not broker.is_reachable(settings):
+        return  # a person's process, or unreachable; the fence keeps the job from publishing
     try:
         make_app(settings).control.revoke(task_id, terminate=True, signal="SIGKILL")
-    except Exception as error:  # it went away just now
+    except Exception as error:  # the broker has just stopped
         log.warning("cannot reach the worker of job %s: %s", job.id, error)

@@ -1,6 +1,7 @@
-"""What can be asked of the workers: one validated, immutable model for each kind of job.
+"""Define the requests that workers can carry out.
 
-A request is what a command or a button turns into, what the job row stores in ``args`` and what the task gets back.
+Each kind of job has one validated, immutable model. Commands and buttons make a request, the job
+row stores it in ``args``, and the task gets it back.
 """
 
 import re
@@ -53,26 +54,23 @@ RECOMMENDERS = (
     "mult_dae",
     "sasrec",
 )
-BLEND = (
-    "auto",
-    "blend",
-)  # of the recommender: candidates of several models, put in order by a ranker
+BLEND = ("auto", "blend")  # recommenders that rank the candidates of several models
 
 
-MOST_DAYS = 3650
-# Seconds of a queued search. With four threads it uses 40 CPU minutes; the rest of TRAINING_CPU_LIMIT is for training
-# and judging the winner.
-MOST_TUNE = 600
-SOME_DAYS = f"a number of days from 1 to {MOST_DAYS:,}"
+MAX_DAYS = 3650
+SOME_DAYS = gettext("a number of days from 1 to {most:,}").format(most=MAX_DAYS)
+# Of a queued search. With four threads 600 s use 40 CPU minutes. The rest of TRAINING_CPU_LIMIT is
+# for training and evaluating the winner.
+MAX_TUNE_SECONDS = 600
 
 
 def days(value: Any) -> Any:
-    """``28d`` or ``4w`` → days."""
+    """Convert ``28d`` or ``4w`` to days."""
     if isinstance(value, str) and (
         match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())
     ):
         count = int(match[1]) * (7 if match[2] == "w" else 1)
-        if not 1 <= count <= MOST_DAYS:
+        if not 1 <= count <= MAX_DAYS:
             raise BadInput(
                 gettext("{value!r} is not {some_days}; write it like 28d or 4w.").format(
                     value=value, some_days=SOME_DAYS
@@ -83,12 +81,12 @@ def days(value: Any) -> Any:
 
 
 def days_or_ever(value: Any) -> Any:
-    """``56d`` → 56; ``ever`` → None."""
+    """Convert ``56d`` to 56 and ``ever`` to None."""
     return None if isinstance(value, str) and value.strip().lower() == "ever" else days(value)
 
 
 def seconds(value: Any) -> Any:
-    """``90s``, ``5m`` or ``1h`` → seconds."""
+    """Convert ``90s``, ``5m`` or ``1h`` to seconds."""
     if isinstance(value, str) and (
         match := re.fullmatch(r"\s*(\d{1,5})\s*([smh])\s*", value.lower())
     ):
@@ -97,31 +95,36 @@ def seconds(value: Any) -> Any:
 
 
 YEARS = range(1970, 2200)
-A_DATE = f"a date from {YEARS[0]} to {YEARS[-1]}; write it like 2017-10-02 or 2017-10-02T09:00"
+A_DATE = gettext(
+    "a date from {first} to {last}; write it like 2017-10-02 or 2017-10-02T09:00"
+).format(first=YEARS[0], last=YEARS[-1])
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 moment, with a zone or without."""
+    """Parse an ISO 8601 time."""
     try:
-        found = datetime.fromisoformat(text.strip())
+        parsed = datetime.fromisoformat(text.strip())
     except ValueError:
-        found = None
-    if found is None or found.year not in YEARS:
+        parsed = None
+    if parsed is None or parsed.year not in YEARS:
         raise BadInput(gettext("{text!r} is not {a_date}").format(text=text, a_date=A_DATE))
-    return found
+    return parsed
 
 
 def utc(value: Any) -> Any:
-    """An ISO 8601 moment; without a zone it is UTC. Commands read such a one by the shop's clock (`bot.commands.tree`)."""
+    """Parse an ISO 8601 time, by default in UTC.
+
+    Commands read times without a zone by the shop's clock (`bot.commands.tree`).
+    """
     value = moment(value) if isinstance(value, str) else value
     return (
         value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
     )
 
 
-Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MOST_DAYS)]
+Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MAX_DAYS)]
 DaysOrEver = Annotated[
-    Annotated[int, Field(ge=1, le=MOST_DAYS)] | None, BeforeValidator(days_or_ever)
+    Annotated[int, Field(ge=1, le=MAX_DAYS)] | None, BeforeValidator(days_or_ever)
 ]
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
 Moment = Annotated[datetime, BeforeValidator(utc)]
@@ -134,41 +137,48 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: ClassVar[str]
+    title: ClassVar[str]  # of its jobs, for people
     queue: ClassVar[Literal["interactive", "batch", "training"]] = "batch"
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
-    # Whether its result or message may: an erasure has to find them for ever, so they are kept.
+    # Whether its result or message may. These are kept, because an erasure must find them.
     names_customers: ClassVar[bool] = True
-    # Whether it goes on while a customer is erased: it publishes nothing of whom it has read, and writes nothing of them.
+    # Whether it goes on during an erasure. It publishes and writes nothing about customers.
     outlasts_erasures: ClassVar[bool] = False
 
-    def fits_a_worker(self) -> None:
-        """Refuse, before it is queued, what a worker has not the time for.
+    def check_worker_limits(self) -> None:
+        """Refuse a request that exceeds a worker's limits.
 
         Raises
         ------
         BadInput
-            Naming what to ask for instead.
+            Names a request within the limits.
         """
 
 
 def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
     other = "recommend" if kind == "churn" else "churn"
-    theirs = RECOMMENDERS if kind == "churn" else get_args(Estimator)
-    if model in theirs:
-        return f"--model is {model!r}, which is a {other} model; write `/retention retrain {other} --model {model}`."
-    return f"--model is {model!r}; a {kind} model is one of {', '.join(names)}."
+    other_names = RECOMMENDERS if kind == "churn" else get_args(Estimator)
+    if model in other_names:
+        return gettext(
+            "--model is {model!r}, which is a {other} model; write `/retention retrain {other} "
+            "--model {model}`."
+        ).format(model=model, other=other)
+    return gettext("--model is {model!r}; a {kind} model is one of {names}.").format(
+        model=model, kind=kind, names=", ".join(names)
+    )
 
 
 class Retrain(Request):
-    """Train new models on the history before the cutoff and promote them where they are better.
+    """Train models before the cutoff and promote better ones.
 
-    Where ``models`` names none, it is all that the data can carry.
+    Without ``models``, trains all kinds that the data suffices for.
     """
 
     kind = "retrain"
+    title = gettext("Retrain")
     queue = "training"
-    deed = "retrain models"
+    deed = gettext("retrain models")
     names_customers = False
     outlasts_erasures = True
     models: tuple[Literal["churn", "recommend"], ...] = ()
@@ -181,28 +191,31 @@ class Retrain(Request):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of which kinds models are trained."""
+        """Return the kinds of models to train."""
         return self.models or ("churn", "recommend")
 
-    def fits_a_worker(self) -> None:
-        """Refuse a search that would use up the CPU time of a training job."""
-        if self.tune and self.tune > MOST_TUNE:
+    def check_worker_limits(self) -> None:
+        """Refuse a search beyond the CPU limit."""
+        if self.tune and self.tune > MAX_TUNE_SECONDS:
             raise BadInput(
                 gettext(
-                    "--tune is {tune:g} minutes, and the limit is {most_tune}: a training job may "
-                    "use {training_cpu_limit} minutes of CPU time in all. Give --tune at most "
-                    "{most_tune}m, or run `retention retrain` in a terminal without --queue, where "
+                    "--tune is {tune:g} minutes, and the limit is {limit}: a training job may "
+                    "use {cpu_minutes} minutes of CPU time in all. Give --tune at most "
+                    "{limit}m, or run `retention retrain` in a terminal without --queue, where "
                     "no limit applies."
                 ).format(
                     tune=self.tune / 60,
-                    most_tune=MOST_TUNE // 60,
-                    training_cpu_limit=TRAINING_CPU_LIMIT // 60,
+                    limit=MAX_TUNE_SECONDS // 60,
+                    cpu_minutes=TRAINING_CPU_LIMIT // 60,
                 )
             )
 
     @model_validator(mode="after")
-    def _of_what_is_trained(self) -> Self:
-        """A name may be of one kind only: churn is not learned by ALS, nor taste by a support vector machine."""
+    def _check_model(self) -> Self:
+        """Check that the model fits the kinds.
+
+        ALS does not predict churn, and a support vector machine does not recommend.
+        """
         for kind, names in (("churn", get_args(Estimator)), ("recommend", (*BLEND, *RECOMMENDERS))):
             if kind in self.kinds and self.model not in names:
                 raise BadInput(_other_kind(self.model, kind, names))
@@ -210,57 +223,58 @@ class Retrain(Request):
 
 
 class Sweep(Request):
-    """Score every active customer and say who is at risk, and why."""
+    """Find customers at risk, with reasons."""
 
     kind = "sweep"
-    deed = "run a sweep"
+    title = gettext("Sweep")
+    deed = gettext("run a sweep")
     tier: Tier = "high"
     top: Annotated[int, Field(ge=1, le=100_000)] = 100
     as_of: Moment | None = None
 
 
 class Score(Request):
-    """One customer: risk, reasons, value, what they would like."""
+    """Show a customer's risk, reasons, value and recommendations."""
 
     kind = "score"
+    title = gettext("Score")
     queue = "interactive"
-    deed = "score a customer"
+    deed = gettext("score a customer")
     customer_id: CustomerId
-    merged: CustomerId | None = (
-        None  # the id that was asked for, where it is this customer's no more
-    )
+    merged: CustomerId | None = None  # the requested id, if it was merged into this customer
     as_of: Moment | None = None
     explain: bool = False
 
 
 class Recommend(Request):
-    """What this customer would like next."""
+    """Recommend items for one customer."""
 
     kind = "recommend"
+    title = gettext("Recommend")
     queue = "interactive"
-    deed = "see recommendations"
+    deed = gettext("see recommendations")
     customer_id: CustomerId
-    merged: CustomerId | None = (
-        None  # the id that was asked for, where it is this customer's no more
-    )
+    merged: CustomerId | None = None  # the requested id, if it was merged into this customer
     k: Annotated[int, Field(ge=1, le=100)] = 10
-    policy: Literal["repeat", "new", "both"] | None = None  # None: as the shop's policy file says
+    policy: Literal["repeat", "new", "both"] | None = None  # None: that of the policy file
     as_of: Moment | None = None
 
 
 class ModelCard(Request):
-    """What a model is for, learned from, can and cannot do, and who answers for it."""
+    """Make the model card: purpose, data, limits and contacts."""
 
     kind = "model_card"
-    deed = "make a model card"
+    title = gettext("Model card")
+    deed = gettext("make a model card")
     version: str | None = None
 
 
 class Cohort(Request):
-    """Retention by month of the first purchase."""
+    """Compute retention by month of the first purchase."""
 
     kind = "cohort"
-    deed = "see how cohorts stay"
+    title = gettext("Cohort")
+    deed = gettext("see how cohorts stay")
     names_customers = False
     outlasts_erasures = True
     months: Annotated[int, Field(ge=2, le=24)] = 12
@@ -268,123 +282,148 @@ class Cohort(Request):
 
 
 class CohortCsv(Request):
-    """The customers of a cohort, as a file to the direct message of who asked."""
+    """Send a cohort's customers as a file."""
 
     kind = "cohort_csv"
+    title = gettext("Cohort CSV")
     queue = "interactive"
-    deed = "download a cohort"
+    deed = gettext("download a cohort")
     cohort_id: str
 
 
 class CampaignDraft(Request):
-    """Draft a coupon campaign for a cohort (or, without one, for a fresh sweep of a tier)."""
+    """Draft a campaign."""
 
     kind = "campaign_draft"
-    deed = "draft a campaign"
+    title = gettext("Campaign draft")
+    deed = gettext("draft a campaign")
     cohort_id: str | None = None
     tier: Tier = "high"
     name: str | None = None
 
 
 class CampaignSend(Request):
-    """Issue the codes of an approved campaign once its clearance time has passed."""
+    """Issue an approved campaign's codes."""
 
     kind = "campaign_send"
-    deed = "send a campaign"
+    title = gettext("Campaign send")
+    deed = gettext("send a campaign")
     campaign_id: str
     version: int
 
 
 class CampaignDeliver(Request):
-    """Send the copies of a live campaign that are due, by e-mail or through the platform."""
+    """Send a live campaign's due e-mails."""
 
     kind = "campaign_deliver"
-    deed = "send a campaign"
+    title = gettext("Campaign deliver")
+    deed = gettext("send a campaign")
     names_customers = False
     outlasts_erasures = True
     campaign_id: str
 
 
 class CampaignPreview(Request):
-    """The first five copies of a campaign as they would be sent: a dry run."""
+    """Show a campaign's first five e-mails without sending them."""
 
     kind = "campaign_preview"
+    title = gettext("Campaign preview")
     queue = "interactive"
-    deed = "preview a campaign"
+    deed = gettext("preview a campaign")
     campaign_id: str
 
 
 class CampaignMisuse(Request):
-    """Codes that were used twice, by another customer or out of their time, to the direct message of who asked."""
+    """List misused codes by direct message.
+
+    A code is misused if it is used twice, by another customer or outside its validity.
+    """
 
     kind = "campaign_misuse"
+    title = gettext("Campaign misuse")
     queue = "interactive"
-    deed = "see who used which code"
+    deed = gettext("see who used which code")
     campaign_id: str
 
 
 class CampaignCsv(Request):
-    """The codes (or the call list) of a live campaign, as a file to the direct message of who asked."""
+    """Send a campaign's codes or call list.
+
+    It goes to a direct message.
+    """
 
     kind = "campaign_csv"
+    title = gettext("Campaign CSV")
     queue = "interactive"
-    deed = "download coupon codes"
+    deed = gettext("download coupon codes")
     campaign_id: str
     part: Literal["codes", "calls"] = "codes"
 
 
 class CampaignMeasure(Request):
-    """What a campaign really earned, by its hold-out."""
+    """Measure a campaign's incremental profit with its hold-out group."""
 
     kind = "campaign_measure"
-    deed = "measure a campaign"
+    title = gettext("Campaign measure")
+    deed = gettext("measure a campaign")
     campaign_id: str
 
 
 class CampaignLook(Request):
-    """How a live campaign does so far, in figures that looking early does not spoil."""
+    """Show interim results of a live campaign.
+
+    The figures are always valid: early looks do not bias them.
+    """
 
     kind = "campaign_look"
+    title = gettext("Campaign look")
     role = "viewer"
     queue = "interactive"
-    deed = "see a campaign's figures"
+    deed = gettext("see a campaign's figures")
     names_customers = False
     outlasts_erasures = True
     campaign_id: str
 
 
 class Digest(Request):
-    """The week in one message: risk, value, campaigns, data, with charts."""
+    """Summarise the week, with charts."""
 
     kind = "digest"
+    title = gettext("Digest")
     role = "viewer"
-    deed = "see the digest"
+    deed = gettext("see the digest")
     as_of: Moment | None = None
 
 
 class Monitor(Request):
-    """Look at the churn model in use: what came of its predictions, how far its customers have moved."""
+    """Check the champion churn model."""
 
     kind = "monitor"
-    deed = "look at the models"
+    title = gettext("Monitor")
+    deed = gettext("look at the models")
     names_customers = False
     outlasts_erasures = True
-    scheduled: bool = False  # then it speaks only where something is wrong
+    scheduled: bool = False  # a scheduled check only posts warnings
 
 
 class DataQuality(Request):
-    """What is in the lake, how good it is, and what would make the models better."""
+    """Report the lake's contents, their quality and possible improvements."""
 
     kind = "data_quality"
-    deed = "see how good the data is"
+    title = gettext("Data quality")
+    deed = gettext("see how good the data is")
 
 
 class RecommendReport(Request):
-    """How recommendations do: by place on the list, by reason, by model and over time."""
+    """Report click and purchase rates of recommendations.
+
+    The rates are by place on the list, reason, model and time.
+    """
 
     kind = "recommend_report"
+    title = gettext("Recommend report")
     role = "viewer"
-    deed = "see how recommendations do"
+    deed = gettext("see how recommendations do")
     names_customers = False
     outlasts_erasures = True
     days: Days = 84
@@ -392,32 +431,35 @@ class RecommendReport(Request):
 
 
 class DemoFeed(Request):
-    """The demo only: bring in the real events before a moment, and the simulated answers to campaigns."""
+    """Import the demo's events and responses."""
 
     kind = "demo_feed"
+    title = gettext("Demo feed")
     role = "admin"
-    deed = "feed the demo"
+    deed = gettext("feed the demo")
     names_customers = False
     outlasts_erasures = True
     until: Moment
 
 
 class Forget(Request):
-    """Erase a customer everywhere, for good."""
+    """Erase a customer everywhere, permanently."""
 
     kind = "forget"
+    title = gettext("Forget")
     role = "admin"
-    deed = "erase a customer"
+    deed = gettext("erase a customer")
     outlasts_erasures = True
     customer_id: CustomerId
 
 
 class Tidy(Request):
-    """Drop what unfinished or failed jobs left in the lake, and join its small files."""
+    """Clean up and compact the lake."""
 
     kind = "tidy"
+    title = gettext("Tidy")
     role = "admin"
-    deed = "tidy the lake"
+    deed = gettext("tidy the lake")
     names_customers = False
     outlasts_erasures = True
 

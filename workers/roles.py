@@ -1,4 +1,7 @@
-"""Who may do what. Checked at the command, at the click, and again in the task."""
+"""Check roles.
+
+They are checked at the command, at the click and again in the task.
+"""
 
 from functools import cache
 from typing import Any
@@ -16,16 +19,46 @@ OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
 
 
 def role_of(session: Session, settings: Settings, user_id: str) -> str:
-    """The role of a Slack user (or of the terminal's operator)."""
-    session.flush()  # a grant may still be on its way
+    """Return a user's role.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    user_id : str
+        Slack user id, or `OPERATOR`.
+
+    Returns
+    -------
+    str
+        One of `RANKS`.
+    """
+    session.flush()  # a grant may not be flushed yet
     granted = session.connection().scalar(
         _granted(), {"team_id": settings.team_id, "user_id": user_id}
     )
-    return effective(settings, user_id, granted)
+    return effective_role(settings, user_id, granted)
 
 
-def effective(settings: Settings, user_id: str, granted: str | None) -> str:
-    """Return the role of a user whose stored grant is known; None for no grant."""
+def effective_role(settings: Settings, user_id: str, granted: str | None) -> str:
+    """Return a user's role from the grant.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    user_id : str
+        Slack user id, or `OPERATOR`.
+    granted : str or None
+        The stored grant, if any.
+
+    Returns
+    -------
+    str
+        One of `RANKS`.
+    """
     if user_id == OPERATOR or user_id in settings.admin_ids:
         return "admin"
     return granted or settings.default_role
@@ -33,7 +66,10 @@ def effective(settings: Settings, user_id: str, granted: str | None) -> str:
 
 @cache
 def _granted() -> Select[Any]:
-    """Return the statement for one person's role, built once: every command runs it while somebody waits."""
+    """Return the statement for one person's role.
+
+    It is built once, because people wait for every command.
+    """
     grants = RoleGrant.__table__.c
     return select(grants.role).where(
         grants.team_id == bindparam("team_id"), grants.user_id == bindparam("user_id")
@@ -41,12 +77,42 @@ def _granted() -> Select[Any]:
 
 
 def allows(role: str, needed: str) -> bool:
-    """Whether ``role`` may do what needs ``needed``: each role may also do what those before it may."""
+    """Return whether a role includes the needed role.
+
+    Parameters
+    ----------
+    role : str
+        Role of the person.
+    needed : str
+        Role that an action needs.
+
+    Returns
+    -------
+    bool
+        True for the needed role and all above it.
+    """
     return RANKS.index(role) >= RANKS.index(needed)
 
 
 def holders(session: Session, settings: Settings, needed: str) -> list[str]:
-    """Everybody known by name who may do what needs ``needed``; nobody by the role of those without one."""
+    """Return people with at least a role.
+
+    The default role makes no one a holder.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    needed : str
+        Role that an action needs.
+
+    Returns
+    -------
+    list of str
+        Sorted Slack user ids.
+    """
     enough = RANKS[RANKS.index(needed) :]
     granted = dict(
         session.execute(
@@ -59,18 +125,47 @@ def holders(session: Session, settings: Settings, needed: str) -> list[str]:
 
 
 def require(session: Session, settings: Settings, user_id: str, needed: str, deed: str) -> None:
-    """Raise a sentence for the person unless they may do ``deed``.
+    """Raise unless a person's role allows an action.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    user_id : str
+        Slack user id, or `OPERATOR`.
+    needed : str
+        Role that the action needs.
+    deed : str
+        The action, as in "to … you need analyst".
 
     Raises
     ------
     NotAllowed
-        Naming the role they have, the role it needs and who can grant it.
+        Names the role that the person has, the role that the action needs and the command that
+        grants it.
     """
     check(role_of(session, settings, user_id), needed, deed)
 
 
 def check(role: str, needed: str, deed: str) -> None:
-    """Raise `NotAllowed` unless ``role`` may do ``deed``, which needs the role ``needed``."""
+    """Raise unless a role allows an action.
+
+    Parameters
+    ----------
+    role : str
+        Role of the person.
+    needed : str
+        Role that the action needs.
+    deed : str
+        The action, as in "to … you need analyst".
+
+    Raises
+    ------
+    NotAllowed
+        The role does not allow it.
+    """
     if not allows(role, needed):
         raise NotAllowed(
             gettext(

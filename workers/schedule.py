@@ -1,8 +1,9 @@
-"""What happens each week (or day) at a local time: a table and a tick.
+"""Submit due work: schedules, campaign steps and model checks.
 
-A slot is a local date; it is due at the schedule's local time in its own IANA zone (the first of two where a clock
-is set back, and shifted by the gap where it is set forward). One transaction takes the slot and stores its job, and
-slots are unique, so that any number of ticks makes one run.
+A slot is a local date. It is due at the schedule's local time in its own IANA zone. When a clock is
+set back, the first of two equal times counts. When it is set forward, the time moves by the gap.
+One transaction takes the slot and stores its job. Slots are unique, so any number of ticks makes
+one run.
 """
 
 import logging
@@ -20,18 +21,20 @@ from retention import clock
 from retention.campaigns import due
 from retention.db import Database
 from retention.db.insert import insert_once
-from retention.db.tables import Job, Schedule, Slot
+from retention.db.tables import Job, ModelVersion, Schedule, Slot
 from retention.errors import BadInput, Refused
+from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
-from workers import jobs, monitoring, roles
+from workers import jobs, roles
+from workers.completion import isolated
 from workers.delivery import outbox
-from workers.failure_isolation import apart
-from workers.requests import REQUESTS
+from workers.requests import REQUESTS, Monitor
 
 log = logging.getLogger(__name__)
 
-LATE = timedelta(hours=12)  # a slot missed by more than this is not made up for
+MODEL_CHECK_EVERY = timedelta(days=7)
+MAX_DELAY = timedelta(hours=12)  # later slots are skipped
 
 
 def add(
@@ -45,26 +48,43 @@ def add(
     channel: str | None,
     created_by: str,
 ) -> Schedule:
-    """Store a schedule; its first slot is the next one that comes.
+    """Store a schedule that starts with the next slot.
 
     Parameters
     ----------
-    kind, args : str, dict
-        A request, as `workers.requests` knows it.
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    kind : str
+        Kind of the request, see `workers.requests`.
+    args : dict
+        Arguments of the request.
     weekday : int or None
-        0 Monday … 6 Sunday; None for every day.
-    at, timezone : str
-        Local time ``HH:MM`` and its IANA zone.
+        0 (Monday) to 6 (Sunday). None for every day.
+    at : str
+        Local time ``HH:MM``.
+    timezone : str
+        IANA zone.
+    channel : str or None
+        Destination of the results.
+    created_by : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Schedule
+        The stored schedule.
 
     Raises
     ------
     BadInput
-        For a value that cannot be used.
+        A value is not usable.
     """
     if kind not in REQUESTS:
         raise BadInput(
-            gettext("{kind!r} cannot be scheduled; use one of {REQUESTS}").format(
-                kind=kind, REQUESTS=", ".join(sorted(REQUESTS))
+            gettext("{kind!r} cannot be scheduled; use one of {kinds}").format(
+                kind=kind, kinds=", ".join(sorted(REQUESTS))
             )
         )
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", at):
@@ -83,8 +103,8 @@ def add(
         REQUESTS[kind].model_validate(args)
     except ValidationError as error:
         raise BadInput(
-            gettext("These are no arguments for {kind}: {msg}").format(
-                kind=kind, msg=error.errors()[0]["msg"]
+            gettext("These are no arguments for {kind}: {reason}").format(
+                kind=kind, reason=error.errors()[0]["msg"]
             )
         ) from None
     schedule = Schedule(
@@ -104,12 +124,27 @@ def add(
 
 
 def due_at(slot: date, at: str, timezone: str) -> datetime:
-    """The moment (UTC) at which a local date's slot is due."""
+    """Return a slot's due time in UTC.
+
+    Parameters
+    ----------
+    slot : date
+        Local date.
+    at : str
+        Local time ``HH:MM``.
+    timezone : str
+        IANA zone.
+
+    Returns
+    -------
+    datetime
+        Timezone-aware time.
+    """
     return datetime.combine(slot, time.fromisoformat(at), ZoneInfo(timezone)).astimezone(UTC)
 
 
 def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
-    """The schedule's untaken slots with their moments, in order, without end."""
+    """Yield a schedule's open slots, without end."""
     day = schedule.created_at.astimezone(ZoneInfo(schedule.timezone)).date()
     if schedule.last_slot is not None:
         day = max(day, schedule.last_slot + timedelta(days=1))
@@ -122,14 +157,21 @@ def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
 
 
 def tick(database: Database, settings: Settings) -> list[str]:
-    """Fire everything that is due by business time: schedules, the due moments of campaigns, a look at the model.
+    """Submit everything that is due by business time.
 
-    Each is on its own: one that fails stops no other.
+    These are schedules, campaign steps and model checks. One that fails stops no other.
+
+    Parameters
+    ----------
+    database : Database
+        The database.
+    settings : Settings
+        Of the installation.
 
     Returns
     -------
     list of str
-        Ids of the jobs that were submitted, and published to the workers.
+        Ids of the submitted and published jobs.
     """
     submitted: list[Job] = []
     with database.reading() as session:
@@ -139,7 +181,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     for schedule_id in active:
         with database.transaction() as session:
             due_now = session.get_one(Schedule, schedule_id)
-            with apart(session, settings, f"schedule:{schedule_id}", channel=due_now.channel):
+            with isolated(session, settings, f"schedule:{schedule_id}", channel=due_now.channel):
                 submitted += _fire(session, settings, due_now, clock.now())
     submitted += _campaigns(database, settings)
     submitted += _monitor(database, settings)
@@ -149,7 +191,22 @@ def tick(database: Database, settings: Settings) -> list[str]:
 
 
 def next_due(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which something falls due: a schedule, a step of a campaign, a look at the model."""
+    """Return the next time at which something is due.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None if nothing is scheduled.
+    """
     moments = [
         next(at for _, at in slots(schedule) if at > after)
         for schedule in session.scalars(
@@ -157,52 +214,57 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
         )
     ]
     campaigns = due.next_moment(session, settings, after)
-    looked = monitoring.next_moment(session, settings, after)
-    moments += [moment for moment in (campaigns, looked) if moment is not None]
+    model_check = next_model_check(session, settings, after)
+    moments += [moment for moment in (campaigns, model_check) if moment is not None]
     return min(moments, default=None)
 
 
-def idle(session: Session) -> bool:
-    """Whether no job is queued or running, and Slack shows everything it should."""
-    busy = session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN)))
-    return not busy and not session.scalar(outbox.undelivered())
+def is_idle(session: Session) -> bool:
+    """Return whether no job or message waits."""
+    open_count = session.scalar(
+        select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN))
+    )
+    return not open_count and not session.scalar(outbox.undelivered())
 
 
 def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetime) -> list[Job]:
-    """Take the slots that are due: the newest one runs, older and too late ones are marked as skipped."""
-    ripe = []
+    """Take the due slots of a schedule.
+
+    The newest one runs. Older and very late ones are marked as skipped.
+    """
+    due_slots = []
     for slot, at in slots(schedule):
         if at > now:
             break
-        ripe.append((slot, at))
+        due_slots.append((slot, at))
     submitted: list[Job] = []
-    for number, (slot, at) in enumerate(ripe):
-        fires = number == len(ripe) - 1 and now - at < LATE
-        mine = insert_once(
+    for number, (slot, at) in enumerate(due_slots):
+        runs = number == len(due_slots) - 1 and now - at < MAX_DELAY
+        is_taken = insert_once(
             session,
             Slot,
             team_id=settings.team_id,
             schedule_id=schedule.id,
             slot=slot,
             due_at=at,
-            state="fired" if fires else "skipped",
+            state="fired" if runs else "skipped",
         )
-        if mine and fires:
+        if is_taken and runs:
             submitted += _submit(session, settings, schedule, slot)
-        elif mine:
+        elif is_taken:
             log.warning(
                 "schedule %s (%s): the slot of %s was missed and is skipped",
                 schedule.id,
                 schedule.kind,
                 slot,
             )
-    if ripe:
-        schedule.last_slot = ripe[-1][0]
+    if due_slots:
+        schedule.last_slot = due_slots[-1][0]
     return submitted
 
 
 def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date) -> list[Job]:
-    taken = session.scalars(
+    row = session.scalars(
         select(Slot).where(Slot.schedule_id == schedule.id, Slot.slot == slot)
     ).one()
     try:
@@ -216,17 +278,20 @@ def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date
             announce=False,
             limited=False,
         )
-    except Refused as refusal:  # whoever made it may no longer do this
+    except Refused as refusal:  # its author may have lost the role
         log.warning("schedule %s (%s) of %s: %s", schedule.id, schedule.kind, slot, refusal)
-        taken.state = "skipped"
+        row.state = "skipped"
         return []
-    taken.job_id = submission.job.id
+    row.job_id = submission.job.id
     return [submission.job] if submission.created else []
 
 
 def _campaigns(database: Database, settings: Settings) -> list[Job]:
-    """Let campaigns take the steps that are due: expire, remind, schedule, send, measure."""
-    from workers import campaigns  # it imports jobs, as we do
+    """Carry out due steps of campaigns.
+
+    They expire, send reminders, get scheduled, send and measure.
+    """
+    from workers import campaigns
 
     now = clock.now()
     submitted: list[Job] = []
@@ -236,10 +301,10 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
         campaigns.schedule(session, settings, now)
         campaigns.report_misuse(session, settings, now)
         campaigns.report_late(session, settings)
-        for request, idem_key, requested_by, channel, thread_key in campaigns.requests(
+        for request, idem_key, requested_by, channel, thread_key in campaigns.due_requests(
             session, settings, now
         ):
-            with apart(session, settings, thread_key, channel=channel, thread_key=thread_key):
+            with isolated(session, settings, thread_key, channel=channel, thread_key=thread_key):
                 submission = jobs.submit(
                     session,
                     settings,
@@ -257,7 +322,10 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
 
 
 def _again(session: Session, settings: Settings, job: Job) -> bool:
-    """Whether a campaign that could not be sent is tried anew: what kept it from that may have been mended since."""
+    """Return whether a failed sending was queued again.
+
+    Its cause may have been fixed.
+    """
     wall = clock.wall()
     over = job.state == "failed" and (job.finished_at or wall) <= wall - due.LONGEST_REST
     return (
@@ -266,9 +334,9 @@ def _again(session: Session, settings: Settings, job: Job) -> bool:
 
 
 def _monitor(database: Database, settings: Settings) -> list[Job]:
-    """The weekly look at the model in use."""
-    with database.transaction() as session, apart(session, settings, "monitor", channel=None):
-        due_now = monitoring.due(session, settings, clock.now())
+    """Submit the weekly model check."""
+    with database.transaction() as session, isolated(session, settings, "monitor", channel=None):
+        due_now = model_check_due(session, settings, clock.now())
         if due_now is None:
             return []
         request, idem_key, channel = due_now
@@ -284,3 +352,84 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
         )
         return [submission.job] if submission.created else []
     return []
+
+
+def model_check_due(
+    session: Session, settings: Settings, now: datetime
+) -> tuple[Monitor, str, str | None] | None:
+    """Return the model check that is due.
+
+    The churn champion is checked every week after its promotion. Missed weeks are not made up for.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    tuple[Monitor, str, str or None] or None
+        Request, idempotency key and channel. None if no check is due or it was submitted already.
+    """
+    row = champion(session, settings, "churn")
+    if (
+        row is None
+        or row.promoted_at is None
+        or (week := (now - row.promoted_at) // MODEL_CHECK_EVERY) < 1
+    ):
+        return None
+    key = f"monitor:{row.version}:{week}"
+    if session.scalar(select(Job.id).where(Job.idem_key == key)):
+        return None
+    return Monitor(scheduled=True), key, _alert_channel(session, settings, row)
+
+
+def next_model_check(session: Session, settings: Settings, after: datetime) -> datetime | None:
+    """Return the time of the next model check.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None without a champion.
+    """
+    row = champion(session, settings, "churn")
+    if row is None or row.promoted_at is None:
+        return None
+    return row.promoted_at + MODEL_CHECK_EVERY * max(
+        (after - row.promoted_at) // MODEL_CHECK_EVERY + 1, 1
+    )
+
+
+def _alert_channel(session: Session, settings: Settings, row: ModelVersion) -> str | None:
+    """Return the channel for warnings about a model.
+
+    It is the digest's channel, else the one in which the model was requested. Without both, only
+    the status shows the warning.
+    """
+    digest = session.scalar(
+        select(Schedule.channel)
+        .where(
+            Schedule.team_id == settings.team_id,
+            Schedule.kind == "digest",
+            Schedule.active,
+            Schedule.channel.is_not(None),
+        )
+        .order_by(Schedule.id.desc())
+    )
+    requested_in = (
+        session.scalar(select(Job.channel).where(Job.id == row.job_id)) if row.job_id else None
+    )
+    return digest or requested_in

@@ -1,4 +1,7 @@
-"""The tick and the sender as processes of their own: ``python -m workers.services tick|sender``."""
+"""Run the tick or the sender as a process.
+
+Usage: ``python -m workers.services tick|sender``.
+"""
 
 import logging
 import signal
@@ -20,7 +23,15 @@ log = logging.getLogger(__name__)
 
 
 def run_tick(settings: Settings, stop: threading.Event) -> None:
-    """Every second look for jobs that outlive their cancelling; every few, reconcile; every twenty, the schedules."""
+    """Run the reconciler and the schedules at their intervals.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    stop : threading.Event
+        Ends the loop.
+    """
     database = Database.of(settings)
     rounds: list[tuple[float, Callable[[], object]]] = [
         (1.0, lambda: reconcile.end_cancelled(database, settings)),
@@ -28,7 +39,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
         (5.0, lambda: reconcile.republish(database, settings)),
         (60.0, lambda: reconcile.kill_silent(database, settings)),
         (20.0, lambda: schedule.tick(database, settings)),
-        (processes.EVERY, lambda: processes.report(database, settings, "tick")),
+        (processes.REPORT_EVERY, lambda: processes.report(database, settings, "tick")),
         (3600.0, lambda: reconcile.tidy(database, settings)),
     ]
     due = [0.0] * len(rounds)
@@ -41,13 +52,21 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
 
 
 def run_sender(settings: Settings, stop: threading.Event) -> None:
-    """Deliver the outbox, and say every few seconds that we live."""
+    """Deliver the outbox and report every few seconds.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    stop : threading.Event
+        Ends the loop.
+    """
     database = Database.of(settings)
 
     def report() -> None:
         while not stop.is_set():
             processes.report(database, settings, "sender")
-            stop.wait(processes.EVERY)
+            stop.wait(processes.REPORT_EVERY)
 
     reporter = threading.Thread(target=report, name="report", daemon=True)
     reporter.start()
@@ -56,7 +75,10 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
 
 
 def _guarded(act: Callable[[], object]) -> None:
-    """One round; a database that is away, or one bad row, must not end the process."""
+    """Run one round and log its errors.
+
+    A database that is down or one bad row must not end the process.
+    """
     try:
         act()
     except SQLAlchemyError as error:

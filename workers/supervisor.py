@@ -1,7 +1,7 @@
-"""``retention run``: every process of a small installation, started, watched, restarted and stopped cleanly.
+"""Supervise the processes of ``retention run``.
 
-The embedded broker is one of them unless ``RETENTION_BROKER_URL`` names another. A single role replaces this process
-instead (a container of its own needs no supervisor: its platform restarts it).
+The embedded broker is one of them unless ``RETENTION_BROKER_URL`` names another. A single role
+replaces this process, because a container's platform restarts it.
 """
 
 import ctypes
@@ -36,17 +36,18 @@ from workers.environment import ChildEnvironments
 log = logging.getLogger(__name__)
 
 ROLES = ("bot", "worker", "tick", "sender")
-STOPPING = 8.0  # seconds for the children to end by themselves
-SETTLED = 60.0  # seconds after which a child that exits is restarted at once again
+STOP_TIMEOUT = 8.0  # seconds for the children to end
+STABLE_AFTER = 60.0  # seconds after which an exit restarts a child at once
 _PDEATHSIG = 1
-_LONGEST_LOG = 10_000_000  # bytes; as many again are kept beside it
-# KiB at its peak, after which a worker's child is replaced once its job is over: against leaks (idle ones: workers.idle_exit).
-_MOST = 2_000_000
+_MAX_LOG_BYTES = 10_000_000  # as many bytes are kept in a second file
+# Against leaks: a worker's child with a higher peak is replaced after its job. `workers.idle_exit`
+# ends idle ones.
+_MAX_CHILD_KIB = 2_000_000
 
 
 @dataclass(slots=True)
 class Child:
-    """A process we keep alive."""
+    """A process that is kept alive."""
 
     name: str
     command: list[str]
@@ -62,31 +63,34 @@ class Child:
 
 
 def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = None) -> None:
-    """Run these roles until SIGTERM or Ctrl-C.
+    """Run some roles until SIGTERM or Ctrl-C.
 
     Parameters
     ----------
-    roles : sequence of str
-        Of `ROLES`. One alone replaces this process; several are supervised, with the embedded broker.
+    settings : Settings
+        Of the installation.
+    roles : sequence of str, optional
+        Some of `ROLES`. A single one replaces this process. Several are supervised, with the
+        embedded broker.
     queue : str, optional
-        The queue of a single worker. Without it, the worker serves all queues, one job at a time.
+        Queue of a single worker. Without it, the worker serves all queues, one job at a time.
 
     Raises
     ------
     BadInput
-        For a role or a queue that does not exist.
+        There is no such role or queue.
     """
     for role in roles:
         if role not in ROLES:
             raise BadInput(
-                gettext("{role!r} is no role; use one of {ROLES}").format(
-                    role=role, ROLES=", ".join(ROLES)
+                gettext("{role!r} is no role; use one of {roles}").format(
+                    role=role, roles=", ".join(ROLES)
                 )
             )
     if queue is not None and queue not in QUEUES:
         raise BadInput(
-            gettext("{queue!r} is no queue; use one of {QUEUES}").format(
-                queue=queue, QUEUES=", ".join(QUEUES)
+            gettext("{queue!r} is no queue; use one of {queues}").format(
+                queue=queue, queues=", ".join(QUEUES)
             )
         )
     if len(roles) == 1:
@@ -105,12 +109,14 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
 
 
 class Supervisor:
-    """Starts the children of some roles, restarts those that exit, and stops them all.
+    """Keeps the processes of some roles alive.
 
     Parameters
     ----------
-    roles : sequence of str
-        Of `ROLES`; without a Slack app the bot and the sender are left out.
+    settings : Settings
+        Of the installation.
+    roles : sequence of str, optional
+        Some of `ROLES`. Without a Slack app the bot and the sender are left out.
     """
 
     def __init__(self, settings: Settings, roles: Sequence[str] = ROLES) -> None:
@@ -118,9 +124,9 @@ class Supervisor:
         self._embedded = not settings.broker_url.get_secret_value()
         self._has_slack = bool(settings.slack_bot_token or settings.oauth)
         self._logs = settings.home / "logs"
-        wanted = [role for role in roles if self._has_slack or role not in ("bot", "sender")]
+        started = [role for role in roles if self._has_slack or role not in ("bot", "sender")]
         self.children = [Child("broker", broker.command(settings))] if self._embedded else []
-        for role in wanted:
+        for role in started:
             if role == "worker":
                 self.children += [
                     Child(
@@ -135,22 +141,26 @@ class Supervisor:
         self._environments = ChildEnvironments(settings)
 
     def summary(self) -> str:
-        """What is started, for the person at the terminal."""
+        """Return the list of processes for the terminal."""
         names = ", ".join(child.name for child in self.children)
-        slack = (
-            "" if self._has_slack else " No Slack app is configured: workers only, and posts wait."
-        )
-        return f"Running {names}; logs in {self._logs}. Stop with Ctrl-C.{slack}"
+        sentences = [
+            gettext("Running {names}; logs in {folder}. Stop with Ctrl-C.").format(
+                names=names, folder=self._logs
+            )
+        ]
+        if not self._has_slack:
+            sentences.append(gettext("No Slack app is configured: workers only, and posts wait."))
+        return " ".join(sentences)
 
     def run(self, stop: threading.Event) -> None:
-        """Keep the children alive until ``stop`` is set, then stop them; never leaves one behind."""
+        """Supervise until ``stop`` is set, then stop all."""
         database = Database(self._settings.database_url.get_secret_value())
         self._forget_processes(database)
         reported = 0.0
         try:
             while not stop.is_set():
                 self._keep_alive()
-                if time.monotonic() - reported >= processes.EVERY:
+                if time.monotonic() - reported >= processes.REPORT_EVERY:
                     reported = time.monotonic()
                     processes.report(database, self._settings, "supervisor", children=self._pids())
                     self._shorten_logs()
@@ -170,7 +180,7 @@ class Supervisor:
                 continue
             now = time.monotonic()
             if child.process is not None and not child.again_at:
-                child.failures = 0 if now - child.started > SETTLED else child.failures + 1
+                child.failures = 0 if now - child.started > STABLE_AFTER else child.failures + 1
                 wait = min(30.0, 0.25 * 2**child.failures)
                 log.warning(
                     "%s exited (%s); again in %.1f s", child.name, child.process.returncode, wait
@@ -189,7 +199,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                start_new_session=True,  # Ctrl-C is for us alone
+                start_new_session=True,  # only we handle Ctrl-C
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         child.started, child.again_at = time.monotonic(), 0.0
@@ -198,7 +208,7 @@ class Supervisor:
 
     def _wait_for_broker(self, child: Child) -> None:
         until = time.monotonic() + 10
-        while child.alive and time.monotonic() < until and not broker.answers(self._settings):
+        while child.alive and time.monotonic() < until and not broker.is_reachable(self._settings):
             time.sleep(0.02)
 
     def _log(self, name: str) -> IO[bytes]:
@@ -206,18 +216,21 @@ class Supervisor:
         return (self._logs / f"{name.replace(':', '-')}.log").open("ab")
 
     def _shorten_logs(self) -> None:
-        """Put what is long aside, under our children, who append: they may run for a year."""
+        """Move long logs aside.
+
+        They may run for a year.
+        """
         for path in self._logs.glob("*.log"):
-            with suppress(OSError):  # gone just now, or somebody else's: nothing stops for it
-                if path.stat().st_size > _LONGEST_LOG:
-                    with suppress(OSError):  # on a full disk it is better lost
+            with suppress(OSError):  # deleted just now, or another user's
+                if path.stat().st_size > _MAX_LOG_BYTES:
+                    with suppress(OSError):  # on a full disk the old log is lost
                         shutil.copyfile(path, path.with_suffix(".log.1"))
                     os.truncate(path, 0)
 
     def _stop(self) -> None:
-        """First those that use the broker, then the broker."""
+        """Stop the broker after its users."""
         others = [child for child in self.children if child.name != "broker"]
-        self._end(others, STOPPING)
+        self._end(others, STOP_TIMEOUT)
         self._end([child for child in self.children if child.name == "broker"], 5.0)
 
     def _end(self, children: Sequence[Child], patience: float) -> None:
@@ -241,10 +254,10 @@ class Supervisor:
             if child.process and child.alive
         }
 
-    # ------------------------------------------------------------ what is left behind
+    # ------------------------------------------------------------ after a stop
 
     def _forget_processes(self, database: Database) -> None:
-        """Nobody shall take the last run's processes for living ones."""
+        """Delete the reports of the last run's processes."""
         host = socket.gethostname()
         try:
             with database.transaction() as session:
@@ -253,9 +266,9 @@ class Supervisor:
             log.warning("cannot tidy the list of processes: %s", error)
 
     def _release(self, database: Database) -> None:
-        """Hand back the leases of this host's killed workers, so that the next start need not wait for them.
+        """End the leases of this host's killed workers.
 
-        What somebody runs in a terminal is theirs, and goes on.
+        The next start then need not wait for them. Jobs in a person's terminal go on.
         """
         try:
             with database.transaction() as session:
@@ -273,7 +286,10 @@ class Supervisor:
 
 
 def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
-    """Return the command line of a role; training alone runs at the lowest priority."""
+    """Return the command line of a role.
+
+    Training alone runs at the lowest priority.
+    """
     if role == "bot":
         return [sys.executable, "-m", "bot.server"]
     if role != "worker":
@@ -299,17 +315,16 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
         "--without-mingle",
         "--without-heartbeat",
         "--max-memory-per-child",
-        str(_MOST),
+        str(_MAX_CHILD_KIB),
     ]
 
 
 def _nice(queues: Sequence[str]) -> list[str]:
     program = shutil.which("nice")
-    more = TRAINING_NICENESS - os.getpriority(
-        os.PRIO_PROCESS, 0
-    )  # none where all of us run at low priority
-    wanted = more > 0 and tuple(queues) == (TRAINING,)
-    return [program, "-n", str(more)] if program and wanted else []
+    # No increment if the supervisor itself runs at low priority.
+    increment = TRAINING_NICENESS - os.getpriority(os.PRIO_PROCESS, 0)
+    needs_nice = increment > 0 and tuple(queues) == (TRAINING,)
+    return [program, "-n", str(increment)] if program and needs_nice else []
 
 
 def _extra_environment(role: str, queues: Sequence[str]) -> dict[str, str]:
@@ -318,12 +333,12 @@ def _extra_environment(role: str, queues: Sequence[str]) -> dict[str, str]:
 
 
 def _die_with_parent() -> None:
-    """In the child: be told to stop when the supervisor is gone, however it went."""
+    """Stop this child when the supervisor ends."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
 
 
 def _kill_group(pid: int) -> None:
-    """A worker that was killed may leave its own children behind."""
+    """Kill the remaining children of a killed worker."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:

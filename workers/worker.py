@@ -1,7 +1,7 @@
-"""What ``celery -A workers.worker`` loads: the app, its one task, and the signals of its processes.
+"""Load the Celery app for ``celery -A workers.worker``.
 
-The parent touches SQL only in its own event loop and on a connection it closes at once, never across a fork; each
-child opens its own database with its first job.
+The parent uses SQL only in its own event loop, on a connection that it closes at once, never across
+a fork. Each child opens its own database with its first job.
 """
 
 import logging
@@ -17,13 +17,13 @@ from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers import processes
 from workers.app import RUN_JOB, TRAINING, make_app
-from workers.idle_exit import Warmth
+from workers.idle_exit import IdleExit
 from workers.tasks.runner import run_job
 
 settings = load_settings_or_exit()
 app = make_app(settings)
 log = logging.getLogger(__name__)
-warmth = Warmth()
+idle_exit = IdleExit()
 
 
 @cache
@@ -33,7 +33,7 @@ def _database(pid: int) -> Database:
 
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    """Format as everywhere; with a receiver of this signal Celery leaves logging alone."""
+    """Use our log format; Celery leaves logging alone then."""
     logs.configure()
 
 
@@ -44,7 +44,7 @@ def _forget_the_parents(**_: Any) -> None:
 
 @worker_ready.connect
 def _report(sender: Any, **_: Any) -> None:
-    """Say that this worker lives, now and every few seconds, from its own event loop."""
+    """Report this worker every few seconds."""
     queues = "+".join(sorted(sender.app.amqp.queues.consume_from))
     if queues == TRAINING:
         _share_niceness_with_session()
@@ -57,14 +57,15 @@ def _report(sender: Any, **_: Any) -> None:
             database.engine.dispose()
 
     report()
-    sender.timer.call_repeatedly(processes.EVERY, report)
+    sender.timer.call_repeatedly(processes.REPORT_EVERY, report)
 
 
 def _share_niceness_with_session() -> None:
-    """Make the niceness of this worker count against other sessions.
+    """Apply this worker's niceness to its session.
 
-    Where Linux groups processes by session (autogroup), niceness only counts inside a session. The supervisor gives each
-    worker a session of its own, so the session needs the same niceness. A session of somebody else stays as it is.
+    If Linux groups processes by session (autogroup), niceness only counts inside a session. The
+    supervisor gives each worker its own session, which needs the same niceness. Another program's
+    session stays unchanged.
     """
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     if niceness <= 0 or os.getsid(0) != os.getpid():
@@ -78,7 +79,7 @@ def _share_niceness_with_session() -> None:
 @app.task(name=RUN_JOB, bind=True)
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
-    with warmth.job():
+    with idle_exit.job():
         log.info(
             "job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id)
         )

@@ -15,7 +15,7 @@ from retention.errors import BadInput
 from retention.outreach import sends
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import campaigns, cohorts
+from workers import campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 # A code block or a telephone's keyboard may have made capitals of it.
@@ -51,7 +51,7 @@ def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> Campai
     """Draft a campaign: audience, offers, hold-out, cost and what may come of it."""
     if cohort is not None:
         with call.services.database.reading() as session:
-            cohorts.find(session, call.services.settings, cohort)
+            campaigns.find_cohort(session, call.services.settings, cohort)
     called = None if name is None else named(name)
     return request(CampaignDraft, cohort_id=cohort, tier=tier, name=called)
 

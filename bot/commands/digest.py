@@ -73,7 +73,7 @@ def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | Non
         raise BadInput(
             gettext("--channel is missing; give the id of the channel that the digest goes to.")
         )
-    if not outbox.reachable(where):
+    if not outbox.is_slack_id(where):
         raise BadInput(
             gettext(
                 "--channel is {where!r}, which is no channel's id; give one like C0123ABCD (in "

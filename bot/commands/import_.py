@@ -135,7 +135,7 @@ def _judged(
     else:
 
         def recount(session: Session, campaign: Campaign) -> None:
-            campaigns.recount(session, services.settings, campaign)
+            campaigns.refresh_counts(session, services.settings, campaign)
 
         told = import_bounces(*given, recount=recount, query=query, progress=call.progress)
     return Answer("bot/import", told.as_dict())

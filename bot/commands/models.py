@@ -92,7 +92,7 @@ def promote_(call: Call, version: str) -> Answer:
     """Make a model the champion, whatever it showed."""
     settings = call.services.settings
     database = call.services.database
-    seen = models.tried(
+    seen = models.check_usable(
         database, settings, lambda session: registry.find(session, settings, version)
     )
     with database.transaction() as session:
@@ -108,7 +108,7 @@ def rollback(call: Call, kind: str) -> Answer:
     """Withdraw the champion and go back to the model before it."""
     settings = call.services.settings
     database = call.services.database
-    seen = models.tried(
+    seen = models.check_usable(
         database, settings, lambda session: registry.previous(session, settings, kind)
     )
     with database.transaction() as session:

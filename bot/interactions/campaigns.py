@@ -132,7 +132,7 @@ def _open(services: Services, click: Click, deed: str, role: str, states: tuple[
             if campaign.state not in states or (campaign.version != version and deed != "stop"):
                 raise Stale(campaign, version)
             if deed == "stop":
-                campaigns.stoppable(session, services.settings, campaign, click.user)
+                campaigns.stoppable_states(session, services.settings, campaign, click.user)
     except Stale as stale:
         _repair(services, click, stale)
         return
@@ -200,7 +200,7 @@ def _repair(services: Services, click: Click, stale: Stale) -> None:
 
 def _reshow(services: Services, stale: Stale) -> None:
     with services.database.transaction() as session:
-        campaigns.show(session, services.settings, stale.campaign_id)
+        campaigns.refresh_card(session, services.settings, stale.campaign_id)
 
 
 def _target(click: Click) -> tuple[str, int, str | None]:

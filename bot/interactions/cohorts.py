@@ -7,7 +7,8 @@ from slack_bolt import Ack, App
 from bot.interactions import Click, confirm
 from bot.services import Services
 from retention.db.tables import Audit
-from workers import cohorts, ids, jobs
+from workers import ids, jobs
+from workers.campaigns import find_cohort
 from workers.requests import CampaignDraft, CohortCsv, Request
 
 
@@ -38,7 +39,7 @@ def _submit(
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
-        cohort = cohorts.find(session, services.settings, click.value)
+        cohort = find_cohort(session, services.settings, click.value)
         submission = jobs.submit(
             session,
             services.settings,

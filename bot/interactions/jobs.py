@@ -20,7 +20,7 @@ def register(app: App, services: Services) -> None:
             if not click.first_time(session):
                 return
             job = jobs.cancel(session, services.settings, click.value, click.user)
-        whisper(services, click, "bot/job_changed", deed="cancel", job=jobs.view(job))
+        whisper(services, click, "bot/job_changed", deed="cancel", job=jobs.template_values(job))
 
     @app.action(ids.RETRY_JOB)
     def retry(ack: Ack, body: dict[str, Any]) -> None:
@@ -32,4 +32,4 @@ def register(app: App, services: Services) -> None:
             job = jobs.retry(session, services.settings, click.value, click.user)
         woken = services.queue.wake(job)
         if not woken:
-            whisper(services, click, "bot/job_changed", deed="retry", job=jobs.view(job))
+            whisper(services, click, "bot/job_changed", deed="retry", job=jobs.template_values(job))

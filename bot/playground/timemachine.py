@@ -149,8 +149,8 @@ class TimeMachine:
     def _wait_until_idle(self, target: datetime) -> None:
         def idle() -> bool:
             with self.database.reading() as session:
-                busy = jobs.running(session, self.settings)
-                quiet = not busy and schedule.idle(session)
+                busy = jobs.open_jobs(session, self.settings)
+                quiet = not busy and schedule.is_idle(session)
             if busy:
                 self._say(target, jobs.title(busy[0].kind).lower())
             return quiet

@@ -121,7 +121,7 @@ def _job() -> Callable[[str], Any]:
     from retention.db import Database
     from retention.registry import champion, promote, save
     from workers.requests import Recommend
-    from workers.tasks.contract import Context
+    from workers.tasks.interface import Context
     from workers.tasks.recommend import run
 
     place = settings()

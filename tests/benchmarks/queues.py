@@ -44,7 +44,7 @@ def queues() -> dict[str, Figure]:
         alone_first = bench.rounds(SAMPLES // 2)
         training = bench.rounds_during_training(SAMPLES)
         alone_last = bench.rounds(SAMPLES - SAMPLES // 2)
-        time.sleep(idle_exit.IDLE + 15)
+        time.sleep(idle_exit.IDLE_SECONDS + 15)
         after = idle_memory()
     figures: dict[str, Figure] = {}
     for kind in COMMANDS:

@@ -38,7 +38,7 @@ def drafted(database, settings, **body) -> str:
             post_key=KEY,
             now=clock.now(),
         )
-        outbox.put(session, settings, campaigns.card(settings, made), default_channel=CHANNEL)
+        outbox.put(session, settings, campaigns.card_post(settings, made), default_channel=CHANNEL)
     return "c7"
 
 

@@ -293,7 +293,7 @@ def test_what_was_tried_is_what_is_put_into_use(database, settings, three):
     from workers import models
 
     with pytest.raises(Conflict, match="try again"), database.transaction() as session:
-        models.roll_back(session, settings, "churn", "operator", models.Tried("churn-0"))
+        models.roll_back(session, settings, "churn", "operator", models.UsabilityCheck("churn-0"))
     assert states(database)["churn-2"] == "champion"
 
 
@@ -331,7 +331,7 @@ def test_the_deed_itself_checks_the_role(database, settings, three):
     from workers import models
 
     with database.transaction() as session, pytest.raises(NotAllowed):
-        models.promote(session, settings, "churn-3", ANALYST, models.Tried("churn-3"))
+        models.promote(session, settings, "churn-3", ANALYST, models.UsabilityCheck("churn-3"))
 
 
 @pytest.mark.parametrize(

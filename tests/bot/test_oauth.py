@@ -112,7 +112,7 @@ def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
             Outbox(key="k", channel=CHANNEL, payload={"text": "t", "blocks": [], "images": {}})
         )
     sender = Sender(settings, database)
-    assert sender._carrier._web.token == TOKEN
+    assert sender._transport._web.token == TOKEN
     assert sender.step()
     assert api.named("chat.postMessage")
     assert "belongs to another" not in _type(site, api, TEAM)
@@ -173,7 +173,7 @@ def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
 def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(
     database, api, site, monkeypatch
 ):
-    asked, others = installation.workspace, []
+    asked, others = installation.workspace_id, []
 
     def slowly(*given):
         """The other one comes back from Slack between our question and what follows from it."""
@@ -188,7 +188,7 @@ def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(
         with suppress(BoltError):
             site.app.oauth_flow.store_installation(*given)
 
-    monkeypatch.setattr(installation, "workspace", slowly)
+    monkeypatch.setattr(installation, "workspace_id", slowly)
     store(None, _installed(TEAM))
     others[0].join(10)
     assert _bots(database) == [(TEAM, TOKEN)]

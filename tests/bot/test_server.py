@@ -115,7 +115,7 @@ def test_health_names_the_part_that_is_down(site, database, settings):
         broker.command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        until(lambda: broker.answers(settings))
+        until(lambda: broker.is_reachable(settings))
         with database.transaction() as session:
             for role in ("worker:batch+interactive+training", "tick", "sender"):
                 session.add(

@@ -66,7 +66,7 @@ def _settle(database: Database) -> bool:
     def idle() -> bool:
         with database.reading() as session:
             to_send = session.scalar(select(Send.id).where(Send.state == "queued").limit(1))
-            return to_send is None and schedule.idle(session)
+            return to_send is None and schedule.is_idle(session)
 
     try:
         wait(idle, SETTLING)

@@ -62,7 +62,10 @@ def begin(database: Database, settings: Settings) -> None:
     campaign = made.live(database, settings, CUSTOMERS, now=clock.now())
     with database.transaction() as session:
         outbox.put(
-            session, settings, campaigns.card(settings, campaign), default_channel=campaign.channel
+            session,
+            settings,
+            campaigns.card_post(settings, campaign),
+            default_channel=campaign.channel,
         )
 
 

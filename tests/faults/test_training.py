@@ -79,7 +79,7 @@ def test_killed_training_continues_after_the_published_model(
 def test_published_model_stays_in_use_when_the_job_fails(shop, tmp_path):
     with running(shop.settings, shop.database, "worker", "tick", stand_ins=STAND_INS):
         stopped = start(shop, tmp_path, "block-before-recommend")
-        completion.failed(shop.settings, shop.database, stopped, "The machine ran out of memory.")
+        completion.fail(shop.settings, shop.database, stopped, "The machine ran out of memory.")
         kill(stopped.worker)
         report = failure(shop.database, stopped.id).payload["text"]
         assert (

@@ -55,7 +55,7 @@ from tests.bot.wire import SECRET as SIGNING_SECRET
 from tests.bot.wire import Api, Workspace, serve
 from workers import broker, ids, schedule
 from workers.app import QUEUES, RUN_JOB
-from workers.delivery.sender import Pace, Sender
+from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import client
 from workers.requests import REQUESTS
 from workers.tasks import runner
@@ -404,7 +404,7 @@ def slack_client(home: Home) -> WebClient:
 
 def deliver_all(home: Home) -> None:
     """Run a new sender until it finds nothing that is due."""
-    pace = Pace(gap=0.0, doubt=0.0, lease=60.0, idle=0.0)
+    pace = Pacing(channel_gap=0.0, recheck_after=0.0, lease=60.0, idle_wait=0.0)
     sender = Sender(home.settings, home.database, slack_client(home), pace)
     while sender.step():
         pass

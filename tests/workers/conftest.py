@@ -1,4 +1,4 @@
-"""Fixtures of the workers' tests: Slack at the wire, people with roles, and a task that runs in the test's process."""
+"""Fixtures: Slack's API, people with roles and a task in this process."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def settings(tmp_path) -> Settings:
 def valkey(settings):
     """The broker's process, once it answers."""
     process = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
-    wait(lambda: broker.answers(settings), 10)
+    wait(lambda: broker.is_reachable(settings), 10)
     yield process
     process.kill()
     process.wait()

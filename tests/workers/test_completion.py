@@ -1,5 +1,7 @@
-"""The end of a job: everything in one transaction fenced by its attempt, or nothing."""
+"""Test the one fenced transaction that ends a job."""
 
+import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -13,13 +15,16 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
 from retention import clock
+from retention.db import Database
 from retention.db.tables import Audit, File, Job, Outbox, Run
 from retention.errors import BadInput, Cancelled, Conflict
+from retention.settings import Settings
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, posted, row, set_job
 from workers import completion, ids, jobs
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
 from workers.requests import Digest, Retrain, Score, Sweep
-from workers.tasks.contract import Attachment, Outcome, Post
+from workers.tasks import runner
+from workers.tasks.interface import Attachment, Outcome, Post
 from workers.tasks.runner import run_job
 
 
@@ -36,7 +41,7 @@ def counted(database, table) -> int:
         return session.scalar(select(func.count()).select_from(table))
 
 
-def test_result_runs_sql_and_message_come_together(database, settings, task):
+def test_result_runs_sql_and_message_are_one_transaction(database, settings, task):
     task(
         "sweep",
         lambda request, context: Outcome(
@@ -55,7 +60,7 @@ def test_result_runs_sql_and_message_come_together(database, settings, task):
     assert counted(database, Audit) == 1
 
 
-def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
+def test_non_finite_numbers_become_null(database, settings, task):
     """PostgreSQL refuses NaN in JSON: such a job could not end."""
     unknown = {
         "rate": float("nan"),
@@ -72,28 +77,28 @@ def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
     }
 
 
-def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, settings):
+def test_worker_that_lost_its_lease_publishes_nothing(database, settings):
     one = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
         slow = jobs.claim(session, one.id, "slow")
     set_job(database, one.id, lease_until=clock.wall() - timedelta(seconds=1))
     with database.transaction() as session:
         quick = jobs.claim(session, one.id, "quick")
-    completion.done(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
+    completion.complete(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
     with pytest.raises(completion.Cancelled):
-        completion.done(
+        completion.complete(
             settings,
             database,
             slow,
             Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",)),
         )
-    completion.failed(settings, database, slow, "too late")
+    completion.fail(settings, database, slow, "too late")
     assert job(database, one.id).result == {"by": "quick"}
     assert row(database, f"job:{one.id}").payload["text"] == "quick"
     assert counted(database, Audit) == counted(database, Run) == 0
 
 
-def test_a_cancel_before_the_end_wins_over_the_result(database, settings, task):
+def test_cancellation_before_the_end_wins(database, settings, task):
     def run(request, context):
         with database.transaction() as session:
             jobs.cancel(session, settings, context.job_id, ADMIN)
@@ -107,7 +112,7 @@ def test_a_cancel_before_the_end_wins_over_the_result(database, settings, task):
     assert counted(database, Run) == 0
 
 
-def test_a_refusal_inside_the_transaction_leaves_nothing_half_written(database, settings, task):
+def test_refusal_in_the_transaction_writes_nothing(database, settings, task):
     def apply(session):
         audit(session)
         raise Conflict("Somebody else drafted it first.")
@@ -126,7 +131,7 @@ class Panic(BaseException):
     """As native code raises: no Exception."""
 
 
-def test_an_unknown_fault_gives_the_person_a_reference_and_no_details(database, settings, task):
+def test_internal_error_shows_a_reference_without_details(database, settings, task):
     def run(request, context):
         raise Panic("secret detail")
 
@@ -141,9 +146,7 @@ def test_an_unknown_fault_gives_the_person_a_reference_and_no_details(database, 
     assert "secret" not in shown
 
 
-def test_a_job_that_takes_too_long_is_stopped_with_a_sentence_before_its_process_is_killed(
-    database, settings, task
-):
+def test_soft_time_limit_ends_a_job_with_a_message(database, settings, task):
     limits = make_app(settings).conf
     assert 0 < limits.task_soft_time_limit <= limits.task_time_limit - 30
 
@@ -198,7 +201,7 @@ def test_job_that_fails_before_its_first_post_posts_one_message(database, settin
     assert messages(database, one.id) == {":failed:1": "Sweep failed: There is no customer 'X'."}
 
 
-def test_progress_message_in_doubt_is_edited_and_not_deleted(database, settings, task):
+def test_ambiguous_progress_message_is_edited(database, settings, task):
     task("sweep", fails)
     one = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
@@ -294,7 +297,7 @@ def test_attempt_that_lost_its_lease_publishes_no_part(database, settings, task)
     assert (job(database, one.id).result, counted(database, Audit)) == (None, 0)
 
 
-def test_part_whose_commit_was_in_doubt_is_written_once(database, settings, task, monkeypatch):
+def test_part_with_a_lost_commit_is_written_once(database, settings, task, monkeypatch):
     class Unanswered:
         """A database whose first commit succeeds, while its answer is lost."""
 
@@ -320,16 +323,16 @@ def test_part_whose_commit_was_in_doubt_is_written_once(database, settings, task
 
 
 def test_redelivered_message_of_a_leased_job_is_harmless(database, settings, task):
-    seen = []
+    recorded = []
 
     def run(request, context):
-        seen.append(run_job(settings, database, context.job_id, "redelivered"))
+        recorded.append(run_job(settings, database, context.job_id, "redelivered"))
         return Outcome({"x": 1})
 
     task("retrain", run)
     one = ask(database, settings, Retrain(), "k")
     assert run_job(settings, database, one.id, "t") == "done"
-    assert seen == ["not ours"]
+    assert recorded == ["not ours"]
     assert (job(database, one.id).attempt, job(database, one.id).result) == (1, {"x": 1})
 
 
@@ -350,7 +353,7 @@ def test_training_message_is_not_redelivered_within_its_limits(settings):
     }
 
 
-def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, task):
+def test_direct_result_leaves_a_note_in_the_channel(database, settings, task):
     task(
         "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
     )
@@ -362,7 +365,7 @@ def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, 
     assert direct.payload["text"] == "0.81"
 
 
-def test_asked_for_in_a_direct_message_the_result_replaces_the_bar_there(database, settings, task):
+def test_result_replaces_the_bar_in_a_direct_message(database, settings, task):
     task(
         "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
     )
@@ -372,7 +375,7 @@ def test_asked_for_in_a_direct_message_the_result_replaces_the_bar_there(databas
     assert counted(database, Outbox) == 1
 
 
-def test_posts_known_only_inside_the_transaction_and_files_are_kept(database, settings, task):
+def test_posts_from_the_transaction_are_stored(database, settings, task):
     chart = Attachment("chart.png", "image/png", b"png", alt_text="a chart")
     file = Attachment("codes.csv", "text/csv", b"codes", sensitive=True)
     task(
@@ -391,8 +394,26 @@ def test_posts_known_only_inside_the_transaction_and_files_are_kept(database, se
     assert counted(database, File) == 2
 
 
-def test_a_job_that_is_not_ours_is_left_alone(database, settings):
+def test_job_of_another_attempt_is_left_alone(database, settings):
     one = ask(database, settings, Sweep(), "k")
     set_job(database, one.id, state="done")
     assert run_job(settings, database, one.id, "t") == "not ours"
     assert counted(database, Job) == 1
+
+
+def test_job_names_the_damaged_file(shop, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(shop.settings.home, home)
+    settings = Settings(home=home, admins=ADMIN, _env_file=None)
+    file = sorted((home / "lake" / "events").rglob("*.parquet"))[0]
+    os.truncate(file, 100)
+    database = Database.of(settings)
+    waiting = ask(database, settings, Sweep(), "damaged")
+    assert runner.run_job(settings, database, waiting.id, "task") == "failed"
+    ended = job(database, waiting.id)
+    assert str(file) in ended.error
+    assert "retention restore FILE" in ended.error
+    assert ended.reference
+    with pytest.raises(Exception, match="parquet"):
+        runner.run_inline(settings, database, Sweep(), user=ADMIN)
+    database.dispose()

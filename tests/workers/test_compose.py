@@ -1,7 +1,7 @@
-"""docker-compose.yml without Docker: every service's command with its environment, as processes, on real servers.
+"""Test the services of docker-compose.yml as processes, without Docker.
 
-No image is built here: this machine has no Docker engine. What is held: the commands start, the settings fit
-together, and each health check tells a living service from a dead one.
+No image is built. The tests check that the commands start, that the settings fit together, and that
+each health check detects a dead service.
 """
 
 import os
@@ -43,11 +43,11 @@ def environment(service: dict[str, Any], **told: str) -> dict[str, str]:
     def fill(match: re.Match[str]) -> str:
         return told[match[1]]
 
-    given = {
+    values = {
         name: re.sub(r"\$\{(\w+)[^}]*\}", fill, value)
         for name, value in service["environment"].items()
     }
-    return {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(STAND_INS), **given}
+    return {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(STAND_INS), **values}
 
 
 def is_healthy(service: dict[str, Any], told: dict[str, str], folder: Path) -> bool:
@@ -80,7 +80,7 @@ def _pings(port: int) -> bool:
 def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp_path):
     url, broker_url, slack = servers
     port, health_port = str(free_port()), str(free_port())
-    told = {
+    shown = {
         name: environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k" * 64)
         | {
             "RETENTION_HOME": str(tmp_path),
@@ -93,16 +93,16 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
         }
         for name, service in OURS.items()
     }
-    assert not any(is_healthy(OURS[name], told[name], tmp_path) for name in ("bot", "tick"))
+    assert not any(is_healthy(OURS[name], shown[name], tmp_path) for name in ("bot", "tick"))
     started = {
         name: subprocess.Popen(
-            service["command"], env=told[name], cwd=tmp_path, start_new_session=True
+            service["command"], env=shown[name], cwd=tmp_path, start_new_session=True
         )
         for name, service in OURS.items()
     }
     try:
         for name, service in OURS.items():
-            wait(lambda name=name, service=service: is_healthy(service, told[name], tmp_path), 90)
+            wait(lambda name=name, service=service: is_healthy(service, shown[name], tmp_path), 90)
         settings = Settings(
             home=tmp_path,
             database_url=url,
@@ -129,9 +129,9 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
 
 def test_the_settings_of_the_services_fit_together():
     for service in OURS.values():
-        told = environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k")
+        shown = environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k")
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in told.items():
+            for name, value in shown.items():
                 if name.startswith("RETENTION_"):
                     patch.setenv(name, value)
             settings = Settings(_env_file=None)
@@ -144,7 +144,7 @@ def test_the_settings_of_the_services_fit_together():
     assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] == "retention"
 
 
-def test_nothing_of_ours_runs_as_root_and_everything_has_a_health_check():
+def test_services_are_not_root_and_have_health_checks():
     assert all(service["user"] != "0" and "ALL" in service["cap_drop"] for service in OURS.values())
     assert all("healthcheck" in service for service in SERVICES.values())
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")

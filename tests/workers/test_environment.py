@@ -1,4 +1,4 @@
-"""Child processes: they resolve the parent's settings, get secrets by file, and only those their role uses."""
+"""Test settings and secrets of child processes."""
 
 import os
 import stat
@@ -230,7 +230,7 @@ def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
         wait(lambda: answer(port, "/health/ready") == 200, 120)
         children = wait(
             lambda: (
-                len(found := psutil.Process(process.pid).children(recursive=True)) >= 7 and found
+                len(result := psutil.Process(process.pid).children(recursive=True)) >= 7 and result
             )
         )
         for child in children:
@@ -281,7 +281,7 @@ def test_single_role_gets_no_secret_in_its_environment(tmp_path):
 
 @pytest.mark.desk
 def test_demo_passes_its_signing_secret_by_file(tmp_path):
-    """Real secrets in `_FILE` variables reach no environment either, and do not replace the demo's own."""
+    """Secrets in `_FILE` variables reach no environment and do not replace the demo's."""
     key, slack = written(tmp_path, "key-0f7a"), written(tmp_path, "signing-0f7a")
     given = {
         "RETENTION_SECRET_KEY_FILE": key,

@@ -1,4 +1,4 @@
-"""A customer is erased: from every table, for good, and nobody else is touched."""
+"""Test the erasure of a customer from all tables."""
 
 import secrets
 import sqlite3
@@ -48,7 +48,7 @@ from workers.requests import (
     Sweep,
     Tidy,
 )
-from workers.tasks.runner import run_here, run_job
+from workers.tasks.runner import run_inline, run_job
 
 ADMIN = "U0ADMIN"
 
@@ -78,51 +78,51 @@ def _run(shop, request, user=ADMIN, channel=None) -> Job:
 
 
 def _rows(shop, who) -> dict[str, int]:
-    found = {}
+    result = {}
     for name in ("events", "customers", "treatments"):
         table = shop.lake.table(name, identity="stored")
-        found[name] = int(table.filter(table.customer_id == who).count().execute())
-    return found
+        result[name] = int(table.filter(table.customer_id == who).count().execute())
+    return result
 
 
-def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path):
+def test_erasure_removes_only_the_customer(shop, tmp_path):
     events = shop.lake.table("events").execute()
-    who, other = events["customer_id"].value_counts().index[:2]
+    user, other = events["customer_id"].value_counts().index[:2]
     others, before = _rows(shop, other), len(events)
-    mine = _rows(shop, who)
-    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][who]
-    scored = _run(shop, Score(customer_id=who))
+    mine = _rows(shop, user)
+    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][user]
+    scored = _run(shop, Score(customer_id=user))
     assert scored.error is None
     with shop.database.transaction() as session:
         session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by=ADMIN))
         session.add(
             Feedback(
-                customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
+                customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
             )
         )
     campaigns.live(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
         send = session.scalars(select(Send).where(Send.customer_id == "k3")).one()
         coupon = session.scalars(select(Coupon).where(Coupon.customer_id == "k3")).one()
-        send.customer_id = coupon.customer_id = who
+        send.customer_id = coupon.customer_id = user
         code, sends = coupon.code, len(session.scalars(select(Send)).all())
     bad = tmp_path / "bad.csv"
     bad.write_text(
         "customer_id,event_type,occurred_at,query\n"
-        f"{who},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n{other},view,2025-01-02,\n"
+        f"{user},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n{other},view,2025-01-02,\n"
     )
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(bad)])
     assert report.rows_quarantined == 3
 
-    job = _run(shop, Forget(customer_id=who))
+    job = _run(shop, Forget(customer_id=user))
     assert job.error is None
     assert job.result["erased"]["events"] == mine["events"] > 0
     assert job.result["erased"]["quarantine"] == 2
-    assert _rows(shop, who) == {"events": 0, "customers": 0, "treatments": 0}
+    assert _rows(shop, user) == {"events": 0, "customers": 0, "treatments": 0}
     assert _rows(shop, other) == {**others, "events": others["events"] + 1}
     assert int(shop.lake.table("events").count().execute()) == before + 1 - mine["events"]
     with shop.database.reading() as session:
-        assert erasure.left(session, [who]) == 0
+        assert erasure.left(session, [user]) == 0
         assert len(session.scalars(select(Send)).all()) == sends  # counts stay
         assert session.get_one(Coupon, code).state == "void"
         everything = [
@@ -135,41 +135,43 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
             for value in vars(row).values()
         ]
         shown = [str(row.payload) for row in session.scalars(select(Outbox))]
-    assert not [text for text in everything if who in text or email in text]
-    assert not [text for text in shown if who in text or email in text]
+    assert not [text for text in everything if user in text or email in text]
+    assert not [text for text in shown if user in text or email in text]
     assert any("was erased" in text for text in shown)
     held = [path.read_bytes() for path in quarantine.files(shop.settings)]
     assert held
-    assert not [content for content in held if who.encode() in content or email.encode() in content]
+    assert not [
+        content for content in held if user.encode() in content or email.encode() in content
+    ]
 
     again = tmp_path / "again.csv"  # nor does a later file bring them back
     again.write_text(
-        f"customer_id,event_type,occurred_at\n{who},view,2025-02-01\n{other},view,2025-02-01\n"
+        f"customer_id,event_type,occurred_at\n{user},view,2025-02-01\n{other},view,2025-02-01\n"
     )
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(again)])
     assert (report.rows_accepted, report.rows_filtered) == (1, 1)
-    assert _rows(shop, who)["events"] == 0
-    assert erased.load_erased(shop.database, shop.settings).among([who, other]) == {who}
+    assert _rows(shop, user)["events"] == 0
+    assert erased.load_erased(shop.database, shop.settings).among([user, other]) == {user}
     assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
 
 
-def test_others_stay_where_one_of_them_is_erased(shop):
-    """The cohort of a sweep, a dry run, uses of codes and a refusal held ids and addresses for good."""
+def test_erasure_keeps_other_customers(shop):
+    """Cohorts, previews, misuse lists and refusals kept ids and addresses."""
     swept = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").result["cohort"]
-    who, other = (one["customer_id"] for one in swept[:2])
+    user, other = (item["customer_id"] for item in swept[:2])
     emails = shop.lake.table("customers").execute().set_index("customer_id")["email"]
     first = (
         shop.lake.table("events")
-        .filter(lambda event: event.customer_id == who)
+        .filter(lambda event: event.customer_id == user)
         .occurred_at.min()
         .execute()
     )
-    refused = _run(shop, Score(customer_id=who, as_of=first.to_pydatetime()))
-    assert who in refused.error
+    refused = _run(shop, Score(customer_id=user, as_of=first.to_pydatetime()))
+    assert user in refused.error
     clock.configure(fixed=campaigns.NOW)
     campaigns.live(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
-        for mine, theirs in (("k3", who), ("k5", other)):
+        for mine, theirs in (("k3", user), ("k5", other)):
             for table in (Assignment, Coupon):
                 held = update(table).where(table.customer_id == mine)
                 session.execute(held.values(customer_id=theirs))
@@ -178,7 +180,7 @@ def test_others_stay_where_one_of_them_is_erased(shop):
             session,
             shop.settings,
             [
-                Use(codes["k7"], campaigns.NOW, "http", who, "o1"),
+                Use(codes["k7"], campaigns.NOW, "http", user, "o1"),
                 Use(codes["k9"], campaigns.NOW, "http", other, "o2"),
             ],
         )
@@ -186,16 +188,16 @@ def test_others_stay_where_one_of_them_is_erased(shop):
     misused = _run(shop, CampaignMisuse(campaign_id="c1"))
     _run(shop, CohortCsv(cohort_id=_job(shop, "sweep").result["cohort_id"]))
     named = [
-        *(pseudonym(shop.settings.key, one) for one in (who, other)),
-        who,
+        *(pseudonym(shop.settings.key, one) for one in (user, other)),
+        user,
         other,
-        emails[who],
+        emails[user],
         emails[other],
     ]
     assert all(one in _everything(shop) for one in named)
 
-    assert _run(shop, Forget(customer_id=who)).error is None
-    left = [one for one in named if one in _everything(shop)]
+    assert _run(shop, Forget(customer_id=user)).error is None
+    left = [element for element in named if element in _everything(shop)]
     assert left == [pseudonym(shop.settings.key, other), other, emails[other]]
     assert [one["customer_id"] for one in _job(shop, "sweep").result["cohort"]] == [
         one["customer_id"] for one in swept[1:]
@@ -213,16 +215,16 @@ def test_others_stay_where_one_of_them_is_erased(shop):
     assert ids.DRAFT_CAMPAIGN in str(cohort.payload)  # the message of the others is of use still
 
 
-def test_what_stands_in_a_cell_for_nothing_names_nobody(shop, tmp_path):
-    """To erase one customer whose telephone number was "no" took others out of cohorts and messages."""
+def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
+    """Erasing a customer with the telephone number "no" changed other cohorts."""
     _run(shop, Sweep(tier="low", top=50), channel="C0CRM")
     cells = tmp_path / "cells.csv"
     cells.write_text(
         "customer_id,email,phone\nq1,none,no\nq2,unknown,-\nq3,,n/a\nq4,q4@example.com,+31 6 1234 5678\n"
     )
     import_files(shop.lake, shop.database, shop.settings, "customers", [str(cells)])
-    told = {one: erasure.contact_of(shop.lake, [one]) for one in ("q1", "q2", "q3", "q4")}
-    assert {one: len(held) for one, held in told.items()} == {"q1": 0, "q2": 0, "q3": 0, "q4": 2}
+    shown = {item: erasure.contact_of(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")}
+    assert {one: len(held) for one, held in shown.items()} == {"q1": 0, "q2": 0, "q3": 0, "q4": 2}
     before = _job(shop, "sweep").result, _shown(shop, "sweep")
     assert " no " in str(before)
     assert _run(shop, Forget(customer_id="q1")).error is None
@@ -232,70 +234,64 @@ def test_what_stands_in_a_cell_for_nothing_names_nobody(shop, tmp_path):
 @pytest.fixture
 def erased_meanwhile(shop, monkeypatch):
     """Makes a sweep read the lake, and everybody with this id be erased before it ends."""
-    monkeypatch.setattr(heartbeat, "LOOK", 3600.0)  # both run in this thread
+    monkeypatch.setattr(heartbeat, "CHECK_EVERY", 3600.0)  # both run in this thread
     read = sweeping.sweep
 
     def erase_after(who: str) -> None:
         def slow(*given, **how):
-            found = read(*given, **how)
+            result = read(*given, **how)
             monkeypatch.setattr(sweeping, "sweep", read)
             _run(shop, Forget(customer_id=who))
-            return found
+            return result
 
         monkeypatch.setattr(sweeping, "sweep", slow)
 
     return erase_after
 
 
-def test_a_job_that_read_a_customer_before_the_erasure_publishes_nothing_and_begins_anew(
-    shop, erased_meanwhile
-):
+def test_job_that_read_an_erased_customer_restarts(shop, erased_meanwhile):
     """It brought them back: into its cohort, the message and the lake's scores."""
-    who = _run(shop, Sweep(tier="low", top=1), channel="C0CRM").result["cohort"][0]["customer_id"]
-    erased_meanwhile(who)
+    user = _run(shop, Sweep(tier="low", top=1), channel="C0CRM").result["cohort"][0]["customer_id"]
+    erased_meanwhile(user)
     stale = _run(shop, Sweep(tier="low", top=1000), channel="C0CRM")
     assert (stale.state, stale.result, _job(shop, "forget").state) == ("queued", None, "done")
     assert run_job(shop.settings, shop.database, stale.id, "test") == "done"
-    swept = {one["customer_id"] for one in _job(shop, "sweep").result["cohort"]}
+    swept = {item["customer_id"] for item in _job(shop, "sweep").result["cohort"]}
     assert swept
-    assert who not in swept
+    assert user not in swept
     with shop.database.reading() as session:
         run = session.scalars(select(Run.run_id).where(Run.job_id == stale.id)).one()
-    assert who not in set(shop.lake.scores(run).execute().customer_id)
-    assert pseudonym(shop.settings.key, who) not in _everything(shop)
+    assert user not in set(shop.lake.scores(run).execute().customer_id)
+    assert pseudonym(shop.settings.key, user) not in _everything(shop)
 
 
-def test_a_job_in_a_terminal_that_read_an_erased_customer_says_so(shop, erased_meanwhile):
+def test_terminal_job_that_read_an_erased_customer_fails(shop, erased_meanwhile):
     erased_meanwhile(str(shop.lake.table("events").customer_id.min().execute()))
     with pytest.raises(Conflict, match=r"erased meanwhile.* ask again"):
-        run_here(shop.settings, shop.database, Sweep(tier="low"), user="operator")
+        run_inline(shop.settings, shop.database, Sweep(tier="low"), user="operator")
     assert _job(shop, "sweep").state == "failed"
 
 
-def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_goes(
-    shop, monkeypatch
-):
+def test_rows_written_during_an_erasure_are_erased(shop, monkeypatch):
     from_lake = erasure.from_lake
     scored = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
     scores = shop.lake.scores(f"{scored}-1").execute()
-    who = scores.customer_id[0]
+    user = scores.customer_id[0]
 
     def then_published(lake, ids):
-        gone = from_lake(lake, ids)
+        removed = from_lake(lake, ids)
         monkeypatch.setattr(erasure, "from_lake", from_lake)
         lake.write_scores(f"{scored}-1", scores)
-        return gone
+        return removed
 
     monkeypatch.setattr(erasure, "from_lake", then_published)
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     left = set(shop.lake.scores(f"{scored}-1").execute().customer_id)
-    assert left == set(scores.customer_id) - {who}
+    assert left == set(scores.customer_id) - {user}
 
 
 @pytest.mark.parametrize("table", ["events", "customers"])
-def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(
-    shop, tmp_path, table
-):
+def test_running_import_does_not_restore_erased_customers(shop, tmp_path, table):
     file, more = (
         tmp_path / "late.csv",
         {"events": ("event_type,occurred_at", "view,2025-02-01"), "customers": ("name", "A")}[
@@ -315,12 +311,15 @@ def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(
     assert _rows(shop, "c0001") == {"events": 0, "customers": 0, "treatments": 0}
 
 
-def test_what_is_sent_or_names_nobody_goes_on_while_a_customer_is_erased(shop):
-    kept = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
-    for name, request in {**kept, "names": Score(customer_id="c0002")}.items():
+def test_jobs_without_customers_continue_during_erasure(shop):
+    stored = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
+    for name, request in {**stored, "names": Score(customer_id="c0002")}.items():
         _runs(shop, name, request, cancel_at=clock.wall() if name == "cancelled" else None)
     assert _run(shop, Forget(customer_id="c0001")).error is None
-    assert _states(shop, *kept, "names") == {**dict.fromkeys(kept, "running"), "names": "queued"}
+    assert _states(shop, *stored, "names") == {
+        **dict.fromkeys(stored, "running"),
+        "names": "queued",
+    }
 
 
 def _runs(shop, name: str, request, **more) -> None:
@@ -348,7 +347,7 @@ def _states(shop, *names: str) -> dict[str, str]:
         return dict(session.execute(select(Job.id, Job.state).where(Job.id.in_(names))).all())
 
 
-def test_an_erasure_that_finds_nothing_interrupts_nothing(shop):
+def test_empty_erasure_interrupts_no_job(shop):
     """Twelve of ids that nobody had let a sweep begin thirteen times."""
     _runs(shop, "sweeps", Sweep())
     assert _run(shop, Forget(customer_id="nobody")).error is None
@@ -356,37 +355,35 @@ def test_an_erasure_that_finds_nothing_interrupts_nothing(shop):
 
 
 @pytest.mark.parametrize("lives_in", ["lake", "database"])
-def test_a_job_that_begins_once_the_customer_is_gone_goes_on(shop, monkeypatch, lives_in):
+def test_job_started_after_erasure_continues(shop, monkeypatch, lives_in):
     """Each erasure took the work of an attempt twice."""
-    who = "c0001" if lives_in == "lake" else "only in SQL"
+    user = "c0001" if lives_in == "lake" else "only in SQL"
     with shop.database.transaction() as session:
         session.add(
             Feedback(
-                customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
+                customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
             )
         )
     _runs(shop, "before", Sweep())
-    from_lake, looks, found = erasure.from_lake, [], []
+    from_lake, looks, result = erasure.from_lake, [], []
 
     def then_begun(lake, ids):
         looks.append(ids)
         if len(looks) == 2:
             _runs(shop, "since", Sweep())
             with shop.database.reading() as session:
-                found.append(
-                    session.scalar(select(Feedback.verdict).where(Feedback.customer_id == who))
+                result.append(
+                    session.scalar(select(Feedback.verdict).where(Feedback.customer_id == user))
                 )
         return from_lake(lake, ids)
 
     monkeypatch.setattr(erasure, "from_lake", then_begun)
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     assert _states(shop, "before", "since") == {"before": "queued", "since": "running"}
-    assert found == [None]  # what has begun since reads nothing of them
+    assert result == [None]  # what has begun since reads nothing of them
 
 
-def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_anew(
-    shop, monkeypatch
-):
+def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch):
     _runs(shop, "sweeps", Sweep())
 
     with shop.database.transaction() as session:
@@ -410,9 +407,9 @@ def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_ane
     assert _states(shop, "sweeps") == {"sweeps": "queued"}
 
 
-def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, monkeypatch):
+def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     """Fifteen sweeps of 18 MB kept everybody's writes waiting for half a minute."""
-    who, found = (
+    user, result = (
         "c0001",
         {"cohort": [{"customer_id": "c0001"}, {"customer_id": "c0002"}], "item_id": "c0001"},
     )
@@ -427,7 +424,7 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
 
     def ended(name: str, at: datetime) -> None:
         with shop.database.transaction() as session:
-            session.add(Job(id=name, idem_key=name, result=found, finished_at=at, **held))
+            session.add(Job(id=name, idem_key=name, result=result, finished_at=at, **held))
 
     ended("old", clock.wall() - timedelta(hours=1))
     redact, from_quarantine = CustomerNames.redact, erasure.from_quarantine
@@ -435,7 +432,7 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
     def watched(self, data, **how):
         if data and "cohort" in data:
             looked.append(data)
-        if data == found and not late:
+        if data == result and not late:
             other = sqlite3.connect(shop.settings.home / "state.db", timeout=0)
             other.execute("BEGIN IMMEDIATE")  # "database is locked", where the erasure has it
             other.close()
@@ -449,39 +446,39 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
     looked, late = [], []
     monkeypatch.setattr(CustomerNames, "redact", watched)
     monkeypatch.setattr(erasure, "from_quarantine", meanwhile)
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     with shop.database.reading() as session:
         left = session.scalars(select(Job.result).where(Job.id.in_(("old", "late")))).all()
-    assert left == [{**found, "cohort": [{"customer_id": "c0002"}]}] * 2
-    assert looked == [found, found]  # the last pass looks at the late one alone
+    assert left == [{**result, "cohort": [{"customer_id": "c0002"}]}] * 2
+    assert looked == [result, result]  # the last pass looks at the late one alone
 
 
-def test_who_came_back_all_the_same_goes_the_night_after(shop):
-    """An attempt that was not stopped in time had written the lake, or the directory had followed it."""
-    who = "c0001"
+def test_returned_customer_is_erased_at_night(shop):
+    """A late attempt had written the lake, or the directory was filled from it."""
+    user = "c0001"
     lines = (
-        shop.lake.table("events").filter(lambda event: event.customer_id == who).limit(1).execute()
+        shop.lake.table("events").filter(lambda event: event.customer_id == user).limit(1).execute()
     )
-    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _run(shop, Forget(customer_id=user)).error is None
     others = _rows(shop, "c0002")
     shop.lake.upsert(
         "treatments",
         pd.DataFrame(
             {
                 "campaign_id": ["c1"],
-                "customer_id": [who],
+                "customer_id": [user],
                 "arm": ["treatment"],
                 "sent_at": list(lines.occurred_at),
             }
         ),
     )
     with shop.database.transaction() as session:
-        session.add(DirectoryEntry(customer_id=who, pseudonym="0000-0001"))
+        session.add(DirectoryEntry(customer_id=user, pseudonym="0000-0001"))
     for again in (1, 0):
         assert _run(shop, Tidy()).result["erased_again"] == again
-        assert _rows(shop, who) == {"events": 0, "customers": 0, "treatments": 0}
+        assert _rows(shop, user) == {"events": 0, "customers": 0, "treatments": 0}
         with shop.database.reading() as session:
-            assert erasure.left(session, [who]) == 0
+            assert erasure.left(session, [user]) == 0
     assert _rows(shop, "c0002") == others
 
 
@@ -507,7 +504,7 @@ def test_who_came_back_all_the_same_goes_the_night_after(shop):
         ),
     ],
 )
-def test_they_are_looked_for_wherever_an_erasure_deletes(shop, table, row):
+def test_returned_customers_are_searched_in_all_stores(shop, table, row):
     """Three tables of six were searched."""
     assert _run(shop, Forget(customer_id="c0001")).error is None
     rows = arrow(
@@ -518,28 +515,28 @@ def test_they_are_looked_for_wherever_an_erasure_deletes(shop, table, row):
     assert [_run(shop, Tidy()).result["erased_again"] for _ in range(2)] == [1, 0]
 
 
-def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monkeypatch):
+def test_concurrent_erasures_do_not_restore_customers(shop, monkeypatch):
     """Each wrote what it had read before the other had written."""
     job_id = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
-    first, second, *others = (one["customer_id"] for one in _job(shop, "sweep").result["cohort"])
+    first, second, *others = (item["customer_id"] for item in _job(shop, "sweep").result["cohort"])
     redact = CustomerNames.redact
 
     def then_the_other(self, data):
-        found = redact(self, data)
+        result = redact(self, data)
         if data and "cohort" in data:
             monkeypatch.setattr(CustomerNames, "redact", redact)
             assert _run(shop, Forget(customer_id=second)).error is None
-        return found
+        return result
 
     monkeypatch.setattr(CustomerNames, "redact", then_the_other)
     assert _run(shop, Forget(customer_id=first)).error is None
     with shop.database.reading() as session:
         swept = session.get_one(Job, job_id).result
-    assert [one["customer_id"] for one in swept["cohort"]] == others
+    assert [element["customer_id"] for element in swept["cohort"]] == others
     assert not {first, second} & set(_everything(shop).split("'"))
 
 
-def test_a_second_run_reaches_ids_whose_links_the_first_has_deleted(shop):
+def test_second_run_erases_ids_with_deleted_links(shop):
     """Killed before its last transaction, it left the rows of merged ids in SQL for good."""
     with shop.database.transaction() as session:
         session.add(
@@ -582,6 +579,6 @@ def _everything(shop) -> str:
     return " ".join(map(str, held))
 
 
-def test_only_an_admin_erases(shop):
+def test_only_admins_erase(shop):
     with pytest.raises(NotAllowed, match="admin"):
         _run(shop, Forget(customer_id="c0001"), user="U0ANALYST")

@@ -1,4 +1,4 @@
-"""The heartbeat: shows progress, keeps the lease, ends what was cancelled or taken over."""
+"""Test progress, lease renewal and stopping of jobs."""
 
 import ctypes
 import sys
@@ -14,18 +14,18 @@ from tests.workers.harness import ADMIN, ask, job, row, set_job, wait
 from workers import heartbeat, jobs
 from workers.heartbeat import Heartbeat
 from workers.requests import Retrain, Sweep
-from workers.tasks.contract import Outcome
+from workers.tasks.interface import Outcome
 from workers.tasks.runner import run_job
 
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
     for name, seconds in (
-        ("LOOK", 0.05),
-        ("SHOW", 0.1),
-        ("BEAT", 0.1),
-        ("NUDGE", 0.3),
-        ("GRACE", 0.6),
+        ("CHECK_EVERY", 0.05),
+        ("SHOW_EVERY", 0.1),
+        ("RENEW_EVERY", 0.1),
+        ("RAISE_AFTER", 0.3),
+        ("KILL_AFTER", 0.6),
     ):
         monkeypatch.setattr(heartbeat, name, seconds)
 
@@ -46,7 +46,7 @@ def cancel(database, settings, job_id: str) -> None:
         jobs.cancel(session, settings, job_id, ADMIN)
 
 
-def test_the_bar_moves_with_the_counted_work(database, settings, claimed):
+def test_progress_bar_follows_the_work(database, settings, claimed):
     with Heartbeat(settings, database, claimed, may_kill=False) as beat:
         beat.progress(3, 4, "scoring <customers>")
         wait(lambda: "75 %" in row(database, f"job:{claimed.id}").payload["text"], 10)
@@ -74,7 +74,7 @@ def test_progress_raises_once_the_job_is_cancelled(database, settings, task):
     assert run_job(settings, database, one.id, "t") == "cancelled"
 
 
-def test_python_code_that_reports_no_progress_is_interrupted(database, settings, task):
+def test_code_without_progress_is_interrupted(database, settings, task):
     def run(request, context):
         cancel(database, settings, context.job_id)
         while True:
@@ -85,7 +85,7 @@ def test_python_code_that_reports_no_progress_is_interrupted(database, settings,
     assert run_job(settings, database, one.id, "t") == "cancelled"
 
 
-def test_a_job_taken_over_is_stopped_and_left_to_its_new_worker(database, settings, task):
+def test_job_taken_over_is_stopped(database, settings, task):
     def run(request, context):
         set_job(database, context.job_id, attempt=2)
         while True:
@@ -98,7 +98,7 @@ def test_a_job_taken_over_is_stopped_and_left_to_its_new_worker(database, settin
     assert job(database, one.id).state == "running"
 
 
-def test_code_that_swallows_exceptions_does_not_swallow_this_one(database, settings, task):
+def test_code_that_swallows_exceptions_is_stopped(database, settings, task):
     def run(request, context):
         cancel(database, settings, context.job_id)
         while True:
@@ -176,7 +176,7 @@ def test_after_the_work_no_exception_follows(database, settings, claimed):
     time.sleep(0.5)  # longer than the nudge: it would have come by now
 
 
-def test_one_that_is_raised_while_the_work_ends_ends_nothing(database, settings, claimed):
+def test_late_exception_does_not_end_finished_work(database, settings, claimed):
     class Late:
         """A lock that is let go as the exception is raised."""
 
@@ -192,23 +192,23 @@ def test_one_that_is_raised_while_the_work_ends_ends_nothing(database, settings,
 
 
 def test_calls_can_be_traced_after_the_work(database, settings, claimed):
-    """By a debugger, coverage or hypothesis: CPython 3.11 stood still once an exception had been taken back."""
-    seen = []
+    """With tracing on, CPython 3.11 hung after an exception was withdrawn."""
+    recorded = []
 
     def work() -> None:
         with Heartbeat(settings, database, claimed, may_kill=False):
             pass
         sys.settrace(lambda *_: None)
-        (lambda: seen.append("called"))()
+        (lambda: recorded.append("called"))()
         sys.settrace(None)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(20)
-    assert seen == ["called"]
+    assert recorded == ["called"]
 
 
-def test_work_that_ends_in_time_is_done(database, settings, task):
+def test_work_within_its_limits_is_done(database, settings, task):
     task("sweep", lambda request, context: Outcome({"x": 1}))
     one = ask(database, settings, Sweep(), "k")
     assert run_job(settings, database, one.id, "t") == "done"

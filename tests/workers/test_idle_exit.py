@@ -1,4 +1,4 @@
-"""A warm child gives its memory back when nothing comes, and never in the middle of a job."""
+"""Idle children of workers exit to free their memory."""
 
 import subprocess
 import sys
@@ -9,11 +9,11 @@ from billiard.pool import EX_RECYCLE
 
 CHILD = """
 import time
-from workers import warm
-warm.IDLE, warm.SMALL = {idle}, {small}
-warmth = warm.Warmth()
-with warmth.job(): pass
-with warmth.job(): time.sleep({busy})
+from workers import idle_exit
+idle_exit.IDLE_SECONDS, idle_exit.KEEP_BELOW = {idle}, {small}
+timer = idle_exit.IdleExit()
+with timer.job(): pass
+with timer.job(): time.sleep({busy})
 print("over", flush=True)
 time.sleep({rest})
 """
@@ -27,12 +27,12 @@ def child(**values: float) -> tuple[int, str, float]:
     return done.returncode, done.stdout.strip(), time.monotonic() - began
 
 
-def test_a_grown_child_leaves_once_it_has_been_idle_but_not_while_it_works():
-    code, said, seconds = child(idle=0.2, small=0, busy=0.6, rest=60)
-    assert (code, said) == (EX_RECYCLE, "over")
+def test_grown_child_exits_when_idle():
+    code, text, seconds = child(idle=0.2, small=0, busy=0.6, rest=60)
+    assert (code, text) == (EX_RECYCLE, "over")
     assert seconds < 50
 
 
 @pytest.mark.parametrize("kept", [{"idle": 0.1, "small": 2**40}, {"idle": 30, "small": 0}])
-def test_a_small_one_and_one_that_was_busy_a_moment_ago_stay(kept):
+def test_small_or_recently_busy_child_stays(kept):
     assert child(busy=0, rest=0.5, **kept)[0] == 0

@@ -1,4 +1,4 @@
-"""Jobs: stored once, claimed once, cancelled and retried by whoever may."""
+"""Test submitting, claiming, cancelling and retrying jobs."""
 
 import threading
 from datetime import timedelta
@@ -24,13 +24,13 @@ from tests.workers.harness import (
 from workers import completion, jobs
 from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
-from workers.tasks.contract import Outcome, Post
+from workers.tasks.interface import Outcome, Post
 
 pytestmark = pytest.mark.usefixtures("people")
 
 
 def together(number: int, act) -> list:
-    """Run ``act(i)`` in threads that start at the same moment; their answers, or what they raised."""
+    """Run ``act(i)`` in concurrent threads; return results or exceptions."""
     barrier, answers = threading.Barrier(number), [None] * number
 
     def one(i: int) -> None:
@@ -48,7 +48,7 @@ def together(number: int, act) -> list:
     return answers
 
 
-def test_a_repeated_delivery_is_the_same_job_with_one_message(database, settings):
+def test_repeated_delivery_is_one_job_and_message(database, settings):
     first = ask(database, settings, Sweep(), "trigger-1", user=ANALYST)
     again = ask(database, settings, Sweep(), "trigger-1", user=ANALYST)
     assert first.id == again.id
@@ -56,27 +56,27 @@ def test_a_repeated_delivery_is_the_same_job_with_one_message(database, settings
         assert session.scalar(select(func.count()).select_from(Outbox)) == 1
 
 
-def test_racing_deliveries_make_one_job(database, settings):
+def test_concurrent_deliveries_make_one_job(database, settings):
     answers = together(8, lambda _: ask(database, settings, Sweep(), "trigger-1", user=ANALYST).id)
     assert len(set(answers)) == 1
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Job)) == 1
 
 
-def test_the_announcement_shows_a_bar_and_a_cancel_button(database, settings):
+def test_announcement_has_progress_bar_and_cancel_button(database, settings):
     one = ask(database, settings, Sweep(), "k", user=ANALYST)
     post = row(database, f"job:{one.id}")
     assert post.channel == CHANNEL
     assert post.payload["blocks"][-1]["elements"][0]["value"] == one.id
 
 
-def test_without_an_announcement_there_is_no_message_yet(database, settings):
+def test_unannounced_job_has_no_message(database, settings):
     ask(database, settings, Digest(), "k", announce=False)
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Outbox)) == 0
 
 
-def test_a_role_that_does_not_allow_it_stores_nothing(database, settings):
+def test_insufficient_role_stores_nothing(database, settings):
     with pytest.raises(NotAllowed, match="you need analyst"):
         ask(database, settings, Retrain(), "k", user=VIEWER)
     with database.reading() as session:
@@ -86,10 +86,8 @@ def test_a_role_that_does_not_allow_it_stores_nothing(database, settings):
 @pytest.mark.parametrize(
     "kind", sorted(kind for kind, request in REQUESTS.items() if request.role != "viewer")
 )
-def test_a_role_taken_away_before_the_work_begins_is_missed_by_every_task(
-    database, settings, task, kind
-):
-    """The file of a cohort, with names and addresses, still went to somebody who was an analyst no more."""
+def test_role_is_checked_again_before_each_task(database, settings, task, kind):
+    """A cohort file with names went to a person without the role."""
     needed = {
         "customer_id": "c",
         "cohort_id": "c",
@@ -114,11 +112,11 @@ def test_a_role_taken_away_before_the_work_begins_is_missed_by_every_task(
     assert f"you need {request.role}" in job(database, one.id).error
 
 
-def test_with_the_broker_away_a_job_is_stored_and_waking_says_so(database, settings):
+def test_job_is_stored_while_broker_is_down(database, settings):
     assert jobs.wake(settings, ask(database, settings, Sweep(), "k")) is False
 
 
-def test_racing_workers_claim_a_job_once(database, settings):
+def test_concurrent_workers_claim_a_job_once(database, settings):
     one = ask(database, settings, Sweep(), "k")
 
     def claim(i: int):
@@ -130,7 +128,7 @@ def test_racing_workers_claim_a_job_once(database, settings):
     assert winners[0].attempt == 1
 
 
-def test_an_expired_lease_is_claimed_again_and_a_living_one_is_not(database, settings):
+def test_only_expired_leases_are_claimed_again(database, settings):
     one = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
         assert jobs.claim(session, one.id, "a")
@@ -141,7 +139,7 @@ def test_an_expired_lease_is_claimed_again_and_a_living_one_is_not(database, set
         assert jobs.claim(session, one.id, "b").attempt == 2
 
 
-def test_a_lease_of_a_clock_that_was_wrong_holds_nobody_up(database, settings):
+def test_lease_of_a_wrong_clock_is_expired(database, settings):
     one = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
         jobs.claim(session, one.id, "w1@elsewhere:1")
@@ -157,7 +155,7 @@ def test_a_job_not_yet_due_is_not_claimed(database, settings):
         assert jobs.claim(session, one.id, "a") is None
 
 
-def test_cancelling_a_queued_job_ends_it_at_once_and_says_who(database, settings):
+def test_cancelling_a_queued_job_ends_it_and_names_the_person(database, settings):
     one = ask(database, settings, Sweep(), "k", user=ANALYST)
     with database.transaction() as session:
         assert jobs.cancel(session, settings, one.id, ANALYST).state == "cancelled"
@@ -178,7 +176,7 @@ def test_cancelling_a_running_job_asks_it_to_stop_once(database, settings):
         jobs.cancel(session, settings, one.id, ANALYST)
 
 
-def test_racing_cancels_have_one_winner(database, settings):
+def test_concurrent_cancellations_have_one_winner(database, settings):
     one = ask(database, settings, Sweep(), "k", user=ANALYST)
 
     def cancel(_: int):
@@ -190,7 +188,7 @@ def test_racing_cancels_have_one_winner(database, settings):
     assert all(isinstance(answer, Conflict) for answer in answers if answer != one.id)
 
 
-def test_only_an_admin_cancels_somebody_elses_job(database, settings):
+def test_only_admins_cancel_jobs_of_others(database, settings):
     one = ask(database, settings, Sweep(), "k", user=ANALYST)
     with database.transaction() as session, pytest.raises(NotAllowed, match="you need admin"):
         jobs.cancel(session, settings, one.id, OTHER)
@@ -198,7 +196,7 @@ def test_only_an_admin_cancels_somebody_elses_job(database, settings):
         assert jobs.cancel(session, settings, one.id, ADMIN).cancelled_by == ADMIN
 
 
-def test_an_unknown_job_is_named(database, settings):
+def test_unknown_job_is_refused(database, settings):
     with database.transaction() as session, pytest.raises(BadInput, match="'nope'"):
         jobs.cancel(session, settings, "nope", ADMIN)
 
@@ -229,8 +227,8 @@ def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, t
         jobs.retry(session, settings, one.id, ANALYST)
 
 
-def test_in_the_terminal_the_same_path_posts_nothing(database, settings, task):
-    seen = []
+def test_inline_run_posts_nothing(database, settings, task):
+    recorded = []
 
     def run(request, context):
         context.progress(1, 2, "half")
@@ -239,23 +237,23 @@ def test_in_the_terminal_the_same_path_posts_nothing(database, settings, task):
         )
 
     task("sweep", run)
-    data = runner.run_here(
-        settings, database, Sweep(), user="operator", progress=lambda *units: seen.append(units)
+    data = runner.run_inline(
+        settings, database, Sweep(), user="operator", progress=lambda *units: recorded.append(units)
     )
     assert data == {"rows": 3}
-    assert seen == [(1, 2, "half")]
+    assert recorded == [(1, 2, "half")]
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["done"]
         assert session.scalar(select(func.count()).select_from(Outbox)) == 0
 
 
-def test_in_the_terminal_a_refusal_reaches_the_person(database, settings, task):
+def test_inline_run_raises_refusals(database, settings, task):
     def run(request, context):
         raise Refused("too few customers")
 
     task("sweep", run)
     with pytest.raises(Refused, match="too few"):
-        runner.run_here(settings, database, Sweep(), user="operator")
+        runner.run_inline(settings, database, Sweep(), user="operator")
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["failed"]
 
@@ -269,7 +267,7 @@ def test_refusal_in_the_terminal_names_the_model_that_stays(database, settings, 
     task("retrain", run)
     stays = "Too few orders. The churn model trained before that, churn-1, stays in use."
     with pytest.raises(Refused, match=stays):
-        runner.run_here(settings, database, Retrain(), user="operator")
+        runner.run_inline(settings, database, Retrain(), user="operator")
 
 
 def test_ctrl_c_in_the_terminal_cancels_the_job(database, settings, task):
@@ -278,22 +276,22 @@ def test_ctrl_c_in_the_terminal_cancels_the_job(database, settings, task):
 
     task("sweep", run)
     with pytest.raises(KeyboardInterrupt):
-        runner.run_here(settings, database, Sweep(), user="operator")
+        runner.run_inline(settings, database, Sweep(), user="operator")
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["cancelled"]
 
 
-def test_lists(database, settings):
+def test_recent_and_open_jobs_are_listed(database, settings):
     first, second = (ask(database, settings, Sweep(), key) for key in "ab")
     set_job(database, first.id, state="done", created_at=clock.wall() - timedelta(hours=1))
     with database.reading() as session:
-        assert [one.id for one in jobs.recent(session, settings, 5)] == [second.id, first.id]
-        assert [one.id for one in jobs.running(session, settings)] == [second.id]
+        assert [item.id for item in jobs.recent(session, settings, 5)] == [second.id, first.id]
+        assert [open_job.id for open_job in jobs.open_jobs(session, settings)] == [second.id]
     assert job(database, second.id).business_at is not None
 
 
 def test_a_list_of_jobs_does_not_read_their_results(database, settings):
-    """Five sweeps of a large shop hold 75 MB: the list was acknowledged after 3.6 s, and Slack waits 3."""
+    """Five large sweeps hold 75 MB; the list took 3.6 s, and Slack waits 3 s."""
     done = ask(database, settings, Sweep(), "k")
     set_job(database, done.id, state="done", result={"cohort": []})
     with database.reading() as session:

@@ -1,4 +1,4 @@
-"""A shop whose customers change: the model in use is looked at each week, its decay is told once, and mended by a click."""
+"""Test weekly checks of the model in a shop that changes."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def at(day: float):
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory):
-    """From one day on, three in four customers never come again. A model learnt before; a sweep by it, published."""
+    """Make a shop that loses three in four customers, with an older model and a sweep."""
     whole = tiny.frames(days=SEEN)
     events = whole["events"]
     leaves = events.customer_id.str[-2:].astype(int) % 4 != 0
@@ -68,9 +68,9 @@ def shop_that_changes(changed, tmp_path):
 
 
 def run(own, request, key: str) -> Job:
-    asked = ask(own.database, own.settings, request, key, user=ANALYST)
-    assert run_job(own.settings, own.database, asked.id, "task") == "done"
-    return job(own.database, asked.id)
+    requested = ask(own.database, own.settings, request, key, user=ANALYST)
+    assert run_job(own.settings, own.database, requested.id, "task") == "done"
+    return job(own.database, requested.id)
 
 
 def champion(own) -> ModelVersion:
@@ -90,7 +90,7 @@ def looks(own) -> list[ModelHealth]:
         return list(session.scalars(select(ModelHealth).order_by(ModelHealth.id)))
 
 
-def test_decay_is_found_told_once_and_mended_by_a_click(shop_that_changes):
+def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     own = shop_that_changes
     model = champion(own)
 
@@ -109,34 +109,34 @@ def test_decay_is_found_told_once_and_mended_by_a_click(shop_that_changes):
         ) == model.promoted_at + timedelta(14)
     (second,) = schedule.tick(own.database, own.settings)
     assert run_job(own.settings, own.database, second, "task") == "done"
-    seen = looks(own)[-1]
-    assert (seen.state, seen.version, seen.scored_version) == (
+    recorded = looks(own)[-1]
+    assert (recorded.state, recorded.version, recorded.scored_version) == (
         "decayed",
         model.version,
         model.version,
     )
-    assert seen.source == f"{_sweep(own)}-1"
-    assert seen.scored_as_of == at(LEARNT + 1)
+    assert recorded.source == f"{_sweep(own)}-1"
+    assert recorded.scored_as_of == at(LEARNT + 1)
     assert (
-        seen.metrics["log_loss_interval"]["low"]
-        > seen.promised["log_loss"]
+        recorded.metrics["log_loss_interval"]["low"]
+        > recorded.promised["log_loss"]
         == model.metrics["pooled"]["log_loss"]
     )
-    assert {"auc", "brier", "ece"} <= set(seen.metrics)
-    assert {"recency", "rfm_logistic", "bg_nbd"} == set(seen.baselines)
-    assert "log_loss" in [reason["check"] for reason in seen.reasons]
-    assert seen.drift["score_psi"] > 0
-    assert "recency_days" in seen.drift["features"]
-    assert "tenure_days" in seen.drift["features"]
-    told_of = {one["feature"]: one["meaning"] for one in seen.drift["most"]}
+    assert {"auc", "brier", "ece"} <= set(recorded.metrics)
+    assert {"recency", "rfm_logistic", "bg_nbd"} == set(recorded.baselines)
+    assert "log_loss" in [reason["check"] for reason in recorded.reasons]
+    assert recorded.drift["score_psi"] > 0
+    assert "recency_days" in recorded.drift["features"]
+    assert "tenure_days" in recorded.drift["features"]
+    told_of = {item["feature"]: item["meaning"] for item in recorded.drift["most"]}
     assert len(told_of) == 5
     assert not {"tenure_days", "orders_all"} & set(told_of)  # everybody's grow, whatever happens
     assert not set(told_of) & set(told_of.values())
 
     # The channel is told, with a button; the status says so as well.
-    told = alerts(own)[-1]
-    assert (told.channel, seen.alerted) == (CHANNEL, True)
-    said = json.dumps(told.payload, ensure_ascii=False)
+    shown = alerts(own)[-1]
+    assert (shown.channel, recorded.alerted) == (CHANNEL, True)
+    said = json.dumps(shown.payload, ensure_ascii=False)
     assert model.version in said
     assert "came out worse than promised" in said
     assert ids.RETRAIN_MODEL in said
@@ -156,19 +156,19 @@ def test_decay_is_found_told_once_and_mended_by_a_click(shop_that_changes):
     with own.database.transaction() as session, pytest.raises(NotAllowed):
         models.retrain(session, own.settings, second, VIEWER, CHANNEL)
     with own.database.transaction() as session:
-        asked = models.retrain(session, own.settings, second, ANALYST, CHANNEL)
-    assert (asked.args["horizon"], asked.args["active_within"]) == (HORIZON, 2 * HORIZON)
+        requested = models.retrain(session, own.settings, second, ANALYST, CHANNEL)
+    assert (requested.args["horizon"], requested.args["active_within"]) == (HORIZON, 2 * HORIZON)
     with own.database.transaction() as session, pytest.raises(Conflict, match="already"):
         models.retrain(session, own.settings, second, ANALYST, CHANNEL)
-    told = json.dumps(alerts(own)[-1].payload)
-    assert ids.RETRAIN_MODEL not in told
-    assert f"<@{ANALYST}>" in told
+    shown = json.dumps(alerts(own)[-1].payload)
+    assert ids.RETRAIN_MODEL not in shown
+    assert f"<@{ANALYST}>" in shown
     with own.database.reading() as session:
         deeds = session.scalars(select(Audit.action).where(Audit.subject == model.version)).all()
     assert "model.retrain" in deeds
 
 
-def test_who_asks_is_answered_with_figures(shop_that_changes):
+def test_requested_check_shows_figures(shop_that_changes):
     own = shop_that_changes
     clock.configure(fixed=at(SEEN + 8))
     looked = run(own, Monitor(), "look")
@@ -189,7 +189,7 @@ def test_who_asks_is_answered_with_figures(shop_that_changes):
         assert word in said
 
 
-def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
+def test_unchanged_shop_is_healthy_and_silent(tmp_path):
     own = tiny.build(tmp_path / "home", days=SEEN, admins=ADMIN)
     with own.database.transaction() as session:
         session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
@@ -200,17 +200,17 @@ def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
         "learn",
     )
     clock.configure(fixed=at(SEEN))
-    (asked,) = schedule.tick(
+    (requested,) = schedule.tick(
         own.database, own.settings
     )  # nobody swept: the model is asked about then
-    assert run_job(own.settings, own.database, asked, "task") == "done"
-    (seen,) = looks(own)
-    assert (seen.state, seen.source) == ("healthy", "recomputed")
-    assert seen.scored_as_of == at(SEEN - HORIZON)
+    assert run_job(own.settings, own.database, requested, "task") == "done"
+    (recorded,) = looks(own)
+    assert (recorded.state, recorded.source) == ("healthy", "recomputed")
+    assert recorded.scored_as_of == at(SEEN - HORIZON)
     assert alerts(own) == []
 
 
-def test_the_day_of_worse_predictions_is_the_shops():
+def test_decay_date_uses_the_shops_timezone():
     """Scored at one in the morning in Kolkata, they were told of the day before."""
     outcome = Outcome(
         "v", "run", datetime(2025, 5, 31, 20, tzinfo=UTC), 900, {}, {}, Interval(0.5, 0.48, 0.52)
@@ -223,7 +223,7 @@ def test_the_day_of_worse_predictions_is_the_shops():
 
 
 @pytest.mark.parametrize("drift", [True, False])
-def test_a_warning_says_what_has_moved_in_the_words_of_the_catalogue(drift):
+def test_warning_names_drifted_features(drift):
     health = {
         "version": "churn-1",
         "at": "2025-06-01T00:00:00+00:00",

@@ -43,15 +43,15 @@ def settings(request, tmp_path) -> Settings:
 
 @pytest.fixture
 def database(settings):
-    made = Database.of(settings)
-    create_tables(made)
-    with made.transaction() as session:
+    created = Database.of(settings)
+    create_tables(created)
+    with created.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
             session.add(
                 RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
             )
-    yield made
-    made.dispose()
+    yield created
+    created.dispose()
 
 
 @pytest.fixture
@@ -139,11 +139,13 @@ def test_a_scheduled_job_is_joined_by_a_person(submit):
 @pytest.mark.parametrize("people", [1, 8])
 def test_identical_requests_at_the_same_moment_are_one_job(database, submit, people):
     with ThreadPoolExecutor(8) as pool:
-        asked = pool.map(lambda number: submit(Digest(), user=f"U0{number % people}"), range(16))
-        submissions = list(asked)
+        requested = pool.map(
+            lambda number: submit(Digest(), user=f"U0{number % people}"), range(16)
+        )
+        submissions = list(requested)
     assert number_of_jobs(database) == 1
-    assert [one.created for one in submissions].count(True) == 1
-    assert len({one.job.id for one in submissions}) == 1
+    assert [item.created for item in submissions].count(True) == 1
+    assert len({submission.job.id for submission in submissions}) == 1
 
 
 # ---------------------------------------------------------------- open jobs
@@ -229,7 +231,7 @@ def test_schedules_of_one_person_are_not_limited(database, settings):
     monday = clock.now() - timedelta(hours=1)
     with database.transaction() as session:
         for number in range(12):
-            made = schedule.add(
+            created = schedule.add(
                 session,
                 settings,
                 "sweep",
@@ -240,7 +242,7 @@ def test_schedules_of_one_person_are_not_limited(database, settings):
                 CHANNEL,
                 ANALYST,
             )
-            made.created_at = monday
+            created.created_at = monday
     clock.configure(offset=lambda: timedelta(minutes=2))
     assert len(schedule.tick(database, settings)) == 12
 
@@ -285,7 +287,7 @@ def test_retried_job_counts_for_its_owner(database, settings, submit):
 # ---------------------------------------------------------------- the statement
 
 
-def test_the_limits_are_looked_up_by_indexes(database, settings):
+def test_admission_query_uses_indexes(database, settings):
     states = ["done"] * 8 + ["failed", "queued"]
     rows = [
         {
@@ -319,7 +321,7 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
     sent = []
     event.listen(database.engine, "before_cursor_execute", lambda *given: sent.append(given[2:4]))
     with database.engine.connect() as connection:
-        connection.execute(quotas.lookup(), bound).all()
+        connection.execute(quotas.admission_query(), bound).all()
         plan = connection.exec_driver_sql(explain + sent[-1][0], sent[-1][1]).all()
     shown = json.dumps([[str(cell) for cell in line] for line in plan])
     for index in (
@@ -335,7 +337,7 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
     assert "Seq Scan on jobs" not in shown
 
 
-def test_erasing_a_customer_drops_the_hash_of_what_was_asked(database, settings):
+def test_erasure_drops_request_hashes(database, settings):
     from retention import erasure
 
     one = ask(database, settings, Score(customer_id="k1"), "s", channel=ANALYST, limited=True)

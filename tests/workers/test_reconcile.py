@@ -1,4 +1,4 @@
-"""The reconciler: what the broker forgot is published again, what dead workers held is handed on."""
+"""Test the repair of lost wake-ups and abandoned jobs."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def dead() -> str:
     """A worker of this host that is no more."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    return processes.here("task").replace(f":{os.getpid()}", f":{process.pid}")
+    return processes.worker_name("task").replace(f":{os.getpid()}", f":{process.pid}")
 
 
 def start(database, job_id: str, worker: str) -> None:
@@ -39,7 +39,7 @@ def start(database, job_id: str, worker: str) -> None:
         assert jobs.claim(session, job_id, worker)
 
 
-def test_a_forgotten_wake_up_is_published_again_but_not_at_once(database, settings, woken):
+def test_lost_wake_up_is_published_again_after_a_while(database, settings, woken):
     one = ask(database, settings, Sweep(), "k")
     assert reconcile.republish(database, settings) == []
     set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
@@ -54,23 +54,21 @@ def test_jobs_not_yet_due_cancelled_or_running_are_left_alone(database, settings
     set_job(database, ids[0], not_before=clock.wall() + timedelta(hours=1))
     with database.transaction() as session:
         jobs.cancel(session, settings, ids[1], ADMIN)
-    start(database, ids[2], processes.here("t"))
+    start(database, ids[2], processes.worker_name("t"))
     assert reconcile.republish(database, settings) == []
     assert reconcile.release_dead(database, settings) == []
 
 
-def test_the_job_of_a_dead_process_is_handed_on_before_its_lease_ends(
-    database, settings, woken, dead
-):
+def test_job_of_a_dead_process_is_released_early(database, settings, woken, dead):
     one = ask(database, settings, Sweep(), "k")
     start(database, one.id, dead)
     assert reconcile.release_dead(database, settings) == [one.id]
     assert reconcile.republish(database, settings) == [one.id]
 
 
-def test_a_job_that_kills_its_workers_is_given_up_with_a_reference(database, settings, woken):
+def test_job_that_kills_workers_fails_with_a_reference(database, settings, woken):
     one = ask(database, settings, Sweep(), "k")
-    for _ in range(reconcile.ATTEMPTS):
+    for _ in range(reconcile.MAX_LOST_WORKERS):
         start(database, one.id, "task@elsewhere:1")
         set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
     reconcile.republish(database, settings)
@@ -79,12 +77,12 @@ def test_a_job_that_kills_its_workers_is_given_up_with_a_reference(database, set
     assert ended.reference in str(failure(database, one.id).payload)
 
 
-def test_a_retry_that_a_person_asked_for_is_no_lost_worker(database, settings, woken):
+def test_manual_retry_does_not_count_as_lost_worker(database, settings, woken):
     one = ask(database, settings, Sweep(), "k")
-    for _ in range(reconcile.ATTEMPTS):
+    for _ in range(reconcile.MAX_LOST_WORKERS):
         with database.transaction() as session:
             finished = jobs.claim(session, one.id, "task@elsewhere:1")
-        completion.failed(settings, database, finished, "No orders yet.")
+        completion.fail(settings, database, finished, "No orders yet.")
         with database.transaction() as session:
             jobs.retry(session, settings, one.id, ADMIN)
     start(database, one.id, "task@elsewhere:1")
@@ -92,20 +90,18 @@ def test_a_retry_that_a_person_asked_for_is_no_lost_worker(database, settings, w
     assert reconcile.republish(database, settings) == [one.id]
 
 
-def test_what_still_lies_in_the_broker_is_not_published_again(database, settings, valkey):
+def test_queued_wake_up_is_not_published_again(database, settings, valkey):
     carried, lost = (ask(database, settings, Sweep(), key) for key in "ab")
     assert jobs.wake(settings, carried)
-    for one in (carried, lost):
-        set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
+    for item in (carried, lost):
+        set_job(database, item.id, enqueued_at=clock.wall() - LONG_AGO)
     assert reconcile.republish(database, settings) == [lost.id]
-    for one in (carried, lost):
-        set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
+    for element in (carried, lost):
+        set_job(database, element.id, enqueued_at=clock.wall() - LONG_AGO)
     assert reconcile.republish(database, settings) == []
 
 
-def test_what_a_terminal_left_unfinished_is_not_run_behind_the_persons_back(
-    database, settings, woken
-):
+def test_unfinished_terminal_job_is_not_run_by_workers(database, settings, woken):
     one = ask(database, settings, Sweep(), "k", channel=None)
     start(database, one.id, f"{jobs.TERMINAL}@elsewhere:1")
     set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
@@ -119,7 +115,7 @@ def test_process_without_a_heartbeat_is_killed(database, settings, monkeypatch, 
     monkeypatch.setattr(reconcile, "_kill", lambda settings, one: revoked.append(one.id))
     one = ask(database, settings, Retrain(), "k")
     start(database, one.id, "task@elsewhere:1")
-    set_job(database, one.id, lease_until=clock.wall() - silent_for * reconcile.SILENT)
+    set_job(database, one.id, lease_until=clock.wall() - silent_for * reconcile.SILENT_AFTER)
     assert reconcile.kill_silent(database, settings) == revoked == [one.id] * killed
 
 
@@ -130,7 +126,7 @@ def test_retry_moves_a_job_of_an_old_database_to_the_queue_of_its_kind(database,
         assert jobs.retry(session, settings, one.id, ADMIN).queue == "training"
 
 
-def test_a_cancel_that_is_not_obeyed_is_enforced(database, settings):
+def test_ignored_cancellation_is_enforced(database, settings):
     one = ask(database, settings, Sweep(), "k")
     start(database, one.id, "task@elsewhere:1")
     with database.transaction() as session:
@@ -142,7 +138,7 @@ def test_a_cancel_that_is_not_obeyed_is_enforced(database, settings):
     assert "cancelled" in row(database, f"job:{one.id}").payload["text"]
 
 
-def test_what_nobody_needs_is_dropped_after_a_day(database, settings):
+def test_old_rows_are_dropped_after_a_day(database, settings):
     old = clock.wall() - timedelta(days=2)
     with database.transaction() as session:
         session.add_all([Delivery(key="old", at=old), Delivery(key="new")])
@@ -157,7 +153,7 @@ def test_what_nobody_needs_is_dropped_after_a_day(database, settings):
         assert list(processes.alive(session)) == ["new"]
 
 
-def test_identities_in_a_file_that_could_not_be_sent_are_dropped_after_a_week(database, settings):
+def test_sensitive_unsent_files_are_dropped_after_a_week(database, settings):
     with database.transaction() as session:
         for name, days, sensitive in (("old", 8, True), ("new", 6, True), ("chart", 8, False)):
             at = clock.wall() - timedelta(days=days)
@@ -188,7 +184,7 @@ def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch)
     assert len(woken) == 2
 
 
-def test_old_messages_that_nobody_needs_go_at_night(database, settings, monkeypatch):
+def test_old_messages_are_dropped_at_night(database, settings, monkeypatch):
     old, retrain, sweep = (
         clock.wall() - timedelta(days=200),
         *(
@@ -210,11 +206,11 @@ def test_old_messages_that_nobody_needs_go_at_night(database, settings, monkeypa
             session.add(Outbox(key=key, **shown | changes))
     tidied(database, settings, monkeypatch)
     with database.reading() as session:
-        kept = set(session.scalars(select(Outbox.key)))
-    assert kept == {"new", "names customers", "waits", "parent", "reply", "campaign:c1"}
+        stored = set(session.scalars(select(Outbox.key)))
+    assert stored == {"new", "names customers", "waits", "parent", "reply", "campaign:c1"}
 
 
-def test_the_bytes_of_files_that_slack_has_go_after_a_month(database, settings, monkeypatch):
+def test_uploaded_content_is_dropped_after_a_month(database, settings, monkeypatch):
     ago = clock.wall() - timedelta(days=31)
     with database.transaction() as session:
         for name, uploaded in (("delivered", ago), ("fresh", clock.wall()), ("waits", None)):
@@ -240,7 +236,7 @@ def tidied(database, settings, monkeypatch) -> None:
     reconcile.tidy(database, settings)
 
 
-def test_only_what_is_neither_published_nor_being_written_may_go(database, settings):
+def test_unwanted_runs_exclude_published_and_open_ones(database, settings):
     working = ask(database, settings, Sweep(), "a").id
     start(database, working, "somewhere")
     with database.transaction() as session:

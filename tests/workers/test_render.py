@@ -1,4 +1,4 @@
-"""Templates: escaped by where a value stands; a value can never add structure; what Slack would refuse never leaves."""
+"""Test escaping, structure and limits of rendered templates."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention import templating
+from retention.text import LANGUAGE, PSEUDO
 from workers.delivery import render
 from workers.delivery.limits import InvalidBlocks, check_message, size
 
@@ -23,7 +24,10 @@ blocks:
     text: {type: mrkdwn, text: "*{{ name }}* & co"}
   - type: actions
     elements:
-      - {type: button, action_id: "{{ ids.CANCEL_JOB }}", value: "{{ name }}", text: {type: plain_text, text: "Go"}}
+      - type: button
+        action_id: "{{ ids.CANCEL_JOB }}"
+        value: "{{ name }}"
+        text: {type: plain_text, text: "Go"}
 """
 
 
@@ -47,7 +51,7 @@ def templates(tmp_path, monkeypatch):
         ('", type: "image', '", type: "image'),
     ],
 )
-def test_a_hostile_name_is_only_a_name(templates, name, shown):
+def test_hostile_name_is_escaped(templates, name, shown):
     message = render.message(templates(TEMPLATE), name=name)
     assert [block["type"] for block in message.blocks] == ["header", "section", "actions"]
     assert message.blocks[0]["text"]["text"] == name
@@ -56,7 +60,7 @@ def test_a_hostile_name_is_only_a_name(templates, name, shown):
     assert message.text == f"Hello {shown}"
 
 
-def test_a_name_does_not_turn_around_the_text_after_it(templates):
+def test_direction_marks_are_removed(templates):
     """What goes back to us, like a button's value, stays as it is: it may be somebody's id."""
     name = "Tea \u202eevil\u202c \u2066a\u2069 \u05ea\u05d4"
     message = render.message(templates(TEMPLATE), name=name)
@@ -67,7 +71,7 @@ def test_a_name_does_not_turn_around_the_text_after_it(templates):
     assert message.text == f"Hello {shown}"
 
 
-def test_control_signs_of_a_name_are_not_shown(templates):
+def test_control_characters_are_removed(templates):
     message = render.message(templates(TEMPLATE), name="An\x00n\x1b[31m\x9b")
     assert message.blocks[0]["text"]["text"] == "Ann[31m"
     assert message.text == "Hello Ann[31m"
@@ -83,8 +87,8 @@ def test_control_signs_of_a_name_are_not_shown(templates):
         ("_May_ of shop_7", "\u02cdMay\u02cd of shop_7"),
     ],
 )
-def test_a_name_in_bold_does_not_end_it(templates, name, shown):
-    """Only there: elsewhere it stands as it is, and so do sentences that show a command in backticks."""
+def test_name_does_not_end_a_bold_passage(templates, name, shown):
+    """Outside of bold passages names and commands in backticks stay."""
     source = """
 text: "{{ name }}"
 blocks:
@@ -124,7 +128,7 @@ blocks:
     assert bad["text"]["text"].startswith("!channel ")
 
 
-def test_a_missing_variable_is_an_error(templates):
+def test_missing_variable_is_an_error(templates):
     with pytest.raises(Exception, match="undefined"):
         render.message(templates('text: "{{ nobody }}"'))
 
@@ -147,7 +151,7 @@ blocks:
 
 
 @given(st.lists(st.text(min_size=1, max_size=4000).filter(str.strip), min_size=1, max_size=70))
-def test_whatever_is_rendered_fits_into_a_message(texts):
+def test_rendered_messages_fit_the_limits(texts):
     blocks = check_message(
         [{"type": "section", "text": {"type": "mrkdwn", "text": render.escape(t)}} for t in texts]
     )
@@ -181,7 +185,7 @@ def test_whatever_is_rendered_fits_into_a_message(texts):
         [{"type": "section"}],
     ],
 )
-def test_what_slack_would_refuse_never_leaves(blocks):
+def test_blocks_that_slack_would_refuse_raise(blocks):
     with pytest.raises(InvalidBlocks):
         check_message(blocks)
 
@@ -190,8 +194,8 @@ SLACK = sorted((templating.FOLDER / "slack").rglob("*.yaml.j2"))
 
 
 @pytest.mark.parametrize("path", SLACK, ids=lambda path: str(path.relative_to(templating.FOLDER)))
-def test_every_value_in_every_template_stands_inside_a_quoted_or_block_scalar(path: Path):
-    """An unquoted ``key: {{ value }}`` cannot inject structure, but a mark alone may be read as another YAML type."""
+def test_template_values_are_quoted(path: Path):
+    """An unquoted mark could be read as another YAML type."""
     import re
 
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -207,13 +211,13 @@ def test_slackblocks_knows_our_blocks():
     assert json.loads(json.dumps(theirs))["text"]["text"] == text
 
 
-def test_a_constant_in_a_template_is_not_baked_into_the_next_rendering(templates):
+def test_constants_do_not_leak_into_the_next_rendering(templates):
     name = templates("text: \"{{ first }} {{ 'constant' }}\"")
     assert render.message(name, first="a").text == "a constant"
     assert render.message(name, first="b").text == "b constant"
 
 
-def test_differences_have_the_minus_that_money_has():
+def test_differences_use_the_minus_sign_of_money():
     assert templating.signed(-24.83, 1) == "−24.8"
     assert templating.signed(1234.5) == "+1,234"
     assert templating.money(-4.1, "USD", 2) == "−\u2060$4.10"
@@ -232,12 +236,12 @@ def test_no_line_ends_between_a_minus_and_its_money():
     assert templating.money(5, "EUR") == "€5"
 
 
-def test_of_yen_there_are_no_hundredths():
+def test_yen_have_no_decimals():
     assert (templating.money(500, "JPY", 2), templating.money(500, "EUR", 2)) == ("¥500", "€500.00")
     assert templating.money(-1234.4, "KRW", 2) == "−KRW 1,234"
 
 
-def test_nothing_has_no_sign():
+def test_zero_has_no_sign():
     assert (templating.money(-0.4), templating.percent(-0.0004), templating.figure(-0.04, 1)) == (
         "0",
         "0 %",
@@ -254,7 +258,7 @@ def test_nothing_has_no_sign():
         (4, None, "It is sent 4 hours from now; until then anyone may stop it."),
     ],
 )
-def test_what_an_approval_brings_about_is_said_in_a_sentence(hours, send_on, said):
+def test_approval_consequences_are_one_sentence(hours, send_on, said):
     campaign = {
         "approvals_needed": 1,
         "approved_by": [],
@@ -265,7 +269,7 @@ def test_what_an_approval_brings_about_is_said_in_a_sentence(hours, send_on, sai
     assert words.then(campaign) == said
 
 
-def test_the_terminal_shows_a_plan_without_saying_a_word_twice():
+def test_terminal_plan_repeats_no_word():
     plan = dict.fromkeys(("control", "treated", "cost", "profit", "profit_low", "profit_high"), 1)
     campaign = {
         "audience": 2,
@@ -280,20 +284,20 @@ def test_the_terminal_shows_a_plan_without_saying_a_word_twice():
         "assumed": [],
         "prior": {"mean": -0.004, "campaigns": 1, "simulated": False},
     }
-    said = (
+    text = (
         templating.environment(autoescape=False)
         .get_template("terminal/campaign/plan.j2")
         .module.plan(campaign)
     )
-    assert "Targeting:  Chosen by risk × value" in said
-    assert "Chosen:" not in said
-    assert "a prior of −0.4 % extra buyers" in said
+    assert "Targeting:  Chosen by risk × value" in text
+    assert "Chosen:" not in text
+    assert "a prior of −0.4 % extra buyers" in text
 
 
 @pytest.mark.parametrize(
     ("by", "says"), [("uplift", "20.0 extra buyers"), ("risk", "a prior of 4.0")]
 )
-def test_a_draft_says_what_its_profit_rests_on(by, says):
+def test_draft_names_the_basis_of_its_profit(by, says):
     campaign = {
         "prior": {"mean": 0.04, "low": 0.0, "high": 0.08, "campaigns": 0, "simulated": False},
         "plan": {
@@ -310,19 +314,19 @@ def test_a_draft_says_what_its_profit_rests_on(by, says):
     assert "at most 24.0 are expected" in words.power(campaign)
 
 
-def test_no_effect_above_all_customers_is_said_to_be_told():
-    """Of 11 treated and 2 held out: "it could only tell an effect of 106.6 or more extra buyers in a hundred"."""
+def test_impossible_detectable_effect_is_not_shown():
+    """With 11 treated and 2 held-out customers the smallest effect was 106.6 per cent."""
     plan = {"smallest_effect": 1.066, "learnable": False, "effect_high": 0.079}
     words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
-    said = words.power({"plan": plan})
-    assert "it could tell no effect, however large, and at most 7.9 are expected" in said
+    text = words.power({"plan": plan})
+    assert "it could tell no effect, however large, and at most 7.9 are expected" in text
 
 
 def test_the_terminal_shows_money_of_a_result_as_money():
     effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4) | {
         "total": -660.2
     }
-    said = templating.text(
+    text = templating.text(
         "terminal/campaign/result.txt.j2",
         campaign={"name": "A", "currency": "USD"},
         treated=9,
@@ -348,8 +352,8 @@ def test_the_terminal_shows_money_of_a_result_as_money():
         "the file with 3 customers of the treated",
         "the list of 4 customers to call",
     ):
-        assert beside in said
-    orders, profit = (" ".join(line.split()) for line in said.splitlines()[1:3])
+        assert beside in text
+    orders, profit = (" ".join(line.split()) for line in text.splitlines()[1:3])
     assert orders == "orders −0.400 each (95 % −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
     assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
         "−", "−\u2060"
@@ -364,8 +368,8 @@ def test_the_terminal_shows_money_of_a_result_as_money():
         (-0.03, 0.07, "It made a difference earlier in the window"),
     ],
 )
-def test_a_look_goes_by_the_interval_of_its_own_day(low, high, says):
-    """p, once below .05, stays there: an offer that was taken at once, and then nobody bought, still "brought orders"."""
+def test_interim_look_uses_the_interval_of_its_day(low, high, says):
+    """The p-value stays below .05 even if the effect disappears later."""
     effect = {
         "tau": 0.05,
         "per_customer": (low + high) / 2,
@@ -401,17 +405,17 @@ def test_the_terminal_lists_held_copies_by_their_number():
         "attempts": 1,
         "doubt": "it hung",
     }
-    said = templating.text(
+    text = templating.text(
         "terminal/campaign/held.txt.j2",
         campaign={"name": "A", "campaign_id": "c"},
         copies=[one],
         more=0,
     )
-    assert "41  4R1W-HVNA  email, 1 try: it hung" in said
+    assert "41  4R1W-HVNA  email, 1 try: it hung" in text
 
 
-def test_no_value_stands_in_italics():
-    """An underscore in it (`order_twice`) would end them, and the rest would show the bare signs."""
+def test_no_value_is_in_italics():
+    """An underscore in a value (`order_twice`) would end the italics."""
     templates = sorted((templating.FOLDER / "slack").rglob("*.j2"))
     assert templates
     assert not [
@@ -423,7 +427,7 @@ def test_no_value_stands_in_italics():
 
 def _scored(**values) -> tuple[str, str]:
     """A customer's score as it is told in Slack and in the terminal."""
-    told = {
+    shown = {
         "customer_id": "7",
         "churn_probability": 0.9,
         "tier": "high",
@@ -449,20 +453,64 @@ def _scored(**values) -> tuple[str, str]:
         "intent_note": "",
         **values,
     }
-    card = json.dumps(render.message("score/customer", **told).blocks, ensure_ascii=False)
-    return card, templating.text("terminal/score.txt.j2", result=told, **told)
+    card = json.dumps(render.message("score/customer", **shown).blocks, ensure_ascii=False)
+    return card, templating.text("terminal/score.txt.j2", result=shown, **shown)
 
 
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
-def test_a_date_is_only_given_for_an_order_that_is_to_be_expected(chance, dated):
-    for said in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in said, "no order expected within 90 days" in said) == (
+def test_next_order_date_is_shown_only_if_likely(chance, dated):
+    for text in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
+        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text) == (
             dated,
             not dated,
         )
-        assert "if they stay a customer" in said
+        assert "if they stay a customer" in text
 
 
-def test_an_order_that_nothing_foretells_has_no_date():
-    for said in _scored(next_order_at=None, next_order_between=None, intent=None):
-        assert "no next order can be foretold" in said
+def test_unpredictable_order_has_no_date():
+    for text in _scored(next_order_at=None, next_order_between=None, intent=None):
+        assert "no next order can be foretold" in text
+
+
+def test_pseudo_locale_brackets_each_text_of_a_message(templates, monkeypatch):
+    monkeypatch.setenv(LANGUAGE, PSEUDO)
+    message = render.message(templates(TEMPLATE), name="A & B")
+    header, section, actions = message.blocks
+    assert message.text == "⟦Hello A &amp; B⟧"
+    assert header["text"]["text"] == "⟦A & B⟧"
+    assert section["text"]["text"] == "⟦*A &amp; B* & co⟧"
+    (button,) = actions["elements"]
+    assert button == {
+        "type": "button",
+        "action_id": "job.cancel",
+        "value": "A & B",
+        "text": {"type": "plain_text", "text": "⟦Go⟧"},
+    }
+
+
+def test_pseudo_locale_stays_within_the_limits_of_slack(templates, monkeypatch):
+    monkeypatch.setenv(LANGUAGE, PSEUDO)
+    source = """
+type: modal
+title: {type: plain_text, text: "{{ long }}"}
+submit: {type: plain_text, text: "{{ long }}"}
+private_metadata: "{{ long }}"
+blocks:
+  - {type: header, text: {type: plain_text, text: "{{ long }}"}}
+  - {type: section, fields: [{type: mrkdwn, text: "{{ long }}{{ long }}"}]}
+  - type: input
+    label: {type: plain_text, text: "Which"}
+    element:
+      type: static_select
+      action_id: which
+      options: [{text: {type: plain_text, text: "{{ name }}"}, value: "{{ name }}"}]
+"""
+    view = render.view(templates(source), long="word " * 300, name="x" * 75)
+    header, section, choice = view["blocks"]
+    (option,) = choice["element"]["options"]
+    shown = [view["title"], view["submit"], header["text"], section["fields"][0], option["text"]]
+    for text, limit in zip(shown, (24, 24, 150, 2000, 75), strict=True):
+        assert len(text["text"]) <= limit
+        assert (text["text"][0], text["text"][-1]) == ("⟦", "⟧")
+    assert view["private_metadata"] == "word " * 300
+    assert option["value"] == "x" * 75

@@ -1,4 +1,4 @@
-"""Schedules: one run a slot, in the schedule's own time zone, whatever ticks, races and clocks do."""
+"""Test that each slot of a schedule runs once."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise, takewhile
@@ -37,7 +37,7 @@ def weekly(database, settings) -> Schedule:
 
 
 def add(database, settings, **changes) -> Schedule:
-    made = {
+    created = {
         "kind": "digest",
         "args": {},
         "weekday": 0,
@@ -47,7 +47,7 @@ def add(database, settings, **changes) -> Schedule:
         "created_by": ADMIN,
     } | changes
     with database.transaction() as session:
-        return schedule.add(session, settings, **made)
+        return schedule.add(session, settings, **created)
 
 
 def states(database) -> list[tuple[date, str]]:
@@ -63,16 +63,16 @@ def states(database) -> list[tuple[date, str]]:
     minutes=st.integers(0, 1439),
     start=st.datetimes(datetime(2015, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC)),
 )
-def test_a_slot_a_week_each_on_its_own_local_day(zone, weekday, minutes, start):
+def test_weekly_slots_follow_the_local_day(zone, weekday, minutes, start):
     at = f"{minutes // 60:02d}:{minutes % 60:02d}"
-    made = Schedule(weekday=weekday, at=at, timezone=zone, created_at=start, last_slot=None)
+    created = Schedule(weekday=weekday, at=at, timezone=zone, created_at=start, last_slot=None)
     end = start + timedelta(days=371)
-    found = list(takewhile(lambda pair: pair[1] <= end, schedule.slots(made)))
-    assert 52 <= len(found) <= 54
-    assert all(later[0] - earlier[0] == timedelta(days=7) for earlier, later in pairwise(found))
-    moments = [moment for _, moment in found]
+    result = list(takewhile(lambda pair: pair[1] <= end, schedule.slots(created)))
+    assert 52 <= len(result) <= 54
+    assert all(later[0] - earlier[0] == timedelta(days=7) for earlier, later in pairwise(result))
+    moments = [moment for _, moment in result]
     assert moments == sorted(set(moments))
-    for day, moment in found:
+    for day, moment in result:
         local = moment.astimezone(ZoneInfo(zone))
         gap = local.replace(tzinfo=None) - datetime.combine(
             day, datetime.strptime(at, "%H:%M").time()
@@ -82,19 +82,19 @@ def test_a_slot_a_week_each_on_its_own_local_day(zone, weekday, minutes, start):
         )  # moved only where that time does not exist (Samoa lost a day)
 
 
-def test_the_first_of_two_equal_local_times():
+def test_first_of_two_equal_local_times_is_used():
     assert schedule.due_at(date(2026, 10, 25), "01:30", "Europe/London") == datetime(
         2026, 10, 25, 0, 30, tzinfo=UTC
     )
 
 
-def test_a_local_time_that_does_not_exist_moves_by_the_gap():
+def test_missing_local_time_moves_by_the_gap():
     assert schedule.due_at(date(2026, 3, 29), "01:30", "Europe/London") == datetime(
         2026, 3, 29, 1, 30, tzinfo=UTC
     )
 
 
-def test_a_slot_fires_once_and_not_before_its_time(database, settings, weekly):
+def test_slot_fires_once_at_its_time(database, settings, weekly):
     clock.configure(fixed=MONDAY - timedelta(seconds=1))
     assert schedule.tick(database, settings) == []
     clock.configure(fixed=MONDAY)
@@ -115,7 +115,7 @@ def test_racing_ticks_make_one_run(database, settings, weekly):
     assert len(states(database)) == 1
 
 
-def test_after_downtime_only_the_newest_slot_runs_if_it_is_not_too_late(database, settings, weekly):
+def test_only_the_newest_slot_runs_after_downtime(database, settings, weekly):
     clock.configure(fixed=MONDAY + timedelta(days=14, hours=11))
     assert len(schedule.tick(database, settings)) == 1
     assert [state for _, state in states(database)] == ["skipped", "skipped", "fired"]
@@ -127,7 +127,7 @@ def test_a_slot_missed_by_more_than_twelve_hours_is_skipped(database, settings, 
     assert [state for _, state in states(database)] == ["skipped"]
 
 
-def test_stepping_through_due_moments_leaps_over_none(database, settings, weekly):
+def test_next_due_skips_no_moment(database, settings, weekly):
     now, fired = MONDAY - timedelta(days=1), 0
     while True:
         with database.reading() as session:
@@ -141,7 +141,7 @@ def test_stepping_through_due_moments_leaps_over_none(database, settings, weekly
     assert {state for _, state in states(database)} == {"fired"}
 
 
-def test_next_due_knows_the_moments_of_campaigns(database, settings):
+def test_next_due_includes_campaigns(database, settings):
     with database.transaction() as session:
         session.add(
             Campaign(
@@ -161,7 +161,7 @@ def test_next_due_knows_the_moments_of_campaigns(database, settings):
         assert schedule.next_due(session, settings, MONDAY) is None
 
 
-def test_one_that_fails_is_told_once_and_stops_no_other(database, settings, weekly):
+def test_failing_schedule_is_reported_once_and_stops_no_other(database, settings, weekly):
     add(database, settings, kind="sweep", channel="C0OTHER")
     with database.transaction() as session:
         session.get_one(Schedule, weekly.id).args = {"of": "another version"}
@@ -169,14 +169,12 @@ def test_one_that_fails_is_told_once_and_stops_no_other(database, settings, week
     fired = [schedule.tick(database, settings) for _ in range(2)]
     with database.reading() as session:
         assert [session.get_one(Job, job_id).kind for job_id in fired[0]] == ["sweep"]
-        (told,) = session.scalars(select(Outbox))
-    assert (fired[1], told.channel, told.revision) == ([], CHANNEL, 1)
-    assert "It is tried again by itself" in str(told.payload["blocks"])
+        (shown,) = session.scalars(select(Outbox))
+    assert (fired[1], shown.channel, shown.revision) == ([], CHANNEL, 1)
+    assert "It is tried again by itself" in str(shown.payload["blocks"])
 
 
-def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(
-    database, settings, monkeypatch
-):
+def test_failing_campaign_is_reported_in_its_thread(database, settings, monkeypatch):
     """Nobody decided on either in time; one is broken."""
     clock.configure(fixed=MONDAY)
     with database.transaction() as session:
@@ -203,7 +201,7 @@ def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(
         return expired
 
     monkeypatch.setattr(approval, "expire", breaks)
-    monkeypatch.setattr(campaigns, "_shown", lambda *_: None)
+    monkeypatch.setattr(campaigns, "_show_change", lambda *_: None)
     schedule.tick(database, settings)
     with database.reading() as session:
         assert session.get_one(Campaign, "sound").state == "expired"
@@ -211,7 +209,7 @@ def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(
         assert session.scalars(select(Outbox.thread_key)).all() == ["post:broken"]
 
 
-def test_whoever_lost_the_role_no_longer_schedules(database, settings):
+def test_schedule_of_a_demoted_person_is_skipped(database, settings):
     clock.configure(fixed=MONDAY - timedelta(days=1))
     with database.transaction() as session:
         session.add(
@@ -233,21 +231,21 @@ def test_whoever_lost_the_role_no_longer_schedules(database, settings):
         ({"kind": "sweep", "args": {"top": 0}}, "sweep"),
     ],
 )
-def test_what_cannot_be_scheduled_is_said(database, settings, changes, named):
+def test_invalid_schedules_are_refused(database, settings, changes, named):
     with pytest.raises(BadInput, match=named):
         add(database, settings, **changes)
 
 
 def test_idle_means_no_job_and_no_message_waits(database, settings):
     with database.reading() as session:
-        assert schedule.idle(session)
+        assert schedule.is_idle(session)
     one = ask(database, settings, Sweep(), "k")
     with database.reading() as session:
-        assert not schedule.idle(session)
+        assert not schedule.is_idle(session)
     set_job(database, one.id, state="done")
     with database.reading() as session:
-        assert not schedule.idle(session)  # its message is not out yet
+        assert not schedule.is_idle(session)  # its message is not out yet
     with database.transaction() as session:
         session.scalars(select(Outbox)).one().state = "sent"
     with database.reading() as session:
-        assert schedule.idle(session)
+        assert schedule.is_idle(session)

@@ -1,4 +1,4 @@
-"""The sender against Slack at the wire: one visible message a row, in order, never twice."""
+"""Test that the sender posts each message once and in order."""
 
 import threading
 import time
@@ -22,12 +22,12 @@ from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
 from tests.workers.stand_in_tasks.digest import picture
 from workers import completion, jobs
 from workers.delivery import outbox
-from workers.delivery.sender import Pace, Sender
+from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import client, is_channel
 from workers.requests import Sweep
-from workers.tasks.contract import Attachment, Post
+from workers.tasks.interface import Attachment, Post
 
-QUICK = Pace(gap=0.0, doubt=0.2, lease=0.5, idle=0.01)
+QUICK = Pacing(channel_gap=0.0, recheck_after=0.2, lease=0.5, idle_wait=0.01)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def sender(slack: StandIn, database) -> Sender:
         ("", False),
     ],
 )
-def test_a_channel_is_where_others_read_along(slack_id, others_read_along):
+def test_only_channel_ids_count_as_channels(slack_id, others_read_along):
     assert is_channel(slack_id) == others_read_along
 
 
@@ -81,14 +81,14 @@ def texts(slack: StandIn, channel: str = "crm", user: str | None = None) -> list
     return [message["text"] for message in slack.messages(channel, user=user)]
 
 
-def test_messages_come_in_the_order_they_were_written(sender, slack, database, settings):
+def test_messages_are_sent_in_order(sender, slack, database, settings):
     for number in range(5):
         put(database, settings, f"m{number}", f"k{number}")
     drain(sender, database)
     assert texts(slack) == [f"m{number}" for number in range(5)]
 
 
-def test_the_same_key_again_updates_the_one_message(sender, slack, database, settings):
+def test_same_key_updates_the_message(sender, slack, database, settings):
     put(database, settings, "first", "k")
     drain(sender, database)
     put(database, settings, "second", "k")
@@ -99,11 +99,9 @@ def test_the_same_key_again_updates_the_one_message(sender, slack, database, set
     assert (post.revision, post.sent_revision) == (3, 3)
 
 
-def test_a_revision_written_while_the_message_is_under_way_is_delivered_too(
-    sender, slack, database, settings
-):
+def test_revision_written_during_a_call_is_delivered(sender, slack, database, settings):
     put(database, settings, "first", "k")
-    post = sender._carrier.deliver
+    post = sender._transport.deliver
 
     def meanwhile(parcel):
         sent = post(parcel)
@@ -111,7 +109,7 @@ def test_a_revision_written_while_the_message_is_under_way_is_delivered_too(
             put(database, settings, "second", "k")
         return sent
 
-    sender._carrier.deliver = meanwhile
+    sender._transport.deliver = meanwhile
     drain(sender, database)
     assert texts(slack) == ["second"]
 
@@ -124,14 +122,14 @@ def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, databa
     for attempt in (1, 2):
         with database.transaction() as session:
             claimed = jobs.claim(session, one.id, "t")
-        completion.failed(settings, database, claimed, f"Reason {attempt}.", "REF")
+        completion.fail(settings, database, claimed, f"Reason {attempt}.", "REF")
         drain(sender, database)
         with database.transaction() as session:
             jobs.retry(session, settings, one.id, ADMIN)
         drain(sender, database)
     with database.transaction() as session:
         claimed = jobs.claim(session, one.id, "t")
-    completion.failed(settings, database, claimed, "Reason 3.")
+    completion.fail(settings, database, claimed, "Reason 3.")
     drain(sender, database)
     again = "Sweep failed and runs again"
     assert texts(slack) == [
@@ -143,7 +141,7 @@ def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, databa
     ]
 
 
-def test_replies_wait_for_their_parent_and_go_into_its_thread(sender, slack, database, settings):
+def test_replies_wait_for_their_parent(sender, slack, database, settings):
     put(database, settings, "reply", "r", thread_key="p")
     put(database, settings, "parent", "p")
     drain(sender, database)
@@ -154,13 +152,13 @@ def test_replies_wait_for_their_parent_and_go_into_its_thread(sender, slack, dat
     ] == parent.ts
 
 
-def test_a_user_id_is_their_direct_message(sender, slack, database, settings):
+def test_user_id_means_direct_message(sender, slack, database, settings):
     put(database, settings, "for you", "k", channel=ADMIN)
     drain(sender, database)
     assert texts(slack, "@admin", "admin") == ["for you"]
 
 
-def test_a_picture_is_shown_inside_the_message(sender, slack, database, settings, monkeypatch):
+def test_image_is_shown_in_the_message(sender, slack, database, settings, monkeypatch):
     chart = Attachment("chart.png", "image/png", picture(), alt_text="a chart")
     with database.transaction() as session:
         post = Post("job/refused", {"sentence": "see"}, key="k", images={"chart": chart})
@@ -175,7 +173,7 @@ def test_a_picture_is_shown_inside_the_message(sender, slack, database, settings
         assert session.scalars(select(File.slack_file_id)).one() == shown
 
 
-def test_a_file_goes_out_once_and_its_bytes_are_dropped(sender, slack, database, settings):
+def test_file_is_sent_once_and_its_content_dropped(sender, slack, database, settings):
     put(
         database,
         settings,
@@ -191,9 +189,7 @@ def test_a_file_goes_out_once_and_its_bytes_are_dropped(sender, slack, database,
         assert session.scalars(select(File.content)).one() is None
 
 
-def test_a_delivery_is_noted_with_its_bytes_dropped_or_not_at_all(
-    sender, database, settings, monkeypatch
-):
+def test_delivery_and_dropped_content_are_one_transaction(sender, database, settings, monkeypatch):
     """Killed between the two, the codes stayed for good."""
     sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
     put(database, settings, "codes", "k", channel=ADMIN, file=sheet)
@@ -201,7 +197,7 @@ def test_a_delivery_is_noted_with_its_bytes_dropped_or_not_at_all(
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outbox, "forget_bytes", killed)
+    monkeypatch.setattr(outbox, "drop_sensitive_content", killed)
     with pytest.raises(KeyboardInterrupt):
         sender.step()
     assert row(database, "k").state == "sending"
@@ -211,11 +207,11 @@ def test_a_delivery_is_noted_with_its_bytes_dropped_or_not_at_all(
         assert session.scalars(select(File.content)).one() is None
 
 
-def test_a_file_whose_bytes_are_gone_is_not_sent_empty(sender, slack, database, settings):
+def test_file_without_content_is_not_sent(sender, slack, database, settings):
     sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
     put(database, settings, "codes", "k", channel=ADMIN, file=sheet)
     with database.transaction() as session:
-        outbox.forget_bytes(session)
+        outbox.drop_sensitive_content(session)
     drain(sender, database)
     assert slack.messages("@admin", user="admin") == []
     post = row(database, "k")
@@ -223,7 +219,7 @@ def test_a_file_whose_bytes_are_gone_is_not_sent_empty(sender, slack, database, 
 
 
 @pytest.mark.parametrize("kind", ["rate_limited", "server_error", "timeout_after_accept"])
-def test_one_message_is_visible_whatever_slack_does(sender, slack, database, settings, kind):
+def test_one_message_is_visible_after_any_failure(sender, slack, database, settings, kind):
     slack.fault(kind, 1, "chat.postMessage")
     put(database, settings, "once", "k")
     put(database, settings, "next", "k2")
@@ -231,7 +227,7 @@ def test_one_message_is_visible_whatever_slack_does(sender, slack, database, set
     assert texts(slack) == ["once", "next"]
 
 
-def test_a_reply_lost_from_sight_is_found_in_its_thread(sender, slack, database, settings):
+def test_ambiguous_reply_is_found_in_its_thread(sender, slack, database, settings):
     put(database, settings, "parent", "p")
     drain(sender, database)
     slack.fault("timeout_after_accept", 1, "chat.postMessage")
@@ -240,7 +236,7 @@ def test_a_reply_lost_from_sight_is_found_in_its_thread(sender, slack, database,
     assert texts(slack).count("reply") == 1
 
 
-def test_a_file_in_doubt_is_shared_once(sender, slack, database, settings):
+def test_ambiguous_file_is_shared_once(sender, slack, database, settings):
     slack.fault("timeout_after_accept", 1, "files.completeUploadExternal")
     put(
         database,
@@ -254,9 +250,7 @@ def test_a_file_in_doubt_is_shared_once(sender, slack, database, settings):
     assert len(slack.messages("@admin", user="admin")) == 1
 
 
-def test_the_look_up_is_what_prevents_the_second_message(
-    sender, slack, database, settings, monkeypatch
-):
+def test_lookup_prevents_a_second_message(sender, slack, database, settings, monkeypatch):
     """The control that must fail: without the look-up the same fault doubles the message."""
     monkeypatch.setattr("workers.delivery.slack.find_post", lambda *_, **__: None)
     slack.fault("timeout_after_accept", 1, "chat.postMessage")
@@ -265,7 +259,7 @@ def test_the_look_up_is_what_prevents_the_second_message(
     assert texts(slack) == ["twice", "twice"]
 
 
-def test_a_revision_written_in_doubt_ends_up_in_the_one_message(sender, slack, database, settings):
+def test_revision_of_an_ambiguous_message_is_delivered(sender, slack, database, settings):
     slack.fault("timeout_after_accept", 1, "chat.postMessage")
     put(database, settings, "first", "k")
     sender.step()
@@ -275,15 +269,15 @@ def test_a_revision_written_in_doubt_ends_up_in_the_one_message(sender, slack, d
     assert texts(slack) == ["second"]
 
 
-def test_a_sender_that_died_between_post_and_note_is_a_doubt(sender, slack, database, settings):
+def test_sender_killed_after_a_post_leaves_it_ambiguous(sender, slack, database, settings):
     put(database, settings, "once", "k")
-    sender._carrier.deliver(sender._claim())  # … and then it was killed
+    sender._transport.deliver(sender._claim())  # … and then it was killed
     drain(sender, database)
     assert texts(slack) == ["once"]
     assert row(database, "k").ts == slack.messages("crm")[0]["ts"]
 
 
-def test_after_too_many_doubts_a_message_is_held_for_a_person(sender, slack, database, settings):
+def test_message_is_held_after_too_many_ambiguous_attempts(sender, slack, database, settings):
     slack.fault("server_error", 10, "chat.postMessage")
     put(database, settings, "never", "k")
     drain(sender, database)
@@ -291,9 +285,7 @@ def test_after_too_many_doubts_a_message_is_held_for_a_person(sender, slack, dat
     assert row(database, "k").ambiguous == 4
 
 
-def test_an_operator_releases_a_held_message_and_it_is_shown_once(
-    sender, slack, database, settings
-):
+def test_released_message_is_shown_once(sender, slack, database, settings):
     slack.fault("server_error", 4, "chat.postMessage")
     put(database, settings, "late", "k")
     drain(sender, database)
@@ -306,9 +298,7 @@ def test_an_operator_releases_a_held_message_and_it_is_shown_once(
         outbox.release(session, settings, held.id)
 
 
-def test_where_the_bot_is_no_member_the_result_comes_by_direct_message(
-    sender, slack, database, settings
-):
+def test_result_goes_to_direct_message_if_bot_is_no_member(sender, slack, database, settings):
     one = ask(database, settings, Sweep(), "k", channel=PRIVATE, announce=False)
     with database.transaction() as session:
         outbox.put(
@@ -324,15 +314,13 @@ def test_where_the_bot_is_no_member_the_result_comes_by_direct_message(
     assert message["text"] == "the cohort"
 
 
-def test_with_nobody_to_turn_to_it_fails_for_good(sender, slack, database, settings):
+def test_message_fails_without_a_direct_message(sender, slack, database, settings):
     put(database, settings, "lost", "k", channel=PRIVATE)
     drain(sender, database)
     assert row(database, "k").state == "failed"
 
 
-def test_a_message_somebody_deleted_is_posted_again_with_its_news(
-    sender, slack, database, settings
-):
+def test_deleted_message_is_posted_again_on_update(sender, slack, database, settings):
     put(database, settings, "bar", "k")
     drain(sender, database)
     with database.transaction() as session:
@@ -342,7 +330,7 @@ def test_a_message_somebody_deleted_is_posted_again_with_its_news(
     assert "result" in texts(slack)
 
 
-def test_a_look_is_quick_however_much_waits_and_was_sent(sender, database):
+def test_claim_is_fast_with_many_messages(sender, database):
     """One that led through all rows of a channel for each of them took seconds."""
     ago = clock.wall() - timedelta(days=1)
     rows = [
@@ -365,8 +353,8 @@ def test_a_look_is_quick_however_much_waits_and_was_sent(sender, database):
     assert time.monotonic() - began < 1.0
 
 
-def test_two_senders_do_no_harm(sender, slack, database, settings):
-    other = Sender(sender._settings, database, sender._carrier._web, QUICK)
+def test_two_senders_send_each_message_once(sender, slack, database, settings):
+    other = Sender(sender._settings, database, sender._transport._web, QUICK)
     for number in range(8):
         put(database, settings, f"m{number}", f"k{number}")
     thread = threading.Thread(target=drain, args=(other, database))
@@ -376,10 +364,10 @@ def test_two_senders_do_no_harm(sender, slack, database, settings):
     assert texts(slack) == [f"m{number}" for number in range(8)]
 
 
-def test_with_slack_away_nothing_is_lost(slack, database, settings, monkeypatch):
+def test_message_waits_while_slack_is_down(slack, database, settings, monkeypatch):
     away = Settings(home=settings.home, slack_api_url="http://127.0.0.1:9/api/", _env_file=None)
     put(database, settings, "later", "k")
-    assert Sender(away, database, pace=QUICK).step()
+    assert Sender(away, database, pacing=QUICK).step()
     post = row(database, "k")
     assert (post.state, post.ambiguous) == ("pending", 0)
 
@@ -421,13 +409,13 @@ def in_slacks_place(status: int, headers: dict[str, str], body: bytes) -> Iterat
         (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"{}", "rate_limited"),
     ],
 )
-def test_what_is_no_word_of_slacks_gives_up_no_message(
+def test_answers_without_an_error_code_lose_no_message(
     sender, slack, database, settings, status, headers, body, state
 ):
     put(database, settings, "not lost", "k")
     with in_slacks_place(status, headers, body) as url:
         assert Sender(
-            settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK
+            settings.model_copy(update={"slack_api_url": url}), database, pacing=QUICK
         ).step()
     assert row(database, "k").state == state
     with database.transaction() as session:
@@ -436,15 +424,13 @@ def test_what_is_no_word_of_slacks_gives_up_no_message(
     assert texts(slack) == ["not lost"]
 
 
-def test_a_message_too_large_for_a_proxy_keeps_those_behind_it_waiting_no_longer(
-    sender, slack, database, settings
-):
+def test_message_too_large_for_a_proxy_does_not_block_others(sender, slack, database, settings):
     """It was tried for ever, and its channel fell silent."""
     put(database, settings, "large", "k1")
     put(database, settings, "small", "k2")
     with in_slacks_place(413, {}, b"<html>Request Entity Too Large</html>") as url:
         assert Sender(
-            settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK
+            settings.model_copy(update={"slack_api_url": url}), database, pacing=QUICK
         ).step()
     assert (row(database, "k1").state, row(database, "k1").error) == ("failed", "http_413")
     drain(sender, database)
@@ -452,10 +438,8 @@ def test_a_message_too_large_for_a_proxy_keeps_those_behind_it_waiting_no_longer
 
 
 @pytest.mark.parametrize("lost", [{"state": "sending", "attempts": 1}, {"state": "pending"}])
-def test_what_was_written_while_the_clock_was_wrong_is_not_waited_for(
-    sender, slack, database, settings, lost
-):
-    """A machine that began a year ahead, until it was set right: its channel fell silent for that year."""
+def test_times_of_a_wrong_clock_do_not_delay_messages(sender, slack, database, settings, lost):
+    """A clock that was a year ahead silenced the channel for a year."""
     ahead = clock.wall() + timedelta(days=365)
     put(database, settings, "sent then", "k1")
     drain(sender, database)
@@ -474,7 +458,7 @@ def test_what_was_written_while_the_clock_was_wrong_is_not_waited_for(
 
 @pytest.fixture
 def paused(monkeypatch) -> list[str]:
-    """Slack answers the first post and the first update with a Retry-After of half a minute: what was called."""
+    """Answer the first post and update with a Retry-After; return the calls."""
     called: list[str] = []
     real = WebClient.api_call
 
@@ -494,9 +478,7 @@ def step_by_step(sender: Sender) -> None:
         pass
 
 
-def test_told_to_wait_it_leaves_that_method_alone_and_goes_on_with_the_others(
-    sender, database, settings, paused
-):
+def test_retry_after_pauses_only_its_method(sender, database, settings, paused):
     with database.transaction() as session:
         shown = {"kind": "message", "channel": CHANNEL, "channel_id": CHANNEL, "ts": "1.000001"}
         payload = {"text": "news", "blocks": []}
@@ -510,7 +492,7 @@ def test_told_to_wait_it_leaves_that_method_alone_and_goes_on_with_the_others(
     assert min(row.next_at for row in rows) > clock.wall() + timedelta(seconds=20)
 
 
-def test_a_pause_for_posts_is_one_of_its_channel(sender, slack, database, settings, paused):
+def test_pause_for_posts_is_per_channel(sender, slack, database, settings, paused):
     put(database, settings, "a", "k1")
     put(database, settings, "b", "k2", thread_key="another thread")
     put(database, settings, "c", "k3", channel=ADMIN)
@@ -520,8 +502,8 @@ def test_a_pause_for_posts_is_one_of_its_channel(sender, slack, database, settin
     assert row(database, "k3").state == "sent"
 
 
-def test_the_pace_is_a_second_a_channel(sender, slack, database, settings):
-    slow = Sender(sender._settings, database, sender._carrier._web, Pace(gap=60.0))
+def test_sender_waits_a_second_per_channel(sender, slack, database, settings):
+    slow = Sender(sender._settings, database, sender._transport._web, Pacing(channel_gap=60.0))
     put(database, settings, "a", "k1")
     put(database, settings, "b", "k2")
     put(database, settings, "c", "k3", channel=ADMIN)

@@ -1,4 +1,4 @@
-"""A small installation of real processes: work, cancelling in earnest, dying workers, a clean end."""
+"""Test a small installation of real processes."""
 
 import os
 import signal
@@ -32,8 +32,8 @@ def house(tmp_path_factory):
     settings = Settings(home=tmp_path_factory.mktemp("h"), admins=ADMIN, _env_file=None)
     upgrade(settings)
     database = Database.of(settings)
-    with running(settings, database, "worker", "tick") as made:
-        yield settings, database, made
+    with running(settings, database, "worker", "tick") as created:
+        yield settings, database, created
     database.dispose()
 
 
@@ -56,14 +56,14 @@ def child_of(worker: str) -> int:
     return int(worker.rpartition(":")[2])
 
 
-def test_a_job_runs_and_its_result_replaces_the_bar(house):
+def test_job_result_replaces_the_progress_bar(house):
     settings, database, _ = house
     job_id = begin(settings, database, Digest(), "digest")
     assert over(database, job_id).result == {"ok": True}
 
 
 @pytest.mark.parametrize("holds_the_lock", [False, True])
-def test_cancelling_work_deep_in_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
+def test_cancelling_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
     settings, database, _ = house
     request = Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC) if holds_the_lock else None)
     job_id = begin(settings, database, request, f"cancel-{holds_the_lock}")
@@ -79,7 +79,7 @@ def test_cancelling_work_deep_in_c_code_ends_it_and_publishes_nothing(house, hol
     assert over(database, after).state == "done"
 
 
-def test_a_worker_killed_in_the_middle_hands_its_job_on(house):
+def test_job_of_a_killed_worker_runs_again(house):
     settings, database, _ = house
     job_id = begin(settings, database, Sweep(top=20), "killed")
     worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
@@ -93,20 +93,20 @@ def test_a_worker_killed_in_the_middle_hands_its_job_on(house):
         ]
 
 
-def test_a_broker_killed_in_mid_task_loses_nothing(house):
-    settings, database, made = house
+def test_killed_broker_loses_no_job(house):
+    settings, database, created = house
     busy = begin(settings, database, Sweep(top=20), "busy")
     waiting = begin(settings, database, Digest(), "waiting")
     wait(lambda: job(database, busy).state == "running")
-    broker = next(child for child in made.children if child.name == "broker")
+    broker = next(child for child in created.children if child.name == "broker")
     os.kill(broker.process.pid, signal.SIGKILL)
-    assert [over(database, one).state for one in (busy, waiting)] == ["done", "done"]
+    assert [over(database, item).state for item in (busy, waiting)] == ["done", "done"]
     assert len(results(database, busy)) == 1
 
 
-def test_a_child_that_exits_is_started_again(house):
-    _, _, made = house
-    tick = next(child for child in made.children if child.name == "tick")
+def test_child_that_exits_is_restarted(house):
+    _, _, created = house
+    tick = next(child for child in created.children if child.name == "tick")
     before = tick.process.pid
     os.kill(before, signal.SIGKILL)
     assert wait(lambda: tick.alive and tick.process.pid != before)
@@ -116,11 +116,14 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
     settings = Settings(home=tmp_path / "h", admins=ADMIN, _env_file=None)
     upgrade(settings)
     database = Database.of(settings)
-    code = "from retention.settings import Settings; from workers import supervisor; supervisor.run(Settings())"
-    told = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
-    process = subprocess.Popen([sys.executable, "-c", code], env=told, start_new_session=True)
+    code = (
+        "from retention.settings import Settings; from workers import supervisor; "
+        "supervisor.run(Settings())"
+    )
+    shown = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=shown, start_new_session=True)
     children = wait(
-        lambda: len(found := psutil.Process(process.pid).children(recursive=True)) >= 4 and found
+        lambda: len(result := psutil.Process(process.pid).children(recursive=True)) >= 4 and result
     )
     job_id = begin_when_up(settings, database)
     process.send_signal(signal.SIGINT)
@@ -146,11 +149,11 @@ def begin_when_up(settings, database) -> str:
     return one.id
 
 
-def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(database, settings):
+def test_terminal_job_keeps_its_lease_when_workers_stop(database, settings):
     workers, terminal = (ask(database, settings, Sweep(), key) for key in "ab")
     with database.transaction() as session:
         for one, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
-            jobs.claim(session, one.id, processes.here(name))
+            jobs.claim(session, one.id, processes.worker_name(name))
     supervisor.Supervisor(settings, ("tick",))._release(database)
     assert (
         job(database, workers.id).lease_until
@@ -159,14 +162,14 @@ def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(
     )
 
 
-def test_a_log_stays_short_also_while_its_process_runs(settings):
+def test_log_of_a_running_process_stays_short(settings):
     """It was looked at when a process began: one that ran for months filled the disk."""
-    made = supervisor.Supervisor(settings, ("tick",))
-    with made._log("tick") as sink:
+    created = supervisor.Supervisor(settings, ("tick",))
+    with created._log("tick") as sink:
         (settings.home / "logs" / "a.log").symlink_to("moved away")  # stops nothing
         sink.write(b"long ago\n" + 10_000_000 * b".")
         sink.flush()
-        made._shorten_logs()
+        created._shorten_logs()
         sink.write(b"now\n")
     logs = settings.home / "logs"
     assert (logs / "tick.log").read_bytes() == b"now\n"
@@ -180,29 +183,29 @@ def test_an_unknown_role_or_queue_is_named(settings):
         supervisor.run(settings, roles=("worker",), queue="slow")
 
 
-def test_without_a_slack_app_it_says_so(settings):
-    made = supervisor.Supervisor(settings)
-    assert "workers only" in made.summary()
+def test_summary_mentions_a_missing_slack_app(settings):
+    created = supervisor.Supervisor(settings)
+    assert "workers only" in created.summary()
     workers = ["worker:interactive", "worker:batch", "worker:training"]
-    assert [child.name for child in made.children] == ["broker", *workers, "tick"]
+    assert [child.name for child in created.children] == ["broker", *workers, "tick"]
 
 
 def test_only_training_has_low_priority_and_fewer_threads(settings, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.getpriority", lambda which, who: 0)
-    made = {child.name: child for child in supervisor.Supervisor(settings).children}
-    nice = {name for name, child in made.items() if Path(child.command[0]).name == "nice"}
-    limited = {name for name, child in made.items() if "OMP_NUM_THREADS" in child.environment}
+    created = {child.name: child for child in supervisor.Supervisor(settings).children}
+    nice = {name for name, child in created.items() if Path(child.command[0]).name == "nice"}
+    limited = {name for name, child in created.items() if "OMP_NUM_THREADS" in child.environment}
     assert nice == limited == {"worker:training"}
 
 
 def test_operator_can_set_the_threads_of_training(settings, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    made = {child.name: child for child in supervisor.Supervisor(settings).children}
-    assert made["worker:training"].environment["OMP_NUM_THREADS"] == "7"
+    created = {child.name: child for child in supervisor.Supervisor(settings).children}
+    assert created["worker:training"].environment["OMP_NUM_THREADS"] == "7"
 
 
-def test_training_runs_beside_the_other_queues(house):
+def test_training_does_not_block_other_queues(house):
     settings, database, _ = house
     training = begin(settings, database, Retrain(), "long-training")
     wait(lambda: job(database, training).state == "running")
@@ -210,7 +213,7 @@ def test_training_runs_beside_the_other_queues(house):
         begin(settings, database, Digest(), "beside"),
         begin(settings, database, Sweep(top=1), "beside-2"),
     ]
-    assert [over(database, one).state for one in quick] == ["done", "done"]
+    assert [over(database, item).state for item in quick] == ["done", "done"]
     assert job(database, training).state == "running"
     process = psutil.Process(child_of(job(database, training).worker))
     assert process.nice() == max(TRAINING_NICENESS, psutil.Process().nice())
@@ -230,7 +233,7 @@ def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
 
     def killed() -> bool:
         if job(database, job_id).attempt == 1:
-            set_job(database, job_id, lease_until=clock.wall() - 2 * reconcile.SILENT)
+            set_job(database, job_id, lease_until=clock.wall() - 2 * reconcile.SILENT_AFTER)
             reconcile.kill_silent(database, settings)
         return not psutil.pid_exists(child)
 

@@ -1,1 +1,1 @@
-"""What reaches Slack: rendering, the outbox, the sender."""
+"""Render, store and send Slack messages."""

@@ -1,6 +1,7 @@
-"""Slack's limits: what is too long is cut politely; what Slack would refuse never leaves the house.
+"""Keep messages and views within Slack's limits.
 
-slack_sdk's own block classes check most of it; the rest (see docs/slack.md) nobody checks but us.
+Long texts are shortened. Blocks that Slack would refuse raise an error before they are sent.
+slack_sdk's block classes check most limits. This module checks the rest (docs/slack.md).
 """
 
 import json
@@ -10,32 +11,57 @@ from slack_sdk.models.blocks import Block
 from slack_sdk.models.views import View
 
 from retention.templating import shorten
+from retention.text import bracket, gettext
 
 MESSAGE_BLOCKS, VIEW_BLOCKS = 50, 100
 MESSAGE_CHARACTERS = (
-    12_000  # of block JSON; ~13,200 are refused as msg_blocks_too_long (undocumented)
+    12_000  # of block JSON; Slack refuses about 13,200 (msg_blocks_too_long, undocumented)
 )
 SECTION, FIELD, HEADER, BUTTON, OPTION = 3000, 2000, 150, 75, 75
 UNKNOWN_TO_SDK = {"data_table", "data_visualization"}
+_TEXTS = {"mrkdwn", "plain_text", "raw_text"}
+# Characters of the text under a key of a block, element, option or confirmation; else `SECTION`.
+_LIMITS = {
+    ("header", "text"): HEADER,
+    ("section", "fields"): FIELD,
+    ("button", "text"): BUTTON,
+    ("option", "text"): OPTION,
+    ("option", "description"): OPTION,
+    ("confirm", "title"): 100,
+    ("confirm", "text"): 300,
+    ("confirm", "confirm"): 30,
+    ("confirm", "deny"): 30,
+    ("input", "label"): 2000,
+    ("input", "hint"): 2000,
+    ("image", "title"): 2000,
+    ("image", "alt_text"): 2000,
+    ("modal", "title"): 24,
+    ("modal", "submit"): 24,
+    ("modal", "close"): 24,
+    ("static_select", "placeholder"): 150,
+    ("plain_text_input", "placeholder"): 150,
+}
 
 
 class InvalidBlocks(ValueError):
-    """Slack would refuse these blocks: a mistake in a template, never a person's."""
+    """A template made blocks that Slack would refuse."""
 
 
 def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Cut what is too long, drop whole blocks from the end of what is too big, refuse what is wrong.
+    """Fit blocks into Slack's limits and check them.
+
+    Whole blocks are dropped from the end.
 
     Raises
     ------
     InvalidBlocks
-        Where the fault is in the template.
+        The template has a mistake.
     """
     blocks = [_cut(block) for block in blocks]
     if len(blocks) > MESSAGE_BLOCKS:
-        blocks = _shed(blocks, lambda kept: len(kept) > MESSAGE_BLOCKS)
+        blocks = _shed(blocks, lambda shown: len(shown) > MESSAGE_BLOCKS)
     if size(blocks) > MESSAGE_CHARACTERS:
-        blocks = _shed(blocks, lambda kept: size(kept) > MESSAGE_CHARACTERS)
+        blocks = _shed(blocks, lambda shown: size(shown) > MESSAGE_CHARACTERS)
     _refuse(blocks)
     if sum(block["type"] == "table" for block in blocks) > 1:
         raise InvalidBlocks("two tables in one message")
@@ -43,7 +69,7 @@ def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_view(view: dict[str, Any]) -> dict[str, Any]:
-    """Hold a modal or a Home tab to the limits."""
+    """Fit a modal or Home tab into Slack's limits."""
     blocks = [_cut(block) for block in view.get("blocks", [])][:VIEW_BLOCKS]
     _refuse(blocks)
     checked = {**view, "blocks": blocks}
@@ -66,31 +92,68 @@ def check_view(view: dict[str, Any]) -> dict[str, Any]:
 
 
 def size(blocks: list[dict[str, Any]]) -> int:
-    """Characters of block JSON, as Slack counts a message's size."""
+    """Count the characters of block JSON."""
     return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":")))
 
 
+def bracketed(node: Any, limit: int = SECTION) -> Any:
+    """Show texts as the pseudo-locale does, within Slack's limits.
+
+    Values, ids and URLs stay.
+
+    Parameters
+    ----------
+    node : Any
+        Blocks that passed `check_message`, a view that passed `check_view`, or a part of them.
+    limit : int, optional
+        Characters that the text may have, with its brackets.
+
+    Returns
+    -------
+    Any
+        The same structure with changed texts.
+    """
+    if isinstance(node, list):
+        return [bracketed(value, limit) for value in node]
+    if not isinstance(node, dict):
+        return node
+    kind = node.get("type") or ("confirm" if "deny" in node else "option")
+    if kind in _TEXTS:
+        return {**node, "text": bracket(_cut_text(node, limit - 2)["text"])}
+    result = {
+        key: bracketed(value, _LIMITS.get((kind, key), SECTION)) for key, value in node.items()
+    }
+    if isinstance(alt_text := node.get("alt_text"), str):
+        result["alt_text"] = bracket(shorten(alt_text, _LIMITS["image", "alt_text"] - 2))
+    return result
+
+
 def _shed(blocks: list[dict[str, Any]], too_much) -> list[dict[str, Any]]:
-    """Drop the last sections until it fits; buttons stay, and the reader is told."""
+    """Drop the last blocks until the message fits.
+
+    Buttons stay, and a note is added.
+    """
     note = {
         "type": "context",
-        "elements": [{"type": "mrkdwn", "text": "_… the rest does not fit into a message._"}],
+        "elements": [
+            {"type": "mrkdwn", "text": gettext("_… the rest does not fit into a message._")}
+        ],
     }
-    kept = list(blocks)
-    while too_much([*kept, note]):
+    remaining = list(blocks)
+    while too_much([*remaining, note]):
         last = next(
             (
                 i
-                for i in range(len(kept) - 1, -1, -1)
-                if kept[i]["type"] not in ("actions", "header")
+                for i in range(len(remaining) - 1, -1, -1)
+                if remaining[i]["type"] not in ("actions", "header")
             ),
             None,
         )
         if last is None:
             raise InvalidBlocks("too large even without its text")
-        del kept[last]
-    end = len(kept) - 1 if kept and kept[-1]["type"] == "actions" else len(kept)
-    return [*kept[:end], note, *kept[end:]]
+        del remaining[last]
+    end = len(remaining) - 1 if remaining and remaining[-1]["type"] == "actions" else len(remaining)
+    return [*remaining[:end], note, *remaining[end:]]
 
 
 def _cut(block: dict[str, Any]) -> dict[str, Any]:
@@ -124,15 +187,18 @@ def _cut_text(text: dict[str, Any], limit: int) -> dict[str, Any]:
     if len(text["text"]) <= limit:
         return text
     cut = shorten(text["text"], limit)
-    if text["type"] == "mrkdwn" and cut.rfind("&") > cut.rfind(";"):  # never half an entity
+    if text["type"] == "mrkdwn" and cut.rfind("&") > cut.rfind(";"):  # an entity was cut
         cut = cut[: cut.rfind("&")] + "…"
-    if text["type"] == "mrkdwn" and cut.rfind("<") > cut.rfind(">"):  # nor half a link
+    if text["type"] == "mrkdwn" and cut.rfind("<") > cut.rfind(">"):  # a link was cut
         cut = cut[: cut.rfind("<")] + "…"
     return {**text, "text": cut}
 
 
 def _as_sent(node: Any) -> Any:
-    """The block as the sender will send it: a picture still named by ``{image: NAME}`` has a file id by then."""
+    """Return the block as the sender sends it.
+
+    An image that ``{image: NAME}`` names has a file id by then.
+    """
     if isinstance(node, dict):
         return {
             key: {"id": "F0000000000"}

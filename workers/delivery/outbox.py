@@ -1,7 +1,7 @@
-"""The outbox: one row is one visible message, as it should be. The sender makes Slack agree.
+"""Store the messages that Slack should show.
 
-Rows are written in the transaction that decides what people shall see. Writing to an existing key changes what that
-one message shall say (a new revision); it never makes a second message.
+One row is one visible message. Rows are written in the transaction that decides their content.
+Writing to an existing key makes a new revision of that message, never a second message.
 """
 
 import re
@@ -21,11 +21,11 @@ from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import render
 from workers.requests import REQUESTS
-from workers.tasks.contract import Attachment, Post
+from workers.tasks.interface import Attachment, Post
 
 UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")
 STUCK = ("held", "failed")
-_QUIETLY = {"synchronize_session": False}
+_NO_SYNC = {"synchronize_session": False}
 _SLACK_ID = re.compile(r"[CGDUW][A-Z0-9]+")
 
 
@@ -37,26 +37,32 @@ def put(
     default_channel: str | None,
     job_id: str | None = None,
 ) -> str:
-    """Say what a message shall be: insert it, or give the one with this key new content.
+    """Insert or update a message.
 
     Parameters
     ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
     post : Post
-        Rendered now. Without a key it is the job's own message, ``job:{job_id}``. Its values are joined by ``zone``,
-        ``currency`` and ``demo``.
+        Rendered now. Without a key it is the job's own message, ``job:{job_id}``. ``zone``,
+        ``currency`` and ``demo`` are added to its values.
     default_channel : str or None
-        Where it goes when the post names no channel. With neither (the terminal) nothing is written: an existing
-        message is still updated where it is.
+        Destination if the post names none. Without both (in the terminal) nothing is inserted, but
+        an existing message is updated.
+    job_id : str, optional
+        Id of the job.
 
     Returns
     -------
     str
-        The key: what replies name as their ``thread_key``.
+        The outbox key. Replies name it as their ``thread_key``.
     """
     key = post.key or f"job:{job_id}"
     channel = post.channel or default_channel or ""
     existing = session.scalar(select(Outbox.id).where(Outbox.key == key))
-    if existing is None and not reachable(channel):
+    if existing is None and not is_slack_id(channel):
         return key
     payload = _payload(session, settings, post)
     if existing is None and insert_once(
@@ -75,34 +81,84 @@ def put(
     return key
 
 
-def reachable(channel: str) -> bool:
-    """Whether this is the id of a channel or a person; Slack takes no names."""
+def is_slack_id(channel: str) -> bool:
+    """Return whether a text is a Slack id.
+
+    Slack accepts no names.
+    """
     return _SLACK_ID.fullmatch(channel) is not None
 
 
 def channel_of(session: Session, key: str) -> str | None:
-    """Where the message with this key was meant to go; None where there is none."""
+    """Return the channel of a message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    key : str
+        Outbox key.
+
+    Returns
+    -------
+    str or None
+        None if there is no such message.
+    """
     return session.scalar(select(Outbox.channel).where(Outbox.key == key))
 
 
 def undelivered() -> Select[int]:
-    """How many messages do not yet show what they should (those held for a person or failed are not waited for)."""
+    """Return the query that counts undelivered messages.
+
+    Held and failed ones do not count.
+    """
     return select(func.count()).select_from(Outbox).where(Outbox.state.in_(UNDELIVERED))
 
 
 def stuck(session: Session, settings: Settings) -> Sequence[Outbox]:
-    """What waits for a person: held after too many doubts, or refused by Slack for good. Oldest first."""
-    mine = Outbox.team_id == settings.team_id, Outbox.state.in_(STUCK)
-    return session.scalars(select(Outbox).where(*mine).order_by(Outbox.id)).all()
+    """Return messages that need a person, oldest first.
+
+    They are held after too many ambiguous attempts, or Slack has refused them.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    sequence of Outbox
+        Held and failed rows.
+    """
+    conditions = Outbox.team_id == settings.team_id, Outbox.state.in_(STUCK)
+    return session.scalars(select(Outbox).where(*conditions).order_by(Outbox.id)).all()
 
 
 def release(session: Session, settings: Settings, post_id: int) -> Outbox:
-    """Let the sender try a stuck message again; one held in doubt is looked for in its channel first.
+    """Let the sender try a stuck message again.
+
+    A held message is searched for in its channel first.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    post_id : int
+        Id of the row.
+
+    Returns
+    -------
+    Outbox
+        The row.
 
     Raises
     ------
     BadInput
-        No such message.
+        There is no such message.
     Conflict
         It is not stuck.
     """
@@ -113,7 +169,7 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
                 "There is no post {post_id}; see `retention posts` for those that are stuck."
             ).format(post_id=post_id)
         )
-    freed = session.execute(
+    released = session.execute(
         update(Outbox)
         .where(Outbox.id == post_id, Outbox.state.in_(STUCK))
         .values(
@@ -124,7 +180,7 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
         )
     )
     session.refresh(row)
-    if not freed.rowcount:  # type: ignore[attr-defined]
+    if not released.rowcount:  # type: ignore[attr-defined]
         raise Conflict(
             gettext("Post {post_id} is {state}; only a held or failed one can be released.").format(
                 post_id=post_id, state=row.state
@@ -134,9 +190,21 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
 
 
 def drop_sent(session: Session, settings: Settings, before: datetime, most: int) -> None:
-    """Drop rows that show what they should since before then, of jobs whose messages name no customer.
+    """Delete old sent messages without customers.
 
-    Others are kept: an erasure has to find what names somebody, replies their thread, and campaigns their messages.
+    Others stay. An erasure must find messages with names, replies need their thread, and campaigns
+    their messages.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    before : datetime
+        Older rows are dropped.
+    most : int
+        Greatest number of rows.
     """
     kinds = [kind for kind, request in REQUESTS.items() if not request.names_customers]
     anonymous = select(Job.id).where(Job.kind.in_(kinds))
@@ -150,30 +218,59 @@ def drop_sent(session: Session, settings: Settings, before: datetime, most: int)
         Outbox.key.not_in(parents),
     )
     session.execute(
-        delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_QUIETLY
+        delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_NO_SYNC
     )
 
 
-def drop_delivered(session: Session, before: datetime, most: int) -> None:
-    """Drop the bytes of files that Slack has had since before then; by its id it shows them again."""
+def drop_delivered_content(session: Session, before: datetime, most: int) -> None:
+    """Delete the content of old uploaded files.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    before : datetime
+        Older rows are dropped.
+    most : int
+        Greatest number of files.
+    """
     old = select(File.id).where(File.uploaded_at < before, File.content.is_not(None)).limit(most)
     session.execute(
-        update(File).where(File.id.in_(old)).values(content=None), execution_options=_QUIETLY
+        update(File).where(File.id.in_(old)).values(content=None), execution_options=_NO_SYNC
     )
 
 
-def forget_bytes(session: Session, *which: ColumnElement[bool]) -> None:
-    """Drop the bytes of those files (of ``which``) that hold identities or codes."""
+def drop_sensitive_content(session: Session, *which: ColumnElement[bool]) -> None:
+    """Delete the content of files with identities or codes.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    """
     session.execute(
         update(File)
         .where(File.sensitive.is_(True), File.content.is_not(None), *which)
         .values(content=None),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
 def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
-    """Give a message another content: a new revision. A row under way or in doubt keeps its state: the sender sees the revision when it is done."""
+    """Store a new revision of a message.
+
+    A row that is being sent, or is ambiguous, keeps its state. The sender sees the revision when it
+    has finished.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    key : str
+        Outbox key.
+    payload : dict
+        Text, blocks and files, as stored.
+    """
     waits = Outbox.state.in_(("sending", "rate_limited", "ambiguous", "held"))
     session.execute(
         update(Outbox)
@@ -189,16 +286,19 @@ def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
 
 
 def _payload(session: Session, settings: Settings, post: Post) -> dict[str, Any]:
-    """What the row stores: text, blocks, and the files by name. Bytes live in ``files``."""
+    """Return the content of a row.
+
+    The files' content is in ``files``.
+    """
     shared = {"zone": settings.timezone, "currency": settings.currency, "demo": settings.demo}
     message = render.message(post.template, **{**shared, **post.values})
     if post.file is not None:
-        return {"text": message.text, "file": _keep(session, settings, post.file)}
-    images = {name: _keep(session, settings, image) for name, image in post.images.items()}
+        return {"text": message.text, "file": _store_file(session, settings, post.file)}
+    images = {name: _store_file(session, settings, image) for name, image in post.images.items()}
     return {"text": message.text, "blocks": message.blocks, "images": images}
 
 
-def _keep(session: Session, settings: Settings, attachment: Attachment) -> str:
+def _store_file(session: Session, settings: Settings, attachment: Attachment) -> str:
     file_id = secrets.token_hex(12)
     session.add(
         File(

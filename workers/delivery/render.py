@@ -1,10 +1,12 @@
-"""Slack messages, modals and Home tabs from templates, escaped by construction.
+"""Render Slack messages, modals and Home tabs from templates.
 
-A template is YAML. Every ``{{ value }}`` becomes an opaque mark before the YAML is read, so a value can never add
-structure; each mark is then filled in where it stands, escaped as that place demands: ``& < >`` inside a mrkdwn
-object, nothing inside plain text, ids and URLs; what would end a bold passage gives way to a sign that looks alike. A template cannot forget a filter, for there is none to forget.
+A template is YAML. Every ``{{ value }}`` becomes an opaque mark before the YAML is read, so values
+cannot add structure. Then each mark is replaced by its value, escaped for its place: ``& < >`` in
+mrkdwn, nothing in plain text, ids and URLs. Characters that would end a bold passage are replaced
+by similar ones. Templates need no escaping filters.
 
-Three filters yield Slack's own control sequences from checked ids: ``user``, ``channel``, ``date``; and ``link``.
+The filters ``user``, ``channel``, ``date`` and ``link`` make Slack's control sequences from checked
+values.
 """
 
 import json
@@ -20,22 +22,26 @@ from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
 from retention.templating import environment, moment, shorten, straight
+from retention.text import bracket, gettext, is_pseudo
 from workers import ids
-from workers.delivery.limits import check_message, check_view
+from workers.delivery.limits import SECTION, bracketed, check_message, check_view
 from workers.delivery.slack import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
-_BOLD = re.compile(r"\*[^*\n]+\*")  # a template's own: the values in it are marks still
-# Slack knows no escape for these. Between blanks they mean nothing, nor does an underscore within a word (an id, perhaps).
+_BOLD = re.compile(r"\*[^*\n]+\*")  # in a template, whose values are still marks
+# Slack has no escape for these. They mean nothing between blanks, nor does an underscore in a word.
 _FORMATTING = re.compile(r"`|(?<!\s)[*~]|[*~](?!\s)|(?<!\w)_|_(?!\w)")
-_ALIKE = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
+_LOOKALIKES = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
 _PRIVATE = re.compile("[\ue000\ue001]")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A Slack control sequence that we made ourselves: shown as such in mrkdwn, as ``plain`` elsewhere."""
+    """A Slack control sequence that we made.
+
+    It is shown as such in mrkdwn, and as ``plain`` elsewhere.
+    """
 
     mrkdwn: str
     plain: str
@@ -43,14 +49,17 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A rendered message: ``text`` for notifications and screen readers, ``blocks`` for the eye."""
+    """A rendered message.
+
+    ``text`` is for notifications and screen readers, ``blocks`` for the display.
+    """
 
     text: str
     blocks: list[dict[str, Any]]
 
 
 def escape(value: str) -> str:
-    """Escape text for mrkdwn: Slack's three characters, and nothing that would show as an entity."""
+    """Escape Slack's three special characters for mrkdwn."""
     return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -64,7 +73,7 @@ def _user(user_id: str) -> Control | str:
 
 def _channel(channel_id: str) -> Control | str:
     if re.fullmatch(r"[DUW][A-Z0-9]+", channel_id):
-        return "a direct message"
+        return gettext("a direct message")
     return Control(f"<#{channel_id}>", channel_id) if is_channel(channel_id) else channel_id
 
 
@@ -75,7 +84,7 @@ def _link(url: str, label: str) -> Control:
 
 
 def _date(at: datetime | str, zone: str = "UTC") -> Control:
-    """A moment that Slack shows in the reader's own time zone."""
+    """Return a time in the reader's time zone."""
     parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
     plain = moment(parsed, zone)
     return Control(
@@ -84,13 +93,13 @@ def _date(at: datetime | str, zone: str = "UTC") -> Control:
 
 
 class _Marks:
-    """Values of one rendering, by the number of their mark."""
+    """Values of one rendering, by mark."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
 
     def finalize(self, value: Any) -> Any:
-        if isinstance(value, Markup):  # a macro's or a block's own output: already marked
+        if isinstance(value, Markup):  # output of a macro or a block, already marked
             return value
         self.values.append(value)
         return Markup(f"\ue000{len(self.values) - 1}\ue001")  # noqa: S704 - our own mark, no content
@@ -115,11 +124,11 @@ class _Marks:
         if isinstance(value, Control):
             return value.mrkdwn if mrkdwn else value.plain
         plain = _PRIVATE.sub("", str(value))
-        plain = _FORMATTING.sub(lambda sign: _ALIKE[sign[0]], plain) if bold else plain
+        plain = _FORMATTING.sub(lambda sign: _LOOKALIKES[sign[0]], plain) if bold else plain
         return escape(plain) if mrkdwn else plain
 
 
-_current: ContextVar[_Marks] = ContextVar("marks of the rendering under way")
+_current: ContextVar[_Marks] = ContextVar("marks")
 
 
 def _load(template: str, context: dict[str, Any]) -> tuple[Any, _Marks]:
@@ -134,28 +143,31 @@ def _load(template: str, context: dict[str, Any]) -> tuple[Any, _Marks]:
 
 @lru_cache(maxsize=256)
 def _parsed(source: str) -> Any:
-    """The YAML of a template: values are marks in it, so that the same structure is read once. Never changed."""
+    """Parse the YAML of a template.
+
+    Values are marks in it, so each structure is parsed once. Callers must not change the result.
+    """
     return yaml.load(source, Loader=_Loader)  # noqa: S506 - the safe loader, in C where there is one
 
 
-@pass_context  # also keeps the compiler from baking one rendering's marks into the cached code
+@pass_context  # also keeps Jinja from compiling one rendering's marks into the cached code
 def _finalize(_context: Any, value: Any) -> Any:
     return _current.get().finalize(value)
 
 
 @cache
 def _environment() -> Environment:
-    made = environment(autoescape=True, finalize=_finalize)
-    made.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
-    made.globals["ids"] = ids
-    return made
+    templates = environment(autoescape=True, finalize=_finalize)
+    templates.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
+    templates.globals["ids"] = ids
+    return templates
 
 
-def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
+def _fill(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
     if isinstance(node, dict):
         kind = node.get("type")
         filled = {
-            key: _filled(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn")
+            key: _fill(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn")
             for key, value in node.items()
         }
         return (
@@ -164,22 +176,50 @@ def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
             else filled
         )
     if isinstance(node, list):
-        return [_filled(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
+        return [_fill(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
     return marks.fill(node, mrkdwn=mrkdwn) if isinstance(node, str) else node
 
 
 def message(template: str, **context: Any) -> Message:
-    """Render ``templates/slack/<template>.yaml.j2`` (keys ``text`` and ``blocks``) and hold it to Slack's limits.
+    """Render ``templates/slack/<template>.yaml.j2`` within Slack's limits.
 
-    ``text`` is mrkdwn to Slack, so it is escaped as mrkdwn. What is too long is cut politely.
+    Slack reads ``text`` as mrkdwn, so it is escaped as mrkdwn. Long texts are shortened.
+
+    Parameters
+    ----------
+    template : str
+        Path below ``templates/slack``.
+    **context : Any
+        Values of the template.
+
+    Returns
+    -------
+    Message
+        Text and blocks.
     """
     raw, marks = _load(template, context)
     text = straight(marks.fill(raw.get("text", ""), mrkdwn=True))
-    blocks = _filled(raw.get("blocks") or [], marks, mrkdwn=False)
-    return Message(shorten(text, 3000), check_message(blocks))
+    blocks = check_message(_fill(raw.get("blocks") or [], marks, mrkdwn=False))
+    if is_pseudo():
+        return Message(bracket(shorten(text, SECTION - 2)), check_message(bracketed(blocks)))
+    return Message(shorten(text, SECTION), blocks)
 
 
 def view(template: str, **context: Any) -> dict[str, Any]:
-    """Render a modal or a Home tab and hold it to Slack's limits."""
+    """Render a modal or Home tab.
+
+    Parameters
+    ----------
+    template : str
+        Path below ``templates/slack``.
+    **context : Any
+        Values of the template.
+
+    Returns
+    -------
+    dict
+        The view, for Slack's API.
+    """
     raw, marks = _load(template, context)
-    return check_view(_filled(raw, marks, mrkdwn=False))
+    checked = check_view(_fill(raw, marks, mrkdwn=False))
+    return check_view(bracketed(checked)) if is_pseudo() else checked

@@ -1,8 +1,9 @@
-"""The sender makes Slack agree with the outbox: one visible message a row, in order, never twice.
+"""Send each outbox message once, in order.
 
-A row is claimed by compare-and-set and delivered outside any transaction. A time-out may hide an accepted post, so a
-row with doubt waits and looks for its own key in the channel before it is sent again; after too many doubts it is
-held for a person. Updates are idempotent and need no such care. See docs/delivery.md.
+A row is claimed by compare-and-set and delivered outside any transaction. A time-out may hide an
+accepted post. An ambiguous row waits and looks for its own key in the channel before it is sent
+again. After too many such attempts it is held for a person. Updates are idempotent and need no such
+care. See docs/delivery.md.
 """
 
 import logging
@@ -23,33 +24,53 @@ from retention.db.engine import advisory_lock
 from retention.db.tables import File, Outbox, Utc
 from retention.settings import Settings
 from workers.delivery import outbox, slack
-from workers.delivery.carrier import Carrier, Parcel, Sent
-from workers.delivery.slack import Failure, Meaning
+from workers.delivery.slack import Failure, FailureKind
+from workers.delivery.transport import Claim, SentMessage, Transport
 
 log = logging.getLogger(__name__)
 
-# Ahead of now, more than anything is made to wait: it was written while this machine's clock was wrong, and is not waited for.
+# No row waits that long. A later time comes from a wrong clock, and is ignored.
 _FAR = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds: between two calls for a channel; before looking after a doubt; of a claim; between two idle looks."""
-
-    gap: float = 1.05
-    doubt: float = 30.0
-    lease: float = 60.0
-    idle: float = 0.3
-    doubts: int = 3
-
-
-class Sender:
-    """Delivers the outbox of one installation. Two of them running do no harm.
+class Pacing:
+    """Waiting times of the sender, in seconds.
 
     Parameters
     ----------
+    channel_gap : float
+        Between two calls for one channel.
+    recheck_after : float
+        Before an ambiguous message is looked for.
+    lease : float
+        Length of a claim.
+    idle_wait : float
+        Between two looks at an empty outbox.
+    max_ambiguous : int
+        Ambiguous attempts before a message is held.
+    """
+
+    channel_gap: float = 1.05
+    recheck_after: float = 30.0
+    lease: float = 60.0
+    idle_wait: float = 0.3
+    max_ambiguous: int = 3
+
+
+class Sender:
+    """Sender of one installation; two may run.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds the outbox.
     web : WebClient, optional
-        Slack, or its stand-in; by default the installation's.
+        Slack or its stand-in. By default the installation's.
+    pacing : Pacing, optional
+        Waiting times.
     """
 
     def __init__(
@@ -57,13 +78,13 @@ class Sender:
         settings: Settings,
         database: Database,
         web: WebClient | None = None,
-        pace: Pace | None = None,
+        pacing: Pacing | None = None,
     ) -> None:
-        self._settings, self._database, self._pace = settings, database, pace or Pace()
-        self._carrier = Carrier(settings, database, web or slack.client(settings, database))
+        self._settings, self._database, self._pacing = settings, database, pacing or Pacing()
+        self._transport = Transport(settings, database, web or slack.client(settings, database))
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until ``stop`` is set; survives a database that is away."""
+        """Deliver until ``stop`` is set."""
         while not stop.is_set():
             try:
                 busy = self.step()
@@ -72,46 +93,48 @@ class Sender:
                 stop.wait(2)
                 continue
             if not busy:
-                stop.wait(self._pace.idle)
+                stop.wait(self._pacing.idle_wait)
 
     def step(self) -> bool:
-        """Deliver the next row that is due; False where there is none."""
+        """Deliver the next due row, if any."""
         now = clock.wall()
         with self._database.reading() as session:
             if session.scalar(select(Outbox.id).where(*self._due(now)).limit(1)) is None:
                 return False
-        parcel = self._claim()
-        if parcel is None:
+        claim = self._claim()
+        if claim is None:
             return False
         try:
-            sent = self._carrier.deliver(parcel)
+            sent = self._transport.deliver(claim)
         except Exception as error:
-            self._note_failure(parcel, self._judged(parcel, error))
+            self._record_failure(claim, self._failure_of(claim, error))
         else:
-            self._note_sent(parcel, sent)
+            self._record_sent(claim, sent)
         return True
 
-    # ------------------------------------------------------------ which row
+    # ------------------------------------------------------------ next row
 
     def _due(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
-        """Due, its channel rested, nothing of its channel under way, nothing before it in its thread, its parent up.
+        """Return the conditions for sending a row.
 
-        Each question has an index that does not lead through all that was ever sent to the channel.
+        It is due, its channel has rested, no other row of the channel is being sent, no earlier row
+        of its thread waits, and its parent was sent. Each condition has an index that does not lead
+        through all messages ever sent to the channel.
         """
         other, parent = aliased(Outbox), aliased(Outbox)
-        waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
-        ripe = or_(Outbox.next_at <= now, Outbox.next_at > now + _FAR)
-        forgotten = and_(
+        is_waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
+        is_time = or_(Outbox.next_at <= now, Outbox.next_at > now + _FAR)
+        is_abandoned = and_(
             Outbox.state == "sending",
             or_(Outbox.lease_until < now, Outbox.lease_until > now + _FAR),
         )
-        rested = now - timedelta(seconds=self._pace.gap)
-        under_way = and_(
+        gap_began = now - timedelta(seconds=self._pacing.channel_gap)
+        is_being_sent = and_(
             other.state == "sending",
             other.lease_until.between(now, now + _FAR),
             other.id != Outbox.id,
         )
-        before = and_(
+        waits_before = and_(
             other.id < Outbox.id,
             other.ts.is_(None),
             other.state.in_(outbox.UNDELIVERED),
@@ -120,25 +143,28 @@ class Sender:
                 and_(other.thread_key.is_(None), Outbox.thread_key.is_(None)),
             ),
         )
-        same = other.channel == Outbox.channel
-        orphan = and_(
+        same_channel = other.channel == Outbox.channel
+        has_unsent_parent = and_(
             parent.key == Outbox.thread_key,
             parent.ts.is_(None),
             parent.state.in_(outbox.UNDELIVERED),
         )
         return (
             Outbox.team_id == self._settings.team_id,
-            or_(and_(waiting, ripe), forgotten),
-            ~exists().where(same, other.sent_at > rested, other.sent_at <= now + _FAR),
-            ~exists().where(same, under_way),
-            or_(Outbox.ts.is_not(None), ~exists().where(same, before)),
-            or_(Outbox.thread_key.is_(None), ~exists().where(orphan)),
+            or_(and_(is_waiting, is_time), is_abandoned),
+            ~exists().where(same_channel, other.sent_at > gap_began, other.sent_at <= now + _FAR),
+            ~exists().where(same_channel, is_being_sent),
+            or_(Outbox.ts.is_not(None), ~exists().where(same_channel, waits_before)),
+            or_(Outbox.thread_key.is_(None), ~exists().where(has_unsent_parent)),
         )
 
-    def _claim(self) -> Parcel | None:
-        """Take the row that waits longest, by compare-and-set; a claim that was forgotten counts as a doubt."""
+    def _claim(self) -> Claim | None:
+        """Claim the row that has waited longest, by compare-and-set.
+
+        An expired claim counts as an ambiguous attempt.
+        """
         with self._database.transaction() as session:
-            advisory_lock(session, "outbox")  # two senders must not both find a channel rested
+            advisory_lock(session, "outbox")  # two senders must not use a channel at once
             now = clock.wall()
             row_id = session.scalar(
                 select(Outbox.id)
@@ -148,40 +174,40 @@ class Sender:
             )
             if row_id is None:
                 return None
-            forgotten = case((and_(Outbox.state == "sending", Outbox.ts.is_(None)), 1), else_=0)
+            abandoned = case((and_(Outbox.state == "sending", Outbox.ts.is_(None)), 1), else_=0)
             session.execute(
                 update(Outbox)
                 .where(Outbox.id == row_id)
                 .values(
                     state="sending",
                     attempts=Outbox.attempts + 1,
-                    ambiguous=Outbox.ambiguous + forgotten,
-                    lease_until=now + timedelta(seconds=self._pace.lease),
+                    ambiguous=Outbox.ambiguous + abandoned,
+                    lease_until=now + timedelta(seconds=self._pacing.lease),
                     first_try=func.coalesce(Outbox.first_try, literal(now, Utc())),
                 )
                 .execution_options(synchronize_session=False)
             )
-            return self._parcel(session, session.get_one(Outbox, row_id, populate_existing=True))
+            return self._claimed(session, session.get_one(Outbox, row_id, populate_existing=True))
 
-    def _parcel(self, session: Session, row: Outbox) -> Parcel:
+    def _claimed(self, session: Session, row: Outbox) -> Claim:
         parent = (
             session.scalar(select(Outbox).where(Outbox.key == row.thread_key))
             if row.thread_key
             else None
         )
         if parent is None or not parent.ts:
-            return Parcel(row, thread_ts=None, channel_id=row.channel_id)
-        return Parcel(row, thread_ts=parent.ts, channel_id=row.channel_id or parent.channel_id)
+            return Claim(row, thread_ts=None, channel_id=row.channel_id)
+        return Claim(row, thread_ts=parent.ts, channel_id=row.channel_id or parent.channel_id)
 
-    # ------------------------------------------------------------ what became of it
+    # ------------------------------------------------------------ result of a call
 
-    def _note_sent(self, parcel: Parcel, sent: Sent) -> None:
-        row = parcel.row
+    def _record_sent(self, claim: Claim, sent: SentMessage) -> None:
+        row = claim.row
         self._settle(
-            parcel,
+            claim,
             ts=sent.ts,
             channel_id=sent.channel_id,
-            thread_ts=parcel.thread_ts,
+            thread_ts=claim.thread_ts,
             sent_revision=sent.revision,
             sent_at=clock.wall(),
             attempts=0,
@@ -192,69 +218,68 @@ class Sender:
             delivered=[*row.payload.get("images", {}).values(), row.payload.get("file")],
         )
 
-    def _judged(self, parcel: Parcel, error: Exception) -> Failure:
+    def _failure_of(self, claim: Claim, error: Exception) -> Failure:
         try:
-            return slack.judge(error)
+            return slack.classify(error)
         except Exception:
-            log.exception(
-                "cannot send %s", parcel.row.key
-            )  # a mistake of ours: it will not mend by itself
-            return Failure(Meaning.REFUSED, f"{type(error).__name__}: {error}"[:200])
+            log.exception("cannot send %s", claim.row.key)  # our mistake; a retry would not help
+            return Failure(FailureKind.REFUSED, f"{type(error).__name__}: {error}"[:200])
 
-    def _note_failure(self, parcel: Parcel, failure: Failure) -> None:
-        row, now = parcel.row, clock.wall()
-        log.warning("%s to %s: %s (%s)", row.key, row.channel, failure.code, failure.meaning.value)
-        match failure.meaning:
-            case Meaning.RATE_LIMITED:
-                self._later(parcel, "rate_limited", failure.retry_after, failure)
-            case Meaning.UNREACHABLE:
-                self._later(parcel, "pending", min(30, 2**row.attempts), failure)
-            case Meaning.INSTALLATION:
-                self._later(parcel, "pending", 60, failure)
-            case Meaning.DOUBT if row.ts is not None or not parcel.posting:
-                self._later(parcel, self._undoubted(row), min(30, 2**row.attempts), failure)
-            case Meaning.DOUBT:
-                held = row.ambiguous + 1 > self._pace.doubts
+    def _record_failure(self, claim: Claim, failure: Failure) -> None:
+        row, now = claim.row, clock.wall()
+        log.warning("%s to %s: %s (%s)", row.key, row.channel, failure.code, failure.kind.value)
+        match failure.kind:
+            case FailureKind.RATE_LIMITED:
+                self._retry_later(claim, "rate_limited", failure.retry_after, failure)
+            case FailureKind.UNREACHABLE:
+                self._retry_later(claim, "pending", min(30, 2**row.attempts), failure)
+            case FailureKind.INSTALLATION:
+                self._retry_later(claim, "pending", 60, failure)
+            case FailureKind.AMBIGUOUS if row.ts is not None or not claim.posting:
+                self._retry_later(claim, self._retry_state(row), min(30, 2**row.attempts), failure)
+            case FailureKind.AMBIGUOUS:
+                held = row.ambiguous + 1 > self._pacing.max_ambiguous
                 self._settle(
-                    parcel,
+                    claim,
                     state="held" if held else "ambiguous",
                     ambiguous=row.ambiguous + 1,
                     error=failure.code,
-                    next_at=now + timedelta(seconds=self._pace.doubt),
+                    next_at=now + timedelta(seconds=self._pacing.recheck_after),
                 )
-            case Meaning.GONE:  # somebody deleted it: what it says must not be lost with it
+            case FailureKind.MESSAGE_MISSING:  # a person deleted it: post it again
                 self._settle(
-                    parcel, state="pending", ts=None, channel_id=None, first_try=None, next_at=now
+                    claim, state="pending", ts=None, channel_id=None, first_try=None, next_at=now
                 )
-            case Meaning.NO_ENTRY if (direct := self._carrier.direct_message(parcel)) is not None:
+            case FailureKind.CHANNEL_DENIED if (
+                direct := self._transport.direct_message(claim)
+            ) is not None:
                 self._settle(
-                    parcel, state="pending", channel_id=direct, error=failure.code, next_at=now
+                    claim, state="pending", channel_id=direct, error=failure.code, next_at=now
                 )
             case _ if (
                 failure.code == "invalid_blocks" and row.payload.get("images") and row.attempts < 5
             ):
-                self._later(parcel, "pending", 3, failure)  # Slack is still digesting a picture
+                self._retry_later(claim, "pending", 3, failure)  # Slack still processes an image
             case _:
                 log.error("%s is failed for good: %s", row.key, failure.code)
-                self._settle(parcel, state="failed", error=failure.code)
+                self._settle(claim, state="failed", error=failure.code)
 
     @staticmethod
-    def _undoubted(row: Outbox) -> str:
+    def _retry_state(row: Outbox) -> str:
         return "ambiguous" if row.ambiguous and row.ts is None else "pending"
 
-    def _later(self, parcel: Parcel, state: str, seconds: float, failure: Failure) -> None:
+    def _retry_later(self, claim: Claim, state: str, seconds: float, failure: Failure) -> None:
         at = clock.wall() + timedelta(seconds=seconds)
-        self._settle(parcel, state=state, next_at=at, error=failure.code)
+        self._settle(claim, state=state, next_at=at, error=failure.code)
 
-    def _settle(
-        self, parcel: Parcel, *, delivered: Sequence[str | None] = (), **values: Any
-    ) -> None:
-        """Note the end of our claim and drop sensitive bytes of the ``delivered`` files; nothing where another sender has
-        taken the row over since.
+    def _settle(self, claim: Claim, *, delivered: Sequence[str | None] = (), **values: Any) -> None:
+        """End our claim and drop sensitive content.
+
+        Does nothing if another sender has claimed the row since.
         """
-        row = parcel.row
+        row = claim.row
         with self._database.transaction() as session:
-            ours = session.execute(
+            updated = session.execute(
                 update(Outbox)
                 .where(
                     Outbox.id == row.id, Outbox.state == "sending", Outbox.attempts == row.attempts
@@ -262,5 +287,5 @@ class Sender:
                 .values(lease_until=None, **values)
                 .execution_options(synchronize_session=False)
             )
-            if ours.rowcount:  # type: ignore[attr-defined]
-                outbox.forget_bytes(session, File.id.in_(delivered))
+            if updated.rowcount:  # type: ignore[attr-defined]
+                outbox.drop_sensitive_content(session, File.id.in_(delivered))

@@ -1,7 +1,7 @@
-"""The Web API as the sender uses it: a client that never retries by itself and keeps Slack's pauses; what failures mean.
+"""Call Slack's Web API and classify failures.
 
-slack_sdk's own retry handler posts twice when a server accepts and then drops the connection. Here the outbox
-retries, and only after it has looked.
+The client never retries and keeps Slack's pauses. slack_sdk's retry handler posts twice if a server
+accepts a post and then drops the connection. Here the outbox retries, after looking for the post.
 """
 
 import http.client
@@ -19,10 +19,11 @@ from slack_sdk.errors import SlackApiError
 
 from retention.db import Database
 from retention.settings import Settings
+from retention.text import gettext
 from workers.installation import Client
 
 TIMEOUT = 10  # seconds
-UNSAID = 30.0  # seconds to wait where somebody asks for a pause in other words than Slack's
+DEFAULT_PAUSE = 30.0  # seconds, for an unreadable Retry-After
 
 _TRANSIENT = {
     "internal_error",
@@ -42,44 +43,62 @@ _INSTALLATION = {
     "ekm_access_denied",
     "org_login_required",
 }
-_NO_ENTRY = {
+_CHANNEL_DENIED = {
     "not_in_channel",
     "channel_not_found",
     "is_archived",
     "restricted_action",
     "user_not_in_channel",
 }
-_WORD = re.compile("[a-z0-9_]{1,60}")
-_GONE = {"message_not_found", "cant_update_message", "edit_window_closed", "msg_not_found"}
+_ERROR_CODE = re.compile("[a-z0-9_]{1,60}")
+_MESSAGE_MISSING = {
+    "message_not_found",
+    "cant_update_message",
+    "edit_window_closed",
+    "msg_not_found",
+}
 
 
-class Meaning(Enum):
-    """What a failed call says about the message."""
+class FailureKind(Enum):
+    """Effect of a failed call on its message."""
 
     RATE_LIMITED = "not accepted: wait as long as Slack says"
-    DOUBT = "may have been accepted"
+    AMBIGUOUS = "may have been accepted"
     UNREACHABLE = "Slack never heard of it"
     INSTALLATION = "not accepted: the app's token or scopes are wrong, whatever the message"
-    NO_ENTRY = "not accepted: the bot may not post in this channel"
-    GONE = "the message to update is no longer there"
+    CHANNEL_DENIED = "not accepted: the bot may not post in this channel"
+    MESSAGE_MISSING = "the message to update is no longer there"
     REFUSED = "not accepted, and never will be"
 
 
-class BytesDropped(Exception):
-    """A file with identities or codes is kept no more: it waited too long, or names somebody who was erased."""
+class ContentDropped(Exception):
+    """A sensitive file's content was deleted.
+
+    It waited too long, or names an erased customer.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed call: what it means, Slack's word for it, and the seconds it asks to wait."""
+    """A failed call.
 
-    meaning: Meaning
+    Parameters
+    ----------
+    kind : FailureKind
+        Effect on the message.
+    code : str
+        Slack's error code.
+    retry_after : float
+        Seconds to wait.
+    """
+
+    kind: FailureKind
     code: str
     retry_after: float = 0.0
 
 
-class Paused(Exception):
-    """Slack has asked to leave this method alone for so many seconds yet; it was not called."""
+class RateLimitPause(Exception):
+    """Slack has paused this method."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"paused for {seconds:.1f} s")
@@ -87,14 +106,18 @@ class Paused(Exception):
 
 
 def is_channel(slack_id: str) -> bool:
-    """Whether this is the id of a channel, where others read along: not a person's, nor a direct message's."""
+    """Return whether an id is a channel's.
+
+    Ids of persons and of direct messages are not.
+    """
     return re.fullmatch(r"[CG][A-Z0-9]+", slack_id) is not None
 
 
-class Patient(Client):
-    """A client that makes no call before the Retry-After of the last one is over: each would be refused, and counts.
+class RateLimitedClient(Client):
+    """Client that keeps the Retry-After of each method.
 
-    Slack limits each method, and ``chat.postMessage`` in each channel.
+    A call during the pause would be refused, and counts. Slack limits each method, and
+    ``chat.postMessage`` in each channel.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -105,44 +128,64 @@ class Patient(Client):
         posts = api_method == "chat.postMessage"
         limited = (api_method, options["json"]["channel"] if posts else "")
         if (seconds := self._until.get(limited, 0.0) - time.monotonic()) > 0:
-            raise Paused(seconds)
+            raise RateLimitPause(seconds)
         try:
             return super().api_call(api_method, **options)
         except SlackApiError as error:
-            if (failure := judge(error)).meaning is Meaning.RATE_LIMITED:
+            if (failure := classify(error)).kind is FailureKind.RATE_LIMITED:
                 self._until[limited] = time.monotonic() + failure.retry_after
             raise
 
 
 def client(settings: Settings, database: Database) -> WebClient:
-    """A client of the installation's workspace, or of the stand-in at ``SLACK_API_URL``."""
-    return Patient(settings, database, TIMEOUT)
+    """Return a client of the workspace.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+
+    Returns
+    -------
+    WebClient
+        A `RateLimitedClient`.
+    """
+    return RateLimitedClient(settings, database, TIMEOUT)
 
 
-def judge(error: Exception) -> Failure:
-    """What a failure of a call says about the message it carried."""
-    if isinstance(error, Paused):
-        return Failure(Meaning.RATE_LIMITED, "ratelimited", error.seconds)
+def classify(error: Exception) -> Failure:
+    """Classify the failure of a call.
+
+    Other errors are raised again.
+    """
+    if isinstance(error, RateLimitPause):
+        return Failure(FailureKind.RATE_LIMITED, "ratelimited", error.seconds)
     if isinstance(error, SlackApiError):
-        return _judge_answer(error.response)
-    if isinstance(error, BytesDropped):
+        return _classify_answer(error.response)
+    if isinstance(error, ContentDropped):
         return Failure(
-            Meaning.REFUSED,
-            "its bytes were dropped: it waited too long, or a customer in it was erased; ask for it again",
+            FailureKind.REFUSED,
+            gettext(
+                "its bytes were dropped: it waited too long, or a customer in it was erased; ask for "
+                "it again"
+            ),
         )
     if isinstance(error, urllib.error.HTTPError):
         return Failure(
-            Meaning.DOUBT if error.code >= 500 else Meaning.REFUSED, f"http_{error.code}"
+            FailureKind.AMBIGUOUS if error.code >= 500 else FailureKind.REFUSED,
+            f"http_{error.code}",
         )
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError | socket.gaierror):
-        return Failure(Meaning.UNREACHABLE, type(cause).__name__)
+        return Failure(FailureKind.UNREACHABLE, type(cause).__name__)
     if isinstance(cause, OSError | http.client.HTTPException | UnicodeDecodeError):
-        return Failure(Meaning.DOUBT, type(cause).__name__)
+        return Failure(FailureKind.AMBIGUOUS, type(cause).__name__)
     raise error
 
 
-def _judge_answer(response: Any) -> Failure:
+def _classify_answer(response: Any) -> Failure:
     status = int(getattr(response, "status_code", 200) or 200)
     data = response.data if hasattr(response, "data") else response
     code = str(data.get("error", "")) if isinstance(data, dict) else ""
@@ -152,39 +195,61 @@ def _judge_answer(response: Any) -> Failure:
             for key, value in (getattr(response, "headers", None) or {}).items()
         }
         return Failure(
-            Meaning.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
+            FailureKind.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
         )
-    if not _WORD.fullmatch(
-        code
-    ):  # a proxy's page, or half an answer: Slack has a word for each refusal
-        if (
-            status == 413
-        ):  # too large: it never gets through, and those behind it would wait for ever
-            return Failure(Meaning.REFUSED, "http_413")
+    # A proxy's page or half an answer, because Slack sends an error code.
+    if not _ERROR_CODE.fullmatch(code):
+        if status == 413:  # too large for ever, and later messages would wait
+            return Failure(FailureKind.REFUSED, "http_413")
         return Failure(
-            Meaning.UNREACHABLE if 400 <= status < 500 else Meaning.DOUBT, f"http_{status}"
+            FailureKind.UNREACHABLE if 400 <= status < 500 else FailureKind.AMBIGUOUS,
+            f"http_{status}",
         )
     if status >= 500 or code in _TRANSIENT:
-        return Failure(Meaning.DOUBT, code)
-    for meaning, codes in (
-        (Meaning.INSTALLATION, _INSTALLATION),
-        (Meaning.NO_ENTRY, _NO_ENTRY),
-        (Meaning.GONE, _GONE),
+        return Failure(FailureKind.AMBIGUOUS, code)
+    for kind, codes in (
+        (FailureKind.INSTALLATION, _INSTALLATION),
+        (FailureKind.CHANNEL_DENIED, _CHANNEL_DENIED),
+        (FailureKind.MESSAGE_MISSING, _MESSAGE_MISSING),
     ):
         if code in codes:
-            return Failure(meaning, code)
-    return Failure(Meaning.REFUSED, code)
+            return Failure(kind, code)
+    return Failure(FailureKind.REFUSED, code)
 
 
 def _seconds(retry_after: str) -> float:
-    """Of a Retry-After, a day at most; a proxy may write a date."""
-    return min(float(retry_after), 86_400.0) if re.fullmatch("[0-9]{1,9}", retry_after) else UNSAID
+    """Convert a Retry-After to seconds, at most a day.
+
+    A proxy may send a date.
+    """
+    return (
+        min(float(retry_after), 86_400.0)
+        if re.fullmatch("[0-9]{1,9}", retry_after)
+        else DEFAULT_PAUSE
+    )
 
 
 def find_post(
     web: WebClient, channel: str, key: str, *, event: str, oldest: float, thread_ts: str | None
 ) -> str | None:
-    """Look for our own message by the key it carries as metadata; replies are found in their thread only.
+    """Find our message by its metadata.
+
+    Replies are only found in their thread.
+
+    Parameters
+    ----------
+    web : WebClient
+        Client of the workspace.
+    channel : str
+        Channel id.
+    key : str
+        Outbox key.
+    event : str
+        Event type of the metadata.
+    oldest : float
+        Unix time of the earliest possible post.
+    thread_ts : str or None
+        Thread to search.
 
     Returns
     -------
@@ -218,7 +283,18 @@ def find_post(
 
 
 def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str:
-    """Bring bytes to Slack; nobody sees them until the upload is completed.
+    """Upload a file, which stays invisible until completion.
+
+    Parameters
+    ----------
+    web : WebClient
+        Client of the workspace.
+    name : str
+        File name.
+    content : bytes
+        Bytes.
+    alt_text : str, optional
+        Description of an image.
 
     Returns
     -------
@@ -239,8 +315,23 @@ def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str
     return str(place["file_id"])
 
 
-def share_of(web: WebClient, file_id: str, channel: str) -> str | None:
-    """The ``ts`` of a file's message in a channel; None while it is not shared there (or not known at all)."""
+def shared_ts(web: WebClient, file_id: str, channel: str) -> str | None:
+    """Return the ``ts`` of a file's message.
+
+    Parameters
+    ----------
+    web : WebClient
+        Client of the workspace.
+    file_id : str
+        Slack's id of the file.
+    channel : str
+        Channel id.
+
+    Returns
+    -------
+    str or None
+        None if the file is not shared there, or is unknown.
+    """
     try:
         shares = web.files_info(file=file_id)["file"].get("shares") or {}
     except SlackApiError as error:

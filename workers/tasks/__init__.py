@@ -1,1 +1,4 @@
-"""One thin file for each kind of job: read the request, call `retention`, say what to post. See `contract`."""
+"""Hold one short module per kind of job.
+
+Each reads the request, calls `retention` and returns the posts. See `interface`.
+"""

@@ -1,4 +1,7 @@
-"""The codes or the call list of a live campaign, as a file to who asked; the thread says who took how many rows."""
+"""Send a campaign's codes or call list.
+
+The thread shows the recipient and the number of rows.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,18 +11,36 @@ from sqlalchemy.orm import Session
 from retention.text import gettext
 from workers import campaigns
 from workers.requests import CampaignCsv
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignCsv, context: Context) -> Outcome:
-    """Make the file. Nobody who is held out, or does not want to be written to (any more), is in it."""
+    """Make the file without held-out and unsubscribed customers.
+
+    Parameters
+    ----------
+    request : CampaignCsv
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A file by direct message and a line in the thread.
+
+    Raises
+    ------
+    BadInput
+        The campaign is not live, or the file would be empty.
+    """
     from retention.campaigns.spec import Body
     from retention.csv import to_csv
     from retention.lake import Lake
     from retention.outreach.contacts import contacts
 
     lake = Lake.open(context.settings)
-    campaign, rows, unwilling = _wanted(request, context, lake)
+    campaign, rows, unwilling = _selected(request, context, lake)
     make = _calls if request.part == "calls" else _codes
     reach = contacts(lake, [row["customer_id"] for row in rows])
     frame = make(context.settings, Body.model_validate(campaign.body), rows, reach)
@@ -36,50 +57,54 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     return Outcome(
         {"campaign_id": campaign.id, "rows": len(rows)},
         posts=(to_person,),
-        apply=lambda session: _taken(session, request, context, len(rows), unwilling),
+        apply=lambda session: _record_download(session, request, context, len(rows), unwilling),
     )
 
 
-def _wanted(
+def _selected(
     request: CampaignCsv, context: Context, lake: Any
 ) -> tuple[Any, list[dict[str, Any]], Collection[str]]:
-    """The campaign, its rows for the file, and who of them does not want to be written to any more."""
+    """Return the campaign, its rows, and newly unsubscribed customers."""
     from retention.campaigns import sending
     from retention.errors import BadInput
     from retention.outreach import sends
     from retention.outreach.contacts import unwilling
     from retention.risk.policy import load_policy
 
-    policy, called = load_policy(context.settings), request.part == "calls"
+    policy, is_call_list = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
-        campaign = _running(session, context, request)
-        gone = sends.left_out(session, campaign.id)  # erased since, say
+        campaign = _live_campaign(session, context, request)
+        left_out = sends.left_out(session, campaign.id)
         rows = [
             row
             for row in sending.codes(session, campaign)
-            if (row["offer"]["action"] == "call") == called and row["customer_id"] not in gone
+            if (row["offer"]["action"] == "call") == is_call_list
+            and row["customer_id"] not in left_out
         ]
-        given = {row["customer_id"]: row["offer"] for row in rows}
-        no = unwilling(lake, session, context.settings, policy, given)
-    rows = [row for row in rows if row["customer_id"] not in no]
+        offers = {row["customer_id"]: row["offer"] for row in rows}
+        unsubscribed = unwilling(lake, session, context.settings, policy, offers)
+    rows = [row for row in rows if row["customer_id"] not in unsubscribed]
     if not rows:
         raise BadInput(
-            gettext("Campaign {name!r} has nobody to {value}.").format(
-                name=campaign.name, value="call" if called else "write to"
-            )
+            (
+                gettext("Campaign {name!r} has nobody to call.")
+                if is_call_list
+                else gettext("Campaign {name!r} has nobody to write to.")
+            ).format(name=campaign.name)
         )
-    return campaign, rows, no
+    return campaign, rows, unsubscribed
 
 
-def _taken(
+def _record_download(
     session: Session, request: CampaignCsv, context: Context, rows: int, unwilling: Collection[str]
 ) -> tuple[Post, ...]:
-    """Note who took how many rows, in the ledger and in the thread."""
+    """Record the download in ledger and thread."""
     from retention.db.audit import record
     from retention.outreach import sends
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
-    campaign = _running(session, context, request, lock=True)  # it may have been stopped meanwhile
+    settings, user, now = context.settings, context.requested_by, context.business_at
+    # It may have been stopped since.
+    campaign = _live_campaign(session, context, request, lock=True)
     details = {
         "rows": rows,
         "part": request.part,
@@ -87,30 +112,30 @@ def _taken(
         "job": context.job_id,
     }
     channel = "call" if request.part == "calls" else "csv"
-    record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
+    record(session, settings, user, f"campaign.{channel}", campaign.id, now, details)
     sends.leave_out(session, campaign.id, unwilling, "no consent any more")
     sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
-    told = campaigns.line(settings, campaign, "csv", who, rows=rows, part=request.part)
+    post = campaigns.thread_post(settings, campaign, "csv", user, rows=rows, part=request.part)
     return (
         Post(
-            told.template,
-            told.values,
-            f"{told.key}:{context.job_id}",
-            told.channel,
-            told.thread_key,
+            post.template,
+            post.values,
+            f"{post.key}:{context.job_id}",
+            post.channel,
+            post.thread_key,
         ),
     )
 
 
-def _running(
+def _live_campaign(
     session: Session, context: Context, request: CampaignCsv, *, lock: bool = False
 ) -> Any:
-    """The campaign, whose codes are worth something.
+    """Return the campaign while its codes are valid.
 
     Raises
     ------
     BadInput
-        They are not.
+        The campaign is not live.
     """
     from retention.campaigns.states import find
     from retention.errors import BadInput
@@ -125,8 +150,8 @@ def _running(
     return campaign
 
 
-def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
-    """One row for each customer who is written to, with the text that they shall read."""
+def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[str, Any]) -> Any:
+    """Return the texts to send, by customer."""
     import pandas as pd
 
     from retention.campaigns import wording
@@ -136,10 +161,10 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
 
     table = []
     for row in rows:
-        offer, told, person = (
+        offer, offer_terms, person = (
             row["offer"],
             terms(row["offer"]),
-            reach.get(row["customer_id"], Contact()),
+            contacts.get(row["customer_id"], Contact()),
         )
         values = placed(settings, person.name, row)
         text = wording.filled(copy_of(body, offer), values)
@@ -151,16 +176,16 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
                 "offer": offer["rule"],
                 "action": offer["action"],
                 "discount": offer["discount"],
-                "amount": told["amount"] or 0.0,
+                "amount": offer_terms["amount"] or 0.0,
                 "min_order": offer.get("min_order") or 0.0,
-                "category": told["category"] or "",
+                "category": offer_terms["category"] or "",
                 "code": row["code"] or "",
                 "expires": values["expires"],
                 "items": values["items"],
                 "text": text,
             }
         )
-    # The code first: whoever opens the file, or sees its beginning in Slack, looks for it.
+    # The code comes early, because the preview in Slack only shows the first columns.
     columns = [
         "customer_id",
         "name",
@@ -179,8 +204,8 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     return pd.DataFrame(table, columns=columns)
 
 
-def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
-    """One row for each customer who is called, the most valuable first, with what to talk about."""
+def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[str, Any]) -> Any:
+    """Return the call list, most valuable first."""
     import pandas as pd
 
     from retention.campaigns import wording
@@ -189,7 +214,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
 
     table = []
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
-        person = reach.get(row["customer_id"], Contact())
+        person = contacts.get(row["customer_id"], Contact())
         values = placed(settings, person.name, row)
         table.append(
             {

@@ -1,4 +1,7 @@
-"""Send what is due of a live campaign's copies; the next tick goes on where this stops."""
+"""Send the due e-mails of a live campaign.
+
+The next tick continues after the time limit.
+"""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -7,38 +10,53 @@ from sqlalchemy.orm import Session
 
 from workers import campaigns
 from workers.requests import CampaignDeliver
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.outreach.run import Report
 
-SECONDS = 240.0  # of one job; a job may take no more than 15 minutes
+SECONDS = 240.0  # of sending per job; a job may take 15 minutes
 
 
 def run(request: CampaignDeliver, context: Context) -> Outcome:
-    """Send for a while. Any number of these, one after the other or at once, send each copy once."""
+    """Send due e-mails for a limited time.
+
+    Any number of these jobs, also at once, send each e-mail once.
+
+    Parameters
+    ----------
+    request : CampaignDeliver
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts, and the thread message with all counts.
+    """
     from retention.campaigns.states import find
     from retention.errors import BadInput
     from retention.outreach import sends
     from retention.outreach.run import Report
 
-    settings, wanted = context.settings, request.campaign_id
-    with (
-        context.database.transaction() as session
-    ):  # before a setting is asked for that is gone, perhaps
-        over = sends.give_up_where_over(session, wanted)
+    settings, campaign_id = context.settings, request.campaign_id
+    with context.database.transaction() as session:  # needs no setting for sending
+        is_over = sends.give_up_where_over(session, campaign_id)
     try:
-        report = Report() if over else _sent(request, context)
-    except BadInput as refusal:  # of a setting: the thread says so, once, until it is mended
+        report = Report() if is_over else _sent(request, context)
+    except BadInput as refusal:  # a wrong setting is reported in the thread, once
         report = Report(stopped=str(refusal))
 
     def apply(session: Session) -> tuple[Post, ...]:
         return (
-            campaigns.delivered(session, settings, find(session, settings, wanted), report.stopped),
+            campaigns.delivery_post(
+                session, settings, find(session, settings, campaign_id), report.stopped
+            ),
         )
 
     return Outcome(
-        {"campaign_id": wanted, "tried": report.counts, "stopped": report.stopped}, apply=apply
+        {"campaign_id": campaign_id, "tried": report.counts, "stopped": report.stopped}, apply=apply
     )
 
 
@@ -57,31 +75,33 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
     from retention.quiet_hours import next_allowed, parsed, zone_of
     from retention.risk.policy import load_policy
 
-    settings, database, wanted = context.settings, context.database, request.campaign_id
+    settings, database, campaign_id = context.settings, context.database, request.campaign_id
     lake, policy = Lake.open(settings), load_policy(settings)
     with database.reading() as session:
-        campaign = find(session, settings, wanted)
-        queued = waiting(session, wanted)
+        campaign = find(session, settings, campaign_id)
+        queued = waiting(session, campaign_id)
         offers = {row["customer_id"]: row for row in codes(session, campaign)}
-        ids = [one for one in queued if one in offers]  # who was erased between the two has none
-        no = unwilling(lake, session, settings, policy, {one: offers[one]["offer"] for one in ids})
+        # A customer who was erased between the two queries has no offer.
+        ids = [customer for customer in queued if customer in offers]
+        chosen = {customer: offers[customer]["offer"] for customer in ids}
+        unsubscribed = unwilling(lake, session, settings, policy, chosen)
     with database.transaction() as session:
-        sends.leave_out(session, wanted, no, "no consent any more")
-    reach = contacts(lake, ids)
+        sends.leave_out(session, campaign_id, unsubscribed, "no consent any more")
+    contact_of = contacts(lake, ids)
     body = Body.model_validate(campaign.body)
-    quiet = parsed(body.quiet_hours)
+    quiet_hours = parsed(body.quiet_hours)
 
-    def awake(contact: Contact, at: datetime) -> datetime:
-        return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet)
+    def allowed_at(contact: Contact, at: datetime) -> datetime:
+        return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet_hours)
 
     return deliver(
         database,
-        wanted,
+        campaign_id,
         context.job_id,
         adapter(settings, channel(settings)),
-        {one: reach.get(one, Contact()) for one in ids},
+        {customer: contact_of.get(customer, Contact()) for customer in ids},
         maker(settings, body, offers),
-        allowed=awake,
+        allowed=allowed_at,
         rate=settings.send_rate,
         seconds=SECONDS,
         now=clock.now,

@@ -1,16 +1,29 @@
-"""Draft a campaign; its message becomes the job's own."""
+"""Draft a campaign; its message replaces the job's."""
 
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns, cohorts
+from workers import campaigns
 from workers.requests import CampaignDraft
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
-    """Draft for a cohort, or for a fresh sweep of a tier."""
+    """Draft a campaign for a cohort or sweep.
+
+    Parameters
+    ----------
+    request : CampaignDraft
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The draft and its card.
+    """
     from retention.campaigns.closing import teaching_nothing
     from retention.campaigns.draft import draft, store
     from retention.campaigns.prior import learnt_prior
@@ -23,18 +36,18 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 
     settings, now = context.settings, context.business_at
     policy, lake = load_policy(settings), Lake.open(settings)
-    policy.check_acts()  # before a sweep is made for it
+    policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)
-        unknown = teaching_nothing(session, settings)
-        chosen = choosing(lake, session, settings, policy, now, unknown)
+        unmeasured = teaching_nothing(session, settings)
+        lists = choosing(lake, session, settings, policy, now, unmeasured)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
         lake,
         as_of,
         window_days=policy.campaign.window_days,
-        without=unknown,
+        without=unmeasured,
         progress=part(context.progress, 0, 4),
     )
     suggesting = part(context.progress, 2, 4)
@@ -48,10 +61,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         model_version=model_version,
         now=now,
         prior=prior,
-        suggest=lambda ids: chosen.lists(
+        suggest=lambda ids: lists.lists(
             desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
-        decide=chosen.decide if policy.offer.items else None,
+        decide=lists.decide if policy.offer.items else None,
         together=desk.together(lake),
         uplift=uplift,
         recommended_by=desk.version,
@@ -70,10 +83,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             post_key=f"job:{context.job_id}",
             now=now,
         )
-        shown = campaigns.card(settings, campaign)
-        return (
-            Post(shown.template, shown.values),
-        )  # without a key: it takes the place of the job's progress bar
+        post = campaigns.card_post(settings, campaign)
+        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
 
     return Outcome(drafted.as_dict(), apply=apply)
 
@@ -81,7 +92,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 def _scored(
     request: CampaignDraft, context: Context, lake: Any, policy: Any
 ) -> tuple[Any, Any, str]:
-    """Scores of the wanted tiers, what they know of, and the model: the cohort's, or those of a sweep made now."""
+    """Return scores, their time and the model.
+
+    They are the cohort's, or those of a new sweep.
+    """
     if request.cohort_id is None:
         from retention.registry import champion
         from retention.registry.model_cache import churn_model
@@ -90,9 +104,9 @@ def _scored(
         with context.database.reading() as session:
             row = champion(session, context.settings, "churn")
         trained = churn_model(context.settings, row) if row else None
-        found = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
-        return found.cohort, found.as_of, found.model_version
+        swept = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
+        return swept.cohort, swept.as_of, swept.model_version
     with context.database.reading() as session:
-        cohort = cohorts.find(session, context.settings, request.cohort_id)
+        cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
     return scores[scores["tier"].isin(cohort.tiers)], cohort.as_of, cohort.model_version

@@ -1,16 +1,34 @@
-"""How a live campaign does so far: always-valid figures, to whoever asked."""
+"""Show interim results of a live campaign."""
 
 from datetime import timedelta
 
 from retention.text import gettext
 from workers.requests import CampaignLook
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
-FRESH = timedelta(hours=1)  # orders that end no longer ago are all there are
+UP_TO_DATE = timedelta(hours=1)  # newer orders count as complete
 
 
 def run(request: CampaignLook, context: Context) -> Outcome:
-    """Look at a campaign whose window is open; nothing is decided and nothing stored by it."""
+    """Compute always-valid figures; decide and store nothing.
+
+    Parameters
+    ----------
+    request : CampaignLook
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The figures as a message.
+
+    Raises
+    ------
+    Conflict
+        The campaign is not live yet.
+    """
     from retention.campaigns import sequential
     from retention.campaigns.outcomes import outcomes
     from retention.campaigns.spec import Body
@@ -29,26 +47,26 @@ def run(request: CampaignLook, context: Context) -> Outcome:
                     name=campaign.name, state=campaign.state
                 )
             )
-        context.progress(0, 2, "counting what both arms did so far")
+        context.progress(0, 2, gettext("counting what both arms did so far"))
         counted = outcomes(lake, session, campaign, until=now)
     body, day = Body.model_validate(campaign.body), timedelta(days=1)
-    context.progress(1, 2, "comparing them")
-    # A day whose orders have yet to be imported is none: counted as one on which nobody bought, it would slow the pace.
+    context.progress(1, 2, gettext("comparing them"))
+    # A day without imported orders does not count. As a day without buyers it would lower the pace.
     newest = max(newest_order(lake, now) or campaign.sent_at, campaign.sent_at)
-    behind = now - newest > FRESH and newest < campaign.window_ends_at
-    upto = newest if behind else min(now, campaign.window_ends_at)
-    found = sequential.look(
+    is_behind = now - newest > UP_TO_DATE and newest < campaign.window_ends_at
+    until = newest if is_behind else min(now, campaign.window_ends_at)
+    interim = sequential.look(
         counted,
-        day=(upto - campaign.sent_at) // day,
+        day=(until - campaign.sent_at) // day,
         days=(campaign.window_ends_at - campaign.sent_at) // day,
         planned_share=1 - body.holdout,
         scales=sequential.scales(body),
     )
-    figures = found.as_dict()
-    late = newest if behind and (now - newest) // day else None
+    figures = interim.as_dict()
+    late = newest if is_behind and (now - newest) // day else None
     shown = {"campaign": described(campaign), "simulated": settings.demo, "newest": late}
-    named = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
+    names = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
     return Outcome(
-        {**named, "currency": body.currency, "simulated": settings.demo, **figures},
+        {**names, "currency": body.currency, "simulated": settings.demo, **figures},
         (Post("campaign/look", {**shown, "look": figures}),),
     )

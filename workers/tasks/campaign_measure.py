@@ -1,4 +1,7 @@
-"""What a campaign really earned, by its hold-out, into its own thread."""
+"""Measure a campaign with its hold-out group.
+
+The result goes into the campaign's thread.
+"""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -6,13 +9,29 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from retention.text import gettext
 from workers import campaigns
 from workers.requests import CampaignMeasure
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignMeasure, context: Context) -> Outcome:
-    """Measure a campaign whose window is over, once its orders are there; where they never come, close it without."""
+    """Measure a campaign after its window.
+
+    If they never arrive, the campaign is closed without a result.
+
+    Parameters
+    ----------
+    request : CampaignMeasure
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The result, its chart and the updated card.
+    """
     from retention.campaigns import closing
     from retention.campaigns.chart import picture
     from retention.campaigns.measurement import measure
@@ -21,39 +40,42 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.lake import Lake
     from retention.lake.watermark import newest_order
 
-    settings, database, who, now = (
+    settings, database, user, now = (
         context.settings,
         context.database,
         context.requested_by,
         context.business_at,
     )
     with database.transaction() as session:
-        was = find(session, settings, request.campaign_id).state
-        begun = closing.begin(session, settings, request.campaign_id, who, now)
-        if begun.state != was:
-            campaigns.recount(session, settings, begun)
+        old_state = find(session, settings, request.campaign_id).state
+        measuring = closing.begin(session, settings, request.campaign_id, user, now)
+        if measuring.state != old_state:
+            campaigns.refresh_counts(session, settings, measuring)
     lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
     newest = newest_order(lake, now)
     if closing.awaited(campaign, newest, now):
         return _without_orders(campaign, newest, context)
-    context.progress(1, 4, "Counting what both arms did")
+    context.progress(1, 4, gettext("Counting what both arms did"))
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
-        beside = _beside(lake, session, campaign, counted)
-    context.progress(2, 4, "Comparing them")
+        limits = _limits(lake, session, campaign, counted)
+    context.progress(2, 4, gettext("Comparing them"))
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
     )
-    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **beside}
-    context.progress(3, 4, "Drawing the chart")
+    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **limits}
+    context.progress(3, 4, gettext("Drawing the chart"))
     chart = picture(counted, measured, simulated=settings.demo)
-    return _posted(campaign, result, chart, context)
+    return _result_outcome(campaign, result, chart, context)
 
 
-def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
-    """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
+def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
+    """Return the limits of a result.
+
+    They are days without orders, customers without an e-mail and erased customers.
+    """
     from retention.campaigns.late_orders import orders_here
     from retention.campaigns.missing_days import missing_days
     from retention.erasure import NOBODY
@@ -77,52 +99,63 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     }
 
 
-def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Context) -> Outcome:
-    """The end of the campaign, and its result in its thread."""
+def _result_outcome(
+    campaign: Any, result: dict[str, Any], chart: bytes, context: Context
+) -> Outcome:
+    """Close the campaign with its result."""
     from retention.campaigns import closing
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
+    settings, user, now = context.settings, context.requested_by, context.business_at
     values = {
         "measured": result,
         "with_chart": True,
         "treated": result["sample_ratio"]["treated"],
         "control": result["sample_ratio"]["control"],
     }
-    told_of = "Extra orders of the treated, and extra buyers by segment"
-    images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, told_of)}
+    alt_text = gettext("Extra orders of the treated, and extra buyers by segment")
+    images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, alt_text)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, who, now)
-        told = campaigns.line(settings, closed, "result", who, **values)
+        closed = closing.finish(session, settings, campaign.id, result, user, now)
+        post = campaigns.thread_post(settings, closed, "result", user, **values)
         return (
-            campaigns.card(settings, closed),
-            Post("campaign/result", told.values, told.key, told.channel, told.thread_key, images),
+            campaigns.card_post(settings, closed),
+            Post("campaign/result", post.values, post.key, post.channel, post.thread_key, images),
         )
 
     return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)
 
 
 def _without_orders(campaign: Any, newest: datetime | None, context: Context) -> Outcome:
-    """Its thread says what is missing, from a day after the window's end until it is closed without a result."""
+    """Report missing orders, and finally close without a result.
+
+    The report starts a day after the window's end.
+    """
     from retention.campaigns import closing
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
-    named = {"campaign_id": campaign.id, "name": campaign.name}
+    settings, user, now = context.settings, context.requested_by, context.business_at
+    names = {"campaign_id": campaign.id, "name": campaign.name}
     if not closing.given_up(campaign, now):
-        late = now >= campaign.window_ends_at + closing.LATE
-        waits = (campaigns.line(settings, campaign, "waits", who, newest=newest),) if late else ()
-        return Outcome({**named, "waits": True}, (campaigns.card(settings, campaign), *waits))
+        is_late = now >= campaign.window_ends_at + closing.LATE
+        waits = (
+            (campaigns.thread_post(settings, campaign, "waits", user, newest=newest),)
+            if is_late
+            else ()
+        )
+        return Outcome({**names, "waits": True}, (campaigns.card_post(settings, campaign), *waits))
     result = closing.without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, who, now)
-        return campaigns.card(settings, closed), campaigns.line(settings, closed, "unmeasured", who)
+        closed = closing.finish(session, settings, campaign.id, result, user, now)
+        return campaigns.card_post(settings, closed), campaigns.thread_post(
+            settings, closed, "unmeasured", user
+        )
 
-    return Outcome({**named, **result}, apply=apply)
+    return Outcome({**names, **result}, apply=apply)
 
 
 def _stated_effect(demo: bool) -> dict[str, Any] | None:
-    """In the demo: the effect of the simulated response; None where customers really answered."""
+    """Return the demo's simulated effect, if any."""
     if not demo:
         return None
     from retention.demo.response import EFFECT

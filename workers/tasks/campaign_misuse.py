@@ -1,13 +1,26 @@
-"""Codes that were not used as they were meant: who and which, to the direct message of who asked."""
+"""List misused codes of a campaign by direct message."""
 
 from workers.requests import CampaignMisuse
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
-SHOWN = 30  # uses a message holds
+MAX_SHOWN = 30  # uses in a message
 
 
 def run(request: CampaignMisuse, context: Context) -> Outcome:
-    """List them, the newest first."""
+    """List misused codes, the newest first.
+
+    Parameters
+    ----------
+    request : CampaignMisuse
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Customers and codes.
+    """
     from retention.campaigns.redemptions import misuses
     from retention.campaigns.states import find
 
@@ -15,5 +28,5 @@ def run(request: CampaignMisuse, context: Context) -> Outcome:
         campaign = find(session, context.settings, request.campaign_id)
         uses = misuses(session, campaign.id)
     data = {"campaign_id": campaign.id, "name": campaign.name, "uses": uses}
-    shown = {**data, "uses": uses[:SHOWN], "more": max(len(uses) - SHOWN, 0)}
+    shown = {**data, "uses": uses[:MAX_SHOWN], "more": max(len(uses) - MAX_SHOWN, 0)}
     return Outcome(data, (Post("campaign/misuse", shown),))

@@ -1,15 +1,33 @@
-"""A dry run: the first five copies of a campaign, masked where others read along, in full to who asked."""
+"""Preview the first five e-mails of a campaign.
+
+Names are masked in a channel. The requester gets them in full.
+"""
 
 from typing import Any
 
 from workers.requests import CampaignPreview
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
-FIRST = 5
+COPIES = 5
 
 
 def run(request: CampaignPreview, context: Context) -> Outcome:
-    """Make the copies as the sending would, with codes only where they are issued. Nothing is sent or stored."""
+    """Preview the e-mails without side effects.
+
+    Unissued codes are not shown.
+
+    Parameters
+    ----------
+    request : CampaignPreview
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The e-mails, masked for a channel.
+    """
     from retention.campaigns.preview import masked, previewed, rows
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find
@@ -17,20 +35,20 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     from retention.outreach.adapters import channel
     from retention.outreach.contacts import contacts
 
-    settings, who = context.settings, context.requested_by
+    settings, user = context.settings, context.requested_by
     with context.database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
-        first = rows(session, campaign, FIRST)
-    known = contacts(Lake.open(settings), [row["customer_id"] for row in first])
+        first = rows(session, campaign, COPIES)
+    contact_of = contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "campaign_id": campaign.id,
         "name": campaign.name,
         "by": channel(settings),
     }
-    full = {**told, "copies": previewed(settings, body, first, known), "masked": False}
-    if context.channel is None or context.channel == who:
+    full = {**common, "copies": previewed(settings, body, first, contact_of), "masked": False}
+    if context.channel is None or context.channel == user:
         return Outcome(full, (Post("campaign/preview", full),))
-    hidden = {**told, "copies": masked(settings, body, first), "masked": True}
-    to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=who)
+    hidden = {**common, "copies": masked(settings, body, first), "masked": True}
+    to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
     return Outcome(hidden, (Post("campaign/preview", hidden), to_person))

@@ -1,40 +1,69 @@
-"""Make an approved campaign live: reserve the codes, write the projection, issue all at once."""
+"""Make an approved campaign live.
+
+Codes are reserved, the audience is written to the lake, and all codes are issued at once.
+"""
 
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from retention.text import gettext
 from workers import campaigns
 from workers.delivery import outbox
 from workers.requests import CampaignSend
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: CampaignSend, context: Context) -> Outcome:
-    """Send. It may run twice: codes are reserved once, and issued with the state that says so."""
+    """Issue the codes of a campaign; may run twice.
+
+    Codes are reserved once, and issued together with the state ``live``.
+
+    Parameters
+    ----------
+    request : CampaignSend
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Group sizes, the card and the thread messages.
+    """
     from retention import clock, impressions
     from retention.campaigns import sending
     from retention.lake import Lake
     from retention.outreach import adapters
     from retention.risk.policy import load_policy
 
-    now = clock.now()  # it may have waited for a worker for days
+    now = clock.now()  # the job may have waited for days
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
-    policy = load_policy(settings)  # one that cannot be read keeps it from being begun
-    who, wanted = context.requested_by, (request.campaign_id, request.version)
-    back = sending.returned(database, settings, lake, request.campaign_id, now)
-    twice = sending.doubles(database, settings, lake, request.campaign_id) - back
+    policy = load_policy(settings)  # an unreadable policy stops the job here
+    user, campaign_version = context.requested_by, (request.campaign_id, request.version)
+    returned = sending.returned(database, settings, lake, request.campaign_id, now)
+    doubles = sending.doubles(database, settings, lake, request.campaign_id) - returned
     with database.transaction() as session:
         adapters.check(settings)
-        campaign, left_out = sending.begin(session, settings, *wanted, who, now, back | twice)
-        # Told here, for a run that dies after this and is taken up again leaves out nobody.
-        for what, some in (("returned", back), ("doubles", twice)) if left_out else ():
-            if some:
-                told = campaigns.line(settings, campaign, what, who, left_out=len(some))
-                outbox.put(session, settings, told, default_channel=campaign.channel)
-    for reserved, needed in sending.reserve(database, settings, *wanted):
-        context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
-    _restocked(request, context, lake, policy)
+        campaign, left_out = sending.begin(
+            session, settings, *campaign_version, user, now, returned | doubles
+        )
+        # Posted here, because a second run of the job would leave out no one.
+        for what, customers in (("returned", returned), ("doubles", doubles)) if left_out else ():
+            if customers:
+                post = campaigns.thread_post(
+                    settings, campaign, what, user, left_out=len(customers)
+                )
+                outbox.put(session, settings, post, default_channel=campaign.channel)
+    for reserved, needed in sending.reserve(database, settings, *campaign_version):
+        context.progress(
+            reserved,
+            needed + 1,
+            gettext("{reserved:,} of {needed:,} codes reserved").format(
+                reserved=reserved, needed=needed
+            ),
+        )
+    _replace_sold_out(request, context, lake, policy)
     with database.reading() as session:
         treatments = sending.projection(
             session, sending.find(session, settings, request.campaign_id)
@@ -42,16 +71,16 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        sent = sending.finish(session, settings, *wanted, who, now)
+        sent = sending.finish(session, settings, *campaign_version, user, now)
         impressions.of_campaign(session, settings, sent.campaign, now)
         return (
-            campaigns.card(settings, sent.campaign),
-            campaigns.clearance(settings, sent.campaign),
-            campaigns.line(
+            campaigns.card_post(settings, sent.campaign),
+            campaigns.clearance_post(settings, sent.campaign),
+            campaigns.thread_post(
                 settings,
                 sent.campaign,
                 "live",
-                who,
+                user,
                 treated=sent.treated,
                 control=sent.control,
                 codes=sent.codes,
@@ -69,8 +98,11 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     )
 
 
-def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
-    """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
+def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
+    """Replace items that are sold out.
+
+    The new items come from the blend that was drawn for the customer.
+    """
     from retention import clock
     from retention.campaigns import restocking
     from retention.recommend.bandit.assignment import blended
@@ -86,7 +118,9 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
         desk = open_desk(lake, session, context.settings, policy) if offers else None
     if desk is not None:
         own = policy.recommend.policy
-        blends = {who: blend_of(offer.get("arm", ""), own) for who, offer in offers.items()}
+        blends = {
+            customer: blend_of(offer.get("arm", ""), own) for customer, offer in offers.items()
+        }
         lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
             restocking.replace(session, name, offers, lists, desk.together(lake))

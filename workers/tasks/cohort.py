@@ -1,11 +1,24 @@
-"""Retention by month of the first purchase."""
+"""Show retention by month of the first purchase."""
 
 from workers.requests import Cohort
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: Cohort, context: Context) -> Outcome:
-    """Count it; no customer is named."""
+    """Count the cohorts without naming a customer.
+
+    Parameters
+    ----------
+    request : Cohort
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The table as a message.
+    """
     from retention.lake import Lake
     from retention.reports.cohorts import cohorts
 

@@ -1,17 +1,38 @@
-"""A cohort's customers as a file, to the direct message of who asked; the thread says who took how many."""
+"""Send a cohort's customers as a file.
+
+The thread shows the recipient and the number of rows.
+"""
 
 from sqlalchemy import select
 
 from retention.db.tables import Outbox
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import cohorts
+from workers.campaigns import find_cohort
 from workers.requests import CohortCsv
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CohortCsv, context: Context) -> Outcome:
-    """Look the cohort's scores up, put names to them, and send them where only the asker sees them."""
+    """Join the cohort's scores with names and send them.
+
+    Parameters
+    ----------
+    request : CohortCsv
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The file and the thread message.
+
+    Raises
+    ------
+    BadInput
+        The scores were deleted.
+    """
     from retention import clock
     from retention.csv import to_csv
     from retention.lake import Lake
@@ -19,11 +40,11 @@ def run(request: CohortCsv, context: Context) -> Outcome:
 
     settings = context.settings
     with context.database.reading() as session:
-        cohort = cohorts.find(session, settings, request.cohort_id)
+        cohort = find_cohort(session, settings, request.cohort_id)
         thread = f"job:{cohort.job_id}"
         channel = session.scalar(select(Outbox.channel).where(Outbox.key == thread))
     lake = Lake.open(settings)
-    context.progress(0, 1, "Reading the cohort")
+    context.progress(0, 1, gettext("Reading the cohort"))
     scores = lake.scores(cohort.run_id)
     people = lake.table("customers").select("customer_id", "email", "name")
     frame = scores.filter(scores.tier.isin(cohort.tiers)).left_join(people, "customer_id").execute()
@@ -34,7 +55,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     frame = frame.assign(
         pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],
         at_stake=frame.churn_probability * frame.expected_value,
-        reasons=[_words(told) for told in frame.reasons],
+        reasons=[_reason_text(reason_list) for reason_list in frame.reasons],
     ).sort_values("at_stake", ascending=False)
     columns = [
         "customer_id",
@@ -51,7 +72,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
         f"cohort-{cohort.id}.csv",
         "text/csv",
         to_csv(frame[columns]),
-        f"Cohort {cohort.id}",
+        gettext("Cohort {cohort}").format(cohort=cohort.id),
         sensitive=True,
     )
     data = {
@@ -83,8 +104,8 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     return Outcome(data, tuple(posts))
 
 
-def _words(reasons: str | list) -> str:
+def _reason_text(reasons: str | list) -> str:
     import json
 
-    told = json.loads(reasons) if isinstance(reasons, str) else reasons
-    return "; ".join(reason["text"] for reason in told)
+    reason_list = json.loads(reasons) if isinstance(reasons, str) else reasons
+    return "; ".join(reason["text"] for reason in reason_list)

@@ -1,25 +1,38 @@
-"""How good the data is: counts and shares only, nobody's identity."""
+"""Report data quality with counts and shares only."""
 
 from workers.requests import DataQuality
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: DataQuality, context: Context) -> Outcome:
-    """Put the quality report together: a message with its picture, and the page in its thread."""
+    """Make the quality report.
+
+    Parameters
+    ----------
+    request : DataQuality
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message with a chart, and the page in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.quality import report
 
     settings = context.settings
-    found = report(Lake.open(settings), context.database, settings, progress=context.progress)
-    chart = found.chart
+    quality = report(Lake.open(settings), context.database, settings, progress=context.progress)
+    chart = quality.chart
     picture = Attachment("data.png", "image/png", chart.png, chart.alt_text)
-    name = f"data-quality-{found.data['as_of'][:10]}.html"
-    page = Attachment(name, "text/html", found.html(settings).encode())
+    name = f"data-quality-{quality.data['as_of'][:10]}.html"
+    page = Attachment(name, "text/html", quality.html(settings).encode())
     message = f"job:{context.job_id}"
     posts = (
         Post(
-            "data/quality", {**found.data, "alt_text": chart.alt_text}, images={"volume": picture}
+            "data/quality", {**quality.data, "alt_text": chart.alt_text}, images={"volume": picture}
         ),
-        Post("data/report", found.data, key=f"{message}:report", thread_key=message, file=page),
+        Post("data/report", quality.data, key=f"{message}:report", thread_key=message, file=page),
     )
-    return Outcome(found.data, posts)
+    return Outcome(quality.data, posts)

@@ -1,11 +1,26 @@
-"""The demo's next days: real events, and simulated answers to campaigns."""
+"""Import the demo's next days."""
 
 from workers.requests import DemoFeed
-from workers.tasks.contract import Context, Outcome
+from workers.tasks.interface import Context, Outcome
 
 
 def run(request: DemoFeed, context: Context) -> Outcome:
-    """Bring in what happened before ``until``; posts nothing: the clock on the page shows that it is done."""
+    """Import events and simulated responses before ``until``.
+
+    Posts nothing. The clock on the page shows the new time.
+
+    Parameters
+    ----------
+    request : DemoFeed
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts of imported rows.
+    """
     from retention.demo import feed
     from retention.lake import Lake
 

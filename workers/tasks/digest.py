@@ -1,33 +1,54 @@
-"""The week in one message, and as a page in its thread. Aggregates only: nobody's identity."""
+"""Post the weekly digest, with aggregates only."""
 
 from workers.requests import Digest
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: Digest, context: Context) -> Outcome:
-    """Put the digest of the past week together."""
+    """Make the digest of the past week.
+
+    Parameters
+    ----------
+    request : Digest
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message with a chart, and the page in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.digest import digest
 
     settings = context.settings
-    found = digest(
+    digest_page = digest(
         Lake.open(settings),
         context.database,
         settings,
         as_of=request.as_of,
         progress=context.progress,
     )
-    picture = Attachment("week.png", "image/png", found.chart.png, found.chart.alt_text)
+    picture = Attachment("week.png", "image/png", digest_page.chart.png, digest_page.chart.alt_text)
     page = Attachment(
-        f"digest-{found.data['as_of'][:10]}.html", "text/html", found.html(settings).encode()
+        f"digest-{digest_page.data['as_of'][:10]}.html",
+        "text/html",
+        digest_page.html(settings).encode(),
     )
     message = f"job:{context.job_id}"
     posts = (
         Post(
             "digest/week",
-            {**found.data, "alt_text": found.chart.alt_text},
+            {**digest_page.data, "alt_text": digest_page.chart.alt_text},
             images={"week": picture},
         ),
-        Post("digest/report", found.data, key=f"{message}:report", thread_key=message, file=page),
+        Post(
+            "digest/report",
+            digest_page.data,
+            key=f"{message}:report",
+            thread_key=message,
+            file=page,
+        ),
     )
-    return Outcome(found.data, posts)
+    return Outcome(digest_page.data, posts)

@@ -1,4 +1,4 @@
-"""Erase a customer everywhere, and replace what Slack shows of them."""
+"""Erase a customer and update the messages about them."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,29 +11,41 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import File, Outbox
 from retention.settings import Settings
+from retention.text import gettext
 from workers import jobs
 from workers.delivery import outbox
 from workers.requests import Forget
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.privacy.redaction import CustomerNames
 
 Sessions = Callable[[], AbstractContextManager[Session]]
-_MEANWHILE = (
+_ERASED_MEANWHILE = gettext(
     "A customer was erased meanwhile, whom this may name; nothing was published. Please ask again."
 )
-_UNDER_WAY = timedelta(
-    minutes=1
-)  # what a job says of its end may be that much older than its commit
+_COMMIT_DELAY = timedelta(minutes=1)  # longest time from a job's end time to its commit
 
 
 def run(request: Forget, context: Context) -> Outcome:
-    """From the lake and the quarantine, from SQL, and from the directory in the transaction that finishes the job. It may run twice.
+    """Erase a customer from all stores; may run twice.
 
-    Jobs and messages come first, and last once more for those that ended since: an address is known while the lake has
-    it. Where there was anything to erase, jobs that may have read it and have not ended begin anew, once lake and SQL
-    are without: what began later has read nothing of the customer.
+    The stores are the quarantine, the lake, SQL, and the directory in the final transaction. Jobs
+    and messages come first, and again at the end if they ended since, because an address is only
+    known while the lake has it. If there was anything to erase, open jobs that may have read it
+    restart after lake and SQL are clean. Jobs that begin later have read nothing of the customer.
+
+    Parameters
+    ----------
+    request : Forget
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts of erased rows.
     """
     from retention import erasure
     from retention.db.audit import record
@@ -41,43 +53,51 @@ def run(request: Forget, context: Context) -> Outcome:
     from retention.privacy import erased
     from retention.privacy.redaction import CustomerNames
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
+    settings, user, now = context.settings, context.requested_by, context.business_at
     lake = Lake.open(settings)
     linked = erasure.ids_of(lake, request.customer_id)
     with context.database.reading() as session:
         ids = sorted({*linked, *erasure.ids_in_directory(session, settings, linked)})
     contacts = erasure.contact_of(lake, ids)
     names = CustomerNames.of(settings, ids, contacts)
-    begun = clock.wall() - _UNDER_WAY
+    ended_since = clock.wall() - _COMMIT_DELAY
     with context.database.transaction() as session:
-        erased.record_erased(
-            session, settings, ids, who, now
-        )  # first: no import that runs now brings them back
+        # First, because a running import could bring them back.
+        erased.record_erased(session, settings, ids, user, now)
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
-    context.progress(1, 4, "Erasing from the quarantine")
+    context.progress(1, 4, gettext("Erasing from the quarantine"))
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
-    context.progress(2, 4, "Erasing from the lake")
-    gone = Counter({**erasure.from_lake(lake, ids), "quarantine": quarantined})
+    context.progress(2, 4, gettext("Erasing from the lake"))
+    erased_rows = Counter({**erasure.from_lake(lake, ids), "quarantine": quarantined})
     with context.database.transaction() as session:
-        # A run before this one may have erased, and then have died. First of all: no job that is under way ends from here on.
-        if context.attempt > 1 or gone.total() or erasure.left(session, ids):
-            jobs.begin_anew(session, settings, _MEANWHILE)
-        gone.update(erasure.from_sql(session, settings, ids))
-    late = Counter(erasure.from_lake(lake, ids))  # what a job has written that ended since
-    data = {"ids": len(ids), "erased": dict(gone + late)}
+        # An earlier attempt may have erased before it died. This comes first: no running job may
+        # end from here on.
+        if context.attempt > 1 or erased_rows.total() or erasure.left(session, ids):
+            jobs.restart_running(session, settings, _ERASED_MEANWHILE)
+        erased_rows.update(erasure.from_sql(session, settings, ids))
+    late_rows = Counter(erasure.from_lake(lake, ids))  # rows of jobs that ended since
+    data = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        if late.total():
-            jobs.begin_anew(session, settings, _MEANWHILE)  # what began since may have read that
-        listed = erasure.from_directory(session, ids)
-        last = Counter({**erasure.from_sql(session, settings, ids), "directory": listed})
-        rows = dict(gone + late + last)
+        if late_rows.total():
+            # Jobs that began since may have read those rows.
+            jobs.restart_running(session, settings, _ERASED_MEANWHILE)
+        directory_rows = erasure.from_directory(session, ids)
+        final_rows = Counter(
+            {**erasure.from_sql(session, settings, ids), "directory": directory_rows}
+        )
+        rows = dict(erased_rows + late_rows + final_rows)
         _scrub(
-            context, names, ids, lambda: nullcontext(session), lambda: nullcontext(session), begun
+            context,
+            names,
+            ids,
+            lambda: nullcontext(session),
+            lambda: nullcontext(session),
+            ended_since,
         )
         erasure.forget_question(session, context.job_id)
         record(
-            session, settings, who, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
+            session, settings, user, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
         )
         return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows}),)
 
@@ -92,33 +112,43 @@ def _scrub(
     writing: Sessions,
     since: datetime | None = None,
 ) -> None:
-    """Jobs and messages about the customer say "erased"; others go on without what names them.
+    """Erase the customer from jobs and messages.
 
-    What takes long is done while nobody has to wait for it: what was read is written job by job.
+    Jobs and messages about the customer show "erased". Others lose the parts that name the
+    customer. Long reads happen outside of write transactions, and results are written job by job.
     """
     from retention import erasure
 
     settings = context.settings
     with writing() as session:
-        asked = [one for one in erasure.jobs_about(session, settings, ids) if one != context.job_id]
-        for key, channel in erasure.posts_about(session, settings, asked):
+        job_ids = [
+            job_id
+            for job_id in erasure.jobs_about(session, settings, ids)
+            if job_id != context.job_id
+        ]
+        for key, channel in erasure.posts_about(session, settings, job_ids):
             outbox.put(session, settings, Post("bot/erased", {}, key=key), default_channel=channel)
-        erasure.scrub_jobs(session, asked)
+        erasure.scrub_jobs(session, job_ids)
     with reading() as session:
-        named = erasure.jobs_naming(session, settings, names, since)
-    for job_id in named:
+        naming_jobs = erasure.jobs_naming(session, settings, names, since)
+    for job_id in naming_jobs:
         while not _redacted(job_id, names, reading, writing):
-            pass  # somebody else has written it meanwhile
+            pass  # another process wrote it meanwhile
     with reading() as session:
         keys = erasure.posts_naming(session, settings, names)
         files = erasure.files_naming(session, settings, names, since)
     with writing() as session:
-        _say(session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys)))
-        outbox.forget_bytes(session, File.id.in_(files))
+        _replace_posts(
+            session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys))
+        )
+        outbox.drop_sensitive_content(session, File.id.in_(files))
 
 
 def _redacted(job_id: str, names: "CustomerNames", reading: Sessions, writing: Sessions) -> bool:
-    """Take the customer out of what a job found out; False where it had changed by the time it was written."""
+    """Redact one job's result.
+
+    Returns False if it changed before it was written.
+    """
     from retention import erasure
 
     with reading() as session:
@@ -126,14 +156,14 @@ def _redacted(job_id: str, names: "CustomerNames", reading: Sessions, writing: S
     if redacted is None:
         return True
     with writing() as session:
-        done = session.execute(redacted, execution_options={"synchronize_session": False})
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        updated = session.execute(redacted, execution_options={"synchronize_session": False})
+        return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
-def _say(
+def _replace_posts(
     session: Session, settings: Settings, posts: Sequence[tuple[str, str, dict[str, Any]]]
 ) -> None:
-    """Replace these messages; of what has no block left Slack shows that it was erased."""
+    """Replace these messages; one without blocks shows "erased"."""
     for key, channel, payload in posts:
         if payload["blocks"]:
             outbox.replace(session, key, payload)

@@ -1,28 +1,45 @@
-"""The model card, as a page and on paper, in the thread of its message."""
+"""Post a model card as files."""
 
+from retention.text import gettext
 from workers.requests import ModelCard
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: ModelCard, context: Context) -> Outcome:
-    """Make the card of a version, or of the champion."""
+    """Make the card of a version or the champion.
+
+    Parameters
+    ----------
+    request : ModelCard
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message, with both files in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.card import card
 
     settings = context.settings
-    found = card(
+    page = card(
         Lake.open(settings),
         context.database,
         settings,
         version=request.version,
         progress=context.progress,
     )
-    version, message = found.data["version"], f"job:{context.job_id}"
+    version, message = page.data["version"], f"job:{context.job_id}"
     files = (
-        ("as a page", Attachment(f"{version}.html", "text/html", found.html(settings).encode())),
-        ("on paper", Attachment(f"{version}.pdf", "application/pdf", found.pdf(settings))),
+        (
+            gettext("as a page"),
+            Attachment(f"{version}.html", "text/html", page.html(settings).encode()),
+        ),
+        (gettext("on paper"), Attachment(f"{version}.pdf", "application/pdf", page.pdf(settings))),
     )
-    posts = [Post("models/card", {"card": found.data})]
+    posts = [Post("models/card", {"card": page.data})]
     posts += [
         Post(
             "models/card_file",
@@ -33,4 +50,4 @@ def run(request: ModelCard, context: Context) -> Outcome:
         )
         for form, file in files
     ]
-    return Outcome({"card": found.data}, tuple(posts))
+    return Outcome({"card": page.data}, tuple(posts))

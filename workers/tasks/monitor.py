@@ -1,30 +1,48 @@
-"""Is the model in use still good? What it finds is kept; a decayed one is told in the channel, once a horizon."""
+"""Check the champion churn model.
+
+The result is stored. The channel is warned of a decayed model once per horizon.
+"""
 
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
 from workers.requests import Monitor
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: Monitor, context: Context) -> Outcome:
-    """Look at the churn champion; a scheduled look speaks only where something is wrong."""
+    """Check the model; a scheduled check only posts warnings.
+
+    Parameters
+    ----------
+    request : Monitor
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The model's health.
+    """
     from retention.lake import Lake
     from retention.monitoring import described, told_lately
     from retention.monitoring.health import check
 
     settings = context.settings
-    found = check(Lake.open(settings), context.database, settings, progress=context.progress)
-    record = found.record(settings, context.job_id)
+    check_result = check(Lake.open(settings), context.database, settings, progress=context.progress)
+    record = check_result.record(settings, context.job_id)
     shown = {"health": described(record), "job_id": context.job_id, "retraining": None}
 
     def publish(session: Session) -> tuple[Post, ...]:
-        since = found.at - timedelta(days=found.row.horizon_days)
-        checks = [reason["check"] for reason in found.reasons]
-        decayed = found.state == "decayed"
-        told = decayed and told_lately(session, settings, found.row.version, checks, since)
-        record.alerted = decayed and not told and context.channel is not None
+        since = check_result.at - timedelta(days=check_result.row.horizon_days)
+        checks = [reason["check"] for reason in check_result.reasons]
+        decayed = check_result.state == "decayed"
+        was_alerted = decayed and told_lately(
+            session, settings, check_result.row.version, checks, since
+        )
+        record.alerted = decayed and not was_alerted and context.channel is not None
         session.add(record)
         alert = record.alerted and request.scheduled
         return (Post("monitor/alert", shown, key=alert_key(context.job_id)),) if alert else ()
@@ -34,5 +52,5 @@ def run(request: Monitor, context: Context) -> Outcome:
 
 
 def alert_key(job_id: str) -> str:
-    """The outbox key of the warning that a scheduled look gives."""
+    """Return the outbox key of a scheduled check's warning."""
     return f"decay:{job_id}"

@@ -1,4 +1,4 @@
-"""What one customer would like next: to the direct message of who asked, for it names the customer."""
+"""Recommend items for one customer by direct message."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -6,20 +6,36 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.text import gettext
 from workers.requests import Recommend
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.impressions import Surface
     from retention.recommend import Item
 
-HORIZON_DAYS = 28  # data older than this is looked at from where it ends
-SHOWN = 25  # items a message holds
+HORIZON_DAYS = 28  # if the data is older, the time is the end of the data
+MAX_SHOWN = 25  # items in a message
 
 
-@clock.held()  # business time is a query, and a list is of one moment
+@clock.held()  # all parts of a list have one time
 def run(request: Recommend, context: Context) -> Outcome:
-    """Rank for one customer with the model in use; without one, by own purchases and popularity."""
+    """Rank items with the champion recommender.
+
+    Without one, rank by own purchases and popularity.
+
+    Parameters
+    ----------
+    request : Recommend
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The list as a direct message.
+    """
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
     from retention.registry.recommender_in_use import open_desk
@@ -28,14 +44,14 @@ def run(request: Recommend, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        asked = directory.found(session, settings, request.customer_id)
+        identity = directory.found(session, settings, request.customer_id)
         desk = open_desk(lake, session, settings, policy)
-    customer = asked.customer_id
+    customer = identity.customer_id
     row = desk.row
     moment = lake.as_of(
         request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
     )
-    found = desk.lists(
+    items = desk.lists(
         lake,
         [customer],
         k=request.k,
@@ -43,32 +59,53 @@ def run(request: Recommend, context: Context) -> Outcome:
         policy=request.policy,
         progress=context.progress,
     )[customer]
-    asked_policy = request.policy or policy.recommend.policy
+    list_policy = request.policy or policy.recommend.policy
     data: dict[str, Any] = {
         "customer_id": customer,
-        "items": [item.as_dict() for item in found],
-        "policy": asked_policy,
+        "items": [item.as_dict() for item in items],
+        "policy": list_policy,
         "as_of": moment.at.isoformat(),
-        "note": " ".join(filter(None, (moment.note, _nothing_again(asked_policy, found)))),
-        "merged": request.merged or asked.merged,
+        "note": " ".join(filter(None, (moment.note, _no_repeats_note(list_policy, items)))),
+        "merged": request.merged or identity.merged,
         "model_version": desk.version,
     }
-    shown = data["items"][:SHOWN]
-    told = {
+    shown = data["items"][:MAX_SHOWN]
+    values = {
         **data,
         "items": shown,
-        "more": len(found) - len(shown),
+        "more": len(items) - len(shown),
         "pseudonym": pseudonym(settings.key, customer),
         "shown_in": context.job_id,
     }
-    post = Post("recommend/list", told, channel=context.channel and context.requested_by)
-    return Outcome(data, (post,), apply=seen(context, "recommend", customer, shown, desk.version))
+    post = Post("recommend/list", values, channel=context.channel and context.requested_by)
+    return Outcome(
+        data, (post,), apply=impression_writer(context, "recommend", customer, shown, desk.version)
+    )
 
 
-def seen(
+def impression_writer(
     context: Context, surface: "Surface", customer: str, items: list[dict[str, Any]], version: str
 ) -> Callable[[Session], None] | None:
-    """What keeps the list as it is shown, with the message; nothing where nobody is shown one (the terminal)."""
+    """Return a function that stores the shown list.
+
+    Parameters
+    ----------
+    context : Context
+        The running attempt.
+    surface : Surface
+        Place where it is shown.
+    customer : str
+        Customer id.
+    items : list of dict
+        The shown items.
+    version : str
+        Version of the recommender.
+
+    Returns
+    -------
+    callable or None
+        None in the terminal or for an empty list.
+    """
     from retention import impressions
 
     if context.channel is None or not items:
@@ -85,8 +122,8 @@ def seen(
     )
 
 
-def _nothing_again(policy: str, found: "list[Item]") -> str:
-    """Says so where a list of repeats has none."""
-    if policy != "repeat" or any(item.source == "buy_again" for item in found):
+def _no_repeats_note(policy: str, items: "list[Item]") -> str:
+    """Explain a list of repeats that has none."""
+    if policy != "repeat" or any(item.source == "buy_again" for item in items):
         return ""
-    return "Nothing they bought can be offered again, so these are popular items."
+    return gettext("Nothing they bought can be offered again, so these are popular items.")

@@ -1,16 +1,29 @@
-"""How recommendations do: counts and rates only, nobody's identity."""
+"""Report the performance of recommendations, without identities."""
 
 from workers.requests import RecommendReport
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: RecommendReport, context: Context) -> Outcome:
-    """Put the report together: a message with its picture, and the page in its thread."""
+    """Make the recommendation report.
+
+    Parameters
+    ----------
+    request : RecommendReport
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message with a chart, and the page in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.recommendations import report
 
     settings = context.settings
-    found = report(
+    report_page = report(
         Lake.open(settings),
         context.database,
         settings,
@@ -18,20 +31,22 @@ def run(request: RecommendReport, context: Context) -> Outcome:
         as_of=request.as_of,
         progress=context.progress,
     )
-    chart = found.chart
+    chart = report_page.chart
     picture = Attachment("recommendations.png", "image/png", chart.png, chart.alt_text)
     page = Attachment(
-        f"recommendations-{found.data['as_of'][:10]}.html",
+        f"recommendations-{report_page.data['as_of'][:10]}.html",
         "text/html",
-        found.html(settings).encode(),
+        report_page.html(settings).encode(),
     )
     message = f"job:{context.job_id}"
     posts = (
         Post(
             "report/recommend",
-            {**found.data, "alt_text": chart.alt_text},
+            {**report_page.data, "alt_text": chart.alt_text},
             images={"rates": picture},
         ),
-        Post("report/page", found.data, key=f"{message}:report", thread_key=message, file=page),
+        Post(
+            "report/page", report_page.data, key=f"{message}:report", thread_key=message, file=page
+        ),
     )
-    return Outcome(found.data, posts)
+    return Outcome(report_page.data, posts)

@@ -1,7 +1,7 @@
-"""Train new models and promote them where they are better.
+"""Train models and promote better ones.
 
-Each model is stored and promoted as soon as it is trained. If the job ends early, that model stays in use. A later attempt
-of the same job continues with the models that are missing.
+Each model is stored and promoted when it is trained. If the job ends early, that model stays in
+use. A later attempt of the same job continues with the missing models.
 """
 
 from datetime import datetime, timedelta
@@ -12,35 +12,38 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Audit
 from retention.errors import TooLittleData
+from retention.text import gettext
 from workers import completion, jobs
 from workers.requests import Retrain
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.registry.retrain import RetrainResult
 
 
 def run(request: Retrain, context: Context) -> Outcome:
-    """Train the requested models and publish each one when it is ready.
+    """Train and publish the requested models.
 
     Parameters
     ----------
     request : Retrain
-        Names the kinds. Without names both are trained, and one that the data does not suffice for is skipped with the reason.
+        Names the kinds. Without names both are trained. A kind with too little data is then skipped
+        with the reason.
     context : Context
-        Of a running attempt: a model is published only while the job is this attempt's and is not cancelled.
+        A running attempt. A model is published only while the job belongs to this attempt and is
+        not cancelled.
 
     Returns
     -------
     Outcome
-        All models of the job, also those that an earlier attempt has published. There is nothing left to apply.
+        All models of the job, also those of earlier attempts.
 
     Raises
     ------
     Cancelled
-        The job was cancelled or taken over.
+        The job was cancelled, or another attempt has it.
     TooLittleData
-        The data does not suffice for a kind that was named, or for any kind.
+        There is too little data for a named kind, or for all kinds.
     """
     from retention.feedback import doubted
     from retention.lake import Lake
@@ -51,33 +54,33 @@ def run(request: Retrain, context: Context) -> Outcome:
     lake = Lake.open(settings)
     with context.database.reading() as session:
         before = jobs.published_parts(session, context.job_id)
-    # All models of a job have one cutoff, whenever their attempt runs.
+    # All models of a job have one cutoff, also those of later attempts.
     if before:
         cutoff, note = datetime.fromisoformat(before["cutoff"]), before["note"]
     else:
         cutoff, note = _cutoff(request, lake)
-    learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
+    learnable(lake, cutoff, request.horizon)  # fails before the slow imports
     from retention.recommend.feedback.feedback_events import gather
     from retention.registry import champion
     from retention.registry import retrain as training
 
     with context.database.reading() as session:
-        used = {kind: champion(session, settings, kind) for kind in request.kinds}
-        marked = (
+        champions = {kind: champion(session, settings, kind) for kind in request.kinds}
+        doubted_labels = (
             doubted(session, settings, lake.identities.canonical_ids())
             if settings.doubted_labels == "drop"
             else ()
         )
-        heard = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
-    asked = training.RetrainRequest(
+        feedback = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
+    training_request = training.RetrainRequest(
         cutoff,
         request.horizon,
         request.active_within,
         request.model,
         context.requested_by,
         context.job_id,
-        marked,
-        heard,
+        doubted_labels,
+        feedback,
         request.tune,
         request.tune_fits,
     )
@@ -90,12 +93,14 @@ def run(request: Retrain, context: Context) -> Outcome:
         "active_within_days": request.active_within,
     }
     published = {model["kind"] for model in data["models"]}
-    for done, kind in enumerate(used):
+    for done, kind in enumerate(champions):
         if kind in published:
             continue
         try:
-            progress = part(context.progress, done, len(used))
-            trained = getattr(training, kind)(settings, lake, used[kind], asked, progress)
+            progress = part(context.progress, done, len(champions))
+            trained = getattr(training, kind)(
+                settings, lake, champions[kind], training_request, progress
+            )
         except TooLittleData as refusal:
             if kind in request.models:
                 raise
@@ -104,13 +109,18 @@ def run(request: Retrain, context: Context) -> Outcome:
         data["models"].append(trained.as_dict())
         completion.publish_part(context, data, partial(_publish, context, trained))
     if not data["models"]:
-        reasons = (f"{one['kind'].capitalize()}: {one['why']}" for one in data["untrained"])
+        reasons = (
+            gettext("{kind}: {reason}").format(
+                kind=skipped["kind"].capitalize(), reason=skipped["why"]
+            )
+            for skipped in data["untrained"]
+        )
         raise TooLittleData(" ".join(reasons))
     return Outcome(data, (Post("retrain/done", data),))
 
 
 def _publish(context: Context, trained: "RetrainResult", session: Session) -> None:
-    """Store a model's row, promote it if it is better, and audit that."""
+    """Store, audit and maybe promote a model."""
     from retention.registry import promote
 
     settings, row = context.settings, trained.row
@@ -129,7 +139,11 @@ def _publish(context: Context, trained: "RetrainResult", session: Session) -> No
 
 
 def _cutoff(request: Retrain, lake) -> tuple[datetime, str]:
-    """As asked; else business time, but no later than the data: who is not in it yet has not left."""
+    """Return the cutoff and a note about it.
+
+    It is the requested one, else business time, but no later than the data. A customer with missing
+    data has not left.
+    """
     if request.cutoff is not None:
         return request.cutoff, ""
     moment = lake.as_of(None, request.horizon)

@@ -1,6 +1,7 @@
-"""The one task: run a job, whatever its kind, in a worker or in the terminal, and end it whatever happens.
+"""Run jobs in workers and in the terminal.
 
-The Celery parent imports this; `retention`'s heavy rooms are imported by ``workers.tasks.<kind>``, inside its child.
+The Celery parent imports this module. ``workers.tasks.<kind>`` imports the heavy packages in the
+child.
 """
 
 import importlib
@@ -21,45 +22,55 @@ from workers import completion, jobs, processes, roles
 from workers.app import TRAINING
 from workers.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
 from workers.requests import REQUESTS, Request
-from workers.tasks.contract import Context, Outcome
+from workers.tasks.interface import Context, Outcome
 
 log = logging.getLogger(__name__)
 
 
 def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -> str:
-    """Claim a job and see it through: what a worker's child does with a wake-up.
+    """Claim, run and end a job.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job_id : str
+        Id of the job.
+    task_id : str
+        Celery's id of the task.
 
     Returns
     -------
     str
-        What became of it, for the log; ``"not ours"`` where it is somebody else's, not due, or over.
+        The result for the log. ``"not ours"`` if another worker has the job, it is not due or has
+        ended.
     """
     with database.transaction() as session:
-        job = jobs.claim(session, job_id, processes.here(task_id))
+        job = jobs.claim(session, job_id, processes.worker_name(task_id))
     if job is None:
         return "not ours"
     try:
-        outcome = _work(settings, database, job, may_kill=True)
-        completion.done(settings, database, job, outcome)
+        outcome = _run_guarded(settings, database, job, may_kill=True)
+        completion.complete(settings, database, job, outcome)
         return "done"
     except Cancelled:
-        return "cancelled" if completion.cancelled(settings, database, job) else "lease lost"
+        return "cancelled" if completion.cancel(settings, database, job) else "lease lost"
     except (Refused, LimitExceeded) as refusal:
-        completion.failed(settings, database, job, str(refusal))
+        completion.fail(settings, database, job, str(refusal))
         return "refused" if isinstance(refusal, Refused) else "limit exceeded"
-    except (
-        BaseException
-    ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
-        reference = completion.reference()
+    except BaseException as error:  # a panic of native code is no Exception, but must be reported
+        reference = completion.new_reference()
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
-        text, partly = _reasons(error, settings)
-        completion.failed(settings, database, job, text, reference, partly=partly)
+        text, partly = _failure_sentences(error, settings)
+        completion.fail(settings, database, job, text, reference, partly=partly)
         if not isinstance(error, Exception):
             raise
         return "failed"
 
 
-def run_here(
+def run_inline(
     settings: Settings,
     database: Database,
     request: Request,
@@ -67,17 +78,32 @@ def run_here(
     user: str,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Run a request in this process, the terminal: the same path (row, claim, heartbeat, task, finish), no Slack posts.
+    """Run a request in this process, without Slack posts.
+
+    The steps are those of a worker: row, claim, heartbeat, task and completion.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    request : Request
+        The validated request.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    progress : Progress, optional
+        Also receives the progress.
 
     Returns
     -------
     dict
-        The contract's JSON object of the command.
+        The JSON object of the command.
 
     Raises
     ------
     Refused
-        As the task does, in words for the person; `Conflict` where somebody cancelled it meanwhile.
+        As the task raises it. `Conflict` if the job was cancelled.
     """
     with database.transaction() as session:
         stored = jobs.submit(
@@ -89,39 +115,46 @@ def run_here(
             idem_key=f"here:{secrets.token_hex(12)}",
             limited=False,
         ).job
-        job = jobs.claim(session, stored.id, processes.here(jobs.TERMINAL))
-    if job is None:  # cannot be: nobody else has seen the row
+        job = jobs.claim(session, stored.id, processes.worker_name(jobs.TERMINAL))
+    if job is None:  # impossible: no other process has seen the row
         raise Conflict(gettext("Job {id} was taken by a worker.").format(id=stored.id))
     try:
-        outcome = _work(settings, database, job, may_kill=False, also=progress)
-        completion.done(settings, database, job, outcome)
+        outcome = _run_guarded(settings, database, job, may_kill=False, also=progress)
+        completion.complete(settings, database, job, outcome)
     except Cancelled:
-        completion.cancelled(settings, database, job)
+        completion.cancel(settings, database, job)
         with database.reading() as session:
             why = session.scalar(select(Job.error).where(Job.id == job.id))
-            stays = " ".join(jobs.kept(model) for model in jobs.published_models(session, job))
+            stays = " ".join(
+                jobs.surviving_model_sentence(model)
+                for model in jobs.published_models(session, job)
+            )
+        published = stays or gettext("Nothing was published.")
         raise Conflict(
-            why or f"Job {job.id} was cancelled. {stays or 'Nothing was published.'}"
+            why
+            or gettext("Job {job} was cancelled. {published}").format(
+                job=job.id, published=published
+            )
         ) from None
     except KeyboardInterrupt:
-        completion.cancelled(settings, database, job, by=job.requested_by)
+        completion.cancel(settings, database, job, by=job.requested_by)
         raise
     except Refused as refusal:
-        text = completion.failed(settings, database, job, str(refusal))
+        text = completion.fail(settings, database, job, str(refusal))
         if text != str(refusal):
             raise type(refusal)(text) from None
         raise
     except BaseException as error:
-        text, partly = _reasons(error, settings)
-        completion.failed(settings, database, job, text, completion.reference(), partly=partly)
+        text, partly = _failure_sentences(error, settings)
+        completion.fail(settings, database, job, text, completion.new_reference(), partly=partly)
         raise
-    return completion.plain(outcome.data)
+    return completion.to_json(outcome.data)
 
 
-def _work(
+def _run_guarded(
     settings: Settings, database: Database, job: Job, *, may_kill: bool, also: Progress = silent
 ) -> Outcome:
-    """The task itself, under a heartbeat; not where the role that it needs was taken away meanwhile."""
+    """Recheck the role and run the task."""
     request = REQUESTS[job.kind].model_validate(job.args)
     with database.reading() as session:
         roles.require(session, settings, job.requested_by, request.role, request.deed)
@@ -130,7 +163,7 @@ def _work(
     try:
         with heartbeat:
             return _run_task(settings, database, job, request, heartbeat, also)
-    except LimitExceeded:  # raised by its class alone; only the heartbeat knows the sentence
+    except LimitExceeded:  # raised without a text, which the heartbeat has
         raise LimitExceeded(heartbeat.exceeded) from None
 
 
@@ -142,7 +175,7 @@ def _run_task(
     heartbeat: Heartbeat,
     also: Progress,
 ) -> Outcome:
-    """Call the task's `run` with a context whose progress feeds the heartbeat."""
+    """Call the task's `run`; its progress feeds the heartbeat."""
 
     def progress(done: int, total: int, what: str) -> None:
         heartbeat.progress(done, total, what)
@@ -163,18 +196,21 @@ def _run_task(
     return run(request, context)
 
 
-def _reasons(error: BaseException, settings: Settings) -> tuple[str, str | None]:
-    """Return the sentence for a failed job, and another for one that has published a part of its work.
+def _failure_sentences(error: BaseException, settings: Settings) -> tuple[str, str | None]:
+    """Return failure messages without and with published parts.
 
-    The second is None where the first fits as it is. The fault is diagnosed once: that may read the lake for seconds.
+    The second is None if the first fits. The fault is diagnosed once, because that may read the
+    lake for seconds.
     """
     if type(error).__name__ == "SoftTimeLimitExceeded":
-        return "It took longer than a job may take and was stopped; ask for less at a time.", None
+        return gettext(
+            "It took longer than a job may take and was stopped; ask for less at a time."
+        ), None
     if isinstance(error, MemoryError):
-        return "The machine ran out of memory; ask for less at a time.", None
+        return gettext("The machine ran out of memory; ask for less at a time."), None
     if fault := faults.diagnose(error, settings):
         return str(fault), None
     return (
-        "Something went wrong on our side; nothing was published.",
-        "Something went wrong on our side before the job was complete.",
+        gettext("Something went wrong on our side; nothing was published."),
+        gettext("Something went wrong on our side before the job was complete."),
     )

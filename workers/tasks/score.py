@@ -1,4 +1,4 @@
-"""One customer, in full: to the direct message of who asked, for it names them."""
+"""Show one customer in full by direct message."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -7,8 +7,8 @@ from retention.errors import BadInput
 from retention.progress import Progress
 from retention.text import gettext
 from workers.requests import Score
-from workers.tasks.contract import Context, Outcome, Post
-from workers.tasks.recommend import seen
+from workers.tasks.interface import Context, Outcome, Post
+from workers.tasks.recommend import impression_writer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,27 @@ HORIZON_DAYS, ITEMS = 28, 5
 
 
 def run(request: Score, context: Context) -> Outcome:
-    """Risk, reasons, value, what they would like, what would have made the difference, and what the policy would do."""
+    """Show risk, reasons, value, recommendations and the policy's action.
+
+    Counterfactuals and an optional second opinion are included.
+
+    Parameters
+    ----------
+    request : Score
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The customer as a direct message.
+
+    Raises
+    ------
+    BadInput
+        The customer has no order before the cutoff.
+    """
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
     from retention.recommend.preference_profile import portrait
@@ -35,17 +55,17 @@ def run(request: Score, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        asked = directory.found(session, settings, request.customer_id)
+        identity = directory.found(session, settings, request.customer_id)
         row, desk = champion(session, settings, "churn"), open_desk(lake, session, settings, policy)
-    customer = asked.customer_id
+    customer = identity.customer_id
     moment = lake.as_of(
         request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
     )
     trained = churn_model(settings, row) if row else None
-    found, explained = _scored(
+    score, explained = _scored(
         trained, lake, moment.at, customer, policy, request.explain, context.progress
     )
-    if found is None:
+    if score is None:
         raise BadInput(
             gettext(
                 "Customer {customer} has no order before {local:%Y-%m-%d}, so there is nothing "
@@ -53,32 +73,32 @@ def run(request: Score, context: Context) -> Outcome:
                 "like."
             ).format(customer=customer, local=lake.local(moment.at))
         )
-    tier = tier_of(float(found.churn_probability), policy)
+    tier = tier_of(float(score.churn_probability), policy)
     data = {
         "customer_id": customer,
-        "churn_probability": float(found.churn_probability),
+        "churn_probability": float(score.churn_probability),
         "tier": tier,
-        "reasons": found.reasons,
-        "expected_value": float(found.expected_value),
-        "next_order_at": explained.pop("next_order_at") or _told(found.next_order_at),
+        "reasons": score.reasons,
+        "expected_value": float(score.expected_value),
+        "next_order_at": explained.pop("next_order_at") or _isoformat(score.next_order_at),
         "recommendations": [
             item.as_dict()
             for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
         "preferences": portrait(lake, customer, moment.at, settings.timezone),
-        "action": _action(policy, tier, found.reasons),
+        "action": _action(policy, tier, score.reasons),
         "as_of": moment.at.isoformat(),
         "note": " ".join(filter(None, (moment.note, explained.pop("note", "")))),
-        "merged": request.merged or asked.merged,
+        "merged": request.merged or identity.merged,
         "model_version": row.version if row else rules.VERSION,
         "currency": lake.currency(settings),
         **explained,
     }
-    told = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
+    shown = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
     return Outcome(
         data,
-        (Post("score/customer", told, channel=context.channel and context.requested_by),),
-        apply=seen(context, "score", customer, data["recommendations"], desk.version),
+        (Post("score/customer", shown, channel=context.channel and context.requested_by),),
+        apply=impression_writer(context, "score", customer, data["recommendations"], desk.version),
     )
 
 
@@ -91,7 +111,10 @@ def _scored(
     opinion: bool,
     progress: Progress,
 ) -> "tuple[pd.Series | None, dict[str, Any]]":
-    """The customer's row and what explains it; None where they had not ordered yet."""
+    """Return a customer's score and its explanation.
+
+    The score is None before the first order.
+    """
     from retention.churn.explain import explain
     from retention.churn.score import population
     from retention.churn.targets import predict_targets
@@ -103,10 +126,16 @@ def _scored(
         if scores.empty:
             return None, {}
         people = population(lake, at, horizon_days=HORIZON_DAYS, active_within_days=None)
-        asked = people.rows((people.frame.customer_id == customer).to_numpy())
-        aims = predict_targets(None, asked, history_days=float(people.frame.tenure_days.max()))
-        return scores.iloc[0], {"counterfactuals": [], "second_opinion": None, **aims.of(0, at)}
-    found = explain(
+        snapshot = people.rows((people.frame.customer_id == customer).to_numpy())
+        target_values = predict_targets(
+            None, snapshot, history_days=float(people.frame.tenure_days.max())
+        )
+        return scores.iloc[0], {
+            "counterfactuals": [],
+            "second_opinion": None,
+            **target_values.of(0, at),
+        }
+    explanation = explain(
         trained,
         lake,
         at,
@@ -115,18 +144,22 @@ def _scored(
         opinion=opinion,
         progress=progress,
     )
-    return (found.score, {**found.as_dict(), **found.targets.of(0, at)}) if found else (None, {})
+    return (
+        (explanation.score, {**explanation.as_dict(), **explanation.targets.of(0, at)})
+        if explanation
+        else (None, {})
+    )
 
 
-def _told(moment: "pd.Timestamp") -> str | None:
-    return moment.isoformat() if moment == moment else None  # a missing one is not itself
+def _isoformat(moment: "pd.Timestamp") -> str | None:
+    return moment.isoformat() if moment == moment else None  # NaT equals nothing
 
 
 def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
-    """What the policy would do, in words."""
+    """Describe the action of the policy."""
     rule = policy.rule_for(tier, [reason["feature"] for reason in reasons])
     if rule is None or rule.action == "nothing":
         return "nothing"
     from retention.campaigns.offers import described
 
-    return f"{described(rule)} (rule: {rule.name})"
+    return gettext("{action} (rule: {rule})").format(action=described(rule), rule=rule.name)

@@ -1,4 +1,4 @@
-"""Who is at risk, and why: the cohort for the channel, under pseudonyms."""
+"""Find customers at risk; the channel sees pseudonyms."""
 
 import secrets
 from collections import Counter
@@ -8,17 +8,31 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort
+from retention.text import gettext
 from workers.requests import Sweep
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.risk.sweep import Sweep as Swept
 
-SHOWN = 8  # customers in the message; the file has all of them
+MAX_SHOWN = 8  # customers in the message; the file has all
 
 
 def run(request: Sweep, context: Context) -> Outcome:
-    """Score everybody, keep the scores under this run, and show the cohort."""
+    """Score all active customers and post the cohort.
+
+    Parameters
+    ----------
+    request : Sweep
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The cohort with a chart.
+    """
     from retention.lake import Lake
     from retention.registry import champion
     from retention.registry.model_cache import churn_model
@@ -31,7 +45,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         row = champion(session, settings, "churn")
     trained = churn_model(settings, row) if row else None
     lake, policy = Lake.open(settings), load_policy(settings)
-    found = sweep(
+    swept = sweep(
         lake,
         trained,
         policy,
@@ -40,19 +54,19 @@ def run(request: Sweep, context: Context) -> Outcome:
         top=request.top,
         progress=context.progress,
     )
-    context.progress(1, 1, "Keeping the scores")
-    lake.write_scores(context.run_id, found.scores)
+    context.progress(1, 1, gettext("Keeping the scores"))
+    lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
     cohort = Cohort(
         id=secrets.token_hex(4),
         team_id=settings.team_id,
         job_id=context.job_id,
         run_id=context.run_id,
-        as_of=found.as_of,
-        model_version=found.model_version,
-        tiers=list(found.cohort_tiers),
-        size=len(found.cohort),
-        revenue_at_risk=Decimal(f"{found.revenue_at_risk:.2f}"),
+        as_of=swept.as_of,
+        model_version=swept.model_version,
+        tiers=list(swept.cohort_tiers),
+        size=len(swept.cohort),
+        revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
         currency=currency,
         created_by=context.requested_by,
     )
@@ -60,37 +74,39 @@ def run(request: Sweep, context: Context) -> Outcome:
     def publish(session: Session) -> None:
         session.add(cohort)
 
-    data = {**found.as_dict(), "cohort_id": cohort.id, "currency": currency}
-    picture = Attachment("sweep.png", "image/png", chart(found, policy), alt_text(found))
+    data = {**swept.as_dict(), "cohort_id": cohort.id, "currency": currency}
+    picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
     post = Post(
-        "sweep/cohort", _shown(found, cohort.id, currency, settings.key), images={"chart": picture}
+        "sweep/cohort",
+        _channel_values(swept, cohort.id, currency, settings.key),
+        images={"chart": picture},
     )
     return Outcome(data, (post,), apply=publish, runs=("scores",))
 
 
-def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
-    """What a channel may see: counts, reasons, and customers under their pseudonyms."""
+def _channel_values(swept: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
+    """Return the values for a channel: counts, reasons, pseudonyms."""
     from retention.privacy import pseudonym
 
-    main = Counter(reasons[0]["feature"] for reasons in found.cohort.reasons if reasons)
+    main_reasons = Counter(reasons[0]["feature"] for reasons in swept.cohort.reasons if reasons)
     customers = [
         {**customer, "customer": pseudonym(key, customer["customer_id"])}
-        for customer in found.cohort.head(SHOWN).to_dict("records")
+        for customer in swept.cohort.head(MAX_SHOWN).to_dict("records")
     ]
     for customer in customers:
         del customer["customer_id"]
     return {
         "cohort_id": cohort_id,
-        "as_of": found.as_of.isoformat(),
-        "note": found.note,
-        "selection_note": found.selection_note,
-        "model_version": found.model_version,
-        "tiers": found.tiers,
-        "cohort_tiers": list(found.cohort_tiers),
-        "scored": len(found.scores),
-        "size": len(found.cohort),
-        "revenue_at_risk": found.revenue_at_risk,
-        "reasons": main.most_common(4),
+        "as_of": swept.as_of.isoformat(),
+        "note": swept.note,
+        "selection_note": swept.selection_note,
+        "model_version": swept.model_version,
+        "tiers": swept.tiers,
+        "cohort_tiers": list(swept.cohort_tiers),
+        "scored": len(swept.scores),
+        "size": len(swept.cohort),
+        "revenue_at_risk": swept.revenue_at_risk,
+        "reasons": main_reasons.most_common(4),
         "customers": customers,
         "currency": currency,
     }

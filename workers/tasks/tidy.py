@@ -1,17 +1,34 @@
-"""The lake's housekeeping: what no published run and no open job needs is dropped, and what stopped campaigns have not sent."""
+"""Clean up the lake.
+
+Drops runs without a published or open job, and unsent rows of stopped campaigns.
+"""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db import Database
 from retention.db.tables import Job, Run
+from retention.text import gettext
 from workers.jobs import OPEN
 from workers.requests import Tidy
-from workers.tasks.contract import Context, Outcome
+from workers.tasks.interface import Context, Outcome
 
 
 def run(request: Tidy, context: Context) -> Outcome:
-    """Collect the garbage of the lake; who was erased and is here again goes once more."""
+    """Collect the lake's garbage and erase returned customers again.
+
+    Parameters
+    ----------
+    request : Tidy
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts of dropped runs and customers.
+    """
     from retention import erasure
     from retention.campaigns import sending
     from retention.lake import Lake
@@ -19,26 +36,39 @@ def run(request: Tidy, context: Context) -> Outcome:
 
     settings, database = context.settings, context.database
 
-    context.progress(0, 1, "tidying the lake")
-    lake, known = Lake.open(settings), erased.load_erased(database, settings)
+    context.progress(0, 1, gettext("tidying the lake"))
+    lake, erased_ids = Lake.open(settings), erased.load_erased(database, settings)
     with database.reading() as session:
         unreceived = sending.unreceived(lake, session, settings)
-        again = erasure.returned(lake, session, known)
+        returned = erasure.returned(lake, session, erased_ids)
     lake.remove("treatments", unreceived)
-    if again:
-        erasure.from_lake(lake, again)
+    if returned:
+        erasure.from_lake(lake, returned)
 
     def apply(session: Session) -> None:
-        if again:
-            erasure.from_sql(session, settings, again)
-            erasure.from_directory(session, again)
+        if returned:
+            erasure.from_sql(session, settings, returned)
+            erasure.from_directory(session, returned)
 
     dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
-    return Outcome({"dropped": dropped, "erased_again": len(again)}, apply=apply)
+    return Outcome({"dropped": dropped, "erased_again": len(returned)}, apply=apply)
 
 
 def unwanted(database: Database, runs: set[str]) -> set[str]:
-    """Of these runs, those that are neither published nor an open job's."""
+    """Return runs without published or open jobs.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    runs : set[str]
+        Run ids (``JOB-ATTEMPT``).
+
+    Returns
+    -------
+    set[str]
+        A subset.
+    """
     with database.reading() as session:
         published = set(session.scalars(select(Run.run_id)))
         working = set(session.scalars(select(Job.id).where(Job.state.in_(OPEN))))

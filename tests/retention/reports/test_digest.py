@@ -45,7 +45,7 @@ def test_the_digest_is_plain_json_whose_parts_agree(desk):
 
 def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
     settings, database, lake, end = desk
-    runner.run_here(settings, database, Sweep(), user="operator", progress=lambda *_: None)
+    runner.run_inline(settings, database, Sweep(), user="operator", progress=lambda *_: None)
     clock.configure(fixed=end)
     found = digest(lake, database, settings).data["came_true"]
     assert (found["days"], found["finished"]) == (21, False)
@@ -200,7 +200,7 @@ def test_recommendations_name_a_customer_so_they_go_to_the_person_who_asked(desk
         from retention.db.tables import DirectoryEntry
 
         who = session.query(DirectoryEntry).order_by(DirectoryEntry.customer_id).first()
-    found = runner.run_here(
+    found = runner.run_inline(
         settings,
         database,
         Recommend(customer_id=who.pseudonym, k=3),

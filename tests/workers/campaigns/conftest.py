@@ -1,4 +1,4 @@
-"""A tiny shop with people in it, for each test of a campaign's life a copy of its own."""
+"""Fixtures: a copy of a tiny shop with people for each test."""
 
 import pytest
 
@@ -16,8 +16,8 @@ def made(tmp_path_factory):
         tmp_path_factory.mktemp("campaigns") / "home", customers=120, items=30, days=100
     )
     (shop.settings.home / "policy.toml").write_text(POLICY)
-    with readonly.shared(shop) as made:
-        yield made
+    with readonly.shared(shop) as created:
+        yield created
 
 
 @pytest.fixture

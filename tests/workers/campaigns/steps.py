@@ -1,4 +1,4 @@
-"""A campaign's steps through the real tasks, as people and time take them."""
+"""Take campaigns through their steps with the real tasks."""
 
 import csv
 import io
@@ -84,7 +84,7 @@ def live(desk) -> str:
 
 
 def go_on(desk, **time) -> None:
-    """Time goes on, and the shop with it: somebody who is in no campaign buys something at its end."""
+    """Advance time; a customer outside of all campaigns buys at its end."""
     clock.configure(fixed=clock.now() + timedelta(**time))
     bring(desk, "purchase", clock.now() - timedelta(minutes=1), ["passer-by"])
 
@@ -95,7 +95,7 @@ def bring(desk, event_type, at, customers) -> None:
     if event_type == "purchase":
         order = f"{at:%Y%m%d%H%M}"
         rows |= {
-            "order_id": [f"{order}-{who}" for who in customers],
+            "order_id": [f"{order}-{user}" for user in customers],
             "amount": 50.0,
             "currency": "EUR",
         }
@@ -122,7 +122,7 @@ def items_offered(desk, campaign_id) -> dict[str, list[str]]:
     treated = (Assignment.campaign_id == campaign_id, Assignment.arm == "treatment")
     with desk.database.reading() as session:
         rows = session.execute(select(Assignment.customer_id, Assignment.offer).where(*treated))
-        return {who: [item["item_id"] for item in offer["items"]] for who, offer in rows}
+        return {user: [item["item_id"] for item in offer["items"]] for user, offer in rows}
 
 
 def rows_of_file(desk, campaign_id) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a draft proposes, to whom, and who is left out of it."""
+"""Test the audience, offers and exclusions of a draft."""
 
 from datetime import timedelta
 
@@ -34,7 +34,7 @@ from workers import campaigns
 from workers.requests import CampaignCsv, CampaignDraft
 
 
-def test_a_draft_says_who_what_and_how_sure(desk):
+def test_draft_shows_audience_offer_and_certainty(desk):
     campaign_id = drafted(desk, name="Win back <!channel> & friends")
     campaign = campaign_of(desk, campaign_id)
     body = campaign.body
@@ -70,21 +70,17 @@ def test_a_draft_says_who_what_and_how_sure(desk):
         ),
     ],
 )
-def test_a_policy_that_does_nothing_is_told_before_a_sweep_is_made_for_it(
-    desk, monkeypatch, rules, says
-):
+def test_policy_without_actions_is_refused_before_the_sweep(desk, monkeypatch, rules, says):
     from retention.risk import sweep
 
     monkeypatch.setattr(sweep, "sweep", None)
     desk.settings.policy.write_text("[campaign]\nbudget = 5000\n" + rules)
-    said = run(desk, CampaignDraft(tier="low"), ANALYST).error
-    assert f"The policy {says}, so a campaign would be for nobody" in said
-    assert "RETENTION_POLICY" in said
+    text = run(desk, CampaignDraft(tier="low"), ANALYST).error
+    assert f"The policy {says}, so a campaign would be for nobody" in text
+    assert "RETENTION_POLICY" in text
 
 
-def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(
-    desk, monkeypatch
-):
+def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     from retention.uplift import experiments
 
     class ByFrequency(UpliftLearner):
@@ -104,9 +100,9 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
     assert 0 < campaign.body["audience"] < first.body["audience"]
     assert campaign.body["excluded"]["no_gain"] > 0
     line = campaign.body["offers"][0]
-    told = select(Assignment.churn_probability, Assignment.expected_value)
+    shown = select(Assignment.churn_probability, Assignment.expected_value)
     with desk.database.reading() as session:
-        people = session.execute(told.where(Assignment.campaign_id == campaign.id)).all()
+        people = session.execute(shown.where(Assignment.campaign_id == campaign.id)).all()
     # only they are worth it, and who stays anyway cannot be moved as far
     assert line["uplift_sales"] == pytest.approx(
         sum(min(0.4, churns) * value for churns, value in people)
@@ -118,7 +114,7 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
     assert "expected to earn too little" in card
 
 
-def test_a_draft_says_how_many_items_customers_would_be_shown_by_their_ids(desk):
+def test_draft_counts_items_without_a_title(desk):
     """A shop that has imported its orders alone wrote "Picked for you: i017" to its customers."""
     first = campaign_of(desk, drafted(desk))
     assert (first.body["untitled"], "no title" in messages(desk, first.post_key)) == (0, False)
@@ -130,11 +126,11 @@ def test_a_draft_says_how_many_items_customers_would_be_shown_by_their_ids(desk)
     import_files(desk.lake, desk.database, desk.settings, "items", [str(file)])
     second = campaign_of(desk, drafted(desk, name="Untitled"))
     assert 0 < second.body["untitled"] <= len(items)
-    said = f"{second.body['untitled']} items that customers would be shown have no title"
-    assert said in messages(desk, second.post_key)
+    text = f"{second.body['untitled']} items that customers would be shown have no title"
+    assert text in messages(desk, second.post_key)
 
 
-def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(desk):
+def test_active_and_recently_contacted_customers_are_excluded(desk):
     first = live(desk)
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="second draft")
     assert "Nobody" in job.error
@@ -142,11 +138,11 @@ def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(d
         assert consent.unsubscribe(
             session, desk.settings, session.scalars(select(Send.id)).first(), clock.now()
         )
-    taken = run(
+    downloaded = run(
         desk, CampaignCsv(campaign_id=first), LEAD, channel=LEAD
     )  # so they were contacted, but for one
     treated = sum(1 for arm in arms_of(desk, first) if arm == "treatment")
-    assert taken.result["rows"] == treated - 1
+    assert downloaded.result["rows"] == treated - 1
     with desk.database.transaction() as session:
         campaigns.stop(session, desk.settings, first, LEAD, "over")
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="third draft")
@@ -156,7 +152,7 @@ def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(d
     assert "frequency_cap" not in job.result["excluded"]
 
 
-def test_where_only_those_are_left_who_would_be_held_out_that_is_the_reason_said(desk):
+def test_draft_with_only_held_out_customers_is_explained(desk):
     first, second = drafted(desk), drafted(desk, name="The same people")
     with desk.database.transaction() as session:
         held_out = session.scalars(
@@ -181,7 +177,7 @@ def test_where_only_those_are_left_who_would_be_held_out_that_is_the_reason_said
     assert set(arms_of(desk, second)) == {"audience"}
 
 
-def test_a_draft_is_for_as_many_as_the_budget_pays_for(desk, tmp_path):
+def test_budget_limits_the_audience(desk, tmp_path):
     """It was for everybody, and could then neither be submitted nor made smaller."""
     everybody = Body.model_validate(campaign_of(desk, drafted(desk, name="All")).body)
     half = everybody.plan().cost / 2

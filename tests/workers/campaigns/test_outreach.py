@@ -1,4 +1,4 @@
-"""A campaign that goes out by e-mail, through the tick and the real tasks, on the tiny shop."""
+"""Test a campaign by e-mail, through the tick and the real tasks."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -55,8 +55,8 @@ def _tick(desk) -> list[Job]:
         return [session.get_one(Job, job_id) for job_id in ran]
 
 
-def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monkeypatch):
-    """PostgreSQL shows each read what was committed before it: queued by the first, of the second no offer any more."""
+def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
+    """PostgreSQL: the first query saw the queued e-mail, the second no offer."""
     shop, inbox = mail
     live(shop)
     queued = contacts.waiting
@@ -66,8 +66,8 @@ def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monk
     assert inbox.addresses
 
 
-def test_a_copy_whose_process_died_is_sent_by_the_next_where_the_platform_drops_a_second(desk):
-    """It had failed for good: its customer was not among those whose address the next run had looked up."""
+def test_email_of_a_killed_process_is_sent_by_the_next(desk):
+    """It failed for good, because the next run had not read its customer's address."""
     with Platform() as platform:
         settings = desk.settings.model_copy(
             update={
@@ -96,7 +96,7 @@ def test_a_copy_whose_process_died_is_sent_by_the_next_where_the_platform_drops_
 
 
 @pytest.mark.parametrize("breaks", ["mail server", "setting", "bug"])
-def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeypatch, breaks):
+def test_failing_sends_back_off(mail, monkeypatch, breaks):
     """Each minute of its four weeks a job was made for it."""
     shop, inbox = mail
     live(shop)
@@ -132,8 +132,8 @@ def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeyp
     assert inbox.addresses
 
 
-def test_a_jump_of_the_time_machine_makes_no_intervals_longer(mail, monkeypatch):
-    """It took a quarter of an hour until a server that had refused once, after a jump of two weeks, was asked again."""
+def test_time_machine_does_not_lengthen_back_off(mail, monkeypatch):
+    """After one refusal and a jump of two weeks the next try came 15 minutes later."""
     shop, inbox = mail
     live(shop)
     wall = clock.wall()
@@ -145,9 +145,7 @@ def test_a_jump_of_the_time_machine_makes_no_intervals_longer(mail, monkeypatch)
     assert inbox.addresses
 
 
-def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at_first(
-    mail, monkeypatch
-):
+def test_released_emails_start_with_short_intervals(mail, monkeypatch):
     """Where nothing was to be sent meanwhile, the server has not been away since the last copy."""
     shop, inbox = mail
     campaign_id, wall = live(shop), clock.wall()
@@ -164,7 +162,7 @@ def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at
     assert set(inbox.addresses.values()) == {2}
 
 
-def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
+def test_emails_go_to_treated_customers_with_consent(mail):
     shop, inbox = mail
     campaign_id = approved(shop)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
@@ -218,16 +216,16 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
         rows = {send.customer_id: send for send in session.scalars(select(Send))}
     assert set(rows) == set(treated)
     assert rows[treated[0]].state == rows[refused].state == "cancelled"
-    wanted = {emails[who] for who in treated[2:] if rows[who].state == "sent"}
-    assert set(inbox.addresses) == wanted
+    expected = {emails[user] for user in treated[2:] if rows[user].state == "sent"}
+    assert set(inbox.addresses) == expected
     assert set(inbox.addresses.values()) == {1}
     texts = {
         mail["To"].addresses[0].addr_spec: mail.get_body(("plain",)).get_content()
         for mail in inbox.mails
     }
-    assert all(codes[who] in texts[emails[who]] for who in codes if emails[who] in texts)
-    said = messages(shop, f"campaign:{campaign_id}:delivered:1")
-    assert f"{len(wanted)} copies sent" in said
+    assert all(codes[user] in texts[emails[user]] for user in codes if emails[user] in texts)
+    text = messages(shop, f"campaign:{campaign_id}:delivered:1")
+    assert f"{len(expected)} copies sent" in text
     assert not any(code in messages(shop) for code in codes.values())
     assert not [
         job for job in _tick(shop) if job.kind == "campaign_deliver"
@@ -243,7 +241,7 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
             for row in session.scalars(select(Outbox))
             if "Dry run" in str(row.payload)
         }
-    first = next(who for who in treated if who in codes)
+    first = next(user for user in treated if user in codes)
     assert set(shown) == {CHANNEL, LEAD}
     assert (emails[first] in shown[LEAD], codes[first] in shown[LEAD]) == (True, True)
     assert not any(secret in shown[CHANNEL] for secret in [*emails, *codes.values(), *treated])
@@ -252,23 +250,21 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
         redeem(session, shop.settings, [Use(codes[first], clock.now(), "http", treated[-1], "o77")])
     _tick(shop)
     _tick(shop)
-    told = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
-    assert len(told) == 1
-    assert "1 used by another customer" in told[0]
-    assert codes[first] not in told[0]
+    values = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
+    assert len(values) == 1
+    assert "1 used by another customer" in values[0]
+    assert codes[first] not in values[0]
     job = run(shop, CampaignMisuse(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert [use["used_by"] for use in job.result["uses"]] == [treated[-1]]
     assert codes[first] in messages(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
         may = consents(shop.lake, session, shop.settings, pd.Series(treated))
-    assert [one for one, said in zip(treated, may, strict=True) if said == "given"] == treated[2:]
+    assert [one for one, text in zip(treated, may, strict=True) if text == "given"] == treated[2:]
 
 
-def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_mind(
-    mail, monkeypatch, capsys
-):
-    """Of what a mail server had taken nothing could be learnt any more, and the next campaign wrote to all of them anew."""
+def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys):
+    """Later bounces were lost, and the next campaign sent to the same addresses."""
     shop, inbox = mail
     campaign_id = live(shop)
     _tick(shop)
@@ -279,13 +275,13 @@ def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_
     at = now + timedelta(hours=6)
     file.write_text(f"email,occurred_at\n{back},{at:%Y-%m-%d %H:%M}\nx@x.example,{at:%Y-%m-%d}\n")
     monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
-    for said in ("1 copy bounced: they cost no contact", "1 copy known to have bounced already"):
+    for text in ("1 copy bounced: they cost no contact", "1 copy known to have bounced already"):
         assert typed(["import", "bounces", str(file)]) == 0
-        assert said in capsys.readouterr().out
+        assert text in capsys.readouterr().out
     assert typed(["import", "bounces", "--suggest-map", str(file)]) == 2
     assert "they need occurred_at, and email or customer_id" in capsys.readouterr().err
-    told = messages(shop, f"campaign:{campaign_id}:delivered:1")
-    assert f"{len(inbox.addresses) - 1} copies sent, {at_once + 1} bounced" in told
+    shown = messages(shop, f"campaign:{campaign_id}:delivered:1")
+    assert f"{len(inbox.addresses) - 1} copies sent, {at_once + 1} bounced" in shown
     people = shop.lake.table("customers").execute().set_index("email")["customer_id"]
     policy = load_policy(shop.settings)
     with shop.database.reading() as session:
@@ -294,7 +290,7 @@ def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_
     assert people[further] not in out
 
 
-def test_nobody_is_written_to_in_their_quiet_hours(mail):
+def test_no_email_is_sent_in_quiet_hours(mail):
     shop, inbox = mail
     policy = shop.settings.home / "policy.toml"
     policy.write_text(policy.read_text().replace('quiet_hours = ""', 'quiet_hours = "21:00-08:00"'))
@@ -321,9 +317,7 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
 
 
 @pytest.mark.parametrize("gone", ["the channel", "the policy"])
-def test_what_waits_of_a_campaign_that_is_over_is_given_up_without_the_settings_of_sending(
-    desk, gone
-):
+def test_queue_of_an_ended_campaign_is_dropped_without_settings(desk, gone):
     """A job a minute refused for ever, for a mail server whose setting was gone."""
     live(desk)
     with desk.database.transaction() as session:

@@ -1,4 +1,4 @@
-"""From the last copy sent to the result: what is waited for, what is told, what is learnt."""
+"""Test a campaign from the last e-mail to its result."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ from workers.requests import (
 )
 
 
-def test_the_whole_way_to_a_result(desk):
+def test_campaign_reaches_its_result(desk):
     campaign_id = live(desk)
     campaign = campaign_of(desk, campaign_id)
     assert campaign.state == "live"
@@ -69,7 +69,7 @@ def test_the_whole_way_to_a_result(desk):
             .all()
         )
         coupon_of = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
-    treated = {who for who, arm in arms.items() if arm == "treatment"}
+    treated = {user for user, arm in arms.items() if arm == "treatment"}
     assert coupon_of
     assert coupon_of.keys() <= treated  # a control gets nothing
     sent = desk.lake.table("treatments").execute()
@@ -105,8 +105,8 @@ def test_the_whole_way_to_a_result(desk):
     assert posted.thread_key == closed.post_key
 
 
-def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
-    """Without an import nobody had bought anything: "it lost money, do not repeat it", and closed for good."""
+def test_measurement_waits_for_orders(desk):
+    """Without an import the result was "it lost money, do not repeat it"."""
     campaign_id = live(desk)
     assert measured(desk, campaign_id, campaign_of(desk, campaign_id).window_ends_at) == "measuring"
     assert (
@@ -119,13 +119,13 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
     assert "import the orders of the window" in messages(desk, f"campaign:{campaign_id}:waits:1")
     go_on(desk, days=1)
     with desk.database.transaction() as session:
-        asked = [one.kind for one in due.due(session, desk.settings, clock.now())]
-    assert asked == ["campaign_measure"]
+        requested = [item.kind for item in due.due(session, desk.settings, clock.now())]
+    assert requested == ["campaign_measure"]
     run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
     assert campaign_of(desk, campaign_id).state == "closed"
 
 
-def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, monkeypatch):
+def test_result_mentions_missing_days(desk, monkeypatch):
     campaign_id = live(desk)
     monkeypatch.setattr(
         missing_days, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
@@ -133,11 +133,11 @@ def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, mon
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.result["missing_days"] == ["2025-04-20", "2025-04-21"]
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in said
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in text
 
 
-def test_views_do_not_say_that_the_orders_of_the_window_are_there(desk):
+def test_views_do_not_count_as_imported_orders(desk):
     """One view after its end, no purchase imported: "it lost money, do not repeat it"."""
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
@@ -147,7 +147,7 @@ def test_views_do_not_say_that_the_orders_of_the_window_are_there(desk):
     assert measured(desk, campaign_id, ends + timedelta(days=4)) == "measuring"
 
 
-def test_the_orders_of_the_windows_last_day_count_where_they_come_the_night_after(desk):
+def test_orders_of_the_last_day_count_when_imported_later(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     clock.configure(fixed=ends)
@@ -166,7 +166,7 @@ def test_the_orders_of_the_windows_last_day_count_where_they_come_the_night_afte
     assert campaign_of(desk, campaign_id).result["effects"]["buyers"]["per_customer"] > 0.9
 
 
-def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk):
+def test_measurement_without_later_orders_follows_after_days(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     clock.configure(fixed=ends)
@@ -176,9 +176,7 @@ def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_is_learnt(
-    desk, stopped
-):
+def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     """It was looked at each day for ever, and nobody could end it."""
     campaign_id = live(desk)
     if stopped:
@@ -191,8 +189,8 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     assert measured(desk, campaign_id, ends + timedelta(days=28)) == ended
     result = campaign_of(desk, campaign_id).result
     assert (result["advice"], result["effects"]) == ("no_orders", {})
-    said = messages(desk, f"campaign:{campaign_id}:unmeasured:1")
-    assert "was not measured: the orders up to" in said
+    text = messages(desk, f"campaign:{campaign_id}:unmeasured:1")
+    assert "was not measured: the orders up to" in text
     assert messages(desk, f"campaign:{campaign_id}:result:1") == ""
     with desk.database.transaction() as session:
         assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
@@ -204,8 +202,8 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
 
 
-def test_who_was_erased_since_is_told_with_the_result(desk):
-    """They count as if they had bought nothing, and more may go of those who were written to: nothing was said of it."""
+def test_result_mentions_erased_customers(desk):
+    """Erased customers count as non-buyers, and the result did not mention them."""
     campaign_id = live(desk)
     rows_of_file(desk, campaign_id)
     with desk.database.reading() as session:
@@ -214,23 +212,23 @@ def test_who_was_erased_since_is_told_with_the_result(desk):
                 Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
             )
         ).all()
-    for one in treated[:2]:
-        assert run(desk, Forget(customer_id=one), "U0ADMIN").error is None
+    for item in treated[:2]:
+        assert run(desk, Forget(customer_id=item), "U0ADMIN").error is None
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert (measured.error, measured.result["erased"]) == (None, {"treatment": 2})
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in said
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in text
 
 
-def test_nothing_is_learnt_from_a_campaign_whose_arms_are_not_as_drawn(desk):
+def test_sample_ratio_mismatch_teaches_nothing(desk):
     """Its result was not to be read, and the next draft's ranking learnt from it all the same."""
     campaign_id = live(desk)
     rows_of_file(desk, campaign_id)
     held_out = (Assignment.campaign_id == campaign_id, Assignment.arm == "control")
     with desk.database.transaction() as session:
-        gone = session.scalars(select(Assignment.customer_id).where(*held_out)).all()[1:]
-        session.execute(delete(Assignment).where(*held_out, Assignment.customer_id.in_(gone)))
+        removed = session.scalars(select(Assignment.customer_id).where(*held_out)).all()[1:]
+        session.execute(delete(Assignment).where(*held_out, Assignment.customer_id.in_(removed)))
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.result["advice"] == "unbelievable"
@@ -238,8 +236,8 @@ def test_nothing_is_learnt_from_a_campaign_whose_arms_are_not_as_drawn(desk):
 
 
 @pytest.mark.parametrize("redeemed", [False, True])
-def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_treated(desk, redeemed):
-    """The result said that all of them were left out, for consent or a stop, and had cost nothing."""
+def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
+    """The result counted all of them as left out and without cost."""
     campaign_id = live(desk)
     if redeemed:
         with desk.database.transaction() as session:
@@ -253,10 +251,10 @@ def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_trea
     assert (
         round(result["cost"], 9) >= round(treated * contact, 9) > 0
     )  # a sum of as many is a rounding less, by its order
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert f"Nobody has downloaded the file with {treated} customers of the treated" in said
-    assert ("handed out another way" in said) == redeemed
-    assert "left out" not in said
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert f"Nobody has downloaded the file with {treated} customers of the treated" in text
+    assert ("handed out another way" in text) == redeemed
+    assert "left out" not in text
     if redeemed:
         with desk.database.reading() as session:
             assert closing.teaching_nothing(session, desk.settings) == set()
@@ -271,7 +269,7 @@ def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_trea
         teaches_nothing(desk, campaign_id)
 
 
-def test_a_call_list_that_nobody_took_is_no_file_of_codes(desk):
+def test_unused_call_list_is_reported_separately(desk):
     """It was told as one, and the codes of the e-mails as handed out another way."""
     campaign_id = live(desk)
     with desk.database.transaction() as session:
@@ -285,32 +283,32 @@ def test_a_call_list_that_nobody_took_is_no_file_of_codes(desk):
     go_on(desk, days=29)
     result = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).result
     assert (result["untaken"], result["uncalled"]) == (0, 2)
-    said = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "Nobody has taken the list of 2 customers to call." in said
-    assert not any(words in said for words in ("downloaded the file", "handed out another way"))
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "Nobody has taken the list of 2 customers to call." in text
+    assert not any(words in text for words in ("downloaded the file", "handed out another way"))
 
 
 @pytest.mark.parametrize("ended", ["stopped", "over"])
-def test_what_was_not_sent_is_not_said_to_come_once_the_campaign_is_at_its_end(desk, ended):
+def test_ended_campaign_announces_no_more_emails(desk, ended):
     campaign_id = live(desk)
     with desk.database.transaction() as session:
         session.execute(update(Send).values(channel="email"))
         sent = session.scalars(select(Send).order_by(Send.id).limit(2)).all()
-        for one in sent:
-            one.state = "sent"
+        for item in sent:
+            item.state = "sent"
         waiting = session.scalar(select(func.count()).where(Send.state == "queued"))
-        told = campaigns.delivered(session, desk.settings, campaign_of(desk, campaign_id))
-        outbox.put(session, desk.settings, told, default_channel=CHANNEL)
-    assert f"2 copies sent, {waiting} still to come" in messages(desk, told.key)
+        shown = campaigns.delivery_post(session, desk.settings, campaign_of(desk, campaign_id))
+        outbox.put(session, desk.settings, shown, default_channel=CHANNEL)
+    assert f"2 copies sent, {waiting} still to come" in messages(desk, shown.key)
     if ended == "stopped":
         with desk.database.transaction() as session:
             campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
     else:
         go_on(desk, days=29)
         assert run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).error is None
-    said = messages(desk, told.key)
-    assert f"2 copies sent, {waiting} left out" in said
-    assert "still to come" not in said
+    text = messages(desk, shown.key)
+    assert f"2 copies sent, {waiting} left out" in text
+    assert "still to come" not in text
 
 
 def test_stopping_a_live_campaign_voids_its_codes(desk):
@@ -340,7 +338,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
 
 
 @pytest.mark.parametrize("before", ["it is live", "a copy is sent", "all are sent"])
-def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monkeypatch, before):
+def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch, before):
     """It counted as a campaign received by customers who had got nothing."""
     if before == "it is live":
         monkeypatch.setattr(sending, "finish", lambda *_: 1 / 0)
@@ -358,7 +356,7 @@ def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monke
             )
         treated = dict(session.execute(select(Send.customer_id, Send.state)).all())
         campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
-    reached = {who for who, state in treated.items() if state == "sent"}
+    reached = {user for user, state in treated.items() if state == "sent"}
     sent = desk.lake.table("treatments").execute()
     assert len(sent[sent.arm == "treatment"]) > 1
     for night in ("first", "second"):
@@ -368,7 +366,7 @@ def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monke
         assert len(left[left.arm == "control"]) == len(sent[sent.arm == "control"]) > 0
 
 
-def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
+def test_interim_look_changes_nothing(desk):
     campaign_id = approved(desk)
     assert (
         "once it is live"
@@ -389,8 +387,8 @@ def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
     assert campaign_of(desk, campaign_id).state == "live"
 
 
-def test_a_look_counts_no_day_whose_orders_are_not_there_yet(desk):
-    """A shop that imports once a week was told a pace of which half the days lacked their orders."""
+def test_interim_look_ignores_days_without_imports(desk):
+    """In a shop with weekly imports half of the days had no orders yet."""
     campaign_id = live(desk)
     sent_at = campaign_of(desk, campaign_id).sent_at
     bring(desk, "purchase", sent_at + timedelta(days=6, hours=12), ["passer-by"])
@@ -404,7 +402,7 @@ def test_a_look_counts_no_day_whose_orders_are_not_there_yet(desk):
     assert "no day after that" not in messages(desk, f"job:{looked.id}")
 
 
-def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
+def test_bandit_log_covers_draft_to_outcome(desk):
     campaign_id = live(desk)
     rows_of_file(desk, campaign_id)  # of codes that nobody took nothing would be learnt
     with desk.database.reading() as session:
@@ -432,7 +430,9 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
         assert offer["propensity"] == pytest.approx(chance)
         if blend == "new":
             assert "buy_again" not in {item["source"] for item in offer["items"]}
-    assert {one.customer_id for one in shown} == {who for who in treated if offers[who]["items"]}
+    assert {element.customer_id for element in shown} == {
+        user for user in treated if offers[user]["items"]
+    }
     assert all(
         (one.arm, one.propensity)
         == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
@@ -478,13 +478,13 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
             closing.teaching_nothing(session, desk.settings),
         ).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
-    assert (lines["propensity"] == [offers[who]["propensity"] for who in lines.index]).all()
+    assert (lines["propensity"] == [offers[user]["propensity"] for user in lines.index]).all()
     discount, margin = offers[first.customer_id]["discount"], lines["margin"].iloc[0]
     assert lines.loc[first.customer_id, "reward"] == pytest.approx(1 - discount / margin)
     assert (lines["reward"].drop(first.customer_id) == 0).all()
 
 
-def test_the_bandit_is_refused_as_long_as_it_cannot_be_judged(desk):
+def test_bandit_is_refused_without_enough_data(desk):
     desk.settings.policy.write_text(POLICY + "[recommend]\nbandit = true\n")
     job = run(desk, CampaignDraft(tier="low"), ANALYST)
     assert "judging the bandit takes 100 and 10" in job.error

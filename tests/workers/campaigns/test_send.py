@@ -1,4 +1,4 @@
-"""What is sent: to whom, with which items and codes, and never twice."""
+"""Test recipients, items and codes of a sending."""
 
 import csv
 import io
@@ -55,28 +55,28 @@ def _sold_out_before_it_is_sent(desk, campaign_id, many) -> set[str]:
 
 
 @pytest.mark.parametrize("blend", ["repeat", "new"])
-def test_what_takes_the_place_of_a_sold_out_item_is_of_the_kind_that_was_drawn(desk, blend):
-    """The list of who was drawn what they bought before was filled up with what they never had, under the drawn arm's name."""
+def test_sold_out_item_is_replaced_from_the_drawn_arm(desk, blend):
+    """A list of repeats was filled with new items under the drawn arm's name."""
     campaign_id = approved(desk)
     with desk.database.transaction() as session:
-        for one in session.scalars(select(Assignment).where(Assignment.arm == "treatment")):
-            one.offer = {**one.offer, "arm": f"{blend}|All"}
+        for element in session.scalars(select(Assignment).where(Assignment.arm == "treatment")):
+            element.offer = {**element.offer, "arm": f"{blend}|All"}
     before = items_offered(desk, campaign_id)
-    gone = _sold_out_before_it_is_sent(desk, campaign_id, 10)
+    removed = _sold_out_before_it_is_sent(desk, campaign_id, 10)
     events = desk.lake.table("events").execute()
     had = events[events.event_type == "purchase"].groupby("customer_id")["item_id"].agg(set)
     filled = [
-        (who, item)
-        for who, items in items_offered(desk, campaign_id).items()
+        (user, item)
+        for user, items in items_offered(desk, campaign_id).items()
         for item in items
-        if item not in before[who]
-        and had[who] - gone  # of who had nothing else the list is what is popular
+        if item not in before[user]
+        and had[user] - removed  # of who had nothing else the list is what is popular
     ]
     assert filled
-    assert {item in had[who] for who, item in filled} == {blend == "repeat"}
+    assert {item in had[user] for user, item in filled} == {blend == "repeat"}
 
 
-def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
+def test_sold_out_items_are_in_no_email(desk):
     with (desk.settings.home / "policy.toml").open("a") as policy:
         policy.write(
             "[recommend]\nexperiment = 0\n"
@@ -86,18 +86,18 @@ def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
     popular = _sold_out_before_it_is_sent(desk, campaign_id, 3)
     after = items_offered(desk, campaign_id)
     assert not popular & {item for items in after.values() for item in items}
-    assert {who: len(items) for who, items in after.items()} == {
-        who: len(items) for who, items in before.items()
+    assert {user: len(items) for user, items in after.items()} == {
+        user: len(items) for user, items in before.items()
     }
-    for who, items in before.items():
-        assert [item for item in items if item not in popular] == after[who][
+    for user, items in before.items():
+        assert [item for item in items if item not in popular] == after[user][
             : len(set(items) - popular)
         ]
     with desk.database.reading() as session:
         assert not popular & set(session.scalars(select(Impression.item_id)))
 
 
-def test_who_does_not_want_to_be_written_to_any_more_is_in_no_file(desk):
+def test_unsubscribed_customers_are_in_no_file(desk):
     campaign_id = live(desk)
     with desk.database.reading() as session:
         sends = dict(session.execute(select(Send.customer_id, Send.id)).tuples().all())
@@ -116,7 +116,7 @@ def test_who_does_not_want_to_be_written_to_any_more_is_in_no_file(desk):
 
 
 def _unasked(desk):
-    """The policy's file, its one rule for customers who said nothing of consent, and all of them: none has."""
+    """Return a policy file with one rule for customers of unknown consent, and these customers."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Unasked"\ntiers = ["high", "medium", "low"]\n'
@@ -128,7 +128,7 @@ def _unasked(desk):
 
 
 @pytest.mark.parametrize("instead", [False, True])
-def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_says(desk, instead):
+def test_unknown_consent_follows_the_rule(desk, instead):
     """All of them were approved, and then left out as if they had withdrawn a consent."""
     policy, people = _unasked(desk)
     campaign_id = live(desk)
@@ -151,8 +151,8 @@ def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_s
     assert "nobody to write to" in job.error
 
 
-def test_a_rule_that_is_renamed_in_the_clearance_time_leaves_nobody_out(desk):
-    """Consent was asked of today's rule of that name: there was none, and all of its customers seemed to have withdrawn."""
+def test_renamed_rule_excludes_no_customer(desk):
+    """The renamed rule was not found, and its customers counted as unsubscribed."""
     policy, people = _unasked(desk)
     campaign_id = live(desk)
     with desk.database.reading() as session:
@@ -164,8 +164,8 @@ def test_a_rule_that_is_renamed_in_the_clearance_time_leaves_nobody_out(desk):
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
 
 
-def test_who_gets_the_offer_of_a_laxer_rule_was_still_chosen_by_their_own(desk):
-    """An offer that is instead_of two rules was sent with the consent that either of them is content with."""
+def test_consent_of_the_original_rule_applies(desk):
+    """An offer with two ``instead_of`` rules used the laxer consent of both."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Asked"\ntiers = ["low"]\naction = "reminder"\n'
@@ -185,15 +185,13 @@ def test_who_gets_the_offer_of_a_laxer_rule_was_still_chosen_by_their_own(desk):
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
 
 
-def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_over(
-    desk, monkeypatch
-):
+def test_invalidated_codes_are_not_handed_out(desk, monkeypatch):
     from workers.tasks import campaign_csv
 
-    campaign_id, made = live(desk), campaign_csv.run
+    campaign_id, original_run = live(desk), campaign_csv.run
 
     def stopped_meanwhile(request, context):
-        outcome = made(request, context)
+        outcome = original_run(request, context)
         with desk.database.transaction() as session:
             campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong discount")
         return outcome
@@ -206,11 +204,11 @@ def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_ov
         assert not session.scalars(select(Audit).where(Audit.action == "campaign.csv")).all()
 
 
-def test_codes_that_are_sent_late_are_valid_as_long_as_they_say(desk):
+def test_late_codes_keep_their_validity(desk):
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with desk.database.transaction() as session:
-        asked = jobs.submit(
+        requested = jobs.submit(
             session,
             desk.settings,
             CampaignSend(campaign_id=campaign_id, version=1),
@@ -219,11 +217,11 @@ def test_codes_that_are_sent_late_are_valid_as_long_as_they_say(desk):
             idem_key="late",
         ).job
     clock.configure(fixed=clock.now() + timedelta(hours=30))  # no worker was there
-    run_job(desk.settings, desk.database, asked.id, "test")
+    run_job(desk.settings, desk.database, requested.id, "test")
     assert campaign_of(desk, campaign_id).sent_at == clock.now()
 
 
-def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
+def test_code_is_valid_until_the_end_of_its_last_day(desk):
     """They read "until 8 May", and from the hour of sending on the till refused it on that day."""
     settings = desk.settings.model_copy(update={"timezone": "America/New_York"})
     desk = replace(desk, settings=settings)
@@ -236,7 +234,7 @@ def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
         campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)
     ).date()
     assert compose.placed(settings, "Ann", row)["expires"] == f"{last:%d %b %Y}".lstrip("0")
-    told = compose.composed(
+    shown = compose.composed(
         settings,
         Body.model_validate(campaign_of(desk, campaign_id).body),
         Send(id=1, campaign_id=campaign_id, customer_id="k"),
@@ -244,7 +242,7 @@ def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
         row,
         "https://x.example/u",
     )
-    assert told.offer["expires_at"].startswith(
+    assert shown.offer["expires_at"].startswith(
         f"{last}T23:59:59-0"
     )  # to a platform, too, it is that day
     midnight = datetime.combine(last + timedelta(days=1), time(), settings.zone)
@@ -256,7 +254,7 @@ def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
         assert redeem(session, settings, [late, in_time]) == ["expired", "redeemed"]
 
 
-def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
+def test_call_list_customers_get_no_code(desk):
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         policy.read_text()
@@ -270,7 +268,9 @@ def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
         rows = session.execute(
             select(Assignment.customer_id, Assignment.offer, Assignment.arm)
         ).all()
-    to_call = {who for who, offer, arm in rows if offer["action"] == "call" and arm == "treatment"}
+    to_call = {
+        user for user, offer, arm in rows if offer["action"] == "call" and arm == "treatment"
+    }
     assert to_call
     files = {}
     for part in ("codes", "calls"):
@@ -290,7 +290,7 @@ def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
     with desk.database.reading() as session:
         assert not set(session.scalars(select(Coupon.customer_id))) & to_call
         sends = session.execute(select(Send.customer_id, Send.channel, Send.state)).all()
-    assert {who for who, channel, _ in sends if channel == "call"} == to_call
+    assert {user for user, channel, _ in sends if channel == "call"} == to_call
     assert {state for _, _, state in sends} == {"sent"}
 
 
@@ -319,7 +319,7 @@ def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch)
     assert "already live" in run(desk, request, LEAD, key="third").error
 
 
-def test_it_is_not_sent_before_its_time_nor_once_stopped(desk):
+def test_campaign_is_not_sent_early_or_after_a_stop(desk):
     campaign_id = approved(desk)
     request = CampaignSend(campaign_id=campaign_id, version=1)
     assert "clearance" in run(desk, request, LEAD, key="soon").error
@@ -331,11 +331,11 @@ def test_it_is_not_sent_before_its_time_nor_once_stopped(desk):
         assert session.scalar(select(func.count()).select_from(Coupon)) == 0
 
 
-def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
+def test_file_has_discount_and_minimum_order(desk):
     """Whoever put the codes of money off into a shop found a discount of nought."""
     campaign_id = live(desk)
     with desk.database.transaction() as session:
-        who, row = session.execute(
+        user, row = session.execute(
             select(Coupon.customer_id, Assignment)
             .join(Assignment, Assignment.customer_id == Coupon.customer_id)
             .where(Assignment.campaign_id == campaign_id)
@@ -348,9 +348,9 @@ def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
     rows = {
         row["customer_id"]: row for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
     }
-    told = [rows[who][name] for name in ("action", "discount", "amount", "min_order")]
-    assert told == ["coupon", "0.0", "5.0", "40.0"]
-    other = next(row for one, row in rows.items() if one != who and row["code"])
+    shown = [rows[user][name] for name in ("action", "discount", "amount", "min_order")]
+    assert shown == ["coupon", "0.0", "5.0", "40.0"]
+    other = next(row for one, row in rows.items() if one != user and row["code"])
     assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (
         True,
         "0.0",
@@ -360,19 +360,19 @@ def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
 
 def _arms(desk, campaign_id) -> dict[str, list[str]]:
     """Arm → its customers."""
-    found: dict[str, list[str]] = {"treatment": [], "control": [], "excluded": []}
+    result: dict[str, list[str]] = {"treatment": [], "control": [], "excluded": []}
     with desk.database.reading() as session:
         rows = session.scalars(
             select(Assignment)
             .where(Assignment.campaign_id == campaign_id)
             .order_by(Assignment.customer_id)
         )
-        for one in rows:
-            found[one.arm].append(one.customer_id)
-    return found
+        for row in rows:
+            result[row.arm].append(row.customer_id)
+    return result
 
 
-def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(desk):
+def test_recent_buyers_are_excluded_from_both_groups(desk):
     """They had come back by themselves, and were sent a coupon all the same."""
     campaign_id = approved(desk)
     before, drafted_at = _arms(desk, campaign_id), clock.now()
@@ -404,16 +404,16 @@ def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(de
         ]
         share = sum(arm == "treatment" for arm, _ in inside) / len(inside)
         assert [chance for _, chance in inside] == pytest.approx([share] * len(inside))
-    told = messages(desk, f"campaign:{campaign_id}:returned:1")
-    assert "6 customers of its audience ordered again since the sweep and are left out" in told
+    shown = messages(desk, f"campaign:{campaign_id}:returned:1")
+    assert "6 customers of its audience ordered again since the sweep and are left out" in shown
 
 
 @pytest.mark.parametrize("broken_off", [False, True])
-def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, broken_off):
-    """A code went to somebody without a name; and where codes had been reserved it could never be sent: one of them was void."""
+def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_off):
+    """A code went to an erased customer, or a void code blocked the sending."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
-    gone = [before["treatment"][0], before["control"][0]]
+    removed = [before["treatment"][0], before["control"][0]]
     request = CampaignSend(campaign_id=campaign_id, version=1)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     if broken_off:
@@ -421,11 +421,11 @@ def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, b
             broken.setattr(sending, "finish", lambda *_: 1 / 0)
             assert run(desk, request, LEAD, key="send").state == "failed"
     with desk.database.transaction() as session:
-        erasure.from_sql(session, desk.settings, gone)
-    erasure.from_lake(desk.lake, gone)
+        erasure.from_sql(session, desk.settings, removed)
+    erasure.from_lake(desk.lake, removed)
     assert run(desk, request, LEAD, key="again").error is None
     assert campaign_of(desk, campaign_id).state == "live"
-    left = {arm: [who for who in whose if who not in gone] for arm, whose in before.items()}
+    left = {arm: [user for user in whose if user not in removed] for arm, whose in before.items()}
     assert _arms(desk, campaign_id) == left
     assert set(desk.lake.table("treatments").execute().customer_id) == {
         *left["treatment"],
@@ -436,7 +436,7 @@ def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, b
         assert set(session.scalars(select(Coupon.customer_id))) == set(left["treatment"])
 
 
-def test_who_was_merged_since_the_draft_gets_one_copy(desk):
+def test_merged_customer_gets_one_email(desk):
     """They got two, and two codes; or one although they were held out."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
@@ -450,16 +450,16 @@ def test_who_was_merged_since_the_draft_gets_one_copy(desk):
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
     after = _arms(desk, campaign_id)
     people = desk.lake.identities.canonical_ids()
-    assert set(after["excluded"]) == {one for pair in pairs for one in pair if one in people}
+    assert set(after["excluded"]) == {item for pair in pairs for item in pair if item in people}
     assert len(after["excluded"]) == len(pairs)
     with desk.database.reading() as session:
         assert set(session.scalars(select(Coupon.customer_id))) == set(after["treatment"])
-    told = messages(desk, f"campaign:{campaign_id}:doubles:1")
-    assert "3 ids of its audience are left out" in told
+    shown = messages(desk, f"campaign:{campaign_id}:doubles:1")
+    assert "3 ids of its audience are left out" in shown
     assert not messages(desk, f"campaign:{campaign_id}:returned:1")
 
 
-def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
+def test_order_under_a_merged_id_excludes_the_customer(desk):
     campaign_id = approved(desk)
     one, other = _arms(desk, campaign_id)["treatment"][:2]
     merged(desk.lake, (one, other))
@@ -469,9 +469,7 @@ def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
     assert _arms(desk, campaign_id)["excluded"] == [one, other]
 
 
-def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_with(
-    desk, monkeypatch
-):
+def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
     campaign_id = approved(desk)
     drafted_at, first = clock.now(), _arms(desk, campaign_id)["treatment"][:3]
     bring(desk, "purchase", drafted_at + timedelta(hours=1), first[:1])
@@ -490,7 +488,7 @@ def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_wit
 @pytest.mark.parametrize(
     ("held_out", "says"), [(0, "are all in other campaigns, or have"), (2, r"\(2\) would all be")]
 )
-def test_what_would_go_to_nobody_any_more_is_not_sent(desk, held_out, says):
+def test_campaign_without_recipients_is_not_sent(desk, held_out, says):
     campaign_id = approved(desk)
     arms = _arms(desk, campaign_id)
     bring(

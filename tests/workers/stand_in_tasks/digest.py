@@ -1,9 +1,9 @@
-"""A job that is over at once: a message with a picture, and a file for the person who asked."""
+"""A job that ends at once with an image and a file."""
 
 import struct
 import zlib
 
-from workers.tasks.contract import Attachment, Outcome, Post
+from workers.tasks.interface import Attachment, Outcome, Post
 
 
 def run(request, context):

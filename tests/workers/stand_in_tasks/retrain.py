@@ -1,11 +1,11 @@
-"""A job that sits in C code, out of reach of any Python exception: with a cutoff it also holds the interpreter's lock.
+"""A job that runs C code, which no Python exception reaches.
 
-With ``tune_fits`` it is over at once.
+With a cutoff it also holds the interpreter's lock. With ``tune_fits`` it ends at once.
 """
 
 import ctypes
 
-from workers.tasks.contract import Outcome, Post
+from workers.tasks.interface import Outcome, Post
 
 
 def run(request, context):

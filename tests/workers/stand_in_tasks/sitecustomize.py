@@ -1,4 +1,7 @@
-"""On the PYTHONPATH of worker processes under test: ``workers.tasks.<kind>`` becomes ``<kind>.py`` of this folder."""
+"""Replace tasks by the files of this folder in worker processes.
+
+The folder is on their PYTHONPATH.
+"""
 
 import importlib.abc
 import importlib.util

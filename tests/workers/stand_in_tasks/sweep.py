@@ -1,13 +1,13 @@
-"""A job of counted work, a tenth of a second a unit: as many units as ``top`` says."""
+"""A job that works ``top`` units of a tenth of a second."""
 
 import time
 
-from workers.tasks.contract import Outcome, Post
+from workers.tasks.interface import Outcome, Post
 
 
 def run(request, context):
     for unit in range(request.top):
         context.progress(unit, request.top, "scoring customers")
         time.sleep(0.1)
-    told = {"sentence": f"result of {context.job_id} ({request.top})"}
-    return Outcome({"units": request.top}, (Post("job/refused", told),), runs=("scores",))
+    shown = {"sentence": f"result of {context.job_id} ({request.top})"}
+    return Outcome({"units": request.top}, (Post("job/refused", shown),), runs=("scores",))

@@ -25,7 +25,7 @@ from tests.retention.recommend.made import Made, made
 from workers.delivery import render
 from workers.requests import RecommendReport
 from workers.tasks import recommend_report
-from workers.tasks.contract import Context
+from workers.tasks.interface import Context
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
 NOW = datetime(2025, 6, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Orders of a window that are imported after its result was told: the thread says so, the result stays."""
+"""Test reports of orders that are imported after the result."""
 
 from datetime import timedelta
 
@@ -22,9 +22,9 @@ def _told(desk, campaign_id) -> str:
 
 
 def _arm(desk, campaign_id, arm) -> list[str]:
-    wanted = Assignment.campaign_id == campaign_id, Assignment.arm == arm
+    expected = Assignment.campaign_id == campaign_id, Assignment.arm == arm
     with desk.database.reading() as session:
-        return sorted(session.scalars(select(Assignment.customer_id).where(*wanted)))
+        return sorted(session.scalars(select(Assignment.customer_id).where(*expected)))
 
 
 @pytest.fixture
@@ -35,37 +35,37 @@ def closed(desk) -> str:
     return campaign_id
 
 
-def test_orders_that_come_after_the_result_are_told_and_the_result_stays(desk, closed):
+def test_late_orders_are_reported_and_the_result_stays(desk, closed):
     before = campaign_of(desk, closed).result
     assert _told(desk, closed) == ""
-    who = _arm(desk, closed, "treatment")[:12] + _arm(desk, closed, "control")[:2]
-    bring(desk, "purchase", campaign_of(desk, closed).window_ends_at - timedelta(days=9), who)
-    said = _told(desk, closed)
+    customers = _arm(desk, closed, "treatment")[:12] + _arm(desk, closed, "control")[:2]
+    bring(desk, "purchase", campaign_of(desk, closed).window_ends_at - timedelta(days=9), customers)
+    text = _told(desk, closed)
     then, now = before["orders_here"], campaign_of(desk, closed).result["later"]["orders_here"]
     assert now == {"treatment": then["treatment"] + 12, "control": then["control"] + 2}
-    assert f"measured with {sum(then.values())} order" in said
-    assert f"by now {sum(now.values())} are here ({now['treatment']} and {now['control']})" in said
+    assert f"measured with {sum(then.values())} order" in text
+    assert f"by now {sum(now.values())} are here ({now['treatment']} and {now['control']})" in text
     later = campaign_of(desk, closed).result["later"]
     assert later["effects"]["orders"]["treated_mean"] > before["effects"]["orders"]["treated_mean"]
-    kept = campaign_of(desk, closed).result
-    assert {name: kept[name] for name in before} == before
+    stored = campaign_of(desk, closed).result
+    assert {name: stored[name] for name in before} == before
 
 
-def test_what_was_told_is_told_once_and_again_only_when_more_comes(desk, closed):
-    ends, who = campaign_of(desk, closed).window_ends_at, _arm(desk, closed, "treatment")
-    bring(desk, "purchase", ends - timedelta(days=9), who[:3])
+def test_late_orders_are_reported_once_until_more_arrive(desk, closed):
+    ends, customers = campaign_of(desk, closed).window_ends_at, _arm(desk, closed, "treatment")
+    bring(desk, "purchase", ends - timedelta(days=9), customers[:3])
     _told(desk, closed)
-    bring(desk, "purchase", ends - timedelta(days=9), who[:3])  # the same file again
-    bring(desk, "purchase", ends + timedelta(hours=2), who)  # after its window
+    bring(desk, "purchase", ends - timedelta(days=9), customers[:3])  # the same file again
+    bring(desk, "purchase", ends + timedelta(hours=2), customers)  # after its window
     bring(desk, "purchase", ends - timedelta(days=8), ["passer-by"])  # of nobody in it
     with desk.database.transaction() as session:
         assert late_orders.untold(session, desk.settings) == []
-    bring(desk, "purchase", ends - timedelta(days=8), who[:1])
+    bring(desk, "purchase", ends - timedelta(days=8), customers[:1])
     with desk.database.transaction() as session:
         assert late_orders.untold(session, desk.settings) == [closed]
 
 
-def test_the_result_that_is_asked_for_says_so_too(desk, closed):
+def test_requested_result_mentions_late_orders(desk, closed):
     ends = campaign_of(desk, closed).window_ends_at
     bring(desk, "purchase", ends - timedelta(days=9), _arm(desk, closed, "treatment"))
     campaign = described(campaign_of(desk, closed))
@@ -89,16 +89,16 @@ def test_the_result_that_is_asked_for_says_so_too(desk, closed):
     assert "\nOrders of its window came in later: It was measured with 0 orders" in typed
 
 
-def test_of_a_campaign_that_was_closed_without_orders_it_is_told_what_they_say_once_they_come(desk):
+def test_late_orders_of_an_unmeasured_campaign_are_reported(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     assert measured(desk, campaign_id, ends + closing.GIVEN_UP) == "closed"
-    who = _arm(desk, campaign_id, "treatment")[:5]
-    bring(desk, "purchase", ends - timedelta(days=9), who)
+    customers = _arm(desk, campaign_id, "treatment")[:5]
+    bring(desk, "purchase", ends - timedelta(days=9), customers)
     assert _told(desk, campaign_id) == ""  # those of its last days are awaited still
     bring(desk, "purchase", ends - timedelta(hours=2), ["passer-by"])
-    said = _told(desk, campaign_id)
-    assert "closed without a result; by now 5 are here (5 and 0)" in said
+    text = _told(desk, campaign_id)
+    assert "closed without a result; by now 5 are here (5 and 0)" in text
     campaign = described(campaign_of(desk, campaign_id))
     assert campaign["never_measured"]
     typed = templating.text("terminal/campaign/unmeasured.txt.j2", campaign=campaign, zone="UTC")

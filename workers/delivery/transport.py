@@ -1,4 +1,7 @@
-"""The carrier brings one claimed row to Slack: text and pictures as a message, or a file; never in a transaction."""
+"""Send one claimed outbox row to Slack.
+
+Nothing here runs inside a transaction.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +17,15 @@ from workers import ids
 from workers.delivery import render, slack
 from workers.delivery.limits import check_message
 
-_CLOCKS_DIFFER = 5.0  # seconds
+_CLOCK_DIFFERENCE = 5.0  # seconds
 
 
 @dataclass(slots=True)
-class Parcel:
-    """A claimed row, where it belongs, and whether the call under way is the one that makes it visible."""
+class Claim:
+    """A claimed row and its destination.
+
+    ``posting`` is true while a call makes the message visible.
+    """
 
     row: Outbox
     thread_ts: str | None
@@ -28,31 +34,37 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What Slack shows now: where, and of which revision."""
+class SentMessage:
+    """Location and revision of a message in Slack."""
 
     channel_id: str
     ts: str
     revision: int
 
 
-class Carrier:
-    """Speaks to Slack for the sender."""
+class Transport:
+    """Calls Slack for the sender."""
 
     def __init__(self, settings: Settings, database: Database, web: WebClient) -> None:
         self._settings, self._database, self._web = settings, database, web
         self._direct: dict[str, str] = {}
 
-    def deliver(self, parcel: Parcel) -> Sent:
-        """Make the row visible, or bring its message up to date; errors are for `workers.delivery.slack.judge`."""
-        channel = parcel.channel_id or self._channel(parcel.row.channel)
-        if parcel.row.kind == "file":
-            return self._file(parcel, channel)
-        return self._message(parcel, channel)
+    def deliver(self, claim: Claim) -> SentMessage:
+        """Post or update the message of a claim.
 
-    def direct_message(self, parcel: Parcel) -> str | None:
-        """The requester's direct message, for what may not be posted where it was asked for; None where there is none."""
-        row = parcel.row
+        Errors are for `workers.delivery.slack.classify`.
+        """
+        channel = claim.channel_id or self._channel(claim.row.channel)
+        if claim.row.kind == "file":
+            return self._file(claim, channel)
+        return self._message(claim, channel)
+
+    def direct_message(self, claim: Claim) -> str | None:
+        """Return the requester's direct message for a refused post.
+
+        Returns None if there is none.
+        """
+        row = claim.row
         if row.channel_id or not row.job_id or not slack.is_channel(row.channel):
             return None
         with self._database.reading() as session:
@@ -60,45 +72,45 @@ class Carrier:
         try:
             return self._channel(user) if user[:1] in ("U", "W") else None
         except Exception as error:
-            slack.judge(error)
+            slack.classify(error)
             return None
 
     # ------------------------------------------------------------ messages
 
-    def _message(self, parcel: Parcel, channel: str) -> Sent:
-        row = parcel.row
+    def _message(self, claim: Claim, channel: str) -> SentMessage:
+        row = claim.row
         content = self._content(row)
         if row.ts is not None:
             self._web.chat_update(channel=channel, ts=row.ts, **content)
-            return Sent(channel, row.ts, row.revision)
+            return SentMessage(channel, row.ts, row.revision)
         if row.ambiguous and row.first_try is not None:
-            oldest = row.first_try.timestamp() - _CLOCKS_DIFFER
-            found = slack.find_post(
+            oldest = row.first_try.timestamp() - _CLOCK_DIFFERENCE
+            ts = slack.find_post(
                 self._web,
                 channel,
                 row.key,
                 event=ids.POST_EVENT,
                 oldest=oldest,
-                thread_ts=parcel.thread_ts,
+                thread_ts=claim.thread_ts,
             )
-            if found is not None:  # it was accepted; which revision it shows is not known
-                return Sent(channel, found, row.revision if row.revision == 1 else 0)
-        parcel.posting = True
+            if ts is not None:  # it was accepted, but its revision is unknown
+                return SentMessage(channel, ts, row.revision if row.revision == 1 else 0)
+        claim.posting = True
         answer = self._web.chat_postMessage(
             channel=channel,
-            thread_ts=parcel.thread_ts,
+            thread_ts=claim.thread_ts,
             unfurl_links=False,
             unfurl_media=False,
             link_names=False,
             **content,
         )
-        return Sent(str(answer["channel"]), str(answer["ts"]), row.revision)
+        return SentMessage(str(answer["channel"]), str(answer["ts"]), row.revision)
 
     def _content(self, row: Outbox) -> dict[str, Any]:
-        pictures = {
-            name: self._picture(file_id) for name, file_id in row.payload.get("images", {}).items()
+        images = {
+            name: self._image_id(file_id) for name, file_id in row.payload.get("images", {}).items()
         }
-        blocks = [_with_pictures(block, pictures) for block in row.payload["blocks"]]
+        blocks = [_fill_images(block, images) for block in row.payload["blocks"]]
         if row.channel_id and row.channel_id != row.channel and slack.is_channel(row.channel):
             note = render.message("job/elsewhere", channel=row.channel)
             blocks = check_message([*note.blocks, *blocks])
@@ -106,7 +118,7 @@ class Carrier:
         return {"text": row.payload["text"], "blocks": blocks, "metadata": metadata}
 
     def _channel(self, target: str) -> str:
-        """A channel id as it is; a user id becomes the id of their direct message."""
+        """Return the channel for a channel or user id."""
         if target[0] not in "UW":
             return target
         if target not in self._direct:
@@ -115,59 +127,65 @@ class Carrier:
 
     # ------------------------------------------------------------ files
 
-    def _picture(self, file_id: str) -> str:
-        """Upload a picture once; it is seen only inside the message that shows it."""
-        file = self._bytes(file_id)
+    def _image_id(self, file_id: str) -> str:
+        """Upload an image once and return its id.
+
+        It is only visible in the message that shows it.
+        """
+        file = self._stored_file(file_id)
         if file.uploaded_at is not None and file.slack_file_id:
             return file.slack_file_id
         uploaded = slack.upload(self._web, file.name, file.content or b"", file.alt_text)
         self._web.files_completeUploadExternal(files=[{"id": uploaded, "title": file.name}])
-        self._note_upload(file_id, slack_file_id=uploaded, uploaded_at=clock.wall())
+        self._store_upload(file_id, slack_file_id=uploaded, uploaded_at=clock.wall())
         return uploaded
 
-    def _file(self, parcel: Parcel, channel: str) -> Sent:
-        """Share a file as a message. Its id is stored before that, so that a doubt can be settled by asking."""
-        row = parcel.row
-        file = self._bytes(row.payload["file"])
+    def _file(self, claim: Claim, channel: str) -> SentMessage:
+        """Share a file as a message.
+
+        Its id is stored first, to settle an ambiguous attempt by asking Slack.
+        """
+        row = claim.row
+        file = self._stored_file(row.payload["file"])
         uploaded = file.slack_file_id
-        if uploaded and row.ambiguous and (ts := slack.share_of(self._web, uploaded, channel)):
-            return Sent(channel, ts, row.revision)
+        if uploaded and row.ambiguous and (ts := slack.shared_ts(self._web, uploaded, channel)):
+            return SentMessage(channel, ts, row.revision)
         if not uploaded:
             if file.content is None:
-                raise slack.BytesDropped
+                raise slack.ContentDropped
             uploaded = slack.upload(self._web, file.name, file.content, file.alt_text)
-            self._note_upload(file.id, slack_file_id=uploaded)
-        parcel.posting = True
+            self._store_upload(file.id, slack_file_id=uploaded)
+        claim.posting = True
         self._web.files_completeUploadExternal(
             files=[{"id": uploaded, "title": file.name}],
             channel_id=channel,
-            thread_ts=parcel.thread_ts,
+            thread_ts=claim.thread_ts,
             initial_comment=row.payload["text"] or None,
         )
-        self._note_upload(file.id, uploaded_at=clock.wall())
-        return Sent(channel, self._shared_at(uploaded, channel), row.revision)
+        self._store_upload(file.id, uploaded_at=clock.wall())
+        return SentMessage(channel, self._shared_at(uploaded, channel), row.revision)
 
     def _shared_at(self, uploaded: str, channel: str) -> str:
-        """The ts of a file's message, where Slack tells it at once; it is shared either way."""
+        """Return the ``ts`` of a file's message, if known."""
         try:
-            return slack.share_of(self._web, uploaded, channel) or ""
+            return slack.shared_ts(self._web, uploaded, channel) or ""
         except Exception as error:
-            slack.judge(error)
+            slack.classify(error)
             return ""
 
-    def _bytes(self, file_id: str) -> File:
+    def _stored_file(self, file_id: str) -> File:
         with self._database.reading() as session:
             return session.get_one(File, file_id)
 
-    def _note_upload(self, file_id: str, **values: Any) -> None:
+    def _store_upload(self, file_id: str, **values: Any) -> None:
         with self._database.transaction() as session:
             session.execute(update(File).where(File.id == file_id).values(**values))
 
 
-def _with_pictures(node: Any, pictures: dict[str, str]) -> Any:
-    """Fill in the ids of uploaded pictures: ``slack_file: {image: NAME}`` → ``{id: F…}``."""
+def _fill_images(node: Any, images: dict[str, str]) -> Any:
+    """Replace ``slack_file: {image: NAME}`` by ``{id: F…}``."""
     if isinstance(node, dict):
-        if set(node) == {"image"} and node["image"] in pictures:
-            return {"id": pictures[node["image"]]}
-        return {key: _with_pictures(value, pictures) for key, value in node.items()}
-    return [_with_pictures(value, pictures) for value in node] if isinstance(node, list) else node
+        if set(node) == {"image"} and node["image"] in images:
+            return {"id": images[node["image"]]}
+        return {key: _fill_images(value, images) for key, value in node.items()}
+    return [_fill_images(value, images) for value in node] if isinstance(node, list) else node

@@ -1,11 +1,11 @@
-"""Retrain, sweep, score and the cohort's file, as the worker runs them, on the tiny shop."""
+"""Test tasks on the tiny shop, as a worker runs them."""
 
 import csv
 import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,15 +20,16 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.privacy import pseudonym
 from retention.registry import retrain as training
+from retention.reports.cohorts import Cohorts, MonthCohort
 from retention.settings import Settings
 from tests import readonly
 from tests import shop as tiny
 from tests.databases import create_tables
 from workers import ids
 from workers.delivery import render
-from workers.requests import CohortCsv, Recommend, Retrain, Score, Sweep
-from workers.tasks import cohort_csv, recommend, retrain, score, sweep
-from workers.tasks.contract import Context, Outcome, Post
+from workers.requests import CohortCsv, DataQuality, Recommend, Retrain, Score, Sweep
+from workers.tasks import cohort_csv, data_quality, recommend, retrain, score, sweep
+from workers.tasks.interface import Context, Outcome, Post
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def swept_copy(swept, tmp_path) -> Iterator[tuple[tiny.Shop, Outcome]]:
 
 
 def _context(own: tiny.Shop, job: str, progress=lambda done, total, what: None) -> Context:
-    """The context of a running job, with its row: a retrain publishes only while its attempt has the job."""
+    """Store a running job and return its context."""
     with own.database.transaction() as session:
         insert_once(
             session,
@@ -127,7 +128,7 @@ def _words(own: tiny.Shop, post: Post) -> str:
     return json.dumps([shown.text, shown.blocks], ensure_ascii=False)
 
 
-def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(trained_copy):
+def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
     own, trained = trained_copy
     (model,) = trained.data["models"]
     assert model["promoted"]
@@ -136,7 +137,7 @@ def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(traine
     assert row.version == model["version"]
     assert row.metrics["auc"] == model["metrics"]["auc"]
     assert (Path(own.settings.models_url) / row.artefact).exists()
-    said = _words(own, trained.posts[0])
+    message = _words(own, trained.posts[0])
     for word in (
         "AUC",
         "log-loss",
@@ -146,13 +147,13 @@ def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(traine
         "Base rate",
         model["version"],
     ):
-        assert word in said
+        assert word in message
     printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
-    for text in (said, printed):
+    for text in (message, printed):
         assert "by the data: The rung of " in text
 
 
-def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_other(tmp_path):
+def test_shop_without_items_gets_only_a_churn_model(tmp_path):
     settings = Settings(home=tmp_path / "home", _env_file=None)
     database = Database(settings.database_url.get_secret_value())
     create_tables(database)
@@ -176,7 +177,7 @@ def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_othe
         )
 
 
-def test_where_nothing_can_be_trained_all_the_reasons_are_told(own, monkeypatch):
+def test_failed_training_names_all_reasons(own, monkeypatch):
     def refused(settings, lake, used, asked, progress):
         raise TooLittleData(f"Nobody {used}.")
 
@@ -204,7 +205,7 @@ def test_a_cancelled_retrain_publishes_nothing(trained_copy):
 
 
 @pytest.mark.parametrize("kind", ["churn", "recommend"])
-def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
+def test_cutoff_is_never_after_the_data(own, kind):
     late = own.end + timedelta(days=400)
     with pytest.raises(BadInput, match=r"The data ends on .* Take .* or earlier as the cutoff"):
         retrain.run(
@@ -213,18 +214,18 @@ def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
         )
 
 
-def test_a_shop_without_prices_is_told_of_no_money(swept_copy):
+def test_shop_without_prices_sees_no_money(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
     assert "at stake" in _words(own, post)
     priceless = replace(post, values={**post.values, "revenue_at_risk": 0.0})
-    said = _words(own, priceless)
-    assert "What is at stake is not known: orders have no amounts" in said
-    assert "worth" not in said
-    assert said.count("at stake") == 1
+    text = _words(own, priceless)
+    assert "What is at stake is not known: orders have no amounts" in text
+    assert "worth" not in text
+    assert text.count("at stake") == 1
 
 
-def test_a_rank_by_the_rules_is_shown_as_no_probability(swept_copy):
+def test_rule_score_is_not_shown_as_probability(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
     first = post.values["customers"][0]["churn_probability"]
@@ -234,17 +235,17 @@ def test_a_rank_by_the_rules_is_shown_as_no_probability(swept_copy):
     assert " % high" not in _words(own, by_rules)
 
 
-def test_a_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
+def test_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
     own, swept = swept_copy
-    said = _words(own, swept.posts[0]).replace(
+    text = _words(own, swept.posts[0]).replace(
         swept.data["cohort_id"], ""
     )  # chance may spell an id in it
     first = swept.data["cohort"][0]["customer_id"]
-    assert pseudonym(own.settings.key, first) in said
-    assert not any(one["customer_id"] in said for one in swept.data["cohort"])
-    assert "at risk" in said
-    assert ids.DRAFT_CAMPAIGN in said
-    assert ids.COHORT_CSV in said
+    assert pseudonym(own.settings.key, first) in text
+    assert not any(item["customer_id"] in text for item in swept.data["cohort"])
+    assert "at risk" in text
+    assert ids.DRAFT_CAMPAIGN in text
+    assert ids.COHORT_CSV in text
     assert swept.posts[0].channel is None
     assert swept.posts[0].images["chart"].content.startswith(b"\x89PNG")
     with own.database.reading() as session:
@@ -254,37 +255,37 @@ def test_a_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
     assert own.lake.scores(cohort.run_id).count().execute() == swept.data["customers"]
 
 
-def test_a_tier_that_sets_hardly_anybody_apart_is_told_of(swept_copy):
+def test_very_large_tier_gets_a_note(swept_copy):
     own, swept = swept_copy
-    post, told = swept.posts[0], "the tier sets few apart"
+    post, shown = swept.posts[0], "the tier sets few apart"
     scored = post.values["scored"]
     for high, expected in ((scored // 2, False), (scored // 2 + 1, True)):
         tiers = {"high": high, "medium": scored - high, "low": 0}
-        said = _words(own, replace(post, values={**post.values, "tiers": tiers}))
-        assert (told in said) == expected
+        text = _words(own, replace(post, values={**post.values, "tiers": tiers}))
+        assert (shown in text) == expected
 
 
-def test_the_file_goes_to_who_asked_and_the_thread_says_so(swept_copy):
+def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     own, swept = swept_copy
     with own.database.transaction() as session:
         session.add(Outbox(key="job:sweep", channel="C0CRM", payload={}))
     request = CohortCsv(cohort_id=swept.data["cohort_id"])
     outcome = _done(own, cohort_csv.run(request, _context(own, "csv")))
-    file, sent, taken = outcome.posts
+    file, sent, downloaded = outcome.posts
     assert file.channel == sent.channel == "U0ANALYST"
     assert file.file.sensitive
     rows = list(csv.DictReader(io.StringIO(file.file.content.decode("utf-8-sig"))))
     assert len(rows) == swept.data["cohort_size"] == outcome.data["rows"]
     assert rows[0]["email"].endswith("@example.com")
-    assert (taken.channel, taken.thread_key) == ("C0CRM", "job:sweep")
-    public = _words(own, taken)
+    assert (downloaded.channel, downloaded.thread_key) == ("C0CRM", "job:sweep")
+    public = _words(own, downloaded)
     assert "<@U0ANALYST>" in public
     assert rows[0]["customer_id"] not in public
     with pytest.raises(BadInput, match="no cohort"):
         cohort_csv.run(CohortCsv(cohort_id="nope"), _context(own, "csv2"))
 
 
-def test_one_customer_in_full_to_who_asked(swept_copy):
+def test_score_goes_to_the_requester_in_full(swept_copy):
     own, swept = swept_copy
     listed = swept.data["cohort"][0]
     outcome = score.run(
@@ -304,12 +305,12 @@ def test_one_customer_in_full_to_who_asked(swept_copy):
     assert 0 < data["intent"]["7d"] < data["intent"]["30d"] < data["intent"]["90d"] < 1
     early, late = data["next_order_between"]
     assert early < data["next_order_at"] < late
-    said = _words(own, outcome.posts[0])
-    assert listed["customer_id"] in said
-    assert "Chance of an order within 7 days" in said
+    text = _words(own, outcome.posts[0])
+    assert listed["customer_id"] in text
+    assert "Chance of an order within 7 days" in text
 
 
-def test_unknown_customers_and_those_without_orders_are_a_sentence(trained_copy):
+def test_unknown_customers_and_missing_orders_are_refused(trained_copy):
     own, _ = trained_copy
     with pytest.raises(BadInput, match="nobody-at-all"):
         score.run(Score(customer_id="nobody-at-all", as_of=own.end), _context(own, "s1"))
@@ -327,7 +328,7 @@ def test_unknown_customers_and_those_without_orders_are_a_sentence(trained_copy)
         )
 
 
-def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat(own):
+def test_recommendation_policies_filter_items_with_a_note(own):
     stranger = "c0000-unknown"
     bought = own.lake.table("events").filter(lambda e: e.customer_id == "c0001").item_id.execute()
     for policy in ("repeat", "new"):
@@ -341,12 +342,14 @@ def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat
         recommend.run(Recommend(customer_id="c0001", k=3, as_of=own.end), _context(own, "seen")),
     )
     with own.database.reading() as session:
-        kept = session.scalars(
+        stored = session.scalars(
             select(Impression).where(Impression.shown_in == "seen").order_by(Impression.position)
         )
-        assert [one.item_id for one in kept] == [item["item_id"] for item in outcome.data["items"]]
-    said = _words(own, outcome.posts[0])
-    assert f"wrong|seen|{pseudonym(own.settings.key, 'c0001')}|3" in said
+        assert [element.item_id for element in stored] == [
+            item["item_id"] for item in outcome.data["items"]
+        ]
+    text = _words(own, outcome.posts[0])
+    assert f"wrong|seen|{pseudonym(own.settings.key, 'c0001')}|3" in text
     assert outcome.posts[0].channel == "U0ANALYST"
     with own.database.transaction() as session:
         session.add(DirectoryEntry(team_id="local", customer_id=stranger, pseudonym="0000-0000"))
@@ -356,18 +359,57 @@ def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat
     assert "Nothing they bought can be offered again" in data["note"]
 
 
-def test_only_what_the_message_holds_was_shown(own):
+def test_only_shown_items_are_impressions(own):
     """Sixty were kept as shown, and the report divided by them."""
     outcome = recommend.run(
         Recommend(customer_id="c0001", k=60, as_of=own.end), _context(own, "long")
     )
     _done(own, outcome)
-    assert len(outcome.data["items"]) > recommend.SHOWN
+    assert len(outcome.data["items"]) > recommend.MAX_SHOWN
     with own.database.reading() as session:
-        kept = session.scalars(
+        stored = session.scalars(
             select(Impression.item_id).where(Impression.shown_in == "long")
         ).all()
-    assert len(kept) == recommend.SHOWN
-    said = _words(own, outcome.posts[0])
-    assert f"*{recommend.SHOWN}. " in said
-    assert f"the first {recommend.SHOWN} of {len(outcome.data['items'])}" in said
+    assert len(stored) == recommend.MAX_SHOWN
+    text = _words(own, outcome.posts[0])
+    assert f"*{recommend.MAX_SHOWN}. " in text
+    assert f"the first {recommend.MAX_SHOWN} of {len(outcome.data['items'])}" in text
+
+
+def test_cohorts_of_two_years_fit_one_message():
+    rows = tuple(
+        MonthCohort(f"2025-{month % 12 + 1:02}", 12_345, (1.0, *(0.25,) * month))
+        for month in range(23, -1, -1)
+    )
+    data = Cohorts(datetime(2026, 1, 1, tzinfo=UTC), rows, rows[0].retained).as_dict()
+    message = render.message("cohort/table", zone="UTC", **data, note="")
+    table = message.blocks[2]["text"]["text"]
+    assert len(table) < 3000
+    assert table.count("\n") == 25
+    assert "2025-12   12345 100  25" in table
+
+
+def test_quality_report_posts_message_chart_and_page(shop):
+    clock.configure(fixed=shop.end + timedelta(days=1))
+    outcome = data_quality.run(
+        DataQuality(),
+        Context(
+            shop.settings,
+            shop.database,
+            job_id="j",
+            attempt=1,
+            requested_by="U0ANA",
+            channel="C0CRM",
+            thread_key=None,
+            business_at=shop.end,
+        ),
+    )
+    message, page = outcome.posts
+    shown = render.message(message.template, **{"zone": "UTC", **message.values})
+    text = json.dumps(shown.blocks, ensure_ascii=False)
+    assert "calendar features need 13" in text
+    assert "c0001" not in text
+    assert message.images["volume"].content.startswith(b"\x89PNG")
+    assert page.thread_key == "job:j"
+    assert b"<!doctype html>" in page.file.content[:200]
+    assert json.dumps(outcome.data)

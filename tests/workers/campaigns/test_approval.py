@@ -1,4 +1,4 @@
-"""Who may decide on a draft, until when, and what is looked at once more before it is approved."""
+"""Test approvals of drafts: roles, deadlines and last checks."""
 
 from collections import Counter
 from datetime import timedelta
@@ -28,12 +28,12 @@ from tests.workers.campaigns.steps import (
 from workers import campaigns
 
 
-def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_approved(desk):
+def test_approval_excludes_customers_of_other_campaigns(desk):
     first, second = drafted(desk), drafted(desk, name="More people")
     with desk.database.transaction() as session:
         audience = session.scalars(select(Assignment).where(Assignment.campaign_id == first)).all()
-        for one in audience[:7]:
-            session.delete(one)
+        for item in audience[:7]:
+            session.delete(item)
     for campaign_id in (first, second):
         with desk.database.transaction() as session:
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
@@ -45,19 +45,19 @@ def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_appr
     assert f"{counts['excluded']} customers of its audience got into another campaign" in messages(
         desk, f"campaign:{second}:approved:1"
     )
-    told = messages(desk, f"campaign:{second}:clearance:1")
-    assert f"after that it is sent to {counts['treatment']} customer" in told
+    shown = messages(desk, f"campaign:{second}:clearance:1")
+    assert f"after that it is sent to {counts['treatment']} customer" in shown
 
 
-def test_who_joined_another_campaign_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
-    """Ids were compared as they were written, so that a customer who had been merged got both campaigns."""
+def test_approval_excludes_merged_customers_of_other_campaigns(desk):
+    """Merged customers got both campaigns, because raw ids were compared."""
     first, second = drafted(desk), drafted(desk, name="More people")
     with desk.database.transaction() as session:
         ids = sorted(
             session.scalars(select(Assignment.customer_id).where(Assignment.campaign_id == first))
         )
-        kept = {first: ids[:40], second: ids[40:]}
-        for campaign_id, mine in kept.items():
+        stored = {first: ids[:40], second: ids[40:]}
+        for campaign_id, mine in stored.items():
             session.execute(
                 delete(Assignment).where(
                     Assignment.campaign_id == campaign_id, Assignment.customer_id.not_in(mine)
@@ -78,7 +78,7 @@ def test_who_joined_another_campaign_under_an_id_that_is_theirs_too_by_now_is_le
         assert set(session.execute(out).tuples()) == {(second, ids[40]), (second, ids[41])}
 
 
-def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
+def test_campaign_without_recipients_is_not_approved(desk):
     """It was approved "for 315 customers", and its sending broke."""
     first, second = drafted(desk), drafted(desk, name="The same people")
     for campaign_id in (first, second):
@@ -97,7 +97,7 @@ def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
     )
 
 
-def test_roles_hold_and_the_operator_cannot_approve(desk):
+def test_roles_are_checked_and_operator_cannot_approve(desk):
     campaign_id = drafted(desk)
     with pytest.raises(NotAllowed), desk.database.transaction() as session:
         campaigns.submit(session, desk.settings, campaign_id, 1, "U0NOBODY")
@@ -120,18 +120,18 @@ def test_roles_hold_and_the_operator_cannot_approve(desk):
     assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.12}
 
 
-def test_an_approver_who_lost_the_role_stops_what_was_not_sent(desk):
+def test_demoted_approver_stops_the_unsent_campaign(desk):
     campaign_id = approved(desk)
     with desk.database.transaction() as session:
         session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
     with desk.database.transaction() as session:
         tomorrow = clock.now() + timedelta(days=1)
         assert campaigns.schedule(session, desk.settings, tomorrow) == [campaign_id]
-        assert campaigns.requests(session, desk.settings, tomorrow) == []
+        assert campaigns.due_requests(session, desk.settings, tomorrow) == []
     assert campaign_of(desk, campaign_id).state == "cancelled"
 
 
-def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
+def test_undecided_campaign_expires_and_can_be_edited(desk):
     campaign_id = drafted(desk)
     with desk.database.transaction() as session:
         campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
@@ -150,7 +150,7 @@ def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
         )
 
 
-def test_the_budget_holds_when_it_is_submitted(desk, tmp_path):
+def test_budget_is_checked_at_submission(desk, tmp_path):
     campaign_id = drafted(with_budget(desk, tmp_path, 20))
     with desk.database.transaction() as session:
         campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(budget=0.1))

@@ -1,4 +1,4 @@
-"""A draft that is truly learned: past campaigns of people whose uplift is known, in the lake, and nothing but the lake."""
+"""Test a draft that learns from past campaigns with known uplift."""
 
 import sys
 from datetime import timedelta
@@ -42,21 +42,21 @@ discount = 0.1
 
 
 def _people() -> simulate.Customers:
-    """`PAST` and then `NEXT` of them. Who likes offers is easily moved; the longer the silence, the harder."""
+    """Make `PAST` and `NEXT` people; uplift grows with a liking of offers and falls with silence."""
     return simulate.customers(np.random.default_rng(3), PAST + NEXT, lapsing=-0.03)
 
 
 def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
-    """Orders as the generator says, up to the campaign or to now; the arms of the past ones, and what came of it."""
+    """Write orders until the campaign or now, and the groups and outcomes of past campaigns."""
     rng = np.random.default_rng(5)
     number = len(people.features)
     ids = np.array([f"k{n:04d}" for n in range(number)])
     half = rng.integers(0, 2, number)
     until = pd.Series([NOW if n >= PAST else SENT[half[n]] for n in range(number)])
-    seen = people.features.assign(
+    recorded = people.features.assign(
         customer_id=ids, until=until, recency=people.features["recency"].clip(1, 50)
     )
-    lines = seen.loc[seen.index.repeat(seen["frequency"])].reset_index(drop=True)
+    lines = recorded.loc[recorded.index.repeat(recorded["frequency"])].reset_index(drop=True)
     back = lines["recency"] + rng.uniform(1, 60, len(lines)) * lines.duplicated("customer_id")
     discounted = rng.random(len(lines)) < lines["offers"]
     treated = rng.random(number) >= HOLDOUT
@@ -115,22 +115,22 @@ def desk(tmp_path, database, two_learners):
 
 def _audience(desk, campaign_id: str) -> list[int]:
     """The people drafted for, as places among the generator's."""
-    wanted = select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
+    expected = select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
     with desk.database.reading() as session:
-        return [int(who.removeprefix("k")) for who in session.scalars(wanted)]
+        return [int(user.removeprefix("k")) for user in session.scalars(expected)]
 
 
-def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_is_at_risk(desk):
+def test_draft_targets_uplift_not_risk(desk):
     truth = _people().uplift
     campaign = campaign_of(desk, learnt := drafted(desk, name="Persuadable"))
-    told = campaign.body["targeting"]
-    assert (told["by"], told["why"], told["campaigns"], told["customers"]) == (
+    shown = campaign.body["targeting"]
+    assert (shown["by"], shown["why"], shown["campaigns"], shown["customers"]) == (
         "uplift",
         "learnt",
         2,
         PAST,
     )
-    assert told["qini_low"] > 0
+    assert shown["qini_low"] > 0
     card = messages(desk, campaign.post_key)
     assert (
         "Chosen by expected incremental profit: past campaigns taught whom an offer moves" in card
@@ -143,6 +143,6 @@ def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_
     desk.lake.upsert("treatments", forgotten)
     by_risk = drafted(desk, name="At risk")
     assert campaign_of(desk, by_risk).body["targeting"]["by"] == "risk"
-    persuadable, at_risk = (_audience(desk, one) for one in (learnt, by_risk))
+    persuadable, at_risk = (_audience(desk, item) for item in (learnt, by_risk))
     assert len(at_risk) == len(persuadable) == AUDIENCE
     assert truth[persuadable].mean() > max(truth[at_risk].mean() + 0.05, truth[PAST:].mean() + 0.01)

@@ -1,4 +1,4 @@
-"""A campaign that could not be sent at its moment goes by itself once what kept it is mended."""
+"""Test the retry of campaigns that could not be sent in time."""
 
 from datetime import timedelta
 
@@ -26,8 +26,8 @@ def _ticked(desk) -> list[str]:
 
 
 @pytest.mark.parametrize(("breaks", "waits_as"), [("policy", "scheduled"), ("bug", "sending")])
-def test_it_is_tried_again_until_it_is_mended(desk, monkeypatch, breaks, waits_as):
-    """A policy with a slip in it at that moment left a campaign being sent for ever, and its customers in no other."""
+def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
+    """An invalid policy left a campaign in sending for ever and blocked its customers."""
     campaign_id, policy = approved(desk), desk.settings.policy.read_text()
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     wall, minutes = clock.wall(), [0.0]
@@ -40,8 +40,8 @@ def test_it_is_tried_again_until_it_is_mended(desk, monkeypatch, breaks, waits_a
         assert len(_ticked(desk)) == 1
         assert _ticked(desk) == []
         minutes[0] += due.LONGEST_REST.total_seconds() / 60 + 1
-        (said,) = _ticked(desk)
-        assert ("budget" in said) is (breaks == "policy")
+        (text,) = _ticked(desk)
+        assert ("budget" in text) is (breaks == "policy")
         assert campaign_of(desk, campaign_id).state == waits_as
     desk.settings.policy.write_text(policy)
     minutes[0] += due.LONGEST_REST.total_seconds() / 60 + 1
@@ -58,7 +58,7 @@ def test_it_is_tried_again_until_it_is_mended(desk, monkeypatch, breaks, waits_a
 
 
 def _failing(desk, monkeypatch) -> str:
-    """A campaign whose first sending died before anything was issued; real time stands a quarter of an hour later."""
+    """Kill the first sending before any code is issued; then 15 minutes pass."""
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with monkeypatch.context() as broken:
@@ -69,8 +69,8 @@ def _failing(desk, monkeypatch) -> str:
     return campaign_id
 
 
-def test_what_is_sent_days_late_holds_and_is_measured_from_then_on(desk, monkeypatch):
-    """The window had begun with the run that failed, and the codes had been reserved until its days were over."""
+def test_late_sending_moves_validity_and_window(desk, monkeypatch):
+    """The window and the codes' validity began with the failed run."""
     campaign_id = _failing(desk, monkeypatch)
     clock.configure(fixed=clock.now() + timedelta(days=2))
     assert _ticked(desk) == [""]
@@ -85,8 +85,8 @@ def test_what_is_sent_days_late_holds_and_is_measured_from_then_on(desk, monkeyp
     }
 
 
-def test_what_cannot_be_sent_while_its_approval_holds_is_stopped(desk, monkeypatch):
-    """Forty days later it went live by itself, with codes that had expired and a window that was over."""
+def test_campaign_unsent_within_its_approval_is_stopped(desk, monkeypatch):
+    """It went live 40 days later with expired codes and a closed window."""
     campaign_id = _failing(desk, monkeypatch)
     clock.configure(fixed=campaign_of(desk, campaign_id).expires_at)
     assert _ticked(desk) == []
@@ -100,7 +100,7 @@ def test_what_cannot_be_sent_while_its_approval_holds_is_stopped(desk, monkeypat
     )
 
 
-def test_a_sending_that_is_under_way_when_its_approval_ends_is_not_stopped(desk, monkeypatch):
+def test_running_sending_outlives_its_approval(desk, monkeypatch):
     campaign_id = _failing(desk, monkeypatch)
     (job_id,) = schedule.tick(desk.database, desk.settings)
     clock.configure(fixed=campaign_of(desk, campaign_id).expires_at + timedelta(hours=1))
