@@ -164,7 +164,7 @@ def offers(
 ) -> Answer:
     """Rank each campaign's coupons for the customers who redeemed any, with what was known at its start."""
     from retention.demo.extracts import coupons
-    from retention.recommend.redemptions import evaluate_offers, table
+    from retention.recommend.offers import evaluate_offers, table
 
     if (offers is None) != (redemptions is None):
         raise BadInput(

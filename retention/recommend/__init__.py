@@ -5,7 +5,7 @@
 
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.evaluation import evaluate
-from retention.recommend.explaining import Item
+from retention.recommend.reasons import Item
 from retention.recommend.reranking import Terms
 from retention.recommend.serving import recommend
 from retention.recommend.training import train

@@ -1,10 +1,10 @@
 """Cold start, as it is learned: what sells in the segments of customers, and what items without buyers read like.
 
-Learned with everything else, and kept small: the best of each segment, and of each new item the nearest that have buyers.
-"""
+Learned with everything else, and kept small: the best of each segment, and of each new item the nearest that have buyers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -13,10 +13,12 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.evaluation_context import Moment
-from retention.recommend.id_index import positions
+from retention.recommend.matrices import positions
 from retention.recommend.models import Segments, Side
 from retention.recommend.models.popularity import SegmentPopular
-from retention.recommend.side_information import beside
+from retention.recommend.ranking.blend import PRIOR
+from retention.recommend.ranking.features import Scene
+from retention.recommend.side_information import beside, liked_by_friends, segments
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -183,3 +185,55 @@ def _alike(known: np.ndarray, fresh: np.ndarray, items: Catalogue) -> csr_matrix
     order = np.lexsort((-found.data, row))
     kept = order[np.arange(found.nnz) - found.indptr[row] < NEAREST]
     return csr_matrix((found.data[kept], (found.indices[kept], row[kept])), shape=nothing.shape)
+
+
+BY_FRIENDS, BY_SEGMENT = "social", "popular_segment"
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """What speaks for items, of the newcomers of whom anything is known.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Customers of the scene.
+    scores : csr_matrix (rows × items learned of)
+        Only what something speaks for.
+    friends : csr_matrix, as ``scores``
+        What somebody they know likes.
+    """
+
+    rows: np.ndarray
+    scores: csr_matrix
+    friends: csr_matrix
+
+    def source(self, row: int, column: int) -> str:
+        """Of an item that such a customer is offered; empty where nothing here speaks for it."""
+        at = int(np.searchsorted(self.rows, row))
+        if at == len(self.rows) or self.rows[at] != row or column >= self.scores.shape[1]:
+            return ""
+        if self.friends[at, column] > 0:
+            return BY_FRIENDS
+        return BY_SEGMENT if self.scores[at, column] > 0 else ""
+
+
+NOBODY = Newcomers(np.empty(0, dtype=int), csr_matrix((0, 0)), csr_matrix((0, 0)))
+
+
+def newcomers(lake: "Lake", at: datetime, scene: Scene, cold: Cold, items: np.ndarray) -> Newcomers:
+    """The newcomers of a scene, by what is known before a moment.
+
+    Their friends' preferences stand where their own would (`blend.blended`): popularity, here of their segments, counts
+    as `PRIOR` purchases of everybody's.
+    """
+    rows = np.flatnonzero(np.diff(scene.liked.indptr) == 0)
+    if not len(rows):
+        return NOBODY
+    customers = scene.history.customers[rows]
+    labels = segments(lake, at, customers).groupby("customer_id")["label"].agg(list)
+    popular = cold.popular([labels.get(str(one), []) for one in customers], len(items))
+    friends = liked_by_friends(lake, at, customers, items)
+    scores = csr_matrix(friends + PRIOR * popular)
+    known = np.flatnonzero(np.diff(scores.indptr))
+    return Newcomers(rows[known], scores[known], friends[known])

@@ -13,7 +13,6 @@ from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import judgeable
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.beyond_accuracy import beyond
 from retention.recommend.evaluation_context import (
     BOTH,
     FEWEST_CUSTOMERS,
@@ -35,11 +34,10 @@ from retention.recommend.evaluation_context import (
 )
 from retention.recommend.event_weights import weighted
 from retention.recommend.history import pairs, read
-from retention.recommend.id_index import positions
-from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
+from retention.recommend.matrices import positions
+from retention.recommend.metrics import ACCURACY, Ranking, beyond, interval, ranking
 from retention.recommend.ranking.features import PERSON, Scene
-from retention.recommend.single_model import alone
-from retention.recommend.training import MIN_BUYERS, K, train, window_truth
+from retention.recommend.training import MIN_BUYERS, K, alone, train, window_truth
 from retention.text import gettext
 
 if TYPE_CHECKING:

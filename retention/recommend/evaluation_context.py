@@ -8,12 +8,11 @@ from scipy.sparse import csr_matrix
 
 from retention.errors import BadInput
 from retention.progress import Progress, part, silent
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.candidates import Candidates, Learned, Said, candidates
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.history import History, pairs
-from retention.recommend.id_index import positions
 from retention.recommend.item_stats import shelf
-from retention.recommend.matrices import in_rows, some_rows, top
+from retention.recommend.matrices import in_rows, one_blas_thread, positions, some_rows, top
 from retention.recommend.metrics import Ranking, ranking
 from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
 from retention.recommend.models.neural import torch_or_refuse
@@ -21,7 +20,6 @@ from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranking.blend import HALF_LIFE, blended
 from retention.recommend.ranking.features import NAMES, Scene
 from retention.recommend.ranking.ranker import POPULAR, Ranker
-from retention.recommend.sources import Candidates, Learned, Said, candidates
 from retention.text import gettext
 
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker

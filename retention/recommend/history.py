@@ -1,8 +1,6 @@
-"""Everything customers showed about items, read once and looked at from several moments.
+"""What a rating says, whatever the shop's scale: 1 to 5 stars, 1 to 10, per cent, or thumbs.
 
-One line a (customer, item, day), as arrays in that order, so that the totals before any midnight are sums over
-neighbouring lines: the windows a ranker is trained on cost no further reading of the lake.
-"""
+The scale is read off the ratings themselves, without the most extreme hundredth: one mistyped 50 makes no per cent of stars."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +10,68 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from retention.recommend.rating_scale import UNRATED, scale
+from retention.lake.watermark import until
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from retention.lake import Lake
+
+ENDS = (5.0, 10.0, 100.0)
+EXTREME = 0.01  # of the ratings at either end
+MANY = 20  # ratings: who all gave 1, and no less, had a thumb to put up, and not the worst of five stars
+UNRATED = 0.25  # purchases: a review without a rating
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The worst rating and the best."""
+
+    low: float = 1.0
+    high: float = 5.0
+
+    def weight(self, rating: Any) -> Any:
+        """−1 for the worst, 1 for the best, 0 for the middle, and nothing beyond them; of a column or an expression."""
+        return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(
+            -1.0, 1.0
+        )
+
+
+def scale(lake: "Lake", before: datetime) -> Scale:
+    """The scale of the ratings that were known before a moment; of a lake that is asked again and again, as last found."""
+    known = until(lake)
+    if not known.before(before):
+        return _read(lake, before)
+    if known.state not in _KEPT:
+        _KEPT.clear()
+        _KEPT[known.state] = _read(lake, before)
+    return _KEPT[known.state]
+
+
+_KEPT: dict[tuple[Any, ...], Scale] = {}  # the last lake's
+
+
+def _read(lake: "Lake", before: datetime) -> Scale:
+    events = lake.table("events", before=before)
+    rated = events.filter(events.event_type == "review", events.rating.notnull())
+    counted = rated.group_by(rating=rated.rating.cast("float64")).aggregate(
+        times=lambda rows: rows.count()
+    )
+    given: Any = counted.order_by("rating").execute()
+    if given.empty:
+        return Scale()
+    share = given["times"].cumsum() / given["times"].sum()
+    low, high = (
+        float(given["rating"][int((share >= end).idxmax())]) for end in (EXTREME, 1 - EXTREME)
+    )
+    if high <= 1 and (
+        given["rating"].iloc[0] < 1 or given["times"].sum() >= MANY
+    ):  # thumbs, or shares of 1
+        return Scale(min(low, 0.0), 1.0)
+    return Scale(
+        min(low, 0.0) if low < 1 else 1.0, next((end for end in ENDS if high <= end), high)
+    )
+
 
 DAY = 86_400
 PURCHASE, CART, VIEW = "purchase", "cart", "view"
@@ -344,3 +398,75 @@ def _gaps(
     newest = np.full(len(begins), np.nan)
     newest[pair[between]] = step  # lines are in order of day: the last one stays
     return count.astype(np.int32), gap, spread, newest
+
+
+__all__ = ["HALF_LIVES", "bought_between", "buyers", "decayed", "preferences"]
+
+
+def preferences(
+    lake: "Lake",
+    cutoff: datetime,
+    customer_ids: Sequence[str] | None = None,
+    *,
+    since: datetime | None = None,
+) -> "DataFrame":
+    """What customers showed about items before the cutoff.
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoff : datetime
+        Nothing at or after it is seen.
+    customer_ids : sequence of str, optional
+        Only these customers; default all.
+    since : datetime, optional
+        Only events from here on.
+
+    Returns
+    -------
+    DataFrame
+        One row for each (customer_id, item_id), ordered by them: ``decayed_14`` to ``decayed_240``
+        (Σ weight · 2^(−age/half-life), ages in whole days), ``purchase_days`` (distinct days), ``gap_days`` (mean days between them,
+        missing below two), ``days_since_purchase``, ``carts``, ``views``, ``days_since``.
+    """
+    history = read(lake, cutoff, customer_ids, since=since)
+    return pairs(history, history.at(cutoff)).frame(history)
+
+
+def bought_between(
+    lake: "Lake", start: datetime, end: datetime, *, known_before: datetime | None = None
+) -> "DataFrame":
+    """Who bought what in ``[start, end)``: one row for each (customer_id, item_id), in their order.
+
+    The truth of an evaluation, which may also count what was only heard of later; whoever learns from the window
+    passes ``known_before``, so that nothing is seen that was not yet known then.
+    """
+    from retention.lake.lake import naive
+
+    events = lake.table("events", before=known_before)
+    window = events.filter(
+        events.event_type == PURCHASE,
+        events.item_id.notnull(),
+        events.customer_id.notnull(),
+        events.occurred_at >= naive(start),
+        events.occurred_at < naive(end),
+    )
+    return (
+        window.select("customer_id", "item_id")
+        .distinct()
+        .order_by("customer_id", "item_id")
+        .to_pyarrow()
+        .to_pandas()
+    )
+
+
+def buyers(lake: "Lake", at: datetime, within: timedelta | None = None) -> dict[str, int]:
+    """How many customers bought each item before ``at`` (``within`` of it)."""
+    from retention.lake.lake import naive
+
+    events = lake.table("events", before=at)
+    bought = events.filter(events.event_type == PURCHASE, events.item_id.notnull())
+    if within is not None:
+        bought = bought.filter(bought.occurred_at >= naive(at - within))
+    counted = bought.group_by("item_id").aggregate(buyers=bought.customer_id.nunique()).execute()
+    return dict(zip(counted["item_id"], counted["buyers"].astype(int), strict=True))

@@ -1,13 +1,15 @@
 """Histories as sparse matrices over a fixed order of items."""
 
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
-
-from retention.recommend.id_index import positions
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -101,3 +103,49 @@ def top(scores: np.ndarray, k: int) -> np.ndarray:
         scores >= bar
     )  # in order of position, so that a stable sort settles ties
     return above[np.argsort(-scores[above], kind="stable")][:k]
+
+
+LONG = 1_000  # ids whose index is worth keeping as long as they are there themselves
+_INDEXES: dict[int, dict[str, int]] = {}
+
+
+def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
+    """Where each of ``wanted`` stands in the distinct ids ``known``; −1 where it is unknown.
+
+    Never use the result as an index before dropping the −1: numpy and implicit both take it for the last row, which
+    is another customer's list.
+    """
+    values = np.asarray(wanted, dtype=object)
+    found = map(_index(known).get, values.tolist(), repeat(-1))
+    return np.fromiter(found, dtype=np.int64, count=len(values))
+
+
+def _index(known: np.ndarray) -> dict[str, int]:
+    """Of a long array, which nobody changes, the one made before."""
+    if len(known) < LONG:
+        return _made(known)
+    if id(known) not in _INDEXES:
+        _INDEXES[id(known)] = _made(known)
+        weakref.finalize(known, _INDEXES.pop, id(known), None)
+    return _INDEXES[id(known)]
+
+
+def _made(known: np.ndarray) -> dict[str, int]:
+    return dict(zip(known.tolist(), range(len(known)), strict=True))
+
+
+@lru_cache(maxsize=1)
+def _controller() -> Any:
+    """Looking for the libraries takes longer than a list; numpy's and scipy's BLAS are there once both are imported."""
+    import numpy
+    import scipy.linalg
+    from threadpoolctl import ThreadpoolController
+
+    assert numpy
+    assert scipy.linalg
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """For as long as the context lasts; afterwards as many as before."""
+    return _controller().limit(limits=1, user_api="blas")

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.recommend.history import DAY, PURCHASE, VIEW, WEIGHTS
-from retention.recommend.rating_scale import UNRATED, scale
+from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS, scale
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.list_rules import PLAIN, RecommendRules
-from retention.recommend.catalogue import Catalogue
-from retention.recommend.variants import variant_of
+from retention.recommend.catalogue import Catalogue, variant_of
 
 POOL = 20  # candidates a place on the list; more are looked at only where these do not fill it
 SMOOTH = (

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.matrices import one_blas_thread
 from retention.recommend.models import NOTHING, Model, Side
 from retention.recommend.models.factors import Factored
 

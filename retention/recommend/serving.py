@@ -1,31 +1,39 @@
 """Lists for customers: the recommender's order, what may be sold, no title twice, and an honest reason for each item."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
 
+from retention.db.tables import ModelVersion
+from retention.list_rules import ListPolicy
 from retention.progress import Progress, silent
-from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.candidates import Learned, Said, candidates
 from retention.recommend.catalogue import Catalogue, catalogue
+from retention.recommend.cold_start import NOBODY, Newcomers, newcomers
 from retention.recommend.evaluation_context import Moment, log_odds, mixed
 from retention.recommend.event_weights import weighted
-from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, days_at, pairs, shift_of
 from retention.recommend.history_cache import bought, histories
-from retention.recommend.id_index import positions
 from retention.recommend.item_stats import FACTS, Shelf
-from retention.recommend.matrices import entries
-from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
+from retention.recommend.matrices import entries, one_blas_thread, positions
 from retention.recommend.ranking.features import Scene
+from retention.recommend.reasons import (
+    CATALOGUE_REASON,
+    POPULAR_DAYS,
+    Item,
+    Offered,
+    explained,
+    new_item_reason,
+    popularity_reason,
+)
 from retention.recommend.reranking import (
     ANYTHING,
     SOFT,
@@ -36,8 +44,7 @@ from retention.recommend.reranking import (
     choose,
     together,
 )
-from retention.recommend.single_model import alone
-from retention.recommend.sources import Learned, Said, candidates
+from retention.recommend.training import alone
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -123,11 +130,11 @@ class Shop:
     def fillers(self) -> tuple[Filler, ...]:
         """Item, source, reason: what is popular lately, then ever, then anything that may be sold."""
         popular = (
-            (item_id, "popular", reasons.popular(count, days))
+            (item_id, "popular", popularity_reason(count, days))
             for counts, days in ((self.lately, POPULAR_DAYS), (self._ever(), None))
             for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         )
-        rest = ((item_id, "catalogue", reasons.CATALOGUE) for item_id in self.items.titles)
+        rest = ((item_id, "catalogue", CATALOGUE_REASON) for item_id in self.items.titles)
         return tuple(one for one in (*popular, *rest) if one[0] not in self.range.barred)
 
 
@@ -303,7 +310,7 @@ def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
         if len(made) < count and likes[at] > 0 and item_id not in shop.range.barred:
             near, alike = entries(cold.known_to_new, at)
             nearest = str(shop.learned.shelf.items[near[int(np.argmax(alike * liked[near]))]])
-            made.append((item_id, "new_item", reasons.new_item(shop.items.title(nearest))))
+            made.append((item_id, "new_item", new_item_reason(shop.items.title(nearest))))
     return made
 
 
@@ -331,3 +338,46 @@ def _popular(
             yield Item(item_id, shop.items.title(item_id), 0.0, source, why)
             if not left:
                 return
+
+
+UNTRAINED = "none"  # the version of lists that no model made
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A model (None: own purchases and popularity), its row, and what may be on a list."""
+
+    trained: TrainedRecommender | None
+    row: ModelVersion | None
+    terms: Terms
+
+    @property
+    def version(self) -> str:
+        """Of the model, for whoever keeps or shows the lists."""
+        return self.row.version if self.row is not None else UNTRAINED
+
+    def lists(
+        self,
+        lake: "Lake",
+        customer_ids: Sequence[str],
+        *,
+        k: int,
+        as_of: datetime,
+        policy: ListPolicy | None = None,
+        progress: Progress = silent,
+    ) -> dict[str, list[Item]]:
+        """As `recommend`; ``policy`` goes before the shop's own."""
+        terms = self.terms
+        if policy is not None:
+            terms = replace(terms, rules=terms.rules.model_copy(update={"policy": policy}))
+        return recommend(
+            self.trained, lake, customer_ids, k=k, as_of=as_of, terms=terms, progress=progress
+        )
+
+    def together(
+        self, lake: "Lake"
+    ) -> Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]:
+        """Customer, items of an offer's own kind, their list, its length → what of both may be offered to them."""
+        range_ = assortment(catalogue(lake), self.terms.rules, self.terms.margin)
+        refused = self.terms.refused
+        return lambda who, first, rest, k: together(range_, first, rest, k, refused.get(who, ()))

@@ -8,7 +8,7 @@ from retention import clock
 from retention.feedback import of_items, refused
 from retention.recommend.feedback.feedback_events import words
 from retention.recommend.reranking import Terms
-from retention.recommend.service import Desk
+from retention.recommend.serving import Desk
 from retention.registry import champion
 from retention.registry.model_cache import recommender
 from retention.risk.policy import Policy

@@ -80,7 +80,7 @@ def with_heard(history: History, lines: "pd.DataFrame", before: datetime) -> His
     before : datetime
         The moment the history was read for: later lines are left out.
     """
-    from retention.recommend.id_index import positions
+    from retention.recommend.matrices import positions
 
     if (
         lines.empty

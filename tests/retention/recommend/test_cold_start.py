@@ -10,7 +10,7 @@ import pytest
 
 from retention.list_rules import PLAIN
 from retention.recommend import TrainedRecommender, recommend, train
-from retention.recommend.preferences import preferences
+from retention.recommend.history import preferences
 from retention.recommend.reranking import Terms
 from tests import readonly
 from tests import shop as tiny

@@ -10,8 +10,7 @@ import pytest
 from retention.lake.importing import import_files
 from retention.lake.watermark import until
 from retention.recommend import history_cache, recommend, train
-from retention.recommend.history import read
-from retention.recommend.preferences import buyers
+from retention.recommend.history import buyers, read
 from tests import shop as tiny
 
 

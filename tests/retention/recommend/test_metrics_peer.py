@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from retention.recommend.beyond_accuracy import beyond
-from retention.recommend.metrics import interval, ranking
+from retention.recommend.metrics import beyond, interval, ranking
 
 CASE = json.loads((Path(__file__).parent / "rectools.json").read_text())
 EXACT = 1e-9

@@ -8,9 +8,8 @@ import pytest
 
 from bot.terminal import printed
 from retention.errors import BadInput, TooLittleData
-from retention.recommend.offers import PLAIN, learn, rank_offers
-from retention.recommend.preferences import bought_between
-from retention.recommend.redemptions import evaluate_offers
+from retention.recommend.history import bought_between
+from retention.recommend.offers import PLAIN, evaluate_offers, learn, rank_offers
 
 
 @pytest.fixture(scope="module")

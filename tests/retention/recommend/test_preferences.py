@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from retention.recommend.preferences import bought_between, buyers, preferences
+from retention.recommend.history import bought_between, buyers, preferences
 
 CUTOFF = datetime(2025, 3, 1, tzinfo=UTC)
 

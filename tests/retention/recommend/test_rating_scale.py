@@ -4,9 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from retention.recommend.history import UNRATED, Scale, preferences, scale
 from retention.recommend.preference_profile import portrait
-from retention.recommend.preferences import preferences
-from retention.recommend.rating_scale import UNRATED, Scale, scale
 from tests.retention.recommend.made import made
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)

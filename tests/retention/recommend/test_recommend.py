@@ -11,7 +11,7 @@ from retention.churn.reasons import silence
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
-from retention.recommend.preferences import preferences
+from retention.recommend.history import preferences
 from retention.recommend.serving import Shop
 from retention.templating import text
 from tests import shop as tiny
@@ -200,7 +200,7 @@ def test_cancelling_stops_the_training(shop):
 )
 def test_days_are_counted_when_they_have_passed_as_in_the_reasons_for_churn(age, ago, silent):
     line = {"days_since_purchase": age, "purchase_days": 1, "gap_days": float("nan")}
-    assert reasons.own(line) == ("buy_again", f"bought once, last {ago}")
+    assert reasons.own_history_reason(line) == ("buy_again", f"bought once, last {ago}")
     assert silence({"gap_median": 1.6, "recency_days": age}, 28).startswith(silent)
 
 

@@ -12,11 +12,10 @@ from scipy.sparse import csr_matrix
 from retention.lake import Lake
 from retention.list_rules import RecommendRules
 from retention.recommend import Terms, recommend
-from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.explaining import Item
-from retention.recommend.preferences import preferences
+from retention.recommend.catalogue import Catalogue, catalogue, variant_of
+from retention.recommend.history import preferences
+from retention.recommend.reasons import Item
 from retention.recommend.reranking import SOFT, Assortment, Facts, choose, together
-from retention.recommend.variants import variant_of
 from tests import shop as tiny
 
 

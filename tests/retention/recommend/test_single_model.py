@@ -8,10 +8,9 @@ import pytest
 from retention.errors import BadInput
 from retention.progress import silent
 from retention.recommend import TrainedRecommender, evaluate, recommend, train
+from retention.recommend.history import preferences
 from retention.recommend.models import MODELS
-from retention.recommend.preferences import preferences
-from retention.recommend.relations import friends
-from retention.recommend.side_information import segments
+from retention.recommend.side_information import friends, segments
 from retention.registry import retrain
 from retention.registry.model_cache import recommender
 from tests import readonly

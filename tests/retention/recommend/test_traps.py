@@ -6,7 +6,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_array, csr_matrix, random
 from threadpoolctl import threadpool_info
 
-from retention.recommend.id_index import positions
+from retention.recommend.matrices import positions
 from retention.recommend.models import MODELS, NOTHING, Als
 from retention.recommend.models.bpr import Bpr
 from retention.recommend.models.contract import checked

@@ -9,12 +9,12 @@ import pytest
 from retention import feedback, impressions
 from retention.db.tables import Assignment, Campaign, Coupon, Impression
 from retention.feedback import Subject
-from retention.recommend.explaining import SOURCES
 from retention.recommend.feedback import feedback_events
 from retention.recommend.feedback.exposure import PSEUDO, examined, prior
 from retention.recommend.feedback.responses import seen
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
-from retention.recommend.service import UNTRAINED
+from retention.recommend.reasons import SOURCES
+from retention.recommend.serving import UNTRAINED
 from retention.registry.recommender_in_use import open_desk
 from retention.reports import charts
 from retention.reports.recommendations import Performance, drawn, report
