@@ -1,7 +1,8 @@
-"""Where candidates come from, by name, and what each source says of every candidate.
+"""Generate candidates from several sources, with each source's score.
 
-``own`` (bought before), ``collaborative`` (EASE or ALS), ``neighbours`` (customers like them), ``favourite`` (what sells
-in the types of product they buy), ``popular`` and ``trending``. The ranker decides between them.
+``own`` (bought before), ``collaborative`` (EASE or ALS), ``neighbours`` (similar customers),
+``favourite`` (bestsellers of their product types), ``popular`` and ``trending``. The ranker orders
+their union.
 """
 
 from collections.abc import Sequence
@@ -11,13 +12,13 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.item_stats import Shelf
-from retention.recommend.matrices import at_pairs, first_columns, some_rows, top
+from retention.recommend.item_stats import ItemStats
+from retention.recommend.matrices import first_columns, select_rows, top_k, values_at
 from retention.recommend.models import Model
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene, features
 
-WANTED = {
+CANDIDATES_PER_SOURCE = {
     "own": 250,
     "collaborative": 100,
     "neighbours": 60,
@@ -28,51 +29,64 @@ WANTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """What the sources know of items before one moment; no customer under an id."""
+class CandidateSources:
+    """Hold item statistics and models learned before a cutoff; no customer ids.
 
-    shelf: Shelf
+    ``model`` and ``neighbours`` are None in shops too small to learn from others.
+    """
+
+    item_stats: ItemStats
     model: Model | None
     neighbours: UserKnn | None
 
 
-class Said:
-    """What the models say of customers with these histories, asked once; dense (rows × items learned of), so of a batch at a time."""
+class ModelScores:
+    """Score all items for some histories, once per model.
 
-    def __init__(self, learned: Learned, histories: csr_matrix) -> None:
-        self.learned = learned
-        self.known = first_columns(histories, len(learned.shelf.items))
+    The scores are dense (rows × known items), so pass one batch of customers at a time.
+    """
 
-    @cached_property
-    def others(self) -> np.ndarray:
-        """By the collaborative model."""
-        return self._by(self.learned.model)
+    def __init__(self, sources: CandidateSources, histories: csr_matrix) -> None:
+        self.sources = sources
+        self.histories = first_columns(histories, len(sources.item_stats.items))
 
     @cached_property
-    def alike(self) -> np.ndarray:
-        """By customers like them."""
-        return self._by(self.learned.neighbours)
+    def collaborative(self) -> np.ndarray:
+        """Scores of the collaborative model."""
+        return self._scores(self.sources.model)
 
-    def of(self, rows: np.ndarray) -> "Said":
-        """Of some of these customers, by place, without asking again."""
-        if len(rows) == self.known.shape[0]:
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """Scores of similar customers."""
+        return self._scores(self.sources.neighbours)
+
+    def subset(self, rows: np.ndarray) -> "ModelScores":
+        """Select rows without scoring again."""
+        if len(rows) == self.histories.shape[0]:
             return self
-        part = Said(self.learned, some_rows(self.known, rows))
+        subset = ModelScores(self.sources, select_rows(self.histories, rows))
         if len(rows):
-            part.others, part.alike = self.others[rows], self.alike[rows]
-        return part
+            subset.collaborative, subset.neighbours = (
+                self.collaborative[rows],
+                self.neighbours[rows],
+            )
+        return subset
 
-    def _by(self, model: "Model | None") -> np.ndarray:
+    def _scores(self, model: "Model | None") -> np.ndarray:
         return (
-            np.zeros(self.known.shape, dtype=np.float32)
+            np.zeros(self.histories.shape, dtype=np.float32)
             if model is None
-            else model.scores(self.known)
+            else model.scores(self.histories)
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Pairs of a customer (row of the batch) and a shelf position, in their order, with the ranker's view of each."""
+    """Hold sorted (batch row, item position) pairs with their features.
+
+    ``own`` is True for items the customer bought before. ``view`` holds the ranker's features of
+    each pair.
+    """
 
     row: np.ndarray
     column: np.ndarray
@@ -81,110 +95,125 @@ class Candidates:
 
 
 def candidates(
-    learned: Learned,
+    models: CandidateSources,
     scene: Scene,
     rows: np.ndarray,
     *,
-    sources: Sequence[str] = tuple(WANTED),
-    heard: Said | None = None,
+    sources: Sequence[str] = tuple(CANDIDATES_PER_SOURCE),
+    scores: ModelScores | None = None,
 ) -> Candidates:
-    """The candidates of these customers of the scene.
+    """Generate candidates and their features for some customers of a scene.
 
     Parameters
     ----------
-    learned : Learned
+    models : CandidateSources
     scene : Scene
     rows : ndarray of int
-        Customers of the scene; a few hundred at a time, for dense (rows × items) scores are made on the way.
+        Customers of the scene. Pass a few hundred at a time; scores are dense (rows × items).
     sources : sequence of str
-        Of the names in `WANTED`; fewer for an ablation.
-    heard : Said, optional
-        Of these customers, where it is asked for again.
+        Keys of `CANDIDATES_PER_SOURCE`; fewer for an ablation.
+    scores : ModelScores, optional
+        Scores of these customers, if they exist already.
+
+    Returns
+    -------
+    Candidates
     """
-    heard = heard or Said(learned, some_rows(scene.liked, rows))
-    bought = _had(scene, rows)
-    said = {
-        "collaborative": heard.others,
-        "neighbours": heard.alike,
-        "favourite": _favourites(learned.shelf, scene, rows),
+    scores = scores or ModelScores(models, select_rows(scene.liked, rows))
+    is_bought = _purchased(scene, rows)
+    source_scores = {
+        "collaborative": scores.collaborative,
+        "neighbours": scores.neighbours,
+        "favourite": _favourites(models.item_stats, scene, rows),
     }
-    chosen = np.zeros_like(bought)
+    is_chosen = np.zeros_like(is_bought)
     if "own" in sources:
-        _most_faded(scene, rows, chosen)
-    fresh = ~bought[:, : learned.shelf.size]
-    for name, found in said.items():
+        _mark_own(scene, rows, is_chosen)
+    is_new = ~is_bought[:, : models.item_stats.size]
+    for name, values in source_scores.items():
         if name in sources:
-            _mark(chosen, found, fresh, WANTED[name])
+            _mark(is_chosen, values, is_new, CANDIDATES_PER_SOURCE[name])
     for name in ("popular", "trending"):
-        if name in sources:  # who has had nine tenths needs no more
-            _mark_for_all(chosen, bought, scene.shelf.best(name, 10 * WANTED[name]), WANTED[name])
-    row, column = np.nonzero(chosen)
-    scores = {name: at_pairs(found, row, column) for name, found in said.items()}
-    scores["collaborative_rank"] = _ranks(
-        said["collaborative"], row, scores["collaborative"], scene.shelf.size
+        if name in sources:  # enough unless a customer bought 90% of them
+            _mark_for_all(
+                is_chosen,
+                is_bought,
+                scene.shelf.top(name, 10 * CANDIDATES_PER_SOURCE[name]),
+                CANDIDATES_PER_SOURCE[name],
+            )
+    row, column = np.nonzero(is_chosen)
+    pair_scores = {name: values_at(values, row, column) for name, values in source_scores.items()}
+    pair_scores["collaborative_rank"] = _ranks(
+        source_scores["collaborative"], row, pair_scores["collaborative"], scene.shelf.size
     )
-    view = features(scene, rows[row], column, scores)
-    return Candidates(row, column, bought[row, column], view)
+    view = features(scene, rows[row], column, pair_scores)
+    return Candidates(row, column, is_bought[row, column], view)
 
 
-def _favourites(known: Shelf, scene: Scene, rows: np.ndarray) -> np.ndarray:
-    """How much a customer buys of an item's type, times the item's share of what sells of it."""
+def _favourites(stats: ItemStats, scene: Scene, rows: np.ndarray) -> np.ndarray:
+    """Score items by the customer's purchases of their type, times the item's share in it."""
     habit = scene.habits["type"]
-    who, kind = np.divmod(habit.key, habit.size)
-    row, inside = _among(scene, rows, who)
+    customer, type_ = np.divmod(habit.key, habit.size)
+    row, inside = _rows_of(scene, rows, customer)
     faded = np.zeros((len(rows), habit.size), dtype=np.float32)
-    faded[row, kind[inside]] = np.log1p(habit.faded[inside])
-    return faded.take(known.groups["type"], axis=1) * known.shares["type"]
+    faded[row, type_[inside]] = np.log1p(habit.faded[inside])
+    return faded.take(stats.groups["type"], axis=1) * stats.shares["type"]
 
 
-def _had(scene: Scene, rows: np.ndarray) -> np.ndarray:
-    """Whether a customer has ever bought an item (rows × items of the shelf)."""
+def _purchased(scene: Scene, rows: np.ndarray) -> np.ndarray:
+    """Mark the items each customer bought before, as (rows × items)."""
     column = scene.place[scene.seen.item]
     bought = np.flatnonzero((column >= 0) & (scene.seen.days > 0))
-    row, inside = _among(scene, rows, scene.seen.customer[bought])
-    had = np.zeros((len(rows), scene.shelf.size), dtype=bool)
-    had[row, column[bought[inside]]] = True
-    return had
+    row, inside = _rows_of(scene, rows, scene.seen.customer[bought])
+    is_bought = np.zeros((len(rows), scene.shelf.size), dtype=bool)
+    is_bought[row, column[bought[inside]]] = True
+    return is_bought
 
 
-def _most_faded(scene: Scene, rows: np.ndarray, chosen: np.ndarray) -> None:
-    """Mark the customer's own items (bought, in the cart, looked at), those of the strongest faded preference where there are very many."""
+def _mark_own(scene: Scene, rows: np.ndarray, is_chosen: np.ndarray) -> None:
+    """Mark the customer's own items with the strongest decayed preferences.
+
+    Own items are bought, in the cart or viewed, unless returns or bad ratings outweigh that.
+    """
     column = scene.place[scene.seen.item]
-    own = np.flatnonzero(
-        (column >= 0) & (scene.seen.faded[LEARN_HALF_LIFE] > 0)
-    )  # not what was brought back or rated badly
-    row, inside = _among(scene, rows, scene.seen.customer[own])
+    own = np.flatnonzero((column >= 0) & (scene.seen.faded[LEARN_HALF_LIFE] > 0))
+    row, inside = _rows_of(scene, rows, scene.seen.customer[own])
     column, values = column[own[inside]], scene.seen.faded[90][own[inside]].clip(min=1e-9)
     order = np.lexsort((column, -values, row))
     row, column = row[order], column[order]
-    best = np.arange(len(row)) - np.searchsorted(row, row) < WANTED["own"]
-    chosen[row[best], column[best]] = True
+    is_best = np.arange(len(row)) - np.searchsorted(row, row) < CANDIDATES_PER_SOURCE["own"]
+    is_chosen[row[is_best], column[is_best]] = True
 
 
-def _among(scene: Scene, rows: np.ndarray, customer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which row each of these customers has, of those who have one; and where they stand."""
-    place = np.full(len(scene.history.customers), -1)
-    place[rows] = np.arange(len(rows))
-    inside = np.flatnonzero(place[customer] >= 0)
-    return place[customer[inside]], inside
+def _rows_of(scene: Scene, rows: np.ndarray, customer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of each customer that has one, and their positions."""
+    row_of = np.full(len(scene.history.customers), -1)
+    row_of[rows] = np.arange(len(rows))
+    inside = np.flatnonzero(row_of[customer] >= 0)
+    return row_of[customer[inside]], inside
 
 
-def _mark_for_all(chosen: np.ndarray, bought: np.ndarray, order: np.ndarray, count: int) -> None:
-    """Mark the first ``count`` of one order for everybody that a customer has not had."""
-    fresh = ~bought[:, order]
-    row, at = np.nonzero(fresh & (np.cumsum(fresh, axis=1) <= count))
-    chosen[row, order[at]] = True
+def _mark_for_all(
+    is_chosen: np.ndarray, is_bought: np.ndarray, order: np.ndarray, count: int
+) -> None:
+    """Mark the first items of a common order that a customer has not bought."""
+    is_new = ~is_bought[:, order]
+    row, at = np.nonzero(is_new & (np.cumsum(is_new, axis=1) <= count))
+    is_chosen[row, order[at]] = True
 
 
-def _mark(chosen: np.ndarray, scores: np.ndarray, open_: np.ndarray, count: int) -> None:
-    """Mark the best ``count`` of each row among those that are open and score above 0; equal ones by position."""
-    for row, (line, free) in enumerate(zip(scores, open_, strict=True)):
-        at = np.flatnonzero(free & (line > 0))
-        chosen[row, at[top(line[at], count)] if len(at) > count else at] = True
+def _mark(is_chosen: np.ndarray, scores: np.ndarray, is_allowed: np.ndarray, count: int) -> None:
+    """Mark each row's best items among those allowed with a score above 0."""
+    for row, (line, allowed) in enumerate(zip(scores, is_allowed, strict=True)):
+        at = np.flatnonzero(allowed & (line > 0))
+        is_chosen[row, at[top_k(line[at], count)] if len(at) > count else at] = True
 
 
 def _ranks(scores: np.ndarray, row: np.ndarray, values: np.ndarray, items: int) -> np.ndarray:
-    """The place of each pair's score among all items of its row, from 0, where those behind the end have 0; pairs in order of row."""
+    """Rank each pair's score among all items of its row, from 0.
+
+    Pairs are in order of row. Appended items count as score 0.
+    """
     ranks = np.empty(len(row), dtype=np.float32)
     begins = np.searchsorted(row, np.arange(scores.shape[0] + 1))
     for number, line in enumerate(np.sort(scores, axis=1)):

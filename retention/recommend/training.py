@@ -1,4 +1,4 @@
-"""Training: what goes together, and a ranker of candidates learned on the last horizons before the cutoff."""
+"""Train a recommender: first-stage models and a ranker, or a single model."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,33 +10,32 @@ from scipy.sparse import csr_matrix
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.candidates import Learned
+from retention.recommend.candidates import CandidateSources
 from retention.recommend.catalogue import catalogue
-from retention.recommend.cold_start import learn_cold
+from retention.recommend.cold_start import learn_cold_start
 from retention.recommend.evaluation_context import (
     AUTO,
-    FEWEST_CUSTOMERS,
-    FEWEST_ITEMS,
-    POLICIES,
-    K,
-    Moment,
-    Score,
-    buy_it_again,
-    checked_model,
-    compare,
-    moment,
-    popular,
-    scene_at,
-    truth,
+    MIN_CUSTOMERS,
+    MIN_ITEMS,
+    Scorer,
+    Snapshot,
+    build_scene,
+    evaluate_scorer,
+    ground_truth,
+    learn_snapshot,
+    popularity_baseline,
+    repeat_baseline,
+    validate_model,
 )
-from retention.recommend.event_weights import learn_worth, weighted
+from retention.recommend.event_weights import apply_weights, learn_weights
 from retention.recommend.feedback.feedback_events import with_heard
-from retention.recommend.history import History, read
+from retention.recommend.history import History, bought_between, read
+from retention.recommend.matrices import positions
 from retention.recommend.models import MODELS, Model
 from retention.recommend.ranking.features import Scene
 from retention.recommend.ranking.recipe import learn_to_rank
 from retention.recommend.ranking.windows import Asked
-from retention.recommend.side_information import beside
+from retention.recommend.side_information import read_side_information
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -58,36 +57,41 @@ def train(
     heard: "DataFrame | None" = None,
     progress: Progress = silent,
 ) -> TrainedRecommender:
-    """Learn from everything before the cutoff.
+    """Train a recommender on the events before a cutoff.
 
     Parameters
     ----------
     lake : Lake
     cutoff : datetime
-        Nothing at or after it is seen.
+        Events at or after it are not read.
     horizon_days : int
-        Length of the windows before the cutoff on which the ranker learns.
+        Length of the label windows before the cutoff.
     seed : int
         The same seed and data give the same recommender.
     model : str
-        ``auto`` or ``blend`` for candidates of several sources put in order by a ranker, else a name of `MODELS`: that
+        ``auto`` or ``blend`` for several sources ordered by a ranker; a name of `MODELS` for that
         model alone.
     min_buyers : int
-        Items bought by fewer customers are not learned about (one's own are still offered again).
+        Fewest buyers of an item to learn from. A customer's own items are always candidates.
     heard : DataFrame, optional
-        Answers to earlier recommendations, all of before the cutoff, as `heard.gather` gives them.
+        Feedback on earlier recommendations before the cutoff, from `feedback_events.gather`.
+    progress : Progress
+
+    Returns
+    -------
+    TrainedRecommender
 
     Raises
     ------
     BadInput
-        For an unknown model.
+        If the model is unknown.
     TooLittleData
-        Where there are no events with items before the cutoff.
+        If there are no events with items before the cutoff.
     """
-    asked_model = checked_model(model)
-    progress(0, 4000, "Reading the catalogue")
-    asked = Asked(horizon_days, seed, asked_model, min_buyers, catalogue(lake, in_stock_only=False))
-    progress(200, 4000, "Reading what customers bought")
+    model_name = validate_model(model)
+    progress(0, 4000, gettext("Reading the catalogue"))
+    asked = Asked(horizon_days, seed, model_name, min_buyers, catalogue(lake, in_stock_only=False))
+    progress(200, 4000, gettext("Reading what customers bought"))
     history = read(lake, cutoff)
     if heard is not None:
         history = with_heard(history, heard, cutoff)
@@ -99,35 +103,49 @@ def train(
             ).format(local=lake.local(cutoff))
         )
     end = int(history.at(cutoff))
-    worth = learn_worth(history, end - horizon_days, end)
-    history = weighted(history, worth)
-    if asked_model in MODELS:
-        found = train_alone(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
-        if found is not None:
-            return replace(found, worth=worth)
+    weights = learn_weights(history, end - horizon_days, end)
+    history = apply_weights(history, weights)
+    if model_name in MODELS:
+        trained = train_single_model(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
+        if trained is not None:
+            return replace(trained, event_weights=weights)
         asked = replace(asked, model="auto")
     recipe = learn_to_rank(history, end, asked, part(progress, 1, 4, span=2))
-    now = at_moment(history, cutoff, asked, part(progress, 3, 4))
-    progress(4000, 4000, "Recommendations learned")
+    snapshot = snapshot_at_cutoff(history, cutoff, asked, part(progress, 3, 4))
+    progress(4000, 4000, gettext("Recommendations learned"))
     return TrainedRecommender(
-        now.learned,
+        snapshot.sources,
         recipe.rankers,
         cutoff,
         horizon_days,
         seed,
         min_buyers,
         recipe.metrics,
-        _rung(now, ranked=bool(recipe.rankers)) + recipe.note + _asked_for(asked_model),
-        learn_cold(lake, now, asked.items),
-        worth,
+        _description(snapshot, has_ranker=bool(recipe.rankers))
+        + recipe.note
+        + _fallback_note(model_name),
+        learn_cold_start(lake, snapshot, asked.items),
+        weights,
     )
 
 
-def at_moment(
+def snapshot_at_cutoff(
     history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
-) -> Moment:
-    """What is known at the cutoff itself."""
-    return moment(
+) -> Snapshot:
+    """Learn the snapshot at the cutoff.
+
+    Parameters
+    ----------
+    history : History
+    cutoff : datetime
+    asked : Asked
+    progress : Progress
+
+    Returns
+    -------
+    Snapshot
+    """
+    return learn_snapshot(
         history,
         history.at(cutoff),
         asked.items,
@@ -138,130 +156,187 @@ def at_moment(
     )
 
 
-def _asked_for(model: str) -> str:
-    return "" if model in AUTO else f" {model} alone takes more customers and items than there are."
+def _fallback_note(model: str) -> str:
+    if model in AUTO:
+        return ""
+    note = gettext("{model} alone takes more customers and items than there are.")
+    return " " + note.format(model=model)
 
 
-def _rung(now: Moment, *, ranked: bool) -> str:
-    customers, items = now.size
-    size = f"{customers:,} customers, {items:,} items"
-    if now.learned.model is None:
-        return (
-            f"Own purchases and popularity only: {size}; learning from others takes at least "
-            f"{FEWEST_CUSTOMERS} customers and {FEWEST_ITEMS} items bought by several."
+def _description(snapshot: Snapshot, *, has_ranker: bool) -> str:
+    customers, items = snapshot.size
+    model = snapshot.sources.model
+    if model is None:
+        return gettext(
+            "Own purchases and popularity only: {customers:,} customers, {items:,} items; learning from "
+            "others takes at least {min_customers} customers and {min_items} items bought by several."
+        ).format(customers=customers, items=items, min_customers=MIN_CUSTOMERS, min_items=MIN_ITEMS)
+    if not has_ranker:
+        sentence = gettext(
+            "Own purchases and {model}, added up, on {customers:,} customers, {items:,} items."
         )
-    if not ranked:
-        return f"Own purchases and {now.learned.model.name}, added up, on {size}."
-    return f"Candidates of own purchases, {now.learned.model.name}, neighbours, types and popularity, ranked, on {size}."
+    else:
+        sentence = gettext(
+            "Candidates of own purchases, {model}, neighbours, types and popularity, ranked, "
+            "on {customers:,} customers, {items:,} items."
+        )
+    return sentence.format(model=model.name, customers=customers, items=items)
 
 
-def window_truth(lake: "Lake", now: Moment, cutoff: datetime, horizon_days: int) -> csr_matrix:
-    """What was really bought in ``[cutoff, cutoff + horizon)``, also what was only heard of later."""
-    from retention.recommend.history import bought_between
+def window_truth(
+    lake: "Lake", snapshot: Snapshot, cutoff: datetime, horizon_days: int
+) -> csr_matrix:
+    """Mark all purchases in ``[cutoff, cutoff + horizon)``, including those known only later.
 
-    frame: Any = bought_between(lake, cutoff, cutoff + timedelta(days=horizon_days))
-    from retention.recommend.matrices import Axes
+    Parameters
+    ----------
+    lake : Lake
+    snapshot : Snapshot
+    cutoff : datetime
+    horizon_days : int
 
-    axes = Axes(now.scene.history.customers, now.learned.shelf.items)
-    return axes.place(frame).matrix(np.ones(len(frame)))
+    Returns
+    -------
+    csr_matrix (customers × items)
+    """
+    purchases = bought_between(lake, cutoff, cutoff + timedelta(days=horizon_days))
+    shape = snapshot.size
+    row = positions(snapshot.scene.history.customers, purchases["customer_id"])
+    column = positions(snapshot.sources.item_stats.items, purchases["item_id"])
+    is_known = (row >= 0) & (column >= 0)
+    ones = np.ones(int(is_known.sum()), dtype=np.float32)
+    return csr_matrix((ones, (row[is_known], column[is_known])), shape=shape)
 
 
-__all__ = ["MIN_BUYERS", "POLICIES", "Asked", "K", "at_moment", "train", "window_truth"]
+MAX_MEASURED = 2_000  # customers
 
 
-MOST_MEASURED = 2_000  # customers
-
-
-def train_alone(
+def train_single_model(
     lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
 ) -> TrainedRecommender | None:
-    """Learn one model from everything before the cutoff; None where the shop is too small for one.
+    """Train and measure a single model; None in a shop too small for one.
 
     Parameters
     ----------
     lake : Lake
     history : History
-        Everything before the cutoff.
+        Events before the cutoff.
+    cutoff : datetime
     asked : Asked
         Its ``model`` is a name of `MODELS`.
+    progress : Progress
+
+    Returns
+    -------
+    TrainedRecommender or None
     """
-    metrics = _measured(lake, history, cutoff, asked, part(progress, 0, 2))
-    scene = scene_at(history, history.at(cutoff), asked.items, asked.min_buyers)
-    if not enough(scene):
+    metrics = _measure(lake, history, cutoff, asked, part(progress, 0, 2))
+    scene = build_scene(history, history.at(cutoff), asked.items, asked.min_buyers)
+    if not has_enough_data(scene):
         return None
-    model = learn(lake, scene, asked, part(progress, 1, 2))
+    model = fit_model(lake, scene, asked, part(progress, 1, 2))
     customers, items = len(history.customers), len(scene.shelf.items)
-    told = getattr(model, "told", "")
-    rung = f"{model.name} alone, on {customers:,} customers, {items:,} items.{told and ' '}{told}"
+    note = getattr(model, "told", "")
+    sentence = gettext("{model} alone, on {customers:,} customers, {items:,} items.")
+    description = sentence.format(model=model.name, customers=customers, items=items)
+    description += f" {note}" if note else ""
     return TrainedRecommender(
-        Learned(scene.shelf, model, None),
+        CandidateSources(scene.shelf, model, None),
         {},
         cutoff,
         asked.horizon_days,
         asked.seed,
         asked.min_buyers,
         metrics,
-        rung,
+        description,
         alone=True,
     )
 
 
-def enough(scene: Scene) -> bool:
-    """Whether there are customers and items enough to learn from others."""
-    return (
-        len(scene.history.customers) >= FEWEST_CUSTOMERS and len(scene.shelf.items) >= FEWEST_ITEMS
-    )
+def has_enough_data(scene: Scene) -> bool:
+    """Return whether a scene has enough customers and items to learn from."""
+    return len(scene.history.customers) >= MIN_CUSTOMERS and len(scene.shelf.items) >= MIN_ITEMS
 
 
-def learn(lake: "Lake", scene: Scene, asked: Asked, progress: Progress = silent) -> Model:
-    """The model of that name, learned from a scene."""
+def fit_model(lake: "Lake", scene: Scene, asked: Asked, progress: Progress = silent) -> Model:
+    """Fit the requested model to a scene.
+
+    Parameters
+    ----------
+    lake : Lake
+    scene : Scene
+    asked : Asked
+    progress : Progress
+
+    Returns
+    -------
+    Model
+    """
     model = MODELS[asked.model]()
     texts = asked.items.texts_of(scene.shelf.items)
-    side = beside(lake, scene, texts, model.looks_at)
+    side = read_side_information(lake, scene, texts, model.looks_at)
     return model.fit(scene.liked, side=side, seed=asked.seed, progress=progress)
 
 
-def alone(lake: "Lake", now: Moment) -> Score:
-    """The order of the learned model alone."""
-    model, scene = now.learned.model, now.scene
+def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
+    """Build the scorer of a single model. Items without a score are excluded.
+
+    Parameters
+    ----------
+    lake : Lake
+    snapshot : Snapshot
+
+    Returns
+    -------
+    Scorer
+    """
+    model, scene = snapshot.sources.model, snapshot.scene
     assert model is not None
     liked = scene.liked
-    known = len(now.learned.shelf.items)  # the scene's shelf may be longer
-    looks_at = [name for name in model.looks_at if name != "texts"]  # those are only learned from
-    side = beside(lake, scene, (), looks_at).upto(known)
+    known = len(snapshot.sources.item_stats.items)  # the scene may have more
+    looks_at = [
+        name for name in model.looks_at if name != "texts"
+    ]  # texts are only used in training
+    side = read_side_information(lake, scene, (), looks_at).upto(known)
 
     def score(rows: np.ndarray) -> np.ndarray:
-        found = np.full((len(rows), liked.shape[1]), -np.inf, dtype=np.float32)
-        said = model.scores(csr_matrix(liked[rows, :known]), side=side.of(rows))
-        found[:, :known] = np.where(
-            said != 0, said, -np.inf
-        )  # 0 is "nothing known", never "the first items"
-        return found
+        values = np.full((len(rows), liked.shape[1]), -np.inf, dtype=np.float32)
+        scores = model.scores(csr_matrix(liked[rows, :known]), side=side.of(rows))
+        values[:, :known] = np.where(scores != 0, scores, -np.inf)  # 0 means nothing known
+        return values
 
     return score
 
 
-def _measured(
+def _measure(
     lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress
 ) -> dict[str, Any]:
-    """How the model ranks in the last horizon, learned from what lay before it, beside the baselines."""
+    """Measure the model and the baselines in the last horizon before the cutoff."""
     end = int(history.at(cutoff))
     start = end - asked.horizon_days
     past = history.before(start)
     if not len(past.day):
         return {}
-    scene = scene_at(past, float(start), asked.items, asked.min_buyers)
-    if not enough(scene):
+    scene = build_scene(past, float(start), asked.items, asked.min_buyers)
+    if not has_enough_data(scene):
         return {}
-    model = learn(lake, scene, asked, part(progress, 0, 2))
-    then = Moment(Learned(scene.shelf, model, None), scene)
-    real = truth(then, history, start, end)
-    rows = np.flatnonzero(np.diff(real.indptr) > 0)
+    model = fit_model(lake, scene, asked, part(progress, 0, 2))
+    snapshot = Snapshot(CandidateSources(scene.shelf, model, None), scene)
+    purchases = ground_truth(snapshot, history, start, end)
+    rows = np.flatnonzero(np.diff(purchases.indptr) > 0)
     if not len(rows):
         return {}
-    rows = np.sort(np.random.default_rng(asked.seed).permutation(rows)[:MOST_MEASURED])
-    ours, lately, again = (
-        compare(then, real, rows, score, progress=part(progress, 1, 2)).as_dict()
-        for score in (alone(lake, then), popular(then), buy_it_again(then))
+    rows = np.sort(np.random.default_rng(asked.seed).permutation(rows)[:MAX_MEASURED])
+    metrics, popular, repeat = (
+        evaluate_scorer(snapshot, purchases, rows, score, progress=part(progress, 1, 2)).as_dict()
+        for score in (
+            single_model_scorer(lake, snapshot),
+            popularity_baseline(snapshot),
+            repeat_baseline(snapshot),
+        )
     )
-    return {**ours, "customers": len(rows), "baselines": {"popular": lately, "buy_it_again": again}}
+    return {
+        **metrics,
+        "customers": len(rows),
+        "baselines": {"popular": popular, "buy_it_again": repeat},
+    }

@@ -8,7 +8,7 @@ from retention import clock
 from retention.feedback import of_items, refused
 from retention.recommend.feedback.feedback_events import words
 from retention.recommend.reranking import Terms
-from retention.recommend.serving import Desk
+from retention.recommend.serving import ActiveRecommender
 from retention.registry import champion
 from retention.registry.model_cache import recommender
 from retention.risk.policy import Policy
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
-def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy) -> Desk:
+def open_desk(
+    lake: "Lake", session: Session, settings: Settings, policy: Policy
+) -> ActiveRecommender:
     """The model in use, the shop's rules, and what people said is not for whom."""
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
     said = of_items(session, settings, lake.identities.people())
     heard = words(said, clock.now()) if said else None
     terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
-    return Desk(trained, row, terms)
+    return ActiveRecommender(trained, row, terms)

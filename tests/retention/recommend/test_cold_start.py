@@ -61,7 +61,7 @@ def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):
 def test_a_stranger_is_offered_what_most_bought_lately_in_that_order(cold_shop):
     """The ranker, which learned from customers with a history, put at random what strangers were offered."""
     shop, trained, _, _ = cold_shop
-    assert trained.ranking("both") is not None
+    assert trained.ranker("both") is not None
     items = recommend(trained, shop.lake, ["nobody", "c0000"], k=10, as_of=shop.end)["nobody"]
     since = pd.Timestamp(shop.end).tz_localize(None) - pd.Timedelta(days=28)
     events = shop.lake.table("events").execute()
@@ -128,10 +128,10 @@ def test_newcomers_are_helped_by_the_artefact_alone(cold_shop):
 
 def test_an_item_is_new_as_of_the_moment_and_old_stock_is_not(cold_shop):
     shop, trained, _, _ = cold_shop
-    assert list(trained.cold.fresh) == ["i999"]
+    assert list(trained.cold.new_items) == ["i999"]
     early = train(shop.lake, cutoff=shop.begin + timedelta(days=20))
-    assert set(early.cold.fresh).isdisjoint(early.items)
-    assert "i999" in early.cold.fresh
+    assert set(early.cold.new_items).isdisjoint(early.items)
+    assert "i999" in early.cold.new_items
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retention.recommend.event_weights import learn_worth, weighted
+from retention.recommend.event_weights import apply_weights, learn_weights
 from retention.recommend.history import CART, VIEW, WEIGHTS, History, pairs
 
 START, END = 100, 128
@@ -49,29 +49,29 @@ def history(
 
 @pytest.mark.parametrize(("cart", "view"), [(0.8, 0.05), (0.3, 0.5)])
 def test_the_worth_is_that_of_what_followed(cart, view):
-    found = learn_worth(history(cart=cart, view=view), START, END)
+    found = learn_weights(history(cart=cart, view=view), START, END)
     assert found[CART] == pytest.approx(cart, abs=0.12)
     assert found[VIEW] == pytest.approx(view, abs=0.12)
 
 
 def test_it_weighs_a_history_anew():
     seen = history(cart=0.8, view=0.05)
-    anew = pairs(weighted(seen, {CART: 0.8, VIEW: 0.0}), START + 1.0)
+    anew = pairs(apply_weights(seen, {CART: 0.8, VIEW: 0.0}), START + 1.0)
     was = pairs(seen, START + 1.0)
     carted = (was.carts > 0) & (was.days == 0)
     np.testing.assert_allclose(anew.faded[90][carted] / was.faded[90][carted], 0.8 / WEIGHTS[CART])
     assert (anew.faded[90][(was.views > 0) & (was.days == 0)] == 0).all()
-    assert weighted(seen, {}) is seen
+    assert apply_weights(seen, {}) is seen
 
 
 def test_what_comes_later_changes_no_worth():
     seen = history(cart=0.8, view=0.05)
     late = seen.where(np.ones(len(seen.day), dtype=bool))
     late.day[late.day >= START] += 40  # bought after the window
-    assert learn_worth(late.before(END), START, END) == {}
-    assert learn_worth(seen, START, END) == learn_worth(seen.before(END), START, END)
+    assert learn_weights(late.before(END), START, END) == {}
+    assert learn_weights(seen, START, END) == learn_weights(seen.before(END), START, END)
 
 
 def test_too_little_keeps_our_judgement():
-    assert learn_worth(history(cart=0.8, view=0.1, customers=20), START, END) == {}
-    assert learn_worth(history(cart=0.8, view=0.1), 0, 28) == {}
+    assert learn_weights(history(cart=0.8, view=0.1, customers=20), START, END) == {}
+    assert learn_weights(history(cart=0.8, view=0.1), 0, 28) == {}

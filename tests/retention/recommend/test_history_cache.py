@@ -16,7 +16,7 @@ from tests import shop as tiny
 
 @pytest.fixture
 def small(tmp_path):
-    history_cache._KEPT.clear()
+    history_cache._CACHE.clear()
     return tiny.build(tmp_path / "home", customers=60, items=24, days=120)
 
 
@@ -85,7 +85,7 @@ def test_lists_are_the_same_warm_and_cold(small):
     cold = recommend(trained, small.lake, WHO, k=5, as_of=later)
     for _ in range(2):
         assert recommend(trained, small.lake, WHO, k=5, as_of=later) == cold
-    assert history_cache._KEPT[0].history is not None
+    assert history_cache._CACHE[0].history is not None
 
 
 def test_up_to_when_the_lake_knows_anything_counts_what_was_heard_of_later(small):

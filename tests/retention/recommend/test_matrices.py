@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from retention.recommend.matrices import entries, first_columns, in_rows, some_rows
+from retention.recommend.matrices import first_columns, in_rows, row_entries, select_rows
 from retention.recommend.models.ease import _times
 from retention.recommend.reranking import _best
 
@@ -33,14 +33,14 @@ def test_matrices_put_together_or_cut_by_hand(made):
     np.testing.assert_array_equal(found.toarray(), expected.toarray())
     assert found.has_canonical_format
     rows = np.arange(shape[0])[::-1]
-    np.testing.assert_array_equal(some_rows(found, rows).toarray(), expected.toarray()[rows])
-    assert some_rows(found, np.arange(shape[0])) is found
+    np.testing.assert_array_equal(select_rows(found, rows).toarray(), expected.toarray()[rows])
+    assert select_rows(found, np.arange(shape[0])) is found
     for count in range(shape[1] + 1):
         np.testing.assert_array_equal(
             first_columns(found, count).toarray(), expected.toarray()[:, :count]
         )
     for at in range(shape[0]):
-        columns, told = entries(found, at)
+        columns, told = row_entries(found, at)
         np.testing.assert_array_equal(expected.toarray()[at, columns], told)
         assert len(columns) == (expected.toarray()[at] != 0).sum()
 

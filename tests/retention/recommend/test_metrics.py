@@ -1,4 +1,4 @@
-"""Ranking metrics against values worked by hand, to the contract's definition."""
+"""RankingMetrics metrics against values worked by hand, to the contract's definition."""
 
 from math import log2
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.recommend.metrics import ranking
+from retention.recommend.metrics import ranking_metrics
 
 
 def test_worked_example():
-    found = ranking([[1, 2, 3, 4], [9, 8]], [[2, 4, 7], [5]], k=4, items=20)
+    found = ranking_metrics([[1, 2, 3, 4], [9, 8]], [[2, 4, 7], [5]], k=4, items=20)
     dcg = 1 / log2(3) + 1 / log2(5)
     ideal = 1 + 1 / log2(3) + 1 / log2(4)
     assert found.customers == 2
@@ -21,18 +21,18 @@ def test_worked_example():
 
 
 def test_the_ideal_is_no_longer_than_the_list():
-    found = ranking([[1, 2]], [[1, 2, 3, 4, 5]], k=2, items=5)
+    found = ranking_metrics([[1, 2]], [[1, 2, 3, 4, 5]], k=2, items=5)
     assert found.ndcg == found.map == pytest.approx(1)
     assert found.recall == pytest.approx(2 / 5)
 
 
 def test_only_the_first_k_count_and_customers_without_truth_are_left_out():
-    found = ranking([[7, 1], [1]], [[1], []], k=1, items=4)
+    found = ranking_metrics([[7, 1], [1]], [[1], []], k=1, items=4)
     assert (found.customers, found.recall, found.coverage) == (1, 0.0, 0.25)
 
 
 def test_nobody_to_measure():
-    assert ranking([], [], k=3, items=5).as_dict() == {
+    assert ranking_metrics([], [], k=3, items=5).as_dict() == {
         "recall": 0,
         "ndcg": 0,
         "map": 0,
@@ -46,22 +46,22 @@ def test_nobody_to_measure():
     st.integers(1, 12),
 )
 def test_every_metric_is_a_share(ranked, truth, k):
-    values = ranking([ranked], [truth], k=k, items=31).as_dict().values()
+    values = ranking_metrics([ranked], [truth], k=k, items=31).as_dict().values()
     assert all(0 <= value <= 1 + 1e-12 for value in values)
 
 
 @given(st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=15), st.integers(1, 12))
 def test_the_truth_itself_is_a_perfect_list(truth, k):
-    found = ranking([truth], [truth], k=k, items=31)
+    found = ranking_metrics([truth], [truth], k=k, items=31)
     assert found.ndcg == pytest.approx(1)
     assert found.map == pytest.approx(1)
 
 
 def test_the_interval_lies_around_the_mean_and_the_hit_rate_counts_customers():
-    found = ranking([[1], [2], [3], [4]] * 30, [[1], [9], [3], [4]] * 30, k=1, items=9)
+    found = ranking_metrics([[1], [2], [3], [4]] * 30, [[1], [9], [3], [4]] * 30, k=1, items=9)
     low, high = found.interval(draws=300)
     assert found.ndcg == found.hit_rate == 0.75
     assert low < 0.75 < high
     assert found.interval(draws=300) == (low, high)
-    assert ranking([], [], k=1, items=9).interval() == (0.0, 0.0)
+    assert ranking_metrics([], [], k=1, items=9).interval() == (0.0, 0.0)
     assert found.interval("recall") == found.interval("hit_rate")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from retention.recommend.metrics import beyond, interval, ranking
+from retention.recommend.metrics import interval, list_properties, ranking_metrics
 
 CASE = json.loads((Path(__file__).parent / "rectools.json").read_text())
 EXACT = 1e-9
@@ -16,7 +16,7 @@ EXACT = 1e-9
 
 @pytest.fixture(scope="module")
 def found():
-    return ranking(CASE["lists"], CASE["truths"], k=CASE["k"], items=CASE["items"])
+    return ranking_metrics(CASE["lists"], CASE["truths"], k=CASE["k"], items=CASE["items"])
 
 
 @pytest.mark.parametrize("metric", ["recall", "ndcg", "hit_rate"])
@@ -38,7 +38,7 @@ def test_coverage_novelty_and_diversity_are_those_of_rectools(found):
     histories = [np.array(one) for one in CASE["histories"]]
     category = np.array(CASE["categories"])
     buyers = np.bincount(np.concatenate(histories), minlength=CASE["items"])
-    told = beyond(
+    told = list_properties(
         [np.array(one[: CASE["k"]]) for one in CASE["lists"]],
         buyers=buyers,
         customers=len(histories),
@@ -60,13 +60,15 @@ def test_calibration_is_stecks_divergence_from_ones_own_categories():
         "category": np.array([0, 0, 0, 1, 1, -1]),
         "tastes": tastes,
     }
-    half = beyond([np.array([0, 1, 3, 4])], **same)
+    half = list_properties([np.array([0, 1, 3, 4])], **same)
     by_hand = 0.75 * log(0.75 / (0.99 * 0.5 + 0.01 * 0.75)) + 0.25 * log(
         0.25 / (0.99 * 0.5 + 0.01 * 0.25)
     )
     assert half.calibration == pytest.approx(by_hand, abs=EXACT)
-    assert beyond([np.array([0, 1, 2, 3])], **same).calibration == pytest.approx(0, abs=EXACT)
-    nothing_of_tea = beyond(
+    assert list_properties([np.array([0, 1, 2, 3])], **same).calibration == pytest.approx(
+        0, abs=EXACT
+    )
+    nothing_of_tea = list_properties(
         [np.array([0, 5])], **same
     )  # one of no category is in no category of theirs
     assert nothing_of_tea.calibration == pytest.approx(
@@ -77,10 +79,11 @@ def test_calibration_is_stecks_divergence_from_ones_own_categories():
 
 def test_without_categories_or_lists_there_is_nothing_to_say():
     known = {"buyers": np.ones(3), "customers": 4, "tastes": csr_matrix((1, 0))}
-    told = beyond([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
+    told = list_properties([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
     assert (told.novelty, told.diversity, told.calibration) == (2.0, None, None)
     assert (
-        beyond([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty is None
+        list_properties([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty
+        is None
     )
 
 

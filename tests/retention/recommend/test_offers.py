@@ -9,7 +9,12 @@ import pytest
 from bot.terminal import printed
 from retention.errors import BadInput, TooLittleData
 from retention.recommend.history import bought_between
-from retention.recommend.offers import PLAIN, evaluate_offers, learn, rank_offers
+from retention.recommend.offers import (
+    DEFAULT_RANKER,
+    evaluate_offers,
+    fit_offer_ranker,
+    rank_offers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,7 @@ def test_no_later_redemption_or_campaign_changes_an_earlier_ones_order(shop, cam
 
 def test_too_few_redemptions_keep_the_plain_weights():
     told = [np.ones((5, 3, 5))]
-    assert learn(told, [np.eye(5, 3, dtype=bool)]) is PLAIN
+    assert fit_offer_ranker(told, [np.eye(5, 3, dtype=bool)]) is DEFAULT_RANKER
 
 
 def test_refusals_name_the_remedy(shop, campaigns):

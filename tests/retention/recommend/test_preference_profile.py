@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from retention.recommend.preference_profile import portrait
+from retention.recommend.preference_profile import preference_profile
 from tests import readonly
 from tests.retention.recommend.made import Made, made
 
@@ -63,7 +63,7 @@ def shop(tmp_path_factory) -> Iterator[Made]:
 
 
 def test_a_portrait_says_what_how_dear_and_when(shop):
-    found = portrait(shop.lake, "fan", NOW)
+    found = preference_profile(shop.lake, "fan", NOW)
     assert (
         found["summary"] == "mostly coffee, mid-price, Saturdays, evenings, uses coupons, not tea"
     )
@@ -73,7 +73,7 @@ def test_a_portrait_says_what_how_dear_and_when(shop):
 
 
 def test_views_count_by_how_long_they_lasted_and_searches_are_told(shop):
-    found = portrait(shop.lake, "looker", NOW)
+    found = preference_profile(shop.lake, "looker", NOW)
     shares = {one["name"]: one["share"] for one in found["categories"]}
     assert shares["coffee"] == pytest.approx(
         0.5, abs=0.01
@@ -84,33 +84,37 @@ def test_views_count_by_how_long_they_lasted_and_searches_are_told(shop):
 
 
 def test_bad_ratings_speak_against_and_good_ones_for(shop):
-    found = portrait(shop.lake, "critic", NOW)
+    found = preference_profile(shop.lake, "critic", NOW)
     assert found["against"][0]["name"] == "tea"
     assert found["summary"] == "mostly coffee, not tea"
 
 
 def test_who_is_unknown_has_an_empty_portrait(shop):
-    found = portrait(shop.lake, "nobody", NOW)
+    found = preference_profile(shop.lake, "nobody", NOW)
     assert (found["summary"], found["events"], found["categories"]) == ("", 0, [])
 
 
 def test_nothing_at_or_after_the_moment_is_seen(shop):
     later = NOW + timedelta(days=2)
     assert (
-        portrait(shop.lake, "fan", NOW)["events"] == portrait(shop.lake, "fan", later)["events"] - 1
+        preference_profile(shop.lake, "fan", NOW)["events"]
+        == preference_profile(shop.lake, "fan", later)["events"] - 1
     )
 
 
 def test_a_saturday_is_the_shops_own(shop):
     """Saturday 18:00 UTC is Sunday morning in Auckland."""
-    assert portrait(shop.lake, "fan", NOW, "Pacific/Auckland")["weekday"]["name"] == "Sundays"
+    assert (
+        preference_profile(shop.lake, "fan", NOW, "Pacific/Auckland")["weekday"]["name"]
+        == "Sundays"
+    )
 
 
 def test_a_shop_with_nothing_but_ids_still_has_portraits(tmp_path):
     bare = made(
         tmp_path, [("a", "purchase", NOW - timedelta(days=n), None, {}) for n in range(3)], []
     )
-    found = portrait(bare.lake, "a", NOW)
+    found = preference_profile(bare.lake, "a", NOW)
     assert found["summary"] == ""
     assert pd.notna(found["coupons"]["discounted"])
 
@@ -118,7 +122,8 @@ def test_a_shop_with_nothing_but_ids_still_has_portraits(tmp_path):
 def test_a_habit_takes_a_handful_of_orders(shop):
     """Four Saturdays of four would be sure enough by Wilson's bound."""
     after = [
-        portrait(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1)) for weeks in (0, 3, 4)
+        preference_profile(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1))
+        for weeks in (0, 3, 4)
     ]
     assert [found["weekday"] and found["weekday"]["name"] for found in after] == [
         None,

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.recommend.history import UNRATED, Scale, preferences, scale
-from retention.recommend.preference_profile import portrait
+from retention.recommend.history import UNRATED, RatingScale, preferences, rating_scale
+from retention.recommend.preference_profile import preference_profile
 from tests.retention.recommend.made import made
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -14,17 +14,17 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ratings", "expected"),
     [
-        ((1, 3, 5), Scale(1, 5)),
-        ((2, 4), Scale(1, 5)),
-        ((), Scale(1, 5)),
-        ((1, 5, 10), Scale(1, 10)),
-        ((0, 50, 100), Scale(0, 100)),
-        ((0, 1, 1), Scale(0, 1)),
-        ((-1, 1), Scale(-1, 1)),
-        ((*(1, 2, 3, 4, 5) * 60, 50), Scale(1, 5)),
-        ((1,) * 30, Scale(0, 1)),
-        ((*(1,) * 150, 0), Scale(0, 1)),
-        ((1, 1), Scale(1, 5)),
+        ((1, 3, 5), RatingScale(1, 5)),
+        ((2, 4), RatingScale(1, 5)),
+        ((), RatingScale(1, 5)),
+        ((1, 5, 10), RatingScale(1, 10)),
+        ((0, 50, 100), RatingScale(0, 100)),
+        ((0, 1, 1), RatingScale(0, 1)),
+        ((-1, 1), RatingScale(-1, 1)),
+        ((*(1, 2, 3, 4, 5) * 60, 50), RatingScale(1, 5)),
+        ((1,) * 30, RatingScale(0, 1)),
+        ((*(1,) * 150, 0), RatingScale(0, 1)),
+        ((1, 1), RatingScale(1, 5)),
     ],
 )
 def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
@@ -34,9 +34,9 @@ def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
         for at, rating in enumerate(ratings)
     ]
     shop = made(tmp_path, lines, [("a", "Kettle", "", 9.0)])
-    assert scale(shop.lake, NOW) == expected
+    assert rating_scale(shop.lake, NOW) == expected
     assert (
-        scale(shop.lake, NOW - timedelta(days=100)) == Scale()
+        rating_scale(shop.lake, NOW - timedelta(days=100)) == RatingScale()
     )  # what comes later is not known yet
 
 
@@ -54,7 +54,7 @@ def test_the_worst_rating_speaks_against_an_item_and_the_best_for_it_on_every_sc
     told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
     assert told["tea"] == pytest.approx(-1, rel=0.02)
     assert told["soap"] == pytest.approx(1, rel=0.02)
-    assert portrait(shop.lake, "x", NOW)["summary"] == "mostly Soaps, not Teas"
+    assert preference_profile(shop.lake, "x", NOW)["summary"] == "mostly Soaps, not Teas"
 
 
 def test_a_mistyped_rating_is_worth_no_more_than_the_best(tmp_path):
@@ -69,4 +69,6 @@ def test_a_mistyped_rating_is_worth_no_more_than_the_best(tmp_path):
     told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
     assert told["tea"] == pytest.approx(1, rel=0.02)
     assert told["soap"] == pytest.approx(UNRATED, rel=0.02)
-    assert portrait(shop.lake, "x", NOW)["categories"][0]["share"] == pytest.approx(0.8, rel=0.02)
+    assert preference_profile(shop.lake, "x", NOW)["categories"][0]["share"] == pytest.approx(
+        0.8, rel=0.02
+    )

@@ -12,7 +12,7 @@ from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
 from retention.recommend.history import preferences
-from retention.recommend.serving import Shop
+from retention.recommend.serving import ServingContext
 from retention.templating import text
 from tests import shop as tiny
 from tests.retention.recommend.made import made
@@ -171,7 +171,7 @@ def test_what_may_not_be_sold_is_never_on_a_list(tmp_path):
 def test_a_shop_too_small_to_learn_from_others_says_so(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=8, items=12, days=90)
     trained = train(shop.lake, cutoff=shop.end)
-    assert trained.learned.model is None
+    assert trained.sources.model is None
     assert "popularity only" in trained.rung
     restored = TrainedRecommender.from_bytes(trained.to_bytes())
     assert len(recommend(restored, shop.lake, ["nobody"], k=3, as_of=shop.end)["nobody"]) == 3
@@ -266,7 +266,7 @@ def test_for_who_brought_something_back_no_more_is_looked_at_than_fills_their_li
     tmp_path, monkeypatch
 ):
     """All that the shop sells was put in order for each of them: of 20,000 items that took a list thirty times as long."""
-    now, seen, made_ = datetime(2025, 6, 1, tzinfo=UTC), [], Shop.fillers.func
+    now, seen, made_ = datetime(2025, 6, 1, tzinfo=UTC), [], ServingContext.fillers.func
 
     class Told(tuple):
         __slots__ = ()
@@ -276,7 +276,7 @@ def test_for_who_brought_something_back_no_more_is_looked_at_than_fills_their_li
                 seen.append(one)
                 yield one
 
-    monkeypatch.setattr(Shop, "fillers", property(lambda shop: Told(made_(shop))))
+    monkeypatch.setattr(ServingContext, "fillers", property(lambda shop: Told(made_(shop))))
     lines = [
         ("c", kind, now - timedelta(days=ago), "i000", {})
         for kind, ago in (("purchase", 9), ("return", 3))

@@ -15,7 +15,7 @@ from retention.recommend import Terms, recommend
 from retention.recommend.catalogue import Catalogue, catalogue, variant_of
 from retention.recommend.history import preferences
 from retention.recommend.reasons import Item
-from retention.recommend.reranking import SOFT, Assortment, Facts, choose, together
+from retention.recommend.reranking import SOFT_CAPS, Assortment, ItemFacts, choose, merge_lists
 from tests import shop as tiny
 
 
@@ -30,7 +30,7 @@ def lists(draw):
         name: rng.integers(-1, draw(st.integers(1, 12)), items)
         for name in ("title", "variant", "brand", "type")
     }
-    facts = Facts(
+    facts = ItemFacts(
         rng.random(items) < draw(st.sampled_from((0.3, 1.0))),
         groups,
         rng.integers(-1, 4, items),
@@ -60,7 +60,7 @@ def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
     scores = rng.integers(1, 4, (3, 500)).astype(float)
     scores[rng.random(scores.shape) < 0.4] = -np.inf
     groups = {name: rng.integers(-1, 200, 500) for name in ("title", "variant", "brand", "type")}
-    facts = Facts(np.ones(500, dtype=bool), groups, rng.integers(-1, 4, 500), np.ones(500))
+    facts = ItemFacts(np.ones(500, dtype=bool), groups, rng.integers(-1, 4, 500), np.ones(500))
     shares = facts.shares(csr_matrix(rng.random(scores.shape)))
     caps = {"title": 1, "variant": 1, "type": 2}
     batch = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
@@ -83,7 +83,7 @@ def test_caps_hold_whatever_the_scores_are(made):
         assert np.isfinite(line[chosen]).all()
         for name, cap in caps.items():
             group = facts.groups[name][chosen]
-            if name not in SOFT:
+            if name not in SOFT_CAPS:
                 assert max(np.bincount(group[group >= 0]), default=0) <= cap
 
 
@@ -105,7 +105,7 @@ def test_a_list_ends_only_where_nothing_more_may_be_added(made):
                 facts.groups[name][item] >= 0
                 and (facts.groups[name][chosen] == facts.groups[name][item]).sum() >= cap
                 for name, cap in caps.items()
-                if name not in SOFT
+                if name not in SOFT_CAPS
             )
 
 
@@ -130,7 +130,7 @@ def test_who_else_is_asked_about_changes_no_list(made):
 
 def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
     none = np.full(4, -1)
-    facts = Facts(
+    facts = ItemFacts(
         np.ones(4, dtype=bool), {"type": np.array([0, 0, 0, 1]), "brand": none}, none, np.ones(4)
     )
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
@@ -141,7 +141,7 @@ def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
 def test_calibration_follows_the_shares_in_which_the_customer_buys():
     """Three quarters coffee, one quarter tea: a list of four is to have three and one, although coffee scores higher throughout."""
     category = np.array([0] * 6 + [1] * 6)
-    facts = Facts(np.ones(12, dtype=bool), {}, category, np.ones(12))
+    facts = ItemFacts(np.ones(12, dtype=bool), {}, category, np.ones(12))
     scores = np.linspace(1, 0.5, 12)[None]
     shares = np.array([[0.75, 0.25]])
     assert category[choose(scores, facts, {}, 4)[0]].tolist() == [0, 0, 0, 0]
@@ -210,12 +210,12 @@ def test_what_an_item_earns_is_price_times_margin_and_the_usual_where_nobody_sai
     facts = Assortment(RANGE, margin=0.3).facts(np.array(list("abcdx"), dtype=object))
     money = np.array([5 * 0.5, np.nan, 20 * 0.05, 1 * 0.3])
     typical = np.median([2.5, 1.0, 0.3, 3 * 0.9])
-    assert facts.earns[[0, 2, 3]] == pytest.approx(money[[0, 2, 3]] / typical)
-    assert list(facts.earns[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
+    assert facts.profit[[0, 2, 3]] == pytest.approx(money[[0, 2, 3]] / typical)
+    assert list(facts.profit[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
 
 
 def test_lists_by_margin_earn_more_and_are_less_likely(shop, trained, some):
-    earns = Assortment(catalogue(shop.lake)).earns
+    earns = Assortment(catalogue(shop.lake)).profit
     means = []
     for weight in (0.0, 0.5, 1.0):
         terms = Terms(RecommendRules(by_margin=weight, max_per_type=None, explore=0))
@@ -312,7 +312,7 @@ def test_an_offers_own_items_obey_the_same_rules():
     range_ = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
     items = {name: Item(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
     first, rest = [items["e"], items["c"], items["a"]], [items["d"], items["a"], items["b"]]
-    found = together(range_, first, rest, 3)
+    found = merge_lists(range_, first, rest, 3)
     assert [item.item_id for item in found] == ["a", "b"]  # d has the same parent as a
-    assert [item.item_id for item in together(range_, first, rest, 3, unwanted=["a"])] == ["b"]
-    assert [item.item_id for item in together(range_, first, rest, 1)] == ["a"]
+    assert [item.item_id for item in merge_lists(range_, first, rest, 3, unwanted=["a"])] == ["b"]
+    assert [item.item_id for item in merge_lists(range_, first, rest, 1)] == ["a"]

@@ -10,7 +10,7 @@ from retention.recommend.matrices import positions
 from retention.recommend.models import MODELS, NOTHING, Als
 from retention.recommend.models.bpr import Bpr
 from retention.recommend.models.contract import checked
-from retention.recommend.retrieval import GROUPS, best, best_of
+from retention.recommend.retrieval import GROUPS, top_items, top_items_of_model
 from tests.retention.recommend.test_models import ITEMS, beside, checkerboard
 
 LOWEST = -1e37
@@ -45,16 +45,16 @@ def test_all_bought_leaves_nothing_instead_of_item_0(engine, als):
     assert (
         engine.recommend(0, everything, N=5)[1] < LOWEST
     ).all()  # the trap: five items all the same
-    ids, scores = best_of(als, everything, 5, without=everything)
+    ids, scores = top_items_of_model(als, everything, 5, without=everything)
     assert (ids == -1).all()
     assert not np.isfinite(scores).any()
 
 
 def test_more_than_there_are_is_as_many_as_there_are(als):
     board = checkerboard()[:1]
-    ids, _ = best_of(als, board, ITEMS + 50)
+    ids, _ = top_items_of_model(als, board, ITEMS + 50)
     assert sorted(ids[0]) == list(range(ITEMS))
-    fresh, _ = best_of(als, board, ITEMS, without=board)
+    fresh, _ = top_items_of_model(als, board, ITEMS, without=board)
     assert set(fresh[0][fresh[0] >= 0]) == set(range(ITEMS)) - set(board.indices)
 
 
@@ -62,17 +62,17 @@ def test_items_without_factors_are_left_out_and_a_score_of_nought_is_not():
     factors = np.array([[1, 0], [0, 1], [0, 0], [-1, 0]], dtype=np.float32)
     model = Als.restore({"item_factors": factors, "regularization": np.array(1.0)})
     history = csr_matrix(np.array([[1, 0, 0, 0]], dtype=np.float32))
-    ids, scores = best_of(model, history, 4)
+    ids, scores = top_items_of_model(model, history, 4)
     assert ids[0].tolist() == [0, 1, 3, -1]
     assert scores[0, 1] == 0
-    assert best_of(model, history, 2)[0][0].tolist() == [0, 1]
+    assert top_items_of_model(model, history, 2)[0][0].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["item_knn_bm25", "user_knn_tfidf", "content"])
 def test_what_neighbours_do_not_know_is_not_on_the_list(name):
     board = checkerboard()
     model = MODELS[name]().fit(board, side=beside(board))
-    ids, scores = best_of(model, board, ITEMS, without=board)
+    ids, scores = top_items_of_model(model, board, ITEMS, without=board)
     assert not (np.isin(ids[0], board[0].indices)).any()
     assert (scores[ids >= 0] != 0).all()
     assert ((ids == -1) == ~np.isfinite(scores)).all()
@@ -81,7 +81,7 @@ def test_what_neighbours_do_not_know_is_not_on_the_list(name):
 @pytest.mark.parametrize("name", ["als", "bpr", "logistic_mf", "item_knn_cosine", "ease"])
 def test_a_customer_without_a_history_gets_no_list_at_all(name):
     model = MODELS[name]().fit(checkerboard())
-    ids, _ = best_of(model, csr_matrix((2, ITEMS), dtype=np.float32), 5)
+    ids, _ = top_items_of_model(model, csr_matrix((2, ITEMS), dtype=np.float32), 5)
     assert (ids == -1).all()
 
 
@@ -127,7 +127,7 @@ def test_blas_has_one_thread_while_lists_are_made_and_its_own_again_afterwards()
             return np.ones(histories.shape, dtype=np.float32)
 
     before = [pool["num_threads"] for pool in threadpool_info()]
-    best_of(Watching(), checkerboard(), 3)
+    top_items_of_model(Watching(), checkerboard(), 3)
     assert set(during) == {1}
     assert [pool["num_threads"] for pool in threadpool_info()] == before
 
@@ -138,7 +138,7 @@ def test_the_best_of_many_are_those_of_sorting_everything(items):
     left, right = rng.normal(size=(150, 8)), rng.normal(size=(items, 8))
     without = csr_matrix(random(150, items, density=0.1, format="csr", rng=rng))
     barred = rng.random(items) < 0.2
-    ids, scores = best(left, right, 12, without=without, barred=barred, cores=2)
+    ids, scores = top_items(left, right, 12, without=without, barred=barred, cores=2)
     all_scores = left.astype(np.float32) @ right.T.astype(np.float32)
     all_scores[without.toarray() != 0] = -np.inf
     all_scores[:, barred] = -np.inf
