@@ -1,6 +1,7 @@
-"""What would this customer like next?
+"""Recommend items to customers.
 
-``train`` learns before a cutoff, ``evaluate`` compares with what was bought after it, ``recommend`` makes the lists.
+``train`` learns before a cutoff. ``evaluate`` compares with later purchases. ``recommend`` makes
+the lists.
 """
 
 from retention.recommend.artefact import TrainedRecommender

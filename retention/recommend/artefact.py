@@ -1,4 +1,7 @@
-"""Store a trained recommender as arrays and a JSON header in one npz file, without pickle."""
+"""Store a trained recommender in an npz file.
+
+It holds plain arrays and a JSON header, and needs no pickle.
+"""
 
 import io
 import json
@@ -25,7 +28,7 @@ MIXTURE, ALONE = "mixture", "alone"  # how lists are ranked without a ranker
 
 @dataclass(frozen=True, slots=True)
 class TrainedRecommender:
-    """Hold what was learned of items before a cutoff, and how to rank candidates.
+    """Hold item knowledge learned before a cutoff, and rankers.
 
     It holds no customer ids. Histories are read from the lake for each list.
 
@@ -79,7 +82,10 @@ class TrainedRecommender:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """How each policy ranks: kind of ranker, ``mixture`` or ``alone``."""
+        """Kind of ranking by policy.
+
+        A kind of ranker, ``mixture`` or ``alone``.
+        """
         default = ALONE if self.alone else MIXTURE
         return {
             policy: self.rankers[policy].kind if policy in self.rankers else default
@@ -97,12 +103,18 @@ class TrainedRecommender:
         }
 
     def ranker(self, policy: str) -> Ranker | None:
-        """Return the ranker of a policy; None if the mixture ranks."""
+        """Return the ranker of a policy.
+
+        None if the mixture ranks.
+        """
         return self.rankers.get(NEW if policy == NEW else BOTH)
 
     @property
     def _distinct_rankers(self) -> dict[str, Ranker]:
-        """The rankers to store: one if both policies share it."""
+        """Rankers to store.
+
+        One if both policies share it.
+        """
         is_shared = self.rankers.get(NEW) is self.rankers.get(BOTH)
         return {
             policy: ranker

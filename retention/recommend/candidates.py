@@ -1,4 +1,4 @@
-"""Generate candidates from several sources, with each source's score.
+"""Generate candidates from several sources, with scores.
 
 ``own`` (bought before), ``collaborative`` (EASE or ALS), ``neighbours`` (similar customers),
 ``favourite`` (bestsellers of their product types), ``popular`` and ``trending``. The ranker orders
@@ -30,9 +30,9 @@ CANDIDATES_PER_SOURCE = {
 
 @dataclass(frozen=True, slots=True)
 class CandidateSources:
-    """Hold item statistics and models learned before a cutoff; no customer ids.
+    """Hold item statistics and models of a cutoff.
 
-    ``model`` and ``neighbours`` are None in shops too small to learn from others.
+    No customer ids. ``model`` and ``neighbours`` are None in shops too small to learn from others.
     """
 
     item_stats: ItemStats
@@ -41,7 +41,7 @@ class CandidateSources:
 
 
 class ModelScores:
-    """Score all items for some histories, once per model.
+    """Score all items for some histories once.
 
     The scores are dense (rows × known items), so pass one batch of customers at a time.
     """
@@ -82,7 +82,7 @@ class ModelScores:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Hold sorted (batch row, item position) pairs with their features.
+    """Hold sorted (row, item) pairs with their features.
 
     ``own`` is True for items the customer bought before. ``view`` holds the ranker's features of
     each pair.
@@ -102,7 +102,7 @@ def candidates(
     sources: Sequence[str] = tuple(CANDIDATES_PER_SOURCE),
     scores: ModelScores | None = None,
 ) -> Candidates:
-    """Generate candidates and their features for some customers of a scene.
+    """Generate candidates and their features.
 
     Parameters
     ----------
@@ -151,7 +151,10 @@ def candidates(
 
 
 def _favourites(stats: ItemStats, scene: Scene, rows: np.ndarray) -> np.ndarray:
-    """Score items by the customer's purchases of their type, times the item's share in it."""
+    """Score items by the customer's favourite types.
+
+    The score is the customer's purchases of the type times the item's share in it.
+    """
     habit = scene.habits["type"]
     customer, type_ = np.divmod(habit.key, habit.size)
     row, inside = _rows_of(scene, rows, customer)
@@ -161,7 +164,7 @@ def _favourites(stats: ItemStats, scene: Scene, rows: np.ndarray) -> np.ndarray:
 
 
 def _purchased(scene: Scene, rows: np.ndarray) -> np.ndarray:
-    """Mark the items each customer bought before, as (rows × items)."""
+    """Mark bought items, as (rows × items)."""
     column = scene.place[scene.seen.item]
     bought = np.flatnonzero((column >= 0) & (scene.seen.days > 0))
     row, inside = _rows_of(scene, rows, scene.seen.customer[bought])
@@ -171,7 +174,7 @@ def _purchased(scene: Scene, rows: np.ndarray) -> np.ndarray:
 
 
 def _mark_own(scene: Scene, rows: np.ndarray, is_chosen: np.ndarray) -> None:
-    """Mark the customer's own items with the strongest decayed preferences.
+    """Mark the customer's strongest own items.
 
     Own items are bought, in the cart or viewed, unless returns or bad ratings outweigh that.
     """
@@ -186,7 +189,7 @@ def _mark_own(scene: Scene, rows: np.ndarray, is_chosen: np.ndarray) -> None:
 
 
 def _rows_of(scene: Scene, rows: np.ndarray, customer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row of each customer that has one, and their positions."""
+    """Return rows and positions of known customers."""
     row_of = np.full(len(scene.history.customers), -1)
     row_of[rows] = np.arange(len(rows))
     inside = np.flatnonzero(row_of[customer] >= 0)
@@ -196,23 +199,26 @@ def _rows_of(scene: Scene, rows: np.ndarray, customer: np.ndarray) -> tuple[np.n
 def _mark_for_all(
     is_chosen: np.ndarray, is_bought: np.ndarray, order: np.ndarray, count: int
 ) -> None:
-    """Mark the first items of a common order that a customer has not bought."""
+    """Mark the first unbought items of an order."""
     is_new = ~is_bought[:, order]
     row, at = np.nonzero(is_new & (np.cumsum(is_new, axis=1) <= count))
     is_chosen[row, order[at]] = True
 
 
 def _mark(is_chosen: np.ndarray, scores: np.ndarray, is_allowed: np.ndarray, count: int) -> None:
-    """Mark each row's best items among those allowed with a score above 0."""
+    """Mark each row's best allowed items.
+
+    Only scores above 0 count.
+    """
     for row, (line, allowed) in enumerate(zip(scores, is_allowed, strict=True)):
         at = np.flatnonzero(allowed & (line > 0))
         is_chosen[row, at[top_k(line[at], count)] if len(at) > count else at] = True
 
 
 def _ranks(scores: np.ndarray, row: np.ndarray, values: np.ndarray, items: int) -> np.ndarray:
-    """Rank each pair's score among all items of its row, from 0.
+    """Rank each pair's score within its row.
 
-    Pairs are in order of row. Appended items count as score 0.
+    Ranks start at 0. Pairs are in order of row. Appended items count as score 0.
     """
     ranks = np.empty(len(row), dtype=np.float32)
     begins = np.searchsorted(row, np.arange(scores.shape[0] + 1))

@@ -1,4 +1,4 @@
-"""Read the items that can be recommended, with titles, groups and prices.
+"""Read recommendable items with titles, groups and prices.
 
 Fuel, coupons and postage are sold but not recommended. The item's ``recommendable`` attribute
 decides; without it, the words of its category and department do.
@@ -29,9 +29,10 @@ _SIZE_OR_SYMBOL = re.compile(r"\b\d[\w.]*\b|[^\w\s&'-]")
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Hold titles, groups, prices and barred items, by id in order of id.
+    """Hold titles, groups, prices and barred items.
 
-    An item without a catalogue entry is not barred; its id is its title.
+    Mappings are in order of id. An item without a catalogue entry is not barred; its id is its
+    title.
 
     Parameters
     ----------
@@ -58,20 +59,26 @@ class Catalogue:
     parents: dict[str, str] = field(default_factory=dict)
 
     def title(self, item_id: str) -> str:
-        """Return the title of an item; its id if there is none."""
+        """Return the title of an item.
+
+        Its id if there is none.
+        """
         return self.titles.get(item_id, item_id)
 
     def texts_of(self, items: np.ndarray) -> list[str]:
-        """Return title, category, brand and attributes of each item as text."""
+        """Return the texts that describe each item.
+
+        They contain title, category, brand and attributes.
+        """
         parts = (self.named.get("category", {}), self.named.get("brand", {}), self.described)
         return [
             " ".join([self.title(item), *(part.get(item, "") for part in parts)]) for item in items
         ]
 
     def groups(self, items: np.ndarray) -> dict[str, np.ndarray]:
-        """Return each item's category, type and brand codes; −1 if unknown.
+        """Return each item's category, type and brand codes.
 
-        The type is the title without sizes.
+        −1 if unknown. The type is the title without sizes.
         """
         return {
             group: _numbered([self.named.get(group, {}).get(item, "") for item in items])
@@ -85,7 +92,9 @@ def _numbered(names: list[str]) -> np.ndarray:
 
 
 def product_type(title: str) -> str:
-    """Return a title without sizes, numbers and the part after a comma.
+    """Return a title without sizes and details.
+
+    Drops numbers and the part after a comma.
 
     >>> product_type("RED SPOTTY MUG 12cm"), product_type("Kids cereal, 14.5 OZ")
     ('red spotty mug', 'kids cereal')
@@ -94,7 +103,9 @@ def product_type(title: str) -> str:
 
 
 def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
-    """Return the catalogue as of now; cached until the items change.
+    """Return the catalogue as of now.
+
+    Cached until the items change.
 
     Parameters
     ----------
@@ -129,7 +140,10 @@ NOT_RECALLED = ("", "false", "no", "0", "null")
 
 
 def _first_attribute(attributes: Any, names: tuple[str, ...]) -> Any:
-    """Return the first attribute with a value, as JSON text; empty without any."""
+    """Return the first attribute with a value.
+
+    It is JSON text. Empty without any.
+    """
     import ibis
 
     return ibis.coalesce(*(attributes[name].cast("string").nullif("null") for name in names), "")
@@ -208,13 +222,15 @@ _SYMBOLS = re.compile(r"[^\w\s&'.#+-]")
 
 @lru_cache(maxsize=100_000)
 def variant_of(title: str) -> str:
-    """Return a title without sizes and colours, shared by all variants of a product.
+    """Return a title without sizes and colours.
 
-    Colours stay if fewer than two words remain. Bare numbers stay: ``Coffee no. 3`` is not ``Coffee
-    no. 4``.
+    All variants of a product share it. Colours stay if fewer than two words remain. Bare numbers
+    stay: ``Coffee no. 3`` is not ``Coffee no. 4``.
 
-    >>> variant_of("RED SPOTTY MUG 12cm"), variant_of("Kids cereal, 14.5 OZ"), variant_of("White wine 75 cl")
-    ('spotty mug', 'kids cereal', 'white wine')
+    >>> variant_of("RED SPOTTY MUG 12cm"), variant_of("White wine 75 cl")
+    ('spotty mug', 'white wine')
+    >>> variant_of("Kids cereal, 14.5 OZ")
+    'kids cereal'
     """
     words = _SYMBOLS.sub(" ", _SIZES.sub(" ", title.casefold())).split()
     without_colours = [word for word in words if not _COLOURS.fullmatch(word)]

@@ -1,4 +1,4 @@
-"""Recommend to customers and of items without a history (cold start).
+"""Score items for new customers and new items.
 
 Training keeps the best items of each customer segment, and for each new item the most similar items
 with buyers.
@@ -62,7 +62,9 @@ class ColdStart:
         return csr_matrix(self.similarity.T)
 
     def popular(self, labels: Sequence[Sequence[str]], items: int) -> csr_matrix:
-        """Return the mean item shares over each line's known segments; empty without any.
+        """Return mean item shares over known segments.
+
+        Empty without any.
 
         Parameters
         ----------
@@ -115,7 +117,7 @@ class ColdStart:
 
 
 def learn_cold_start(lake: "Lake", now: Snapshot, items: Catalogue) -> ColdStart:
-    """Learn segment bestsellers and similarities of new items at a moment.
+    """Learn segment bestsellers and similarities of new items.
 
     Parameters
     ----------
@@ -161,7 +163,9 @@ def _best(within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_new_items(now: Snapshot, items: Catalogue) -> np.ndarray:
-    """Return sorted ids of recommendable items first sold lately or never.
+    """Return recommendable items first sold lately or never.
+
+    The ids are sorted.
 
     Parameters
     ----------
@@ -193,9 +197,9 @@ def find_new_items(now: Snapshot, items: Catalogue) -> np.ndarray:
 
 
 def _similarity(known: np.ndarray, new_ids: np.ndarray, items: Catalogue) -> csr_matrix:
-    """Return the most similar known items of each new one, by TF-IDF of character n-grams.
+    """Return the known items most similar to new ones.
 
-    `models.content` uses the same texts.
+    Similarity is the cosine of TF-IDF of character n-grams. `models.content` uses the same texts.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -251,7 +255,9 @@ class ColdStartScores:
     friends: csr_matrix
 
     def source(self, row: int, column: int) -> str:
-        """Return the source of an item for a customer; empty without a score.
+        """Return an item's source for a customer.
+
+        Empty without a score.
 
         Parameters
         ----------
@@ -272,7 +278,7 @@ NO_SCORES = ColdStartScores(np.empty(0, dtype=int), csr_matrix((0, 0)), csr_matr
 def score_newcomers(
     lake: "Lake", at: datetime, scene: Scene, cold: ColdStart, items: np.ndarray
 ) -> ColdStartScores:
-    """Score items for the customers of a scene without a history.
+    """Score items for customers without a history.
 
     Friends' preferences replace their own in `blend.blended`. The popularity in their segments
     counts as `PRIOR` purchases.

@@ -1,4 +1,4 @@
-"""Evaluate recommendations against the purchases after a cutoff, next to baselines."""
+"""Evaluate recommendations and baselines on later purchases."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -66,7 +66,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train before a cutoff and evaluate on the horizon after it.
+    """Train before a cutoff and evaluate after it.
 
     Returns the JSON of ``retention evaluate recommend``. The candidates are the items with
     ``min_buyers`` before the cutoff that the catalogue does not bar. The customers have a history
@@ -168,7 +168,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class PolicyComparison:
-    """Hold the metrics of the model and the baselines under one policy.
+    """Hold the metrics of all scorers under a policy.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def compare_policies(
     single_model: Scorer | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, PolicyComparison], dict[str, str]]:
-    """Rank under each policy for all customers with a truth.
+    """Compare the scorers under each policy.
 
     Parameters
     ----------
@@ -266,7 +266,10 @@ def _scorers(
     policies: tuple[str, ...],
     single_model: Scorer | None = None,
 ) -> tuple[dict[tuple[str, str], Scorer], dict[str, str]]:
-    """Build scorers of the model and the baselines; policies share a batch's candidates."""
+    """Build scorers of the model and baselines.
+
+    Policies share a batch's candidates.
+    """
     stage = first_stage(snapshot, batches=1)
     by_ranker: dict[int, Scorer] = {}
     scorers: dict[tuple[str, str], Scorer] = {}
@@ -296,7 +299,7 @@ def _scorers(
 def _property_function(
     snapshot: Snapshot, rows: np.ndarray
 ) -> Callable[[list[np.ndarray]], dict[str, float | None]]:
-    """Build a function that computes the list properties of some customers."""
+    """Build a function that computes list properties."""
     category = snapshot.sources.item_stats.groups["category"]
     totals = snapshot.scene.seen
     code = np.where(snapshot.scene.place >= 0, category[snapshot.scene.place], -1)[totals.item]
@@ -318,7 +321,10 @@ def _property_function(
 
 
 def _report(comparison: PolicyComparison, seed: int) -> dict[str, Any]:
-    """Report one policy: all customers, the quietest quarter, and by activity."""
+    """Report one policy.
+
+    Covers all customers, the quietest quarter, and groups by activity.
+    """
     rankings = comparison.rankings
     own = rankings[MODEL]
     quiet = np.argsort(-comparison.quiet, kind="stable")[: max(own.customers // 4, 1)]
@@ -350,9 +356,9 @@ def _metrics(comparison: PolicyComparison, name: str) -> dict[str, float | None]
 
 
 def _by_activity(comparison: PolicyComparison) -> dict[str, dict[str, float]]:
-    """Compute NDCG by earlier purchases: ``{"1-9": {"customers": …, "model": …}}``.
+    """Compute NDCG by number of earlier purchases.
 
-    Groups without customers are left out.
+    The result is ``{"1-9": {"customers": …, "model": …}}``. Groups without customers are left out.
     """
     group = np.searchsorted(ACTIVITY, comparison.purchases, side="right") - 1
     ends = [*(str(begin - 1) for begin in ACTIVITY[1:]), ""]
@@ -374,7 +380,7 @@ def _by_activity(comparison: PolicyComparison) -> dict[str, dict[str, float]]:
 
 
 def snapshot_at(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Snapshot:
-    """Build the snapshot of all customers at a moment for a trained recommender.
+    """Build a snapshot of all customers.
 
     Parameters
     ----------

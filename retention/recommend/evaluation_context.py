@@ -1,4 +1,4 @@
-"""Take a snapshot of items and customers at a moment, rank with it and compare with purchases."""
+"""Rank items at a moment and compare with purchases."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ Scorer = Callable[[np.ndarray], np.ndarray]  # customers → (customers × items
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Hold what was learned before a moment, and the customers at that moment."""
+    """Hold learned sources and customers at a moment."""
 
     sources: CandidateSources
     scene: Scene
@@ -90,7 +90,7 @@ def learn_snapshot(
 
 
 def build_scene(history: History, at: float, items: Catalogue, min_buyers: int) -> Scene:
-    """Build the scene of all customers of a history at a moment.
+    """Build the scene of all customers.
 
     Parameters
     ----------
@@ -113,7 +113,10 @@ def build_scene(history: History, at: float, items: Catalogue, min_buyers: int) 
 def _collaborative(
     liked: csr_matrix, model: str, seed: int, progress: Progress
 ) -> Collaborative | None:
-    """Fit the collaborative model; None in a shop too small for one."""
+    """Fit the collaborative model.
+
+    None in a shop too small for one.
+    """
     customers, items = liked.shape
     active = int((np.diff(liked.indptr) > 0).sum())
     if active < MIN_CUSTOMERS or items < MIN_ITEMS:
@@ -143,7 +146,9 @@ def validate_model(model: str) -> str:
 
 
 def ground_truth(snapshot: Snapshot, history: History, start: int, end: int) -> csr_matrix:
-    """Mark the items each customer with a history bought in a window.
+    """Mark the purchases in a window.
+
+    Only customers with an earlier history count.
 
     Parameters
     ----------
@@ -171,7 +176,7 @@ def ground_truth(snapshot: Snapshot, history: History, start: int, end: int) -> 
 
 
 def first_purchases(snapshot: Snapshot, purchases: csr_matrix) -> csr_matrix:
-    """Keep the part of a ground truth that a customer never bought before.
+    """Keep purchases of items never bought before.
 
     Parameters
     ----------
@@ -191,7 +196,7 @@ def rank_items(
     k: int = K,
     progress: Progress = silent,
 ) -> dict[RankingKey, list[np.ndarray]]:
-    """Rank the best ``k`` items of each customer by several scorers.
+    """Rank the best items by several scorers.
 
     Parameters
     ----------
@@ -233,7 +238,7 @@ def evaluate_scorer(
     *,
     progress: Progress = silent,
 ) -> RankingMetrics:
-    """Rank for some customers and compare with their purchases.
+    """Rank and compare with purchases.
 
     Parameters
     ----------
@@ -254,7 +259,7 @@ def evaluate_scorer(
 
 
 def purchased_items(purchases: csr_matrix, rows: np.ndarray) -> list[np.ndarray]:
-    """Return the positions of the items each customer bought.
+    """Return the positions of each customer's purchases.
 
     Parameters
     ----------
@@ -265,13 +270,16 @@ def purchased_items(purchases: csr_matrix, rows: np.ndarray) -> list[np.ndarray]
 
 
 def popularity_baseline(snapshot: Snapshot) -> Scorer:
-    """Build the baseline of the bestsellers of the last 28 days."""
+    """Build the baseline of the recent bestsellers.
+
+    It counts the buyers of the last 28 days.
+    """
     buyers = snapshot.sources.item_stats.column("buyers_28")
     return lambda rows: np.broadcast_to(buyers, (len(rows), len(buyers)))
 
 
 def repeat_baseline(snapshot: Snapshot, half_life: int = 90) -> Scorer:
-    """Build the baseline of a customer's own decayed purchases.
+    """Build the baseline of own decayed purchases.
 
     Parameters
     ----------
@@ -296,7 +304,7 @@ def collaborative_scorer(snapshot: Snapshot) -> Scorer:
 
 
 def als_baseline(snapshot: Snapshot, seed: int = 0) -> Scorer:
-    """Build the baseline of ALS fitted to the same histories.
+    """Build the ALS baseline.
 
     Parameters
     ----------
@@ -309,7 +317,7 @@ def als_baseline(snapshot: Snapshot, seed: int = 0) -> Scorer:
 
 
 def mixture_scorer(snapshot: Snapshot, others: Scorer | None = None) -> Scorer:
-    """Build the sum of own decayed purchases and the collaborative model.
+    """Add up own purchases and the collaborative model.
 
     It ranks in shops with too little data for a ranker.
 
@@ -338,7 +346,9 @@ FirstStage = Callable[[np.ndarray], Candidates]
 
 
 def first_stage(snapshot: Snapshot, *, batches: int | None = None) -> FirstStage:
-    """Build a cached first stage, to compare rankers on the same customers.
+    """Build a cached first stage.
+
+    It serves comparisons of rankers on the same customers.
 
     Parameters
     ----------
@@ -364,7 +374,7 @@ def first_stage(snapshot: Snapshot, *, batches: int | None = None) -> FirstStage
 
 
 def two_stage_scorer(snapshot: Snapshot, ranker: Ranker, stage: FirstStage | None = None) -> Scorer:
-    """Build the two-stage scorer: candidates ordered by a ranker.
+    """Build the scorer of candidates and ranker.
 
     Parameters
     ----------
@@ -389,7 +399,9 @@ def two_stage_scorer(snapshot: Snapshot, ranker: Ranker, stage: FirstStage | Non
 
 
 def log_odds(ranker: Ranker, pairs: Candidates) -> np.ndarray:
-    """Score candidates in log-odds, with a penalty on popular own items.
+    """Score candidates in log-odds.
+
+    Popular own items get a penalty.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Learn the weights of carts and views relative to a purchase.
+"""Learn the weights of carts and views.
 
-The chance that a customer buys an item in the last horizon is modelled as the base rate plus a sum
-over earlier events, each decayed by its age. Non-negative least squares gives the share of each
-kind of event. Its ratio to a purchase's share is the weight. Shops with too little data keep the
-default weights.
+Weights are relative to a purchase. The chance that a customer buys an item in the last horizon is
+modelled as the base rate plus a sum over earlier events, each decayed by its age. Non-negative
+least squares gives the share of each kind of event. Its ratio to a purchase's share is the weight.
+Shops with too little data keep the default weights.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,9 @@ MAX_EVENTS = 3.0  # of a kind; the tenth view says little more than the third
 
 
 def learn_weights(history: History, start: int, end: int) -> dict[str, float]:
-    """Learn the weight of each of `KINDS`, relative to a purchase.
+    """Learn the weight of each of `KINDS`.
+
+    Weights are relative to a purchase.
 
     Parameters
     ----------
@@ -67,7 +69,10 @@ def learn_weights(history: History, start: int, end: int) -> dict[str, float]:
 
 
 def _shares(events: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """Solve non-negative least squares on the QR triangle, which is small for millions of pairs."""
+    """Solve non-negative least squares on a QR triangle.
+
+    This keeps the problem small for millions of pairs.
+    """
     from scipy.optimize import nnls
 
     triangle: Any = np.linalg.qr(np.column_stack([events, excess]), mode="r")
@@ -76,7 +81,7 @@ def _shares(events: np.ndarray, excess: np.ndarray) -> np.ndarray:
 
 
 def apply_weights(history: History, weights: Mapping[str, float]) -> History:
-    """Replace the default weights of carts and views in a history.
+    """Replace the default weights of carts and views.
 
     Parameters
     ----------

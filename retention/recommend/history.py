@@ -1,4 +1,4 @@
-"""Read customers' events with items and total them by customer and item.
+"""Read and total customers' events with items.
 
 Each line holds the events of a customer with an item on a day. The lines are arrays sorted by
 customer, item and day. So the totals before any midnight are sums over neighbouring lines, and the
@@ -28,24 +28,27 @@ UNRATED = 0.25  # weight in purchases of a review without a rating
 
 @dataclass(frozen=True, slots=True)
 class RatingScale:
-    """Hold the worst and the best rating of a shop."""
+    """Hold the ends of a rating scale."""
 
     low: float = 1.0
     high: float = 5.0
 
     def weight(self, rating: Any) -> Any:
-        """Map ratings to −1 (worst) to 1 (best), clipped; takes a column or an expression."""
+        """Map ratings to −1 (worst) to 1 (best).
+
+        Takes a column or an expression.
+        """
         return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(
             -1.0, 1.0
         )
 
 
 def rating_scale(lake: "Lake", before: datetime) -> RatingScale:
-    """Infer the rating scale from the ratings known before a moment.
+    """Infer the shop's rating scale.
 
-    Knows 1–5 and 1–10 stars, percent and thumbs. The most extreme 1% of ratings at either end is
-    ignored, so one mistyped 50 does not turn stars into percent. The scale is cached per lake
-    state.
+    Only ratings known before the moment count. Knows 1–5 and 1–10 stars, percent and thumbs. The
+    most extreme 1% of ratings at either end is ignored, so one mistyped 50 does not turn stars into
+    percent. The scale is cached per lake state.
 
     Parameters
     ----------
@@ -94,9 +97,9 @@ def _infer_scale(lake: "Lake", before: datetime) -> RatingScale:
 DAY = 86_400
 PURCHASE, CART, VIEW = "purchase", "cart", "view"
 
-# In purchases. On Taobao's data a cart was worth about half a purchase; the other weights are judgement.
-# `event_weights` learns those of carts and views from the shop's own data if there is enough. A return
-# cancels a purchase. A review counts by its rating (`RatingScale`).
+# In purchases. On Taobao's data a cart was worth about half a purchase; the other weights are
+# judgement. `event_weights` learns those of carts and views from the shop's own data if there is
+# enough. A return cancels a purchase. A review counts by its rating (`RatingScale`).
 WEIGHTS = {
     PURCHASE: 1.0,
     CART: 0.5,
@@ -115,11 +118,11 @@ def day_of(moment: datetime) -> int:
 
 
 def shift_of(zone: str, at: datetime) -> int:
-    """Return the seconds by which the shop's clock is ahead of UTC at a moment.
+    """Return the shop's clock shift in seconds.
 
-    A history read at that moment counts all its days with this shift. So the newest day ends at the
-    shop's midnight. Before the last clock change, events in the hour around midnight belong to the
-    neighbouring day.
+    The shift is how far the clock is ahead of UTC. A history read at that moment counts all its
+    days with this shift. So the newest day ends at the shop's midnight. Before the last clock
+    change, events in the hour around midnight belong to the neighbouring day.
 
     Parameters
     ----------
@@ -131,20 +134,24 @@ def shift_of(zone: str, at: datetime) -> int:
 
 
 def days_at(moment: datetime, shift: int) -> float:
-    """Return a moment in days since 1970 with the clock shift of `shift_of`."""
+    """Return a moment in days since 1970.
+
+    Adds the clock shift of `shift_of`.
+    """
     return (moment.timestamp() + shift) / DAY
 
 
 def decayed(half_life: int) -> str:
-    """Return the column name of the preference decayed with this half-life."""
+    """Return the column name of a decayed preference."""
     return f"decayed_{half_life}"
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Hold event lines sorted by customer, item and day.
+    """Hold sorted event lines of customers and items.
 
-    ``customer`` and ``item`` are positions in the sorted ids.
+    Lines are sorted by customer, item and day. ``customer`` and ``item`` are positions in the
+    sorted ids.
 
     Parameters
     ----------
@@ -178,20 +185,32 @@ class History:
     shift: int = 0
 
     def at(self, moment: datetime) -> float:
-        """Return a moment in days since 1970, with the history's clock shift."""
+        """Return a moment in days since 1970.
+
+        Adds the history's clock shift.
+        """
         return days_at(moment, self.shift)
 
     def moment(self, at: float) -> datetime:
-        """Return the moment of a number of days since 1970; inverse of `at`."""
+        """Return the moment of a day number.
+
+        Inverse of `at`.
+        """
         return datetime.fromtimestamp(round(at * DAY - self.shift, 5), UTC)
 
     def where(self, lines: np.ndarray) -> Self:
-        """Select lines by a mask or positions; ids stay the same."""
+        """Select lines by a mask or positions.
+
+        Ids stay the same.
+        """
         columns: dict[str, Any] = {name: getattr(self, name)[lines] for name in LINE_COLUMNS}
         return replace(self, **columns)
 
     def before(self, day: int) -> Self:
-        """Select the lines that happened and were known before midnight of a day."""
+        """Select lines known before midnight of a day.
+
+        Their events happened before it, too.
+        """
         return self.where((self.day < day) & (self.known < day))
 
     def of(self, rows: np.ndarray) -> Self:
@@ -201,7 +220,10 @@ class History:
         return self.where(is_selected[self.customer])
 
     def between(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return distinct (customer, item) purchases on days in ``[start, end)``, as positions."""
+        """Return distinct purchases on days in ``[start, end)``.
+
+        Customers and items are positions.
+        """
         is_bought = (self.day >= start) & (self.day < end) & (self.bought > 0)
         keys = np.unique(
             self.customer[is_bought].astype(np.int64) * len(self.items) + self.item[is_bought]
@@ -291,7 +313,10 @@ def read(
 
 
 def _ordered(daily: Any, shift: int) -> History:
-    """Sort the lines; the same day known on two days stays two lines."""
+    """Sort the lines.
+
+    The same day known on two days stays two lines.
+    """
     customers, customer = _coded(daily["customer_id"])
     items, item = _coded(daily["item_id"])
     lines = {
@@ -319,7 +344,7 @@ def _ordered(daily: Any, shift: int) -> History:
 
 
 def _coded(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return sorted distinct ids and the position of each value among them."""
+    """Return sorted ids and each value's position."""
     import pyarrow
 
     column = column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
@@ -335,12 +360,12 @@ def _coded(column: Any) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Hold totals per (customer, item) of a history at one moment, sorted. Ages are in days.
+    """Hold totals by customer and item at a moment.
 
-    ``days`` counts distinct purchase days. ``gap`` is their mean distance (NaN below two),
-    ``spread`` the standard deviation of the distances and ``newest_gap`` the last one. ``last`` and
-    ``first`` are the ages of the last and first purchase (NaN without one). ``since`` is the age of
-    the last event of any kind.
+    Lines are sorted. Ages are in days. ``days`` counts distinct purchase days. ``gap`` is their
+    mean distance (NaN below two), ``spread`` the standard deviation of the distances and
+    ``newest_gap`` the last one. ``last`` and ``first`` are the ages of the last and first purchase
+    (NaN without one). ``since`` is the age of the last event of any kind.
     """
 
     customer: np.ndarray
@@ -376,7 +401,7 @@ class Pairs:
 
 
 def pairs(history: History, at: float) -> Pairs:
-    """Total a history by customer and item at a moment.
+    """Total a history by customer and item.
 
     Parameters
     ----------
@@ -434,7 +459,9 @@ def pairs(history: History, at: float) -> Pairs:
 
 
 def last_event_age(history: History, at: float, counts: np.ndarray) -> np.ndarray:
-    """Return the age of each pair's last line with a positive count; NaN without one.
+    """Return each pair's age of its last event.
+
+    NaN without an event of the kind.
 
     Parameters
     ----------
@@ -452,7 +479,10 @@ def last_event_age(history: History, at: float, counts: np.ndarray) -> np.ndarra
 
 
 def changes(*columns: np.ndarray) -> np.ndarray:
-    """Return the positions of lines that differ from the previous one in any column."""
+    """Return positions of lines unlike the previous one.
+
+    At least one column differs.
+    """
     is_changed = np.zeros(len(columns[0]), dtype=bool)
     is_changed[:1] = True
     for column in columns:
@@ -463,7 +493,10 @@ def changes(*columns: np.ndarray) -> np.ndarray:
 def _gaps(
     history: History, begins: np.ndarray, is_bought: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Compute purchase days, and the mean, standard deviation and last of their distances."""
+    """Compute purchase days and their distances.
+
+    Returns the count, and mean, standard deviation and last of the distances.
+    """
     pair = np.repeat(np.arange(len(begins)), np.diff(np.r_[begins, len(is_bought)]))[is_bought]
     day = history.day[is_bought]
     first_lines = changes(pair, day)
@@ -489,7 +522,7 @@ def preferences(
     *,
     since: datetime | None = None,
 ) -> "DataFrame":
-    """Compute each customer's decayed preferences for items at a cutoff.
+    """Compute each customer's decayed preferences for items.
 
     Parameters
     ----------
@@ -516,10 +549,10 @@ def preferences(
 def bought_between(
     lake: "Lake", start: datetime, end: datetime, *, known_before: datetime | None = None
 ) -> "DataFrame":
-    """Return the distinct (customer_id, item_id) purchases in ``[start, end)``, sorted.
+    """Return the distinct purchases in a window.
 
-    An evaluation also counts purchases known only later. Training passes ``known_before`` to avoid
-    data leakage.
+    Rows are (customer_id, item_id), sorted. The window is ``[start, end)``. An evaluation also
+    counts purchases known only later. Training passes ``known_before`` to avoid data leakage.
 
     Parameters
     ----------
@@ -552,7 +585,7 @@ def bought_between(
 
 
 def buyers(lake: "Lake", at: datetime, within: timedelta | None = None) -> dict[str, int]:
-    """Count the distinct buyers of each item before a moment.
+    """Count each item's buyers before a moment.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cache all customers' histories and item buyer counts in a warm worker.
+"""Cache histories and buyer counts in a worker.
 
 The cache serves moments after the lake's watermark until the lake changes. The first request for a
 lake state reads the lake. The second one loads all histories. Replays of an earlier moment and very
@@ -24,7 +24,10 @@ REQUESTS_BEFORE_CACHING = 1
 
 @dataclass
 class CachedHistory:
-    """Cache the history and buyer counts of one lake state and clock shift."""
+    """Hold one lake state's history and buyer counts.
+
+    Days have one clock shift.
+    """
 
     key: tuple[Any, ...]
     requests: int = 0
@@ -37,7 +40,7 @@ _CACHE: list[CachedHistory] = []  # holds the last lake state
 
 
 def cached_histories(lake: "Lake", as_of: datetime, customer_ids: Sequence[str]) -> History:
-    """Return the history of some customers, from the cache if possible.
+    """Return histories, from the cache if possible.
 
     Parameters
     ----------
@@ -63,7 +66,7 @@ def cached_histories(lake: "Lake", as_of: datetime, customer_ids: Sequence[str])
 
 
 def row_offsets(history: History) -> np.ndarray:
-    """Return each customer's first line, and the end of the last one's."""
+    """Return the offsets of each customer's lines."""
     return np.searchsorted(
         history.customer, np.arange(len(history.customers) + 1, dtype=history.customer.dtype)
     )
@@ -72,7 +75,9 @@ def row_offsets(history: History) -> np.ndarray:
 def select_customers(
     history: History, customer_ids: Sequence[str], offsets: np.ndarray | None = None
 ) -> History:
-    """Cut a history down to some customers, as if only theirs had been read.
+    """Cut a history down to some customers.
+
+    The result is as if only theirs had been read.
 
     Parameters
     ----------
@@ -110,7 +115,7 @@ def select_customers(
 
 
 def buyer_counts(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, int]:
-    """Count the distinct buyers of each item before a moment.
+    """Count each item's buyers before a moment.
 
     Parameters
     ----------
@@ -137,7 +142,10 @@ def buyer_counts(lake: "Lake", as_of: datetime, days: int | None = None) -> dict
 
 
 def _cached(lake: "Lake", as_of: datetime) -> CachedHistory | None:
-    """Return the cache entry of the lake's state; None for a moment before its watermark."""
+    """Return the cache entry of the lake's state.
+
+    None for a moment before its watermark.
+    """
     watermark = until(lake)
     if not watermark.before(as_of):
         return None

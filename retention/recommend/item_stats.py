@@ -1,7 +1,7 @@
-"""Compute popularity, repeat-purchase and price statistics of items at a cutoff.
+"""Compute statistics of items at a cutoff.
 
-The statistics are fixed at training and stored in the artefact. A list then needs only one
-customer's history.
+They cover popularity, repeat purchases and prices. The statistics are fixed at training and stored
+in the artefact. A list then needs only one customer's history.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ RECENT = 28  # days
 
 @dataclass(frozen=True)
 class ItemStats:
-    """Hold the items of a recommender and their statistics.
+    """Hold items and their statistics.
 
     Parameters
     ----------
@@ -68,15 +68,15 @@ class ItemStats:
         return len(self.items)
 
     def ids(self, at: np.ndarray) -> np.ndarray:
-        """Return the ids of the items at some positions."""
+        """Return the ids at some positions."""
         return self.items[at]
 
     def rows(self, at: np.ndarray) -> np.ndarray:
-        """Return all statistics of the items at some positions."""
+        """Return the statistics at some positions."""
         return self.facts[at]
 
     def group_codes(self, group: str, at: np.ndarray) -> np.ndarray:
-        """Return the group codes of the items at some positions."""
+        """Return the group codes at some positions."""
         return self.groups[group][at]
 
     def column(self, name: str) -> np.ndarray:
@@ -90,7 +90,10 @@ class ItemStats:
 
     @cached_property
     def shares(self) -> dict[str, np.ndarray]:
-        """Share of each item among its group's buyers of the last 28 days; 0 without a group."""
+        """Share of each item in its group's buyers.
+
+        Counts the last 28 days. 0 without a group.
+        """
         return {group: self._share(group) for group in self.groups}
 
     def _share(self, group: str) -> np.ndarray:
@@ -100,13 +103,16 @@ class ItemStats:
         return np.where(known, recent / np.maximum(total[code], 1), 0.0).astype(np.float32)
 
     def group_shares(self, group: str, at: np.ndarray) -> np.ndarray:
-        """Return the group shares of the items at some positions; 1 without a group."""
+        """Return the group shares at some positions.
+
+        1 without a group.
+        """
         return np.where(self.groups[group][at] >= 0, self.shares[group][at], np.float32(1))
 
     def top(self, measure: str, count: int) -> np.ndarray:
-        """Return positions of the best items by one of `MEASURES`.
+        """Return the best items by one of `MEASURES`.
 
-        Only items with a value above 0 count. Ties are in order of position.
+        Returns positions. Only items with a value above 0 count. Ties are in order of position.
         """
         return self._best[measure][:count]
 
@@ -126,7 +132,7 @@ class ItemStats:
 
 
 class ExtendedItemStats(ItemStats):
-    """Extend item statistics by a few items without copying the whole."""
+    """Append a few items without copying the rest."""
 
     known: ItemStats
     appended: ItemStats
@@ -186,7 +192,10 @@ class ExtendedItemStats(ItemStats):
 
 
 def _trend(facts: np.ndarray) -> np.ndarray:
-    """Compute the growth of buyers, divided by a square root to damp small counts."""
+    """Compute the damped growth of buyers.
+
+    The square root damps small counts.
+    """
     recent, earlier = (facts[:, FACTS.index(name)] for name in ("buyers_28", "buyers_before"))
     return (recent - earlier) / np.sqrt(recent + earlier + 1)
 
@@ -195,7 +204,10 @@ MEASURES = {"popular": lambda facts: facts[:, FACTS.index("buyers_28")], "trendi
 
 
 def _best(stats: ItemStats, measure: str, candidates: np.ndarray) -> np.ndarray:
-    """Sort the items with a positive measure, best first; ties keep their order."""
+    """Sort the items with a positive measure.
+
+    The best come first. Ties keep their order.
+    """
     values = MEASURES[measure](stats.rows(candidates))
     above = np.flatnonzero(values > 0)
     return candidates[above[np.argsort(-values[above], kind="stable")]]
@@ -204,7 +216,7 @@ def _best(stats: ItemStats, measure: str, candidates: np.ndarray) -> np.ndarray:
 def compute_item_stats(
     history: History, totals: Pairs, day: int, catalogue: Catalogue, min_buyers: int
 ) -> ItemStats:
-    """Compute statistics of the items with enough buyers at a cutoff.
+    """Compute statistics of items with enough buyers.
 
     Parameters
     ----------
@@ -274,7 +286,10 @@ def _facts(history: History, totals: Pairs, day: int, buyers: np.ndarray) -> dic
 def _prices(
     history: History, items: np.ndarray, selected: np.ndarray, catalogue: Catalogue
 ) -> np.ndarray:
-    """Return catalogue prices, else the mean price paid per unit; NaN if both are unknown."""
+    """Return catalogue prices, else mean prices paid.
+
+    NaN if both are unknown.
+    """
     size = len(history.items)
     units = np.bincount(history.item, weights=history.units, minlength=size)[selected]
     paid = np.bincount(history.item, weights=history.paid, minlength=size)[selected]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def in_rows(
     row: np.ndarray, column: np.ndarray, values: np.ndarray, shape: tuple[int, int]
 ) -> csr_matrix:
-    """Build a sparse matrix from distinct entries sorted by row.
+    """Build a sparse matrix from sorted entries.
+
+    Entries are distinct and sorted by row.
 
     Parameters
     ----------
@@ -33,7 +35,10 @@ def in_rows(
 
 
 def select_rows(matrix: csr_matrix, rows: np.ndarray) -> csr_matrix:
-    """Select rows; return the matrix itself if all are selected."""
+    """Select rows.
+
+    Return the matrix itself if all are selected.
+    """
     is_everything = len(rows) == matrix.shape[0] and (rows == np.arange(len(rows))).all()
     return matrix if is_everything else csr_matrix(matrix[rows])
 
@@ -48,7 +53,10 @@ def row_entries(matrix: csr_matrix, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def values_at(dense: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Return the values at some positions; 0 beyond the last column."""
+    """Return the values at some positions.
+
+    0 beyond the last column.
+    """
     values = np.zeros(len(row), dtype=dense.dtype)
     inside = column < dense.shape[1]
     values[inside] = dense[row[inside], column[inside]]
@@ -56,7 +64,10 @@ def values_at(dense: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndar
 
 
 def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
-    """Keep the first columns; return the matrix itself if it has no others."""
+    """Keep the first columns.
+
+    Return the matrix itself if it has no others.
+    """
     if matrix.shape[1] == count:
         return matrix
     is_kept = matrix.indices < count
@@ -67,9 +78,9 @@ def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return positions of the ``k`` highest finite scores, best first.
+    """Return positions of the ``k`` highest scores.
 
-    Ties are in order of position.
+    The best come first. Infinite scores are left out. Ties are in order of position.
     """
     finite = int(np.isfinite(scores).sum())
     k = min(k, finite)
@@ -85,10 +96,10 @@ _INDEXES: dict[int, dict[str, int]] = {}
 
 
 def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
-    """Find the position of each id in an array of distinct ids; −1 if unknown.
+    """Find the positions of ids.
 
-    Drop the −1 before indexing. Both numpy and implicit read it as the last row, which is another
-    customer's list.
+    The known ids are distinct; unknown ids give −1. Drop the −1 before indexing. Both numpy and
+    implicit read it as the last row, which is another customer's list.
     """
     values = np.asarray(wanted, dtype=object)
     indices = map(_index(known).get, values.tolist(), repeat(-1))
@@ -96,7 +107,10 @@ def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
 
 
 def _index(known: np.ndarray) -> dict[str, int]:
-    """Return the index of an array; a long array's index is cached while the array lives."""
+    """Return the index of an array.
+
+    A long array's index is cached while the array lives.
+    """
     if len(known) < LONG:
         return _build_index(known)
     if id(known) not in _INDEXES:
@@ -111,7 +125,10 @@ def _build_index(known: np.ndarray) -> dict[str, int]:
 
 @lru_cache(maxsize=1)
 def _controller() -> Any:
-    """Find the BLAS libraries once; numpy and scipy must be imported before."""
+    """Find the BLAS libraries once.
+
+    Numpy and scipy must be imported before.
+    """
     import numpy
     import scipy.linalg
     from threadpoolctl import ThreadpoolController

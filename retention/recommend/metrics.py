@@ -1,6 +1,7 @@
-"""Compute ranking accuracy, novelty, diversity and calibration of lists.
+"""Compute accuracy and other properties of lists.
 
-Recall is hits / |truth|. NDCG and MAP use min(k, |truth|) hits as the ideal.
+The others are novelty, diversity and calibration. Recall is hits / |truth|. NDCG and MAP use min(k,
+|truth|) hits as the ideal.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,13 +31,13 @@ class RankingMetrics:
 
     @property
     def hit_rate(self) -> float:
-        """Share of the customers with at least one hit."""
+        """Share of customers with a hit."""
         return float(self.each["hit_rate"].mean()) if self.customers else 0.0
 
     def interval(
         self, metric: str = "ndcg", *, draws: int = DRAWS, seed: int = 0
     ) -> tuple[float, float]:
-        """Return the 95% bootstrap interval of a metric's mean.
+        """Return a metric's 95% bootstrap interval.
 
         Parameters
         ----------
@@ -58,9 +59,10 @@ class RankingMetrics:
 
 
 def interval(values: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """Return the 95% percentile bootstrap interval of a mean over customers.
+    """Return the 95% bootstrap interval of a mean.
 
-    For the paired difference of two rankings of the same customers, pass their differences.
+    Uses percentiles over resampled customers. For the paired difference of two rankings of the same
+    customers, pass their differences.
 
     Parameters
     ----------
@@ -136,7 +138,10 @@ SMOOTHING = 0.01  # Steck's α; without it a category missing from the list give
 
 @dataclass(frozen=True, slots=True)
 class ListProperties:
-    """Hold means over customers with a non-empty list; None without categories."""
+    """Hold means over customers with a non-empty list.
+
+    None without categories.
+    """
 
     novelty: float | None
     diversity: float | None
@@ -212,7 +217,10 @@ def list_properties(
 def _category_counts(
     row: np.ndarray, code: np.ndarray, shape: tuple[int, int]
 ) -> tuple[csr_matrix, np.ndarray]:
-    """Count each list's items by category, and those without a category."""
+    """Count each list's items by category.
+
+    Items without a category are counted apart.
+    """
     known = code >= 0
     counts = csr_matrix((np.ones(int(known.sum())), (row[known], code[known])), shape=shape)
     return counts, np.bincount(row[~known], minlength=shape[0])
@@ -223,7 +231,10 @@ def _ones(counts: csr_matrix) -> csr_matrix:
 
 
 def _calibration(counts: csr_matrix, uncategorised: np.ndarray, tastes: csr_matrix) -> float | None:
-    """Mean Σ p log(p/q̃), q̃ = (1 − α) q + α p, over customers with purchases and a list."""
+    """Compute the mean KL divergence of lists.
+
+    It is Σ p log(p/q̃) with q̃ = (1 − α) q + α p, over customers with purchases and a list.
+    """
     length = np.asarray(counts.sum(axis=1)).ravel() + uncategorised
     purchases = np.asarray(tastes.sum(axis=1)).ravel()
     customers = np.flatnonzero((length > 0) & (purchases > 0))

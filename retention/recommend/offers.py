@@ -1,4 +1,4 @@
-"""Rank coupons by the chance that a customer redeems them.
+"""Rank coupons by their chance of redemption.
 
 A coupon covers many products. The recent spend on them is the strongest signal; purchases of the
 same types and categories add a little. The weights are learned from earlier redemptions if there
@@ -51,7 +51,10 @@ class OfferRanker:
     learned_from: int = 0
 
     def scores(self, signals: np.ndarray) -> np.ndarray:
-        """Score signals (customers × offers × `SIGNALS`) as (customers × offers)."""
+        """Score signals as (customers × offers).
+
+        Signals are (customers × offers × `SIGNALS`).
+        """
         scores: np.ndarray = signals @ self.weights
         return scores
 
@@ -67,7 +70,7 @@ def rank_offers(
     as_of: datetime,
     ranker: OfferRanker = DEFAULT_RANKER,
 ) -> dict[str, list[tuple[str, float]]]:
-    """Rank offers for each customer, most likely redemption first.
+    """Rank offers by likely redemption.
 
     Parameters
     ----------
@@ -125,7 +128,9 @@ class OfferCoverage:
 def offer_coverage(
     offers: Mapping[str, Sequence[str]], history: History, items: Catalogue
 ) -> OfferCoverage:
-    """Match offers with a history's items; items without purchases count for groups.
+    """Match offers with a history's items.
+
+    Items without purchases count for groups.
 
     Parameters
     ----------
@@ -161,7 +166,9 @@ def offer_coverage(
 def offer_signals(
     history: History, coverage: OfferCoverage, at: float, rows: np.ndarray
 ) -> np.ndarray:
-    """Compute log spend and purchases per offer, centred over the offers.
+    """Compute log spend and purchases per offer.
+
+    Each is centred over the offers.
 
     Parameters
     ----------
@@ -200,7 +207,7 @@ def offer_signals(
 def own_purchases(
     history: History, coverage: OfferCoverage, at: float, rows: np.ndarray, half_life: int
 ) -> np.ndarray:
-    """Score offers by own decayed purchases of covered items (baseline).
+    """Score offers by own purchases (baseline).
 
     Parameters
     ----------
@@ -225,7 +232,7 @@ def own_purchases(
 def recent_purchases(
     history: History, coverage: OfferCoverage, at: float, days: int = 28
 ) -> np.ndarray:
-    """Count recent purchases of covered items by all customers (baseline).
+    """Score offers by recent purchases (baseline).
 
     Parameters
     ----------
@@ -246,7 +253,10 @@ def recent_purchases(
 
 
 def _all_purchases(history: History, coverage: OfferCoverage) -> np.ndarray:
-    """Return all purchases of covered items, scaled to at most 1, as a tie-breaker."""
+    """Count all purchases, as a tie-breaker.
+
+    Scaled to at most 1.
+    """
     counts = (
         np.bincount(history.item, weights=history.bought, minlength=len(history.items))
         @ coverage.items
@@ -267,7 +277,10 @@ def _by(
     shape: tuple[int, int],
     rows: np.ndarray,
 ) -> csr_matrix:
-    """Sum values by customer and column for some customers; zeros for −1."""
+    """Sum values by customer and column.
+
+    Zeros for −1.
+    """
     known = column >= 0
     sums = csr_matrix(
         (values[known], (customer[known], column[known])), shape=(shape[0] + 1, shape[1])
@@ -319,7 +332,9 @@ REDEMPTIONS = ("campaign_id", "customer_id", "offer_id", "redeemed_at")
 
 @dataclass(frozen=True, slots=True)
 class PastCampaign:
-    """Hold a campaign's signals at its start, and its redemptions.
+    """Hold a campaign's signals and redemptions.
+
+    Signals are as of its start.
 
     Parameters
     ----------
@@ -339,7 +354,7 @@ class PastCampaign:
 
     @property
     def redeemed(self) -> np.ndarray:
-        """Whether each offer was redeemed, as (customers × offers)."""
+        """Redemptions as (customers × offers)."""
         return self.day < NEVER
 
     def known(self, day: int) -> np.ndarray:
@@ -360,7 +375,7 @@ def evaluate_offers(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Rank each campaign's offers and compare with the redemptions.
+    """Compare ranked offers with past redemptions.
 
     Counts customers with a history who redeemed at least one offer. Histories end at the midnight
     before a campaign's first day. The weights are learned from redemptions of earlier campaigns
@@ -455,7 +470,10 @@ def _metrics(ranking: Any) -> dict[str, float]:
 
 
 def _ranker_at(campaigns: list[PastCampaign], day: int) -> OfferRanker:
-    """Fit a ranker on earlier campaigns and their redemptions before a day."""
+    """Fit a ranker on earlier campaigns.
+
+    Only their redemptions before the day count.
+    """
     past = [campaign for campaign in campaigns if campaign.start < day]
     return (
         fit_offer_ranker(
@@ -479,7 +497,10 @@ def _check_columns(frame: "DataFrame", columns: tuple[str, ...], name: str) -> N
 def _campaigns(
     lake: "Lake", offers: "DataFrame", redemptions: "DataFrame", progress: Progress
 ) -> list[PastCampaign]:
-    """Prepare the campaigns with redemptions by known customers, in order of start."""
+    """Prepare the campaigns with redemptions.
+
+    They are in order of start. Only known customers count.
+    """
     items = catalogue(lake, in_stock_only=False)
     starts = offers.groupby("campaign_id")["starts_at"].min().sort_values(kind="stable")
     last = datetime.fromtimestamp(
@@ -537,7 +558,9 @@ def _campaign(
 
 
 def read_table(file: Path) -> "DataFrame":
-    """Read a CSV or Parquet file; CSV values stay text.
+    """Read a CSV or Parquet file.
+
+    CSV values stay text.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Summarise what a customer likes: "mostly coffee, mid-price, Saturdays".
+"""Summarise a customer's tastes in words.
 
-Events count by kind and decay with age, as in the models. Purchases, carts, views (longer ones
-more), searches, redeemed coupons and good ratings count for a category and brand. Returns and bad
-ratings count against it. A habit is named only if it is significantly stronger than in the whole
-shop.
+For example "mostly coffee, mid-price, Saturdays". Events count by kind and decay with age, as in
+the models. Purchases, carts, views (longer ones more), searches, redeemed coupons and good ratings
+count for a category and brand. Returns and bad ratings count against it. A habit is named only if
+it is significantly stronger than in the whole shop.
 """
 
 from collections.abc import Mapping
@@ -94,7 +94,10 @@ def summary(profile: Mapping[str, Any]) -> str:
 
 
 def _events(lake: "Lake", customer_id: str, as_of: datetime) -> "pd.DataFrame":
-    """Read one line per event: decayed weight, category, brand and price rank."""
+    """Read one line per event.
+
+    Adds decayed weight, category, brand and price rank.
+    """
     events = lake.table("events", before=as_of)
     events = events.filter(events.customer_id == customer_id).select(
         "event_type",
@@ -123,7 +126,10 @@ def _events(lake: "Lake", customer_id: str, as_of: datetime) -> "pd.DataFrame":
 
 
 def _relative_duration(frame: "pd.DataFrame") -> "pd.Series":
-    """Return view durations relative to the median, on a log scale; 1 if unknown."""
+    """Return view durations relative to the median.
+
+    On a log scale. 1 if unknown.
+    """
     seconds = np.log1p(
         frame["duration_s"].astype(float).where(frame["event_type"] == VIEW).clip(lower=0)
     )
@@ -133,7 +139,7 @@ def _relative_duration(frame: "pd.DataFrame") -> "pd.Series":
 
 
 def _price_ranks(lake: "Lake") -> Any:
-    """Rank each item's price from 0 to 1 within its category."""
+    """Rank prices within categories, 0 to 1."""
     import ibis
 
     items = lake.table("items")
@@ -156,7 +162,10 @@ def _weights(events: "pd.DataFrame", group: str) -> "pd.Series":
 def _top_groups(
     events: "pd.DataFrame", group: str, shop: "pd.Series | None" = None
 ) -> list[dict[str, Any]]:
-    """Return the top groups, and with shop shares also the most distinctive ones."""
+    """Return the largest and most distinctive groups.
+
+    Distinctive ones need the shop's shares.
+    """
     weights = _weights(events, group)
     shares = weights[weights > 0] / weights.clip(lower=0).sum()
     if shop is None:
@@ -176,12 +185,15 @@ def _top_groups(
 
 
 def _distinctiveness(line: Mapping[str, Any]) -> float:
-    """Compute a group's part of the KL divergence from the shop's shares."""
+    """Compute a group's part of the divergence.
+
+    KL divergence from the shop's shares.
+    """
     return line["share"] * float(np.log((line["share"] + 1e-3) / (line["shop"] + 1e-3)))
 
 
 def _shop_shares(lake: "Lake", as_of: datetime) -> "pd.Series":
-    """Compute the shop's share of order lines by category."""
+    """Compute the shop's sales shares by category."""
     events, items = lake.table("events", before=as_of), lake.table("items")
     sales = events.filter(events.event_type == PURCHASE).select("item_id")
     sales = sales.join(
@@ -209,7 +221,10 @@ def _price_band(purchases: "pd.DataFrame") -> dict[str, Any] | None:
 
 
 def _habits(lake: "Lake", purchases: "pd.DataFrame", as_of: datetime, zone: str) -> dict[str, Any]:
-    """Find the weekday and part of day with significantly more orders than the shop's."""
+    """Find significant weekday and time habits.
+
+    Shares are compared with the whole shop's.
+    """
     orders = purchases.assign(
         order=purchases["order_id"].fillna(purchases["occurred_at"].astype("str"))
     )
@@ -232,7 +247,10 @@ def _habits(lake: "Lake", purchases: "pd.DataFrame", as_of: datetime, zone: str)
 
 
 def _shop_hours(lake: "Lake", as_of: datetime, zone: str) -> np.ndarray:
-    """Count the shop's visits as (weekdays × hours), in its time zone."""
+    """Count visits by weekday and hour.
+
+    In the shop's time zone.
+    """
     import pandas as pd
 
     events = lake.table("events", before=as_of)
@@ -248,7 +266,10 @@ def _shop_hours(lake: "Lake", as_of: datetime, zone: str) -> np.ndarray:
 def _strongest_habit(
     own_counts: np.ndarray, shop_counts: np.ndarray, names: tuple[str, ...]
 ) -> dict[str, Any] | None:
-    """Find the period whose Wilson lower bound exceeds the shop's share most; else None."""
+    """Find the period most above the shop's share.
+
+    Compares the lower bound of Wilson's interval. None if no period is significant.
+    """
     total = own_counts.sum()
     if total < MIN_ORDERS or not shop_counts.sum():
         return None
@@ -282,7 +303,10 @@ def _coupons(
     purchases: "pd.DataFrame",
     as_of: datetime,
 ) -> dict[str, Any]:
-    """Count coupons received and redeemed, and the share of order lines on discount."""
+    """Count received and redeemed coupons.
+
+    Adds the share of order lines on discount.
+    """
     from retention.lake.lake import naive
 
     treatments = lake.table("treatments")

@@ -28,7 +28,7 @@ def _day_count(number: float) -> str:
 
 
 def own_history_reason(line: Mapping[str, Any]) -> tuple[str, str]:
-    """Return source and reason from the customer's own events with the item.
+    """Return source and reason from own events.
 
     Parameters
     ----------
@@ -95,14 +95,17 @@ def interest_reason(title: str, line: Mapping[str, Any]) -> str:
 
 
 def cold_start_reason(source: str) -> str:
-    """Return the reason of an item for a customer without a history."""
+    """Return the reason of a cold-start item."""
     if source == BY_FRIENDS:
         return gettext("liked by people they know")
     return gettext("popular with customers of the same region or channel")
 
 
 def new_item_reason(title: str) -> str:
-    """Return the reason of a new item that resembles a known one."""
+    """Return the reason of a new item.
+
+    It resembles the known item.
+    """
     return gettext("new, and much like {title}").format(title=title)
 
 
@@ -170,7 +173,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ScoredItems:
-    """Hold the scores of some customers for the items available to any of them.
+    """Hold the scores of a batch of customers.
+
+    Columns are the items available to any of them.
 
     Parameters
     ----------
@@ -243,7 +248,10 @@ def explain_lists(
 
 
 def _own_reasons(scored: ScoredItems, row: np.ndarray, column: np.ndarray) -> list[tuple[str, str]]:
-    """Return the reasons from the customer's own history; empty strings without any."""
+    """Return the reasons from the customer's own history.
+
+    Empty strings without any.
+    """
     scene = scored.snapshot.scene
     totals, (keys, lines) = scene.seen, scene.own
     place, is_known = find(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
@@ -313,7 +321,10 @@ def _collaborative_reasons(
 def _score_and_rank(
     scores: np.ndarray, rows: np.ndarray, column: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each pair's score and the number of higher scores in its row."""
+    """Return each pair's score and rank.
+
+    The rank counts higher scores in the row.
+    """
     pair_scores = values_at(scores, rows, column)
     return pair_scores, np.array(
         [np.count_nonzero(scores[at] > value) for at, value in zip(rows, pair_scores, strict=True)]

@@ -1,4 +1,4 @@
-"""Re-rank scored items into lists under the shop's rules.
+"""Re-rank items into lists under shop rules.
 
 Items are chosen by score. A list has each title and variant once, and caps on a brand and a product
 type. The type cap gives way before a list stays short. Diversity calibrates the list to the
@@ -92,7 +92,7 @@ class ItemFacts:
         return ItemFacts(self.allowed[items], groups, self.category[items], self.profit[items])
 
     def shares(self, liked: csr_matrix) -> np.ndarray:
-        """Compute each customer's preference shares by category, as (customers × categories)."""
+        """Compute preference shares, as (customers × categories)."""
         known = np.flatnonzero(self.category >= 0)
         shape = (len(self.category), int(self.category.max(initial=0)) + 1)
         membership = csr_matrix((np.ones(len(known)), (known, self.category[known])), shape=shape)
@@ -142,7 +142,10 @@ class Assortment:
 
     @cached_property
     def profit(self) -> dict[str, float]:
-        """Relative profit of each item with a price; see `ItemFacts`."""
+        """Relative profit of each item with a price.
+
+        See `ItemFacts`.
+        """
         items = np.array(
             [item for item, price in self.items.prices.items() if price > 0], dtype=object
         )
@@ -154,7 +157,10 @@ class Assortment:
 
     @property
     def caps(self) -> dict[str, int]:
-        """Largest number of items of one group on a list, by kind of group."""
+        """Largest number of items of a group.
+
+        By kind of group, for one list.
+        """
         own = {"brand": self.rules.max_per_brand, "type": self.rules.max_per_type}
         return {
             "title": 1,
@@ -163,9 +169,9 @@ class Assortment:
         }
 
     def group_names(self, item: str) -> tuple[str, ...]:
-        """Return names of an item's groups in the order of `GROUPS`, and its category.
+        """Return the names of an item's groups.
 
-        Unknown names are empty.
+        In the order of `GROUPS`, then the category. Unknown names are empty.
         """
         if item not in self._names:
             title, groups = self.items.title(item), self.items.named
@@ -180,13 +186,16 @@ class Assortment:
         return self._names[item]
 
     def cached_facts(self, ids: np.ndarray) -> ItemFacts:
-        """Return `facts`; the last result is cached, because trained items repeat."""
+        """Return `facts`.
+
+        The last result is cached, because trained items repeat.
+        """
         if self._last is None or self._last[0] is not ids:
             self._last = ids, self.facts(ids)
         return self._last[1]
 
     def facts(self, ids: np.ndarray) -> ItemFacts:
-        """Return the facts of some items, in their order."""
+        """Return the facts of some items."""
         names = [self.group_names(item) for item in ids]
         codes = {
             name: self._coded(name, [item_names[number] for item_names in names])
@@ -199,7 +208,10 @@ class Assortment:
         )
 
     def _coded(self, group: str, names: list[str]) -> np.ndarray:
-        """Code names; a name has the same code in every batch."""
+        """Code names.
+
+        A name has the same code in every batch.
+        """
         codes = self._codes[group]
         return np.array(
             [codes.setdefault(name, len(codes)) if name else -1 for name in names], dtype=np.int32
@@ -207,7 +219,7 @@ class Assortment:
 
 
 class GroupCounts:
-    """Count the groups on a list that is built item by item.
+    """Count the groups on a growing list.
 
     Parameters
     ----------
@@ -231,7 +243,7 @@ class GroupCounts:
         self._count(item_id, self.assortment.caps)
 
     def is_full(self, item_id: str, caps: Mapping[str, int]) -> bool:
-        """Return whether one more item would break a cap.
+        """Return whether another item breaks a cap.
 
         Parameters
         ----------
@@ -252,7 +264,9 @@ def merge_lists(
     k: int,
     refused: Collection[str] = (),
 ) -> list[Any]:
-    """Merge two lists under the hard caps, without barred items.
+    """Merge two lists under the hard caps.
+
+    Barred items are left out.
 
     Parameters
     ----------
@@ -283,7 +297,7 @@ def merge_lists(
 
 
 def cached_assortment(items: Catalogue, rules: RecommendRules, margin: float) -> Assortment:
-    """Return the assortment, cached while the catalogue and the rules stay the same.
+    """Return the assortment, cached if unchanged.
 
     Parameters
     ----------
@@ -366,7 +380,10 @@ def _fill(
     shares: np.ndarray | None,
     diversity: float,
 ) -> np.ndarray:
-    """Choose under all caps, then fill empty places without the soft caps."""
+    """Choose under all caps, then fill up.
+
+    Empty places ignore the soft caps.
+    """
     pool = scores.shape[1]
     chosen = _greedy(scores, facts, caps, k, shares, diversity, pool)
     if hard_caps == dict(caps) or (chosen >= 0).all():
@@ -384,7 +401,10 @@ def _greedy(
     pool: int,
     begun: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Choose one place of all lists at a time; continue the lists in ``begun``."""
+    """Choose place by place for all lists.
+
+    Continue the lists in ``begun``.
+    """
     rows = np.arange(len(scores))
     at = _best(scores, pool)
     pool_scores = np.take_along_axis(scores, at, 1)
@@ -415,7 +435,7 @@ def _greedy(
 
 
 class _Calibration:
-    """Compute how much each candidate improves the list's calibration."""
+    """Compute each candidate's gain in calibration."""
 
     def __init__(self, shares: np.ndarray, facts: ItemFacts, at: np.ndarray, weight: float) -> None:
         self.category, self.weight = facts.category[at], weight
@@ -443,13 +463,16 @@ class _Calibration:
 
 
 def _relative(scores: np.ndarray) -> np.ndarray:
-    """Divide by each row's best score, so that λ is independent of the scale."""
+    """Divide by each row's best score.
+
+    This makes λ independent of the scale.
+    """
     best = np.abs(scores[:, :1])
     return scores / np.where(np.isfinite(best) & (best > 0), best, 1.0)
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return positions of each row's best scores, best first.
+    """Return the best positions of each row.
 
     Ties are in order of position.
     """

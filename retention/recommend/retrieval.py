@@ -1,4 +1,4 @@
-"""Find the top items of very many customers in blocks.
+"""Find many customers' top items in blocks.
 
 A block of 64 customers and its scores fits into a core's cache. To find the top ``k`` of 20,000
 scores, take the maxima of 512 interleaved groups. The ``k`` groups with the highest maxima contain
@@ -29,7 +29,9 @@ def top_items(
     barred: np.ndarray | None = None,
     cores: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the ``k`` items with the highest product of factors for each customer.
+    """Find the items with the highest products.
+
+    Multiplies factors of customers and items.
 
     Parameters
     ----------
@@ -73,10 +75,10 @@ def top_items_of_model(
     barred: np.ndarray | None = None,
     cores: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the top items by any model; leave out unknown customers and items.
+    """Find the top items by any model.
 
-    Factors of unknown customers and items are 0, and other models score them 0. A product of known
-    factors may also round to 0; it counts as a score.
+    Leave out unknown customers and items. Factors of unknown customers and items are 0, and other
+    models score them 0. A product of known factors may also round to 0; it counts as a score.
 
     Parameters
     ----------
@@ -146,7 +148,9 @@ def _in_blocks(
 
 
 def top_scores(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions and values of each row's ``k`` highest scores, best first.
+    """Return each row's ``k`` highest scores.
+
+    Returns positions and values, best first.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Recommend items to customers: score, re-rank, explain and fill up lists."""
+"""Serve recommendations to customers.
+
+Scores, re-ranks, explains and fills up lists.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -107,7 +110,7 @@ def recommend(
 
 
 class ServingContext:
-    """Hold what all customers share: the model, the catalogue and buyer counts."""
+    """Hold the model, catalogue and buyer counts."""
 
     def __init__(
         self,
@@ -133,9 +136,10 @@ class ServingContext:
 
     @cached_property
     def fillers(self) -> tuple[Filler, ...]:
-        """Recently popular items, then ever popular ones, then the whole catalogue.
+        """Items that fill up lists.
 
-        Each is an item, a source and a reason.
+        Recently popular ones, then ever popular ones, then the whole catalogue. Each is an item, a
+        source and a reason.
         """
         popular = (
             (item_id, "popular", popularity_reason(count, days))
@@ -157,7 +161,10 @@ _NO_STATS = ItemStats(
 
 
 def _extended(stats: ItemStats, items: Catalogue, counts: dict[str, int]) -> ItemStats:
-    """Append items with their recent buyers and price, in order of id."""
+    """Append items with recent buyers and price.
+
+    In order of id.
+    """
     ids = np.array(sorted(counts), dtype=object)
     facts = np.full((len(ids), len(FACTS)), np.nan, dtype=np.float32)
     facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = [
@@ -168,7 +175,10 @@ def _extended(stats: ItemStats, items: Catalogue, counts: dict[str, int]) -> Ite
 
 
 def _facts(context: ServingContext, stats: ItemStats, column: np.ndarray) -> ItemFacts:
-    """Return the facts of some known and appended items, in order of position."""
+    """Return the facts of known and appended items.
+
+    In order of position.
+    """
     known_items = context.sources.item_stats.items
     end = int(np.searchsorted(column, len(known_items)))
     known = context.assortment.cached_facts(known_items).select(column[:end])
@@ -238,7 +248,7 @@ def _cold_start_scores(context: ServingContext, scene: Scene) -> ColdStartScores
 def _scores(
     context: ServingContext, snapshot: Snapshot, model_scores: ModelScores, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Score items by the single model, the ranker or the mixture.
+    """Score items by model, ranker or mixture.
 
     Returns customers, items and scores.
     """
@@ -266,7 +276,7 @@ def _scores(
 
 
 def _exclude_disliked(scene: Scene, scores: np.ndarray, column: np.ndarray) -> None:
-    """Exclude items that a customer returned or rated badly."""
+    """Exclude returned and badly rated items."""
     disliked = np.flatnonzero(scene.disliked)
     position = scene.place[scene.seen.item[disliked]]
     place = np.searchsorted(column, position)
@@ -278,7 +288,7 @@ def _exclude_disliked(scene: Scene, scores: np.ndarray, column: np.ndarray) -> N
 def _exclude_refused(
     context: ServingContext, scores: np.ndarray, facts: ItemFacts, customers: np.ndarray
 ) -> None:
-    """Exclude items marked "not for them", and their variants."""
+    """Exclude refused items and their variants."""
     refused = context.terms.refused
     pairs = [
         (row, item) for row, customer in enumerate(customers) for item in refused.get(customer, ())
@@ -318,7 +328,10 @@ def _lists(
 def _fill(
     context: ServingContext, scored: ScoredItems, row: int, chosen: list[Item], k: int
 ) -> list[Item]:
-    """Fill a list up to ``k`` items; empty only if nothing may be sold."""
+    """Fill a list up to ``k`` items.
+
+    Empty only if nothing may be sold.
+    """
     policy = context.terms.rules.policy
     if policy == "repeat" and chosen:
         return chosen
@@ -343,7 +356,10 @@ def _fill(
 
 
 def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -> list[Filler]:
-    """Choose new items for the exploring share of a list, by similarity to liked items."""
+    """Choose new items to explore.
+
+    They resemble items the customer likes.
+    """
     cold = context.trained.cold if context.trained is not None else None
     count = int(context.terms.rules.explore * k)
     if cold is None or not count:
@@ -375,9 +391,9 @@ def _fillers(
     fillers: Sequence[Filler],
     last: Collection[str] = (),
 ) -> Iterator[Item]:
-    """Yield items that fill a list, under all caps, then without the soft ones.
+    """Yield items that fill up a list.
 
-    Items in ``last`` come last.
+    First under all caps, then without the soft ones. Items in ``last`` come last.
     """
     caps, counts = context.assortment.caps, GroupCounts(context.assortment, refused)
     for item in chosen:
@@ -404,7 +420,10 @@ UNTRAINED = "none"  # version of lists without a model
 
 @dataclass(frozen=True, slots=True)
 class ActiveRecommender:
-    """Hold the recommender in use (None: untrained), its row and the shop's rules."""
+    """Hold the recommender in use and its rules.
+
+    ``trained`` is None before the first training.
+    """
 
     trained: TrainedRecommender | None
     row: ModelVersion | None
@@ -412,7 +431,7 @@ class ActiveRecommender:
 
     @property
     def version(self) -> str:
-        """Version of the model, stored and shown with the lists."""
+        """Version stored and shown with the lists."""
         return self.row.version if self.row is not None else UNTRAINED
 
     def lists(
@@ -449,9 +468,10 @@ class ActiveRecommender:
         )
 
     def merger(self, lake: "Lake") -> Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]:
-        """Return a function that merges an offer's own items with a customer's list.
+        """Return a function that merges two lists.
 
-        It takes the customer, the offer's items, the list and the length.
+        The first holds an offer's own items, the second the customer's list. It takes the customer,
+        the offer's items, the list and the length.
         """
         assortment = cached_assortment(catalogue(lake), self.terms.rules, self.terms.margin)
         refused = self.terms.refused

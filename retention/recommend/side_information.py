@@ -1,4 +1,4 @@
-"""Read side information for models: purchase days, texts, segments and friends."""
+"""Read side information for recommendation models."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -30,7 +30,9 @@ MAX_FILTER_IDS = 1_000  # above, reading all customers is faster than filtering 
 def read_side_information(
     lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[str]
 ) -> Side:
-    """Read side information of a scene's customers (rows) and items (columns).
+    """Read side information of a scene.
+
+    Rows are its customers, columns its items.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ def _segments(lake: "Lake", at: datetime, customers: np.ndarray) -> Segments:
 
 
 def segments(lake: "Lake", at: datetime, customers: Sequence[str] | Any) -> Any:
-    """Return the segments of customers known before a moment.
+    """Return customers' segments known before a moment.
 
     Parameters
     ----------
@@ -140,7 +142,9 @@ SYMMETRIC_KINDS = ("refer", "friend")
 
 
 def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
-    """Return the people each customer follows, referred, was referred by or is friends with.
+    """Return the people each customer is related to.
+
+    Those they follow, referred, were referred by or are friends with.
 
     Parameters
     ----------
@@ -173,7 +177,7 @@ def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
 def liked_by_friends(
     lake: "Lake", at: datetime, customers: np.ndarray, items: np.ndarray
 ) -> csr_matrix:
-    """Sum friends' preferences before a moment, as (customers × items).
+    """Sum friends' preferences, as (customers × items).
 
     Parameters
     ----------

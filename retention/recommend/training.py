@@ -1,4 +1,4 @@
-"""Train a recommender: first-stage models and a ranker, or a single model."""
+"""Train a two-stage recommender or a single model."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -57,7 +57,7 @@ def train(
     heard: "DataFrame | None" = None,
     progress: Progress = silent,
 ) -> TrainedRecommender:
-    """Train a recommender on the events before a cutoff.
+    """Train a recommender on events before a cutoff.
 
     Parameters
     ----------
@@ -168,8 +168,9 @@ def _description(snapshot: Snapshot, *, has_ranker: bool) -> str:
     model = snapshot.sources.model
     if model is None:
         return gettext(
-            "Own purchases and popularity only: {customers:,} customers, {items:,} items; learning from "
-            "others takes at least {min_customers} customers and {min_items} items bought by several."
+            "Own purchases and popularity only: {customers:,} customers, {items:,} items; learning "
+            "from others takes at least {min_customers} customers and {min_items} items bought by "
+            "several."
         ).format(customers=customers, items=items, min_customers=MIN_CUSTOMERS, min_items=MIN_ITEMS)
     if not has_ranker:
         sentence = gettext(
@@ -186,7 +187,9 @@ def _description(snapshot: Snapshot, *, has_ranker: bool) -> str:
 def window_truth(
     lake: "Lake", snapshot: Snapshot, cutoff: datetime, horizon_days: int
 ) -> csr_matrix:
-    """Mark all purchases in ``[cutoff, cutoff + horizon)``, including those known only later.
+    """Mark all purchases in the evaluation window.
+
+    The window is ``[cutoff, cutoff + horizon)``. Purchases known only later count.
 
     Parameters
     ----------
@@ -214,7 +217,9 @@ MAX_MEASURED = 2_000  # customers
 def train_single_model(
     lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
 ) -> TrainedRecommender | None:
-    """Train and measure a single model; None in a shop too small for one.
+    """Train and measure a single model.
+
+    None in a shop too small for one.
 
     Parameters
     ----------
@@ -254,7 +259,7 @@ def train_single_model(
 
 
 def has_enough_data(scene: Scene) -> bool:
-    """Return whether a scene has enough customers and items to learn from."""
+    """Return whether a scene is large enough."""
     return len(scene.history.customers) >= MIN_CUSTOMERS and len(scene.shelf.items) >= MIN_ITEMS
 
 
@@ -279,7 +284,9 @@ def fit_model(lake: "Lake", scene: Scene, asked: Asked, progress: Progress = sil
 
 
 def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
-    """Build the scorer of a single model. Items without a score are excluded.
+    """Build the scorer of a single model.
+
+    Items without a score are excluded.
 
     Parameters
     ----------
@@ -311,7 +318,7 @@ def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
 def _measure(
     lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress
 ) -> dict[str, Any]:
-    """Measure the model and the baselines in the last horizon before the cutoff."""
+    """Measure model and baselines in the last horizon."""
     end = int(history.at(cutoff))
     start = end - asked.horizon_days
     past = history.before(start)
