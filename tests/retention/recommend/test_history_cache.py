@@ -33,23 +33,23 @@ WHO = ["c0003", "nobody", "c0001", "c0040"]
 def test_a_history_cut_from_everybodys_is_the_one_read_alone(small):
     everybody = read(small.lake, small.end)
     for some in (WHO, ["nobody"], [], list(everybody.customers)):
-        _same(history_cache.of(everybody, some), read(small.lake, small.end, some))
+        _same(history_cache.select_customers(everybody, some), read(small.lake, small.end, some))
     nothing = read(small.lake, small.begin)
-    _same(history_cache.of(nothing, WHO), read(small.lake, small.begin, WHO))
+    _same(history_cache.select_customers(nothing, WHO), read(small.lake, small.begin, WHO))
 
 
 def test_the_second_question_reads_everybody_and_the_third_reads_nothing(small, monkeypatch):
     asked = []
     monkeypatch.setattr(history_cache, "read", lambda *how: asked.append(len(how)) or read(*how))
     for _ in range(4):
-        _same(history_cache.histories(small.lake, small.end, WHO), read(small.lake, small.end, WHO))
+        _same(history_cache.cached_histories(small.lake, small.end, WHO), read(small.lake, small.end, WHO))
     assert asked == [3, 2]
 
 
 def test_new_data_is_seen_by_the_next_question(small):
     for _ in range(3):
-        history_cache.histories(small.lake, small.end, WHO)
-        history_cache.bought(small.lake, small.end, 28)
+        history_cache.cached_histories(small.lake, small.end, WHO)
+        history_cache.buyer_counts(small.lake, small.end, 28)
     frame = pd.DataFrame(
         {
             "occurred_at": [small.end - timedelta(hours=1)],
@@ -66,17 +66,17 @@ def test_new_data_is_seen_by_the_next_question(small):
         "events",
         [str(small.settings.home / "more.parquet")],
     )
-    assert "new" in history_cache.histories(small.lake, small.end, WHO).items
-    assert history_cache.bought(small.lake, small.end, 28)["new"] == 1
+    assert "new" in history_cache.cached_histories(small.lake, small.end, WHO).items
+    assert history_cache.buyer_counts(small.lake, small.end, 28)["new"] == 1
 
 
 def test_an_earlier_moment_sees_nothing_of_what_came_after(small):
     half = small.end - timedelta(days=40)
     for _ in range(3):
-        history_cache.histories(small.lake, small.end, WHO)
+        history_cache.cached_histories(small.lake, small.end, WHO)
     for _ in range(3):
-        _same(history_cache.histories(small.lake, half, WHO), read(small.lake, half, WHO))
-        assert history_cache.bought(small.lake, half) == buyers(small.lake, half)
+        _same(history_cache.cached_histories(small.lake, half, WHO), read(small.lake, half, WHO))
+        assert history_cache.buyer_counts(small.lake, half) == buyers(small.lake, half)
 
 
 def test_lists_are_the_same_warm_and_cold(small):
