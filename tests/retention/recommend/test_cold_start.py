@@ -1,4 +1,4 @@
-"""Cold start: customers without a history, items without buyers, and shops too small to learn from."""
+"""New customers, new items and small shops get useful lists."""
 
 import json
 from collections import Counter
@@ -15,14 +15,14 @@ from retention.recommend.reranking import Terms
 from tests import readonly
 from tests import shop as tiny
 from tests.haste import hastily
-from tests.retention.recommend.made import related
+from tests.retention.recommend.small_shop import import_relations
 
 EXPLORING = Terms(PLAIN.model_copy(update={"explore": 0.2}))
 
 
 @pytest.fixture(scope="module")
 def cold_shop(tmp_path_factory):
-    """Customers of a region like what the region is called; one is new there, and one coffee is new in the catalogue."""
+    """Build regions with favourite items, a new customer and a new coffee."""
     shop = tiny.build(tmp_path_factory.mktemp("cold") / "home", customers=150, items=36, days=150)
     kind = shop.lake.table("items").execute().set_index("item_id")["category"]
     lines = preferences(shop.lake, shop.end)
@@ -48,7 +48,7 @@ def cold_shop(tmp_path_factory):
         yield cold, trained, kinds, favourite
 
 
-def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):
+def test_new_customers_get_bestsellers_of_their_region(cold_shop):
     shop, trained, kind, _ = cold_shop
     found = recommend(trained, shop.lake, ["newbie", "nobody"], k=5, as_of=shop.end)
     assert {item.source for item in found["newbie"]} == {"popular_segment"}
@@ -58,8 +58,8 @@ def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):
     assert len(found["newbie"]) == len(found["nobody"]) == 5
 
 
-def test_a_stranger_is_offered_what_most_bought_lately_in_that_order(cold_shop):
-    """The ranker, which learned from customers with a history, put at random what strangers were offered."""
+def test_unknown_customers_get_recent_bestsellers_in_order(cold_shop):
+    """A ranker trained on known customers ordered their items at random."""
     shop, trained, _, _ = cold_shop
     assert trained.ranker("both") is not None
     items = recommend(trained, shop.lake, ["nobody", "c0000"], k=10, as_of=shop.end)["nobody"]
@@ -72,7 +72,7 @@ def test_a_stranger_is_offered_what_most_bought_lately_in_that_order(cold_shop):
     assert told[0] == buyers.max()
 
 
-def test_the_share_that_explores_holds_new_items_that_read_like_what_is_liked(cold_shop):
+def test_exploring_share_holds_new_items_similar_to_liked_ones(cold_shop):
     shop, trained, _, favourite = cold_shop
     lovers = [who for who, kind in favourite.items() if kind == "coffee"][:8]
     found = recommend(trained, shop.lake, lovers, k=10, as_of=shop.end, terms=EXPLORING)
@@ -86,8 +86,8 @@ def test_the_share_that_explores_holds_new_items_that_read_like_what_is_liked(co
     assert not any(item.source == "new_item" for items in plain.values() for item in items)
 
 
-def test_the_caps_hold_where_less_explores_than_might(tmp_path):
-    """What came back to a place that no new item took was counted without the new ones: three of a brand where two may be."""
+def test_caps_hold_when_few_new_items_fit(tmp_path):
+    """Items that filled unused exploring places broke the brand cap: three instead of two."""
     shop = tiny.build(tmp_path / "home", customers=150, items=36, days=150)
     items = shop.lake.table("items").execute()
     items["brand"] = [f"b{number % 6}" for number in range(len(items))]
@@ -118,7 +118,7 @@ def test_the_caps_hold_where_less_explores_than_might(tmp_path):
     )
 
 
-def test_newcomers_are_helped_by_the_artefact_alone(cold_shop):
+def test_artefact_alone_serves_new_customers(cold_shop):
     shop, trained, _, favourite = cold_shop
     again = TrainedRecommender.from_bytes(trained.to_bytes())
     who = ["newbie", next(iter(favourite.index))]
@@ -126,7 +126,7 @@ def test_newcomers_are_helped_by_the_artefact_alone(cold_shop):
     assert recommend(again, shop.lake, who, **asked) == recommend(trained, shop.lake, who, **asked)
 
 
-def test_an_item_is_new_as_of_the_moment_and_old_stock_is_not(cold_shop):
+def test_item_is_new_at_the_moment_and_old_stock_is_not(cold_shop):
     shop, trained, _, _ = cold_shop
     assert list(trained.cold.new_items) == ["i999"]
     early = train(shop.lake, cutoff=shop.begin + timedelta(days=20))
@@ -138,7 +138,7 @@ def test_an_item_is_new_as_of_the_moment_and_old_stock_is_not(cold_shop):
     ("customers", "items", "says"),
     [(2, 6, "popularity only"), (8, 12, "popularity only"), (70, 24, "trees and nets take")],
 )
-def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers, items, says):
+def test_tiny_shops_describe_their_fallback_and_return_lists(tmp_path, customers, items, says):
     shop = tiny.build(tmp_path / "home", customers=customers, items=items, days=90)
     trained = train(shop.lake, cutoff=shop.end)
     assert says in trained.rung
@@ -147,12 +147,12 @@ def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers
         assert all(len(each) == min(3, items) for each in found.values())
 
 
-def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop, tmp_path):
+def test_referred_customers_get_items_their_referrers_like(cold_shop, tmp_path):
     cold, trained, kind, favourite = cold_shop
     shop = readonly.copy_of(cold, tmp_path / "home")
     lovers = [who for who, liked in favourite.items() if liked == "tea"][:3]
     before = recommend(trained, shop.lake, ["newbie"], k=5, as_of=shop.end)
-    related(
+    import_relations(
         shop,
         [(who, newcomer, "refer", "") for who in lovers for newcomer in ("newbie", "brought")]
         + [("late", lovers[0], "follow", (shop.end + timedelta(days=1)).isoformat())],

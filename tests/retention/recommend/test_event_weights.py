@@ -1,4 +1,4 @@
-"""What a cart and a view are worth is measured, where there is enough to measure it by."""
+"""Weights of carts and views are learned if there are enough pairs."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ START, END = 100, 128
 def history(
     *, cart: float, view: float, customers: int = 400, items: int = 12, seed: int = 4
 ) -> History:
-    """Customers bought, carted or looked at items in the hundred days before; then they buy with these chances."""
+    """Simulate 100 days of events, then purchases with given chances."""
     rng = np.random.default_rng(seed)
     customer, item = (
         grid.ravel() for grid in np.meshgrid(np.arange(customers), np.arange(items), indexing="ij")
@@ -48,13 +48,13 @@ def history(
 
 
 @pytest.mark.parametrize(("cart", "view"), [(0.8, 0.05), (0.3, 0.5)])
-def test_the_worth_is_that_of_what_followed(cart, view):
+def test_weights_match_the_simulated_purchase_chances(cart, view):
     found = learn_weights(history(cart=cart, view=view), START, END)
     assert found[CART] == pytest.approx(cart, abs=0.12)
     assert found[VIEW] == pytest.approx(view, abs=0.12)
 
 
-def test_it_weighs_a_history_anew():
+def test_apply_weights_replaces_default_weights():
     seen = history(cart=0.8, view=0.05)
     anew = pairs(apply_weights(seen, {CART: 0.8, VIEW: 0.0}), START + 1.0)
     was = pairs(seen, START + 1.0)
@@ -64,7 +64,7 @@ def test_it_weighs_a_history_anew():
     assert apply_weights(seen, {}) is seen
 
 
-def test_what_comes_later_changes_no_worth():
+def test_later_events_do_not_change_weights():
     seen = history(cart=0.8, view=0.05)
     late = seen.where(np.ones(len(seen.day), dtype=bool))
     late.day[late.day >= START] += 40  # bought after the window
@@ -72,6 +72,6 @@ def test_what_comes_later_changes_no_worth():
     assert learn_weights(seen, START, END) == learn_weights(seen.before(END), START, END)
 
 
-def test_too_little_keeps_our_judgement():
+def test_too_few_pairs_keep_default_weights():
     assert learn_weights(history(cart=0.8, view=0.1, customers=20), START, END) == {}
     assert learn_weights(history(cart=0.8, view=0.1), 0, 28) == {}

@@ -1,4 +1,4 @@
-"""What a warm worker keeps ready says exactly what the lake itself says, and never more."""
+"""The history cache returns what the lake returns."""
 
 from dataclasses import fields
 from datetime import timedelta
@@ -30,7 +30,7 @@ def _same(one, other) -> None:
 WHO = ["c0003", "nobody", "c0001", "c0040"]
 
 
-def test_a_history_cut_from_everybodys_is_the_one_read_alone(small):
+def test_selected_history_equals_history_read_alone(small):
     everybody = read(small.lake, small.end)
     for some in (WHO, ["nobody"], [], list(everybody.customers)):
         _same(history_cache.select_customers(everybody, some), read(small.lake, small.end, some))
@@ -38,15 +38,18 @@ def test_a_history_cut_from_everybodys_is_the_one_read_alone(small):
     _same(history_cache.select_customers(nothing, WHO), read(small.lake, small.begin, WHO))
 
 
-def test_the_second_question_reads_everybody_and_the_third_reads_nothing(small, monkeypatch):
+def test_second_request_reads_all_customers_and_third_nothing(small, monkeypatch):
     asked = []
     monkeypatch.setattr(history_cache, "read", lambda *how: asked.append(len(how)) or read(*how))
     for _ in range(4):
-        _same(history_cache.cached_histories(small.lake, small.end, WHO), read(small.lake, small.end, WHO))
+        _same(
+            history_cache.cached_histories(small.lake, small.end, WHO),
+            read(small.lake, small.end, WHO),
+        )
     assert asked == [3, 2]
 
 
-def test_new_data_is_seen_by_the_next_question(small):
+def test_next_request_sees_new_data(small):
     for _ in range(3):
         history_cache.cached_histories(small.lake, small.end, WHO)
         history_cache.buyer_counts(small.lake, small.end, 28)
@@ -70,7 +73,7 @@ def test_new_data_is_seen_by_the_next_question(small):
     assert history_cache.buyer_counts(small.lake, small.end, 28)["new"] == 1
 
 
-def test_an_earlier_moment_sees_nothing_of_what_came_after(small):
+def test_earlier_moment_sees_no_later_events(small):
     half = small.end - timedelta(days=40)
     for _ in range(3):
         history_cache.cached_histories(small.lake, small.end, WHO)
@@ -79,7 +82,7 @@ def test_an_earlier_moment_sees_nothing_of_what_came_after(small):
         assert history_cache.buyer_counts(small.lake, half) == buyers(small.lake, half)
 
 
-def test_lists_are_the_same_warm_and_cold(small):
+def test_lists_are_equal_with_and_without_cache(small):
     trained = train(small.lake, cutoff=small.end)
     later = small.end + timedelta(days=2, hours=7)
     cold = recommend(trained, small.lake, WHO, k=5, as_of=later)
@@ -88,7 +91,7 @@ def test_lists_are_the_same_warm_and_cold(small):
     assert history_cache._CACHE[0].history is not None
 
 
-def test_up_to_when_the_lake_knows_anything_counts_what_was_heard_of_later(small):
+def test_watermark_counts_events_known_later(small):
     assert until(small.lake).newest == small.lake.newest_event()
     heard = small.end + timedelta(days=9)
     frame = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""RankingMetrics metrics against values worked by hand, to the contract's definition."""
+"""Ranking metrics agree with values worked by hand."""
 
 from math import log2
 
@@ -20,18 +20,18 @@ def test_worked_example():
     assert found.coverage == pytest.approx(6 / 20)
 
 
-def test_the_ideal_is_no_longer_than_the_list():
+def test_ideal_is_capped_at_list_length():
     found = ranking_metrics([[1, 2]], [[1, 2, 3, 4, 5]], k=2, items=5)
     assert found.ndcg == found.map == pytest.approx(1)
     assert found.recall == pytest.approx(2 / 5)
 
 
-def test_only_the_first_k_count_and_customers_without_truth_are_left_out():
+def test_only_first_k_and_customers_with_truth_count():
     found = ranking_metrics([[7, 1], [1]], [[1], []], k=1, items=4)
     assert (found.customers, found.recall, found.coverage) == (1, 0.0, 0.25)
 
 
-def test_nobody_to_measure():
+def test_no_customers_give_zeros():
     assert ranking_metrics([], [], k=3, items=5).as_dict() == {
         "recall": 0,
         "ndcg": 0,
@@ -51,13 +51,13 @@ def test_every_metric_is_a_share(ranked, truth, k):
 
 
 @given(st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=15), st.integers(1, 12))
-def test_the_truth_itself_is_a_perfect_list(truth, k):
+def test_truth_as_list_scores_one(truth, k):
     found = ranking_metrics([truth], [truth], k=k, items=31)
     assert found.ndcg == pytest.approx(1)
     assert found.map == pytest.approx(1)
 
 
-def test_the_interval_lies_around_the_mean_and_the_hit_rate_counts_customers():
+def test_interval_contains_mean_and_hit_rate_counts_customers():
     found = ranking_metrics([[1], [2], [3], [4]] * 30, [[1], [9], [3], [4]] * 30, k=1, items=9)
     low, high = found.interval(draws=300)
     assert found.ndcg == found.hit_rate == 0.75

@@ -1,4 +1,4 @@
-"""Metrics against RecTools' values of a stored small case, and what RecTools does not have against values worked by hand."""
+"""Metrics agree with stored RecTools values or values worked by hand."""
 
 import json
 from math import log
@@ -20,12 +20,12 @@ def found():
 
 
 @pytest.mark.parametrize("metric", ["recall", "ndcg", "hit_rate"])
-def test_each_customers_value_is_that_of_rectools(found, metric):
+def test_customer_values_equal_rectools(found, metric):
     np.testing.assert_allclose(found.each[metric], CASE["values"][metric], atol=EXACT, rtol=0)
 
 
-def test_average_precision_is_divided_by_the_hits_that_were_possible(found):
-    """RecTools divides by |truth| or by k; the contract by the smaller."""
+def test_average_precision_divides_by_possible_hits(found):
+    """RecTools divides by |truth| or by k, our report by the smaller."""
     short = np.array([len(truth) for truth in CASE["truths"]]) <= CASE["k"]
     assert short.any()
     assert not short.all()
@@ -34,7 +34,7 @@ def test_average_precision_is_divided_by_the_hits_that_were_possible(found):
     assert found.map == pytest.approx(wanted.mean(), abs=EXACT)
 
 
-def test_coverage_novelty_and_diversity_are_those_of_rectools(found):
+def test_coverage_novelty_and_diversity_equal_rectools(found):
     histories = [np.array(one) for one in CASE["histories"]]
     category = np.array(CASE["categories"])
     buyers = np.bincount(np.concatenate(histories), minlength=CASE["items"])
@@ -51,8 +51,8 @@ def test_coverage_novelty_and_diversity_are_those_of_rectools(found):
     assert told.calibration is None  # nobody had bought anything
 
 
-def test_calibration_is_stecks_divergence_from_ones_own_categories():
-    """Three quarters coffee and a quarter tea, offered half and half; a list true to that has none."""
+def test_calibration_is_stecks_divergence():
+    """A list of half coffee and half tea diverges from purchases of 75% and 25%."""
     tastes = csr_matrix([[3.0, 1.0, 0.0]])
     same = {
         "buyers": np.ones(6),
@@ -77,7 +77,7 @@ def test_calibration_is_stecks_divergence_from_ones_own_categories():
     assert nothing_of_tea.diversity == 1
 
 
-def test_without_categories_or_lists_there_is_nothing_to_say():
+def test_properties_are_none_without_categories_or_lists():
     known = {"buyers": np.ones(3), "customers": 4, "tastes": csr_matrix((1, 0))}
     told = list_properties([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
     assert (told.novelty, told.diversity, told.calibration) == (2.0, None, None)
@@ -87,7 +87,7 @@ def test_without_categories_or_lists_there_is_nothing_to_say():
     )
 
 
-def test_the_interval_of_paired_differences_is_narrower_than_that_of_either():
+def test_interval_of_paired_differences_is_narrower():
     rng = np.random.default_rng(2)
     hard = rng.uniform(size=400)
     better = np.clip(hard + rng.normal(0.02, 0.02, 400), 0, 1)

@@ -1,4 +1,4 @@
-"""Which of several coupons: learned from earlier redemptions only, and never empty."""
+"""Coupon rankings use earlier redemptions only and are never empty."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ from retention.recommend.offers import (
 
 @pytest.fixture(scope="module")
 def coupons(shop) -> dict[str, list[str]]:
-    """One coupon a category, and one for what nobody sells."""
+    """Return one coupon per category and one for an unknown item."""
     items = shop.lake.table("items").execute()
     return {kind: list(each) for kind, each in items.groupby("category")["item_id"]} | {
         "else": ["unheard of"]
@@ -28,7 +28,7 @@ def coupons(shop) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def campaigns(shop, coupons) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Three campaigns; who buys from a category in the four weeks redeems its coupon on the sixth day."""
+    """Build three campaigns; buyers of a category redeem its coupon on day six."""
     offers, taken = [], []
     for number, day in enumerate((100, 140, 170)):
         at = shop.begin + timedelta(days=day)
@@ -45,7 +45,7 @@ def campaigns(shop, coupons) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def test_what_customers_spend_on_comes_first_and_the_unknown_get_what_sells(shop, coupons):
+def test_offers_follow_spend_and_unknown_customers_get_bestsellers(shop, coupons):
     found = rank_offers(shop.lake, coupons, ["c0000", "nobody"], as_of=shop.end)
     assert list(found) == ["c0000", "nobody"]
     for ranked in found.values():
@@ -67,7 +67,7 @@ def test_evaluation_beats_popularity_and_learns_once_there_are_redemptions(shop,
     assert (later["campaigns"], later["learned"]) == (1, 1)
 
 
-def test_no_later_redemption_or_campaign_changes_an_earlier_ones_order(shop, campaigns):
+def test_later_redemptions_do_not_change_earlier_rankings(shop, campaigns):
     offers, taken = campaigns
     first_two = offers[offers.campaign_id != "k2"]
     before = evaluate_offers(shop.lake, first_two, taken[taken.campaign_id != "k2"])
@@ -88,12 +88,12 @@ def test_no_later_redemption_or_campaign_changes_an_earlier_ones_order(shop, cam
     assert before["customers"] > alone["customers"]
 
 
-def test_too_few_redemptions_keep_the_plain_weights():
+def test_too_few_redemptions_keep_default_weights():
     told = [np.ones((5, 3, 5))]
     assert fit_offer_ranker(told, [np.eye(5, 3, dtype=bool)]) is DEFAULT_RANKER
 
 
-def test_refusals_name_the_remedy(shop, campaigns):
+def test_errors_name_the_fix(shop, campaigns):
     offers, taken = campaigns
     with pytest.raises(BadInput, match="lack the column 'item_id'"):
         evaluate_offers(shop.lake, offers.drop(columns="item_id"), taken)

@@ -1,4 +1,4 @@
-"""Ratings: what they say does not depend on the scale that a shop has."""
+"""Rating weights do not depend on the shop's scale."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ import pytest
 
 from retention.recommend.history import UNRATED, RatingScale, preferences, rating_scale
 from retention.recommend.preference_profile import preference_profile
-from tests.retention.recommend.made import made
+from tests.retention.recommend.small_shop import make_shop
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
@@ -27,13 +27,13 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
         ((1, 1), RatingScale(1, 5)),
     ],
 )
-def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
+def test_scale_is_inferred_from_ratings(tmp_path, ratings, expected):
     lines = [("c", "purchase", NOW - timedelta(days=400), "a", {"rating": None})]
     lines += [
         (f"c{at}", "review", NOW - timedelta(days=1 + at / 100), "a", {"rating": float(rating)})
         for at, rating in enumerate(ratings)
     ]
-    shop = made(tmp_path, lines, [("a", "Kettle", "", 9.0)])
+    shop = make_shop(tmp_path, lines, [("a", "Kettle", "", 9.0)])
     assert rating_scale(shop.lake, NOW) == expected
     assert (
         rating_scale(shop.lake, NOW - timedelta(days=100)) == RatingScale()
@@ -41,31 +41,29 @@ def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
 
 
 @pytest.mark.parametrize("scores", [(1, 5), (1, 10), (0, 100), (0, 1)])
-def test_the_worst_rating_speaks_against_an_item_and_the_best_for_it_on_every_scale(
-    tmp_path, scores
-):
-    """A thumb up was worth less than nothing, and four of ten more than most purchases."""
+def test_worst_rating_is_negative_and_best_positive_on_every_scale(tmp_path, scores):
+    """A thumb up weighed less than nothing, and 4 of 10 more than most purchases."""
     lines = [
         (who, "review", NOW - timedelta(days=1), item, {"rating": float(rating)})
         for who in ("x", "y")
         for item, rating in zip(("tea", "soap"), scores, strict=True)
     ]
-    shop = made(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
+    shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
     told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
     assert told["tea"] == pytest.approx(-1, rel=0.02)
     assert told["soap"] == pytest.approx(1, rel=0.02)
     assert preference_profile(shop.lake, "x", NOW)["summary"] == "mostly Soaps, not Teas"
 
 
-def test_a_mistyped_rating_is_worth_no_more_than_the_best(tmp_path):
-    """Of five stars 50 were worth two dozen purchases."""
+def test_mistyped_rating_is_clipped_to_the_best(tmp_path):
+    """A 50 on a scale of five stars weighed as much as 24 purchases."""
     lines = [
         (f"c{at}", "review", NOW - timedelta(days=1), "tea", {"rating": at % 5 + 1.0})
         for at in range(200)
     ]
     lines += [("x", "review", NOW - timedelta(days=1), "tea", {"rating": 50.0})]
     lines += [("x", "review", NOW - timedelta(days=1), "soap", {"rating": None})]
-    shop = made(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
+    shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
     told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
     assert told["tea"] == pytest.approx(1, rel=0.02)
     assert told["soap"] == pytest.approx(UNRATED, rel=0.02)

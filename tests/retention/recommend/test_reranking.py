@@ -1,4 +1,4 @@
-"""Which scored items go on a list: no two variants, caps, exclusions, the customer's own shares; never empty, never reordered."""
+"""Lists respect variants, caps, exclusions and category shares."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from tests import shop as tiny
 
 @st.composite
 def lists(draw):
-    """Scores of a few customers, facts of a few items, caps and a length."""
+    """Draw scores, item facts, caps and a length."""
     customers, items = draw(st.integers(1, 4)), draw(st.integers(1, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scores = rng.permutation(customers * items).reshape(customers, items).astype(float)
@@ -54,8 +54,8 @@ def lists(draw):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from((0.0, 0.5)))
-def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
-    """Also where many items are alike, more of them than are looked at for a place."""
+def test_greedy_list_does_not_depend_on_other_rows(seed, k, diversity):
+    """Also with more tied items than the pool holds."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(1, 4, (3, 500)).astype(float)
     scores[rng.random(scores.shape) < 0.4] = -np.inf
@@ -72,7 +72,7 @@ def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
 
 
 @given(lists())
-def test_caps_hold_whatever_the_scores_are(made):
+def test_caps_hold_for_any_scores(made):
     scores, facts, caps, k, shares, diversity = made
     for line, chosen in zip(
         scores, choose(scores, facts, caps, k, shares=shares, diversity=diversity), strict=True
@@ -88,7 +88,7 @@ def test_caps_hold_whatever_the_scores_are(made):
 
 
 @given(lists())
-def test_a_list_ends_only_where_nothing_more_may_be_added(made):
+def test_list_ends_only_when_no_item_may_be_added(made):
     scores, facts, caps, k, shares, diversity = made
     for line, chosen in zip(
         scores, choose(scores, facts, caps, k, shares=shares, diversity=diversity), strict=True
@@ -110,7 +110,7 @@ def test_a_list_ends_only_where_nothing_more_may_be_added(made):
 
 
 @given(lists())
-def test_the_order_of_the_scores_is_kept_where_nothing_binds(made):
+def test_order_of_scores_is_kept_without_binding_caps(made):
     scores, facts, _, k, _, _ = made
     loose = {"title": 99, "variant": 99, "brand": 99, "type": 99}
     allowed = np.where(facts.allowed, scores, -np.inf)
@@ -120,7 +120,7 @@ def test_the_order_of_the_scores_is_kept_where_nothing_binds(made):
 
 
 @given(lists())
-def test_who_else_is_asked_about_changes_no_list(made):
+def test_list_does_not_depend_on_other_customers(made):
     scores, facts, caps, k, shares, diversity = made
     together = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
     for row in range(len(scores)):
@@ -128,7 +128,7 @@ def test_who_else_is_asked_about_changes_no_list(made):
         assert alone[0].tolist() == together[row].tolist()
 
 
-def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
+def test_type_cap_gives_way_only_for_short_lists():
     none = np.full(4, -1)
     facts = ItemFacts(
         np.ones(4, dtype=bool), {"type": np.array([0, 0, 0, 1]), "brand": none}, none, np.ones(4)
@@ -138,8 +138,8 @@ def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
     assert choose(scores, facts, {"type": 2}, 4).tolist() == [[0, 1, 3, 2]]
 
 
-def test_calibration_follows_the_shares_in_which_the_customer_buys():
-    """Three quarters coffee, one quarter tea: a list of four is to have three and one, although coffee scores higher throughout."""
+def test_calibration_follows_the_customers_shares():
+    """Purchases of 75% coffee and 25% tea give three and one of four items."""
     category = np.array([0] * 6 + [1] * 6)
     facts = ItemFacts(np.ones(12, dtype=bool), {}, category, np.ones(12))
     scores = np.linspace(1, 0.5, 12)[None]
@@ -173,7 +173,7 @@ def test_sizes_and_colours_are_variants(one, other):
         ("Mug, spotty", "Mug, striped"),
     ],
 )
-def test_different_products_are_not(one, other):
+def test_different_products_are_not_variants(one, other):
     assert variant_of(one) != variant_of(other)
 
 
@@ -206,7 +206,7 @@ def test_rules_bar_items(rules, left):
     assert "".join(np.array(list("abcde"))[facts.allowed]) == left
 
 
-def test_what_an_item_earns_is_price_times_margin_and_the_usual_where_nobody_said():
+def test_profit_is_price_times_margin_or_the_default():
     facts = Assortment(RANGE, margin=0.3).facts(np.array(list("abcdx"), dtype=object))
     money = np.array([5 * 0.5, np.nan, 20 * 0.05, 1 * 0.3])
     typical = np.median([2.5, 1.0, 0.3, 3 * 0.9])
@@ -214,7 +214,7 @@ def test_what_an_item_earns_is_price_times_margin_and_the_usual_where_nobody_sai
     assert list(facts.profit[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
 
 
-def test_lists_by_margin_earn_more_and_are_less_likely(shop, trained, some):
+def test_lists_by_margin_have_more_profit_and_lower_scores(shop, trained, some):
     earns = Assortment(catalogue(shop.lake)).profit
     means = []
     for weight in (0.0, 0.5, 1.0):
@@ -227,14 +227,14 @@ def test_lists_by_margin_earn_more_and_are_less_likely(shop, trained, some):
     assert expected[0] < expected[1] < expected[2]
 
 
-def test_a_parent_that_the_shop_names_makes_variants_of_items():
+def test_items_with_the_same_parent_are_variants():
     variant = Assortment(RANGE).facts(np.array(list("abcd"), dtype=object)).groups["variant"]
     assert variant[0] == variant[3] != variant[1]
 
 
 @pytest.mark.parametrize("none", ["0", '"0"', '""', "null"])
-def test_a_shop_that_writes_nought_where_an_item_has_no_parent_names_none(tmp_path, none):
-    """All that stood by themselves were sizes of one another: a list held one of them."""
+def test_parent_zero_means_no_parent(tmp_path, none):
+    """All items without a parent counted as variants of each other."""
     lake = Lake(tmp_path / "lake", tmp_path / "scratch")
     said = [f'{{"parent_id": {none}}}', f'{{"parent_id": {none}}}', '{"parent_id": 7}']
     lake.upsert("items", pd.DataFrame({"item_id": ["a", "b", "c"], "attributes": said}))
@@ -246,7 +246,7 @@ def some(shop) -> list[str]:
     return sorted(set(preferences(shop.lake, shop.end)["customer_id"]))[:25]
 
 
-def test_repeat_and_new_are_what_they_say(shop, trained, some):
+def test_repeat_and_new_policies_filter_items(shop, trained, some):
     lines = preferences(shop.lake, shop.end)
     bought = set(
         zip(
@@ -266,7 +266,7 @@ def test_repeat_and_new_are_what_they_say(shop, trained, some):
         assert {item.source for item in found["nobody"]} == {"popular"}
 
 
-def test_what_is_not_for_a_customer_is_left_out_for_them_alone(shop, trained, some):
+def test_refused_items_are_left_out_for_that_customer_only(shop, trained, some):
     plain = recommend(trained, shop.lake, some, k=5, as_of=shop.end)
     one, other = some[0], some[1]
     refused = {one: {item.item_id for item in plain[one]}}
@@ -276,7 +276,7 @@ def test_what_is_not_for_a_customer_is_left_out_for_them_alone(shop, trained, so
     assert found[other] == plain[other]
 
 
-def test_brands_are_capped_on_every_list_also_where_popularity_fills_it(shop, trained, some):
+def test_brand_cap_holds_on_filled_lists(shop, trained, some):
     brand = shop.lake.table("items").execute().set_index("item_id")["brand"]
     terms = Terms(RecommendRules(max_per_brand=1))
     for items in recommend(
@@ -307,8 +307,8 @@ def test_recalled_items_are_never_offered(tmp_path):
     }
 
 
-def test_an_offers_own_items_obey_the_same_rules():
-    """Bought by itself, a recalled, excluded or refused item would slip in beside the list."""
+def test_offer_items_obey_the_same_rules():
+    """Offer items bypassed recalls, exclusions and refusals."""
     range_ = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
     items = {name: Item(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
     first, rest = [items["e"], items["c"], items["a"]], [items["d"], items["a"], items["b"]]

@@ -1,4 +1,4 @@
-"""Every model by its name: trained, evaluated, kept, and asked for lists."""
+"""Every single model trains, evaluates, restores and recommends."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from retention.registry import retrain
 from retention.registry.model_cache import recommender
 from tests import readonly
 from tests import shop as tiny
-from tests.retention.recommend.made import related
+from tests.retention.recommend.small_shop import import_relations
 from tests.retention.recommend.test_models import NAMES
 from tests.retention.recommend.test_recommend import append_future
 from workers.requests import RECOMMENDERS, Retrain
@@ -37,7 +37,7 @@ def small_copy(small, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_model_is_trained_kept_and_asked_by_its_name(small, name):
+def test_every_model_trains_restores_and_recommends(small, name):
     trained = train(small.lake, cutoff=small.end, model=name)
     assert trained.estimator == name
     assert trained.alone
@@ -51,17 +51,17 @@ def test_every_model_is_trained_kept_and_asked_by_its_name(small, name):
 
 
 @pytest.mark.parametrize("name", ["ease", "bpr", "repeat", "popular_segment"])
-def test_every_model_is_evaluated_by_its_name(small, name):
+def test_every_model_can_be_evaluated(small, name):
     report = evaluate(small.lake, cutoff=small.end - timedelta(days=28), model=name)
     assert report["model"] == name
     assert report["metrics"]["ndcg"] > report["baselines"]["popular"]["ndcg"] * 0.9
 
 
-def test_names_on_the_command_line_are_those_of_the_models():
+def test_command_line_names_match_models():
     assert set(RECOMMENDERS) == set(MODELS)
 
 
-def test_a_name_of_the_other_kind_is_refused_with_the_command_to_write():
+def test_churn_model_name_is_refused_with_the_right_command():
     with pytest.raises(BadInput, match="retrain recommend --model bpr"):
         Retrain(model="bpr")
     with pytest.raises(BadInput, match="retrain churn --model forest"):
@@ -71,17 +71,17 @@ def test_a_name_of_the_other_kind_is_refused_with_the_command_to_write():
     assert Retrain(models=("recommend",), model="bpr").model == "bpr"
 
 
-def test_a_shop_too_small_for_a_model_alone_gets_the_ladder_and_is_told(tmp_path):
+def test_small_shop_falls_back_from_single_model_with_note(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=8, items=12, days=90)
     trained = train(shop.lake, cutoff=shop.end, model="als")
     assert trained.estimator == "own+popular"
     assert "als alone takes more customers and items than there are" in trained.rung
 
 
-def test_friends_are_imported_known_at_their_time_and_both_ways_only_for_referrals(tmp_path):
+def test_friends_respect_time_and_only_referrals_are_symmetric(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     late = (shop.end + timedelta(days=1)).isoformat()
-    related(
+    import_relations(
         shop,
         [
             ("stranger", "c0001", "follow", "2025-02-01T00:00:00Z"),
@@ -100,7 +100,7 @@ def test_friends_are_imported_known_at_their_time_and_both_ways_only_for_referra
     assert {item.item_id for item in items} <= set(liked["item_id"])
 
 
-def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the_future(tmp_path):
+def test_segments_use_first_basket_and_region_without_leakage(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     people = shop.lake.table("customers").execute()
     people["attributes"] = '{"region": "north"}'
@@ -120,7 +120,7 @@ def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the
     assert later.to_dict() == found.to_dict()
 
 
-def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(
+def test_registry_keeps_name_and_better_champion(
     small_copy,
 ):
     asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
@@ -137,8 +137,8 @@ def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_r
     assert verdict(first.row, "repeat", True, {"ndcg": 0.15}, baselines)[0] is False
 
 
-def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
-    """Each retrain but the first 'does not rank better than both baselines', of which there were none: the first stayed for ever."""
+def test_unmeasured_recommender_is_replaced_at_retrain(tmp_path):
+    """Without baselines no challenger could be better, so the first model stayed for ever."""
     shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
     early = retrain.Asked(shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None)
     used = retrain.recommend(shop.settings, shop.lake, None, early, silent).row
@@ -159,7 +159,7 @@ def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
     assert "the one in use was measured" in stays.why
 
 
-def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_as_well(small_copy):
+def test_challenger_below_baseline_replaces_champion_below_baseline(small_copy):
     asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
     used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
     baselines = {"popular": {"ndcg": 0.3}, "buy_it_again": {"ndcg": 0.2}}
@@ -171,9 +171,7 @@ def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_a
     assert verdict(used, *ranked, baselines)[0] is False
 
 
-def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_shown(
-    small_copy, monkeypatch
-):
+def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
     asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
     used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
     used.metrics = {"ndcg": 0.99}
@@ -188,11 +186,11 @@ def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_
     assert (found.promote, found.why) == (True, "The one in use cannot be read any more.")
 
 
-def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_path):
+def test_later_events_change_neither_single_model_nor_lists(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     cutoff = shop.end - timedelta(days=30)
     names, who = ("repeat", "popular_segment", "trending", "social"), ["c0001", "c0002", "nobody"]
-    related(shop, [("c0001", "c0002", "follow", "")])
+    import_relations(shop, [("c0001", "c0002", "follow", "")])
 
     def learned() -> list[object]:
         trained = [train(shop.lake, cutoff=cutoff, model=name) for name in names]
@@ -201,5 +199,7 @@ def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_
 
     before = learned()
     append_future(shop, cutoff)
-    related(shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())])
+    import_relations(
+        shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())]
+    )
     assert learned() == before
