@@ -31,8 +31,14 @@ class SmallShop:
         """Import further events."""
         frame = pd.DataFrame(
             [
-                {"customer_id": who, "event_type": kind, "occurred_at": at, "item_id": item, **rest}
-                for who, kind, at, item, rest in lines
+                {
+                    "customer_id": customer,
+                    "event_type": kind,
+                    "occurred_at": at,
+                    "item_id": item,
+                    **rest,
+                }
+                for customer, kind, at, item, rest in lines
             ]
         )
         for name in ("item_id", "order_id", "query"):

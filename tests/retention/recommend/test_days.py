@@ -41,7 +41,7 @@ ITEMS = [("a", "Kettle", "", 9.0)]
 )
 def test_days_follow_the_shops_clock(tmp_path, zone, bought, now, ago):
     """A Californian purchase at noon was 'bought yesterday' the same evening."""
-    at, to = (datetime.fromisoformat(one) for one in (bought, now))
+    at, to = (datetime.fromisoformat(moment) for moment in (bought, now))
     shop = make_shop(tmp_path, [("c", "purchase", at, "a", {})], ITEMS, timezone=zone)
     for _ in range(3):  # also from what a warm worker keeps
         (item,) = recommend(None, shop.lake, ["c"], k=1, as_of=to)["c"]

@@ -36,9 +36,11 @@ def test_reports_all_and_new_items_with_every_baseline(report):
 def test_activity_groups_split_customers_and_ndcg(report):
     groups = report["by_activity"]
     assert set(groups) <= {"0", "1-9", "10-99", "100+"}
-    assert sum(one["customers"] for one in groups.values()) == report["customers"]
+    assert sum(group["customers"] for group in groups.values()) == report["customers"]
     for name in ("model", *report["baselines"]):
-        mean = sum(one["customers"] * one[name] for one in groups.values()) / report["customers"]
+        mean = (
+            sum(group["customers"] * group[name] for group in groups.values()) / report["customers"]
+        )
         wanted = report["metrics"] if name == "model" else report["baselines"][name]
         assert mean == pytest.approx(wanted["ndcg"])
 
@@ -71,14 +73,14 @@ def test_terminal_shows_tables_and_tuning_cutoff(shop, report):
 
 @pytest.mark.parametrize("model", ["als", "item_knn_bm25"])
 def test_every_model_beats_popularity(shop, model):
-    found = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), model=model)
-    assert found["metrics"]["ndcg"] > found["baselines"]["popular"]["ndcg"]
-    assert found["model"] == model
+    report_ = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), model=model)
+    assert report_["metrics"]["ndcg"] > report_["baselines"]["popular"]["ndcg"]
+    assert report_["model"] == model
 
 
 def test_report_explains_a_baseline_left_out(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
-    found = evaluate(shop.lake, cutoff=shop.end - timedelta(days=60), min_buyers=1)
-    assert set(found["baselines"]) == {"popular", "buy_it_again"}
-    assert "ALS takes 20 customers" in found["left_out"]["als"]
-    assert found["left_out"]["als"] in printed("bot/evaluate_recommend", found, shop.settings)
+    report_ = evaluate(shop.lake, cutoff=shop.end - timedelta(days=60), min_buyers=1)
+    assert set(report_["baselines"]) == {"popular", "buy_it_again"}
+    assert "ALS takes 20 customers" in report_["left_out"]["als"]
+    assert report_["left_out"]["als"] in printed("bot/evaluate_recommend", report_, shop.settings)

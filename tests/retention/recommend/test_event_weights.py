@@ -31,13 +31,13 @@ def history(
         for number in range(3)
     ]
     weight = counts[0] + WEIGHTS[CART] * counts[1] + WEIGHTS[VIEW] * counts[2]
-    who, what = np.r_[customer[before], customer[later]], np.r_[item[before], item[later]]
-    order = np.lexsort((day, what, who))
+    customer_, item_ = np.r_[customer[before], customer[later]], np.r_[item[before], item[later]]
+    order = np.lexsort((day, item_, customer_))
     money = np.ones(len(day), dtype=np.float32)
     return History(
         *names,
-        who[order].astype(np.int32),
-        what[order].astype(np.int32),
+        customer_[order].astype(np.int32),
+        item_[order].astype(np.int32),
         day[order],
         day[order],
         weight[order],
@@ -49,9 +49,9 @@ def history(
 
 @pytest.mark.parametrize(("cart", "view"), [(0.8, 0.05), (0.3, 0.5)])
 def test_weights_match_the_simulated_purchase_chances(cart, view):
-    found = learn_weights(history(cart=cart, view=view), START, END)
-    assert found[CART] == pytest.approx(cart, abs=0.12)
-    assert found[VIEW] == pytest.approx(view, abs=0.12)
+    weights = learn_weights(history(cart=cart, view=view), START, END)
+    assert weights[CART] == pytest.approx(cart, abs=0.12)
+    assert weights[VIEW] == pytest.approx(view, abs=0.12)
 
 
 def test_apply_weights_replaces_default_weights():

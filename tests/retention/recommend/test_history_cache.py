@@ -20,38 +20,40 @@ def small(tmp_path):
     return tiny.build(tmp_path / "home", customers=60, items=24, days=120)
 
 
-def _same(one, other) -> None:
-    for field in fields(one):
-        left, right = getattr(one, field.name), getattr(other, field.name)
+def _same(actual, expected) -> None:
+    for field in fields(actual):
+        left, right = getattr(actual, field.name), getattr(expected, field.name)
         np.testing.assert_array_equal(left, right)
         assert np.asarray(left).dtype == np.asarray(right).dtype
 
 
-WHO = ["c0003", "nobody", "c0001", "c0040"]
+CUSTOMERS = ["c0003", "nobody", "c0001", "c0040"]
 
 
 def test_selected_history_equals_history_read_alone(small):
     everybody = read(small.lake, small.end)
-    for some in (WHO, ["nobody"], [], list(everybody.customers)):
+    for some in (CUSTOMERS, ["nobody"], [], list(everybody.customers)):
         _same(history_cache.select_customers(everybody, some), read(small.lake, small.end, some))
     nothing = read(small.lake, small.begin)
-    _same(history_cache.select_customers(nothing, WHO), read(small.lake, small.begin, WHO))
+    _same(
+        history_cache.select_customers(nothing, CUSTOMERS), read(small.lake, small.begin, CUSTOMERS)
+    )
 
 
 def test_second_request_reads_all_customers_and_third_nothing(small, monkeypatch):
-    asked = []
-    monkeypatch.setattr(history_cache, "read", lambda *how: asked.append(len(how)) or read(*how))
+    reads = []
+    monkeypatch.setattr(history_cache, "read", lambda *how: reads.append(len(how)) or read(*how))
     for _ in range(4):
         _same(
-            history_cache.cached_histories(small.lake, small.end, WHO),
-            read(small.lake, small.end, WHO),
+            history_cache.cached_histories(small.lake, small.end, CUSTOMERS),
+            read(small.lake, small.end, CUSTOMERS),
         )
-    assert asked == [3, 2]
+    assert reads == [3, 2]
 
 
 def test_next_request_sees_new_data(small):
     for _ in range(3):
-        history_cache.cached_histories(small.lake, small.end, WHO)
+        history_cache.cached_histories(small.lake, small.end, CUSTOMERS)
         history_cache.buyer_counts(small.lake, small.end, 28)
     frame = pd.DataFrame(
         {
@@ -69,25 +71,28 @@ def test_next_request_sees_new_data(small):
         "events",
         [str(small.settings.home / "more.parquet")],
     )
-    assert "new" in history_cache.cached_histories(small.lake, small.end, WHO).items
+    assert "new" in history_cache.cached_histories(small.lake, small.end, CUSTOMERS).items
     assert history_cache.buyer_counts(small.lake, small.end, 28)["new"] == 1
 
 
 def test_earlier_moment_sees_no_later_events(small):
     half = small.end - timedelta(days=40)
     for _ in range(3):
-        history_cache.cached_histories(small.lake, small.end, WHO)
+        history_cache.cached_histories(small.lake, small.end, CUSTOMERS)
     for _ in range(3):
-        _same(history_cache.cached_histories(small.lake, half, WHO), read(small.lake, half, WHO))
+        _same(
+            history_cache.cached_histories(small.lake, half, CUSTOMERS),
+            read(small.lake, half, CUSTOMERS),
+        )
         assert history_cache.buyer_counts(small.lake, half) == buyers(small.lake, half)
 
 
 def test_lists_are_equal_with_and_without_cache(small):
     trained = train(small.lake, cutoff=small.end)
     later = small.end + timedelta(days=2, hours=7)
-    cold = recommend(trained, small.lake, WHO, k=5, as_of=later)
+    cold = recommend(trained, small.lake, CUSTOMERS, k=5, as_of=later)
     for _ in range(2):
-        assert recommend(trained, small.lake, WHO, k=5, as_of=later) == cold
+        assert recommend(trained, small.lake, CUSTOMERS, k=5, as_of=later) == cold
     assert history_cache._CACHE[0].history is not None
 
 

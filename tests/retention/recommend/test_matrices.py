@@ -26,22 +26,22 @@ def entered(draw):
 
 
 @given(entered())
-def test_built_and_cut_matrices_equal_scipys(made):
-    row, column, values, shape = made
+def test_built_and_cut_matrices_equal_scipys(entries):
+    row, column, values, shape = entries
     expected = csr_matrix((values, (row, column)), shape=shape)
-    found = in_rows(row, column, values, shape)
-    np.testing.assert_array_equal(found.toarray(), expected.toarray())
-    assert found.has_canonical_format
+    matrix = in_rows(row, column, values, shape)
+    np.testing.assert_array_equal(matrix.toarray(), expected.toarray())
+    assert matrix.has_canonical_format
     rows = np.arange(shape[0])[::-1]
-    np.testing.assert_array_equal(select_rows(found, rows).toarray(), expected.toarray()[rows])
-    assert select_rows(found, np.arange(shape[0])) is found
+    np.testing.assert_array_equal(select_rows(matrix, rows).toarray(), expected.toarray()[rows])
+    assert select_rows(matrix, np.arange(shape[0])) is matrix
     for count in range(shape[1] + 1):
         np.testing.assert_array_equal(
-            first_columns(found, count).toarray(), expected.toarray()[:, :count]
+            first_columns(matrix, count).toarray(), expected.toarray()[:, :count]
         )
     for at in range(shape[0]):
-        columns, told = row_entries(found, at)
-        np.testing.assert_array_equal(expected.toarray()[at, columns], told)
+        columns, row_values = row_entries(matrix, at)
+        np.testing.assert_array_equal(expected.toarray()[at, columns], row_values)
         assert len(columns) == (expected.toarray()[at] != 0).sum()
 
 

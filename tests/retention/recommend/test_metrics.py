@@ -10,25 +10,25 @@ from retention.recommend.metrics import ranking_metrics
 
 
 def test_worked_example():
-    found = ranking_metrics([[1, 2, 3, 4], [9, 8]], [[2, 4, 7], [5]], k=4, items=20)
+    metrics = ranking_metrics([[1, 2, 3, 4], [9, 8]], [[2, 4, 7], [5]], k=4, items=20)
     dcg = 1 / log2(3) + 1 / log2(5)
     ideal = 1 + 1 / log2(3) + 1 / log2(4)
-    assert found.customers == 2
-    assert found.recall == pytest.approx((2 / 3 + 0) / 2)
-    assert found.ndcg == pytest.approx(dcg / ideal / 2)
-    assert found.map == pytest.approx((1 / 2 + 2 / 4) / 3 / 2)
-    assert found.coverage == pytest.approx(6 / 20)
+    assert metrics.customers == 2
+    assert metrics.recall == pytest.approx((2 / 3 + 0) / 2)
+    assert metrics.ndcg == pytest.approx(dcg / ideal / 2)
+    assert metrics.map == pytest.approx((1 / 2 + 2 / 4) / 3 / 2)
+    assert metrics.coverage == pytest.approx(6 / 20)
 
 
 def test_ideal_is_capped_at_list_length():
-    found = ranking_metrics([[1, 2]], [[1, 2, 3, 4, 5]], k=2, items=5)
-    assert found.ndcg == found.map == pytest.approx(1)
-    assert found.recall == pytest.approx(2 / 5)
+    metrics = ranking_metrics([[1, 2]], [[1, 2, 3, 4, 5]], k=2, items=5)
+    assert metrics.ndcg == metrics.map == pytest.approx(1)
+    assert metrics.recall == pytest.approx(2 / 5)
 
 
 def test_only_first_k_and_customers_with_truth_count():
-    found = ranking_metrics([[7, 1], [1]], [[1], []], k=1, items=4)
-    assert (found.customers, found.recall, found.coverage) == (1, 0.0, 0.25)
+    metrics = ranking_metrics([[7, 1], [1]], [[1], []], k=1, items=4)
+    assert (metrics.customers, metrics.recall, metrics.coverage) == (1, 0.0, 0.25)
 
 
 def test_no_customers_give_zeros():
@@ -52,16 +52,16 @@ def test_every_metric_is_a_share(ranked, truth, k):
 
 @given(st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=15), st.integers(1, 12))
 def test_truth_as_list_scores_one(truth, k):
-    found = ranking_metrics([truth], [truth], k=k, items=31)
-    assert found.ndcg == pytest.approx(1)
-    assert found.map == pytest.approx(1)
+    metrics = ranking_metrics([truth], [truth], k=k, items=31)
+    assert metrics.ndcg == pytest.approx(1)
+    assert metrics.map == pytest.approx(1)
 
 
 def test_interval_contains_mean_and_hit_rate_counts_customers():
-    found = ranking_metrics([[1], [2], [3], [4]] * 30, [[1], [9], [3], [4]] * 30, k=1, items=9)
-    low, high = found.interval(draws=300)
-    assert found.ndcg == found.hit_rate == 0.75
+    metrics = ranking_metrics([[1], [2], [3], [4]] * 30, [[1], [9], [3], [4]] * 30, k=1, items=9)
+    low, high = metrics.interval(draws=300)
+    assert metrics.ndcg == metrics.hit_rate == 0.75
     assert low < 0.75 < high
-    assert found.interval(draws=300) == (low, high)
+    assert metrics.interval(draws=300) == (low, high)
     assert ranking_metrics([], [], k=1, items=9).interval() == (0.0, 0.0)
-    assert found.interval("recall") == found.interval("hit_rate")
+    assert metrics.interval("recall") == metrics.interval("hit_rate")

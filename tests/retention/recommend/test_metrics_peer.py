@@ -15,40 +15,40 @@ EXACT = 1e-9
 
 
 @pytest.fixture(scope="module")
-def found():
+def metrics():
     return ranking_metrics(CASE["lists"], CASE["truths"], k=CASE["k"], items=CASE["items"])
 
 
 @pytest.mark.parametrize("metric", ["recall", "ndcg", "hit_rate"])
-def test_customer_values_equal_rectools(found, metric):
-    np.testing.assert_allclose(found.each[metric], CASE["values"][metric], atol=EXACT, rtol=0)
+def test_customer_values_equal_rectools(metrics, metric):
+    np.testing.assert_allclose(metrics.each[metric], CASE["values"][metric], atol=EXACT, rtol=0)
 
 
-def test_average_precision_divides_by_possible_hits(found):
+def test_average_precision_divides_by_possible_hits(metrics):
     """RecTools divides by |truth| or by k, our report by the smaller."""
     short = np.array([len(truth) for truth in CASE["truths"]]) <= CASE["k"]
     assert short.any()
     assert not short.all()
     wanted = np.where(short, CASE["values"]["map_by_truth"], CASE["values"]["map_by_k"])
-    np.testing.assert_allclose(found.each["map"], wanted, atol=EXACT, rtol=0)
-    assert found.map == pytest.approx(wanted.mean(), abs=EXACT)
+    np.testing.assert_allclose(metrics.each["map"], wanted, atol=EXACT, rtol=0)
+    assert metrics.map == pytest.approx(wanted.mean(), abs=EXACT)
 
 
-def test_coverage_novelty_and_diversity_equal_rectools(found):
-    histories = [np.array(one) for one in CASE["histories"]]
+def test_coverage_novelty_and_diversity_equal_rectools(metrics):
+    histories = [np.array(positions) for positions in CASE["histories"]]
     category = np.array(CASE["categories"])
     buyers = np.bincount(np.concatenate(histories), minlength=CASE["items"])
-    told = list_properties(
-        [np.array(one[: CASE["k"]]) for one in CASE["lists"]],
+    properties = list_properties(
+        [np.array(positions[: CASE["k"]]) for positions in CASE["lists"]],
         buyers=buyers,
         customers=len(histories),
         category=category,
         tastes=csr_matrix((len(histories), category.max() + 1)),
     )
-    assert found.coverage == pytest.approx(CASE["coverage"], abs=EXACT)
-    assert told.novelty == pytest.approx(np.mean(CASE["values"]["novelty"]), abs=EXACT)
-    assert told.diversity == pytest.approx(np.mean(CASE["values"]["diversity"]), abs=EXACT)
-    assert told.calibration is None  # nobody had bought anything
+    assert metrics.coverage == pytest.approx(CASE["coverage"], abs=EXACT)
+    assert properties.novelty == pytest.approx(np.mean(CASE["values"]["novelty"]), abs=EXACT)
+    assert properties.diversity == pytest.approx(np.mean(CASE["values"]["diversity"]), abs=EXACT)
+    assert properties.calibration is None  # nobody had bought anything
 
 
 def test_calibration_is_stecks_divergence():
@@ -79,8 +79,8 @@ def test_calibration_is_stecks_divergence():
 
 def test_properties_are_none_without_categories_or_lists():
     known = {"buyers": np.ones(3), "customers": 4, "tastes": csr_matrix((1, 0))}
-    told = list_properties([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
-    assert (told.novelty, told.diversity, told.calibration) == (2.0, None, None)
+    properties = list_properties([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
+    assert (properties.novelty, properties.diversity, properties.calibration) == (2.0, None, None)
     assert (
         list_properties([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty
         is None

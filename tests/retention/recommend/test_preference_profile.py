@@ -63,35 +63,35 @@ def shop(tmp_path_factory) -> Iterator[SmallShop]:
 
 
 def test_profile_names_categories_price_band_and_habits(shop):
-    found = preference_profile(shop.lake, "fan", NOW)
+    profile = preference_profile(shop.lake, "fan", NOW)
     assert (
-        found["summary"] == "mostly coffee, mid-price, Saturdays, evenings, uses coupons, not tea"
+        profile["summary"] == "mostly coffee, mid-price, Saturdays, evenings, uses coupons, not tea"
     )
-    assert found["categories"] == [{"name": "coffee", "share": 1.0, "shop": round(16 / 156, 3)}]
-    assert found["price"] == {"band": "mid-price", "rank": 0.5}
-    assert found["weekday"]["share"] > 0.9 > found["weekday"]["shop"]
+    assert profile["categories"] == [{"name": "coffee", "share": 1.0, "shop": round(16 / 156, 3)}]
+    assert profile["price"] == {"band": "mid-price", "rank": 0.5}
+    assert profile["weekday"]["share"] > 0.9 > profile["weekday"]["shop"]
 
 
 def test_longer_views_count_more_and_searches_are_listed(shop):
-    found = preference_profile(shop.lake, "looker", NOW)
-    shares = {one["name"]: one["share"] for one in found["categories"]}
+    profile = preference_profile(shop.lake, "looker", NOW)
+    shares = {line["name"]: line["share"] for line in profile["categories"]}
     assert shares["coffee"] == pytest.approx(
         0.5, abs=0.01
     )  # one long look, at most twice a usual one, beside two short
-    assert found["searches"] == ["espresso"]
-    assert found["price"] is None
-    assert found["weekday"] is None
+    assert profile["searches"] == ["espresso"]
+    assert profile["price"] is None
+    assert profile["weekday"] is None
 
 
 def test_bad_ratings_count_against_and_good_ones_for(shop):
-    found = preference_profile(shop.lake, "critic", NOW)
-    assert found["against"][0]["name"] == "tea"
-    assert found["summary"] == "mostly coffee, not tea"
+    profile = preference_profile(shop.lake, "critic", NOW)
+    assert profile["against"][0]["name"] == "tea"
+    assert profile["summary"] == "mostly coffee, not tea"
 
 
 def test_unknown_customer_has_empty_profile(shop):
-    found = preference_profile(shop.lake, "nobody", NOW)
-    assert (found["summary"], found["events"], found["categories"]) == ("", 0, [])
+    profile = preference_profile(shop.lake, "nobody", NOW)
+    assert (profile["summary"], profile["events"], profile["categories"]) == ("", 0, [])
 
 
 def test_later_events_are_not_read(shop):
@@ -114,9 +114,9 @@ def test_shop_with_only_ids_has_profiles(tmp_path):
     bare = make_shop(
         tmp_path, [("a", "purchase", NOW - timedelta(days=n), None, {}) for n in range(3)], []
     )
-    found = preference_profile(bare.lake, "a", NOW)
-    assert found["summary"] == ""
-    assert pd.notna(found["coupons"]["discounted"])
+    profile = preference_profile(bare.lake, "a", NOW)
+    assert profile["summary"] == ""
+    assert pd.notna(profile["coupons"]["discounted"])
 
 
 def test_habit_needs_several_orders(shop):
@@ -125,7 +125,7 @@ def test_habit_needs_several_orders(shop):
         preference_profile(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1))
         for weeks in (0, 3, 4)
     ]
-    assert [found["weekday"] and found["weekday"]["name"] for found in after] == [
+    assert [profile["weekday"] and profile["weekday"]["name"] for profile in after] == [
         None,
         None,
         "Saturdays",

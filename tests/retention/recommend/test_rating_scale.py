@@ -49,9 +49,9 @@ def test_worst_rating_is_negative_and_best_positive_on_every_scale(tmp_path, sco
         for item, rating in zip(("tea", "soap"), scores, strict=True)
     ]
     shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
-    told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
-    assert told["tea"] == pytest.approx(-1, rel=0.02)
-    assert told["soap"] == pytest.approx(1, rel=0.02)
+    decayed = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
+    assert decayed["tea"] == pytest.approx(-1, rel=0.02)
+    assert decayed["soap"] == pytest.approx(1, rel=0.02)
     assert preference_profile(shop.lake, "x", NOW)["summary"] == "mostly Soaps, not Teas"
 
 
@@ -64,9 +64,9 @@ def test_mistyped_rating_is_clipped_to_the_best(tmp_path):
     lines += [("x", "review", NOW - timedelta(days=1), "tea", {"rating": 50.0})]
     lines += [("x", "review", NOW - timedelta(days=1), "soap", {"rating": None})]
     shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
-    told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
-    assert told["tea"] == pytest.approx(1, rel=0.02)
-    assert told["soap"] == pytest.approx(UNRATED, rel=0.02)
+    decayed = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
+    assert decayed["tea"] == pytest.approx(1, rel=0.02)
+    assert decayed["soap"] == pytest.approx(UNRATED, rel=0.02)
     assert preference_profile(shop.lake, "x", NOW)["categories"][0]["share"] == pytest.approx(
         0.8, rel=0.02
     )

@@ -19,8 +19,8 @@ from tests.retention.recommend.small_shop import make_shop
 
 
 def test_lists_have_k_distinct_items_best_first(shop, trained):
-    found = recommend(trained, shop.lake, customers(shop), k=7, as_of=shop.end)
-    for items in found.values():
+    lists = recommend(trained, shop.lake, customers(shop), k=7, as_of=shop.end)
+    for items in lists.values():
         assert len({item.item_id for item in items}) == len({item.title for item in items}) == 7
         assert [item.score for item in items] == sorted(
             (item.score for item in items), reverse=True
@@ -37,62 +37,64 @@ def test_customers_get_their_favourite_category(shop, trained):
     kind = shop.lake.table("items").execute().set_index("item_id")["category"]
     lines["category"] = lines["item_id"].map(kind)
     favourite = lines.groupby("customer_id")["category"].agg(lambda values: values.mode()[0])
-    found = recommend(trained, shop.lake, customers(shop), k=5, as_of=shop.end)
+    lists = recommend(trained, shop.lake, customers(shop), k=5, as_of=shop.end)
     shares = [
-        np.mean([kind[item.item_id] == favourite[who] for item in items])
-        for who, items in found.items()
+        np.mean([kind[item.item_id] == favourite[customer] for item in items])
+        for customer, items in lists.items()
     ]
     assert np.mean(shares) > 0.6
 
 
 def test_unknown_customer_gets_popular_items(shop, trained):
     known = customers(shop, 1)[0]
-    found = recommend(trained, shop.lake, ["nobody", known, "nobody"], k=4, as_of=shop.end)
-    assert list(found) == ["nobody", known]
-    assert {item.source for item in found["nobody"]} == {"popular"}
-    assert len(found["nobody"]) == 4
-    assert found[known][0].source == "buy_again"
+    lists = recommend(trained, shop.lake, ["nobody", known, "nobody"], k=4, as_of=shop.end)
+    assert list(lists) == ["nobody", known]
+    assert {item.source for item in lists["nobody"]} == {"popular"}
+    assert len(lists["nobody"]) == 4
+    assert lists[known][0].source == "buy_again"
 
 
 def test_list_does_not_depend_on_other_customers_in_batch(shop, trained):
     several = customers(shop, 5)
     together = recommend(trained, shop.lake, several, k=6, as_of=shop.end)
-    for who in several:
-        alone = recommend(trained, shop.lake, [who], k=6, as_of=shop.end)[who]
-        assert [item.item_id for item in alone] == [item.item_id for item in together[who]]
+    for customer in several:
+        alone = recommend(trained, shop.lake, [customer], k=6, as_of=shop.end)[customer]
+        assert [item.item_id for item in alone] == [item.item_id for item in together[customer]]
 
 
 def test_large_k_returns_all_items_that_may_be_sold(shop, trained):
-    found = recommend(trained, shop.lake, ["nobody"], k=1000, as_of=shop.end)["nobody"]
-    titles = {item.title for item in found}
-    assert len(found) == len(titles) <= 60
+    lists = recommend(trained, shop.lake, ["nobody"], k=1000, as_of=shop.end)["nobody"]
+    titles = {item.title for item in lists}
+    assert len(lists) == len(titles) <= 60
 
 
 def test_catalogue_fills_lists_before_the_first_event(shop):
-    found = recommend(None, shop.lake, ["nobody"], k=3, as_of=shop.begin - timedelta(days=1))[
+    lists = recommend(None, shop.lake, ["nobody"], k=3, as_of=shop.begin - timedelta(days=1))[
         "nobody"
     ]
-    assert [item.source for item in found] == ["catalogue"] * 3
+    assert [item.source for item in lists] == ["catalogue"] * 3
 
 
 def test_own_purchases_lead_without_a_model(shop):
-    who = customers(shop, 1)[0]
-    found = recommend(None, shop.lake, [who], k=3, as_of=shop.end)[who]
-    assert found[0].source == "buy_again"
-    assert "last" in found[0].why
+    customer = customers(shop, 1)[0]
+    lists = recommend(None, shop.lake, [customer], k=3, as_of=shop.end)[customer]
+    assert lists[0].source == "buy_again"
+    assert "last" in lists[0].why
 
 
 def test_reasons_are_the_customers_own_history(shop, trained):
     lines = preferences(shop.lake, shop.end).set_index(["customer_id", "item_id"])
     titles = shop.lake.table("items").execute().set_index("title")["item_id"]
-    for who, items in recommend(trained, shop.lake, customers(shop), k=8, as_of=shop.end).items():
+    for customer, items in recommend(
+        trained, shop.lake, customers(shop), k=8, as_of=shop.end
+    ).items():
         for item in items:
             if item.why.startswith("usually every"):
-                assert lines.loc[(who, item.item_id)].purchase_days >= 3
+                assert lines.loc[(customer, item.item_id)].purchase_days >= 3
             if item.source == "collaborative":
                 because = item.why.removeprefix("because they bought ")
-                assert (who, titles[because]) in lines.index
-                assert (who, item.item_id) not in lines.index
+                assert (customer, titles[because]) in lines.index
+                assert (customer, item.item_id) not in lines.index
 
 
 def test_artefact_gives_same_lists_and_holds_no_customer(shop, trained):
@@ -103,7 +105,9 @@ def test_artefact_gives_same_lists_and_holds_no_customer(shop, trained):
         trained, shop.lake, some, as_of=shop.end
     )
     assert restored.metrics == trained.metrics
-    assert all(who.encode() not in content for who in customers(shop, 300) if len(who) > 2)
+    assert all(
+        customer.encode() not in content for customer in customers(shop, 300) if len(customer) > 2
+    )
 
 
 def test_training_reports_held_out_metrics_and_baselines(trained):
@@ -118,13 +122,13 @@ def test_training_reports_held_out_metrics_and_baselines(trained):
 def test_later_events_change_neither_model_nor_lists(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=80, items=24, days=120)
     cutoff = shop.end - timedelta(days=30)
-    who = sorted(set(preferences(shop.lake, cutoff)["customer_id"]))[:20]
+    customer = sorted(set(preferences(shop.lake, cutoff)["customer_id"]))[:20]
     before = train(shop.lake, cutoff=cutoff)
-    listed = recommend(before, shop.lake, who, as_of=cutoff)
+    listed = recommend(before, shop.lake, customer, as_of=cutoff)
     append_future(shop, cutoff)
     after = train(shop.lake, cutoff=cutoff)
     assert after.to_bytes() == before.to_bytes()
-    assert recommend(after, shop.lake, who, as_of=cutoff) == listed
+    assert recommend(after, shop.lake, customer, as_of=cutoff) == listed
 
 
 def append_future(shop, cutoff) -> None:
@@ -161,8 +165,8 @@ def test_barred_items_are_never_listed(tmp_path):
             items.loc[items.item_id == item_id, column] = value
     shop.lake.upsert("items", pd.DataFrame(items))
     trained = train(shop.lake, cutoff=shop.end)
-    found = recommend(trained, shop.lake, [*customers(shop), "nobody"], k=30, as_of=shop.end)
-    offered = {item.item_id for items in found.values() for item in items}
+    lists = recommend(trained, shop.lake, [*customers(shop), "nobody"], k=30, as_of=shop.end)
+    offered = {item.item_id for items in lists.values() for item in items}
     assert not offered & set(barred)
     assert len(offered) == 20
     assert not set(trained.items) & {"i001", "i002", "i003"}
@@ -216,10 +220,10 @@ def test_later_events_do_not_refresh_cart_and_view_ages(tmp_path):
         ("c", "view", now - timedelta(days=5), "pot", {}),
     ]
     shop = make_shop(
-        tmp_path, lines, [(one, one.title(), "", 9.0) for one in ("kettle", "pan", "pot")]
+        tmp_path, lines, [(filler, filler.title(), "", 9.0) for filler in ("kettle", "pan", "pot")]
     )
-    found = recommend(None, shop.lake, ["c"], k=3, as_of=now)["c"]
-    assert {item.item_id: item.why for item in found} == {
+    lists = recommend(None, shop.lake, ["c"], k=3, as_of=now)["c"]
+    assert {item.item_id: item.why for item in lists} == {
         "kettle": "put in the cart 60 days ago, not bought yet",
         "pan": "viewed twice, last 30 days ago",
         "pot": "viewed once, last 5 days ago",
@@ -238,7 +242,7 @@ def test_returned_and_badly_rated_items_are_not_offered_as_popular(tmp_path, cou
     ]
     lines = [
         {
-            "customer_id": who,
+            "customer_id": customer,
             "event_type": kind,
             "occurred_at": shop.end - timedelta(days=ago),
             "item_id": item,
@@ -246,7 +250,7 @@ def test_returned_and_badly_rated_items_are_not_offered_as_popular(tmp_path, cou
             "channel": "web",
         }
         for item in popular
-        for who, kind, ago, rating in (
+        for customer, kind, ago, rating in (
             ("back", "purchase", 9, None),
             ("back", "return", 3, None),
             ("rater", "review", 4, 1.0),
@@ -255,26 +259,28 @@ def test_returned_and_badly_rated_items_are_not_offered_as_popular(tmp_path, cou
     file = tmp_path / "back.parquet"
     pd.DataFrame(lines).to_parquet(file)
     import_files(shop.lake, shop.database, shop.settings, "events", [str(file)])
-    for who, items in recommend(
+    for customer, items in recommend(
         trained, shop.lake, ["back", "rater"], k=count, as_of=shop.end
     ).items():
-        assert len(items) == count, who
-        assert not {item.item_id for item in items[:22]} & set(popular), who
+        assert len(items) == count, customer
+        assert not {item.item_id for item in items[:22]} & set(popular), customer
 
 
 def test_filling_a_list_reads_only_as_many_fillers_as_needed(tmp_path, monkeypatch):
     """Sorting all 20,000 items for each customer took 30 times as long."""
-    now, seen, made_ = datetime(2025, 6, 1, tzinfo=UTC), [], ServingContext.fillers.func
+    now, read, fillers = datetime(2025, 6, 1, tzinfo=UTC), [], ServingContext.fillers.func
 
-    class Told(tuple):
+    class RecordedFillers(tuple):
         __slots__ = ()
 
         def __iter__(self):
-            for one in tuple.__iter__(self):
-                seen.append(one)
-                yield one
+            for filler in tuple.__iter__(self):
+                read.append(filler)
+                yield filler
 
-    monkeypatch.setattr(ServingContext, "fillers", property(lambda shop: Told(made_(shop))))
+    monkeypatch.setattr(
+        ServingContext, "fillers", property(lambda shop: RecordedFillers(fillers(shop)))
+    )
     lines = [
         ("c", kind, now - timedelta(days=ago), "i000", {})
         for kind, ago in (("purchase", 9), ("return", 3))
@@ -282,9 +288,9 @@ def test_filling_a_list_reads_only_as_many_fillers_as_needed(tmp_path, monkeypat
     shop = make_shop(
         tmp_path, lines, [(f"i{number:03}", f"Item {number}", "", 9.0) for number in range(200)]
     )
-    found = [item.item_id for item in recommend(None, shop.lake, ["c"], k=5, as_of=now)["c"]]
-    assert found == [f"i{number:03}" for number in range(1, 6)]
-    assert len(seen) < 20
+    lists = [item.item_id for item in recommend(None, shop.lake, ["c"], k=5, as_of=now)["c"]]
+    assert lists == [f"i{number:03}" for number in range(1, 6)]
+    assert len(read) < 20
 
 
 def test_reasons_name_views_and_carts_not_purchases(tmp_path):
@@ -293,42 +299,42 @@ def test_reasons_name_views_and_carts_not_purchases(tmp_path):
     trained = train(shop.lake, cutoff=shop.end)
     lines = [
         {
-            "customer_id": who,
+            "customer_id": customer,
             "event_type": kind,
             "occurred_at": shop.end - timedelta(days=2),
             "item_id": item,
         }
-        for who, kind in (("looker", "view"), ("keeper", "cart"), ("caller", "search"))
+        for customer, kind in (("looker", "view"), ("keeper", "cart"), ("caller", "search"))
         for item in ("i000", "i006")
     ]
     file = tmp_path / "looked.parquet"
     pd.DataFrame(lines).to_parquet(file)
     import_files(shop.lake, shop.database, shop.settings, "events", [str(file)])
-    found = recommend(trained, shop.lake, ["looker", "keeper", "caller"], k=8, as_of=shop.end)
-    said = {
-        who: {item.why for item in items if item.source == "collaborative"}
-        for who, items in found.items()
+    lists = recommend(trained, shop.lake, ["looker", "keeper", "caller"], k=8, as_of=shop.end)
+    reasons_ = {
+        customer: {item.why for item in items if item.source == "collaborative"}
+        for customer, items in lists.items()
     }
     titles = "Coffee no. (0|6)"
-    assert all(said.values())
-    assert all(re.fullmatch(f"because they looked at {titles}", why) for why in said["looker"])
+    assert all(reasons_.values())
+    assert all(re.fullmatch(f"because they looked at {titles}", why) for why in reasons_["looker"])
     assert all(
-        re.fullmatch(f"because they put {titles} in the cart", why) for why in said["keeper"]
+        re.fullmatch(f"because they put {titles} in the cart", why) for why in reasons_["keeper"]
     )
     assert all(
-        re.fullmatch(f"because they showed interest in {titles}", why) for why in said["caller"]
+        re.fullmatch(f"because they showed interest in {titles}", why) for why in reasons_["caller"]
     )
 
 
 def test_terminal_explains_a_list_the_policy_leaves_empty():
     """The terminal wrote 'no items yet' when the policy excluded all items."""
-    told = text(
+    output = text(
         "terminal/recommend.txt.j2",
         customer_id="c",
         result={"items": [], "merged": None, "note": ""},
     )
-    assert "policy's `exclude_…`" in told
-    assert "no items yet" not in told
+    assert "policy's `exclude_…`" in output
+    assert "no items yet" not in output
 
 
 def test_titles_are_one_line(tmp_path):
@@ -338,8 +344,8 @@ def test_titles_are_one_line(tmp_path):
         [("c", "purchase", now - timedelta(days=2), "a", {})],
         [("a", "Kettle,\n  steel\t1.7 l", "", 9.0), ("b", " \n ", "", 9.0)],
     )
-    found = recommend(None, shop.lake, ["c"], k=2, as_of=now)["c"]
-    assert [item.title for item in found] == ["Kettle, steel 1.7 l", "b"]
+    lists = recommend(None, shop.lake, ["c"], k=2, as_of=now)["c"]
+    assert [item.title for item in lists] == ["Kettle, steel 1.7 l", "b"]
 
 
 def test_errors_name_the_fix(shop):

@@ -72,8 +72,8 @@ def test_greedy_list_does_not_depend_on_other_rows(seed, k, diversity):
 
 
 @given(lists())
-def test_caps_hold_for_any_scores(made):
-    scores, facts, caps, k, shares, diversity = made
+def test_caps_hold_for_any_scores(problem):
+    scores, facts, caps, k, shares, diversity = problem
     for line, chosen in zip(
         scores, choose(scores, facts, caps, k, shares=shares, diversity=diversity), strict=True
     ):
@@ -88,8 +88,8 @@ def test_caps_hold_for_any_scores(made):
 
 
 @given(lists())
-def test_list_ends_only_when_no_item_may_be_added(made):
-    scores, facts, caps, k, shares, diversity = made
+def test_list_ends_only_when_no_item_may_be_added(problem):
+    scores, facts, caps, k, shares, diversity = problem
     for line, chosen in zip(
         scores, choose(scores, facts, caps, k, shares=shares, diversity=diversity), strict=True
     ):
@@ -110,8 +110,8 @@ def test_list_ends_only_when_no_item_may_be_added(made):
 
 
 @given(lists())
-def test_order_of_scores_is_kept_without_binding_caps(made):
-    scores, facts, _, k, _, _ = made
+def test_order_of_scores_is_kept_without_binding_caps(problem):
+    scores, facts, _, k, _, _ = problem
     loose = {"title": 99, "variant": 99, "brand": 99, "type": 99}
     allowed = np.where(facts.allowed, scores, -np.inf)
     for line, chosen in zip(allowed, choose(scores, facts, loose, k), strict=True):
@@ -120,8 +120,8 @@ def test_order_of_scores_is_kept_without_binding_caps(made):
 
 
 @given(lists())
-def test_list_does_not_depend_on_other_customers(made):
-    scores, facts, caps, k, shares, diversity = made
+def test_list_does_not_depend_on_other_customers(problem):
+    scores, facts, caps, k, shares, diversity = problem
     together = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
     for row in range(len(scores)):
         alone = choose(scores[[row]], facts, caps, k, shares=shares[[row]], diversity=diversity)
@@ -145,12 +145,12 @@ def test_calibration_follows_the_customers_shares():
     scores = np.linspace(1, 0.5, 12)[None]
     shares = np.array([[0.75, 0.25]])
     assert category[choose(scores, facts, {}, 4)[0]].tolist() == [0, 0, 0, 0]
-    found = category[choose(scores, facts, {}, 4, shares=shares, diversity=0.7)[0]]
-    assert sorted(found.tolist()) == [0, 0, 0, 1]
+    chosen = category[choose(scores, facts, {}, 4, shares=shares, diversity=0.7)[0]]
+    assert sorted(chosen.tolist()) == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("title", "other"),
     [
         ("RED SPOTTY MUG 12cm", "BLUE SPOTTY MUG 9 cm"),
         ("Kids cereal, 14.5 OZ", "Kids cereal, 2x9 oz"),
@@ -160,12 +160,12 @@ def test_calibration_follows_the_customers_shares():
         ("Fluid milk white only, 1 GA", "Fluid milk white only"),
     ],
 )
-def test_sizes_and_colours_are_variants(one, other):
-    assert variant_of(one) == variant_of(other)
+def test_sizes_and_colours_are_variants(title, other):
+    assert variant_of(title) == variant_of(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("title", "other"),
     [
         ("Coffee no. 3", "Coffee no. 4"),
         ("White wine", "Red wine"),
@@ -173,8 +173,8 @@ def test_sizes_and_colours_are_variants(one, other):
         ("Mug, spotty", "Mug, striped"),
     ],
 )
-def test_different_products_are_not_variants(one, other):
-    assert variant_of(one) != variant_of(other)
+def test_different_products_are_not_variants(title, other):
+    assert variant_of(title) != variant_of(other)
 
 
 RANGE = Catalogue(
@@ -220,8 +220,8 @@ def test_lists_by_margin_have_more_profit_and_lower_scores(shop, trained, some):
     for weight in (0.0, 0.5, 1.0):
         terms = Terms(RecommendRules(by_margin=weight, max_per_type=None, explore=0))
         lists = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=terms).values()
-        told = [(item.score, earns[item.item_id]) for items in lists for item in items]
-        means.append((np.mean([score for score, _ in told]), np.mean([a * b for a, b in told])))
+        scored = [(item.score, earns[item.item_id]) for items in lists for item in items]
+        means.append((np.mean([score for score, _ in scored]), np.mean([a * b for a, b in scored])))
     likely, expected = zip(*means, strict=True)
     assert likely[0] > likely[1] > likely[2] > 0
     assert expected[0] < expected[1] < expected[2]
@@ -236,8 +236,8 @@ def test_items_with_the_same_parent_are_variants():
 def test_parent_zero_means_no_parent(tmp_path, none):
     """All items without a parent counted as variants of each other."""
     lake = Lake(tmp_path / "lake", tmp_path / "scratch")
-    said = [f'{{"parent_id": {none}}}', f'{{"parent_id": {none}}}', '{"parent_id": 7}']
-    lake.upsert("items", pd.DataFrame({"item_id": ["a", "b", "c"], "attributes": said}))
+    attributes = [f'{{"parent_id": {none}}}', f'{{"parent_id": {none}}}', '{"parent_id": 7}']
+    lake.upsert("items", pd.DataFrame({"item_id": ["a", "b", "c"], "attributes": attributes}))
     assert catalogue(lake).parents == {"c": "7"}
 
 
@@ -257,23 +257,26 @@ def test_repeat_and_new_policies_filter_items(shop, trained, some):
     )
     for policy in ("repeat", "new"):
         terms = Terms(RecommendRules(policy=policy))
-        found = recommend(trained, shop.lake, [*some, "nobody"], k=6, as_of=shop.end, terms=terms)
-        assert all(found.values())
+        chosen = recommend(trained, shop.lake, [*some, "nobody"], k=6, as_of=shop.end, terms=terms)
+        assert all(chosen.values())
         pairs = [
-            (who, item.item_id) for who, items in found.items() for item in items if who != "nobody"
+            (who, item.item_id)
+            for who, items in chosen.items()
+            for item in items
+            if who != "nobody"
         ]
         assert {pair in bought for pair in pairs} == {policy == "repeat"}
-        assert {item.source for item in found["nobody"]} == {"popular"}
+        assert {item.source for item in chosen["nobody"]} == {"popular"}
 
 
 def test_refused_items_are_left_out_for_that_customer_only(shop, trained, some):
     plain = recommend(trained, shop.lake, some, k=5, as_of=shop.end)
-    one, other = some[0], some[1]
-    refused = {one: {item.item_id for item in plain[one]}}
-    found = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=Terms(refused=refused))
-    assert not refused[one] & {item.item_id for item in found[one]}
-    assert len(found[one]) == 5
-    assert found[other] == plain[other]
+    title, other = some[0], some[1]
+    refused = {title: {item.item_id for item in plain[title]}}
+    chosen = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=Terms(refused=refused))
+    assert not refused[title] & {item.item_id for item in chosen[title]}
+    assert len(chosen[title]) == 5
+    assert chosen[other] == plain[other]
 
 
 def test_brand_cap_holds_on_filled_lists(shop, trained, some):
@@ -290,18 +293,18 @@ def test_brand_cap_holds_on_filled_lists(shop, trained, some):
 def test_recalled_items_are_never_offered(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=30, items=12, days=60)
     items = shop.lake.table("items").execute()
-    for item_id, said in (
+    for item_id, attributes in (
         ("i000", "true"),
         ("i001", '"2025-02-01"'),
         ("i002", "false"),
         ("i003", "null"),
     ):
-        items.loc[items.item_id == item_id, "attributes"] = f'{{"recalled": {said}}}'
+        items.loc[items.item_id == item_id, "attributes"] = f'{{"recalled": {attributes}}}'
     shop.lake.upsert("items", items)
-    found = recommend(None, shop.lake, ["nobody"], k=12, as_of=shop.end + timedelta(days=1))[
+    chosen = recommend(None, shop.lake, ["nobody"], k=12, as_of=shop.end + timedelta(days=1))[
         "nobody"
     ]
-    assert {f"i{number:03d}" for number in range(12)} - {item.item_id for item in found} == {
+    assert {f"i{number:03d}" for number in range(12)} - {item.item_id for item in chosen} == {
         "i000",
         "i001",
     }
@@ -312,7 +315,7 @@ def test_offer_items_obey_the_same_rules():
     range_ = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
     items = {name: Item(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
     first, rest = [items["e"], items["c"], items["a"]], [items["d"], items["a"], items["b"]]
-    found = merge_lists(range_, first, rest, 3)
-    assert [item.item_id for item in found] == ["a", "b"]  # d has the same parent as a
+    chosen = merge_lists(range_, first, rest, 3)
+    assert [item.item_id for item in chosen] == ["a", "b"]  # d has the same parent as a
     assert [item.item_id for item in merge_lists(range_, first, rest, 3, unwanted=["a"])] == ["b"]
     assert [item.item_id for item in merge_lists(range_, first, rest, 1)] == ["a"]

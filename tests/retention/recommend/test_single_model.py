@@ -43,11 +43,11 @@ def test_every_model_trains_restores_and_recommends(small, name):
     assert trained.alone
     assert trained.metrics["customers"] > 20
     restored = TrainedRecommender.from_bytes(trained.to_bytes())
-    who = [*sorted(set(preferences(small.lake, small.end)["customer_id"]))[:5], "nobody"]
-    found = recommend(restored, small.lake, who, k=6, as_of=small.end)
-    assert found == recommend(trained, small.lake, who, k=6, as_of=small.end)
-    assert all(len({item.item_id for item in items}) == 6 for items in found.values())
-    assert {item.source for item in found["nobody"]} <= {"popular", "catalogue"}
+    customer_ids = [*sorted(set(preferences(small.lake, small.end)["customer_id"]))[:5], "nobody"]
+    result = recommend(restored, small.lake, customer_ids, k=6, as_of=small.end)
+    assert result == recommend(trained, small.lake, customer_ids, k=6, as_of=small.end)
+    assert all(len({item.item_id for item in items}) == 6 for items in result.values())
+    assert {item.source for item in result["nobody"]} <= {"popular", "catalogue"}
 
 
 @pytest.mark.parametrize("name", ["ease", "bpr", "repeat", "popular_segment"])
@@ -92,8 +92,8 @@ def test_friends_respect_time_and_only_referrals_are_symmetric(tmp_path):
         ],
     )
     known = friends(shop.lake, shop.end, ["stranger", "c0002", "c0001"])
-    found = set(zip(known["customer_id"], known["other_id"], strict=True))
-    assert found == {("stranger", "c0001"), ("stranger", "c0002"), ("c0002", "stranger")}
+    result = set(zip(known["customer_id"], known["other_id"], strict=True))
+    assert result == {("stranger", "c0001"), ("stranger", "c0002"), ("c0002", "stranger")}
     trained = train(shop.lake, cutoff=shop.end, model="social")
     liked = preferences(shop.lake, shop.end, ["c0001", "c0002"])
     items = recommend(trained, shop.lake, ["stranger"], k=3, as_of=shop.end)["stranger"]
@@ -106,25 +106,25 @@ def test_segments_use_first_basket_and_region_without_leakage(tmp_path):
     people["attributes"] = '{"region": "north"}'
     shop.lake.upsert("customers", people)
     half = shop.begin + timedelta(days=60)
-    found = (
+    result = (
         segments(shop.lake, half, ["c0000", "c0001", "nobody"])
         .groupby("customer_id")["label"]
         .agg(set)
     )
-    assert "nobody" not in found.index
-    assert all({"channel:web", "region:north"} <= labels for labels in found)
-    assert all(any(label.startswith("first:") for label in labels) for labels in found)
+    assert "nobody" not in result.index
+    assert all({"channel:web", "region:north"} <= labels for labels in result)
+    assert all(any(label.startswith("first:") for label in labels) for labels in result)
     later = (
-        segments(shop.lake, shop.end, list(found.index)).groupby("customer_id")["label"].agg(set)
+        segments(shop.lake, shop.end, list(result.index)).groupby("customer_id")["label"].agg(set)
     )
-    assert later.to_dict() == found.to_dict()
+    assert later.to_dict() == result.to_dict()
 
 
 def test_registry_keeps_name_and_better_champion(
     small_copy,
 ):
-    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    first = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent)
+    request = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    first = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent)
     assert (first.row.estimator, first.promote) == ("repeat", True)
     assert recommender(small_copy.settings, first.row).estimator == "repeat"
     baselines = {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}
@@ -143,11 +143,11 @@ def test_unmeasured_recommender_is_replaced_at_retrain(tmp_path):
     early = retrain.Asked(shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None)
     used = retrain.recommend(shop.settings, shop.lake, None, early, silent).row
     assert not used.metrics
-    found = retrain.recommend(
+    result = retrain.recommend(
         shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent
     )
-    assert found.promote
-    assert "Too few customers" in found.why
+    assert result.promote
+    assert "Too few customers" in result.why
     used.metrics = {
         "ndcg": 0.4,
         "baselines": {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}},
@@ -160,8 +160,8 @@ def test_unmeasured_recommender_is_replaced_at_retrain(tmp_path):
 
 
 def test_challenger_below_baseline_replaces_champion_below_baseline(small_copy):
-    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
+    request = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent).row
     baselines = {"popular": {"ndcg": 0.3}, "buy_it_again": {"ndcg": 0.2}}
     ranked, verdict = ("own+ease, ranked (all)", False, {"ndcg": 0.29}), retrain._ranks_better
     used.metrics = {"ndcg": 0.28, "baselines": baselines}
@@ -172,30 +172,36 @@ def test_challenger_below_baseline_replaces_champion_below_baseline(small_copy):
 
 
 def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
-    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
+    request = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent).row
     used.metrics = {"ndcg": 0.99}
-    trial = replace(asked, model="trending")
+    trial = replace(request, model="trending")
     assert not retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent).promote
 
     def refused(*_):
         raise BadInput("It was made by an older version; run `retention retrain recommend`.")
 
     monkeypatch.setattr(retrain, "recommender", refused)
-    found = retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent)
-    assert (found.promote, found.why) == (True, "The one in use cannot be read any more.")
+    result = retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent)
+    assert (result.promote, result.why) == (True, "The one in use cannot be read any more.")
 
 
 def test_later_events_change_neither_single_model_nor_lists(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     cutoff = shop.end - timedelta(days=30)
-    names, who = ("repeat", "popular_segment", "trending", "social"), ["c0001", "c0002", "nobody"]
+    names, customer_ids = (
+        ("repeat", "popular_segment", "trending", "social"),
+        ["c0001", "c0002", "nobody"],
+    )
     import_relations(shop, [("c0001", "c0002", "follow", "")])
 
     def learned() -> list[object]:
         trained = [train(shop.lake, cutoff=cutoff, model=name) for name in names]
-        lists = [recommend(one, shop.lake, who, k=5, as_of=cutoff) for one in trained]
-        return [*(one.to_bytes() for one in trained), *lists]
+        lists = [
+            recommend(recommender, shop.lake, customer_ids, k=5, as_of=cutoff)
+            for recommender in trained
+        ]
+        return [*(recommender.to_bytes() for recommender in trained), *lists]
 
     before = learned()
     append_future(shop, cutoff)
