@@ -41,14 +41,14 @@ class Terms:
         Default margin as a share of the price, for items without one.
     refused : mapping
         Customer id → items marked "not for them".
-    heard : DataFrame, optional
+    feedback : DataFrame, optional
         Feedback on items as history lines (`feedback_events.words`).
     """
 
     rules: RecommendRules = PLAIN
     margin: float = 0.3
     refused: Mapping[str, Collection[str]] = field(default_factory=dict)
-    heard: Any = None
+    feedback: Any = None
 
 
 DEFAULT_TERMS = Terms()

@@ -99,8 +99,8 @@ def recommend(
             cached_histories(lake, as_of, batch),
             trained.event_weights if trained is not None else {},
         )
-        if terms.heard is not None:
-            history = with_heard(history, terms.heard, as_of)
+        if terms.feedback is not None:
+            history = with_heard(history, terms.feedback, as_of)
         with one_blas_thread():
             lists.update(_lists(context, history, batch, k))
         progress(

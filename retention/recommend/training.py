@@ -54,7 +54,7 @@ def train(
     seed: int = 0,
     model: str = "auto",
     min_buyers: int = MIN_BUYERS,
-    heard: "DataFrame | None" = None,
+    feedback: "DataFrame | None" = None,
     progress: Progress = silent,
 ) -> TrainedRecommender:
     """Train a recommender on events before a cutoff.
@@ -73,7 +73,7 @@ def train(
         model alone.
     min_buyers : int
         Fewest buyers of an item to learn from. A customer's own items are always candidates.
-    heard : DataFrame, optional
+    feedback : DataFrame, optional
         Feedback on earlier recommendations before the cutoff, from `feedback_events.gather`.
     progress : Progress
 
@@ -93,8 +93,8 @@ def train(
     asked = Asked(horizon_days, seed, model_name, min_buyers, catalogue(lake, in_stock_only=False))
     progress(200, 4000, gettext("Reading what customers bought"))
     history = read(lake, cutoff)
-    if heard is not None:
-        history = with_heard(history, heard, cutoff)
+    if feedback is not None:
+        history = with_heard(history, feedback, cutoff)
     if not len(history.day):
         raise TooLittleData(
             gettext(

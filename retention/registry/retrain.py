@@ -168,7 +168,7 @@ def recommend(
         cutoff=asked.cutoff,
         horizon_days=asked.horizon_days,
         model=asked.model,
-        heard=asked.heard,
+        feedback=asked.heard,
         progress=progress,
     )
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}

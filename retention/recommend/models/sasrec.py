@@ -1,6 +1,6 @@
 """SASRec (Kang and McAuley 2018): what comes next after a sequence of purchases, by self-attention.
 
-Small: the last 50 purchases, 64 dimensions, two blocks of one head. CandidateSources with torch against shared random negatives
+Small: the last 50 purchases, 64 dimensions, two blocks of one head. Learned with torch against shared random negatives
 (a sampled softmax instead of the paper's single negative), scored with numpy.
 """
 

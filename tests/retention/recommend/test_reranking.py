@@ -312,10 +312,12 @@ def test_recalled_items_are_never_offered(tmp_path):
 
 def test_offer_items_obey_the_same_rules():
     """Offer items bypassed recalls, exclusions and refusals."""
-    range_ = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
+    assortment = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
     items = {name: Item(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
     first, rest = [items["e"], items["c"], items["a"]], [items["d"], items["a"], items["b"]]
-    chosen = merge_lists(range_, first, rest, 3)
+    chosen = merge_lists(assortment, first, rest, 3)
     assert [item.item_id for item in chosen] == ["a", "b"]  # d has the same parent as a
-    assert [item.item_id for item in merge_lists(range_, first, rest, 3, unwanted=["a"])] == ["b"]
-    assert [item.item_id for item in merge_lists(range_, first, rest, 1)] == ["a"]
+    assert [item.item_id for item in merge_lists(assortment, first, rest, 3, refused=["a"])] == [
+        "b"
+    ]
+    assert [item.item_id for item in merge_lists(assortment, first, rest, 1)] == ["a"]
