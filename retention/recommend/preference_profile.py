@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS, rating_scale
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,22 +76,29 @@ def summary(profile: Mapping[str, Any]) -> str:
     names = [line["name"] for line in profile["categories"]]
     shares = [line["share"] for line in profile["categories"]]
     if names and shares[0] >= MAIN_SHARE:
-        taste = f"mostly {names[0]}"
+        taste = gettext("mostly {category}").format(category=names[0])
     elif len(names) > 1 and shares[0] + shares[1] >= MAIN_SHARE:
-        taste = f"mostly {names[0]} and {names[1]}"
+        taste = gettext("mostly {first} and {second}").format(first=names[0], second=names[1])
     else:
-        distinctive = sorted(profile["categories"], key=_distinctiveness, reverse=True)
-        taste = (
-            "a bit of everything, above all "
-            + " and ".join(line["name"] for line in distinctive[:2])
-            if distinctive
-            else ""
-        )
+        taste = _mixed_taste(profile)
     habits = [profile[habit]["name"] for habit in ("weekday", "hours") if profile[habit]]
     band = profile["price"]["band"] if profile["price"] else ""
-    coupon_use = "uses coupons" if profile["coupons"]["redeemed"] > 1 else ""
-    against = f"not {profile['against'][0]['name']}" if profile["against"] else ""
+    coupon_use = gettext("uses coupons") if profile["coupons"]["redeemed"] > 1 else ""
+    against = ""
+    if profile["against"]:
+        against = gettext("not {category}").format(category=profile["against"][0]["name"])
     return ", ".join(word for word in (taste, band, *habits, coupon_use, against) if word)
+
+
+def _mixed_taste(profile: Mapping[str, Any]) -> str:
+    distinctive = sorted(profile["categories"], key=_distinctiveness, reverse=True)[:2]
+    if not distinctive:
+        return ""
+    if len(distinctive) == 1:
+        sentence = gettext("a bit of everything, above all {first}")
+    else:
+        sentence = gettext("a bit of everything, above all {first} and {second}")
+    return sentence.format(first=distinctive[0]["name"], second=distinctive[-1]["name"])
 
 
 def _events(lake: "Lake", customer_id: str, as_of: datetime) -> "pd.DataFrame":
