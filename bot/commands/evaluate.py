@@ -164,7 +164,7 @@ def offers(
 ) -> Answer:
     """Rank each campaign's coupons for the customers who redeemed any, with what was known at its start."""
     from retention.demo.extracts import coupons
-    from retention.recommend.redemptions import evaluate_offers, table
+    from retention.recommend.offers import evaluate_offers, read_table
 
     if (offers is None) != (redemptions is None):
         raise BadInput(
@@ -173,7 +173,7 @@ def offers(
                 "Complete Journey."
             )
         )
-    tables = (table(offers), table(redemptions)) if offers and redemptions else coupons()
+    tables = (read_table(offers), read_table(redemptions)) if offers and redemptions else coupons()
     report = evaluate_offers(_lake(call), *tables, since=since, k=k, progress=call.progress)
     return Answer("bot/evaluate_offers", report)
 

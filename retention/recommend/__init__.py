@@ -1,11 +1,12 @@
-"""What would this customer like next?
+"""Recommend items to customers.
 
-``train`` learns before a cutoff, ``evaluate`` compares with what was bought after it, ``recommend`` makes the lists.
+``train`` learns before a cutoff. ``evaluate`` compares with later purchases. ``recommend`` makes
+the lists.
 """
 
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.evaluation import evaluate
-from retention.recommend.explaining import Item
+from retention.recommend.reasons import Item
 from retention.recommend.reranking import Terms
 from retention.recommend.serving import recommend
 from retention.recommend.training import train

@@ -1,4 +1,7 @@
-"""The trained recommender, and its artefact: plain arrays and a JSON header in one npz, never a pickle."""
+"""Store a trained recommender in an npz file.
+
+It holds plain arrays and a JSON header, and needs no pickle.
+"""
 
 import io
 import json
@@ -10,13 +13,13 @@ from typing import Any, Self
 import numpy as np
 
 from retention.errors import BadInput
-from retention.recommend.cold_start import Cold
+from retention.recommend.candidates import CandidateSources
+from retention.recommend.cold_start import ColdStart
 from retention.recommend.evaluation_context import BOTH, NEW, POLICIES
-from retention.recommend.item_stats import Shelf
+from retention.recommend.item_stats import ItemStats
 from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranking.ranker import Ranker
-from retention.recommend.sources import Learned
 from retention.text import gettext
 
 FORMAT = 6
@@ -25,32 +28,32 @@ MIXTURE, ALONE = "mixture", "alone"  # how lists are ranked without a ranker
 
 @dataclass(frozen=True, slots=True)
 class TrainedRecommender:
-    """What was learned of items before ``cutoff``, and how to put candidates in order.
+    """Hold item knowledge learned before a cutoff, and rankers.
 
-    It holds no customer under an id: histories are read from the lake when a list is asked for.
+    It holds no customer ids. Histories are read from the lake for each list.
 
     Parameters
     ----------
-    learned : Learned
-        The shelf, the collaborative model and the neighbours (None where there is too little to learn from).
+    sources : CandidateSources
+        Item statistics, the collaborative model and the neighbours (None in shops too small to
+        learn from).
     rankers : dict
-        For the policies ``both`` and ``new``; empty where there was too little to learn from: then the mixture ranks, as `blend`.
+        By policy, ``both`` and ``new``. Empty in small shops, where the mixture of `blend` ranks.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict
-        NDCG@10 and others in the last horizon before the cutoff, on customers not used for the tuning, beside the
-        baselines; empty where the history is too short.
+        NDCG@10 and others in the last horizon before the cutoff, on customers not used for tuning,
+        with baselines. Empty for a short history.
     rung : str
-        What was used and why, in a sentence.
-    cold : Cold or None
-        What newcomers among customers and items are helped by.
-    worth : dict
-        What a cart and a view are worth beside a purchase, where that could be measured; see `worth.learn_worth`.
+        Description of the method.
+    cold : ColdStart or None
+    event_weights : dict
+        Learned weights of carts and views, see `event_weights.learn_weights`.
     alone : bool
-        Whether the model ranks by itself, neither mixed nor ranked again.
+        Whether a single model ranks, without mixture or ranker.
     """
 
-    learned: Learned
+    sources: CandidateSources
     rankers: dict[str, Ranker]
     cutoff: datetime
     horizon_days: int
@@ -58,62 +61,73 @@ class TrainedRecommender:
     min_buyers: int
     metrics: dict[str, Any] = field(default_factory=dict)
     rung: str = ""
-    cold: Cold | None = None
-    worth: dict[str, float] = field(default_factory=dict)
+    cold: ColdStart | None = None
+    event_weights: dict[str, float] = field(default_factory=dict)
     alone: bool = False
 
     @property
     def items(self) -> np.ndarray:
-        """The items it has learned of, sorted."""
-        return self.learned.shelf.items
+        """Sorted ids of the known items."""
+        return self.sources.item_stats.items
 
     @property
     def estimator(self) -> str:
-        """Name of the model, as people see it."""
-        model = self.learned.model
+        """Name of the model for people."""
+        model = self.sources.model
         if self.alone and model is not None:
             return model.name
-        how = self.kinds[BOTH]
-        ranked = "" if how in (MIXTURE, ALONE) else f", ranked ({how})"
+        kind = self.kinds[BOTH]
+        ranked = "" if kind in (MIXTURE, ALONE) else f", ranked ({kind})"
         return f"own+{model.name if model is not None else 'popular'}{ranked}"
 
     @property
     def kinds(self) -> dict[str, str]:
-        """How each policy's lists are ranked: by which kind of ranker, by the mixture, or by the model alone."""
-        without = ALONE if self.alone else MIXTURE
+        """Kind of ranking by policy.
+
+        A kind of ranker, ``mixture`` or ``alone``.
+        """
+        default = ALONE if self.alone else MIXTURE
         return {
-            policy: self.rankers[policy].kind if policy in self.rankers else without
+            policy: self.rankers[policy].kind if policy in self.rankers else default
             for policy in POLICIES
         }
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """For the registry."""
+        """Parameters for the registry."""
         return {
             **{f"ranker_{policy}": kind for policy, kind in self.kinds.items()},
-            **{f"weight_{kind}": round(value, 4) for kind, value in self.worth.items()},
+            **{f"weight_{kind}": round(value, 4) for kind, value in self.event_weights.items()},
             "min_buyers": self.min_buyers,
             "items": len(self.items),
         }
 
-    def ranking(self, policy: str) -> Ranker | None:
-        """The ranker for a policy; None where the mixture ranks."""
+    def ranker(self, policy: str) -> Ranker | None:
+        """Return the ranker of a policy.
+
+        None if the mixture ranks.
+        """
         return self.rankers.get(NEW if policy == NEW else BOTH)
 
     @property
-    def _different(self) -> dict[str, Ranker]:
-        """Those to keep: where one ranks for both, once."""
-        one = self.rankers.get(NEW) is self.rankers.get(BOTH)
+    def _distinct_rankers(self) -> dict[str, Ranker]:
+        """Rankers to store.
+
+        One if both policies share it.
+        """
+        is_shared = self.rankers.get(NEW) is self.rankers.get(BOTH)
         return {
-            policy: ranker for policy, ranker in self.rankers.items() if policy == BOTH or not one
+            policy: ranker
+            for policy, ranker in self.rankers.items()
+            if policy == BOTH or not is_shared
         }
 
     def to_bytes(self) -> bytes:
-        """The artefact."""
-        learned = self.learned
+        """Serialise the recommender."""
+        sources = self.sources
         header = {
             "format": FORMAT,
-            "model": learned.model.name if learned.model is not None else None,
+            "model": sources.model.name if sources.model is not None else None,
             "alone": self.alone,
             "cutoff": self.cutoff.isoformat(),
             "horizon_days": self.horizon_days,
@@ -121,13 +135,16 @@ class TrainedRecommender:
             "min_buyers": self.min_buyers,
             "metrics": self.metrics,
             "rung": self.rung,
-            "worth": self.worth,
+            "worth": self.event_weights,
         }
-        rooms: dict[str, Mapping[str, np.ndarray]] = {
-            "shelf": learned.shelf.arrays(),
-            "model": learned.model.arrays() if learned.model is not None else {},
-            "neighbours": learned.neighbours.arrays() if learned.neighbours is not None else {},
-            **{f"ranker_{policy}": ranker.arrays() for policy, ranker in self._different.items()},
+        groups: dict[str, Mapping[str, np.ndarray]] = {
+            "shelf": sources.item_stats.arrays(),
+            "model": sources.model.arrays() if sources.model is not None else {},
+            "neighbours": sources.neighbours.arrays() if sources.neighbours is not None else {},
+            **{
+                f"ranker_{policy}": ranker.arrays()
+                for policy, ranker in self._distinct_rankers.items()
+            },
             "cold": self.cold.arrays() if self.cold is not None else {},
         }
         target = io.BytesIO()
@@ -135,8 +152,8 @@ class TrainedRecommender:
             target,
             header=np.array(json.dumps(header)),
             **{
-                f"{room}.{name}": array
-                for room, arrays in rooms.items()
+                f"{group}.{name}": array
+                for group, arrays in groups.items()
                 for name, array in arrays.items()
             },  # type: ignore[arg-type]
         )
@@ -144,14 +161,14 @@ class TrainedRecommender:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Read an artefact back.
+        """Read a serialised recommender.
 
         Raises
         ------
         BadInput
-            For another format.
+            If it has another format.
         ValueError
-            For arrays that would need unpickling.
+            If an array needs unpickling.
         """
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
@@ -162,35 +179,35 @@ class TrainedRecommender:
                         "{readable}; run `/retention retrain recommend`."
                     ).format(format=header["format"], readable=FORMAT)
                 )
-            rooms: dict[str, dict[str, np.ndarray]] = {}
+            groups: dict[str, dict[str, np.ndarray]] = {}
             for name in file.files:
-                room, _, rest = name.partition(".")
-                rooms.setdefault(room, {})[rest] = file[name]
-        kind = header["model"]
+                group, _, name_in_group = name.partition(".")
+                groups.setdefault(group, {})[name_in_group] = file[name]
+        model = header["model"]
         return cls(
-            learned=Learned(
-                Shelf.restore(rooms["shelf"]),
-                MODELS[kind].restore(rooms["model"]) if kind else None,
-                UserKnn.restore(rooms["neighbours"]) if "neighbours" in rooms else None,
+            sources=CandidateSources(
+                ItemStats.restore(groups["shelf"]),
+                MODELS[model].restore(groups["model"]) if model else None,
+                UserKnn.restore(groups["neighbours"]) if "neighbours" in groups else None,
             ),
-            rankers=_rankers(rooms),
+            rankers=_rankers(groups),
             cutoff=datetime.fromisoformat(header["cutoff"]),
             horizon_days=header["horizon_days"],
             seed=header["seed"],
             min_buyers=header["min_buyers"],
             metrics=header["metrics"],
             rung=header["rung"],
-            worth=header["worth"],
+            event_weights=header["worth"],
             alone=header["alone"],
-            cold=Cold.restore(rooms["cold"]) if "cold" in rooms else None,
+            cold=ColdStart.restore(groups["cold"]) if "cold" in groups else None,
         )
 
 
-def _rankers(rooms: Mapping[str, dict[str, np.ndarray]]) -> dict[str, Ranker]:
-    """As `TrainedRecommender.rankers`."""
-    found = {
-        policy: Ranker.restore(rooms[f"ranker_{policy}"])
+def _rankers(groups: Mapping[str, dict[str, np.ndarray]]) -> dict[str, Ranker]:
+    """Return the stored rankers by policy."""
+    stored = {
+        policy: Ranker.restore(groups[f"ranker_{policy}"])
         for policy in POLICIES
-        if f"ranker_{policy}" in rooms
+        if f"ranker_{policy}" in groups
     }
-    return {policy: found.get(policy, found[BOTH]) for policy in POLICIES} if found else {}
+    return {policy: stored.get(policy, stored[BOTH]) for policy in POLICIES} if stored else {}

@@ -1,11 +1,12 @@
-"""What can be recommended at all: fuel, coupons and postage are sold, but nobody is won back with them.
+"""Read recommendable items with titles, groups and prices.
 
-The shop's own word counts first (``{"recommendable": false}`` in the attributes); else the words of the category and
-the department.
+Fuel, coupons and postage are sold but not recommended. The item's ``recommendable`` attribute
+decides; without it, the words of its category and department do.
 """
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,46 +21,65 @@ _NO_PRODUCT = re.compile(
     r"\b(coupons?|fuel|gasoline|petrol|postal|postage|charitable|gift cards?)\b", re.IGNORECASE
 )
 
-_KEYS = re.compile(
+_JSON_SYNTAX = re.compile(
     r'"assumed"\s*:\s*\[[^\]]*\]|"[^"]*"\s*:|[{}\[\]",:]|\b(?:true|false|null)\b'
-)  # of JSON: what is left are the values
-_SIZE = re.compile(r"\b\d[\w.]*\b|[^\w\s&'-]")
+)  # leaves the values
+_SIZE_OR_SYMBOL = re.compile(r"\b\d[\w.]*\b|[^\w\s&'-]")
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What items are called, by id in order of id, and which of them may not be recommended.
+    """Hold titles, groups, prices and barred items.
 
-    An item that was sold but never described is not barred: its id is its title.
+    Mappings are in order of id. An item without a catalogue entry is not barred; its id is its
+    title.
+
+    Parameters
+    ----------
+    titles : dict of str to str
+    barred : frozenset of str
+        Items that may not be recommended.
+    prices : dict of str to float
+    named : dict of str to dict
+        Group → item → name of the group.
+    described : dict of str to str
+        Text of the item's attributes.
+    margins : dict of str to float
+        Share of the price; NaN if unknown.
+    parents : dict of str to str
+        Product of an item that is a size or colour of it, if the shop says so.
     """
 
     titles: dict[str, str]
     barred: frozenset[str]
     prices: dict[str, float] = field(default_factory=dict)
-    named: dict[str, dict[str, str]] = field(
-        default_factory=dict
-    )  # group → item → its name in that group
-    described: dict[str, str] = field(default_factory=dict)  # by its attributes
-    margins: dict[str, float] = field(
-        default_factory=dict
-    )  # share of the price; missing where nobody said
-    parents: dict[str, str] = field(
-        default_factory=dict
-    )  # of what it is a size or colour, where the shop says so
+    named: dict[str, dict[str, str]] = field(default_factory=dict)
+    described: dict[str, str] = field(default_factory=dict)
+    margins: dict[str, float] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
 
     def title(self, item_id: str) -> str:
-        """What people call the item; its id where nobody said."""
+        """Return the title of an item.
+
+        Its id if there is none.
+        """
         return self.titles.get(item_id, item_id)
 
     def texts_of(self, items: np.ndarray) -> list[str]:
-        """All that is written of each item: title, category, brand and attributes."""
+        """Return the texts that describe each item.
+
+        They contain title, category, brand and attributes.
+        """
         parts = (self.named.get("category", {}), self.named.get("brand", {}), self.described)
         return [
             " ".join([self.title(item), *(part.get(item, "") for part in parts)]) for item in items
         ]
 
     def groups(self, items: np.ndarray) -> dict[str, np.ndarray]:
-        """The number of each item's category, type (its title without sizes) and brand; −1 where nobody said."""
+        """Return each item's category, type and brand codes.
+
+        −1 if unknown. The type is the title without sizes.
+        """
         return {
             group: _numbered([self.named.get(group, {}).get(item, "") for item in items])
             for group in ("category", "type", "brand")
@@ -71,32 +91,41 @@ def _numbered(names: list[str]) -> np.ndarray:
     return np.array([order.get(name, -1) for name in names], dtype=np.int32)
 
 
-def kind_of(title: str) -> str:
-    """What is left of a title without its sizes, numbers and whatever follows a comma: ``Kids cereal, 14.5 OZ`` → ``kids cereal``.
+def product_type(title: str) -> str:
+    """Return a title without sizes and details.
 
-    >>> kind_of("RED SPOTTY MUG 12cm")
-    'red spotty mug'
+    Drops numbers and the part after a comma.
+
+    >>> product_type("RED SPOTTY MUG 12cm"), product_type("Kids cereal, 14.5 OZ")
+    ('red spotty mug', 'kids cereal')
     """
-    return " ".join(_SIZE.sub(" ", title.split(",")[0].casefold()).split())
+    return " ".join(_SIZE_OR_SYMBOL.sub(" ", title.split(",")[0].casefold()).split())
 
 
 def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
-    """The items as they are; read anew only once they have changed, for a warm worker answers many people.
+    """Return the catalogue as of now.
+
+    Cached until the items change.
 
     Parameters
     ----------
     lake : Lake
     in_stock_only : bool
-        Bar what is out of stock, or recalled, now. An evaluation of the past leaves this off, for today's stock was not that day's.
+        Bar items that are out of stock or recalled now. Use False to evaluate the past, whose stock
+        is unknown.
+
+    Returns
+    -------
+    Catalogue
     """
-    version = lake.root, store.mark(lake.root, TABLES["items"]), in_stock_only
-    if version not in _KEPT:
-        _KEPT.clear()
-        _KEPT[version] = _read(lake, in_stock_only)
-    return _KEPT[version]
+    state = lake.root, store.mark(lake.root, TABLES["items"]), in_stock_only
+    if state not in _CATALOGUES:
+        _CATALOGUES.clear()
+        _CATALOGUES[state] = _read_catalogue(lake, in_stock_only)
+    return _CATALOGUES[state]
 
 
-_KEPT: dict[tuple[Any, ...], Catalogue] = {}  # the last one asked for
+_CATALOGUES: dict[tuple[Any, ...], Catalogue] = {}  # by lake state; holds the last
 
 
 PARENTS = (
@@ -105,56 +134,62 @@ PARENTS = (
     "variant_of",
     "product_id",
     "style",
-)  # attributes that name an item's parent
-NO_PARENT = ("", "0")  # shops that number their products write 0 where an item has none
+)  # attributes that may name an item's parent
+NO_PARENT = ("", "0")  # some shops write 0 for "no parent"
 NOT_RECALLED = ("", "false", "no", "0", "null")
 
 
-def _said(attributes: Any, names: tuple[str, ...]) -> Any:
-    """The first of these attributes that an item has, as JSON text; empty where it has none."""
+def _first_attribute(attributes: Any, names: tuple[str, ...]) -> Any:
+    """Return the first attribute with a value.
+
+    It is JSON text. Empty without any.
+    """
     import ibis
 
     return ibis.coalesce(*(attributes[name].cast("string").nullif("null") for name in names), "")
 
 
-def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
+def _read_catalogue(lake: "Lake", in_stock_only: bool) -> Catalogue:
     items = lake.table("items")
-    said = items.attributes.try_cast("json")
+    attributes = items.attributes.try_cast("json")
     frame: Any = (
         items.filter(items.item_id.notnull())
         .select(
             "item_id",
             title=items.title.re_replace(r"\s+", " ").strip().nullif("").coalesce(items.item_id),
-            words=items.category.fill_null("") + " " + said["department"].str.fill_null(""),
-            recommendable=said["recommendable"].bool,
+            words=items.category.fill_null("") + " " + attributes["department"].str.fill_null(""),
+            recommendable=attributes["recommendable"].bool,
             in_stock=items.in_stock.fill_null(True),
-            recalled=_said(said, ("recalled", "recall")),
-            parent=_said(said, PARENTS),
+            recalled=_first_attribute(attributes, ("recalled", "recall")),
+            parent=_first_attribute(attributes, PARENTS),
             margin=items.margin.cast("float64"),
             brand=items.brand.fill_null(""),
             price=items.price.cast("float64"),
             category=items.category.fill_null(""),
-            maker=items.brand.fill_null("") + said["manufacturer"].cast("string").fill_null(""),
+            maker=items.brand.fill_null("")
+            + attributes["manufacturer"].cast("string").fill_null(""),
             attributes=items.attributes.fill_null(""),
         )
         .order_by("item_id")
         .to_pyarrow()
         .to_pandas()
     )
-    named = {words: _NO_PRODUCT.search(words) is None for words in frame["words"].unique()}
-    told = frame["recommendable"]
-    allowed = told.where(told.notna(), frame["words"].map(named)).astype(bool)
+    is_product = {words: _NO_PRODUCT.search(words) is None for words in frame["words"].unique()}
+    recommendable = frame["recommendable"]
+    is_allowed = recommendable.where(recommendable.notna(), frame["words"].map(is_product)).astype(
+        bool
+    )
     if in_stock_only:
-        allowed &= frame["in_stock"] & frame["recalled"].str.strip('"').str.casefold().isin(
+        is_allowed &= frame["in_stock"] & frame["recalled"].str.strip('"').str.casefold().isin(
             NOT_RECALLED
         )
     ids, parents = frame["item_id"], frame["parent"].str.strip('"')
-    of_one = ~parents.isin(NO_PARENT)
-    values = frame["attributes"].astype("str").str.replace(_KEYS, " ", regex=True)
-    kinds = {title: kind_of(title) for title in frame["title"].unique()}
+    has_parent = ~parents.isin(NO_PARENT)
+    described = frame["attributes"].astype("str").str.replace(_JSON_SYNTAX, " ", regex=True)
+    kinds = {title: product_type(title) for title in frame["title"].unique()}
     return Catalogue(
         titles=dict(zip(ids, frame["title"], strict=True)),
-        barred=frozenset(ids[~allowed]),
+        barred=frozenset(ids[~is_allowed]),
         prices=dict(zip(ids, frame["price"].astype(float), strict=True)),
         named={
             "category": dict(zip(ids, frame["category"], strict=True)),
@@ -162,7 +197,41 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
             "brand": dict(zip(ids, frame["maker"], strict=True)),
             "label": dict(zip(ids, frame["brand"], strict=True)),
         },
-        described=dict(zip(ids, values, strict=True)),
+        described=dict(zip(ids, described, strict=True)),
         margins=dict(zip(ids, frame["margin"].astype(float), strict=True)),
-        parents=dict(zip(ids[of_one], parents[of_one], strict=True)),
+        parents=dict(zip(ids[has_parent], parents[has_parent], strict=True)),
     )
+
+
+_NUMBER = r"\d+(?:[.,/]\d+)?"
+_UNIT = (
+    r"(?:fl\.?\s*)?(?:oz|lbs?|g|gr|kg|mg|ml|l|lt|ltr|litres?|liters?|cl|dl|mm|cm|m|in|inch(?:es)?|ft|yd|ct|count|"
+    r"pk|packs?|pcs?|pieces?|sheets?|rolls?|gal?|qt|pt|dz|doz|dozen|tabs?|tablets?|caps?|capsules?|bags?|w|watt)"
+)
+_SIZES = re.compile(
+    rf"\b{_NUMBER}(?:\s*x\s*{_NUMBER})*\s*(?:{_UNIT}\b|[\"'%])|\b(?:set|pack|box|case|bag)s?\s*(?:of|/|x)\s*\d+\b|"
+    r"\b(?:xxs|xs|xl|xxl|xxxl|\d?xl|small|medium|large)\b|\bsize\s+\w+\b|(?<=[\s,(/-])[sml]\)?$",
+    re.IGNORECASE,
+)
+_COLOURS = re.compile(
+    r"\b(?:black|white|red|green|blue|yellow|orange|purple|pink|brown|gr[ea]y|beige|cream|ivory|turquoise|teal|navy|gold|"
+    r"silver|bronze|copper|lilac|lavender|mint|violet|burgundy|maroon|khaki|coral|peach|magenta|cyan|charcoal)\b"
+)
+_SYMBOLS = re.compile(r"[^\w\s&'.#+-]")
+
+
+@lru_cache(maxsize=100_000)
+def variant_of(title: str) -> str:
+    """Return a title without sizes and colours.
+
+    All variants of a product share it. Colours stay if fewer than two words remain. Bare numbers
+    stay: ``Coffee no. 3`` is not ``Coffee no. 4``.
+
+    >>> variant_of("RED SPOTTY MUG 12cm"), variant_of("White wine 75 cl")
+    ('spotty mug', 'white wine')
+    >>> variant_of("Kids cereal, 14.5 OZ")
+    'kids cereal'
+    """
+    words = _SYMBOLS.sub(" ", _SIZES.sub(" ", title.casefold())).split()
+    without_colours = [word for word in words if not _COLOURS.fullmatch(word)]
+    return " ".join(without_colours if len(without_colours) > 1 else words) or title.casefold()

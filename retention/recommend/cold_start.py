@@ -1,10 +1,12 @@
-"""Cold start, as it is learned: what sells in the segments of customers, and what items without buyers read like.
+"""Score items for new customers and new items.
 
-Learned with everything else, and kept small: the best of each segment, and of each new item the nearest that have buyers.
+Training keeps the best items of each customer segment, and for each new item the most similar items
+with buyers.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -12,120 +14,144 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.evaluation_context import Moment
-from retention.recommend.id_index import positions
+from retention.recommend.evaluation_context import Snapshot
+from retention.recommend.matrices import positions
 from retention.recommend.models import Segments, Side
 from retention.recommend.models.popularity import SegmentPopular
-from retention.recommend.side_information import beside
+from retention.recommend.ranking.blend import PRIOR
+from retention.recommend.ranking.features import Scene
+from retention.recommend.side_information import liked_by_friends, read_side_information, segments
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-BEST, MOST_SEGMENTS = 100, 300  # items a segment
-NEW_DAYS = 56  # first sold within so many days, or never
-MOST_NEW = 2_000  # items
-NEAREST = 10  # items with buyers that speak for a new one
-ALIKE = 0.2  # cosine; below, they only share a few letters
+BEST, MAX_SEGMENTS = 100, 300  # items per segment; segments
+NEW_DAYS = 56  # since the first sale, or never sold
+MAX_NEW_ITEMS = 2_000  # items
+NEAREST = 10  # similar known items of each new one
+MIN_SIMILARITY = 0.2  # cosine; below, texts only share a few letters
 
 
 @dataclass(frozen=True)
-class Cold:
-    """What is known of newcomers.
+class ColdStart:
+    """Hold segment bestsellers and similarities of new items.
 
     Parameters
     ----------
     labels : ndarray of str
         Segments: ``channel:web``, ``region:north``, ``first:tea``.
     best : ndarray of int32 (segments × `BEST`)
-        Positions on the shelf, −1 where there are no more.
+        Positions of items, −1 if there are fewer.
     share : ndarray of float32 (segments × `BEST`)
-        Each item's share of what sells in the segment.
-    fresh : ndarray of str
-        Items with too few buyers to be learned about that are new.
-    alike : csr_matrix (shelf × fresh)
-        Cosine of their words with those of items that have buyers.
+        Share of each item in the segment's sales.
+    new_items : ndarray of str
+        New items with too few buyers to learn from.
+    similarity : csr_matrix (known items × new items)
+        Cosine of their texts.
     """
 
     labels: np.ndarray
     best: np.ndarray
     share: np.ndarray
-    fresh: np.ndarray
-    alike: csr_matrix
+    new_items: np.ndarray
+    similarity: csr_matrix
 
     @cached_property
     def known_to_new(self) -> csr_matrix:
-        """``alike``, turned: (fresh × shelf)."""
-        return csr_matrix(self.alike.T)
+        """Similarities of (new items × known items)."""
+        return csr_matrix(self.similarity.T)
 
     def popular(self, labels: Sequence[Sequence[str]], items: int) -> csr_matrix:
-        """(lines of labels × items) the mean share over those of a line's segments that are known; empty without any."""
-        told = [positions(self.labels, list(line)) for line in labels]
-        told = [rows[rows >= 0] for rows in told]
-        sizes = np.array([len(rows) for rows in told], dtype=np.int64)
+        """Return mean item shares over known segments.
+
+        Empty without any.
+
+        Parameters
+        ----------
+        labels : sequence of sequences of str
+            Segments of each line.
+        items : int
+            Number of columns.
+
+        Returns
+        -------
+        csr_matrix (lines × items)
+        """
+        segments = [positions(self.labels, list(line)) for line in labels]
+        segments = [rows[rows >= 0] for rows in segments]
+        sizes = np.array([len(rows) for rows in segments], dtype=np.int64)
         line, segment = (
-            np.repeat(np.arange(len(told)), sizes),
-            np.concatenate([*told, np.empty(0, np.int64)]),
+            np.repeat(np.arange(len(segments)), sizes),
+            np.concatenate([*segments, np.empty(0, np.int64)]),
         )
-        belongs = csr_matrix(
-            (1 / np.repeat(sizes, sizes), (line, segment)), shape=(len(told), len(self.labels))
+        membership = csr_matrix(
+            (1 / np.repeat(sizes, sizes), (line, segment)), shape=(len(segments), len(self.labels))
         )
-        return csr_matrix(belongs @ self._shares(items))
+        return csr_matrix(membership @ self._shares(items))
 
     def _shares(self, items: int) -> csr_matrix:
-        """(segments × items)."""
+        """Return the item shares as (segments × items)."""
         segment, place = np.nonzero(self.best >= 0)
         entries = self.share[segment, place], (segment, self.best[segment, place])
         return csr_matrix(entries, shape=(len(self.labels), items))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """For the artefact."""
+        """Return the arrays for the artefact."""
         return {
             "labels": self.labels,
             "best": self.best,
             "share": self.share,
-            "fresh": np.array(self.fresh, dtype=str),
-            "data": self.alike.data,
-            "indices": self.alike.indices,
-            "indptr": self.alike.indptr,
+            "fresh": np.array(self.new_items, dtype=str),
+            "data": self.similarity.data,
+            "indices": self.similarity.indices,
+            "indptr": self.similarity.indptr,
         }
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """The knowledge of these arrays."""
+        """Rebuild from stored arrays."""
         shape = (len(arrays["indptr"]) - 1, len(arrays["fresh"]))
         alike = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
         fresh = arrays["fresh"].astype(object)
         return cls(arrays["labels"], arrays["best"], arrays["share"], fresh, alike)
 
 
-def learn_cold(lake: "Lake", now: Moment, items: Catalogue) -> Cold:
-    """Learn of segments and of new items from what is known at a moment.
+def learn_cold_start(lake: "Lake", now: Snapshot, items: Catalogue) -> ColdStart:
+    """Learn segment bestsellers and similarities of new items.
 
     Parameters
     ----------
     lake : Lake
-    now : Moment
-        Nothing at or after it is seen.
+    now : Snapshot
+        Nothing after it is read.
     items : Catalogue
-        The catalogue is as it is today: a new item that was described later has its later words.
+        The catalogue of today: a new item may have a later description.
+
+    Returns
+    -------
+    ColdStart
     """
     scene = now.scene
-    side = _largest(beside(lake, scene, (), SegmentPopular.looks_at))
-    known = SegmentPopular().fit(scene.liked, side=side)
-    best, share = _best(known.within_)
-    fresh = new_items(now, items)
-    return Cold(known.labels_, best, share, fresh, _alike(scene.shelf.items, fresh, items))
+    side = _largest(read_side_information(lake, scene, (), SegmentPopular.looks_at))
+    popularity = SegmentPopular().fit(scene.liked, side=side)
+    best, share = _best(popularity.within_)
+    new_ids = find_new_items(now, items)
+    return ColdStart(
+        popularity.labels_, best, share, new_ids, _similarity(scene.shelf.items, new_ids, items)
+    )
 
 
 def _largest(side: Side) -> Side:
-    """Without the segments of the fewest customers, where there are very many."""
-    if side.segments is None or len(side.segments.labels) <= MOST_SEGMENTS:
+    """Keep the segments with most customers."""
+    if side.segments is None or len(side.segments.labels) <= MAX_SEGMENTS:
         return side
     size = np.asarray(side.segments.member.sum(axis=0)).ravel()
-    kept = np.sort(np.argsort(-size, kind="stable")[:MOST_SEGMENTS])
+    largest = np.sort(np.argsort(-size, kind="stable")[:MAX_SEGMENTS])
     return replace(
         side,
-        segments=Segments(side.segments.labels[kept], csr_matrix(side.segments.member[:, kept])),
+        segments=Segments(
+            side.segments.labels[largest], csr_matrix(side.segments.member[:, largest])
+        ),
     )
 
 
@@ -136,35 +162,51 @@ def _best(within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(share > 0, order, -1).astype(np.int32), share.astype(np.float32)
 
 
-def new_items(now: Moment, items: Catalogue) -> np.ndarray:
-    """Ids that may be recommended, are not on the shelf, and were first sold lately or never; sorted, at most `MOST_NEW`."""
+def find_new_items(now: Snapshot, items: Catalogue) -> np.ndarray:
+    """Return recommendable items first sold lately or never.
+
+    The ids are sorted.
+
+    Parameters
+    ----------
+    now : Snapshot
+    items : Catalogue
+
+    Returns
+    -------
+    ndarray of str
+        At most `MAX_NEW_ITEMS`, without items that have statistics.
+    """
     scene = now.scene
-    first = np.zeros(len(scene.history.items))
+    oldest_purchase = np.zeros(len(scene.history.items))
     bought = scene.seen.days > 0
-    np.maximum.at(first, scene.seen.item[bought], scene.seen.first[bought])
-    old = set(scene.history.items[first > NEW_DAYS]) | set(scene.shelf.items)
+    np.maximum.at(oldest_purchase, scene.seen.item[bought], scene.seen.first[bought])
+    known = set(scene.history.items[oldest_purchase > NEW_DAYS]) | set(scene.shelf.items)
     sold = [
         item
-        for item, age in zip(scene.history.items, first, strict=True)
-        if age and item not in old
+        for item, age in zip(scene.history.items, oldest_purchase, strict=True)
+        if age and item not in known
     ]
-    never = [item for item in items.titles if item not in old]
-    wanted = [
+    never = [item for item in items.titles if item not in known]
+    new_ids = [
         item
         for item in dict.fromkeys([*sold, *never])
         if item in items.titles and item not in items.barred
     ]
-    return np.array(sorted(wanted[:MOST_NEW]), dtype=object)
+    return np.array(sorted(new_ids[:MAX_NEW_ITEMS]), dtype=object)
 
 
-def _alike(known: np.ndarray, fresh: np.ndarray, items: Catalogue) -> csr_matrix:
-    """The `NEAREST` items with buyers of each new one, by TF-IDF of character n-grams, as `models.content` reads them."""
+def _similarity(known: np.ndarray, new_ids: np.ndarray, items: Catalogue) -> csr_matrix:
+    """Return the known items most similar to new ones.
+
+    Similarity is the cosine of TF-IDF of character n-grams. `models.content` uses the same texts.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    nothing = csr_matrix((len(known), len(fresh)), dtype=np.float32)
-    if not len(fresh) or not len(known):
-        return nothing
-    reader = TfidfVectorizer(
+    empty = csr_matrix((len(known), len(new_ids)), dtype=np.float32)
+    if not len(new_ids) or not len(known):
+        return empty
+    vectoriser = TfidfVectorizer(
         analyzer="char_wb",
         ngram_range=(3, 4),
         sublinear_tf=True,
@@ -172,14 +214,95 @@ def _alike(known: np.ndarray, fresh: np.ndarray, items: Catalogue) -> csr_matrix
         dtype=np.float32,
     )
     try:
-        ours = csr_matrix(reader.fit_transform(text.casefold() for text in items.texts_of(fresh)))
-    except ValueError:  # nothing is written of any of them
-        return nothing
-    theirs = csr_matrix(reader.transform(text.casefold() for text in items.texts_of(known)))
-    found = csr_matrix(ours @ theirs.T)  # new × known
-    found.data[found.data < ALIKE] = 0
-    found.eliminate_zeros()
-    row = np.repeat(np.arange(found.shape[0]), np.diff(found.indptr))
-    order = np.lexsort((-found.data, row))
-    kept = order[np.arange(found.nnz) - found.indptr[row] < NEAREST]
-    return csr_matrix((found.data[kept], (found.indices[kept], row[kept])), shape=nothing.shape)
+        new_texts = csr_matrix(
+            vectoriser.fit_transform(text.casefold() for text in items.texts_of(new_ids))
+        )
+    except ValueError:  # no texts
+        return empty
+    known_texts = csr_matrix(
+        vectoriser.transform(text.casefold() for text in items.texts_of(known))
+    )
+    similarity = csr_matrix(new_texts @ known_texts.T)  # new × known
+    similarity.data[similarity.data < MIN_SIMILARITY] = 0
+    similarity.eliminate_zeros()
+    row = np.repeat(np.arange(similarity.shape[0]), np.diff(similarity.indptr))
+    order = np.lexsort((-similarity.data, row))
+    nearest = order[np.arange(similarity.nnz) - similarity.indptr[row] < NEAREST]
+    return csr_matrix(
+        (similarity.data[nearest], (similarity.indices[nearest], row[nearest])), shape=empty.shape
+    )
+
+
+BY_FRIENDS, BY_SEGMENT = "social", "popular_segment"
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStartScores:
+    """Hold item scores of customers without a history.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Customers of the scene with friends or segments.
+    scores : csr_matrix (rows × items)
+        Positive where an item is liked by friends or popular in the segments.
+    friends : csr_matrix (rows × items)
+        Friends' preferences.
+    """
+
+    rows: np.ndarray
+    scores: csr_matrix
+    friends: csr_matrix
+
+    def source(self, row: int, column: int) -> str:
+        """Return an item's source for a customer.
+
+        Empty without a score.
+
+        Parameters
+        ----------
+        row, column : int
+            Customer of the scene; position of the item.
+        """
+        at = int(np.searchsorted(self.rows, row))
+        if at == len(self.rows) or self.rows[at] != row or column >= self.scores.shape[1]:
+            return ""
+        if self.friends[at, column] > 0:
+            return BY_FRIENDS
+        return BY_SEGMENT if self.scores[at, column] > 0 else ""
+
+
+NO_SCORES = ColdStartScores(np.empty(0, dtype=int), csr_matrix((0, 0)), csr_matrix((0, 0)))
+
+
+def score_newcomers(
+    lake: "Lake", at: datetime, scene: Scene, cold: ColdStart, items: np.ndarray
+) -> ColdStartScores:
+    """Score items for customers without a history.
+
+    Friends' preferences replace their own in `blend.blended`. The popularity in their segments
+    counts as `PRIOR` purchases.
+
+    Parameters
+    ----------
+    lake : Lake
+    at : datetime
+        Nothing after it is read.
+    scene : Scene
+    cold : ColdStart
+    items : ndarray of str
+
+    Returns
+    -------
+    ColdStartScores
+    """
+    rows = np.flatnonzero(np.diff(scene.liked.indptr) == 0)
+    if not len(rows):
+        return NO_SCORES
+    customers = scene.history.customers[rows]
+    labels = segments(lake, at, customers).groupby("customer_id")["label"].agg(list)
+    popular = cold.popular([labels.get(str(customer), []) for customer in customers], len(items))
+    friends = liked_by_friends(lake, at, customers, items)
+    scores = csr_matrix(friends + PRIOR * popular)
+    has_scores = np.flatnonzero(np.diff(scores.indptr))
+    return ColdStartScores(rows[has_scores], scores[has_scores], friends[has_scores])

@@ -1,4 +1,4 @@
-"""How good are the recommendations? Trained before a cutoff, compared with what was bought after it, beside baselines."""
+"""Evaluate recommendations and baselines on later purchases."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,39 +13,44 @@ from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import judgeable
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.beyond_accuracy import beyond
 from retention.recommend.evaluation_context import (
     BOTH,
-    FEWEST_CUSTOMERS,
-    FEWEST_ITEMS,
+    MIN_CUSTOMERS,
+    MIN_ITEMS,
     NEW,
     POLICIES,
     FirstStage,
-    Moment,
-    Score,
-    bought_by,
-    buy_it_again,
-    factors,
+    K,
+    Scorer,
+    Snapshot,
+    als_baseline,
+    first_purchases,
     first_stage,
-    mixed,
-    only_new,
-    popular,
-    rank,
-    ranked,
+    mixture_scorer,
+    popularity_baseline,
+    purchased_items,
+    rank_items,
+    repeat_baseline,
+    two_stage_scorer,
 )
-from retention.recommend.event_weights import weighted
+from retention.recommend.event_weights import apply_weights
 from retention.recommend.history import pairs, read
-from retention.recommend.id_index import positions
-from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
+from retention.recommend.matrices import positions
+from retention.recommend.metrics import (
+    ACCURACY,
+    RankingMetrics,
+    interval,
+    list_properties,
+    ranking_metrics,
+)
 from retention.recommend.ranking.features import PERSON, Scene
-from retention.recommend.single_model import alone
-from retention.recommend.training import MIN_BUYERS, K, train, window_truth
+from retention.recommend.training import MIN_BUYERS, single_model_scorer, train, window_truth
 from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-ACTIVITY = (0, 1, 10, 100)  # purchases in the history from which a group of customers begins
+ACTIVITY = (0, 1, 10, 100)  # lower bounds of purchases before the cutoff
 MODEL = "model"
 
 
@@ -61,19 +66,39 @@ def evaluate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The contract's JSON of ``retention evaluate recommend``.
+    """Train before a cutoff and evaluate after it.
 
-    Ranks the items bought by at least ``min_buyers`` customers before the cutoff (and not barred by the catalogue) for
-    the customers who have a history and bought one of them in ``[cutoff, cutoff + horizon)``; with
-    ``new_items_only`` one they had never bought, and such items leave both list and truth. Without it the figures of
-    new items stand beside, under ``new_items``.
+    Returns the JSON of ``retention evaluate recommend``. The candidates are the items with
+    ``min_buyers`` before the cutoff that the catalogue does not bar. The customers have a history
+    and bought a candidate in ``[cutoff, cutoff + horizon)``.
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoff : datetime
+    horizon_days : int
+    k : int
+        Length of a list.
+    min_buyers : int
+        Fewest buyers of an item before the cutoff.
+    new_items_only : bool
+        Leave items a customer bought before out of lists and truth. Otherwise ``new_items`` holds
+        those figures, too.
+    model : str
+        As in `train`.
+    seed : int
+    progress : Progress
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
     BadInput
-        For a ``k`` or ``min_buyers`` below 1, or where the horizon after the cutoff is not over in the data.
+        If ``k`` or ``min_buyers`` is below 1, or the data end before the horizon.
     TooLittleData
-        Where there is no history, no such item, or no such customer.
+        If there is no history, no such item or no such customer.
     """
     if k < 1 or min_buyers < 1:
         raise BadInput(
@@ -92,16 +117,16 @@ def evaluate(
         min_buyers=min_buyers,
         progress=part(progress, 0, 3, span=2),
     )
-    trained_in = time.perf_counter() - began
+    training_seconds = time.perf_counter() - began
     if not len(trained.items):
         raise TooLittleData(
             gettext("No item was bought by {min_buyers} customers before {local:%d %b %Y}.").format(
                 min_buyers=min_buyers, local=lake.local(cutoff)
             )
         )
-    now = standing(lake, trained, cutoff)
-    real = window_truth(lake, now, cutoff, horizon_days)
-    if not (only_new(now, real) if new_items_only else real).nnz:
+    snapshot = snapshot_at(lake, trained, cutoff)
+    truth = window_truth(lake, snapshot, cutoff, horizon_days)
+    if not (first_purchases(snapshot, truth) if new_items_only else truth).nnz:
         raise TooLittleData(
             gettext(
                 "Nobody with a history bought any of {count:,} items in the {horizon_days} "
@@ -110,19 +135,21 @@ def evaluate(
         )
     began = time.perf_counter()
     policies = (NEW,) if new_items_only else POLICIES
-    compared, left_out = comparison(
+    comparisons, left_out = compare_policies(
         trained,
-        now,
-        real,
+        snapshot,
+        truth,
         policies,
         k=k,
-        by_itself=alone(lake, now) if trained.alone else None,
+        single_model=single_model_scorer(lake, snapshot) if trained.alone else None,
         progress=part(progress, 2, 3),
     )
     return {
-        **_told(compared[policies[0]], seed),
+        **_report(comparisons[policies[0]], seed),
         "items": len(trained.items),
-        "new_items": _told(compared[NEW], seed) if BOTH in compared and NEW in compared else None,
+        "new_items": _report(comparisons[NEW], seed)
+        if BOTH in comparisons and NEW in comparisons
+        else None,
         "left_out": left_out,
         "tuned": {
             "cutoff": (cutoff - timedelta(days=horizon_days)).isoformat(),
@@ -132,162 +159,208 @@ def evaluate(
         "model": trained.estimator,
         "parameters": trained.parameters,
         "rung": trained.rung,
-        "seconds": {"train": round(trained_in, 3), "score": round(time.perf_counter() - began, 3)},
+        "seconds": {
+            "train": round(training_seconds, 3),
+            "score": round(time.perf_counter() - began, 3),
+        },
     }
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """The same customers' lists by our model and the baselines under one policy.
+class PolicyComparison:
+    """Hold the metrics of all scorers under a policy.
 
     Parameters
     ----------
-    found : mapping of str to Ranking
-    described : mapping of str to dict
+    rankings : mapping of str to RankingMetrics
+    properties : mapping of str to dict
         Novelty, diversity and calibration.
     purchases, quiet : ndarray (customers,)
-        How much each of these customers had bought before the cutoff, and how many days they had been silent.
+        Purchases before the cutoff, and days since the last one.
     """
 
-    found: Mapping[str, Ranking]
-    described: Mapping[str, Mapping[str, float | None]]
+    rankings: Mapping[str, RankingMetrics]
+    properties: Mapping[str, Mapping[str, float | None]]
     purchases: np.ndarray
     quiet: np.ndarray
 
 
-def comparison(
+def compare_policies(
     trained: TrainedRecommender,
-    now: Moment,
-    real: csr_matrix,
+    snapshot: Snapshot,
+    truth: csr_matrix,
     policies: tuple[str, ...],
     *,
     k: int,
-    by_itself: Score | None = None,
+    single_model: Scorer | None = None,
     progress: Progress = silent,
-) -> tuple[dict[str, Compared], dict[str, str]]:
-    """Rank for everybody who bought something, under each policy that anybody can be measured under.
+) -> tuple[dict[str, PolicyComparison], dict[str, str]]:
+    """Compare the scorers under each policy.
 
-    ``by_itself`` is the order of a model that ranks alone (`solo.alone`).
+    Parameters
+    ----------
+    trained : TrainedRecommender
+    snapshot : Snapshot
+    truth : csr_matrix (customers × items)
+    policies : tuple of str
+    k : int
+    single_model : Scorer, optional
+        Scorer of a single model, see `single_model_scorer`.
+    progress : Progress
 
     Returns
     -------
     tuple
-        Comparisons by policy, and the baselines left out with the reason in a sentence.
+        Comparisons by policy, and the reason for each baseline left out. Policies without customers
+        are missing.
     """
-    truths = {policy: only_new(now, real) if policy == NEW else real for policy in policies}
-    rows = np.flatnonzero(np.sum([np.diff(one.indptr) for one in truths.values()], axis=0) > 0)
-    scores, left_out = _scores(trained, now, policies, by_itself)
-    lists = rank(now, rows, scores, k=k, progress=progress)
-    names = dict.fromkeys(name for name, _ in scores)
-    made = {}
-    for policy, truth in truths.items():
-        counted = np.diff(truth.indptr)[rows] > 0
-        if counted.any():
-            kept = {
-                name: [one for one, here in zip(lists[name, policy], counted, strict=True) if here]
+    truths = {
+        policy: first_purchases(snapshot, truth) if policy == NEW else truth for policy in policies
+    }
+    rows = np.flatnonzero(
+        np.sum([np.diff(ranked.indptr) for ranked in truths.values()], axis=0) > 0
+    )
+    scorers, left_out = _scorers(trained, snapshot, policies, single_model)
+    lists = rank_items(snapshot, rows, scorers, k=k, progress=progress)
+    names = dict.fromkeys(name for name, _ in scorers)
+    comparisons = {}
+    for policy, policy_truth in truths.items():
+        has_truth = np.diff(policy_truth.indptr)[rows] > 0
+        if has_truth.any():
+            policy_lists = {
+                name: [
+                    ranked
+                    for ranked, is_kept in zip(lists[name, policy], has_truth, strict=True)
+                    if is_kept
+                ]
                 for name in names
             }
-            made[policy] = _compared(now, truth, rows[counted], kept, k)
-    return made, left_out
+            comparisons[policy] = _compare(snapshot, policy_truth, rows[has_truth], policy_lists, k)
+    return comparisons, left_out
 
 
-def _compared(
-    now: Moment, truth: csr_matrix, rows: np.ndarray, lists: Mapping[str, list[np.ndarray]], k: int
-) -> Compared:
-    bought = bought_by(truth, rows)
-    described = _describer(now, rows)
-    sold = now.scene.history.customer[now.scene.history.bought > 0]
-    return Compared(
-        {name: ranking(mine, bought, k=k, items=now.size[1]) for name, mine in lists.items()},
-        {name: described(mine) for name, mine in lists.items()},
-        np.bincount(sold, minlength=now.size[0])[rows],
-        np.nan_to_num(now.scene.people[rows, PERSON.index("quiet")], nan=np.inf),
+def _compare(
+    snapshot: Snapshot,
+    truth: csr_matrix,
+    rows: np.ndarray,
+    lists: Mapping[str, list[np.ndarray]],
+    k: int,
+) -> PolicyComparison:
+    purchases = purchased_items(truth, rows)
+    describe = _property_function(snapshot, rows)
+    buyers = snapshot.scene.history.customer[snapshot.scene.history.bought > 0]
+    return PolicyComparison(
+        {
+            name: ranking_metrics(name_lists, purchases, k=k, items=snapshot.size[1])
+            for name, name_lists in lists.items()
+        },
+        {name: describe(name_lists) for name, name_lists in lists.items()},
+        np.bincount(buyers, minlength=snapshot.size[0])[rows],
+        np.nan_to_num(snapshot.scene.people[rows, PERSON.index("quiet")], nan=np.inf),
     )
 
 
-def _scores(
+def _scorers(
     trained: TrainedRecommender,
-    now: Moment,
+    snapshot: Snapshot,
     policies: tuple[str, ...],
-    by_itself: Score | None = None,
-) -> tuple[dict[tuple[str, str], Score], dict[str, str]]:
-    """Our model, what is popular, buying again and ALS; the candidates of a batch serve every policy."""
-    stage = first_stage(now, batches=1)
-    by_ranker: dict[int, Score] = {}
-    scores: dict[tuple[str, str], Score] = {}
+    single_model: Scorer | None = None,
+) -> tuple[dict[tuple[str, str], Scorer], dict[str, str]]:
+    """Build scorers of the model and baselines.
+
+    Policies share a batch's candidates.
+    """
+    stage = first_stage(snapshot, batches=1)
+    by_ranker: dict[int, Scorer] = {}
+    scorers: dict[tuple[str, str], Scorer] = {}
     for policy in policies:
-        key = id(trained.ranking(policy))
-        by_ranker.setdefault(key, by_itself or ordering(trained, now, policy, stage))
-        scores[MODEL, policy] = by_ranker[key]
-    baselines = {"popular": popular(now), "buy_it_again": buy_it_again(now)}
+        key = id(trained.ranker(policy))
+        by_ranker.setdefault(key, single_model or policy_scorer(trained, snapshot, policy, stage))
+        scorers[MODEL, policy] = by_ranker[key]
+    baselines = {
+        "popular": popularity_baseline(snapshot),
+        "buy_it_again": repeat_baseline(snapshot),
+    }
     left_out = {}
-    known = len(np.unique(now.scene.seen.customer)), now.size[1]
-    if known[0] >= FEWEST_CUSTOMERS and known[1] >= FEWEST_ITEMS:
-        baselines["als"] = factors(now, trained.seed)
+    size = len(np.unique(snapshot.scene.seen.customer)), snapshot.size[1]
+    if size[0] >= MIN_CUSTOMERS and size[1] >= MIN_ITEMS:
+        baselines["als"] = als_baseline(snapshot, trained.seed)
     else:
-        left_out["als"] = (
-            f"ALS takes {FEWEST_CUSTOMERS} customers with a history and {FEWEST_ITEMS} items bought by several; "
-            f"there are {known[0]} and {known[1]}."
-        )
-    rivals = {(name, policy): score for name, score in baselines.items() for policy in policies}
-    return scores | rivals, left_out
+        left_out["als"] = gettext(
+            "ALS takes {min_customers} customers with a history and {min_items} items bought by "
+            "several; there are {customers} and {items}."
+        ).format(min_customers=MIN_CUSTOMERS, min_items=MIN_ITEMS, customers=size[0], items=size[1])
+    baseline_scorers = {
+        (name, policy): scorer for name, scorer in baselines.items() for policy in policies
+    }
+    return scorers | baseline_scorers, left_out
 
 
-def _describer(
-    now: Moment, rows: np.ndarray
+def _property_function(
+    snapshot: Snapshot, rows: np.ndarray
 ) -> Callable[[list[np.ndarray]], dict[str, float | None]]:
-    """Novelty, diversity and calibration of lists of these customers."""
-    category = now.learned.shelf.groups["category"]
-    seen = now.scene.seen
-    code = np.where(now.scene.place >= 0, category[now.scene.place], -1)[seen.item]
-    bought = (seen.days > 0) & (code >= 0)
-    shape = (now.size[0], int(category.max(initial=-1)) + 1)
-    days = seen.days[bought].astype(float)
-    tastes = csr_matrix((days, (seen.customer[bought], code[bought])), shape=shape)[rows]
-    customers = len(np.unique(seen.customer[seen.days > 0]))
-    buyers = now.learned.shelf.fact("buyers")
+    """Build a function that computes list properties."""
+    category = snapshot.sources.item_stats.groups["category"]
+    totals = snapshot.scene.seen
+    code = np.where(snapshot.scene.place >= 0, category[snapshot.scene.place], -1)[totals.item]
+    is_purchase = (totals.days > 0) & (code >= 0)
+    shape = (snapshot.size[0], int(category.max(initial=-1)) + 1)
+    days = totals.days[is_purchase].astype(float)
+    tastes = csr_matrix((days, (totals.customer[is_purchase], code[is_purchase])), shape=shape)[
+        rows
+    ]
+    customers = len(np.unique(totals.customer[totals.days > 0]))
+    buyers = snapshot.sources.item_stats.column("buyers")
 
-    def described(lists: list[np.ndarray]) -> dict[str, float | None]:
-        return beyond(
+    def describe(lists: list[np.ndarray]) -> dict[str, float | None]:
+        return list_properties(
             lists, buyers=buyers, customers=customers, category=category, tastes=tastes
         ).as_dict()
 
-    return described
+    return describe
 
 
-def _told(compared: Compared, seed: int) -> dict[str, Any]:
-    """One policy's figures: of all, of the quarter of customers silent longest, and by activity."""
-    found = compared.found
-    ours = found[MODEL]
-    quiet = np.argsort(-compared.quiet, kind="stable")[: max(ours.customers // 4, 1)]
-    rivals = [name for name in found if name != MODEL]
-    best = max(rivals, key=lambda name: found[name].ndcg)
-    gained = ours.each["ndcg"] - found[best].each["ndcg"]
+def _report(comparison: PolicyComparison, seed: int) -> dict[str, Any]:
+    """Report one policy.
+
+    Covers all customers, the quietest quarter, and groups by activity.
+    """
+    rankings = comparison.rankings
+    own = rankings[MODEL]
+    quiet = np.argsort(-comparison.quiet, kind="stable")[: max(own.customers // 4, 1)]
+    baselines = [name for name in rankings if name != MODEL]
+    best = max(baselines, key=lambda name: rankings[name].ndcg)
+    gains = own.each["ndcg"] - rankings[best].each["ndcg"]
     return {
-        "customers": ours.customers,
-        "metrics": _metrics(compared, MODEL),
-        "baselines": {name: _metrics(compared, name) for name in rivals},
-        "hit_rate": ours.hit_rate,
-        "intervals": {name: ours.interval(name, seed=seed) for name in ACCURACY},
+        "customers": own.customers,
+        "metrics": _metrics(comparison, MODEL),
+        "baselines": {name: _metrics(comparison, name) for name in baselines},
+        "hit_rate": own.hit_rate,
+        "intervals": {name: own.interval(name, seed=seed) for name in ACCURACY},
         "over_best_baseline": {
             "baseline": best,
-            "ndcg": float(gained.mean()),
-            "interval": interval(gained, seed=seed),
+            "ndcg": float(gains.mean()),
+            "interval": interval(gains, seed=seed),
         },
-        "at_risk": {name: float(one.each["ndcg"][quiet].mean()) for name, one in found.items()},
+        "at_risk": {
+            name: float(ranking.each["ndcg"][quiet].mean()) for name, ranking in rankings.items()
+        },
         "at_risk_customers": len(quiet),
-        "by_activity": _by_activity(compared),
+        "by_activity": _by_activity(comparison),
     }
 
 
-def _metrics(compared: Compared, name: str) -> dict[str, float | None]:
-    one = compared.found[name]
-    return {**one.as_dict(), "hit_rate": one.hit_rate, **compared.described[name]}
+def _metrics(comparison: PolicyComparison, name: str) -> dict[str, float | None]:
+    ranking = comparison.rankings[name]
+    return {**ranking.as_dict(), "hit_rate": ranking.hit_rate, **comparison.properties[name]}
 
 
-def _by_activity(compared: Compared) -> dict[str, dict[str, float]]:
-    """NDCG by how much customers had bought: ``{"1-9": {"customers": …, "model": …, …}}``; groups without anybody are left out."""
-    group = np.searchsorted(ACTIVITY, compared.purchases, side="right") - 1
+def _by_activity(comparison: PolicyComparison) -> dict[str, dict[str, float]]:
+    """Compute NDCG by number of earlier purchases.
+
+    The result is ``{"1-9": {"customers": …, "model": …}}``. Groups without customers are left out.
+    """
+    group = np.searchsorted(ACTIVITY, comparison.purchases, side="right") - 1
     ends = [*(str(begin - 1) for begin in ACTIVITY[1:]), ""]
     names = [
         f"{begin}+" if not end else end if str(begin) == end else f"{begin}-{end}"
@@ -297,8 +370,8 @@ def _by_activity(compared: Compared) -> dict[str, dict[str, float]]:
         name: {
             "customers": int((group == number).sum()),
             **{
-                who: float(one.each["ndcg"][group == number].mean())
-                for who, one in compared.found.items()
+                name_: float(ranking.each["ndcg"][group == number].mean())
+                for name_, ranking in comparison.rankings.items()
             },
         }
         for number, name in enumerate(names)
@@ -306,18 +379,45 @@ def _by_activity(compared: Compared) -> dict[str, dict[str, float]]:
     }
 
 
-def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:
-    """All customers as they stood at a moment, in front of what the recommender has learned."""
-    history = weighted(read(lake, at), trained.worth)
+def snapshot_at(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Snapshot:
+    """Build a snapshot of all customers.
+
+    Parameters
+    ----------
+    lake : Lake
+    trained : TrainedRecommender
+    at : datetime
+
+    Returns
+    -------
+    Snapshot
+    """
+    history = apply_weights(read(lake, at), trained.event_weights)
     moment = history.at(at)
     place = positions(trained.items, history.items)
-    scene = Scene(trained.learned.shelf, history, pairs(history, moment), moment, place)
-    return Moment(trained.learned, scene)
+    scene = Scene(trained.sources.item_stats, history, pairs(history, moment), moment, place)
+    return Snapshot(trained.sources, scene)
 
 
-def ordering(
-    trained: TrainedRecommender, now: Moment, policy: str, stage: FirstStage | None = None
-) -> Score:
-    """How this recommender ranks under a policy."""
-    ranker = trained.ranking(policy)
-    return ranked(now, ranker, stage) if ranker is not None else mixed(now)
+def policy_scorer(
+    trained: TrainedRecommender, snapshot: Snapshot, policy: str, stage: FirstStage | None = None
+) -> Scorer:
+    """Build the recommender's scorer under a policy.
+
+    Parameters
+    ----------
+    trained : TrainedRecommender
+    snapshot : Snapshot
+    policy : str
+    stage : FirstStage, optional
+
+    Returns
+    -------
+    Scorer
+    """
+    ranker = trained.ranker(policy)
+    return (
+        two_stage_scorer(snapshot, ranker, stage)
+        if ranker is not None
+        else mixture_scorer(snapshot)
+    )

@@ -1,4 +1,4 @@
-"""One moment: what was known of items and customers then, and how lists made then compare with what came after."""
+"""Rank items at a moment and compare with purchases."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,56 +8,50 @@ from scipy.sparse import csr_matrix
 
 from retention.errors import BadInput
 from retention.progress import Progress, part, silent
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.candidates import Candidates, CandidateSources, ModelScores, candidates
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.history import History, pairs
-from retention.recommend.id_index import positions
-from retention.recommend.item_stats import shelf
-from retention.recommend.matrices import in_rows, some_rows, top
-from retention.recommend.metrics import Ranking, ranking
+from retention.recommend.item_stats import compute_item_stats
+from retention.recommend.matrices import in_rows, one_blas_thread, positions, select_rows, top_k
+from retention.recommend.metrics import RankingMetrics, ranking_metrics
 from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
 from retention.recommend.models.neural import torch_or_refuse
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranking.blend import HALF_LIFE, blended
 from retention.recommend.ranking.features import NAMES, Scene
 from retention.recommend.ranking.ranker import POPULAR, Ranker
-from retention.recommend.sources import Candidates, Learned, Said, candidates
 from retention.text import gettext
 
-AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
+AUTO = ("auto", "blend")  # several sources, ordered by a ranker
 BATCH = 256
 K = 10
-LESS_KNOWN = (
-    0.06  # of log-odds a logarithm of buyers: coverage +.016 for NDCG −.0012 on Complete Journey
-)
-FEWEST_CUSTOMERS, FEWEST_ITEMS = 20, 10  # below, there is nothing to learn from others
-BOTH, NEW = POLICIES = (
-    "both",
-    "new",
-)  # whether what a customer has bought before may be offered again
-Wanted = tuple[str, str]  # whose list, and under which policy
-Score = Callable[[np.ndarray], np.ndarray]  # customers → (customers × items), −∞ for "not this one"
+# In log-odds per logarithm of buyers. On Complete Journey: coverage +0.016, NDCG −0.0012.
+POPULARITY_PENALTY = 0.06
+MIN_CUSTOMERS, MIN_ITEMS = 20, 10  # below, collaborative models learn nothing
+BOTH, NEW = POLICIES = ("both", "new")  # "new" leaves out what a customer bought before
+RankingKey = tuple[str, str]  # name of the scorer, policy
+Scorer = Callable[[np.ndarray], np.ndarray]  # customers → (customers × items); −∞ is excluded
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """What was learned from before one moment, and the customers as they stood."""
+class Snapshot:
+    """Hold learned sources and customers at a moment."""
 
-    learned: Learned
+    sources: CandidateSources
     scene: Scene
 
     @property
     def bought(self) -> csr_matrix:
-        """Ones where a customer has ever bought an item."""
+        """Ones where a customer ever bought an item."""
         return self.scene.bought
 
     @property
     def size(self) -> tuple[int, int]:
-        """Customers and items."""
-        return len(self.scene.history.customers), len(self.learned.shelf.items)
+        """Number of customers and items."""
+        return len(self.scene.history.customers), len(self.sources.item_stats.items)
 
 
-def moment(
+def learn_snapshot(
     history: History,
     at: float,
     items: Catalogue,
@@ -66,167 +60,283 @@ def moment(
     model: str = "auto",
     seed: int = 0,
     progress: Progress = silent,
-) -> Moment:
-    """Learn from a history, all of it before ``at`` (days since 1970)."""
-    scene = scene_at(history, at, items, min_buyers)
-    progress(1, 4, "Learning which items go together")
+) -> Snapshot:
+    """Learn the first-stage models from a history.
+
+    Parameters
+    ----------
+    history : History
+        Events before ``at`` only.
+    at : float
+        Days since 1970.
+    items : Catalogue
+    min_buyers : int
+        Fewest buyers of an item.
+    model : str
+        One of `AUTO`, or a collaborative model of `MODELS`.
+    seed : int
+    progress : Progress
+
+    Returns
+    -------
+    Snapshot
+    """
+    scene = build_scene(history, at, items, min_buyers)
+    progress(1, 4, gettext("Learning which items go together"))
     fitted = _collaborative(scene.liked, model, seed, part(progress, 1, 4, span=2))
-    near = UserKnn().fit(scene.liked, seed=seed) if fitted is not None else None
-    progress(4, 4, "Learning which items go together")
-    return Moment(Learned(scene.shelf, fitted, near), scene)
+    neighbours = UserKnn().fit(scene.liked, seed=seed) if fitted is not None else None
+    progress(4, 4, gettext("Learning which items go together"))
+    return Snapshot(CandidateSources(scene.shelf, fitted, neighbours), scene)
 
 
-def scene_at(history: History, at: float, items: Catalogue, min_buyers: int) -> Scene:
-    """All customers of a history, and the shelf as it stood at a moment (days since 1970)."""
-    seen = pairs(history, at)
-    stock = shelf(history, seen, int(np.ceil(at)), items, min_buyers)
-    return Scene(stock, history, seen, at, positions(stock.items, history.items))
+def build_scene(history: History, at: float, items: Catalogue, min_buyers: int) -> Scene:
+    """Build the scene of all customers.
+
+    Parameters
+    ----------
+    history : History
+    at : float
+        Days since 1970.
+    items : Catalogue
+    min_buyers : int
+        Fewest buyers of an item.
+
+    Returns
+    -------
+    Scene
+    """
+    totals = pairs(history, at)
+    stats = compute_item_stats(history, totals, int(np.ceil(at)), items, min_buyers)
+    return Scene(stats, history, totals, at, positions(stats.items, history.items))
 
 
 def _collaborative(
     liked: csr_matrix, model: str, seed: int, progress: Progress
 ) -> Collaborative | None:
-    """None where the shop is too small for one."""
+    """Fit the collaborative model.
+
+    None in a shop too small for one.
+    """
     customers, items = liked.shape
     active = int((np.diff(liked.indptr) > 0).sum())
-    if active < FEWEST_CUSTOMERS or items < FEWEST_ITEMS:
+    if active < MIN_CUSTOMERS or items < MIN_ITEMS:
         return None
     chosen = fitting(customers, items) if model in AUTO else MODELS[model]()
-    assert isinstance(chosen, Collaborative)  # a model that stands alone is learned elsewhere
+    assert isinstance(chosen, Collaborative)  # single models are fitted in `training`
     return chosen.fit(liked, seed=seed, progress=progress)
 
 
-def checked_model(model: str) -> str:
-    """The name, if there is such a model.
+def validate_model(model: str) -> str:
+    """Return the name of a known model.
 
     Raises
     ------
     BadInput
-        Where there is none, or it cannot be learned here.
+        If the model is unknown, or needs a package that is missing.
     """
     if model not in AUTO and model not in MODELS:
         raise BadInput(
-            gettext("There is no recommendation model {model!r}; choose {AUTO}, {MODELS}.").format(
-                model=model, AUTO=", ".join(AUTO), MODELS=", ".join(MODELS)
-            )
+            gettext(
+                "There is no recommendation model {model!r}; choose {blends}, {models}."
+            ).format(model=model, blends=", ".join(AUTO), models=", ".join(MODELS))
         )
     if model in DEEP:
         torch_or_refuse(model)
     return model
 
 
-def truth(then: Moment, history: History, start: int, end: int) -> csr_matrix:
-    """Ones where a customer with a history bought an item of the shelf on a day in ``[start, end)``.
+def ground_truth(snapshot: Snapshot, history: History, start: int, end: int) -> csr_matrix:
+    """Mark the purchases in a window.
 
-    ``history`` may be another than the moment's, of the same or of other ids.
-    """
-    who, what = history.between(start, end)
-    row = positions(then.scene.history.customers, history.customers)[who]
-    column = positions(then.learned.shelf.items, history.items)[what]
-    known = (row >= 0) & (column >= 0)
-    real = csr_matrix((np.ones(int(known.sum())), (row[known], column[known])), shape=then.size)
-    alive = np.bincount(then.scene.seen.customer, minlength=then.size[0]) > 0
-    real = csr_matrix(real.multiply(alive[:, None].astype(float)))
-    real.eliminate_zeros()
-    return real
-
-
-def only_new(then: Moment, real: csr_matrix) -> csr_matrix:
-    """The part of a truth that the customer had never bought before."""
-    fresh = csr_matrix(real - real.multiply(then.bought))
-    fresh.eliminate_zeros()
-    return fresh
-
-
-def rank(
-    then: Moment,
-    rows: np.ndarray,
-    scores: Mapping[Wanted, Score],
-    *,
-    k: int = K,
-    progress: Progress = silent,
-) -> dict[Wanted, list[np.ndarray]]:
-    """The best ``k`` items of each customer, in batches, by several scores under several policies.
+    Only customers with an earlier history count.
 
     Parameters
     ----------
-    scores : mapping
-        (name, policy) → score. The same score under both policies is asked only once; under ``new`` what the customer
-        ever bought is left out.
+    snapshot : Snapshot
+    history : History
+        May differ from the snapshot's, with the same or other ids.
+    start, end : int
+        Window ``[start, end)`` in days since 1970.
+
+    Returns
+    -------
+    csr_matrix (customers × items)
     """
-    lists: dict[Wanted, list[np.ndarray]] = {wanted: [] for wanted in scores}
+    customer, item = history.between(start, end)
+    row = positions(snapshot.scene.history.customers, history.customers)[customer]
+    column = positions(snapshot.sources.item_stats.items, history.items)[item]
+    is_known = (row >= 0) & (column >= 0)
+    purchases = csr_matrix(
+        (np.ones(int(is_known.sum())), (row[is_known], column[is_known])), shape=snapshot.size
+    )
+    has_history = np.bincount(snapshot.scene.seen.customer, minlength=snapshot.size[0]) > 0
+    purchases = csr_matrix(purchases.multiply(has_history[:, None].astype(float)))
+    purchases.eliminate_zeros()
+    return purchases
+
+
+def first_purchases(snapshot: Snapshot, purchases: csr_matrix) -> csr_matrix:
+    """Keep purchases of items never bought before.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    purchases : csr_matrix (customers × items)
+    """
+    unseen = csr_matrix(purchases - purchases.multiply(snapshot.bought))
+    unseen.eliminate_zeros()
+    return unseen
+
+
+def rank_items(
+    snapshot: Snapshot,
+    rows: np.ndarray,
+    scorers: Mapping[RankingKey, Scorer],
+    *,
+    k: int = K,
+    progress: Progress = silent,
+) -> dict[RankingKey, list[np.ndarray]]:
+    """Rank the best items by several scorers.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    rows : ndarray of int
+        Customers.
+    scorers : mapping
+        (name, policy) → scorer. A scorer used under both policies runs once. The policy ``new``
+        leaves out items the customer ever bought.
+    k : int
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        Ranked item positions of each customer, by (name, policy).
+    """
+    lists: dict[RankingKey, list[np.ndarray]] = {key: [] for key in scorers}
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        bought = then.bought[batch].toarray() > 0
-        said: dict[int, np.ndarray] = {}
-        for wanted, score in scores.items():
-            if id(score) not in said:
+        is_bought = snapshot.bought[batch].toarray() > 0
+        scores: dict[int, np.ndarray] = {}
+        for key, scorer in scorers.items():
+            if id(scorer) not in scores:
                 with one_blas_thread():
-                    said[id(score)] = score(batch)
-            found = said[id(score)]
-            found = np.where(bought, -np.inf, found) if wanted[1] == NEW else found
-            lists[wanted].extend(top(line, k) for line in found)
-        progress(start + len(batch), len(rows), "Ranking")
+                    scores[id(scorer)] = scorer(batch)
+            values = scores[id(scorer)]
+            values = np.where(is_bought, -np.inf, values) if key[1] == NEW else values
+            lists[key].extend(top_k(row, k) for row in values)
+        progress(start + len(batch), len(rows), gettext("Ranking"))
     return lists
 
 
-def compare(
-    then: Moment,
-    real: csr_matrix,
+def evaluate_scorer(
+    snapshot: Snapshot,
+    purchases: csr_matrix,
     rows: np.ndarray,
-    score: Score,
+    scorer: Scorer,
     *,
     progress: Progress = silent,
-) -> Ranking:
-    """Rank for these customers and compare with what they bought."""
-    lists = rank(then, rows, {("", BOTH): score}, progress=progress)["", BOTH]
-    return ranking(lists, bought_by(real, rows), k=K, items=then.size[1])
+) -> RankingMetrics:
+    """Rank and compare with purchases.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    purchases : csr_matrix (customers × items)
+        Ground truth.
+    rows : ndarray of int
+        Customers.
+    scorer : Scorer
+    progress : Progress
+
+    Returns
+    -------
+    RankingMetrics
+    """
+    lists = rank_items(snapshot, rows, {("", BOTH): scorer}, progress=progress)["", BOTH]
+    return ranking_metrics(lists, purchased_items(purchases, rows), k=K, items=snapshot.size[1])
 
 
-def bought_by(real: csr_matrix, rows: np.ndarray) -> list[np.ndarray]:
-    """Positions of the items each of these customers bought."""
-    return [real.indices[real.indptr[row] : real.indptr[row + 1]] for row in rows]
+def purchased_items(purchases: csr_matrix, rows: np.ndarray) -> list[np.ndarray]:
+    """Return the positions of each customer's purchases.
+
+    Parameters
+    ----------
+    purchases : csr_matrix (customers × items)
+    rows : ndarray of int
+    """
+    return [purchases.indices[purchases.indptr[row] : purchases.indptr[row + 1]] for row in rows]
 
 
-def popular(then: Moment) -> Score:
-    """Baseline: what most customers bought in the last 28 days, the same for everybody."""
-    lately = then.learned.shelf.fact("buyers_28")
-    return lambda rows: np.broadcast_to(lately, (len(rows), len(lately)))
+def popularity_baseline(snapshot: Snapshot) -> Scorer:
+    """Build the baseline of the recent bestsellers.
+
+    It counts the buyers of the last 28 days.
+    """
+    buyers = snapshot.sources.item_stats.column("buyers_28")
+    return lambda rows: np.broadcast_to(buyers, (len(rows), len(buyers)))
 
 
-def buy_it_again(then: Moment, half_life: int = 90) -> Score:
-    """Baseline: one's own purchases, faded; nothing else."""
-    faded = _faded(then, half_life)
+def repeat_baseline(snapshot: Snapshot, half_life: int = 90) -> Scorer:
+    """Build the baseline of own decayed purchases.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    half_life : int
+        Days.
+    """
+    faded = _faded(snapshot, half_life)
 
     def score(rows: np.ndarray) -> np.ndarray:
         values = faded[rows].toarray()
-        return np.where((then.bought[rows].toarray() > 0) & (values > 0), values, -np.inf)
+        return np.where((snapshot.bought[rows].toarray() > 0) & (values > 0), values, -np.inf)
 
     return score
 
 
-def collaborative(then: Moment) -> Score:
-    """The collaborative model alone."""
-    return lambda rows: Said(then.learned, some_rows(then.scene.liked, rows)).others
+def collaborative_scorer(snapshot: Snapshot) -> Scorer:
+    """Build the scorer of the collaborative model alone."""
+    return lambda rows: (
+        ModelScores(snapshot.sources, select_rows(snapshot.scene.liked, rows)).collaborative
+    )
 
 
-def factors(then: Moment, seed: int = 0) -> Score:
-    """Baseline: ALS, learned from the same histories."""
-    known, liked = then.learned.model, then.scene.liked
-    model = known if isinstance(known, Als) else Als().fit(liked, seed=seed)
-    return lambda rows: model.scores(some_rows(liked, rows))
+def als_baseline(snapshot: Snapshot, seed: int = 0) -> Scorer:
+    """Build the ALS baseline.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    seed : int
+    """
+    fitted, liked = snapshot.sources.model, snapshot.scene.liked
+    model = fitted if isinstance(fitted, Als) else Als().fit(liked, seed=seed)
+    return lambda rows: model.scores(select_rows(liked, rows))
 
 
-def mixed(then: Moment, others: Score | None = None) -> Score:
-    """One's own faded purchases and the collaborative model (as it has answered already), added up; where there is too little for a ranker."""
-    faded, said = _faded(then, HALF_LIFE), others or collaborative(then)
-    total = float(
-        then.learned.shelf.fact("buyers_28").sum()
-    )  # the same whoever else is asked about
-    share = then.scene.shelf.fact("buyers_28") / max(total, 1.0)
+def mixture_scorer(snapshot: Snapshot, others: Scorer | None = None) -> Scorer:
+    """Add up own purchases and the collaborative model.
+
+    It ranks in shops with too little data for a ranker.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    others : Scorer, optional
+        Existing scores of the collaborative model.
+
+    Returns
+    -------
+    Scorer
+    """
+    faded, score_others = _faded(snapshot, HALF_LIFE), others or collaborative_scorer(snapshot)
+    total = float(snapshot.sources.item_stats.column("buyers_28").sum())
+    share = snapshot.scene.shelf.column("buyers_28") / max(total, 1.0)
 
     def score(rows: np.ndarray) -> np.ndarray:
-        own, known = faded[rows].toarray(), said(rows)
+        own, known = faded[rows].toarray(), score_others(rows)
         return blended(own, np.pad(known, ((0, 0), (0, own.shape[1] - known.shape[1]))), share)
 
     return score
@@ -235,45 +345,76 @@ def mixed(then: Moment, others: Score | None = None) -> Score:
 FirstStage = Callable[[np.ndarray], Candidates]
 
 
-def first_stage(then: Moment, *, batches: int | None = None) -> FirstStage:
-    """Candidates by customers, remembered, for several rankers that are compared on the same customers.
+def first_stage(snapshot: Snapshot, *, batches: int | None = None) -> FirstStage:
+    """Build a cached first stage.
 
-    ``batches`` is how many batches to remember; default all, which suits a few hundred customers only.
+    It serves comparisons of rankers on the same customers.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    batches : int, optional
+        Batches to cache. Default: all, which suits a few hundred customers.
+
+    Returns
+    -------
+    FirstStage
     """
-    made: dict[bytes, Candidates] = {}
+    cache: dict[bytes, Candidates] = {}
 
     def stage(rows: np.ndarray) -> Candidates:
         key = rows.tobytes()
-        if key not in made:
-            if batches is not None and len(made) >= batches:
-                made.clear()
-            made[key] = candidates(then.learned, then.scene, rows)
-        return made[key]
+        if key not in cache:
+            if batches is not None and len(cache) >= batches:
+                cache.clear()
+            cache[key] = candidates(snapshot.sources, snapshot.scene, rows)
+        return cache[key]
 
     return stage
 
 
-def ranked(then: Moment, ranker: Ranker, stage: FirstStage | None = None) -> Score:
-    """The two stages: candidates, put in order by the ranker."""
+def two_stage_scorer(snapshot: Snapshot, ranker: Ranker, stage: FirstStage | None = None) -> Scorer:
+    """Build the scorer of candidates and ranker.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    ranker : Ranker
+    stage : FirstStage, optional
+
+    Returns
+    -------
+    Scorer
+    """
 
     def score(rows: np.ndarray) -> np.ndarray:
-        found = stage(rows) if stage is not None else candidates(then.learned, then.scene, rows)
-        dense = np.full((len(rows), then.scene.shelf.size), -np.inf)
-        dense[found.row, found.column] = log_odds(ranker, found)
+        pairs = (
+            stage(rows) if stage is not None else candidates(snapshot.sources, snapshot.scene, rows)
+        )
+        dense = np.full((len(rows), snapshot.scene.shelf.size), -np.inf)
+        dense[pairs.row, pairs.column] = log_odds(ranker, pairs)
         return dense
 
     return score
 
 
-def log_odds(ranker: Ranker, found: Candidates) -> np.ndarray:
-    """Of each candidate; of what a customer has bought before, the less known first."""
-    known = found.own * np.log1p(np.nan_to_num(found.view[:, NAMES.index("item_buyers_28")]))
-    less = 0.0 if ranker.kind == POPULAR else LESS_KNOWN
-    return ranker.scores(found.view) - less * known
+def log_odds(ranker: Ranker, pairs: Candidates) -> np.ndarray:
+    """Score candidates in log-odds.
+
+    Popular own items get a penalty.
+
+    Parameters
+    ----------
+    ranker : Ranker
+    pairs : Candidates
+    """
+    popularity = pairs.own * np.log1p(np.nan_to_num(pairs.view[:, NAMES.index("item_buyers_28")]))
+    penalty = 0.0 if ranker.kind == POPULAR else POPULARITY_PENALTY
+    return ranker.scores(pairs.view) - penalty * popularity
 
 
-def _faded(then: Moment, half_life: int) -> csr_matrix:
-    seen, column = then.scene.seen, then.scene.place[then.scene.seen.item]
-    known = column >= 0
-    values = seen.faded[half_life][known].astype(np.float32)
-    return in_rows(seen.customer[known], column[known], values, then.scene.size)
+def _faded(snapshot: Snapshot, half_life: int) -> csr_matrix:
+    totals, column = snapshot.scene.seen, snapshot.scene.place[snapshot.scene.seen.item]
+    is_known = column >= 0
+    values = totals.faded[half_life][is_known].astype(np.float32)
+    return in_rows(totals.customer[is_known], column[is_known], values, snapshot.scene.size)

@@ -1,7 +1,9 @@
-"""What a cart and a view are worth beside a purchase, learned from what was bought after them; our judgement until there is enough.
+"""Learn the weights of carts and views.
 
-The chance that a customer buys an item in the last horizon is taken as a sum over what they had done with it before, each event faded
-by its age, above the chance of an item they had nothing to do with: non-negative least squares gives each kind's share, and its ratio to a purchase's is its weight.
+Weights are relative to a purchase. The chance that a customer buys an item in the last horizon is
+modelled as the base rate plus a sum over earlier events, each decayed by its age. Non-negative
+least squares gives the share of each kind of event. Its ratio to a purchase's share is the weight.
+Shops with too little data keep the default weights.
 """
 
 from collections.abc import Mapping
@@ -13,71 +15,86 @@ import numpy as np
 from retention.recommend.history import CART, PURCHASE, VIEW, WEIGHTS, History, changes
 
 KINDS = (CART, VIEW)
-HALF_LIFE = 30  # days; looks and carts fade faster than purchases
-FEWEST = 200  # pairs of customer and item that show a kind, and pairs bought, below which our judgement stays
-MOST = 2.0  # purchases
-CAP = 3.0  # events of a kind; the tenth look says little more than the third
+HALF_LIFE = 30  # days; views and carts decay faster than purchases
+MIN_PAIRS = 200  # with a kind of event, and bought pairs; below, the default weights stay
+MAX_WEIGHT = 2.0  # purchases
+MAX_EVENTS = 3.0  # of a kind; the tenth view says little more than the third
 
 
-def learn_worth(history: History, start: int, end: int) -> dict[str, float]:
-    """The weight of each of `KINDS` beside a purchase's 1.
+def learn_weights(history: History, start: int, end: int) -> dict[str, float]:
+    """Learn the weight of each of `KINDS`.
+
+    Weights are relative to a purchase.
 
     Parameters
     ----------
     history : History
         Everything known at ``end``.
     start, end : int
-        Days since 1970: what was bought in ``[start, end)`` by customers with a history is explained by what lies before.
+        Days since 1970. Purchases in ``[start, end)`` by customers with a history are explained by
+        earlier events.
 
     Returns
     -------
     dict of str to float
-        Of the kinds that occur often enough; empty where none does.
+        Only kinds with enough events; empty if a purchase does not predict another one.
     """
     past = history.before(start)
     if not len(past.day):
         return {}
     begins = changes(past.customer, past.item)
     faded = np.exp2(-(start - past.day) / HALF_LIFE)
-    shown = {
-        kind: np.add.reduceat(faded * counts, begins).clip(0, CAP)
+    decayed = {
+        kind: np.add.reduceat(faded * counts, begins).clip(0, MAX_EVENTS)
         for kind, counts in ((PURCHASE, past.bought), (CART, past.carts), (VIEW, past.views))
     }
     pair = past.customer[begins].astype(np.int64) * max(len(history.items), 1) + past.item[begins]
-    who, what = history.between(start, end)
-    bought = np.isin(pair, who.astype(np.int64) * max(len(history.items), 1) + what)
-    common = [kind for kind in KINDS if (shown[kind] > 0).sum() >= FEWEST]
-    if not common or bought.sum() < FEWEST or (shown[PURCHASE] > 0).sum() < FEWEST:
+    customer, item = history.between(start, end)
+    is_bought = np.isin(pair, customer.astype(np.int64) * max(len(history.items), 1) + item)
+    common = [kind for kind in KINDS if (decayed[kind] > 0).sum() >= MIN_PAIRS]
+    if not common or is_bought.sum() < MIN_PAIRS or (decayed[PURCHASE] > 0).sum() < MIN_PAIRS:
         return {}
-    active = np.isin(past.customer[begins], who)
-    told = np.column_stack([shown[kind][active] for kind in (PURCHASE, *common)])
-    unseen = len(np.unique(who)) * len(history.items) - int(active.sum())
-    by_chance = (len(who) - int(bought.sum())) / max(
-        unseen, 1
-    )  # of what one had nothing to do with before
-    share = _shares(told, bought[active] - by_chance)
-    if (
-        share[0] <= 0
-    ):  # nobody buys again: a purchase says nothing here, and nothing can be measured by it
+    is_active = np.isin(past.customer[begins], customer)
+    events = np.column_stack([decayed[kind][is_active] for kind in (PURCHASE, *common)])
+    unseen = len(np.unique(customer)) * len(history.items) - int(is_active.sum())
+    # The chance of buying an item without earlier events.
+    base_rate = (len(customer) - int(is_bought.sum())) / max(unseen, 1)
+    share = _shares(events, is_bought[is_active] - base_rate)
+    if share[0] <= 0:  # no repeat purchases: there is no unit to compare with
         return {}
     return {
-        kind: float(min(one / share[0], MOST)) for kind, one in zip(common, share[1:], strict=True)
+        kind: float(min(value / share[0], MAX_WEIGHT))
+        for kind, value in zip(common, share[1:], strict=True)
     }
 
 
-def _shares(told: np.ndarray, gained: np.ndarray) -> np.ndarray:
-    """Non-negative least squares, on the triangle of a QR, so that millions of pairs are a small problem."""
+def _shares(events: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """Solve non-negative least squares on a QR triangle.
+
+    This keeps the problem small for millions of pairs.
+    """
     from scipy.optimize import nnls
 
-    root: Any = np.linalg.qr(np.column_stack([told, gained]), mode="r")
-    found: np.ndarray = nnls(root[:, :-1], root[:, -1])[0]
-    return found
+    triangle: Any = np.linalg.qr(np.column_stack([events, excess]), mode="r")
+    shares: np.ndarray = nnls(triangle[:, :-1], triangle[:, -1])[0]
+    return shares
 
 
-def weighted(history: History, worth: Mapping[str, float]) -> History:
-    """The history with carts and views at these weights instead of our judgement's."""
-    if not worth:
+def apply_weights(history: History, weights: Mapping[str, float]) -> History:
+    """Replace the default weights of carts and views.
+
+    Parameters
+    ----------
+    history : History
+    weights : mapping of str to float
+        Weight by kind of event; missing kinds keep the default.
+
+    Returns
+    -------
+    History
+    """
+    if not weights:
         return history
-    further = (worth.get(CART, WEIGHTS[CART]) - WEIGHTS[CART]) * history.carts
-    further = further + (worth.get(VIEW, WEIGHTS[VIEW]) - WEIGHTS[VIEW]) * history.views
-    return replace(history, weight=history.weight + further)
+    extra = (weights.get(CART, WEIGHTS[CART]) - WEIGHTS[CART]) * history.carts
+    extra = extra + (weights.get(VIEW, WEIGHTS[VIEW]) - WEIGHTS[VIEW]) * history.views
+    return replace(history, weight=history.weight + extra)

@@ -1,7 +1,8 @@
-"""Everything customers showed about items, read once and looked at from several moments.
+"""Read and total customers' events with items.
 
-One line a (customer, item, day), as arrays in that order, so that the totals before any midnight are sums over
-neighbouring lines: the windows a ranker is trained on cost no further reading of the lake.
+Each line holds the events of a customer with an item on a day. The lines are arrays sorted by
+customer, item and day. So the totals before any midnight are sums over neighbouring lines, and the
+ranker's training windows need no further reading of the lake.
 """
 
 from collections.abc import Sequence
@@ -12,18 +13,93 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from retention.recommend.rating_scale import UNRATED, scale
+from retention.lake.watermark import until
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from retention.lake import Lake
 
+SCALE_MAXIMA = (5.0, 10.0, 100.0)
+OUTLIER_SHARE = 0.01  # at either end
+MIN_THUMBS = 20  # ratings; this many ratings of 1 are thumbs up, not the worst of five stars
+UNRATED = 0.25  # weight in purchases of a review without a rating
+
+
+@dataclass(frozen=True, slots=True)
+class RatingScale:
+    """Hold the ends of a rating scale."""
+
+    low: float = 1.0
+    high: float = 5.0
+
+    def weight(self, rating: Any) -> Any:
+        """Map ratings to −1 (worst) to 1 (best).
+
+        Takes a column or an expression.
+        """
+        return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(
+            -1.0, 1.0
+        )
+
+
+def rating_scale(lake: "Lake", before: datetime) -> RatingScale:
+    """Infer the shop's rating scale.
+
+    Only ratings known before the moment count. Knows 1–5 and 1–10 stars, percent and thumbs. The
+    most extreme 1% of ratings at either end is ignored, so one mistyped 50 does not turn stars into
+    percent. The scale is cached per lake state.
+
+    Parameters
+    ----------
+    lake : Lake
+    before : datetime
+
+    Returns
+    -------
+    RatingScale
+    """
+    watermark = until(lake)
+    if not watermark.before(before):
+        return _infer_scale(lake, before)
+    if watermark.state not in _SCALES:
+        _SCALES.clear()
+        _SCALES[watermark.state] = _infer_scale(lake, before)
+    return _SCALES[watermark.state]
+
+
+_SCALES: dict[tuple[Any, ...], RatingScale] = {}  # by lake state; holds the last lake's
+
+
+def _infer_scale(lake: "Lake", before: datetime) -> RatingScale:
+    events = lake.table("events", before=before)
+    rated = events.filter(events.event_type == "review", events.rating.notnull())
+    counts = rated.group_by(rating=rated.rating.cast("float64")).aggregate(
+        times=lambda rows: rows.count()
+    )
+    ratings: Any = counts.order_by("rating").execute()
+    if ratings.empty:
+        return RatingScale()
+    share = ratings["times"].cumsum() / ratings["times"].sum()
+    low, high = (
+        float(ratings["rating"][int((share >= end).idxmax())])
+        for end in (OUTLIER_SHARE, 1 - OUTLIER_SHARE)
+    )
+    if high <= 1 and (
+        ratings["rating"].iloc[0] < 1 or ratings["times"].sum() >= MIN_THUMBS
+    ):  # thumbs, or shares of 1
+        return RatingScale(min(low, 0.0), 1.0)
+    return RatingScale(
+        min(low, 0.0) if low < 1 else 1.0, next((end for end in SCALE_MAXIMA if high <= end), high)
+    )
+
+
 DAY = 86_400
 PURCHASE, CART, VIEW = "purchase", "cart", "view"
 
-# A purchase is 1. A cart came to about half of one in weight on Taobao's data; the others are judgement. Carts and views
-# are measured on a shop's own data where there is enough (`worth`). A return takes a purchase back; a review counts by its stars (`stars`).
+# In purchases. On Taobao's data a cart was worth about half a purchase; the other weights are
+# judgement. `event_weights` learns those of carts and views from the shop's own data if there is
+# enough. A return cancels a purchase. A review counts by its rating (`RatingScale`).
 WEIGHTS = {
     PURCHASE: 1.0,
     CART: 0.5,
@@ -37,47 +113,61 @@ HALF_LIVES = (14, 30, 90, 240)  # days
 
 
 def day_of(moment: datetime) -> int:
-    """Whole days since 1970, UTC."""
+    """Return whole days since 1970, UTC."""
     return int(moment.timestamp() // DAY)
 
 
 def shift_of(zone: str, at: datetime) -> int:
-    """By how many seconds the shop's clock is ahead of UTC at a moment.
+    """Return the shop's clock shift in seconds.
 
-    A history seen from there counts all its days so: those that people are told are the shop's, and the newest ends at its
-    midnight. Before the last change of the clocks what happened in the hour beside midnight is of the neighbouring day.
+    The shift is how far the clock is ahead of UTC. A history read at that moment counts all its
+    days with this shift. So the newest day ends at the shop's midnight. Before the last clock
+    change, events in the hour around midnight belong to the neighbouring day.
+
+    Parameters
+    ----------
+    zone : str
+        Time zone of the shop.
+    at : datetime
     """
     return int((at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()).total_seconds())
 
 
 def days_at(moment: datetime, shift: int) -> float:
-    """A moment in days since 1970, as a history of this `shift_of` counts them."""
+    """Return a moment in days since 1970.
+
+    Adds the clock shift of `shift_of`.
+    """
     return (moment.timestamp() + shift) / DAY
 
 
 def decayed(half_life: int) -> str:
-    """The column that holds the preference faded with this half-life."""
+    """Return the column name of a decayed preference."""
     return f"decayed_{half_life}"
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Lines ordered by customer, item and day; ``customer`` and ``item`` are positions in the sorted ids.
+    """Hold sorted event lines of customers and items.
+
+    Lines are sorted by customer, item and day. ``customer`` and ``item`` are positions in the
+    sorted ids.
 
     Parameters
     ----------
     customers, items : ndarray of str
-    customer, item : ndarray of int32, one a line
+    customer, item : ndarray of int32, one per line
     day, known : ndarray of int32
-        Days since 1970 on which it happened, and on which the shop knew of it; by the shop's own clock, as `shift` says.
+        Days since 1970 of the event, and of its arrival at the shop; in the shop's clock, see
+        ``shift``.
     weight : ndarray of float64
         Σ of `WEIGHTS` on that day.
     bought, carts, views : ndarray of int32
-        Events of that kind.
+        Number of events of each kind.
     units, paid : ndarray of float32
-        Of the purchases.
+        Quantity and amount of the purchases.
     shift : int
-        As `shift_of`.
+        Seconds ahead of UTC, see `shift_of`.
     """
 
     customers: np.ndarray
@@ -95,38 +185,64 @@ class History:
     shift: int = 0
 
     def at(self, moment: datetime) -> float:
-        """The moment in days since 1970, as the history counts them."""
+        """Return a moment in days since 1970.
+
+        Adds the history's clock shift.
+        """
         return days_at(moment, self.shift)
 
     def moment(self, at: float) -> datetime:
-        """The moment of which `at` is this."""
+        """Return the moment of a day number.
+
+        Inverse of `at`.
+        """
         return datetime.fromtimestamp(round(at * DAY - self.shift, 5), UTC)
 
-    def where(self, chosen: np.ndarray) -> Self:
-        """Some of the lines, in the same order, over the same ids."""
-        lines: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _LINES}
-        return replace(self, **lines)
+    def where(self, lines: np.ndarray) -> Self:
+        """Select lines by a mask or positions.
+
+        Ids stay the same.
+        """
+        columns: dict[str, Any] = {name: getattr(self, name)[lines] for name in LINE_COLUMNS}
+        return replace(self, **columns)
 
     def before(self, day: int) -> Self:
-        """What had happened, and was known, before the midnight that begins this day."""
+        """Select lines known before midnight of a day.
+
+        Their events happened before it, too.
+        """
         return self.where((self.day < day) & (self.known < day))
 
     def of(self, rows: np.ndarray) -> Self:
-        """The lines of these customers (positions)."""
-        wanted = np.zeros(len(self.customers), dtype=bool)
-        wanted[rows] = True
-        return self.where(wanted[self.customer])
+        """Select the lines of some customers, by position."""
+        is_selected = np.zeros(len(self.customers), dtype=bool)
+        is_selected[rows] = True
+        return self.where(is_selected[self.customer])
 
     def between(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """Who bought what on days in ``[start, end)``, each pair once: customers and items, as positions."""
-        chosen = (self.day >= start) & (self.day < end) & (self.bought > 0)
-        both = np.unique(
-            self.customer[chosen].astype(np.int64) * len(self.items) + self.item[chosen]
+        """Return distinct purchases on days in ``[start, end)``.
+
+        Customers and items are positions.
+        """
+        is_bought = (self.day >= start) & (self.day < end) & (self.bought > 0)
+        keys = np.unique(
+            self.customer[is_bought].astype(np.int64) * len(self.items) + self.item[is_bought]
         )
-        return np.divmod(both, max(len(self.items), 1))
+        return np.divmod(keys, max(len(self.items), 1))
 
 
-_LINES = ("customer", "item", "day", "known", "weight", "bought", "carts", "views", "units", "paid")
+LINE_COLUMNS = (
+    "customer",
+    "item",
+    "day",
+    "known",
+    "weight",
+    "bought",
+    "carts",
+    "views",
+    "units",
+    "paid",
+)
 
 
 def read(
@@ -137,19 +253,23 @@ def read(
     since: datetime | None = None,
     shift: int | None = None,
 ) -> History:
-    """Read what customers showed about items before the cutoff.
+    """Read customers' events with items before a cutoff.
 
     Parameters
     ----------
     lake : Lake
     cutoff : datetime
-        Nothing at or after it is seen, nor what was only known later.
+        Events at or after it, or known only later, are not read.
     customer_ids : sequence of str, optional
-        Only these customers; default all.
+        Default: all customers.
     since : datetime, optional
-        Only events from here on.
+        Read only events from this moment on.
     shift : int, optional
-        Of the days; by default the shop's at the cutoff.
+        Clock shift in seconds. Default: the shop's at the cutoff.
+
+    Returns
+    -------
+    History
     """
     import ibis
 
@@ -165,31 +285,38 @@ def read(
         events = events.filter(events.occurred_at >= naive(since))
     if customer_ids is not None:
         events = events.filter(events.customer_id.isin(list(customer_ids)))
-    stars = scale(lake, cutoff).weight(events.rating.cast("float64")).fill_null(UNRATED)
+    rating_weight = (
+        rating_scale(lake, cutoff).weight(events.rating.cast("float64")).fill_null(UNRATED)
+    )
     weight = ibis.cases(
         *((events.event_type == kind, value) for kind, value in WEIGHTS.items()),
-        else_=stars,
+        else_=rating_weight,
     )
     shift = shift_of(lake.zone, cutoff) if shift is None else shift
-    happened = ((events.occurred_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
-    heard = ((events.available_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
+    event_day = ((events.occurred_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
+    known_day = ((events.available_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
     events = events.mutate(
-        score=weight, on_day=happened, known=ibis.greatest(happened, heard.fill_null(happened))
+        score=weight,
+        on_day=event_day,
+        known=ibis.greatest(event_day, known_day.fill_null(event_day)),
     )
-    sold = events.event_type == PURCHASE
+    is_purchase = events.event_type == PURCHASE
     daily = events.group_by("customer_id", "item_id", "on_day", "known").aggregate(
         weight=events.score.sum(),
-        bought=sold.sum(),
+        bought=is_purchase.sum(),
         carts=(events.event_type == CART).sum(),
         views=(events.event_type == VIEW).sum(),
-        units=events.quantity.sum(where=sold).fill_null(0),
-        paid=events.amount.sum(where=sold).fill_null(0),
+        units=events.quantity.sum(where=is_purchase).fill_null(0),
+        paid=events.amount.sum(where=is_purchase).fill_null(0),
     )
     return _ordered(daily.to_pyarrow(), shift)
 
 
 def _ordered(daily: Any, shift: int) -> History:
-    """The lines in their order; two days of hearing about one day stay two lines."""
+    """Sort the lines.
+
+    The same day known on two days stays two lines.
+    """
     customers, customer = _coded(daily["customer_id"])
     items, item = _coded(daily["item_id"])
     lines = {
@@ -217,27 +344,28 @@ def _ordered(daily: Any, shift: int) -> History:
 
 
 def _coded(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted distinct ids, and the position of each value among them."""
+    """Return sorted ids and each value's position."""
     import pyarrow
 
     column = column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
     encoded = column.dictionary_encode()
-    seen = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    order = np.argsort(seen) if len(seen) else np.empty(0, dtype=int)
-    place = np.empty(len(seen), dtype=np.int32)
-    place[order] = np.arange(len(seen), dtype=np.int32)
-    return seen[order], place[encoded.indices.to_numpy()] if len(seen) else np.empty(
+    ids = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(ids) if len(ids) else np.empty(0, dtype=int)
+    place = np.empty(len(ids), dtype=np.int32)
+    place[order] = np.arange(len(ids), dtype=np.int32)
+    return ids[order], place[encoded.indices.to_numpy()] if len(ids) else np.empty(
         0, dtype=np.int32
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """One line for each (customer, item) of a history, in their order, as seen from one moment. Ages in days.
+    """Hold totals by customer and item at a moment.
 
-    ``days`` counts distinct days of purchase; ``gap`` is the mean between them (missing below two), ``spread`` their
-    standard deviation, ``newest_gap`` the last of them; ``last`` and ``first`` are the ages of the last and first
-    purchase (missing without one), ``since`` the age of the last event of any kind.
+    Lines are sorted. Ages are in days. ``days`` counts distinct purchase days. ``gap`` is their
+    mean distance (NaN below two), ``spread`` the standard deviation of the distances and
+    ``newest_gap`` the last one. ``last`` and ``first`` are the ages of the last and first purchase
+    (NaN without one). ``since`` is the age of the last event of any kind.
     """
 
     customer: np.ndarray
@@ -254,7 +382,7 @@ class Pairs:
     since: np.ndarray
 
     def frame(self, history: History) -> "DataFrame":
-        """As people read it: see `preferences`."""
+        """Return the totals as a DataFrame; see `preferences`."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -273,20 +401,44 @@ class Pairs:
 
 
 def pairs(history: History, at: float) -> Pairs:
-    """Totals by customer and item, seen from ``at`` (days since 1970, may be fractional)."""
+    """Total a history by customer and item.
+
+    Parameters
+    ----------
+    history : History
+    at : float
+        Days since 1970; may be fractional.
+
+    Returns
+    -------
+    Pairs
+    """
     if not len(history.day):
-        none: Any = np.empty(0)
-        whole: Any = np.empty(0, dtype=np.int32)
-        faded = dict.fromkeys(HALF_LIVES, none)
-        return Pairs(whole, whole, faded, whole, none, none, none, none, none, whole, whole, none)
+        no_floats: Any = np.empty(0)
+        no_ints: Any = np.empty(0, dtype=np.int32)
+        faded = dict.fromkeys(HALF_LIVES, no_floats)
+        return Pairs(
+            no_ints,
+            no_ints,
+            faded,
+            no_ints,
+            no_floats,
+            no_floats,
+            no_floats,
+            no_floats,
+            no_floats,
+            no_ints,
+            no_ints,
+            no_floats,
+        )
     begins = changes(history.customer, history.item)
     age = at - history.day
-    bought = history.bought > 0
-    inside = np.maximum.reduceat(np.where(bought, age, -np.inf), begins)
-    first = np.where(np.isfinite(inside), inside, np.nan)
-    inside = np.minimum.reduceat(np.where(bought, age, np.inf), begins)
-    last = np.where(np.isfinite(inside), inside, np.nan)
-    days, gap, spread, newest = _gaps(history, begins, bought)
+    is_bought = history.bought > 0
+    ages = np.maximum.reduceat(np.where(is_bought, age, -np.inf), begins)
+    first = np.where(np.isfinite(ages), ages, np.nan)
+    ages = np.minimum.reduceat(np.where(is_bought, age, np.inf), begins)
+    last = np.where(np.isfinite(ages), ages, np.nan)
+    days, gap, spread, newest = _gaps(history, begins, is_bought)
     return Pairs(
         history.customer[begins],
         history.item[begins],
@@ -306,41 +458,153 @@ def pairs(history: History, at: float) -> Pairs:
     )
 
 
-def newest(history: History, at: float, counts: np.ndarray) -> np.ndarray:
-    """Of each pair as `pairs` gives them: the age of the last line that counts any of a kind of event; missing without one."""
+def last_event_age(history: History, at: float, counts: np.ndarray) -> np.ndarray:
+    """Return each pair's age of its last event.
+
+    NaN without an event of the kind.
+
+    Parameters
+    ----------
+    history : History
+    at : float
+        Days since 1970.
+    counts : ndarray of int
+        Events of one kind per line.
+    """
     if not len(history.day):
         return np.empty(0)
     age = np.where(counts > 0, at - history.day, np.inf)
-    found = np.minimum.reduceat(age, changes(history.customer, history.item))
-    return np.where(np.isfinite(found), found, np.nan)
+    ages = np.minimum.reduceat(age, changes(history.customer, history.item))
+    return np.where(np.isfinite(ages), ages, np.nan)
 
 
 def changes(*columns: np.ndarray) -> np.ndarray:
-    """Where a line differs from the one before in any column."""
-    differs = np.zeros(len(columns[0]), dtype=bool)
-    differs[:1] = True
+    """Return positions of lines unlike the previous one.
+
+    At least one column differs.
+    """
+    is_changed = np.zeros(len(columns[0]), dtype=bool)
+    is_changed[:1] = True
     for column in columns:
-        differs[1:] |= column[1:] != column[:-1]
-    return np.flatnonzero(differs)
+        is_changed[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(is_changed)
 
 
 def _gaps(
-    history: History, begins: np.ndarray, bought: np.ndarray
+    history: History, begins: np.ndarray, is_bought: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct days of purchase, and mean, standard deviation and last of the days between them."""
-    pair = np.repeat(np.arange(len(begins)), np.diff(np.r_[begins, len(bought)]))[bought]
-    day = history.day[bought]
-    fresh = changes(pair, day)
-    pair, day = pair[fresh], day[fresh]
+    """Compute purchase days and their distances.
+
+    Returns the count, and mean, standard deviation and last of the distances.
+    """
+    pair = np.repeat(np.arange(len(begins)), np.diff(np.r_[begins, len(is_bought)]))[is_bought]
+    day = history.day[is_bought]
+    first_lines = changes(pair, day)
+    pair, day = pair[first_lines], day[first_lines]
     count = np.bincount(pair, minlength=len(begins))
-    between = np.flatnonzero(pair[1:] == pair[:-1]) + 1
-    step = (day[between] - day[between - 1]).astype(np.float64)
-    several = np.maximum(count - 1, 1)
-    repeated = count > 1
-    total = np.bincount(pair[between], weights=step, minlength=len(begins))
-    squares = np.bincount(pair[between], weights=step**2, minlength=len(begins))
-    gap = np.where(repeated, total / several, np.nan)
-    spread = np.sqrt(np.maximum(squares / several - gap**2, 0))
+    repeats = np.flatnonzero(pair[1:] == pair[:-1]) + 1
+    step = (day[repeats] - day[repeats - 1]).astype(np.float64)
+    gap_count = np.maximum(count - 1, 1)
+    has_gap = count > 1
+    total = np.bincount(pair[repeats], weights=step, minlength=len(begins))
+    squares = np.bincount(pair[repeats], weights=step**2, minlength=len(begins))
+    gap = np.where(has_gap, total / gap_count, np.nan)
+    spread = np.sqrt(np.maximum(squares / gap_count - gap**2, 0))
     newest = np.full(len(begins), np.nan)
-    newest[pair[between]] = step  # lines are in order of day: the last one stays
+    newest[pair[repeats]] = step  # lines are sorted by day: the last one stays
     return count.astype(np.int32), gap, spread, newest
+
+
+def preferences(
+    lake: "Lake",
+    cutoff: datetime,
+    customer_ids: Sequence[str] | None = None,
+    *,
+    since: datetime | None = None,
+) -> "DataFrame":
+    """Compute each customer's decayed preferences for items.
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoff : datetime
+        Events at or after it are not read.
+    customer_ids : sequence of str, optional
+        Default: all customers.
+    since : datetime, optional
+        Read only events from this moment on.
+
+    Returns
+    -------
+    DataFrame
+        One sorted row per (customer_id, item_id). ``decayed_14`` to ``decayed_240``: Σ weight ·
+        2^(−age/half-life), ages in whole days. ``purchase_days``: distinct days. ``gap_days``: mean
+        days between them, NaN below two. ``days_since_purchase``, ``carts``, ``views``,
+        ``days_since``.
+    """
+    history = read(lake, cutoff, customer_ids, since=since)
+    return pairs(history, history.at(cutoff)).frame(history)
+
+
+def bought_between(
+    lake: "Lake", start: datetime, end: datetime, *, known_before: datetime | None = None
+) -> "DataFrame":
+    """Return the distinct purchases in a window.
+
+    Rows are (customer_id, item_id), sorted. The window is ``[start, end)``. An evaluation also
+    counts purchases known only later. Training passes ``known_before`` to avoid data leakage.
+
+    Parameters
+    ----------
+    lake : Lake
+    start, end : datetime
+    known_before : datetime, optional
+        Leave out purchases that were not known before this moment.
+
+    Returns
+    -------
+    DataFrame
+    """
+    from retention.lake.lake import naive
+
+    events = lake.table("events", before=known_before)
+    window = events.filter(
+        events.event_type == PURCHASE,
+        events.item_id.notnull(),
+        events.customer_id.notnull(),
+        events.occurred_at >= naive(start),
+        events.occurred_at < naive(end),
+    )
+    return (
+        window.select("customer_id", "item_id")
+        .distinct()
+        .order_by("customer_id", "item_id")
+        .to_pyarrow()
+        .to_pandas()
+    )
+
+
+def buyers(lake: "Lake", at: datetime, within: timedelta | None = None) -> dict[str, int]:
+    """Count each item's buyers before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+    at : datetime
+    within : timedelta, optional
+        Count only purchases in this span before ``at``.
+
+    Returns
+    -------
+    dict of str to int
+    """
+    from retention.lake.lake import naive
+
+    events = lake.table("events", before=at)
+    purchases = events.filter(events.event_type == PURCHASE, events.item_id.notnull())
+    if within is not None:
+        purchases = purchases.filter(purchases.occurred_at >= naive(at - within))
+    counts = (
+        purchases.group_by("item_id").aggregate(buyers=purchases.customer_id.nunique()).execute()
+    )
+    return dict(zip(counts["item_id"], counts["buyers"].astype(int), strict=True))

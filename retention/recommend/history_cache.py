@@ -1,9 +1,8 @@
-"""What a warm worker keeps ready for the next question: everybody's history in memory, and how many bought each item.
+"""Cache histories and buyer counts in a worker.
 
-Kept as long as nobody writes to the lake, and only for whoever looks from after the last thing it knows: then one history
-serves every moment. The first question about a lake's state is answered from the lake itself; with the second the
-histories are read as a whole, for a state that is asked about twice will be asked about again. Replays (an earlier
-moment) and very large shops read the lake each time.
+The cache serves moments after the lake's watermark until the lake changes. The first request for a
+lake state reads the lake. The second one loads all histories. Replays of an earlier moment and very
+large shops always read the lake.
 """
 
 from collections.abc import Sequence
@@ -14,69 +13,100 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.lake.watermark import until
-from retention.recommend.history import _LINES, DAY, History, read, shift_of
-from retention.recommend.preferences import buyers
+from retention.recommend.history import DAY, LINE_COLUMNS, History, buyers, read, shift_of
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-MOST_EVENTS = 10_000_000  # about 500 MB
-ASKED_BEFORE = 1  # times until the histories are kept
+MAX_EVENTS = 10_000_000  # about 500 MB
+REQUESTS_BEFORE_CACHING = 1
 
 
 @dataclass
-class Kept:
-    """One state of a lake, its days by one offset of the shop's clock."""
+class CachedHistory:
+    """Hold one lake state's history and buyer counts.
+
+    Days have one clock shift.
+    """
 
     key: tuple[Any, ...]
-    asked: int = 0
+    requests: int = 0
     history: History | None = None
-    ends: np.ndarray | None = None
-    counts: dict[Any, dict[str, int]] | None = None
+    offsets: np.ndarray | None = None
+    buyers: dict[Any, dict[str, int]] | None = None
 
 
-_KEPT: list[Kept] = []  # the state last asked about
+_CACHE: list[CachedHistory] = []  # holds the last lake state
 
 
-def histories(lake: "Lake", as_of: datetime, customer_ids: Sequence[str]) -> History:
-    """As `read`, for these customers: from memory where it is kept."""
-    kept = _kept(lake, as_of)
-    if kept is None:
+def cached_histories(lake: "Lake", as_of: datetime, customer_ids: Sequence[str]) -> History:
+    """Return histories, from the cache if possible.
+
+    Parameters
+    ----------
+    lake : Lake
+    as_of : datetime
+        Events at or after it are not read.
+    customer_ids : sequence of str
+
+    Returns
+    -------
+    History
+    """
+    cached = _cached(lake, as_of)
+    if cached is None:
         return read(lake, as_of, customer_ids)
-    if kept.history is None:
-        kept.asked += 1
-        if kept.asked <= ASKED_BEFORE or _events(lake) > MOST_EVENTS:
+    if cached.history is None:
+        cached.requests += 1
+        if cached.requests <= REQUESTS_BEFORE_CACHING or _event_count(lake) > MAX_EVENTS:
             return read(lake, as_of, customer_ids)
-        kept.history = read(lake, as_of)
-        kept.ends = line_ends(kept.history)
-    return of(kept.history, customer_ids, kept.ends)
+        cached.history = read(lake, as_of)
+        cached.offsets = row_offsets(cached.history)
+    return select_customers(cached.history, customer_ids, cached.offsets)
 
 
-def line_ends(history: History) -> np.ndarray:
-    """Where each customer's lines begin, and where the last one's end."""
+def row_offsets(history: History) -> np.ndarray:
+    """Return the offsets of each customer's lines."""
     return np.searchsorted(
         history.customer, np.arange(len(history.customers) + 1, dtype=history.customer.dtype)
     )
 
 
-def of(history: History, customer_ids: Sequence[str], ends: np.ndarray | None = None) -> History:
-    """A history of some customers, as if only theirs had been read; ``ends`` as `line_ends` gives them."""
-    ends = line_ends(history) if ends is None else ends
+def select_customers(
+    history: History, customer_ids: Sequence[str], offsets: np.ndarray | None = None
+) -> History:
+    """Cut a history down to some customers.
+
+    The result is as if only theirs had been read.
+
+    Parameters
+    ----------
+    history : History
+    customer_ids : sequence of str
+        Unknown ids are ignored.
+    offsets : ndarray of int, optional
+        Result of `row_offsets`.
+
+    Returns
+    -------
+    History
+    """
+    offsets = row_offsets(history) if offsets is None else offsets
     wanted = np.array(sorted(set(customer_ids)), dtype=object)
     place = np.minimum(
         np.searchsorted(history.customers, wanted), max(len(history.customers) - 1, 0)
     )
-    found = (
+    is_known = (
         history.customers[place] == wanted
         if len(history.customers)
         else np.zeros(len(wanted), dtype=bool)
     )
-    rows = place[found]
-    begin, end = ends[rows], ends[rows + 1]
+    rows = place[is_known]
+    begin, end = offsets[rows], offsets[rows + 1]
     count = end - begin
     lines = np.repeat(end - np.cumsum(count), count) + np.arange(int(count.sum()))
     items, item = np.unique(history.item[lines], return_inverse=True)
-    cut = {name: getattr(history, name)[lines] for name in _LINES}
+    cut = {name: getattr(history, name)[lines] for name in LINE_COLUMNS}
     cut |= {
         "customer": np.repeat(np.arange(len(rows), dtype=np.int32), count),
         "item": item.astype(np.int32),
@@ -84,31 +114,46 @@ def of(history: History, customer_ids: Sequence[str], ends: np.ndarray | None = 
     return replace(history, customers=history.customers[rows], items=history.items[items], **cut)
 
 
-def bought(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, int]:
-    """Customers who bought each item before a moment: ever, or since the midnight ``days`` days before it."""
+def buyer_counts(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, int]:
+    """Count each item's buyers before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+    as_of : datetime
+    days : int, optional
+        Count from the shop's midnight this many days before ``as_of``. Default: all time.
+
+    Returns
+    -------
+    dict of str to int
+    """
     seconds = as_of.timestamp() + shift_of(lake.zone, as_of)
     day = seconds // DAY
-    whole = None if days is None else timedelta(seconds=seconds - (day - days) * DAY)
-    kept = _kept(lake, as_of)
-    if kept is None:
-        return buyers(lake, as_of, whole)
-    kept.counts = {} if kept.counts is None else kept.counts
+    span = None if days is None else timedelta(seconds=seconds - (day - days) * DAY)
+    cached = _cached(lake, as_of)
+    if cached is None:
+        return buyers(lake, as_of, span)
+    cached.buyers = {} if cached.buyers is None else cached.buyers
     key = None if days is None else (day, days)
-    if key not in kept.counts:
-        kept.counts[key] = buyers(lake, as_of, whole)
-    return kept.counts[key]
+    if key not in cached.buyers:
+        cached.buyers[key] = buyers(lake, as_of, span)
+    return cached.buyers[key]
 
 
-def _kept(lake: "Lake", as_of: datetime) -> Kept | None:
-    """What is kept of the lake as it is; None where it must not serve."""
-    known = until(lake)
-    if not known.before(as_of):
+def _cached(lake: "Lake", as_of: datetime) -> CachedHistory | None:
+    """Return the cache entry of the lake's state.
+
+    None for a moment before its watermark.
+    """
+    watermark = until(lake)
+    if not watermark.before(as_of):
         return None
-    key = (*known.state, shift_of(lake.zone, as_of))
-    if not _KEPT or _KEPT[0].key != key:
-        _KEPT[:] = [Kept(key)]
-    return _KEPT[0]
+    key = (*watermark.state, shift_of(lake.zone, as_of))
+    if not _CACHE or _CACHE[0].key != key:
+        _CACHE[:] = [CachedHistory(key)]
+    return _CACHE[0]
 
 
-def _events(lake: "Lake") -> int:
+def _event_count(lake: "Lake") -> int:
     return int(lake.table("events").count().execute())

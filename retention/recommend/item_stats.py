@@ -1,7 +1,7 @@
-"""What is known of each item at one moment, whoever looks at it: how popular, how often bought again, its group.
+"""Compute statistics of items at a cutoff.
 
-Fixed when the recommender is trained and kept in its artefact, so that one customer's list needs only that
-customer's history.
+They cover popularity, repeat purchases and prices. The statistics are fixed at training and stored
+in the artefact. A list then needs only one customer's history.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,81 +30,90 @@ FACTS = (
     "days_each",
     "price",
 )
-RECENT = 28  # days that count as "lately"
+RECENT = 28  # days
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Items and facts about them.
+class ItemStats:
+    """Hold items and their statistics.
 
     Parameters
     ----------
     items : ndarray of str, sorted
     facts : ndarray of float32, (items × `FACTS`)
-        Distinct buyers ever, in the last 7 and 28 days and in the 28 before; their ratio; buyers who had it for the
-        first time in the last 28 days and their share; days since it was first sold; share of buyers who bought it
-        on several days; share of earlier buyers who bought it in the last 28 days; mean gap (days); days of
-        purchase a buyer; price.
+        Distinct buyers ever, in the last 7 and 28 days and in the 28 days before. Ratio of the last
+        two. First-time buyers in the last 28 days and their share. Days since the first sale. Share
+        of buyers with purchases on several days. Share of earlier buyers with a purchase in the
+        last 28 days. Mean gap (days). Purchase days per buyer. Price.
     groups : mapping of str to ndarray of int32
-        For each of `GROUPS` the number of each item's group; −1 where nobody said.
+        For each of `GROUPS` the code of each item's group; −1 if unknown.
     """
 
     items: np.ndarray
     facts: np.ndarray
     groups: Mapping[str, np.ndarray]
 
-    def with_(self, items: np.ndarray, facts: np.ndarray) -> "Shelf":
-        """These items and further ones, whose groups are not known."""
+    def extended(self, items: np.ndarray, facts: np.ndarray) -> "ItemStats":
+        """Append items with unknown groups."""
         if not len(items):
             return self
-        rest = Shelf(
+        appended = ItemStats(
             items, facts, {name: np.full(len(items), -1, dtype=np.int32) for name in self.groups}
         )
-        return Longer(self, rest) if self.size else rest
+        return ExtendedItemStats(self, appended) if self.size else appended
 
     @property
     def size(self) -> int:
-        """How many items."""
+        """Return the number of items."""
         return len(self.items)
 
-    def names(self, at: np.ndarray) -> np.ndarray:
-        """Ids of the items at these positions."""
+    def ids(self, at: np.ndarray) -> np.ndarray:
+        """Return the ids at some positions."""
         return self.items[at]
 
-    def told(self, at: np.ndarray) -> np.ndarray:
-        """All facts of the items at these positions."""
+    def rows(self, at: np.ndarray) -> np.ndarray:
+        """Return the statistics at some positions."""
         return self.facts[at]
 
-    def code(self, group: str, at: np.ndarray) -> np.ndarray:
-        """The number of the group of the items at these positions."""
+    def group_codes(self, group: str, at: np.ndarray) -> np.ndarray:
+        """Return the group codes at some positions."""
         return self.groups[group][at]
 
-    def fact(self, name: str) -> np.ndarray:
-        """One fact of all items."""
+    def column(self, name: str) -> np.ndarray:
+        """Return one statistic of all items."""
         return self.facts[:, FACTS.index(name)]
 
     @cached_property
-    def kinds(self) -> dict[str, int]:
-        """How many groups of each kind there are."""
+    def group_counts(self) -> dict[str, int]:
+        """Number of groups of each kind."""
         return {group: int(code.max(initial=0)) + 1 for group, code in self.groups.items()}
 
     @cached_property
     def shares(self) -> dict[str, np.ndarray]:
-        """Each item's share of the last 28 days' buyers of its group of each kind; 0 for one without a group."""
+        """Share of each item in its group's buyers.
+
+        Counts the last 28 days. 0 without a group.
+        """
         return {group: self._share(group) for group in self.groups}
 
     def _share(self, group: str) -> np.ndarray:
-        code, lately = self.groups[group], self.fact("buyers_28")
+        code, recent = self.groups[group], self.column("buyers_28")
         known = code >= 0
-        total = np.bincount(code[known], weights=lately[known], minlength=self.kinds[group])
-        return np.where(known, lately / np.maximum(total[code], 1), 0.0).astype(np.float32)
+        total = np.bincount(code[known], weights=recent[known], minlength=self.group_counts[group])
+        return np.where(known, recent / np.maximum(total[code], 1), 0.0).astype(np.float32)
 
-    def within(self, group: str, at: np.ndarray) -> np.ndarray:
-        """The shares of the items at these positions; an item without a group is alone in it."""
+    def group_shares(self, group: str, at: np.ndarray) -> np.ndarray:
+        """Return the group shares at some positions.
+
+        1 without a group.
+        """
         return np.where(self.groups[group][at] >= 0, self.shares[group][at], np.float32(1))
 
-    def best(self, measure: str, count: int) -> np.ndarray:
-        """Positions of the items of which one of `MEASURES` is above 0, the best ``count``; equal ones by position."""
+    def top(self, measure: str, count: int) -> np.ndarray:
+        """Return the best items by one of `MEASURES`.
+
+        Returns positions. Only items with a value above 0 count. Ties are in order of position.
+        """
         return self._best[measure][:count]
 
     @cached_property
@@ -112,158 +121,182 @@ class Shelf:
         return {measure: _best(self, measure, np.arange(len(self.items))) for measure in MEASURES}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """For the artefact."""
+        """Return the arrays for the artefact."""
         return {"items": np.array(self.items, dtype=str), "facts": self.facts, **self.groups}
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """The shelf of these arrays."""
+        """Rebuild the statistics from stored arrays."""
         groups = {name: arrays[name] for name in GROUPS}
         return cls(arrays["items"].astype(object), arrays["facts"], groups)
 
 
-class Longer(Shelf):
-    """A shelf with a few items put to its end: what is asked of some is looked up, for to copy the whole takes longer than a list."""
+class ExtendedItemStats(ItemStats):
+    """Append a few items without copying the rest."""
 
-    first: Shelf
-    rest: Shelf
+    known: ItemStats
+    appended: ItemStats
 
-    def __init__(self, first: Shelf, rest: Shelf) -> None:
-        for name, part in (("first", first), ("rest", rest)):
+    def __init__(self, known: ItemStats, appended: ItemStats) -> None:
+        for name, part in (("known", known), ("appended", appended)):
             object.__setattr__(self, name, part)
 
     @cached_property
     def items(self) -> np.ndarray:
-        return np.concatenate([self.first.items, self.rest.items])
+        return np.concatenate([self.known.items, self.appended.items])
 
     @cached_property
     def facts(self) -> np.ndarray:
-        return np.concatenate([self.first.facts, self.rest.facts])
+        return np.concatenate([self.known.facts, self.appended.facts])
 
     @cached_property
     def groups(self) -> Mapping[str, np.ndarray]:
         return {
-            name: np.r_[code, self.rest.groups[name]] for name, code in self.first.groups.items()
+            name: np.r_[code, self.appended.groups[name]]
+            for name, code in self.known.groups.items()
         }
 
     @property
     def size(self) -> int:
-        return self.first.size + self.rest.size
+        return self.known.size + self.appended.size
 
-    def names(self, at: np.ndarray) -> np.ndarray:
-        return self._looked_up(at, lambda part, some: part.names(some))
+    def ids(self, at: np.ndarray) -> np.ndarray:
+        return self._lookup(at, lambda part, some: part.ids(some))
 
-    def told(self, at: np.ndarray) -> np.ndarray:
-        return self._looked_up(at, lambda part, some: part.told(some))
+    def rows(self, at: np.ndarray) -> np.ndarray:
+        return self._lookup(at, lambda part, some: part.rows(some))
 
-    def code(self, group: str, at: np.ndarray) -> np.ndarray:
-        return self._looked_up(at, lambda part, some: part.code(group, some))
+    def group_codes(self, group: str, at: np.ndarray) -> np.ndarray:
+        return self._lookup(at, lambda part, some: part.group_codes(group, some))
 
-    def within(self, group: str, at: np.ndarray) -> np.ndarray:
-        return self._looked_up(at, lambda part, some: part.within(group, some))
+    def group_shares(self, group: str, at: np.ndarray) -> np.ndarray:
+        return self._lookup(at, lambda part, some: part.group_shares(group, some))
 
-    def _looked_up(
-        self, at: np.ndarray, ask: Callable[[Shelf, np.ndarray], np.ndarray]
+    def _lookup(
+        self, at: np.ndarray, lookup: Callable[[ItemStats, np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        late = at >= self.first.size
-        found = ask(self.first, np.where(late, 0, at))
-        found[late] = ask(self.rest, at[late] - self.first.size)
-        return found
+        is_appended = at >= self.known.size
+        values = lookup(self.known, np.where(is_appended, 0, at))
+        values[is_appended] = lookup(self.appended, at[is_appended] - self.known.size)
+        return values
 
     @property
-    def kinds(self) -> dict[str, int]:
-        return self.first.kinds
+    def group_counts(self) -> dict[str, int]:
+        return self.known.group_counts
 
-    def best(self, measure: str, count: int) -> np.ndarray:
-        further = np.arange(self.first.size, self.size)
-        return _best(self, measure, np.concatenate([self.first.best(measure, count), further]))[
+    def top(self, measure: str, count: int) -> np.ndarray:
+        appended = np.arange(self.known.size, self.size)
+        return _best(self, measure, np.concatenate([self.known.top(measure, count), appended]))[
             :count
         ]
 
 
-def _rising(facts: np.ndarray) -> np.ndarray:
-    """Bought by more and more customers; with the square root, so that three buyers after none are no trend."""
-    lately, before = (facts[:, FACTS.index(name)] for name in ("buyers_28", "buyers_before"))
-    return (lately - before) / np.sqrt(lately + before + 1)
+def _trend(facts: np.ndarray) -> np.ndarray:
+    """Compute the damped growth of buyers.
+
+    The square root damps small counts.
+    """
+    recent, earlier = (facts[:, FACTS.index(name)] for name in ("buyers_28", "buyers_before"))
+    return (recent - earlier) / np.sqrt(recent + earlier + 1)
 
 
-MEASURES = {"popular": lambda facts: facts[:, FACTS.index("buyers_28")], "trending": _rising}
+MEASURES = {"popular": lambda facts: facts[:, FACTS.index("buyers_28")], "trending": _trend}
 
 
-def _best(shelf: Shelf, measure: str, among: np.ndarray) -> np.ndarray:
-    """Those of some items, in order of position where they are alike, of which a measure is above 0; the best first."""
-    found = MEASURES[measure](shelf.told(among))
-    above = np.flatnonzero(found > 0)
-    return among[above[np.argsort(-found[above], kind="stable")]]
+def _best(stats: ItemStats, measure: str, candidates: np.ndarray) -> np.ndarray:
+    """Sort the items with a positive measure.
+
+    The best come first. Ties keep their order.
+    """
+    values = MEASURES[measure](stats.rows(candidates))
+    above = np.flatnonzero(values > 0)
+    return candidates[above[np.argsort(-values[above], kind="stable")]]
 
 
-def shelf(history: History, seen: Pairs, day: int, catalogue: Catalogue, min_buyers: int) -> Shelf:
-    """The items bought by at least ``min_buyers`` customers before the midnight of ``day`` and not barred.
+def compute_item_stats(
+    history: History, totals: Pairs, day: int, catalogue: Catalogue, min_buyers: int
+) -> ItemStats:
+    """Compute statistics of items with enough buyers.
 
     Parameters
     ----------
     history : History
-        Nothing at or after that midnight.
-    seen : Pairs
-        Of that history, from that midnight.
+        Events before midnight of ``day``.
+    totals : Pairs
+        Totals of that history at that midnight.
+    day : int
+        Days since 1970.
+    catalogue : Catalogue
+        Barred items are left out.
+    min_buyers : int
+        Fewest distinct buyers of an item.
+
+    Returns
+    -------
+    ItemStats
     """
-    bought = seen.days > 0
-    every = _counted(seen.item[bought], len(history.items))
-    barred = np.array([item in catalogue.barred for item in history.items], dtype=bool)
-    kept = np.flatnonzero((every >= max(min_buyers, 1)) & ~barred)
-    told = _facts(history, seen, day, every)
-    facts = np.column_stack([told[name][kept] for name in FACTS])
-    facts[:, FACTS.index("price")] = _prices(history, history.items[kept], kept, catalogue)
-    items = history.items[kept]
-    return Shelf(items, facts.astype(np.float32), catalogue.groups(items))
+    bought = totals.days > 0
+    buyers = _counts(totals.item[bought], len(history.items))
+    is_barred = np.array([item in catalogue.barred for item in history.items], dtype=bool)
+    selected = np.flatnonzero((buyers >= max(min_buyers, 1)) & ~is_barred)
+    statistics = _facts(history, totals, day, buyers)
+    facts = np.column_stack([statistics[name][selected] for name in FACTS])
+    facts[:, FACTS.index("price")] = _prices(history, history.items[selected], selected, catalogue)
+    items = history.items[selected]
+    return ItemStats(items, facts.astype(np.float32), catalogue.groups(items))
 
 
-def _facts(history: History, seen: Pairs, day: int, every: np.ndarray) -> dict[str, np.ndarray]:
+def _facts(history: History, totals: Pairs, day: int, buyers: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute each statistic except the price."""
     size = len(history.items)
-    bought = seen.days > 0
-    item, days = seen.item[bought], seen.days[bought]
-    fresh, lately = seen.first[bought] <= RECENT, seen.last[bought] <= RECENT
+    bought = totals.days > 0
+    item, days = totals.item[bought], totals.days[bought]
+    is_first, is_recent = totals.first[bought] <= RECENT, totals.last[bought] <= RECENT
     windows = {
-        name: _counted(history.between(day - start, day - end)[1], size)
+        name: _counts(history.between(day - start, day - end)[1], size)
         for name, start, end in (
             ("buyers_7", 7, 0),
             ("buyers_28", RECENT, 0),
             ("buyers_before", 2 * RECENT, RECENT),
         )
     }
-    several = days > 1
-    firsts, known = _counted(item[fresh], size), _counted(item[~fresh], size)
+    is_repeated = days > 1
+    first_buyers, earlier_buyers = _counts(item[is_first], size), _counts(item[~is_first], size)
     age = np.zeros(size)
-    np.maximum.at(age, item, seen.first[bought])
-    gaps = _counted(item[several], size)
-    gap_sum = np.bincount(item[several], weights=seen.gap[bought][several], minlength=size)
+    np.maximum.at(age, item, totals.first[bought])
+    repeat_buyers = _counts(item[is_repeated], size)
+    gap_sum = np.bincount(
+        item[is_repeated], weights=totals.gap[bought][is_repeated], minlength=size
+    )
     return {
-        "buyers": every,
+        "buyers": buyers,
         **windows,
         "trend": (windows["buyers_28"] + 1) / (windows["buyers_before"] + 1),
-        "first_buyers": firsts,
-        "first_share": firsts / (windows["buyers_28"] + 1),
+        "first_buyers": first_buyers,
+        "first_share": first_buyers / (windows["buyers_28"] + 1),
         "age": age,
-        "repeated": (gaps + 0.5)
-        / (every + 3),  # shrunk towards what is usual where few have bought
-        "returned": (_counted(item[~fresh & lately], size) + 0.3) / (known + 6),
-        "usual_gap": np.where(gaps > 0, gap_sum / np.maximum(gaps, 1), np.nan),
-        "days_each": np.bincount(item, weights=days, minlength=size) / np.maximum(every, 1),
+        "repeated": (repeat_buyers + 0.5) / (buyers + 3),  # smoothing for few buyers
+        "returned": (_counts(item[~is_first & is_recent], size) + 0.3) / (earlier_buyers + 6),
+        "usual_gap": np.where(repeat_buyers > 0, gap_sum / np.maximum(repeat_buyers, 1), np.nan),
+        "days_each": np.bincount(item, weights=days, minlength=size) / np.maximum(buyers, 1),
         "price": np.full(size, np.nan),
     }
 
 
 def _prices(
-    history: History, items: np.ndarray, kept: np.ndarray, catalogue: Catalogue
+    history: History, items: np.ndarray, selected: np.ndarray, catalogue: Catalogue
 ) -> np.ndarray:
-    """The catalogue's price, else what was paid for a unit on average; missing where neither is known."""
+    """Return catalogue prices, else mean prices paid.
+
+    NaN if both are unknown.
+    """
     size = len(history.items)
-    units = np.bincount(history.item, weights=history.units, minlength=size)[kept]
-    paid = np.bincount(history.item, weights=history.paid, minlength=size)[kept]
+    units = np.bincount(history.item, weights=history.units, minlength=size)[selected]
+    paid = np.bincount(history.item, weights=history.paid, minlength=size)[selected]
     average = np.where((units > 0) & (paid > 0), paid / np.where(units > 0, units, 1), np.nan)
-    told = np.array([catalogue.prices.get(item, np.nan) for item in items], dtype=float)
-    return np.where(told > 0, told, average)
+    listed = np.array([catalogue.prices.get(item, np.nan) for item in items], dtype=float)
+    return np.where(listed > 0, listed, average)
 
 
-def _counted(positions: np.ndarray, size: int) -> np.ndarray:
+def _counts(positions: np.ndarray, size: int) -> np.ndarray:
     return np.bincount(positions, minlength=size).astype(np.float64)

@@ -1,75 +1,331 @@
-"""Why an item is on the list, in a few words that are true."""
+"""Explain each recommended item in a few words."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
+from retention.recommend.candidates import CandidateSources, ModelScores
+from retention.recommend.catalogue import Catalogue
+from retention.recommend.cold_start import BY_FRIENDS, NO_SCORES, ColdStartScores
+from retention.recommend.evaluation_context import Snapshot
+from retention.recommend.history import last_event_age
+from retention.recommend.matrices import values_at
+from retention.recommend.models import Collaborative
+from retention.recommend.ranking.features import find
+from retention.recommend.reranking import ItemFacts
 from retention.templating import count
+from retention.text import gettext
 
-CATALOGUE = "in the catalogue; nobody has bought it yet"
-ALIKE = "popular with customers like them"
-TO_NEWCOMERS = {
-    "social": "liked by people they know",
-    "popular_segment": "popular with customers of the same region or channel",
-}
-REGULAR = 3  # purchases on different days from which "usually every … days" is fair to say
+MIN_REGULAR = 3  # purchase days for a reason with an interval
 
 
-def days(number: float) -> str:
-    """``days(1)`` → ``1 day``."""
+def _day_count(number: float) -> str:
+    """Return ``1 day`` or ``3 days``."""
     return count(round(number), "day")
 
 
-def own(line: Mapping[str, Any]) -> tuple[str, str]:
-    """Source and reason where the customer's own history of the item explains it; two empty strings where not.
+def own_history_reason(line: Mapping[str, Any]) -> tuple[str, str]:
+    """Return source and reason from own events.
 
     Parameters
     ----------
     line : mapping
-        ``purchase_days``, ``gap_days`` and ``days_since_purchase`` as in `preferences`; ``carts`` and ``views``, and the days
-        since the last of each: whatever else happened to the item later says nothing of when it was put in the cart.
+        ``purchase_days``, ``gap_days`` and ``days_since_purchase`` as in `preferences`; ``carts``
+        and ``views``, with the days since the last of each.
+
+    Returns
+    -------
+    tuple of str
+        Empty strings if the history explains nothing.
     """
     times = int(line["purchase_days"])
-    if times >= REGULAR:
-        return (
-            "buy_again",
-            f"usually every {days(line['gap_days'])}, last {_ago(line['days_since_purchase'])}",
+    if times >= MIN_REGULAR:
+        reason = gettext("usually every {days}, last {ago}").format(
+            days=_day_count(line["gap_days"]), ago=_ago(line["days_since_purchase"])
         )
+        return "buy_again", reason
     if times:
-        often = "once" if times == 1 else "twice"
-        return "buy_again", f"bought {often}, last {_ago(line['days_since_purchase'])}"
+        reason = (
+            gettext("bought once, last {ago}")
+            if times == 1
+            else gettext("bought twice, last {ago}")
+        )
+        return "buy_again", reason.format(ago=_ago(line["days_since_purchase"]))
     if line["carts"]:
-        return "cart", f"put in the cart {_ago(line['days_since_cart'])}, not bought yet"
+        reason = gettext("put in the cart {ago}, not bought yet")
+        return "cart", reason.format(ago=_ago(line["days_since_cart"]))
     if line["views"]:
-        often = {1: "once", 2: "twice"}.get(int(line["views"]), count(line["views"], "time"))
-        return "viewed", f"viewed {often}, last {_ago(line['days_since_view'])}"
+        views = int(line["views"])
+        if views <= 2:
+            reason = (
+                gettext("viewed once, last {ago}")
+                if views == 1
+                else gettext("viewed twice, last {ago}")
+            )
+        else:
+            reason = gettext("viewed {times}, last {ago}")
+        return "viewed", reason.format(
+            times=count(line["views"], "time"), ago=_ago(line["days_since_view"])
+        )
     return "", ""
 
 
-def because(title: str, line: Mapping[str, Any]) -> str:
-    """The reason of a collaborative recommendation: what they did with the item of this title, by its ``purchase_days``, ``carts`` and ``views``."""
+def interest_reason(title: str, line: Mapping[str, Any]) -> str:
+    """Return the reason of a collaborative recommendation.
+
+    Parameters
+    ----------
+    title : str
+        Item of the customer's history.
+    line : mapping
+        Its ``purchase_days``, ``carts`` and ``views``.
+    """
     if line["purchase_days"]:
-        return f"because they bought {title}"
-    if line["carts"]:
-        return f"because they put {title} in the cart"
-    return f"because they {'looked at' if line['views'] else 'showed interest in'} {title}"
+        reason = gettext("because they bought {title}")
+    elif line["carts"]:
+        reason = gettext("because they put {title} in the cart")
+    elif line["views"]:
+        reason = gettext("because they looked at {title}")
+    else:
+        reason = gettext("because they showed interest in {title}")
+    return reason.format(title=title)
 
 
-def new_item(title: str) -> str:
-    """The reason of an item that nobody or hardly anybody has bought yet."""
-    return f"new, and much like {title}"
+def cold_start_reason(source: str) -> str:
+    """Return the reason of a cold-start item."""
+    if source == BY_FRIENDS:
+        return gettext("liked by people they know")
+    return gettext("popular with customers of the same region or channel")
 
 
-def popular(buyers: int, within: int | None) -> str:
-    """How many bought it."""
-    when = "so far" if within is None else f"in the last {within} days"
-    return (
-        f"popular: {count(buyers, 'customer')} bought it {when}"
-        if buyers
-        else "suggested for lack of a better one"
-    )
+def new_item_reason(title: str) -> str:
+    """Return the reason of a new item.
+
+    It resembles the known item.
+    """
+    return gettext("new, and much like {title}").format(title=title)
+
+
+def catalogue_reason() -> str:
+    """Return the reason of an item without buyers."""
+    return gettext("in the catalogue; nobody has bought it yet")
+
+
+def popularity_reason(buyers: int, within: int | None) -> str:
+    """Return the reason of a popular item.
+
+    Parameters
+    ----------
+    buyers : int
+    within : int or None
+        Days; None: all time.
+    """
+    if not buyers:
+        return gettext("suggested for lack of a better one")
+    if within is None:
+        reason = gettext("popular: {customers} bought it so far")
+    else:
+        reason = gettext("popular: {customers} bought it in the last {days} days")
+    return reason.format(customers=count(buyers, "customer"), days=within)
 
 
 def _ago(number: float) -> str:
-    whole = math.floor(number)  # days that have passed, as in the reasons for churn
-    return "today" if whole <= 0 else "yesterday" if whole == 1 else f"{whole} days ago"
+    whole = math.floor(number)  # whole days, as in the reasons for churn
+    if whole <= 0:
+        return gettext("today")
+    return gettext("yesterday") if whole == 1 else gettext("{days} days ago").format(days=whole)
+
+
+POPULAR_DAYS = 28
+SOURCES = (  # the last two are not recommendations (`campaigns.picks`)
+    "buy_again",
+    "cart",
+    "viewed",
+    "collaborative",
+    "neighbours",
+    "social",
+    "popular_segment",
+    "popular",
+    "new_item",
+    "catalogue",
+    "due",
+    "new",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Hold one recommendation; ``source`` is one of `SOURCES`."""
+
+    item_id: str
+    title: str
+    score: float
+    source: str
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the item for JSON."""
+        return {field_.name: getattr(self, field_.name) for field_ in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItems:
+    """Hold the scores of a batch of customers.
+
+    Columns are the items available to any of them.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    column : ndarray of int
+        Positions of the items.
+    scores : ndarray (customers × items)
+        −∞ if not available.
+    facts : ItemFacts
+    model_scores : ModelScores
+    cold_start : ColdStartScores
+    """
+
+    snapshot: Snapshot
+    column: np.ndarray
+    scores: np.ndarray
+    facts: ItemFacts
+    model_scores: ModelScores
+    cold_start: ColdStartScores = NO_SCORES
+
+
+def explain_lists(
+    sources: CandidateSources,
+    items: Catalogue,
+    recent_buyers: Mapping[str, int],
+    scored: ScoredItems,
+    chosen: np.ndarray,
+) -> list[list[Item]]:
+    """Attach titles and reasons to the chosen items.
+
+    Parameters
+    ----------
+    sources : CandidateSources
+    items : Catalogue
+    recent_buyers : mapping
+        Buyers of each item in the last `POPULAR_DAYS`.
+    scored : ScoredItems
+    chosen : ndarray of int, (customers × k)
+        Result of `reranking.choose`.
+
+    Returns
+    -------
+    list of list of Item
+    """
+    row, place = np.nonzero(chosen >= 0)
+    place = chosen[row, place]
+    column = scored.column[place]
+    reasons = _own_reasons(scored, row, column)
+    is_open = np.array([not reason for _, reason in reasons], dtype=bool)
+    for pair, reason in zip(
+        np.flatnonzero(is_open),
+        _collaborative_reasons(sources, items, scored, row[is_open], column[is_open]),
+        strict=True,
+    ):
+        reasons[pair] = reason
+    ids = scored.snapshot.scene.shelf.ids(column)
+    scores = scored.scores[row, place]
+    lists: list[list[Item]] = [[] for _ in chosen]
+    for customer, position, item_id, score, (source, text) in zip(
+        row, column, ids, scores, reasons, strict=True
+    ):
+        if not text and (source := scored.cold_start.source(int(customer), int(position))):
+            text = cold_start_reason(source)
+        elif not text:
+            source, text = "popular", popularity_reason(recent_buyers.get(item_id, 0), POPULAR_DAYS)
+        lists[customer].append(
+            Item(str(item_id), items.title(item_id), round(float(score), 6), source, text)
+        )
+    return lists
+
+
+def _own_reasons(scored: ScoredItems, row: np.ndarray, column: np.ndarray) -> list[tuple[str, str]]:
+    """Return the reasons from the customer's own history.
+
+    Empty strings without any.
+    """
+    scene = scored.snapshot.scene
+    totals, (keys, lines) = scene.seen, scene.own
+    place, is_known = find(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
+    line = lines[place[is_known]] if len(lines) else np.empty(0, dtype=np.int64)
+    columns = {
+        "purchase_days": totals.days,
+        "gap_days": totals.gap,
+        "days_since_purchase": totals.last,
+        "carts": totals.carts,
+        "days_since_cart": last_event_age(scene.history, scene.at, scene.history.carts),
+        "views": totals.views,
+        "days_since_view": last_event_age(scene.history, scene.at, scene.history.views),
+    }
+    own_reasons = [
+        own_history_reason(dict(zip(columns, totals_of_pair, strict=True)))
+        for totals_of_pair in zip(*(values[line] for values in columns.values()), strict=True)
+    ]
+    pair_reasons = [("", "")] * len(row)
+    for pair, reason in zip(np.flatnonzero(is_known), own_reasons, strict=True):
+        pair_reasons[pair] = reason
+    return pair_reasons
+
+
+def _collaborative_reasons(
+    sources: CandidateSources,
+    items: Catalogue,
+    scored: ScoredItems,
+    row: np.ndarray,
+    column: np.ndarray,
+) -> list[tuple[str, str]]:
+    """Return the reasons from other customers' behaviour.
+
+    Of collaborative model and neighbours, the one that ranks the item higher explains it.
+    """
+    model = sources.model
+    if not len(row) or not isinstance(
+        model, Collaborative
+    ):  # the others have no fast contributions
+        return [("", "")] * len(row)
+    score, rank = _score_and_rank(scored.model_scores.collaborative, row, column)
+    neighbour_score, neighbour_rank = np.zeros(len(row)), rank + 1
+    if sources.neighbours is not None:
+        neighbour_score, neighbour_rank = _score_and_rank(
+            scored.model_scores.neighbours, row, column
+        )
+    is_neighbours = (neighbour_score > 0) & ((neighbour_rank < rank) | (score <= 0))
+    pair_reasons = [
+        ("neighbours", gettext("popular with customers like them")) if by_neighbours else ("", "")
+        for by_neighbours in is_neighbours
+    ]
+    scene = scored.snapshot.scene
+    for pair in np.flatnonzero((score > 0) & ~is_neighbours):
+        history = scored.model_scores.histories[row[pair]]
+        contributions = model.contributions(history, column[[pair]])[0]
+        strongest = int(history.indices[int(np.argmax(contributions))])
+        line = scene.line(int(row[pair]), strongest)
+        events = {
+            "purchase_days": scene.seen.days[line],
+            "carts": scene.seen.carts[line],
+            "views": scene.seen.views[line],
+        }
+        title = items.title(str(sources.item_stats.items[strongest]))
+        pair_reasons[pair] = "collaborative", interest_reason(title, events)
+    return pair_reasons
+
+
+def _score_and_rank(
+    scores: np.ndarray, rows: np.ndarray, column: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each pair's score and rank.
+
+    The rank counts higher scores in the row.
+    """
+    pair_scores = values_at(scores, rows, column)
+    return pair_scores, np.array(
+        [np.count_nonzero(scores[at] > value) for at, value in zip(rows, pair_scores, strict=True)]
+    )

@@ -1,7 +1,8 @@
-"""The best items of very many customers at once: blocks of scores, what may not be shown taken out, the highest kept.
+"""Find many customers' top items in blocks.
 
-A block of 64 customers fits into a core's cache with its scores. The highest of 20,000 scores are found by the maxima of
-512 interleaved groups: the ``k`` groups with the highest maxima hold the ``k`` highest scores, so all others need no look.
+A block of 64 customers and its scores fits into a core's cache. To find the top ``k`` of 20,000
+scores, take the maxima of 512 interleaved groups. The ``k`` groups with the highest maxima contain
+the top ``k`` scores.
 """
 
 import os
@@ -11,15 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.matrices import one_blas_thread
 from retention.recommend.models import NOTHING, Model, Side
 from retention.recommend.models.factors import Factored
 
-ROWS, GROUPS = 64, 512
-DENSE = 256  # rows of a model that scores everything itself
+ROWS, GROUPS = 64, 512  # customers per block; groups of scores
+DENSE = 256  # customers per block of a model without factors
 
 
-def best(
+def top_items(
     left: np.ndarray,
     right: np.ndarray,
     k: int,
@@ -28,25 +29,27 @@ def best(
     barred: np.ndarray | None = None,
     cores: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` items with the highest product of factors, best first, for each customer.
+    """Find the items with the highest products.
+
+    Multiplies factors of customers and items.
 
     Parameters
     ----------
     left : ndarray (customers × factors)
     right : ndarray (items × factors)
     k : int
-        More than there are items is as many as there are.
+        Capped at the number of items.
     without : csr_matrix (customers × items), optional
-        Whatever is stored is left out, as what was bought is where only new items are wanted.
+        Stored entries are left out, for example earlier purchases.
     barred : ndarray of bool (items,), optional
-        Left out for everybody.
+        Items left out for all customers.
     cores : int, optional
-        Threads, each with its own block; BLAS has one in each, for OpenBLAS's own get in each other's way.
+        Threads. Each takes a block and runs BLAS with one thread.
 
     Returns
     -------
     tuple of ndarray
-        Item positions (customers × k) and scores; −1 and −∞ where there is nothing left to show.
+        Item positions (customers × k), best first, and scores. Empty places are −1 and −∞.
     """
     wide = np.ascontiguousarray(right.T, dtype=np.float32)
     narrow = np.ascontiguousarray(left, dtype=np.float32)
@@ -62,7 +65,7 @@ def best(
     )
 
 
-def best_of(
+def top_items_of_model(
     model: Model,
     histories: csr_matrix,
     k: int,
@@ -72,29 +75,44 @@ def best_of(
     barred: np.ndarray | None = None,
     cores: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`best` by any model; of whom or of what nothing is known, nothing is shown: there factors are 0, and so are scores.
+    """Find the top items by any model.
 
-    A product of factors may also come out as 0 by the last bit of its sum, which is a score like any other.
+    Leave out unknown customers and items. Factors of unknown customers and items are 0, and other
+    models score them 0. A product of known factors may also round to 0; it counts as a score.
+
+    Parameters
+    ----------
+    model : Model
+    histories : csr_matrix (customers × items)
+    k : int
+    side : Side
+    without, barred, cores
+        As in `top_items`.
+
+    Returns
+    -------
+    tuple of ndarray
+        As `top_items`.
     """
     if isinstance(model, Factored):
         left, right = model.wide(histories)
-        nothing = ~np.any(right, axis=1)
-        barred = nothing if barred is None else barred | nothing
-        ids, scores = best(left, right, k, without=without, barred=barred, cores=cores)
-        known = np.any(left, axis=1, keepdims=True)
-        return np.where(known, ids, -1), np.where(known, scores, -np.inf)
+        is_unknown = ~np.any(right, axis=1)
+        barred = is_unknown if barred is None else barred | is_unknown
+        ids, scores = top_items(left, right, k, without=without, barred=barred, cores=cores)
+        is_known = np.any(left, axis=1, keepdims=True)
+        return np.where(is_known, ids, -1), np.where(is_known, scores, -np.inf)
 
-    def scored(rows: slice) -> np.ndarray:
+    def score_block(rows: slice) -> np.ndarray:
         some = np.arange(histories.shape[0])[rows]
-        found = model.scores(csr_matrix(histories[rows]), side=side.of(some))
-        return np.where(found != 0, found, -np.inf).astype(np.float32)
+        scores = model.scores(csr_matrix(histories[rows]), side=side.of(some))
+        return np.where(scores != 0, scores, -np.inf).astype(np.float32)
 
     customers, items = histories.shape
-    return _in_blocks(scored, customers, items, k, DENSE, without, barred, cores)
+    return _in_blocks(score_block, customers, items, k, DENSE, without, barred, cores)
 
 
 def _in_blocks(
-    scored: Callable[[slice], np.ndarray],
+    score_block: Callable[[slice], np.ndarray],
     customers: int,
     items: int,
     k: int,
@@ -111,40 +129,50 @@ def _in_blocks(
 
     def fill(start: int) -> None:
         rows = slice(start, min(start + size, customers))
-        found = scored(rows)
+        block = score_block(rows)
         if without is not None:
             line = without.indptr[rows.start : rows.stop + 1]
-            row = np.repeat(np.arange(len(found)), np.diff(line))
-            found[row, without.indices[line[0] : line[-1]]] = -np.inf
+            row = np.repeat(np.arange(len(block)), np.diff(line))
+            block[row, without.indices[line[0] : line[-1]]] = -np.inf
         if barred is not None:
-            found[:, barred] = -np.inf
-        ids[rows], scores[rows] = highest(found, k)
+            block[:, barred] = -np.inf
+        ids[rows], scores[rows] = top_scores(block, k)
 
     if customers and k:
         with (
             one_blas_thread(),
             ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool,
         ):
-            list(pool.map(fill, range(0, customers, size)))  # a list, so that an error is raised
+            list(pool.map(fill, range(0, customers, size)))  # the list raises errors
     return np.where(np.isfinite(scores), ids, -1), scores
 
 
-def highest(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and values of the ``k`` highest scores of each row, best first."""
+def top_scores(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's ``k`` highest scores.
+
+    Returns positions and values, best first.
+
+    Parameters
+    ----------
+    scores : ndarray (rows × items)
+    k : int
+    """
     rows, items = scores.shape
     group = items // GROUPS
     if k < GROUPS // 2 and group > 1:
         cut = group * GROUPS
         peaks = scores[:, :cut].reshape(rows, group, GROUPS).max(axis=1)
-        tops = np.argpartition(peaks, GROUPS - k, axis=1)[:, GROUPS - k :]
-        inside = (tops[:, None, :] + (np.arange(group) * GROUPS)[None, :, None]).reshape(rows, -1)
+        best_groups = np.argpartition(peaks, GROUPS - k, axis=1)[:, GROUPS - k :]
+        inside = (best_groups[:, None, :] + (np.arange(group) * GROUPS)[None, :, None]).reshape(
+            rows, -1
+        )
         rest = np.broadcast_to(np.arange(cut, items), (rows, items - cut))
         columns = np.column_stack([inside, rest])
         values = np.take_along_axis(scores, columns, 1)
     else:
         columns, values = np.broadcast_to(np.arange(items), scores.shape), scores
     if k < values.shape[1]:
-        at = np.argpartition(values, values.shape[1] - k, axis=1)[:, values.shape[1] - k :]
-        columns, values = np.take_along_axis(columns, at, 1), np.take_along_axis(values, at, 1)
+        best = np.argpartition(values, values.shape[1] - k, axis=1)[:, values.shape[1] - k :]
+        columns, values = np.take_along_axis(columns, best, 1), np.take_along_axis(values, best, 1)
     order = np.lexsort((columns, -values), axis=1)
     return np.take_along_axis(columns, order, 1), np.take_along_axis(values, order, 1)

@@ -1,43 +1,54 @@
-"""Lists for customers: the recommender's order, what may be sold, no title twice, and an honest reason for each item."""
+"""Serve recommendations to customers.
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+Scores, re-ranks, explains and fills up lists.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
 
+from retention.db.tables import ModelVersion
+from retention.list_rules import ListPolicy
 from retention.progress import Progress, silent
-from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.candidates import CandidateSources, ModelScores, candidates
 from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.evaluation_context import Moment, log_odds, mixed
-from retention.recommend.event_weights import weighted
-from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
+from retention.recommend.cold_start import NO_SCORES, ColdStartScores, score_newcomers
+from retention.recommend.evaluation_context import Snapshot, log_odds, mixture_scorer
+from retention.recommend.event_weights import apply_weights
 from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, days_at, pairs, shift_of
-from retention.recommend.history_cache import bought, histories
-from retention.recommend.id_index import positions
-from retention.recommend.item_stats import FACTS, Shelf
-from retention.recommend.matrices import entries
-from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
+from retention.recommend.history_cache import buyer_counts, cached_histories
+from retention.recommend.item_stats import FACTS, ItemStats
+from retention.recommend.matrices import one_blas_thread, positions, row_entries
 from retention.recommend.ranking.features import Scene
-from retention.recommend.reranking import (
-    ANYTHING,
-    SOFT,
-    Facts,
-    Taken,
-    Terms,
-    assortment,
-    choose,
-    together,
+from retention.recommend.reasons import (
+    POPULAR_DAYS,
+    Item,
+    ScoredItems,
+    catalogue_reason,
+    explain_lists,
+    new_item_reason,
+    popularity_reason,
 )
-from retention.recommend.single_model import alone
-from retention.recommend.sources import Learned, Said, candidates
+from retention.recommend.reranking import (
+    DEFAULT_TERMS,
+    SOFT_CAPS,
+    GroupCounts,
+    ItemFacts,
+    Terms,
+    cached_assortment,
+    choose,
+    merge_lists,
+)
+from retention.recommend.training import single_model_scorer
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -53,281 +64,417 @@ def recommend(
     *,
     k: int = 10,
     as_of: datetime,
-    terms: Terms = ANYTHING,
+    terms: Terms = DEFAULT_TERMS,
     progress: Progress = silent,
 ) -> dict[str, list[Item]]:
-    """What each customer would like next, best first.
+    """Recommend items to each customer, best first.
 
     Parameters
     ----------
     trained : TrainedRecommender or None
-        None: one's own purchases and popularity only.
+        None: own purchases and popularity only.
     lake : Lake
     customer_ids : sequence of str
-        Unknown ones get what is popular, among customers of their segments where those are known.
+        Unknown customers get popular items, of their segments if known.
     k : int
-        Items a list; shorter only where fewer may be sold.
+        Length of a list; shorter only if fewer items may be sold.
     as_of : datetime
-        Nothing at or after it is seen.
+        Events at or after it are not read.
     terms : Terms
-        What may be on a list; by default only what always holds. Where the policy is ``repeat`` and nothing a customer
-        bought may be offered again, their list is what is popular, and says so item by item.
+        Rules for lists. With the policy ``repeat``, a customer without repeatable purchases gets
+        popular items, and their reasons say so.
+    progress : Progress
 
     Returns
     -------
     dict
-        Customer id → list of `Item`, in the order asked.
+        Customer id → list of `Item`, in the given order.
     """
-    wanted = list(dict.fromkeys(customer_ids))
-    shop = Shop(trained, lake, as_of, terms)
-    found: dict[str, list[Item]] = {}
-    for start in range(0, len(wanted), BATCH):
-        batch = wanted[start : start + BATCH]
-        history = weighted(
-            histories(lake, as_of, batch), trained.worth if trained is not None else {}
+    customers = list(dict.fromkeys(customer_ids))
+    context = ServingContext(trained, lake, as_of, terms)
+    lists: dict[str, list[Item]] = {}
+    for start in range(0, len(customers), BATCH):
+        batch = customers[start : start + BATCH]
+        history = apply_weights(
+            cached_histories(lake, as_of, batch),
+            trained.event_weights if trained is not None else {},
         )
-        if terms.heard is not None:
-            history = with_heard(history, terms.heard, as_of)
+        if terms.feedback is not None:
+            history = with_heard(history, terms.feedback, as_of)
         with one_blas_thread():
-            found.update(_lists(shop, history, batch, k))
-        progress(start + len(batch), len(wanted), "Choosing what each customer would like")
-    return found
+            lists.update(_lists(context, history, batch, k))
+        progress(
+            start + len(batch), len(customers), gettext("Choosing what each customer would like")
+        )
+    return lists
 
 
-class Shop:
-    """What is the same for everybody: what was learned, the catalogue, and how many bought each item."""
+class ServingContext:
+    """Hold the model, catalogue and buyer counts."""
 
     def __init__(
         self,
         trained: TrainedRecommender | None,
         lake: "Lake",
         as_of: datetime,
-        terms: Terms = ANYTHING,
+        terms: Terms = DEFAULT_TERMS,
     ) -> None:
         self.trained, self.terms = trained, terms
         self.lake = lake
         self.as_of, self.at = as_of, days_at(as_of, shift_of(lake.zone, as_of))
         self.items = catalogue(lake)
-        self.range = assortment(self.items, terms.rules, terms.margin)
-        self.lately = bought(lake, as_of, POPULAR_DAYS)
-        self._ever = partial(bought, lake, as_of)
+        self.assortment = cached_assortment(self.items, terms.rules, terms.margin)
+        self.recent_buyers = buyer_counts(lake, as_of, POPULAR_DAYS)
+        self._all_buyers = partial(buyer_counts, lake, as_of)
 
     @cached_property
-    def learned(self) -> Learned:
-        """As trained; without training nothing but what sells lately."""
+    def sources(self) -> CandidateSources:
+        """The trained sources; without training only recent sales."""
         if self.trained is not None:
-            return self.trained.learned
-        return Learned(_extended(_NOTHING, self.items, self.lately), None, None)
+            return self.trained.sources
+        return CandidateSources(_extended(_NO_STATS, self.items, self.recent_buyers), None, None)
 
     @cached_property
     def fillers(self) -> tuple[Filler, ...]:
-        """Item, source, reason: what is popular lately, then ever, then anything that may be sold."""
+        """Items that fill up lists.
+
+        Recently popular ones, then ever popular ones, then the whole catalogue. Each is an item, a
+        source and a reason.
+        """
         popular = (
-            (item_id, "popular", reasons.popular(count, days))
-            for counts, days in ((self.lately, POPULAR_DAYS), (self._ever(), None))
+            (item_id, "popular", popularity_reason(count, days))
+            for counts, days in ((self.recent_buyers, POPULAR_DAYS), (self._all_buyers(), None))
             for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         )
-        rest = ((item_id, "catalogue", reasons.CATALOGUE) for item_id in self.items.titles)
-        return tuple(one for one in (*popular, *rest) if one[0] not in self.range.barred)
+        reason = catalogue_reason()
+        rest = ((item_id, "catalogue", reason) for item_id in self.items.titles)
+        return tuple(
+            filler for filler in (*popular, *rest) if filler[0] not in self.assortment.barred
+        )
 
 
-_NOTHING = Shelf(
+_NO_STATS = ItemStats(
     np.empty(0, dtype=object),
     np.empty((0, len(FACTS)), dtype=np.float32),
     {name: np.empty(0, dtype=np.int32) for name in ("category", "type", "brand")},
 )
 
 
-def _extended(shelf: Shelf, items: Catalogue, counts: dict[str, int]) -> Shelf:
-    """The shelf with further items at its end, in order of id, of which only the number of recent buyers and the price are known."""
-    further = np.array(sorted(counts), dtype=object)
-    facts = np.full((len(further), len(FACTS)), np.nan, dtype=np.float32)
+def _extended(stats: ItemStats, items: Catalogue, counts: dict[str, int]) -> ItemStats:
+    """Append items with recent buyers and price.
+
+    In order of id.
+    """
+    ids = np.array(sorted(counts), dtype=object)
+    facts = np.full((len(ids), len(FACTS)), np.nan, dtype=np.float32)
     facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = [
-        counts[item] for item in further
+        counts[item] for item in ids
     ]
-    facts[:, FACTS.index("price")] = [items.prices.get(item, np.nan) for item in further]
-    return shelf.with_(further, facts)
+    facts[:, FACTS.index("price")] = [items.prices.get(item, np.nan) for item in ids]
+    return stats.extended(ids, facts)
 
 
-def _facts(shop: Shop, shelf: Shelf, column: np.ndarray) -> Facts:
-    """Of some items in the order of the shelf: those learned of, and those that this batch brought to its end."""
-    learned = shop.learned.shelf.items
-    ends = int(np.searchsorted(column, len(learned)))
-    known = shop.range.of_shelf(learned).of(column[:ends])
-    return known.and_(shop.range.facts(shelf.names(column[ends:]))) if ends < len(column) else known
+def _facts(context: ServingContext, stats: ItemStats, column: np.ndarray) -> ItemFacts:
+    """Return the facts of known and appended items.
+
+    In order of position.
+    """
+    known_items = context.sources.item_stats.items
+    end = int(np.searchsorted(column, len(known_items)))
+    known = context.assortment.cached_facts(known_items).select(column[:end])
+    return (
+        known.concat(context.assortment.facts(stats.ids(column[end:])))
+        if end < len(column)
+        else known
+    )
 
 
-def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
+def _score_batch(context: ServingContext, history: History, batch: list[str]) -> ScoredItems:
     known = set(history.customers)
     history = replace(
         history,
         customers=np.r_[
-            history.customers, np.array([one for one in batch if one not in known], dtype=object)
+            history.customers,
+            np.array([customer for customer in batch if customer not in known], dtype=object),
         ],
-    )  # those without a history come last: nothing of theirs is there to be placed
-    learned = shop.learned.shelf
-    place = positions(learned.items, history.items)
-    unlearned = np.flatnonzero(place < 0)
-    rare = {item: shop.lately.get(item, 0) for item in history.items[unlearned]}
-    shelf = _extended(learned, shop.items, rare)
-    place[unlearned] = len(learned.items) + np.arange(len(unlearned))  # both in order of id
-    scene = Scene(shelf, history, pairs(history, shop.at), shop.at, place)
-    now = Moment(shop.learned, scene)
+    )  # customers without a history come last
+    stats = context.sources.item_stats
+    place = positions(stats.items, history.items)
+    unknown = np.flatnonzero(place < 0)
+    recent = {item: context.recent_buyers.get(item, 0) for item in history.items[unknown]}
+    extended = _extended(stats, context.items, recent)
+    place[unknown] = len(stats.items) + np.arange(len(unknown))
+    scene = Scene(extended, history, pairs(history, context.at), context.at, place)
+    snapshot = Snapshot(context.sources, scene)
     rows = np.arange(len(history.customers))
-    policy = shop.terms.rules.policy
-    said = Said(shop.learned, scene.liked)
-    row, column, value = _scores(shop, now, said, rows)
-    kept = value > 0  # not what nothing speaks for
+    policy = context.terms.rules.policy
+    model_scores = ModelScores(context.sources, scene.liked)
+    row, column, value = _scores(context, snapshot, model_scores, rows)
+    is_kept = value > 0
     if policy != "both":
-        kept &= (now.bought.toarray()[row, column] > 0) == (policy == "repeat")
-    fresh = _newcomers(shop, scene)
-    kept &= ~np.isin(row, fresh.rows)
-    more = fresh.scores.tocoo()
+        is_kept &= (snapshot.bought.toarray()[row, column] > 0) == (policy == "repeat")
+    cold = _cold_start_scores(context, scene)
+    is_kept &= ~np.isin(row, cold.rows)
+    cold_scores = cold.scores.tocoo()
     row, column, value = (
-        np.r_[line[kept], theirs]
-        for line, theirs in ((row, fresh.rows[more.row]), (column, more.col), (value, more.data))
+        np.r_[line[is_kept], cold_line]
+        for line, cold_line in (
+            (row, cold.rows[cold_scores.row]),
+            (column, cold_scores.col),
+            (value, cold_scores.data),
+        )
     )
-    column, place = np.unique(
-        column, return_inverse=True
-    )  # of a shelf few are offered to anybody here
-    scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(shop, shelf, column)
+    column, place = np.unique(column, return_inverse=True)  # few of all items
+    scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(context, extended, column)
     scores[row, place] = value
-    _without_disliked(scene, scores, column)
-    _without_refused(shop, scores, facts, scene.history.customers)
-    return Offered(now, column, scores, facts, said, fresh)
+    _exclude_disliked(scene, scores, column)
+    _exclude_refused(context, scores, facts, scene.history.customers)
+    return ScoredItems(snapshot, column, scores, facts, model_scores, cold)
 
 
-def _newcomers(shop: Shop, scene: Scene) -> Newcomers:
-    """Nothing is said of them without training, nor by a model that stands alone; and they have bought nothing again."""
-    cold = shop.trained.cold if shop.trained is not None else None
-    if cold is None or shop.terms.rules.policy == "repeat":
-        return NOBODY
-    return newcomers(shop.lake, shop.as_of, scene, cold, shop.learned.shelf.items)
+def _cold_start_scores(context: ServingContext, scene: Scene) -> ColdStartScores:
+    """Score items for customers without a history.
+
+    There are no scores without training, for a single model or under the policy ``repeat``.
+    """
+    cold = context.trained.cold if context.trained is not None else None
+    if cold is None or context.terms.rules.policy == "repeat":
+        return NO_SCORES
+    return score_newcomers(
+        context.lake, context.as_of, scene, cold, context.sources.item_stats.items
+    )
 
 
 def _scores(
-    shop: Shop, now: Moment, said: Said, rows: np.ndarray
+    context: ServingContext, snapshot: Snapshot, model_scores: ModelScores, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Customers, items, and how good they are for them: by the model alone, the ranker, or the mixture."""
-    single = shop.trained is not None and shop.trained.alone
-    ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
-    if ranker is not None and not single:
-        # It learned from customers who like something, alone: strangers get what is popular.
-        known = np.flatnonzero(np.diff(now.scene.liked.indptr)[rows] > 0)
-        found = candidates(now.learned, now.scene, rows[known], heard=said.of(known))
-        return known[found.row], found.column, expit(log_odds(ranker, found))
+    """Score items by model, ranker or mixture.
+
+    Returns customers, items and scores.
+    """
+    is_single = context.trained is not None and context.trained.alone
+    ranker = (
+        context.trained.ranker(context.terms.rules.policy) if context.trained is not None else None
+    )
+    if ranker is not None and not is_single:
+        # The ranker only learned from customers with preferences; others get popular items.
+        with_history = np.flatnonzero(np.diff(snapshot.scene.liked.indptr)[rows] > 0)
+        pairs = candidates(
+            snapshot.sources,
+            snapshot.scene,
+            rows[with_history],
+            scores=model_scores.subset(with_history),
+        )
+        return with_history[pairs.row], pairs.column, expit(log_odds(ranker, pairs))
     dense = (
-        alone(shop.lake, now)(rows) if single else mixed(now, lambda rows: said.others[rows])(rows)
+        single_model_scorer(context.lake, snapshot)(rows)
+        if is_single
+        else mixture_scorer(snapshot, lambda rows: model_scores.collaborative[rows])(rows)
     )
     row, column = np.nonzero(dense > 0)
     return row, column, dense[row, column].astype(float)
 
 
-def _without_disliked(scene: Scene, scores: np.ndarray, column: np.ndarray) -> None:
-    """What a customer brought back is not offered to them for being popular."""
-    bad = np.flatnonzero(scene.disliked)
-    theirs = scene.place[scene.seen.item[bad]]
-    at = np.searchsorted(column, theirs)
-    there = at < len(column)
-    there[there] = column[at[there]] == theirs[there]
-    scores[scene.seen.customer[bad[there]], at[there]] = -np.inf
+def _exclude_disliked(scene: Scene, scores: np.ndarray, column: np.ndarray) -> None:
+    """Exclude returned and badly rated items."""
+    disliked = np.flatnonzero(scene.disliked)
+    position = scene.place[scene.seen.item[disliked]]
+    place = np.searchsorted(column, position)
+    is_listed = place < len(column)
+    is_listed[is_listed] = column[place[is_listed]] == position[is_listed]
+    scores[scene.seen.customer[disliked[is_listed]], place[is_listed]] = -np.inf
 
 
-def _without_refused(shop: Shop, scores: np.ndarray, facts: Facts, customers: np.ndarray) -> None:
-    """What is "not for them", and its other sizes and colours, is not offered."""
-    refused = shop.terms.refused
-    said = [(row, item) for row, who in enumerate(customers) for item in refused.get(who, ())]
-    if said:
+def _exclude_refused(
+    context: ServingContext, scores: np.ndarray, facts: ItemFacts, customers: np.ndarray
+) -> None:
+    """Exclude refused items and their variants."""
+    refused = context.terms.refused
+    pairs = [
+        (row, item) for row, customer in enumerate(customers) for item in refused.get(customer, ())
+    ]
+    if pairs:
         variant = facts.groups["variant"]
-        theirs = shop.range.facts(np.array([item for _, item in said], dtype=object)).groups[
-            "variant"
-        ]
-        gone = np.zeros(
-            (len(scores), int(max(variant.max(initial=0), theirs.max())) + 1), dtype=bool
+        refused_variants = context.assortment.facts(
+            np.array([item for _, item in pairs], dtype=object)
+        ).groups["variant"]
+        is_refused = np.zeros(
+            (len(scores), int(max(variant.max(initial=0), refused_variants.max())) + 1), dtype=bool
         )
-        gone[[row for row, _ in said], theirs] = True
-        scores[gone[:, variant]] = -np.inf
+        is_refused[[row for row, _ in pairs], refused_variants] = True
+        scores[is_refused[:, variant]] = -np.inf
 
 
-def _lists(shop: Shop, history: History, batch: list[str], k: int) -> dict[str, list[Item]]:
-    found = _offered(shop, history, batch)
-    rules = shop.terms.rules
-    scene, shares = found.now.scene, None
+def _lists(
+    context: ServingContext, history: History, batch: list[str], k: int
+) -> dict[str, list[Item]]:
+    scored = _score_batch(context, history, batch)
+    rules = context.terms.rules
+    scene, shares = scored.snapshot.scene, None
     if rules.diversity:
-        shares = _facts(shop, scene.shelf, np.arange(scene.shelf.size)).shares(scene.liked)
-    worth = found.scores * found.facts.earns**rules.by_margin
-    at = choose(worth, found.facts, shop.range.caps, k, shares=shares, diversity=rules.diversity)
-    told = explained(shop.learned, shop.items, shop.lately, found, at)
+        shares = _facts(context, scene.shelf, np.arange(scene.shelf.size)).shares(scene.liked)
+    values = scored.scores * scored.facts.profit**rules.by_margin
+    chosen = choose(
+        values, scored.facts, context.assortment.caps, k, shares=shares, diversity=rules.diversity
+    )
+    explained = explain_lists(context.sources, context.items, context.recent_buyers, scored, chosen)
     rows = positions(scene.history.customers, batch)
     return {
-        customer: _filled(shop, found, int(row), told[row], k)
+        customer: _fill(context, scored, int(row), explained[row], k)
         for customer, row in zip(batch, rows, strict=True)
     }
 
 
-def _filled(shop: Shop, found: Offered, row: int, chosen: list[Item], k: int) -> list[Item]:
-    """The list, filled up to ``k``: never empty where anything may be sold."""
-    policy = shop.terms.rules.policy
+def _fill(
+    context: ServingContext, scored: ScoredItems, row: int, chosen: list[Item], k: int
+) -> list[Item]:
+    """Fill a list up to ``k`` items.
+
+    Empty only if nothing may be sold.
+    """
+    policy = context.terms.rules.policy
     if policy == "repeat" and chosen:
         return chosen
-    scene = found.now.scene
-    own = scene.seen.customer == row
-    had = own & (scene.seen.days > 0) if policy == "new" else np.zeros_like(own)
-    skip = {*scene.history.items[scene.seen.item[had]]}
-    unwanted = shop.terms.refused.get(str(scene.history.customers[row]), ())
-    fresh = _fresh(shop, found, row, k) if policy != "repeat" else []
-    kept = chosen[: k - len(fresh)]
-    new = list(_popular(shop, kept, len(kept) + len(fresh), skip, unwanted, fresh))
-    if new:  # what comes back to the places that none of them took stands beside them, too
-        beside = together(shop.range, [*kept, *new], chosen[len(kept) :], k, unwanted)
-        chosen = [*(item for item in beside if item not in new), *new]
+    scene = scored.snapshot.scene
+    is_own = scene.seen.customer == row
+    is_bought = is_own & (scene.seen.days > 0) if policy == "new" else np.zeros_like(is_own)
+    skipped = {*scene.history.items[scene.seen.item[is_bought]]}
+    refused = context.terms.refused.get(str(scene.history.customers[row]), ())
+    new_items = _new_items(context, scored, row, k) if policy != "repeat" else []
+    first = chosen[: k - len(new_items)]
+    added = list(_fillers(context, first, len(first) + len(new_items), skipped, refused, new_items))
+    if added:  # chosen items fill the places that are still empty
+        merged = merge_lists(context.assortment, [*first, *added], chosen[len(first) :], k, refused)
+        chosen = [*(item for item in merged if item not in added), *added]
     if len(chosen) >= k:
         return chosen
-    bad = {*scene.history.items[scene.seen.item[own & scene.disliked]]}
-    return [*chosen, *_popular(shop, chosen, k, skip, unwanted, shop.fillers, last=bad)]
+    disliked = {*scene.history.items[scene.seen.item[is_own & scene.disliked]]}
+    return [
+        *chosen,
+        *_fillers(context, chosen, k, skipped, refused, context.fillers, last=disliked),
+    ]
 
 
-def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
-    """For the share of a list that explores: items too new to have buyers, by what the customer likes that they read like."""
-    cold = shop.trained.cold if shop.trained is not None else None
-    count = int(shop.terms.rules.explore * k)
+def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -> list[Filler]:
+    """Choose new items to explore.
+
+    They resemble items the customer likes.
+    """
+    cold = context.trained.cold if context.trained is not None else None
+    count = int(context.terms.rules.explore * k)
     if cold is None or not count:
         return []
-    column, value = entries(found.now.scene.liked, row)
-    liked = np.zeros(found.now.scene.shelf.size, dtype=value.dtype)
+    column, value = row_entries(scored.snapshot.scene.liked, row)
+    liked = np.zeros(scored.snapshot.scene.shelf.size, dtype=value.dtype)
     liked[column] = value
-    likes = cold.known_to_new @ liked[: cold.alike.shape[0]]
-    made: list[Filler] = []
-    for at in np.argsort(-likes, kind="stable")[: 10 * count]:
-        item_id = str(cold.fresh[at])
-        if len(made) < count and likes[at] > 0 and item_id not in shop.range.barred:
-            near, alike = entries(cold.known_to_new, at)
-            nearest = str(shop.learned.shelf.items[near[int(np.argmax(alike * liked[near]))]])
-            made.append((item_id, "new_item", reasons.new_item(shop.items.title(nearest))))
-    return made
+    affinity = cold.known_to_new @ liked[: cold.similarity.shape[0]]
+    fillers: list[Filler] = []
+    for at in np.argsort(-affinity, kind="stable")[: 10 * count]:
+        item_id = str(cold.new_items[at])
+        if len(fillers) < count and affinity[at] > 0 and item_id not in context.assortment.barred:
+            neighbours, alike = row_entries(cold.known_to_new, at)
+            nearest = str(
+                context.sources.item_stats.items[
+                    neighbours[int(np.argmax(alike * liked[neighbours]))]
+                ]
+            )
+            fillers.append((item_id, "new_item", new_item_reason(context.items.title(nearest))))
+    return fillers
 
 
-def _popular(
-    shop: Shop,
+def _fillers(
+    context: ServingContext,
     chosen: list[Item],
     k: int,
-    skip: set[str],
-    unwanted: Collection[str],
+    skipped: set[str],
+    refused: Collection[str],
     fillers: Sequence[Filler],
     last: Collection[str] = (),
 ) -> Iterator[Item]:
-    """What fills a list up: under all caps; where that is not enough, without those that give way. ``last`` stand behind all else."""
-    caps, taken = shop.range.caps, Taken(shop.range, unwanted)
+    """Yield items that fill up a list.
+
+    First under all caps, then without the soft ones. Items in ``last`` come last.
+    """
+    caps, counts = context.assortment.caps, GroupCounts(context.assortment, refused)
     for item in chosen:
-        taken.add(item.item_id)
-    left = k - len(chosen)
-    hard = {name: cap for name, cap in caps.items() if name not in SOFT}
-    for kept, late in product((caps, hard), (False, True) if last else (False,)):
-        for item_id, source, why in fillers if left else ():
-            if (item_id in last) is not late or item_id in skip or taken.full(item_id, kept):
+        counts.add(item.item_id)
+    missing = k - len(chosen)
+    hard_caps = {name: cap for name, cap in caps.items() if name not in SOFT_CAPS}
+    for active_caps, is_last in product((caps, hard_caps), (False, True) if last else (False,)):
+        for item_id, source, reason in fillers if missing else ():
+            if (
+                (item_id in last) is not is_last
+                or item_id in skipped
+                or counts.is_full(item_id, active_caps)
+            ):
                 continue
-            taken.add(item_id)
-            left -= 1
-            yield Item(item_id, shop.items.title(item_id), 0.0, source, why)
-            if not left:
+            counts.add(item_id)
+            missing -= 1
+            yield Item(item_id, context.items.title(item_id), 0.0, source, reason)
+            if not missing:
                 return
+
+
+UNTRAINED = "none"  # version of lists without a model
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRecommender:
+    """Hold the recommender in use and its rules.
+
+    ``trained`` is None before the first training.
+    """
+
+    trained: TrainedRecommender | None
+    row: ModelVersion | None
+    terms: Terms
+
+    @property
+    def version(self) -> str:
+        """Version stored and shown with the lists."""
+        return self.row.version if self.row is not None else UNTRAINED
+
+    def lists(
+        self,
+        lake: "Lake",
+        customer_ids: Sequence[str],
+        *,
+        k: int,
+        as_of: datetime,
+        policy: ListPolicy | None = None,
+        progress: Progress = silent,
+    ) -> dict[str, list[Item]]:
+        """Recommend items as `recommend` does.
+
+        Parameters
+        ----------
+        lake : Lake
+        customer_ids : sequence of str
+        k : int
+        as_of : datetime
+        policy : str, optional
+            Replaces the shop's own policy.
+        progress : Progress
+
+        Returns
+        -------
+        dict
+        """
+        terms = self.terms
+        if policy is not None:
+            terms = replace(terms, rules=terms.rules.model_copy(update={"policy": policy}))
+        return recommend(
+            self.trained, lake, customer_ids, k=k, as_of=as_of, terms=terms, progress=progress
+        )
+
+    def merger(self, lake: "Lake") -> Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]:
+        """Return a function that merges two lists.
+
+        The first holds an offer's own items, the second the customer's list. It takes the customer,
+        the offer's items, the list and the length.
+        """
+        assortment = cached_assortment(catalogue(lake), self.terms.rules, self.terms.margin)
+        refused = self.terms.refused
+        return lambda customer, first, rest, k: merge_lists(
+            assortment, first, rest, k, refused.get(customer, ())
+        )

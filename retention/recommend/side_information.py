@@ -1,4 +1,4 @@
-"""What a model may look at beside the matrix of preferences, read for the customers and items of one scene."""
+"""Read side information for recommendation models."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.history import PURCHASE
-from retention.recommend.id_index import positions
+from retention.recommend.history import PURCHASE, pairs, read
+from retention.recommend.matrices import positions
 from retention.recommend.models import Days, Segments, Side
-from retention.recommend.ranking.features import Scene
-from retention.recommend.relations import liked_by_friends
+from retention.recommend.ranking.features import Scene, tastes
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-REGIONS = (
+REGION_ATTRIBUTES = (
     "region",
     "state",
     "province",
@@ -24,21 +23,30 @@ REGIONS = (
     "country",
     "postcode_area",
     "city",
-)  # of a customer's attributes
-FEW = 1_000  # customers
+)
+MAX_FILTER_IDS = 1_000  # above, reading all customers is faster than filtering by id
 
 
-def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[str]) -> Side:
-    """What is known at the moment of a scene, of its customers (rows) and its shelf (columns).
+def read_side_information(
+    lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[str]
+) -> Side:
+    """Read side information of a scene.
+
+    Rows are its customers, columns its items.
 
     Parameters
     ----------
     lake : Lake
     scene : Scene
+        Nothing after its moment is read.
     texts : sequence of str
-        Of the items of the shelf.
+        One per item.
     looks_at : sequence of str
-        Names of `Side`; what the model does not look at is not read.
+        Names of the fields of `Side` to read.
+
+    Returns
+    -------
+    Side
     """
     at = scene.history.moment(scene.at)
     readers: dict[str, Callable[[], Any]] = {
@@ -52,63 +60,72 @@ def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[
 
 def _days(scene: Scene) -> Days:
     place = scene.place[scene.history.item]
-    chosen = (scene.history.bought > 0) & (place >= 0)
-    age = np.maximum(scene.at - scene.history.day[chosen], 0.0)
-    return Days(scene.history.customer[chosen].astype(np.int64), place[chosen], age)
+    is_chosen = (scene.history.bought > 0) & (place >= 0)
+    age = np.maximum(scene.at - scene.history.day[is_chosen], 0.0)
+    return Days(scene.history.customer[is_chosen].astype(np.int64), place[is_chosen], age)
 
 
 def _segments(lake: "Lake", at: datetime, customers: np.ndarray) -> Segments:
     frame = segments(lake, at, customers)
     labels = np.array(sorted(frame["label"].unique()), dtype=str)
     row, column = positions(customers, frame["customer_id"]), positions(labels, frame["label"])
-    known = row >= 0
-    ones = np.ones(int(known.sum()), dtype=np.float32)
-    member = csr_matrix((ones, (row[known], column[known])), shape=(len(customers), len(labels)))
+    is_known = row >= 0
+    ones = np.ones(int(is_known.sum()), dtype=np.float32)
+    member = csr_matrix(
+        (ones, (row[is_known], column[is_known])), shape=(len(customers), len(labels))
+    )
     return Segments(labels, member)
 
 
 def segments(lake: "Lake", at: datetime, customers: Sequence[str] | Any) -> Any:
-    """Which segments customers belong to, by what was known before a moment.
+    """Return customers' segments known before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+    at : datetime
+    customers : sequence of str
 
     Returns
     -------
     DataFrame
-        ``customer_id`` and ``label``: the channel of the first purchase (``channel:web``), the region that the
-        customer's attributes name (``region:north``), and the kinds of item in the first basket (``first:tea``).
-        None of them for a customer who is not known; of very many customers those of others may be among them.
+        ``customer_id`` and ``label``: the channel of the first purchase (``channel:web``), the
+        region in the customer's attributes (``region:north``) and the categories in the first
+        basket (``first:tea``). Unknown customers have no row. For long lists the frame may contain
+        other customers.
     """
     import pandas as pd
 
-    wanted = [str(one) for one in customers]
+    wanted = [str(customer) for customer in customers]
     events, items, people = (
         lake.table("events", before=at),
         lake.table("items"),
         lake.table("customers"),
     )
-    bought = events.filter(events.event_type == PURCHASE, events.customer_id.notnull())
-    if len(wanted) <= FEW:  # a longer list of names costs more than reading everybody
-        bought, people = (
-            bought.filter(bought.customer_id.isin(wanted)),
+    purchases = events.filter(events.event_type == PURCHASE, events.customer_id.notnull())
+    if len(wanted) <= MAX_FILTER_IDS:
+        purchases, people = (
+            purchases.filter(purchases.customer_id.isin(wanted)),
             people.filter(people.customer_id.isin(wanted)),
         )
-    first = bought.group_by("customer_id").aggregate(began=bought.occurred_at.min())
-    opening = bought.inner_join(first, ["customer_id", ("occurred_at", "began")])
+    first = purchases.group_by("customer_id").aggregate(began=purchases.occurred_at.min())
+    opening = purchases.inner_join(first, ["customer_id", ("occurred_at", "began")])
     kinds = items.select("item_id", kind=items.category)
     basket = opening.left_join(kinds, "item_id").select("customer_id", "channel", "kind").distinct()
-    frame: Any = basket.execute()
-    said = people.attributes.try_cast("json")
-    region = said[REGIONS[0]].cast("string")
-    for name in REGIONS[1:]:
-        region = region.coalesce(said[name].cast("string"))
-    where: Any = (
+    baskets: Any = basket.execute()
+    attributes = people.attributes.try_cast("json")
+    region = attributes[REGION_ATTRIBUTES[0]].cast("string")
+    for name in REGION_ATTRIBUTES[1:]:
+        region = region.coalesce(attributes[name].cast("string"))
+    regions: Any = (
         people.select("customer_id", label=region)
         .filter(lambda rows: rows.label.notnull())
         .execute()
     )
     parts = [
-        _labelled(frame["customer_id"], "channel:", frame["channel"]),
-        _labelled(frame["customer_id"], "first:", frame["kind"]),
-        _labelled(where["customer_id"], "region:", where["label"].astype("str").str.strip('"')),
+        _labelled(baskets["customer_id"], "channel:", baskets["channel"]),
+        _labelled(baskets["customer_id"], "first:", baskets["kind"]),
+        _labelled(regions["customer_id"], "region:", regions["label"].astype("str").str.strip('"')),
     ]
     return pd.concat(parts, ignore_index=True).drop_duplicates()
 
@@ -116,6 +133,74 @@ def segments(lake: "Lake", at: datetime, customers: Sequence[str] | Any) -> Any:
 def _labelled(customer: Any, prefix: str, value: Any) -> Any:
     import pandas as pd
 
-    made = pd.DataFrame({"customer_id": customer, "label": value})
-    made = made[made["label"].notna() & (made["label"] != "")]
-    return made.assign(label=prefix + made["label"].astype("str"))
+    rows = pd.DataFrame({"customer_id": customer, "label": value})
+    rows = rows[rows["label"].notna() & (rows["label"] != "")]
+    return rows.assign(label=prefix + rows["label"].astype("str"))
+
+
+SYMMETRIC_KINDS = ("refer", "friend")
+
+
+def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
+    """Return the people each customer is related to.
+
+    Those they follow, referred, were referred by or are friends with.
+
+    Parameters
+    ----------
+    lake : Lake
+    at : datetime
+        Only relations known before this moment.
+    customers : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Distinct pairs ``customer_id`` (of ``customers``) and ``other_id``; never the customer.
+    """
+    import ibis
+
+    from retention.lake.lake import naive
+
+    relations = lake.table("relations")
+    relations = relations.filter(
+        relations.occurred_at.isnull() | (relations.occurred_at < naive(at))
+    )
+    reverse = relations.filter(relations.kind.isin(SYMMETRIC_KINDS))
+    reverse = reverse.select(customer_id=reverse.other_id, other_id=reverse.customer_id)
+    pairs = ibis.union(relations.select("customer_id", "other_id"), reverse, distinct=True)
+    wanted = [str(customer) for customer in customers]
+    pairs = pairs.filter(pairs.customer_id.isin(wanted), pairs.customer_id != pairs.other_id)
+    return pairs.order_by("customer_id", "other_id").execute()
+
+
+def liked_by_friends(
+    lake: "Lake", at: datetime, customers: np.ndarray, items: np.ndarray
+) -> csr_matrix:
+    """Sum friends' preferences, as (customers × items).
+
+    Parameters
+    ----------
+    lake : Lake
+    at : datetime
+    customers, items : ndarray of str
+
+    Returns
+    -------
+    csr_matrix
+    """
+    shape = (len(customers), len(items))
+    relations = friends(lake, at, customers)
+    if not len(relations):
+        return csr_matrix(shape, dtype=np.float32)
+    history = read(lake, at, sorted(relations["other_id"].unique()))
+    place = positions(items, history.items)
+    preferences = tastes(pairs(history, history.at(at)), place, (len(history.customers), shape[1]))
+    row = positions(customers, relations["customer_id"])
+    other = positions(history.customers, relations["other_id"])
+    is_known = (row >= 0) & (other >= 0)
+    ones = np.ones(int(is_known.sum()), dtype=np.float32)
+    return csr_matrix(
+        csr_matrix((ones, (row[is_known], other[is_known])), shape=(shape[0], preferences.shape[0]))
+        @ preferences
+    )

@@ -1,4 +1,4 @@
-"""Training: what goes together, and a ranker of candidates learned on the last horizons before the cutoff."""
+"""Train a two-stage recommender or a single model."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,25 +10,32 @@ from scipy.sparse import csr_matrix
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
+from retention.recommend.candidates import CandidateSources
 from retention.recommend.catalogue import catalogue
-from retention.recommend.cold_start import learn_cold
+from retention.recommend.cold_start import learn_cold_start
 from retention.recommend.evaluation_context import (
     AUTO,
-    FEWEST_CUSTOMERS,
-    FEWEST_ITEMS,
-    POLICIES,
-    K,
-    Moment,
-    checked_model,
-    moment,
+    MIN_CUSTOMERS,
+    MIN_ITEMS,
+    Scorer,
+    Snapshot,
+    build_scene,
+    evaluate_scorer,
+    ground_truth,
+    learn_snapshot,
+    popularity_baseline,
+    repeat_baseline,
+    validate_model,
 )
-from retention.recommend.event_weights import learn_worth, weighted
+from retention.recommend.event_weights import apply_weights, learn_weights
 from retention.recommend.feedback.feedback_events import with_heard
-from retention.recommend.history import History, read
-from retention.recommend.models import MODELS
+from retention.recommend.history import History, bought_between, read
+from retention.recommend.matrices import positions
+from retention.recommend.models import MODELS, Model
+from retention.recommend.ranking.features import Scene
 from retention.recommend.ranking.recipe import learn_to_rank
 from retention.recommend.ranking.windows import Asked
-from retention.recommend.single_model import train_alone
+from retention.recommend.side_information import read_side_information
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -47,42 +54,47 @@ def train(
     seed: int = 0,
     model: str = "auto",
     min_buyers: int = MIN_BUYERS,
-    heard: "DataFrame | None" = None,
+    feedback: "DataFrame | None" = None,
     progress: Progress = silent,
 ) -> TrainedRecommender:
-    """Learn from everything before the cutoff.
+    """Train a recommender on events before a cutoff.
 
     Parameters
     ----------
     lake : Lake
     cutoff : datetime
-        Nothing at or after it is seen.
+        Events at or after it are not read.
     horizon_days : int
-        Length of the windows before the cutoff on which the ranker learns.
+        Length of the label windows before the cutoff.
     seed : int
         The same seed and data give the same recommender.
     model : str
-        ``auto`` or ``blend`` for candidates of several sources put in order by a ranker, else a name of `MODELS`: that
+        ``auto`` or ``blend`` for several sources ordered by a ranker; a name of `MODELS` for that
         model alone.
     min_buyers : int
-        Items bought by fewer customers are not learned about (one's own are still offered again).
-    heard : DataFrame, optional
-        Answers to earlier recommendations, all of before the cutoff, as `heard.gather` gives them.
+        Fewest buyers of an item to learn from. A customer's own items are always candidates.
+    feedback : DataFrame, optional
+        Feedback on earlier recommendations before the cutoff, from `feedback_events.gather`.
+    progress : Progress
+
+    Returns
+    -------
+    TrainedRecommender
 
     Raises
     ------
     BadInput
-        For an unknown model.
+        If the model is unknown.
     TooLittleData
-        Where there are no events with items before the cutoff.
+        If there are no events with items before the cutoff.
     """
-    asked_model = checked_model(model)
-    progress(0, 4000, "Reading the catalogue")
-    asked = Asked(horizon_days, seed, asked_model, min_buyers, catalogue(lake, in_stock_only=False))
-    progress(200, 4000, "Reading what customers bought")
+    model_name = validate_model(model)
+    progress(0, 4000, gettext("Reading the catalogue"))
+    asked = Asked(horizon_days, seed, model_name, min_buyers, catalogue(lake, in_stock_only=False))
+    progress(200, 4000, gettext("Reading what customers bought"))
     history = read(lake, cutoff)
-    if heard is not None:
-        history = with_heard(history, heard, cutoff)
+    if feedback is not None:
+        history = with_heard(history, feedback, cutoff)
     if not len(history.day):
         raise TooLittleData(
             gettext(
@@ -91,35 +103,49 @@ def train(
             ).format(local=lake.local(cutoff))
         )
     end = int(history.at(cutoff))
-    worth = learn_worth(history, end - horizon_days, end)
-    history = weighted(history, worth)
-    if asked_model in MODELS:
-        found = train_alone(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
-        if found is not None:
-            return replace(found, worth=worth)
+    weights = learn_weights(history, end - horizon_days, end)
+    history = apply_weights(history, weights)
+    if model_name in MODELS:
+        trained = train_single_model(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
+        if trained is not None:
+            return replace(trained, event_weights=weights)
         asked = replace(asked, model="auto")
     recipe = learn_to_rank(history, end, asked, part(progress, 1, 4, span=2))
-    now = at_moment(history, cutoff, asked, part(progress, 3, 4))
-    progress(4000, 4000, "Recommendations learned")
+    snapshot = snapshot_at_cutoff(history, cutoff, asked, part(progress, 3, 4))
+    progress(4000, 4000, gettext("Recommendations learned"))
     return TrainedRecommender(
-        now.learned,
+        snapshot.sources,
         recipe.rankers,
         cutoff,
         horizon_days,
         seed,
         min_buyers,
         recipe.metrics,
-        _rung(now, ranked=bool(recipe.rankers)) + recipe.note + _asked_for(asked_model),
-        learn_cold(lake, now, asked.items),
-        worth,
+        _description(snapshot, has_ranker=bool(recipe.rankers))
+        + recipe.note
+        + _fallback_note(model_name),
+        learn_cold_start(lake, snapshot, asked.items),
+        weights,
     )
 
 
-def at_moment(
+def snapshot_at_cutoff(
     history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
-) -> Moment:
-    """What is known at the cutoff itself."""
-    return moment(
+) -> Snapshot:
+    """Learn the snapshot at the cutoff.
+
+    Parameters
+    ----------
+    history : History
+    cutoff : datetime
+    asked : Asked
+    progress : Progress
+
+    Returns
+    -------
+    Snapshot
+    """
+    return learn_snapshot(
         history,
         history.at(cutoff),
         asked.items,
@@ -130,32 +156,194 @@ def at_moment(
     )
 
 
-def _asked_for(model: str) -> str:
-    return "" if model in AUTO else f" {model} alone takes more customers and items than there are."
+def _fallback_note(model: str) -> str:
+    if model in AUTO:
+        return ""
+    note = gettext("{model} alone takes more customers and items than there are.")
+    return " " + note.format(model=model)
 
 
-def _rung(now: Moment, *, ranked: bool) -> str:
-    customers, items = now.size
-    size = f"{customers:,} customers, {items:,} items"
-    if now.learned.model is None:
-        return (
-            f"Own purchases and popularity only: {size}; learning from others takes at least "
-            f"{FEWEST_CUSTOMERS} customers and {FEWEST_ITEMS} items bought by several."
+def _description(snapshot: Snapshot, *, has_ranker: bool) -> str:
+    customers, items = snapshot.size
+    model = snapshot.sources.model
+    if model is None:
+        return gettext(
+            "Own purchases and popularity only: {customers:,} customers, {items:,} items; learning "
+            "from others takes at least {min_customers} customers and {min_items} items bought by "
+            "several."
+        ).format(customers=customers, items=items, min_customers=MIN_CUSTOMERS, min_items=MIN_ITEMS)
+    if not has_ranker:
+        sentence = gettext(
+            "Own purchases and {model}, added up, on {customers:,} customers, {items:,} items."
         )
-    if not ranked:
-        return f"Own purchases and {now.learned.model.name}, added up, on {size}."
-    return f"Candidates of own purchases, {now.learned.model.name}, neighbours, types and popularity, ranked, on {size}."
+    else:
+        sentence = gettext(
+            "Candidates of own purchases, {model}, neighbours, types and popularity, ranked, "
+            "on {customers:,} customers, {items:,} items."
+        )
+    return sentence.format(model=model.name, customers=customers, items=items)
 
 
-def window_truth(lake: "Lake", now: Moment, cutoff: datetime, horizon_days: int) -> csr_matrix:
-    """What was really bought in ``[cutoff, cutoff + horizon)``, also what was only heard of later."""
-    from retention.recommend.preferences import bought_between
+def window_truth(
+    lake: "Lake", snapshot: Snapshot, cutoff: datetime, horizon_days: int
+) -> csr_matrix:
+    """Mark all purchases in the evaluation window.
 
-    frame: Any = bought_between(lake, cutoff, cutoff + timedelta(days=horizon_days))
-    from retention.recommend.matrices import Axes
+    The window is ``[cutoff, cutoff + horizon)``. Purchases known only later count.
 
-    axes = Axes(now.scene.history.customers, now.learned.shelf.items)
-    return axes.place(frame).matrix(np.ones(len(frame)))
+    Parameters
+    ----------
+    lake : Lake
+    snapshot : Snapshot
+    cutoff : datetime
+    horizon_days : int
+
+    Returns
+    -------
+    csr_matrix (customers × items)
+    """
+    purchases = bought_between(lake, cutoff, cutoff + timedelta(days=horizon_days))
+    shape = snapshot.size
+    row = positions(snapshot.scene.history.customers, purchases["customer_id"])
+    column = positions(snapshot.sources.item_stats.items, purchases["item_id"])
+    is_known = (row >= 0) & (column >= 0)
+    ones = np.ones(int(is_known.sum()), dtype=np.float32)
+    return csr_matrix((ones, (row[is_known], column[is_known])), shape=shape)
 
 
-__all__ = ["MIN_BUYERS", "POLICIES", "Asked", "K", "at_moment", "train", "window_truth"]
+MAX_MEASURED = 2_000  # customers
+
+
+def train_single_model(
+    lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
+) -> TrainedRecommender | None:
+    """Train and measure a single model.
+
+    None in a shop too small for one.
+
+    Parameters
+    ----------
+    lake : Lake
+    history : History
+        Events before the cutoff.
+    cutoff : datetime
+    asked : Asked
+        Its ``model`` is a name of `MODELS`.
+    progress : Progress
+
+    Returns
+    -------
+    TrainedRecommender or None
+    """
+    metrics = _measure(lake, history, cutoff, asked, part(progress, 0, 2))
+    scene = build_scene(history, history.at(cutoff), asked.items, asked.min_buyers)
+    if not has_enough_data(scene):
+        return None
+    model = fit_model(lake, scene, asked, part(progress, 1, 2))
+    customers, items = len(history.customers), len(scene.shelf.items)
+    note = getattr(model, "told", "")
+    sentence = gettext("{model} alone, on {customers:,} customers, {items:,} items.")
+    description = sentence.format(model=model.name, customers=customers, items=items)
+    description += f" {note}" if note else ""
+    return TrainedRecommender(
+        CandidateSources(scene.shelf, model, None),
+        {},
+        cutoff,
+        asked.horizon_days,
+        asked.seed,
+        asked.min_buyers,
+        metrics,
+        description,
+        alone=True,
+    )
+
+
+def has_enough_data(scene: Scene) -> bool:
+    """Return whether a scene is large enough."""
+    return len(scene.history.customers) >= MIN_CUSTOMERS and len(scene.shelf.items) >= MIN_ITEMS
+
+
+def fit_model(lake: "Lake", scene: Scene, asked: Asked, progress: Progress = silent) -> Model:
+    """Fit the requested model to a scene.
+
+    Parameters
+    ----------
+    lake : Lake
+    scene : Scene
+    asked : Asked
+    progress : Progress
+
+    Returns
+    -------
+    Model
+    """
+    model = MODELS[asked.model]()
+    texts = asked.items.texts_of(scene.shelf.items)
+    side = read_side_information(lake, scene, texts, model.looks_at)
+    return model.fit(scene.liked, side=side, seed=asked.seed, progress=progress)
+
+
+def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
+    """Build the scorer of a single model.
+
+    Items without a score are excluded.
+
+    Parameters
+    ----------
+    lake : Lake
+    snapshot : Snapshot
+
+    Returns
+    -------
+    Scorer
+    """
+    model, scene = snapshot.sources.model, snapshot.scene
+    assert model is not None
+    liked = scene.liked
+    known = len(snapshot.sources.item_stats.items)  # the scene may have more
+    looks_at = [
+        name for name in model.looks_at if name != "texts"
+    ]  # texts are only used in training
+    side = read_side_information(lake, scene, (), looks_at).upto(known)
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        values = np.full((len(rows), liked.shape[1]), -np.inf, dtype=np.float32)
+        scores = model.scores(csr_matrix(liked[rows, :known]), side=side.of(rows))
+        values[:, :known] = np.where(scores != 0, scores, -np.inf)  # 0 means nothing known
+        return values
+
+    return score
+
+
+def _measure(
+    lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress
+) -> dict[str, Any]:
+    """Measure model and baselines in the last horizon."""
+    end = int(history.at(cutoff))
+    start = end - asked.horizon_days
+    past = history.before(start)
+    if not len(past.day):
+        return {}
+    scene = build_scene(past, float(start), asked.items, asked.min_buyers)
+    if not has_enough_data(scene):
+        return {}
+    model = fit_model(lake, scene, asked, part(progress, 0, 2))
+    snapshot = Snapshot(CandidateSources(scene.shelf, model, None), scene)
+    purchases = ground_truth(snapshot, history, start, end)
+    rows = np.flatnonzero(np.diff(purchases.indptr) > 0)
+    if not len(rows):
+        return {}
+    rows = np.sort(np.random.default_rng(asked.seed).permutation(rows)[:MAX_MEASURED])
+    metrics, popular, repeat = (
+        evaluate_scorer(snapshot, purchases, rows, score, progress=part(progress, 1, 2)).as_dict()
+        for score in (
+            single_model_scorer(lake, snapshot),
+            popularity_baseline(snapshot),
+            repeat_baseline(snapshot),
+        )
+    )
+    return {
+        **metrics,
+        "customers": len(rows),
+        "baselines": {"popular": popular, "buy_it_again": repeat},
+    }

@@ -8,7 +8,7 @@ from retention import clock
 from retention.feedback import of_items, refused
 from retention.recommend.feedback.feedback_events import words
 from retention.recommend.reranking import Terms
-from retention.recommend.service import Desk
+from retention.recommend.serving import ActiveRecommender
 from retention.registry import champion
 from retention.registry.model_cache import recommender
 from retention.risk.policy import Policy
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
-def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy) -> Desk:
+def open_desk(
+    lake: "Lake", session: Session, settings: Settings, policy: Policy
+) -> ActiveRecommender:
     """Return a `Desk` with model, rules and feedback.
 
     Parameters
@@ -33,4 +35,4 @@ def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy
     said = of_items(session, settings, lake.identities.canonical_ids())
     heard = words(said, clock.now()) if said else None
     terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
-    return Desk(trained, row, terms)
+    return ActiveRecommender(trained, row, terms)

@@ -235,7 +235,7 @@ def recommend(
         cutoff=request.cutoff,
         horizon_days=request.horizon_days,
         model=request.model,
-        heard=request.heard,
+        feedback=request.heard,
         progress=progress,
     )
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}

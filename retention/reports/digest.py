@@ -23,7 +23,7 @@ from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.lake import Lake
-    from retention.recommend.explaining import Item
+    from retention.recommend.reasons import Item
     from retention.risk.policy import Policy
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")

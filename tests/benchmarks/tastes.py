@@ -57,7 +57,7 @@ def top_10() -> dict[str, Figure]:
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    from retention.recommend.retrieval import best
+    from retention.recommend.retrieval import top_items
 
     matrix, _ = shop(SMALL, ITEMS, PAIRS * SMALL // CUSTOMERS)
     rng = np.random.default_rng(1)
@@ -65,7 +65,7 @@ def top_10() -> dict[str, Figure]:
     kept: dict[str, np.ndarray] = {}
 
     def ours() -> None:
-        kept["ours"] = best(left, right, K, without=matrix)[0]
+        kept["ours"] = top_items(left, right, K, without=matrix)[0]
 
     def implicits() -> None:
         with threadpool_limits(limits=1, user_api="blas"):
@@ -107,13 +107,15 @@ def models() -> dict[str, Figure]:
 
 def _one(name: str) -> tuple[float, float, float]:
     from retention.recommend.models import MODELS
-    from retention.recommend.retrieval import best_of
+    from retention.recommend.retrieval import top_items_of_model
 
     matrix, side = shop()
     began = time.perf_counter()
     model = MODELS[name]().fit(matrix, side=side)
     fitted = time.perf_counter()
-    ids, _ = best_of(model, matrix, K, side=side, without=None if name == "repeat" else matrix)
+    ids, _ = top_items_of_model(
+        model, matrix, K, side=side, without=None if name == "repeat" else matrix
+    )
     assert (ids >= 0).any()
     return fitted - began, time.perf_counter() - fitted, peak_mb()
 

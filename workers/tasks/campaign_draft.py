@@ -65,7 +65,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
         decide=lists.decide if policy.offer.items else None,
-        together=desk.together(lake),
+        together=desk.merger(lake),
         uplift=uplift,
         recommended_by=desk.version,
         name=request.name,

@@ -108,11 +108,11 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
     from retention.recommend.bandit.assignment import blended
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
-    from retention.recommend.reranking import assortment
+    from retention.recommend.reranking import cached_assortment
     from retention.registry.recommender_in_use import open_desk
 
     name = request.campaign_id
-    barred = assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
+    barred = cached_assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
         offers = restocking.sold_out(session, name, barred)
         desk = open_desk(lake, session, context.settings, policy) if offers else None
@@ -123,4 +123,4 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
         }
         lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
-            restocking.replace(session, name, offers, lists, desk.together(lake))
+            restocking.replace(session, name, offers, lists, desk.merger(lake))

@@ -44,7 +44,7 @@ def run(request: Score, context: Context) -> Outcome:
     """
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
-    from retention.recommend.preference_profile import portrait
+    from retention.recommend.preference_profile import preference_profile
     from retention.registry import champion
     from retention.registry.model_cache import churn_model
     from retention.registry.recommender_in_use import open_desk
@@ -85,7 +85,7 @@ def run(request: Score, context: Context) -> Outcome:
             item.as_dict()
             for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
-        "preferences": portrait(lake, customer, moment.at, settings.timezone),
+        "preferences": preference_profile(lake, customer, moment.at, settings.timezone),
         "action": _action(policy, tier, score.reasons),
         "as_of": moment.at.isoformat(),
         "note": " ".join(filter(None, (moment.note, explained.pop("note", "")))),

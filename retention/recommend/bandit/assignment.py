@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from retention.progress import Progress, silent
 from retention.recommend.bandit import thompson
 from retention.recommend.bandit.decisions import decisions, judge, posterior_of, require
-from retention.recommend.explaining import Item
-from retention.recommend.service import Desk
+from retention.recommend.reasons import Item
+from retention.recommend.serving import ActiveRecommender
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Choosing:
 
     def lists(
         self,
-        desk: Desk,
+        desk: ActiveRecommender,
         lake: "Lake",
         customer_ids: Sequence[str],
         *,
@@ -52,7 +52,7 @@ class Choosing:
 
 
 def blended(
-    desk: Desk,
+    desk: ActiveRecommender,
     lake: "Lake",
     blends: Mapping[str, str],
     *,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from retention.feedback import Word, of_items
 from retention.recommend.feedback.exposure import examined
 from retention.recommend.feedback.responses import seen
-from retention.recommend.history import _LINES, DAY, WEIGHTS, History
+from retention.recommend.history import DAY, LINE_COLUMNS, WEIGHTS, History
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def with_heard(history: History, lines: "pd.DataFrame", before: datetime) -> His
     before : datetime
         The moment the history was read for: later lines are left out.
     """
-    from retention.recommend.id_index import positions
+    from retention.recommend.matrices import positions
 
     if (
         lines.empty
@@ -95,7 +95,9 @@ def with_heard(history: History, lines: "pd.DataFrame", before: datetime) -> His
     moved = positions(items, history.items).astype(np.int32)
     count = len(lines)
     day = np.floor(lines["at"].to_numpy(dtype=float) + history.shift / DAY).astype(np.int32)
-    further = {name: np.zeros(count, dtype=getattr(history, name).dtype) for name in _LINES} | {
+    further = {
+        name: np.zeros(count, dtype=getattr(history, name).dtype) for name in LINE_COLUMNS
+    } | {
         "customer": positions(history.customers, lines["customer_id"]).astype(np.int32),
         "item": positions(items, lines["item_id"]).astype(np.int32),
         "day": day,

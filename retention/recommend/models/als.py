@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.matrices import one_blas_thread
 from retention.recommend.models.contract import NOTHING, Arrays, Side, checked
 from retention.recommend.models.factors import Factored
 

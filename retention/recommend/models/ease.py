@@ -14,7 +14,7 @@ from scipy.linalg import blas, lapack
 from scipy.sparse import csc_matrix, csr_matrix
 
 from retention.progress import Progress, silent
-from retention.recommend.blas_threads import one_blas_thread
+from retention.recommend.matrices import one_blas_thread
 from retention.recommend.models.contract import NOTHING, Arrays, Side, checked, owners
 
 MEMORY = 512 * 2**20  # bytes

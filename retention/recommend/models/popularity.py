@@ -117,7 +117,7 @@ class SegmentPopular:
 
     def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """Mean share over the customer's known segments; the whole shop's where there is none."""
-        from retention.recommend.id_index import positions
+        from retention.recommend.matrices import positions
 
         everyone = np.tile(self.share_, (histories.shape[0], 1))
         if side.segments is None or not len(self.labels_):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.history import HALF_LIVES, History, Pairs, changes
-from retention.recommend.item_stats import FACTS, Shelf
+from retention.recommend.item_stats import FACTS, ItemStats
 from retention.recommend.matrices import in_rows
 
 SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
@@ -67,7 +67,7 @@ class Scene:
 
     Parameters
     ----------
-    shelf : Shelf
+    shelf : ItemStats
     history : History
         Of these customers only.
     seen : Pairs
@@ -78,7 +78,7 @@ class Scene:
         The position on the shelf of each of the history's items; −1 where it is not there.
     """
 
-    shelf: Shelf
+    shelf: ItemStats
     history: History
     seen: Pairs
     at: float
@@ -129,7 +129,7 @@ class Scene:
         lately = np.bincount(pair[last <= 28], minlength=size)
         place = self.place[self.history.item[sold]]
         price = np.full(len(place), np.nan, dtype=np.float32)
-        price[place >= 0] = self.shelf.told(place[place >= 0])[:, FACTS.index("price")]
+        price[place >= 0] = self.shelf.rows(place[place >= 0])[:, FACTS.index("price")]
         priced = price > 0
         price = np.log(price, where=priced, out=np.zeros(len(price)))
         rhythm = (tenure - quiet) / np.maximum(count - 1, 1)
@@ -185,10 +185,10 @@ class Scene:
 
     def _habit(self, group: str) -> "Habit":
         of_item = np.full(len(self.place), -1, dtype=np.int32)
-        of_item[self.place >= 0] = self.shelf.code(group, self.place[self.place >= 0])
+        of_item[self.place >= 0] = self.shelf.group_codes(group, self.place[self.place >= 0])
         of_item = of_item[self.history.item]
         chosen = (self.history.bought > 0) & (of_item >= 0)
-        size = self.shelf.kinds[group]
+        size = self.shelf.group_counts[group]
         key = self.history.customer[chosen].astype(np.int64) * size + of_item[chosen]
         both = _distinct(key * 100_000 + self.history.day[chosen])
         key, age = both // 100_000, self.at - both % 100_000
@@ -271,14 +271,14 @@ def features(
         For each of `SCORES` one value a pair.
     """
     made: dict[str, Any] = dict(scores)
-    facts = scene.shelf.told(column)
+    facts = scene.shelf.rows(column)
     made |= {f"item_{name}": facts[:, number] for number, name in enumerate(FACTS)}
     people = scene.people[customer]
     made |= {name: people[:, number] for number, name in enumerate(PERSON)}
     made |= _own(scene, customer, column, made)
     for group in GROUPS:
         last, days, gap, faded, share = scene.habits[group].at(
-            customer, scene.shelf.code(group, column)
+            customer, scene.shelf.group_codes(group, column)
         )
         values = (
             last,
@@ -287,7 +287,7 @@ def features(
             last / np.where(gap > 0, gap, np.nan),
             faded,
             share,
-            scene.shelf.within(group, column),
+            scene.shelf.group_shares(group, column),
             made["faded_30"] / np.maximum(faded, 1e-6),
         )
         made |= {f"{group}_{name}": value for name, value in zip(HABITS, values, strict=True)}

@@ -18,18 +18,18 @@ from retention.recommend.evaluation_context import (
     POLICIES,
     FirstStage,
     K,
-    Score,
-    Wanted,
-    bought_by,
-    buy_it_again,
+    RankingKey,
+    Scorer,
+    first_purchases,
     first_stage,
-    only_new,
-    popular,
-    rank,
-    ranked,
+    popularity_baseline,
+    purchased_items,
+    rank_items,
+    repeat_baseline,
+    two_stage_scorer,
 )
 from retention.recommend.history import History
-from retention.recommend.metrics import Ranking, ranking
+from retention.recommend.metrics import RankingMetrics, ranking_metrics
 from retention.recommend.ranking.ranker import Examples, Ranker, fit
 from retention.recommend.ranking.windows import Asked, Window, examples, horizons, window
 
@@ -43,7 +43,7 @@ TRIED_ON = (
     60_000  # examples, where a ranker is learned only to be judged: half the time in a large shop
 )
 CLEARLY = 0.95  # of bootstrap draws; the best of several is easily ahead by chance
-BASELINES = {"popular": popular, "buy_it_again": buy_it_again}
+BASELINES = {"popular": popularity_baseline, "buy_it_again": repeat_baseline}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Recipe:
     note: str = ""
 
 
-Judged = dict[str, dict[str, Ranking]]  # policy → name → how it ranked the same customers
+Judged = dict[str, dict[str, RankingMetrics]]  # policy → name → how it ranked the same customers
 
 
 def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress = silent) -> Recipe:
@@ -125,20 +125,25 @@ def _judge(
     then = found.then
     baselines = {name: baseline(then) for name, baseline in BASELINES.items()}
     kinds: dict[
-        tuple[int, str], Score
+        tuple[int, str], Scorer
     ] = {}  # the same score under both policies is asked only once
     for ranker in rankers.values():
         for kind in ranker.kinds:
-            kinds.setdefault((id(ranker), kind), ranked(then, ranker.of(kind), stage))
-    offered: dict[Wanted, Score] = {}
+            kinds.setdefault((id(ranker), kind), two_stage_scorer(then, ranker.of(kind), stage))
+    offered: dict[RankingKey, Scorer] = {}
     for policy, ranker in rankers.items():
         offered |= {(kind, policy): kinds[id(ranker), kind] for kind in ranker.kinds}
         offered |= {(name, policy): score for name, score in baselines.items()}
-    lists = rank(then, rows, offered)
-    bought = {BOTH: bought_by(found.real, rows), NEW: bought_by(only_new(then, found.real), rows)}
+    lists = rank_items(then, rows, offered)
+    bought = {
+        BOTH: purchased_items(found.real, rows),
+        NEW: purchased_items(first_purchases(then, found.real), rows),
+    }
     judged: Judged = {policy: {} for policy in rankers}
     for name, policy in offered:
-        judged[policy][name] = ranking(lists[name, policy], bought[policy], k=K, items=then.size[1])
+        judged[policy][name] = ranking_metrics(
+            lists[name, policy], bought[policy], k=K, items=then.size[1]
+        )
     return judged
 
 
@@ -155,7 +160,7 @@ def _judge_within(only: Window, asked: Asked, few: bool) -> Judged:
 
 
 def preferred(
-    judged: Sequence[Mapping[str, Ranking]], kinds: Sequence[str], draws: int = 400
+    judged: Sequence[Mapping[str, RankingMetrics]], kinds: Sequence[str], draws: int = 400
 ) -> str:
     """The first kind, unless another was better in every horizon judged and in 95 of 100 bootstrap draws of their customers."""
     usual, counted = kinds[0], [one for one in judged if one and one[kinds[0]].customers]
@@ -180,7 +185,7 @@ def preferred(
     return best if ahead > CLEARLY else usual
 
 
-def _metrics(found: Mapping[str, Ranking], kind: str) -> dict[str, Any]:
+def _metrics(found: Mapping[str, RankingMetrics], kind: str) -> dict[str, Any]:
     if not found:
         return {}
     beside = {name: found[name].as_dict() for name in BASELINES}

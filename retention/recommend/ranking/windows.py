@@ -10,10 +10,10 @@ from retention.recommend.catalogue import Catalogue
 from retention.recommend.evaluation_context import (
     BATCH,
     FirstStage,
-    Moment,
+    Snapshot,
     first_stage,
-    moment,
-    truth,
+    ground_truth,
+    learn_snapshot,
 )
 from retention.recommend.history import History
 from retention.recommend.ranking.ranker import Examples
@@ -42,7 +42,7 @@ class Window:
     ----------
     start : int
         Its first day, since 1970.
-    then : Moment
+    then : Snapshot
         What was known before it.
     real : csr_matrix (customers × items)
         What was bought in it.
@@ -51,7 +51,7 @@ class Window:
     """
 
     start: int
-    then: Moment
+    then: Snapshot
     real: csr_matrix
     active: np.ndarray
 
@@ -62,7 +62,7 @@ def window(history: History, end: int, asked: Asked, progress: Progress = silent
     past = history.before(start)
     if not len(past.day):
         return None
-    then = moment(
+    then = learn_snapshot(
         past,
         float(start),
         asked.items,
@@ -71,7 +71,7 @@ def window(history: History, end: int, asked: Asked, progress: Progress = silent
         seed=asked.seed,
         progress=progress,
     )
-    real = truth(then, history, start, end)
+    real = ground_truth(then, history, start, end)
     return Window(start, then, real, np.flatnonzero(np.diff(real.indptr) > 0))
 
 

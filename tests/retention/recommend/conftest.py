@@ -1,4 +1,4 @@
-"""Recommendations of the tiny shop."""
+"""Share the recommender of the tiny shop."""
 
 import pytest
 
@@ -8,6 +8,6 @@ from tests.haste import hastily
 
 @pytest.fixture(scope="session")
 def trained(shop) -> recommend.TrainedRecommender:
-    """Trained on all but the shop's last four weeks."""
+    """Train on all but the shop's last four weeks."""
     with hastily():
         return recommend.train(shop.lake, cutoff=shop.end)

@@ -1,4 +1,4 @@
-"""Cold start: customers without a history, items without buyers, and shops too small to learn from."""
+"""New customers, new items and small shops get useful lists."""
 
 import json
 from collections import Counter
@@ -10,19 +10,19 @@ import pytest
 
 from retention.list_rules import PLAIN
 from retention.recommend import TrainedRecommender, recommend, train
-from retention.recommend.preferences import preferences
+from retention.recommend.history import preferences
 from retention.recommend.reranking import Terms
 from tests import readonly
 from tests import shop as tiny
 from tests.haste import hastily
-from tests.retention.recommend.made import related
+from tests.retention.recommend.small_shop import import_relations
 
 EXPLORING = Terms(PLAIN.model_copy(update={"explore": 0.2}))
 
 
 @pytest.fixture(scope="module")
 def cold_shop(tmp_path_factory):
-    """Customers of a region like what the region is called; one is new there, and one coffee is new in the catalogue."""
+    """Build regions with favourite items, a new customer and a new coffee."""
     shop = tiny.build(tmp_path_factory.mktemp("cold") / "home", customers=150, items=36, days=150)
     kind = shop.lake.table("items").execute().set_index("item_id")["category"]
     lines = preferences(shop.lake, shop.end)
@@ -48,35 +48,39 @@ def cold_shop(tmp_path_factory):
         yield cold, trained, kinds, favourite
 
 
-def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):
+def test_new_customers_get_bestsellers_of_their_region(cold_shop):
     shop, trained, kind, _ = cold_shop
-    found = recommend(trained, shop.lake, ["newbie", "nobody"], k=5, as_of=shop.end)
-    assert {item.source for item in found["newbie"]} == {"popular_segment"}
-    assert "same region" in found["newbie"][0].why
-    assert np.mean([kind[item.item_id] == "coffee" for item in found["newbie"]]) >= 0.8
-    assert {item.source for item in found["nobody"]} == {"popular"}
-    assert len(found["newbie"]) == len(found["nobody"]) == 5
+    lists = recommend(trained, shop.lake, ["newbie", "nobody"], k=5, as_of=shop.end)
+    assert {item.source for item in lists["newbie"]} == {"popular_segment"}
+    assert "same region" in lists["newbie"][0].why
+    assert np.mean([kind[item.item_id] == "coffee" for item in lists["newbie"]]) >= 0.8
+    assert {item.source for item in lists["nobody"]} == {"popular"}
+    assert len(lists["newbie"]) == len(lists["nobody"]) == 5
 
 
-def test_a_stranger_is_offered_what_most_bought_lately_in_that_order(cold_shop):
-    """The ranker, which learned from customers with a history, put at random what strangers were offered."""
+def test_unknown_customers_get_recent_bestsellers_in_order(cold_shop):
+    """A ranker trained on known customers ordered their items at random."""
     shop, trained, _, _ = cold_shop
-    assert trained.ranking("both") is not None
+    assert trained.ranker("both") is not None
     items = recommend(trained, shop.lake, ["nobody", "c0000"], k=10, as_of=shop.end)["nobody"]
     since = pd.Timestamp(shop.end).tz_localize(None) - pd.Timedelta(days=28)
     events = shop.lake.table("events").execute()
-    lately = events[(events.event_type == "purchase") & (events.occurred_at >= since)]
-    buyers = lately.groupby("item_id").customer_id.nunique()
-    told = [int(item.why.removeprefix("popular: ").split()[0]) for item in items]
-    assert told == [buyers[item.item_id] for item in items] == sorted(told, reverse=True)
-    assert told[0] == buyers.max()
+    recent = events[(events.event_type == "purchase") & (events.occurred_at >= since)]
+    buyers = recent.groupby("item_id").customer_id.nunique()
+    buyer_counts = [int(item.why.removeprefix("popular: ").split()[0]) for item in items]
+    assert (
+        buyer_counts
+        == [buyers[item.item_id] for item in items]
+        == sorted(buyer_counts, reverse=True)
+    )
+    assert buyer_counts[0] == buyers.max()
 
 
-def test_the_share_that_explores_holds_new_items_that_read_like_what_is_liked(cold_shop):
+def test_exploring_share_holds_new_items_similar_to_liked_ones(cold_shop):
     shop, trained, _, favourite = cold_shop
     lovers = [who for who, kind in favourite.items() if kind == "coffee"][:8]
-    found = recommend(trained, shop.lake, lovers, k=10, as_of=shop.end, terms=EXPLORING)
-    for items in found.values():
+    lists = recommend(trained, shop.lake, lovers, k=10, as_of=shop.end, terms=EXPLORING)
+    for items in lists.values():
         assert len({item.title for item in items}) == len(items) == 10
         new = [item for item in items if item.source == "new_item"]
         assert [item.item_id for item in new] == ["i999"]
@@ -86,8 +90,8 @@ def test_the_share_that_explores_holds_new_items_that_read_like_what_is_liked(co
     assert not any(item.source == "new_item" for items in plain.values() for item in items)
 
 
-def test_the_caps_hold_where_less_explores_than_might(tmp_path):
-    """What came back to a place that no new item took was counted without the new ones: three of a brand where two may be."""
+def test_caps_hold_when_few_new_items_fit(tmp_path):
+    """Items that filled unused exploring places broke the brand cap: three instead of two."""
     shop = tiny.build(tmp_path / "home", customers=150, items=36, days=150)
     items = shop.lake.table("items").execute()
     items["brand"] = [f"b{number % 6}" for number in range(len(items))]
@@ -106,65 +110,67 @@ def test_the_caps_hold_where_less_explores_than_might(tmp_path):
     trained = train(shop.lake, cutoff=shop.end)
     terms = Terms(PLAIN.model_copy(update={"explore": 0.5, "max_per_brand": 2}))
     everybody = [f"c{number:04}" for number in range(150)]
-    found = recommend(trained, shop.lake, everybody, k=8, as_of=shop.end, terms=terms)
-    assert any(item.source == "new_item" for items in found.values() for item in items)
-    assert {len(items) for items in found.values()} == {8}
+    lists = recommend(trained, shop.lake, everybody, k=8, as_of=shop.end, terms=terms)
+    assert any(item.source == "new_item" for items in lists.values() for item in items)
+    assert {len(items) for items in lists.values()} == {8}
     assert (
         max(
             Counter(brand[item.item_id] for item in items).most_common(1)[0][1]
-            for items in found.values()
+            for items in lists.values()
         )
         == 2
     )
 
 
-def test_newcomers_are_helped_by_the_artefact_alone(cold_shop):
+def test_artefact_alone_serves_new_customers(cold_shop):
     shop, trained, _, favourite = cold_shop
     again = TrainedRecommender.from_bytes(trained.to_bytes())
     who = ["newbie", next(iter(favourite.index))]
-    asked = {"k": 10, "as_of": shop.end, "terms": EXPLORING}
-    assert recommend(again, shop.lake, who, **asked) == recommend(trained, shop.lake, who, **asked)
+    options = {"k": 10, "as_of": shop.end, "terms": EXPLORING}
+    assert recommend(again, shop.lake, who, **options) == recommend(
+        trained, shop.lake, who, **options
+    )
 
 
-def test_an_item_is_new_as_of_the_moment_and_old_stock_is_not(cold_shop):
+def test_item_is_new_at_the_moment_and_old_stock_is_not(cold_shop):
     shop, trained, _, _ = cold_shop
-    assert list(trained.cold.fresh) == ["i999"]
+    assert list(trained.cold.new_items) == ["i999"]
     early = train(shop.lake, cutoff=shop.begin + timedelta(days=20))
-    assert set(early.cold.fresh).isdisjoint(early.items)
-    assert "i999" in early.cold.fresh
+    assert set(early.cold.new_items).isdisjoint(early.items)
+    assert "i999" in early.cold.new_items
 
 
 @pytest.mark.parametrize(
     ("customers", "items", "says"),
     [(2, 6, "popularity only"), (8, 12, "popularity only"), (70, 24, "trees and nets take")],
 )
-def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers, items, says):
+def test_tiny_shops_describe_their_fallback_and_return_lists(tmp_path, customers, items, says):
     shop = tiny.build(tmp_path / "home", customers=customers, items=items, days=90)
     trained = train(shop.lake, cutoff=shop.end)
     assert says in trained.rung
     for terms in (Terms(), EXPLORING):
-        found = recommend(trained, shop.lake, ["c0000", "nobody"], k=3, as_of=shop.end, terms=terms)
-        assert all(len(each) == min(3, items) for each in found.values())
+        lists = recommend(trained, shop.lake, ["c0000", "nobody"], k=3, as_of=shop.end, terms=terms)
+        assert all(len(each) == min(3, items) for each in lists.values())
 
 
-def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop, tmp_path):
+def test_referred_customers_get_items_their_referrers_like(cold_shop, tmp_path):
     cold, trained, kind, favourite = cold_shop
     shop = readonly.copy_of(cold, tmp_path / "home")
     lovers = [who for who, liked in favourite.items() if liked == "tea"][:3]
     before = recommend(trained, shop.lake, ["newbie"], k=5, as_of=shop.end)
-    related(
+    import_relations(
         shop,
         [(who, newcomer, "refer", "") for who in lovers for newcomer in ("newbie", "brought")]
         + [("late", lovers[0], "follow", (shop.end + timedelta(days=1)).isoformat())],
     )
-    found = recommend(
+    lists = recommend(
         trained, shop.lake, ["newbie", "brought", "late", "nobody"], k=5, as_of=shop.end
     )
     liked = set(preferences(shop.lake, shop.end, lovers)["item_id"])
     for who in ("newbie", "brought"):  # whether their region is known or not
-        assert found[who][0].source == "social"
-        assert found[who][0].why == "liked by people they know"
-        assert np.mean([kind[item.item_id] == "tea" for item in found[who]]) >= 0.6
-        assert {item.item_id for item in found[who] if item.source == "social"} <= liked
-    assert {item.source for item in (*found["late"], *found["nobody"])} == {"popular"}
-    assert [item.item_id for item in before["newbie"]] != [item.item_id for item in found["newbie"]]
+        assert lists[who][0].source == "social"
+        assert lists[who][0].why == "liked by people they know"
+        assert np.mean([kind[item.item_id] == "tea" for item in lists[who]]) >= 0.6
+        assert {item.item_id for item in lists[who] if item.source == "social"} <= liked
+    assert {item.source for item in (*lists["late"], *lists["nobody"])} == {"popular"}
+    assert [item.item_id for item in before["newbie"]] != [item.item_id for item in lists["newbie"]]

@@ -1,4 +1,4 @@
-"""Days of a history: the shop's, so that people are told what their own calendar says."""
+"""Days of a history follow the shop's clock."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -7,7 +7,7 @@ import pytest
 
 from retention.recommend import recommend
 from retention.recommend.history import read
-from tests.retention.recommend.made import made
+from tests.retention.recommend.small_shop import make_shop
 
 ITEMS = [("a", "Kettle", "", 9.0)]
 
@@ -39,10 +39,10 @@ ITEMS = [("a", "Kettle", "", 9.0)]
         ("America/Los_Angeles", "2025-07-10T07:30Z", "2025-07-10T19:00Z", "today"),
     ],
 )
-def test_a_day_is_the_shops(tmp_path, zone, bought, now, ago):
-    """Of a shop in California what was bought at noon was 'bought yesterday' on the same evening."""
-    at, to = (datetime.fromisoformat(one) for one in (bought, now))
-    shop = made(tmp_path, [("c", "purchase", at, "a", {})], ITEMS, timezone=zone)
+def test_days_follow_the_shops_clock(tmp_path, zone, bought, now, ago):
+    """A Californian purchase at noon was 'bought yesterday' the same evening."""
+    at, to = (datetime.fromisoformat(moment) for moment in (bought, now))
+    shop = make_shop(tmp_path, [("c", "purchase", at, "a", {})], ITEMS, timezone=zone)
     for _ in range(3):  # also from what a warm worker keeps
         (item,) = recommend(None, shop.lake, ["c"], k=1, as_of=to)["c"]
         assert item.why == f"bought once, last {ago}"
@@ -53,20 +53,23 @@ def test_a_day_is_the_shops(tmp_path, zone, bought, now, ago):
 
 @pytest.mark.parametrize("month", [1, 7])
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Europe/London", "Asia/Kathmandu"])
-def test_what_is_known_at_the_shops_midnight_is_all_of_the_days_before_it(tmp_path, zone, month):
+def test_shops_midnight_ends_the_days_before_it(tmp_path, zone, month):
     """In summer the last horizon ended 23 hours before its cutoff."""
     midnight = datetime(2025, month, 11, tzinfo=ZoneInfo(zone))
     evening = midnight - timedelta(minutes=30)
     history = read(
-        made(tmp_path, [("c", "purchase", evening, "a", {})], ITEMS, timezone=zone).lake, midnight
+        make_shop(tmp_path, [("c", "purchase", evening, "a", {})], ITEMS, timezone=zone).lake,
+        midnight,
     )
     assert int(history.at(midnight)) == history.at(midnight) == history.day[0] + 1
 
 
-def test_what_a_warm_worker_keeps_is_told_by_the_clock_of_the_moment_asked_about(tmp_path):
-    """Half past midnight by summer time is of the day before by winter's, of which the worker was asked first."""
+def test_cached_history_uses_the_clock_of_the_moment(tmp_path):
+    """Half past midnight in summer time is the day before in winter time."""
     bought = datetime(2025, 10, 24, 23, 30, tzinfo=UTC)
-    shop = made(tmp_path, [("c", "purchase", bought, "a", {})], ITEMS, timezone="Europe/London")
+    shop = make_shop(
+        tmp_path, [("c", "purchase", bought, "a", {})], ITEMS, timezone="Europe/London"
+    )
 
     def why(at: datetime) -> str:
         return recommend(None, shop.lake, ["c"], k=1, as_of=at)["c"][0].why

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retention.errors import BadInput
-from retention.recommend.evaluation_context import checked_model
+from retention.recommend.evaluation_context import validate_model
 from retention.recommend.models import DEEP, MODELS, Days
 from retention.recommend.models.mult_dae import MultDae
 from retention.recommend.models.sasrec import SasRec, sequenced
@@ -26,7 +26,7 @@ def test_recommending_never_imports_torch():
 @pytest.mark.parametrize("name", DEEP)
 def test_without_torch_one_sentence_says_what_to_do(name):
     with pytest.raises(BadInput, match="make setup-deep"):
-        checked_model(name)
+        validate_model(name)
     with pytest.raises(BadInput, match="make setup-deep"):
         MODELS[name]().fit(checkerboard())
 

@@ -1,4 +1,4 @@
-"""`evaluate recommend`: to the contract, beside its baselines, and told so that people can read it."""
+"""`evaluate recommend` reports metrics, baselines and readable tables."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ def report(shop):
         return evaluate(shop.lake, cutoff=shop.end - timedelta(days=28))
 
 
-def test_all_and_new_items_beside_every_baseline(report):
+def test_reports_all_and_new_items_with_every_baseline(report):
     for block in (report, report["new_items"]):
         assert set(block["baselines"]) == {"popular", "buy_it_again", "als"}
         assert METRICS == set(block["metrics"]) == set(block["baselines"]["als"])
@@ -33,17 +33,19 @@ def test_all_and_new_items_beside_every_baseline(report):
     assert report["new_items"]["baselines"]["buy_it_again"]["ndcg"] == 0
 
 
-def test_activity_splits_the_customers_and_their_ndcg(report):
+def test_activity_groups_split_customers_and_ndcg(report):
     groups = report["by_activity"]
     assert set(groups) <= {"0", "1-9", "10-99", "100+"}
-    assert sum(one["customers"] for one in groups.values()) == report["customers"]
+    assert sum(group["customers"] for group in groups.values()) == report["customers"]
     for name in ("model", *report["baselines"]):
-        mean = sum(one["customers"] * one[name] for one in groups.values()) / report["customers"]
+        mean = (
+            sum(group["customers"] * group[name] for group in groups.values()) / report["customers"]
+        )
         wanted = report["metrics"] if name == "model" else report["baselines"][name]
         assert mean == pytest.approx(wanted["ndcg"])
 
 
-def test_the_lead_over_the_best_baseline_is_the_difference_of_the_means(report):
+def test_lead_over_best_baseline_is_difference_of_means(report):
     lead = report["over_best_baseline"]
     best = max(report["baselines"], key=lambda name: report["baselines"][name]["ndcg"])
     assert lead["baseline"] == best
@@ -53,13 +55,13 @@ def test_the_lead_over_the_best_baseline_is_the_difference_of_the_means(report):
     assert lead["interval"][0] < lead["ndcg"] < lead["interval"][1]
 
 
-def test_new_items_alone_are_the_same_figures(shop, report):
+def test_new_items_only_gives_the_same_figures(shop, report):
     alone = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), new_items_only=True)
     assert alone["metrics"] == report["new_items"]["metrics"]
     assert alone["new_items"] is None
 
 
-def test_the_terminal_shows_tables_and_the_cutoff_it_was_tuned_on(shop, report):
+def test_terminal_shows_tables_and_tuning_cutoff(shop, report):
     words = printed("bot/evaluate_recommend", report, shop.settings)
     tuned = shop.end - timedelta(days=56)
     assert f"from {tuned:%d %b %Y}".replace(" 0", " ") in words
@@ -71,14 +73,14 @@ def test_the_terminal_shows_tables_and_the_cutoff_it_was_tuned_on(shop, report):
 
 @pytest.mark.parametrize("model", ["als", "item_knn_bm25"])
 def test_every_model_beats_popularity(shop, model):
-    found = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), model=model)
-    assert found["metrics"]["ndcg"] > found["baselines"]["popular"]["ndcg"]
-    assert found["model"] == model
+    report_ = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), model=model)
+    assert report_["metrics"]["ndcg"] > report_["baselines"]["popular"]["ndcg"]
+    assert report_["model"] == model
 
 
-def test_a_baseline_that_cannot_be_learned_is_left_out_in_words(tmp_path):
+def test_report_explains_a_baseline_left_out(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
-    found = evaluate(shop.lake, cutoff=shop.end - timedelta(days=60), min_buyers=1)
-    assert set(found["baselines"]) == {"popular", "buy_it_again"}
-    assert "ALS takes 20 customers" in found["left_out"]["als"]
-    assert found["left_out"]["als"] in printed("bot/evaluate_recommend", found, shop.settings)
+    report_ = evaluate(shop.lake, cutoff=shop.end - timedelta(days=60), min_buyers=1)
+    assert set(report_["baselines"]) == {"popular", "buy_it_again"}
+    assert "ALS takes 20 customers" in report_["left_out"]["als"]
+    assert report_["left_out"]["als"] in printed("bot/evaluate_recommend", report_, shop.settings)

@@ -1,9 +1,9 @@
-"""What a cart and a view are worth is measured, where there is enough to measure it by."""
+"""Weights of carts and views are learned if there are enough pairs."""
 
 import numpy as np
 import pytest
 
-from retention.recommend.event_weights import learn_worth, weighted
+from retention.recommend.event_weights import apply_weights, learn_weights
 from retention.recommend.history import CART, VIEW, WEIGHTS, History, pairs
 
 START, END = 100, 128
@@ -12,7 +12,7 @@ START, END = 100, 128
 def history(
     *, cart: float, view: float, customers: int = 400, items: int = 12, seed: int = 4
 ) -> History:
-    """Customers bought, carted or looked at items in the hundred days before; then they buy with these chances."""
+    """Simulate 100 days of events, then purchases with given chances."""
     rng = np.random.default_rng(seed)
     customer, item = (
         grid.ravel() for grid in np.meshgrid(np.arange(customers), np.arange(items), indexing="ij")
@@ -31,13 +31,13 @@ def history(
         for number in range(3)
     ]
     weight = counts[0] + WEIGHTS[CART] * counts[1] + WEIGHTS[VIEW] * counts[2]
-    who, what = np.r_[customer[before], customer[later]], np.r_[item[before], item[later]]
-    order = np.lexsort((day, what, who))
+    customer_, item_ = np.r_[customer[before], customer[later]], np.r_[item[before], item[later]]
+    order = np.lexsort((day, item_, customer_))
     money = np.ones(len(day), dtype=np.float32)
     return History(
         *names,
-        who[order].astype(np.int32),
-        what[order].astype(np.int32),
+        customer_[order].astype(np.int32),
+        item_[order].astype(np.int32),
         day[order],
         day[order],
         weight[order],
@@ -48,30 +48,30 @@ def history(
 
 
 @pytest.mark.parametrize(("cart", "view"), [(0.8, 0.05), (0.3, 0.5)])
-def test_the_worth_is_that_of_what_followed(cart, view):
-    found = learn_worth(history(cart=cart, view=view), START, END)
-    assert found[CART] == pytest.approx(cart, abs=0.12)
-    assert found[VIEW] == pytest.approx(view, abs=0.12)
+def test_weights_match_the_simulated_purchase_chances(cart, view):
+    weights = learn_weights(history(cart=cart, view=view), START, END)
+    assert weights[CART] == pytest.approx(cart, abs=0.12)
+    assert weights[VIEW] == pytest.approx(view, abs=0.12)
 
 
-def test_it_weighs_a_history_anew():
+def test_apply_weights_replaces_default_weights():
     seen = history(cart=0.8, view=0.05)
-    anew = pairs(weighted(seen, {CART: 0.8, VIEW: 0.0}), START + 1.0)
+    anew = pairs(apply_weights(seen, {CART: 0.8, VIEW: 0.0}), START + 1.0)
     was = pairs(seen, START + 1.0)
     carted = (was.carts > 0) & (was.days == 0)
     np.testing.assert_allclose(anew.faded[90][carted] / was.faded[90][carted], 0.8 / WEIGHTS[CART])
     assert (anew.faded[90][(was.views > 0) & (was.days == 0)] == 0).all()
-    assert weighted(seen, {}) is seen
+    assert apply_weights(seen, {}) is seen
 
 
-def test_what_comes_later_changes_no_worth():
+def test_later_events_do_not_change_weights():
     seen = history(cart=0.8, view=0.05)
     late = seen.where(np.ones(len(seen.day), dtype=bool))
     late.day[late.day >= START] += 40  # bought after the window
-    assert learn_worth(late.before(END), START, END) == {}
-    assert learn_worth(seen, START, END) == learn_worth(seen.before(END), START, END)
+    assert learn_weights(late.before(END), START, END) == {}
+    assert learn_weights(seen, START, END) == learn_weights(seen.before(END), START, END)
 
 
-def test_too_little_keeps_our_judgement():
-    assert learn_worth(history(cart=0.8, view=0.1, customers=20), START, END) == {}
-    assert learn_worth(history(cart=0.8, view=0.1), 0, 28) == {}
+def test_too_few_pairs_keep_default_weights():
+    assert learn_weights(history(cart=0.8, view=0.1, customers=20), START, END) == {}
+    assert learn_weights(history(cart=0.8, view=0.1), 0, 28) == {}

@@ -1,4 +1,4 @@
-"""What a warm worker keeps ready says exactly what the lake itself says, and never more."""
+"""The history cache returns what the lake returns."""
 
 from dataclasses import fields
 from datetime import timedelta
@@ -10,47 +10,51 @@ import pytest
 from retention.lake.importing import import_files
 from retention.lake.watermark import until
 from retention.recommend import history_cache, recommend, train
-from retention.recommend.history import read
-from retention.recommend.preferences import buyers
+from retention.recommend.history import buyers, read
 from tests import shop as tiny
 
 
 @pytest.fixture
 def small(tmp_path):
-    history_cache._KEPT.clear()
+    history_cache._CACHE.clear()
     return tiny.build(tmp_path / "home", customers=60, items=24, days=120)
 
 
-def _same(one, other) -> None:
-    for field in fields(one):
-        left, right = getattr(one, field.name), getattr(other, field.name)
+def _same(actual, expected) -> None:
+    for field in fields(actual):
+        left, right = getattr(actual, field.name), getattr(expected, field.name)
         np.testing.assert_array_equal(left, right)
         assert np.asarray(left).dtype == np.asarray(right).dtype
 
 
-WHO = ["c0003", "nobody", "c0001", "c0040"]
+CUSTOMERS = ["c0003", "nobody", "c0001", "c0040"]
 
 
-def test_a_history_cut_from_everybodys_is_the_one_read_alone(small):
+def test_selected_history_equals_history_read_alone(small):
     everybody = read(small.lake, small.end)
-    for some in (WHO, ["nobody"], [], list(everybody.customers)):
-        _same(history_cache.of(everybody, some), read(small.lake, small.end, some))
+    for some in (CUSTOMERS, ["nobody"], [], list(everybody.customers)):
+        _same(history_cache.select_customers(everybody, some), read(small.lake, small.end, some))
     nothing = read(small.lake, small.begin)
-    _same(history_cache.of(nothing, WHO), read(small.lake, small.begin, WHO))
+    _same(
+        history_cache.select_customers(nothing, CUSTOMERS), read(small.lake, small.begin, CUSTOMERS)
+    )
 
 
-def test_the_second_question_reads_everybody_and_the_third_reads_nothing(small, monkeypatch):
-    asked = []
-    monkeypatch.setattr(history_cache, "read", lambda *how: asked.append(len(how)) or read(*how))
+def test_second_request_reads_all_customers_and_third_nothing(small, monkeypatch):
+    reads = []
+    monkeypatch.setattr(history_cache, "read", lambda *how: reads.append(len(how)) or read(*how))
     for _ in range(4):
-        _same(history_cache.histories(small.lake, small.end, WHO), read(small.lake, small.end, WHO))
-    assert asked == [3, 2]
+        _same(
+            history_cache.cached_histories(small.lake, small.end, CUSTOMERS),
+            read(small.lake, small.end, CUSTOMERS),
+        )
+    assert reads == [3, 2]
 
 
-def test_new_data_is_seen_by_the_next_question(small):
+def test_next_request_sees_new_data(small):
     for _ in range(3):
-        history_cache.histories(small.lake, small.end, WHO)
-        history_cache.bought(small.lake, small.end, 28)
+        history_cache.cached_histories(small.lake, small.end, CUSTOMERS)
+        history_cache.buyer_counts(small.lake, small.end, 28)
     frame = pd.DataFrame(
         {
             "occurred_at": [small.end - timedelta(hours=1)],
@@ -67,29 +71,32 @@ def test_new_data_is_seen_by_the_next_question(small):
         "events",
         [str(small.settings.home / "more.parquet")],
     )
-    assert "new" in history_cache.histories(small.lake, small.end, WHO).items
-    assert history_cache.bought(small.lake, small.end, 28)["new"] == 1
+    assert "new" in history_cache.cached_histories(small.lake, small.end, CUSTOMERS).items
+    assert history_cache.buyer_counts(small.lake, small.end, 28)["new"] == 1
 
 
-def test_an_earlier_moment_sees_nothing_of_what_came_after(small):
+def test_earlier_moment_sees_no_later_events(small):
     half = small.end - timedelta(days=40)
     for _ in range(3):
-        history_cache.histories(small.lake, small.end, WHO)
+        history_cache.cached_histories(small.lake, small.end, CUSTOMERS)
     for _ in range(3):
-        _same(history_cache.histories(small.lake, half, WHO), read(small.lake, half, WHO))
-        assert history_cache.bought(small.lake, half) == buyers(small.lake, half)
+        _same(
+            history_cache.cached_histories(small.lake, half, CUSTOMERS),
+            read(small.lake, half, CUSTOMERS),
+        )
+        assert history_cache.buyer_counts(small.lake, half) == buyers(small.lake, half)
 
 
-def test_lists_are_the_same_warm_and_cold(small):
+def test_lists_are_equal_with_and_without_cache(small):
     trained = train(small.lake, cutoff=small.end)
     later = small.end + timedelta(days=2, hours=7)
-    cold = recommend(trained, small.lake, WHO, k=5, as_of=later)
+    cold = recommend(trained, small.lake, CUSTOMERS, k=5, as_of=later)
     for _ in range(2):
-        assert recommend(trained, small.lake, WHO, k=5, as_of=later) == cold
-    assert history_cache._KEPT[0].history is not None
+        assert recommend(trained, small.lake, CUSTOMERS, k=5, as_of=later) == cold
+    assert history_cache._CACHE[0].history is not None
 
 
-def test_up_to_when_the_lake_knows_anything_counts_what_was_heard_of_later(small):
+def test_watermark_counts_events_known_later(small):
     assert until(small.lake).newest == small.lake.newest_event()
     heard = small.end + timedelta(days=9)
     frame = pd.DataFrame(

@@ -1,49 +1,49 @@
-"""A shelf that a few items were put to the end of answers as if it had been made of all of them."""
+"""Extended item statistics equal those computed from all items."""
 
 import numpy as np
 import pytest
 
-from retention.recommend.item_stats import FACTS, GROUPS, MEASURES, Shelf
+from retention.recommend.item_stats import FACTS, GROUPS, MEASURES, ItemStats
 
-KNOWN, FURTHER = 60, 7
+KNOWN, APPENDED = 60, 7
 
 
 @pytest.fixture
-def both() -> tuple[Shelf, Shelf]:
+def both() -> tuple[ItemStats, ItemStats]:
     rng = np.random.default_rng(5)
-    facts = rng.integers(0, 4, size=(KNOWN + FURTHER, len(FACTS))).astype(
-        np.float32
-    )  # many are alike
-    items = np.array([f"i{number:02d}" for number in range(KNOWN + FURTHER)], dtype=object)
-    groups = {name: rng.integers(-1, 5, KNOWN + FURTHER).astype(np.int32) for name in GROUPS}
+    facts = rng.integers(0, 4, size=(KNOWN + APPENDED, len(FACTS))).astype(np.float32)  # many ties
+    items = np.array([f"i{number:02d}" for number in range(KNOWN + APPENDED)], dtype=object)
+    groups = {name: rng.integers(-1, 5, KNOWN + APPENDED).astype(np.int32) for name in GROUPS}
     for codes in groups.values():
         codes[KNOWN:] = -1
-    known = Shelf(
+    known = ItemStats(
         items[:KNOWN], facts[:KNOWN], {name: codes[:KNOWN] for name, codes in groups.items()}
     )
-    return known.with_(items[KNOWN:], facts[KNOWN:]), Shelf(items, facts, groups)
+    return known.extended(items[KNOWN:], facts[KNOWN:]), ItemStats(items, facts, groups)
 
 
-def test_what_is_kept_of_the_known_items_is_not_all_there_is(both):
+def test_extended_statistics_equal_those_of_all_items(both):
     extended, whole = both
     assert extended.items.tolist() == whole.items.tolist()
     for measure in MEASURES:
         for count in (1, 10, len(whole.items)):
-            assert extended.best(measure, count).tolist() == whole.best(measure, count).tolist()
-        assert (extended.best(measure, len(whole.items)) >= KNOWN).any()
+            assert extended.top(measure, count).tolist() == whole.top(measure, count).tolist()
+        assert (extended.top(measure, len(whole.items)) >= KNOWN).any()
     some = np.random.default_rng(7).permutation(whole.size)
     assert extended.size == whole.size
-    assert extended.names(some).tolist() == whole.names(some).tolist()
-    np.testing.assert_array_equal(extended.told(some), whole.told(some))
-    np.testing.assert_array_equal(extended.fact("price"), whole.fact("price"))
+    assert extended.ids(some).tolist() == whole.ids(some).tolist()
+    np.testing.assert_array_equal(extended.rows(some), whole.rows(some))
+    np.testing.assert_array_equal(extended.column("price"), whole.column("price"))
     for group in GROUPS:
-        assert (extended.code(group, some) == whole.code(group, some)).all()
-        np.testing.assert_array_equal(extended.within(group, some), whole.within(group, some))
+        assert (extended.group_codes(group, some) == whole.group_codes(group, some)).all()
+        np.testing.assert_array_equal(
+            extended.group_shares(group, some), whole.group_shares(group, some)
+        )
 
 
-def test_the_best_are_in_order_and_none_that_nobody_bought_lately(both):
+def test_top_items_are_sorted_and_have_recent_buyers(both):
     _, whole = both
-    lately = whole.fact("buyers_28")
-    order = whole.best("popular", len(whole.items))
-    assert set(order) == set(np.flatnonzero(lately > 0))
-    assert order.tolist() == sorted(order, key=lambda at: (-lately[at], at))
+    recent = whole.column("buyers_28")
+    order = whole.top("popular", len(whole.items))
+    assert set(order) == set(np.flatnonzero(recent > 0))
+    assert order.tolist() == sorted(order, key=lambda at: (-recent[at], at))

@@ -1,4 +1,4 @@
-"""Metrics against RecTools' values of a stored small case, and what RecTools does not have against values worked by hand."""
+"""Metrics agree with stored RecTools values or values worked by hand."""
 
 import json
 from math import log
@@ -8,52 +8,51 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from retention.recommend.beyond_accuracy import beyond
-from retention.recommend.metrics import interval, ranking
+from retention.recommend.metrics import interval, list_properties, ranking_metrics
 
 CASE = json.loads((Path(__file__).parent / "rectools.json").read_text())
 EXACT = 1e-9
 
 
 @pytest.fixture(scope="module")
-def found():
-    return ranking(CASE["lists"], CASE["truths"], k=CASE["k"], items=CASE["items"])
+def metrics():
+    return ranking_metrics(CASE["lists"], CASE["truths"], k=CASE["k"], items=CASE["items"])
 
 
 @pytest.mark.parametrize("metric", ["recall", "ndcg", "hit_rate"])
-def test_each_customers_value_is_that_of_rectools(found, metric):
-    np.testing.assert_allclose(found.each[metric], CASE["values"][metric], atol=EXACT, rtol=0)
+def test_customer_values_equal_rectools(metrics, metric):
+    np.testing.assert_allclose(metrics.each[metric], CASE["values"][metric], atol=EXACT, rtol=0)
 
 
-def test_average_precision_is_divided_by_the_hits_that_were_possible(found):
-    """RecTools divides by |truth| or by k; the contract by the smaller."""
+def test_average_precision_divides_by_possible_hits(metrics):
+    """RecTools divides by |truth| or by k, our report by the smaller."""
     short = np.array([len(truth) for truth in CASE["truths"]]) <= CASE["k"]
     assert short.any()
     assert not short.all()
     wanted = np.where(short, CASE["values"]["map_by_truth"], CASE["values"]["map_by_k"])
-    np.testing.assert_allclose(found.each["map"], wanted, atol=EXACT, rtol=0)
-    assert found.map == pytest.approx(wanted.mean(), abs=EXACT)
+    np.testing.assert_allclose(metrics.each["map"], wanted, atol=EXACT, rtol=0)
+    assert metrics.map == pytest.approx(wanted.mean(), abs=EXACT)
 
 
-def test_coverage_novelty_and_diversity_are_those_of_rectools(found):
-    histories = [np.array(one) for one in CASE["histories"]]
+def test_coverage_novelty_and_diversity_equal_rectools(metrics):
+    histories = [np.array(positions) for positions in CASE["histories"]]
     category = np.array(CASE["categories"])
     buyers = np.bincount(np.concatenate(histories), minlength=CASE["items"])
-    told = beyond(
-        [np.array(one[: CASE["k"]]) for one in CASE["lists"]],
+    properties = list_properties(
+        [np.array(positions[: CASE["k"]]) for positions in CASE["lists"]],
         buyers=buyers,
         customers=len(histories),
         category=category,
         tastes=csr_matrix((len(histories), category.max() + 1)),
     )
-    assert found.coverage == pytest.approx(CASE["coverage"], abs=EXACT)
-    assert told.novelty == pytest.approx(np.mean(CASE["values"]["novelty"]), abs=EXACT)
-    assert told.diversity == pytest.approx(np.mean(CASE["values"]["diversity"]), abs=EXACT)
-    assert told.calibration is None  # nobody had bought anything
+    assert metrics.coverage == pytest.approx(CASE["coverage"], abs=EXACT)
+    assert properties.novelty == pytest.approx(np.mean(CASE["values"]["novelty"]), abs=EXACT)
+    assert properties.diversity == pytest.approx(np.mean(CASE["values"]["diversity"]), abs=EXACT)
+    assert properties.calibration is None  # nobody had bought anything
 
 
-def test_calibration_is_stecks_divergence_from_ones_own_categories():
-    """Three quarters coffee and a quarter tea, offered half and half; a list true to that has none."""
+def test_calibration_is_stecks_divergence():
+    """A list of half coffee and half tea diverges from purchases of 75% and 25%."""
     tastes = csr_matrix([[3.0, 1.0, 0.0]])
     same = {
         "buyers": np.ones(6),
@@ -61,13 +60,15 @@ def test_calibration_is_stecks_divergence_from_ones_own_categories():
         "category": np.array([0, 0, 0, 1, 1, -1]),
         "tastes": tastes,
     }
-    half = beyond([np.array([0, 1, 3, 4])], **same)
+    half = list_properties([np.array([0, 1, 3, 4])], **same)
     by_hand = 0.75 * log(0.75 / (0.99 * 0.5 + 0.01 * 0.75)) + 0.25 * log(
         0.25 / (0.99 * 0.5 + 0.01 * 0.25)
     )
     assert half.calibration == pytest.approx(by_hand, abs=EXACT)
-    assert beyond([np.array([0, 1, 2, 3])], **same).calibration == pytest.approx(0, abs=EXACT)
-    nothing_of_tea = beyond(
+    assert list_properties([np.array([0, 1, 2, 3])], **same).calibration == pytest.approx(
+        0, abs=EXACT
+    )
+    nothing_of_tea = list_properties(
         [np.array([0, 5])], **same
     )  # one of no category is in no category of theirs
     assert nothing_of_tea.calibration == pytest.approx(
@@ -76,16 +77,17 @@ def test_calibration_is_stecks_divergence_from_ones_own_categories():
     assert nothing_of_tea.diversity == 1
 
 
-def test_without_categories_or_lists_there_is_nothing_to_say():
+def test_properties_are_none_without_categories_or_lists():
     known = {"buyers": np.ones(3), "customers": 4, "tastes": csr_matrix((1, 0))}
-    told = beyond([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
-    assert (told.novelty, told.diversity, told.calibration) == (2.0, None, None)
+    properties = list_properties([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
+    assert (properties.novelty, properties.diversity, properties.calibration) == (2.0, None, None)
     assert (
-        beyond([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty is None
+        list_properties([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty
+        is None
     )
 
 
-def test_the_interval_of_paired_differences_is_narrower_than_that_of_either():
+def test_interval_of_paired_differences_is_narrower():
     rng = np.random.default_rng(2)
     hard = rng.uniform(size=400)
     better = np.clip(hard + rng.normal(0.02, 0.02, 400), 0, 1)

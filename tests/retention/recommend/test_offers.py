@@ -1,4 +1,4 @@
-"""Which of several coupons: learned from earlier redemptions only, and never empty."""
+"""Coupon rankings use earlier redemptions only and are never empty."""
 
 from datetime import timedelta
 
@@ -8,14 +8,18 @@ import pytest
 
 from bot.terminal import printed
 from retention.errors import BadInput, TooLittleData
-from retention.recommend.offers import PLAIN, learn, rank_offers
-from retention.recommend.preferences import bought_between
-from retention.recommend.redemptions import evaluate_offers
+from retention.recommend.history import bought_between
+from retention.recommend.offers import (
+    DEFAULT_RANKER,
+    evaluate_offers,
+    fit_offer_ranker,
+    rank_offers,
+)
 
 
 @pytest.fixture(scope="module")
 def coupons(shop) -> dict[str, list[str]]:
-    """One coupon a category, and one for what nobody sells."""
+    """Return one coupon per category and one for an unknown item."""
     items = shop.lake.table("items").execute()
     return {kind: list(each) for kind, each in items.groupby("category")["item_id"]} | {
         "else": ["unheard of"]
@@ -24,8 +28,8 @@ def coupons(shop) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def campaigns(shop, coupons) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Three campaigns; who buys from a category in the four weeks redeems its coupon on the sixth day."""
-    offers, taken = [], []
+    """Build three campaigns; buyers of a category redeem its coupon on day six."""
+    offers, redemptions = [], []
     for number, day in enumerate((100, 140, 170)):
         at = shop.begin + timedelta(days=day)
         offers += [
@@ -33,67 +37,75 @@ def campaigns(shop, coupons) -> tuple[pd.DataFrame, pd.DataFrame]:
         ]
         bought = bought_between(shop.lake, at, at + timedelta(days=28))
         kind = {item: name for name, items in coupons.items() for item in items}
-        pairs = {(who, kind[item]) for who, item in bought.itertuples(index=False)}
-        taken += [(f"k{number}", who, name, at + timedelta(days=5)) for who, name in sorted(pairs)]
+        pairs = {(customer, kind[item]) for customer, item in bought.itertuples(index=False)}
+        redemptions += [
+            (f"k{number}", customer, name, at + timedelta(days=5))
+            for customer, name in sorted(pairs)
+        ]
     return (
         pd.DataFrame(offers, columns=["campaign_id", "starts_at", "offer_id", "item_id"]),
-        pd.DataFrame(taken, columns=["campaign_id", "customer_id", "offer_id", "redeemed_at"]),
+        pd.DataFrame(
+            redemptions, columns=["campaign_id", "customer_id", "offer_id", "redeemed_at"]
+        ),
     )
 
 
-def test_what_customers_spend_on_comes_first_and_the_unknown_get_what_sells(shop, coupons):
-    found = rank_offers(shop.lake, coupons, ["c0000", "nobody"], as_of=shop.end)
-    assert list(found) == ["c0000", "nobody"]
-    for ranked in found.values():
+def test_offers_follow_spend_and_unknown_customers_get_bestsellers(shop, coupons):
+    result = rank_offers(shop.lake, coupons, ["c0000", "nobody"], as_of=shop.end)
+    assert list(result) == ["c0000", "nobody"]
+    for ranked in result.values():
         assert sorted(name for name, _ in ranked) == sorted(coupons)
         assert ranked[-1][0] == "else"
     spent = shop.lake.table("events", before=shop.end).execute().query("customer_id == 'c0000'")
     kind = {item: name for name, items in coupons.items() for item in items}
-    assert found["c0000"][0][0] == spent.groupby(spent.item_id.map(kind))["amount"].sum().idxmax()
+    assert result["c0000"][0][0] == spent.groupby(spent.item_id.map(kind))["amount"].sum().idxmax()
 
 
 def test_evaluation_beats_popularity_and_learns_once_there_are_redemptions(shop, campaigns):
-    found = evaluate_offers(shop.lake, *campaigns, k=3)
-    assert (found["campaigns"], found["learned"]) == (3, 2)
-    assert found["metrics"]["ndcg"] > found["baselines"]["popular"]["ndcg"]
-    low, high = found["intervals"]["ndcg"]
-    assert low < found["metrics"]["ndcg"] < high
-    assert "best baseline" in printed("bot/evaluate_offers", found, shop.settings)
+    result = evaluate_offers(shop.lake, *campaigns, k=3)
+    assert (result["campaigns"], result["learned"]) == (3, 2)
+    assert result["metrics"]["ndcg"] > result["baselines"]["popular"]["ndcg"]
+    low, high = result["intervals"]["ndcg"]
+    assert low < result["metrics"]["ndcg"] < high
+    assert "best baseline" in printed("bot/evaluate_offers", result, shop.settings)
     later = evaluate_offers(shop.lake, *campaigns, k=3, since=shop.begin + timedelta(days=150))
     assert (later["campaigns"], later["learned"]) == (1, 1)
 
 
-def test_no_later_redemption_or_campaign_changes_an_earlier_ones_order(shop, campaigns):
-    offers, taken = campaigns
+def test_later_redemptions_do_not_change_earlier_rankings(shop, campaigns):
+    offers, redemptions = campaigns
     first_two = offers[offers.campaign_id != "k2"]
-    before = evaluate_offers(shop.lake, first_two, taken[taken.campaign_id != "k2"])
+    before = evaluate_offers(shop.lake, first_two, redemptions[redemptions.campaign_id != "k2"])
     rng = np.random.default_rng(1)
-    others = taken[taken.campaign_id == "k0"].assign(
+    others = redemptions[redemptions.campaign_id == "k0"].assign(
         offer_id=lambda rows: rng.permutation(rows.offer_id),
         redeemed_at=shop.begin + timedelta(days=141),
     )
-    known = taken[(taken.campaign_id == "k1")]
+    known = redemptions[(redemptions.campaign_id == "k1")]
     only = {"since": shop.begin + timedelta(days=130)}
     alone = evaluate_offers(
-        shop.lake, first_two, pd.concat([taken[taken.campaign_id == "k0"], known]), **only
+        shop.lake,
+        first_two,
+        pd.concat([redemptions[redemptions.campaign_id == "k0"], known]),
+        **only,
     )
     late = pd.concat(
-        [taken[taken.campaign_id == "k0"], others, known]
+        [redemptions[redemptions.campaign_id == "k0"], others, known]
     )  # redeemed after the second began
     assert evaluate_offers(shop.lake, first_two, late, **only)["metrics"] == alone["metrics"]
     assert before["customers"] > alone["customers"]
 
 
-def test_too_few_redemptions_keep_the_plain_weights():
-    told = [np.ones((5, 3, 5))]
-    assert learn(told, [np.eye(5, 3, dtype=bool)]) is PLAIN
+def test_too_few_redemptions_keep_default_weights():
+    signals = [np.ones((5, 3, 5))]
+    assert fit_offer_ranker(signals, [np.eye(5, 3, dtype=bool)]) is DEFAULT_RANKER
 
 
-def test_refusals_name_the_remedy(shop, campaigns):
-    offers, taken = campaigns
+def test_errors_name_the_fix(shop, campaigns):
+    offers, redemptions = campaigns
     with pytest.raises(BadInput, match="lack the column 'item_id'"):
-        evaluate_offers(shop.lake, offers.drop(columns="item_id"), taken)
+        evaluate_offers(shop.lake, offers.drop(columns="item_id"), redemptions)
     with pytest.raises(TooLittleData, match="earlier purchases"):
-        evaluate_offers(shop.lake, offers, taken.assign(customer_id="nobody"))
+        evaluate_offers(shop.lake, offers, redemptions.assign(customer_id="nobody"))
     with pytest.raises(BadInput, match="no offers"):
         rank_offers(shop.lake, {}, ["c0000"], as_of=shop.end)

@@ -1,4 +1,4 @@
-"""What a customer likes, in words: from every kind of event, against what was returned, with habits only where they are sure."""
+"""Preference profiles cover all kinds of events and significant habits."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from retention.recommend.preference_profile import portrait
+from retention.recommend.preference_profile import preference_profile
 from tests import readonly
-from tests.retention.recommend.made import Made, made
+from tests.retention.recommend.small_shop import SmallShop, make_shop
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 SATURDAY = datetime(2025, 2, 1, 18, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory) -> Iterator[Made]:
-    """One who buys coffee on Saturday evenings and returned tea; others who buy tea on all days; one who only looks."""
+def shop(tmp_path_factory) -> Iterator[SmallShop]:
+    """Build a coffee buyer on Saturdays, tea buyers on all days and a viewer."""
     lines = [
         (
             "fan",
@@ -58,69 +58,74 @@ def shop(tmp_path_factory) -> Iterator[Made]:
         for kind in ("coffee", "tea")
         for size, price in (("a", 1.0), ("b", 5.0), ("c", 20.0))
     ]
-    with readonly.shared(made(tmp_path_factory.mktemp("portrait"), lines, items)) as shop:
+    with readonly.shared(make_shop(tmp_path_factory.mktemp("portrait"), lines, items)) as shop:
         yield shop
 
 
-def test_a_portrait_says_what_how_dear_and_when(shop):
-    found = portrait(shop.lake, "fan", NOW)
+def test_profile_names_categories_price_band_and_habits(shop):
+    profile = preference_profile(shop.lake, "fan", NOW)
     assert (
-        found["summary"] == "mostly coffee, mid-price, Saturdays, evenings, uses coupons, not tea"
+        profile["summary"] == "mostly coffee, mid-price, Saturdays, evenings, uses coupons, not tea"
     )
-    assert found["categories"] == [{"name": "coffee", "share": 1.0, "shop": round(16 / 156, 3)}]
-    assert found["price"] == {"band": "mid-price", "rank": 0.5}
-    assert found["weekday"]["share"] > 0.9 > found["weekday"]["shop"]
+    assert profile["categories"] == [{"name": "coffee", "share": 1.0, "shop": round(16 / 156, 3)}]
+    assert profile["price"] == {"band": "mid-price", "rank": 0.5}
+    assert profile["weekday"]["share"] > 0.9 > profile["weekday"]["shop"]
 
 
-def test_views_count_by_how_long_they_lasted_and_searches_are_told(shop):
-    found = portrait(shop.lake, "looker", NOW)
-    shares = {one["name"]: one["share"] for one in found["categories"]}
+def test_longer_views_count_more_and_searches_are_listed(shop):
+    profile = preference_profile(shop.lake, "looker", NOW)
+    shares = {line["name"]: line["share"] for line in profile["categories"]}
     assert shares["coffee"] == pytest.approx(
         0.5, abs=0.01
     )  # one long look, at most twice a usual one, beside two short
-    assert found["searches"] == ["espresso"]
-    assert found["price"] is None
-    assert found["weekday"] is None
+    assert profile["searches"] == ["espresso"]
+    assert profile["price"] is None
+    assert profile["weekday"] is None
 
 
-def test_bad_ratings_speak_against_and_good_ones_for(shop):
-    found = portrait(shop.lake, "critic", NOW)
-    assert found["against"][0]["name"] == "tea"
-    assert found["summary"] == "mostly coffee, not tea"
+def test_bad_ratings_count_against_and_good_ones_for(shop):
+    profile = preference_profile(shop.lake, "critic", NOW)
+    assert profile["against"][0]["name"] == "tea"
+    assert profile["summary"] == "mostly coffee, not tea"
 
 
-def test_who_is_unknown_has_an_empty_portrait(shop):
-    found = portrait(shop.lake, "nobody", NOW)
-    assert (found["summary"], found["events"], found["categories"]) == ("", 0, [])
+def test_unknown_customer_has_empty_profile(shop):
+    profile = preference_profile(shop.lake, "nobody", NOW)
+    assert (profile["summary"], profile["events"], profile["categories"]) == ("", 0, [])
 
 
-def test_nothing_at_or_after_the_moment_is_seen(shop):
+def test_later_events_are_not_read(shop):
     later = NOW + timedelta(days=2)
     assert (
-        portrait(shop.lake, "fan", NOW)["events"] == portrait(shop.lake, "fan", later)["events"] - 1
+        preference_profile(shop.lake, "fan", NOW)["events"]
+        == preference_profile(shop.lake, "fan", later)["events"] - 1
     )
 
 
-def test_a_saturday_is_the_shops_own(shop):
+def test_weekdays_follow_the_shops_time_zone(shop):
     """Saturday 18:00 UTC is Sunday morning in Auckland."""
-    assert portrait(shop.lake, "fan", NOW, "Pacific/Auckland")["weekday"]["name"] == "Sundays"
+    assert (
+        preference_profile(shop.lake, "fan", NOW, "Pacific/Auckland")["weekday"]["name"]
+        == "Sundays"
+    )
 
 
-def test_a_shop_with_nothing_but_ids_still_has_portraits(tmp_path):
-    bare = made(
+def test_shop_with_only_ids_has_profiles(tmp_path):
+    bare = make_shop(
         tmp_path, [("a", "purchase", NOW - timedelta(days=n), None, {}) for n in range(3)], []
     )
-    found = portrait(bare.lake, "a", NOW)
-    assert found["summary"] == ""
-    assert pd.notna(found["coupons"]["discounted"])
+    profile = preference_profile(bare.lake, "a", NOW)
+    assert profile["summary"] == ""
+    assert pd.notna(profile["coupons"]["discounted"])
 
 
-def test_a_habit_takes_a_handful_of_orders(shop):
-    """Four Saturdays of four would be sure enough by Wilson's bound."""
+def test_habit_needs_several_orders(shop):
+    """Four of four Saturdays would be significant by Wilson's bound."""
     after = [
-        portrait(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1)) for weeks in (0, 3, 4)
+        preference_profile(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1))
+        for weeks in (0, 3, 4)
     ]
-    assert [found["weekday"] and found["weekday"]["name"] for found in after] == [
+    assert [profile["weekday"] and profile["weekday"]["name"] for profile in after] == [
         None,
         None,
         "Saturdays",

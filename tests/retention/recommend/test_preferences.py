@@ -1,24 +1,24 @@
-"""Preferences from events: weights, fading, gaps; nothing from the future."""
+"""Preferences weigh and decay events without data leakage."""
 
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
 
-from retention.recommend.preferences import bought_between, buyers, preferences
+from retention.recommend.history import bought_between, buyers, preferences
 
 CUTOFF = datetime(2025, 3, 1, tzinfo=UTC)
 
 
 def event(day: int, *, customer="c1", item="i1", kind="purchase", **more) -> dict:
-    """An event so many days before the cutoff."""
+    """Return an event some days before the cutoff."""
     at = CUTOFF - timedelta(days=day)
     return {"customer_id": customer, "item_id": item, "event_type": kind, "occurred_at": at, **more}
 
 
 @pytest.fixture
 def lake_of(settings, database, tmp_path):
-    """A lake of these events, through the importer."""
+    """Import events into a lake."""
     from retention.lake import Lake
     from retention.lake.importing import import_files
 
@@ -38,13 +38,13 @@ def only(frame):
     return frame.iloc[0]
 
 
-def test_a_purchase_fades_by_half_in_a_half_life(lake_of):
+def test_purchase_halves_in_a_half_life(lake_of):
     line = only(preferences(lake_of(event(30)), CUTOFF))
     assert line.decayed_30 == pytest.approx(0.5)
     assert line.decayed_90 == pytest.approx(0.5 ** (1 / 3))
 
 
-def test_the_usual_gap_is_the_mean_between_days_of_purchase(lake_of):
+def test_gap_is_mean_between_purchase_days(lake_of):
     line = only(
         preferences(
             lake_of(event(22), event(46), event(70), event(70, order_id="same-day")), CUTOFF
@@ -65,23 +65,23 @@ def test_returns_and_bad_reviews_count_against_an_item(lake_of):
     assert weight["i2"] < 0 < weight["i3"]
 
 
-def test_a_cart_counts_less_than_a_purchase_and_more_than_a_look(lake_of):
+def test_cart_weighs_between_view_and_purchase(lake_of):
     lake = lake_of(event(1), event(1, item="i2", kind="cart"), event(1, item="i3", kind="view"))
     weight = preferences(lake, CUTOFF).set_index("item_id").decayed_90
     assert weight["i1"] > weight["i2"] > weight["i3"] > 0
 
 
-def test_events_without_an_item_and_of_other_kinds_say_nothing(lake_of):
+def test_events_without_item_or_of_other_kinds_are_ignored(lake_of):
     lake = lake_of(event(1), event(2, item=None), event(3, item="i9", kind="support"))
     assert only(preferences(lake, CUTOFF)).item_id == "i1"
 
 
-def test_only_the_customers_asked_for(lake_of):
+def test_reads_only_the_given_customers(lake_of):
     lake = lake_of(event(1), event(1, customer="c2"))
     assert only(preferences(lake, CUTOFF, ["c2", "nobody"])).customer_id == "c2"
 
 
-def test_nothing_at_or_after_the_cutoff_or_known_only_later_is_seen(lake_of):
+def test_events_after_cutoff_or_known_later_are_not_read(lake_of):
     lake = lake_of(event(5))
     before = preferences(lake, CUTOFF), buyers(lake, CUTOFF)
     late = {"available_at": CUTOFF + timedelta(days=3)}
@@ -90,7 +90,7 @@ def test_nothing_at_or_after_the_cutoff_or_known_only_later_is_seen(lake_of):
     assert buyers(lake, CUTOFF) == before[1] == {"i1": 1}
 
 
-def test_the_window_is_half_open_and_can_be_held_to_what_was_known(lake_of):
+def test_window_is_half_open_and_respects_known_before(lake_of):
     start, end = CUTOFF - timedelta(days=10), CUTOFF
     late = {"available_at": CUTOFF + timedelta(days=3)}
     lake = lake_of(

@@ -1,13 +1,12 @@
-"""Ratings: what they say does not depend on the scale that a shop has."""
+"""Rating weights do not depend on the shop's scale."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.recommend.preference_profile import portrait
-from retention.recommend.preferences import preferences
-from retention.recommend.rating_scale import UNRATED, Scale, scale
-from tests.retention.recommend.made import made
+from retention.recommend.history import UNRATED, RatingScale, preferences, rating_scale
+from retention.recommend.preference_profile import preference_profile
+from tests.retention.recommend.small_shop import make_shop
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
@@ -15,59 +14,59 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ratings", "expected"),
     [
-        ((1, 3, 5), Scale(1, 5)),
-        ((2, 4), Scale(1, 5)),
-        ((), Scale(1, 5)),
-        ((1, 5, 10), Scale(1, 10)),
-        ((0, 50, 100), Scale(0, 100)),
-        ((0, 1, 1), Scale(0, 1)),
-        ((-1, 1), Scale(-1, 1)),
-        ((*(1, 2, 3, 4, 5) * 60, 50), Scale(1, 5)),
-        ((1,) * 30, Scale(0, 1)),
-        ((*(1,) * 150, 0), Scale(0, 1)),
-        ((1, 1), Scale(1, 5)),
+        ((1, 3, 5), RatingScale(1, 5)),
+        ((2, 4), RatingScale(1, 5)),
+        ((), RatingScale(1, 5)),
+        ((1, 5, 10), RatingScale(1, 10)),
+        ((0, 50, 100), RatingScale(0, 100)),
+        ((0, 1, 1), RatingScale(0, 1)),
+        ((-1, 1), RatingScale(-1, 1)),
+        ((*(1, 2, 3, 4, 5) * 60, 50), RatingScale(1, 5)),
+        ((1,) * 30, RatingScale(0, 1)),
+        ((*(1,) * 150, 0), RatingScale(0, 1)),
+        ((1, 1), RatingScale(1, 5)),
     ],
 )
-def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
+def test_scale_is_inferred_from_ratings(tmp_path, ratings, expected):
     lines = [("c", "purchase", NOW - timedelta(days=400), "a", {"rating": None})]
     lines += [
         (f"c{at}", "review", NOW - timedelta(days=1 + at / 100), "a", {"rating": float(rating)})
         for at, rating in enumerate(ratings)
     ]
-    shop = made(tmp_path, lines, [("a", "Kettle", "", 9.0)])
-    assert scale(shop.lake, NOW) == expected
+    shop = make_shop(tmp_path, lines, [("a", "Kettle", "", 9.0)])
+    assert rating_scale(shop.lake, NOW) == expected
     assert (
-        scale(shop.lake, NOW - timedelta(days=100)) == Scale()
+        rating_scale(shop.lake, NOW - timedelta(days=100)) == RatingScale()
     )  # what comes later is not known yet
 
 
 @pytest.mark.parametrize("scores", [(1, 5), (1, 10), (0, 100), (0, 1)])
-def test_the_worst_rating_speaks_against_an_item_and_the_best_for_it_on_every_scale(
-    tmp_path, scores
-):
-    """A thumb up was worth less than nothing, and four of ten more than most purchases."""
+def test_worst_rating_is_negative_and_best_positive_on_every_scale(tmp_path, scores):
+    """A thumb up weighed less than nothing, and 4 of 10 more than most purchases."""
     lines = [
         (who, "review", NOW - timedelta(days=1), item, {"rating": float(rating)})
         for who in ("x", "y")
         for item, rating in zip(("tea", "soap"), scores, strict=True)
     ]
-    shop = made(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
-    told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
-    assert told["tea"] == pytest.approx(-1, rel=0.02)
-    assert told["soap"] == pytest.approx(1, rel=0.02)
-    assert portrait(shop.lake, "x", NOW)["summary"] == "mostly Soaps, not Teas"
+    shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
+    decayed = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
+    assert decayed["tea"] == pytest.approx(-1, rel=0.02)
+    assert decayed["soap"] == pytest.approx(1, rel=0.02)
+    assert preference_profile(shop.lake, "x", NOW)["summary"] == "mostly Soaps, not Teas"
 
 
-def test_a_mistyped_rating_is_worth_no_more_than_the_best(tmp_path):
-    """Of five stars 50 were worth two dozen purchases."""
+def test_mistyped_rating_is_clipped_to_the_best(tmp_path):
+    """A 50 on a scale of five stars weighed as much as 24 purchases."""
     lines = [
         (f"c{at}", "review", NOW - timedelta(days=1), "tea", {"rating": at % 5 + 1.0})
         for at in range(200)
     ]
     lines += [("x", "review", NOW - timedelta(days=1), "tea", {"rating": 50.0})]
     lines += [("x", "review", NOW - timedelta(days=1), "soap", {"rating": None})]
-    shop = made(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
-    told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
-    assert told["tea"] == pytest.approx(1, rel=0.02)
-    assert told["soap"] == pytest.approx(UNRATED, rel=0.02)
-    assert portrait(shop.lake, "x", NOW)["categories"][0]["share"] == pytest.approx(0.8, rel=0.02)
+    shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
+    decayed = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
+    assert decayed["tea"] == pytest.approx(1, rel=0.02)
+    assert decayed["soap"] == pytest.approx(UNRATED, rel=0.02)
+    assert preference_profile(shop.lake, "x", NOW)["categories"][0]["share"] == pytest.approx(
+        0.8, rel=0.02
+    )

@@ -1,4 +1,4 @@
-"""Which scored items go on a list: no two variants, caps, exclusions, the customer's own shares; never empty, never reordered."""
+"""Lists respect variants, caps, exclusions and category shares."""
 
 from datetime import timedelta
 
@@ -12,17 +12,16 @@ from scipy.sparse import csr_matrix
 from retention.lake import Lake
 from retention.list_rules import RecommendRules
 from retention.recommend import Terms, recommend
-from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.explaining import Item
-from retention.recommend.preferences import preferences
-from retention.recommend.reranking import SOFT, Assortment, Facts, choose, together
-from retention.recommend.variants import variant_of
+from retention.recommend.catalogue import Catalogue, catalogue, variant_of
+from retention.recommend.history import preferences
+from retention.recommend.reasons import Item
+from retention.recommend.reranking import SOFT_CAPS, Assortment, ItemFacts, choose, merge_lists
 from tests import shop as tiny
 
 
 @st.composite
 def lists(draw):
-    """Scores of a few customers, facts of a few items, caps and a length."""
+    """Draw scores, item facts, caps and a length."""
     customers, items = draw(st.integers(1, 4)), draw(st.integers(1, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scores = rng.permutation(customers * items).reshape(customers, items).astype(float)
@@ -31,7 +30,7 @@ def lists(draw):
         name: rng.integers(-1, draw(st.integers(1, 12)), items)
         for name in ("title", "variant", "brand", "type")
     }
-    facts = Facts(
+    facts = ItemFacts(
         rng.random(items) < draw(st.sampled_from((0.3, 1.0))),
         groups,
         rng.integers(-1, 4, items),
@@ -55,13 +54,13 @@ def lists(draw):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from((0.0, 0.5)))
-def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
-    """Also where many items are alike, more of them than are looked at for a place."""
+def test_greedy_list_does_not_depend_on_other_rows(seed, k, diversity):
+    """Also with more tied items than the pool holds."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(1, 4, (3, 500)).astype(float)
     scores[rng.random(scores.shape) < 0.4] = -np.inf
     groups = {name: rng.integers(-1, 200, 500) for name in ("title", "variant", "brand", "type")}
-    facts = Facts(np.ones(500, dtype=bool), groups, rng.integers(-1, 4, 500), np.ones(500))
+    facts = ItemFacts(np.ones(500, dtype=bool), groups, rng.integers(-1, 4, 500), np.ones(500))
     shares = facts.shares(csr_matrix(rng.random(scores.shape)))
     caps = {"title": 1, "variant": 1, "type": 2}
     batch = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
@@ -73,8 +72,8 @@ def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
 
 
 @given(lists())
-def test_caps_hold_whatever_the_scores_are(made):
-    scores, facts, caps, k, shares, diversity = made
+def test_caps_hold_for_any_scores(problem):
+    scores, facts, caps, k, shares, diversity = problem
     for line, chosen in zip(
         scores, choose(scores, facts, caps, k, shares=shares, diversity=diversity), strict=True
     ):
@@ -84,13 +83,13 @@ def test_caps_hold_whatever_the_scores_are(made):
         assert np.isfinite(line[chosen]).all()
         for name, cap in caps.items():
             group = facts.groups[name][chosen]
-            if name not in SOFT:
+            if name not in SOFT_CAPS:
                 assert max(np.bincount(group[group >= 0]), default=0) <= cap
 
 
 @given(lists())
-def test_a_list_ends_only_where_nothing_more_may_be_added(made):
-    scores, facts, caps, k, shares, diversity = made
+def test_list_ends_only_when_no_item_may_be_added(problem):
+    scores, facts, caps, k, shares, diversity = problem
     for line, chosen in zip(
         scores, choose(scores, facts, caps, k, shares=shares, diversity=diversity), strict=True
     ):
@@ -106,13 +105,13 @@ def test_a_list_ends_only_where_nothing_more_may_be_added(made):
                 facts.groups[name][item] >= 0
                 and (facts.groups[name][chosen] == facts.groups[name][item]).sum() >= cap
                 for name, cap in caps.items()
-                if name not in SOFT
+                if name not in SOFT_CAPS
             )
 
 
 @given(lists())
-def test_the_order_of_the_scores_is_kept_where_nothing_binds(made):
-    scores, facts, _, k, _, _ = made
+def test_order_of_scores_is_kept_without_binding_caps(problem):
+    scores, facts, _, k, _, _ = problem
     loose = {"title": 99, "variant": 99, "brand": 99, "type": 99}
     allowed = np.where(facts.allowed, scores, -np.inf)
     for line, chosen in zip(allowed, choose(scores, facts, loose, k), strict=True):
@@ -121,17 +120,17 @@ def test_the_order_of_the_scores_is_kept_where_nothing_binds(made):
 
 
 @given(lists())
-def test_who_else_is_asked_about_changes_no_list(made):
-    scores, facts, caps, k, shares, diversity = made
+def test_list_does_not_depend_on_other_customers(problem):
+    scores, facts, caps, k, shares, diversity = problem
     together = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
     for row in range(len(scores)):
         alone = choose(scores[[row]], facts, caps, k, shares=shares[[row]], diversity=diversity)
         assert alone[0].tolist() == together[row].tolist()
 
 
-def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
+def test_type_cap_gives_way_only_for_short_lists():
     none = np.full(4, -1)
-    facts = Facts(
+    facts = ItemFacts(
         np.ones(4, dtype=bool), {"type": np.array([0, 0, 0, 1]), "brand": none}, none, np.ones(4)
     )
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
@@ -139,19 +138,19 @@ def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
     assert choose(scores, facts, {"type": 2}, 4).tolist() == [[0, 1, 3, 2]]
 
 
-def test_calibration_follows_the_shares_in_which_the_customer_buys():
-    """Three quarters coffee, one quarter tea: a list of four is to have three and one, although coffee scores higher throughout."""
+def test_calibration_follows_the_customers_shares():
+    """Purchases of 75% coffee and 25% tea give three and one of four items."""
     category = np.array([0] * 6 + [1] * 6)
-    facts = Facts(np.ones(12, dtype=bool), {}, category, np.ones(12))
+    facts = ItemFacts(np.ones(12, dtype=bool), {}, category, np.ones(12))
     scores = np.linspace(1, 0.5, 12)[None]
     shares = np.array([[0.75, 0.25]])
     assert category[choose(scores, facts, {}, 4)[0]].tolist() == [0, 0, 0, 0]
-    found = category[choose(scores, facts, {}, 4, shares=shares, diversity=0.7)[0]]
-    assert sorted(found.tolist()) == [0, 0, 0, 1]
+    chosen = category[choose(scores, facts, {}, 4, shares=shares, diversity=0.7)[0]]
+    assert sorted(chosen.tolist()) == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("title", "other"),
     [
         ("RED SPOTTY MUG 12cm", "BLUE SPOTTY MUG 9 cm"),
         ("Kids cereal, 14.5 OZ", "Kids cereal, 2x9 oz"),
@@ -161,12 +160,12 @@ def test_calibration_follows_the_shares_in_which_the_customer_buys():
         ("Fluid milk white only, 1 GA", "Fluid milk white only"),
     ],
 )
-def test_sizes_and_colours_are_variants(one, other):
-    assert variant_of(one) == variant_of(other)
+def test_sizes_and_colours_are_variants(title, other):
+    assert variant_of(title) == variant_of(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("title", "other"),
     [
         ("Coffee no. 3", "Coffee no. 4"),
         ("White wine", "Red wine"),
@@ -174,8 +173,8 @@ def test_sizes_and_colours_are_variants(one, other):
         ("Mug, spotty", "Mug, striped"),
     ],
 )
-def test_different_products_are_not(one, other):
-    assert variant_of(one) != variant_of(other)
+def test_different_products_are_not_variants(title, other):
+    assert variant_of(title) != variant_of(other)
 
 
 RANGE = Catalogue(
@@ -207,38 +206,38 @@ def test_rules_bar_items(rules, left):
     assert "".join(np.array(list("abcde"))[facts.allowed]) == left
 
 
-def test_what_an_item_earns_is_price_times_margin_and_the_usual_where_nobody_said():
+def test_profit_is_price_times_margin_or_the_default():
     facts = Assortment(RANGE, margin=0.3).facts(np.array(list("abcdx"), dtype=object))
     money = np.array([5 * 0.5, np.nan, 20 * 0.05, 1 * 0.3])
     typical = np.median([2.5, 1.0, 0.3, 3 * 0.9])
-    assert facts.earns[[0, 2, 3]] == pytest.approx(money[[0, 2, 3]] / typical)
-    assert list(facts.earns[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
+    assert facts.profit[[0, 2, 3]] == pytest.approx(money[[0, 2, 3]] / typical)
+    assert list(facts.profit[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
 
 
-def test_lists_by_margin_earn_more_and_are_less_likely(shop, trained, some):
-    earns = Assortment(catalogue(shop.lake)).earns
+def test_lists_by_margin_have_more_profit_and_lower_scores(shop, trained, some):
+    earns = Assortment(catalogue(shop.lake)).profit
     means = []
     for weight in (0.0, 0.5, 1.0):
         terms = Terms(RecommendRules(by_margin=weight, max_per_type=None, explore=0))
         lists = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=terms).values()
-        told = [(item.score, earns[item.item_id]) for items in lists for item in items]
-        means.append((np.mean([score for score, _ in told]), np.mean([a * b for a, b in told])))
+        scored = [(item.score, earns[item.item_id]) for items in lists for item in items]
+        means.append((np.mean([score for score, _ in scored]), np.mean([a * b for a, b in scored])))
     likely, expected = zip(*means, strict=True)
     assert likely[0] > likely[1] > likely[2] > 0
     assert expected[0] < expected[1] < expected[2]
 
 
-def test_a_parent_that_the_shop_names_makes_variants_of_items():
+def test_items_with_the_same_parent_are_variants():
     variant = Assortment(RANGE).facts(np.array(list("abcd"), dtype=object)).groups["variant"]
     assert variant[0] == variant[3] != variant[1]
 
 
 @pytest.mark.parametrize("none", ["0", '"0"', '""', "null"])
-def test_a_shop_that_writes_nought_where_an_item_has_no_parent_names_none(tmp_path, none):
-    """All that stood by themselves were sizes of one another: a list held one of them."""
+def test_parent_zero_means_no_parent(tmp_path, none):
+    """All items without a parent counted as variants of each other."""
     lake = Lake(tmp_path / "lake", tmp_path / "scratch")
-    said = [f'{{"parent_id": {none}}}', f'{{"parent_id": {none}}}', '{"parent_id": 7}']
-    lake.upsert("items", pd.DataFrame({"item_id": ["a", "b", "c"], "attributes": said}))
+    attributes = [f'{{"parent_id": {none}}}', f'{{"parent_id": {none}}}', '{"parent_id": 7}']
+    lake.upsert("items", pd.DataFrame({"item_id": ["a", "b", "c"], "attributes": attributes}))
     assert catalogue(lake).parents == {"c": "7"}
 
 
@@ -247,7 +246,7 @@ def some(shop) -> list[str]:
     return sorted(set(preferences(shop.lake, shop.end)["customer_id"]))[:25]
 
 
-def test_repeat_and_new_are_what_they_say(shop, trained, some):
+def test_repeat_and_new_policies_filter_items(shop, trained, some):
     lines = preferences(shop.lake, shop.end)
     bought = set(
         zip(
@@ -258,26 +257,29 @@ def test_repeat_and_new_are_what_they_say(shop, trained, some):
     )
     for policy in ("repeat", "new"):
         terms = Terms(RecommendRules(policy=policy))
-        found = recommend(trained, shop.lake, [*some, "nobody"], k=6, as_of=shop.end, terms=terms)
-        assert all(found.values())
+        chosen = recommend(trained, shop.lake, [*some, "nobody"], k=6, as_of=shop.end, terms=terms)
+        assert all(chosen.values())
         pairs = [
-            (who, item.item_id) for who, items in found.items() for item in items if who != "nobody"
+            (who, item.item_id)
+            for who, items in chosen.items()
+            for item in items
+            if who != "nobody"
         ]
         assert {pair in bought for pair in pairs} == {policy == "repeat"}
-        assert {item.source for item in found["nobody"]} == {"popular"}
+        assert {item.source for item in chosen["nobody"]} == {"popular"}
 
 
-def test_what_is_not_for_a_customer_is_left_out_for_them_alone(shop, trained, some):
+def test_refused_items_are_left_out_for_that_customer_only(shop, trained, some):
     plain = recommend(trained, shop.lake, some, k=5, as_of=shop.end)
-    one, other = some[0], some[1]
-    refused = {one: {item.item_id for item in plain[one]}}
-    found = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=Terms(refused=refused))
-    assert not refused[one] & {item.item_id for item in found[one]}
-    assert len(found[one]) == 5
-    assert found[other] == plain[other]
+    title, other = some[0], some[1]
+    refused = {title: {item.item_id for item in plain[title]}}
+    chosen = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=Terms(refused=refused))
+    assert not refused[title] & {item.item_id for item in chosen[title]}
+    assert len(chosen[title]) == 5
+    assert chosen[other] == plain[other]
 
 
-def test_brands_are_capped_on_every_list_also_where_popularity_fills_it(shop, trained, some):
+def test_brand_cap_holds_on_filled_lists(shop, trained, some):
     brand = shop.lake.table("items").execute().set_index("item_id")["brand"]
     terms = Terms(RecommendRules(max_per_brand=1))
     for items in recommend(
@@ -291,29 +293,31 @@ def test_brands_are_capped_on_every_list_also_where_popularity_fills_it(shop, tr
 def test_recalled_items_are_never_offered(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=30, items=12, days=60)
     items = shop.lake.table("items").execute()
-    for item_id, said in (
+    for item_id, attributes in (
         ("i000", "true"),
         ("i001", '"2025-02-01"'),
         ("i002", "false"),
         ("i003", "null"),
     ):
-        items.loc[items.item_id == item_id, "attributes"] = f'{{"recalled": {said}}}'
+        items.loc[items.item_id == item_id, "attributes"] = f'{{"recalled": {attributes}}}'
     shop.lake.upsert("items", items)
-    found = recommend(None, shop.lake, ["nobody"], k=12, as_of=shop.end + timedelta(days=1))[
+    chosen = recommend(None, shop.lake, ["nobody"], k=12, as_of=shop.end + timedelta(days=1))[
         "nobody"
     ]
-    assert {f"i{number:03d}" for number in range(12)} - {item.item_id for item in found} == {
+    assert {f"i{number:03d}" for number in range(12)} - {item.item_id for item in chosen} == {
         "i000",
         "i001",
     }
 
 
-def test_an_offers_own_items_obey_the_same_rules():
-    """Bought by itself, a recalled, excluded or refused item would slip in beside the list."""
-    range_ = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
+def test_offer_items_obey_the_same_rules():
+    """Offer items bypassed recalls, exclusions and refusals."""
+    assortment = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
     items = {name: Item(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
     first, rest = [items["e"], items["c"], items["a"]], [items["d"], items["a"], items["b"]]
-    found = together(range_, first, rest, 3)
-    assert [item.item_id for item in found] == ["a", "b"]  # d has the same parent as a
-    assert [item.item_id for item in together(range_, first, rest, 3, unwanted=["a"])] == ["b"]
-    assert [item.item_id for item in together(range_, first, rest, 1)] == ["a"]
+    chosen = merge_lists(assortment, first, rest, 3)
+    assert [item.item_id for item in chosen] == ["a", "b"]  # d has the same parent as a
+    assert [item.item_id for item in merge_lists(assortment, first, rest, 3, refused=["a"])] == [
+        "b"
+    ]
+    assert [item.item_id for item in merge_lists(assortment, first, rest, 1)] == ["a"]

@@ -1,4 +1,4 @@
-"""Every model by its name: trained, evaluated, kept, and asked for lists."""
+"""Every single model trains, evaluates, restores and recommends."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -8,15 +8,14 @@ import pytest
 from retention.errors import BadInput
 from retention.progress import silent
 from retention.recommend import TrainedRecommender, evaluate, recommend, train
+from retention.recommend.history import preferences
 from retention.recommend.models import MODELS
-from retention.recommend.preferences import preferences
-from retention.recommend.relations import friends
-from retention.recommend.side_information import segments
+from retention.recommend.side_information import friends, segments
 from retention.registry import retrain
 from retention.registry.model_cache import recommender
 from tests import readonly
 from tests import shop as tiny
-from tests.retention.recommend.made import related
+from tests.retention.recommend.small_shop import import_relations
 from tests.retention.recommend.test_models import NAMES
 from tests.retention.recommend.test_recommend import append_future
 from workers.requests import RECOMMENDERS, Retrain
@@ -38,31 +37,31 @@ def small_copy(small, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_model_is_trained_kept_and_asked_by_its_name(small, name):
+def test_every_model_trains_restores_and_recommends(small, name):
     trained = train(small.lake, cutoff=small.end, model=name)
     assert trained.estimator == name
     assert trained.alone
     assert trained.metrics["customers"] > 20
     restored = TrainedRecommender.from_bytes(trained.to_bytes())
-    who = [*sorted(set(preferences(small.lake, small.end)["customer_id"]))[:5], "nobody"]
-    found = recommend(restored, small.lake, who, k=6, as_of=small.end)
-    assert found == recommend(trained, small.lake, who, k=6, as_of=small.end)
-    assert all(len({item.item_id for item in items}) == 6 for items in found.values())
-    assert {item.source for item in found["nobody"]} <= {"popular", "catalogue"}
+    customer_ids = [*sorted(set(preferences(small.lake, small.end)["customer_id"]))[:5], "nobody"]
+    result = recommend(restored, small.lake, customer_ids, k=6, as_of=small.end)
+    assert result == recommend(trained, small.lake, customer_ids, k=6, as_of=small.end)
+    assert all(len({item.item_id for item in items}) == 6 for items in result.values())
+    assert {item.source for item in result["nobody"]} <= {"popular", "catalogue"}
 
 
 @pytest.mark.parametrize("name", ["ease", "bpr", "repeat", "popular_segment"])
-def test_every_model_is_evaluated_by_its_name(small, name):
+def test_every_model_can_be_evaluated(small, name):
     report = evaluate(small.lake, cutoff=small.end - timedelta(days=28), model=name)
     assert report["model"] == name
     assert report["metrics"]["ndcg"] > report["baselines"]["popular"]["ndcg"] * 0.9
 
 
-def test_names_on_the_command_line_are_those_of_the_models():
+def test_command_line_names_match_models():
     assert set(RECOMMENDERS) == set(MODELS)
 
 
-def test_a_name_of_the_other_kind_is_refused_with_the_command_to_write():
+def test_churn_model_name_is_refused_with_the_right_command():
     with pytest.raises(BadInput, match="retrain recommend --model bpr"):
         Retrain(model="bpr")
     with pytest.raises(BadInput, match="retrain churn --model forest"):
@@ -72,17 +71,17 @@ def test_a_name_of_the_other_kind_is_refused_with_the_command_to_write():
     assert Retrain(models=("recommend",), model="bpr").model == "bpr"
 
 
-def test_a_shop_too_small_for_a_model_alone_gets_the_ladder_and_is_told(tmp_path):
+def test_small_shop_falls_back_from_single_model_with_note(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=8, items=12, days=90)
     trained = train(shop.lake, cutoff=shop.end, model="als")
     assert trained.estimator == "own+popular"
     assert "als alone takes more customers and items than there are" in trained.rung
 
 
-def test_friends_are_imported_known_at_their_time_and_both_ways_only_for_referrals(tmp_path):
+def test_friends_respect_time_and_only_referrals_are_symmetric(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     late = (shop.end + timedelta(days=1)).isoformat()
-    related(
+    import_relations(
         shop,
         [
             ("stranger", "c0001", "follow", "2025-02-01T00:00:00Z"),
@@ -93,39 +92,39 @@ def test_friends_are_imported_known_at_their_time_and_both_ways_only_for_referra
         ],
     )
     known = friends(shop.lake, shop.end, ["stranger", "c0002", "c0001"])
-    found = set(zip(known["customer_id"], known["other_id"], strict=True))
-    assert found == {("stranger", "c0001"), ("stranger", "c0002"), ("c0002", "stranger")}
+    result = set(zip(known["customer_id"], known["other_id"], strict=True))
+    assert result == {("stranger", "c0001"), ("stranger", "c0002"), ("c0002", "stranger")}
     trained = train(shop.lake, cutoff=shop.end, model="social")
     liked = preferences(shop.lake, shop.end, ["c0001", "c0002"])
     items = recommend(trained, shop.lake, ["stranger"], k=3, as_of=shop.end)["stranger"]
     assert {item.item_id for item in items} <= set(liked["item_id"])
 
 
-def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the_future(tmp_path):
+def test_segments_use_first_basket_and_region_without_leakage(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     people = shop.lake.table("customers").execute()
     people["attributes"] = '{"region": "north"}'
     shop.lake.upsert("customers", people)
     half = shop.begin + timedelta(days=60)
-    found = (
+    result = (
         segments(shop.lake, half, ["c0000", "c0001", "nobody"])
         .groupby("customer_id")["label"]
         .agg(set)
     )
-    assert "nobody" not in found.index
-    assert all({"channel:web", "region:north"} <= labels for labels in found)
-    assert all(any(label.startswith("first:") for label in labels) for labels in found)
+    assert "nobody" not in result.index
+    assert all({"channel:web", "region:north"} <= labels for labels in result)
+    assert all(any(label.startswith("first:") for label in labels) for labels in result)
     later = (
-        segments(shop.lake, shop.end, list(found.index)).groupby("customer_id")["label"].agg(set)
+        segments(shop.lake, shop.end, list(result.index)).groupby("customer_id")["label"].agg(set)
     )
-    assert later.to_dict() == found.to_dict()
+    assert later.to_dict() == result.to_dict()
 
 
-def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(
+def test_registry_keeps_name_and_better_champion(
     small_copy,
 ):
-    asked = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    first = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent)
+    request = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    first = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent)
     assert (first.row.estimator, first.promote) == ("repeat", True)
     assert recommender(small_copy.settings, first.row).estimator == "repeat"
     baselines = {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}
@@ -138,19 +137,19 @@ def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_r
     assert verdict(first.row, "repeat", True, {"ndcg": 0.15}, baselines)[0] is False
 
 
-def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
-    """Each retrain but the first 'does not rank better than both baselines', of which there were none: the first stayed for ever."""
+def test_unmeasured_recommender_is_replaced_at_retrain(tmp_path):
+    """Without baselines no challenger could be better, so the first model stayed for ever."""
     shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
     early = retrain.RetrainRequest(
         shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None
     )
     used = retrain.recommend(shop.settings, shop.lake, None, early, silent).row
     assert not used.metrics
-    found = retrain.recommend(
+    result = retrain.recommend(
         shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent
     )
-    assert found.promote
-    assert "Too few customers" in found.why
+    assert result.promote
+    assert "Too few customers" in result.why
     used.metrics = {
         "ndcg": 0.4,
         "baselines": {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}},
@@ -162,9 +161,9 @@ def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
     assert "the one in use was measured" in stays.why
 
 
-def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_as_well(small_copy):
-    asked = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
+def test_challenger_below_baseline_replaces_champion_below_baseline(small_copy):
+    request = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent).row
     baselines = {"popular": {"ndcg": 0.3}, "buy_it_again": {"ndcg": 0.2}}
     ranked, verdict = ("own+ease, ranked (all)", False, {"ndcg": 0.29}), retrain._decide
     used.metrics = {"ndcg": 0.28, "baselines": baselines}
@@ -174,35 +173,41 @@ def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_a
     assert verdict(used, *ranked, baselines)[0] is False
 
 
-def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_shown(
-    small_copy, monkeypatch
-):
-    asked = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
+def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
+    request = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent).row
     used.metrics = {"ndcg": 0.99}
-    trial = replace(asked, model="trending")
+    trial = replace(request, model="trending")
     assert not retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent).promote
 
     def refused(*_):
         raise BadInput("It was made by an older version; run `retention retrain recommend`.")
 
     monkeypatch.setattr(retrain, "recommender", refused)
-    found = retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent)
-    assert (found.promote, found.why) == (True, "The one in use cannot be read any more.")
+    result = retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent)
+    assert (result.promote, result.why) == (True, "The one in use cannot be read any more.")
 
 
-def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_path):
+def test_later_events_change_neither_single_model_nor_lists(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     cutoff = shop.end - timedelta(days=30)
-    names, who = ("repeat", "popular_segment", "trending", "social"), ["c0001", "c0002", "nobody"]
-    related(shop, [("c0001", "c0002", "follow", "")])
+    names, customer_ids = (
+        ("repeat", "popular_segment", "trending", "social"),
+        ["c0001", "c0002", "nobody"],
+    )
+    import_relations(shop, [("c0001", "c0002", "follow", "")])
 
     def learned() -> list[object]:
         trained = [train(shop.lake, cutoff=cutoff, model=name) for name in names]
-        lists = [recommend(one, shop.lake, who, k=5, as_of=cutoff) for one in trained]
-        return [*(one.to_bytes() for one in trained), *lists]
+        lists = [
+            recommend(recommender, shop.lake, customer_ids, k=5, as_of=cutoff)
+            for recommender in trained
+        ]
+        return [*(recommender.to_bytes() for recommender in trained), *lists]
 
     before = learned()
     append_future(shop, cutoff)
-    related(shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())])
+    import_relations(
+        shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())]
+    )
     assert learned() == before

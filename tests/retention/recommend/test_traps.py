@@ -1,4 +1,4 @@
-"""What implicit answers wrongly without an error, each trap beside our answer to it."""
+"""Guard against wrong answers of implicit that raise no error."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_array, csr_matrix, random
 from threadpoolctl import threadpool_info
 
-from retention.recommend.id_index import positions
+from retention.recommend.matrices import positions
 from retention.recommend.models import MODELS, NOTHING, Als
 from retention.recommend.models.bpr import Bpr
 from retention.recommend.models.contract import checked
-from retention.recommend.retrieval import GROUPS, best, best_of
+from retention.recommend.retrieval import GROUPS, top_items, top_items_of_model
 from tests.retention.recommend.test_models import ITEMS, beside, checkerboard
 
 LOWEST = -1e37
@@ -28,7 +28,7 @@ def engine() -> AlternatingLeastSquares:
     return engine
 
 
-def test_an_unknown_id_is_nobody_and_not_the_last_customer(engine):
+def test_unknown_id_is_not_the_last_customer(engine):
     board = checkerboard()
     assert (
         engine.recommend(-1, board[-1])[0] == engine.recommend(39, board[39])[0]
@@ -40,81 +40,81 @@ def test_an_unknown_id_is_nobody_and_not_the_last_customer(engine):
     ]  # whoever indexes drops the −1: test_an_unknown_customer…
 
 
-def test_all_bought_leaves_nothing_instead_of_item_0(engine, als):
+def test_customer_who_bought_everything_gets_no_item_0(engine, als):
     everything = csr_matrix(np.ones((1, ITEMS), dtype=np.float32))
     assert (
         engine.recommend(0, everything, N=5)[1] < LOWEST
     ).all()  # the trap: five items all the same
-    ids, scores = best_of(als, everything, 5, without=everything)
+    ids, scores = top_items_of_model(als, everything, 5, without=everything)
     assert (ids == -1).all()
     assert not np.isfinite(scores).any()
 
 
-def test_more_than_there_are_is_as_many_as_there_are(als):
+def test_k_is_capped_at_number_of_items(als):
     board = checkerboard()[:1]
-    ids, _ = best_of(als, board, ITEMS + 50)
+    ids, _ = top_items_of_model(als, board, ITEMS + 50)
     assert sorted(ids[0]) == list(range(ITEMS))
-    fresh, _ = best_of(als, board, ITEMS, without=board)
+    fresh, _ = top_items_of_model(als, board, ITEMS, without=board)
     assert set(fresh[0][fresh[0] >= 0]) == set(range(ITEMS)) - set(board.indices)
 
 
-def test_items_without_factors_are_left_out_and_a_score_of_nought_is_not():
+def test_items_without_factors_are_left_out_but_zero_scores_stay():
     factors = np.array([[1, 0], [0, 1], [0, 0], [-1, 0]], dtype=np.float32)
     model = Als.restore({"item_factors": factors, "regularization": np.array(1.0)})
     history = csr_matrix(np.array([[1, 0, 0, 0]], dtype=np.float32))
-    ids, scores = best_of(model, history, 4)
+    ids, scores = top_items_of_model(model, history, 4)
     assert ids[0].tolist() == [0, 1, 3, -1]
     assert scores[0, 1] == 0
-    assert best_of(model, history, 2)[0][0].tolist() == [0, 1]
+    assert top_items_of_model(model, history, 2)[0][0].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["item_knn_bm25", "user_knn_tfidf", "content"])
-def test_what_neighbours_do_not_know_is_not_on_the_list(name):
+def test_items_unknown_to_neighbours_are_not_listed(name):
     board = checkerboard()
     model = MODELS[name]().fit(board, side=beside(board))
-    ids, scores = best_of(model, board, ITEMS, without=board)
+    ids, scores = top_items_of_model(model, board, ITEMS, without=board)
     assert not (np.isin(ids[0], board[0].indices)).any()
     assert (scores[ids >= 0] != 0).all()
     assert ((ids == -1) == ~np.isfinite(scores)).all()
 
 
 @pytest.mark.parametrize("name", ["als", "bpr", "logistic_mf", "item_knn_cosine", "ease"])
-def test_a_customer_without_a_history_gets_no_list_at_all(name):
+def test_customer_without_history_gets_no_items(name):
     model = MODELS[name]().fit(checkerboard())
-    ids, _ = best_of(model, csr_matrix((2, ITEMS), dtype=np.float32), 5)
+    ids, _ = top_items_of_model(model, csr_matrix((2, ITEMS), dtype=np.float32), 5)
     assert (ids == -1).all()
 
 
-def test_a_faded_purchase_is_more_than_none():
+def test_decayed_purchase_scores_above_none():
     seen = checked(checkerboard() * 0.05)
     before = seen.copy()
     Als(factors=4).fit(seen)
     assert (seen != before).nnz == 0  # the confidence 1 + weight is the model's own
 
 
-def test_negative_preferences_are_refused_for_implicit_takes_them_and_changes_nothing():
+def test_negative_preferences_are_refused():
     board = checkerboard()
     board.data[:3] = -1
     with pytest.raises(ValueError, match="negative"):
         Als().fit(board)
 
 
-def test_each_history_is_scored_by_its_own_row(als):
+def test_each_history_is_scored_by_its_row(als):
     board = checkerboard()
     whole = als.scores(board)
     np.testing.assert_allclose(als.scores(csr_matrix(board[5])), whole[5:6], rtol=1e-4, atol=1e-6)
 
 
-def test_the_new_kind_of_sparse_array_is_taken_too():
+def test_sparse_arrays_are_accepted():
     assert Als(factors=4).fit(csr_array(checkerboard())).scores(checkerboard()).shape == (40, ITEMS)
 
 
-def test_bpr_is_the_same_twice():
+def test_bpr_is_deterministic():
     once, again = (Bpr().fit(checkerboard(), seed=5).item_factors_ for _ in range(2))
     np.testing.assert_array_equal(once, again)
 
 
-def test_blas_has_one_thread_while_lists_are_made_and_its_own_again_afterwards():
+def test_blas_has_one_thread_inside_the_context_only():
     during = []
 
     class Watching:
@@ -127,18 +127,18 @@ def test_blas_has_one_thread_while_lists_are_made_and_its_own_again_afterwards()
             return np.ones(histories.shape, dtype=np.float32)
 
     before = [pool["num_threads"] for pool in threadpool_info()]
-    best_of(Watching(), checkerboard(), 3)
+    top_items_of_model(Watching(), checkerboard(), 3)
     assert set(during) == {1}
     assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
 @pytest.mark.parametrize("items", [300, GROUPS * 3, GROUPS * 4 + 77])
-def test_the_best_of_many_are_those_of_sorting_everything(items):
+def test_top_items_equal_a_full_sort(items):
     rng = np.random.default_rng(items)
     left, right = rng.normal(size=(150, 8)), rng.normal(size=(items, 8))
     without = csr_matrix(random(150, items, density=0.1, format="csr", rng=rng))
     barred = rng.random(items) < 0.2
-    ids, scores = best(left, right, 12, without=without, barred=barred, cores=2)
+    ids, scores = top_items(left, right, 12, without=without, barred=barred, cores=2)
     all_scores = left.astype(np.float32) @ right.T.astype(np.float32)
     all_scores[without.toarray() != 0] = -np.inf
     all_scores[:, barred] = -np.inf

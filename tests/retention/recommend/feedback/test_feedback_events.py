@@ -9,19 +9,19 @@ import pytest
 from retention import feedback, impressions
 from retention.db.tables import Assignment, Campaign, Coupon, Impression
 from retention.feedback import Subject
-from retention.recommend.explaining import SOURCES
 from retention.recommend.feedback import feedback_events
 from retention.recommend.feedback.exposure import PSEUDO, examined, prior
 from retention.recommend.feedback.responses import seen
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
-from retention.recommend.service import UNTRAINED
+from retention.recommend.reasons import SOURCES
+from retention.recommend.serving import UNTRAINED
 from retention.registry.recommender_in_use import open_desk
 from retention.reports import charts
 from retention.reports.recommendations import Performance, drawn, report
 from retention.risk.policy import Policy
 from retention.templating import text
 from tests.chromium import chromium
-from tests.retention.recommend.made import Made, made
+from tests.retention.recommend.small_shop import SmallShop, make_shop
 from workers.delivery import render
 from workers.requests import RecommendReport
 from workers.tasks import recommend_report
@@ -35,7 +35,7 @@ ITEMS = [
 
 
 @pytest.fixture
-def shop(tmp_path) -> Made:
+def shop(tmp_path) -> SmallShop:
     """Three customers who bought before and answered after a campaign of 1 May; c is held out."""
     day = timedelta(days=1)
     lines = [(who, "purchase", SENT - 30 * day, "i9", {"order_id": f"old-{who}"}) for who in "abc"]
@@ -48,13 +48,13 @@ def shop(tmp_path) -> Made:
         ("b", "email_click", SENT - day, "i2", {}),  # before it was shown
         ("c", "email_click", SENT + day, "i1", {}),  # nothing was shown to c
     ]
-    return made(
+    return make_shop(
         tmp_path, lines, [(f"i{place}", f"Item {place}", "things", 2.0) for place in (1, 2, 3, 9)]
     )
 
 
 @pytest.fixture
-def sent(shop) -> Made:
+def sent(shop) -> SmallShop:
     """The same with the campaign's impressions and one redeemed code."""
     offer = {
         "items": ITEMS,
@@ -106,7 +106,7 @@ def sent(shop) -> Made:
     return shop
 
 
-def _seen(shop: Made, before: datetime = NOW) -> pd.DataFrame:
+def _seen(shop: SmallShop, before: datetime = NOW) -> pd.DataFrame:
     with shop.database.reading() as session:
         return seen(shop.lake, session, shop.settings, before).set_index(
             ["customer_id", "position"]

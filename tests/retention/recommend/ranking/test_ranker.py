@@ -87,15 +87,15 @@ def test_of_two_equally_likely_things_a_customer_buys_the_less_known_comes_first
     from retention.recommend.history import DAY, read
 
     history = read(shop.lake, shop.end)
-    now = evaluation_context.moment(
+    now = evaluation_context.learn_snapshot(
         history, shop.end.timestamp() / DAY, catalogue(shop.lake), min_buyers=5
     )
     learned = signals.fit(examples)
     indifferent = ranker.Ranker("signals", learned | {"weights": np.zeros_like(learned["weights"])})
     rows = np.arange(20)
-    scores = evaluation_context.ranked(now, indifferent)(rows)
+    scores = evaluation_context.two_stage_scorer(now, indifferent)(rows)
     bought = now.bought[rows].toarray() > 0
-    known = now.learned.shelf.fact("buyers_28")
+    known = now.sources.item_stats.column("buyers_28")
     for mine, line in zip(bought, scores, strict=True):
         own = np.flatnonzero(mine & np.isfinite(line))
         assert (np.diff(line[own][np.argsort(known[own])]) <= 1e-9).all()

@@ -8,7 +8,7 @@ import pytest
 from retention.recommend import training
 from retention.recommend.catalogue import catalogue
 from retention.recommend.history import day_of, read
-from retention.recommend.metrics import Ranking
+from retention.recommend.metrics import RankingMetrics
 from retention.recommend.ranking import recipe, windows
 from retention.recommend.ranking.features import NAMES
 from retention.recommend.ranking.ranker import Examples
@@ -43,7 +43,9 @@ def test_what_was_bought_in_a_window_is_no_feature_of_it(shop, asked, history):
     end = day_of(shop.end)
     whole = windows.window(history, end, asked)
     half = windows.window(history.before(end - 14), end, asked)
-    np.testing.assert_array_equal(whole.then.learned.shelf.facts, half.then.learned.shelf.facts)
+    np.testing.assert_array_equal(
+        whole.then.sources.item_stats.facts, half.then.sources.item_stats.facts
+    )
     np.testing.assert_array_equal(whole.then.scene.people, half.then.scene.people)
     assert whole.real.sum() > half.real.sum()
 
@@ -118,9 +120,9 @@ def test_a_horizon_in_which_nothing_known_was_bought_is_passed_over(
     assert recipe.learn_to_rank(history, last, asked).rankers
 
 
-def _judged(**ndcg: np.ndarray) -> dict[str, Ranking]:
+def _judged(**ndcg: np.ndarray) -> dict[str, RankingMetrics]:
     return {
-        kind: Ranking(len(each), 0.0, float(each.mean()), 0.0, 0.0, {"ndcg": each})
+        kind: RankingMetrics(len(each), 0.0, float(each.mean()), 0.0, 0.0, {"ndcg": each})
         for kind, each in ndcg.items()
     }
 
@@ -132,7 +134,7 @@ def test_the_mean_stays_unless_another_is_surely_better_and_in_every_horizon():
     noise += usual.mean() - noise.mean() + 1e-4
     kinds = ("all", "learned", "popular")
 
-    def chosen(*horizons: dict[str, Ranking]) -> str:
+    def chosen(*horizons: dict[str, RankingMetrics]) -> str:
         return recipe.preferred(horizons, kinds)
 
     better = _judged(all=usual, learned=noise, popular=usual + 0.05)

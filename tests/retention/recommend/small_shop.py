@@ -1,4 +1,4 @@
-"""Shops of a few lines, written down in the test that needs them."""
+"""Build small shops from a few events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,19 +20,25 @@ Line = tuple[
 
 
 @dataclass(frozen=True)
-class Made:
-    """An installation."""
+class SmallShop:
+    """Hold the settings, database and lake of a small shop."""
 
     settings: Settings
     database: Database
     lake: Lake
 
     def add(self, lines: Sequence[Line]) -> None:
-        """Bring further events in, through the importer."""
+        """Import further events."""
         frame = pd.DataFrame(
             [
-                {"customer_id": who, "event_type": kind, "occurred_at": at, "item_id": item, **rest}
-                for who, kind, at, item, rest in lines
+                {
+                    "customer_id": customer,
+                    "event_type": kind,
+                    "occurred_at": at,
+                    "item_id": item,
+                    **rest,
+                }
+                for customer, kind, at, item, rest in lines
             ]
         )
         for name in ("item_id", "order_id", "query"):
@@ -49,23 +55,26 @@ class Made:
         import_files(self.lake, self.database, self.settings, table, [str(file)])
 
 
-def made(
+def make_shop(
     home: Path, lines: Sequence[Line], items: Sequence[tuple[str, str, str, float]], **options: Any
-) -> Made:
-    """A shop of these events and items (id, title, category, price); ``options`` are further settings."""
+) -> SmallShop:
+    """Build a shop from events and items (id, title, category, price).
+
+    ``options`` are further settings.
+    """
     settings = Settings(home=home / "home", _env_file=None, **options)
     database = Database(settings.database_url.get_secret_value())
     create_tables(database)
     settings.home.mkdir(parents=True, exist_ok=True)
-    shop = Made(settings, database, Lake.open(settings))
+    shop = SmallShop(settings, database, Lake.open(settings))
     if items:
         shop._bring("items", pd.DataFrame(items, columns=["item_id", "title", "category", "price"]))
     shop.add(lines)
     return shop
 
 
-def related(shop: Any, rows: Sequence[tuple[str, str, str, str]]) -> None:
-    """Bring in who follows, brought or befriended whom and when, through the importer."""
+def import_relations(shop: Any, rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """Import relations between customers."""
     file = shop.settings.home / "relations.csv"
     pd.DataFrame(rows, columns=["customer_id", "other_id", "kind", "occurred_at"]).to_csv(
         file, index=False
