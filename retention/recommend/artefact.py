@@ -14,7 +14,7 @@ from retention.recommend.cold_start import Cold
 from retention.recommend.evaluation_context import BOTH, NEW, POLICIES
 from retention.recommend.item_stats import Shelf
 from retention.recommend.models import MODELS
-from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.ranking.ranker import Ranker
 from retention.recommend.sources import Learned
 from retention.text import gettext

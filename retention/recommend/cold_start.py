@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.evaluation_context import Moment
 from retention.recommend.id_index import positions
-from retention.recommend.models import Segments, Side
+from retention.recommend.models import Segments, SideInformation
 from retention.recommend.models.popularity import SegmentPopular
 from retention.recommend.side_information import beside
 
@@ -110,14 +110,14 @@ def learn_cold(lake: "Lake", now: Moment, items: Catalogue) -> Cold:
         The catalogue is as it is today: a new item that was described later has its later words.
     """
     scene = now.scene
-    side = _largest(beside(lake, scene, (), SegmentPopular.looks_at))
+    side = _largest(beside(lake, scene, (), SegmentPopular.uses))
     known = SegmentPopular().fit(scene.liked, side=side)
     best, share = _best(known.within_)
     fresh = new_items(now, items)
     return Cold(known.labels_, best, share, fresh, _alike(scene.shelf.items, fresh, items))
 
 
-def _largest(side: Side) -> Side:
+def _largest(side: SideInformation) -> SideInformation:
     """Without the segments of the fewest customers, where there are very many."""
     if side.segments is None or len(side.segments.labels) <= MOST_SEGMENTS:
         return side

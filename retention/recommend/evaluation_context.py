@@ -15,9 +15,9 @@ from retention.recommend.id_index import positions
 from retention.recommend.item_stats import shelf
 from retention.recommend.matrices import in_rows, some_rows, top
 from retention.recommend.metrics import Ranking, ranking
-from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
-from retention.recommend.models.neural import torch_or_refuse
-from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.models import DEEP, MODELS, Als, Collaborative, default_model
+from retention.recommend.models.neighbours import UserKnn
+from retention.recommend.models.neural import require_torch
 from retention.recommend.ranking.blend import HALF_LIFE, blended
 from retention.recommend.ranking.features import NAMES, Scene
 from retention.recommend.ranking.ranker import POPULAR, Ranker
@@ -91,7 +91,7 @@ def _collaborative(
     active = int((np.diff(liked.indptr) > 0).sum())
     if active < FEWEST_CUSTOMERS or items < FEWEST_ITEMS:
         return None
-    chosen = fitting(customers, items) if model in AUTO else MODELS[model]()
+    chosen = default_model(customers, items) if model in AUTO else MODELS[model]()
     assert isinstance(chosen, Collaborative)  # a model that stands alone is learned elsewhere
     return chosen.fit(liked, seed=seed, progress=progress)
 
@@ -111,7 +111,7 @@ def checked_model(model: str) -> str:
             )
         )
     if model in DEEP:
-        torch_or_refuse(model)
+        require_torch(model)
     return model
 
 

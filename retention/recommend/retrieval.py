@@ -12,8 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.blas_threads import one_blas_thread
-from retention.recommend.models import NOTHING, Model, Side
-from retention.recommend.models.factors import Factored
+from retention.recommend.models import NO_SIDE_INFORMATION, Model, SideInformation
+from retention.recommend.models.matrix_factorisation import FactorModel
 
 ROWS, GROUPS = 64, 512
 DENSE = 256  # rows of a model that scores everything itself
@@ -67,7 +67,7 @@ def best_of(
     histories: csr_matrix,
     k: int,
     *,
-    side: Side = NOTHING,
+    side: SideInformation = NO_SIDE_INFORMATION,
     without: csr_matrix | None = None,
     barred: np.ndarray | None = None,
     cores: int | None = None,
@@ -76,8 +76,8 @@ def best_of(
 
     A product of factors may also come out as 0 by the last bit of its sum, which is a score like any other.
     """
-    if isinstance(model, Factored):
-        left, right = model.wide(histories)
+    if isinstance(model, FactorModel):
+        left, right = model.augmented_factors(histories)
         nothing = ~np.any(right, axis=1)
         barred = nothing if barred is None else barred | nothing
         ids, scores = best(left, right, k, without=without, barred=barred, cores=cores)
@@ -86,7 +86,7 @@ def best_of(
 
     def scored(rows: slice) -> np.ndarray:
         some = np.arange(histories.shape[0])[rows]
-        found = model.scores(csr_matrix(histories[rows]), side=side.of(some))
+        found = model.scores(csr_matrix(histories[rows]), side=side.select(some))
         return np.where(found != 0, found, -np.inf).astype(np.float32)
 
     customers, items = histories.shape

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.history import PURCHASE
 from retention.recommend.id_index import positions
-from retention.recommend.models import Days, Segments, Side
+from retention.recommend.models import PurchaseDays, Segments, SideInformation
 from retention.recommend.ranking.features import Scene
 from retention.recommend.relations import liked_by_friends
 
@@ -28,7 +28,9 @@ REGIONS = (
 FEW = 1_000  # customers
 
 
-def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[str]) -> Side:
+def beside(
+    lake: "Lake", scene: Scene, texts: Sequence[str], uses: Sequence[str]
+) -> SideInformation:
     """What is known at the moment of a scene, of its customers (rows) and its shelf (columns).
 
     Parameters
@@ -38,7 +40,7 @@ def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[
     texts : sequence of str
         Of the items of the shelf.
     looks_at : sequence of str
-        Names of `Side`; what the model does not look at is not read.
+        Names of `SideInformation`; what the model does not look at is not read.
     """
     at = scene.history.moment(scene.at)
     readers: dict[str, Callable[[], Any]] = {
@@ -47,14 +49,14 @@ def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[
         "segments": lambda: _segments(lake, at, scene.history.customers),
         "friends": lambda: liked_by_friends(lake, at, scene.history.customers, scene.shelf.items),
     }
-    return Side(**{name: readers[name]() for name in looks_at})
+    return SideInformation(**{name: readers[name]() for name in uses})
 
 
-def _days(scene: Scene) -> Days:
+def _days(scene: Scene) -> PurchaseDays:
     place = scene.place[scene.history.item]
     chosen = (scene.history.bought > 0) & (place >= 0)
     age = np.maximum(scene.at - scene.history.day[chosen], 0.0)
-    return Days(scene.history.customer[chosen].astype(np.int64), place[chosen], age)
+    return PurchaseDays(scene.history.customer[chosen].astype(np.int64), place[chosen], age)
 
 
 def _segments(lake: "Lake", at: datetime, customers: np.ndarray) -> Segments:

@@ -51,7 +51,7 @@ def train_alone(
         return None
     model = learn(lake, scene, asked, part(progress, 1, 2))
     customers, items = len(history.customers), len(scene.shelf.items)
-    told = getattr(model, "told", "")
+    told = getattr(model, "pruning_note", "")
     rung = f"{model.name} alone, on {customers:,} customers, {items:,} items.{told and ' '}{told}"
     return TrainedRecommender(
         Learned(scene.shelf, model, None),
@@ -77,7 +77,7 @@ def learn(lake: "Lake", scene: Scene, asked: "Asked", progress: Progress = silen
     """The model of that name, learned from a scene."""
     model = MODELS[asked.model]()
     texts = asked.items.texts_of(scene.shelf.items)
-    side = beside(lake, scene, texts, model.looks_at)
+    side = beside(lake, scene, texts, model.uses)
     return model.fit(scene.liked, side=side, seed=asked.seed, progress=progress)
 
 
@@ -87,12 +87,12 @@ def alone(lake: "Lake", now: Moment) -> Score:
     assert model is not None
     liked = scene.liked
     known = len(now.learned.shelf.items)  # the scene's shelf may be longer
-    looks_at = [name for name in model.looks_at if name != "texts"]  # those are only learned from
-    side = beside(lake, scene, (), looks_at).upto(known)
+    uses = [name for name in model.uses if name != "texts"]  # those are only learned from
+    side = beside(lake, scene, (), uses).first_items(known)
 
     def score(rows: np.ndarray) -> np.ndarray:
         found = np.full((len(rows), liked.shape[1]), -np.inf, dtype=np.float32)
-        said = model.scores(csr_matrix(liked[rows, :known]), side=side.of(rows))
+        said = model.scores(csr_matrix(liked[rows, :known]), side=side.select(rows))
         found[:, :known] = np.where(
             said != 0, said, -np.inf
         )  # 0 is "nothing known", never "the first items"

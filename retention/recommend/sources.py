@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from retention.recommend.item_stats import Shelf
 from retention.recommend.matrices import at_pairs, first_columns, some_rows, top
 from retention.recommend.models import Model
-from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene, features
 
 WANTED = {

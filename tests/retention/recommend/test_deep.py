@@ -9,10 +9,9 @@ import pytest
 
 from retention.errors import BadInput
 from retention.recommend.evaluation_context import checked_model
-from retention.recommend.models import DEEP, MODELS, Days
-from retention.recommend.models.mult_dae import MultDae
-from retention.recommend.models.sasrec import SasRec, sequenced
-from retention.recommend.models.weighting import unit
+from retention.recommend.models import DEEP, MODELS, PurchaseDays
+from retention.recommend.models.neighbours import normalise_rows
+from retention.recommend.models.neural import MultDae, SasRec, purchase_sequences
 from tests.retention.recommend.test_models import NEEDS_TORCH, beside, checkerboard
 
 
@@ -32,9 +31,11 @@ def test_without_torch_one_sentence_says_what_to_do(name):
 
 
 def test_a_sequence_is_the_newest_purchases_in_their_order():
-    days = Days(np.array([0, 0, 0, 2]), np.array([5, 7, 6, 1]), np.array([1.0, 9.0, 3.0, 2.0]))
-    assert sequenced(days, 3, 2, 99).tolist() == [[6, 5], [99, 99], [99, 1]]
-    assert sequenced(days, 3, 4, 99)[0].tolist() == [99, 7, 6, 5]
+    days = PurchaseDays(
+        np.array([0, 0, 0, 2]), np.array([5, 7, 6, 1]), np.array([1.0, 9.0, 3.0, 2.0])
+    )
+    assert purchase_sequences(days, 3, 2, 99).tolist() == [[6, 5], [99, 99], [99, 1]]
+    assert purchase_sequences(days, 3, 4, 99)[0].tolist() == [99, 7, 6, 5]
 
 
 @pytest.mark.deep
@@ -42,16 +43,16 @@ def test_a_sequence_is_the_newest_purchases_in_their_order():
 def test_sasrec_scores_as_torch_would():
     import torch
 
-    from retention.recommend.models.sasrec import _forward, _network
+    from retention.recommend.models.neural import _forward, _network
 
     board = checkerboard()
-    model = SasRec(length=12, rounds=1).fit(board, side=beside(board))
+    model = SasRec(length=12, epochs=1).fit(board, side=beside(board))
     module = _network(board.shape[1], model.size, model.length, model.blocks, 0.2)
     module.load_state_dict(
         {name: torch.from_numpy(values) for name, values in model.weights_.items()}
     )
     module.eval()
-    sequences = sequenced(beside(board).days, board.shape[0], model.length, board.shape[1])
+    sequences = purchase_sequences(beside(board).days, board.shape[0], model.length, board.shape[1])
     sequences[3, :8] = board.shape[1]
     with torch.no_grad():
         expected = _forward(module, torch.from_numpy(sequences), board.shape[1]).numpy()
@@ -64,8 +65,8 @@ def test_mult_dae_scores_as_torch_would():
     import torch
 
     board = checkerboard()
-    model = MultDae(rounds=1).fit(board)
-    told = torch.from_numpy(unit(board).toarray())
+    model = MultDae(epochs=1).fit(board)
+    told = torch.from_numpy(normalise_rows(board).toarray())
     hidden = torch.tanh(
         torch.nn.functional.linear(
             told, torch.from_numpy(model.inward_), torch.from_numpy(model.inward_bias_)

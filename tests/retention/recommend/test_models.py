@@ -9,10 +9,18 @@ import pytest
 from scipy.sparse import csr_array, csr_matrix
 
 from retention.errors import Cancelled
-from retention.recommend.models import DEEP, MODELS, Collaborative, Days, Segments, Side, fitting
-from retention.recommend.models.als import Als
-from retention.recommend.models.contract import checked
-from retention.recommend.models.ease import BYTES, Ease
+from retention.recommend.models import (
+    DEEP,
+    MODELS,
+    Collaborative,
+    PurchaseDays,
+    Segments,
+    SideInformation,
+    default_model,
+)
+from retention.recommend.models.base import clean_matrix
+from retention.recommend.models.ease import BYTES_PER_ENTRY, Ease
+from retention.recommend.models.matrix_factorisation import Als
 
 CUSTOMERS, ITEMS = 40, 30
 SAME_FOR_ALL = {"popular", "trending"}
@@ -33,7 +41,7 @@ def checkerboard(customers: int = CUSTOMERS, items: int = ITEMS) -> csr_matrix:
     return csr_matrix(board)
 
 
-def beside(board: csr_matrix) -> Side:
+def beside(board: csr_matrix) -> SideInformation:
     """What is known beside it: the even items are cups, the odd are spades; two clubs; friends are of the same kind."""
     customers, items = board.shape
     row = np.repeat(np.arange(customers), np.diff(board.indptr))
@@ -42,8 +50,8 @@ def beside(board: csr_matrix) -> Side:
         0, 28, 2 * board.nnz
     )  # in no order that could be learned
     kind = np.arange(customers) % 2
-    return Side(
-        days=Days(row[twice], board.indices[twice], age),
+    return SideInformation(
+        days=PurchaseDays(row[twice], board.indices[twice], age),
         texts=[
             ("blue china cup", "garden spade")[item % 2] + f" no {item}" for item in range(items)
         ],
@@ -101,7 +109,7 @@ def test_a_customer_nobody_has_seen_is_scored_by_what_is_known_of_them(finder):
     board = checkerboard()
     finder.fit(board, side=beside(board))
     stranger = csr_matrix((np.ones(3, np.float32), ([0, 0, 0], [0, 4, 8])), shape=(1, ITEMS))
-    side = beside(board).of(np.array([2]))  # an even customer's club and friends
+    side = beside(board).select(np.array([2]))  # an even customer's club and friends
     best = np.argsort(-finder.scores(stranger, side=side)[0])[:10]
     assert (best % 2 == 0).all()
 
@@ -112,7 +120,10 @@ def test_what_is_known_beside_the_rows_is_cut_with_them(model):
     model.fit(board, side=side)
     whole = model.scores(board, side=side)
     np.testing.assert_allclose(
-        model.scores(csr_matrix(board[some]), side=side.of(some)), whole[some], rtol=1e-4, atol=1e-6
+        model.scores(csr_matrix(board[some]), side=side.select(some)),
+        whole[some],
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
@@ -124,7 +135,7 @@ def test_of_an_empty_history_nothing_is_known_or_what_everybody_likes_and_never_
     board = csr_matrix(dense)
     model.fit(board, side=beside(board))
     empty = csr_matrix((2, ITEMS), dtype=np.float32)
-    none = Side(days=Days(*np.empty((3, 0), dtype=int)), friends=empty)
+    none = SideInformation(days=PurchaseDays(*np.empty((3, 0), dtype=int)), friends=empty)
     scores = model.scores(empty, side=none)
     assert scores.shape == (2, ITEMS)
     np.testing.assert_array_equal(scores[0], scores[1])
@@ -216,7 +227,7 @@ def test_preferences_that_would_silently_mislead_are_refused(model, bad):
 
 
 def test_the_door_takes_any_sparse_matrix_and_gives_the_one_implicit_wants():
-    made = checked(csr_array(checkerboard().astype(np.float64)))
+    made = clean_matrix(csr_array(checkerboard().astype(np.float64)))
     assert isinstance(made, csr_matrix)
     assert made.dtype == np.float32
 
@@ -236,24 +247,24 @@ def test_ease_keeps_to_its_memory_by_pruning_what_fewest_buy_and_says_so():
     """More of both than the bound allows: it learns what it would learn in a shop that sold only the most bought."""
     chance = np.linspace(0.002, 0.2, 800)  # the later the item, the more buy it
     sold = csr_matrix((np.random.default_rng(0).random((900, 800)) < chance).astype(np.float32))
-    bound = BYTES * 200**2
+    bound = BYTES_PER_ENTRY * 200**2
     tracemalloc.start()
     model = Ease(memory=bound).fit(sold)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= bound + 2 * (sold.data.nbytes + sold.indices.nbytes)  # "beside the histories"
-    assert model.most == len(model.kept_) == 200
+    assert model.max_rows == len(model.kept_) == 200
     buyers = np.diff(sold.tocsc().indptr)
     assert buyers[model.kept_].min() >= np.delete(buyers, model.kept_).max()
     found, alone = model.scores(sold), Ease().fit(sold[:, model.kept_])
     np.testing.assert_allclose(found[:, model.kept_], alone.scores(sold[:, model.kept_]), atol=1e-5)
     assert not np.delete(found, model.kept_, axis=1).any()
     lost = 1 - sold[:, model.kept_].nnz / sold.nnz
-    assert model.told == (
+    assert model.pruning_note == (
         f"EASE learned the 200 most bought of 800 items, for its matrix may take 1 MiB; the others make up {lost:.1%} of what "
         "is known."
     )
-    assert Ease().fit(sold).told == alone.told == ""
+    assert Ease().fit(sold).pruning_note == alone.pruning_note == ""
 
 
 def test_als_weighs_by_confidence_so_that_a_faded_purchase_still_counts():
@@ -264,5 +275,5 @@ def test_als_weighs_by_confidence_so_that_a_faded_purchase_still_counts():
 
 
 def test_the_model_is_chosen_by_the_size_of_the_shop():
-    assert fitting(2_500, 25_000).name == "ease"
-    assert fitting(200_000, 20_000).name == "als"
+    assert default_model(2_500, 25_000).name == "ease"
+    assert default_model(200_000, 20_000).name == "als"

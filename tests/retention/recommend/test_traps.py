@@ -7,9 +7,9 @@ from scipy.sparse import csr_array, csr_matrix, random
 from threadpoolctl import threadpool_info
 
 from retention.recommend.id_index import positions
-from retention.recommend.models import MODELS, NOTHING, Als
-from retention.recommend.models.bpr import Bpr
-from retention.recommend.models.contract import checked
+from retention.recommend.models import MODELS, NO_SIDE_INFORMATION, Als
+from retention.recommend.models.base import clean_matrix
+from retention.recommend.models.matrix_factorisation import Bpr
 from retention.recommend.retrieval import GROUPS, best, best_of
 from tests.retention.recommend.test_models import ITEMS, beside, checkerboard
 
@@ -86,7 +86,7 @@ def test_a_customer_without_a_history_gets_no_list_at_all(name):
 
 
 def test_a_faded_purchase_is_more_than_none():
-    seen = checked(checkerboard() * 0.05)
+    seen = clean_matrix(checkerboard() * 0.05)
     before = seen.copy()
     Als(factors=4).fit(seen)
     assert (seen != before).nnz == 0  # the confidence 1 + weight is the model's own
@@ -118,9 +118,9 @@ def test_blas_has_one_thread_while_lists_are_made_and_its_own_again_afterwards()
     during = []
 
     class Watching:
-        name, looks_at = "watching", ()
+        name, uses = "watching", ()
 
-        def scores(self, histories, *, side=NOTHING):
+        def scores(self, histories, *, side=NO_SIDE_INFORMATION):
             during.extend(
                 pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
             )
