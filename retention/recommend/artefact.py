@@ -34,7 +34,7 @@ class TrainedRecommender:
     learned : Learned
         The shelf, the collaborative model and the neighbours (None where there is too little to learn from).
     rankers : dict
-        For the policies ``both`` and ``new``; empty where there was too little to learn from: then the mixture ranks, as `blend`.
+        For the policies ``both`` and ``new``; empty where there was too little to learn from: then the mixture ranks, as `mixture_scores`.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict

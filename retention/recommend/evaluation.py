@@ -37,7 +37,7 @@ from retention.recommend.event_weights import weighted
 from retention.recommend.history import pairs, read
 from retention.recommend.id_index import positions
 from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
-from retention.recommend.ranking.features import PERSON, Scene
+from retention.recommend.ranking.features import CUSTOMER_FEATURES, Scene
 from retention.recommend.single_model import alone
 from retention.recommend.training import MIN_BUYERS, K, train, window_truth
 from retention.text import gettext
@@ -201,7 +201,7 @@ def _compared(
         {name: ranking(mine, bought, k=k, items=now.size[1]) for name, mine in lists.items()},
         {name: described(mine) for name, mine in lists.items()},
         np.bincount(sold, minlength=now.size[0])[rows],
-        np.nan_to_num(now.scene.people[rows, PERSON.index("quiet")], nan=np.inf),
+        np.nan_to_num(now.scene.people[rows, CUSTOMER_FEATURES.index("quiet")], nan=np.inf),
     )
 
 

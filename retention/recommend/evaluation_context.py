@@ -18,9 +18,8 @@ from retention.recommend.metrics import Ranking, ranking
 from retention.recommend.models import DEEP, MODELS, Als, Collaborative, default_model
 from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.models.neural import require_torch
-from retention.recommend.ranking.blend import HALF_LIFE, blended
 from retention.recommend.ranking.features import NAMES, Scene
-from retention.recommend.ranking.ranker import POPULAR, Ranker
+from retention.recommend.ranking.ranker import MIXTURE_HALF_LIFE, POPULAR, Ranker, mixture_scores
 from retention.recommend.sources import Candidates, Learned, Said, candidates
 from retention.text import gettext
 
@@ -219,7 +218,7 @@ def factors(then: Moment, seed: int = 0) -> Score:
 
 def mixed(then: Moment, others: Score | None = None) -> Score:
     """One's own faded purchases and the collaborative model (as it has answered already), added up; where there is too little for a ranker."""
-    faded, said = _faded(then, HALF_LIFE), others or collaborative(then)
+    faded, said = _faded(then, MIXTURE_HALF_LIFE), others or collaborative(then)
     total = float(
         then.learned.shelf.fact("buyers_28").sum()
     )  # the same whoever else is asked about
@@ -227,7 +226,9 @@ def mixed(then: Moment, others: Score | None = None) -> Score:
 
     def score(rows: np.ndarray) -> np.ndarray:
         own, known = faded[rows].toarray(), said(rows)
-        return blended(own, np.pad(known, ((0, 0), (0, own.shape[1] - known.shape[1]))), share)
+        return mixture_scores(
+            own, np.pad(known, ((0, 0), (0, own.shape[1] - known.shape[1]))), share
+        )
 
     return score
 

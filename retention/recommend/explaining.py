@@ -13,7 +13,7 @@ from retention.recommend.history import newest
 from retention.recommend.matrices import at_pairs
 from retention.recommend.models import Collaborative
 from retention.recommend.newcomers import NOBODY, Newcomers
-from retention.recommend.ranking.features import find
+from retention.recommend.ranking.features import find_sorted
 from retention.recommend.reranking import Facts
 from retention.recommend.sources import Learned, Said
 
@@ -104,7 +104,7 @@ def _own(found: Offered, row: np.ndarray, column: np.ndarray) -> list[tuple[str,
     """What the customer's own history of the item says; empty where it says nothing."""
     scene = found.now.scene
     seen, (keys, lines) = scene.seen, scene.own
-    place, known = find(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
+    place, known = find_sorted(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
     line = lines[place[known]] if len(lines) else np.empty(0, dtype=np.int64)
     columns = {
         "purchase_days": seen.days,

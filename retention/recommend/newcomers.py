@@ -8,8 +8,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.cold_start import Cold
-from retention.recommend.ranking.blend import PRIOR
 from retention.recommend.ranking.features import Scene
+from retention.recommend.ranking.ranker import POPULARITY_PRIOR
 from retention.recommend.relations import liked_by_friends
 from retention.recommend.side_information import segments
 
@@ -53,8 +53,8 @@ NOBODY = Newcomers(np.empty(0, dtype=int), csr_matrix((0, 0)), csr_matrix((0, 0)
 def newcomers(lake: "Lake", at: datetime, scene: Scene, cold: Cold, items: np.ndarray) -> Newcomers:
     """The newcomers of a scene, by what is known before a moment.
 
-    Their friends' preferences stand where their own would (`blend.blended`): popularity, here of their segments, counts
-    as `PRIOR` purchases of everybody's.
+    Their friends' preferences stand where their own would (`mixture_scores`): popularity, here of their segments, counts
+    as `POPULARITY_PRIOR` purchases of everybody's.
     """
     rows = np.flatnonzero(np.diff(scene.liked.indptr) == 0)
     if not len(rows):
@@ -63,6 +63,6 @@ def newcomers(lake: "Lake", at: datetime, scene: Scene, cold: Cold, items: np.nd
     labels = segments(lake, at, customers).groupby("customer_id")["label"].agg(list)
     popular = cold.popular([labels.get(str(one), []) for one in customers], len(items))
     friends = liked_by_friends(lake, at, customers, items)
-    scores = csr_matrix(friends + PRIOR * popular)
+    scores = csr_matrix(friends + POPULARITY_PRIOR * popular)
     known = np.flatnonzero(np.diff(scores.indptr))
     return Newcomers(rows[known], scores[known], friends[known])

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.history import pairs, read
 from retention.recommend.id_index import positions
-from retention.recommend.ranking.features import tastes
+from retention.recommend.ranking.features import preference_matrix
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -48,7 +48,9 @@ def liked_by_friends(
         return csr_matrix(shape, dtype=np.float32)
     theirs = read(lake, at, sorted(known["other_id"].unique()))
     place = positions(items, theirs.items)
-    liked = tastes(pairs(theirs, theirs.at(at)), place, (len(theirs.customers), shape[1]))
+    liked = preference_matrix(
+        pairs(theirs, theirs.at(at)), place, (len(theirs.customers), shape[1])
+    )
     row = positions(customers, known["customer_id"])
     other = positions(theirs.customers, known["other_id"])
     seen = (row >= 0) & (other >= 0)

@@ -27,13 +27,17 @@ from retention.recommend.sources import Learned
 
 if TYPE_CHECKING:
     from retention.lake import Lake
-    from retention.recommend.ranking.windows import Asked
+    from retention.recommend.ranking.ranker_training import TrainingOptions
 
 MOST_MEASURED = 2_000  # customers
 
 
 def train_alone(
-    lake: "Lake", history: History, cutoff: datetime, asked: "Asked", progress: Progress = silent
+    lake: "Lake",
+    history: History,
+    cutoff: datetime,
+    asked: "TrainingOptions",
+    progress: Progress = silent,
 ) -> TrainedRecommender | None:
     """Learn one model from everything before the cutoff; None where the shop is too small for one.
 
@@ -42,7 +46,7 @@ def train_alone(
     lake : Lake
     history : History
         Everything before the cutoff.
-    asked : Asked
+    asked : TrainingOptions
         Its ``model`` is a name of `MODELS`.
     """
     metrics = _measured(lake, history, cutoff, asked, part(progress, 0, 2))
@@ -73,7 +77,9 @@ def enough(scene: Scene) -> bool:
     )
 
 
-def learn(lake: "Lake", scene: Scene, asked: "Asked", progress: Progress = silent) -> Model:
+def learn(
+    lake: "Lake", scene: Scene, asked: "TrainingOptions", progress: Progress = silent
+) -> Model:
     """The model of that name, learned from a scene."""
     model = MODELS[asked.model]()
     texts = asked.items.texts_of(scene.shelf.items)
@@ -102,7 +108,7 @@ def alone(lake: "Lake", now: Moment) -> Score:
 
 
 def _measured(
-    lake: "Lake", history: History, cutoff: datetime, asked: "Asked", progress: Progress
+    lake: "Lake", history: History, cutoff: datetime, asked: "TrainingOptions", progress: Progress
 ) -> dict[str, Any]:
     """How the model ranks in the last horizon, learned from what lay before it, beside the baselines."""
     end = int(history.at(cutoff))

@@ -26,8 +26,7 @@ from retention.recommend.event_weights import learn_worth, weighted
 from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, read
 from retention.recommend.models import MODELS
-from retention.recommend.ranking.recipe import learn_to_rank
-from retention.recommend.ranking.windows import Asked
+from retention.recommend.ranking.ranker_training import TrainingOptions, learn_to_rank
 from retention.recommend.single_model import train_alone
 from retention.text import gettext
 
@@ -78,7 +77,9 @@ def train(
     """
     asked_model = checked_model(model)
     progress(0, 4000, "Reading the catalogue")
-    asked = Asked(horizon_days, seed, asked_model, min_buyers, catalogue(lake, in_stock_only=False))
+    asked = TrainingOptions(
+        horizon_days, seed, asked_model, min_buyers, catalogue(lake, in_stock_only=False)
+    )
     progress(200, 4000, "Reading what customers bought")
     history = read(lake, cutoff)
     if heard is not None:
@@ -116,7 +117,7 @@ def train(
 
 
 def at_moment(
-    history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
+    history: History, cutoff: datetime, asked: TrainingOptions, progress: Progress = silent
 ) -> Moment:
     """What is known at the cutoff itself."""
     return moment(
@@ -158,4 +159,4 @@ def window_truth(lake: "Lake", now: Moment, cutoff: datetime, horizon_days: int)
     return axes.place(frame).matrix(np.ones(len(frame)))
 
 
-__all__ = ["MIN_BUYERS", "POLICIES", "Asked", "K", "at_moment", "train", "window_truth"]
+__all__ = ["MIN_BUYERS", "POLICIES", "K", "TrainingOptions", "at_moment", "train", "window_truth"]

@@ -1,1 +1,1 @@
-"""The second stage: candidates put in order by what past horizons taught."""
+"""Rank candidates with a model that is trained on past horizons."""
