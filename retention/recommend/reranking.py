@@ -41,7 +41,7 @@ class Terms:
     refused : mapping
         Customer id → items that are "not for them".
     heard : DataFrame, optional
-        What was said of items, as lines of a history (`heard.words`).
+        What was said of items, as lines of a history (`responses.verdict_events`).
     """
 
     rules: RecommendRules = PLAIN

@@ -18,7 +18,6 @@ from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.evaluation_context import Moment, log_odds, mixed
 from retention.recommend.event_weights import weighted
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
-from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, days_at, pairs, shift_of
 from retention.recommend.history_cache import bought, histories
 from retention.recommend.id_index import positions
@@ -36,6 +35,7 @@ from retention.recommend.reranking import (
     choose,
     together,
 )
+from retention.recommend.responses import add_feedback
 from retention.recommend.single_model import alone
 from retention.recommend.sources import Learned, Said, candidates
 
@@ -87,7 +87,7 @@ def recommend(
             histories(lake, as_of, batch), trained.worth if trained is not None else {}
         )
         if terms.heard is not None:
-            history = with_heard(history, terms.heard, as_of)
+            history = add_feedback(history, terms.heard, as_of)
         with one_blas_thread():
             found.update(_lists(shop, history, batch, k))
         progress(start + len(batch), len(wanted), "Choosing what each customer would like")

@@ -23,10 +23,10 @@ from retention.recommend.evaluation_context import (
     moment,
 )
 from retention.recommend.event_weights import learn_worth, weighted
-from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, read
 from retention.recommend.models import MODELS
 from retention.recommend.ranking.ranker_training import TrainingOptions, learn_to_rank
+from retention.recommend.responses import add_feedback
 from retention.recommend.single_model import train_alone
 from retention.text import gettext
 
@@ -66,7 +66,7 @@ def train(
     min_buyers : int
         Items bought by fewer customers are not learned about (one's own are still offered again).
     heard : DataFrame, optional
-        Answers to earlier recommendations, all of before the cutoff, as `heard.gather` gives them.
+        Answers to earlier recommendations, all of before the cutoff, as `responses.load_feedback` gives them.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def train(
     progress(200, 4000, "Reading what customers bought")
     history = read(lake, cutoff)
     if heard is not None:
-        history = with_heard(history, heard, cutoff)
+        history = add_feedback(history, heard, cutoff)
     if not len(history.day):
         raise TooLittleData(
             gettext(

@@ -6,8 +6,8 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.feedback import of_items, refused
-from retention.recommend.feedback.feedback_events import words
 from retention.recommend.reranking import Terms
+from retention.recommend.responses import verdict_events
 from retention.recommend.service import Desk
 from retention.registry import champion
 from retention.registry.model_cache import recommender
@@ -23,6 +23,6 @@ def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
     said = of_items(session, settings, lake.identities.people())
-    heard = words(said, clock.now()) if said else None
+    heard = verdict_events(said, clock.now()) if said else None
     terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
     return Desk(trained, row, terms)

@@ -50,9 +50,7 @@ class Asked:
     created_by: str
     job_id: str | None
     doubted: tuple[tuple[str, datetime], ...] = ()  # labels to leave out: see retention.feedback
-    heard: Any = (
-        None  # answers to recommendations: see retention.recommend.feedback.feedback_events
-    )
+    heard: Any = None  # answers to recommendations: see retention.recommend.responses
     tune_seconds: float | None = None  # how long to search the estimators' settings, or
     tune_fits: int | None = None  # with how many fits; neither: not at all
 

@@ -16,7 +16,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
     from retention.progress import part
-    from retention.recommend.bandit.assignment import choosing
+    from retention.recommend.bandit.assignment import create_assigner
     from retention.registry.recommender_in_use import open_desk
     from retention.risk.policy import load_policy
     from retention.uplift.experiments import learn
@@ -28,7 +28,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)
         unknown = teaching_nothing(session, settings)
-        chosen = choosing(lake, session, settings, policy, now, unknown)
+        chosen = create_assigner(lake, session, settings, policy, now, unknown)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
         lake,

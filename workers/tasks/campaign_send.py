@@ -73,7 +73,7 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
     """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
     from retention import clock
     from retention.campaigns import restocking
-    from retention.recommend.bandit.assignment import blended
+    from retention.recommend.bandit.assignment import lists_by_blend
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
     from retention.recommend.reranking import assortment
@@ -87,6 +87,6 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
     if desk is not None:
         own = policy.recommend.policy
         blends = {who: blend_of(offer.get("arm", ""), own) for who, offer in offers.items()}
-        lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
+        lists = lists_by_blend(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
             restocking.replace(session, name, offers, lists, desk.together(lake))

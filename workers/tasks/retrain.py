@@ -57,7 +57,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     else:
         cutoff, note = _cutoff(request, lake)
     learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
-    from retention.recommend.feedback.feedback_events import gather
+    from retention.recommend.responses import load_feedback
     from retention.registry import champion
     from retention.registry import retrain as training
 
@@ -68,7 +68,9 @@ def run(request: Retrain, context: Context) -> Outcome:
             if settings.doubted_labels == "drop"
             else ()
         )
-        heard = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
+        heard = (
+            load_feedback(lake, session, settings, cutoff) if "recommend" in request.kinds else None
+        )
     asked = training.Asked(
         cutoff,
         request.horizon,

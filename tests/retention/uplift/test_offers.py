@@ -161,6 +161,6 @@ def test_the_experiment_draws_among_the_same_offers(policy):
         update={"recommend": policy.recommend.model_copy(update={"vary_offers": True})}
     )
     people = _customers([1.0, 1.0]).assign(rule=["Coupon", "Reminder"])
-    kept = thompson.arms(people, policy)
+    kept = thompson.eligible_arms(people, policy)
     assert kept.allowed.sum(axis=1).tolist() == [3, 1]
-    assert thompson.arms(people, vary).allowed.all()
+    assert thompson.eligible_arms(people, vary).allowed.all()

@@ -22,7 +22,7 @@ from retention.db.tables import (
 )
 from retention.feedback import Subject
 from retention.lake.importing import import_files
-from retention.recommend.bandit.decisions import decisions
+from retention.recommend.bandit.decisions import logged_decisions
 from tests.workers.campaigns.steps import (
     ANALYST,
     CHANNEL,
@@ -260,7 +260,7 @@ def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_trea
     if redeemed:
         with desk.database.reading() as session:
             assert closing.teaching_nothing(session, desk.settings) == set()
-            assert not decisions(
+            assert not logged_decisions(
                 desk.lake,
                 session,
                 desk.settings,
@@ -441,7 +441,7 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     first = shown[0]
     later = clock.now() + timedelta(days=40)
     with desk.database.transaction() as session:
-        assert decisions(
+        assert logged_decisions(
             desk.lake,
             session,
             desk.settings,
@@ -470,7 +470,7 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     bought.to_parquet(file)
     import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
     with desk.database.reading() as session:
-        lines = decisions(
+        lines = logged_decisions(
             desk.lake,
             session,
             desk.settings,
