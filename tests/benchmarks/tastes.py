@@ -47,7 +47,10 @@ def shop(
     labels = np.array([f"channel:{number}" for number in range(8)])
     member = csr_matrix(np.eye(8, dtype=np.float32)[rng.integers(0, 8, customers)])
     side = SideInformation(
-        PurchaseDays(row, matrix.indices, age), words, Segments(labels, member), csr_matrix(known @ matrix)
+        PurchaseDays(row, matrix.indices, age),
+        words,
+        Segments(labels, member),
+        csr_matrix(known @ matrix),
     )
     return matrix, side
 

@@ -19,7 +19,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.recommend.bandit.assignment import create_assigner
     from retention.registry.recommender_in_use import open_desk
     from retention.risk.policy import load_policy
-    from retention.uplift.experiments import learn
+    from retention.uplift.past_campaigns import fit_uplift
 
     settings, now = context.settings, context.business_at
     policy, lake = load_policy(settings), Lake.open(settings)
@@ -30,11 +30,11 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         unknown = teaching_nothing(session, settings)
         chosen = create_assigner(lake, session, settings, policy, now, unknown)
     scores, as_of, model_version = _scored(request, context, lake, policy)
-    uplift = learn(
+    uplift = fit_uplift(
         lake,
         as_of,
         window_days=policy.campaign.window_days,
-        without=unknown,
+        excluded=unknown,
         progress=part(context.progress, 0, 4),
     )
     suggesting = part(context.progress, 2, 4)

@@ -85,7 +85,7 @@ def test_a_policy_that_does_nothing_is_told_before_a_sweep_is_made_for_it(
 def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(
     desk, monkeypatch
 ):
-    from retention.uplift import experiments
+    from retention.uplift import past_campaigns
 
     class ByFrequency(UpliftLearner):
         def predict(self, X):
@@ -95,10 +95,10 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
     assert first.name.startswith("High, medium and low risk, ")
     assert first.body["targeting"]["by"] == "risk"
     assert "no past campaign had a hold-out" in messages(desk, first.post_key)
-    taught = experiments.Uplift(
+    taught = past_campaigns.UpliftModel(
         "learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2
     )
-    monkeypatch.setattr(experiments, "learn", lambda *args, **kwargs: taught)
+    monkeypatch.setattr(past_campaigns, "fit_uplift", lambda *args, **kwargs: taught)
     campaign = campaign_of(desk, drafted(desk, name="Persuadable"))
     assert campaign.body["targeting"]["by"] == "uplift"
     assert 0 < campaign.body["audience"] < first.body["audience"]
