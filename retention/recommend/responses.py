@@ -1,4 +1,4 @@
-"""Collect responses to shown recommendations and turn feedback into history lines."""
+"""Collect responses to recommendations and feedback for training."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -43,7 +43,9 @@ def load_responses(
     *,
     window_days: int = WINDOW_DAYS,
 ) -> "pd.DataFrame":
-    """Load the items shown before a moment, with the responses known then.
+    """Load shown items with their responses.
+
+    Only responses known before a moment count.
 
     Parameters
     ----------
@@ -105,7 +107,10 @@ def load_responses(
 
 
 def _events(lake: "Lake", frame: "pd.DataFrame", before: datetime) -> "pd.DataFrame":
-    """Load the customers' events with the items shown to them, since the first impression."""
+    """Load the customers' events with shown items.
+
+    Events before the first impression are left out.
+    """
     import ibis
     import pandas as pd
 
@@ -130,7 +135,10 @@ def _events(lake: "Lake", frame: "pd.DataFrame", before: datetime) -> "pd.DataFr
 def _events_in_window(
     frame: "pd.DataFrame", events: "pd.DataFrame", window_days: int
 ) -> "pd.DataFrame":
-    """Join each line with its events from the impression to the end of the window."""
+    """Join lines with events in their window.
+
+    The window starts with the impression.
+    """
     lines = frame.reset_index(names="line")[["line", *PAIR, "shown_at"]].merge(events, on=PAIR)
     at, shown_at = lines["occurred_at"], lines["shown_at"]
     return lines[(at >= shown_at) & (at < shown_at + timedelta(days=window_days))]
@@ -162,7 +170,10 @@ def _coupon_orders(
 def _redeemed_lines(
     codes: "pd.DataFrame", frame: "pd.DataFrame", events: "pd.DataFrame"
 ) -> "pd.Series":
-    """Find the lines whose item is in the order that used the code of their campaign."""
+    """Find lines of orders with a campaign code.
+
+    The order must contain the item and use the code of the line's campaign.
+    """
     orders = events.loc[events["event_type"] == "purchase", [*PAIR, "order_id"]].drop_duplicates()
     lines = frame.reset_index(names="line").merge(codes, on=["shown_in", "customer_id"])
     return lines.merge(orders, on=[*PAIR, "order_id"])["line"]
@@ -171,7 +182,7 @@ def _redeemed_lines(
 def _verdict_counts(
     verdicts: Iterable[Word], frame: "pd.DataFrame", before: datetime
 ) -> dict[str, Any]:
-    """Count the people who called each line useful, and wrong."""
+    """Count useful and wrong verdicts per line."""
     import pandas as pd
 
     rows = pd.DataFrame(
@@ -202,9 +213,9 @@ MAX_ITERATIONS = 200
 
 
 def position_prior(positions: int) -> dict[int, float]:
-    """Return the prior examination probability of each position, relative to the first.
+    """Return prior examination probabilities by position.
 
-    It is 1 / log₂(1 + position), the discount of NDCG.
+    They are relative to the first position. It is 1 / log₂(1 + position), the discount of NDCG.
 
     Examples
     --------
@@ -215,7 +226,7 @@ def position_prior(positions: int) -> dict[int, float]:
 
 
 def examination_probabilities(shown: "pd.DataFrame") -> dict[int, float]:
-    """Estimate the probability that customers look at each position of a list.
+    """Estimate the attention to each list position.
 
     Without this correction, the first position looks better than its item deserves. The model is
     position-based: P(click) = θ(position) · γ(item), fitted by Poisson maximum likelihood in turns.
@@ -262,7 +273,10 @@ def examination_probabilities(shown: "pd.DataFrame") -> dict[int, float]:
 def _fit_positions(
     position: np.ndarray, item: np.ndarray, shown: np.ndarray, clicks: np.ndarray, positions: int
 ) -> np.ndarray:
-    """Fit θ relative to the first position; 0 for positions never shown."""
+    """Fit θ relative to the first position.
+
+    Positions never shown get 0.
+    """
     theta = np.ones(positions)
     position_clicks = np.bincount(position, weights=clicks, minlength=positions)
     item_clicks = np.bincount(item, weights=clicks)
@@ -318,7 +332,7 @@ def verdict_events(verdicts: Iterable[Word], before: datetime) -> "pd.DataFrame"
 def load_feedback(
     lake: "Lake", session: Session, settings: Settings, before: datetime
 ) -> "pd.DataFrame":
-    """Load all feedback before a moment for the next training.
+    """Load all feedback for the next training.
 
     It contains verdicts of the team and the additional weight of customers' clicks.
 
@@ -343,7 +357,7 @@ def load_feedback(
 
 
 def click_events(shown: "pd.DataFrame", examination: Mapping[int, float]) -> "pd.DataFrame":
-    """Compute the additional weight of clicks on recommended items.
+    """Compute additional weights of clicks.
 
     A click weighs more at positions that customers rarely look at (inverse examination propensity).
     The click's own event already counts once; only the difference is returned.
@@ -370,7 +384,9 @@ def click_events(shown: "pd.DataFrame", examination: Mapping[int, float]) -> "pd
 
 
 def add_feedback(history: History, lines: "pd.DataFrame", before: datetime) -> History:
-    """Add feedback lines of a history's customers to the history.
+    """Add feedback lines to a history.
+
+    Only lines of its customers are added.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Compare uplift learners by cross-validation and test for heterogeneous effects."""
+"""Compare uplift learners and test for heterogeneous effects."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +84,9 @@ def evaluate(
 def select_learner(
     trial: Experiment, *, seed: int = 0, progress: Progress = silent
 ) -> tuple[str, np.ndarray]:
-    """Select a learner as `compare_learners` does; also return its out-of-fold predictions.
+    """Select a learner and predict out of fold.
+
+    The selection is that of `compare_learners`.
 
     Parameters
     ----------
@@ -107,7 +109,9 @@ def select_learner(
 def compare_learners(
     trial: Experiment, *, seed: int = 0, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Compare learners by repeated cross-validation and bootstrap intervals.
+    """Compare learners by repeated cross-validation.
+
+    Intervals come from the bootstrap.
 
     Parameters
     ----------
@@ -176,7 +180,7 @@ def cross_validate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Scores, np.ndarray]:
-    """Predict each customer by learners that were not fitted on them, with `RiskBaseline`.
+    """Predict out of fold, including `RiskBaseline`.
 
     Parameters
     ----------
@@ -208,7 +212,9 @@ def cross_validate(
 
 
 def out_of_fold_predictions(trial: Experiment, name: str) -> np.ndarray:
-    """Predict each customer by a learner that was not fitted on them, (n,).
+    """Predict out of fold with one learner.
+
+    The result is (n,).
 
     Parameters
     ----------
@@ -220,10 +226,10 @@ def out_of_fold_predictions(trial: Experiment, name: str) -> np.ndarray:
 
 
 def calibration_slope(trial: Experiment, score: np.ndarray) -> float:
-    """Regress true effects on out-of-fold predictions; return the slope in 0 … 1.
+    """Regress effects on out-of-fold predictions.
 
-    The mean of `transformed_outcomes` is the uplift for any group of customers. Their slope on a
-    prediction is the share of the prediction's spread that is real.
+    The slope is clipped to 0 … 1. The mean of `transformed_outcomes` is the uplift for any group of
+    customers. Their slope on a prediction is the share of the prediction's spread that is real.
 
     Parameters
     ----------
@@ -237,9 +243,10 @@ def calibration_slope(trial: Experiment, score: np.ndarray) -> float:
 
 
 def transformed_outcomes(trial: Experiment) -> np.ndarray:
-    """Compute a transformed outcome per customer, (n,), whose mean is the uplift.
+    """Compute transformed outcomes, (n,).
 
-    ψ = (y − c) (t − e) / (e (1 − e)), for any c. The variance is lowest at c = (1 − e) ȳ₁ + e ȳ₀.
+    Their mean is the uplift. ψ = (y − c) (t − e) / (e (1 − e)), for any c. The variance is lowest
+    at c = (1 − e) ȳ₁ + e ȳ₀.
     """
     share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)
     treated, control = (trial.outcome[trial.treated == arm].mean() for arm in (1, 0))
@@ -291,11 +298,11 @@ def predict_split(
 
 
 def select_by_qini(qini: Mapping[str, np.ndarray]) -> str:
-    """Select the learner with the best mean Qini, if clearly better than the default.
+    """Select the learner with the best Qini.
 
-    The default is the first learner. The best one must exceed it by more than a standard error of
-    the paired difference. Among near-equals the choice is mostly noise, biased against the other
-    folds.
+    It must be clearly better than the default. The default is the first learner. The best one must
+    exceed it by more than a standard error of the paired difference. Among near-equals the choice
+    is mostly noise, biased against the other folds.
 
     Parameters
     ----------
@@ -309,9 +316,10 @@ def select_by_qini(qini: Mapping[str, np.ndarray]) -> str:
 
 
 def select_per_fold(qini: Mapping[str, np.ndarray]) -> list[str]:
-    """Select a learner for each fold by the other folds of its repeat.
+    """Select a learner for each fold.
 
-    The best of several estimates is optimistic; estimates of these choices are not.
+    The other folds of the same repeat decide. The best of several estimates is optimistic;
+    estimates of these choices are not.
     """
     by_repeat = {name: values.reshape(-1, FOLDS) for name, values in qini.items()}
     return [
@@ -326,9 +334,9 @@ def select_per_fold(qini: Mapping[str, np.ndarray]) -> list[str]:
 def bootstrap(
     trial: Experiment, scores: Scores, fold: np.ndarray, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Draw bootstrap replicates of each ranking's metrics, averaged over folds.
+    """Draw bootstrap replicates of ranking metrics.
 
-    All rankings use the same draws of customers.
+    Metrics are averaged over folds. All rankings use the same draws of customers.
 
     Parameters
     ----------
@@ -394,7 +402,10 @@ def _measure_folds(trial: Experiment, score: np.ndarray, fold: np.ndarray) -> di
 
 
 def _means(by_fold: Mapping[str, np.ndarray]) -> dict[str, float | None]:
-    """Average over folds; None if no fold has a value."""
+    """Average over folds with values.
+
+    The result is None without any.
+    """
     return {
         metric: float(np.mean(known)) if len(known := values[np.isfinite(values)]) else None
         for metric, values in by_fold.items()
@@ -406,7 +417,10 @@ def _intervals(draws: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]
 
 
 def _random_figures(trial: Experiment, fold: np.ndarray, seed: int) -> dict[str, float | None]:
-    """Average over many random rankings, since one depends on luck."""
+    """Average over many random rankings.
+
+    A single one depends on luck.
+    """
     rng = np.random.default_rng([seed, 2])
     many = [_measure_folds(trial, rng.random(fold.shape), fold) for _ in range(RANDOM_DRAWS)]
     return _means(
@@ -430,10 +444,10 @@ SEQUENTIAL_LEARNERS = ("s_logistic", "risk_modelling")  # both need little data
 
 @dataclass(frozen=True, slots=True)
 class RankingGain:
-    """Hold the gain of ranking by uplift over a random order, with its 95% interval.
+    """Hold the gain over a random order.
 
-    ``mean`` is the unnormalised Qini area: additional outcomes per customer, averaged over the
-    shares that could be treated.
+    It comes with its 95% interval. ``mean`` is the unnormalised Qini area: additional outcomes per
+    customer, averaged over the shares that could be treated.
     """
 
     mean: float
@@ -444,7 +458,7 @@ class RankingGain:
 def sequential_gain(
     trial: Experiment, *, seed: int = 0, progress: Progress = silent
 ) -> RankingGain:
-    """Rank parts of an experiment in turn by learners fitted on the earlier parts.
+    """Rank parts by learners of earlier parts.
 
     Two learners rank together, by the mean of their ranks. Selecting the best of several afterwards
     would be optimistic.

@@ -1,8 +1,9 @@
-"""Build an experiment from a file: treatment, outcome and features known before sending.
+"""Build an experiment from a file.
 
-A column leaked from the outcome or the arm would make every learner look excellent. Treatment is
-randomised, so earlier columns differ between the arms by chance only. Columns that differ more, or
-that decide the outcome, are left out and named.
+It has treatment, outcome and features known before sending. A column leaked from the outcome or the
+arm would make every learner look excellent. Treatment is randomised, so earlier columns differ
+between the arms by chance only. Columns that differ more, or that decide the outcome, are left out
+and named.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,9 @@ class Experiment:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read CSV (any usual separator, plain or gzipped) or Parquet.
+    """Read CSV or Parquet.
+
+    CSV may have any usual separator, plain or gzipped.
 
     Raises
     ------
@@ -156,7 +159,10 @@ def build_experiment(
 
 
 def _check_column(table: pd.DataFrame, option: str, name: str) -> None:
-    """Raise with the closest column name if a column does not exist."""
+    """Check that a column exists.
+
+    The error names the closest column.
+    """
     import difflib
 
     if name in table.columns:
@@ -175,7 +181,10 @@ def _check_column(table: pd.DataFrame, option: str, name: str) -> None:
 
 
 def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) -> pd.Series:
-    """Return 1 for treated, 0 for control, missing for arms that are not used."""
+    """Encode the treatment as 1 and 0.
+
+    Rows of unused arms are missing.
+    """
     if missing := int(column.isna().sum()):
         raise BadInput(
             gettext(
@@ -252,7 +261,10 @@ def _features(
     treated: np.ndarray,
     outcomes: np.ndarray,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Select the feature columns; return them and the reasons of the others."""
+    """Select the feature columns.
+
+    The others are returned with a reason.
+    """
     left_out: dict[str, str] = {}
     chosen = {}
     for name in dict.fromkeys(requested or [str(column) for column in table.columns]):
@@ -288,7 +300,10 @@ def _to_encodable(column: pd.Series) -> pd.Series:
 
 
 def _useless_reason(column: pd.Series) -> str:
-    """Explain why a column carries no information; empty if it does."""
+    """Explain the lack of information in a column.
+
+    It is empty for useful columns.
+    """
     values = column.nunique(dropna=True)
     if values < 2:
         return gettext("the same for everybody")
@@ -300,7 +315,10 @@ def _useless_reason(column: pd.Series) -> str:
 
 
 def _leakage_reason(column: pd.Series, treated: np.ndarray, outcomes: np.ndarray) -> str:
-    """Explain why a column cannot have been known before sending; empty if it can."""
+    """Explain the leakage of a column.
+
+    It is empty if the column can have been known before sending.
+    """
     if _imbalance_p(column, treated) < IMBALANCE_P:
         return gettext(
             "differs between the arms, so it is not from before, or the arms were not drawn"
@@ -318,7 +336,7 @@ def _leakage_reason(column: pd.Series, treated: np.ndarray, outcomes: np.ndarray
 
 
 def _imbalance_p(column: pd.Series, treated: np.ndarray) -> float:
-    """Compute p of a difference between the arms.
+    """Compute p of an arm difference.
 
     Words and flags: chi-squared. Numbers: Kolmogorov-Smirnov, and chi-squared of missingness. For
     example, the time an offer was opened is missing for customers without an offer.
@@ -334,6 +352,9 @@ def _imbalance_p(column: pd.Series, treated: np.ndarray) -> float:
 
 
 def _chi_squared_p(column: pd.Series, treated: np.ndarray) -> float:
-    """Compute p of the chi-squared test that values are equally frequent in both arms."""
+    """Compute p of a chi-squared test.
+
+    The hypothesis is that values are equally frequent in both arms.
+    """
     counts = pd.crosstab(column, treated).to_numpy()
     return float(stats.chi2_contingency(counts).pvalue) if min(counts.shape) > 1 else 1.0

@@ -1,4 +1,4 @@
-"""Fit uplift learners on a randomised campaign and predict each customer's uplift.
+"""Fit uplift learners on a randomised campaign.
 
 All take a DataFrame of features known before sending: numbers (missing values as NaN) and words.
 Imputation, scaling and one-hot encoding are part of the model. The propensity is known because
@@ -38,7 +38,10 @@ INTERACTION_VARIANCES = (0.1, 0.001)
 
 
 def encoder() -> ColumnTransformer:
-    """Create a transformer of features to a dense matrix: impute, scale, one-hot."""
+    """Create a transformer to a dense matrix.
+
+    It imputes and scales numbers and one-hot encodes words.
+    """
     numbers = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         FunctionTransformer(signed_log),
@@ -55,7 +58,10 @@ def encoder() -> ColumnTransformer:
 
 
 class UpliftLearner(BaseEstimator):
-    """Define the interface ``fit(X, outcome, treated, propensity)``, ``predict(X)``."""
+    """Define the interface of uplift learners.
+
+    It is ``fit(X, outcome, treated, propensity)``, ``predict(X)``.
+    """
 
     def fit(
         self,
@@ -108,10 +114,11 @@ class UpliftLearner(BaseEstimator):
 
 
 class RiskModelling(UpliftLearner):
-    """Model uplift as a function of risk: y ~ s + t + s t.
+    """Model uplift as a function of risk.
 
-    s is the log-odds of the outcome regardless of treatment. This is the part of a T-learner that
-    remains if only the risk moderates the effect, in either direction (Kent et al. 2020).
+    y ~ s + t + s t. s is the log-odds of the outcome regardless of treatment. This is the part of a
+    T-learner that remains if only the risk moderates the effect, in either direction (Kent et al.
+    2020).
     """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
@@ -127,13 +134,14 @@ class RiskModelling(UpliftLearner):
 
 
 class EffectModelling(UpliftLearner):
-    """Model y ~ X + t + t s + t X, an S-learner whose effect may follow the risk.
+    """Model effects that may follow the risk.
 
-    s is the log-odds of the outcome regardless of treatment. Penalties act as priors (Kent et al.
-    2020): a penalty is the variance of a coefficient, in squared log-odds per standard deviation
-    (of a word: between absence and presence). It is wide for main effects and t s, narrow for t X,
-    since most columns do not change the effect. The right width depends on the shop, so predictions
-    are averaged over several (`INTERACTION_VARIANCES`).
+    y ~ X + t + t s + t X, an S-learner with a risk score. s is the log-odds of the outcome
+    regardless of treatment. Penalties act as priors (Kent et al. 2020): a penalty is the variance
+    of a coefficient, in squared log-odds per standard deviation (of a word: between absence and
+    presence). It is wide for main effects and t s, narrow for t X, since most columns do not change
+    the effect. The right width depends on the shop, so predictions are averaged over several
+    (`INTERACTION_VARIANCES`).
     """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
@@ -167,9 +175,10 @@ class EffectModelling(UpliftLearner):
 
 
 class ClassTransformation(UpliftLearner):
-    """Classify Z = outcome if treated, no outcome if not, weighted by 1 / P(own arm).
+    """Classify the transformed outcome Z.
 
-    Since E[Z] = (p₁ + 1 − p₀) / 2, the uplift is 2 P(Z) − 1.
+    Z is the outcome if treated, no outcome if not, weighted by 1 / P(own arm). Since E[Z] = (p₁ + 1
+    − p₀) / 2, the uplift is 2 P(Z) − 1.
     """
 
     def __init__(self, model: Any) -> None:
@@ -186,7 +195,10 @@ class ClassTransformation(UpliftLearner):
 
 
 class SLearner(UpliftLearner):
-    """Fit one classifier on the arm and its interactions with every column."""
+    """Fit one classifier with arm interactions.
+
+    The arm interacts with every column.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -221,7 +233,7 @@ class TLearner(UpliftLearner):
 
 
 class DoublyRobust(UpliftLearner):
-    """Regress doubly robust effects, whose mean is the uplift."""
+    """Regress doubly robust effects on features."""
 
     def __init__(self, nuisance: Any, model: Any, folds: int = 2) -> None:
         self.nuisance = nuisance
@@ -240,11 +252,11 @@ class DoublyRobust(UpliftLearner):
 def doubly_robust_effects(
     X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray, nuisance: Any = None, folds: int = 2
 ) -> np.ndarray:
-    """Compute doubly robust effects per customer, (n,); their mean is the uplift.
+    """Compute doubly robust effects, (n,).
 
-    ψ = μ₁ − μ₀ + t (y − μ₁) / e − (1 − t) (y − μ₀) / (1 − e). ``μ`` are predicted out of fold,
-    without the customer's own outcome. The known e makes ψ unbiased for any μ; better μ reduce its
-    variance.
+    Their mean is the uplift. ψ = μ₁ − μ₀ + t (y − μ₁) / e − (1 − t) (y − μ₀) / (1 − e). ``μ`` are
+    predicted out of fold, without the customer's own outcome. The known e makes ψ unbiased for any
+    μ; better μ reduce its variance.
 
     Parameters
     ----------
@@ -270,7 +282,7 @@ def doubly_robust_effects(
 
 
 class MeanLearner(UpliftLearner):
-    """Average the uplift of several learners, whose errors differ.
+    """Average the uplift of several learners.
 
     Parameters
     ----------
@@ -291,7 +303,7 @@ class MeanLearner(UpliftLearner):
 
 
 class RiskBaseline(UpliftLearner):
-    """Rank by risk instead of uplift, as a baseline.
+    """Rank by risk instead of uplift.
 
     The score is minus the probability of the outcome without an offer.
     """
@@ -304,7 +316,9 @@ class RiskBaseline(UpliftLearner):
 
 
 def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
-    """Check that both arms have enough customers with and without the outcome.
+    """Check the number of customers per cell.
+
+    Both arms need customers with and without the outcome.
 
     Parameters
     ----------
@@ -333,7 +347,7 @@ def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
 def _arm_difference(
     model: Any, with_arm: Callable[[np.ndarray], np.ndarray], customers: int
 ) -> np.ndarray:
-    """Predict all customers as treated and as control, and return the difference."""
+    """Predict the difference between both arms."""
     treated, control = (
         model.predict_proba(with_arm(np.full(customers, arm)))[:, 1] for arm in (1.0, 0.0)
     )
@@ -356,7 +370,7 @@ def _boosting() -> HistGradientBoostingRegressor:
 
 
 def _clone_for_size(model: Any, customers: int) -> Any:
-    """Clone a model and scale the leaves of trees to the number of customers.
+    """Clone a model for a sample size.
 
     Leaves hold at least a hundredth of the customers because uplift is a weak signal.
     """

@@ -1,4 +1,4 @@
-"""Measure rankings by uplift: Qini, AUUC and uplift at the top.
+"""Measure uplift rankings: Qini, AUUC, uplift@k.
 
 Binary outcome, two arms. Values equal scikit-uplift's ``qini_auc_score``, ``uplift_auc_score`` and
 ``uplift_at_k(strategy="overall")``. Many bootstrap replicates are computed at once: a replicate is
@@ -111,7 +111,9 @@ def ranking_metrics(
 def bootstrap_weights(
     customers: int, replicates: int, seed: int, block: int = 50
 ) -> Iterator[np.ndarray]:
-    """Draw Poisson bootstrap weights, in blocks of (≤ block, customers).
+    """Draw Poisson bootstrap weights in blocks.
+
+    A block is (≤ block, customers).
 
     Parameters
     ----------
@@ -149,7 +151,10 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _area(cells: Cells, height: Height) -> np.ndarray:
-    """Compute the area under a curve from (0, 0), by trapezia, (b,)."""
+    """Compute the area under a curve.
+
+    The curve starts at (0, 0); trapezia, (b,).
+    """
     x, y = (
         np.pad(curve, ((0, 0), (1, 0)))
         for curve in (np.sum(list(cells.values()), axis=0), height(cells))
@@ -158,13 +163,16 @@ def _area(cells: Cells, height: Height) -> np.ndarray:
 
 
 def _normalised(cells: Cells, best: Cells, height: Height) -> np.ndarray:
-    """Compute the area above the chord relative to that of the best curve, (b,)."""
+    """Compute the area relative to the best.
+
+    Both are the area above the chord, (b,).
+    """
     chord = height(best)[:, -1] * np.sum([sums[:, -1] for sums in best.values()], axis=0) / 2
     return (_area(cells, height) - chord) / (_area(best, height) - chord)
 
 
 def _auuc(cells: Cells, totals: Cells) -> np.ndarray:
-    """Compute AUUC with the perfect order that holds for each replicate.
+    """Compute AUUC with each replicate's perfect order.
 
     The perfect order depends on the smaller of two cells.
     """
@@ -176,7 +184,10 @@ def _auuc(cells: Cells, totals: Cells) -> np.ndarray:
 
 
 def _perfect(totals: Cells, groups: tuple[tuple[tuple[int, int], ...], ...]) -> Cells:
-    """Return the curve's cells with customers in groups of cells: (b, groups)."""
+    """Return the cells of the perfect curve.
+
+    Customers come in groups of cells: (b, groups).
+    """
     return {
         cell: np.cumsum(
             np.stack([totals[cell] * (cell in group) for group in groups], axis=1), axis=1
@@ -186,7 +197,10 @@ def _perfect(totals: Cells, groups: tuple[tuple[tuple[int, int], ...], ...]) -> 
 
 
 def _top(w: np.ndarray, outcome: np.ndarray, treated: np.ndarray, share: float) -> np.ndarray:
-    """Compute treated minus control response among the first ``share`` of all, (b,)."""
+    """Compute the uplift at the top.
+
+    It is treated minus control response among the first ``share`` of all, (b,).
+    """
     reached = np.cumsum(w, axis=1)
     size = np.floor(reached[:, -1:] * share)
     inside = np.clip(size - (reached - w), 0, w)

@@ -1,4 +1,4 @@
-"""Estimate the uplift of each of several past offers.
+"""Estimate the uplift of several past offers.
 
 Treatment is randomised, but the offer mostly follows a policy. Customers of an offer are therefore
 weighted by the probability of that offer for similar customers (the generalised propensity).
@@ -33,9 +33,10 @@ SIGNIFICANCE = 0.05  # p of Cochran's Q above which offers are treated as one
 
 
 def offer_kind(offer: Mapping[str, Any]) -> str:
-    """Return the kind of an offer, independent of its rule's name; empty for none.
+    """Return the kind of an offer.
 
-    Two offers with the same text are of the same kind.
+    It does not depend on the name of the rule; empty for none. Two offers with the same text are of
+    the same kind.
     """
     action = offer.get("action") or ""
     # the amount of free shipping is the current cost of a parcel
@@ -81,7 +82,10 @@ class OfferModels:
     models: Mapping[str, OfferModel]
 
     def predict(self, features: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Predict uplift per kind, (n,); NaN for customers without support."""
+        """Predict uplift per kind, (n,).
+
+        Customers without support get NaN.
+        """
         probability = dict(
             zip(self.classifier.classes_, self.classifier.predict_proba(features).T, strict=True)
         )
@@ -147,7 +151,10 @@ def fit_offer_models(trial: Experiment, kinds: np.ndarray, learner: str) -> Offe
 
 
 def _offer_classifier(customers: int) -> HistGradientBoostingClassifier:
-    """Create a classifier of trees, since policies consist of thresholds."""
+    """Create a classifier of offers.
+
+    It consists of trees because policies consist of thresholds.
+    """
     return HistGradientBoostingClassifier(
         max_iter=60,
         learning_rate=0.1,
@@ -165,7 +172,10 @@ def _fit_offer(
     has_common_support: np.ndarray,
     learner: str,
 ) -> tuple[OfferModel, float]:
-    """Fit one offer against the hold-out; also return the standard error of its level."""
+    """Fit one offer against the hold-out.
+
+    The standard error of its level is returned, too.
+    """
     share = np.broadcast_to(np.asarray(trial.propensity, float), rows.shape)[rows]
     inclusion = share * offer_share + 1 - share  # probability of being among these rows
     subset = Experiment(

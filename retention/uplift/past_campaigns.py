@@ -1,4 +1,4 @@
-"""Fit the next uplift model on past campaigns in the lake."""
+"""Fit uplift models on past campaigns."""
 
 import json
 from collections.abc import Collection
@@ -44,7 +44,9 @@ class UpliftPrediction:
 
 @dataclass(frozen=True, slots=True)
 class UpliftModel:
-    """Hold the uplift model of past campaigns, or the reason for its absence.
+    """Hold a fitted uplift model.
+
+    Without one, ``why`` is the reason.
 
     Parameters
     ----------
@@ -81,7 +83,9 @@ class UpliftModel:
     def predict(
         self, lake: Any, customers: pd.Series, at: datetime, horizon_days: int
     ) -> UpliftPrediction:
-        """Predict the uplift of P(order within the horizon) per customer.
+        """Predict the uplift of ordering per customer.
+
+        The order must fall within the horizon.
 
         Parameters
         ----------
@@ -111,7 +115,7 @@ def fit_uplift(
     excluded: Collection[str] = (),
     progress: Progress = silent,
 ) -> UpliftModel:
-    """Fit an uplift model on campaigns whose windows ended before a moment.
+    """Fit an uplift model on finished campaigns.
 
     Parameters
     ----------
@@ -161,7 +165,9 @@ def fit_uplift(
 def load_campaigns(
     lake: Any, before: datetime, *, window_days: int, excluded: Collection[str] = ()
 ) -> tuple[Experiment, np.ndarray, int] | None:
-    """Load the newest finished campaigns with both arms as one experiment.
+    """Load finished campaigns as one experiment.
+
+    The newest campaigns with both arms are used.
 
     Parameters
     ----------
@@ -212,7 +218,10 @@ def load_campaigns(
 
 
 def _lake_offer_kind(offer: Any) -> str:
-    """Return the kind of an offer in the lake; imported offers may have any format."""
+    """Return the kind of a stored offer.
+
+    Imported offers may have any format.
+    """
     try:
         parsed = json.loads(offer)
         return offer_kind(parsed) if isinstance(parsed, dict) else ""
@@ -223,7 +232,10 @@ def _lake_offer_kind(offer: Any) -> str:
 def _campaign_data(
     lake: Any, rows: pd.DataFrame, before: datetime, window_days: int
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
-    """Return features, outcome, arm and propensity of one campaign's customers."""
+    """Return one campaign's experiment data.
+
+    These are features, outcome, arm and propensity of its customers.
+    """
     at = rows["sent_at"].min().tz_localize("UTC").to_pydatetime()
     end = min(at + timedelta(days=window_days), before)
     treated = (rows["arm"] == "treatment").to_numpy(float)
@@ -247,9 +259,9 @@ def _campaign_data(
 def _features_before(
     lake: Any, customers: pd.Series, at: datetime, horizon_days: int
 ) -> pd.DataFrame:
-    """Compute features (n, k) before a moment, in the customers' order.
+    """Compute features (n, k) before a moment.
 
-    Customers without an earlier order have missing values.
+    They are in the order of the customers. Customers without an earlier order have missing values.
     """
     names = [name for name in NAMES if name not in EXCLUDED_FEATURES]
     frame = computed(

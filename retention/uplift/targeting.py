@@ -1,4 +1,4 @@
-"""Compute expected profits of offers and allocate offers under a budget."""
+"""Allocate offers by profit under a budget."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ def incremental_profit(
     redemption: np.ndarray | float,
     contact: np.ndarray | float,
 ) -> np.ndarray:
-    """Compute the expected profit of giving an offer: ΔΠ = p₁ (m v − d ρ) − p₀ m v − c.
+    """Compute the expected profit of an offer.
 
-    The discount is paid to every redeemer, including customers who would have bought anyway.
+    ΔΠ = p₁ (m v − d ρ) − p₀ m v − c. The discount is paid to every redeemer, including customers
+    who would have bought anyway.
 
     Parameters
     ----------
@@ -54,7 +55,9 @@ def expected_cost(
     redemption: np.ndarray | float,
     contact: np.ndarray | float,
 ) -> np.ndarray:
-    """Compute the expected cost of the offer to the budget: p₁ d ρ + c.
+    """Compute the expected cost of an offer.
+
+    It is p₁ d ρ + c.
 
     Parameters
     ----------
@@ -94,7 +97,9 @@ def neslin_profit(
 
 
 def break_even_churners(*, accepting: float, value: float, offer: float, contact: float) -> float:
-    """Compute b*, the share of churners at which `neslin_profit` is zero.
+    """Compute the break-even share of churners.
+
+    At this share b* `neslin_profit` is zero.
 
     Parameters
     ----------
@@ -151,7 +156,9 @@ class Allocation:
 
 
 def allocate_offers(profit: np.ndarray, limits: Sequence[Limit] = ()) -> Allocation:
-    """Choose at most one offer for each customer, for the highest profit within limits.
+    """Choose at most one offer per customer.
+
+    The total profit is maximised within the limits.
 
     Parameters
     ----------
@@ -211,7 +218,10 @@ def allocate_offers(profit: np.ndarray, limits: Sequence[Limit] = ()) -> Allocat
 def _options_at_prices(
     options: np.ndarray, limits: Sequence[Limit]
 ) -> tuple[np.ndarray, list[float]]:
-    """Return each customer's best option at the lowest feasible prices, and the prices."""
+    """Return the best options and their prices.
+
+    Prices are the lowest at which every limit holds.
+    """
     if not limits:
         return options.argmax(axis=1), []
     limit, rest = limits[0], limits[1:]
@@ -232,16 +242,17 @@ def _options_at_prices(
 
 
 def _prohibitive_price(options: np.ndarray, usage: np.ndarray) -> float:
-    """Return a price at which no option that uses the limit is taken."""
+    """Return a price that excludes the limit's offers."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where((usage > 0) & (options > 0), options / usage, 0.0)
     return float(ratio.max()) * 2 + 1e-12
 
 
 def _fill_rest(option: np.ndarray, options: np.ndarray, limits: Sequence[Limit]) -> np.ndarray:
-    """Spend the rest of the limits on better options that still fit.
+    """Spend the rest of the limits.
 
-    Options with the most profit per unit of the limit come first.
+    Better options that still fit replace the chosen ones. Options with the most profit per unit of
+    the limit come first.
     """
     customers = np.arange(len(option))
     for _ in range(options.shape[1] * 4):

@@ -1,1 +1,1 @@
-"""Choose lists and offers with a bandit that is evaluated before it may act."""
+"""Choose lists and offers with an evaluated bandit."""

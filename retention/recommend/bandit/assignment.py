@@ -1,4 +1,4 @@
-"""Assign lists and offers to the customers of a campaign."""
+"""Assign lists and offers to a campaign's customers."""
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Load logged decisions with their rewards and evaluate the bandit on them."""
+"""Load logged decisions and evaluate the bandit."""
 
 import zlib
 from collections.abc import Collection
@@ -134,7 +134,10 @@ class BanditEvaluation:
 
     @property
     def may_act(self) -> bool:
-        """Check that the lower bound exceeds the reward of the logging policy."""
+        """Check that the bandit is surely better.
+
+        Its lower bound must exceed the reward of the logging policy.
+        """
         return bool(self.data["may_act"])
 
 
@@ -212,7 +215,7 @@ def evaluate_bandit(
 
 
 def fit_bandit(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> thompson.Posterior:
-    """Fit the posterior of the policy's arms on all decisions.
+    """Fit the posterior on all decisions.
 
     Parameters
     ----------
@@ -258,7 +261,10 @@ def require_improvement(evaluation: BanditEvaluation) -> None:
 def _known_decisions(
     lines: "pd.DataFrame", policy: "thompson.OfferPolicy"
 ) -> "tuple[pd.DataFrame, thompson.Arms, np.ndarray]":
-    """Select the decisions whose rule and arm the policy file still has."""
+    """Select decisions of known rules and arms.
+
+    The policy file must still have both.
+    """
     is_known = (thompson.eligible_arms(lines, policy).own >= 0) & (
         thompson.arm_positions(thompson.arm_names(policy), lines["arm"]) >= 0
     )
@@ -272,7 +278,10 @@ def _known_decisions(
 def _arm_summaries(
     arms: thompson.Arms, taken: np.ndarray, reward: np.ndarray, target: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Report the frequency and reward of each arm that was or would be taken."""
+    """Report frequency and reward per arm.
+
+    Arms never taken before or now are left out.
+    """
     return [
         {
             "arm": name,

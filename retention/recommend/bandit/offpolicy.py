@@ -1,4 +1,4 @@
-"""Estimate the reward of a policy from decisions that another policy logged.
+"""Estimate a policy's reward from logged decisions.
 
 Inverse propensity scoring (Horvitz, Thompson 1952), self-normalised (Swaminathan, Joachims 2015)
 and doubly robust (Dudík, Langford, Li 2011), each with a 95% interval by the normal approximation.
@@ -14,7 +14,7 @@ Z_95 = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Hold a mean reward per decision and its 95% interval."""
+    """Hold a mean reward with its 95% interval."""
 
     value: float
     low: float
@@ -110,7 +110,9 @@ def doubly_robust(
 
 
 def effective_sample_size(logged: np.ndarray, target: np.ndarray) -> float:
-    """Compute the effective sample size (Σ w)² / Σ w².
+    """Compute the effective sample size.
+
+    It is (Σ w)² / Σ w².
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
-"""Assign lists and offers by Thompson sampling, with logged probabilities.
+"""Assign lists and offers by Thompson sampling.
 
-An arm is a blend (earlier purchases, new items, both) and an offer (a rule of the policy file). A
-Bayesian linear regression per arm predicts the reward from features of the customer. The
-probability of an arm is its share of wins in draws of the posterior (Thompson 1933; Agrawal, Goyal
-2013), but at least its share of the exploration. Without the bandit the policy's own arm is taken,
-except for that share, drawn evenly. Such decisions allow an evaluation before the bandit may act.
+Every probability is logged. An arm is a blend (earlier purchases, new items, both) and an offer (a
+rule of the policy file). A Bayesian linear regression per arm predicts the reward from features of
+the customer. The probability of an arm is its share of wins in draws of the posterior (Thompson
+1933; Agrawal, Goyal 2013), but at least its share of the exploration. Without the bandit the
+policy's own arm is taken, except for that share, drawn evenly. Such decisions allow an evaluation
+before the bandit may act.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ TOLERANCE = 1e-9
 
 
 class OfferRule(Protocol):
-    """Describe the part of a policy rule that the bandit reads."""
+    """Describe the policy rule for the bandit."""
 
     @property
     def name(self) -> str: ...
@@ -38,7 +39,7 @@ class OfferRule(Protocol):
 
 
 class OfferPolicy(Protocol):
-    """Describe the part of the policy file that the bandit reads.
+    """Describe the policy file for the bandit.
 
     `retention.risk.policy.Policy` implements it.
     """
@@ -50,7 +51,7 @@ class OfferPolicy(Protocol):
     def rules(self) -> Sequence[OfferRule]: ...
 
     def offers_for(self, rule: str, tier: str) -> Sequence[OfferRule]:
-        """Return the rules that may replace a rule for a customer of a tier."""
+        """Return the rules that may replace a rule."""
 
 
 WITHOUT_ARM = ("nothing", "call")  # actions
@@ -151,7 +152,7 @@ def eligible_arms(customers: "pd.DataFrame", policy: "OfferPolicy") -> Arms:
 
 
 def context_features(customers: "pd.DataFrame") -> np.ndarray:
-    """Compute the features of customers for the bandit (n × 4).
+    """Compute the bandit's customer features (n × 4).
 
     They are 1, churn probability, logarithm of the expected value, and whether the tier is high.
     """
@@ -167,9 +168,10 @@ def context_features(customers: "pd.DataFrame") -> np.ndarray:
 
 
 def exploration_chances(arms: Arms, share: float) -> np.ndarray:
-    """Compute probabilities (customers × arms) without the bandit.
+    """Compute the probabilities without the bandit.
 
-    The policy's own arm gets the rest of a share that is spread evenly over all allowed arms.
+    They are (customers × arms). The policy's own arm gets the rest of a share that is spread evenly
+    over all allowed arms.
 
     Parameters
     ----------
@@ -203,7 +205,7 @@ class Posterior:
     def chances(
         self, features: np.ndarray, allowed: np.ndarray, *, explore: float, seed: int
     ) -> np.ndarray:
-        """Compute the probability of each arm (customers × arms).
+        """Compute each arm's probability (customers × arms).
 
         Parameters
         ----------
@@ -332,7 +334,9 @@ def assign_arms(
 
 
 def arm_positions(known: Sequence[str], wanted: Any) -> np.ndarray:
-    """Locate arms by name; −1 for arms that no longer exist.
+    """Locate arms by name.
+
+    Arms that no longer exist get −1.
 
     Parameters
     ----------

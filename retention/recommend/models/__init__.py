@@ -1,4 +1,7 @@
-"""Provide recommendation models by name; all implement `base.Model`."""
+"""Provide recommendation models by name.
+
+All implement `base.Model`.
+"""
 
 from retention.recommend.models.base import (
     NO_SIDE_INFORMATION,
@@ -52,7 +55,7 @@ DEEP = (MultDae.name, SasRec.name)  # trained with torch (extra `deep`); never t
 
 
 def default_model(customers: int, items: int) -> Collaborative:
-    """Choose the default model by the size of the shop.
+    """Choose the default model by shop size.
 
     EASE if its matrix can be inverted in seconds, else ALS.
 

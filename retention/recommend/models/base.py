@@ -1,4 +1,4 @@
-"""Define the interface of all recommendation models and the side information they can use.
+"""Define the interface of all recommendation models.
 
 A model learns items from customers' histories and scores any history, including histories that
 it was not trained on. No customer is stored under an id, and new customers are scored like all
@@ -19,7 +19,9 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class PurchaseDays:
-    """Hold days of purchase, one line per (row, column, day), sorted by row.
+    """Hold days of purchase, sorted by row.
+
+    There is one line per (row, column, day).
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ class PurchaseDays:
     age: np.ndarray
 
     def select(self, rows: np.ndarray) -> Self:
-        """Select the lines of these rows and renumber them 0, 1, 2 …"""
+        """Select rows and renumber them 0, 1, 2 …"""
         begin, end = np.searchsorted(self.row, rows), np.searchsorted(self.row, rows, side="right")
         count = end - begin
         lines = np.repeat(end - np.cumsum(count), count) + np.arange(int(count.sum()))
@@ -45,7 +47,9 @@ class PurchaseDays:
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Assign rows to segments, such as a channel, a region or a kind of first basket.
+    """Assign rows to segments.
+
+    Examples are a channel, a region or a kind of first basket.
 
     Parameters
     ----------
@@ -61,7 +65,9 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class SideInformation:
-    """Hold information in addition to the interaction matrix; None marks missing parts.
+    """Hold information besides the interaction matrix.
+
+    Missing parts are None.
 
     Parameters
     ----------
@@ -89,7 +95,10 @@ class SideInformation:
         return type(self)(self.days and self.days.select(rows), self.texts, segments, friends)
 
     def first_items(self, items: int) -> Self:
-        """Keep the first ``items`` columns, for a model that was fitted on these only."""
+        """Keep the first ``items`` columns.
+
+        This is needed if the model was fitted on these only.
+        """
         days = self.days
         if days is not None:
             days = PurchaseDays(
@@ -104,9 +113,10 @@ NO_SIDE_INFORMATION = SideInformation()
 
 @runtime_checkable
 class Model(Protocol):
-    """Score items from a (customers × items) matrix of non-negative preferences.
+    """Score items from a matrix of preferences.
 
-    A score of 0 means that the model knows nothing about the customer and the item.
+    The matrix is (customers × items) and non-negative. A score of 0 means that the model knows
+    nothing about the customer and the item.
     """
 
     name: str
@@ -121,7 +131,9 @@ class Model(Protocol):
         seed: int = 0,
         progress: Progress = silent,
     ) -> Self:
-        """Fit the model, discarding the results of an earlier fit.
+        """Fit the model.
+
+        Results of an earlier fit are discarded.
 
         Parameters
         ----------
@@ -171,13 +183,13 @@ class Model(Protocol):
 
 @runtime_checkable
 class Collaborative(Model, Protocol):
-    """Score items as sums over the entries of a history.
+    """Score items as sums over history entries.
 
     This allows reasons such as "because they bought X".
     """
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Split the scores of one history into contributions of its entries.
+        """Split one history's scores by its entries.
 
         Parameters
         ----------
@@ -196,7 +208,9 @@ class Collaborative(Model, Protocol):
 
 
 def clean_matrix(matrix: csr_matrix) -> csr_matrix:
-    """Validate a matrix and return it as CSR float32 without stored zeros.
+    """Validate a matrix and return it as CSR.
+
+    The result is float32, without stored zeros.
 
     Raises
     ------

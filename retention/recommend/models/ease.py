@@ -51,12 +51,15 @@ class Ease:
 
     @property
     def max_rows(self) -> int:
-        """Return the rows of the largest matrix that fits into memory."""
+        """Return the size limit of the matrix."""
         return max(int((self.memory / BYTES_PER_ENTRY) ** 0.5), 1)
 
     @property
     def pruning_note(self) -> str:
-        """Describe the pruned items in a sentence; empty without pruning."""
+        """Describe the pruned items in a sentence.
+
+        It is empty without pruning.
+        """
         learned, items, lost = len(self.kept_), int(self.items_), float(self.lost_)
         if learned == items:
             return ""
@@ -94,7 +97,7 @@ class Ease:
         return self
 
     def _dual_diagonal(self, progress: Progress) -> np.ndarray:
-        """Compute diag(P) item by item: (1 − xⱼᵀ K xⱼ) / λ."""
+        """Compute diag(P) as (1 − xⱼᵀ K xⱼ) / λ."""
         items = self.history_.shape[1]
         explained = np.empty(items, dtype=np.float32)
         for start in range(0, items, BLOCK):
@@ -106,7 +109,10 @@ class Ease:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Compute x − xP / diag(P); 0 for pruned items."""
+        """Compute x − xP / diag(P).
+
+        Pruned items get 0.
+        """
         if len(self.kept_) == self.items_:
             return self._score_kept(histories)
         scores = np.zeros(histories.shape, dtype=np.float32)
@@ -126,7 +132,7 @@ class Ease:
         return np.where(np.diff(histories.indptr)[:, None] > 0, scores, 0).astype(np.float32)
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Compute xᵢ · Bᵢⱼ for each item j and entry i of the history.
+        """Compute xᵢ · Bᵢⱼ per item j and entry i.
 
         Pruned items and entries get 0.
         """
@@ -193,7 +199,10 @@ def _multiply_symmetric(rows: np.ndarray, symmetric: np.ndarray) -> np.ndarray:
 
 
 def _inverse(x: csr_matrix, regularization: float) -> np.ndarray:
-    """Compute (XXᵀ + λI)⁻¹ (rows × rows), float32, by Cholesky in place."""
+    """Compute (XXᵀ + λI)⁻¹ by Cholesky, in place.
+
+    The result is (rows × rows), float32.
+    """
     gram = np.asfortranarray((x @ x.T).toarray(), dtype=np.float64)
     gram[np.diag_indices_from(gram)] += regularization
     with one_blas_thread():

@@ -28,13 +28,17 @@ class FactorModel:
     bias_: np.ndarray
 
     def fold_in(self, histories: csr_matrix) -> np.ndarray:
-        """Compute factors of histories (rows × factors), float32; 0 for empty rows."""
+        """Compute factors of histories, (rows × factors).
+
+        The result is float32, and 0 for empty rows.
+        """
         raise NotImplementedError
 
     def augmented_factors(self, histories: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-        """Return left and right factors whose product is the scores.
+        """Return left and right factors of the scores.
 
-        The bias becomes an additional factor, 0 for empty histories.
+        The scores are the product of both. The bias becomes an additional factor, 0 for empty
+        histories.
         """
         has_history = (np.diff(histories.indptr) > 0).astype(np.float32)
         left = np.column_stack([self.fold_in(histories), has_history])
@@ -45,13 +49,16 @@ class FactorModel:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Multiply the folded-in factors by the item factors and add the bias."""
+        """Multiply folded-in factors by item factors.
+
+        The bias of items is added.
+        """
         left, right = self.augmented_factors(histories)
         return left @ right.T
 
 
 class LinearFoldIn(FactorModel):
-    """Fold histories in by a linear map that is fitted to the trained customer factors.
+    """Fold histories in by a fitted linear map.
 
     BPR and logistic MF have no closed form for a new history. The map (factors × factors) leads
     from the mean factors of a history's items to the customer's factors, by least squares.
@@ -62,7 +69,7 @@ class LinearFoldIn(FactorModel):
     def _store(
         self, users: np.ndarray, items: np.ndarray, bias: np.ndarray, matrix: csr_matrix
     ) -> None:
-        """Store item factors and biases, and fit the fold-in map."""
+        """Store the factors and fit the fold-in map."""
         self.item_factors_, self.bias_ = items.astype(np.float32), bias.astype(np.float32)
         has_history = np.diff(matrix.indptr) > 0
         mean = self._mean(matrix)[has_history].astype(np.float64)
@@ -71,7 +78,7 @@ class LinearFoldIn(FactorModel):
         self.map_ = np.linalg.solve(gram, mean.T @ users[has_history]).astype(np.float32)
 
     def _mean(self, histories: csr_matrix) -> np.ndarray:
-        """Average the item factors of each history, weighted by preference."""
+        """Average the item factors, weighted by preference."""
         total = np.asarray(histories.sum(axis=1)).ravel()
         return (histories @ self.item_factors_) / np.where(total > 0, total, 1)[:, None]
 
@@ -80,7 +87,7 @@ class LinearFoldIn(FactorModel):
         return (self._mean(histories) @ self.map_).astype(np.float32)
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Compute xᵢ/Σx · yᵢ W yⱼᵀ; the bias is not part of it."""
+        """Compute xᵢ/Σx · yᵢ W yⱼᵀ, without the bias."""
         weight = history.data / max(float(history.data.sum()), 1e-12)
         return (
             self.item_factors_[items] @ self.map_.T @ self.item_factors_[history.indices].T
@@ -103,12 +110,12 @@ class LinearFoldIn(FactorModel):
 
 
 class Als(FactorModel):
-    """Factorise by alternating least squares for implicit feedback (Hu, Koren, Volinsky 2008).
+    """Factorise by alternating least squares.
 
-    `implicit` fits the item factors (items × factors); any history is folded in. The confidence is
-    1 + preference (alpha 1). On counts, implicit's customary "alpha 40" lowered the NDCG on
-    Complete Journey from .205 to .042, and decayed weights below 1 would make a purchase count less
-    than none.
+    The method is for implicit feedback (Hu, Koren, Volinsky 2008). `implicit` fits the item factors
+    (items × factors); any history is folded in. The confidence is 1 + preference (alpha 1). On
+    counts, implicit's customary "alpha 40" lowered the NDCG on Complete Journey from .205 to .042,
+    and decayed weights below 1 would make a purchase count less than none.
     """
 
     name = "als"
@@ -168,9 +175,9 @@ class Als(FactorModel):
         self.gram_ = factors.T @ factors
 
     def fold_in(self, histories: csr_matrix) -> np.ndarray:
-        """Solve (YᵀCY + λI)⁻¹ YᵀC1 per history with implicit's solver.
+        """Solve (YᵀCY + λI)⁻¹ YᵀC1 per history.
 
-        The solution of an empty history is 0.
+        This uses implicit's solver. The solution of an empty history is 0.
         """
         confidence = _confidence(csr_matrix(histories, dtype=np.float32, copy=True))
         with one_blas_thread():
@@ -179,7 +186,10 @@ class Als(FactorModel):
             return np.asarray(engine.recalculate_user(np.arange(confidence.shape[0]), confidence))
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Compute cᵢ · yⱼᵀ (YᵀCY + λI)⁻¹ yᵢ; their sum is the score."""
+        """Compute cᵢ · yⱼᵀ (YᵀCY + λI)⁻¹ yᵢ.
+
+        The sum is the score.
+        """
         history_factors = self.item_factors_[history.indices].astype(np.float64)
         system = self.gram_ + (history_factors.T * history.data) @ history_factors
         system[np.diag_indices_from(system)] += self.regularization
@@ -206,7 +216,7 @@ def _confidence(preferences: csr_matrix) -> csr_matrix:
 
 
 class Bpr(LinearFoldIn):
-    """Learn a pairwise ranking with BPR (Rendle et al. 2009), by `implicit`.
+    """Learn a pairwise ranking (BPR, Rendle et al. 2009).
 
     Factors rank the items that a customer has above the others. Training uses one thread because
     implicit's BPR is not reproducible with several.
@@ -263,7 +273,7 @@ class Bpr(LinearFoldIn):
 
 
 class LogisticMf(LinearFoldIn):
-    """Factorise the log-odds that a customer has an item (Johnson 2014), by `implicit`.
+    """Factorise purchase log-odds (Johnson 2014), by `implicit`.
 
     Training uses sampled negatives and one thread, to be reproducible. A tiny shop gets fewer
     factors: with as many factors as customers, the biases absorb all information.

@@ -1,4 +1,4 @@
-"""Score items by neighbours: similar items, texts, customers and friends."""
+"""Score items by similar items, texts, customers and friends."""
 
 from typing import ClassVar, Literal, Self
 
@@ -19,7 +19,7 @@ K1, B = 1.2, 0.75  # BM25 defaults (Robertson and Zaragoza 2009)
 
 
 def inverse_document_frequency(documents: int, holders: np.ndarray) -> np.ndarray:
-    """Compute the inverse document frequency log(1 + documents / (1 + holders)).
+    """Compute log(1 + documents / (1 + holders)) per term.
 
     Parameters
     ----------
@@ -44,7 +44,9 @@ def weight_entries(
     k1: float = K1,
     b: float = B,
 ) -> csr_matrix:
-    """Weight the entries of rows (documents) by their columns (terms).
+    """Weight the entries of documents by terms.
+
+    Rows are documents, columns are terms.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ def weight_entries(
 
 
 def normalise_rows(rows: csr_matrix) -> csr_matrix:
-    """Scale each row to length 1; empty rows stay empty."""
+    """Scale each non-empty row to length 1."""
     data = rows.data.astype(np.float32)
     row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     length = np.sqrt(np.bincount(row, data**2, minlength=rows.shape[0]))
@@ -84,7 +86,10 @@ def normalise_rows(rows: csr_matrix) -> csr_matrix:
 
 
 def _with_data(rows: csr_matrix, data: np.ndarray) -> csr_matrix:
-    """Return a matrix with the same sparsity pattern and other values, with its own indices."""
+    """Replace the values of a matrix.
+
+    The sparsity pattern stays; the indices are copied.
+    """
     return csr_matrix((data, rows.indices.copy(), rows.indptr), shape=rows.shape)
 
 
@@ -98,9 +103,10 @@ ITEM_K1, ITEM_B = 100.0, 0.8
 
 
 class ItemKnn:
-    """Score items by their similarity to the items of a history (Sarwar et al. 2001).
+    """Score items by similarity to the history's items.
 
-    Similarities by BM25 come from `implicit`: (items × items), at most ``neighbours`` per row.
+    The method is by Sarwar et al. 2001. Similarities by BM25 come from `implicit`: (items × items),
+    at most ``neighbours`` per row.
     """
 
     name = "item_knn_bm25"
@@ -145,11 +151,14 @@ class ItemKnn:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Multiply preferences by similarities; implicit's padding never appears."""
+        """Multiply preferences by similarities.
+
+        The padding of `implicit` never appears.
+        """
         return (histories @ self.similarity_).toarray().astype(np.float32)
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Compute xᵢ · sᵢⱼ for each item j and entry i of the history."""
+        """Compute xᵢ · sᵢⱼ per item j and entry i."""
         return self.similarity_[history.indices][:, items].toarray().T * history.data
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -245,10 +254,10 @@ MAX_REFERENCES = 5_000  # customers to compare with; a random sample of more
 
 
 class UserKnn:
-    """Score items by the histories of the most similar customers (Resnick et al. 1994).
+    """Score items by histories of similar customers.
 
-    The ``neighbours`` most similar reference histories are averaged, weighted by similarity. The
-    references carry no customer ids.
+    The method is by Resnick et al. 1994. The ``neighbours`` most similar reference histories are
+    averaged, weighted by similarity. The references carry no customer ids.
     """
 
     name = "user_knn_tfidf"
@@ -285,7 +294,7 @@ class UserKnn:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Average the neighbours' preferences, weighted by similarity."""
+        """Average the neighbours' preferences by similarity."""
         scores = np.zeros(histories.shape, dtype=np.float32)
         for line, similarity in zip(scores, self._neighbour_similarity(histories), strict=True):
             near = np.flatnonzero(similarity)
@@ -296,7 +305,7 @@ class UserKnn:
         return scores
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Carry each entry's part in the similarities through to the scores."""
+        """Split the scores by parts of the similarities."""
         similarity = self._neighbour_similarity(history)[0]
         near = np.flatnonzero(similarity)
         if not len(near):
@@ -310,7 +319,10 @@ class UserKnn:
         return normalise_rows(weight_entries(histories, self.weighting, self.rarity_, self.length_))
 
     def _neighbour_similarity(self, histories: csr_matrix) -> np.ndarray:
-        """Compute similarities (histories × references); 0 except for the neighbours."""
+        """Compute similarities to the neighbours.
+
+        The matrix is (histories × references), 0 except for the neighbours.
+        """
         similarity = (self._normalise(histories) @ self.references_transposed_).toarray()
         similarity[similarity > SELF_SIMILARITY] = 0
         if similarity.shape[1] > self.neighbours:
@@ -356,11 +368,11 @@ POPULARITY_WEIGHT = 1e-3  # only breaks ties between items that friends like equ
 
 
 class Social:
-    """Score items by the preferences of friends (Ma et al. 2009, simplified to a mean).
+    """Score items by the preferences of friends.
 
-    Friends are people that a customer follows, referred or was referred by. Their histories come in
-    `SideInformation.friends` at scoring time; the model stores no relations. Popularity breaks
-    ties.
+    It simplifies Ma et al. 2009 to a mean. Friends are people that a customer follows, referred or
+    was referred by. Their histories come in `SideInformation.friends` at scoring time; the model
+    stores no relations. Popularity breaks ties.
     """
 
     name = "social"
@@ -383,7 +395,10 @@ class Social:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Sum the friends' preferences; 0 without friends or their purchases."""
+        """Sum the friends' preferences.
+
+        The score is 0 without friends or their purchases.
+        """
         if side.friends is None:
             return np.zeros(histories.shape, dtype=np.float32)
         preferences = side.friends.toarray().astype(np.float32)

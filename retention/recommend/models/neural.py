@@ -1,4 +1,7 @@
-"""Train neural models with torch (Mult-DAE, SASRec) and score with numpy."""
+"""Train neural models with torch, score with numpy.
+
+The models are Mult-DAE and SASRec.
+"""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -28,7 +31,9 @@ SMALL_NETWORK = 1_000_000  # weights
 
 
 def require_torch(model: str) -> None:
-    """Check that torch is installed, without importing it.
+    """Check that torch is installed.
+
+    torch is not imported.
 
     Raises
     ------
@@ -55,7 +60,7 @@ def train_module(
     seed: int,
     progress: Progress,
 ) -> None:
-    """Train a module with Adam on shuffled batches of rows.
+    """Train a module with Adam on batches.
 
     Parameters
     ----------
@@ -106,7 +111,7 @@ def _limit_threads(module: Any) -> Iterator[None]:
 
 
 def weights_of(module: Any) -> dict[str, np.ndarray]:
-    """Return the weights of a module as numpy arrays by name."""
+    """Return a module's weights by name."""
     return {
         name: np.ascontiguousarray(values.detach().numpy())
         for name, values in module.state_dict().items()
@@ -114,10 +119,10 @@ def weights_of(module: Any) -> dict[str, np.ndarray]:
 
 
 class MultDae:
-    """Train a denoising autoencoder with a multinomial likelihood (Mult-DAE, Liang et al. 2018).
+    """Train a denoising autoencoder (Mult-DAE).
 
-    The input is a history of length 1 with half of its entries dropped; the target is the whole
-    history. The network has one hidden layer.
+    It has a multinomial likelihood (Liang et al. 2018). The input is a history of length 1 with
+    half of its entries dropped; the target is the whole history. The network has one hidden layer.
     """
 
     name = "mult_dae"
@@ -188,7 +193,10 @@ class MultDae:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Compute log-odds up to a constant per row; 0 for empty histories."""
+        """Compute log-odds up to a constant.
+
+        Empty histories get 0.
+        """
         hidden = np.tanh(normalise_rows(histories) @ self.inward_.T + self.inward_bias_)
         scores = hidden @ self.outward_.T + self.outward_bias_
         return np.where(np.diff(histories.indptr)[:, None] > 0, scores, 0).astype(np.float32)
@@ -214,11 +222,11 @@ EPSILON = 1e-5  # default of torch's LayerNorm
 
 
 class SasRec:
-    """Predict the next purchase by self-attention (SASRec, Kang and McAuley 2018).
+    """Predict the next purchase by self-attention.
 
-    The network is small: the last 50 purchases, 64 dimensions, two blocks of one head. It is
-    trained against shared random negatives (a sampled softmax instead of the paper's single
-    negative).
+    The model is SASRec (Kang and McAuley 2018). The network is small: the last 50 purchases, 64
+    dimensions, two blocks of one head. It is trained against shared random negatives (a sampled
+    softmax instead of the paper's single negative).
     """
 
     name = "sasrec"
@@ -298,7 +306,7 @@ class SasRec:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Score the item that follows each row's last purchases.
+        """Score the item after each row's purchases.
 
         The score is the last hidden state times the item vectors; 0 without purchases.
         """
@@ -312,7 +320,10 @@ class SasRec:
         return np.where(sequences[:, -1:] < items, scores, 0).astype(np.float32)
 
     def hidden(self, sequences: np.ndarray) -> np.ndarray:
-        """Compute hidden states (rows × length × size) as torch does, without torch."""
+        """Compute hidden states as torch does.
+
+        The result is (rows × length × size); torch is not needed.
+        """
         weights = self.weights_
         items = weights["vectors.weight"].shape[0] - 1
         padded = sequences == items
@@ -353,7 +364,9 @@ class SasRec:
 
 
 def purchase_sequences(days: PurchaseDays, rows: int, length: int, padding: int) -> np.ndarray:
-    """Return the last purchases of each row, the newest at the end.
+    """Return the last purchases of each row.
+
+    The newest is at the end.
 
     Parameters
     ----------
@@ -436,7 +449,10 @@ def _forward(module: Any, sequences: Any, items: int) -> Any:
 
 
 def _loss(module: Any, inputs: Any, targets: Any, negatives: Any, items: int) -> Any:
-    """Compute a sampled softmax loss with negatives shared by the batch."""
+    """Compute a sampled softmax loss.
+
+    The whole batch shares the negatives.
+    """
     import torch
 
     hidden = _forward(module, inputs, items)

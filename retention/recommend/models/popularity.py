@@ -1,4 +1,4 @@
-"""Rank items by popularity: overall, within segments, or by growth."""
+"""Rank items by overall, segment or growing popularity."""
 
 from typing import ClassVar, Self
 
@@ -23,7 +23,7 @@ SHRINKAGE = 50.0  # buyers at which a segment weighs as much as the whole shop
 def bought_items(
     matrix: csr_matrix, days: PurchaseDays | None, start: float, end: float
 ) -> csr_matrix:
-    """Mark the items that each customer bought in a range of ages.
+    """Mark items bought in a range of ages.
 
     Parameters
     ----------
@@ -95,9 +95,10 @@ class Popular:
 
 
 class Trending(Popular):
-    """Compare the buyers of the last 28 days with those of the 28 days before.
+    """Compare buyers of two periods of 28 days.
 
-    The score is the increase in standard deviations of a Poisson count; 0 for a decrease.
+    These are the last 28 days and the 28 days before. The score is the increase in standard
+    deviations of a Poisson count; 0 for a decrease.
     """
 
     name = "trending"
@@ -119,7 +120,10 @@ class Trending(Popular):
 
 
 class SegmentPopular:
-    """Rank by popularity within segments, shrunk to the shop's popularity."""
+    """Rank by popularity within segments.
+
+    Small segments are shrunk to the whole shop.
+    """
 
     name = "popular_segment"
     uses: ClassVar[tuple[str, ...]] = ("days", "segments")
@@ -170,7 +174,7 @@ class SegmentPopular:
         return np.where(count[:, None] > 0, segment_scores, shop_scores).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return shares of items per segment and in the whole shop."""
+        """Return shares per segment and in the shop."""
         return {"labels": self.labels_, "within": self.within_, "share": self.share_}
 
     @classmethod

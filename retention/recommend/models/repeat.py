@@ -1,9 +1,10 @@
-"""Predict repeat purchases from replenishment timing (after Bhagat et al. 2018).
+"""Predict repeat purchases from replenishment timing.
 
-Gaps between a customer's purchases of one item are Gamma distributed around an expected gap. The
-customer's own mean gap is shrunk to the item's, and that to the shop's, by the number of gaps.
-A share of customers never returns for an item (a cure model), so a long silence lowers the score.
-The score is the probability of a purchase within the horizon, given the days since the last one.
+The model follows Bhagat et al. 2018. Gaps between a customer's purchases of one item are Gamma
+distributed around an expected gap. The customer's own mean gap is shrunk to the item's, and that to
+the shop's, by the number of gaps. A share of customers never returns for an item (a cure model), so
+a long silence lowers the score. The score is the probability of a purchase within the horizon,
+given the days since the last one.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ NEVER = 1e9  # days
 
 @dataclass(frozen=True, slots=True)
 class RepurchaseIntervals:
-    """Summarise purchases per (row, column), sorted; ages and gaps in days."""
+    """Summarise purchases per (row, column), sorted.
+
+    Ages and gaps are in days.
+    """
 
     row: np.ndarray
     column: np.ndarray
@@ -42,7 +46,10 @@ class RepurchaseIntervals:
 
 
 def repurchase_intervals(days: PurchaseDays) -> RepurchaseIntervals:
-    """Count purchases and measure recency and gaps; repeated days count once."""
+    """Summarise count, recency and gaps of purchases.
+
+    Several purchases on one day count once.
+    """
     order = np.lexsort((days.age, days.column, days.row))
     row, column, age = days.row[order], days.column[order], days.age[order]
     starts_pair = np.ones(len(row), dtype=bool)
@@ -58,7 +65,10 @@ def repurchase_intervals(days: PurchaseDays) -> RepurchaseIntervals:
 
 
 class Repeat:
-    """Score the probability of a repeat purchase within ``horizon`` days."""
+    """Score the probability of a repeat purchase.
+
+    The purchase must fall within ``horizon`` days.
+    """
 
     name = "repeat"
     uses: ClassVar[tuple[str, ...]] = ("days",)
@@ -74,7 +84,7 @@ class Repeat:
         seed: int = 0,
         progress: Progress = silent,
     ) -> Self:
-        """Fit expected gaps, return shares and regularity; see `Model.fit`."""
+        """Fit gaps, return shares and regularity; see `Model.fit`."""
         clean = clean_matrix(matrix)
         items = clean.shape[1]
         pairs = repurchase_intervals(
@@ -112,7 +122,10 @@ class Repeat:
         return float(np.clip(1 / max(float(variance), 1e-9), *SHAPE_RANGE))
 
     def purchase_probability(self, pairs: RepurchaseIntervals) -> np.ndarray:
-        """Compute the probability of a purchase within the horizon per pair."""
+        """Compute the probability of a purchase per pair.
+
+        The purchase must fall within the horizon.
+        """
         gaps = pairs.count - 1
         own_gap = np.where(gaps > 0, np.nan_to_num(pairs.gap), 0.0)
         gap = np.maximum(
@@ -131,7 +144,10 @@ class Repeat:
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
-        """Score the items of the history by `purchase_probability`; other items get 0."""
+        """Score the items of the history.
+
+        The score is `purchase_probability`; other items get 0.
+        """
         pairs = repurchase_intervals(
             side.days if side.days is not None else undated_purchases(histories)
         )

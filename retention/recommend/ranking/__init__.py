@@ -1,1 +1,1 @@
-"""Rank candidates with a model that is trained on past horizons."""
+"""Rank candidates with models trained on past horizons."""

@@ -1,4 +1,4 @@
-"""Fit and evaluate the base models of the ranker: logistic regression, trees, neural networks."""
+"""Fit the ranker's logistic regression, trees and networks."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ LOGISTIC_RIDGE = 10.0  # of standardised signals
 
 
 def fit_logistic(examples: Examples, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """Fit a logistic regression of purchases on a few strong signals.
+    """Fit a logistic regression on strong signals.
 
     The signals are logarithms of own decayed purchases, recent buyers, collaborative scores and
     sums of them. They stay reliable with too little data for trees and nets. In a shop without
@@ -111,13 +111,13 @@ BLOCK_ROWS = 1_024  # rows at a time, to keep their masks in the cache
 
 
 class Forest:
-    """Sum the predictions of boosted trees without walking them (QuickScorer).
+    """Sum the predictions of boosted trees.
 
-    All leaves of a row are found at once by bit masks (Lucchese et al. 2015). The leaves of a tree
-    are bits, from left to right. A split that sends a row to the right clears the bits of the
-    leaves on its left; the first remaining bit is the row's leaf. The effect of a value on all
-    trees depends only on its position among the thresholds of its feature, so the splits of a
-    feature form one table.
+    The trees are not walked (QuickScorer). All leaves of a row are found at once by bit masks
+    (Lucchese et al. 2015). The leaves of a tree are bits, from left to right. A split that sends a
+    row to the right clears the bits of the leaves on its left; the first remaining bit is the row's
+    leaf. The effect of a value on all trees depends only on its position among the thresholds of
+    its feature, so the splits of a feature form one table.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class Forest:
         return scores
 
     def _left(self, view: np.ndarray) -> np.ndarray:
-        """Return the bits that remain after all splits, (rows × trees)."""
+        """Return the remaining bits, (rows × trees)."""
         left = np.full((len(view), len(self._values)), 2**MAX_LEAVES - 1, dtype=np.uint16)
         masks = np.empty_like(left)
         for feature, ends, table in self._tables:
@@ -208,7 +208,7 @@ class Forest:
 def _mask_table(
     nodes: Any, tree: np.ndarray, mask: np.ndarray, trees: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Build the mask table of the splits on one feature.
+    """Build the mask table of one feature.
 
     Values are single floats. A value is above a threshold if it is above the last single float that
     does not exceed the threshold.
@@ -241,7 +241,7 @@ def _mask_table(
 
 
 def _first_bits() -> np.ndarray:
-    """Return the position of the first set bit of every mask."""
+    """Return the first set bit of each mask."""
     first = np.zeros(2**MAX_LEAVES, dtype=np.uint8)
     for bit in reversed(range(MAX_LEAVES)):
         first[1 << bit :: 2 << bit] = bit
@@ -267,7 +267,7 @@ def fit_nets(
     seed: int = 0,
     count: int = NET_COUNT,
 ) -> tuple[Net, ...]:
-    """Fit small neural networks with scikit-learn and return their weights.
+    """Fit small neural networks with scikit-learn.
 
     Networks see smooth interactions while trees see steps; their mean is better than either.
 

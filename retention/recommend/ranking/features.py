@@ -1,4 +1,4 @@
-"""Compute the ranker's features of a customer and a candidate item.
+"""Compute the ranker's features of candidate items.
 
 One row per pair, one column per name in `NAMES`: scores of the sources, timing, habits,
 popularity, price and group. Missing values are NaN; the trees accept them.
@@ -64,7 +64,9 @@ LEARN_HALF_LIFE = 240  # days, of the histories that collaborative models are fi
 
 @dataclass(frozen=True)
 class Scene:
-    """Hold histories of customers and the statistics of items at one moment.
+    """Hold customer histories and item statistics.
+
+    Both are as of one moment.
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ class Scene:
 
     @cached_property
     def bought(self) -> csr_matrix:
-        """Mark the items that a customer has ever bought (customers × items)."""
+        """Mark all items ever bought, (customers × items)."""
         column = self.place[self.seen.item]
         chosen = (column >= 0) & (self.seen.days > 0)
         ones = np.ones(int(chosen.sum()), dtype=np.float32)
@@ -156,7 +158,10 @@ class Scene:
 
     @cached_property
     def _visits(self) -> np.ndarray:
-        """Return customer · 100,000 + day of each visit, sorted."""
+        """Return customer · 100,000 + day per visit.
+
+        The values are sorted.
+        """
         is_purchase = self.history.bought > 0
         return _distinct(
             self.history.customer[is_purchase].astype(np.int64) * 100_000
@@ -165,7 +170,9 @@ class Scene:
 
     @cached_property
     def own(self) -> tuple[np.ndarray, np.ndarray]:
-        """Index the lines of ``seen`` whose item is on the shelf.
+        """Index the lines of ``seen`` by item.
+
+        Items that are not on the shelf are left out.
 
         Returns
         -------
@@ -181,7 +188,7 @@ class Scene:
         return key[order], lines[order]
 
     def line(self, customer: int, item: int) -> int:
-        """Find the line of ``seen`` of a known customer and item.
+        """Find a line of ``seen``.
 
         Parameters
         ----------
@@ -192,7 +199,7 @@ class Scene:
         return int(lines[np.searchsorted(keys, customer * (self.shelf.size + 1) + item)])
 
     def visits_since(self, customer: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Count the visits of customers in the last ``age`` days.
+        """Count visits in the last ``age`` days.
 
         Parameters
         ----------
@@ -276,7 +283,9 @@ class GroupHabits:
 
 
 def preference_matrix(seen: Pairs, place: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
-    """Compute log(1 + decayed preference), the input of collaborative models.
+    """Compute log(1 + decayed preference).
+
+    Collaborative models are fitted on it.
 
     Parameters
     ----------
@@ -298,7 +307,10 @@ def preference_matrix(seen: Pairs, place: np.ndarray, shape: tuple[int, int]) ->
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
-    """Return the distinct keys, sorted; faster than np.unique for long arrays."""
+    """Return the distinct keys, sorted.
+
+    For long arrays it is faster than np.unique.
+    """
     keys = np.sort(keys)
     return keys[changes(keys)]
 
@@ -388,7 +400,7 @@ def features(
 def _own_history(
     scene: Scene, customer: np.ndarray, column: np.ndarray, values_by_name: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Compute features of the customer's own history of the item."""
+    """Compute features of customers' own purchases."""
     seen, (keys, lines) = scene.seen, scene.own
     position, known = find_sorted(keys, customer.astype(np.int64) * (scene.shelf.size + 1) + column)
     line = lines[position] if len(lines) else position
@@ -457,7 +469,7 @@ class Examples:
 
     @property
     def has_both_outcomes(self) -> bool:
-        """Check that some items were bought and some were not."""
+        """Check for bought and not bought items."""
         return bool(self.bought.any() and not self.bought.all())
 
     def concat(self, other: Self) -> Self:
@@ -470,7 +482,9 @@ class Examples:
         )
 
     def sample(self, most: int, seed: int) -> Self:
-        """Sample at most ``most`` rows evenly and scale the number of customers.
+        """Sample at most ``most`` rows evenly.
+
+        The number of customers is scaled.
 
         Parameters
         ----------

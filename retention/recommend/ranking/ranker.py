@@ -1,10 +1,10 @@
-"""Rank candidates by their chance of being bought within the horizon.
+"""Rank candidates by their chance of being bought.
 
-Trees and two small neural networks see all features; a logistic regression sees a few signals that
-are strong everywhere. Their mean in log-odds ranks, unless one of `KINDS` was clearly better in
-past windows. Trees and networks weigh more with more customers. Training is pointwise: sampled
-negatives are weighted up, and a customer weighs 1/√purchases. Without enough data,
-`mixture_scores` ranks.
+The purchase must fall within the horizon. Trees and two small neural networks see all features; a
+logistic regression sees a few signals that are strong everywhere. Their mean in log-odds ranks,
+unless one of `KINDS` was clearly better in past windows. Trees and networks weigh more with more
+customers. Training is pointwise: sampled negatives are weighted up, and a customer weighs
+1/√purchases. Without enough data, `mixture_scores` ranks.
 """
 
 from collections.abc import Mapping
@@ -192,7 +192,7 @@ def fit(examples: Examples, *, seed: int = 0, logistic_only: bool = False) -> Ra
 
 
 def _bin_edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Compute the upper bin ends of each feature by quantiles.
+    """Compute upper bin ends by quantiles.
 
     scikit-learn uses weighted quantiles, which took four fifths of the whole fit and fail for a
     column with fewer than two values.
@@ -225,7 +225,7 @@ def _to_bins(view: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
 
 
 def _from_bins(nodes: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
-    """Convert the thresholds of a tree from bins to feature units.
+    """Convert a tree's thresholds to feature units.
 
     bin ≤ t + ½ is equivalent to value ≤ upper end of bin t.
     """

@@ -1,4 +1,4 @@
-"""Train rankers on past horizons and select a kind for each list policy."""
+"""Train rankers on past horizons and select kinds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ class PastWindow:
 def past_window(
     history: History, end: int, options: TrainingOptions, progress: Progress = silent
 ) -> PastWindow | None:
-    """Rebuild the horizon before the midnight that begins day ``end``.
+    """Rebuild the horizon before day ``end`` begins.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ BASELINES = {"popular": popular, "buy_it_again": buy_it_again}
 
 @dataclass(frozen=True, slots=True)
 class RankerSet:
-    """Hold the ranker of each policy, its metrics and a note.
+    """Hold rankers per policy, metrics and a note.
 
     Parameters
     ----------
@@ -230,11 +230,12 @@ Evaluation = dict[str, dict[str, Ranking]]  # policy → name → ranking of the
 def learn_to_rank(
     history: History, end: int, options: TrainingOptions, progress: Progress = silent
 ) -> RankerSet:
-    """Fit rankers on the last horizons and select their kinds.
+    """Fit rankers on the last horizons.
 
-    The evaluation is prequential (Dawid 1984). From the oldest horizon on, each is ranked by the
-    rankers of the earlier ones, then used for training. Customers held out of one horizon would
-    favour models with many parameters, which have seen the sales of that horizon.
+    The kind of each ranker is selected, too. The evaluation is prequential (Dawid 1984). From the
+    oldest horizon on, each is ranked by the rankers of the earlier ones, then used for training.
+    Customers held out of one horizon would favour models with many parameters, which have seen the
+    sales of that horizon.
 
     Parameters
     ----------
@@ -325,7 +326,10 @@ def learn_to_rank(
 
 
 def _has_enough_new_items(examples: Examples, logistic_only: bool) -> bool:
-    """Check that there are enough purchases of new items for their own ranker."""
+    """Check for enough purchases of new items.
+
+    They decide on a ranker of their own.
+    """
     return not logistic_only and int(examples.bought[examples.is_new].sum()) >= MIN_NEW_PURCHASES
 
 
@@ -347,7 +351,7 @@ def _fit_rankers(
 def _evaluate(
     window: PastWindow, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage
 ) -> Evaluation:
-    """Evaluate all kinds of rankers and the baselines on a horizon.
+    """Evaluate rankers and baselines on a horizon.
 
     Parameters
     ----------
@@ -384,9 +388,9 @@ def _evaluate(
 def _evaluate_held_out(
     window: PastWindow, options: TrainingOptions, logistic_only: bool
 ) -> Evaluation:
-    """Evaluate on a quarter of the customers of the only horizon.
+    """Evaluate on a quarter of the customers.
 
-    The rankers are fitted on the other customers.
+    This is needed with a single horizon. The rankers are fitted on the other customers.
     """
     rows = np.random.default_rng(options.seed).permutation(window.active)[:CUSTOMERS_PER_HORIZON]
     test, training = np.split(rows, [len(rows) // 4])
@@ -448,7 +452,7 @@ def select_kind(
 
 
 def _metrics(rankings: Mapping[str, Ranking], kind: str) -> dict[str, Any]:
-    """Report the metrics of a kind and of the baselines."""
+    """Report metrics of a kind and baselines."""
     if not rankings:
         return {}
     baselines = {name: rankings[name].as_dict() for name in BASELINES}
@@ -460,7 +464,7 @@ def _metrics(rankings: Mapping[str, Ranking], kind: str) -> dict[str, Any]:
 
 
 def _logistic_only_note(last: PastWindow, options: TrainingOptions) -> str:
-    """Explain why only the logistic regression was fitted."""
+    """Explain the lack of trees and nets."""
     note = gettext(
         "Ranked by a few strong signals: trees and nets take {min_customers} customers who bought "
         "in the last {horizon_days} days and {min_items} items bought by several; there are "
