@@ -204,7 +204,7 @@ def cross_validate(
     for repeat in range(REPEATS):
         split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed + repeat).split(cells, cells)
         for number, (train, test) in enumerate(split):
-            progress(repeat * FOLDS + number, REPEATS * FOLDS, "comparing the learners")
+            progress(repeat * FOLDS + number, REPEATS * FOLDS, gettext("comparing the learners"))
             fold[repeat, test] = number
             for name, score in predict_split(trial, learners, train, test).items():
                 scores[name][repeat, test] = score
@@ -500,7 +500,9 @@ def sequential_gain(
     )
     gains = []
     for number in range(1, PARTS):
-        progress(number - 1, PARTS - 1, "asking whether an offer moves some more than others")
+        progress(
+            number - 1, PARTS - 1, gettext("asking whether an offer moves some more than others")
+        )
         earlier, current = np.flatnonzero(part < number), np.flatnonzero(part == number)
         if np.bincount(cells[earlier], minlength=4).min() >= MIN_CELL:
             scores = predict_split(trial, learners, earlier, current)

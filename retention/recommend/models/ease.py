@@ -87,13 +87,13 @@ class Ease:
         self.lost_ = 1 - x.nnz / max(entries, 1)
         self.dual_ = x.shape[0] < x.shape[1]
         self.history_ = csc_matrix(x if self.dual_ else (0, x.shape[1]), dtype=np.float32)
-        progress(1, 3, "Learning which items go together")
+        progress(1, 3, gettext("Learning which items go together"))
         self.inverse_ = _inverse(csr_matrix(x if self.dual_ else x.T), self.regularization)
-        progress(2, 3, "Learning which items go together")
+        progress(2, 3, gettext("Learning which items go together"))
         self.diagonal_ = (
             self._dual_diagonal(progress) if self.dual_ else self.inverse_.diagonal().copy()
         )
-        progress(3, 3, "Learning which items go together")
+        progress(3, 3, gettext("Learning which items go together"))
         return self
 
     def _dual_diagonal(self, progress: Progress) -> np.ndarray:
@@ -103,7 +103,7 @@ class Ease:
         for start in range(0, items, BLOCK):
             block = self.history_[:, start : start + BLOCK]
             explained[start : start + BLOCK] = block.multiply(self.inverse_ @ block).sum(axis=0)
-            progress(2 * items + start, 3 * items, "Learning which items go together")
+            progress(2 * items + start, 3 * items, gettext("Learning which items go together"))
         return (1 - explained) / self.regularization
 
     def scores(

@@ -13,6 +13,7 @@ from retention.recommend.models.base import (
     SideInformation,
     clean_matrix,
 )
+from retention.text import gettext
 
 RIDGE = 1e-3  # of the fold-in map, relative to the mean square of its input
 
@@ -146,7 +147,9 @@ class Als(FactorModel):
             engine.fit(
                 confidence,
                 show_progress=False,
-                callback=lambda step, *_: progress(step + 1, self.iterations, "Learning tastes"),
+                callback=lambda step, *_: progress(
+                    step + 1, self.iterations, gettext("Learning tastes")
+                ),
             )
         self._store(np.asarray(engine.item_factors, dtype=np.float32))
         return self
@@ -264,7 +267,9 @@ class Bpr(LinearFoldIn):
             engine.fit(
                 clean,
                 show_progress=False,
-                callback=lambda step, *_: progress(step + 1, self.iterations, "Learning tastes"),
+                callback=lambda step, *_: progress(
+                    step + 1, self.iterations, gettext("Learning tastes")
+                ),
             )
         users, items = np.asarray(engine.user_factors), np.asarray(engine.item_factors)
         # the last column of the item factors is the bias; the customers' is 1
@@ -316,7 +321,9 @@ class LogisticMf(LinearFoldIn):
             engine.fit(
                 weights,
                 show_progress=False,
-                callback=lambda step, *_: progress(step + 1, self.iterations, "Learning tastes"),
+                callback=lambda step, *_: progress(
+                    step + 1, self.iterations, gettext("Learning tastes")
+                ),
             )
         users, items = np.asarray(engine.user_factors), np.asarray(engine.item_factors)
         # the last two columns are the item bias and the customer bias, paired with ones

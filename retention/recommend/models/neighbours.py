@@ -13,6 +13,7 @@ from retention.recommend.models.base import (
     buyer_counts,
     clean_matrix,
 )
+from retention.text import gettext
 
 Weighting = Literal["cosine", "tfidf", "bm25"]
 K1, B = 1.2, 0.75  # BM25 defaults (Robertson and Zaragoza 2009)
@@ -125,9 +126,9 @@ class ItemKnn:
         progress: Progress = silent,
     ) -> Self:
         """Fit to a (customers × items) matrix; see `Model.fit`."""
-        progress(0, 1, "Learning which items are neighbours")
+        progress(0, 1, gettext("Learning which items are neighbours"))
         self.similarity_ = self._similarity(clean_matrix(matrix), side)
-        progress(1, 1, "Learning which items are neighbours")
+        progress(1, 1, gettext("Learning which items are neighbours"))
         return self
 
     def _similarity(self, matrix: csr_matrix, side: SideInformation) -> csr_matrix:
@@ -276,7 +277,7 @@ class UserKnn:
         progress: Progress = silent,
     ) -> Self:
         """Fit to a (customers × items) matrix; see `Model.fit`."""
-        progress(0, 1, "Remembering who likes what")
+        progress(0, 1, gettext("Remembering who likes what"))
         clean = clean_matrix(matrix)
         rows = np.flatnonzero(np.diff(clean.indptr) > 0)
         if len(rows) > MAX_REFERENCES:
@@ -284,7 +285,7 @@ class UserKnn:
         self.rarity_ = inverse_document_frequency(clean.shape[0], buyer_counts(clean))
         self.length_ = mean_length(clean)
         self._store(csr_matrix(clean[rows]))
-        progress(1, 1, "Remembering who likes what")
+        progress(1, 1, gettext("Remembering who likes what"))
         return self
 
     def _store(self, references: csr_matrix) -> None:
@@ -389,7 +390,7 @@ class Social:
         """Count the buyers of each item; see `Model.fit`."""
         counts = buyer_counts(clean_matrix(matrix)).astype(np.float32)
         self.popularity_ = counts / max(float(counts.max(initial=0)), 1.0)
-        progress(1, 1, "Remembering what is popular")
+        progress(1, 1, gettext("Remembering what is popular"))
         return self
 
     def scores(

@@ -90,7 +90,11 @@ def train_module(
                 batch_loss = loss(order[start : start + size])
                 batch_loss.backward()
                 optimizer.step()
-                progress(number * batches + start // size + 1, epochs * batches, "Learning tastes")
+                progress(
+                    number * batches + start // size + 1,
+                    epochs * batches,
+                    gettext("Learning tastes"),
+                )
 
 
 @contextmanager
@@ -299,7 +303,7 @@ class SasRec:
                 progress=progress,
             )
         else:
-            progress(1, 1, "Learning tastes")
+            progress(1, 1, gettext("Learning tastes"))
         self.weights_ = weights_of(module)
         return self
 

@@ -15,6 +15,7 @@ from retention.recommend.models.base import (
     buyer_counts,
     clean_matrix,
 )
+from retention.text import gettext
 
 RECENT_DAYS = 28  # beats popularity of all time by 15% to 146%
 SHRINKAGE = 50.0  # buyers at which a segment weighs as much as the whole shop
@@ -69,7 +70,7 @@ class Popular:
     ) -> Self:
         """Count buyers; see `Model.fit`."""
         self.counts_ = self._counts(clean_matrix(matrix), side)
-        progress(1, 1, "Counting what sells")
+        progress(1, 1, gettext("Counting what sells"))
         return self
 
     def _counts(self, matrix: csr_matrix, side: SideInformation) -> np.ndarray:
@@ -150,7 +151,7 @@ class SegmentPopular:
         within = (segments.member.T @ recent).toarray()
         total = within.sum(axis=1, keepdims=True)
         self.within_ = ((within + SHRINKAGE * self.share_) / (total + SHRINKAGE)).astype(np.float32)
-        progress(1, 1, "Counting what sells")
+        progress(1, 1, gettext("Counting what sells"))
         return self
 
     def scores(

@@ -22,6 +22,7 @@ from retention.recommend.models.base import (
     SideInformation,
     clean_matrix,
 )
+from retention.text import gettext
 
 ITEM_PRIOR_GAPS = 2.0  # gaps that the item's mean weighs in the shrinkage of a customer's gap
 SHOP_PRIOR_GAPS = 5.0  # gaps that the shop's mean weighs in the shrinkage of an item's gap
@@ -106,7 +107,7 @@ class Repeat:
         share = (returned.sum() + 1) / (buyers.sum() + 2)
         self.returns_ = (returned + SHOP_PRIOR_GAPS * share) / (buyers + SHOP_PRIOR_GAPS)
         self.shape_ = self._regularity(pairs)
-        progress(1, 1, "Learning how often things are needed")
+        progress(1, 1, gettext("Learning how often things are needed"))
         return self
 
     def _regularity(self, pairs: RepurchaseIntervals) -> float:

@@ -69,7 +69,7 @@ class PastWindow:
     ----------
     start : int
         First day, since 1970.
-    moment : Moment
+    snapshot : Moment
         Data before the first day.
     purchases : csr_matrix (customers × items)
         Purchases in the window.
@@ -78,7 +78,7 @@ class PastWindow:
     """
 
     start: int
-    moment: Moment
+    snapshot: Moment
     purchases: csr_matrix
     active: np.ndarray
 
@@ -173,7 +173,7 @@ def collect_examples(
     -------
     Examples
     """
-    stage = stage or first_stage(window.moment, batches=1)
+    stage = stage or first_stage(window.snapshot, batches=1)
     rng = np.random.default_rng(seed)
     views, labels, weights = [], [], []
     purchases = np.diff(window.purchases.indptr)
@@ -188,7 +188,7 @@ def collect_examples(
             np.where(bought, 1, 1 / NEGATIVE_SAMPLE_SHARE)[is_kept]
             / np.sqrt(purchases[batch][candidates.row[is_kept]])
         )
-        progress(start + len(batch), len(rows), "Gathering candidates to learn from")
+        progress(start + len(batch), len(rows), gettext("Gathering candidates to learn from"))
     return Examples(
         np.concatenate(views), np.concatenate(labels), np.concatenate(weights), len(rows)
     )
@@ -258,7 +258,7 @@ def learn_to_rank(
         note = note.format(min_customers=MIN_CUSTOMERS_TO_FIT, horizon_days=options.horizon_days)
         return RankerSet(note=f" {note}")
     logistic_only = (
-        len(last.active) < MIN_CUSTOMERS_FOR_TREES or last.moment.size[1] < MIN_ITEMS_FOR_TREES
+        len(last.active) < MIN_CUSTOMERS_FOR_TREES or last.snapshot.size[1] < MIN_ITEMS_FOR_TREES
     )
     ends = [*past_horizons(history, last.start, options), end]
     collected: Examples | None = None
@@ -272,7 +272,7 @@ def learn_to_rank(
         rows = np.random.default_rng(options.seed + number).permutation(window.active)[
             :CUSTOMERS_PER_HORIZON
         ]
-        stage = first_stage(window.moment)
+        stage = first_stage(window.snapshot)
         if collected is not None and collected.has_both_outcomes:
             sample = collected.sample(TRIAL_EXAMPLES, options.seed)
             rankers_so_far = _fit_rankers(
@@ -317,7 +317,7 @@ def learn_to_rank(
         )
         for policy, ranker in rankers.items()
     }
-    progress(4, 4, "Learning to rank")
+    progress(4, 4, gettext("Learning to rank"))
     return RankerSet(
         rankers,
         _metrics(evaluations[-1][BOTH], rankers[BOTH].kind),
@@ -362,7 +362,7 @@ def _evaluate(
         Policy → ranker.
     stage : FirstStage
     """
-    snapshot = window.moment
+    snapshot = window.snapshot
     baselines = {name: baseline(snapshot) for name, baseline in BASELINES.items()}
     kinds: dict[tuple[int, str], Score] = {}  # shared by both policies if the ranker is the same
     for ranker in rankers.values():
@@ -401,7 +401,7 @@ def _evaluate_held_out(
         window,
         test,
         _fit_rankers(training_examples, options.seed, logistic_only, own_ranker_for_new=False),
-        first_stage(window.moment),
+        first_stage(window.snapshot),
     )
 
 
@@ -475,5 +475,5 @@ def _logistic_only_note(last: PastWindow, options: TrainingOptions) -> str:
         horizon_days=options.horizon_days,
         min_items=MIN_ITEMS_FOR_TREES,
         customers=len(last.active),
-        items=last.moment.size[1],
+        items=last.snapshot.size[1],
     )
