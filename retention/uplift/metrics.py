@@ -93,7 +93,7 @@ _AUUC_BEST = {
 }
 
 
-def ranking_metrics(
+def uplift_metrics(
     outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray
 ) -> dict[str, float]:
     """Compute `METRICS` of one ranking.

@@ -11,7 +11,7 @@ from retention.recommend.models import MODELS, NO_SIDE_INFORMATION, Als
 from retention.recommend.models.base import clean_matrix
 from retention.recommend.models.matrix_factorisation import Bpr
 from retention.recommend.retrieval import GROUPS, best, best_of
-from tests.retention.recommend.test_models import ITEMS, beside, checkerboard
+from tests.retention.recommend.test_models import ITEMS, checkerboard, side_information
 
 LOWEST = -1e37
 
@@ -71,7 +71,7 @@ def test_items_without_factors_are_left_out_and_a_score_of_nought_is_not():
 @pytest.mark.parametrize("name", ["item_knn_bm25", "user_knn_tfidf", "content"])
 def test_what_neighbours_do_not_know_is_not_on_the_list(name):
     board = checkerboard()
-    model = MODELS[name]().fit(board, side=beside(board))
+    model = MODELS[name]().fit(board, side=side_information(board))
     ids, scores = best_of(model, board, ITEMS, without=board)
     assert not (np.isin(ids[0], board[0].indices)).any()
     assert (scores[ids >= 0] != 0).all()

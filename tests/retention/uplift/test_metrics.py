@@ -13,7 +13,7 @@ from retention.uplift.metrics import (
     UpliftRanking,
     bootstrap_weights,
     percentile_interval,
-    ranking_metrics,
+    uplift_metrics,
 )
 
 
@@ -41,7 +41,7 @@ def test_metrics_equal_scikit_uplift(seed, customers, digits, share, rate):
     treated, outcome = rng.binomial(1, share, customers), rng.binomial(1, rate, customers)
     treated[:2], outcome[:2] = (0, 1), (1, 0)  # both arms, both outcomes
     uplift = rng.normal(size=customers).round(digits)  # with many ties, with few, with none
-    ours = ranking_metrics(outcome, uplift, treated)
+    ours = uplift_metrics(outcome, uplift, treated)
     assert tuple(ours) == METRICS
     try:
         theirs = _theirs(outcome, uplift, treated)
@@ -54,9 +54,9 @@ def test_perfect_ranking_scores_one_and_its_reverse_below_zero():
     outcome = np.array([1, 1, 0, 0, 1, 0, 1, 0])
     treated = np.array([1, 1, 1, 1, 0, 0, 0, 0])
     perfect = outcome * treated - outcome * (1 - treated)
-    assert ranking_metrics(outcome, perfect, treated)["qini"] == pytest.approx(1)
-    assert ranking_metrics(outcome, -perfect, treated)["qini"] < 0
-    assert ranking_metrics(outcome, np.zeros(8), treated)["qini"] == pytest.approx(0)
+    assert uplift_metrics(outcome, perfect, treated)["qini"] == pytest.approx(1)
+    assert uplift_metrics(outcome, -perfect, treated)["qini"] < 0
+    assert uplift_metrics(outcome, np.zeros(8), treated)["qini"] == pytest.approx(0)
 
 
 def test_weight_two_equals_two_customers():
@@ -70,10 +70,10 @@ def test_weight_two_equals_two_customers():
     weighted = UpliftRanking.of(outcome, uplift, treated).measure(
         np.stack([often, np.ones(200, int)])
     )
-    repeated = ranking_metrics(*(np.repeat(values, often) for values in (outcome, uplift, treated)))
+    repeated = uplift_metrics(*(np.repeat(values, often) for values in (outcome, uplift, treated)))
     assert {name: value[0] for name, value in weighted.items()} == pytest.approx(repeated)
     assert {name: value[1] for name, value in weighted.items()} == pytest.approx(
-        ranking_metrics(outcome, uplift, treated)
+        uplift_metrics(outcome, uplift, treated)
     )
 
 
@@ -84,7 +84,7 @@ def test_bootstrap_interval_matches_the_spread_of_new_samples():
         treated = rng.binomial(1, 0.5, 2000)
         return rng.binomial(1, 0.3 + treated * uplift), uplift, treated
 
-    resampled = [ranking_metrics(*sample(seed))["qini"] for seed in range(60)]
+    resampled = [uplift_metrics(*sample(seed))["qini"] for seed in range(60)]
     ranking = UpliftRanking.of(*sample(99))
     draws = np.concatenate(
         [ranking.measure(weights)["qini"] for weights in bootstrap_weights(2000, 200, seed=1)]

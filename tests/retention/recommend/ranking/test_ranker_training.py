@@ -48,7 +48,9 @@ def test_purchases_in_the_window_change_no_feature(shop, options, history):
     end = day_of(shop.end)
     whole = past_window(history, end, options)
     half = past_window(history.before(end - 14), end, options)
-    np.testing.assert_array_equal(whole.snapshot.learned.shelf.facts, half.snapshot.learned.shelf.facts)
+    np.testing.assert_array_equal(
+        whole.snapshot.learned.shelf.facts, half.snapshot.learned.shelf.facts
+    )
     np.testing.assert_array_equal(whole.snapshot.scene.people, half.snapshot.scene.people)
     assert whole.purchases.sum() > half.purchases.sum()
 
