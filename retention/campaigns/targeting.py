@@ -164,5 +164,5 @@ def told(uplift: "UpliftModel | None") -> Targeting:
         qini=uplift.qini,
         qini_low=uplift.qini_low,
         qini_high=uplift.qini_high,
-        offers=len(uplift.offers.told) if uplift.offers else 0,
+        offers=len(uplift.offers.models) if uplift.offers else 0,
     )
