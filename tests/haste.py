@@ -1,18 +1,18 @@
-"""Models of fewer trees and steps: for tests that ask how and from what something is learned, not how well."""
+"""Train smaller models in tests that do not check their quality."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from retention.recommend.ranking import nets, ranker
+from retention.recommend.ranking import base_models, ranker
 
 
 @contextmanager
 def hastily() -> Iterator[None]:
-    """Until its end, rankers of recommendations have a few trees, and their nets make a few steps."""
+    """Limit rankers to a few trees and their networks to a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranker, "ROUNDS", 30)
-        patch.setattr(nets, "STEPS", 60)
-        patch.setattr(nets, "FEWEST_EPOCHS", 1)
+        patch.setattr(ranker, "TREES", 30)
+        patch.setattr(base_models, "NET_STEPS", 60)
+        patch.setattr(base_models, "MIN_EPOCHS", 1)
         yield

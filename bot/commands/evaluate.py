@@ -254,16 +254,16 @@ def bandit(call: Call, as_of: datetime | None) -> Answer:
     """What the bandit would have earned on past campaigns, by their logged chances, and whether it may act."""
     from retention import clock
     from retention.campaigns.closing import teaching_nothing
-    from retention.recommend.bandit.decisions import decisions, judge
+    from retention.recommend.bandit.decisions import evaluate_bandit, logged_decisions
     from retention.risk.policy import load_policy
 
     settings = call.services.settings
     with call.services.database.reading() as session:
-        lines = decisions(
+        lines = logged_decisions(
             _lake(call),
             session,
             settings,
             as_of or clock.now(),
             teaching_nothing(session, settings),
         )
-    return Answer("bot/evaluate_bandit", judge(lines, load_policy(settings)).data)
+    return Answer("bot/evaluate_bandit", evaluate_bandit(lines, load_policy(settings)).data)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
-    from retention.uplift.experiments import Uplift
+    from retention.uplift.past_campaigns import UpliftModel
 
 MARGIN_DAYS = 56  # sales of so many days say what the average margin is
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
@@ -76,7 +76,7 @@ def draft(
     prior: Prior,
     suggest: Suggest,
     recommended_by: str = "none",
-    uplift: "Uplift | None" = None,
+    uplift: "UpliftModel | None" = None,
     decide: Decide | None = None,
     together: "Together | None" = None,
     name: str | None = None,
@@ -95,7 +95,7 @@ def draft(
         Customer ids → recommended items of each.
     recommended_by : str
         The version of the model that recommends.
-    uplift : Uplift, optional
+    uplift : UpliftModel, optional
         What past campaigns teach; with a learner it chooses the audience, else risk × value does.
     decide : callable, optional
         The audience → the same with each customer's ``rule`` as decided, its ``arm`` and the chance it was drawn with.
@@ -238,7 +238,7 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
 
 
 def _persuadable(
-    lake: "Lake", uplift: "Uplift", policy: Policy, margin: float, as_of: datetime
+    lake: "Lake", uplift: "UpliftModel", policy: Policy, margin: float, as_of: datetime
 ) -> Callable[["pd.DataFrame"], Audience]:
     """Who of the customers earns most by which offer, by the uplift that past campaigns taught."""
 
@@ -271,7 +271,7 @@ def _body(
     margin: float,
     margin_known: bool,
     prior: Prior,
-    uplift: "Uplift | None",
+    uplift: "UpliftModel | None",
 ) -> Body:
     rules = policy.campaign
     assumed = assumed_fields(lake, "customers", ("marketing_consent",))

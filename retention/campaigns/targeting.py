@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from retention.uplift.experiments import Predicted, Uplift
+    from retention.uplift.past_campaigns import UpliftModel, UpliftPrediction
 
 
 def by_profit(
-    customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float
+    customers: "pd.DataFrame", predicted: "UpliftPrediction", policy: Policy, margin: float
 ) -> Audience:
     """Who earns most by which of their offers, under the policy's budget and largest audience, most profitable first.
 
@@ -24,7 +24,7 @@ def by_profit(
     ----------
     customers : DataFrame
         ``churn_probability``, ``expected_value``, ``tier`` and ``rule`` of (n,) who may be written to.
-    predicted : Predicted
+    predicted : UpliftPrediction
         What an offer adds to P(order). Only offers that the past tells apart are weighed against the policy's own
         choice: of those that it does not, the cheapest would always win.
 
@@ -37,8 +37,7 @@ def by_profit(
     """
     import numpy as np
 
-    from retention.uplift.profit import expected_cost, incremental_profit
-    from retention.uplift.targeting import Limit, choose
+    from retention.uplift.targeting import Limit, allocate_offers, expected_cost, incremental_profit
 
     option, uplift = _options(customers, predicted, policy)
     stays = 1 - customers["churn_probability"].to_numpy(float)[:, None]
@@ -52,7 +51,7 @@ def by_profit(
         Limit(np.ones(profit.shape), policy.campaign.max_audience),
         Limit(spent, policy.campaign.budget),
     ]
-    chosen = choose(profit, limits).offer
+    chosen = allocate_offers(profit, limits).offer
     some = np.flatnonzero(chosen >= 0)
     best = chosen[some]
     kept = customers.iloc[some].assign(
@@ -85,7 +84,7 @@ def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
     """
     import numpy as np
 
-    from retention.uplift.profit import expected_cost
+    from retention.uplift.targeting import expected_cost
 
     option = (
         customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
@@ -121,16 +120,16 @@ def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[s
 
 
 def _options(
-    customers: "pd.DataFrame", predicted: "Predicted", policy: Policy
+    customers: "pd.DataFrame", predicted: "UpliftPrediction", policy: Policy
 ) -> "tuple[np.ndarray, np.ndarray]":
     """The offers that each customer may get, their own first, as places among the policy's rules, and the uplift of
     each, NaN where there is none: both (n, most offers of one customer)."""
     import numpy as np
 
-    from retention.uplift.offers import kind
+    from retention.uplift.offer_effects import offer_kind
 
     place = {rule.name: at for at, rule in enumerate(policy.rules)}
-    kinds = {rule.name: kind(rule.model_dump()) for rule in policy.rules}
+    kinds = {rule.name: offer_kind(rule.model_dump()) for rule in policy.rules}
     groups = customers.groupby(["rule", "tier"]).indices
     offered = {
         key: [
@@ -152,7 +151,7 @@ def _options(
     return option, uplift
 
 
-def told(uplift: "Uplift | None") -> Targeting:
+def told(uplift: "UpliftModel | None") -> Targeting:
     """What the draft says of how its audience was chosen."""
     if uplift is None:
         return Targeting(by="risk", why="none")
@@ -165,5 +164,5 @@ def told(uplift: "Uplift | None") -> Targeting:
         qini=uplift.qini,
         qini_low=uplift.qini_low,
         qini_high=uplift.qini_high,
-        offers=len(uplift.offers.told) if uplift.offers else 0,
+        offers=len(uplift.offers.models) if uplift.offers else 0,
     )

@@ -18,7 +18,7 @@ from retention.recommend.cold_start import ColdStart
 from retention.recommend.evaluation_context import BOTH, NEW, POLICIES
 from retention.recommend.item_stats import ItemStats
 from retention.recommend.models import MODELS
-from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.ranking.ranker import Ranker
 from retention.text import gettext
 
@@ -38,7 +38,7 @@ class TrainedRecommender:
         Item statistics, the collaborative model and the neighbours (None in shops too small to
         learn from).
     rankers : dict
-        By policy, ``both`` and ``new``. Empty in small shops, where the mixture of `blend` ranks.
+        By policy, ``both`` and ``new``. Empty in small shops, where the mixture of `mixture_scores` ranks.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from retention.recommend.item_stats import ItemStats
 from retention.recommend.matrices import first_columns, select_rows, top_k, values_at
 from retention.recommend.models import Model
-from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene, features
 
 CANDIDATES_PER_SOURCE = {

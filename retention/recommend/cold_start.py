@@ -16,10 +16,10 @@ from scipy.sparse import csr_matrix
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.evaluation_context import Snapshot
 from retention.recommend.matrices import positions
-from retention.recommend.models import Segments, Side
+from retention.recommend.models import Segments, SideInformation
 from retention.recommend.models.popularity import SegmentPopular
-from retention.recommend.ranking.blend import PRIOR
 from retention.recommend.ranking.features import Scene
+from retention.recommend.ranking.ranker import POPULARITY_PRIOR
 from retention.recommend.side_information import liked_by_friends, read_side_information, segments
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def learn_cold_start(lake: "Lake", now: Snapshot, items: Catalogue) -> ColdStart
     ColdStart
     """
     scene = now.scene
-    side = _largest(read_side_information(lake, scene, (), SegmentPopular.looks_at))
+    side = _largest(read_side_information(lake, scene, (), SegmentPopular.uses))
     popularity = SegmentPopular().fit(scene.liked, side=side)
     best, share = _best(popularity.within_)
     new_ids = find_new_items(now, items)
@@ -141,7 +141,7 @@ def learn_cold_start(lake: "Lake", now: Snapshot, items: Catalogue) -> ColdStart
     )
 
 
-def _largest(side: Side) -> Side:
+def _largest(side: SideInformation) -> SideInformation:
     """Keep the segments with most customers."""
     if side.segments is None or len(side.segments.labels) <= MAX_SEGMENTS:
         return side
@@ -280,8 +280,8 @@ def score_newcomers(
 ) -> ColdStartScores:
     """Score items for customers without a history.
 
-    Friends' preferences replace their own in `blend.blended`. The popularity in their segments
-    counts as `PRIOR` purchases.
+    Friends' preferences replace their own in `ranking.ranker.mixture_scores`. The popularity in their segments
+    counts as `POPULARITY_PRIOR` purchases.
 
     Parameters
     ----------
@@ -303,6 +303,6 @@ def score_newcomers(
     labels = segments(lake, at, customers).groupby("customer_id")["label"].agg(list)
     popular = cold.popular([labels.get(str(customer), []) for customer in customers], len(items))
     friends = liked_by_friends(lake, at, customers, items)
-    scores = csr_matrix(friends + PRIOR * popular)
+    scores = csr_matrix(friends + POPULARITY_PRIOR * popular)
     has_scores = np.flatnonzero(np.diff(scores.indptr))
     return ColdStartScores(rows[has_scores], scores[has_scores], friends[has_scores])

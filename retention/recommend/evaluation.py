@@ -43,7 +43,7 @@ from retention.recommend.metrics import (
     list_properties,
     ranking_metrics,
 )
-from retention.recommend.ranking.features import PERSON, Scene
+from retention.recommend.ranking.features import CUSTOMER_FEATURES, Scene
 from retention.recommend.training import MIN_BUYERS, single_model_scorer, train, window_truth
 from retention.text import gettext
 
@@ -256,7 +256,7 @@ def _compare(
         },
         {name: describe(name_lists) for name, name_lists in lists.items()},
         np.bincount(buyers, minlength=snapshot.size[0])[rows],
-        np.nan_to_num(snapshot.scene.people[rows, PERSON.index("quiet")], nan=np.inf),
+        np.nan_to_num(snapshot.scene.people[rows, CUSTOMER_FEATURES.index("quiet")], nan=np.inf),
     )
 
 

@@ -14,12 +14,11 @@ from retention.recommend.history import History, pairs
 from retention.recommend.item_stats import compute_item_stats
 from retention.recommend.matrices import in_rows, one_blas_thread, positions, select_rows, top_k
 from retention.recommend.metrics import RankingMetrics, ranking_metrics
-from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
-from retention.recommend.models.neural import torch_or_refuse
-from retention.recommend.models.user_knn import UserKnn
-from retention.recommend.ranking.blend import HALF_LIFE, blended
+from retention.recommend.models import DEEP, MODELS, Als, Collaborative, default_model
+from retention.recommend.models.neighbours import UserKnn
+from retention.recommend.models.neural import require_torch
 from retention.recommend.ranking.features import NAMES, Scene
-from retention.recommend.ranking.ranker import POPULAR, Ranker
+from retention.recommend.ranking.ranker import MIXTURE_HALF_LIFE, POPULAR, Ranker, mixture_scores
 from retention.text import gettext
 
 AUTO = ("auto", "blend")  # several sources, ordered by a ranker
@@ -121,7 +120,7 @@ def _collaborative(
     active = int((np.diff(liked.indptr) > 0).sum())
     if active < MIN_CUSTOMERS or items < MIN_ITEMS:
         return None
-    chosen = fitting(customers, items) if model in AUTO else MODELS[model]()
+    chosen = default_model(customers, items) if model in AUTO else MODELS[model]()
     assert isinstance(chosen, Collaborative)  # single models are fitted in `training`
     return chosen.fit(liked, seed=seed, progress=progress)
 
@@ -141,7 +140,7 @@ def validate_model(model: str) -> str:
             ).format(model=model, blends=", ".join(AUTO), models=", ".join(MODELS))
         )
     if model in DEEP:
-        torch_or_refuse(model)
+        require_torch(model)
     return model
 
 
@@ -331,13 +330,18 @@ def mixture_scorer(snapshot: Snapshot, others: Scorer | None = None) -> Scorer:
     -------
     Scorer
     """
-    faded, score_others = _faded(snapshot, HALF_LIFE), others or collaborative_scorer(snapshot)
+    faded, score_others = (
+        _faded(snapshot, MIXTURE_HALF_LIFE),
+        others or collaborative_scorer(snapshot),
+    )
     total = float(snapshot.sources.item_stats.column("buyers_28").sum())
     share = snapshot.scene.shelf.column("buyers_28") / max(total, 1.0)
 
     def score(rows: np.ndarray) -> np.ndarray:
         own, known = faded[rows].toarray(), score_others(rows)
-        return blended(own, np.pad(known, ((0, 0), (0, own.shape[1] - known.shape[1]))), share)
+        return mixture_scores(
+            own, np.pad(known, ((0, 0), (0, own.shape[1] - known.shape[1]))), share
+        )
 
     return score
 

@@ -14,7 +14,7 @@ from retention.recommend.evaluation_context import Snapshot
 from retention.recommend.history import last_event_age
 from retention.recommend.matrices import values_at
 from retention.recommend.models import Collaborative
-from retention.recommend.ranking.features import find
+from retention.recommend.ranking.features import find_sorted
 from retention.recommend.reranking import ItemFacts
 from retention.templating import count
 from retention.text import gettext
@@ -254,7 +254,7 @@ def _own_reasons(scored: ScoredItems, row: np.ndarray, column: np.ndarray) -> li
     """
     scene = scored.snapshot.scene
     totals, (keys, lines) = scene.seen, scene.own
-    place, is_known = find(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
+    place, is_known = find_sorted(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
     line = lines[place[is_known]] if len(lines) else np.empty(0, dtype=np.int64)
     columns = {
         "purchase_days": totals.days,

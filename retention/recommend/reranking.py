@@ -42,7 +42,7 @@ class Terms:
     refused : mapping
         Customer id → items marked "not for them".
     feedback : DataFrame, optional
-        Feedback on items as history lines (`feedback_events.words`).
+        Feedback on items as history lines (`responses.verdict_events`).
     """
 
     rules: RecommendRules = PLAIN

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.matrices import one_blas_thread
-from retention.recommend.models import NOTHING, Model, Side
-from retention.recommend.models.factors import Factored
+from retention.recommend.models import NO_SIDE_INFORMATION, Model, SideInformation
+from retention.recommend.models.matrix_factorisation import FactorModel
 
 ROWS, GROUPS = 64, 512  # customers per block; groups of scores
 DENSE = 256  # customers per block of a model without factors
@@ -70,7 +70,7 @@ def top_items_of_model(
     histories: csr_matrix,
     k: int,
     *,
-    side: Side = NOTHING,
+    side: SideInformation = NO_SIDE_INFORMATION,
     without: csr_matrix | None = None,
     barred: np.ndarray | None = None,
     cores: int | None = None,
@@ -94,8 +94,8 @@ def top_items_of_model(
     tuple of ndarray
         As `top_items`.
     """
-    if isinstance(model, Factored):
-        left, right = model.wide(histories)
+    if isinstance(model, FactorModel):
+        left, right = model.augmented_factors(histories)
         is_unknown = ~np.any(right, axis=1)
         barred = is_unknown if barred is None else barred | is_unknown
         ids, scores = top_items(left, right, k, without=without, barred=barred, cores=cores)
@@ -104,7 +104,7 @@ def top_items_of_model(
 
     def score_block(rows: slice) -> np.ndarray:
         some = np.arange(histories.shape[0])[rows]
-        scores = model.scores(csr_matrix(histories[rows]), side=side.of(some))
+        scores = model.scores(csr_matrix(histories[rows]), side=side.select(some))
         return np.where(scores != 0, scores, -np.inf).astype(np.float32)
 
     customers, items = histories.shape

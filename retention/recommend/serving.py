@@ -22,7 +22,6 @@ from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.cold_start import NO_SCORES, ColdStartScores, score_newcomers
 from retention.recommend.evaluation_context import Snapshot, log_odds, mixture_scorer
 from retention.recommend.event_weights import apply_weights
-from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, days_at, pairs, shift_of
 from retention.recommend.history_cache import buyer_counts, cached_histories
 from retention.recommend.item_stats import FACTS, ItemStats
@@ -47,6 +46,7 @@ from retention.recommend.reranking import (
     choose,
     merge_lists,
 )
+from retention.recommend.responses import add_feedback
 from retention.recommend.training import single_model_scorer
 from retention.text import gettext
 
@@ -100,7 +100,7 @@ def recommend(
             trained.event_weights if trained is not None else {},
         )
         if terms.feedback is not None:
-            history = with_heard(history, terms.feedback, as_of)
+            history = add_feedback(history, terms.feedback, as_of)
         with one_blas_thread():
             lists.update(_lists(context, history, batch, k))
         progress(

@@ -9,8 +9,8 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.history import PURCHASE, pairs, read
 from retention.recommend.matrices import positions
-from retention.recommend.models import Days, Segments, Side
-from retention.recommend.ranking.features import Scene, tastes
+from retention.recommend.models import PurchaseDays, Segments, SideInformation
+from retention.recommend.ranking.features import Scene, preference_matrix
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -28,8 +28,8 @@ MAX_FILTER_IDS = 1_000  # above, reading all customers is faster than filtering 
 
 
 def read_side_information(
-    lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[str]
-) -> Side:
+    lake: "Lake", scene: Scene, texts: Sequence[str], uses: Sequence[str]
+) -> SideInformation:
     """Read side information of a scene.
 
     Rows are its customers, columns its items.
@@ -42,11 +42,11 @@ def read_side_information(
     texts : sequence of str
         One per item.
     looks_at : sequence of str
-        Names of the fields of `Side` to read.
+        Names of the fields of `SideInformation` to read.
 
     Returns
     -------
-    Side
+    SideInformation
     """
     at = scene.history.moment(scene.at)
     readers: dict[str, Callable[[], Any]] = {
@@ -55,14 +55,14 @@ def read_side_information(
         "segments": lambda: _segments(lake, at, scene.history.customers),
         "friends": lambda: liked_by_friends(lake, at, scene.history.customers, scene.shelf.items),
     }
-    return Side(**{name: readers[name]() for name in looks_at})
+    return SideInformation(**{name: readers[name]() for name in uses})
 
 
-def _days(scene: Scene) -> Days:
+def _days(scene: Scene) -> PurchaseDays:
     place = scene.place[scene.history.item]
     is_chosen = (scene.history.bought > 0) & (place >= 0)
     age = np.maximum(scene.at - scene.history.day[is_chosen], 0.0)
-    return Days(scene.history.customer[is_chosen].astype(np.int64), place[is_chosen], age)
+    return PurchaseDays(scene.history.customer[is_chosen].astype(np.int64), place[is_chosen], age)
 
 
 def _segments(lake: "Lake", at: datetime, customers: np.ndarray) -> Segments:
@@ -195,7 +195,9 @@ def liked_by_friends(
         return csr_matrix(shape, dtype=np.float32)
     history = read(lake, at, sorted(relations["other_id"].unique()))
     place = positions(items, history.items)
-    preferences = tastes(pairs(history, history.at(at)), place, (len(history.customers), shape[1]))
+    preferences = preference_matrix(
+        pairs(history, history.at(at)), place, (len(history.customers), shape[1])
+    )
     row = positions(customers, relations["customer_id"])
     other = positions(history.customers, relations["other_id"])
     is_known = (row >= 0) & (other >= 0)

@@ -28,13 +28,12 @@ from retention.recommend.evaluation_context import (
     validate_model,
 )
 from retention.recommend.event_weights import apply_weights, learn_weights
-from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, bought_between, read
 from retention.recommend.matrices import positions
 from retention.recommend.models import MODELS, Model
 from retention.recommend.ranking.features import Scene
-from retention.recommend.ranking.recipe import learn_to_rank
-from retention.recommend.ranking.windows import Asked
+from retention.recommend.ranking.ranker_training import TrainingOptions, learn_to_rank
+from retention.recommend.responses import add_feedback
 from retention.recommend.side_information import read_side_information
 from retention.text import gettext
 
@@ -74,7 +73,7 @@ def train(
     min_buyers : int
         Fewest buyers of an item to learn from. A customer's own items are always candidates.
     feedback : DataFrame, optional
-        Feedback on earlier recommendations before the cutoff, from `feedback_events.gather`.
+        Feedback on earlier recommendations before the cutoff, from `responses.load_feedback`.
     progress : Progress
 
     Returns
@@ -90,11 +89,13 @@ def train(
     """
     model_name = validate_model(model)
     progress(0, 4000, gettext("Reading the catalogue"))
-    asked = Asked(horizon_days, seed, model_name, min_buyers, catalogue(lake, in_stock_only=False))
+    asked = TrainingOptions(
+        horizon_days, seed, model_name, min_buyers, catalogue(lake, in_stock_only=False)
+    )
     progress(200, 4000, gettext("Reading what customers bought"))
     history = read(lake, cutoff)
     if feedback is not None:
-        history = with_heard(history, feedback, cutoff)
+        history = add_feedback(history, feedback, cutoff)
     if not len(history.day):
         raise TooLittleData(
             gettext(
@@ -130,7 +131,7 @@ def train(
 
 
 def snapshot_at_cutoff(
-    history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
+    history: History, cutoff: datetime, asked: TrainingOptions, progress: Progress = silent
 ) -> Snapshot:
     """Learn the snapshot at the cutoff.
 
@@ -138,7 +139,7 @@ def snapshot_at_cutoff(
     ----------
     history : History
     cutoff : datetime
-    asked : Asked
+    asked : TrainingOptions
     progress : Progress
 
     Returns
@@ -215,7 +216,11 @@ MAX_MEASURED = 2_000  # customers
 
 
 def train_single_model(
-    lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
+    lake: "Lake",
+    history: History,
+    cutoff: datetime,
+    asked: TrainingOptions,
+    progress: Progress = silent,
 ) -> TrainedRecommender | None:
     """Train and measure a single model.
 
@@ -227,7 +232,7 @@ def train_single_model(
     history : History
         Events before the cutoff.
     cutoff : datetime
-    asked : Asked
+    asked : TrainingOptions
         Its ``model`` is a name of `MODELS`.
     progress : Progress
 
@@ -263,14 +268,16 @@ def has_enough_data(scene: Scene) -> bool:
     return len(scene.history.customers) >= MIN_CUSTOMERS and len(scene.shelf.items) >= MIN_ITEMS
 
 
-def fit_model(lake: "Lake", scene: Scene, asked: Asked, progress: Progress = silent) -> Model:
+def fit_model(
+    lake: "Lake", scene: Scene, asked: TrainingOptions, progress: Progress = silent
+) -> Model:
     """Fit the requested model to a scene.
 
     Parameters
     ----------
     lake : Lake
     scene : Scene
-    asked : Asked
+    asked : TrainingOptions
     progress : Progress
 
     Returns
@@ -279,7 +286,7 @@ def fit_model(lake: "Lake", scene: Scene, asked: Asked, progress: Progress = sil
     """
     model = MODELS[asked.model]()
     texts = asked.items.texts_of(scene.shelf.items)
-    side = read_side_information(lake, scene, texts, model.looks_at)
+    side = read_side_information(lake, scene, texts, model.uses)
     return model.fit(scene.liked, side=side, seed=asked.seed, progress=progress)
 
 
@@ -301,14 +308,12 @@ def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
     assert model is not None
     liked = scene.liked
     known = len(snapshot.sources.item_stats.items)  # the scene may have more
-    looks_at = [
-        name for name in model.looks_at if name != "texts"
-    ]  # texts are only used in training
-    side = read_side_information(lake, scene, (), looks_at).upto(known)
+    looks_at = [name for name in model.uses if name != "texts"]  # texts are only used in training
+    side = read_side_information(lake, scene, (), looks_at).first_items(known)
 
     def score(rows: np.ndarray) -> np.ndarray:
         values = np.full((len(rows), liked.shape[1]), -np.inf, dtype=np.float32)
-        scores = model.scores(csr_matrix(liked[rows, :known]), side=side.of(rows))
+        scores = model.scores(csr_matrix(liked[rows, :known]), side=side.select(rows))
         values[:, :known] = np.where(scores != 0, scores, -np.inf)  # 0 means nothing known
         return values
 
@@ -316,7 +321,7 @@ def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
 
 
 def _measure(
-    lake: "Lake", history: History, cutoff: datetime, asked: Asked, progress: Progress
+    lake: "Lake", history: History, cutoff: datetime, asked: TrainingOptions, progress: Progress
 ) -> dict[str, Any]:
     """Measure model and baselines in the last horizon."""
     end = int(history.at(cutoff))

@@ -6,8 +6,8 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.feedback import of_items, refused
-from retention.recommend.feedback.feedback_events import words
 from retention.recommend.reranking import Terms
+from retention.recommend.responses import verdict_events
 from retention.recommend.serving import ActiveRecommender
 from retention.registry import champion
 from retention.registry.model_cache import recommender
@@ -33,6 +33,6 @@ def open_desk(
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
     said = of_items(session, settings, lake.identities.canonical_ids())
-    heard = words(said, clock.now()) if said else None
+    heard = verdict_events(said, clock.now()) if said else None
     terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
     return ActiveRecommender(trained, row, terms)

@@ -54,15 +54,14 @@ def report(
         ``clicks`` behind it (without any it is the prior); ``open`` (sends of less than four weeks ago, with more results
         to come); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of `_line`.
     """
-    from retention.recommend.feedback.exposure import examined
-    from retention.recommend.feedback.responses import WINDOW_DAYS, seen
+    from retention.recommend.responses import WINDOW_DAYS, examination_probabilities, load_responses
 
     at = as_of or clock.now()
     progress(0, 2, "Gathering what was shown and what came of it")
     with database.reading() as session:
-        lines = seen(lake, session, settings, at)
+        lines = load_responses(lake, session, settings, at)
     sent = lines["surface"] == "campaign"
-    chances = examined(lines[sent])
+    chances = examination_probabilities(lines[sent])
     lines = lines.assign(
         sent=sent,
         chance=lines["position"].map(chances).astype(float).fillna(1.0),

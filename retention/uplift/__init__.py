@@ -1,9 +1,10 @@
-"""Uplift: for whom an offer makes the difference, learnt from campaigns with a hold-out; and whom to give it to.
+"""Predict the uplift of offers and allocate them.
 
-`metrics` measures rankings, `learners` make them, `evaluate` chooses among them by cross-validation, `experiments`
-reads past campaigns from the lake, `targeting` spends a budget where it earns most.
+Models are fitted on campaigns with a hold-out. `metrics` measures rankings, `learners` fit them,
+`evaluation` selects among them, `past_campaigns` reads campaigns from the lake, `targeting`
+allocates offers under a budget.
 """
 
-from retention.uplift.evaluate import evaluate
+from retention.uplift.evaluation import evaluate
 
 __all__ = ["evaluate"]

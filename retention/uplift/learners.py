@@ -1,12 +1,13 @@
-"""Learners of uplift behind one contract: `fit` on a randomised campaign, `predict` each customer's uplift.
+"""Fit uplift learners on a randomised campaign.
 
-All take a DataFrame of what was known before sending: numbers (missing values as NaN) and words. Imputation, scaling
-and one-hot coding live inside, fitted with the model. The propensity is known, for the arms were drawn.
+All take a DataFrame of features known before sending: numbers (missing values as NaN) and words.
+Imputation, scaling and one-hot encoding are part of the model. The propensity is known because
+treatment is randomised.
 
 References
 ----------
-Künzel, Sekhon, Bickel & Yu 2019 (S- and T-learner); Kent et al. 2020 (risk and effect modelling); Jaśkowski & Jaroszewicz 2012 (class transformation);
-Kennedy 2023 (doubly robust).
+Künzel, Sekhon, Bickel & Yu 2019 (S- and T-learner); Kent et al. 2020 (risk and effect modelling);
+Jaśkowski & Jaroszewicz 2012 (class transformation); Kennedy 2023 (doubly robust).
 """
 
 from collections.abc import Callable, Mapping
@@ -28,34 +29,39 @@ from retention.errors import TooLittleData
 from retention.features.transforms import signed_log
 from retention.text import gettext
 
-RARE = 0.001  # share of customers below which a word shares its column with the other rare ones
-SMALLEST_CELL = 5  # customers that each arm needs with, and without, the outcome
-WIDE = 0.3  # `EffectModelling`: prior variance of main effects and of the risk's say in the effect
-TRUSTS = (
-    0.1,
-    0.001,
-)  # of each column's: customers differ in many ways; in hardly more than their risk
+MIN_WORD_SHARE = 0.001  # of customers; rarer words share one column
+MIN_CELL = 5  # customers with, and without, the outcome in each arm
+# Prior variances of `EffectModelling`: of main effects and the interaction with the risk; and of
+# the interaction with each column, for customers who differ in many ways or in risk only.
+WIDE_VARIANCE = 0.3
+INTERACTION_VARIANCES = (0.1, 0.001)
 
 
 def encoder() -> ColumnTransformer:
-    """Columns → a dense matrix: numbers filled, tamed and scaled, words one-hot."""
+    """Create a transformer to a dense matrix.
+
+    It imputes and scales numbers and one-hot encodes words.
+    """
     numbers = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         FunctionTransformer(signed_log),
         StandardScaler(),
     )
     words = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", min_frequency=RARE, sparse_output=False
+        handle_unknown="infrequent_if_exist", min_frequency=MIN_WORD_SHARE, sparse_output=False
     )
-    number = make_column_selector(dtype_include=["number", "bool"])
-    word = make_column_selector(dtype_exclude=["number", "bool"])
+    is_number = make_column_selector(dtype_include=["number", "bool"])
+    is_word = make_column_selector(dtype_exclude=["number", "bool"])
     return ColumnTransformer(
-        [("numbers", numbers, number), ("words", words, word)], sparse_threshold=0
+        [("numbers", numbers, is_number), ("words", words, is_word)], sparse_threshold=0
     )
 
 
 class UpliftLearner(BaseEstimator):
-    """The contract: ``fit(X, outcome, treated, propensity)``, then ``predict(X)``."""
+    """Define the interface of uplift learners.
+
+    It is ``fit(X, outcome, treated, propensity)``, ``predict(X)``.
+    """
 
     def fit(
         self,
@@ -64,21 +70,21 @@ class UpliftLearner(BaseEstimator):
         treated: np.ndarray,
         propensity: np.ndarray | float,
     ) -> "UpliftLearner":
-        """Learn from a randomised campaign.
+        """Fit on a randomised campaign.
 
         Parameters
         ----------
         X : DataFrame of shape (n, k)
-            Known before sending.
+            Features known before sending.
         outcome, treated : ndarray of shape (n,)
             0 or 1.
         propensity : float or ndarray of shape (n,)
-            P(treated), as the arms were drawn; strictly between 0 and 1.
+            P(treated) by design; strictly between 0 and 1.
 
         Raises
         ------
         TooLittleData
-            An arm in which (almost) nobody, or everybody, has the outcome.
+            In an arm, (almost) no customer or every customer has the outcome.
         """
         outcome, treated = np.asarray(outcome, float), np.asarray(treated, float)
         check_cells(outcome, treated)
@@ -88,22 +94,31 @@ class UpliftLearner(BaseEstimator):
         return self
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
-        """P(outcome | treated) − P(outcome | not), (n,)."""
+        """Predict P(outcome | treated) − P(outcome | not), (n,)."""
         return self.uplift(self.encoder_.transform(X))
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        """`fit` on what the encoder has made of the features: (n, m), with (n,) outcome, treated, propensity."""
+        """Fit on encoded features.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, m)
+        y, t, e : ndarray of shape (n,)
+            Outcome, treated, propensity.
+        """
         raise NotImplementedError
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
-        """`predict` of what the encoder has made of the features."""
+        """Predict uplift from encoded features."""
         raise NotImplementedError
 
 
 class RiskModelling(UpliftLearner):
-    """Uplift as a function of one score: the outcome's log-odds s whatever the arm, then y ~ s + t + s t.
+    """Model uplift as a function of risk.
 
-    What remains of a T-learner where nothing but the risk moderates the effect, upwards or downwards (Kent et al. 2020).
+    y ~ s + t + s t. s is the log-odds of the outcome regardless of treatment. This is the part of a
+    T-learner that remains if only the risk moderates the effect, in either direction (Kent et al.
+    2020).
     """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
@@ -119,12 +134,14 @@ class RiskModelling(UpliftLearner):
 
 
 class EffectModelling(UpliftLearner):
-    """y ~ X + t + t s + t X with the outcome's log-odds s whatever the arm: an S-learner whose effect may follow the risk.
+    """Model effects that may follow the risk.
 
-    Effect modelling with penalties as priors (Kent et al. 2020). A penalty is the variance of a coefficient, in squared
-    log-odds a standard deviation (of a word: between its absence and its presence): wide for what a column says of the
-    outcome and for t s, narrow for t X, since most columns move no effect. How narrow is a belief about the shop, so
-    the mean is taken of several (`TRUSTS`).
+    y ~ X + t + t s + t X, an S-learner with a risk score. s is the log-odds of the outcome
+    regardless of treatment. Penalties act as priors (Kent et al. 2020): a penalty is the variance
+    of a coefficient, in squared log-odds per standard deviation (of a word: between absence and
+    presence). It is wide for main effects and t s, narrow for t X, since most columns do not change
+    the effect. The right width depends on the shop, so predictions are averaged over several
+    (`INTERACTION_VARIANCES`).
     """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
@@ -134,32 +151,34 @@ class EffectModelling(UpliftLearner):
         self.location_, self.scale_ = float(score.mean()), float(score.std()) or 1.0
         score = self._scaled(score)
         self.models_ = [
-            _logistic(WIDE).fit(self._with_arm(X, score, trust, t), y) for trust in TRUSTS
+            _logistic(WIDE_VARIANCE).fit(self._with_arm(X, score, variance, t), y)
+            for variance in INTERACTION_VARIANCES
         ]
 
     def _scaled(self, score: np.ndarray) -> np.ndarray:
         return ((score - self.location_) / self.scale_)[:, None]
 
     def _with_arm(
-        self, X: np.ndarray, score: np.ndarray, trust: float, t: np.ndarray
+        self, X: np.ndarray, score: np.ndarray, variance: float, t: np.ndarray
     ) -> np.ndarray:
         arm = (t - self.centre_)[:, None]
-        # A column times f has a coefficient of 1 / f, so that one penalty of WIDE is one of WIDE f² to it.
-        return np.hstack([X, 3.0 * arm, score * arm, np.sqrt(trust / WIDE) * X * arm])
+        # Scaling a column by f gives its coefficient the prior variance WIDE_VARIANCE f².
+        return np.hstack([X, 3.0 * arm, score * arm, np.sqrt(variance / WIDE_VARIANCE) * X * arm])
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
         score = self._scaled(self.score_.decision_function(X))
-        found = [
-            _between_arms(model, partial(self._with_arm, X, score, trust), len(X))
-            for trust, model in zip(TRUSTS, self.models_, strict=True)
+        predictions = [
+            _arm_difference(model, partial(self._with_arm, X, score, variance), len(X))
+            for variance, model in zip(INTERACTION_VARIANCES, self.models_, strict=True)
         ]
-        return np.mean(found, axis=0)
+        return np.mean(predictions, axis=0)
 
 
 class ClassTransformation(UpliftLearner):
-    """One classifier of Z = outcome where treated, no outcome where not, weighted by 1 / P(own arm).
+    """Classify the transformed outcome Z.
 
-    Then E[Z] = (p₁ + 1 − p₀) / 2, so the uplift is 2 P(Z) − 1.
+    Z is the outcome if treated, no outcome if not, weighted by 1 / P(own arm). Since E[Z] = (p₁ + 1
+    − p₀) / 2, the uplift is 2 P(Z) − 1.
     """
 
     def __init__(self, model: Any) -> None:
@@ -167,7 +186,7 @@ class ClassTransformation(UpliftLearner):
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
         weight = 1 / np.where(t == 1, e, 1 - e)
-        self.model_ = _sized(self.model, len(y)).fit(
+        self.model_ = _clone_for_size(self.model, len(y)).fit(
             X, np.where(t == 1, y, 1 - y), sample_weight=weight / weight.mean()
         )
 
@@ -176,40 +195,45 @@ class ClassTransformation(UpliftLearner):
 
 
 class SLearner(UpliftLearner):
-    """One classifier that knows the arm, with the arm's interactions with every column."""
+    """Fit one classifier with arm interactions.
+
+    The arm interacts with every column.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
         self.centre_ = float(e.mean())
-        self.model_ = _sized(self.model, len(y)).fit(self._with_arm(X, t), y)
+        self.model_ = _clone_for_size(self.model, len(y)).fit(self._with_arm(X, t), y)
 
     def _with_arm(self, X: np.ndarray, t: np.ndarray) -> np.ndarray:
-        # Centred, so that shrinking the interactions leaves the main effects be.
+        # Centred: shrinking the interactions then keeps the main effects.
         arm = (t - self.centre_)[:, None]
         return np.hstack([X, arm, X * arm])
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
-        return _between_arms(self.model_, partial(self._with_arm, X), len(X))
+        return _arm_difference(self.model_, partial(self._with_arm, X), len(X))
 
 
 class TLearner(UpliftLearner):
-    """One classifier an arm."""
+    """Fit one classifier per arm."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        self.models_ = [_sized(self.model, len(y)).fit(X[t == arm], y[t == arm]) for arm in (1, 0)]
+        self.models_ = [
+            _clone_for_size(self.model, len(y)).fit(X[t == arm], y[t == arm]) for arm in (1, 0)
+        ]
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
-        one, none = (model.predict_proba(X)[:, 1] for model in self.models_)
-        return one - none
+        treated, control = (model.predict_proba(X)[:, 1] for model in self.models_)
+        return treated - control
 
 
 class DoublyRobust(UpliftLearner):
-    """A regression of `robust_effects`, whose mean is the uplift."""
+    """Regress doubly robust effects on features."""
 
     def __init__(self, nuisance: Any, model: Any, folds: int = 2) -> None:
         self.nuisance = nuisance
@@ -217,39 +241,53 @@ class DoublyRobust(UpliftLearner):
         self.folds = folds
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        self.model_ = _sized(self.model, len(y)).fit(
-            X, robust_effects(X, y, t, e, self.nuisance, self.folds)
+        self.model_ = _clone_for_size(self.model, len(y)).fit(
+            X, doubly_robust_effects(X, y, t, e, self.nuisance, self.folds)
         )
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
         return self.model_.predict(X)
 
 
-def robust_effects(
+def doubly_robust_effects(
     X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray, nuisance: Any = None, folds: int = 2
 ) -> np.ndarray:
-    """ψ = μ₁ − μ₀ + t (y − μ₁) / e − (1 − t) (y − μ₀) / (1 − e) of each customer, (n,); its mean is the uplift.
+    """Compute doubly robust effects, (n,).
 
-    ``μ`` are predicted out of fold, so that no customer's own outcome is in them; the known e makes ψ unbiased
-    whatever they say, and the better they are the less it scatters.
+    Their mean is the uplift. ψ = μ₁ − μ₀ + t (y − μ₁) / e − (1 − t) (y − μ₀) / (1 − e). ``μ`` are
+    predicted out of fold, without the customer's own outcome. The known e makes ψ unbiased for any
+    μ; better μ reduce its variance.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, m)
+    y, t, e : ndarray of shape (n,)
+        Outcome, treated, propensity.
+    nuisance : classifier, optional
+        Model of μ; logistic regression by default.
+    folds : int
+
+    Returns
+    -------
+    ndarray of shape (n,)
     """
     mu = np.empty((2, len(y)))
     cells = (2 * t + y).astype(int)
     for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(X, cells):
         for arm in (0, 1):
-            own = train[t[train] == arm]
+            rows = train[t[train] == arm]
             model = _logistic() if nuisance is None else clone(nuisance)
-            mu[arm, test] = model.fit(X[own], y[own]).predict_proba(X[test])[:, 1]
+            mu[arm, test] = model.fit(X[rows], y[rows]).predict_proba(X[test])[:, 1]
     return mu[1] - mu[0] + t * (y - mu[1]) / e - (1 - t) * (y - mu[0]) / (1 - e)
 
 
-class Mean(UpliftLearner):
-    """The mean of other learners' uplift: what each gets wrong in its own way averages out.
+class MeanLearner(UpliftLearner):
+    """Average the uplift of several learners.
 
     Parameters
     ----------
     members : tuple of str
-        Names of `LEARNERS`.
+        Names in `LEARNERS`.
     """
 
     def __init__(self, members: tuple[str, ...]) -> None:
@@ -264,8 +302,11 @@ class Mean(UpliftLearner):
         return np.mean([model.uplift(X) for model in self.models_], axis=0)
 
 
-class Risk(UpliftLearner):
-    """Not uplift but risk: how unlikely the outcome is without an offer. What the field mostly ranks by."""
+class RiskBaseline(UpliftLearner):
+    """Rank by risk instead of uplift.
+
+    The score is minus the probability of the outcome without an offer.
+    """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
         self.model_ = _logistic().fit(X[t == 0], y[t == 0])
@@ -275,26 +316,42 @@ class Risk(UpliftLearner):
 
 
 def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
-    """Raise `TooLittleData` where an arm has fewer than `SMALLEST_CELL` with, or without, the outcome."""
+    """Check the number of customers per cell.
+
+    Both arms need customers with and without the outcome.
+
+    Parameters
+    ----------
+    outcome, treated : ndarray of shape (n,)
+
+    Raises
+    ------
+    TooLittleData
+        A cell has fewer than `MIN_CELL` customers.
+    """
     for arm, name in ((1, "treated"), (0, "control")):
-        own = outcome[treated == arm]
-        having = int(own.sum())
-        if min(having, len(own) - having) < SMALLEST_CELL:
+        outcome_in_arm = outcome[treated == arm]
+        positives = int(outcome_in_arm.sum())
+        if min(positives, len(outcome_in_arm) - positives) < MIN_CELL:
             raise TooLittleData(
                 gettext(
-                    "Of {count:,} {name} customers {having:,} have the outcome; uplift needs at "
-                    "least {smallest_cell} with it and {smallest_cell} without it in either arm. "
+                    "Of {count:,} {name} customers {positives:,} have the outcome; uplift needs at "
+                    "least {min_cell} with it and {min_cell} without it in either arm. "
                     "Take more customers, a longer window or an outcome that is more frequent."
-                ).format(count=len(own), name=name, having=having, smallest_cell=SMALLEST_CELL)
+                ).format(
+                    count=len(outcome_in_arm), name=name, positives=positives, min_cell=MIN_CELL
+                )
             )
 
 
-def _between_arms(
+def _arm_difference(
     model: Any, with_arm: Callable[[np.ndarray], np.ndarray], customers: int
 ) -> np.ndarray:
-    """What a model that knows the arm says of all as treated, less what it says of all as not."""
-    one, none = (model.predict_proba(with_arm(np.full(customers, arm)))[:, 1] for arm in (1.0, 0.0))
-    return one - none
+    """Predict the difference between both arms."""
+    treated, control = (
+        model.predict_proba(with_arm(np.full(customers, arm)))[:, 1] for arm in (1.0, 0.0)
+    )
+    return treated - control
 
 
 def _logistic(C: float = 1.0) -> LogisticRegression:
@@ -312,15 +369,18 @@ def _boosting() -> HistGradientBoostingRegressor:
     )
 
 
-def _sized(model: Any, customers: int) -> Any:
-    """A fresh copy of a model; leaves of trees hold a hundredth of the customers, for uplift is a faint signal."""
+def _clone_for_size(model: Any, customers: int) -> Any:
+    """Clone a model for a sample size.
+
+    Leaves hold at least a hundredth of the customers because uplift is a weak signal.
+    """
     copy = clone(model)
     if "min_samples_leaf" in copy.get_params():
         copy.set_params(min_samples_leaf=max(20, customers // 100))
     return copy
 
 
-# The first is the usual one: another is chosen only where it is clearly better.
+# The first is the default; another is selected only if it is clearly better.
 LEARNERS: Mapping[str, Callable[[], UpliftLearner]] = {
     "effect_modelling": EffectModelling,
     "risk_modelling": RiskModelling,
@@ -329,5 +389,5 @@ LEARNERS: Mapping[str, Callable[[], UpliftLearner]] = {
     "t_logistic": lambda: TLearner(_logistic(0.1)),
     "dr_ridge": lambda: DoublyRobust(_logistic(), Ridge(alpha=100.0)),
     "dr_boosting": lambda: DoublyRobust(_logistic(), _boosting()),
-    "mean": lambda: Mean(("class_transformation", "s_logistic", "dr_boosting")),
+    "mean": lambda: MeanLearner(("class_transformation", "s_logistic", "dr_boosting")),
 }

@@ -1,7 +1,8 @@
-"""How good a ranking by uplift is: Qini, AUUC, uplift at the top. Binary outcome, two arms.
+"""Measure uplift rankings: Qini, AUUC, uplift@k.
 
-Equal to scikit-uplift's ``qini_auc_score``, ``uplift_auc_score`` and ``uplift_at_k(strategy="overall")``, and
-computed for many bootstrap replicates at once: a replicate is a vector of weights, the order never changes.
+Binary outcome, two arms. Values equal scikit-uplift's ``qini_auc_score``, ``uplift_auc_score`` and
+``uplift_at_k(strategy="overall")``. Many bootstrap replicates are computed at once: a replicate is
+a vector of weights, the order stays the same.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +15,15 @@ _TOP = {"uplift_top_10": 0.1, "uplift_top_30": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """Customers from the most to the least uplift predicted, ready to be measured with any weights.
+class UpliftRanking:
+    """Hold customers in order of predicted uplift, highest first.
 
-    ``outcome``, ``treated``, ``order`` are (n,), in that order; ``last`` the places where a group of equal scores ends.
+    Parameters
+    ----------
+    outcome, treated, order : ndarray of shape (n,)
+        In that order.
+    last : ndarray
+        Positions at which a group of equal scores ends.
     """
 
     outcome: np.ndarray
@@ -26,8 +32,15 @@ class Ranking:
     last: np.ndarray
 
     @classmethod
-    def of(cls, outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray) -> "Ranking":
-        """Rank (n,) customers by predicted uplift; `outcome` and `treated` are 0 or 1."""
+    def of(cls, outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray) -> "UpliftRanking":
+        """Rank customers by predicted uplift.
+
+        Parameters
+        ----------
+        outcome, treated : ndarray of shape (n,)
+            0 or 1.
+        uplift : ndarray of shape (n,)
+        """
         order = np.argsort(uplift, kind="stable")[::-1]
         ends = np.r_[np.flatnonzero(np.diff(uplift[order])), len(order) - 1]
         return cls(
@@ -35,17 +48,18 @@ class Ranking:
         )
 
     def measure(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """All `METRICS`.
+        """Compute all `METRICS`.
 
         Parameters
         ----------
         weights : ndarray of shape (b, n), optional
-            How often each customer counts in each of b replicates, in the customers' own order; else once, and b = 1.
+            Counts of each customer in b replicates, in the customers' own order; default one
+            replicate of ones.
 
         Returns
         -------
         dict
-            Metric → (b,). NaN where an arm is empty.
+            Metric → (b,). NaN if an arm is empty.
         """
         w = (
             np.ones((1, len(self.order)))
@@ -60,46 +74,61 @@ class Ranking:
         at_ends = {cell: sums[:, self.last] for cell, sums in cells.items()}
         totals = {cell: sums[:, -1] for cell, sums in cells.items()}
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = {
+            values = {
                 "qini": _normalised(at_ends, _perfect(totals, _QINI_BEST), _qini_height),
                 "auuc": _auuc(at_ends, totals),
             }
             for name, share in _TOP.items():
-                found[name] = _top(w, self.outcome, self.treated, share)
-        return found
+                values[name] = _top(w, self.outcome, self.treated, share)
+        return values
 
 
 Cells = Mapping[tuple[int, int], np.ndarray]  # (outcome, treated) → customers so far, (b, m)
 Height = Callable[[Cells], np.ndarray]
 _QINI_BEST = (((1, 1),), ((0, 0), (0, 1)), ((1, 0),))  # cells of equal rank, the best first
 _AUUC_BEST = {
-    "control": (
-        ((1, 1),),
-        ((0, 0),),
-        ((1, 0),),
-        ((0, 1),),
-    ),  # more of the control respond than of the treated do not
+    # more control customers respond than treated customers do not
+    "control": (((1, 1),), ((0, 0),), ((1, 0),), ((0, 1),)),
     "treated": (((1, 1),), ((0, 0),), ((0, 1),), ((1, 0),)),
 }
 
 
-def figures(outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray) -> dict[str, float]:
-    """`METRICS` of one ranking of (n,) customers."""
+def uplift_metrics(
+    outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray
+) -> dict[str, float]:
+    """Compute `METRICS` of one ranking.
+
+    Parameters
+    ----------
+    outcome, uplift, treated : ndarray of shape (n,)
+    """
     return {
         name: float(value[0])
-        for name, value in Ranking.of(outcome, uplift, treated).measure().items()
+        for name, value in UpliftRanking.of(outcome, uplift, treated).measure().items()
     }
 
 
-def resamples(customers: int, replicates: int, seed: int, block: int = 50) -> Iterator[np.ndarray]:
-    """Poisson bootstrap: how often each customer is drawn, in blocks of (≤ block, customers)."""
+def bootstrap_weights(
+    customers: int, replicates: int, seed: int, block: int = 50
+) -> Iterator[np.ndarray]:
+    """Draw Poisson bootstrap weights in blocks.
+
+    A block is (≤ block, customers).
+
+    Parameters
+    ----------
+    customers, replicates, seed, block : int
+    """
     rng = np.random.default_rng(seed)
     for start in range(0, replicates, block):
         yield rng.poisson(1.0, (min(block, replicates - start), customers)).astype(np.uint8)
 
 
-def interval(draws: np.ndarray) -> tuple[float, float] | None:
-    """The middle 95 % of (b,) bootstrap draws; None where fewer than half of them could be computed."""
+def percentile_interval(draws: np.ndarray) -> tuple[float, float] | None:
+    """Return the middle 95% of bootstrap draws (b,).
+
+    None if fewer than half of them could be computed.
+    """
     known = draws[np.isfinite(draws)]
     if 2 * len(known) < len(draws) or not len(known):
         return None
@@ -122,7 +151,10 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _area(cells: Cells, height: Height) -> np.ndarray:
-    """The area under a curve from (0, 0), by trapezia, (b,)."""
+    """Compute the area under a curve.
+
+    The curve starts at (0, 0); trapezia, (b,).
+    """
     x, y = (
         np.pad(curve, ((0, 0), (1, 0)))
         for curve in (np.sum(list(cells.values()), axis=0), height(cells))
@@ -131,13 +163,19 @@ def _area(cells: Cells, height: Height) -> np.ndarray:
 
 
 def _normalised(cells: Cells, best: Cells, height: Height) -> np.ndarray:
-    """How far the curve lies above its chord, as a share of how far the best one does, (b,)."""
+    """Compute the area relative to the best.
+
+    Both are the area above the chord, (b,).
+    """
     chord = height(best)[:, -1] * np.sum([sums[:, -1] for sums in best.values()], axis=0) / 2
     return (_area(cells, height) - chord) / (_area(best, height) - chord)
 
 
 def _auuc(cells: Cells, totals: Cells) -> np.ndarray:
-    """The perfect order depends on which is rarer, so each replicate takes the one that holds for it."""
+    """Compute AUUC with each replicate's perfect order.
+
+    The perfect order depends on the smaller of two cells.
+    """
     control, treated = (
         _normalised(cells, _perfect(totals, _AUUC_BEST[first]), _uplift_height)
         for first in ("control", "treated")
@@ -146,7 +184,10 @@ def _auuc(cells: Cells, totals: Cells) -> np.ndarray:
 
 
 def _perfect(totals: Cells, groups: tuple[tuple[tuple[int, int], ...], ...]) -> Cells:
-    """The curve's cells where customers come in these groups of cells: (b, groups)."""
+    """Return the cells of the perfect curve.
+
+    Customers come in groups of cells: (b, groups).
+    """
     return {
         cell: np.cumsum(
             np.stack([totals[cell] * (cell in group) for group in groups], axis=1), axis=1
@@ -156,7 +197,10 @@ def _perfect(totals: Cells, groups: tuple[tuple[tuple[int, int], ...], ...]) -> 
 
 
 def _top(w: np.ndarray, outcome: np.ndarray, treated: np.ndarray, share: float) -> np.ndarray:
-    """Response of the treated minus that of the control among the first ``share`` of all, (b,)."""
+    """Compute the uplift at the top.
+
+    It is treated minus control response among the first ``share`` of all, (b,).
+    """
     reached = np.cumsum(w, axis=1)
     size = np.floor(reached[:, -1:] * share)
     inside = np.clip(size - (reached - w), 0, w)

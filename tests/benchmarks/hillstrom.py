@@ -19,7 +19,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklift.metrics import qini_auc_score
 
 from retention.errors import BadInput
-from retention.uplift.evaluate import cross_validated, picked, select
+from retention.uplift.evaluation import cross_validate, select_by_qini, select_per_fold
+from retention.uplift.experiment import build_experiment, read_table
 from retention.uplift.learners import (
     LEARNERS,
     ClassTransformation,
@@ -28,7 +29,6 @@ from retention.uplift.learners import (
     TLearner,
     UpliftLearner,
 )
-from retention.uplift.table import experiment, read
 
 CUSTOMERS, CONTROL = 64_000, "No E-Mail"
 FEATURES = (
@@ -105,10 +105,10 @@ class Compared:
 
 def compare(table: pd.DataFrame, arm: str | None) -> Compared:
     """Cross-validate the product's learners and the textbook's on the same folds."""
-    trial = experiment(
+    trial = build_experiment(
         table, treatment="segment", outcome="visit", features=FEATURES, control=CONTROL, arm=arm
     )
-    scores, fold = cross_validated(trial, {**LEARNERS, **TEXTBOOK})
+    scores, fold = cross_validate(trial, {**LEARNERS, **TEXTBOOK})
     scores["most likely"] = -scores["risk"]
     treated = trial.treated.astype(np.int64)
     qini = {
@@ -125,7 +125,7 @@ def compare(table: pd.DataFrame, arm: str | None) -> Compared:
     }
     qini[RISK] = max(qini[RISK], qini.pop("most likely"), key=np.mean)
     own = {name: qini[name] for name in LEARNERS}
-    return Compared(qini, select(own), tuple(picked(own)))
+    return Compared(qini, select_by_qini(own), tuple(select_per_fold(own)))
 
 
 def rows(
@@ -154,7 +154,7 @@ def main(file: str) -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"sklearn\.")
     started = perf_counter()
     try:
-        table = read(Path(file))
+        table = read_table(Path(file))
         missing = [name for name in (*FEATURES, "segment", "visit") if name not in table.columns]
         if missing:
             raise BadInput(f"{file} is not Hillstrom's: it has no column {missing[0]!r}.")

@@ -18,12 +18,10 @@ from scipy.special import expit
 from retention.campaigns.measurement import Effect, difference
 from retention.campaigns.power import smallest_effect
 from retention.campaigns.sequential import running, scale
-from retention.uplift.evaluate import best
-from retention.uplift.learners import LEARNERS, Risk
-from retention.uplift.profit import expected_cost, incremental_profit
-from retention.uplift.table import Experiment
-from retention.uplift.targeting import Limit, choose
-from retention.uplift.validation import Gain, sequential
+from retention.uplift.evaluation import RankingGain, select_learner, sequential_gain
+from retention.uplift.experiment import Experiment
+from retention.uplift.learners import LEARNERS, RiskBaseline
+from retention.uplift.targeting import Limit, allocate_offers, expected_cost, incremental_profit
 
 CAMPAIGNS, SEED = 2000, 20261124
 DAYS, HOLDOUT, CUSTOMERS = 28, 0.15, 1500
@@ -230,12 +228,12 @@ def first(seed: int, moderated: bool) -> Experiment:
     return Experiment(people.features.join(noise), ordered, treated, 1 - holdout)
 
 
-def learnable(runs: int, moderated: bool) -> dict[int, list[Gain]]:
+def learnable(runs: int, moderated: bool) -> dict[int, list[RankingGain]]:
     """Customers of a first campaign → what ranking them by uplift gained, a run each."""
-    found: dict[int, list[Gain]] = {number: [] for number, _ in FIRST}
+    found: dict[int, list[RankingGain]] = {number: [] for number, _ in FIRST}
     for seed in range(runs):
         trial = first(seed, moderated)
-        found[len(trial.outcome)].append(sequential(trial))
+        found[len(trial.outcome)].append(sequential_gain(trial))
     return found
 
 
@@ -268,7 +266,7 @@ def targeting(
 
 def selected(learnt_from: int) -> str:
     """The product's own choice of learner, on one past campaign."""
-    return best(past(np.random.default_rng([SEED, 1]), learnt_from, 0.0))[0]
+    return select_learner(past(np.random.default_rng([SEED, 1]), learnt_from, 0.0))[0]
 
 
 def _targeted(
@@ -279,7 +277,7 @@ def _targeted(
     trial, people = past(rng, learnt_from, lapsing), customers(rng, audience, lapsing)
     learnt = (trial.features, trial.outcome, trial.treated, trial.propensity)
     uplift = LEARNERS[learner]().fit(*learnt).predict(people.features)
-    stays = -Risk().fit(*learnt).predict(people.features)
+    stays = -RiskBaseline().fit(*learnt).predict(people.features)
     costs = {"discount": DISCOUNT * people.value, **OFFER}
     true_profit = incremental_profit(
         people.stays, people.uplift, people.value, margin=MARGIN, **costs
@@ -288,7 +286,7 @@ def _targeted(
     budget = 0.25 * float(true_cost.sum())
 
     def spent(profit: np.ndarray, cost: np.ndarray) -> float:
-        chosen = choose(profit[:, None], [Limit(cost[:, None], budget)]).offer == 0
+        chosen = allocate_offers(profit[:, None], [Limit(cost[:, None], budget)]).offer == 0
         return float(true_profit[chosen].sum())
 
     cost = expected_cost(stays, uplift, **costs)

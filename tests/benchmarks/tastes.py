@@ -22,7 +22,7 @@ def shop(
     customers: int = CUSTOMERS, items: int = ITEMS, pairs: int = PAIRS
 ) -> tuple[csr_matrix, Any]:
     """Preferences and what is beside them: customers like three of fifty kinds of items, a few items are liked by very many."""
-    from retention.recommend.models import Days, Segments, Side
+    from retention.recommend.models import PurchaseDays, Segments, SideInformation
 
     rng = np.random.default_rng(0)
     customer = np.sort(np.floor(customers * rng.random(pairs) ** 1.5).astype(np.int64))
@@ -46,8 +46,11 @@ def shop(
     words = [f"kind {number % TYPES} of thing, size {number // TYPES}" for number in range(items)]
     labels = np.array([f"channel:{number}" for number in range(8)])
     member = csr_matrix(np.eye(8, dtype=np.float32)[rng.integers(0, 8, customers)])
-    side = Side(
-        Days(row, matrix.indices, age), words, Segments(labels, member), csr_matrix(known @ matrix)
+    side = SideInformation(
+        PurchaseDays(row, matrix.indices, age),
+        words,
+        Segments(labels, member),
+        csr_matrix(known @ matrix),
     )
     return matrix, side
 

@@ -46,7 +46,7 @@ from retention.outreach.smtp import email
 from retention.privacy import email_hash, pseudonym, signing
 from retention.privacy.erased import ErasedCustomers
 from retention.recommend import recommend
-from retention.recommend.bandit.thompson import names as bandit_arms
+from retention.recommend.bandit.thompson import arm_names as bandit_arms
 from retention.registry.model_cache import churn_model, recommender
 from retention.registry.store import has_valid_seal
 from retention.risk.policy import read_policy

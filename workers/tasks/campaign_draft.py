@@ -29,10 +29,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
     from retention.progress import part
-    from retention.recommend.bandit.assignment import choosing
+    from retention.recommend.bandit.assignment import create_assigner
     from retention.registry.recommender_in_use import open_desk
     from retention.risk.policy import load_policy
-    from retention.uplift.experiments import learn
+    from retention.uplift.past_campaigns import fit_uplift
 
     settings, now = context.settings, context.business_at
     policy, lake = load_policy(settings), Lake.open(settings)
@@ -41,13 +41,13 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)
         unmeasured = teaching_nothing(session, settings)
-        lists = choosing(lake, session, settings, policy, now, unmeasured)
+        lists = create_assigner(lake, session, settings, policy, now, unmeasured)
     scores, as_of, model_version = _scored(request, context, lake, policy)
-    uplift = learn(
+    uplift = fit_uplift(
         lake,
         as_of,
         window_days=policy.campaign.window_days,
-        without=unmeasured,
+        excluded=unmeasured,
         progress=part(context.progress, 0, 4),
     )
     suggesting = part(context.progress, 2, 4)

@@ -105,7 +105,7 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
     """
     from retention import clock
     from retention.campaigns import restocking
-    from retention.recommend.bandit.assignment import blended
+    from retention.recommend.bandit.assignment import lists_by_blend
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
     from retention.recommend.reranking import cached_assortment
@@ -121,6 +121,6 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
         blends = {
             customer: blend_of(offer.get("arm", ""), own) for customer, offer in offers.items()
         }
-        lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
+        lists = lists_by_blend(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
             restocking.replace(session, name, offers, lists, desk.merger(lake))

@@ -60,7 +60,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     else:
         cutoff, note = _cutoff(request, lake)
     learnable(lake, cutoff, request.horizon)  # fails before the slow imports
-    from retention.recommend.feedback.feedback_events import gather
+    from retention.recommend.responses import load_feedback
     from retention.registry import champion
     from retention.registry import retrain as training
 
@@ -71,7 +71,9 @@ def run(request: Retrain, context: Context) -> Outcome:
             if settings.doubted_labels == "drop"
             else ()
         )
-        feedback = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
+        feedback = (
+            load_feedback(lake, session, settings, cutoff) if "recommend" in request.kinds else None
+        )
     training_request = training.RetrainRequest(
         cutoff,
         request.horizon,

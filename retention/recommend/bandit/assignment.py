@@ -1,4 +1,4 @@
-"""What each customer of a campaign gets: arm by arm as decided, lists by the blend that was drawn."""
+"""Assign lists and offers to a campaign's customers."""
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +9,12 @@ from sqlalchemy.orm import Session
 
 from retention.progress import Progress, silent
 from retention.recommend.bandit import thompson
-from retention.recommend.bandit.decisions import decisions, judge, posterior_of, require
+from retention.recommend.bandit.decisions import (
+    evaluate_bandit,
+    fit_bandit,
+    logged_decisions,
+    require_improvement,
+)
 from retention.recommend.reasons import Item
 from retention.recommend.serving import ActiveRecommender
 from retention.settings import Settings
@@ -20,8 +25,15 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
-class Choosing:
-    """Decides an audience once, then makes its lists. ``posterior``: of the bandit; None as long as it does not act."""
+class ListAssigner:
+    """Assign arms to an audience, then create its lists.
+
+    Parameters
+    ----------
+    policy : OfferPolicy
+    posterior : Posterior, optional
+        Of the bandit; None while it does not act.
+    """
 
     def __init__(
         self, policy: "thompson.OfferPolicy", posterior: thompson.Posterior | None = None
@@ -30,10 +42,16 @@ class Choosing:
         self._blend: dict[str, str] = {}
 
     def decide(self, customers: "pd.DataFrame") -> "pd.DataFrame":
-        """As `thompson.decided`, drawn anew each time; the chances are kept, so that nothing need be drawn the same again."""
-        made = thompson.decided(customers, self.policy, self.posterior, secrets.randbits(32))
-        self._blend = dict(zip(made["customer_id"], made["blend"], strict=True))
-        return made
+        """Draw an arm per customer; see `thompson.assign_arms`.
+
+        Every call draws anew. The probabilities are stored with the result, so draws need not
+        repeat.
+        """
+        assigned = thompson.assign_arms(
+            customers, self.policy, self.posterior, secrets.randbits(32)
+        )
+        self._blend = dict(zip(assigned["customer_id"], assigned["blend"], strict=True))
+        return assigned
 
     def lists(
         self,
@@ -45,13 +63,31 @@ class Choosing:
         as_of: datetime,
         progress: Progress = silent,
     ) -> dict[str, list[Item]]:
-        """Each customer's items by their blend."""
-        own = self.policy.recommend.policy
-        blends = {who: self._blend.get(who, own) for who in customer_ids}
-        return blended(desk, lake, blends, k=k, as_of=as_of, progress=progress)
+        """Create each customer's list by the assigned blend.
+
+        Parameters
+        ----------
+        desk : Desk
+        lake : Lake
+        customer_ids : sequence of str
+        k : int
+            Items per list.
+        as_of : datetime
+        progress : Progress
+
+        Returns
+        -------
+        dict
+            Customer id → items.
+        """
+        default = self.policy.recommend.policy
+        blends = {
+            customer_id: self._blend.get(customer_id, default) for customer_id in customer_ids
+        }
+        return lists_by_blend(desk, lake, blends, k=k, as_of=as_of, progress=progress)
 
 
-def blended(
+def lists_by_blend(
     desk: ActiveRecommender,
     lake: "Lake",
     blends: Mapping[str, str],
@@ -60,41 +96,67 @@ def blended(
     as_of: datetime,
     progress: Progress = silent,
 ) -> dict[str, list[Item]]:
-    """The items of each customer of ``blends`` (customer → blend), by that blend."""
-    found: dict[str, list[Item]] = {}
+    """Create each customer's list by the given blend.
+
+    Parameters
+    ----------
+    desk : Desk
+    lake : Lake
+    blends : mapping
+        Customer id → blend.
+    k : int
+        Items per list.
+    as_of : datetime
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        Customer id → items.
+    """
+    lists: dict[str, list[Item]] = {}
     for blend in thompson.BLENDS:
-        mine = [who for who, one in blends.items() if one == blend]
-        if mine:
-            found |= desk.lists(lake, mine, k=k, as_of=as_of, policy=blend, progress=progress)
-    return found
+        customer_ids = [
+            customer_id for customer_id, customer_blend in blends.items() if customer_blend == blend
+        ]
+        if customer_ids:
+            lists |= desk.lists(
+                lake, customer_ids, k=k, as_of=as_of, policy=blend, progress=progress
+            )
+    return lists
 
 
-def choosing(
+def create_assigner(
     lake: "Lake",
     session: Session,
     settings: Settings,
     policy: "thompson.OfferPolicy",
     now: datetime,
     excluded: Collection[str],
-) -> Choosing:
-    """As the policy file says; with ``recommend.bandit`` by the bandit, if it may act.
+) -> ListAssigner:
+    """Create the assigner that the policy file asks for.
+
+    With ``recommend.bandit`` the bandit assigns, if it may act.
 
     Parameters
     ----------
     lake, session, settings, policy
-        Of the installation.
     now : datetime
-        Of business time.
+        Business time.
     excluded : collection of str
-        Campaigns without a usable result, as for `decisions`.
+        Campaigns without a usable result, as for `logged_decisions`.
+
+    Returns
+    -------
+    ListAssigner
 
     Raises
     ------
     BadInput, TooLittleData
-        Where the bandit is switched on and is not surely better, or cannot be judged.
+        The bandit is switched on but not surely better, or cannot be evaluated.
     """
     if not policy.recommend.bandit:
-        return Choosing(policy)
-    lines = decisions(lake, session, settings, now, excluded)
-    require(judge(lines, policy))
-    return Choosing(policy, posterior_of(lines, policy))
+        return ListAssigner(policy)
+    lines = logged_decisions(lake, session, settings, now, excluded)
+    require_improvement(evaluate_bandit(lines, policy))
+    return ListAssigner(policy, fit_bandit(lines, policy))

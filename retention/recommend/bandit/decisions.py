@@ -1,4 +1,4 @@
-"""The decisions of past campaigns with their logged chances and what came of them, and what the bandit would have earned on them."""
+"""Load logged decisions and evaluate the bandit."""
 
 import zlib
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput, TooLittleData
 from retention.recommend.bandit import offpolicy, thompson
-from retention.recommend.feedback.responses import seen
+from retention.recommend.responses import load_responses
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-CLICKED = 0.2  # of a purchase or redemption
-FEWEST = 100  # decisions, of which EXPLORED_FEWEST by another arm than the policy's own
-EXPLORED_FEWEST = 10
+CLICK_REWARD = 0.2  # of a purchase or redemption
+MIN_DECISIONS = 100
+MIN_EXPLORED = 10  # decisions by another arm than the policy's own
 FOLDS = 5
 COLUMNS = (
     "campaign_id",
@@ -41,25 +41,26 @@ COLUMNS = (
 )
 
 
-def decisions(
+def logged_decisions(
     lake: "Lake", session: Session, settings: Settings, before: datetime, excluded: Collection[str]
 ) -> "pd.DataFrame":
-    """One line for each customer that a campaign reached with a logged chance and whose window ended before ``before``.
+    """Load decisions of finished campaigns with their rewards.
 
     Parameters
     ----------
     lake, session, settings
-        Where from.
     before : datetime
-        Of business time.
+        Business time; only campaigns whose window ended by then.
     excluded : collection of str
         Ids of campaigns without a usable result (`retention.campaigns.closing.teaching_nothing`).
 
     Returns
     -------
     DataFrame
-        `COLUMNS` and ``reward``: 1 for who bought one of the items or redeemed the code for one, 0.2 for who only clicked one, times the share
-        of the margin that the discount left, times the share of the items that nobody called "not for them".
+        One line per customer reached with a logged probability: `COLUMNS` and ``reward``. The
+        reward is 1 for a purchase of a listed item or a redemption, 0.2 for a click only, times the
+        share of the margin left after the discount, times the share of items without a "not for
+        them".
     """
     import pandas as pd
 
@@ -75,164 +76,212 @@ def decisions(
         )
         .order_by(Campaign.sent_at, Assignment.campaign_id, Assignment.customer_id)
     )
-    made = [
+    decided = [
         (
-            one.campaign_id,
-            one.customer_id,
-            one.tier,
-            one.churn_probability,
-            one.expected_value,
-            one.offer["rule"],
-            one.offer.get("arm", ""),
-            one.offer["propensity"],
-            one.offer.get("discount") or 0.0,
+            assignment.campaign_id,
+            assignment.customer_id,
+            assignment.tier,
+            assignment.churn_probability,
+            assignment.expected_value,
+            assignment.offer["rule"],
+            assignment.offer.get("arm", ""),
+            assignment.offer["propensity"],
+            assignment.offer.get("discount") or 0.0,
             body.get("margin") or 0.0,
-            ended,
+            window_ended,
         )
-        for one, body, ended in rows
-        if one.offer.get("propensity")
+        for assignment, body, window_ended in rows
+        if assignment.offer.get("propensity")
     ]
-    frame = pd.DataFrame(made, columns=list(COLUMNS))
-    answers = seen(lake, session, settings, before)
+    frame = pd.DataFrame(decided, columns=list(COLUMNS))
+    shown = load_responses(lake, session, settings, before)
     people = lake.identities.canonical_ids(before)
     key = ["campaign_id", "customer_id"]
-    frame["customer_id"] = frame["customer_id"].map(lambda one: people.get(one, one))
-    of = answers.rename(columns={"shown_in": "campaign_id"}).groupby(key)
-    said = of.agg(
+    frame["customer_id"] = frame["customer_id"].map(
+        lambda customer_id: people.get(customer_id, customer_id)
+    )
+    by_customer = shown.rename(columns={"shown_in": "campaign_id"}).groupby(key)
+    responses = by_customer.agg(
         bought=("bought", "max"),
         redeemed=("redeemed", "max"),
         clicked=("clicked", "max"),
         wrong=("wrong", lambda numbers: float((numbers > 0).mean())),
     )
-    told = frame[key].join(said, on=key).fillna(0.0)
-    answered = np.maximum(
-        (told["bought"] > 0) | (told["redeemed"] > 0), CLICKED * (told["clicked"] > 0)
+    response = frame[key].join(responses, on=key).fillna(0.0)
+    value = np.maximum(
+        (response["bought"] > 0) | (response["redeemed"] > 0),
+        CLICK_REWARD * (response["clicked"] > 0),
     )
-    left = (
+    margin_left = (
         (1 - frame["discount"] / frame["margin"].where(frame["margin"] > 0)).clip(0, 1).fillna(1.0)
     )
-    return frame.assign(reward=(answered * left * (1 - told["wrong"].astype(float))).astype(float))
+    return frame.assign(
+        reward=(value * margin_left * (1 - response["wrong"].astype(float))).astype(float)
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What the bandit would have earned a decision, beside what was earned; ``data`` is the contract's JSON."""
+class BanditEvaluation:
+    """Hold the evaluation of the bandit.
+
+    Parameters
+    ----------
+    data : dict
+        Estimated reward per decision of the bandit and of the logging policy, as printed in JSON.
+    """
 
     data: dict[str, Any]
 
     @property
     def may_act(self) -> bool:
-        """Whether even the lower bound is above what the logging policy earned."""
+        """Check that the bandit is surely better.
+
+        Its lower bound must exceed the reward of the logging policy.
+        """
         return bool(self.data["may_act"])
 
 
-def judge(lines: "pd.DataFrame", policy: "thompson.OfferPolicy", *, seed: int = 0) -> Judged:
-    """Judge the bandit on logged decisions, each by a bandit that has not learned from that customer.
+def evaluate_bandit(
+    lines: "pd.DataFrame", policy: "thompson.OfferPolicy", *, seed: int = 0
+) -> BanditEvaluation:
+    """Evaluate the bandit on logged decisions by cross-fitting.
+
+    The bandit of each fold is fitted without the customers of that fold.
+
+    Parameters
+    ----------
+    lines : DataFrame
+        From `logged_decisions`.
+    policy : OfferPolicy
+    seed : int
+
+    Returns
+    -------
+    BanditEvaluation
 
     Raises
     ------
     TooLittleData
-        Where there are too few decisions, or nothing but the policy's own arm was ever taken.
+        Too few decisions, or only the policy's own arm was taken.
     """
-    lines, choice, taken = _known(lines, policy)
-    if len(lines) < FEWEST or (taken != choice.own).sum() < EXPLORED_FEWEST:
+    lines, arms, taken = _known_decisions(lines, policy)
+    if len(lines) < MIN_DECISIONS or (taken != arms.own).sum() < MIN_EXPLORED:
         raise TooLittleData(
             gettext(
-                "There are {count:,} decisions with a logged chance, {value:,} of them by "
-                "another arm than the policy's own; judging the bandit takes {fewest} and "
-                "{explored_fewest}. Until then keep `recommend.bandit` false and "
+                "There are {count:,} decisions with a logged chance, {explored:,} of them by "
+                "another arm than the policy's own; judging the bandit takes {min_decisions} and "
+                "{min_explored}. Until then keep `recommend.bandit` false and "
                 "`recommend.experiment` above 0, and send campaigns."
             ).format(
                 count=len(lines),
-                value=int((taken != choice.own).sum()),
-                fewest=FEWEST,
-                explored_fewest=EXPLORED_FEWEST,
+                explored=int((taken != arms.own).sum()),
+                min_decisions=MIN_DECISIONS,
+                min_explored=MIN_EXPLORED,
             )
         )
     reward, logged = lines["reward"].to_numpy(float), lines["propensity"].to_numpy(float)
-    features = thompson.context(lines)
-    fold = np.array([zlib.crc32(who.encode()) % FOLDS for who in lines["customer_id"]])
-    target, predicted = np.zeros(choice.allowed.shape), np.zeros(choice.allowed.shape)
-    for held in range(FOLDS):
-        inside = fold == held
-        posterior = thompson.learned(
-            features[~inside], taken[~inside], reward[~inside], len(choice.names)
+    features = thompson.context_features(lines)
+    fold = np.array(
+        [zlib.crc32(customer_id.encode()) % FOLDS for customer_id in lines["customer_id"]]
+    )
+    target, predicted = np.zeros(arms.allowed.shape), np.zeros(arms.allowed.shape)
+    for number in range(FOLDS):
+        in_fold = fold == number
+        posterior = thompson.fit_posterior(
+            features[~in_fold], taken[~in_fold], reward[~in_fold], len(arms.names)
         )
         share = policy.recommend.experiment
-        target[inside] = posterior.chances(
-            features[inside], choice.allowed[inside], explore=share, seed=seed + held
+        target[in_fold] = posterior.chances(
+            features[in_fold], arms.allowed[in_fold], explore=share, seed=seed + number
         )
-        predicted[inside] = posterior.predicted(features[inside])
-    own = target[np.arange(len(taken)), taken]
-    logging = offpolicy.plain(reward)
+        predicted[in_fold] = posterior.expected_rewards(features[in_fold])
+    target_taken = target[np.arange(len(taken)), taken]
+    logging = offpolicy.mean_reward(reward)
     robust = offpolicy.doubly_robust(reward, taken, logged, target, predicted)
-    return Judged(
+    return BanditEvaluation(
         {
             "decisions": len(lines),
             "logging": logging.as_dict(),
             "estimates": {
-                "ips": offpolicy.ips(reward, logged, own).as_dict(),
-                "snips": offpolicy.snips(reward, logged, own).as_dict(),
+                "ips": offpolicy.ips(reward, logged, target_taken).as_dict(),
+                "snips": offpolicy.snips(reward, logged, target_taken).as_dict(),
                 "dr": robust.as_dict(),
             },
-            "effective": round(offpolicy.effective(logged, own), 1),
-            "arms": _arms(choice, taken, reward, target),
+            "effective": round(offpolicy.effective_sample_size(logged, target_taken), 1),
+            "arms": _arm_summaries(arms, taken, reward, target),
             "may_act": robust.low > logging.value,
         }
     )
 
 
-def posterior_of(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> thompson.Posterior:
-    """What all decisions teach of the policy file's arms."""
-    known = thompson.names(policy)
-    taken = thompson.positions(known, lines["arm"])
-    good = taken >= 0
-    return thompson.learned(
-        thompson.context(lines)[good],
-        taken[good],
-        lines["reward"].to_numpy(float)[good],
-        len(known),
+def fit_bandit(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> thompson.Posterior:
+    """Fit the posterior on all decisions.
+
+    Parameters
+    ----------
+    lines : DataFrame
+        From `logged_decisions`.
+    policy : OfferPolicy
+
+    Returns
+    -------
+    Posterior
+    """
+    arm_names = thompson.arm_names(policy)
+    taken = thompson.arm_positions(arm_names, lines["arm"])
+    is_known = taken >= 0
+    return thompson.fit_posterior(
+        thompson.context_features(lines)[is_known],
+        taken[is_known],
+        lines["reward"].to_numpy(float)[is_known],
+        len(arm_names),
     )
 
 
-def require(judged: Judged) -> None:
-    """Refuse the bandit as long as it is not surely better.
+def require_improvement(evaluation: BanditEvaluation) -> None:
+    """Check that the bandit is surely better.
 
     Raises
     ------
     BadInput
-        With the estimate and the remedy.
+        It is not; the message has the estimate and the remedy.
     """
-    if not judged.may_act:
-        low, value = judged.data["estimates"]["dr"]["low"], judged.data["logging"]["value"]
+    if not evaluation.may_act:
+        low, value = evaluation.data["estimates"]["dr"]["low"], evaluation.data["logging"]["value"]
         raise BadInput(
             gettext(
                 "The policy says recommend.bandit = true, but on {decisions:,} logged "
                 "decisions its reward is only surely above {low:.4f}, and the lists as they "
                 "are earned {value:.4f}; set it to false until `retention evaluate bandit` "
                 "says that it may act."
-            ).format(decisions=judged.data["decisions"], low=low, value=value)
+            ).format(decisions=evaluation.data["decisions"], low=low, value=value)
         )
 
 
-def _known(
+def _known_decisions(
     lines: "pd.DataFrame", policy: "thompson.OfferPolicy"
 ) -> "tuple[pd.DataFrame, thompson.Arms, np.ndarray]":
-    """The decisions whose rule and arm the policy file still has."""
-    good = (thompson.arms(lines, policy).own >= 0) & (
-        thompson.positions(thompson.names(policy), lines["arm"]) >= 0
+    """Select decisions of known rules and arms.
+
+    The policy file must still have both.
+    """
+    is_known = (thompson.eligible_arms(lines, policy).own >= 0) & (
+        thompson.arm_positions(thompson.arm_names(policy), lines["arm"]) >= 0
     )
-    lines = lines[good].reset_index(drop=True)
-    choice = thompson.arms(lines, policy)
-    taken = thompson.positions(choice.names, lines["arm"])
-    choice.allowed[np.arange(len(taken)), taken] = True
-    return lines, choice, taken
+    lines = lines[is_known].reset_index(drop=True)
+    arms = thompson.eligible_arms(lines, policy)
+    taken = thompson.arm_positions(arms.names, lines["arm"])
+    arms.allowed[np.arange(len(taken)), taken] = True
+    return lines, arms, taken
 
 
-def _arms(
-    choice: thompson.Arms, taken: np.ndarray, reward: np.ndarray, target: np.ndarray
+def _arm_summaries(
+    arms: thompson.Arms, taken: np.ndarray, reward: np.ndarray, target: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Of each arm that was taken or would be: how often, and what it earned."""
+    """Report frequency and reward per arm.
+
+    Arms never taken before or now are left out.
+    """
     return [
         {
             "arm": name,
@@ -240,6 +289,6 @@ def _arms(
             "reward": float(reward[taken == place].mean()) if (taken == place).any() else None,
             "would_take": round(float(target[:, place].mean()), 4),
         }
-        for place, name in enumerate(choice.names)
+        for place, name in enumerate(arms.names)
         if (taken == place).any() or target[:, place].mean() > 0
     ]

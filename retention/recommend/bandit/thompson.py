@@ -1,9 +1,11 @@
-"""Which list and which offer a customer of a campaign gets: Thompson sampling over arms, with every chance written down.
+"""Assign lists and offers by Thompson sampling.
 
-An arm is a blend (what is on the list: what they bought before, what they never bought, both) and an offer (a rule of the policy file).
-Each arm has a Bayesian linear regression of the reward on what is known of the customer; the chance of an arm is how often it is
-the best in draws of the posterior (Thompson 1933; Agrawal, Goyal 2013), and never below its share of the exploration. Without the bandit
-the policy's own arm is taken but for that share, drawn evenly: from such decisions the bandit can be judged before it may act.
+Every probability is logged. An arm is a blend (earlier purchases, new items, both) and an offer (a
+rule of the policy file). A Bayesian linear regression per arm predicts the reward from features of
+the customer. The probability of an arm is its share of wins in draws of the posterior (Thompson
+1933; Agrawal, Goyal 2013), but at least its share of the exploration. Without the bandit the
+policy's own arm is taken, except for that share, drawn evenly. Such decisions allow an evaluation
+before the bandit may act.
 """
 
 from collections.abc import Sequence
@@ -19,15 +21,15 @@ if TYPE_CHECKING:
 
 
 BLENDS: tuple[ListPolicy, ...] = ("both", "repeat", "new")
-NOISE = 0.25  # the largest variance of a reward between 0 and 1
-SPREAD = 0.25  # prior variance of each weight
+NOISE_VARIANCE = 0.25  # the largest variance of a reward between 0 and 1
+PRIOR_VARIANCE = 0.25  # of each weight
 DRAWS = 400
-LEAST_EXPLORED = 0.05  # of the bandit's own decisions
-CHECKED = 1e-9
+MIN_EXPLORATION = 0.05  # of the bandit's own decisions
+TOLERANCE = 1e-9
 
 
 class OfferRule(Protocol):
-    """The part of a policy rule that the bandit reads."""
+    """Describe the policy rule for the bandit."""
 
     @property
     def name(self) -> str: ...
@@ -37,7 +39,10 @@ class OfferRule(Protocol):
 
 
 class OfferPolicy(Protocol):
-    """The part of the policy file that the bandit reads; `retention.risk.policy.Policy` has it."""
+    """Describe the policy file for the bandit.
+
+    `retention.risk.policy.Policy` implements it.
+    """
 
     @property
     def recommend(self) -> RecommendRules: ...
@@ -46,85 +51,111 @@ class OfferPolicy(Protocol):
     def rules(self) -> Sequence[OfferRule]: ...
 
     def offers_for(self, rule: str, tier: str) -> Sequence[OfferRule]:
-        """Rules that may replace this one for a customer of this tier."""
+        """Return the rules that may replace a rule."""
 
 
-NEVER, OWN_ITEMS = ("nothing", "call"), ("reminder", "new_arrivals")
+WITHOUT_ARM = ("nothing", "call")  # actions
+WITH_OWN_ITEMS = ("reminder", "new_arrivals")  # actions that put their own items first
 
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """The arms there are, and which of them each customer may get (customers × arms)."""
+    """Hold the arms and the eligibility of each customer.
+
+    Parameters
+    ----------
+    names, blend, rule : tuple of str
+        One entry per arm.
+    allowed : ndarray of bool
+        (customers × arms).
+    own : ndarray of int
+        Each customer's arm by the policy file; −1 if their rule has none.
+    """
 
     names: tuple[str, ...]
     blend: tuple[str, ...]
     rule: tuple[str, ...]
     allowed: np.ndarray
-    own: np.ndarray  # each customer's arm by the policy file; −1 for who has a rule that is none
+    own: np.ndarray
 
 
-def pairs(policy: "OfferPolicy") -> tuple[tuple[str, "OfferRule"], ...]:
-    """Blend and rule of every arm that this policy file can have; rules that do nothing, or take a person's time, are none.
+def arm_pairs(policy: "OfferPolicy") -> tuple[tuple[str, "OfferRule"], ...]:
+    """List blend and rule of every possible arm.
 
-    Where an action puts items of its own kind first (what is due, what is new), the blend does not vary: it would not be what it says.
+    Rules that do nothing or need a person have no arm. Actions that put their own items first (due
+    or new items) have only the policy's blend, since another one would not match the list.
     """
     return tuple(
         (blend, rule)
         for rule in policy.rules
-        if rule.action not in NEVER
-        for blend in ((policy.recommend.policy,) if rule.action in OWN_ITEMS else BLENDS)
+        if rule.action not in WITHOUT_ARM
+        for blend in ((policy.recommend.policy,) if rule.action in WITH_OWN_ITEMS else BLENDS)
     )
 
 
-def names(policy: "OfferPolicy") -> tuple[str, ...]:
-    """The arms by name: ``blend|rule``."""
-    return tuple(f"{blend}|{rule.name}" for blend, rule in pairs(policy))
+def arm_names(policy: "OfferPolicy") -> tuple[str, ...]:
+    """List the names of the arms, ``blend|rule``."""
+    return tuple(f"{blend}|{rule.name}" for blend, rule in arm_pairs(policy))
 
 
 def blend_of(arm: str, own: ListPolicy) -> str:
-    """The blend of an arm by its name; the policy's ``own`` where none was drawn."""
+    """Return the blend of an arm's name.
+
+    Parameters
+    ----------
+    arm : str
+        Empty if none was drawn.
+    own : str
+        The policy's blend, used then.
+    """
     return arm.partition("|")[0] or own
 
 
-def arms(customers: "pd.DataFrame", policy: "OfferPolicy") -> Arms:
-    """The arms for scored customers.
+def eligible_arms(customers: "pd.DataFrame", policy: "OfferPolicy") -> Arms:
+    """Determine the arms that each customer may get.
 
     Parameters
     ----------
     customers : DataFrame
-        ``tier`` and ``rule`` (the policy's). Who has a rule that is no arm keeps it, and gets no chance of another.
+        ``tier`` and ``rule`` (the policy's). Customers keep a rule that has no arm.
+    policy : OfferPolicy
+        With ``recommend.vary_offers`` a customer may get another of their offers
+        (`Policy.offers_for`); otherwise only the blend varies.
 
-    Notes
-    -----
-    With ``recommend.vary_offers`` a customer may also get another offer of theirs (`Policy.offers_for`); without it only the blend varies.
+    Returns
+    -------
+    Arms
     """
-    both = pairs(policy)
-    offered = np.array([rule.name for _, rule in both], dtype=object)
-    allowed = np.zeros((len(customers), len(both)), dtype=bool)
-    for (name, tier), at in customers.groupby(["rule", "tier"]).indices.items():
+    blends_and_rules = arm_pairs(policy)
+    offered = np.array([rule.name for _, rule in blends_and_rules], dtype=object)
+    allowed = np.zeros((len(customers), len(blends_and_rules)), dtype=bool)
+    for (name, tier), rows in customers.groupby(["rule", "tier"]).indices.items():
         if name in offered:
-            may = (
+            alternatives = (
                 [rule.name for rule in policy.offers_for(name, tier)]
                 if policy.recommend.vary_offers
                 else [name]
             )
-            allowed[at] = np.isin(offered, may)
-    position = {(blend, rule.name): place for place, (blend, rule) in enumerate(both)}
-    mine = customers["rule"]
+            allowed[rows] = np.isin(offered, alternatives)
+    position = {(blend, rule.name): number for number, (blend, rule) in enumerate(blends_and_rules)}
+    rules = customers["rule"]
     own = np.array(
-        [position.get((policy.recommend.policy, name), -1) for name in mine], dtype=np.int64
+        [position.get((policy.recommend.policy, name), -1) for name in rules], dtype=np.int64
     )
     return Arms(
-        names(policy),
-        tuple(blend for blend, _ in both),
-        tuple(rule.name for _, rule in both),
+        arm_names(policy),
+        tuple(blend for blend, _ in blends_and_rules),
+        tuple(rule.name for _, rule in blends_and_rules),
         allowed,
         own,
     )
 
 
-def context(customers: "pd.DataFrame") -> np.ndarray:
-    """What the bandit sees of each customer (n × 4): 1, churn probability, logarithm of the expected value, whether the tier is high."""
+def context_features(customers: "pd.DataFrame") -> np.ndarray:
+    """Compute the bandit's customer features (n × 4).
+
+    They are 1, churn probability, logarithm of the expected value, and whether the tier is high.
+    """
     value = customers["expected_value"].astype(float).fillna(0.0).clip(lower=0.0)
     return np.column_stack(
         [
@@ -136,70 +167,127 @@ def context(customers: "pd.DataFrame") -> np.ndarray:
     ).astype(float)
 
 
-def explored(choice: Arms, share: float) -> np.ndarray:
-    """The chances (customers × arms) without the bandit: the policy's own arm, and a share spread evenly over all allowed."""
-    chances = share * choice.allowed / choice.allowed.sum(axis=1, keepdims=True)
-    chances[np.arange(len(chances)), choice.own] += 1 - share
+def exploration_chances(arms: Arms, share: float) -> np.ndarray:
+    """Compute the probabilities without the bandit.
+
+    They are (customers × arms). The policy's own arm gets the rest of a share that is spread evenly
+    over all allowed arms.
+
+    Parameters
+    ----------
+    arms : Arms
+    share : float
+    """
+    chances = share * arms.allowed / arms.allowed.sum(axis=1, keepdims=True)
+    chances[np.arange(len(chances)), arms.own] += 1 - share
     return chances
 
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """Of the weights of each arm: mean (arms × features) and a square root of the covariance (arms × features × features)."""
+    """Hold the posterior of each arm's weights.
+
+    Parameters
+    ----------
+    mean : ndarray
+        (arms × features).
+    root : ndarray
+        Square root of the covariance (arms × features × features).
+    """
 
     mean: np.ndarray
     root: np.ndarray
 
-    def predicted(self, seen: np.ndarray) -> np.ndarray:
-        """The expected reward (customers × arms)."""
-        return seen @ self.mean.T
+    def expected_rewards(self, features: np.ndarray) -> np.ndarray:
+        """Compute the expected reward (customers × arms)."""
+        return features @ self.mean.T
 
     def chances(
-        self, seen: np.ndarray, allowed: np.ndarray, *, explore: float, seed: int
+        self, features: np.ndarray, allowed: np.ndarray, *, explore: float, seed: int
     ) -> np.ndarray:
-        """How often each allowed arm is the best in draws of the posterior, mixed with an even exploration."""
+        """Compute each arm's probability (customers × arms).
+
+        Parameters
+        ----------
+        features : ndarray
+            (customers × features).
+        allowed : ndarray of bool
+            (customers × arms).
+        explore : float
+            Share of even exploration; at least `MIN_EXPLORATION`.
+        seed : int
+
+        Returns
+        -------
+        ndarray
+            Share of wins in draws of the posterior, mixed with the exploration.
+        """
         rng = np.random.default_rng(seed)
-        best = np.zeros(allowed.shape)
-        rows = np.arange(len(seen))
+        wins = np.zeros(allowed.shape)
+        rows = np.arange(len(features))
         for _ in range(DRAWS):
             weights = self.mean + np.einsum(
                 "aij,aj->ai", self.root, rng.standard_normal(self.mean.shape)
             )
-            best[rows, np.where(allowed, seen @ weights.T, -np.inf).argmax(axis=1)] += 1
-        even = allowed / allowed.sum(axis=1, keepdims=True)
-        share = max(explore, LEAST_EXPLORED)
-        return (1 - share) * best / DRAWS + share * even
+            wins[rows, np.where(allowed, features @ weights.T, -np.inf).argmax(axis=1)] += 1
+        uniform = allowed / allowed.sum(axis=1, keepdims=True)
+        share = max(explore, MIN_EXPLORATION)
+        return (1 - share) * wins / DRAWS + share * uniform
 
 
-def learned(seen: np.ndarray, taken: np.ndarray, reward: np.ndarray, arms_: int) -> Posterior:
-    """The posterior after these decisions.
+def fit_posterior(
+    features: np.ndarray, taken: np.ndarray, reward: np.ndarray, arm_count: int
+) -> Posterior:
+    """Fit the posterior on logged decisions.
 
     Parameters
     ----------
-    seen : ndarray, (n × features)
+    features : ndarray, (n × features)
     taken : ndarray of int, (n,)
-        The arm of each.
+        Arm of each decision.
     reward : ndarray, (n,)
         Between 0 and 1.
-    arms_ : int
-        How many arms there are; one that was never taken keeps the prior, whose mean is that of all rewards.
+    arm_count : int
+        Number of arms. An arm that was never taken keeps the prior, whose mean is the mean reward.
+
+    Returns
+    -------
+    Posterior
     """
-    width = seen.shape[1]
+    width = features.shape[1]
     prior = np.zeros(width)
     prior[0] = reward.mean() if len(reward) else 0.0  # the first feature is 1
-    mean, root = np.empty((arms_, width)), np.empty((arms_, width, width))
-    for arm in range(arms_):
-        mine = taken == arm
-        precision = np.eye(width) / SPREAD + seen[mine].T @ seen[mine] / NOISE
+    mean, root = np.empty((arm_count, width)), np.empty((arm_count, width, width))
+    for arm in range(arm_count):
+        is_taken = taken == arm
+        precision = (
+            np.eye(width) / PRIOR_VARIANCE
+            + features[is_taken].T @ features[is_taken] / NOISE_VARIANCE
+        )
         covariance = np.linalg.inv(precision)
-        mean[arm] = covariance @ (prior / SPREAD + seen[mine].T @ reward[mine] / NOISE)
+        mean[arm] = covariance @ (
+            prior / PRIOR_VARIANCE + features[is_taken].T @ reward[is_taken] / NOISE_VARIANCE
+        )
         root[arm] = np.linalg.cholesky(covariance)
     return Posterior(mean, root)
 
 
-def drawn(chances: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One arm for each customer by its chances, and the chance with which it was drawn."""
-    if len(chances) and np.abs(chances.sum(axis=1) - 1).max() > CHECKED:
+def draw_arms(chances: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one arm per customer.
+
+    Parameters
+    ----------
+    chances : ndarray
+        (customers × arms).
+    seed : int
+
+    Returns
+    -------
+    taken : ndarray of int
+    probability : ndarray
+        Of the arm taken.
+    """
+    if len(chances) and np.abs(chances.sum(axis=1) - 1).max() > TOLERANCE:
         raise ValueError("the chances of a customer do not sum to 1")
     ends = chances.cumsum(axis=1)
     at = np.random.default_rng(seed).random((len(chances), 1)) * ends[:, -1:]
@@ -207,36 +295,53 @@ def drawn(chances: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return taken, chances[np.arange(len(chances)), taken]
 
 
-def decided(
+def assign_arms(
     customers: "pd.DataFrame", policy: "OfferPolicy", posterior: Posterior | None, seed: int
 ) -> "pd.DataFrame":
-    """The audience with what each gets: ``rule`` (perhaps another), ``blend``, ``arm`` and ``propensity``, the chance it was drawn with.
+    """Draw an offer and a blend for each customer.
 
     Parameters
     ----------
+    customers : DataFrame
+    policy : OfferPolicy
     posterior : Posterior or None
-        Of the bandit; None: the policy's own arms, and the share ``recommend.experiment`` drawn evenly.
+        Of the bandit. Without it the policy's own arms are used, except for the share
+        ``recommend.experiment``, which is drawn evenly.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        ``customers`` with ``rule`` (possibly replaced), ``blend``, ``arm`` and ``propensity``.
     """
-    choice = arms(customers, policy)
-    some = choice.own >= 0
-    mine = Arms(choice.names, choice.blend, choice.rule, choice.allowed[some], choice.own[some])
+    arms = eligible_arms(customers, policy)
+    has_arm = arms.own >= 0
+    eligible = Arms(arms.names, arms.blend, arms.rule, arms.allowed[has_arm], arms.own[has_arm])
     share = policy.recommend.experiment
     if posterior is None:
-        chances = explored(mine, share)
+        chances = exploration_chances(eligible, share)
     else:
         chances = posterior.chances(
-            context(customers[some]), mine.allowed, explore=share, seed=seed
+            context_features(customers[has_arm]), eligible.allowed, explore=share, seed=seed
         )
-    taken, chance = drawn(chances, seed + 1)
-    made = customers.assign(blend=policy.recommend.policy, arm="", propensity=np.nan)
-    made.loc[some, "rule"] = [choice.rule[arm] for arm in taken]
-    made.loc[some, "blend"] = [choice.blend[arm] for arm in taken]
-    made.loc[some, "arm"] = [choice.names[arm] for arm in taken]
-    made.loc[some, "propensity"] = chance
-    return made
+    taken, probability = draw_arms(chances, seed + 1)
+    assigned = customers.assign(blend=policy.recommend.policy, arm="", propensity=np.nan)
+    assigned.loc[has_arm, "rule"] = [arms.rule[arm] for arm in taken]
+    assigned.loc[has_arm, "blend"] = [arms.blend[arm] for arm in taken]
+    assigned.loc[has_arm, "arm"] = [arms.names[arm] for arm in taken]
+    assigned.loc[has_arm, "propensity"] = probability
+    return assigned
 
 
-def positions(known: Sequence[str], wanted: Any) -> np.ndarray:
-    """The place of each wanted arm; −1 for one that is no more."""
-    place = {name: at for at, name in enumerate(known)}
-    return np.array([place.get(name, -1) for name in wanted], dtype=np.int64)
+def arm_positions(known: Sequence[str], wanted: Any) -> np.ndarray:
+    """Locate arms by name.
+
+    Arms that no longer exist get −1.
+
+    Parameters
+    ----------
+    known : sequence of str
+    wanted : iterable of str
+    """
+    position = {name: number for number, name in enumerate(known)}
+    return np.array([position.get(name, -1) for name in wanted], dtype=np.int64)

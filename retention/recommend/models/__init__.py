@@ -1,18 +1,31 @@
-"""Models by name, one contract for all (`contract.Model`)."""
+"""Provide recommendation models by name.
 
-from retention.recommend.models.als import Als
-from retention.recommend.models.bpr import Bpr
-from retention.recommend.models.content import Content
-from retention.recommend.models.contract import NOTHING, Collaborative, Days, Model, Segments, Side
-from retention.recommend.models.ease import LARGEST, Ease
-from retention.recommend.models.item_knn import ItemCosine, ItemKnn, ItemTfidf
-from retention.recommend.models.logistic_mf import LogisticMf
-from retention.recommend.models.mult_dae import MultDae
+All implement `base.Model`.
+"""
+
+from retention.recommend.models.base import (
+    NO_SIDE_INFORMATION,
+    Collaborative,
+    Model,
+    PurchaseDays,
+    Segments,
+    SideInformation,
+)
+from retention.recommend.models.ease import MAX_DEFAULT_ROWS, Ease
+from retention.recommend.models.matrix_factorisation import Als, Bpr, LogisticMf
+from retention.recommend.models.neighbours import (
+    Content,
+    ItemCosine,
+    ItemKnn,
+    ItemTfidf,
+    Social,
+    UserBm25,
+    UserCosine,
+    UserKnn,
+)
+from retention.recommend.models.neural import MultDae, SasRec
 from retention.recommend.models.popularity import Popular, SegmentPopular, Trending
 from retention.recommend.models.repeat import Repeat
-from retention.recommend.models.sasrec import SasRec
-from retention.recommend.models.social import Social
-from retention.recommend.models.user_knn import UserBm25, UserCosine, UserKnn
 
 MODELS: dict[str, type[Model]] = {
     model.name: model
@@ -38,25 +51,36 @@ MODELS: dict[str, type[Model]] = {
     )
 }
 
-DEEP = (MultDae.name, SasRec.name)  # learned with torch, the extra `deep`; never part of the blend
+DEEP = (MultDae.name, SasRec.name)  # trained with torch (extra `deep`); never the default
 
 
-def fitting(customers: int, items: int) -> Collaborative:
-    """The model for a shop of this size: EASE where its matrix can be inverted in seconds, else ALS."""
-    return Ease() if min(customers, items) <= LARGEST else Als()
+def default_model(customers: int, items: int) -> Collaborative:
+    """Choose the default model by shop size.
+
+    EASE if its matrix can be inverted in seconds, else ALS.
+
+    Parameters
+    ----------
+    customers, items : int
+
+    Returns
+    -------
+    Collaborative
+    """
+    return Ease() if min(customers, items) <= MAX_DEFAULT_ROWS else Als()
 
 
 __all__ = [
     "DEEP",
     "MODELS",
-    "NOTHING",
+    "NO_SIDE_INFORMATION",
     "Als",
     "Collaborative",
-    "Days",
     "Ease",
     "Model",
+    "PurchaseDays",
     "Segments",
-    "Side",
+    "SideInformation",
     "UserKnn",
-    "fitting",
+    "default_model",
 ]

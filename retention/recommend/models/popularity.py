@@ -1,4 +1,4 @@
-"""What sells: lately, in a customer's segments, and more and more. The same for everybody, or for everybody of a segment."""
+"""Rank items by overall, segment or growing popularity."""
 
 from typing import ClassVar, Self
 
@@ -6,139 +6,185 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
-from retention.recommend.models.contract import (
-    NOTHING,
+from retention.recommend.models.base import (
+    NO_SIDE_INFORMATION,
     Arrays,
-    Days,
+    PurchaseDays,
     Segments,
-    Side,
-    checked,
-    owners,
+    SideInformation,
+    buyer_counts,
+    clean_matrix,
 )
+from retention.text import gettext
 
-LATELY = 28  # days: it beats popularity of all time by 15 % to 146 %
-SHRINK = 50.0  # buyers: a segment with so few is believed as much as the whole shop
+RECENT_DAYS = 28  # beats popularity of all time by 15% to 146%
+SHRINKAGE = 50.0  # buyers at which a segment weighs as much as the whole shop
 
 
-def buyers(matrix: csr_matrix, days: Days | None, start: float, end: float) -> csr_matrix:
-    """Ones where a customer bought an item between ``end`` and ``start`` days ago; without dates, ever."""
+def bought_items(
+    matrix: csr_matrix, days: PurchaseDays | None, start: float, end: float
+) -> csr_matrix:
+    """Mark items bought in a range of ages.
+
+    Parameters
+    ----------
+    matrix : csr_matrix
+    days : PurchaseDays or None
+        Without dates every entry counts.
+    start, end : float
+        Largest and smallest age, in days.
+
+    Returns
+    -------
+    csr_matrix
+        Ones in (customers × items).
+    """
     if days is None:
-        found = csr_matrix(matrix, copy=True)
+        bought = csr_matrix(matrix, copy=True)
     else:
         chosen = (days.age >= end) & (days.age <= start)
         ones = np.ones(int(chosen.sum()), dtype=np.float32)
-        found = csr_matrix((ones, (days.row[chosen], days.column[chosen])), shape=matrix.shape)
-        found.sum_duplicates()
-    found.data = np.ones_like(found.data)
-    return found
+        bought = csr_matrix((ones, (days.row[chosen], days.column[chosen])), shape=matrix.shape)
+        bought.sum_duplicates()
+    bought.data = np.ones_like(bought.data)
+    return bought
 
 
 class Popular:
-    """Buyers of the last 28 days; where nobody bought anything in them, of all time."""
+    """Count the buyers of the last 28 days.
+
+    Without any purchase in these days, buyers of all time count.
+    """
 
     name = "popular"
-    looks_at: ClassVar[tuple[str, ...]] = ("days",)
-    liked_: np.ndarray
+    uses: ClassVar[tuple[str, ...]] = ("days",)
+    counts_: np.ndarray
 
     def fit(
         self,
         matrix: csr_matrix,
         *,
-        side: Side = NOTHING,
+        side: SideInformation = NO_SIDE_INFORMATION,
         seed: int = 0,
         progress: Progress = silent,
     ) -> Self:
-        """Count; see `Model`."""
-        self.liked_ = self._liked(checked(matrix), side)
-        progress(1, 1, "Counting what sells")
+        """Count buyers; see `Model.fit`."""
+        self.counts_ = self._counts(clean_matrix(matrix), side)
+        progress(1, 1, gettext("Counting what sells"))
         return self
 
-    def _liked(self, matrix: csr_matrix, side: Side) -> np.ndarray:
-        lately = owners(buyers(matrix, side.days, LATELY, 0))
-        return (lately if lately.any() else owners(matrix)).astype(np.float32)
+    def _counts(self, matrix: csr_matrix, side: SideInformation) -> np.ndarray:
+        recent_buyers = buyer_counts(bought_items(matrix, side.days, RECENT_DAYS, 0))
+        return (recent_buyers if recent_buyers.any() else buyer_counts(matrix)).astype(np.float32)
 
-    def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
-        """The same for every history, also for an empty one."""
-        return np.tile(self.liked_, (histories.shape[0], 1))
+    def scores(
+        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
+    ) -> np.ndarray:
+        """Return the counts for each history, including empty histories."""
+        return np.tile(self.counts_, (histories.shape[0], 1))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """One number an item."""
-        return {"liked": self.liked_}
+        """Return the number of buyers per item."""
+        return {"liked": self.counts_}
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
-        """The model of these arrays."""
-        made = cls()
-        made.liked_ = arrays["liked"]
-        return made
+        """Rebuild a model from `arrays`."""
+        model = cls()
+        model.counts_ = arrays["liked"]
+        return model
 
 
 class Trending(Popular):
-    """Bought by more customers in the last 28 days than in the 28 before, in standard deviations of a Poisson count."""
+    """Compare buyers of two periods of 28 days.
+
+    These are the last 28 days and the 28 days before. The score is the increase in standard
+    deviations of a Poisson count; 0 for a decrease.
+    """
 
     name = "trending"
 
-    def _liked(self, matrix: csr_matrix, side: Side) -> np.ndarray:
-        lately = owners(buyers(matrix, side.days, LATELY, 0)).astype(np.float32)
-        before = owners(buyers(matrix, side.days, 2 * LATELY, np.nextafter(LATELY, np.inf)))
+    def _counts(self, matrix: csr_matrix, side: SideInformation) -> np.ndarray:
+        recent_buyers = buyer_counts(bought_items(matrix, side.days, RECENT_DAYS, 0)).astype(
+            np.float32
+        )
+        earlier_buyers = buyer_counts(
+            bought_items(matrix, side.days, 2 * RECENT_DAYS, np.nextafter(RECENT_DAYS, np.inf))
+        )
         if side.days is None:
-            before = np.zeros_like(lately)
-        return ((lately - before) / np.sqrt(lately + before + 1)).clip(min=0).astype(np.float32)
+            earlier_buyers = np.zeros_like(recent_buyers)
+        return (
+            ((recent_buyers - earlier_buyers) / np.sqrt(recent_buyers + earlier_buyers + 1))
+            .clip(min=0)
+            .astype(np.float32)
+        )
 
 
 class SegmentPopular:
-    """Popularity among customers of the same segments, drawn towards the whole shop's where a segment is small."""
+    """Rank by popularity within segments.
+
+    Small segments are shrunk to the whole shop.
+    """
 
     name = "popular_segment"
-    looks_at: ClassVar[tuple[str, ...]] = ("days", "segments")
+    uses: ClassVar[tuple[str, ...]] = ("days", "segments")
 
     def fit(
         self,
         matrix: csr_matrix,
         *,
-        side: Side = NOTHING,
+        side: SideInformation = NO_SIDE_INFORMATION,
         seed: int = 0,
         progress: Progress = silent,
     ) -> Self:
-        """Count; see `Model`."""
-        clean = checked(matrix)
-        lately = buyers(clean, side.days, LATELY, 0)
-        lately = lately if lately.nnz else buyers(clean, None, 0, 0)
-        everyone = np.asarray(lately.sum(axis=0)).ravel()
-        self.share_ = (everyone / max(float(everyone.sum()), 1.0)).astype(np.float32)
+        """Count buyers per segment; see `Model.fit`."""
+        clean = clean_matrix(matrix)
+        recent = bought_items(clean, side.days, RECENT_DAYS, 0)
+        recent = recent if recent.nnz else bought_items(clean, None, 0, 0)
+        buyers_in_shop = np.asarray(recent.sum(axis=0)).ravel()
+        self.share_ = (buyers_in_shop / max(float(buyers_in_shop.sum()), 1.0)).astype(np.float32)
         none = np.empty(0, dtype=str)
-        told = side.segments or Segments(none, csr_matrix((clean.shape[0], 0), dtype=np.float32))
-        self.labels_ = np.asarray(told.labels, dtype=str)
-        within = (told.member.T @ lately).toarray()
+        segments = side.segments or Segments(
+            none, csr_matrix((clean.shape[0], 0), dtype=np.float32)
+        )
+        self.labels_ = np.asarray(segments.labels, dtype=str)
+        within = (segments.member.T @ recent).toarray()
         total = within.sum(axis=1, keepdims=True)
-        self.within_ = ((within + SHRINK * self.share_) / (total + SHRINK)).astype(np.float32)
-        progress(1, 1, "Counting what sells")
+        self.within_ = ((within + SHRINKAGE * self.share_) / (total + SHRINKAGE)).astype(np.float32)
+        progress(1, 1, gettext("Counting what sells"))
         return self
 
-    def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
-        """Mean share over the customer's known segments; the whole shop's where there is none."""
+    def scores(
+        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
+    ) -> np.ndarray:
+        """Average the shares of the customer's known segments.
+
+        Customers without a known segment get the shares of the whole shop.
+        """
         from retention.recommend.matrices import positions
 
-        everyone = np.tile(self.share_, (histories.shape[0], 1))
+        shop_scores = np.tile(self.share_, (histories.shape[0], 1))
         if side.segments is None or not len(self.labels_):
-            return everyone
-        place = positions(self.labels_, side.segments.labels)
-        member = csr_matrix(side.segments.member[:, place >= 0])
+            return shop_scores
+        position = positions(self.labels_, side.segments.labels)
+        member = csr_matrix(side.segments.member[:, position >= 0])
         count = np.asarray(member.sum(axis=1)).ravel()
-        found = (member @ self.within_[place[place >= 0]]) / np.maximum(count, 1)[:, None]
-        return np.where(count[:, None] > 0, found, everyone).astype(np.float32)
+        segment_scores = (member @ self.within_[position[position >= 0]]) / np.maximum(count, 1)[
+            :, None
+        ]
+        return np.where(count[:, None] > 0, segment_scores, shop_scores).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Shares of items in each segment and in the whole shop."""
+        """Return shares per segment and in the shop."""
         return {"labels": self.labels_, "within": self.within_, "share": self.share_}
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
-        """The model of these arrays."""
-        made = cls()
-        made.labels_, made.within_, made.share_ = (
+        """Rebuild a model from `arrays`."""
+        model = cls()
+        model.labels_, model.within_, model.share_ = (
             arrays["labels"],
             arrays["within"],
             arrays["share"],
         )
-        return made
+        return model

@@ -1,9 +1,10 @@
-"""Repeat purchase with replenishment timing: what a customer will need again, and when (after Bhagat et al. 2018).
+"""Predict repeat purchases from replenishment timing.
 
-Gaps between purchases of one item by one customer are Gamma distributed around an expected gap: the customer's own,
-drawn towards the item's, and that towards the shop's, by how many gaps each has seen. A share of customers never comes
-back for an item (a cure model): the longer it is overdue, the more likely this is one of them. The score is the chance
-of a purchase within the horizon given the days that have passed; per day it is the hazard of "due now".
+The model follows Bhagat et al. 2018. Gaps between a customer's purchases of one item are Gamma
+distributed around an expected gap. The customer's own mean gap is shrunk to the item's, and that to
+the shop's, by the number of gaps. A share of customers never returns for an item (a cure model), so
+a long silence lowers the score. The score is the probability of a purchase within the horizon,
+given the days since the last one.
 """
 
 from dataclasses import dataclass
@@ -14,52 +15,64 @@ from scipy.sparse import csr_matrix
 from scipy.special import gammainc
 
 from retention.progress import Progress, silent
-from retention.recommend.models.contract import NOTHING, Arrays, Days, Side, checked
-
-OWN, ITEMS = (
-    2.0,
-    5.0,
-)  # gaps with which the item's, and the shop's, expectation weighs against what was seen
-RETURNS = (
-    2.0  # purchases with which an item's share of returning buyers weighs against a customer's own
+from retention.recommend.models.base import (
+    NO_SIDE_INFORMATION,
+    Arrays,
+    PurchaseDays,
+    SideInformation,
+    clean_matrix,
 )
-SHAPES = (0.5, 8.0)  # of the Gamma distribution: from bursts to a clockwork
+from retention.text import gettext
+
+ITEM_PRIOR_GAPS = 2.0  # gaps that the item's mean weighs in the shrinkage of a customer's gap
+SHOP_PRIOR_GAPS = 5.0  # gaps that the shop's mean weighs in the shrinkage of an item's gap
+RETURN_PRIOR = 2.0  # purchases that an item's return share weighs against the customer's own
+SHAPE_RANGE = (0.5, 8.0)  # of the Gamma distribution: from bursts to regular intervals
 NEVER = 1e9  # days
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
-    """One line a (row, column) that was ever bought, in their order; ages and gaps in days."""
+class RepurchaseIntervals:
+    """Summarise purchases per (row, column), sorted.
+
+    Ages and gaps are in days.
+    """
 
     row: np.ndarray
     column: np.ndarray
     count: np.ndarray
     last: np.ndarray
     gap: np.ndarray
-    """Mean gap; missing below two purchases."""
+    """Mean gap; NaN below two purchases."""
 
 
-def rhythm(days: Days) -> Rhythm:
-    """How often, how lately and at which gaps each customer bought each item; days count once."""
+def repurchase_intervals(days: PurchaseDays) -> RepurchaseIntervals:
+    """Summarise count, recency and gaps of purchases.
+
+    Several purchases on one day count once.
+    """
     order = np.lexsort((days.age, days.column, days.row))
     row, column, age = days.row[order], days.column[order], days.age[order]
-    fresh = np.ones(len(row), dtype=bool)
-    fresh[1:] = (np.diff(row) != 0) | (np.diff(column) != 0)
-    again = fresh.copy()
-    again[1:] |= np.diff(age) >= 1
-    row, column, age, fresh = row[again], column[again], age[again], fresh[again]
-    begins = np.flatnonzero(fresh)
+    starts_pair = np.ones(len(row), dtype=bool)
+    starts_pair[1:] = (np.diff(row) != 0) | (np.diff(column) != 0)
+    is_new_day = starts_pair.copy()
+    is_new_day[1:] |= np.diff(age) >= 1
+    row, column, age = row[is_new_day], column[is_new_day], age[is_new_day]
+    begins = np.flatnonzero(starts_pair[is_new_day])
     count = np.diff(np.r_[begins, len(row)])
     last, first = age[begins], age[begins + count - 1]
     gap = np.where(count > 1, (first - last) / np.maximum(count - 1, 1), np.nan)
-    return Rhythm(row[begins], column[begins], count, last, gap)
+    return RepurchaseIntervals(row[begins], column[begins], count, last, gap)
 
 
 class Repeat:
-    """The chance that a customer buys again, within ``horizon`` days, what they bought before."""
+    """Score the probability of a repeat purchase.
+
+    The purchase must fall within ``horizon`` days.
+    """
 
     name = "repeat"
-    looks_at: ClassVar[tuple[str, ...]] = ("days",)
+    uses: ClassVar[tuple[str, ...]] = ("days",)
 
     def __init__(self, horizon: float = 28.0) -> None:
         self.horizon = horizon
@@ -68,57 +81,83 @@ class Repeat:
         self,
         matrix: csr_matrix,
         *,
-        side: Side = NOTHING,
+        side: SideInformation = NO_SIDE_INFORMATION,
         seed: int = 0,
         progress: Progress = silent,
     ) -> Self:
-        """Learn each item's expected gap and share of returning buyers, and how regular gaps are; see `Model`."""
-        clean = checked(matrix)
+        """Fit gaps, return shares and regularity; see `Model.fit`."""
+        clean = clean_matrix(matrix)
         items = clean.shape[1]
-        seen = rhythm(side.days if side.days is not None else undated(clean))
-        several = seen.count > 1
-        gaps = np.bincount(seen.column[several], weights=seen.count[several] - 1, minlength=items)
-        total = np.bincount(
-            seen.column[several], weights=(seen.gap * (seen.count - 1))[several], minlength=items
+        pairs = repurchase_intervals(
+            side.days if side.days is not None else undated_purchases(clean)
         )
-        usual = total.sum() / gaps.sum() if gaps.sum() else NEVER
-        self.gap_ = (total + ITEMS * usual) / (gaps + ITEMS)
-        buyers = np.bincount(seen.column, minlength=items)
-        returned = np.bincount(seen.column[several], minlength=items)
+        repeated = pairs.count > 1
+        gaps = np.bincount(
+            pairs.column[repeated], weights=pairs.count[repeated] - 1, minlength=items
+        )
+        total_gap = np.bincount(
+            pairs.column[repeated],
+            weights=(pairs.gap * (pairs.count - 1))[repeated],
+            minlength=items,
+        )
+        shop_gap = total_gap.sum() / gaps.sum() if gaps.sum() else NEVER
+        self.gap_ = (total_gap + SHOP_PRIOR_GAPS * shop_gap) / (gaps + SHOP_PRIOR_GAPS)
+        buyers = np.bincount(pairs.column, minlength=items)
+        returned = np.bincount(pairs.column[repeated], minlength=items)
         share = (returned.sum() + 1) / (buyers.sum() + 2)
-        self.returns_ = (returned + ITEMS * share) / (buyers + ITEMS)
-        self.shape_ = self._regularity(seen)
-        progress(1, 1, "Learning how often things are needed")
+        self.returns_ = (returned + SHOP_PRIOR_GAPS * share) / (buyers + SHOP_PRIOR_GAPS)
+        self.shape_ = self._regularity(pairs)
+        progress(1, 1, gettext("Learning how often things are needed"))
         return self
 
-    def _regularity(self, seen: Rhythm) -> float:
-        """Shape of the Gamma distribution: 1 / variance of mean gaps over expected ones, each of ``count`` − 1 gaps."""
-        several = seen.count > 1
-        if several.sum() < 2:
+    def _regularity(self, pairs: RepurchaseIntervals) -> float:
+        """Estimate the shape of the Gamma distribution of gaps.
+
+        It is 1 / variance of the ratio of mean to expected gap, weighted by ``count`` − 1 gaps.
+        """
+        repeated = pairs.count > 1
+        if repeated.sum() < 2:
             return 1.0
-        ratio = seen.gap[several] / self.gap_[seen.column[several]]
-        variance = np.average((ratio - 1) ** 2, weights=seen.count[several] - 1)
-        return float(np.clip(1 / max(float(variance), 1e-9), *SHAPES))
+        ratio = pairs.gap[repeated] / self.gap_[pairs.column[repeated]]
+        variance = np.average((ratio - 1) ** 2, weights=pairs.count[repeated] - 1)
+        return float(np.clip(1 / max(float(variance), 1e-9), *SHAPE_RANGE))
 
-    def chance(self, seen: Rhythm) -> np.ndarray:
-        """Chance of a purchase within the horizon, for each line."""
-        many = seen.count - 1
-        own = np.where(many > 0, np.nan_to_num(seen.gap), 0.0)
-        gap = np.maximum((many * own + OWN * self.gap_[seen.column]) / (many + OWN), 1.0)
-        back = (many + RETURNS * self.returns_[seen.column]) / (many + RETURNS)
-        passed = gammainc(self.shape_, self.shape_ * seen.last / gap)
-        then = gammainc(self.shape_, self.shape_ * (seen.last + self.horizon) / gap)
-        return back * (then - passed) / np.maximum(back * (1 - passed) + 1 - back, 1e-12)
+    def purchase_probability(self, pairs: RepurchaseIntervals) -> np.ndarray:
+        """Compute the probability of a purchase per pair.
 
-    def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
-        """`chance` of what was bought before; 0 for what never was."""
-        seen = rhythm(side.days if side.days is not None else undated(histories))
-        found = np.zeros(histories.shape, dtype=np.float32)
-        found[seen.row, seen.column] = self.chance(seen)
-        return found
+        The purchase must fall within the horizon.
+        """
+        gaps = pairs.count - 1
+        own_gap = np.where(gaps > 0, np.nan_to_num(pairs.gap), 0.0)
+        gap = np.maximum(
+            (gaps * own_gap + ITEM_PRIOR_GAPS * self.gap_[pairs.column]) / (gaps + ITEM_PRIOR_GAPS),
+            1.0,
+        )
+        returns = (gaps + RETURN_PRIOR * self.returns_[pairs.column]) / (gaps + RETURN_PRIOR)
+        elapsed = gammainc(self.shape_, self.shape_ * pairs.last / gap)
+        by_horizon = gammainc(self.shape_, self.shape_ * (pairs.last + self.horizon) / gap)
+        return (
+            returns
+            * (by_horizon - elapsed)
+            / np.maximum(returns * (1 - elapsed) + 1 - returns, 1e-12)
+        )
+
+    def scores(
+        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
+    ) -> np.ndarray:
+        """Score the items of the history.
+
+        The score is `purchase_probability`; other items get 0.
+        """
+        pairs = repurchase_intervals(
+            side.days if side.days is not None else undated_purchases(histories)
+        )
+        scores = np.zeros(histories.shape, dtype=np.float32)
+        scores[pairs.row, pairs.column] = self.purchase_probability(pairs)
+        return scores
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Expected gaps, shares of returning buyers, regularity."""
+        """Return expected gaps, return shares and regularity."""
         return {
             "gap": self.gap_,
             "returns": self.returns_,
@@ -128,18 +167,18 @@ class Repeat:
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
-        """The model of these arrays."""
-        made = cls(float(arrays["horizon"]))
-        made.gap_, made.returns_, made.shape_ = (
+        """Rebuild a model from `arrays`."""
+        model = cls(float(arrays["horizon"]))
+        model.gap_, model.returns_, model.shape_ = (
             arrays["gap"],
             arrays["returns"],
             float(arrays["shape"]),
         )
-        return made
+        return model
 
 
-def undated(matrix: csr_matrix) -> Days:
-    """Without dates everything was bought once, just now."""
+def undated_purchases(matrix: csr_matrix) -> PurchaseDays:
+    """Treat every entry as one purchase of today."""
     entries = csr_matrix(matrix)
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(entries.indptr))
-    return Days(row, entries.indices, np.zeros(len(row)))
+    return PurchaseDays(row, entries.indices, np.zeros(len(row)))

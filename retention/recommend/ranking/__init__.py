@@ -1,1 +1,1 @@
-"""The second stage: candidates put in order by what past horizons taught."""
+"""Rank candidates with models trained on past horizons."""

@@ -1,10 +1,10 @@
-"""The second stage: the chance that a candidate is bought within the horizon, learned on past windows.
+"""Rank candidates by their chance of being bought.
 
-Boosted trees and two small neural nets see everything, a logistic regression only the few signals that are strong everywhere;
-their mean in log-odds ranks, the more by trees and nets the more customers these have learned from, unless one of `KINDS` alone
-ranked surely better in past windows.
-Pointwise with the negatives thinned and weighed up again; a customer weighs by 1/√purchases, so that the busiest do
-not decide alone.
+The purchase must fall within the horizon. Trees and two small neural networks see all features; a
+logistic regression sees a few signals that are strong everywhere. Their mean in log-odds ranks,
+unless one of `KINDS` was clearly better in past windows. Trees and networks weigh more with more
+customers. Training is pointwise: sampled negatives are weighted up, and a customer weighs
+1/√purchases. Without enough data, `mixture_scores` ranks.
 """
 
 from collections.abc import Mapping
@@ -14,197 +14,192 @@ from typing import Any, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from retention.recommend.ranking import nets, signals
-from retention.recommend.ranking.features import NAMES
-from retention.recommend.ranking.forest import Forest
-from retention.recommend.ranking.nets import Net
+from retention.recommend.ranking.base_models import (
+    Forest,
+    Net,
+    fit_logistic,
+    fit_nets,
+    logistic_scores,
+    net_arrays,
+    net_scores,
+    restore_nets,
+)
+from retention.recommend.ranking.features import NAMES, Examples
+
+MIXTURE_HALF_LIFE = 90  # days, of own purchases
+POPULARITY_PRIOR = 3.0  # purchases
+
+
+def mixture_scores(
+    own_scores: np.ndarray, collaborative: np.ndarray, share: np.ndarray
+) -> np.ndarray:
+    """Add own purchases, collaborative scores and a popularity prior.
+
+    This ranks without a trained ranker. Popularity counts like a few purchases of everyone's, as a
+    Dirichlet prior does (Zhai and Lafferty 2001): it decides for customers with few or old
+    purchases.
+
+    Parameters
+    ----------
+    own_scores : ndarray
+        Decayed own purchases (customers × items); negative for returned or badly rated items.
+    collaborative : ndarray
+        (customers × items).
+    share : ndarray
+        Share of each item in recent purchases of all customers. Not added to negative own scores.
+
+    Returns
+    -------
+    ndarray
+        (customers × items).
+    """
+    scores: np.ndarray = own_scores + collaborative + POPULARITY_PRIOR * share * (own_scores >= 0)
+    return scores
+
 
 ALL, LEARNED, SIGNALS, POPULAR = KINDS = ("all", "learned", "signals", "popular")
-ROUNDS = 160  # trees; more take longer and gain little
-STEADY = 500  # customers: as if the few signals had learned from so many more than trees and nets
-STANDARD_ROWS = 30_000  # that the standards of the features are taken from
-SHRINK = 1e-9
-FEW_ROWS = (
-    50_000  # below, threads that wait for each other on a busy machine cost more than they save
-)
-BINS, BINNED_ON = 200, 50_000
+TREES = 160  # more take longer and gain little
+LOGISTIC_CUSTOMERS = 500  # weight of the logistic regression, in customers of trees and nets
+SCALING_ROWS = 30_000  # sample for the standardisation
+MIN_SCALE = 1e-9
+SINGLE_THREAD_ROWS = 50_000  # below, waiting threads cost more than they save on a busy machine
+BINS, BINNING_ROWS = 200, 50_000
 NO_TREES = Forest(())
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
-    """Candidates of past windows: the ranker's view, whether it was bought, and its weight; and of how many customers."""
-
-    view: np.ndarray
-    bought: np.ndarray
-    weight: np.ndarray
-    customers: int
-
-    @property
-    def new(self) -> Self:
-        """Those of what the customer had never bought."""
-        rows = self.fresh
-        return replace(
-            self, view=self.view[rows], bought=self.bought[rows], weight=self.weight[rows]
-        )
-
-    @property
-    def fresh(self) -> np.ndarray:
-        """Whether the customer had never bought it."""
-        fresh: np.ndarray = self.view[:, NAMES.index("days")] == 0
-        return fresh
-
-    @property
-    def decisive(self) -> bool:
-        """Whether there is something to tell apart: some were bought, some not."""
-        return bool(self.bought.any() and not self.bought.all())
-
-    def with_(self, more: Self) -> Self:
-        """These and further ones."""
-        return type(self)(
-            np.concatenate([self.view, more.view]),
-            np.concatenate([self.bought, more.bought]),
-            np.concatenate([self.weight, more.weight]),
-            self.customers + more.customers,
-        )
-
-    def drawn(self, most: int, seed: int) -> Self:
-        """At most so many of them, drawn evenly, and counted as of that share of the customers."""
-        count = len(self.bought)
-        if count <= most:
-            return self
-        rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-        share = round(self.customers * most / count)
-        return type(self)(self.view[rows], self.bought[rows], self.weight[rows], share)
-
-
-@dataclass(frozen=True, slots=True)
 class Ranker:
-    """Scores candidates by log-odds of being bought.
+    """Score candidates by log-odds of being bought.
 
     Parameters
     ----------
     kind : str
-        Of `KINDS`.
-    signals : mapping
-        As `signals.fit` gives it.
+        One of `KINDS`.
+    logistic : mapping
+        Parameters of the logistic regression, from `fit_logistic`.
     trees : Forest
-        Neither trees nor nets where there is too little to learn them from.
-    standards : mapping
-        ``median``, ``mean``, ``scale`` of the features that the nets see.
-    nets : sequence of `nets.Net`
-    steady : float
-        The share of the signals in the mean.
+        Empty, like ``nets``, with too little data.
+    scaling : mapping
+        ``median``, ``mean``, ``scale`` of the features for the networks.
+    nets : sequence of Net
+    logistic_share : float
+        Weight of the logistic regression in the mean.
     """
 
     kind: str
-    signals: Mapping[str, np.ndarray]
+    logistic: Mapping[str, np.ndarray]
     trees: Forest = NO_TREES
-    standards: Mapping[str, np.ndarray] = field(default_factory=dict)
+    scaling: Mapping[str, np.ndarray] = field(default_factory=dict)
     nets: tuple[Net, ...] = ()
-    steady: float = 1.0
+    logistic_share: float = 1.0
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Those of `KINDS` that it can score by, the usual one first."""
+        """List the possible kinds, the default first."""
         return KINDS if self.nets else (SIGNALS, POPULAR)
 
     def scores(self, view: np.ndarray) -> np.ndarray:
-        """Log-odds (candidates,)."""
+        """Compute log-odds (candidates,)."""
         if self.kind == POPULAR:
             return np.log1p(np.nan_to_num(view[:, NAMES.index("item_buyers_28")]).clip(min=0))
         if self.kind == SIGNALS:
-            return signals.scores(self.signals, view)
+            return logistic_scores(self.logistic, view)
         learned = (
-            self.trees.scores(view) + nets.scores(self.nets, _standard(view, self.standards))
+            self.trees.scores(view) + net_scores(self.nets, _standardise(view, self.scaling))
         ) / 2
         if self.kind == LEARNED:
             return learned
-        return learned + self.steady * (signals.scores(self.signals, view) - learned)
+        return learned + self.logistic_share * (logistic_scores(self.logistic, view) - learned)
 
-    def of(self, kind: str) -> Self:
-        """The same, scoring by another of `KINDS`."""
+    def with_kind(self, kind: str) -> Self:
+        """Return the same ranker with another kind."""
         return self if kind == self.kind else replace(self, kind=kind)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """For the artefact: plain arrays."""
+        """Return the ranker as plain arrays."""
         return {
             "kind": np.array(self.kind),
-            "steady": np.array(self.steady),
+            "steady": np.array(self.logistic_share),
             **self.trees.arrays(),
-            **{f"signals_{name}": values for name, values in self.signals.items()},
-            **{f"standards_{name}": values for name, values in self.standards.items()},
-            **nets.arrays(self.nets),
+            **{f"signals_{name}": values for name, values in self.logistic.items()},
+            **{f"standards_{name}": values for name, values in self.scaling.items()},
+            **net_arrays(self.nets),
         }
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
-        """The ranker of these arrays."""
-        learned, standards = (
+        """Rebuild the ranker from `arrays`."""
+        logistic, scaling = (
             {
-                name.removeprefix(room): values
+                name.removeprefix(prefix): values
                 for name, values in arrays.items()
-                if name.startswith(room)
+                if name.startswith(prefix)
             }
-            for room in ("signals_", "standards_")
+            for prefix in ("signals_", "standards_")
         )
         return cls(
             str(arrays["kind"]),
-            learned,
+            logistic,
             Forest.restore(arrays),
-            standards,
-            nets.restored(arrays),
+            scaling,
+            restore_nets(arrays),
             float(arrays["steady"]),
         )
 
 
-def fit(examples: Examples, *, seed: int = 0, few: bool = False) -> Ranker:
-    """Learn from past windows.
+def fit(examples: Examples, *, seed: int = 0, logistic_only: bool = False) -> Ranker:
+    """Fit a ranker on examples of past windows.
 
     Parameters
     ----------
     examples : Examples
-        Both bought and not bought must occur.
+        With bought and not bought items.
     seed : int
-    few : bool
-        Learn only from the few signals: where there is too little for trees and nets.
+    logistic_only : bool
+        Fit the logistic regression only, without trees and networks.
+
+    Returns
+    -------
+    Ranker
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    steady = signals.fit(examples, seed=seed)
-    if few:
-        return Ranker(SIGNALS, steady)
-    grown = HistGradientBoostingClassifier(
-        max_iter=ROUNDS,
-        learning_rate=12 / ROUNDS,
+    logistic = fit_logistic(examples, seed=seed)
+    if logistic_only:
+        return Ranker(SIGNALS, logistic)
+    boosting = HistGradientBoostingClassifier(
+        max_iter=TREES,
+        learning_rate=12 / TREES,
         max_leaf_nodes=15,
         l2_regularization=5.0,
         min_samples_leaf=int(np.clip(len(examples.bought) // 500, 10, 200)),
         early_stopping=False,
         random_state=seed,
     )
-    edges = _edges(examples.view, seed)
+    edges = _bin_edges(examples.view, seed)
     weight = examples.weight / examples.weight.mean()
-    binned = _binned(examples.view, edges)
-    with threadpool_limits(limits=1 if len(binned) < FEW_ROWS else None, user_api="openmp"):
-        grown.fit(binned, examples.bought, sample_weight=weight)
-    trees = tuple(_unbinned(np.array(stage[0].nodes), edges) for stage in grown._predictors)
-    start = float(np.ravel(grown._baseline_prediction)[0])
-    standards = _standards(examples.view, seed)
-    learned = nets.fit(_standard(examples.view, standards), examples.bought, weight, seed=seed)
-    share = STEADY / (STEADY + examples.customers)
-    return Ranker(ALL, steady, Forest(trees, start), standards, learned, share)
+    binned = _to_bins(examples.view, edges)
+    with threadpool_limits(
+        limits=1 if len(binned) < SINGLE_THREAD_ROWS else None, user_api="openmp"
+    ):
+        boosting.fit(binned, examples.bought, sample_weight=weight)
+    trees = tuple(_from_bins(np.array(stage[0].nodes), edges) for stage in boosting._predictors)
+    baseline = float(np.ravel(boosting._baseline_prediction)[0])
+    scaling = _fit_scaling(examples.view, seed)
+    networks = fit_nets(_standardise(examples.view, scaling), examples.bought, weight, seed=seed)
+    share = LOGISTIC_CUSTOMERS / (LOGISTIC_CUSTOMERS + examples.customers)
+    return Ranker(ALL, logistic, Forest(trees, baseline), scaling, networks, share)
 
 
-def _edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Upper ends of the bins of each feature, by quantiles.
+def _bin_edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Compute upper bin ends by quantiles.
 
-    scikit-learn would find them by weighted quantiles, which took four fifths of the whole fit; and a column with
-    fewer than two values stops it.
+    scikit-learn uses weighted quantiles, which took four fifths of the whole fit and fail for a
+    column with fewer than two values.
     """
     rows = np.arange(len(view))
-    if len(view) > BINNED_ON:
-        rows = np.random.default_rng(seed).choice(len(view), BINNED_ON, replace=False)
+    if len(view) > BINNING_ROWS:
+        rows = np.random.default_rng(seed).choice(len(view), BINNING_ROWS, replace=False)
     steps = np.linspace(0, 1, BINS)[1:-1]
     return [
         np.unique(np.quantile(column[np.isfinite(column)], steps, method="lower"))
@@ -214,41 +209,47 @@ def _edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
     ]
 
 
-def _binned(view: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
-    """The number of each value's bin; missing stays missing, unless the feature has no value at all."""
-    made = np.zeros(view.shape, dtype=np.float32)
+def _to_bins(view: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
+    """Replace each value by the number of its bin.
+
+    Missing values stay missing, unless the feature has no value at all.
+    """
+    bins = np.zeros(view.shape, dtype=np.float32)
     for number, ends in enumerate(edges):
         if len(ends):
             column = view[:, number]
-            made[:, number] = np.where(
+            bins[:, number] = np.where(
                 np.isnan(column), np.nan, np.searchsorted(ends, column, side="left")
             )
-    return made
+    return bins
 
 
-def _unbinned(nodes: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
-    """The tree with its thresholds in the features' own units: bin ≤ t + ½ is value ≤ the upper end of bin t."""
+def _from_bins(nodes: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
+    """Convert a tree's thresholds to feature units.
+
+    bin ≤ t + ½ is equivalent to value ≤ upper end of bin t.
+    """
     for number in np.flatnonzero((nodes["is_leaf"] == 0) & np.isfinite(nodes["num_threshold"])):
         ends = edges[int(nodes["feature_idx"][number])]
         nodes["num_threshold"][number] = ends[int(nodes["num_threshold"][number])]
     return nodes
 
 
-def _standards(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """What the features, squeezed by a logarithm, are standardised by."""
+def _fit_scaling(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Compute median, mean and scale of the log-transformed features."""
     rows = np.arange(len(view))
-    if len(view) > STANDARD_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(len(view), STANDARD_ROWS, replace=False))
-    squeezed = _squeezed(view[rows])
-    seen = np.isfinite(squeezed)
+    if len(view) > SCALING_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(len(view), SCALING_ROWS, replace=False))
+    values = _signed_log(view[rows])
+    is_known = np.isfinite(values)
     median = np.array(
         [
-            np.median(column[known]) if known.any() else 0.0
-            for column, known in zip(squeezed.T, seen.T, strict=True)
+            np.median(column[mask]) if mask.any() else 0.0
+            for column, mask in zip(values.T, is_known.T, strict=True)
         ]
     )
-    filled = np.where(seen, squeezed, median)
-    scale = filled.std(axis=0) + SHRINK
+    filled = np.where(is_known, values, median)
+    scale = filled.std(axis=0) + MIN_SCALE
     return {
         "median": median,
         "mean": filled.mean(axis=0),
@@ -256,24 +257,26 @@ def _standards(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def _squeezed(view: np.ndarray) -> np.ndarray:
-    squeezed: np.ndarray = np.sign(view) * np.log1p(np.abs(view))
-    return squeezed
+def _signed_log(view: np.ndarray) -> np.ndarray:
+    """Compute the signed logarithm of the features."""
+    values: np.ndarray = np.sign(view) * np.log1p(np.abs(view))
+    return values
 
 
-def _standard(view: np.ndarray, standards: Mapping[str, Any]) -> np.ndarray:
-    """Standardised, the missing at the median, with one column for each that says it was missing."""
-    median, mean, scale = (
-        standards[name].astype(np.float32) for name in ("median", "mean", "scale")
-    )
-    filled = _squeezed(view)
+def _standardise(view: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
+    """Standardise features for the networks.
+
+    Missing values become the median; an indicator column per feature marks them.
+    """
+    median, mean, scale = (scaling[name].astype(np.float32) for name in ("median", "mean", "scale"))
+    filled = _signed_log(view)
     missing = ~np.isfinite(filled)
     np.copyto(filled, np.broadcast_to(median, filled.shape), where=missing)
     filled = (filled - mean) / scale
-    whole = np.hstack([filled.clip(-6, 6), missing[:, _MAY_MISS]])
-    return np.ascontiguousarray(whole, dtype=np.float32)
+    matrix = np.hstack([filled.clip(-6, 6), missing[:, _MISSABLE_COLUMNS]])
+    return np.ascontiguousarray(matrix, dtype=np.float32)
 
 
-_MAY_MISS = [
+_MISSABLE_COLUMNS = [
     NAMES.index(name) for name in ("last", "gap", "category_last", "type_last", "item_price")
 ]

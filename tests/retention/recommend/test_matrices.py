@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from retention.recommend.matrices import first_columns, in_rows, row_entries, select_rows
-from retention.recommend.models.ease import _times
+from retention.recommend.models.ease import _multiply_symmetric
 from retention.recommend.reranking import _best
 
 
@@ -50,7 +50,9 @@ def test_row_product_with_half_of_symmetric_matrix(rows):
     rng = np.random.default_rng(4)
     half = rng.normal(size=(40, 40)).astype(np.float32)
     symmetric, some = half + half.T, rng.normal(size=(rows, 40)).astype(np.float32)
-    np.testing.assert_allclose(_times(some, symmetric), some @ symmetric, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        _multiply_symmetric(some, symmetric), some @ symmetric, rtol=1e-4, atol=1e-4
+    )
 
 
 @given(

@@ -1,4 +1,4 @@
-"""One contract for every model, on a checkerboard whose answer a person can see: two kinds of customers, two of items."""
+"""Test all models on a checkerboard of two kinds of customers and two kinds of items."""
 
 import io
 import tracemalloc
@@ -9,10 +9,18 @@ import pytest
 from scipy.sparse import csr_array, csr_matrix
 
 from retention.errors import Cancelled
-from retention.recommend.models import DEEP, MODELS, Collaborative, Days, Segments, Side, fitting
-from retention.recommend.models.als import Als
-from retention.recommend.models.contract import checked
-from retention.recommend.models.ease import BYTES, Ease
+from retention.recommend.models import (
+    DEEP,
+    MODELS,
+    Collaborative,
+    PurchaseDays,
+    Segments,
+    SideInformation,
+    default_model,
+)
+from retention.recommend.models.base import clean_matrix
+from retention.recommend.models.ease import BYTES_PER_ENTRY, Ease
+from retention.recommend.models.matrix_factorisation import Als
 
 CUSTOMERS, ITEMS = 40, 30
 SAME_FOR_ALL = {"popular", "trending"}
@@ -21,11 +29,11 @@ WITHOUT_HISTORY = {
     *SAME_FOR_ALL,
     "popular_segment",
     "social",
-}  # have something to say of a stranger
+}  # score customers without a history
 
 
 def checkerboard(customers: int = CUSTOMERS, items: int = ITEMS) -> csr_matrix:
-    """Even customers buy even items, odd ones odd items; each leaves out the item of their own number."""
+    """Give even customers even items, odd ones odd items; each lacks the item of their number."""
     board = np.zeros((customers, items), dtype=np.float32)
     for customer in range(customers):
         board[customer, customer % 2 :: 2] = 1
@@ -33,17 +41,18 @@ def checkerboard(customers: int = CUSTOMERS, items: int = ITEMS) -> csr_matrix:
     return csr_matrix(board)
 
 
-def beside(board: csr_matrix) -> Side:
-    """What is known beside it: the even items are cups, the odd are spades; two clubs; friends are of the same kind."""
+def side_information(board: csr_matrix) -> SideInformation:
+    """Create side information for a checkerboard.
+
+    Even items are cups, odd ones spades; customers are in two clubs; friends are of the same kind.
+    """
     customers, items = board.shape
     row = np.repeat(np.arange(customers), np.diff(board.indptr))
     twice = np.repeat(np.arange(board.nnz), 2)
-    age = np.random.default_rng(1).uniform(
-        0, 28, 2 * board.nnz
-    )  # in no order that could be learned
+    age = np.random.default_rng(1).uniform(0, 28, 2 * board.nnz)  # a random order
     kind = np.arange(customers) % 2
-    return Side(
-        days=Days(row[twice], board.indices[twice], age),
+    return SideInformation(
+        days=PurchaseDays(row[twice], board.indices[twice], age),
         texts=[
             ("blue china cup", "garden spade")[item % 2] + f" no {item}" for item in range(items)
         ],
@@ -70,7 +79,7 @@ def model(request):
 
 @pytest.fixture
 def finder(model):
-    """A model that finds what a customer has not bought yet, each customer something else."""
+    """Return a model that finds items that a customer has not bought yet."""
     if model.name in SAME_FOR_ALL | OWN_ONLY:
         pytest.skip("says the same to everybody, or only what was bought before")
     return model
@@ -83,48 +92,55 @@ def reasoner(model):
     return model
 
 
-def test_the_missing_square_of_ones_own_colour_comes_first(finder):
+def test_missing_item_of_the_own_kind_comes_first(finder):
     board = checkerboard()
-    scores = finder.fit(board, side=beside(board)).scores(board, side=beside(board))
+    scores = finder.fit(board, side=side_information(board)).scores(
+        board, side=side_information(board)
+    )
     unseen = np.where(board.toarray() > 0, -np.inf, scores)
     assert (unseen.argmax(axis=1) == np.arange(CUSTOMERS) % ITEMS).all()
 
 
-def test_more_items_than_customers_and_fewer_give_the_same_kind_of_answer(finder):
+def test_more_items_than_customers_still_find_the_own_kind(finder):
     board = checkerboard(30, 60)
-    scores = finder.fit(board, side=beside(board)).scores(board, side=beside(board))
+    scores = finder.fit(board, side=side_information(board)).scores(
+        board, side=side_information(board)
+    )
     unseen = np.where(board.toarray() > 0, -np.inf, scores)
     assert (unseen.argmax(axis=1) % 2 == np.arange(30) % 2).all()
 
 
-def test_a_customer_nobody_has_seen_is_scored_by_what_is_known_of_them(finder):
+def test_new_customer_is_scored_by_history_and_side_information(finder):
     board = checkerboard()
-    finder.fit(board, side=beside(board))
+    finder.fit(board, side=side_information(board))
     stranger = csr_matrix((np.ones(3, np.float32), ([0, 0, 0], [0, 4, 8])), shape=(1, ITEMS))
-    side = beside(board).of(np.array([2]))  # an even customer's club and friends
+    side = side_information(board).select(np.array([2]))  # of an even customer
     best = np.argsort(-finder.scores(stranger, side=side)[0])[:10]
     assert (best % 2 == 0).all()
 
 
-def test_what_is_known_beside_the_rows_is_cut_with_them(model):
+def test_side_information_is_selected_with_the_rows(model):
     board = checkerboard()
-    side, some = beside(board), np.array([7, 2, 30])
+    side, some = side_information(board), np.array([7, 2, 30])
     model.fit(board, side=side)
     whole = model.scores(board, side=side)
     np.testing.assert_allclose(
-        model.scores(csr_matrix(board[some]), side=side.of(some)), whole[some], rtol=1e-4, atol=1e-6
+        model.scores(csr_matrix(board[some]), side=side.select(some)),
+        whole[some],
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
-def test_of_an_empty_history_nothing_is_known_or_what_everybody_likes_and_never_the_first_items(
+def test_empty_history_scores_zero_or_popularity(
     model,
 ):
     dense = checkerboard().toarray()
-    dense[:, 17] = 1  # everybody has it
+    dense[:, 17] = 1  # all customers have it
     board = csr_matrix(dense)
-    model.fit(board, side=beside(board))
+    model.fit(board, side=side_information(board))
     empty = csr_matrix((2, ITEMS), dtype=np.float32)
-    none = Side(days=Days(*np.empty((3, 0), dtype=int)), friends=empty)
+    none = SideInformation(days=PurchaseDays(*np.empty((3, 0), dtype=int)), friends=empty)
     scores = model.scores(empty, side=none)
     assert scores.shape == (2, ITEMS)
     np.testing.assert_array_equal(scores[0], scores[1])
@@ -134,65 +150,73 @@ def test_of_an_empty_history_nothing_is_known_or_what_everybody_likes_and_never_
         assert not scores.any()
 
 
-def test_nothing_beside_the_matrix_is_an_ordinary_case(model):
+def test_side_information_is_optional(model):
     board = checkerboard()
     scores = model.fit(board).scores(board)
     assert scores.shape == board.shape
     assert np.isfinite(scores).all()
 
 
-def test_what_was_all_bought_is_scored_like_anything_else(model):
+def test_history_of_all_items_has_finite_scores(model):
     board = csr_matrix(np.ones((CUSTOMERS, ITEMS), dtype=np.float32))
-    scores = model.fit(board, side=beside(board)).scores(board, side=beside(board))
+    scores = model.fit(board, side=side_information(board)).scores(
+        board, side=side_information(board)
+    )
     assert np.isfinite(scores).all()
 
 
-def test_what_is_learned_survives_as_plain_arrays(model):
+def test_model_is_restored_from_plain_arrays(model):
     board = checkerboard()
-    model.fit(board, side=beside(board))
+    model.fit(board, side=side_information(board))
     file = io.BytesIO()
     np.savez(file, **model.arrays())
     file.seek(0)
     restored = type(model).restore(dict(np.load(file, allow_pickle=False)))
     np.testing.assert_allclose(
-        restored.scores(board, side=beside(board)),
-        model.scores(board, side=beside(board)),
+        restored.scores(board, side=side_information(board)),
+        model.scores(board, side=side_information(board)),
         rtol=1e-5,
         atol=1e-6,
     )
 
 
-def test_contributions_add_up_to_the_score_up_to_what_everybody_is_told(reasoner):
+def test_contributions_add_up_to_the_score_up_to_item_bias(reasoner):
     board = checkerboard()
-    reasoner.fit(board, side=beside(board))
+    reasoner.fit(board, side=side_information(board))
     items = np.array([0, 7, 12])
-    said = []
+    biases = []
     for customer in (0, 4):
         parts = reasoner.contributions(board[customer], items)
         assert parts.shape == (3, board[customer].nnz)
-        said.append(reasoner.scores(board[customer])[0, items] - parts.sum(axis=1))
-    np.testing.assert_allclose(said[0], said[1], rtol=1e-3, atol=2e-5)
+        biases.append(reasoner.scores(board[customer])[0, items] - parts.sum(axis=1))
+    np.testing.assert_allclose(biases[0], biases[1], rtol=1e-3, atol=2e-5)
 
 
-def test_the_same_seed_gives_the_same_model(model):
+def test_same_seed_gives_the_same_model(model):
     board = checkerboard()
-    once, again = (
-        type(model)().fit(board, side=beside(board), seed=3).scores(board, side=beside(board))
+    first, second = (
+        type(model)()
+        .fit(board, side=side_information(board), seed=3)
+        .scores(board, side=side_information(board))
         for _ in range(2)
     )
-    np.testing.assert_array_equal(once, again)
+    np.testing.assert_array_equal(first, second)
 
 
-def test_refitting_on_a_grown_matrix_forgets_the_old_one(model):
+def test_refitting_on_a_larger_matrix_forgets_the_old_one(model):
     board, larger = checkerboard(), checkerboard(60, 50)
-    model.fit(board, side=beside(board)).fit(larger, side=beside(larger))
-    fresh = type(model)().fit(larger, side=beside(larger)).scores(larger, side=beside(larger))
+    model.fit(board, side=side_information(board)).fit(larger, side=side_information(larger))
+    fresh = (
+        type(model)()
+        .fit(larger, side=side_information(larger))
+        .scores(larger, side=side_information(larger))
+    )
     np.testing.assert_allclose(
-        model.scores(larger, side=beside(larger)), fresh, rtol=1e-4, atol=1e-6
+        model.scores(larger, side=side_information(larger)), fresh, rtol=1e-4, atol=1e-6
     )
 
 
-def test_a_cancelled_training_stops(model):
+def test_cancelled_training_stops(model):
     def cancel(done, total, what):
         raise Cancelled
 
@@ -200,28 +224,28 @@ def test_a_cancelled_training_stops(model):
         model.fit(checkerboard(), progress=cancel)
 
 
-def test_the_caller_keeps_its_matrix(model):
+def test_fit_and_scores_keep_the_callers_matrix(model):
     board = checkerboard()
     before = board.copy()
-    model.fit(board, side=beside(board)).scores(board, side=beside(board))
+    model.fit(board, side=side_information(board)).scores(board, side=side_information(board))
     assert (board != before).nnz == 0
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_preferences_that_would_silently_mislead_are_refused(model, bad):
+def test_rejects_negative_or_missing_preferences(model, bad):
     board = checkerboard()
     board.data[0] = bad
     with pytest.raises(ValueError, match="preference"):
         model.fit(board)
 
 
-def test_the_door_takes_any_sparse_matrix_and_gives_the_one_implicit_wants():
-    made = checked(csr_array(checkerboard().astype(np.float64)))
-    assert isinstance(made, csr_matrix)
-    assert made.dtype == np.float32
+def test_clean_matrix_accepts_any_sparse_matrix():
+    matrix = clean_matrix(csr_array(checkerboard().astype(np.float64)))
+    assert isinstance(matrix, csr_matrix)
+    assert matrix.dtype == np.float32
 
 
-def test_ease_gives_the_same_scores_either_way_round():
+def test_ease_dual_equals_the_closed_form():
     board = checkerboard(40, 40)
     wide, square = Ease(20).fit(csr_matrix(board[:39])), Ease(20)
     gram = (board[:39].T @ board[:39]).toarray() + 20 * np.eye(40)
@@ -232,37 +256,43 @@ def test_ease_gives_the_same_scores_either_way_round():
     assert not square.fit(board).dual_
 
 
-def test_ease_keeps_to_its_memory_by_pruning_what_fewest_buy_and_says_so():
-    """More of both than the bound allows: it learns what it would learn in a shop that sold only the most bought."""
-    chance = np.linspace(0.002, 0.2, 800)  # the later the item, the more buy it
-    sold = csr_matrix((np.random.default_rng(0).random((900, 800)) < chance).astype(np.float32))
-    bound = BYTES * 200**2
+def test_ease_prunes_least_bought_items_to_fit_into_memory():
+    """Pruned EASE equals EASE in a shop that sells only the most bought items."""
+    chance = np.linspace(0.002, 0.2, 800)  # later items have more buyers
+    purchases = csr_matrix(
+        (np.random.default_rng(0).random((900, 800)) < chance).astype(np.float32)
+    )
+    memory = BYTES_PER_ENTRY * 200**2
     tracemalloc.start()
-    model = Ease(memory=bound).fit(sold)
+    model = Ease(memory=memory).fit(purchases)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= bound + 2 * (sold.data.nbytes + sold.indices.nbytes)  # "beside the histories"
-    assert model.most == len(model.kept_) == 200
-    buyers = np.diff(sold.tocsc().indptr)
+    assert peak <= memory + 2 * (
+        purchases.data.nbytes + purchases.indices.nbytes
+    )  # in addition to the histories
+    assert model.max_rows == len(model.kept_) == 200
+    buyers = np.diff(purchases.tocsc().indptr)
     assert buyers[model.kept_].min() >= np.delete(buyers, model.kept_).max()
-    found, alone = model.scores(sold), Ease().fit(sold[:, model.kept_])
-    np.testing.assert_allclose(found[:, model.kept_], alone.scores(sold[:, model.kept_]), atol=1e-5)
-    assert not np.delete(found, model.kept_, axis=1).any()
-    lost = 1 - sold[:, model.kept_].nnz / sold.nnz
-    assert model.told == (
+    scores, pruned_shop = model.scores(purchases), Ease().fit(purchases[:, model.kept_])
+    np.testing.assert_allclose(
+        scores[:, model.kept_], pruned_shop.scores(purchases[:, model.kept_]), atol=1e-5
+    )
+    assert not np.delete(scores, model.kept_, axis=1).any()
+    lost = 1 - purchases[:, model.kept_].nnz / purchases.nnz
+    assert model.pruning_note == (
         f"EASE learned the 200 most bought of 800 items, for its matrix may take 1 MiB; the others make up {lost:.1%} of what "
         "is known."
     )
-    assert Ease().fit(sold).told == alone.told == ""
+    assert Ease().fit(purchases).pruning_note == pruned_shop.pruning_note == ""
 
 
-def test_als_weighs_by_confidence_so_that_a_faded_purchase_still_counts():
+def test_als_confidence_keeps_decayed_purchases():
     board = checkerboard() * 0.1
     scores = Als(factors=8, regularization=0.1).fit(csr_matrix(board)).scores(csr_matrix(board))
     unseen = np.where(board.toarray() > 0, -np.inf, scores)
     assert (unseen.argmax(axis=1) % 2 == np.arange(CUSTOMERS) % 2).all()
 
 
-def test_the_model_is_chosen_by_the_size_of_the_shop():
-    assert fitting(2_500, 25_000).name == "ease"
-    assert fitting(200_000, 20_000).name == "als"
+def test_default_model_depends_on_shop_size():
+    assert default_model(2_500, 25_000).name == "ease"
+    assert default_model(200_000, 20_000).name == "als"

@@ -7,11 +7,11 @@ from scipy.sparse import csr_array, csr_matrix, random
 from threadpoolctl import threadpool_info
 
 from retention.recommend.matrices import positions
-from retention.recommend.models import MODELS, NOTHING, Als
-from retention.recommend.models.bpr import Bpr
-from retention.recommend.models.contract import checked
+from retention.recommend.models import MODELS, NO_SIDE_INFORMATION, Als
+from retention.recommend.models.base import clean_matrix
+from retention.recommend.models.matrix_factorisation import Bpr
 from retention.recommend.retrieval import GROUPS, top_items, top_items_of_model
-from tests.retention.recommend.test_models import ITEMS, beside, checkerboard
+from tests.retention.recommend.test_models import ITEMS, checkerboard, side_information
 
 LOWEST = -1e37
 
@@ -71,7 +71,7 @@ def test_items_without_factors_are_left_out_but_zero_scores_stay():
 @pytest.mark.parametrize("name", ["item_knn_bm25", "user_knn_tfidf", "content"])
 def test_items_unknown_to_neighbours_are_not_listed(name):
     board = checkerboard()
-    model = MODELS[name]().fit(board, side=beside(board))
+    model = MODELS[name]().fit(board, side=side_information(board))
     ids, scores = top_items_of_model(model, board, ITEMS, without=board)
     assert not (np.isin(ids[0], board[0].indices)).any()
     assert (scores[ids >= 0] != 0).all()
@@ -86,7 +86,7 @@ def test_customer_without_history_gets_no_items(name):
 
 
 def test_decayed_purchase_scores_above_none():
-    seen = checked(checkerboard() * 0.05)
+    seen = clean_matrix(checkerboard() * 0.05)
     before = seen.copy()
     Als(factors=4).fit(seen)
     assert (seen != before).nnz == 0  # the confidence 1 + weight is the model's own
@@ -118,9 +118,9 @@ def test_blas_has_one_thread_inside_the_context_only():
     during = []
 
     class Watching:
-        name, looks_at = "watching", ()
+        name, uses = "watching", ()
 
-        def scores(self, histories, *, side=NOTHING):
+        def scores(self, histories, *, side=NO_SIDE_INFORMATION):
             during.extend(
                 pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
             )

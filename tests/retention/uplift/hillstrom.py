@@ -1,7 +1,8 @@
-"""A made-up e-mail experiment with the columns of Hillstrom's, three arms and a known uplift for each customer.
+"""Simulate an e-mail experiment like Hillstrom's: three arms and a known uplift per customer.
 
-Rates are set to what has been published of the real one: visits 10.6 % without an e-mail, 15.1 % with the women's and
-18.3 % with the men's, purchases .57, .88 and 1.25 %; the women's works on who bought women's goods, the men's on nearly everybody.
+Rates follow published figures: visits 10.6% without an e-mail, 15.1% with the women's and 18.3%
+with the men's; purchases .57, .88 and 1.25%. The women's e-mail works on buyers of women's goods,
+the men's on nearly all customers.
 """
 
 from typing import Any
@@ -25,7 +26,7 @@ _SEGMENTS = (100, 200, 350, 500, 750, 1000)
 
 
 def hillstrom(customers: int = 64_000, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """The table, and P(visit) of each customer under each arm."""
+    """Return the table, and P(visit) of each customer under each arm."""
     rng = np.random.default_rng(seed)
     mens = rng.binomial(1, 0.55, customers)
     womens = np.where(mens == 1, rng.binomial(1, 0.18, customers), 1)
@@ -36,7 +37,7 @@ def hillstrom(customers: int = 64_000, seed: int = 0) -> tuple[pd.DataFrame, dic
     ).round(2)
     zip_code = rng.choice(["Surburban", "Urban", "Rural"], customers, p=[0.45, 0.40, 0.15])
     channel = rng.choice(["Web", "Phone", "Multichannel"], customers, p=[0.44, 0.44, 0.12])
-    base = (
+    base_logit = (
         -2.3
         - 0.07 * (recency - 5.8)
         - 0.5 * (newbie - 0.5)
@@ -50,14 +51,16 @@ def hillstrom(customers: int = 64_000, seed: int = 0) -> tuple[pd.DataFrame, dic
         ARMS[1]: 0.08 + 0.62 * womens,
         ARMS[2]: 0.62 + 0.06 * mens - 0.01 * (recency - 5.8),
     }
-    probability = {arm: expit(base + lift[arm]) for arm in ARMS}
+    probability = {arm: expit(base_logit + lift[arm]) for arm in ARMS}
     segment = rng.choice(ARMS, customers)
     visits = np.choose(
         np.searchsorted(sorted(ARMS), segment), [probability[arm] for arm in sorted(ARMS)]
     )
     visit = rng.binomial(1, visits)
-    bought = np.select([segment == arm for arm in ARMS], [0.054, 0.058, 0.068])  # of who visits
-    conversion = visit * rng.binomial(1, bought)
+    purchase_rate = np.select(
+        [segment == arm for arm in ARMS], [0.054, 0.058, 0.068]
+    )  # of visitors
+    conversion = visit * rng.binomial(1, purchase_rate)
     bins = np.searchsorted(_SEGMENTS, history)
     return pd.DataFrame(
         {
@@ -77,12 +80,15 @@ def hillstrom(customers: int = 64_000, seed: int = 0) -> tuple[pd.DataFrame, dic
     ), probability
 
 
-def against(arm: str | None, **made: Any) -> tuple[pd.DataFrame, np.ndarray]:
-    """One comparison with no e-mail (any e-mail without an ``arm``), with a binary ``treated``, and the uplift."""
-    table, probability = hillstrom(**made)
+def against(arm: str | None, **options: Any) -> tuple[pd.DataFrame, np.ndarray]:
+    """Compare one arm (or any e-mail) with no e-mail; return the table and the uplift.
+
+    The table has a binary ``treated``.
+    """
+    table, probability = hillstrom(**options)
     keep = (table["segment"].isin([ARMS[0], arm]) if arm else table["segment"].notna()).to_numpy()
-    offered = probability[arm] if arm else (probability[ARMS[1]] + probability[ARMS[2]]) / 2
-    chosen = (
+    p_treated = probability[arm] if arm else (probability[ARMS[1]] + probability[ARMS[2]]) / 2
+    compared = (
         table[keep].assign(treated=(table["segment"] != ARMS[0]).astype(int)).reset_index(drop=True)
     )
-    return chosen, (offered - probability[ARMS[0]])[keep]
+    return compared, (p_treated - probability[ARMS[0]])[keep]

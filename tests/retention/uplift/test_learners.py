@@ -1,4 +1,4 @@
-"""One contract for every learner: it finds an uplift that is there, stays put, and takes what real tables hold."""
+"""Test that every learner finds an existing uplift, is deterministic and accepts real tables."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from scipy.special import expit
 from sklearn.base import clone
 
 from retention.errors import TooLittleData
-from retention.uplift.learners import LEARNERS, DoublyRobust, Risk
+from retention.uplift.learners import LEARNERS, DoublyRobust, RiskBaseline
 from tests.retention.uplift.hillstrom import ARMS, FEATURES, against
 
 EVERY = pytest.mark.parametrize("name", LEARNERS)
@@ -15,7 +15,7 @@ EVERY = pytest.mark.parametrize("name", LEARNERS)
 
 @pytest.fixture(scope="module")
 def womens():
-    """The women's e-mail, in a random third treated, and the true uplift."""
+    """Return the women's e-mail with a third treated, and the true uplift."""
     table, uplift = against(ARMS[1], customers=9_000, seed=3)
     rng = np.random.default_rng(0)
     keep = (table["treated"] == 0) | (rng.random(len(table)) < 0.5)
@@ -29,54 +29,65 @@ def _fitted(name, table):
 
 
 @EVERY
-def test_it_tells_whom_the_offer_moves(name, womens):
+def test_predictions_correlate_with_true_uplift(name, womens):
     table, uplift = womens
     train, test = table.iloc[:3000], table.iloc[3000:]
     predicted = _fitted(name, train).predict(test[list(FEATURES)])
     assert predicted.shape == (len(test),)
     assert np.isfinite(predicted).all()
     assert np.abs(predicted).max() <= 1
-    if name != "risk_modelling":  # which cannot know who bought women's goods
+    if name != "risk_modelling":  # it does not see women's goods
         assert np.corrcoef(predicted, uplift[3000:])[0, 1] > 0.5
     assert predicted.mean() == pytest.approx(uplift[3000:].mean(), abs=0.03)
 
 
-def test_effect_modelling_finds_an_effect_that_follows_the_risk_among_columns_that_say_nothing():
-    found = {"effect_modelling": [], "s_logistic": []}
+def test_effect_modelling_finds_an_effect_that_follows_the_risk():
+    correlations_by_learner = {"effect_modelling": [], "s_logistic": []}
     for seed in range(6):
         rng = np.random.default_rng(seed)
         X = pd.DataFrame(rng.normal(size=(4000, 20)), columns=[f"column {n}" for n in range(20)])
         risk = X.iloc[:, :4].sum(axis=1).to_numpy()
         treated = rng.binomial(1, 0.5, len(X)).astype(float)
-        none, one = (expit(-1.5 + 0.4 * risk + arm * (0.3 + 0.3 * risk)) for arm in (0, 1))
-        outcome = rng.binomial(1, np.where(treated == 1, one, none)).astype(float)
+        p_control, p_treated = (
+            expit(-1.5 + 0.4 * risk + arm * (0.3 + 0.3 * risk)) for arm in (0, 1)
+        )
+        outcome = rng.binomial(1, np.where(treated == 1, p_treated, p_control)).astype(float)
         train, test = slice(0, 1500), slice(1500, None)
-        for name, correlations in found.items():
+        for name, correlations in correlations_by_learner.items():
             fitted = LEARNERS[name]().fit(X[train], outcome[train], treated[train], 0.5)
-            correlations.append(np.corrcoef(fitted.predict(X[test]), (one - none)[test])[0, 1])
-    better = np.array(found["effect_modelling"]) - found["s_logistic"]
-    assert (better > 0.05).all()
-    assert np.mean(found["effect_modelling"]) > 0.85
+            correlations.append(
+                np.corrcoef(fitted.predict(X[test]), (p_treated - p_control)[test])[0, 1]
+            )
+    gain = (
+        np.array(correlations_by_learner["effect_modelling"])
+        - correlations_by_learner["s_logistic"]
+    )
+    assert (gain > 0.05).all()
+    assert np.mean(correlations_by_learner["effect_modelling"]) > 0.85
 
 
-def test_effect_modelling_finds_an_effect_that_follows_a_column_and_not_the_risk():
-    """One belief alone, that customers differ in hardly more than their risk, found half of it."""
-    found = []
+def test_effect_modelling_finds_an_effect_that_follows_a_column():
+    """A single narrow prior variance recovered only half of this effect."""
+    correlations = []
     for seed in range(3):
         rng = np.random.default_rng(seed)
         X = pd.DataFrame(rng.normal(size=(4000, 20)), columns=[f"column {n}" for n in range(20)])
-        risk, own = X.iloc[:, :4].sum(axis=1).to_numpy(), X.iloc[:, 4].to_numpy()
+        risk, moderator = X.iloc[:, :4].sum(axis=1).to_numpy(), X.iloc[:, 4].to_numpy()
         treated = rng.binomial(1, 0.5, len(X)).astype(float)
-        none, one = (expit(-0.5 + 0.4 * risk + arm * (0.3 + 0.8 * own)) for arm in (0, 1))
-        outcome = rng.binomial(1, np.where(treated == 1, one, none)).astype(float)
+        p_control, p_treated = (
+            expit(-0.5 + 0.4 * risk + arm * (0.3 + 0.8 * moderator)) for arm in (0, 1)
+        )
+        outcome = rng.binomial(1, np.where(treated == 1, p_treated, p_control)).astype(float)
         fitted = LEARNERS["effect_modelling"]().fit(X[:1500], outcome[:1500], treated[:1500], 0.5)
-        found.append(np.corrcoef(fitted.predict(X[1500:]), (one - none)[1500:])[0, 1])
-    assert min(found) > 0.7
+        correlations.append(
+            np.corrcoef(fitted.predict(X[1500:]), (p_treated - p_control)[1500:])[0, 1]
+        )
+    assert min(correlations) > 0.7
 
 
 @pytest.mark.parametrize("value", [0.1, np.nan])
-def test_where_nothing_tells_customers_apart_all_have_the_average_effect(value):
-    """The score that the effect may follow is the same for all: it has no scale."""
+def test_constant_features_predict_the_average_effect(value):
+    """The risk score is constant here and has no scale."""
     rng = np.random.default_rng(0)
     treated = rng.binomial(1, 0.8, 2001).astype(float)
     outcome = rng.binomial(1, 0.2 + 0.1 * treated).astype(float)
@@ -87,15 +98,15 @@ def test_where_nothing_tells_customers_apart_all_have_the_average_effect(value):
 
 
 @EVERY
-def test_it_gives_the_same_again_whatever_the_order_of_those_it_scores(name, womens):
+def test_predictions_do_not_depend_on_row_order(name, womens):
     table = womens[0].iloc[:1000]
-    one, other = (_fitted(name, table) for _ in range(2))
+    first, second = (_fitted(name, table) for _ in range(2))
     X = table[list(FEATURES)]
-    np.testing.assert_allclose(one.predict(X), other.predict(X.iloc[::-1])[::-1], atol=1e-12)
+    np.testing.assert_allclose(first.predict(X), second.predict(X.iloc[::-1])[::-1], atol=1e-12)
 
 
 @EVERY
-def test_it_takes_missing_numbers_new_words_and_a_propensity_of_each(name, womens):
+def test_accepts_missing_values_new_words_and_propensities(name, womens):
     table = womens[0].iloc[:1000]
     X = table[list(FEATURES)].assign(
         history=table["history"].where(table["newbie"] == 0), nothing=np.nan
@@ -106,44 +117,45 @@ def test_it_takes_missing_numbers_new_words_and_a_propensity_of_each(name, women
         table["treated"].to_numpy(),
         np.full(len(X), table["treated"].mean()),
     )
-    odd = X.head(3).assign(channel="Carrier pigeon", recency=np.nan)
-    assert np.isfinite(learner.predict(odd)).all()
+    unusual = X.head(3).assign(channel="Carrier pigeon", recency=np.nan)
+    assert np.isfinite(learner.predict(unusual)).all()
 
 
 @EVERY
 @pytest.mark.parametrize("visits", [0, 1])
-def test_an_arm_in_which_all_did_the_same_is_refused(name, visits, womens):
+def test_rejects_arm_with_a_single_outcome(name, visits, womens):
     table = womens[0].iloc[:500].copy()
     table.loc[table["treated"] == 0, "visit"] = visits
     with pytest.raises(TooLittleData, match="control customers"):
         _fitted(name, table)
 
 
-def test_doubly_robust_is_unbiased_even_with_a_hopeless_nuisance(womens):
+def test_doubly_robust_is_unbiased_with_a_useless_nuisance_model(womens):
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import Ridge
 
-    table, _ = against(ARMS[1], customers=40_000, seed=8)
+    table, all_uplift = against(ARMS[1], customers=40_000, seed=8)
     rng = np.random.default_rng(1)
-    share = np.where(table["womens"] == 1, 0.8, 0.2)  # arms drawn unevenly, and we know how
+    share = np.where(table["womens"] == 1, 0.8, 0.2)  # known, unequal propensities
     keep = rng.random(len(table)) < np.where(table["treated"] == 1, share, 1 - share)
-    biased, uplift = table[keep], _[keep]
-    treated, visit = biased["treated"].to_numpy(), biased["visit"].to_numpy()
+    uneven, uplift = table[keep], all_uplift[keep]
+    treated, visit = uneven["treated"].to_numpy(), uneven["visit"].to_numpy()
     learner = DoublyRobust(DummyClassifier(), Ridge(alpha=1.0))
-    predicted = learner.fit(biased[list(FEATURES)], visit, treated, share[keep]).predict(
-        biased[list(FEATURES)]
+    predicted = learner.fit(uneven[list(FEATURES)], visit, treated, share[keep]).predict(
+        uneven[list(FEATURES)]
     )
     assert predicted.mean() == pytest.approx(uplift.mean(), abs=0.015)
-    naive = visit[treated == 1].mean() - visit[treated == 0].mean()
-    assert abs(naive - uplift.mean()) > 0.01  # what the known propensity mends
+    difference_in_means = visit[treated == 1].mean() - visit[treated == 0].mean()
+    assert abs(difference_in_means - uplift.mean()) > 0.01  # the bias that the propensity corrects
 
 
-def test_risk_knows_only_those_without_an_offer(womens):
+def test_risk_baseline_uses_only_control_customers(womens):
     table = womens[0].iloc[:4000]
     X, y, t = table[list(FEATURES)], table["visit"].to_numpy(), table["treated"].to_numpy()
     shuffled = y.copy()
     shuffled[t == 1] = np.random.default_rng(0).permutation(shuffled[t == 1])
     np.testing.assert_array_equal(
-        Risk().fit(X, y, t, 0.5).predict(X), Risk().fit(X, shuffled, t, 0.5).predict(X)
+        RiskBaseline().fit(X, y, t, 0.5).predict(X),
+        RiskBaseline().fit(X, shuffled, t, 0.5).predict(X),
     )
     assert isinstance(X, pd.DataFrame)

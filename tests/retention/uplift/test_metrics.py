@@ -1,4 +1,4 @@
-"""Figures equal to scikit-uplift's to 1e-9, ties and all, and the bootstrap of them."""
+"""Test that metrics equal scikit-uplift's to 1e-9, ties included, and their bootstrap."""
 
 import warnings
 
@@ -8,7 +8,13 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sklift.metrics import qini_auc_score, uplift_at_k, uplift_auc_score
 
-from retention.uplift.metrics import METRICS, Ranking, figures, interval, resamples
+from retention.uplift.metrics import (
+    METRICS,
+    UpliftRanking,
+    bootstrap_weights,
+    percentile_interval,
+    uplift_metrics,
+)
 
 
 def _theirs(outcome, uplift, treated) -> list[float]:
@@ -30,12 +36,12 @@ def _theirs(outcome, uplift, treated) -> list[float]:
     st.floats(0.1, 0.9),
     st.floats(0.05, 0.95),
 )
-def test_equal_to_scikit_uplift(seed, customers, digits, share, rate):
+def test_metrics_equal_scikit_uplift(seed, customers, digits, share, rate):
     rng = np.random.default_rng(seed)
     treated, outcome = rng.binomial(1, share, customers), rng.binomial(1, rate, customers)
     treated[:2], outcome[:2] = (0, 1), (1, 0)  # both arms, both outcomes
     uplift = rng.normal(size=customers).round(digits)  # with many ties, with few, with none
-    ours = figures(outcome, uplift, treated)
+    ours = uplift_metrics(outcome, uplift, treated)
     assert tuple(ours) == METRICS
     try:
         theirs = _theirs(outcome, uplift, treated)
@@ -44,16 +50,16 @@ def test_equal_to_scikit_uplift(seed, customers, digits, share, rate):
     np.testing.assert_allclose(list(ours.values()), theirs, rtol=0, atol=1e-9, equal_nan=True)
 
 
-def test_a_perfect_ranking_is_one_and_its_reverse_is_less_than_none():
+def test_perfect_ranking_scores_one_and_its_reverse_below_zero():
     outcome = np.array([1, 1, 0, 0, 1, 0, 1, 0])
     treated = np.array([1, 1, 1, 1, 0, 0, 0, 0])
     perfect = outcome * treated - outcome * (1 - treated)
-    assert figures(outcome, perfect, treated)["qini"] == pytest.approx(1)
-    assert figures(outcome, -perfect, treated)["qini"] < 0
-    assert figures(outcome, np.zeros(8), treated)["qini"] == pytest.approx(0)
+    assert uplift_metrics(outcome, perfect, treated)["qini"] == pytest.approx(1)
+    assert uplift_metrics(outcome, -perfect, treated)["qini"] < 0
+    assert uplift_metrics(outcome, np.zeros(8), treated)["qini"] == pytest.approx(0)
 
 
-def test_a_customer_who_counts_twice_is_two_customers():
+def test_weight_two_equals_two_customers():
     rng = np.random.default_rng(0)
     outcome, treated, uplift = (
         rng.binomial(1, 0.4, 200),
@@ -61,27 +67,29 @@ def test_a_customer_who_counts_twice_is_two_customers():
         rng.normal(size=200),
     )
     often = rng.poisson(1.0, 200)
-    weighted = Ranking.of(outcome, uplift, treated).measure(np.stack([often, np.ones(200, int)]))
-    repeated = figures(*(np.repeat(values, often) for values in (outcome, uplift, treated)))
+    weighted = UpliftRanking.of(outcome, uplift, treated).measure(
+        np.stack([often, np.ones(200, int)])
+    )
+    repeated = uplift_metrics(*(np.repeat(values, often) for values in (outcome, uplift, treated)))
     assert {name: value[0] for name, value in weighted.items()} == pytest.approx(repeated)
     assert {name: value[1] for name, value in weighted.items()} == pytest.approx(
-        figures(outcome, uplift, treated)
+        uplift_metrics(outcome, uplift, treated)
     )
 
 
-def test_the_interval_of_the_bootstrap_is_as_wide_as_new_samples_scatter():
+def test_bootstrap_interval_matches_the_spread_of_new_samples():
     def sample(seed: int):
         rng = np.random.default_rng(seed)
         uplift = rng.normal(0.1, 0.1, 2000).clip(-0.2, 0.4)
         treated = rng.binomial(1, 0.5, 2000)
         return rng.binomial(1, 0.3 + treated * uplift), uplift, treated
 
-    again = [figures(*sample(seed))["qini"] for seed in range(60)]
-    ranking = Ranking.of(*sample(99))
+    resampled = [uplift_metrics(*sample(seed))["qini"] for seed in range(60)]
+    ranking = UpliftRanking.of(*sample(99))
     draws = np.concatenate(
-        [ranking.measure(weights)["qini"] for weights in resamples(2000, 200, seed=1)]
+        [ranking.measure(weights)["qini"] for weights in bootstrap_weights(2000, 200, seed=1)]
     )
-    assert draws.std() == pytest.approx(np.std(again), rel=0.3)
-    low, high = interval(draws)
-    assert low < np.mean(again) < high
-    assert interval(np.full(10, np.nan)) is None
+    assert draws.std() == pytest.approx(np.std(resampled), rel=0.3)
+    low, high = percentile_interval(draws)
+    assert low < np.mean(resampled) < high
+    assert percentile_interval(np.full(10, np.nan)) is None

@@ -20,7 +20,7 @@ from retention.db.tables import (
     Outbox,
 )
 from retention.lake.importing import import_files
-from retention.recommend.bandit.decisions import decisions
+from retention.recommend.bandit.decisions import logged_decisions
 from retention.risk.policy import load_policy
 from tests import shop as tiny
 from workers import campaigns, jobs
@@ -150,7 +150,7 @@ def measured(desk, campaign_id, at) -> str:
 def teaches_nothing(desk, campaign_id) -> None:
     with desk.database.transaction() as session:
         assert closing.teaching_nothing(session, desk.settings) == {campaign_id}
-        assert decisions(
+        assert logged_decisions(
             desk.lake,
             session,
             desk.settings,

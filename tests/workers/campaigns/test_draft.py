@@ -81,7 +81,7 @@ def test_policy_without_actions_is_refused_before_the_sweep(desk, monkeypatch, r
 
 
 def test_past_campaigns_choose_the_audience(desk, monkeypatch):
-    from retention.uplift import experiments
+    from retention.uplift import past_campaigns
 
     class ByFrequency(UpliftLearner):
         def predict(self, X):
@@ -91,10 +91,10 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     assert first.name.startswith("High, medium and low risk, ")
     assert first.body["targeting"]["by"] == "risk"
     assert "no past campaign had a hold-out" in messages(desk, first.post_key)
-    taught = experiments.Uplift(
+    taught = past_campaigns.UpliftModel(
         "learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2
     )
-    monkeypatch.setattr(experiments, "learn", lambda *args, **kwargs: taught)
+    monkeypatch.setattr(past_campaigns, "fit_uplift", lambda *args, **kwargs: taught)
     campaign = campaign_of(desk, drafted(desk, name="Persuadable"))
     assert campaign.body["targeting"]["by"] == "uplift"
     assert 0 < campaign.body["audience"] < first.body["audience"]

@@ -22,7 +22,7 @@ from retention.db.tables import (
 )
 from retention.feedback import Subject
 from retention.lake.importing import import_files
-from retention.recommend.bandit.decisions import decisions
+from retention.recommend.bandit.decisions import logged_decisions
 from tests.workers.campaigns.steps import (
     ANALYST,
     CHANNEL,
@@ -258,7 +258,7 @@ def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
     if redeemed:
         with desk.database.reading() as session:
             assert closing.teaching_nothing(session, desk.settings) == set()
-            assert not decisions(
+            assert not logged_decisions(
                 desk.lake,
                 session,
                 desk.settings,
@@ -441,7 +441,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
     first = shown[0]
     later = clock.now() + timedelta(days=40)
     with desk.database.transaction() as session:
-        assert decisions(
+        assert logged_decisions(
             desk.lake,
             session,
             desk.settings,
@@ -470,7 +470,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
     bought.to_parquet(file)
     import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
     with desk.database.reading() as session:
-        lines = decisions(
+        lines = logged_decisions(
             desk.lake,
             session,
             desk.settings,

@@ -1,6 +1,5 @@
 """Test a draft that learns from past campaigns with known uplift."""
 
-import sys
 from datetime import timedelta
 
 import numpy as np
@@ -13,6 +12,7 @@ from retention.db.tables import Assignment, RoleGrant
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.settings import Settings
+from retention.uplift import evaluation
 from retention.uplift.learners import LEARNERS
 from tests.benchmarks import simulate
 from tests.shop import BEGIN, Shop
@@ -91,10 +91,7 @@ def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
 def two_learners(monkeypatch):
     """The usual one, and the simplest; the others only cost time."""
     names = ("effect_modelling", "risk_modelling")
-    evaluating = sys.modules[
-        "retention.uplift.evaluate"
-    ]  # the package's `evaluate` is the function
-    monkeypatch.setattr(evaluating, "LEARNERS", {name: LEARNERS[name] for name in names})
+    monkeypatch.setattr(evaluation, "LEARNERS", {name: LEARNERS[name] for name in names})
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The bandit: chances that sum to 1 and are kept, learning from rewards, and no acting before it is surely better."""
+"""Test the bandit: valid probabilities, learning, and no acting before it is surely better."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from retention.errors import BadInput, TooLittleData
 from retention.recommend.bandit import thompson
-from retention.recommend.bandit.decisions import judge, posterior_of, require
+from retention.recommend.bandit.decisions import (
+    evaluate_bandit,
+    fit_bandit,
+    require_improvement,
+)
 from retention.risk.policy import Policy
 
 POLICY = Policy.model_validate(
@@ -48,12 +52,12 @@ def customers(count: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def test_arms_are_blends_of_the_own_offer_or_of_any_offer_of_the_tier():
+def test_arms_combine_blends_with_allowed_offers():
     people = customers(50)
-    own = thompson.arms(people, POLICY)
+    own = thompson.eligible_arms(people, POLICY)
     assert own.names[own.own[0]].split("|") == ["both", people["rule"][0]]
     assert (own.allowed.sum(axis=1) == 3).all()
-    wide = thompson.arms(people, WIDE)
+    wide = thompson.eligible_arms(people, WIDE)
     assert wide.allowed.sum(axis=1).tolist() == [
         6 if tier == "high" else 3 for tier in people["tier"]
     ]
@@ -61,111 +65,123 @@ def test_arms_are_blends_of_the_own_offer_or_of_any_offer_of_the_tier():
 
 
 @given(st.integers(1, 40), st.floats(0, 1), st.booleans(), st.integers(0, 1000))
-def test_chances_sum_to_one_and_only_allowed_arms_have_one(count, share, vary, seed):
+def test_chances_sum_to_one_over_allowed_arms(count, share, vary, seed):
     people = customers(count, seed)
-    choice = thompson.arms(people, WIDE if vary else POLICY)
-    chances = thompson.explored(choice, share)
+    arms = thompson.eligible_arms(people, WIDE if vary else POLICY)
+    chances = thompson.exploration_chances(arms, share)
     assert chances.sum(axis=1) == pytest.approx(1)
-    assert not chances[~choice.allowed].any()
-    taken, chance = thompson.drawn(chances, seed)
+    assert not chances[~arms.allowed].any()
+    taken, chance = thompson.draw_arms(chances, seed)
     assert (chances[np.arange(count), taken] == chance).all()
     assert (chance > 0).all()
 
 
 def test_arms_are_drawn_by_their_chances():
     chances = np.tile([0.2, 0.0, 0.7, 0.1], (20_000, 1))
-    taken, _ = thompson.drawn(chances, 1)
+    taken, _ = thompson.draw_arms(chances, 1)
     assert np.bincount(taken, minlength=4) / 20_000 == pytest.approx(
         [0.2, 0.0, 0.7, 0.1], abs=0.015
     )
     with pytest.raises(ValueError, match="sum to 1"):
-        thompson.drawn(chances * 0.9, 1)
+        thompson.draw_arms(chances * 0.9, 1)
 
 
 def logged(count: int, better: float, seed: int = 0) -> pd.DataFrame:
-    """Decisions of exploration in which the blend `new` earns ``better`` more than the 0.2 of the others, for valuable customers."""
+    """Create logged decisions of exploration.
+
+    For valuable customers the blend `new` earns ``better`` more than the 0.2 of the others.
+    """
     rng = np.random.default_rng(seed + 1000)
     people = customers(count, seed)
-    choice = thompson.arms(people, POLICY)
-    taken, chance = thompson.drawn(thompson.explored(choice, 0.6), seed + 500)
-    new = np.array([choice.blend[arm] == "new" for arm in taken])
-    mean = 0.2 + better * new * (people["expected_value"] > 30)
+    arms = thompson.eligible_arms(people, POLICY)
+    taken, chance = thompson.draw_arms(thompson.exploration_chances(arms, 0.6), seed + 500)
+    is_new = np.array([arms.blend[arm] == "new" for arm in taken])
+    mean = 0.2 + better * is_new * (people["expected_value"] > 30)
     reward = (rng.random(count) < mean).astype(float)
-    names = [choice.names[arm] for arm in taken]
+    names = [arms.names[arm] for arm in taken]
     return people.assign(arm=names, propensity=chance, reward=reward)
 
 
-def test_what_earns_more_is_taken_more_often_where_it_does():
+def test_better_arm_is_taken_more_often_where_it_earns_more():
     lines = logged(4000, 0.5)
-    choice = thompson.arms(lines, POLICY)
-    posterior = posterior_of(lines, POLICY)
-    chances = posterior.chances(thompson.context(lines), choice.allowed, explore=0.05, seed=0)
-    assert chances.sum(axis=1) == pytest.approx(1)
-    new = chances[:, [blend == "new" for blend in choice.blend]].sum(axis=1)
-    assert new[lines["expected_value"] > 80].mean() > 0.9
-    assert chances[choice.allowed].min() >= thompson.LEAST_EXPLORED / 3 - 1e-12
-
-
-def test_it_may_act_where_it_is_surely_better_and_not_where_nothing_differs():
-    good = judge(logged(4000, 0.5), POLICY)
-    assert good.may_act
-    assert good.data["estimates"]["dr"]["low"] > good.data["logging"]["value"]
-    require(good)
-    same = judge(logged(4000, 0.0), POLICY)
-    assert not same.may_act
-    with pytest.raises(BadInput, match=r"recommend\.bandit = true.*set it to false"):
-        require(same)
-
-
-def test_the_judgement_is_near_what_the_bandit_earns_when_it_acts():
-    """Trained on one log and judged on it, then let loose on ten thousand others."""
-    lines = logged(6000, 0.5, seed=1)
-    told = judge(lines, POLICY).data["estimates"]
-    fresh = customers(10_000, 99)
-    choice = thompson.arms(fresh, POLICY)
-    chances = posterior_of(lines, POLICY).chances(
-        thompson.context(fresh), choice.allowed, explore=POLICY.recommend.experiment, seed=3
+    arms = thompson.eligible_arms(lines, POLICY)
+    posterior = fit_bandit(lines, POLICY)
+    chances = posterior.chances(
+        thompson.context_features(lines), arms.allowed, explore=0.05, seed=0
     )
-    new = chances[:, [blend == "new" for blend in choice.blend]].sum(axis=1)
-    earns = float((0.2 + 0.5 * new * (fresh["expected_value"] > 30)).mean())
-    for estimate in told.values():
-        assert estimate["low"] - 0.01 < earns < estimate["high"] + 0.01
-    assert told["dr"]["high"] - told["dr"]["low"] <= told["ips"]["high"] - told["ips"]["low"]
+    assert chances.sum(axis=1) == pytest.approx(1)
+    new_probability = chances[:, [blend == "new" for blend in arms.blend]].sum(axis=1)
+    assert new_probability[lines["expected_value"] > 80].mean() > 0.9
+    assert chances[arms.allowed].min() >= thompson.MIN_EXPLORATION / 3 - 1e-12
 
 
-def test_too_few_decisions_or_no_exploration_judge_nothing():
+def test_bandit_may_act_only_if_surely_better():
+    better = evaluate_bandit(logged(4000, 0.5), POLICY)
+    assert better.may_act
+    assert better.data["estimates"]["dr"]["low"] > better.data["logging"]["value"]
+    require_improvement(better)
+    equal = evaluate_bandit(logged(4000, 0.0), POLICY)
+    assert not equal.may_act
+    with pytest.raises(BadInput, match=r"recommend\.bandit = true.*set it to false"):
+        require_improvement(equal)
+
+
+def test_evaluation_is_near_the_reward_of_acting():
+    """Fit and evaluate on one log, then act on ten thousand other customers."""
+    lines = logged(6000, 0.5, seed=1)
+    estimates = evaluate_bandit(lines, POLICY).data["estimates"]
+    others = customers(10_000, 99)
+    arms = thompson.eligible_arms(others, POLICY)
+    chances = fit_bandit(lines, POLICY).chances(
+        thompson.context_features(others), arms.allowed, explore=POLICY.recommend.experiment, seed=3
+    )
+    new_probability = chances[:, [blend == "new" for blend in arms.blend]].sum(axis=1)
+    reward = float((0.2 + 0.5 * new_probability * (others["expected_value"] > 30)).mean())
+    for estimate in estimates.values():
+        assert estimate["low"] - 0.01 < reward < estimate["high"] + 0.01
+    assert (
+        estimates["dr"]["high"] - estimates["dr"]["low"]
+        <= estimates["ips"]["high"] - estimates["ips"]["low"]
+    )
+
+
+def test_evaluation_needs_decisions_and_exploration():
     with pytest.raises(TooLittleData, match="50 decisions"):
-        judge(logged(50, 0.5), POLICY)
+        evaluate_bandit(logged(50, 0.5), POLICY)
     lines = logged(500, 0.5)
     own = lines[lines["arm"].str.startswith("both")]
     with pytest.raises(TooLittleData, match="0 of them by another arm"):
-        judge(own.assign(propensity=1.0), POLICY)
+        evaluate_bandit(own.assign(propensity=1.0), POLICY)
 
 
-def test_an_audience_is_decided_with_its_chances_and_the_bandit_moves_them():
+def test_assignment_stores_chances_and_follows_the_bandit():
     people = customers(3000)
-    plain = thompson.decided(people, POLICY, None, seed=4)
-    assert plain["rule"].tolist() == people["rule"].tolist()  # offers do not vary
-    shares = plain["blend"].value_counts(normalize=True)
+    without_bandit = thompson.assign_arms(people, POLICY, None, seed=4)
+    assert without_bandit["rule"].tolist() == people["rule"].tolist()  # offers do not vary
+    shares = without_bandit["blend"].value_counts(normalize=True)
     assert shares["both"] == pytest.approx(0.8, abs=0.03)
-    assert set(np.round(plain["propensity"], 6)) == {0.8, 0.1}
-    assert (plain["arm"] == plain["blend"] + "|" + plain["rule"]).all()
-    acting = thompson.decided(people, WIDE, posterior_of(logged(4000, 0.5), POLICY), seed=4)
-    worth = acting["expected_value"] > 80
-    assert (acting.loc[worth, "blend"] == "new").mean() > 0.5 > (plain["blend"] == "new").mean()
-    assert acting["propensity"].between(0.3 / 6 - 1e-9, 1).all()
-    assert set(acting.loc[acting["tier"] == "high", "rule"]) == {"High", "Trend"}
+    assert set(np.round(without_bandit["propensity"], 6)) == {0.8, 0.1}
+    assert (without_bandit["arm"] == without_bandit["blend"] + "|" + without_bandit["rule"]).all()
+    with_bandit = thompson.assign_arms(people, WIDE, fit_bandit(logged(4000, 0.5), POLICY), seed=4)
+    is_valuable = with_bandit["expected_value"] > 80
+    assert (
+        (with_bandit.loc[is_valuable, "blend"] == "new").mean()
+        > 0.5
+        > (without_bandit["blend"] == "new").mean()
+    )
+    assert with_bandit["propensity"].between(0.3 / 6 - 1e-9, 1).all()
+    assert set(with_bandit.loc[with_bandit["tier"] == "high", "rule"]) == {"High", "Trend"}
 
 
-def test_who_has_a_rule_that_is_no_arm_keeps_it():
+def test_customers_keep_a_rule_without_arm():
     people = customers(20).assign(rule="Low")
-    found = thompson.decided(people, POLICY, None, seed=1)
-    assert set(found["rule"]) == {"Low"}
-    assert found["propensity"].isna().all()
-    assert set(found["blend"]) == {"both"}
+    assigned = thompson.assign_arms(people, POLICY, None, seed=1)
+    assert set(assigned["rule"]) == {"Low"}
+    assert assigned["propensity"].isna().all()
+    assert set(assigned["blend"]) == {"both"}
 
 
-def test_an_action_with_items_of_its_own_kind_has_one_arm():
+def test_action_with_its_own_items_has_one_arm():
     rules = [
         rule.model_copy(update={"action": "reminder", "discount": 0.0})
         if rule.name == "Medium"
@@ -174,8 +190,8 @@ def test_an_action_with_items_of_its_own_kind_has_one_arm():
     ]
     policy = POLICY.model_copy(update={"rules": tuple(rules)})
     people = customers(60)
-    found = thompson.decided(people, policy, None, seed=1)
-    reminded = found["rule"] == "Medium"
-    assert set(found.loc[reminded, "arm"]) == {"both|Medium"}
-    assert set(found.loc[reminded, "propensity"]) == {1.0}
-    assert found.loc[~reminded, "propensity"].max() < 1
+    assigned = thompson.assign_arms(people, policy, None, seed=1)
+    is_reminder = assigned["rule"] == "Medium"
+    assert set(assigned.loc[is_reminder, "arm"]) == {"both|Medium"}
+    assert set(assigned.loc[is_reminder, "propensity"]) == {1.0}
+    assert assigned.loc[~is_reminder, "propensity"].max() < 1

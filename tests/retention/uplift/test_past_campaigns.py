@@ -1,4 +1,4 @@
-"""From the lake's treatments to the next draft: what past campaigns teach, what they do not, and no look ahead."""
+"""Test uplift models fitted on past campaigns in the lake."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from retention.campaigns.targeting import by_profit, told
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.risk.policy import DEFAULT, read_policy
-from retention.uplift.experiments import Predicted, learn, past
+from retention.uplift.past_campaigns import UpliftPrediction, fit_uplift, load_campaigns
 from tests.shop import merged
 
 SENT, WINDOW = datetime(2025, 5, 1, 9, tzinfo=UTC), 28
@@ -19,20 +19,20 @@ CUSTOMERS = 1200
 
 
 def _shop(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
-    """Events, treatments, and who is easily moved: those who ordered often before; nobody else is moved at all."""
+    """Simulate events and treatments; only customers who ordered often are moved."""
     rng = np.random.default_rng(seed)
     ids = np.array([f"k{n:04d}" for n in range(CUSTOMERS)])
-    often = rng.random(CUSTOMERS) < 0.5
+    ordered_often = rng.random(CUSTOMERS) < 0.5
     treated = rng.random(CUSTOMERS) < 0.7
-    orders = np.where(often, rng.integers(5, 9, CUSTOMERS), 1)
-    who = np.repeat(ids, orders)
-    when = SENT - pd.to_timedelta(rng.uniform(1, 110, len(who)), unit="D")
-    bought = rng.random(CUSTOMERS) < 0.2 + 0.45 * often * treated
-    answers = SENT + pd.to_timedelta(rng.uniform(1, 25, bought.sum()), unit="D")
+    orders = np.where(ordered_often, rng.integers(5, 9, CUSTOMERS), 1)
+    customer = np.repeat(ids, orders)
+    ordered_at = SENT - pd.to_timedelta(rng.uniform(1, 110, len(customer)), unit="D")
+    bought = rng.random(CUSTOMERS) < 0.2 + 0.45 * ordered_often * treated
+    later_orders = SENT + pd.to_timedelta(rng.uniform(1, 25, bought.sum()), unit="D")
     events = pd.DataFrame(
         {
-            "customer_id": np.concatenate([who, ids[bought]]),
-            "occurred_at": [*when, *answers],
+            "customer_id": np.concatenate([customer, ids[bought]]),
+            "occurred_at": [*ordered_at, *later_orders],
             "event_type": "purchase",
             "item_id": "i1",
             "amount": 20.0,
@@ -49,7 +49,7 @@ def _shop(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
             "sent_at": SENT,
         }
     )
-    return events, treatments, often
+    return events, treatments, ordered_often
 
 
 def _import(lake, database, settings, folder, name: str, table: str, frame: pd.DataFrame) -> None:
@@ -67,20 +67,18 @@ def shop(settings, database, tmp_path):
     return lake, often
 
 
-def test_a_past_campaign_teaches_whom_an_offer_moves_and_the_next_is_for_them(
-    shop, settings, database, tmp_path
-):
-    lake, often = shop
-    trial, kinds, campaigns = past(lake, NOW, window_days=WINDOW)
+def test_past_campaign_teaches_responsive_customers(shop, settings, database, tmp_path):
+    lake, ordered_often = shop
+    trial, kinds, campaigns = load_campaigns(lake, NOW, window_days=WINDOW)
     assert (campaigns, len(trial.outcome), set(kinds)) == (1, CUSTOMERS, {""})
     assert trial.outcome.mean() == pytest.approx(0.36, abs=0.04)
-    learnt = learn(lake, NOW, window_days=WINDOW)
-    assert (learnt.why, told(learnt).by) == ("learnt", "uplift")
-    assert learnt.qini_low > 0
-    assert 0 < learnt.slope <= 1
+    model = fit_uplift(lake, NOW, window_days=WINDOW)
+    assert (model.why, told(model).by) == ("learnt", "uplift")
+    assert model.qini_low > 0
+    assert 0 < model.slope <= 1
     ids = pd.Series([f"k{n:04d}" for n in range(CUSTOMERS)])
-    predicted = learnt.predict(lake, ids, SENT, WINDOW).pooled
-    assert predicted[often].mean() > predicted[~often].mean() + 0.2
+    predicted = model.predict(lake, ids, SENT, WINDOW).pooled
+    assert predicted[ordered_often].mean() > predicted[~ordered_often].mean() + 0.2
     assert predicted.mean() == pytest.approx(0.22, abs=0.08)
 
     later = pd.DataFrame(
@@ -96,51 +94,51 @@ def test_a_past_campaign_teaches_whom_an_offer_moves_and_the_next_is_for_them(
         }
     )
     _import(lake, database, settings, tmp_path, "later", "events", later)
-    again, _, _ = past(lake, NOW, window_days=WINDOW)
-    np.testing.assert_array_equal(again.outcome, trial.outcome)
-    pd.testing.assert_frame_equal(again.features, trial.features)
+    reloaded, _, _ = load_campaigns(lake, NOW, window_days=WINDOW)
+    np.testing.assert_array_equal(reloaded.outcome, trial.outcome)
+    pd.testing.assert_frame_equal(reloaded.features, trial.features)
 
 
-def test_who_was_in_both_arms_by_ids_merged_since_teaches_nothing(shop):
-    """They were of the arm of whichever row was read first."""
+def test_customers_in_both_arms_after_a_merge_are_excluded(shop):
+    """Their arm would depend on the order of rows."""
     lake, _ = shop
     sent = lake.table("treatments").execute()
     treated, held_out = (
         list(sent.loc[sent["arm"] == arm, "customer_id"]) for arm in ("treatment", "control")
     )
     merged(lake, (treated[0], held_out[0]), (treated[1], treated[2]))
-    trial, _, _ = past(lake, NOW, window_days=WINDOW)
+    trial, _, _ = load_campaigns(lake, NOW, window_days=WINDOW)
     assert len(trial.outcome) == CUSTOMERS - 2 - 1
     assert trial.treated.sum() == len(treated) - 1 - 1
 
 
-def test_without_a_hold_out_or_before_the_window_is_over_nothing_is_learnt(shop):
+def test_no_model_without_hold_out_or_before_window_end(shop):
     lake, _ = shop
-    assert learn(lake, SENT + timedelta(days=WINDOW - 1), window_days=WINDOW).why == "none"
-    everybody = lake.table("treatments").execute().assign(arm="treatment")
-    lake.upsert("treatments", everybody)
-    nothing = learn(lake, NOW, window_days=WINDOW)
-    assert (nothing.why, told(nothing).by) == ("none", "risk")
+    assert fit_uplift(lake, SENT + timedelta(days=WINDOW - 1), window_days=WINDOW).why == "none"
+    all_treated = lake.table("treatments").execute().assign(arm="treatment")
+    lake.upsert("treatments", all_treated)
+    model = fit_uplift(lake, NOW, window_days=WINDOW)
+    assert (model.why, told(model).by) == ("none", "risk")
 
 
-def test_nothing_is_learnt_from_a_campaign_whose_orders_are_missing(shop):
+def test_excluded_campaigns_teach_nothing(shop):
     lake, _ = shop
-    assert learn(lake, NOW, window_days=WINDOW, without={"c1"}).why == "none"
+    assert fit_uplift(lake, NOW, window_days=WINDOW, excluded={"c1"}).why == "none"
 
 
-def test_too_few_or_an_effect_that_is_the_same_for_all_leaves_it_to_risk(shop):
+def test_small_or_uniform_campaigns_give_no_model(shop):
     lake, _ = shop
     rows = lake.table("treatments").execute()
     rng = np.random.default_rng(4)
     lake.upsert("treatments", rows.assign(purchased=rng.random(len(rows)) < 0.3))
-    assert learn(lake, NOW, window_days=WINDOW).why == "indistinct"
+    assert fit_uplift(lake, NOW, window_days=WINDOW).why == "indistinct"
     few = rows.assign(campaign_id="c0", sent_at=SENT - timedelta(days=1)).head(60)
     lake.upsert("treatments", rows.assign(arm="treatment"))
     lake.upsert("treatments", few)
-    assert learn(lake, NOW, window_days=WINDOW).why == "small"
+    assert fit_uplift(lake, NOW, window_days=WINDOW).why == "small"
 
 
-def test_those_are_chosen_who_earn_most_under_budget_and_largest_audience():
+def test_most_profitable_customers_are_chosen_within_limits():
     policy = read_policy(DEFAULT)
     rule = next(rule for rule in policy.rules if rule.action == "coupon")
     rng = np.random.default_rng(0)
@@ -153,7 +151,7 @@ def test_those_are_chosen_who_earn_most_under_budget_and_largest_audience():
             "tier": "high",
         }
     )
-    uplift = Predicted(rng.uniform(-0.1, 0.3, 500))
+    uplift = UpliftPrediction(rng.uniform(-0.1, 0.3, 500))
     free, unlimited = _chosen(customers, uplift, policy)
     assert 50 < len(free) < 500
     assert (free["uplift"] > 0).all()
@@ -171,12 +169,12 @@ def test_those_are_chosen_who_earn_most_under_budget_and_largest_audience():
     assert excluded == {
         **unlimited,
         "beyond_budget": len(free) - len(paid),
-    }  # not one of them earns too little
+    }  # none of them earns too little
     assert unlimited == {"no_gain": 500 - len(free), "beyond_maximum": 0, "beyond_budget": 0}
 
 
-def test_nobody_is_expected_to_buy_with_more_than_certainty():
-    """The choice knew that, and the plan did not: it promised profit from chances of 120 %."""
+def test_order_probability_is_at_most_one():
+    """The plan must not promise profit from probabilities above 1."""
     policy = read_policy(DEFAULT)
     rule = next(rule for rule in policy.rules if rule.action == "coupon")
     customers = pd.DataFrame(
@@ -188,7 +186,7 @@ def test_nobody_is_expected_to_buy_with_more_than_certainty():
             "tier": rule.tiers[0],
         }
     )
-    chosen, _ = _chosen(customers, Predicted(np.array([0.3, 0.3])), policy)
+    chosen, _ = _chosen(customers, UpliftPrediction(np.array([0.3, 0.3])), policy)
     assert dict(zip(chosen["customer_id"], chosen["uplift"], strict=True)) == {
         "regular": pytest.approx(0.1),
         "rare": pytest.approx(0.3),
@@ -196,6 +194,6 @@ def test_nobody_is_expected_to_buy_with_more_than_certainty():
 
 
 def _chosen(customers, uplift, policy):
-    """Who are chosen, and how many are not, by reason."""
-    made = by_profit(customers, uplift, policy, 0.4)
-    return made.customers, made.excluded
+    """Return the chosen customers and the counts of the others by reason."""
+    audience = by_profit(customers, uplift, policy, 0.4)
+    return audience.customers, audience.excluded

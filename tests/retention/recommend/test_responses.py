@@ -1,4 +1,4 @@
-"""Lists as they were shown, what came of them, and what the next training hears of it."""
+"""Test responses to shown lists, the report about them and feedback for training."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,11 +9,15 @@ import pytest
 from retention import feedback, impressions
 from retention.db.tables import Assignment, Campaign, Coupon, Impression
 from retention.feedback import Subject
-from retention.recommend.feedback import feedback_events
-from retention.recommend.feedback.exposure import PSEUDO, examined, prior
-from retention.recommend.feedback.responses import seen
+from retention.recommend import responses
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
 from retention.recommend.reasons import SOURCES
+from retention.recommend.responses import (
+    PRIOR_CLICKS,
+    examination_probabilities,
+    load_responses,
+    position_prior,
+)
 from retention.recommend.serving import UNTRAINED
 from retention.registry.recommender_in_use import open_desk
 from retention.reports import charts
@@ -36,7 +40,7 @@ ITEMS = [
 
 @pytest.fixture
 def shop(tmp_path) -> SmallShop:
-    """Three customers who bought before and answered after a campaign of 1 May; c is held out."""
+    """Build a shop of three customers with responses to a campaign of 1 May; c is held out."""
     day = timedelta(days=1)
     lines = [(who, "purchase", SENT - 30 * day, "i9", {"order_id": f"old-{who}"}) for who in "abc"]
     lines += [
@@ -55,7 +59,7 @@ def shop(tmp_path) -> SmallShop:
 
 @pytest.fixture
 def sent(shop) -> SmallShop:
-    """The same with the campaign's impressions and one redeemed code."""
+    """Add the campaign's impressions and one redeemed code."""
     offer = {
         "items": ITEMS,
         "recommended_by": "recommend-1",
@@ -106,53 +110,53 @@ def sent(shop) -> SmallShop:
     return shop
 
 
-def _seen(shop: SmallShop, before: datetime = NOW) -> pd.DataFrame:
+def _responses(shop: SmallShop, before: datetime = NOW) -> pd.DataFrame:
     with shop.database.reading() as session:
-        return seen(shop.lake, session, shop.settings, before).set_index(
+        return load_responses(shop.lake, session, shop.settings, before).set_index(
             ["customer_id", "position"]
         )
 
 
-def test_a_campaigns_lists_are_kept_with_place_model_arm_and_chance_and_what_came_of_them(sent):
-    found = _seen(sent)
-    assert len(found) == 6
-    assert set(found["model_version"]) == {"recommend-1"}
-    assert set(found["propensity"]) == {0.8}
-    assert found.index[found["clicked"]].tolist() == [("a", 3)]
-    assert found.loc[("a", 3), "clicked_at"] == SENT + timedelta(days=1)
-    assert found.index[found["bought"]].tolist() == [("a", 3), ("b", 1)]
-    assert found.index[found["redeemed"]].tolist() == [("b", 1)]
+def test_campaign_lists_keep_position_model_chance_and_responses(sent):
+    lines = _responses(sent)
+    assert len(lines) == 6
+    assert set(lines["model_version"]) == {"recommend-1"}
+    assert set(lines["propensity"]) == {0.8}
+    assert lines.index[lines["clicked"]].tolist() == [("a", 3)]
+    assert lines.loc[("a", 3), "clicked_at"] == SENT + timedelta(days=1)
+    assert lines.index[lines["bought"]].tolist() == [("a", 3), ("b", 1)]
+    assert lines.index[lines["redeemed"]].tolist() == [("b", 1)]
 
 
-def test_the_future_answers_nothing_in_the_past(sent):
+def test_responses_ignore_later_events(sent):
     early = SENT + timedelta(days=1)
-    found = _seen(sent, early)
-    assert len(found) == 6
-    assert not found[["clicked", "bought", "redeemed"]].any(axis=None)
-    assert _seen(sent, SENT).empty
+    lines = _responses(sent, early)
+    assert len(lines) == 6
+    assert not lines[["clicked", "bought", "redeemed"]].any(axis=None)
+    assert _responses(sent, SENT).empty
     with sent.database.reading() as session:
-        assert feedback_events.gather(sent.lake, session, sent.settings, early).empty
+        assert responses.load_feedback(sent.lake, session, sent.settings, early).empty
 
 
-def test_words_are_stored_beside_the_line_they_are_about_and_the_last_one_counts(sent):
+def test_last_verdict_of_a_person_counts_on_its_line(sent):
     subject = Subject("a", "recommend-1", SENT, "i2", 2)
     with sent.database.transaction() as session:
         feedback.record(session, sent.settings, subject, "wrong", "U1")
         feedback.record(session, sent.settings, subject, "wrong", "U2")
     with sent.database.reading() as session:
         assert feedback.refused(feedback.of_items(session, sent.settings)) == {"a": {"i2"}}
-        assert feedback.doubted(session, sent.settings) == ()  # not a word on a score
+        assert feedback.doubted(session, sent.settings) == ()  # no verdict on a score
         assert feedback.summary(session, sent.settings, "recommend-1")["wrong"] == 0
     later = datetime.now(UTC) + timedelta(days=1)
-    found = _seen(sent, later)
-    assert found["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in found.index}
+    lines = _responses(sent, later)
+    assert lines["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in lines.index}
     with sent.database.transaction() as session:
         feedback.record(session, sent.settings, subject, "useful", "U2")
         assert feedback.refused(feedback.of_items(session, sent.settings)) == {}
 
 
-def test_a_word_on_an_id_that_is_merged_since_is_one_on_the_customer(sent):
-    """Who was linked after somebody had said 'not for them' was offered the item again, and the report lost the word."""
+def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
+    """Linking a customer must not lose an earlier 'not for them'."""
     with sent.database.transaction() as session:
         feedback.record(
             session, sent.settings, Subject("b", "recommend-1", SENT, "i2", 2), "wrong", "U1"
@@ -172,8 +176,8 @@ def test_a_word_on_an_id_that_is_merged_since_is_one_on_the_customer(sent):
         desk = open_desk(sent.lake, session, sent.settings, Policy())
         assert desk.terms.refused == {"c": {"i2"}}
         assert feedback.doubted(session, sent.settings, merged) == (("c", SENT),)
-        said = feedback_events.gather(sent.lake, session, sent.settings, later)
-        assert said[said["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [
+        events = responses.load_feedback(sent.lake, session, sent.settings, later)
+        assert events[events["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [
             ["c", "i2"]
         ]
     assert (
@@ -184,7 +188,7 @@ def test_a_word_on_an_id_that_is_merged_since_is_one_on_the_customer(sent):
     )
 
 
-def test_a_list_of_the_desk_is_kept_and_found_by_its_place(shop):
+def test_list_shown_at_the_desk_is_stored_by_position(shop):
     with shop.database.transaction() as session:
         impressions.keep(
             session,
@@ -206,7 +210,7 @@ def test_a_list_of_the_desk_is_kept_and_found_by_its_place(shop):
         assert session.query(Impression).count() == 3
 
 
-def test_what_was_heard_becomes_weight_in_the_history_and_only_from_when_it_was_heard(shop):
+def test_feedback_adds_weight_to_the_history_from_its_time_on(shop):
     at = NOW.timestamp() / DAY
     lines = pd.DataFrame(
         [
@@ -215,42 +219,42 @@ def test_what_was_heard_becomes_weight_in_the_history_and_only_from_when_it_was_
             ("nobody", "i1", at - 1, 1.0),
             ("a", "i1", at, 9.0),
         ],
-        columns=list(feedback_events.COLUMNS),
+        columns=list(responses.EVENT_COLUMNS),
     )
     plain = read(shop.lake, NOW)
-    told = feedback_events.with_heard(plain, lines, NOW)
+    with_feedback = responses.add_feedback(plain, lines, NOW)
     before, after = (
-        pairs(one, at).frame(one).set_index(["customer_id", "item_id"])["decayed_90"]
-        for one in (plain, told)
+        pairs(each, at).frame(each).set_index(["customer_id", "item_id"])["decayed_90"]
+        for each in (plain, with_feedback)
     )
-    gained = (after - before).dropna()
-    assert gained.index[gained.abs() > 1e-9].tolist() == [("a", "i3"), ("a", "i9")]
-    assert gained["a", "i3"] == pytest.approx(0.5 * 2 ** (-2 / 90), rel=0.02)
-    assert gained["a", "i9"] < -0.9
+    gain = (after - before).dropna()
+    assert gain.index[gain.abs() > 1e-9].tolist() == [("a", "i3"), ("a", "i9")]
+    assert gain["a", "i3"] == pytest.approx(0.5 * 2 ** (-2 / 90), rel=0.02)
+    assert gain["a", "i9"] < -0.9
     assert ("a", "i1") not in after.index
-    assert feedback_events.with_heard(plain, lines[lines["customer_id"] == "nobody"], NOW) is plain
+    assert responses.add_feedback(plain, lines[lines["customer_id"] == "nobody"], NOW) is plain
 
 
-def test_a_click_further_down_is_worth_more(sent):
-    answers = _seen(sent).reset_index()
-    (line,) = feedback_events.clicks(answers, {1: 1.0, 2: 0.63, 3: 0.25}).itertuples()
+def test_click_at_a_lower_position_weighs_more(sent):
+    lines = _responses(sent).reset_index()
+    (line,) = responses.click_events(lines, {1: 1.0, 2: 0.63, 3: 0.25}).itertuples()
     assert (line.customer_id, line.item_id) == ("a", "i3")
     assert line.weight == pytest.approx(
         WEIGHTS["email_click"] * 3
-    )  # 1/0.25 in all: the event itself counts once
-    assert feedback_events.clicks(answers, dict.fromkeys((1, 2, 3), 1.0)).empty
+    )  # 1/0.25 in total; the event itself counts once
+    assert responses.click_events(lines, dict.fromkeys((1, 2, 3), 1.0)).empty
 
 
-def test_without_clicks_the_prior_answers():
+def test_examination_without_clicks_is_the_prior():
     none = pd.DataFrame(
         {"position": [1, 2, 3], "item_id": "a", "source": "popular", "clicked": False}
     )
-    assert examined(none) == prior(3)
-    assert examined(none.iloc[:0]) == {}
+    assert examination_probabilities(none) == position_prior(3)
+    assert examination_probabilities(none.iloc[:0]) == {}
 
 
-def test_how_places_are_looked_at_is_recovered_although_the_best_items_stand_first():
-    """40,000 lines, looked at with 1, .5, .3, .15; good items stand first more often, so that plain click rates mislead."""
+def test_examination_is_recovered_despite_better_items_on_top():
+    """Plain click rates mislead because good items are shown on top more often."""
     rng = np.random.default_rng(3)
     theta, gamma = np.array([1.0, 0.5, 0.3, 0.15]), np.linspace(0.1, 0.6, 12)
     item = rng.integers(0, 12, 40_000)
@@ -259,16 +263,16 @@ def test_how_places_are_looked_at_is_recovered_although_the_best_items_stand_fir
     shown = pd.DataFrame(
         {"position": place + 1, "item_id": item.astype(str), "source": "", "clicked": clicked}
     )
-    found = np.array(list(examined(shown).values()))
-    plain = shown.groupby("position")["clicked"].mean().to_numpy()
-    assert found == pytest.approx(theta, abs=0.05)
-    assert np.abs(plain / plain[0] - theta).max() > 0.1
-    few = examined(shown.head(40))
-    assert few[2] == pytest.approx(prior(4)[2], abs=0.15)
-    assert shown.head(40)["clicked"].sum() < PSEUDO
+    estimate = np.array(list(examination_probabilities(shown).values()))
+    click_rates = shown.groupby("position")["clicked"].mean().to_numpy()
+    assert estimate == pytest.approx(theta, abs=0.05)
+    assert np.abs(click_rates / click_rates[0] - theta).max() > 0.1
+    few = examination_probabilities(shown.head(40))
+    assert few[2] == pytest.approx(position_prior(4)[2], abs=0.15)
+    assert shown.head(40)["clicked"].sum() < PRIOR_CLICKS
 
 
-def test_the_report_tells_places_reasons_models_and_weeks_apart(sent):
+def test_report_groups_by_position_reason_model_and_week(sent):
     with sent.database.transaction() as session:
         impressions.keep(
             session,
@@ -285,7 +289,7 @@ def test_the_report_tells_places_reasons_models_and_weeks_apart(sent):
     later = datetime.now(UTC) + timedelta(days=1)
     data = report(sent.lake, sent.database, sent.settings, as_of=later, days=3650).data
     assert data["shown"] == {"customers": 6, "desk": 3}
-    slots = {one["name"]: one for one in data["slots"]}
+    slots = {line["name"]: line for line in data["slots"]}
     assert [slots[place]["clicked"] for place in (1, 2, 3)] == [0, 0, 1]
     assert [slots[place]["bought"] for place in (1, 2, 3)] == [1, 0, 1]
     assert [slots[place]["wrong"] for place in (1, 2, 3)] == [0, 1, 0]
@@ -294,11 +298,11 @@ def test_the_report_tells_places_reasons_models_and_weeks_apart(sent):
     assert slots[3]["buy_rate_interval"] == pytest.approx(
         (0.0945, 0.9055), abs=1e-3
     )  # Wilson, 1 of 2
-    assert [(one["name"], one["shown"], one["desk"]) for one in data["models"]] == [
+    assert [(line["name"], line["shown"], line["desk"]) for line in data["models"]] == [
         ("recommend-1", 6, 0),
         ("recommend-2", 0, 3),
     ]
-    assert [(one["name"], one["redeemed"]) for one in data["weeks"]] == [
+    assert [(line["name"], line["redeemed"]) for line in data["weeks"]] == [
         ("2025-04-28", 1),
         ("2025-05-05", 0),
     ]
@@ -309,18 +313,19 @@ def test_the_report_tells_places_reasons_models_and_weeks_apart(sent):
     assert (early["shown"]["customers"], early["clicks"]) == (6, 0)
 
 
-def test_the_report_says_whose_four_weeks_are_not_over(sent):
-    """The newest weeks always looked worse than those before: what was sent a day ago counted as bought by nobody."""
-    told = [
+def test_report_counts_items_with_an_open_window(sent):
+    """Items sent a day ago must not lower the rates of the newest week."""
+    reports = [
         report(sent.lake, sent.database, sent.settings, as_of=SENT + timedelta(days=days), days=90)
         for days in (1, 27, 28)
     ]
-    assert [one.data["open"] for one in told] == [6, 6, 0]
-    assert [[week["open"] for week in one.data["weeks"]] for one in told] == [[6], [6], [0]]
-    said = "6 items of those sent have not had their four weeks yet"
-    assert [said in one.html(sent.settings) for one in told] == [True, True, False]
+    assert [each.data["open"] for each in reports] == [6, 6, 0]
+    assert [[week["open"] for week in each.data["weeks"]] for each in reports] == [[6], [6], [0]]
+    notice = "6 items of those sent have not had their four weeks yet"
+    assert [notice in each.html(sent.settings) for each in reports] == [True, True, False]
     assert [
-        said in text("terminal/recommend_report.txt.j2", zone="UTC", **one.data) for one in told
+        notice in text("terminal/recommend_report.txt.j2", zone="UTC", **each.data)
+        for each in reports
     ] == [
         True,
         True,
@@ -328,7 +333,7 @@ def test_the_report_says_whose_four_weeks_are_not_over(sent):
     ]
 
 
-def test_the_reports_message_and_page_name_nobody(sent):
+def test_report_message_and_page_name_no_customer(sent):
     context = Context(
         sent.settings,
         sent.database,
@@ -341,48 +346,48 @@ def test_the_reports_message_and_page_name_nobody(sent):
     )
     outcome = recommend_report.run(RecommendReport(days=90, as_of=NOW), context)
     message, page = outcome.posts
-    shown = render.message(
+    rendered = render.message(
         message.template,
         zone="UTC",
         demo=False,
         **{k: v for k, v in message.values.items() if k != "demo"},
     )
-    said = " ".join(str(block) for block in shown.blocks)
-    assert "By place" in said
-    assert "bought before" in said
+    blocks = " ".join(str(block) for block in rendered.blocks)
+    assert "By place" in blocks
+    assert "bought before" in blocks
     assert message.images["rates"].content.startswith(b"\x89PNG")
     assert "place 3: 50.0% clicked" in message.images["rates"].alt_text
-    written = page.file.content.decode()
-    assert "<script" not in written
-    assert "By week" in written
-    assert "bought before" in written
-    assert "buy_again" not in written
-    assert {"due", "new"} < set(SOURCES)  # of an offer's own kind
-    lines = [{**outcome.data["reasons"][0], "name": one} for one in SOURCES]
-    named = Performance({**outcome.data, "reasons": lines}).html(sent.settings)
-    assert [one for one in SOURCES if f">{one}<" in named] == ["popular"]  # whose word it is, too
+    html = page.file.content.decode()
+    assert "<script" not in html
+    assert "By week" in html
+    assert "bought before" in html
+    assert "buy_again" not in html
+    assert {"due", "new"} < set(SOURCES)  # sources of special offers
+    lines = [{**outcome.data["reasons"][0], "name": source} for source in SOURCES]
+    page_html = Performance({**outcome.data, "reasons": lines}).html(sent.settings)
+    assert [source for source in SOURCES if f">{source}<" in page_html] == [
+        "popular"
+    ]  # this source is named so in the report, too
     empty = Performance({**outcome.data, "slots": [], "weeks": [], "reasons": [], "models": []})
     assert "Nothing was sent yet" in empty.chart.alt_text
     assert "Nothing was shown yet" in empty.html(sent.settings)
 
 
-def test_lists_that_no_model_made_are_told_as_that_in_the_terminal_and_on_the_page(sent):
+def test_report_labels_lists_without_a_model(sent):
     data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
     data = {**data, "models": [{**data["models"][0], "name": UNTRAINED}]}
     assert "\nno model  " in text("terminal/recommend_report.txt.j2", zone="UTC", **data)
     assert "<td>no model</td>" in Performance(data).html(sent.settings)
 
 
-def test_on_a_phone_every_figure_of_the_page_stands_beside_its_name_and_none_is_cut(sent):
-    """At 390 pixels the tables ended after their fourth column, with nothing to show that there was more."""
-    written = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).html(
-        sent.settings
-    )
+def test_report_page_on_a_phone_labels_and_fits_every_figure(sent):
+    """Tables must not be cut at 390 pixels."""
+    html = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).html(sent.settings)
     with chromium() as browser:
-        shown = browser.new_page(viewport={"width": 390, "height": 800})
-        shown.set_content(written)
-        assert shown.evaluate("document.documentElement.scrollWidth") == 390
-        cells = shown.evaluate(
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.set_content(html)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        cells = page.evaluate(
             "[...document.querySelectorAll('td.n')].map(one => [one.lastChild.getBoundingClientRect().right, "
             "getComputedStyle(one, '::before').content])"
         )
@@ -391,19 +396,19 @@ def test_on_a_phone_every_figure_of_the_page_stands_beside_its_name_and_none_is_
     assert {name for _, name in cells} >= {'"Sent"', '"Bought (95 %)"', '"Not for them"'}
 
 
-def test_the_pictures_scales_are_what_they_say(monkeypatch, sent):
-    """Of rates of a few per cent the scale read 0, 0, 1, 2, 2, 2, 3."""
-    drawn_ = []
-    monkeypatch.setattr(charts, "png", lambda made: drawn_.append(made) or b"")
+def test_chart_scale_labels_equal_their_values(monkeypatch, sent):
+    """Small rates must not be rounded to repeated labels."""
+    figures = []
+    monkeypatch.setattr(charts, "png", lambda made: figures.append(made) or b"")
     data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
     week = {**data["weeks"][0], "buy_rate": 0.03, "buy_rate_interval": (0.023, 0.038)}
     drawn({**data, "weeks": [week]})
-    (made_,) = drawn_
-    made_.draw_without_rendering()
-    for axes in made_.axes:
+    (figure,) = figures
+    figure.draw_without_rendering()
+    for axes in figure.axes:
         scale = [
-            (float(one.get_text()), at)
-            for one, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+            (float(tick.get_text()), at)
+            for tick, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
         ]
-        assert len({said for said, _ in scale}) == len(scale)
-        assert [said for said, _ in scale] == pytest.approx([at for _, at in scale])
+        assert len({label for label, _ in scale}) == len(scale)
+        assert [label for label, _ in scale] == pytest.approx([at for _, at in scale])

@@ -1,4 +1,4 @@
-"""Past offers told apart where customers alike got either, else pooled; and each customer's own offer chosen by it."""
+"""Test models per past offer and the choice of an offer per customer."""
 
 import numpy as np
 import pandas as pd
@@ -7,76 +7,76 @@ import pytest
 from retention.campaigns.targeting import by_profit
 from retention.errors import BadInput
 from retention.risk.policy import Policy, read_policy
-from retention.uplift.experiments import Predicted
-from retention.uplift.offers import kind, tell_apart
-from retention.uplift.table import Experiment
+from retention.uplift.experiment import Experiment
+from retention.uplift.offer_effects import fit_offer_models, offer_kind
+from retention.uplift.past_campaigns import UpliftPrediction
 
 COUPON = {"action": "coupon", "discount": 0.1}
 REMINDER = {"action": "reminder"}
-A, B = kind(COUPON), kind(REMINDER)
+A, B = offer_kind(COUPON), offer_kind(REMINDER)
 
 
 def _past(
     number: int, seed: int, coupon: float, chance_of_coupon=0.5
 ) -> tuple[Experiment, np.ndarray]:
-    """A coupon moves customers with ``likes`` > 0 by ``coupon``, a reminder moves everybody by .05."""
+    """Simulate campaigns: a coupon moves ``likes`` > 0 by ``coupon``, a reminder all by .05."""
     rng = np.random.default_rng(seed)
     likes, often = rng.normal(size=(2, number))
     treated = rng.random(number) < 0.7
-    first = rng.random(number) < (
+    gets_coupon = rng.random(number) < (
         chance_of_coupon(likes) if callable(chance_of_coupon) else chance_of_coupon
     )
-    kinds = np.where(treated, np.where(first, A, B), "")
-    uplift = treated * np.where(first, coupon * (likes > 0), 0.05)
+    kinds = np.where(treated, np.where(gets_coupon, A, B), "")
+    uplift = treated * np.where(gets_coupon, coupon * (likes > 0), 0.05)
     ordered = (rng.random(number) < 0.3 + 0.05 * np.tanh(often) + uplift).astype(float)
     return Experiment(
         pd.DataFrame({"likes": likes, "often": often}), ordered, treated.astype(float), 0.7
     ), kinds
 
 
-def test_two_offers_that_were_drawn_are_told_apart_each_with_whom_it_moves():
+def test_randomised_offers_get_separate_models():
     trial, kinds = _past(6000, 0, coupon=0.4)
-    offers = tell_apart(trial, kinds, "t_logistic")
+    offers = fit_offer_models(trial, kinds, "t_logistic")
     assert offers is not None
-    assert offers.told[A].level == pytest.approx(0.2, abs=0.05)
-    assert offers.told[B].level == pytest.approx(0.05, abs=0.05)
-    told = offers.predict(pd.DataFrame({"likes": [2.0, -2.0], "often": [0.0, 0.0]}))
-    assert told[A][0] > told[B][0] + 0.1
-    assert told[A][1] < told[B][1]
+    assert offers.models[A].level == pytest.approx(0.2, abs=0.05)
+    assert offers.models[B].level == pytest.approx(0.05, abs=0.05)
+    predicted = offers.predict(pd.DataFrame({"likes": [2.0, -2.0], "often": [0.0, 0.0]}))
+    assert predicted[A][0] > predicted[B][0] + 0.1
+    assert predicted[A][1] < predicted[B][1]
 
 
-def test_an_offer_that_follows_from_who_the_customer_is_is_still_measured_without_its_customers_effect():
-    """Mostly those got the coupon whom anything moves: alike customers are compared, so the offers do not differ."""
+def test_policy_driven_offers_are_not_confounded_by_their_customers():
+    """Coupons went mostly to responsive customers; compared with similar ones they do not differ."""
     rng = np.random.default_rng(1)
     number = 8000
     likes = rng.normal(size=number)
     treated = rng.random(number) < 0.7
-    first = rng.random(number) < 1 / (1 + np.exp(-2 * likes))
-    kinds = np.where(treated, np.where(first, A, B), "")
+    gets_coupon = rng.random(number) < 1 / (1 + np.exp(-2 * likes))
+    kinds = np.where(treated, np.where(gets_coupon, A, B), "")
     ordered = (rng.random(number) < 0.3 + 0.3 * (likes > 0) * treated).astype(float)
     trial = Experiment(pd.DataFrame({"likes": likes}), ordered, treated.astype(float), 0.7)
-    naive = [ordered[kinds == one].mean() for one in (A, B)]
+    naive = [ordered[kinds == each].mean() for each in (A, B)]
     assert naive[0] > naive[1] + 0.1
-    assert tell_apart(trial, kinds, "t_logistic") is None
+    assert fit_offer_models(trial, kinds, "t_logistic") is None
 
 
-def test_offers_are_one_where_too_few_got_them_or_they_do_the_same():
+def test_rare_or_equal_offers_are_pooled():
     trial, kinds = _past(2000, 2, coupon=0.1)
-    assert tell_apart(trial, np.where(kinds == A, "", kinds), "t_logistic") is None
-    rare, of = _past(2000, 3, coupon=0.4, chance_of_coupon=0.05)
-    assert tell_apart(rare, of, "t_logistic") is None
+    assert fit_offer_models(trial, np.where(kinds == A, "", kinds), "t_logistic") is None
+    rare, rare_kinds = _past(2000, 3, coupon=0.4, chance_of_coupon=0.05)
+    assert fit_offer_models(rare, rare_kinds, "t_logistic") is None
 
 
-def test_nothing_is_said_of_an_offer_for_customers_like_whom_nobody_got_it():
+def test_no_prediction_without_similar_customers_of_an_offer():
     trial, kinds = _past(
         8000, 4, coupon=0.6, chance_of_coupon=lambda likes: np.where(likes > 1, 0.0, 0.5)
     )
-    offers = tell_apart(trial, kinds, "t_logistic")
+    offers = fit_offer_models(trial, kinds, "t_logistic")
     assert offers is not None
-    told = offers.predict(pd.DataFrame({"likes": [-1.0, 4.0], "often": [0.0, 0.0]}))
-    assert np.isfinite(told[A][0])
-    assert np.isnan(told[A][1])
-    assert np.isfinite(told[B]).all()
+    predicted = offers.predict(pd.DataFrame({"likes": [-1.0, 4.0], "often": [0.0, 0.0]}))
+    assert np.isfinite(predicted[A][0])
+    assert np.isnan(predicted[A][1])
+    assert np.isfinite(predicted[B]).all()
 
 
 RULES = """
@@ -111,28 +111,32 @@ def _customers(values: list[float]) -> pd.DataFrame:
     )
 
 
-def test_each_customer_gets_the_offer_that_earns_most_of_those_the_policy_allows(policy):
+def test_customer_gets_the_most_profitable_allowed_offer(policy):
     people = _customers([100.0, 100.0, 100.0])
-    told = Predicted(
+    predicted = UpliftPrediction(
         np.full(3, 0.1), {A: np.array([0.2, 0.05, 0.2]), B: np.array([0.05, 0.05, np.nan])}
     )
-    chosen = by_profit(people, told, policy, 0.3).customers.set_index("customer_id")
+    chosen = by_profit(people, predicted, policy, 0.3).customers.set_index("customer_id")
     assert chosen["rule"].to_dict() == {"k0": "Coupon", "k1": "Reminder", "k2": "Coupon"}
     assert chosen["uplift"].to_dict() == {"k0": 0.2, "k1": 0.05, "k2": 0.2}
 
 
-def test_pooled_everybody_keeps_the_policys_own_offer_however_cheap_the_others_are(policy):
-    chosen = by_profit(_customers([100.0] * 3), Predicted(np.full(3, 0.1)), policy, 0.3).customers
+def test_pooled_uplift_keeps_the_policys_own_offer(policy):
+    chosen = by_profit(
+        _customers([100.0] * 3), UpliftPrediction(np.full(3, 0.1)), policy, 0.3
+    ).customers
     assert set(chosen["rule"]) == {"Coupon"}
 
 
-def test_a_budget_moves_customers_to_the_cheaper_offer_before_it_leaves_them_out(policy):
+def test_budget_prefers_cheaper_offers_to_excluding_customers(policy):
     people = _customers([100.0] * 100)
-    told = Predicted(np.full(100, 0.1), {A: np.full(100, 0.2), B: np.full(100, 0.15)})
-    free = by_profit(people, told, policy, 0.3).customers
+    predicted = UpliftPrediction(np.full(100, 0.1), {A: np.full(100, 0.2), B: np.full(100, 0.15)})
+    free = by_profit(people, predicted, policy, 0.3).customers
     assert set(free["rule"]) == {"Coupon"}
     campaign = policy.campaign.model_copy(update={"budget": 30.0})
-    tight = by_profit(people, told, policy.model_copy(update={"campaign": campaign}), 0.3).customers
+    tight = by_profit(
+        people, predicted, policy.model_copy(update={"campaign": campaign}), 0.3
+    ).customers
     assert len(tight) == 100
     assert set(tight["rule"]) == {"Coupon", "Reminder"}
 
@@ -147,20 +151,20 @@ def test_a_budget_moves_customers_to_the_cheaper_offer_before_it_leaves_them_out
         ('instead_of = ["Coupon"]|', "names none, so it is for nobody"),
     ],
 )
-def test_a_stand_in_without_a_place_is_refused_with_a_sentence(tmp_path, change, says):
+def test_rejects_replacement_rule_without_a_place(tmp_path, change, says):
     path = tmp_path / "policy.toml"
     path.write_text(RULES.replace(*change.split("|")))
     with pytest.raises(BadInput, match=says):
         read_policy(path)
 
 
-def test_the_experiment_draws_among_the_same_offers(policy):
+def test_bandit_draws_among_the_same_offers(policy):
     from retention.recommend.bandit import thompson
 
     vary = policy.model_copy(
         update={"recommend": policy.recommend.model_copy(update={"vary_offers": True})}
     )
     people = _customers([1.0, 1.0]).assign(rule=["Coupon", "Reminder"])
-    kept = thompson.arms(people, policy)
-    assert kept.allowed.sum(axis=1).tolist() == [3, 1]
-    assert thompson.arms(people, vary).allowed.all()
+    arms = thompson.eligible_arms(people, policy)
+    assert arms.allowed.sum(axis=1).tolist() == [3, 1]
+    assert thompson.eligible_arms(people, vary).allowed.all()

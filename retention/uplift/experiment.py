@@ -1,8 +1,9 @@
-"""An experiment from a file: which rows were treated, what came of it, and what was known before.
+"""Build an experiment from a file.
 
-A column that an experiment's own outcome (or its arm) has leaked into would make every learner look brilliant. Arms
-are drawn, so what was known before differs between them only by chance: what differs more, or decides the outcome, is
-left out, and named.
+It has treatment, outcome and features known before sending. A column leaked from the outcome or the
+arm would make every learner look excellent. Treatment is randomised, so earlier columns differ
+between the arms by chance only. Columns that differ more, or that decide the outcome, are left out
+and named.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,9 @@ from scipy import stats
 from retention.errors import BadInput
 from retention.text import gettext
 
-IMBALANCE = 1e-4  # p of a difference between the arms below which a column is not from before
-CERTAINTY = 1e-9  # chance that so many customers of one value have the same outcome, below which the value decides it
-WORDS = 200  # a text column with more different values is a name or an id
+IMBALANCE_P = 1e-4  # below this p of a difference between arms, a column is no earlier feature
+LEAKAGE_P = 1e-9  # below this chance of equal outcomes for a value, the value decides the outcome
+MAX_WORDS = 200  # a text column with more distinct values is a name or an id
 
 _TREATED = {"1", "1.0", "true", "t", "yes", "y", "treatment", "treated", "test"}
 _CONTROL = {"0", "0.0", "false", "f", "no", "n", "control", "holdout", "hold-out"}
@@ -27,10 +28,18 @@ _CONTROL = {"0", "0.0", "false", "f", "no", "n", "control", "holdout", "hold-out
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A randomised campaign.
+    """Hold a randomised campaign.
 
-    ``features``: (n, k), known before; ``outcome`` and ``treated``: (n,) of 0 and 1; ``propensity``: P(treated), one
-    number or (n,); ``left_out``: column → why it is no feature.
+    Parameters
+    ----------
+    features : DataFrame of shape (n, k)
+        Known before sending.
+    outcome, treated : ndarray of shape (n,)
+        0 or 1.
+    propensity : float or ndarray of shape (n,)
+        P(treated).
+    left_out : dict
+        Column → reason for its exclusion.
     """
 
     features: pd.DataFrame
@@ -40,13 +49,15 @@ class Experiment:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read CSV (any usual separator, plain or gzipped) or Parquet.
+def read_table(path: Path) -> pd.DataFrame:
+    """Read CSV or Parquet.
+
+    CSV may have any usual separator, plain or gzipped.
 
     Raises
     ------
     BadInput
-        It is not there, neither of the two, or without rows.
+        The file is missing, unreadable or has no rows.
     """
     import duckdb
 
@@ -57,12 +68,10 @@ def read(path: Path) -> pd.DataFrame:
             )
         )
     parquet = path.suffix.lower() in (".parquet", ".pq")
-    reader = (
-        "read_parquet(?)" if parquet else "read_csv(?, header = true)"
-    )  # columns are asked for by name
+    reader = "read_parquet(?)" if parquet else "read_csv(?, header = true)"
     try:
         with duckdb.connect() as connection:
-            table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608 - two words of ours
+            table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608 - one of two literals
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise BadInput(
@@ -80,7 +89,7 @@ def read(path: Path) -> pd.DataFrame:
     return table
 
 
-def experiment(
+def build_experiment(
     table: pd.DataFrame,
     *,
     treatment: str,
@@ -89,22 +98,30 @@ def experiment(
     control: str | None = None,
     arm: str | None = None,
 ) -> Experiment:
-    """Take an experiment out of a table.
+    """Build an experiment from a table.
 
     Parameters
     ----------
     table : DataFrame
-        A row a customer.
+        One row per customer.
     treatment, outcome : str
-        Columns. The treatment's two values say what they are (1 and 0, treatment and control, yes and no), or
-        ``control`` says which is the control; ``arm`` then picks one of several treatments (else any of them).
+        Columns. The treatment's two values are self-explanatory (1 and 0, treatment and control,
+        yes and no), or ``control`` names the control.
     features : sequence of str
-        Columns known before sending; without any, all others that can have been.
+        Columns known before sending; by default all plausible ones.
+    control : str, optional
+        Value of the control arm.
+    arm : str, optional
+        Selects one of several treatments; by default all together.
+
+    Returns
+    -------
+    Experiment
 
     Raises
     ------
     BadInput
-        One sentence: the column, what it holds and the remedy.
+        One sentence: the column, its content and the remedy.
     """
     for option, name in (
         ("--treatment", treatment),
@@ -119,36 +136,42 @@ def experiment(
             )
         )
     arms = _arms(table[treatment], treatment, control, arm)
-    kept = arms.notna().to_numpy()
-    treated = arms[kept].to_numpy(float)
-    both = {"treated": int(treated.sum()), "control": int((1 - treated).sum())}
-    if empty := [name for name, number in both.items() if not number]:
+    is_used = arms.notna().to_numpy()
+    treated = arms[is_used].to_numpy(float)
+    arm_sizes = {"treated": int(treated.sum()), "control": int((1 - treated).sum())}
+    if empty := [name for name, number in arm_sizes.items() if not number]:
         raise BadInput(
             gettext(
                 "--treatment {treatment!r}: nobody is {empty}; uplift needs customers in both arms."
             ).format(treatment=treatment, empty=empty[0])
         )
-    table = table[kept].reset_index(drop=True)
-    happened = _binary(table[outcome], outcome)
-    chosen, left_out = _features(table, features, treatment, outcome, treated, happened)
-    if chosen.empty:
-        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    table = table[is_used].reset_index(drop=True)
+    outcomes = _binary(table[outcome], outcome)
+    feature_table, left_out = _features(table, features, treatment, outcome, treated, outcomes)
+    if feature_table.empty:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise BadInput(
             gettext(
-                "No column is left to tell customers apart by ({value}); give --features."
-            ).format(value=why or "there is no other")
+                "No column is left to tell customers apart by ({reasons}); give --features."
+            ).format(reasons=reasons or gettext("there is no other"))
         )
-    return Experiment(chosen, happened, treated, float(treated.mean()), left_out)
+    return Experiment(feature_table, outcomes, treated, float(treated.mean()), left_out)
 
 
 def _check_column(table: pd.DataFrame, option: str, name: str) -> None:
+    """Check that a column exists.
+
+    The error names the closest column.
+    """
     import difflib
 
     if name in table.columns:
         return
     near = difflib.get_close_matches(name, [str(column) for column in table.columns], 1)
     hint = (
-        f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, table.columns))}."
+        gettext("did you mean {near!r}?").format(near=near[0])
+        if near
+        else gettext("there are {columns}.").format(columns=", ".join(map(str, table.columns)))
     )
     raise BadInput(
         gettext("{option}: the data has no column {name!r}; {hint}").format(
@@ -158,7 +181,10 @@ def _check_column(table: pd.DataFrame, option: str, name: str) -> None:
 
 
 def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) -> pd.Series:
-    """1 treated, 0 control, missing for rows of an arm that was not asked for."""
+    """Encode the treatment as 1 and 0.
+
+    Rows of unused arms are missing.
+    """
     if missing := int(column.isna().sum()):
         raise BadInput(
             gettext(
@@ -166,22 +192,24 @@ def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) ->
                 "held out, or leave them out."
             ).format(name=name, missing=missing, count=len(column))
         )
-    said = column.astype(str).str.strip()
-    words = said.str.lower()
+    labels = column.astype(str).str.strip()
+    words = labels.str.lower()
     known = words.isin(_TREATED | _CONTROL)
     if control is None and arm is None and known.all():
         return words.isin(_TREATED).astype(float)
-    values = sorted(said.unique())
+    values = sorted(labels.unique())
     listed = ", ".join(values[:6]) + (", …" if len(values) > 6 else "")
     if control is None:
         raise BadInput(
             gettext(
                 "--treatment {name!r} holds {listed}, not 0 and 1; say with --control which of "
-                "them was held out{value}."
+                "them was held out{several_treatments}."
             ).format(
                 name=name,
                 listed=listed,
-                value=" (and with --arm which treatment is meant; else all others are one)"
+                several_treatments=gettext(
+                    " (and with --arm which treatment is meant; else all others are one)"
+                )
                 if len(values) > 2
                 else "",
             )
@@ -199,11 +227,12 @@ def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) ->
                 "--control and --arm are both {control!r}; name two values of {name!r}."
             ).format(control=control, name=name)
         )
-    arms = pd.Series(np.where(said == control, 0.0, 1.0), index=column.index)
-    return arms if arm is None else arms.where(said.isin([control, arm]))
+    arms = pd.Series(np.where(labels == control, 0.0, 1.0), index=column.index)
+    return arms if arm is None else arms.where(labels.isin([control, arm]))
 
 
 def _binary(column: pd.Series, name: str) -> np.ndarray:
+    """Convert the outcome column to 0 and 1."""
     if missing := int(column.isna().sum()):
         raise BadInput(
             gettext(
@@ -226,25 +255,31 @@ def _binary(column: pd.Series, name: str) -> np.ndarray:
 
 def _features(
     table: pd.DataFrame,
-    asked: Sequence[str],
+    requested: Sequence[str],
     treatment: str,
     outcome: str,
     treated: np.ndarray,
-    happened: np.ndarray,
+    outcomes: np.ndarray,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Select the feature columns.
+
+    The others are returned with a reason.
+    """
     left_out: dict[str, str] = {}
     chosen = {}
-    for name in dict.fromkeys(asked or [str(column) for column in table.columns]):
+    for name in dict.fromkeys(requested or [str(column) for column in table.columns]):
         if name in (treatment, outcome):
-            if asked:
+            if requested:
                 raise BadInput(
                     gettext(
                         "--features: {name!r} is the treatment or the outcome itself; leave it out."
                     ).format(name=name)
                 )
             continue
-        column = _usable(table[name])
-        reason = _unusable(column) or ("" if asked else _leak(column, treated, happened))
+        column = _to_encodable(table[name])
+        reason = _useless_reason(column) or (
+            "" if requested else _leakage_reason(column, treated, outcomes)
+        )
         if reason:
             left_out[name] = reason
         else:
@@ -252,8 +287,11 @@ def _features(
     return pd.DataFrame(chosen), left_out
 
 
-def _usable(column: pd.Series) -> pd.Series:
-    """As the encoder takes it: moments as days, words as text, missing words a word of their own; an infinite number is none."""
+def _to_encodable(column: pd.Series) -> pd.Series:
+    """Convert a column for the encoder.
+
+    Dates become days, words text, missing words a word of their own, infinite numbers missing.
+    """
     if pd.api.types.is_datetime64_any_dtype(column):
         return (column - column.min()).dt.total_seconds() / 86_400
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
@@ -261,46 +299,62 @@ def _usable(column: pd.Series) -> pd.Series:
     return column.astype("string").fillna("(missing)").astype(object)
 
 
-def _unusable(column: pd.Series) -> str:
+def _useless_reason(column: pd.Series) -> str:
+    """Explain the lack of information in a column.
+
+    It is empty for useful columns.
+    """
     values = column.nunique(dropna=True)
     if values < 2:
-        return "the same for everybody"
-    if column.dtype == object and values > WORDS:
-        return f"{values:,} different words, a name or an id"
+        return gettext("the same for everybody")
+    if column.dtype == object and values > MAX_WORDS:
+        return gettext("{values:,} different words, a name or an id").format(values=values)
     if column.dtype != object and values == len(column) and (column % 1 == 0).all():
-        return "a different whole number for everybody, an id"
+        return gettext("a different whole number for everybody, an id")
     return ""
 
 
-def _leak(column: pd.Series, treated: np.ndarray, happened: np.ndarray) -> str:
-    """Why a column cannot have been known before, or nothing."""
-    if _imbalance(column, treated) < IMBALANCE:
-        return "differs between the arms, so it is not from before, or the arms were not drawn"
-    words = column.dtype == object
-    group = column if words else (column > column.min()).astype(float).where(column.notna(), -1.0)
-    counted = pd.DataFrame({"group": group, "happened": happened}).groupby("group")["happened"]
-    counted = counted.agg(["sum", "size"])
-    rate = happened.mean()
-    always = (counted["sum"] == counted["size"]) & (rate ** counted["size"] < CERTAINTY)
-    never = (counted["sum"] == 0) & ((1 - rate) ** counted["size"] < CERTAINTY)
-    return "decides the outcome, so it is part of it" if (always | never).any() else ""
+def _leakage_reason(column: pd.Series, treated: np.ndarray, outcomes: np.ndarray) -> str:
+    """Explain the leakage of a column.
+
+    It is empty if the column can have been known before sending.
+    """
+    if _imbalance_p(column, treated) < IMBALANCE_P:
+        return gettext(
+            "differs between the arms, so it is not from before, or the arms were not drawn"
+        )
+    is_text = column.dtype == object
+    groups = (
+        column if is_text else (column > column.min()).astype(float).where(column.notna(), -1.0)
+    )
+    counts = pd.DataFrame({"group": groups, "outcome": outcomes}).groupby("group")["outcome"]
+    counts = counts.agg(["sum", "size"])
+    rate = outcomes.mean()
+    always = (counts["sum"] == counts["size"]) & (rate ** counts["size"] < LEAKAGE_P)
+    never = (counts["sum"] == 0) & ((1 - rate) ** counts["size"] < LEAKAGE_P)
+    return gettext("decides the outcome, so it is part of it") if (always | never).any() else ""
 
 
-def _imbalance(column: pd.Series, treated: np.ndarray) -> float:
-    """p of a difference between the arms: chi-squared for words and flags, for numbers Kolmogorov-Smirnov and, of whether
-    they are known at all, chi-squared: the moment at which an offer was opened is known of nobody who got none."""
+def _imbalance_p(column: pd.Series, treated: np.ndarray) -> float:
+    """Compute p of an arm difference.
+
+    Words and flags: chi-squared. Numbers: Kolmogorov-Smirnov, and chi-squared of missingness. For
+    example, the time an offer was opened is missing for customers without an offer.
+    """
     if column.dtype == object or column.nunique() <= 10:
-        return _apart(
-            column if column.dtype == object else column.fillna(np.inf), treated
-        )  # no value is infinite
+        # inf marks missing numbers; no other value is infinite
+        return _chi_squared_p(column if column.dtype == object else column.fillna(np.inf), treated)
     known = column.notna().to_numpy()
     values = column.to_numpy(float)
     arms = [values[known & (treated == arm)] for arm in (0, 1)]
-    differs = float(stats.ks_2samp(*arms).pvalue) if min(map(len, arms)) else 1.0
-    return min(differs, _apart(column.isna(), treated))
+    value_p = float(stats.ks_2samp(*arms).pvalue) if min(map(len, arms)) else 1.0
+    return min(value_p, _chi_squared_p(column.isna(), treated))
 
 
-def _apart(column: pd.Series, treated: np.ndarray) -> float:
-    """p of the chi-squared test that a column's values are as frequent in one arm as in the other."""
+def _chi_squared_p(column: pd.Series, treated: np.ndarray) -> float:
+    """Compute p of a chi-squared test.
+
+    The hypothesis is that values are equally frequent in both arms.
+    """
     counts = pd.crosstab(column, treated).to_numpy()
     return float(stats.chi2_contingency(counts).pvalue) if min(counts.shape) > 1 else 1.0

@@ -1,4 +1,4 @@
-"""Where nobody has a taste, nothing is better than what is popular: the ranker must find that out."""
+"""Test ranking in a shop without personal taste, where popularity is the best baseline."""
 
 from datetime import timedelta
 
@@ -8,14 +8,14 @@ import pytest
 
 from retention.lake.importing import import_files
 from retention.recommend import evaluate
-from retention.recommend.ranking import recipe
+from retention.recommend.ranking import ranker_training
 from tests import readonly
 from tests import shop as tiny
 
 
 @pytest.fixture(scope="module")
 def hits(tmp_path_factory):
-    """Everybody draws from the same few hits: one's own purchases say nothing, and popularity is the best baseline."""
+    """Build a shop in which all customers draw from the same few hits."""
     folder = tmp_path_factory.mktemp("hits")
     shop = tiny.build(folder / "home", customers=8, items=6, days=10)
     rng = np.random.default_rng(5)
@@ -36,13 +36,17 @@ def hits(tmp_path_factory):
         yield hits
 
 
-@pytest.mark.parametrize("fewest", [recipe.FEWEST_TO_RANK, 1_000], ids=["ranker", "few signals"])
-def test_where_nobody_has_a_taste_the_lists_are_not_below_what_is_popular(
-    hits, monkeypatch, fewest
+@pytest.mark.parametrize(
+    "min_customers",
+    [ranker_training.MIN_CUSTOMERS_FOR_TREES, 1_000],
+    ids=["ranker", "logistic only"],
+)
+def test_lists_are_not_worse_than_popularity_without_personal_taste(
+    hits, monkeypatch, min_customers
 ):
-    monkeypatch.setattr(recipe, "FEWEST_TO_RANK", fewest)
-    found = evaluate(hits.lake, cutoff=hits.begin + timedelta(days=122))
-    assert found["parameters"]["ranker_both"] != "mixture"
-    for figures in (found, found["new_items"]):
+    monkeypatch.setattr(ranker_training, "MIN_CUSTOMERS_FOR_TREES", min_customers)
+    evaluation = evaluate(hits.lake, cutoff=hits.begin + timedelta(days=122))
+    assert evaluation["parameters"]["ranker_both"] != "mixture"
+    for figures in (evaluation, evaluation["new_items"]):
         assert figures["over_best_baseline"]["interval"][1] >= 0
         assert figures["over_best_baseline"]["ndcg"] > -0.01

@@ -1,0 +1,203 @@
+"""Test training windows of rankers and the selection of their kind."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from retention.recommend import training
+from retention.recommend.catalogue import catalogue
+from retention.recommend.history import day_of, read
+from retention.recommend.metrics import Ranking
+from retention.recommend.ranking import ranker_training
+from retention.recommend.ranking.features import NAMES, Examples
+from retention.recommend.ranking.ranker_training import (
+    TrainingOptions,
+    collect_examples,
+    past_horizons,
+    past_window,
+)
+
+pytestmark = pytest.mark.usefixtures("hasty")
+
+
+@pytest.fixture(scope="module")
+def options(shop) -> TrainingOptions:
+    return TrainingOptions(28, 0, "auto", 5, catalogue(shop.lake, in_stock_only=False))
+
+
+@pytest.fixture(scope="module")
+def history(shop):
+    return read(shop.lake, shop.end)
+
+
+def test_past_window_ignores_later_events(shop, options, history):
+    end = day_of(shop.end) - 28
+    known_later = past_window(history, end, options)
+    known_at_end = past_window(history.before(end), end, options)
+    assert known_later.start == end - 28
+    np.testing.assert_array_equal(known_later.active, known_at_end.active)
+    rows = known_later.active[:40]
+    later, then = (collect_examples(window, rows, seed=3) for window in (known_later, known_at_end))
+    np.testing.assert_array_equal(later.view, then.view)
+    np.testing.assert_array_equal(later.bought, then.bought)
+
+
+def test_purchases_in_the_window_change_no_feature(shop, options, history):
+    """Features are equal with and without the window's events; only labels differ."""
+    end = day_of(shop.end)
+    whole = past_window(history, end, options)
+    half = past_window(history.before(end - 14), end, options)
+    np.testing.assert_array_equal(
+        whole.snapshot.learned.shelf.facts, half.snapshot.learned.shelf.facts
+    )
+    np.testing.assert_array_equal(whole.snapshot.scene.people, half.snapshot.scene.people)
+    assert whole.purchases.sum() > half.purchases.sum()
+
+
+def test_no_window_before_the_first_event(shop, options, history):
+    assert past_window(history, day_of(shop.begin) + 28, options) is None
+
+
+def test_horizons_go_back_while_enough_customers_bought(shop, options, history):
+    last = day_of(shop.end)
+    assert past_horizons(history, last, options) == [last - 28, last]
+    begin = day_of(shop.begin)
+    assert past_horizons(history, begin + 28, options) == []
+    few = history.of(np.arange(ranker_training.MIN_CUSTOMERS_IN_HORIZON - 1))
+    assert past_horizons(few, last, options) == []
+
+
+def test_each_horizon_is_evaluated_before_it_is_trained_on(shop, options, history, monkeypatch):
+    """Three horizons are used; none is evaluated by a ranker trained on it."""
+    trained_on, evaluated = [], []
+    collect, evaluate = ranker_training.collect_examples, ranker_training._evaluate
+
+    def collecting(window, *args, **keywords):
+        trained_on.append(window.start)
+        return collect(window, *args, **keywords)
+
+    def evaluating(window, *args, **keywords):
+        evaluated.append((window.start, tuple(trained_on)))
+        return evaluate(window, *args, **keywords)
+
+    monkeypatch.setattr(ranker_training, "collect_examples", collecting)
+    monkeypatch.setattr(ranker_training, "_evaluate", evaluating)
+    last = day_of(shop.end)
+    assert ranker_training.learn_to_rank(history, last, options).rankers
+    assert trained_on == [last - 84, last - 56, last - 28]
+    assert evaluated == [(last - 56, (last - 84,)), (last - 28, (last - 84, last - 56))]
+
+
+def test_single_horizon_is_evaluated_on_customers_not_trained_on(
+    shop, options, history, monkeypatch
+):
+    trained_on, evaluated = [], []
+    collect, evaluate = ranker_training.collect_examples, ranker_training._evaluate
+    monkeypatch.setattr(
+        ranker_training,
+        "collect_examples",
+        lambda window, rows, *a, **k: (
+            trained_on.append(set(rows)) or collect(window, rows, *a, **k)
+        ),
+    )
+    monkeypatch.setattr(
+        ranker_training,
+        "_evaluate",
+        lambda window, rows, *a: evaluated.append(set(rows)) or evaluate(window, rows, *a),
+    )
+    early = day_of(shop.begin) + 50
+    assert ranker_training.learn_to_rank(history.before(early), early, options).metrics
+    assert len(evaluated) == 1
+    assert not evaluated[0] & trained_on[-1]
+
+
+def test_horizon_without_purchases_of_known_items_is_skipped(shop, options, history, monkeypatch):
+    """Customers bought, but only items that were not known before."""
+    last = day_of(shop.end)
+    rebuild = ranker_training.past_window
+
+    def inactive_window(history, end, options, *rest):
+        window = rebuild(history, end, options, *rest)
+        return window if end == last else replace(window, active=window.active[:0])
+
+    monkeypatch.setattr(ranker_training, "past_window", inactive_window)
+    assert ranker_training.learn_to_rank(history, last, options).rankers
+
+
+def _rankings(**ndcg: np.ndarray) -> dict[str, Ranking]:
+    return {
+        kind: Ranking(len(each), 0.0, float(each.mean()), 0.0, 0.0, {"ndcg": each})
+        for kind, each in ndcg.items()
+    }
+
+
+def test_default_kind_stays_unless_another_is_clearly_better():
+    rng = np.random.default_rng(1)
+    usual = rng.uniform(size=200)
+    noise = usual + rng.normal(0, 0.2, 200)
+    noise += usual.mean() - noise.mean() + 1e-4
+    kinds = ("all", "learned", "popular")
+
+    def chosen(*horizons: dict[str, Ranking]) -> str:
+        return ranker_training.select_kind(horizons, kinds)
+
+    better = _rankings(all=usual, learned=noise, popular=usual + 0.05)
+    worse = _rankings(all=usual, learned=noise, popular=usual - 0.01)
+    assert chosen(better) == chosen(better, better) == "popular"
+    assert chosen(better, worse) == "all"
+    assert chosen(_rankings(all=usual, learned=noise, popular=usual)) == "all"
+    assert chosen({}) == "all"
+
+
+@pytest.fixture(scope="module")
+def examples(shop, options, history) -> Examples:
+    window = past_window(history, day_of(shop.end), options)
+    return collect_examples(window, window.active, seed=0)
+
+
+def _with_own(examples: Examples, bought: bool) -> Examples:
+    """Mark all items that customers had bought before as bought again, or none."""
+    before = examples.view[:, NAMES.index("days")] > 0
+    return replace(examples, bought=np.where(before, bought, examples.bought))
+
+
+def test_ranker_of_new_items_is_trained_on_new_items(examples):
+    assert 0 < examples.new.bought.sum() < examples.bought.sum()
+    with_repeats, without_repeats = (
+        ranker_training._fit_rankers(
+            _with_own(examples, bought_again), 0, logistic_only=False, own_ranker_for_new=True
+        )
+        for bought_again in (True, False)
+    )
+    view = examples.new.view
+    np.testing.assert_array_equal(
+        with_repeats["new"].scores(view), without_repeats["new"].scores(view)
+    )
+    assert not np.allclose(with_repeats["both"].scores(view), without_repeats["both"].scores(view))
+
+
+@pytest.mark.parametrize("has_own_ranker", [True, False])
+def test_few_new_purchases_share_one_ranker_for_both_policies(shop, monkeypatch, has_own_ranker):
+    monkeypatch.setattr(ranker_training, "MIN_NEW_PURCHASES", 1 if has_own_ranker else 10**9)
+    trained = training.train(shop.lake, cutoff=shop.end)
+    assert (trained.rankers["new"] is not trained.rankers["both"]) == has_own_ranker
+    restored = type(trained).from_bytes(trained.to_bytes())
+    assert (restored.rankers["new"] is not restored.rankers["both"]) == has_own_ranker
+    assert restored.kinds == trained.kinds
+
+
+def test_kind_for_new_items_is_selected_on_comparable_rankers(shop, options, history, monkeypatch):
+    """Early horizons may lack data for a ranker of new items; its evaluation must skip them."""
+    counts = []
+    monkeypatch.setattr(
+        ranker_training,
+        "select_kind",
+        lambda evaluations, kinds: counts.append(len(evaluations)) or kinds[0],
+    )
+    enough = iter([False, True, True])  # before the second horizon, before the third, on all data
+    monkeypatch.setattr(
+        ranker_training, "_has_enough_new_items", lambda examples, logistic_only: next(enough)
+    )
+    ranker_training.learn_to_rank(history, day_of(shop.end), options)
+    assert counts == [2, 1]  # policies both, new
