@@ -1,4 +1,4 @@
-"""Whether the data covers the time that is asked about: two dates are looked at, before any work."""
+"""Check that the data covers a requested time."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,12 +16,23 @@ PARTS = (
 
 
 def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
-    """Refuse a cutoff before the data begins or after it ends: what is not in it yet would count as not bought.
+    """Refuse a cutoff outside the data's time range.
+
+    Days after the end of the data would count as days without orders.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    cutoff : datetime
+        Timezone-aware.
+    horizon_days : int
+        Prediction horizon in days.
 
     Raises
     ------
     BadInput, TooLittleData
-        Naming from when to when the data is.
+        With the time range of the data.
     """
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
@@ -42,12 +53,21 @@ def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
 
 
 def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
-    """Refuse a horizon after the cutoff that is not over in the data: there is nothing yet to compare with.
+    """Refuse a label window that the data does not cover yet.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    cutoff : datetime
+        Start of the label window, timezone-aware.
+    horizon_days : int
+        Length of the label window in days.
 
     Raises
     ------
     BadInput, TooLittleData
-        Naming from when to when the data is, and the latest cutoff or the longest horizon that can be judged.
+        With the time range of the data, and the latest cutoff or longest horizon that works.
     """
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
@@ -76,12 +96,26 @@ def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
 
 
 def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
-    """What is to be said of a look from this moment: the data may end long before it.
+    """Return a note if the data ends long before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    moment : datetime
+        Requested ``--as-of``, timezone-aware.
+    horizon_days : int
+        Prediction horizon in days.
+
+    Returns
+    -------
+    str
+        One sentence, or empty.
 
     Raises
     ------
     TooLittleData
-        The data begins later.
+        If the data begins later.
     """
     oldest, newest = _ends(lake)
     if moment <= oldest:
@@ -100,7 +134,22 @@ def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
 
 
 def hindsight(lake: "Lake", moment: datetime, learned_until: datetime | None) -> str:
-    """What is to be said where a model looks from a moment before the end of what it has learned from."""
+    """Return a note if a model was trained on later data.
+
+    Parameters
+    ----------
+    lake : Lake
+        Gives the shop's time zone.
+    moment : datetime
+        Requested ``--as-of``.
+    learned_until : datetime, optional
+        Cutoff of the model.
+
+    Returns
+    -------
+    str
+        One sentence, or empty.
+    """
     if learned_until is None or learned_until <= moment:
         return ""
     return (
@@ -110,7 +159,7 @@ def hindsight(lake: "Lake", moment: datetime, learned_until: datetime | None) ->
 
 
 def nothing_yet() -> TooLittleData:
-    """What is said of a lake without events."""
+    """Return the error for a lake without events."""
     return TooLittleData(
         gettext(
             "There are no events yet; import them with `retention import events FILE --map "
@@ -120,12 +169,12 @@ def nothing_yet() -> TooLittleData:
 
 
 def quiet(horizon_days: int) -> timedelta:
-    """For so long a shop may sell nothing."""
+    """Return the longest usual time without events."""
     return timedelta(days=max(1.0, horizon_days / 10))
 
 
 def _ends(lake: "Lake") -> tuple[datetime, datetime]:
-    """When the data begins and ends, by the shop's clock."""
+    """Return the first and last event time, shop time."""
     known = until(lake)
     if known.oldest is None or known.newest is None:
         raise nothing_yet()

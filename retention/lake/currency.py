@@ -1,4 +1,4 @@
-"""One shop, one currency: amounts in several cannot be added without rates."""
+"""Check that all amounts share one currency."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,20 @@ SHORT = r"kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?"
 
 
 def named(con: Any, relation: str) -> set[str]:
-    """The currencies that events of a relation (SQL) name, in capitals."""
+    """Return the currency codes of a relation's events, in capitals.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        SQL of a relation with a column ``currency``.
+
+    Returns
+    -------
+    set of str
+        Without empty codes.
+    """
     found = con.execute(
         f"SELECT DISTINCT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> ''"  # noqa: S608 - our own names
     ).fetchall()
@@ -27,12 +40,24 @@ def named(con: Any, relation: str) -> set[str]:
 
 
 def of_shop(lake: "Lake", settings: Settings) -> str:
-    """As set, else the data's own; empty where the data names none.
+    """Return the shop's currency: the setting, else the data's own.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    settings : Settings
+        Its ``currency`` has priority.
+
+    Returns
+    -------
+    str
+        Empty if the data has no currency.
 
     Raises
     ------
     BadInput
-        Where the data mixes currencies.
+        If the data mixes currencies.
     """
     if settings.currency:
         return settings.currency
@@ -53,13 +78,17 @@ def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
 
     Parameters
     ----------
+    lake : Lake
+        Source of the stored events.
+    settings : Settings
+        Its ``currency`` counts as stored.
     brought : set of str
-        As `named` of the new events.
+        Currencies of the new events, from `named`.
 
     Raises
     ------
     BadInput
-        In one sentence, naming both.
+        If old and new events have more than one currency. The message names all of them.
     """
     if not brought:
         return

@@ -1,4 +1,4 @@
-"""The directory: enough of each customer in SQL for the light bot to know one when it sees one."""
+"""Keep a customer directory in SQL for the bot."""
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 import hashlib
@@ -31,15 +31,29 @@ FOLLOWED = ("events", "customers", "relations", "links")  # tables of the lake
 
 
 def state(lake: "Lake") -> str:
-    """Short hash of which data the directory follows: where it is, and the newest commit of each table."""
+    """Hash the state of the lake that the directory follows."""
     told = [str(lake.root), *(store.mark(lake.root, TABLES[name]) for name in FOLLOWED)]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def sync(lake: "Lake", session: Session, settings: Settings) -> int:
-    """Make the directory say what the lake says: everyone with an event or a customer row, or whom somebody brought or follows.
+    """Update the directory from the lake.
 
-    Returns how many differ.
+    It lists every id with an event, a customer row or a relation.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source.
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Gives team and key.
+
+    Returns
+    -------
+    int
+        Entries changed.
     """
     wanted = {entry["customer_id"]: entry for entry in _entries(lake, settings)}
     mine = DirectoryEntry.team_id == settings.team_id
@@ -118,25 +132,39 @@ _BY = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A customer, and the id that was meant where it has been merged into another."""
+    """A customer, with the searched id if it was merged."""
 
     customer_id: str
     merged: str | None = None
 
 
 def find(session: Session, settings: Settings, text: str) -> str:
-    """The customer that a person means: by id, by pseudonym, or by e-mail address; of a merged id, whom it is now.
+    """Return the id of the customer that a text names.
+
+    Parameters
+    ----------
+    session : Session
+        Database session.
+    settings : Settings
+        Gives team and key.
+    text : str
+        Customer id, pseudonym or e-mail address. A merged id gives the canonical one.
+
+    Returns
+    -------
+    str
+        Customer id.
 
     Raises
     ------
     BadInput
-        Where nobody, or more than one, answers to it; the sentence names the nearest.
+        If no customer, or more than one, matches. The message names the nearest ids.
     """
     return found(session, settings, text).customer_id
 
 
 def found(session: Session, settings: Settings, text: str) -> Found:
-    """As `find`; also says which id was meant where that is not the customer's own any more."""
+    """Find a customer as `find` does; also return a merged id."""
     asked = text.strip()
     ways: dict[str, Callable[[str], str]] = {
         "customer_id": str,
@@ -184,7 +212,10 @@ def _as_pseudonym(text: str) -> str:
 
 
 def _nearest(session: Session, settings: Settings, asked: str) -> list[str]:
-    """Ids that look alike: those that begin alike first, for a large shop cannot compare them all."""
+    """Return the three most similar ids.
+
+    Ids with the same beginning come first because a large shop cannot compare all.
+    """
     column = DirectoryEntry.customer_id
     query = select(column).where(DirectoryEntry.team_id == settings.team_id)
     begin = (

@@ -1,7 +1,7 @@
-"""Adding events: a piece at a time into files that no version knows, what is there already left out, one commit at the end.
+"""Deduplicate new events and write them in pieces with one commit.
 
-An event's id, where its source gives none, is the hash of what it says. It is not stored but computed where it is asked
-for (`schema.EVENT_ID`): a table without it is a quarter of the size and written in half the time.
+If a source gives no event id, the id is a hash of the event's content. It is computed on reading
+(`schema.EVENT_ID`). Without it a table has a quarter of the size and is written in half the time.
 """
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
@@ -14,14 +14,17 @@ from retention.lake.schema import EVENT_ID, SAID, Table
 
 
 class Adding:
-    """The events of one import on their way from the table ``staged`` into the lake.
+    """Write the events of one import from the table ``staged``.
 
     Parameters
     ----------
     root : Path
-        Folder of the lake's tables; the caller holds the table's lock from the first piece to the `commit`.
+        Folder of the Delta tables. The caller holds the table's lock from the first piece to
+        `commit`.
     con
         DuckDB connection.
+    table : Table
+        The canonical table.
     """
 
     def __init__(self, root: Path, con: Any, table: Table) -> None:
@@ -32,7 +35,10 @@ class Adding:
         self.written: list[tuple[str, Path]] = []
 
     def fresh(self, explicit: bool) -> str:
-        """The table of the staged events that are not in the lake yet, each once. ``explicit``: the source gives ids."""
+        """Return a table of the new staged events.
+
+        Each event is in it once. ``explicit``: the source gives event ids.
+        """
         self.explicit |= explicit
         near, repeated = self.near("staged"), self._staged_again()
         self.equal += repeated
@@ -64,25 +70,28 @@ class Adding:
         return "fresh"
 
     def near(self, relation: str) -> list[str]:
-        """Files that may hold these events already: of their months, where the ids are hashes of the time too."""
+        """Return the files that may hold these events already.
+
+        Hashed ids include the time, so then only files of the same months count.
+        """
         delta = store.opened(self.root, self.table)
         if delta is None:
             return []
         return store.files(delta, None if self.explicit else self._months(relation).__contains__)
 
     def known(self) -> list[str]:
-        """All files of the lake."""
+        """Return all files of the lake."""
         return store.files(store.opened(self.root, self.table))
 
     def write(self, relation: str) -> None:
-        """Write a table's rows to files; the lake does not know of them before the `commit`."""
+        """Write a table's rows to uncommitted files."""
         self.written += store.write_parts(
             self.root, self.table, self.con, relation, self._months(relation), self.pieces
         )
         self.pieces += 1
 
     def commit(self) -> int:
-        """Let the lake know of the files, in one commit; returns how many rows are new."""
+        """Commit the files; return the number of rows."""
         if self.pieces > 1:
             self._once()
         if self.written:
@@ -92,18 +101,21 @@ class Adding:
         return rows
 
     def abandon(self) -> None:
-        """Drop the files that were not committed."""
+        """Delete the files that were not committed."""
         for _, path in self.written:
             path.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ what is the same
 
     def _keys(self, explicit: bool) -> list[str]:
-        """SQL of what tells events apart."""
+        """Return SQL of the event identity."""
         return [EVENT_ID] if explicit else [*SAID.values()]
 
     def _staged_again(self) -> int:
-        """How many events are staged again. Ids that are hashes need be compared only where events are alike."""
+        """Count repeated events in the table ``staged``.
+
+        For hashed ids only similar events need a comparison.
+        """
         alike = clean.alike(self.con, "staged")
         if self.explicit:
             return self._again("staged")
@@ -115,7 +127,10 @@ class Adding:
         return self._one(f"SELECT count(*) - count(DISTINCT said) FROM ({said})")
 
     def _ids(self, files: list[str]) -> tuple[bool, bool]:
-        """Whether some event of the files has an id of its source's, and whether some has none, by their statistics."""
+        """Return whether files have events with and without source ids.
+
+        Parquet statistics answer this.
+        """
         if not files:
             return False, False
         given, missing = self.con.execute(
@@ -126,10 +141,10 @@ class Adding:
         return given, missing
 
     def _comparable(self) -> str:
-        """Which stored events may be one of the staged, so that not everything ever stored is hashed.
+        """Return a condition on stored events that may equal staged ones.
 
-        Who has no id of its source's is known by a hash, and that says the moment. Ids of a source that look like
-        hashes may be ours, out of this lake: then anything may be.
+        It saves hashing all stored events. Events without a source id are hashed with their time.
+        If staged ids look like hashes, they may come from this lake. Then there is no condition.
         """
         if self._one(
             "SELECT count(*) FROM staged WHERE regexp_full_match(event_id, '[0-9a-f]{32}')"
@@ -139,7 +154,7 @@ class Adding:
         return f"WHERE event_id IS NOT NULL OR epoch_us(occurred_at) IN ({moments})"
 
     def _once(self) -> None:
-        """Leave each event in one file only, where several pieces wrote of a month (or the ids are the source's)."""
+        """Remove repeated events from the written files."""
         groups: dict[str, list[Path]] = {}
         for month, path in self.written:
             groups.setdefault("" if self.explicit else month, []).append(path)
@@ -161,7 +176,7 @@ class Adding:
                 path.unlink()
 
     def _months(self, relation: str) -> dict[str, str]:
-        """The months of events, each with the condition of its rows."""
+        """Return the months of events, each with its SQL condition."""
         begins = self.con.execute(
             "SELECT DISTINCT date_trunc('month', make_timestamp(epoch_us(occurred_at)))::DATE AS month "
             f"FROM {relation} ORDER BY 1"

@@ -1,4 +1,4 @@
-"""The work of one import: rows are staged piece by piece, judged, and written in one commit; bad ones go to the quarantine."""
+"""Stage, clean and commit the rows of one import."""
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 import hashlib
@@ -27,9 +27,10 @@ from retention.urls import is_url
 
 
 class Import:
-    """The state of one import: good rows gather in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` …
+    """State of one import.
 
-    DuckDB is in memory, so these tables are too; they are no TEMP tables, which other cursors would not see.
+    Good rows are in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` … They are in memory.
+    They are not TEMP tables because other cursors cannot see those.
     """
 
     def __init__(
@@ -69,7 +70,15 @@ class Import:
     # ------------------------------------------------------------ reading
 
     def read(self, file: str, tell: Callable[[int], None]) -> None:
-        """Stage one file's rows; ``tell`` learns how many were read so far."""
+        """Stage the rows of a file.
+
+        Parameters
+        ----------
+        file : str
+            Path or database URL.
+        tell : callable
+            Called with the number of rows read so far.
+        """
         with sources.opened(self.con, file, self.mapping, self.query, self.only, tell) as source:
             own = (
                 self._one(f"SELECT count(*) FROM {source.relation}")
@@ -95,7 +104,27 @@ class Import:
         mapped: mapping.Mapping,
         tell: Callable[[int], None] = lambda rows: None,
     ) -> int:
-        """Stage a source's rows by a map, in pieces that fit into memory; how many there were."""
+        """Stage a source's rows in pieces that fit into memory.
+
+        Parameters
+        ----------
+        source : Source
+            The rows.
+        mapped : Mapping
+            The map.
+        tell : callable
+            Called with the number of rows read so far.
+
+        Returns
+        -------
+        int
+            Rows read.
+
+        Raises
+        ------
+        BadInput
+            If the source has no rows.
+        """
         total = 0
         for piece, counted in sources.pieces(self.con, source):
             condition = f" WHERE {self.only}" if self.only else ""
@@ -172,10 +201,29 @@ class Import:
     def commit(
         self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
     ) -> ImportReport:
-        """Write what is new, in one commit, and the quarantine: it before, so that no row is ever in neither.
+        """Write the quarantine and the new rows in one commit.
 
-        ``held``: a file of the quarantine from which the rows came, and the SQL of those that stay there anyhow. It is
-        written after the commit: a row that is in both is a duplicate to the next release.
+        The quarantine comes first, so every row is always in one of them.
+
+        Parameters
+        ----------
+        files : list of str
+            The imported files.
+        seconds : callable
+            Returns the elapsed time.
+        held : tuple of Path and str, optional
+            The quarantine file of the rows, and SQL of the rows that stay there. It is written
+            after the commit. If the process dies in between, the next release sees duplicates.
+
+        Returns
+        -------
+        ImportReport
+            Row counts.
+
+        Raises
+        ------
+        BadInput
+            If the import is refused.
         """
         self._hold()
         if self.adding is not None:
@@ -215,14 +263,15 @@ class Import:
         )
 
     def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
-        """Write the quarantine; what an import of the files set aside is not lost by one that is refused.
+        """Write the quarantine file of these sources.
 
-        Refused attempts have a file of their own, where no such import has one: the newest is shown, until one comes in.
+        A refused import must not replace the file of an earlier successful one. It writes a file of
+        its own if no such file exists. A later successful import deletes it.
 
         Raises
         ------
         BadInput
-            Where the import is refused.
+            If the import is refused.
         """
         file = self._quarantine_path(files)
         attempt = file.with_stem(f"{file.stem}-refused")
@@ -237,7 +286,7 @@ class Import:
         return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
 
     def _unzoned(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
-        """That times are read as UTC where the shop has a clock of its own and neither file nor map names a zone."""
+        """Note times without a zone, read as UTC."""
         zone = self.settings.timezone
         naive = [name for name in source.naive if name.casefold() in mapped.unzoned]
         if mapped.names_zone or zone == "UTC" or not naive:
@@ -251,9 +300,9 @@ class Import:
         ]
 
     def _hold(self) -> None:
-        """Be the only writer of the table from the first piece written to the commit (see `close`).
+        """Lock the table from the first written piece to the commit.
 
-        Who was erased while the files were read goes here; an erasure from now on waits for the table.
+        Customers erased during the reading are dropped here. A later erasure waits for the lock.
         """
         if not self.held:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
@@ -265,7 +314,7 @@ class Import:
         self.held = False
 
     def _flush(self) -> None:
-        """Write the staged events that are new and can be right; the lake learns of them at the commit."""
+        """Write the staged new events; the commit makes them visible."""
         if not self.staged or self.adding is None:
             return
         self._hold()
@@ -286,7 +335,7 @@ class Import:
         self.staged, self.names = False, []
 
     def _clean(self, fresh: str, adding: Adding) -> None:
-        """Set aside what the cleaning rules find among new events."""
+        """Quarantine new events that break a cleaning rule."""
         if fresh != "staged":
             clean.alike(self.con, fresh)
         found = clean.judge(
@@ -318,7 +367,7 @@ class Import:
         return accepted
 
     def _quarantine_path(self, files: list[str]) -> Path:
-        """Importing the same files again writes the same file."""
+        """Return the quarantine path of these files."""
         said = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
         digest = hashlib.sha256(said.encode()).hexdigest()[:12]
         return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
@@ -337,7 +386,7 @@ class Import:
         return self.con.execute(sql).fetchall()[0][0]
 
     def close(self) -> None:
-        """Free what was staged, and the table; what was not committed is gone."""
+        """Drop staged tables and uncommitted files and release the lock."""
         if self.adding is not None:
             self.adding.abandon()
         self._let_go()
@@ -346,10 +395,10 @@ class Import:
 
 
 def named(file: str) -> str:
-    """A file's name; of a database only that it is one, for its URL holds a password."""
+    """Return a source's name without a database password."""
     return "the database" if is_url(file) else Path(file).name
 
 
 def shown(files: list[str]) -> str:
-    """What was imported, in a word for each."""
+    """Return the names of the imported files, comma-separated."""
     return ", ".join(named(file) for file in files)

@@ -1,4 +1,4 @@
-"""The log of imports: what each came to, and whether a file had come in before and said something else."""
+"""Log imports and find files that were imported with another map."""
 
 import hashlib
 import uuid
@@ -35,13 +35,15 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImportListener:
-    """Callbacks for imported events, so that rooms above the lake can react to them.
+    """Callbacks for imported events.
+
+    Layers above the lake use them to react to an import.
 
     Parameters
     ----------
     in_transaction : callable
-        Called as ``(lake, session, settings)`` in the transaction that logs an import of events, also if no row was
-        new: an earlier import may have been killed before its callback.
+        Called as ``(lake, session, settings)`` in the transaction that logs an import of events,
+        even without new rows: an earlier import may have been killed before its callback.
     after_commit : callable
         Called as ``(lake, database, settings)`` after that commit, if rows were new.
     """
@@ -54,10 +56,24 @@ NO_LISTENER = ImportListener()
 
 
 def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
-    """Short hashes of what a file holds and of the map it is read by, for `came_before`; a database has none.
+    """Return short hashes of a file and its map, for `came_before`.
 
-    Of the map it is what an event is known by, and how the file is read: a wider ``where``, or one more column, makes
-    no event another.
+    The map's hash covers the event identity and the file format. A wider ``where`` or one more
+    column changes no event.
+
+    Parameters
+    ----------
+    file : str
+        Path or database URL.
+    mapped : Mapping
+        The map.
+    source : str, optional
+        Value of ``events.source``.
+
+    Returns
+    -------
+    dict of str to str
+        ``stamp`` and ``map``; empty for a database.
     """
     if is_url(file):
         return {}
@@ -87,10 +103,25 @@ def _short(content: bytes) -> str:
 def linked(
     lake: "Lake", rules: "IdentityRules", report: "ImportReport", learned: list[str]
 ) -> "ImportReport":
-    """Link by exact keys whom customer rows show to be one; the report says what came of it.
+    """Link imported customers by exact keys and report the result.
 
-    Also where none is new, as in `keep`: then an import that was cut short is finished, and which of its keys
-    were news nobody knows any more.
+    It also runs without new rows and then checks all keys. This finishes an import that was killed.
+
+    Parameters
+    ----------
+    lake : Lake
+        Target.
+    rules : IdentityRules
+        Settings of the linking.
+    report : ImportReport
+        Report of the import.
+    learned : list of str
+        Ids with new keys.
+
+    Returns
+    -------
+    ImportReport
+        With ``linked``.
     """
     from retention.lake.identity import exact
 
@@ -108,10 +139,26 @@ def keep(
     source: str,
     listener: ImportListener = NO_LISTENER,
 ) -> "ImportReport":
-    """Keep the report, and make the directory follow; returns the report as it is kept.
+    """Log the report and update the customer directory.
 
-    Also where no row was new: an import that was killed between the lake's commit and this is finished by the next. By
-    the state of the lake that the last report tells, the next one knows.
+    It also runs without new rows. This finishes an import that was killed after the lake's commit.
+    The lake state in the last report shows whether the directory is up to date.
+
+    Parameters
+    ----------
+    lake, database, settings
+        Target.
+    report : ImportReport
+        Report of the import.
+    source : str
+        Names of the imported files.
+    listener : ImportListener
+        Called for events.
+
+    Returns
+    -------
+    ImportReport
+        The logged report.
     """
     from retention.db.tables import ImportLog
 
@@ -136,7 +183,7 @@ def keep(
 
 
 def _followed(session: "Session", settings: "Settings") -> str | None:
-    """The state of the lake that the directory followed last, as far as imports know."""
+    """Return the lake state of the last logged directory update."""
     from retention.db.tables import ImportLog
 
     last = session.scalar(
@@ -149,10 +196,24 @@ def _followed(session: "Session", settings: "Settings") -> str | None:
 
 
 def came_before(database: "Database", settings: "Settings", report: "ImportReport") -> str:
-    """The day on which one of the files was last read by another map, where there are new events now; else nothing.
+    """Return the day of an earlier import with another map.
 
-    An event is known by what it says. By another map, or another time zone, the same file says other events, and those
-    of the first time are still there.
+    An event's identity is its content. With another map or time zone the same file gives other
+    events, and the earlier events remain.
+
+    Parameters
+    ----------
+    database : Database
+        Holds the import log.
+    settings : Settings
+        Gives the team.
+    report : ImportReport
+        Report of the import.
+
+    Returns
+    -------
+    str
+        ISO date; empty if there are no new events or no such import.
     """
     from retention.db.tables import ImportLog
 

@@ -1,4 +1,4 @@
-"""What an import came to."""
+"""Report of an import."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -6,7 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import read, and what became of every row: read = filtered + accepted + duplicate + quarantined."""
+    """Count the outcomes of an import's rows.
+
+    ``rows_read`` is the sum of filtered, accepted, duplicate and quarantined rows.
+    """
 
     table: str
     rows_read: int
@@ -18,31 +21,31 @@ class ImportReport:
     quarantine_path: str | None = None
     seconds: float = 0.0
     files: tuple[dict[str, Any], ...] = ()
-    """What was seen of each file: its rows, and how it is written; a stamp of its contents, and one of the map."""
+    """Per file: rows, detected format, and short hashes of contents and map."""
     mended: dict[str, int] = field(default_factory=dict)
-    """Rows that came in changed, by what was done."""
+    """Rows that were corrected, by correction."""
 
     rows_equal: int = 0
-    """Events among the duplicates that equal another one of the same import: told twice, or two that nothing tells apart."""
+    """Duplicates of another event of the same import."""
 
     linked: dict[str, Any] = field(default_factory=dict)
-    """What linking came to, after customers were imported (`identity.exact.Linked`)."""
+    """Result of identity linking after a customer import (`identity.exact.Linked`)."""
 
     redemptions: dict[str, int] = field(default_factory=dict)
-    """What is to be thought of the codes, after redemptions were imported (`retention.campaigns.redemptions.OUTCOMES`)."""
+    """Outcomes of imported coupon codes (`retention.campaigns.redemptions.OUTCOMES`)."""
 
     bounces: dict[str, int] = field(default_factory=dict)
-    """What became of the copies, after bounces were imported (`retention.outreach.bounces.bounced`)."""
+    """Outcomes of imported bounces (`retention.outreach.bounces.bounced`)."""
 
     timezone: str = ""
-    """The zone of the map's times, where the installation has named none: weekdays and hours are then by UTC."""
+    """Time zone of the map if the installation has none; features then use UTC."""
 
     before: str = ""
-    """The day on which a file of the same contents was read by another map: its events count twice now."""
+    """Day on which the same file was read with another map; its events count twice now."""
 
     lake: str = ""
-    """Which state of the lake it left (`directory.state`); empty where no database keeps the log."""
+    """Lake state after the import (`directory.state`); empty without a database."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON object, and ``files``."""
+        """Return the JSON object of the report."""
         return asdict(self) | {"files": [*self.files]}

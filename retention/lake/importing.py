@@ -1,4 +1,7 @@
-"""Import: read, map, check, leave out what is there already, commit once. The same file twice changes nothing."""
+"""Import files: read, map, check, deduplicate, commit once.
+
+Importing the same file twice changes nothing.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,12 +38,14 @@ def import_files(
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
 ) -> ImportReport:
-    """Import files (or one database query) into a canonical table, in one commit.
+    """Import files or one database query into a canonical table.
+
+    The import is one commit.
 
     Parameters
     ----------
     lake, database, settings
-        Where to; without a database, neither the import log nor the directory is kept.
+        Target; without a database there is no import log and no customer directory.
     table : str
         ``events``, ``customers``, ``items`` or ``treatments``.
     files : list of str
@@ -48,19 +53,30 @@ def import_files(
     map_path : Path, optional
         The map file; without one the source has canonical column names already.
     source : str, optional
-        What ``events.source`` says, whatever the map does.
+        Value of ``events.source``; overrides the map.
+    query : str, optional
+        SQL query for a database source.
     only : str, optional
-        SQL condition on the source's own columns; other rows are as if they were not in the file.
+        SQL condition on the source's columns; other rows are ignored.
     format_name : str, optional
-        A known export, like ``shopify-orders``, whose map comes with us; times are of the installation's time zone.
+        A known export such as ``shopify-orders`` that has a built-in map. Its times are in the
+        installation's time zone.
+    progress : Progress
+        Called per file and piece.
     listener : ImportListener, optional
-        Called after events were imported. An installation with campaigns passes `retention.campaigns.import_events.LISTENER`.
+        Called after events were imported. Installations with campaigns pass
+        `retention.campaigns.import_events.LISTENER`.
+
+    Returns
+    -------
+    ImportReport
+        Row counts and the outcome per file.
 
     Raises
     ------
     BadInput
-        In one sentence, with nothing changed: an unknown table, an unreadable or empty file, a map that names a
-        missing column, a file of which no row can be used.
+        With nothing changed: for an unknown table, an unreadable or empty file, a map that names a
+        missing column, or a file without a usable row.
     """
     started = perf_counter()
     if table not in TABLES or not TABLES[table].importable:

@@ -1,4 +1,4 @@
-"""`Lake`: one connection a process, opened at first use; tables as Ibis expressions over Delta's live files."""
+"""Access the customer data: one connection, tables as Ibis expressions."""
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST_MEMORY = 6 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """A moment to look from, and a sentence where it is not the one people would expect (else empty)."""
+    """Reference time of an evaluation, with an optional note."""
 
     at: datetime
     note: str
@@ -52,16 +52,15 @@ class Lake:
     root : Path
         Folder of the Delta tables.
     scratch : Path
-        Where DuckDB may spill what does not fit into memory.
+        Folder for data that DuckDB cannot keep in memory.
     zone : str
-        The shop's time zone (IANA): weekdays and hours of features are by its clock.
+        The shop's IANA time zone, for weekdays and hours of features.
     spark : SparkTables, optional
-        Where features are computed, instead of DuckDB.
+        Engine for features instead of DuckDB.
 
-    Notes
-    -----
-    Times in ``table`` are naive UTC (Ibis ``timestamp``): in DuckDB they are a hundred times faster to subtract than
-    zoned ones. Compare them with `naive(moment)`. Not for use on both sides of a fork.
+    Notes ----- Times in ``table`` are naive UTC (Ibis ``timestamp``): DuckDB subtracts them a
+    hundred times faster than zoned ones. Compare them with `naive(moment)`. Do not use a lake in
+    both processes of a fork.
     """
 
     def __init__(
@@ -81,12 +80,12 @@ class Lake:
 
     @classmethod
     def open(cls, settings: Settings) -> Lake:
-        """The installation's lake; connects at first use.
+        """Open the installation's lake; it connects at first use.
 
         Raises
         ------
         BadInput
-            Where ``RETENTION_LAKE_URL`` names an engine that is not supported.
+            If ``RETENTION_LAKE_URL`` names an unsupported engine.
         """
         engine, _, path = settings.lake_url.partition("://")
         host, spark = "", engine == "spark"
@@ -107,7 +106,7 @@ class Lake:
 
     @cached_property
     def con(self) -> Any:
-        """The Ibis backend: DuckDB in memory, never fetching an extension."""
+        """The Ibis backend: DuckDB in memory, without extension downloads."""
         import duckdb
         import ibis
 
@@ -132,7 +131,7 @@ class Lake:
 
     @cached_property
     def identities(self) -> Identities:
-        """Who is one customer, by the links."""
+        """Customer identities that follow from the links."""
         return Identities(self)
 
     def table(
@@ -143,21 +142,28 @@ class Lake:
         *,
         identity: Identity = "now",
     ) -> ibis.Table:
-        """A canonical table with all its columns, typed; empty where nothing was imported.
+        """Return a canonical table with all its typed columns.
 
-        Purchases of an order that was wholly cancelled, as far as was known ``before``, have the type ``cancelled``.
+        It is empty if nothing was imported. Purchases of an order have the type ``cancelled`` if
+        the whole order was cancelled, as known ``before``.
 
         Parameters
         ----------
         name : str
             ``events``, ``customers``, ``items`` or ``treatments``.
         before : datetime, optional
-            For events: only what had happened, and was known, before this moment; for treatments: what was sent.
+            Events: only those that happened and were known before this time. Treatments: only those
+            sent before it.
         since : datetime, optional
-            For events: only what happened at or after this moment; older files are not opened.
+            Events: only those at or after this time; older files are not opened.
         identity : datetime or {"now", "stored"}
-            Whose ids: with ``"now"`` every row is of the customer that its id is linked to; with a moment, by the
-            links as they had been decided by then; with ``"stored"``, the id that the row came with.
+            ``"now"``: customer ids follow today's links. A datetime: links as decided by then.
+            ``"stored"``: ids as imported.
+
+        Returns
+        -------
+        ibis.Table
+            Times are naive UTC.
         """
         table = TABLES[name]
         with self._lock:
@@ -171,7 +177,10 @@ class Lake:
             return self._view(table, files, view, where, computed=computed, people=people)
 
     def returns(self, before: datetime | None = None) -> ibis.Table:
-        """The returns known before a moment, with the event and the order that each undoes, where that is known."""
+        """Return the returns known before a time.
+
+        Each has the event and order it undoes, if known.
+        """
         with self._lock:
             undone = self._undone(self._newest.of(TABLES["events"]))
             rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NONE}"
@@ -183,7 +192,7 @@ class Lake:
             return self.query(f"{rows}{limit}", RETURN_TYPES)
 
     def _undone(self, delta: Any) -> Returns | None:
-        """What the returns of a version of the events undo; worked out once."""
+        """Match the returns of a version, once per version."""
         if delta is None:
             return None
         if self._returns[0] != delta.version():
@@ -194,7 +203,7 @@ class Lake:
         return self._returns[1]
 
     def scores(self, run_id: str) -> ibis.Table:
-        """The scores that one run wrote."""
+        """Return the scores of one run."""
         table = TABLES["scores"]
         with self._lock:
             delta = self._newest.of(table)
@@ -231,7 +240,20 @@ class Lake:
         return self._named(name, {column.name: IBIS_TYPES[column.kind] for column in table.columns})
 
     def query(self, sql: str, types: dict[str, str]) -> ibis.Table:
-        """A query in the engine's own SQL as a table with these Ibis types; nothing is computed until it is executed."""
+        """Return a SQL query as an Ibis table.
+
+        Parameters
+        ----------
+        sql : str
+            Query in DuckDB's dialect.
+        types : dict of str to str
+            Ibis type by column.
+
+        Returns
+        -------
+        ibis.Table
+            Computed when executed.
+        """
         name = f"query_{hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest()}"
         with self._lock:
             if name not in self._views:
@@ -240,7 +262,10 @@ class Lake:
         return self._named(name, types)
 
     def _named(self, name: str, types: dict[str, str]) -> ibis.Table:
-        """A view of ours as an Ibis table; to ask the engine for the types of what we wrote costs more than small queries."""
+        """Return one of the lake's views as an Ibis table.
+
+        Asking the engine for its types costs more than a small query.
+        """
         import ibis.expr.operations as ops
         from ibis import schema
 
@@ -249,20 +274,34 @@ class Lake:
         ).to_expr()
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
-        """When the newest event (before a moment) happened."""
+        """Return the time of the newest event before a moment."""
         return newest(self, before)
 
     def as_of(
         self, requested: datetime | None, horizon_days: int, learned_until: datetime | None = None
     ) -> AsOf:
-        """The moment to look from: as requested, else business time, else the day after stale data ends.
+        """Choose the reference time of an evaluation.
 
-        ``learned_until`` is the cutoff of the model that will look: of a moment before it the note says so.
+        It is the requested time, else business time, else the day after stale data ends.
+
+        Parameters
+        ----------
+        requested : datetime, optional
+            From ``--as-of``.
+        horizon_days : int
+            Prediction horizon in days; data older than this is stale.
+        learned_until : datetime, optional
+            Cutoff of the model. The note mentions an earlier reference time.
+
+        Returns
+        -------
+        AsOf
+            The time and a note.
 
         Raises
         ------
         TooLittleData
-            Where there are no events at all, or none before the moment.
+            If there are no events, or none before the time.
         """
         from retention.lake import coverage
 
@@ -286,11 +325,14 @@ class Lake:
         )
 
     def local(self, moment: datetime) -> datetime:
-        """The moment by the shop's clock, as people are told it."""
+        """Convert a time to the shop's time zone."""
         return moment.astimezone(ZoneInfo(self.zone))
 
     def fingerprint(self, cutoff: datetime) -> str:
-        """Versions of the tables, and a hash of what the events before the cutoff say (in any order)."""
+        """Hash the table versions and all events before a cutoff.
+
+        The order of events does not matter.
+        """
         events = self.table("events", cutoff, identity="stored")
         rows, digest = self.duckdb.execute(  # md5, for it is the same in every version of DuckDB
             f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(SAID.values())}))::HUGEINT) "
@@ -303,20 +345,41 @@ class Lake:
         return f"v{versions} n{rows} h{int(digest):016x}{people and f' i{people}'}"
 
     def currency(self, settings: Settings) -> str:
-        """See `currency.of_shop`."""
+        """Return the shop's currency; see `currency.of_shop`."""
         return currency.of_shop(self, settings)
 
     # ------------------------------------------------------------ writing
 
     def write_scores(self, run_id: str, frame: pandas.DataFrame) -> None:
-        """Write a run's scores, in the place of what the same run wrote before. Reasons may be lists: they become JSON."""
+        """Write the scores of a run and replace its earlier ones.
+
+        Parameters
+        ----------
+        run_id : str
+            Job and attempt, a plain word.
+        frame : pandas.DataFrame
+            Columns of the table ``scores``; reasons may be lists, which become JSON.
+        """
         frame = frame.assign(run_id=_word(run_id))
         table = TABLES["scores"]
         with store.locked(self.root, table):
             store.replace_partition(self.root, table, run_id, arrow(frame, table))
 
     def upsert(self, name: str, frame: pandas.DataFrame) -> None:
-        """Update rows of a keyed table by key and add new ones. Columns the frame lacks become missing."""
+        """Update or add rows of a keyed table.
+
+        Parameters
+        ----------
+        name : str
+            A keyed table.
+        frame : pandas.DataFrame
+            Rows; missing columns become NULL.
+
+        Raises
+        ------
+        ValueError
+            If the table has no key.
+        """
         table = TABLES[name]
         if not table.keyed:
             raise ValueError(f"{name} has no keyed rows; import them")
@@ -327,25 +390,33 @@ class Lake:
                 )
 
     def remove(self, name: str, keys: pandas.DataFrame) -> None:
-        """Delete rows of a keyed table, by the columns of its key."""
+        """Delete rows of a keyed table by key.
+
+        Parameters
+        ----------
+        name : str
+            A keyed table.
+        keys : pandas.DataFrame
+            Its key columns.
+        """
         table = TABLES[name]
         if len(keys):
             with store.locked(self.root, table):
                 store.remove(self.root, table, arrow(keys, table).select(table.key))
 
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
-        """Drop the scores of unwanted runs, join small files, drop files nobody reads any more.
+        """Delete scores of unwanted runs, compact files and drop unused ones.
 
         Parameters
         ----------
         unwanted : callable
-            Run ids in the lake → those to drop. Asked after the runs were read, so that one that begins meanwhile
-            is not among them.
+            Run ids in the lake → those to delete. It is called after the runs were read. So a run
+            that begins in the meantime is not among them.
 
         Returns
         -------
         list of str
-            The runs dropped.
+            The deleted runs.
         """
         scores = TABLES["scores"]
         with store.locked(self.root, scores):
@@ -361,12 +432,15 @@ class Lake:
 
 
 def _memory() -> int:
-    """Bytes DuckDB may take before it spills: several workers share a machine, and Python needs some too."""
+    """Return DuckDB's memory limit in bytes.
+
+    Several workers share a machine, and Python needs memory, too.
+    """
     return min(MOST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
 
 
 def naive(moment: datetime) -> datetime:
-    """A moment as the lake's columns hold it: UTC, without saying so."""
+    """Convert a time to naive UTC, as in the lake."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 

@@ -1,4 +1,7 @@
-"""Map files: how a source's columns become canonical ones (docs/data.md; the contract has an example)."""
+"""Read map files, which turn source columns into canonical columns.
+
+See docs/data.md.
+"""
 
 import re
 import tomllib
@@ -27,10 +30,10 @@ NO_MAP = "the file (no --map was given)"
 
 @dataclass(frozen=True)
 class Expression:
-    """Where a canonical column comes from.
+    """Source of a canonical column.
 
-    ``column`` is a source column's name; ``sql`` an expression over the source's columns in DuckDB's dialect;
-    ``value`` a constant. Exactly one is set.
+    ``column`` is a source column's name, ``sql`` an expression over source columns in DuckDB's
+    dialect, ``value`` a constant. Exactly one is set.
     """
 
     column: str | None = None
@@ -39,19 +42,19 @@ class Expression:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it says the same of every row."""
+        """Whether it has the same value in every row."""
         return self.column is None and self.sql is None
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """Names of the source columns it reads, as the map spells them."""
+        """Names of source columns, as written in the map."""
         if self.column is not None:
             return frozenset({self.column})
         return _columns_of(self.sql) if self.sql else frozenset()
 
     @cached_property
     def text(self) -> str:
-        """The SQL of it."""
+        """Its SQL."""
         if self.column is not None:
             return quoted(self.column)
         return f"({self.sql})" if self.sql is not None else literal(self.value)
@@ -61,13 +64,13 @@ class Expression:
 class Mapping:
     """A map file's section for one table.
 
-    ``rows`` is a SELECT (the key ``from``) that makes the rows to map of the table ``source``: the file's own rows, with
-    their number in ``_line``. ``optional`` are columns that a file may lack. ``title`` is what events call the item: it is
-    not kept, but tells lines of the accounts from sales.
+    ``rows`` is a SELECT (key ``from``) over the table ``source``, the file's rows with their number
+    in ``_line``. It makes the rows to map. ``optional`` columns may be missing in a file. ``title``
+    is the item's title in events. It is not stored; it identifies bookkeeping lines.
 
-    What is None is seen from the file: its encoding, delimiter and header, the decimal mark of its numbers
-    (``decimal``), and whether its dates are written day first (``dayfirst``) or in an odd way (``date_format``, of
-    strptime).
+    Options that are None are detected: the file's encoding, delimiter and header, the decimal mark
+    of its numbers (``decimal``), and whether dates start with the day (``dayfirst``) or have an
+    unusual format (``date_format``, for strptime).
     """
 
     table: Table
@@ -87,7 +90,7 @@ class Mapping:
     name: str = "the map"
 
     def needing(self, *kinds: str) -> frozenset[str]:
-        """Source columns that go, as they are, into a canonical column of one of these kinds."""
+        """Return source columns mapped unchanged to columns of these kinds."""
         return frozenset(
             expression.column
             for name, expression in self.columns.items()
@@ -96,25 +99,25 @@ class Mapping:
 
     @property
     def unzoned(self) -> frozenset[str]:
-        """Source columns, in small letters, of which the map makes moments and names no zone in doing so."""
+        """Lower-case source columns of times without an explicit time zone."""
         made = (one for name, one in self.columns.items() if self.table[name].kind == "moment")
         told = (one.columns for one in made if not (one.sql and _NAMES_ZONE.search(one.sql)))
         return frozenset(name.casefold() for columns in told for name in columns)
 
     @property
     def values(self) -> dict[str, Expression]:
-        """What is read of a row, by name: the columns, and the title."""
+        """Expressions by name: the columns and the title."""
         return self.columns | ({"title": self.title} if self.title else {})
 
     @property
     def named(self) -> frozenset[str]:
-        """Every source column that it names, in small letters: DuckDB compares them so."""
+        """All source columns used, in lower case as DuckDB compares them."""
         used = [*self.values.values(), *((self.where,) if self.where else ())]
         return frozenset(name.casefold() for expression in used for name in expression.columns)
 
     @property
     def expressions(self) -> list[Expression]:
-        """The SQL expressions of the map, the filter among them."""
+        """The map's SQL expressions, including the filter."""
         return [
             expression
             for expression in (*self.values.values(), self.where)
@@ -123,18 +126,45 @@ class Mapping:
 
 
 def identity(table: Table, source_columns: list[str]) -> Mapping:
-    """The map of a source that already has canonical names; other columns are left out."""
+    """Return the map of a source with canonical names.
+
+    Parameters
+    ----------
+    table : Table
+        The canonical table.
+    source_columns : list of str
+        Columns without a canonical name are ignored.
+
+    Returns
+    -------
+    Mapping
+        Named `NO_MAP`.
+    """
     known = {name: Expression(column=name) for name in source_columns if name in table.names}
     return Mapping(table, known, name=NO_MAP)
 
 
 def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
-    """Read a map file's section for a table; where it names no time zone, times are of ``timezone``, or else UTC.
+    """Read a map file's section for a table.
+
+    Parameters
+    ----------
+    path : Path
+        The TOML file.
+    table : Table
+        The canonical table.
+    timezone : str, optional
+        Default time zone; without it, UTC.
+
+    Returns
+    -------
+    Mapping
+        The checked section.
 
     Raises
     ------
     BadInput
-        Where the file cannot be read, or names a column, option or time zone that does not exist.
+        If the file cannot be read, or names an unknown column, option or time zone.
     """
     sections = sections_of(path)
     if table.name not in sections:
@@ -149,12 +179,12 @@ def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
 
 
 def sections_of(path: Path) -> dict[str, Any]:
-    """What a map file says, by section.
+    """Return a map file's sections.
 
     Raises
     ------
     BadInput
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     try:
         return tomllib.loads(text := read_text(path))
@@ -177,7 +207,27 @@ def sections_of(path: Path) -> dict[str, Any]:
 
 
 def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
-    """Turn a map's section into a `Mapping`, checking every name."""
+    """Turn a map's section into a `Mapping`.
+
+    Parameters
+    ----------
+    section : dict
+        The TOML section.
+    table : Table
+        The canonical table.
+    name : str
+        File name, for messages.
+
+    Returns
+    -------
+    Mapping
+        The checked section.
+
+    Raises
+    ------
+    BadInput
+        If a key or value is unknown.
+    """
     where = f"{name} [{table.name}]"
     section = dict(section)
     names_zone = "timezone" in section and not _is_column(section["timezone"], table)
@@ -218,7 +268,7 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
 
 
 def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
-    """How the file is written, as far as the map says."""
+    """Check the options about file format and rows."""
     for option in _TEXTS:
         if option in section and not isinstance(section[option], str):
             raise BadInput(
@@ -269,12 +319,22 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
-    """See that the source has every column the map names, and the map every column the table requires.
+    """Check a map against a source and a table.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        The map.
+    source_columns : list of str
+        Columns of the source.
+    source : str
+        Name of the source, for messages.
 
     Raises
     ------
     BadInput
-        Naming the column, where it was asked for, and the nearest that there is.
+        If the source lacks a mapped column, or the map lacks a required one. The message names the
+        column and its nearest match.
     """
     for column in mapping.table.columns:
         if column.required and column.name not in mapping.columns:
@@ -322,7 +382,10 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
 
 
 def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
-    """See that a file without a map is not plainly one of another table: ids of customers are in most of them."""
+    """Refuse a file without a map that fits another table better.
+
+    Most tables have a customer id.
+    """
     own = mapping.table
     fits = [table for table in TABLES.values() if table.importable and {*table.required} <= there]
     best = max(fits, key=lambda table: (len(table.required), table is own), default=own)
@@ -339,20 +402,23 @@ def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
 
 
 def _is_column(timezone: Any, table: Table) -> bool:
-    """Customers have a column of that name: there, only the name of a zone is the option."""
+    """Return whether ``timezone`` names a source column.
+
+    Customers have a column of that name. There, only a valid zone name is the option.
+    """
     return "timezone" in table.names and not (
         isinstance(timezone, str) and timezone in available_timezones()
     )
 
 
 def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
+    """Quote a name as an SQL identifier."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
 
 
 def literal(value: Any) -> str:
-    """A constant as SQL."""
+    """Write a constant as an SQL literal."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -394,7 +460,7 @@ def _parsed(sql: str, where: str) -> Any:
 
 
 def _place(error: Any) -> str:
-    """Where the reading ended, in words; nothing where the text is not even words, most often for a quote left open."""
+    """Return the position of an SQL syntax error."""
     for fault in getattr(error, "errors", ()):
         line = f"line {fault['line']}, " if fault["line"] > 1 else ""
         first = fault["col"] - len(fault["highlight"]) + 1  # it counts to the end of the word

@@ -1,4 +1,4 @@
-"""The quality report: how fresh the data is, how complete, and what had to be kept aside."""
+"""Report freshness, completeness and quarantine of the data."""
 
 # ruff: noqa: S608 - SQL is put together from names of our own
 from datetime import UTC, datetime
@@ -27,15 +27,24 @@ GAP, SPIKE, AROUND, MANY, TOLD = (
 
 
 def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
-    """Judge what is in the lake before business time.
+    """Measure the data before business time.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the tables.
+    settings : Settings
+        Gives the quarantine.
 
     Returns
     -------
     dict
-        ``rows`` by table; ``first_event`` and ``newest_event`` (ISO 8601, None without events), ``age_days`` of the
-        newest; ``days`` between them and ``silent_days`` without any event; ``customers`` with events and
-        ``unknown_customers`` among them (no row in customers), ``unknown_items`` likewise; ``filled``: for each table,
-        the share of rows that have a value, by column; ``event_types``; ``currencies``; ``quarantine`` by reason; ``volume`` by day (`volume`); ``returns``.
+        ``rows`` by table; ``first_event`` and ``newest_event`` (ISO 8601, None without events);
+        ``age_days`` of the newest; ``days`` between them and ``silent_days`` without events;
+        ``customers`` with events and ``unknown_customers`` among them (without a customer row);
+        ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by
+        column; ``event_types``; ``currencies``; ``quarantine`` by reason; ``volume`` by day
+        (`volume`); ``returns``.
     """
     now = clock.now()
     names = {
@@ -63,15 +72,23 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
 
 
 def volume(lake: Lake, events: str) -> dict[str, Any]:
-    """Events by day, and what is odd about them.
+    """Count events by day and find gaps and spikes.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the connection.
+    events : str
+        Name of the view of the events.
 
     Returns
     -------
     dict
-        ``since`` (ISO date, None without events) and ``counts``, one a day from then on; ``gaps``: silences of three days
-        or more and longer than nine in ten of the shop's silences, with ``since``, ``until`` (the last silent day) and
-        ``days``; ``spikes``: days five times off the median of the eight weeks around them, and off that of the same
-        weekdays among them, with ``day``, ``events`` and ``usual``.
+        ``since`` (ISO date, None without events) and ``counts``, one per day from then on.
+        ``gaps``: three or more silent days, and longer than 90% of the shop's silences, with
+        ``since``, ``until`` (the last silent day) and ``days``. ``spikes``: days five times off the
+        median of the eight weeks around them, and off that of the same weekdays, with ``day``,
+        ``events``, ``usual``.
     """
     rows = lake.duckdb.execute(
         f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" GROUP BY 1 ORDER BY 1'
@@ -136,7 +153,7 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
 
 
 def _median(rows: np.ndarray) -> np.ndarray:
-    """The median of each row's numbers, missing where there is none."""
+    """Return each row's median, or NaN if all values are missing."""
     known = ~np.isnan(rows).all(axis=1)
     found = np.full(len(rows), np.nan)
     found[known] = np.nanmedian(rows[known], axis=1)
@@ -144,7 +161,7 @@ def _median(rows: np.ndarray) -> np.ndarray:
 
 
 def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
-    """Returns, how many of them found the purchase they undo, and the orders cancelled."""
+    """Count returns, matched returns and cancelled orders."""
     undone = lake.returns(now).get_name()
     number, matched = _one(
         lake,
@@ -189,7 +206,10 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
 
 
 def _shares(view: str, columns: tuple[str, ...]) -> str:
-    """Of events, only purchases need have an amount."""
+    """Return SQL of the filled shares by column.
+
+    Only purchases among events need an amount.
+    """
     shares = ", ".join(f"round(count({column}) / nullif(count(*), 0), 4)" for column in columns)
     purchases = " WHERE event_type = 'purchase'" if view.startswith("events") else ""
     return f'SELECT {shares} FROM "{view}"{purchases}'

@@ -1,7 +1,7 @@
-"""The quarantine: rows that could not be used, as they were, with the reason and the remedy; one Parquet file an import.
+"""Store rows that could not be used, with reason and remedy.
 
-Every file has the columns of `META` and, beside them, those of the row itself: the source's own where the map could not
-read it, the canonical ones where a cleaning rule set it aside.
+Each import has one Parquet file. A file has the columns of `META` and those of the row:
+the source's own columns if the map failed, the canonical ones if a cleaning rule applied.
 """
 
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
@@ -37,7 +37,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept beside every row of an import: where it came from, and how to try it again."""
+    """Describe the origin of an import's quarantined rows."""
 
     table: str
     import_id: str
@@ -46,9 +46,23 @@ class Kept:
     origin: str | None
 
     def sql(self, rows: str, stage: str, file: str, reading: dict[str, Any]) -> str:
-        """Rows (``reason`` and their own columns) with the columns of `META` but the remedy.
+        """Return SQL that adds the columns of `META` to quarantined rows.
 
-        ``stage`` is `MAP`, `RULES`, or `LINE` for what is no row at all; ``reading``: how the text columns were read.
+        Parameters
+        ----------
+        rows : str
+            SQL of the rows, with ``reason`` and their own columns.
+        stage : str
+            `MAP`, `RULES`, or `LINE` for a line that could not be split into columns.
+        file : str
+            Name of the source.
+        reading : dict
+            How the text columns were parsed.
+
+        Returns
+        -------
+        str
+            SELECT statement. `write` adds the remedy.
         """
         said = {
             "_stage": stage,
@@ -67,22 +81,31 @@ class Kept:
 
 
 def folder(settings: Settings) -> Path:
-    """Where the files are."""
+    """Return the folder of the quarantine."""
     return settings.home / "quarantine"
 
 
 def files(settings: Settings) -> list[Path]:
-    """The files, those of a vanished writer left out."""
+    """Return the quarantine files without unfinished ones."""
     return sorted(folder(settings).glob("*.parquet"))
 
 
 def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
-    """Put the rows of some tables in the place of a file, at once; without rows there is no file.
+    """Replace a quarantine file atomically.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    parts : sequence of str
+        Relations of rows, as `Kept.sql` makes them.
+    path : Path
+        The file. It is deleted if there are no rows.
 
     Returns
     -------
     str or None
-        The path.
+        The path, or None without rows.
     """
     if not parts:
         path.unlink(missing_ok=True)
@@ -104,9 +127,20 @@ def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
 
 
 def view(con: Any, settings: Settings) -> str | None:
-    """SQL of the quarantine as one table: reason, remedy, stage, table_name, file, import_id, kept_at, row (JSON).
+    """Return SQL of the whole quarantine as one table.
 
-    None where nothing is in it.
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+
+    Returns
+    -------
+    str or None
+        Columns reason, remedy, stage, table_name, file, import_id, kept_at, row (JSON) and path.
+        None if the quarantine is empty.
     """
     parts = [_as_table(con, path) for path in files(settings)]
     return " UNION ALL ".join(parts) or None
@@ -130,18 +164,30 @@ def _as_table(con: Any, path: Path) -> str:
 def listing(
     con: Any, settings: Settings, *, reason: str | None = None, examples: int = EXAMPLES
 ) -> dict[str, Any]:
-    """What is in quarantine, by reason, the most frequent first.
+    """List the quarantine by reason, most frequent first.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+    reason : str, optional
+        Only rows with this reason.
+    examples : int
+        Rows to show per reason.
 
     Returns
     -------
     dict
-        ``rows`` in all, and ``reasons``: each with ``reason``, ``remedy``, ``rows``, ``tables``, ``files``, ``first``
-        and ``last`` (ISO 8601, when it was set aside), and ``examples``: rows as they were, without their empty values.
+        ``rows`` in total, and ``reasons``: each with ``reason``, ``remedy``, ``rows``, ``tables``,
+        ``files``, ``first`` and ``last`` (ISO 8601 time of quarantine), and ``examples``: original
+        rows without their empty values.
 
     Raises
     ------
     BadInput
-        Where no row is there for the reason asked for.
+        If no row has the requested reason.
     """
     every = view(con, settings)
     if every is None:
@@ -168,7 +214,7 @@ def listing(
 
 
 def counts(con: Any, settings: Settings) -> dict[str, int]:
-    """Rows by reason, the most frequent first."""
+    """Count quarantined rows by reason, most frequent first."""
     every = view(con, settings)
     if every is None:
         return {}
@@ -180,12 +226,12 @@ def counts(con: Any, settings: Settings) -> dict[str, int]:
 
 
 def chosen(con: Any, settings: Settings, asked: str) -> str:
-    """The reason that a person means: in full, or the only one with these words in it.
+    """Return the reason that matches a user's text.
 
     Raises
     ------
     BadInput
-        Where none, or more than one, answers to it.
+        If no reason, or more than one, matches.
     """
     from retention.errors import BadInput
 

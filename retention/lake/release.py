@@ -1,4 +1,4 @@
-"""Release: quarantined rows go through the map and the rules as they are now; those that pass come into the lake."""
+"""Retry quarantined rows with today's map and rules."""
 
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 import json
@@ -26,7 +26,10 @@ from retention.text import gettext
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What became of the quarantined rows: tried = accepted + duplicate + filtered + still there."""
+    """Count the outcomes of the retried rows.
+
+    ``rows_tried`` is the sum of accepted, duplicate, filtered and kept rows.
+    """
 
     rows_tried: int = 0
     rows_accepted: int = 0
@@ -34,13 +37,13 @@ class Release:
     rows_filtered: int = 0
     rows_kept: int = 0
     quarantine: dict[str, int] = field(default_factory=dict)
-    """What is in quarantine now, by reason."""
+    """Rows in quarantine afterwards, by reason."""
     notes: tuple[str, ...] = ()
-    """Why some rows could not be tried."""
+    """Reasons why some rows could not be retried."""
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the JSON object of ``--json``."""
         return asdict(self) | {"notes": [*self.notes]}
 
 
@@ -54,21 +57,32 @@ def release(
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
 ) -> Release:
-    """Try quarantined rows again, file by file, each in one commit; a second time changes nothing.
+    """Retry quarantined rows and import those that pass.
+
+    Each file is one commit. A second call changes nothing.
 
     Parameters
     ----------
+    lake, database, settings
+        Target; without a database there is no import log.
     reason : str, optional
-        Only rows with this reason; all of them without one.
+        Retry only rows with this reason.
     map_path : Path, optional
-        The map to use; without one, each row's own map as the file says now.
+        The map to use; by default each row's own map in its present version.
+    progress : Progress
+        Called per file.
     listener : ImportListener, optional
         Called after events were imported.
+
+    Returns
+    -------
+    Release
+        Row counts and the remaining quarantine.
 
     Raises
     ------
     BadInput
-        Where no row is there for the reason, or no map is there to read them with.
+        If no row has the reason, or the map cannot be read.
     """
     if map_path is not None and not map_path.is_file():
         raise BadInput(
@@ -112,7 +126,7 @@ def _again(
     notes: list[str],
     listener: import_log.ImportListener,
 ) -> tuple[int, int, int, int]:
-    """One file's rows: how many were tried, accepted, there already and filtered."""
+    """Retry one file's rows; return tried, accepted, duplicate and filtered."""
     con = lake.duckdb
     con.execute(
         f"CREATE OR REPLACE TABLE held AS SELECT *, false AS _tried FROM read_parquet({literal(path)})"
@@ -151,7 +165,7 @@ def _again(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Rows that are read alike."""
+    """Rows of one file that share map and reading."""
 
     con: Any
     where: str
@@ -164,7 +178,7 @@ class _Group:
     reading: dict[str, Any]
 
     def stage(self, work: Import, map_name: str | None) -> None:
-        """Put the rows before an import, as their source once did."""
+        """Stage the rows in an import as their source did."""
         columns = self.reading["columns"]
         own = ", ".join(
             f"{quoted(name)}::{type_} AS {quoted(name)}" for name, type_ in columns.items()
@@ -194,7 +208,10 @@ def _mapping(work: Import, name: str) -> mapping.Mapping:
 
 
 def _groups(con: Any, reason: str | None) -> Iterator[_Group]:
-    """The rows that can be tried, by what they are read with. Broken lines cannot, nor files of the first release."""
+    """Group the rows that can be retried by map.
+
+    Broken lines and files of the first release cannot be retried.
+    """
     names = {row[0] for row in con.execute("DESCRIBE held").fetchall()}
     if not set(quarantine.META) <= names:
         return

@@ -1,4 +1,4 @@
-"""What to do about a row that was set aside: one sentence for each reason."""
+"""Remedies of the reasons for quarantine."""
 
 import re
 
@@ -82,7 +82,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
 
 
 def remedy(reason: str) -> str:
-    """The remedy of a reason, in one sentence without a full stop."""
+    """Return a reason's remedy as one sentence without a full stop."""
     for pattern, text in _REMEDIES:
         if match := re.fullmatch(pattern, reason):
             return match.expand(text)

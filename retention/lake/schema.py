@@ -1,6 +1,7 @@
-"""The canonical tables of the lake: every column named once, with its type and what it means.
+"""Define the canonical tables and columns of the lake.
 
-Types: ``text``, ``number`` (double), ``flag`` (boolean), ``moment`` (UTC, microseconds), ``json`` (text that is JSON).
+Types: ``text``, ``number`` (double), ``flag`` (boolean), ``moment`` (UTC, microseconds), ``json``
+(JSON as text).
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ IBIS_TYPES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its name, kind, meaning, whether a row is worthless without it, and the values it may have."""
+    """A column of a canonical table.
+
+    A row without a ``required`` column is quarantined. ``values`` lists the allowed values.
+    """
 
     name: str
     kind: Kind
@@ -56,8 +60,8 @@ class Column:
 class Table:
     """A canonical table.
 
-    ``key`` identifies a row; ``keyed`` tables are updated by key, the others only grow. ``partition`` is a storage
-    column by which files are laid out; readers do not see it.
+    ``key`` identifies a row. ``keyed`` tables are updated by key; the others only grow.
+    ``partition`` is a storage column that splits files; readers do not see it.
     """
 
     name: str
@@ -74,7 +78,7 @@ class Table:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Names of the columns every row must have."""
+        """Names of the columns that every row must have."""
         return tuple(column.name for column in self.columns if column.required)
 
     def __getitem__(self, name: str) -> Column:

@@ -1,7 +1,7 @@
-"""The lake's tables through Spark: features of more events than one machine holds. Everything else stays with DuckDB.
+"""Read the lake's tables through Spark to compute features.
 
-Spark reads the live files of the Delta tables, as DuckDB does; it needs neither Delta's nor any other package from the
-internet. Writes go through deltalake, whichever engine reads.
+Spark reads the live files of the Delta tables, as DuckDB does. It needs no extra Spark packages.
+All writes go through deltalake.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ _EVENT_ID = (
 
 
 class SparkTables:
-    """Canonical tables as Ibis expressions on a Spark session, opened at first use.
+    """Return canonical tables as Ibis expressions on a Spark session.
+
+    The session is opened at first use.
 
     Parameters
     ----------
     root : Path
         Folder of the Delta tables; every Spark worker must see it under the same path.
     master : str
-        ``spark://host:port``, or empty: all cores of this machine, or the session that already runs.
+        ``spark://host:port``. If empty, all cores of this machine or the running session.
 
     Notes
     -----
@@ -71,12 +73,12 @@ class SparkTables:
 
     @cached_property
     def con(self) -> Any:
-        """The Ibis backend.
+        """Return the Ibis backend.
 
         Raises
         ------
         BadInput
-            Where pyspark is not installed.
+            If pyspark is not installed.
         """
         import ibis
 
@@ -105,7 +107,10 @@ class SparkTables:
     def table(
         self, name: str, before: datetime | None = None, since: datetime | None = None
     ) -> ibis.Table:
-        """See `retention.lake.Lake.table`; rows of the table customers keep their ids."""
+        """Return a canonical table as `retention.lake.Lake.table` does.
+
+        Rows of the table ``customers`` keep their ids.
+        """
         table = TABLES[name]
         delta = store.opened(self.root, table)
         wanted = store.months(since, before) if name == "events" and (since or before) else None
@@ -133,7 +138,7 @@ class SparkTables:
 
 
 def _between(rows: Any, name: str, since: datetime | None, before: datetime | None) -> Any:
-    """What `retention.lake.Lake.table` leaves out, left out of a Spark frame."""
+    """Filter a Spark frame by time as `retention.lake.Lake.table` does."""
     from pyspark.sql.functions import col
 
     if name not in ("events", "treatments"):
@@ -151,7 +156,7 @@ def _between(rows: Any, name: str, since: datetime | None, before: datetime | No
 
 
 def _without(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
-    """The rows with the purchases of these orders called cancelled, as `retention.lake.cleaning.returns` calls them."""
+    """Mark the purchases of cancelled orders with the type ``cancelled``."""
     from pyspark.sql.functions import broadcast, col, lit, when
 
     from retention.lake.cleaning.returns import CANCELLED
@@ -168,7 +173,7 @@ def _without(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
 
 
 def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:
-    """The rows with their customers resolved; so few pairs go to every worker whole."""
+    """Replace customer ids by their canonical ids with a broadcast join."""
     from pyspark.sql.functions import broadcast, coalesce, col
 
     pairs = session.createDataFrame(list(people.items()), "_old string, _canonical string")

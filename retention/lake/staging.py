@@ -1,4 +1,4 @@
-"""From source rows to canonical rows: one vectorised pass that types every value and says why a row is bad."""
+"""Compile a map to SQL that types and checks source rows."""
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 from dataclasses import dataclass, replace
@@ -25,14 +25,17 @@ NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """SQL that yields the canonical columns and ``_reason``, which is NULL for a good row."""
+    """SQL that yields the canonical columns and ``_reason``.
+
+    ``_reason`` is NULL for a good row.
+    """
 
     good_and_bad: str
     """Canonical columns and ``_reason``."""
     bad: str
-    """``reason`` and the source's own columns, as they were, of the bad rows."""
+    """``reason`` and the unchanged source columns of bad rows."""
     columns: tuple[str, ...]
-    """The canonical columns that the map names."""
+    """Canonical columns that the map fills."""
 
 
 def compile_staging(
@@ -49,19 +52,26 @@ def compile_staging(
     ----------
     con
         DuckDB connection.
-    source, mapping
-        What is read, and how.
+    source : Source
+        Source relation.
+    mapping : Mapping
+        The map's section for the table.
     only : str, optional
-        SQL condition on the source's own columns; other rows are as if they were not in the file.
+        SQL condition on the source's columns; other rows are ignored.
     origin : str, optional
-        What ``events.source`` says, whatever the map does.
+        Value of ``events.source``; overrides the map.
     accounts : str, optional
-        Pattern of the titles that lines of the accounts have.
+        Pattern of titles of bookkeeping lines.
+
+    Returns
+    -------
+    Staging
+        The compiled SQL.
 
     Raises
     ------
     BadInput
-        Where DuckDB refuses an expression of the map.
+        If DuckDB refuses an expression of the map.
     """
     rows = _rows(source, mapping, only)
     types = _types(con, rows, source, mapping, only)
@@ -91,7 +101,10 @@ def compile_staging(
 
 
 def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") -> str:
-    """Raw values of the mapped columns as ``_<name>``, and also ``, _row``: the source row as it was."""
+    """Return SQL of the raw values as ``_<name>``.
+
+    With ``also=", _row"`` it includes the unchanged source row.
+    """
     casts = ", ".join(f"{how.sql} AS {quoted(name)}" for name, how in source.readings.items())
     unreadable = " ".join(
         f"WHEN nullif(trim({quoted(name)}::VARCHAR), '') IS NOT NULL AND {how.sql} IS NULL "
@@ -143,7 +156,7 @@ def _types(
 
 
 def _refused(con: Any, source: Source, mapping: Mapping, only: str | None) -> str:
-    """The key whose expression is refused by itself; else it is the condition."""
+    """Return the map key that DuckDB refuses."""
     import duckdb
 
     for name, value in mapping.values.items():
@@ -170,7 +183,7 @@ def _typed(column: Column, type_: str, mapping: Mapping) -> str:
 
 
 def _constant(value: Any, column: Column, mapping: Mapping) -> str:
-    """A constant text, checked once and not row by row."""
+    """Check a constant text once and return its SQL."""
     if value is None:
         return "NULL::VARCHAR"
     if column.values and value not in column.values:
@@ -243,7 +256,10 @@ def _local(naive: str, zone: str) -> str:
 
 
 def _faults(column: Column, value: str, type_: str) -> list[str]:
-    """SQL of the reasons for which a row is bad, each NULL where it does not apply."""
+    """Return SQL of a column's faults.
+
+    Each is NULL for a good row.
+    """
     raw = f"_{column.name}"
     faults = []
     if not _lossless(column, type_):
@@ -267,7 +283,7 @@ def _faults(column: Column, value: str, type_: str) -> list[str]:
 
 
 def _lossless(column: Column, type_: str) -> bool:
-    """Whether no value of the type can fail to convert, so that nothing need be checked."""
+    """Return whether every value of the type converts without error."""
     if column.kind == "text":
         return True
     if column.kind == "number":

@@ -1,7 +1,7 @@
-"""Delta tables on disk: atomic commits, one writer at a time, read by their list of live files.
+"""Read and write Delta tables with atomic commits and one writer.
 
-A commit is one file that appears or does not: a process killed half-way leaves the version before it. Writers of one
-table queue on an advisory lock; writers on other hosts, whom the lock does not reach, are met with a retry.
+A commit is one file. A process that is killed half-way leaves the previous version. Writers on one
+host wait for an advisory lock. A conflict with a writer on another host is retried.
 """
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
@@ -29,7 +29,10 @@ KEEP_HOURS = 24  # an older version stays readable this long: longer than any jo
 
 @contextmanager
 def locked(root: Path, table: Table) -> Iterator[None]:
-    """Be the only writer of a table on this host; the lock goes with the process that held it."""
+    """Hold the table's writer lock on this host.
+
+    The lock ends with the process.
+    """
     import fcntl
 
     folder = private(root / ".locks")
@@ -39,7 +42,20 @@ def locked(root: Path, table: Table) -> Iterator[None]:
 
 
 def opened(root: Path, table: Table) -> Any | None:
-    """The newest version of a table (a ``deltalake.DeltaTable``), or None where nothing was ever written."""
+    """Open the newest version of a table.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+
+    Returns
+    -------
+    deltalake.DeltaTable or None
+        None if the table was never written.
+    """
     from deltalake import DeltaTable
 
     path = root / table.name
@@ -51,9 +67,9 @@ def opened(root: Path, table: Table) -> Any | None:
 
 
 def mark(root: Path, table: Table) -> str:
-    """The newest commit of a table, by the names in its log; empty where nothing was ever written.
+    """Return the file name of a table's newest commit.
 
-    To open a table costs a hundred times as much.
+    It is empty if the table was never written. Opening a table costs a hundred times as much.
     """
     try:
         names = os.listdir(root / table.name / "_delta_log")
@@ -63,23 +79,24 @@ def mark(root: Path, table: Table) -> str:
 
 
 def version(root: Path, table: Table) -> int:
-    """The newest version of a table; -1 where nothing was ever written."""
+    """Return the newest version of a table, or -1 without one."""
     return number(opened(root, table))
 
 
 def number(delta: Any | None) -> int:
-    """Of an opened version; -1 for None."""
+    """Return the version of an opened table, or -1 for None."""
     return -1 if delta is None else int(delta.version())
 
 
 class Newest:
-    """The newest versions of a lake's tables; each is opened once, for as long as nobody commits another."""
+    """Cache the newest version of each table."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._opened: dict[str, tuple[str, Any]] = {}
 
     def of(self, table: Table) -> Any | None:
+        """Return the newest version of a table, or None."""
         now = mark(self._root, table)
         if table.name not in self._opened or self._opened[table.name][0] != now:
             self._opened[table.name] = now, opened(self._root, table)
@@ -87,14 +104,30 @@ class Newest:
 
 
 def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
-    """Whether a month, ``2025-01``, has to do with a stretch of time: what `files` asks of a partition."""
+    """Return a predicate for the months (``2025-01``) in a time range.
+
+    Pass it to `files`.
+    """
     first = "" if since is None else f"{since.astimezone(UTC):%Y-%m}"
     last = "9999-12" if before is None else f"{before.astimezone(UTC):%Y-%m}"
     return lambda month: first <= month <= last
 
 
 def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) -> list[str]:
-    """Paths of a version's live files, of those partitions whose value passes."""
+    """Return paths of a version's live files.
+
+    Parameters
+    ----------
+    delta : DeltaTable, optional
+        The version.
+    partitions : callable, optional
+        Predicate on partition values.
+
+    Returns
+    -------
+    list of str
+        Sorted paths; empty without a version.
+    """
     if delta is None:
         return []
     if partitions is None:
@@ -109,7 +142,10 @@ def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) ->
 
 
 def append(root: Path, table: Table, rows: Any) -> None:
-    """Add rows (anything that exports an Arrow stream) in one commit."""
+    """Append rows in one commit.
+
+    ``rows`` is anything that exports an Arrow stream.
+    """
     from deltalake import write_deltalake
 
     _retrying(
@@ -126,21 +162,29 @@ def append(root: Path, table: Table, rows: Any) -> None:
 def write_parts(
     root: Path, table: Table, con: Any, relation: str, parts: dict[str, str], number: int
 ) -> list[tuple[str, Path]]:
-    """Write a DuckDB relation's rows to files, one a partition, on all cores. No version knows them: see `commit_parts`.
+    """Write a DuckDB relation to files, one per partition, in parallel.
+
+    No table version includes the files until `commit_parts`.
 
     Parameters
     ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        A partitioned table.
+    con
+        DuckDB connection.
     relation : str
-        The rows; no TEMP table, for other cursors read it.
+        The rows; not a TEMP table because other cursors read it.
     parts : dict of str to str
-        The partitions' values, each with the SQL condition of its rows.
+        Partition value → SQL condition of its rows.
     number : int
-        Stands in the files' names, so that they sort in the order in which they were written.
+        Sequence number in the file names, so files sort in writing order.
 
     Returns
     -------
     list of tuple of str and Path
-        Each file with its partition's value. Where one cannot be written there is none of them.
+        Partition value and path of each file. After an error all files are removed.
     """
     by = table.partition
     assert by is not None
@@ -171,7 +215,7 @@ def write_parts(
 def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> None:
     """Add files of `write_parts` to the table in one commit.
 
-    A process killed before leaves files that no version knows; `tidy` drops them.
+    If a process is killed before, `tidy` drops its files.
     """
     from deltalake.transaction import create_table_with_add_actions
 
@@ -192,7 +236,7 @@ def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> N
 
 
 def rows_of(path: Path) -> int:
-    """How many rows a Parquet file has."""
+    """Return the row count of a Parquet file."""
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(path).num_rows)
@@ -200,7 +244,7 @@ def rows_of(path: Path) -> int:
 
 @contextmanager
 def _single_threaded(con: Any) -> Iterator[int]:
-    """Let every query have one thread, for as long as there are as many queries as cores; yields how many that is."""
+    """Give each query one thread and yield the number of cores."""
     cores = con.execute("SELECT current_setting('threads')").fetchall()[0][0]
     con.execute("SET threads = 1")
     try:
@@ -210,7 +254,10 @@ def _single_threaded(con: Any) -> Iterator[int]:
 
 
 def stored_columns(table: Table) -> dict[str, str]:
-    """The columns of a table's files as SQL, moments zoned so that every engine agrees on them."""
+    """Return a table's stored columns as SQL.
+
+    Times are zoned, which all engines read alike.
+    """
     return {
         column.name: f"make_timestamptz(epoch_us({column.name})) AS {column.name}"
         if column.kind == "moment"
@@ -253,7 +300,19 @@ def _added(base: Path, path: Path, values: dict[str, str | None]) -> Any:
 
 
 def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
-    """Put rows in the place of a partition's earlier ones, in one commit. ``value`` must be a plain word."""
+    """Replace the rows of a partition in one commit.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        A partitioned table.
+    value : str
+        Partition value, a plain word.
+    rows
+        Anything that exports an Arrow stream.
+    """
     from deltalake import write_deltalake
 
     if opened(root, table) is None:
@@ -271,7 +330,10 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
 
 
 def upsert(root: Path, table: Table, rows: Any) -> None:
-    """Update rows by key and add those that are new, in one commit. ``rows`` has all columns, each key once."""
+    """Update rows by key and add new ones in one commit.
+
+    ``rows`` has all columns and each key once.
+    """
     if opened(root, table) is None:
         return append(root, table, rows)
     return _retrying(
@@ -285,7 +347,10 @@ def upsert(root: Path, table: Table, rows: Any) -> None:
 
 
 def remove(root: Path, table: Table, keys: Any) -> None:
-    """Delete the rows with these keys, in one commit. As a predicate, tens of thousands of them crash delta-rs."""
+    """Delete the rows with these keys in one commit.
+
+    Tens of thousands of keys as a predicate would crash delta-rs.
+    """
     _retrying(lambda: _merged(root, table, keys).when_matched_delete().execute())
 
 
@@ -297,14 +362,14 @@ def _merged(root: Path, table: Table, rows: Any) -> Any:
 
 
 def delete(root: Path, table: Table, predicate: str) -> None:
-    """Delete the rows that a predicate (Delta's SQL) selects."""
+    """Delete the rows that a predicate in Delta's SQL selects."""
     delta = opened(root, table)
     if delta is not None:
         _retrying(lambda: opened(root, table).delete(predicate))  # type: ignore[union-attr]
 
 
 def tidy(root: Path, table: Table) -> None:
-    """Join many small files into few, and drop files that no version of the last day uses."""
+    """Compact small files and drop files unused for a day."""
     delta = opened(root, table)
     if delta is None:
         return
@@ -320,7 +385,7 @@ def tidy(root: Path, table: Table) -> None:
 
 
 def _retrying(deed: Callable[[], None]) -> None:
-    """Do it again, on a fresh view of the table, when another host committed first."""
+    """Retry a commit after another host committed first."""
     from deltalake.exceptions import CommitFailedError
 
     for attempt in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Updating keyed tables (customers, items, treatments …): a row replaces the one with its key."""
+"""Update keyed tables (customers, items, treatments) by key."""
 # ruff: noqa: S608 - SQL is put together from names of the schema
 
 from collections.abc import Collection
@@ -10,14 +10,25 @@ from retention.lake.schema import Table
 
 
 def upsert(lake: Lake, table: Table, named: Collection[str]) -> tuple[int, list[str]]:
-    """Write the rows of the table ``staged`` whose key is new, or that say something else than the row of their key.
+    """Upsert the new or changed rows of the table ``staged``.
 
-    Columns that are not ``named`` (the map does not fill them) are kept; the last of several rows of a key wins.
+    If a key occurs several times, the last row wins.
+
+    Parameters
+    ----------
+    lake : Lake
+        Target.
+    table : Table
+        A keyed table.
+    named : collection of str
+        Columns that the map fills. Stored values of other columns are kept.
 
     Returns
     -------
-    int, list of str
-        How many were written; and of customers those whose keys of identity are new (`exact.learned`).
+    int
+        Rows written.
+    list of str
+        For customers: ids with new identity keys (`exact.learned`).
     """
     con = lake.duckdb
     keys = ", ".join(table.key)

@@ -1,4 +1,4 @@
-"""Up to when the lake knows anything, asked without opening a table: a warm worker is asked again and again."""
+"""Cache the time range of the lake's data."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,10 @@ _KEPT: dict[tuple[Any, ...], "Until"] = {}
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """When the oldest and the newest event happened, and when the last of anything happened, was heard of or became evident."""
+    """Time range of the lake's data.
+
+    ``last`` also covers ``available_at`` of events and ``evident_at`` of links.
+    """
 
     oldest: datetime | None
     newest: datetime | None
@@ -24,17 +27,17 @@ class Until:
     state: tuple[Any, ...]  # of the lake, as `state` gives it
 
     def before(self, moment: datetime) -> bool:
-        """Whether whoever looks from this moment sees everything there is."""
+        """Return whether all data lies before a moment."""
         return self.last is None or self.last < moment
 
 
 def state(lake: "Lake") -> tuple[Any, ...]:
-    """Which data this is: where, and the newest commits on events and links."""
+    """Return the path and newest commits of the lake."""
     return str(lake.root), *(store.mark(lake.root, table) for table in (TABLES["events"], LINKS))
 
 
 def until(lake: "Lake") -> Until:
-    """See the module; what was found is remembered as long as nobody writes."""
+    """Return the time range, cached until the next commit."""
     key = state(lake)
     if key not in _KEPT:
         if len(_KEPT) >= MOST:
@@ -44,7 +47,10 @@ def until(lake: "Lake") -> Until:
 
 
 def newest(lake: "Lake", before: datetime | None = None) -> datetime | None:
-    """When the newest event (before a moment) happened; the engine is asked only about an earlier moment."""
+    """Return the time of the newest event before a moment.
+
+    Only an earlier moment needs a query.
+    """
     known = until(lake)
     if before is None or known.before(before):
         return known.newest
@@ -52,7 +58,7 @@ def newest(lake: "Lake", before: datetime | None = None) -> datetime | None:
 
 
 def newest_order(lake: "Lake", before: datetime) -> datetime | None:
-    """When the newest purchase before a moment happened, which views and opened mails say nothing of."""
+    """Return the time of the newest purchase before a moment."""
     events = lake.table("events", before)
     return _latest(events.filter(events.event_type == "purchase"))
 

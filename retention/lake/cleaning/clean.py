@@ -1,7 +1,8 @@
-"""Cleaning: events that can be read but cannot be right are set aside, each with its reason, before they are committed.
+"""Find events that can be read but cannot be right.
 
-New events are judged beside those that the lake holds; what the lake holds already is never judged again. So the same
-file imported twice comes to the same, and a rule's change reaches back only through `retention data release`.
+They are quarantined before the commit, each with its reason. New events are compared with those in
+the lake, and stored events are never judged again. So importing a file twice gives the same result.
+Changed rules apply to earlier rows only through `retention data release`.
 """
 
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
@@ -47,7 +48,20 @@ _PRICED = (
 
 
 def mend(con: Any, relation: str) -> dict[str, int]:
-    """Turn sales of less than nothing into the returns they are; how many, by what was done."""
+    """Turn purchases with a negative amount into returns.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        Table of new events, updated in place.
+
+    Returns
+    -------
+    dict of str to int
+        Rows by correction.
+    """
     where = (
         "event_type = 'purchase' AND "
         "((quantity < 0 AND coalesce(amount, 0) <= 0) OR (quantity IS NULL AND amount < 0))"
@@ -60,9 +74,21 @@ def mend(con: Any, relation: str) -> dict[str, int]:
 
 
 def alike(con: Any, relation: str) -> bool:
-    """Whether any two events are alike (see `ALIKE`).
+    """Find similar events by the hash `ALIKE`.
 
-    The hashes of those that are are then in ``clean_alike``, those of all, by rowid (place), in ``clean_hashes``.
+    ``clean_hashes`` then holds the hash of each rowid (place), ``clean_alike`` the repeated hashes.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        Table of new events.
+
+    Returns
+    -------
+    bool
+        Whether any two events are similar.
     """
     con.execute(
         f"CREATE OR REPLACE TABLE clean_hashes AS SELECT rowid AS place, {ALIKE} AS alike FROM {relation}"
@@ -82,24 +108,28 @@ def judge(
     known: list[str],
     testers: str | None = None,
 ) -> dict[str, int]:
-    """Find the rows of a table of new events that cannot be right; `alike` was called for that table before.
+    """Find new events that break a cleaning rule.
+
+    Call `alike` for the table before.
 
     Parameters
     ----------
     con
         DuckDB connection.
     relation : str
-        A table of new events with the canonical columns.
+        Table of new events with the canonical columns.
+    policy : CleanPolicy
+        The rules.
     near, known : list of str
-        Parquet files of the events that the lake holds: of the months of the new ones, and all.
+        Parquet files of the lake's events: of the same months, and all.
     testers : str, optional
-        SQL that yields the e-mail addresses and ids (email, customer_id) of the customers known.
+        SQL of the e-mail addresses and ids (email, customer_id) of known customers.
 
     Returns
     -------
     dict of str to int
-        Rows by reason. They are in the table ``set_aside`` (place, reason; place is the rowid), each with the first
-        reason that holds; `drop` forgets it.
+        Rows by reason. The table ``set_aside`` (place, reason; place is the rowid) holds them with
+        the first reason that applies. `drop` deletes it.
     """
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
     if not _one(con, f"SELECT count(*) FROM {relation}"):
@@ -118,13 +148,16 @@ def judge(
 
 
 def drop(con: Any) -> None:
-    """Forget what `judge` found."""
+    """Delete the result of `judge`."""
     con.execute("DROP TABLE IF EXISTS set_aside")
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """The rules, in the order in which a row's reason is told. Each first asks, cheaply, whether it can apply at all."""
+    """The cleaning rules, in order of priority.
+
+    Each rule first checks cheaply whether it can apply.
+    """
 
     con: Any
     relation: str
@@ -134,7 +167,7 @@ class _Judge:
     testers: str | None
 
     def rows(self) -> None:
-        """What a row says by itself."""
+        """Apply rules on single rows: dates, signs and missing values."""
         faults: list[tuple[str, str]] = []
         if self.policy.impossible_date.holds:
             day = self.policy.impossible_date.earliest
@@ -154,7 +187,10 @@ class _Judge:
             self._aside(reason, where)
 
     def ids(self) -> None:
-        """Who or what stands for nobody, or is a test, by the ids that begin with no digit: often there are none."""
+        """Apply rules on ids: placeholders, tests and bookkeeping.
+
+        Only ids that do not begin with a digit are checked; often there are none.
+        """
         policy = self.policy
         if policy.placeholder_customer.holds:
             listed = ", ".join(literal(word.lower()) for word in policy.placeholder_customer.ids)
@@ -177,7 +213,7 @@ class _Judge:
             self._by_id("item_id", _matches("item_id", policy.bookkeeping.item), ACCOUNTS)
 
     def nothing_paid(self) -> None:
-        """Orders of free lines from which nothing was taken off."""
+        """Find orders with free lines only and no discount."""
         if not self.policy.nothing_paid.holds:
             return
         self._make_orders(f"SELECT DISTINCT customer_id FROM {self.relation} WHERE amount = 0")
@@ -188,7 +224,7 @@ class _Judge:
         )
 
     def repetition(self) -> None:
-        """Orders and lines that are there twice; looked for among what is alike only."""
+        """Find repeated orders and lines among similar events."""
         if self.near:
             self.con.execute(
                 f"INSERT INTO clean_alike SELECT DISTINCT {ALIKE} FROM ({_stored(self.near)}) "
@@ -208,7 +244,10 @@ class _Judge:
             self._near_duplicate(self.policy.near_duplicate)
 
     def _order_twice(self, near: str) -> None:
-        """The same lines of the same customer under another id; of days alone nothing can be told."""
+        """Find repeated orders of a customer under another id.
+
+        Times without a time of day cannot show this.
+        """
         suspects = (
             "SELECT customer_id FROM (SELECT customer_id, order_id, occurred_at, lag(order_id) OVER same AS other, "
             "lag(occurred_at) OVER same AS earlier FROM clean_lines "
@@ -230,7 +269,7 @@ class _Judge:
         )
 
     def _near_duplicate(self, rule: NearDuplicate) -> None:
-        """Lines of one order that differ by next to nothing, but do differ."""
+        """Find lines of one order that are almost equal."""
         old = f"{_stored(self.near)} UNION ALL BY NAME " if self.near else ""
         near_duplicates.find(self.con, rule, f"{old}SELECT * FROM {self.relation}")
         for differ, where in (
@@ -243,7 +282,7 @@ class _Judge:
             )
 
     def bots(self) -> None:
-        """Hours in which somebody saw more than anybody can look at."""
+        """Find hours with more views than a person can make."""
         rule = self.policy.bot
         if not rule.holds:
             return
@@ -263,7 +302,10 @@ class _Judge:
             )
 
     def prices(self) -> None:
-        """Unit prices far from the item's own; only items whose prices differ that much at all are looked at closely."""
+        """Find unit prices far from the item's usual price.
+
+        Only items with a wide price range are checked in detail.
+        """
         rule = self.policy.price
         if not rule.holds:
             return
@@ -301,7 +343,7 @@ class _Judge:
     # ------------------------------------------------------------ helpers
 
     def _make_orders(self, customers: str) -> None:
-        """Orders of some customers, old and new, in ``clean_orders``."""
+        """Collect old and new orders of some customers in ``clean_orders``."""
         of_them = f"SEMI JOIN ({customers}) USING (customer_id) WHERE event_type = 'purchase' AND order_id IS NOT NULL"
         old = (
             f" UNION ALL SELECT {_ORDER}, false FROM ({_stored(self.near)}) {of_them} GROUP BY customer_id, order_id"
@@ -314,7 +356,10 @@ class _Judge:
         )
 
     def _timed(self) -> bool:
-        """Whether times have a time of day, as far as can be seen; midnight here is another hour in summer."""
+        """Return whether times have a time of day.
+
+        Midnight moves by an hour in summer. So two times of day prove nothing.
+        """
         rows = f"SELECT occurred_at FROM {self.relation}"
         if self.near:
             rows += f" UNION ALL SELECT occurred_at FROM ({_stored(self.near)})"
@@ -366,7 +411,7 @@ def _one(con: Any, sql: str) -> int:
 
 
 def _stored(files: list[str]) -> str:
-    """Events as the lake's files hold them, moments as ours."""
+    """Return SQL of stored events with naive times."""
     return (
         "SELECT * REPLACE (make_timestamp(epoch_us(occurred_at)) AS occurred_at) "
         f"FROM read_parquet({files!r}, hive_partitioning = false)"

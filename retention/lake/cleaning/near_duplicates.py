@@ -1,9 +1,9 @@
-"""Near duplicates: the same line of an order there again, its time or amount written a little differently.
+"""Find order lines repeated with a slightly different time or amount.
 
-A line that its source gives an id, or that belongs to no order, may differ in time alone, by next to nothing. Others
-may differ by the rounding of their amount (but not where their discounts differ, for an order's discount is shared out
-to the cent), and by as long as it takes to send an order again; each only where the shop's own orders show that such a
-pair is not what it sells every day.
+A line with a source id, or without an order, may differ only in time and only slightly. Other lines
+may also differ by rounding of the amount, unless their discounts differ: an order's discount is
+split to the cent. They may differ by the time of a repeated upload. Both apply only if the shop's
+orders show that such pairs are unusual.
 """
 
 # ruff: noqa: S608 - SQL is put together from names and numbers of our own
@@ -22,19 +22,20 @@ SAME = "PARTITION BY alike, order_id, told"
 
 
 def find(con: Any, rule: NearDuplicate, shop: str) -> None:
-    """Find, among the lines that are alike, those that are there again.
+    """Find near duplicates among similar lines.
 
     Parameters
     ----------
     con
-        DuckDB connection, with the sales that are alike in ``clean_lines``: `LINE`, and their rowid among the new ones
-        (place; NULL for what the lake holds).
+        DuckDB connection. ``clean_lines`` holds the similar sales: `LINE`, and their rowid among
+        the new ones (place; NULL for stored lines).
+    rule : NearDuplicate
+        The limits.
     shop : str
-        SQL that yields the shop's events, first those of the lake.
+        SQL of the shop's events, those of the lake first.
 
-    Notes
-    -----
-    They are in the table ``clean_near`` then: place, and whether the amount differs (rounded) or the time alone.
+    Notes ----- The result is in the table ``clean_near``: place, and whether the amount differs
+    (rounded) or only the time.
     """
     con.execute(
         "CREATE OR REPLACE TABLE clean_near AS SELECT *, event_id IS NOT NULL OR order_id IS NULL AS told, "
@@ -71,7 +72,11 @@ def find(con: Any, rule: NearDuplicate, shop: str) -> None:
 
 
 def _listed_once(con: Any, cents: str) -> bool:
-    """Whether two lines of an item in an order mostly differ by cents: else it sells such lines, weighed ones say."""
+    """Return whether an order lists an item once.
+
+    This holds if two lines of an item mostly differ by cents. Otherwise the shop lists an item
+    several times per order, for example weighed goods.
+    """
     within, beyond = con.execute(
         f"SELECT count(*) FILTER (gap <= {cents}), count(*) FILTER (gap > {cents}) FROM clean_near "
         "WHERE gap > 0 AND NOT told"
@@ -80,7 +85,10 @@ def _listed_once(con: Any, cents: str) -> bool:
 
 
 def _of_one_moment(con: Any, shop: str) -> bool:
-    """Whether all items of an order have the order's own time; where a till stamps each, the same one comes again."""
+    """Return whether all items of an order have one time.
+
+    If a till stamps each item, equal lines are normal.
+    """
     orders, at_once = con.execute(
         f"""
         SELECT count(*), count(*) FILTER (latest = began) FROM (

@@ -1,4 +1,4 @@
-"""Postage, samples and the like: kept as money of their order, and listed among the items as not to be recommended."""
+"""Mark postage, samples and the like as not recommendable."""
 
 # ruff: noqa: S608 - SQL is put together from escaped literals (mapping.literal) and names of our own
 from typing import TYPE_CHECKING
@@ -13,9 +13,23 @@ ATTRIBUTES = {"recommendable": False}
 
 
 def codes(lake: "Lake", relation: str, policy: CleanPolicy) -> set[str]:
-    """The codes among new events that are no products, where nobody has described them yet.
+    """Return item codes of new events that are not products.
 
-    Codes that begin with a digit are never looked at.
+    Codes that start with a digit, or already have an item row, are ignored.
+
+    Parameters
+    ----------
+    lake : Lake
+        Known items.
+    relation : str
+        Table of new events.
+    policy : CleanPolicy
+        Gives the pattern.
+
+    Returns
+    -------
+    set of str
+        Empty if the rule is off.
     """
     if policy.not_a_product.action != "mark":
         return set()
@@ -29,7 +43,7 @@ def codes(lake: "Lake", relation: str, policy: CleanPolicy) -> set[str]:
 
 
 def mark(lake: "Lake", found: set[str]) -> None:
-    """Add such codes to the items."""
+    """Add the codes to the items as not recommendable."""
     import pandas as pd
 
     if found:

@@ -1,4 +1,7 @@
-"""The cleaning policy: which rules hold, with their limits. Defaults in ``clean.toml``, a shop's own in its home."""
+"""Load the cleaning policy: which rules apply, with their limits.
+
+Defaults are in ``clean.toml``. A shop's home may have its own file.
+"""
 
 import re
 import tomllib
@@ -39,24 +42,24 @@ class _Rule(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether rows are set aside by it."""
+        """Whether the rule quarantines rows."""
         return self.action == "quarantine"
 
 
 class ImpossibleDate(_Rule):
-    """Events before a day are not real."""
+    """Events before a day are impossible."""
 
     earliest: Annotated[date, Field(ge=EARLIEST)]
 
 
 class PlaceholderCustomer(_Rule):
-    """Ids (any case) that stand for everybody who has none."""
+    """Customer ids, in any case, that mean "no customer"."""
 
     ids: tuple[str, ...]
 
 
 class TestOrder(_Rule):
-    """Patterns, of the whole id in any case, of what was only tried."""
+    """Patterns of whole ids, in any case, that mark tests."""
 
     __test__ = False  # no test, whatever pytest makes of its name
 
@@ -67,7 +70,7 @@ class TestOrder(_Rule):
 
 
 class Bookkeeping(_Rule):
-    """Item codes of the accounts, and what such lines are called."""
+    """Item codes and titles of bookkeeping lines."""
 
     item: Pattern
     title: Pattern
@@ -83,13 +86,13 @@ class NotAProduct(BaseModel):
 
 
 class Near(_Rule):
-    """How near in time two equal things are one."""
+    """Largest time between two equal orders that count as one."""
 
     seconds: Seconds
 
 
 class NearDuplicate(Near):
-    """How near in time and amount two lines of one order are one."""
+    """Largest difference between two lines that count as one."""
 
     order_seconds: Annotated[float, Field(ge=0, le=600)]
     amount: Annotated[float, Field(ge=0)]
@@ -97,14 +100,14 @@ class NearDuplicate(Near):
 
 
 class Bot(_Rule):
-    """So many events in an hour, and so many a second, are no person's."""
+    """Events per hour and second that no person makes."""
 
     events: Annotated[int, Field(ge=2)]
     per_second: Annotated[float, Field(gt=0)]
 
 
 class Price(_Rule):
-    """When a unit price is none of this item's."""
+    """Limits of an item's unit price."""
 
     observations: Annotated[int, Field(ge=5)]
     factor: Annotated[float, Field(gt=1)]
@@ -113,7 +116,7 @@ class Price(_Rule):
 
 
 class Missing(BaseModel):
-    """Columns that a shop wants every event to have."""
+    """Columns that the shop requires of every event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -128,7 +131,7 @@ class Missing(BaseModel):
 
 
 class CleanPolicy(BaseModel):
-    """Every rule, by name."""
+    """All rules, by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -147,12 +150,12 @@ class CleanPolicy(BaseModel):
 
 
 def load_clean_policy(settings: Settings) -> CleanPolicy:
-    """The defaults, with the keys that the shop's ``clean.toml`` in its home replaces.
+    """Load the defaults and the shop's changes to them.
 
     Raises
     ------
     BadInput
-        Where the shop's file is no TOML, or names a rule, key or value that does not exist.
+        If the shop's file is not TOML, or has an unknown rule, key or value.
     """
     rules = tomllib.loads(DEFAULT.read_text(encoding="utf-8"))
     own = settings.home / NAME

@@ -1,7 +1,7 @@
-"""Returns matched to the purchases they undo, and the orders that are wholly undone.
+"""Match returns to purchases and find cancelled orders.
 
-Nothing of it is stored: it follows from the events, is worked out when a version of them is first read, and holds as of
-any moment. A return is matched by what was known when it became known, so that later events change no earlier match.
+Nothing is stored. The result is computed once per version of the events and is valid as of any
+time. A match uses only data known when the return became known, so later events do not change it.
 """
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
@@ -37,13 +37,19 @@ _ENOUGH = 0.99  # of an order's amount, for a refund that names no item
 
 @dataclass(frozen=True, slots=True)
 class Returns:
-    """Names of the tables of one version: matched returns (`TYPES`), and wholly cancelled orders (key, cancelled_at)."""
+    """Table names of one version's result.
+
+    ``matched`` has the columns `TYPES`, ``cancelled`` has key and cancelled_at.
+    """
 
     matched: str
     cancelled: str
 
     def event_type(self, before: datetime | None) -> str:
-        """SQL of an event's type: a purchase of an order that was wholly cancelled by then is ``cancelled``."""
+        """Return SQL of the event type before a time.
+
+        Purchases of orders cancelled by then have the type ``cancelled``.
+        """
         known = f" WHERE cancelled_at < TIMESTAMP '{_naive(before)}'" if before else ""
         return (
             "CASE WHEN event_type = 'purchase' AND hash(customer_id, order_id) IN "
@@ -52,17 +58,25 @@ class Returns:
 
 
 def match(con: Any, files: list[str], version: int) -> Returns | None:
-    """Match the returns of a version of the events; None where there are none.
+    """Match the returns of a version of the events.
 
-    A return undoes the purchase of the same customer and item that is the latest before it with so much left: in the
-    order that it names, if it names one; of its lines with so much left, the one with just as much. Returns are taken in the order in which they became known.
+    A return undoes the latest earlier purchase of the same customer and item with enough left. If
+    it names an order, that order comes first. Within an order, the line with exactly the returned
+    quantity comes first. Returns are processed in the order in which they became known.
 
     Parameters
     ----------
     con
-        DuckDB connection; the tables are of it alone.
+        DuckDB connection that gets the tables.
     files : list of str
         The version's Parquet files.
+    version : int
+        Number of the version.
+
+    Returns
+    -------
+    Returns or None
+        None without returns.
     """
     if not files:
         return None
@@ -90,7 +104,10 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
 
 
 def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]]:
-    """(customer_id, order_id), as stored, of the orders wholly cancelled as far as was known before a moment."""
+    """Return (customer_id, order_id) of orders known as cancelled before a time.
+
+    Ids are as stored.
+    """
     events = lake.table("events", before, identity="stored").get_name()
     sql = (
         f"SELECT DISTINCT customer_id, order_id FROM \"{events}\" WHERE event_type = '{CANCELLED}'"
@@ -99,10 +116,10 @@ def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]
 
 
 def _stage(con: Any, stored: str) -> None:
-    """The returns, each with its turn among those of the same customer and item, and the purchases they may undo.
+    """Stage the returns and the purchases they may undo.
 
-    A customer's item is a number, ``pair``, and so is an order, ``bill``: they are compared often. ``remain`` is how many
-    of a line have not gone back yet.
+    Returns are numbered per customer and item. ``pair`` numbers customer and item, ``bill`` numbers
+    orders, because they are compared often. ``remain`` is the quantity of a line not returned yet.
     """
     moments = ", ".join(f"{sql} AS {name}" for name, sql in _MOMENTS.items())
     con.execute(
@@ -123,10 +140,11 @@ def _stage(con: Any, stored: str) -> None:
 
 
 def _take_back(con: Any, turn: int) -> None:
-    """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases.
+    """Match the returns of one turn with the remaining purchases.
 
-    First the order is found, then the order of its lines alone: one of as many pieces (else 1 back would use up the line
-    of 2, and 2 back find two halves), else one with enough, else several, if the return says how many came back.
+    Each customer and item has one return per turn. The order is chosen first, then its lines: a
+    line with exactly the returned quantity, else one with enough, else several if the return has a
+    quantity.
     """
     candidates = (
         "SELECT back.event_id, back.known_at, back.quantity, pair, bill, place, remain, sold.occurred_at, "
@@ -157,7 +175,10 @@ def _take_back(con: Any, turn: int) -> None:
 
 
 def _cancel(con: Any, stored: str, names: Returns) -> None:
-    """Orders of which every line is undone, or that a refund of the whole amount names; from the moment it was known."""
+    """Find orders that are fully returned or fully refunded.
+
+    They are cancelled from the time when this became known.
+    """
     order = "customer_id, order_id"
     gone = (
         "SELECT sold.event_id, customer_id, order_id, max(undone.known_at) AS undone_at FROM sold JOIN undone USING (place) "
