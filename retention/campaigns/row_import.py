@@ -17,6 +17,7 @@ from retention.lake import import_log, mapping, quarantine
 from retention.lake.import_job import Import, shown
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
+from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.schema import Table
 from retention.progress import Progress, silent
@@ -37,7 +38,7 @@ class Judging:
     table: Table
     judge: Callable[[Session, Sequence[Any]], list[str]]
     kept: Callable[[Session], int]
-    foreign: str
+    foreign: ReasonCode
     doing: str
     at_once: int
 
@@ -126,20 +127,22 @@ class _Import(Import):
             accepted,
             len(rows) - len(foreign) - accepted,
             sum(self.reasons.values()),
-            dict(sorted(self.reasons.items(), key=lambda item: -item[1])),
+            by_code(self.parsed_reasons),
             path,
             seconds(),
             tuple(self.seen),
+            by_text(self.parsed_reasons),
         )
         getattr(report, self.table.name).update(counted)
         return report
 
-    def _set_aside(self, foreign: list[Any], reason: str) -> None:
+    def _set_aside(self, foreign: list[Any], code: ReasonCode) -> None:
         if not foreign:
             return
         import pandas as pd
 
         self.con.register("foreign_rows", pd.DataFrame(foreign, columns=list(self.table.names)))
+        reason = Reason(code).key
         rows = f"SELECT {mapping.literal(reason)} AS reason, * FROM foreign_rows"
         self._quarantine(
             rows, quarantine.RULES, sources.Source(", ".join(dict.fromkeys(self.names)), rows, {})

@@ -17,6 +17,7 @@ from retention.lake.cleaning.policy import load_clean_policy
 from retention.lake.event_writer import Adding
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
+from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import flatten, sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
@@ -50,12 +51,12 @@ class Import:
         self.source, self.query, self.only = source, query, only
         self.read_rows = self.filtered = 0
         self.format = map_name[7:] if map_name and map_name.startswith("format:") else None
-        self.kept = quarantine.Kept(table.name, uuid.uuid4().hex, map_name, source)
+        self.kept = quarantine.Origin(table.name, uuid.uuid4().hex, map_name, source)
         self.policy = load_clean_policy(settings)
         self.bad: list[str] = []
         self.mended: dict[str, int] = {}
         self.seen: list[dict[str, Any]] = []
-        self.reasons: dict[str, int] = {}
+        self.reasons: dict[str, int] = {}  # rows by `Reason.key`
         self.columns: set[str] = set()
         self.staged = False
         self.learned: list[str] = []
@@ -253,10 +254,11 @@ class Import:
             accepted,
             staged - accepted - self.aside,
             sum(self.reasons.values()),
-            dict(sorted(self.reasons.items(), key=lambda item: -item[1])),
+            by_code(self.parsed_reasons),
             path,
             round(seconds(), 3),
             tuple(self.seen),
+            by_text(self.parsed_reasons),
             self.mended,
             self.adding.equal if self.adding else 0,
             timezone=self._zone(),
@@ -280,6 +282,11 @@ class Import:
             raise BadInput(self._nothing_usable(files, path))
         attempt.unlink(missing_ok=True)
         return quarantine.write(self.con, self.bad, file)
+
+    @property
+    def parsed_reasons(self) -> dict[Reason, int]:
+        """Quarantined rows by reason."""
+        return {Reason.parse(key): rows for key, rows in self.reasons.items()}
 
     def _zone(self) -> str:
         zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
@@ -375,7 +382,8 @@ class Import:
     def _nothing_usable(self, files: list[str], path: str | None) -> str:
         if not self.reasons:
             return f"None of the {self.read_rows:,} rows of {shown(files)} is meant by the map's `where`; nothing was imported."
-        reason, number = max(self.reasons.items(), key=lambda item: item[1])
+        key, number = max(self.reasons.items(), key=lambda item: item[1])
+        reason = Reason.parse(key).text
         where = f" (the rows with their reasons are in {path})" if path else ""
         return (
             f"No row of {shown(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "

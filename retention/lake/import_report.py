@@ -18,10 +18,14 @@ class ImportReport:
     rows_duplicate: int
     rows_quarantined: int
     quarantine: dict[str, int] = field(default_factory=dict)
+    """Quarantined rows by code."""
     quarantine_path: str | None = None
     seconds: float = 0.0
     files: tuple[dict[str, Any], ...] = ()
     """Per file: rows, detected format, and short hashes of contents and map."""
+    quarantine_text: dict[str, int] = field(default_factory=dict)
+    """Quarantined rows by sentence."""
+
     mended: dict[str, int] = field(default_factory=dict)
     """Rows that were corrected, by correction."""
 

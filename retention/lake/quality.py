@@ -43,7 +43,7 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         ``age_days`` of the newest; ``days`` between them and ``silent_days`` without events;
         ``customers`` with events and ``unknown_customers`` among them (without a customer row);
         ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by
-        column; ``event_types``; ``currencies``; ``quarantine`` by reason; ``volume`` by day
+        column; ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``, ``quarantined`` (`quarantine.summary`); ``volume`` by day
         (`volume`); ``returns``.
     """
     now = clock.now()
@@ -65,7 +65,7 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
             lake,
             f'SELECT upper(trim(currency)) AS currency FROM "{names["events"]}" WHERE currency IS NOT NULL',
         ),
-        "quarantine": quarantine.counts(lake.duckdb, settings),
+        **quarantine.summary(lake.duckdb, settings),
         "volume": volume(lake, names["events"]),
         "returns": _returns(lake, names["events"], now),
     }

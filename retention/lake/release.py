@@ -15,6 +15,7 @@ from retention.lake import formats, identity, import_log, mapping, quarantine
 from retention.lake.import_job import Import
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
+from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading.columns import Reading
 from retention.lake.reading.sources import Source
 from retention.lake.schema import TABLES
@@ -37,7 +38,9 @@ class Release:
     rows_filtered: int = 0
     rows_kept: int = 0
     quarantine: dict[str, int] = field(default_factory=dict)
-    """Rows in quarantine afterwards, by reason."""
+    """Rows in quarantine afterwards, by code."""
+    quarantine_text: dict[str, int] = field(default_factory=dict)
+    """Rows in quarantine afterwards, by sentence."""
     notes: tuple[str, ...] = ()
     """Reasons why some rows could not be retried."""
     seconds: float = 0.0
@@ -66,7 +69,7 @@ def release(
     lake, database, settings
         Target; without a database there is no import log.
     reason : str, optional
-        Retry only rows with this reason.
+        Retry only rows with this reason; see `quarantine.matching_reasons`.
     map_path : Path, optional
         The map to use; by default each row's own map in its present version.
     progress : Progress
@@ -94,15 +97,17 @@ def release(
         mapping.sections_of(map_path)
     started = perf_counter()
     con = lake.duckdb
+    reasons: list[Reason] | None = None
     if reason is not None:
-        reason = quarantine.chosen(con, settings, reason)
+        reasons = quarantine.matching_reasons(con, settings, reason)
     tried: list[tuple[int, int, int, int]] = []
     notes: list[str] = []
     held = quarantine.files(settings)
     for number, path in enumerate(held):
         progress(number, len(held), f"trying {path.name}")
-        tried.append(_again(lake, database, settings, path, reason, map_path, notes, listener))
+        tried.append(_again(lake, database, settings, path, reasons, map_path, notes, listener))
     progress(len(held), len(held), "done")
+    left = quarantine.reason_counts(con, settings)
     sums = [sum(column) for column in zip(*tried, strict=True)] or [0, 0, 0, 0]
     return Release(
         sums[0],
@@ -110,7 +115,8 @@ def release(
         sums[2],
         sums[3],
         sums[0] - sum(sums[1:]),
-        quarantine.counts(con, settings),
+        by_code(left),
+        by_text(left),
         tuple(dict.fromkeys(notes)),
         round(perf_counter() - started, 3),
     )
@@ -121,20 +127,21 @@ def _again(
     database: Database | None,
     settings: Settings,
     path: Path,
-    reason: str | None,
+    reasons: list[Reason] | None,
     map_path: Path | None,
     notes: list[str],
     listener: import_log.ImportListener,
 ) -> tuple[int, int, int, int]:
     """Retry one file's rows; return tried, accepted, duplicate and filtered."""
-    con = lake.duckdb
+    con, rows = lake.duckdb, f"read_parquet({literal(path)})"
     con.execute(
-        f"CREATE OR REPLACE TABLE held AS SELECT *, false AS _tried FROM read_parquet({literal(path)})"
+        f"CREATE OR REPLACE TABLE held AS SELECT *, {quarantine.key_sql(con, rows)} AS _key, "
+        f"false AS _tried FROM {rows}"
     )
     work: Import | None = None
     known = partial(erased.known, database, settings)
     try:
-        for group in _groups(con, reason):
+        for group in _groups(con, reasons):
             work = work or Import(
                 lake, settings, TABLES[group.table], None, None, None, None, known=known
             )
@@ -146,7 +153,7 @@ def _again(
             con.execute(f"UPDATE held SET _tried = true WHERE {group.where}")
         if work is None or not (work.staged or work.good):
             return 0, 0, 0, 0
-        stay = "SELECT * EXCLUDE (_tried, _remedy) FROM held WHERE NOT _tried"
+        stay = "SELECT * EXCLUDE (_tried, _key, _remedy) FROM held WHERE NOT _tried"
         begun = perf_counter()
         try:
             report = work.commit([path.name], lambda: perf_counter() - begun, (path, stay))
@@ -194,7 +201,7 @@ class _Group:
         )
         mapping.check(mapped, list(columns), self.file)
         work.source = self.origin if self.stage_name == quarantine.MAP else None
-        work.kept = quarantine.Kept(
+        work.kept = quarantine.Origin(
             self.table, self.import_id, map_name if by_map else None, self.origin
         )
         readings = {name: Reading(**how) for name, how in self.reading["as"].items()}
@@ -207,18 +214,18 @@ def _mapping(work: Import, name: str) -> mapping.Mapping:
     return mapping.read_map(Path(name), work.table)
 
 
-def _groups(con: Any, reason: str | None) -> Iterator[_Group]:
+def _groups(con: Any, reasons: list[Reason] | None) -> Iterator[_Group]:
     """Group the rows that can be retried by map.
 
     Broken lines and files of the first release cannot be retried.
     """
     names = {row[0] for row in con.execute("DESCRIBE held").fetchall()}
-    if not set(quarantine.META) <= names:
+    if not set(quarantine.ORIGIN) <= names:
         return
     keys = ("_table", "_stage", "_file", "_import", "_map", "_origin", "_reading")
     meant = f"_stage <> {literal(quarantine.LINE)}"
-    if reason is not None:
-        meant += f" AND _reason = {literal(reason)}"
+    if reasons is not None:
+        meant += f" AND {quarantine.condition(reasons, '_key')}"
     found = con.execute(
         f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {meant} ORDER BY ALL"
     ).fetchall()

@@ -8,18 +8,17 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.quarantine_reasons import Reason, ReasonCode
 from retention.lake.reading.columns import ZONED, zoned_text
 from retention.lake.reading.sources import Source
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
 from retention.text import gettext
 
-ACCOUNTS = "a line of the accounts, not a sale"
-NOUNS = {
-    "number": "is no number",
-    "flag": "is neither yes nor no",
-    "moment": "is no date or time",
-    "text": "is no text",
-    "json": "is no JSON",
+UNREADABLE = {
+    "number": ReasonCode.NOT_A_NUMBER,
+    "flag": ReasonCode.NOT_A_FLAG,
+    "moment": ReasonCode.NOT_A_TIME,
+    "json": ReasonCode.NOT_JSON,
 }
 
 
@@ -89,7 +88,7 @@ def compile_staging(
             faults.extend(_faults(column, value, types[column.name]))
     if mapping.title and accounts:
         called = f"regexp_full_match(trim(_title::VARCHAR), {literal(accounts)}, 'i')"
-        faults.append(f"CASE WHEN {called} THEN {literal(ACCOUNTS)} END")
+        faults.append(f"CASE WHEN {called} THEN {literal(Reason(ReasonCode.BOOKKEEPING).key)} END")
     inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
@@ -108,7 +107,7 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
     casts = ", ".join(f"{how.sql} AS {quoted(name)}" for name, how in source.readings.items())
     unreadable = " ".join(
         f"WHEN nullif(trim({quoted(name)}::VARCHAR), '') IS NOT NULL AND {how.sql} IS NULL "
-        f"THEN {literal(f'{name} {how.noun}')}"
+        f"THEN {literal(Reason.parse(f'{name} {how.noun}').key)}"
         for name, how in source.readings.items()
         if how.noun
     )
@@ -264,21 +263,22 @@ def _faults(column: Column, value: str, type_: str) -> list[str]:
     faults = []
     if not _lossless(column, type_):
         blank = f"({raw} IS NULL OR trim({raw}::VARCHAR) IN ('', 'nan', 'NaN'))"
-        reason = literal(f"{column.name} {NOUNS[column.kind]}")
-        faults.append(f"CASE WHEN {value} IS NULL AND NOT {blank} THEN {reason} END")
+        reason = Reason(UNREADABLE[column.kind], {"column": column.name})
+        faults.append(f"CASE WHEN {value} IS NULL AND NOT {blank} THEN {literal(reason.key)} END")
     if column.required:
-        faults.append(f"CASE WHEN {value} IS NULL THEN {literal(f'{column.name} is missing')} END")
+        reason = Reason.missing(column.name)
+        faults.append(f"CASE WHEN {value} IS NULL THEN {literal(reason.key)} END")
     if column.values:
         listed = ", ".join(literal(known) for known in column.values)
-        reason = literal(f"{column.name} is none of {', '.join(column.values)}")
-        faults.append(f"CASE WHEN {value} NOT IN ({listed}) THEN {reason} END")
+        values = {"column": column.name, "values": ", ".join(column.values)}
+        reason = Reason(ReasonCode.UNKNOWN_VALUE, values)
+        faults.append(f"CASE WHEN {value} NOT IN ({listed}) THEN {literal(reason.key)} END")
     if column.name == "occurred_at":
         tomorrow = f"{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}"
-        faults.append(
-            f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN 'occurred_at lies in the future' END"
-        )
-        nonsense = literal(f"occurred_at {NOUNS['moment']}")
-        faults.append(f"CASE WHEN {value} < TIMESTAMP '{EARLIEST}' THEN {nonsense} END")
+        future = literal(Reason(ReasonCode.FUTURE_TIME).key)
+        faults.append(f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN {future} END")
+        unreadable = literal(Reason(ReasonCode.NOT_A_TIME, {"column": column.name}).key)
+        faults.append(f"CASE WHEN {value} < TIMESTAMP '{EARLIEST}' THEN {unreadable} END")
     return faults
 
 

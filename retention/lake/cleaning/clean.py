@@ -12,8 +12,8 @@ from typing import Any
 from retention.lake.cleaning import near_duplicates
 from retention.lake.cleaning.policy import CleanPolicy, NearDuplicate
 from retention.lake.mapping import literal
+from retention.lake.quarantine_reasons import Reason, ReasonCode
 from retention.lake.schema import SAID
-from retention.lake.staging import ACCOUNTS
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"
@@ -128,7 +128,7 @@ def judge(
     Returns
     -------
     dict of str to int
-        Rows by reason. The table ``set_aside`` (place, reason; place is the rowid) holds them with
+        Rows by `Reason.key`. The table ``set_aside`` (place, reason; place is the rowid) holds them with
         the first reason that applies. `drop` deletes it.
     """
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
@@ -168,20 +168,17 @@ class _Judge:
 
     def rows(self) -> None:
         """Apply rules on single rows: dates, signs and missing values."""
-        faults: list[tuple[str, str]] = []
+        faults: list[tuple[str, Reason]] = []
         if self.policy.impossible_date.holds:
             day = self.policy.impossible_date.earliest
-            faults.append(
-                (
-                    f"occurred_at < TIMESTAMP '{day}'",
-                    f"occurred_at lies before {day.year if (day.month, day.day) == (1, 1) else day}",
-                )
-            )
+            earliest = str(day.year if (day.month, day.day) == (1, 1) else day)
+            reason = Reason(ReasonCode.IMPOSSIBLE_DATE, {"earliest": earliest})
+            faults.append((f"occurred_at < TIMESTAMP '{day}'", reason))
         if self.policy.negative.holds:
             contradicts = "event_type = 'purchase' AND (amount < 0 OR quantity < 0)"
-            faults.append((contradicts, "amount and quantity contradict each other"))
+            faults.append((contradicts, Reason(ReasonCode.CONTRADICTORY_SIGNS)))
         faults += [
-            (f"{name} IS NULL", f"{name} is missing") for name in self.policy.missing.columns
+            (f"{name} IS NULL", Reason.missing(name)) for name in self.policy.missing.columns
         ]
         for where, reason in faults:
             self._aside(reason, where)
@@ -197,10 +194,10 @@ class _Judge:
             self._by_id(
                 "customer_id",
                 f"lower(customer_id) IN ({listed})",
-                "customer_id stands for everybody who has none",
+                Reason(ReasonCode.PLACEHOLDER_CUSTOMER),
             )
         if policy.test_order.holds:
-            reason = "a test order"
+            reason = Reason(ReasonCode.TEST_ORDER)
             for column, patterns in _TESTED.items():  # a customer's id may be their e-mail address
                 called = " OR ".join(
                     _matches(column, getattr(policy.test_order, one)) for one in patterns
@@ -210,7 +207,8 @@ class _Judge:
                 ids = f"SELECT customer_id FROM ({self.testers}) WHERE {_matches('email', policy.test_order.email)}"
                 self._some("customer_id", ids, reason)
         if policy.bookkeeping.holds:
-            self._by_id("item_id", _matches("item_id", policy.bookkeeping.item), ACCOUNTS)
+            is_bookkeeping = _matches("item_id", policy.bookkeeping.item)
+            self._by_id("item_id", is_bookkeeping, Reason(ReasonCode.BOOKKEEPING))
 
     def nothing_paid(self) -> None:
         """Find orders with free lines only and no discount."""
@@ -220,7 +218,7 @@ class _Judge:
         free = "priced = lines AND dearest = 0 AND coalesce(off, 0) = 0"
         self._orders(
             f"SELECT customer_id, order_id FROM clean_orders WHERE {free}",
-            "nothing was paid for the whole order",
+            Reason(ReasonCode.NOTHING_PAID),
         )
 
     def repetition(self) -> None:
@@ -265,21 +263,18 @@ class _Judge:
             f"(PARTITION BY customer_id, signature, lines, {_TEN_MINUTES.format('began')} ORDER BY began, fresh, order_id)) "
             f"WHERE fresh AND ((other <> order_id AND began - earlier <= {near}) OR "
             f"(NOT next_fresh AND next <> order_id AND later - began <= {near}))",
-            "the same order twice under different ids",
+            Reason(ReasonCode.DUPLICATE_ORDER),
         )
 
     def _near_duplicate(self, rule: NearDuplicate) -> None:
         """Find lines of one order that are almost equal."""
         old = f"{_stored(self.near)} UNION ALL BY NAME " if self.near else ""
         near_duplicates.find(self.con, rule, f"{old}SELECT * FROM {self.relation}")
-        for differ, where in (
-            ("at nearly the same time", "NOT rounded"),
-            ("for nearly the same amount", "rounded"),
+        for code, where in (
+            (ReasonCode.DUPLICATE_LINE_TIME, "NOT rounded"),
+            (ReasonCode.DUPLICATE_LINE_AMOUNT, "rounded"),
         ):
-            self._insert(
-                f"the same line of an order twice {differ}",
-                f"SELECT place FROM clean_near WHERE {where}",
-            )
+            self._insert(Reason(code), f"SELECT place FROM clean_near WHERE {where}")
 
     def bots(self) -> None:
         """Find hours with more views than a person can make."""
@@ -294,7 +289,7 @@ class _Judge:
         )
         if _one(self.con, "SELECT count(*) FROM clean_hours") and self._timed():
             self._insert(
-                "browsing faster than a person can look",
+                Reason(ReasonCode.BOT),
                 f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN "
                 f"(SELECT * FROM clean_hours WHERE events > {rule.per_second} * greatest(seconds, 1)) AS busy "
                 f"ON busy.customer_id = line.customer_id AND busy.hour = date_trunc('hour', line.occurred_at) "
@@ -334,7 +329,7 @@ class _Judge:
         )
         spread = "1.4826 * median(abs(price - middle)) OVER (PARTITION BY item_id)"
         self._insert(
-            "a price far from the item's own",
+            Reason(ReasonCode.UNUSUAL_PRICE),
             "SELECT place FROM (SELECT *, avg(far::INTEGER) OVER (PARTITION BY item_id) AS share FROM (SELECT *, "
             f"abs(price - middle) > greatest({rule.z} * {spread}, ln({rule.factor})) AS far FROM clean_prices)) "
             f"WHERE far AND share <= {rule.most_share} AND place IS NOT NULL",
@@ -370,28 +365,29 @@ class _Judge:
             > 2
         )
 
-    def _by_id(self, column: str, where: str, reason: str) -> None:
+    def _by_id(self, column: str, where: str, reason: Reason) -> None:
         ids = (
             f"SELECT DISTINCT {column} FROM {self.relation} WHERE {column} < '0' OR {column} >= ':'"
         )
         self._some(column, f"SELECT {column} FROM ({ids}) WHERE {where}", reason)
 
-    def _some(self, column: str, ids: str, reason: str) -> None:
+    def _some(self, column: str, ids: str, reason: Reason) -> None:
         if self.con.execute(f"{ids} LIMIT 1").fetchall():
             self._aside(reason, f"{column} IN ({ids})")
 
-    def _orders(self, keys: str, reason: str) -> None:
+    def _orders(self, keys: str, reason: Reason) -> None:
         self._insert(
             reason,
             f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN ({keys}) AS bad "
             "ON bad.customer_id = line.customer_id AND bad.order_id = line.order_id",
         )
 
-    def _aside(self, reason: str, where: str) -> None:
+    def _aside(self, reason: Reason, where: str) -> None:
         self._insert(reason, f"SELECT rowid FROM {self.relation} WHERE {where}")
 
-    def _insert(self, reason: str, places: str) -> None:
-        self.con.execute(f"INSERT INTO set_aside SELECT *, {literal(reason)} FROM ({places})")
+    def _insert(self, reason: Reason, places: str) -> None:
+        key = literal(reason.key)
+        self.con.execute(f"INSERT INTO set_aside SELECT *, {key} FROM ({places})")
 
     def close(self) -> None:
         for name in _TABLES:

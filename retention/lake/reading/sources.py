@@ -312,7 +312,8 @@ def _csv(
         kept = _rows_and_rejects(con, dialect, folder)
     con.execute("INSERT INTO rejected_lines SELECT 'UNQUOTED VALUE', unnest(?::VARCHAR[])", [torn])
     con.execute(
-        "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || lower(fault) AS reason, line FROM rejected_lines"
+        "CREATE OR REPLACE TABLE rejected_lines AS SELECT "
+        "'broken_line {\"fault\":\"' || lower(fault) || '\"}' AS reason, line FROM rejected_lines"
     )
     source = _loaded(con, path.name, {"format": kind, **dialect.as_dict()}, kept)
     check_header(dialect, path.name, source.columns)

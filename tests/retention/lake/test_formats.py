@@ -81,7 +81,7 @@ def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(b
     report, events = bring(
         "events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"]
     )
-    assert report.quarantine == {"customer_id is missing": 1}
+    assert report.quarantine_text == {"customer_id is missing": 1}
     assert report.files[0]["rows"] == 7
     assert _lines(events) == [
         ("purchase", "#1001", "MUG-1", 3, 27),
@@ -120,7 +120,7 @@ def test_prices_that_a_spreadsheet_wrote_anew_are_read_and_what_is_none_is_set_a
         .replace(",1,Mug,20.00,", ",1,Mug,free,")
     )
     report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
-    assert report.quarantine == {"amount is no number": 2, "customer_id is missing": 1}
+    assert report.quarantine_text == {"amount is no number": 2, "customer_id is missing": 1}
     told = _lines(events)
     assert told[:2] == [
         ("purchase", "#1001", "MUG-1", 3, 1025.01),
@@ -133,7 +133,7 @@ def test_a_price_that_is_none_leaves_the_others_of_its_order_as_they_are(bring):
     """The order's whole subtotal was put on those that could be read."""
     text = SHOPIFY_ORDERS.replace(",2,Tea - Green / 100 g,10.00,", ",2,Tea - Green / 100 g,free,")
     report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
-    assert report.quarantine == {"amount is no number": 1, "customer_id is missing": 1}
+    assert report.quarantine_text == {"amount is no number": 1, "customer_id is missing": 1}
     assert ("purchase", "#1004", "MUG-1", 1, 10) in _lines(events)
 
 

@@ -7,8 +7,8 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake, quarantine
 from retention.lake.importing import import_files
+from retention.lake.quarantine_reasons import Reason
 from retention.lake.release import release
-from retention.lake.remedies import remedy
 
 MAP = """[events]
 customer_id = "Customer"
@@ -168,8 +168,11 @@ def test_a_number_is_mended_in_from_as_its_remedy_says(lake, database, settings,
     )
     map_path.write_text(said)
     report = import_files(lake, database, settings, "events", [str(path)], map_path)
-    assert report.quarantine == {"pieces is no number": 1}
-    assert "in the map's `from`, and import the file again" in remedy("pieces is no number")
+    assert report.quarantine_text == {"pieces is no number": 1}
+    assert (
+        "in the map's `from`, and import the file again"
+        in Reason.parse("pieces is no number").remedy
+    )
     mended = "SELECT * REPLACE (replace(pieces, 'one', '1') AS pieces) FROM source"
     map_path.write_text(f'{said}from = {{ sql = "{mended}" }}\n')
     again = import_files(lake, database, settings, "events", [str(path)], map_path)
@@ -246,5 +249,5 @@ def test_of_refused_attempts_the_newest_is_shown_until_one_comes_in(
     map_path.write_text(right)
     report = import_files(lake, database, settings, "events", [file], map_path)
     assert {row["reason"] for row in quarantine.listing(lake.duckdb, settings)["reasons"]} == set(
-        report.quarantine
+        report.quarantine_text
     )

@@ -176,7 +176,7 @@ def test_ids_that_became_floats_are_ids_and_missing_ones_are_counted(bring):
     report, events = bring(b"Customer,Date,Item,Amount\n" + rows)
     assert [event["customer_id"] for event in events] == ["12345", "12346"]
     assert [event["item_id"] for event in events] == ["85123A", "21.5"]
-    assert report.quarantine == {"customer_id is missing": 2}
+    assert report.quarantine_text == {"customer_id is missing": 2}
 
 
 @pytest.mark.parametrize("said", ["", 'delimiter = " "\nheader = false\n'], ids=["seen", "said"])
@@ -301,7 +301,7 @@ def test_a_time_without_offset_among_those_that_name_theirs_is_set_aside(bring):
         "2024-12-28T08:00:00",
         "2024-12-30T08:00:00",
     ]
-    assert report.quarantine == {"Date is no date or time": 1}
+    assert report.quarantine_text == {"Date is no date or time": 1}
 
 
 def test_a_pattern_names_many_files(settings, tmp_path):
@@ -383,7 +383,7 @@ def test_a_quote_that_nothing_closes_costs_its_own_line_only(bring, said, packed
     text = "\n".join(["Customer;Date;Item;Amount", *lines, torn[0]]).encode()
     name = "shop.csv.gz" if packed else "shop.csv"
     report, events = bring(gzip.compress(text) if packed else text, name, MAP + said)
-    assert report.quarantine == {"the line is broken: unquoted value": 4}
+    assert report.quarantine_text == {"the line is broken: unquoted value": 4}
     assert report.rows_read == count + 7
     assert report.rows_accepted == count + 3
     assert {"two\nlines", 'half; "a" cup', '5" nail'} < {event["item_id"] for event in events}
@@ -398,7 +398,7 @@ def test_a_field_may_hold_one_character_of_a_longer_delimiter_beside_a_torn_line
     text = "\n".join(map(delimiter.join, rows))
     report, events = bring(text.encode(), map_text=f'{MAP}delimiter = "{delimiter}"\n')
     assert {event["item_id"] for event in events} == {item.format(number) for number in range(40)}
-    assert report.quarantine == {"the line is broken: unquoted value": 1}
+    assert report.quarantine_text == {"the line is broken: unquoted value": 1}
 
 
 @pytest.mark.parametrize("count", [40, 40_000])
@@ -411,7 +411,7 @@ def test_a_line_of_another_encoding_is_kept_aside_beside_a_torn_line(bring, coun
     report, events = bring(text, map_text=f'{MAP}encoding = "utf-8"\n')
     assert len(events) == count - 1
     assert not any("\ufffd" in event["item_id"] for event in events)
-    assert report.quarantine == {
+    assert report.quarantine_text == {
         "the line is broken: invalid encoding": 1,
         "the line is broken: unquoted value": 2,
     }
@@ -425,7 +425,7 @@ def test_a_torn_line_hides_no_escape(bring, ending):
     lines.insert(100, '"c1";"2025-01-02 10:00:00";"t"ea;3.50')
     report, events = bring(ending.join(["Customer;Date;Item;Amount", *lines]).encode())
     assert {event["item_id"] for event in events} == {f'tea "x" {number}' for number in range(200)}
-    assert report.quarantine == {"the line is broken: unquoted value": 1}
+    assert report.quarantine_text == {"the line is broken: unquoted value": 1}
 
 
 def test_a_backslash_before_a_closing_quote_is_no_escape_for_that(bring):
