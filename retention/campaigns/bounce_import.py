@@ -11,7 +11,7 @@ from retention.campaigns.row_import import Judging, import_judged, utc
 from retention.campaigns.states import find
 from retention.db import Database
 from retention.db.tables import Campaign, Send
-from retention.lake.import_report import ImportReport
+from retention.lake.import_log import ImportReport
 from retention.lake.lake import Lake
 from retention.lake.quarantine_reasons import ReasonCode
 from retention.lake.schema import BOUNCES

@@ -12,7 +12,7 @@ from retention.campaigns.redemptions import Use, redeem
 from retention.campaigns.row_import import Judging, import_judged, utc
 from retention.db import Database
 from retention.db.tables import Redemption
-from retention.lake.import_report import ImportReport
+from retention.lake.import_log import ImportReport
 from retention.lake.lake import Lake
 from retention.lake.quarantine_reasons import ReasonCode
 from retention.lake.schema import REDEMPTIONS

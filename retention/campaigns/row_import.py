@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import import_log, mapping, quarantine
-from retention.lake.import_job import Import, shown
-from retention.lake.import_report import ImportReport
+from retention.lake.import_log import ImportReport
+from retention.lake.importing import Import, shown
 from retention.lake.lake import Lake
 from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.reading import sources

@@ -24,7 +24,7 @@ from retention.churn.model_features import (
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build, quarters
 from retention.lake import coverage
-from retention.lake.frames import computed
+from retention.lake.store import to_frame
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma, hidden_markov
@@ -102,7 +102,7 @@ def take(
     ``seasonal`` asks for the shop's clock; without it, where thirteen months have been seen.
     """
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
-    frame = computed(everyone.order_by("customer_id"))
+    frame = to_frame(everyone.order_by("customer_id"))
     x, t_x, age = purchase_history(frame)
     sample = slice(None, None, len(frame) // FIT_SAMPLE + 1)
     fitted = (

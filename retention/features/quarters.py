@@ -12,7 +12,7 @@ import numpy as np
 
 from retention.features.build import NOW, PLACE, TYPES
 from retention.features.visits import DAY, seconds
-from retention.lake.frames import computed
+from retention.lake.store import to_frame
 
 if TYPE_CHECKING:
     import ibis
@@ -49,7 +49,7 @@ def counts(
         table = lake.query(
             sql, {"customer_id": "string", "oldest": "int64", "late": "int64", "early": "int64"}
         )
-    found = computed(table)
+    found = to_frame(table)
     found = found.set_index("customer_id").loc[customers]  # whole integers: never by way of floats
     oldest = found.oldest.to_numpy(dtype=np.int64)
     width = min(MOST, int(oldest.max(initial=0)) + 1)

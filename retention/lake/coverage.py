@@ -1,21 +1,99 @@
-"""Check that the data covers a requested time."""
+"""Find the time range of the data and check that it covers a request."""
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from retention.errors import BadInput, TooLittleData
-from retention.lake.watermark import until
+from retention.lake import store
+from retention.lake.schema import LINKS, TABLES
 from retention.text import gettext
 
-if TYPE_CHECKING:
-    from retention.lake import Lake
-
+MOST = 8  # states of lakes that are remembered
+_KEPT: dict[tuple[Any, ...], "Until"] = {}
 PARTS = (
     3  # of the data, one a horizon at the longest: to be judged by, and two before it to learn from
 )
 
 
-def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Time range of the lake's data.
+
+    ``last`` also covers ``available_at`` of events and ``evident_at`` of links.
+    """
+
+    oldest: datetime | None
+    newest: datetime | None
+    last: datetime | None
+    state: tuple[Any, ...]  # of the lake, as `state` gives it
+
+    def before(self, moment: datetime) -> bool:
+        """Return whether all data lies before a moment."""
+        return self.last is None or self.last < moment
+
+
+def state(lake: store.LakeTables) -> tuple[Any, ...]:
+    """Return the path and newest commits of the lake."""
+    return str(lake.root), *(store.mark(lake.root, table) for table in (TABLES["events"], LINKS))
+
+
+def until(lake: store.LakeTables) -> Until:
+    """Return the time range, cached until the next commit."""
+    key = state(lake)
+    if key not in _KEPT:
+        if len(_KEPT) >= MOST:
+            _KEPT.clear()
+        _KEPT[key] = _asked(lake, key)
+    return _KEPT[key]
+
+
+def newest(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
+    """Return the time of the newest event before a moment.
+
+    Only an earlier moment needs a query.
+    """
+    known = until(lake)
+    if before is None or known.before(before):
+        return known.newest
+    return _latest(lake.table("events", before))
+
+
+def newest_order(lake: store.LakeTables, before: datetime) -> datetime | None:
+    """Return the time of the newest purchase before a moment."""
+    events = lake.table("events", before)
+    return _latest(events.filter(events.event_type == "purchase"))
+
+
+def _latest(events: Any) -> datetime | None:
+    found = events.occurred_at.max().to_pyarrow().as_py()
+    return None if found is None else found.replace(tzinfo=UTC)
+
+
+def _asked(lake: store.LakeTables, key: tuple[Any, ...]) -> Until:
+    events = lake.table("events")
+    found = (
+        events.aggregate(
+            oldest=events.occurred_at.min(),
+            newest=events.occurred_at.max(),
+            heard=events.available_at.max(),
+        )
+        .to_pyarrow()
+        .to_pylist()[0]
+    )
+    links = store.opened(lake.root, LINKS)
+    moments = [found["newest"], found["heard"]]
+    if links is not None:
+        evident = lake.duckdb.execute(
+            f"SELECT make_timestamp(max(epoch_us(evident_at))) FROM read_parquet({store.files(links)!r})"  # noqa: S608
+        ).fetchall()
+        moments.append(evident[0][0])
+    known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
+    oldest, newest = (found[end] and found[end].replace(tzinfo=UTC) for end in ("oldest", "newest"))
+    return Until(oldest, newest, max(known, default=None), key)
+
+
+def learnable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
     """Refuse a cutoff outside the data's time range.
 
     Days after the end of the data would count as days without orders.
@@ -52,7 +130,7 @@ def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
         )
 
 
-def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
+def judgeable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
     """Refuse a label window that the data does not cover yet.
 
     Parameters
@@ -95,7 +173,7 @@ def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     )
 
 
-def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
+def seen(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
     """Return a note if the data ends long before a moment.
 
     Parameters
@@ -133,7 +211,7 @@ def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
     )
 
 
-def hindsight(lake: "Lake", moment: datetime, learned_until: datetime | None) -> str:
+def hindsight(lake: store.LakeTables, moment: datetime, learned_until: datetime | None) -> str:
     """Return a note if a model was trained on later data.
 
     Parameters
@@ -173,7 +251,7 @@ def quiet(horizon_days: int) -> timedelta:
     return timedelta(days=max(1.0, horizon_days / 10))
 
 
-def _ends(lake: "Lake") -> tuple[datetime, datetime]:
+def _ends(lake: store.LakeTables) -> tuple[datetime, datetime]:
     """Return the first and last event time, shop time."""
     known = until(lake)
     if known.oldest is None or known.newest is None:

@@ -1,15 +1,12 @@
 """Check that all amounts share one currency."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retention.errors import BadInput
 from retention.lake import store
 from retention.lake.schema import TABLES
 from retention.settings import Settings
 from retention.text import gettext
-
-if TYPE_CHECKING:
-    from retention.lake.lake import Lake
 
 # What people write beside an amount, apart from signs: pieces of a regular expression, the same to Python and to DuckDB.
 CODES = (
@@ -39,7 +36,7 @@ def named(con: Any, relation: str) -> set[str]:
     return {name for (name,) in found}
 
 
-def of_shop(lake: "Lake", settings: Settings) -> str:
+def of_shop(lake: store.LakeTables, settings: Settings) -> str:
     """Return the shop's currency: the setting, else the data's own.
 
     Parameters
@@ -73,7 +70,7 @@ def of_shop(lake: "Lake", settings: Settings) -> str:
     return found[0] if found else ""
 
 
-def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
+def check(lake: store.LakeTables, settings: Settings, brought: set[str]) -> None:
     """Refuse events that would mix currencies.
 
     Parameters
@@ -104,7 +101,7 @@ def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
         )
 
 
-def _of_lake(lake: "Lake") -> set[str]:
+def _of_lake(lake: store.LakeTables) -> set[str]:
     files = store.files(store.opened(lake.root, TABLES["events"]))
     return (
         named(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")

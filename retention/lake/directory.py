@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -17,26 +16,24 @@ from retention import clock
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
 from retention.lake import store
+from retention.lake.lake import Lake
 from retention.lake.schema import TABLES
 from retention.privacy import email_hash, pseudonym
 from retention.settings import Settings
 from retention.text import gettext
-
-if TYPE_CHECKING:
-    from retention.lake.lake import Lake
 
 SAME = 100  # so many rows may share what was asked for, and be one customer
 NEAR = 2_000  # so many candidates are compared for a nearest match
 FOLLOWED = ("events", "customers", "relations", "links")  # tables of the lake
 
 
-def state(lake: "Lake") -> str:
+def state(lake: Lake) -> str:
     """Hash the state of the lake that the directory follows."""
     told = [str(lake.root), *(store.mark(lake.root, TABLES[name]) for name in FOLLOWED)]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
-def sync(lake: "Lake", session: Session, settings: Settings) -> int:
+def sync(lake: Lake, session: Session, settings: Settings) -> int:
     """Update the directory from the lake.
 
     It lists every id with an event, a customer row or a relation.
@@ -92,7 +89,7 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> int:
 _COLUMNS = ("customer_id", "canonical_id", "pseudonym", "email_hash", "display_name", "segment")
 
 
-def _entries(lake: "Lake", settings: Settings) -> list[dict]:
+def _entries(lake: Lake, settings: Settings) -> list[dict]:
     events, customers, relations = (
         lake.table(name, identity="stored").get_name()
         for name in ("events", "customers", "relations")

@@ -1,11 +1,11 @@
-"""Log imports and find files that were imported with another map."""
+"""Report and log imports."""
 
 import hashlib
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from retention.db import Database
     from retention.lake import Lake
     from retention.lake.identity import IdentityRules
-    from retention.lake.import_report import ImportReport
     from retention.lake.mapping import Mapping
     from retention.settings import Settings
 
@@ -27,6 +26,57 @@ ENDS = (
     64 * 1024
 )  # bytes of a file, at its beginning and its end, that with its size tell it from others
 NEWEST = 300  # imports that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """Count the outcomes of an import's rows.
+
+    ``rows_read`` is the sum of filtered, accepted, duplicate and quarantined rows.
+    """
+
+    table: str
+    rows_read: int
+    rows_filtered: int
+    rows_accepted: int
+    rows_duplicate: int
+    rows_quarantined: int
+    quarantine: dict[str, int] = field(default_factory=dict)
+    """Quarantined rows by code."""
+    quarantine_path: str | None = None
+    seconds: float = 0.0
+    files: tuple[dict[str, Any], ...] = ()
+    """Per file: rows, detected format, and short hashes of contents and map."""
+    quarantine_text: dict[str, int] = field(default_factory=dict)
+    """Quarantined rows by sentence."""
+
+    mended: dict[str, int] = field(default_factory=dict)
+    """Rows that were corrected, by correction."""
+
+    rows_equal: int = 0
+    """Duplicates of another event of the same import."""
+
+    linked: dict[str, Any] = field(default_factory=dict)
+    """Result of identity linking after a customer import (`identity.exact.Linked`)."""
+
+    redemptions: dict[str, int] = field(default_factory=dict)
+    """Outcomes of imported coupon codes (`retention.campaigns.redemptions.OUTCOMES`)."""
+
+    bounces: dict[str, int] = field(default_factory=dict)
+    """Outcomes of imported bounces (`retention.outreach.bounces.bounced`)."""
+
+    timezone: str = ""
+    """Time zone of the map if the installation has none; features then use UTC."""
+
+    before: str = ""
+    """Day on which the same file was read with another map; its events count twice now."""
+
+    lake: str = ""
+    """Lake state after the import (`directory.state`); empty without a database."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the report."""
+        return asdict(self) | {"files": [*self.files]}
 
 
 def _ignore(*_: object) -> None:
@@ -101,8 +151,8 @@ def _short(content: bytes) -> str:
 
 
 def linked(
-    lake: "Lake", rules: "IdentityRules", report: "ImportReport", learned: list[str]
-) -> "ImportReport":
+    lake: "Lake", rules: "IdentityRules", report: ImportReport, learned: list[str]
+) -> ImportReport:
     """Link imported customers by exact keys and report the result.
 
     It also runs without new rows and then checks all keys. This finishes an import that was killed.
@@ -135,10 +185,10 @@ def keep(
     lake: "Lake",
     database: "Database",
     settings: "Settings",
-    report: "ImportReport",
+    report: ImportReport,
     source: str,
     listener: ImportListener = NO_LISTENER,
-) -> "ImportReport":
+) -> ImportReport:
     """Log the report and update the customer directory.
 
     It also runs without new rows. This finishes an import that was killed after the lake's commit.
@@ -195,7 +245,7 @@ def _followed(session: "Session", settings: "Settings") -> str | None:
     return last.get("lake") if last else None
 
 
-def came_before(database: "Database", settings: "Settings", report: "ImportReport") -> str:
+def came_before(database: "Database", settings: "Settings", report: ImportReport) -> str:
     """Return the day of an earlier import with another map.
 
     An event's identity is its content. With another map or time zone the same file gives other

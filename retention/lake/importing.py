@@ -2,25 +2,35 @@
 
 Importing the same file twice changes nothing.
 """
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
+import hashlib
+import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import formats, identity, import_log, mapping
-from retention.lake.import_job import Import, named, shown
-from retention.lake.import_report import ImportReport
+from retention.lake import currency, formats, identity, import_log, mapping, quarantine, store
+from retention.lake.cleaning import clean
+from retention.lake.cleaning.policy import load_clean_policy
+from retention.lake.import_log import ImportReport
+from retention.lake.import_writer import Adding, upsert_staged
 from retention.lake.lake import Lake
-from retention.lake.reading import sources
-from retention.lake.schema import TABLES, Table
+from retention.lake.quarantine_reasons import Reason, by_code, by_text
+from retention.lake.reading import flatten, sources
+from retention.lake.schema import SQL_TYPES, TABLES, Table
+from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
+from retention.urls import is_url
 
 
 def import_files(
@@ -126,3 +136,388 @@ def _mapping(
 
 def _telling(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
     return lambda rows: progress(done, total, f"reading {named(file)}: {rows:,} rows")
+
+
+class Import:
+    """State of one import.
+
+    Good rows are in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` … They are in memory.
+    They are not TEMP tables because other cursors cannot see those.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        table: Table,
+        mapped: mapping.Mapping | None,
+        source: str | None,
+        query: str | None,
+        only: str | None,
+        map_name: str | None = None,
+        known: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
+    ) -> None:
+        self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
+        self.mapping = mapped
+        self.source, self.query, self.only = source, query, only
+        self.read_rows = self.filtered = 0
+        self.format = map_name[7:] if map_name and map_name.startswith("format:") else None
+        self.kept = quarantine.Origin(table.name, uuid.uuid4().hex, map_name, source)
+        self.policy = load_clean_policy(settings)
+        self.bad: list[str] = []
+        self.mended: dict[str, int] = {}
+        self.seen: list[dict[str, Any]] = []
+        self.reasons: dict[str, int] = {}  # rows by `Reason.key`
+        self.columns: set[str] = set()
+        self.staged = False
+        self.learned: list[str] = []
+        self.names: list[str] = []  # of the sources whose rows are staged
+        self.good = self.aside = 0
+        self.adding = None if table.keyed else Adding(lake.root, self.con, table)
+        self.lock, self.held = ExitStack(), False
+        self.currencies: set[str] = set()
+        self.no_products: set[str] = set()
+        self.known = known
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, file: str, tell: Callable[[int], None]) -> None:
+        """Stage the rows of a file.
+
+        Parameters
+        ----------
+        file : str
+            Path or database URL.
+        tell : callable
+            Called with the number of rows read so far.
+        """
+        with sources.opened(self.con, file, self.mapping, self.query, self.only, tell) as source:
+            own = (
+                self._one(f"SELECT count(*) FROM {source.relation}")
+                if self.mapping and self.mapping.rows
+                else None
+            )
+            mapped = self.mapping or mapping.identity(self.table, list(source.columns))
+            if self.format:
+                formats.check(self.format, source.columns, source.name)
+            source = flatten.shaped(self.con, source, mapped)
+            mapping.check(mapped, list(source.columns), source.name)
+            source = sources.as_read(self.con, source, mapped)
+            rows = self.take(source, mapped, tell)
+            total = (rows if own is None else own) + sum(source.rejected.values())
+            stamps = import_log.stamps(file, mapped, self.source)
+            notes = [*source.detected.get("notes", ()), *self._unzoned(source, mapped)]
+            seen = {"file": source.name, "rows": total, **source.detected, **stamps}
+            self.seen.append(seen | ({"notes": notes} if notes else {}))
+
+    def take(
+        self,
+        source: sources.Source,
+        mapped: mapping.Mapping,
+        tell: Callable[[int], None] = lambda rows: None,
+    ) -> int:
+        """Stage a source's rows in pieces that fit into memory.
+
+        Parameters
+        ----------
+        source : Source
+            The rows.
+        mapped : Mapping
+            The map.
+        tell : callable
+            Called with the number of rows read so far.
+
+        Returns
+        -------
+        int
+            Rows read.
+
+        Raises
+        ------
+        BadInput
+            If the source has no rows.
+        """
+        total = 0
+        for piece, counted in sources.pieces(self.con, source):
+            condition = f" WHERE {self.only}" if self.only else ""
+            rows = (
+                self._one(f"SELECT count(*) FROM {piece.relation}{condition}")
+                if self.only
+                else counted
+            )
+            total += rows
+            if rows:
+                rule = self.policy.bookkeeping
+                accounts = rule.title if rule.holds else None
+                staging = compile_staging(self.con, piece, mapped, self.only, self.source, accounts)
+                self.columns.update(staging.columns)
+                self._stage(piece, staging, rows)
+                tell(total)
+        if not total and not source.rejected and not self.only:
+            of = " that the map's `from` can use" if mapped.rows else ""
+            raise BadInput(gettext("{name} has no rows{of}.").format(name=source.name, of=of))
+        if source.rejected:
+            self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
+            self._count(source.rejected)
+            self.read_rows += sum(source.rejected.values())
+        return total
+
+    def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
+        import duckdb
+
+        before = self._one("SELECT count(*) FROM staged") if self.staged else 0
+        verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TABLE staged AS"
+        try:
+            self.con.execute(f"{verb} {staging.good_and_bad}")
+        except duckdb.Error as error:
+            first = str(error).strip().splitlines()[0]
+            raise BadInput(
+                gettext("{name} cannot be read: {first}").format(name=source.name, first=first)
+            ) from None
+        self.staged = True
+        reasons = dict(
+            self.con.execute(
+                "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+            ).fetchall()
+        )
+        if reasons:
+            self._quarantine(staging.bad, quarantine.MAP, source)
+            self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
+        self.known().drop(self.con)
+        good = self._one("SELECT count(*) FROM staged")
+        self._count(reasons)
+        self.read_rows += rows
+        self.filtered += (
+            rows - (good - before) - sum(reasons.values())
+        )  # not meant, or of somebody who was erased
+        self.names.append(source.name)
+        if self.adding is not None and good >= sources.ROWS_AT_ONCE:
+            self._flush()
+
+    def _count(self, reasons: dict[str, int]) -> None:
+        for reason, number in reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
+
+    def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
+        name = f"bad_{len(self.bad)}"
+        reading = {
+            "columns": source.columns,
+            "as": {name: asdict(how) for name, how in source.readings.items()},
+        }
+        kept = self.kept.sql(rows, stage, source.name, reading)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {kept}")
+        self.bad.append(name)
+
+    # ------------------------------------------------------------ writing
+
+    def commit(
+        self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
+    ) -> ImportReport:
+        """Write the quarantine and the new rows in one commit.
+
+        The quarantine comes first, so every row is always in one of them.
+
+        Parameters
+        ----------
+        files : list of str
+            The imported files.
+        seconds : callable
+            Returns the elapsed time.
+        held : tuple of Path and str, optional
+            The quarantine file of the rows, and SQL of the rows that stay there. It is written
+            after the commit. If the process dies in between, the next release sees duplicates.
+
+        Returns
+        -------
+        ImportReport
+            Row counts.
+
+        Raises
+        ------
+        BadInput
+            If the import is refused.
+        """
+        self._hold()
+        if self.adding is not None:
+            self._flush()
+        staged = (
+            self.good
+            if self.adding
+            else self._one("SELECT count(*) FROM staged")
+            if self.staged
+            else 0
+        )
+        if held is None:
+            path = self._write_quarantine(
+                files, refused=not staged and bool(self.read_rows) and not self.only
+            )
+        accepted = (
+            self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+        )
+        clean.mark_non_products(self.lake, self.no_products)
+        self._let_go()
+        if held is not None:
+            path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
+        return ImportReport(
+            self.table.name,
+            self.read_rows,
+            self.filtered,
+            accepted,
+            staged - accepted - self.aside,
+            sum(self.reasons.values()),
+            by_code(self.parsed_reasons),
+            path,
+            round(seconds(), 3),
+            tuple(self.seen),
+            by_text(self.parsed_reasons),
+            self.mended,
+            self.adding.equal if self.adding else 0,
+            timezone=self._zone(),
+        )
+
+    def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
+        """Write the quarantine file of these sources.
+
+        A refused import must not replace the file of an earlier successful one. It writes a file of
+        its own if no such file exists. A later successful import deletes it.
+
+        Raises
+        ------
+        BadInput
+            If the import is refused.
+        """
+        file = self._quarantine_path(files)
+        attempt = file.with_stem(f"{file.stem}-refused")
+        if refused:
+            path = None if file.exists() else quarantine.write(self.con, self.bad, attempt)
+            raise BadInput(self._nothing_usable(files, path))
+        attempt.unlink(missing_ok=True)
+        return quarantine.write(self.con, self.bad, file)
+
+    @property
+    def parsed_reasons(self) -> dict[Reason, int]:
+        """Quarantined rows by reason."""
+        return {Reason.parse(key): rows for key, rows in self.reasons.items()}
+
+    def _zone(self) -> str:
+        zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
+        return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
+
+    def _unzoned(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
+        """Note times without a zone, read as UTC."""
+        zone = self.settings.timezone
+        naive = [name for name in source.naive if name.casefold() in mapped.unzoned]
+        if mapped.names_zone or zone == "UTC" or not naive:
+            return []
+        again = " and import the file again" if self.table.name in TABLES else ""
+        if self.table.name == "events":
+            again = " and begin a home anew: in this one these events would count twice, or stay as they are"
+        return [
+            f"{', '.join(naive)}: neither file nor map names a time zone, so times are read as UTC, and the shop's clock is "
+            f'{zone}. If they are by it, write timezone = "{zone}" into the map{again}.'
+        ]
+
+    def _hold(self) -> None:
+        """Lock the table from the first written piece to the commit.
+
+        Customers erased during the reading are dropped here. A later erasure waits for the lock.
+        """
+        if not self.held:
+            self.lock.enter_context(store.locked(self.lake.root, self.table))
+            self.held = True
+            self.filtered += self.known().drop(self.con) if self.staged else 0
+
+    def _let_go(self) -> None:
+        self.lock.close()
+        self.held = False
+
+    def _flush(self) -> None:
+        """Write the staged new events; the commit makes them visible."""
+        if not self.staged or self.adding is None:
+            return
+        self._hold()
+        good = self._one("SELECT count(*) FROM staged")
+        if not good:
+            return
+        self.good += good
+        for done, number in clean.mend(self.con, "staged").items():
+            self.mended[done] = self.mended.get(done, 0) + number
+        fresh = self.adding.fresh("event_id" in self.columns)
+        self._clean(fresh, self.adding)
+        if self._one(f"SELECT count(*) FROM {fresh}"):
+            self.currencies |= currency.named(self.con, fresh)
+            currency.check(self.lake, self.settings, self.currencies)
+            self.adding.write(fresh)
+            self.no_products |= clean.find_non_products(self.lake, fresh, self.policy)
+        self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
+        self.staged, self.names = False, []
+
+    def _clean(self, fresh: str, adding: Adding) -> None:
+        """Quarantine new events that break a cleaning rule."""
+        if fresh != "staged":
+            clean.alike(self.con, fresh)
+        found = clean.judge(
+            self.con,
+            fresh,
+            self.policy,
+            near=adding.near(fresh),
+            known=adding.known(),
+            testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
+        )
+        if found:
+            columns = ", ".join(self.table.names)
+            rows = (
+                f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
+            )
+            source = sources.Source(
+                ", ".join(dict.fromkeys(self.names)),
+                rows,
+                {column.name: SQL_TYPES[column.kind] for column in self.table.columns},
+            )
+            self._quarantine(rows, quarantine.RULES, source)
+            self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
+            self._count(found)
+        clean.drop(self.con)
+        self.aside += sum(found.values())
+
+    def _upsert(self) -> int:
+        accepted, self.learned = upsert_staged(self.lake, self.table, self.columns)
+        return accepted
+
+    def _quarantine_path(self, files: list[str]) -> Path:
+        """Return the quarantine path of these files."""
+        said = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
+        digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+        return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
+
+    def _nothing_usable(self, files: list[str], path: str | None) -> str:
+        if not self.reasons:
+            return f"None of the {self.read_rows:,} rows of {shown(files)} is meant by the map's `where`; nothing was imported."
+        key, number = max(self.reasons.items(), key=lambda item: item[1])
+        reason = Reason.parse(key).text
+        where = f" (the rows with their reasons are in {path})" if path else ""
+        return (
+            f"No row of {shown(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "
+            f"mend the map or the file{where}; nothing was imported."
+        )
+
+    def _one(self, sql: str) -> int:
+        return self.con.execute(sql).fetchall()[0][0]
+
+    def close(self) -> None:
+        """Drop staged tables and uncommitted files and release the lock."""
+        if self.adding is not None:
+            self.adding.abandon()
+        self._let_go()
+        for name in ("staged", "fresh", *self.bad):
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def named(file: str) -> str:
+    """Return a source's name without a database password."""
+    return "the database" if is_url(file) else Path(file).name
+
+
+def shown(files: list[str]) -> str:
+    """Return the names of the imported files, comma-separated."""
+    return ", ".join(named(file) for file in files)

@@ -17,14 +17,13 @@ from zoneinfo import ZoneInfo
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake import currency, store
+from retention.lake import coverage, currency, store
 from retention.lake.cleaning.returns import NONE, Returns, cancelled_orders, match
 from retention.lake.cleaning.returns import TYPES as RETURN_TYPES
-from retention.lake.frames import arrow
 from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
 from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
-from retention.lake.watermark import newest
+from retention.lake.store import to_arrow
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -275,7 +274,7 @@ class Lake:
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
         """Return the time of the newest event before a moment."""
-        return newest(self, before)
+        return coverage.newest(self, before)
 
     def as_of(
         self, requested: datetime | None, horizon_days: int, learned_until: datetime | None = None
@@ -303,8 +302,6 @@ class Lake:
         TooLittleData
             If there are no events, or none before the time.
         """
-        from retention.lake import coverage
-
         if requested is not None:
             at = requested.astimezone(UTC)
             notes = (
@@ -363,7 +360,7 @@ class Lake:
         frame = frame.assign(run_id=_word(run_id))
         table = TABLES["scores"]
         with store.locked(self.root, table):
-            store.replace_partition(self.root, table, run_id, arrow(frame, table))
+            store.replace_partition(self.root, table, run_id, to_arrow(frame, table))
 
     def upsert(self, name: str, frame: pandas.DataFrame) -> None:
         """Update or add rows of a keyed table.
@@ -386,7 +383,9 @@ class Lake:
         if len(frame):
             with store.locked(self.root, table):
                 store.upsert(
-                    self.root, table, arrow(frame.drop_duplicates([*table.key], keep="last"), table)
+                    self.root,
+                    table,
+                    to_arrow(frame.drop_duplicates([*table.key], keep="last"), table),
                 )
 
     def remove(self, name: str, keys: pandas.DataFrame) -> None:
@@ -402,7 +401,7 @@ class Lake:
         table = TABLES[name]
         if len(keys):
             with store.locked(self.root, table):
-                store.remove(self.root, table, arrow(keys, table).select(table.key))
+                store.remove(self.root, table, to_arrow(keys, table).select(table.key))
 
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
         """Delete scores of unwanted runs, compact files and drop unused ones.

@@ -12,7 +12,7 @@ from typing import Any
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import formats, identity, import_log, mapping, quarantine
-from retention.lake.import_job import Import
+from retention.lake.importing import Import
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
 from retention.lake.quarantine_reasons import Reason, by_code, by_text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.lake.watermark import until
+from retention.lake.coverage import until
 from retention.recommend.history import _LINES, DAY, History, read, shift_of
 from retention.recommend.preferences import buyers
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from retention.lake.watermark import until
+from retention.lake.coverage import until
 
 if TYPE_CHECKING:
     from retention.lake import Lake

@@ -11,8 +11,8 @@ import pandas as pd
 
 from retention.errors import TooLittleData
 from retention.features import NAMES, build
-from retention.lake.frames import computed
 from retention.lake.lake import naive
+from retention.lake.store import to_frame
 from retention.progress import Progress, silent
 from retention.uplift.evaluate import best, calibration
 from retention.uplift.learners import LEARNERS, UpliftLearner
@@ -191,7 +191,7 @@ def _one(
 def _known(lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> pd.DataFrame:
     """(n, k) features before a moment, in the customers' order; missing for who had not ordered yet."""
     names = [name for name in NAMES if name not in TREATED]
-    frame = computed(
+    frame = to_frame(
         build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names)
     )
     return (

@@ -9,8 +9,8 @@ Changed rules apply to earlier rows only through `retention data release`.
 from dataclasses import dataclass
 from typing import Any
 
-from retention.lake.cleaning import near_duplicates
 from retention.lake.cleaning.policy import CleanPolicy, NearDuplicate
+from retention.lake.lake import Lake
 from retention.lake.mapping import literal
 from retention.lake.quarantine_reasons import Reason, ReasonCode
 from retention.lake.schema import SAID
@@ -45,6 +45,14 @@ _PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
 _PRICED = (
     "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
 )
+LINE = (
+    f"customer_id, order_id, item_id, event_id, occurred_at, {SAID['amount']} AS amount, discount"
+)
+UNIT = 10_000  # amounts are compared as whole numbers of four decimals (`SAID`)
+LOOKED_AT = 1_000_000  # lines, to learn how the shop's orders are written
+ORDERS, MOST = 20, 0.9
+SAME = "PARTITION BY alike, order_id, told"
+NOT_RECOMMENDABLE = {"recommendable": False}
 
 
 def mend(con: Any, relation: str) -> dict[str, int]:
@@ -231,9 +239,9 @@ class _Judge:
         if not _one(self.con, "SELECT count(*) FROM clean_alike"):
             return
         sale = "event_type = 'purchase'"
-        old = f"SELECT NULL, {near_duplicates.LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {sale} AND {ALIKE} IN (FROM clean_alike)"
+        old = f"SELECT NULL, {LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {sale} AND {ALIKE} IN (FROM clean_alike)"
         self.con.execute(
-            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {near_duplicates.LINE}, {ALIKE} AS alike "
+            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {LINE}, {ALIKE} AS alike "
             f"FROM {self.relation} WHERE {sale} AND {REPEATED}{f' UNION ALL {old}' if self.near else ''}"
         )
         if self.policy.order_twice.holds:
@@ -269,7 +277,7 @@ class _Judge:
     def _near_duplicate(self, rule: NearDuplicate) -> None:
         """Find lines of one order that are almost equal."""
         old = f"{_stored(self.near)} UNION ALL BY NAME " if self.near else ""
-        near_duplicates.find(self.con, rule, f"{old}SELECT * FROM {self.relation}")
+        _find_near_duplicates(self.con, rule, f"{old}SELECT * FROM {self.relation}")
         for code, where in (
             (ReasonCode.DUPLICATE_LINE_TIME, "NOT rounded"),
             (ReasonCode.DUPLICATE_LINE_AMOUNT, "rounded"),
@@ -412,3 +420,134 @@ def _stored(files: list[str]) -> str:
         "SELECT * REPLACE (make_timestamp(epoch_us(occurred_at)) AS occurred_at) "
         f"FROM read_parquet({files!r}, hive_partitioning = false)"
     )
+
+
+# ------------------------------------------------------------ near duplicates
+
+
+def _find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
+    """Find near duplicates among similar lines.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection. ``clean_lines`` holds the similar sales: `LINE`, and their rowid among
+        the new ones (place; NULL for stored lines).
+    rule : NearDuplicate
+        The limits.
+    shop : str
+        SQL of the shop's events, those of the lake first.
+
+    Notes ----- The result is in the table ``clean_near``: place, and whether the amount differs
+    (rounded) or only the time.
+    """
+    con.execute(
+        "CREATE OR REPLACE TABLE clean_near AS SELECT *, event_id IS NOT NULL OR order_id IS NULL AS told, "
+        f"amount - lag(amount) OVER ({SAME} ORDER BY amount) AS gap FROM clean_lines "
+        f"WHERE item_id IS NOT NULL OR order_id IS NOT NULL QUALIFY count(*) OVER ({SAME}) > 1"
+    )
+    if not con.execute("SELECT count(*) FROM clean_near").fetchall()[0][0]:
+        con.execute("CREATE OR REPLACE TABLE clean_near (place BIGINT, rounded BOOLEAN)")
+        return
+    cents = f"greatest({rule.amount * UNIT}, {rule.share} * abs(amount))"
+    seconds = max(rule.seconds, rule.order_seconds) if _of_one_moment(con, shop) else rule.seconds
+    most = f"CASE WHEN told THEN 0 ELSE {cents if _listed_once(con, cents) else 0} END"
+    near = f"to_microseconds((CASE WHEN told THEN {rule.seconds} ELSE {seconds} END * 1000000)::BIGINT)"
+    con.execute(
+        f"""
+        CREATE OR REPLACE TABLE clean_near AS
+        WITH priced AS (
+            SELECT *, sum((gap <= {most} IS NOT TRUE)::INTEGER) OVER ({SAME} ORDER BY amount) AS price FROM clean_near
+        ), pairs AS (
+            SELECT place, {near} AS near,
+                occurred_at - lag(occurred_at) OVER same AS since, lead(occurred_at) OVER same - occurred_at AS until,
+                lead(place) OVER same IS NULL AS stored,
+                amount <> lag(amount) OVER same AND discount IS NOT DISTINCT FROM lag(discount) OVER same AS rounded,
+                amount <> lead(amount) OVER same AS rounded_next
+            FROM priced
+            WINDOW same AS (PARTITION BY alike, order_id, told, price ORDER BY occurred_at, place NULLS FIRST)
+        )
+        SELECT place, rounded FROM pairs WHERE place IS NOT NULL AND since <= near AND (rounded OR since > INTERVAL 0 SECOND)
+        UNION ALL
+        SELECT place, rounded_next FROM pairs WHERE place IS NOT NULL AND stored AND until <= near AND until > INTERVAL 0 SECOND
+            AND NOT coalesce(since <= near AND (rounded OR since > INTERVAL 0 SECOND), false)
+        """
+    )
+
+
+def _listed_once(con: Any, cents: str) -> bool:
+    """Return whether an order lists an item once.
+
+    This holds if two lines of an item mostly differ by cents. Otherwise the shop lists an item
+    several times per order, for example weighed goods.
+    """
+    within, beyond = con.execute(
+        f"SELECT count(*) FILTER (gap <= {cents}), count(*) FILTER (gap > {cents}) FROM clean_near "
+        "WHERE gap > 0 AND NOT told"
+    ).fetchall()[0]
+    return within > beyond
+
+
+def _of_one_moment(con: Any, shop: str) -> bool:
+    """Return whether all items of an order have one time.
+
+    If a till stamps each item, equal lines are normal.
+    """
+    orders, at_once = con.execute(
+        f"""
+        SELECT count(*), count(*) FILTER (latest = began) FROM (
+            SELECT min(first) AS began, max(first) AS latest FROM (
+                SELECT customer_id, order_id, item_id, min(occurred_at) AS first FROM (
+                    SELECT * FROM ({shop}) WHERE event_type = 'purchase' AND order_id IS NOT NULL LIMIT {LOOKED_AT}
+                ) GROUP BY ALL
+            ) GROUP BY customer_id, order_id HAVING count(*) > 1
+        )
+        """
+    ).fetchall()[0]
+    return orders >= ORDERS and at_once >= MOST * orders
+
+
+# ------------------------------------------------------------ items that are not products
+
+
+def find_non_products(lake: Lake, relation: str, policy: CleanPolicy) -> set[str]:
+    """Return item codes of new events that are not products.
+
+    Codes that start with a digit, or already have an item row, are ignored.
+
+    Parameters
+    ----------
+    lake : Lake
+        Known items.
+    relation : str
+        Table of new events.
+    policy : CleanPolicy
+        Gives the pattern.
+
+    Returns
+    -------
+    set of str
+        Empty if the rule is off.
+    """
+    if policy.not_a_product.action != "mark":
+        return set()
+    known = lake.table("items").get_name()
+    found = lake.duckdb.execute(
+        f"SELECT item_id FROM (SELECT DISTINCT item_id FROM {relation} WHERE item_id >= ':') "
+        f"WHERE regexp_full_match(item_id, {literal(policy.not_a_product.item)}, 'i') "
+        f'AND item_id NOT IN (SELECT item_id FROM "{known}") ORDER BY 1'
+    ).fetchall()
+    return {code for (code,) in found}
+
+
+def mark_non_products(lake: Lake, found: set[str]) -> None:
+    """Add the codes to the items as not recommendable."""
+    import pandas as pd
+
+    if found:
+        lake.upsert(
+            "items",
+            pd.DataFrame(
+                {"item_id": sorted(found), "attributes": [NOT_RECOMMENDABLE] * len(found)}
+            ),
+        )

@@ -13,8 +13,6 @@ from retention.lake.schema import LINKS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.lake.lake import Lake
-
 Identity = datetime | Literal["now", "stored"]
 BY_CUSTOMER = ("events", "customers", "treatments")
 _COLUMNS = (
@@ -39,7 +37,7 @@ class Identities:
     first lends the id.
     """
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: store.LakeTables) -> None:
         self._lake = lake
         self._mark = ""
         self._log: Any = None
@@ -102,7 +100,7 @@ class Identities:
         return name
 
 
-def history(lake: Lake) -> pd.DataFrame:
+def history(lake: store.LakeTables) -> pd.DataFrame:
     """Every decision on every link, in the order in which they were made."""
     paths = store.files(store.opened(lake.root, LINKS))
     columns = ", ".join(

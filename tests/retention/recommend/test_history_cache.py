@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retention.lake.coverage import until
 from retention.lake.importing import import_files
-from retention.lake.watermark import until
 from retention.recommend import history_cache, recommend, train
 from retention.recommend.history import read
 from retention.recommend.preferences import buyers
