@@ -15,7 +15,7 @@ from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import import_log, mapping, quarantine
 from retention.lake.import_log import ImportReport
-from retention.lake.importing import Import, shown
+from retention.lake.importing import ImportJob, display_names
 from retention.lake.lake import Lake
 from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.reading import sources
@@ -80,7 +80,7 @@ def import_judged(
         report = work.judged(database, judging, files, lambda: round(perf_counter() - started, 3))
     finally:
         work.close()
-    import_log.keep(lake, database, settings, report, shown(files))
+    import_log.log_import(lake, database, settings, report, display_names(files))
     return report
 
 
@@ -89,7 +89,7 @@ def utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-class _Import(Import):
+class _Import(ImportJob):
     """An import whose good rows are judged. What is set aside is imported again, not released: there is no such lake table."""
 
     def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
@@ -130,7 +130,7 @@ class _Import(Import):
             by_code(self.parsed_reasons),
             path,
             seconds(),
-            tuple(self.seen),
+            tuple(self.file_reports),
             by_text(self.parsed_reasons),
         )
         getattr(report, self.table.name).update(counted)
@@ -145,7 +145,9 @@ class _Import(Import):
         reason = Reason(code).key
         rows = f"SELECT {mapping.literal(reason)} AS reason, * FROM foreign_rows"
         self._quarantine(
-            rows, quarantine.RULES, sources.Source(", ".join(dict.fromkeys(self.names)), rows, {})
+            rows,
+            quarantine.RULES,
+            sources.Source(", ".join(dict.fromkeys(self.staged_sources)), rows, {}),
         )
-        self._count({reason: len(foreign)})
+        self._add_reasons({reason: len(foreign)})
         self.con.unregister("foreign_rows")

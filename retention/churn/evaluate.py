@@ -22,7 +22,7 @@ from retention.churn.segments import attributes_of, by_segment
 from retention.churn.snapshots import Snapshot, TrainingSet, history, take
 from retention.churn.uncertainty import intervals, log_loss_of, paired
 from retention.errors import BadInput, TooLittleData
-from retention.lake.coverage import judgeable
+from retention.lake.coverage import check_label_window
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
@@ -105,7 +105,7 @@ def evaluate(
     TooLittleData
         Too few customers, or only one class.
     """
-    judgeable(lake, cutoff, horizon_days)
+    check_label_window(lake, cutoff, horizon_days)
     attributes = _attributes(lake, by)
     moments = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
     steps = origins + curve

@@ -348,7 +348,7 @@ def history(
     TooLittleData
         No events, or no customers.
     """
-    coverage.learnable(lake, cutoff, horizon_days)
+    coverage.check_trainable(lake, cutoff, horizon_days)
     first = lake.table("events", before=cutoff).occurred_at.min().execute()
     if first is None or first != first:  # they had happened, but were heard of later
         raise TooLittleData(

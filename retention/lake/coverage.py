@@ -9,15 +9,15 @@ from retention.lake import store
 from retention.lake.schema import LINKS, TABLES
 from retention.text import gettext
 
-MOST = 8  # states of lakes that are remembered
-_KEPT: dict[tuple[Any, ...], "Until"] = {}
-PARTS = (
+MAX_CACHED = 8  # states of lakes that are remembered
+_CACHE: dict[tuple[Any, ...], "TimeRange"] = {}
+MIN_HORIZONS = (
     3  # of the data, one a horizon at the longest: to be judged by, and two before it to learn from
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Until:
+class TimeRange:
     """Time range of the lake's data.
 
     ``last`` also covers ``available_at`` of events and ``evident_at`` of links.
@@ -26,35 +26,37 @@ class Until:
     oldest: datetime | None
     newest: datetime | None
     last: datetime | None
-    state: tuple[Any, ...]  # of the lake, as `state` gives it
+    state: tuple[Any, ...]  # of the lake, as `data_state` gives it
 
-    def before(self, moment: datetime) -> bool:
+    def ends_before(self, moment: datetime) -> bool:
         """Return whether all data lies before a moment."""
         return self.last is None or self.last < moment
 
 
-def state(lake: store.LakeTables) -> tuple[Any, ...]:
+def data_state(lake: store.LakeTables) -> tuple[Any, ...]:
     """Return the path and newest commits of the lake."""
-    return str(lake.root), *(store.mark(lake.root, table) for table in (TABLES["events"], LINKS))
+    return str(lake.root), *(
+        store.newest_commit(lake.root, table) for table in (TABLES["events"], LINKS)
+    )
 
 
-def until(lake: store.LakeTables) -> Until:
+def time_range(lake: store.LakeTables) -> TimeRange:
     """Return the time range, cached until the next commit."""
-    key = state(lake)
-    if key not in _KEPT:
-        if len(_KEPT) >= MOST:
-            _KEPT.clear()
-        _KEPT[key] = _asked(lake, key)
-    return _KEPT[key]
+    key = data_state(lake)
+    if key not in _CACHE:
+        if len(_CACHE) >= MAX_CACHED:
+            _CACHE.clear()
+        _CACHE[key] = _measure(lake, key)
+    return _CACHE[key]
 
 
-def newest(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
+def newest_event(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
     """Return the time of the newest event before a moment.
 
     Only an earlier moment needs a query.
     """
-    known = until(lake)
-    if before is None or known.before(before):
+    known = time_range(lake)
+    if before is None or known.ends_before(before):
         return known.newest
     return _latest(lake.table("events", before))
 
@@ -70,7 +72,7 @@ def _latest(events: Any) -> datetime | None:
     return None if found is None else found.replace(tzinfo=UTC)
 
 
-def _asked(lake: store.LakeTables, key: tuple[Any, ...]) -> Until:
+def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
     events = lake.table("events")
     found = (
         events.aggregate(
@@ -81,7 +83,7 @@ def _asked(lake: store.LakeTables, key: tuple[Any, ...]) -> Until:
         .to_pyarrow()
         .to_pylist()[0]
     )
-    links = store.opened(lake.root, LINKS)
+    links = store.open_table(lake.root, LINKS)
     moments = [found["newest"], found["heard"]]
     if links is not None:
         evident = lake.duckdb.execute(
@@ -90,10 +92,10 @@ def _asked(lake: store.LakeTables, key: tuple[Any, ...]) -> Until:
         moments.append(evident[0][0])
     known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
     oldest, newest = (found[end] and found[end].replace(tzinfo=UTC) for end in ("oldest", "newest"))
-    return Until(oldest, newest, max(known, default=None), key)
+    return TimeRange(oldest, newest, max(known, default=None), key)
 
 
-def learnable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
+def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
     """Refuse a cutoff outside the data's time range.
 
     Days after the end of the data would count as days without orders.
@@ -118,9 +120,9 @@ def learnable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> No
             gettext(
                 "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
                 "choose a later cutoff."
-            ).format(local=lake.local(cutoff), told=_told(oldest, newest))
+            ).format(local=lake.local(cutoff), told=_range_text(oldest, newest))
         )
-    if cutoff - newest > quiet(horizon_days):
+    if cutoff - newest > silence_limit(horizon_days):
         raise BadInput(
             gettext(
                 "The data ends on {newest:%Y-%m-%d}, before the cutoff {local:%Y-%m-%d}: it "
@@ -130,7 +132,7 @@ def learnable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> No
         )
 
 
-def judgeable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
+def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
     """Refuse a label window that the data does not cover yet.
 
     Parameters
@@ -149,11 +151,11 @@ def judgeable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> No
     """
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
-        learnable(lake, cutoff, horizon_days)
+        check_trainable(lake, cutoff, horizon_days)
     horizon, end = timedelta(days=horizon_days), newest + timedelta(days=1)
-    if cutoff + horizon - newest <= quiet(horizon_days):
+    if cutoff + horizon - newest <= silence_limit(horizon_days):
         return
-    longest = (end - oldest).days // PARTS
+    longest = (end - oldest).days // MIN_HORIZONS
     if horizon_days <= longest:
         remedy = f"take a --cutoff of {end - horizon:%Y-%m-%d} or earlier"
     elif longest:
@@ -167,13 +169,13 @@ def judgeable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> No
         ).format(
             horizon_days=horizon_days,
             local=lake.local(cutoff),
-            told=_told(oldest, newest),
+            told=_range_text(oldest, newest),
             remedy=remedy,
         )
     )
 
 
-def seen(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
+def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
     """Return a note if the data ends long before a moment.
 
     Parameters
@@ -201,9 +203,9 @@ def seen(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
             gettext(
                 "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
                 "choose a later --as-of."
-            ).format(local=lake.local(moment), told=_told(oldest, newest))
+            ).format(local=lake.local(moment), told=_range_text(oldest, newest))
         )
-    if moment - newest <= quiet(horizon_days):
+    if moment - newest <= silence_limit(horizon_days):
         return ""
     return (
         f"The data ends on {newest:%Y-%m-%d}, {(moment - newest).days:,} days before {lake.local(moment):%Y-%m-%d}: whoever has "
@@ -211,7 +213,7 @@ def seen(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
     )
 
 
-def hindsight(lake: store.LakeTables, moment: datetime, learned_until: datetime | None) -> str:
+def hindsight_note(lake: store.LakeTables, moment: datetime, model_cutoff: datetime | None) -> str:
     """Return a note if a model was trained on later data.
 
     Parameters
@@ -220,7 +222,7 @@ def hindsight(lake: store.LakeTables, moment: datetime, learned_until: datetime 
         Gives the shop's time zone.
     moment : datetime
         Requested ``--as-of``.
-    learned_until : datetime, optional
+    model_cutoff : datetime, optional
         Cutoff of the model.
 
     Returns
@@ -228,15 +230,15 @@ def hindsight(lake: store.LakeTables, moment: datetime, learned_until: datetime 
     str
         One sentence, or empty.
     """
-    if learned_until is None or learned_until <= moment:
+    if model_cutoff is None or model_cutoff <= moment:
         return ""
     return (
-        f"The model in use has learned from what came until {lake.local(learned_until):%Y-%m-%d}, so it knows what {lake.local(moment):%Y-%m-%d} "
+        f"The model in use has learned from what came until {lake.local(model_cutoff):%Y-%m-%d}, so it knows what {lake.local(moment):%Y-%m-%d} "
         "could not; `retention evaluate` judges without that."
     )
 
 
-def nothing_yet() -> TooLittleData:
+def no_events_error() -> TooLittleData:
     """Return the error for a lake without events."""
     return TooLittleData(
         gettext(
@@ -246,18 +248,18 @@ def nothing_yet() -> TooLittleData:
     )
 
 
-def quiet(horizon_days: int) -> timedelta:
+def silence_limit(horizon_days: int) -> timedelta:
     """Return the longest usual time without events."""
     return timedelta(days=max(1.0, horizon_days / 10))
 
 
 def _ends(lake: store.LakeTables) -> tuple[datetime, datetime]:
     """Return the first and last event time, shop time."""
-    known = until(lake)
+    known = time_range(lake)
     if known.oldest is None or known.newest is None:
-        raise nothing_yet()
+        raise no_events_error()
     return lake.local(known.oldest), lake.local(known.newest)
 
 
-def _told(oldest: datetime, newest: datetime) -> str:
+def _range_text(oldest: datetime, newest: datetime) -> str:
     return f"it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}"

@@ -15,7 +15,7 @@ CODES = (
 SHORT = r"kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?"
 
 
-def named(con: Any, relation: str) -> set[str]:
+def event_currencies(con: Any, relation: str) -> set[str]:
     """Return the currency codes of a relation's events, in capitals.
 
     Parameters
@@ -36,7 +36,7 @@ def named(con: Any, relation: str) -> set[str]:
     return {name for (name,) in found}
 
 
-def of_shop(lake: store.LakeTables, settings: Settings) -> str:
+def shop_currency(lake: store.LakeTables, settings: Settings) -> str:
     """Return the shop's currency: the setting, else the data's own.
 
     Parameters
@@ -70,7 +70,7 @@ def of_shop(lake: store.LakeTables, settings: Settings) -> str:
     return found[0] if found else ""
 
 
-def check(lake: store.LakeTables, settings: Settings, brought: set[str]) -> None:
+def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[str]) -> None:
     """Refuse events that would mix currencies.
 
     Parameters
@@ -79,32 +79,32 @@ def check(lake: store.LakeTables, settings: Settings, brought: set[str]) -> None
         Source of the stored events.
     settings : Settings
         Its ``currency`` counts as stored.
-    brought : set of str
-        Currencies of the new events, from `named`.
+    new : set of str
+        Currencies of the new events, from `event_currencies`.
 
     Raises
     ------
     BadInput
         If old and new events have more than one currency. The message names all of them.
     """
-    if not brought:
+    if not new:
         return
     known = _of_lake(lake) | ({settings.currency.strip().upper()} - {""})
-    if len(brought | known) > 1:
+    if len(new | known) > 1:
         against = f", the shop's are in {', '.join(sorted(known))}" if known else ""
         raise BadInput(
             gettext(
-                "These amounts are in {brought}{against}; they cannot be added without rates. "
+                "These amounts are in {new}{against}; they cannot be added without rates. "
                 "Convert them in the map (amount = {{ sql = '…' }}, currency = {{ value = '…' "
                 "}}), or leave some out by its `where`; nothing was imported."
-            ).format(brought=", ".join(sorted(brought)), against=against)
+            ).format(new=", ".join(sorted(new)), against=against)
         )
 
 
 def _of_lake(lake: store.LakeTables) -> set[str]:
-    files = store.files(store.opened(lake.root, TABLES["events"]))
+    files = store.files(store.open_table(lake.root, TABLES["events"]))
     return (
-        named(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")
+        event_currencies(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")
         if files
         else set()
     )

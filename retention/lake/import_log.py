@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from retention.lake import directory
-from retention.lake.schema import IDENTITY
+from retention.lake.schema import EVENT_IDENTITY
 from retention.urls import is_url
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from retention.lake.mapping import Mapping
     from retention.settings import Settings
 
-ENDS = (
+SAMPLE_BYTES = (
     64 * 1024
 )  # bytes of a file, at its beginning and its end, that with its size tell it from others
-NEWEST = 300  # imports that are looked at
+MAX_IMPORTS = 300  # imports that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class ImportReport:
     """Day on which the same file was read with another map; its events count twice now."""
 
     lake: str = ""
-    """Lake state after the import (`directory.state`); empty without a database."""
+    """Lake state after the import (`directory.followed_state`); empty without a database."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the report."""
@@ -105,8 +105,8 @@ class ImportListener:
 NO_LISTENER = ImportListener()
 
 
-def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
-    """Return short hashes of a file and its map, for `came_before`.
+def content_hashes(file: str, mapping: "Mapping", source: str | None) -> dict[str, str]:
+    """Return short hashes of a file and its map, for `earlier_import_day`.
 
     The map's hash covers the event identity and the file format. A wider ``where`` or one more
     column changes no event.
@@ -115,7 +115,7 @@ def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
     ----------
     file : str
         Path or database URL.
-    mapped : Mapping
+    mapping : Mapping
         The map.
     source : str, optional
         Value of ``events.source``.
@@ -129,28 +129,31 @@ def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
         return {}
     size = Path(file).stat().st_size
     with Path(file).open("rb") as opened:
-        ends = opened.read(ENDS)
-        opened.seek(max(ENDS, size - ENDS))
-        ends += opened.read()
-    said = [source, *(mapped.columns.get(name) for name in ("event_id", *IDENTITY))]
-    written = [
-        mapped.timezone,
-        mapped.rows,
-        mapped.encoding,
-        mapped.delimiter,
-        mapped.decimal,
-        mapped.date_format,
-        mapped.dayfirst,
-        mapped.header,
+        sample = opened.read(SAMPLE_BYTES)
+        opened.seek(max(SAMPLE_BYTES, size - SAMPLE_BYTES))
+        sample += opened.read()
+    identity = [source, *(mapping.columns.get(name) for name in ("event_id", *EVENT_IDENTITY))]
+    file_format = [
+        mapping.timezone,
+        mapping.rows,
+        mapping.encoding,
+        mapping.delimiter,
+        mapping.decimal,
+        mapping.date_format,
+        mapping.dayfirst,
+        mapping.header,
     ]
-    return {"stamp": _short(b"%d " % size + ends), "map": _short(repr((said, written)).encode())}
+    return {
+        "stamp": _short(b"%d " % size + sample),
+        "map": _short(repr((identity, file_format)).encode()),
+    }
 
 
 def _short(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def linked(
+def link_customers(
     lake: "Lake", rules: "IdentityRules", report: ImportReport, learned: list[str]
 ) -> ImportReport:
     """Link imported customers by exact keys and report the result.
@@ -177,11 +180,11 @@ def linked(
 
     if report.table != "customers" or not rules.after_import:
         return report
-    news = learned if report.rows_accepted else None
-    return replace(report, linked=exact.link(lake, rules, by="import", learned=news).as_dict())
+    new_ids = learned if report.rows_accepted else None
+    return replace(report, linked=exact.link(lake, rules, by="import", learned=new_ids).as_dict())
 
 
-def keep(
+def log_import(
     lake: "Lake",
     database: "Database",
     settings: "Settings",
@@ -212,9 +215,12 @@ def keep(
     """
     from retention.db.tables import ImportLog
 
-    report = replace(report, lake=directory.state(lake))
+    report = replace(report, lake=directory.followed_state(lake))
     with database.transaction() as session:
-        if report.table in directory.FOLLOWED and _followed(session, settings) != report.lake:
+        if (
+            report.table in directory.FOLLOWED_TABLES
+            and _last_directory_state(session, settings) != report.lake
+        ):
             directory.sync(lake, session, settings)
         session.add(
             ImportLog(
@@ -232,20 +238,23 @@ def keep(
     return report
 
 
-def _followed(session: "Session", settings: "Settings") -> str | None:
+def _last_directory_state(session: "Session", settings: "Settings") -> str | None:
     """Return the lake state of the last logged directory update."""
     from retention.db.tables import ImportLog
 
-    last = session.scalar(
+    report = session.scalar(
         select(ImportLog.report)
-        .where(ImportLog.team_id == settings.team_id, ImportLog.table_name.in_(directory.FOLLOWED))
+        .where(
+            ImportLog.team_id == settings.team_id,
+            ImportLog.table_name.in_(directory.FOLLOWED_TABLES),
+        )
         .order_by(ImportLog.at.desc())
         .limit(1)
     )
-    return last.get("lake") if last else None
+    return report.get("lake") if report else None
 
 
-def came_before(database: "Database", settings: "Settings", report: ImportReport) -> str:
+def earlier_import_day(database: "Database", settings: "Settings", report: ImportReport) -> str:
     """Return the day of an earlier import with another map.
 
     An event's identity is its content. With another map or time zone the same file gives other
@@ -275,12 +284,12 @@ def came_before(database: "Database", settings: "Settings", report: ImportReport
             select(ImportLog)
             .where(ImportLog.team_id == settings.team_id, ImportLog.table_name == report.table)
             .order_by(ImportLog.at.desc())
-            .limit(NEWEST)
+            .limit(MAX_IMPORTS)
         )
-        for one in imports:
-            for file in one.report["files"]:
+        for logged in imports:
+            for file in logged.report["files"]:
                 if "stamp" in file:
-                    last.setdefault(file["stamp"], (file["map"], f"{one.at:%Y-%m-%d}"))
+                    last.setdefault(file["stamp"], (file["map"], f"{logged.at:%Y-%m-%d}"))
     days = [
         last[file["stamp"]][1]
         for file in report.files

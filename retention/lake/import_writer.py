@@ -13,10 +13,10 @@ from retention.lake import store
 from retention.lake.cleaning import clean
 from retention.lake.identity import exact
 from retention.lake.lake import Lake
-from retention.lake.schema import EVENT_ID, SAID, Table
+from retention.lake.schema import EVENT_CONTENT, EVENT_ID, Table
 
 
-class Adding:
+class EventWriter:
     """Write the events of one import from the table ``staged``.
 
     Parameters
@@ -32,32 +32,32 @@ class Adding:
 
     def __init__(self, root: Path, con: Any, table: Table) -> None:
         self.root, self.con, self.table = root, con, table
-        self.explicit = False
+        self.has_source_ids = False
         self.pieces = 0
-        self.equal = 0  # events left out because another one of this import is the same
+        self.repeated_events = 0  # events left out because another one of this import is the same
         self.written: list[tuple[str, Path]] = []
 
-    def fresh(self, explicit: bool) -> str:
+    def stage_new_events(self, has_source_ids: bool) -> str:
         """Return a table of the new staged events.
 
-        Each event is in it once. ``explicit``: the source gives event ids.
+        Each event is in it once. ``has_source_ids``: the source gives event ids.
         """
-        self.explicit |= explicit
-        near, repeated = self.near("staged"), self._staged_again()
-        self.equal += repeated
+        self.has_source_ids |= has_source_ids
+        near, repeated = self.nearby_files("staged"), self._count_repeated_staged()
+        self.repeated_events += repeated
         if not near and not repeated:
             return "staged"
-        given, missing = self._ids(near)
-        by_id = self.explicit or given
-        keys = self._keys(by_id)
+        has_ids, lacks_ids = self._id_presence(near)
+        by_id = self.has_source_ids or has_ids
+        keys = self._identity_sql(by_id)
         named = ", ".join(f"{key} AS key_{place}" for place, key in enumerate(keys))
         same = " AND ".join(
             f"new.key_{place} IS NOT DISTINCT FROM old.key_{place}" for place in range(len(keys))
         )
         parts = ", ".join(f"key_{place}" for place in range(len(keys)))
-        these = self._comparable() if by_id and missing else ""
+        condition = self._comparable_condition() if by_id and lacks_ids else ""
         unknown = (
-            f"ANTI JOIN (SELECT {named} FROM {_stored(near)} {these}) AS old ON {same}"
+            f"ANTI JOIN (SELECT {named} FROM {_stored(near)} {condition}) AS old ON {same}"
             if near
             else ""
         )
@@ -72,19 +72,21 @@ class Adding:
         )
         return "fresh"
 
-    def near(self, relation: str) -> list[str]:
+    def nearby_files(self, relation: str) -> list[str]:
         """Return the files that may hold these events already.
 
         Hashed ids include the time, so then only files of the same months count.
         """
-        delta = store.opened(self.root, self.table)
+        delta = store.open_table(self.root, self.table)
         if delta is None:
             return []
-        return store.files(delta, None if self.explicit else self._months(relation).__contains__)
+        return store.files(
+            delta, None if self.has_source_ids else self._months(relation).__contains__
+        )
 
-    def known(self) -> list[str]:
+    def all_files(self) -> list[str]:
         """Return all files of the lake."""
-        return store.files(store.opened(self.root, self.table))
+        return store.files(store.open_table(self.root, self.table))
 
     def write(self, relation: str) -> None:
         """Write a table's rows to uncommitted files."""
@@ -96,10 +98,10 @@ class Adding:
     def commit(self) -> int:
         """Commit the files; return the number of rows."""
         if self.pieces > 1:
-            self._once()
+            self._remove_repeated()
         if self.written:
             store.commit_parts(self.root, self.table, self.written)
-        rows = sum(store.rows_of(path) for _, path in self.written)
+        rows = sum(store.row_count(path) for _, path in self.written)
         self.written = []
         return rows
 
@@ -110,40 +112,40 @@ class Adding:
 
     # ------------------------------------------------------------ what is the same
 
-    def _keys(self, explicit: bool) -> list[str]:
+    def _identity_sql(self, has_source_ids: bool) -> list[str]:
         """Return SQL of the event identity."""
-        return [EVENT_ID] if explicit else [*SAID.values()]
+        return [EVENT_ID] if has_source_ids else [*EVENT_CONTENT.values()]
 
-    def _staged_again(self) -> int:
+    def _count_repeated_staged(self) -> int:
         """Count repeated events in the table ``staged``.
 
         For hashed ids only similar events need a comparison.
         """
-        alike = clean.alike(self.con, "staged")
-        if self.explicit:
-            return self._again("staged")
-        of_them = f"(SELECT * FROM staged WHERE {clean.REPEATED})"
-        return self._again(of_them) if alike else 0
+        has_similar = clean.find_similar(self.con, "staged")
+        if self.has_source_ids:
+            return self._count_repeated("staged")
+        similar = f"(SELECT * FROM staged WHERE {clean.IS_SIMILAR})"
+        return self._count_repeated(similar) if has_similar else 0
 
-    def _again(self, relation: str) -> int:
-        said = f"SELECT hash({', '.join(self._keys(self.explicit))}) AS said FROM {relation}"
-        return self._one(f"SELECT count(*) - count(DISTINCT said) FROM ({said})")
+    def _count_repeated(self, relation: str) -> int:
+        content = f"SELECT hash({', '.join(self._identity_sql(self.has_source_ids))}) AS content FROM {relation}"
+        return self._one(f"SELECT count(*) - count(DISTINCT content) FROM ({content})")
 
-    def _ids(self, files: list[str]) -> tuple[bool, bool]:
+    def _id_presence(self, files: list[str]) -> tuple[bool, bool]:
         """Return whether files have events with and without source ids.
 
         Parquet statistics answer this.
         """
         if not files:
             return False, False
-        given, missing = self.con.execute(
+        has_ids, lacks_ids = self.con.execute(
             "SELECT coalesce(bool_or(stats_null_count IS DISTINCT FROM num_values), false), "
             "coalesce(bool_or(stats_null_count IS DISTINCT FROM 0), false) "
             f"FROM parquet_metadata({files!r}) WHERE path_in_schema = 'event_id'"
         ).fetchall()[0]
-        return given, missing
+        return has_ids, lacks_ids
 
-    def _comparable(self) -> str:
+    def _comparable_condition(self) -> str:
         """Return a condition on stored events that may equal staged ones.
 
         It saves hashing all stored events. Events without a source id are hashed with their time.
@@ -156,25 +158,25 @@ class Adding:
         moments = "SELECT epoch_us(occurred_at) FROM staged WHERE event_id IS NULL"
         return f"WHERE event_id IS NOT NULL OR epoch_us(occurred_at) IN ({moments})"
 
-    def _once(self) -> None:
+    def _remove_repeated(self) -> None:
         """Remove repeated events from the written files."""
         groups: dict[str, list[Path]] = {}
         for month, path in self.written:
-            groups.setdefault("" if self.explicit else month, []).append(path)
+            groups.setdefault("" if self.has_source_ids else month, []).append(path)
         for paths in groups.values():
             ordered = [str(path) for path in sorted(paths, key=lambda path: path.name)]
-            again = self._again(_stored(ordered)) if len(paths) > 1 else 0
-            if not again:
+            repeated = self._count_repeated(_stored(ordered)) if len(paths) > 1 else 0
+            if not repeated:
                 continue
-            self.equal += again
-            parts = ", ".join(self._keys(self.explicit))
+            self.repeated_events += repeated
+            parts = ", ".join(self._identity_sql(self.has_source_ids))
             numbered = _stored(ordered, ", filename = true, file_row_number = true")
-            once = (
+            deduplicated = (
                 f"(SELECT * FROM {numbered} QUALIFY row_number() OVER "
                 f"(PARTITION BY {parts} ORDER BY parse_filename(filename), file_row_number) = 1)"
             )
             self.written = [each for each in self.written if each[1] not in paths]
-            self.write(once)
+            self.write(deduplicated)
             for path in paths:
                 path.unlink()
 

@@ -20,7 +20,7 @@ from retention.lake import currency, formats, identity, import_log, mapping, qua
 from retention.lake.cleaning import clean
 from retention.lake.cleaning.policy import load_clean_policy
 from retention.lake.import_log import ImportReport
-from retention.lake.import_writer import Adding, upsert_staged
+from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import flatten, sources
@@ -102,20 +102,24 @@ def import_files(
     mapped = _mapping(TABLES[table], settings, map_path, format_name)
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
-    gone = partial(erased.known, database, settings)
-    work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name, gone)
+    erased_customers = partial(erased.known, database, settings)
+    work = ImportJob(
+        lake, settings, TABLES[table], mapped, source, query, only, map_name, erased_customers
+    )
     try:
         for number, file in enumerate(files):
-            progress(number, len(files) + 1, f"reading {named(file)}")
-            work.read(file, _telling(progress, number, len(files) + 1, file))
+            progress(number, len(files) + 1, f"reading {display_name(file)}")
+            work.read(file, _row_progress(progress, number, len(files) + 1, file))
         progress(len(files), len(files) + 1, f"writing {table}")
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
-    report = import_log.linked(lake, rules, report, work.learned)
+    report = import_log.link_customers(lake, rules, report, work.learned)
     if database is not None:
-        report = replace(report, before=import_log.came_before(database, settings, report))
-        report = import_log.keep(lake, database, settings, report, shown(files), listener)
+        report = replace(report, before=import_log.earlier_import_day(database, settings, report))
+        report = import_log.log_import(
+            lake, database, settings, report, display_names(files), listener
+        )
     progress(len(files) + 1, len(files) + 1, "done")
     return report
 
@@ -134,11 +138,11 @@ def _mapping(
     return formats.read(format_name, table, settings.timezone)
 
 
-def _telling(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
-    return lambda rows: progress(done, total, f"reading {named(file)}: {rows:,} rows")
+def _row_progress(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
+    return lambda rows: progress(done, total, f"reading {display_name(file)}: {rows:,} rows")
 
 
-class Import:
+class ImportJob:
     """State of one import.
 
     Good rows are in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` … They are in memory.
@@ -155,66 +159,68 @@ class Import:
         query: str | None,
         only: str | None,
         map_name: str | None = None,
-        known: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
+        erased_customers: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
         self.source, self.query, self.only = source, query, only
         self.read_rows = self.filtered = 0
         self.format = map_name[7:] if map_name and map_name.startswith("format:") else None
-        self.kept = quarantine.Origin(table.name, uuid.uuid4().hex, map_name, source)
+        self.origin = quarantine.Origin(table.name, uuid.uuid4().hex, map_name, source)
         self.policy = load_clean_policy(settings)
-        self.bad: list[str] = []
+        self.bad_tables: list[str] = []
         self.mended: dict[str, int] = {}
-        self.seen: list[dict[str, Any]] = []
+        self.file_reports: list[dict[str, Any]] = []
         self.reasons: dict[str, int] = {}  # rows by `Reason.key`
-        self.columns: set[str] = set()
+        self.mapped_columns: set[str] = set()
         self.staged = False
         self.learned: list[str] = []
-        self.names: list[str] = []  # of the sources whose rows are staged
-        self.good = self.aside = 0
-        self.adding = None if table.keyed else Adding(lake.root, self.con, table)
-        self.lock, self.held = ExitStack(), False
+        self.staged_sources: list[str] = []  # of the sources whose rows are staged
+        self.good_rows = self.quarantined_events = 0
+        self.writer = None if table.keyed else EventWriter(lake.root, self.con, table)
+        self.lock, self.is_locked = ExitStack(), False
         self.currencies: set[str] = set()
-        self.no_products: set[str] = set()
-        self.known = known
+        self.non_products: set[str] = set()
+        self.erased_customers = erased_customers
 
     # ------------------------------------------------------------ reading
 
-    def read(self, file: str, tell: Callable[[int], None]) -> None:
+    def read(self, file: str, progress: Callable[[int], None]) -> None:
         """Stage the rows of a file.
 
         Parameters
         ----------
         file : str
             Path or database URL.
-        tell : callable
+        progress : callable
             Called with the number of rows read so far.
         """
-        with sources.opened(self.con, file, self.mapping, self.query, self.only, tell) as source:
-            own = (
-                self._one(f"SELECT count(*) FROM {source.relation}")
+        with sources.opened(
+            self.con, file, self.mapping, self.query, self.only, progress
+        ) as source:
+            source_rows = (
+                self._scalar(f"SELECT count(*) FROM {source.relation}")
                 if self.mapping and self.mapping.rows
                 else None
             )
-            mapped = self.mapping or mapping.identity(self.table, list(source.columns))
+            mapped = self.mapping or mapping.canonical_mapping(self.table, list(source.columns))
             if self.format:
                 formats.check(self.format, source.columns, source.name)
             source = flatten.shaped(self.con, source, mapped)
-            mapping.check(mapped, list(source.columns), source.name)
+            mapping.check_mapping(mapped, list(source.columns), source.name)
             source = sources.as_read(self.con, source, mapped)
-            rows = self.take(source, mapped, tell)
-            total = (rows if own is None else own) + sum(source.rejected.values())
-            stamps = import_log.stamps(file, mapped, self.source)
-            notes = [*source.detected.get("notes", ()), *self._unzoned(source, mapped)]
+            rows = self.stage_source(source, mapped, progress)
+            total = (rows if source_rows is None else source_rows) + sum(source.rejected.values())
+            stamps = import_log.content_hashes(file, mapped, self.source)
+            notes = [*source.detected.get("notes", ()), *self._time_zone_notes(source, mapped)]
             seen = {"file": source.name, "rows": total, **source.detected, **stamps}
-            self.seen.append(seen | ({"notes": notes} if notes else {}))
+            self.file_reports.append(seen | ({"notes": notes} if notes else {}))
 
-    def take(
+    def stage_source(
         self,
         source: sources.Source,
         mapped: mapping.Mapping,
-        tell: Callable[[int], None] = lambda rows: None,
+        progress: Callable[[int], None] = lambda rows: None,
     ) -> int:
         """Stage a source's rows in pieces that fit into memory.
 
@@ -224,7 +230,7 @@ class Import:
             The rows.
         mapped : Mapping
             The map.
-        tell : callable
+        progress : callable
             Called with the number of rows read so far.
 
         Returns
@@ -241,31 +247,33 @@ class Import:
         for piece, counted in sources.pieces(self.con, source):
             condition = f" WHERE {self.only}" if self.only else ""
             rows = (
-                self._one(f"SELECT count(*) FROM {piece.relation}{condition}")
+                self._scalar(f"SELECT count(*) FROM {piece.relation}{condition}")
                 if self.only
                 else counted
             )
             total += rows
             if rows:
                 rule = self.policy.bookkeeping
-                accounts = rule.title if rule.holds else None
-                staging = compile_staging(self.con, piece, mapped, self.only, self.source, accounts)
-                self.columns.update(staging.columns)
+                bookkeeping_titles = rule.title if rule.is_active else None
+                staging = compile_staging(
+                    self.con, piece, mapped, self.only, self.source, bookkeeping_titles
+                )
+                self.mapped_columns.update(staging.columns)
                 self._stage(piece, staging, rows)
-                tell(total)
+                progress(total)
         if not total and not source.rejected and not self.only:
             of = " that the map's `from` can use" if mapped.rows else ""
             raise BadInput(gettext("{name} has no rows{of}.").format(name=source.name, of=of))
         if source.rejected:
             self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
-            self._count(source.rejected)
+            self._add_reasons(source.rejected)
             self.read_rows += sum(source.rejected.values())
         return total
 
     def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
         import duckdb
 
-        before = self._one("SELECT count(*) FROM staged") if self.staged else 0
+        before = self._scalar("SELECT count(*) FROM staged") if self.staged else 0
         verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TABLE staged AS"
         try:
             self.con.execute(f"{verb} {staging.good_and_bad}")
@@ -283,30 +291,30 @@ class Import:
         if reasons:
             self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
-        self.known().drop(self.con)
-        good = self._one("SELECT count(*) FROM staged")
-        self._count(reasons)
+        self.erased_customers().drop(self.con)
+        good = self._scalar("SELECT count(*) FROM staged")
+        self._add_reasons(reasons)
         self.read_rows += rows
         self.filtered += (
             rows - (good - before) - sum(reasons.values())
         )  # not meant, or of somebody who was erased
-        self.names.append(source.name)
-        if self.adding is not None and good >= sources.ROWS_AT_ONCE:
+        self.staged_sources.append(source.name)
+        if self.writer is not None and good >= sources.ROWS_AT_ONCE:
             self._flush()
 
-    def _count(self, reasons: dict[str, int]) -> None:
+    def _add_reasons(self, reasons: dict[str, int]) -> None:
         for reason, number in reasons.items():
             self.reasons[reason] = self.reasons.get(reason, 0) + number
 
     def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
-        name = f"bad_{len(self.bad)}"
+        name = f"bad_{len(self.bad_tables)}"
         reading = {
             "columns": source.columns,
             "as": {name: asdict(how) for name, how in source.readings.items()},
         }
-        kept = self.kept.sql(rows, stage, source.name, reading)
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {kept}")
-        self.bad.append(name)
+        rows_with_origin = self.origin.sql(rows, stage, source.name, reading)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {rows_with_origin}")
+        self.bad_tables.append(name)
 
     # ------------------------------------------------------------ writing
 
@@ -337,13 +345,13 @@ class Import:
         BadInput
             If the import is refused.
         """
-        self._hold()
-        if self.adding is not None:
+        self._lock_table()
+        if self.writer is not None:
             self._flush()
         staged = (
-            self.good
-            if self.adding
-            else self._one("SELECT count(*) FROM staged")
+            self.good_rows
+            if self.writer
+            else self._scalar("SELECT count(*) FROM staged")
             if self.staged
             else 0
         )
@@ -352,27 +360,27 @@ class Import:
                 files, refused=not staged and bool(self.read_rows) and not self.only
             )
         accepted = (
-            self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+            self.writer.commit() if self.writer is not None else self._upsert() if staged else 0
         )
-        clean.mark_non_products(self.lake, self.no_products)
-        self._let_go()
+        clean.mark_non_products(self.lake, self.non_products)
+        self._unlock_table()
         if held is not None:
-            path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
+            path = quarantine.write(self.con, [f"({held[1]})", *self.bad_tables], held[0])
         return ImportReport(
             self.table.name,
             self.read_rows,
             self.filtered,
             accepted,
-            staged - accepted - self.aside,
+            staged - accepted - self.quarantined_events,
             sum(self.reasons.values()),
             by_code(self.parsed_reasons),
             path,
             round(seconds(), 3),
-            tuple(self.seen),
+            tuple(self.file_reports),
             by_text(self.parsed_reasons),
             self.mended,
-            self.adding.equal if self.adding else 0,
-            timezone=self._zone(),
+            self.writer.repeated_events if self.writer else 0,
+            timezone=self._undeclared_zone(),
         )
 
     def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
@@ -389,24 +397,24 @@ class Import:
         file = self._quarantine_path(files)
         attempt = file.with_stem(f"{file.stem}-refused")
         if refused:
-            path = None if file.exists() else quarantine.write(self.con, self.bad, attempt)
-            raise BadInput(self._nothing_usable(files, path))
+            path = None if file.exists() else quarantine.write(self.con, self.bad_tables, attempt)
+            raise BadInput(self._refusal_text(files, path))
         attempt.unlink(missing_ok=True)
-        return quarantine.write(self.con, self.bad, file)
+        return quarantine.write(self.con, self.bad_tables, file)
 
     @property
     def parsed_reasons(self) -> dict[Reason, int]:
         """Quarantined rows by reason."""
         return {Reason.parse(key): rows for key, rows in self.reasons.items()}
 
-    def _zone(self) -> str:
+    def _undeclared_zone(self) -> str:
         zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
         return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
 
-    def _unzoned(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
+    def _time_zone_notes(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
         """Note times without a zone, read as UTC."""
         zone = self.settings.timezone
-        naive = [name for name in source.naive if name.casefold() in mapped.unzoned]
+        naive = [name for name in source.naive if name.casefold() in mapped.unzoned_columns]
         if mapped.names_zone or zone == "UTC" or not naive:
             return []
         again = " and import the file again" if self.table.name in TABLES else ""
@@ -417,107 +425,107 @@ class Import:
             f'{zone}. If they are by it, write timezone = "{zone}" into the map{again}.'
         ]
 
-    def _hold(self) -> None:
+    def _lock_table(self) -> None:
         """Lock the table from the first written piece to the commit.
 
         Customers erased during the reading are dropped here. A later erasure waits for the lock.
         """
-        if not self.held:
+        if not self.is_locked:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
-            self.held = True
-            self.filtered += self.known().drop(self.con) if self.staged else 0
+            self.is_locked = True
+            self.filtered += self.erased_customers().drop(self.con) if self.staged else 0
 
-    def _let_go(self) -> None:
+    def _unlock_table(self) -> None:
         self.lock.close()
-        self.held = False
+        self.is_locked = False
 
     def _flush(self) -> None:
         """Write the staged new events; the commit makes them visible."""
-        if not self.staged or self.adding is None:
+        if not self.staged or self.writer is None:
             return
-        self._hold()
-        good = self._one("SELECT count(*) FROM staged")
+        self._lock_table()
+        good = self._scalar("SELECT count(*) FROM staged")
         if not good:
             return
-        self.good += good
-        for done, number in clean.mend(self.con, "staged").items():
+        self.good_rows += good
+        for done, number in clean.convert_negative_sales(self.con, "staged").items():
             self.mended[done] = self.mended.get(done, 0) + number
-        fresh = self.adding.fresh("event_id" in self.columns)
-        self._clean(fresh, self.adding)
-        if self._one(f"SELECT count(*) FROM {fresh}"):
-            self.currencies |= currency.named(self.con, fresh)
-            currency.check(self.lake, self.settings, self.currencies)
-            self.adding.write(fresh)
-            self.no_products |= clean.find_non_products(self.lake, fresh, self.policy)
+        fresh = self.writer.stage_new_events("event_id" in self.mapped_columns)
+        self._clean(fresh, self.writer)
+        if self._scalar(f"SELECT count(*) FROM {fresh}"):
+            self.currencies |= currency.event_currencies(self.con, fresh)
+            currency.check_single_currency(self.lake, self.settings, self.currencies)
+            self.writer.write(fresh)
+            self.non_products |= clean.find_non_products(self.lake, fresh, self.policy)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
-        self.staged, self.names = False, []
+        self.staged, self.staged_sources = False, []
 
-    def _clean(self, fresh: str, adding: Adding) -> None:
+    def _clean(self, fresh: str, writer: EventWriter) -> None:
         """Quarantine new events that break a cleaning rule."""
         if fresh != "staged":
-            clean.alike(self.con, fresh)
-        found = clean.judge(
+            clean.find_similar(self.con, fresh)
+        faulty = clean.find_faulty(
             self.con,
             fresh,
             self.policy,
-            near=adding.near(fresh),
-            known=adding.known(),
+            near=writer.nearby_files(fresh),
+            known=writer.all_files(),
             testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
         )
-        if found:
+        if faulty:
             columns = ", ".join(self.table.names)
             rows = (
                 f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
             )
             source = sources.Source(
-                ", ".join(dict.fromkeys(self.names)),
+                ", ".join(dict.fromkeys(self.staged_sources)),
                 rows,
                 {column.name: SQL_TYPES[column.kind] for column in self.table.columns},
             )
             self._quarantine(rows, quarantine.RULES, source)
             self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
-            self._count(found)
-        clean.drop(self.con)
-        self.aside += sum(found.values())
+            self._add_reasons(faulty)
+        clean.drop_faulty(self.con)
+        self.quarantined_events += sum(faulty.values())
 
     def _upsert(self) -> int:
-        accepted, self.learned = upsert_staged(self.lake, self.table, self.columns)
+        accepted, self.learned = upsert_staged(self.lake, self.table, self.mapped_columns)
         return accepted
 
     def _quarantine_path(self, files: list[str]) -> Path:
         """Return the quarantine path of these files."""
-        said = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
-        digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+        identity_text = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
+        digest = hashlib.sha256(identity_text.encode()).hexdigest()[:12]
         return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
 
-    def _nothing_usable(self, files: list[str], path: str | None) -> str:
+    def _refusal_text(self, files: list[str], path: str | None) -> str:
         if not self.reasons:
-            return f"None of the {self.read_rows:,} rows of {shown(files)} is meant by the map's `where`; nothing was imported."
+            return f"None of the {self.read_rows:,} rows of {display_names(files)} is meant by the map's `where`; nothing was imported."
         key, number = max(self.reasons.items(), key=lambda item: item[1])
         reason = Reason.parse(key).text
         where = f" (the rows with their reasons are in {path})" if path else ""
         return (
-            f"No row of {shown(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "
+            f"No row of {display_names(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "
             f"mend the map or the file{where}; nothing was imported."
         )
 
-    def _one(self, sql: str) -> int:
+    def _scalar(self, sql: str) -> int:
         return self.con.execute(sql).fetchall()[0][0]
 
     def close(self) -> None:
         """Drop staged tables and uncommitted files and release the lock."""
-        if self.adding is not None:
-            self.adding.abandon()
-        self._let_go()
-        for name in ("staged", "fresh", *self.bad):
+        if self.writer is not None:
+            self.writer.abandon()
+        self._unlock_table()
+        for name in ("staged", "fresh", *self.bad_tables):
             self.con.execute(f"DROP TABLE IF EXISTS {name}")
 
 
-def named(file: str) -> str:
+def display_name(file: str) -> str:
     """Return a source's name without a database password."""
     return "the database" if is_url(file) else Path(file).name
 
 
-def shown(files: list[str]) -> str:
+def display_names(files: list[str]) -> str:
     """Return the names of the imported files, comma-separated."""
-    return ", ".join(named(file) for file in files)
+    return ", ".join(display_name(file) for file in files)

@@ -18,12 +18,24 @@ from zoneinfo import ZoneInfo
 from retention import clock
 from retention.errors import BadInput
 from retention.lake import coverage, currency, store
-from retention.lake.cleaning.returns import NONE, Returns, cancelled_orders, match
-from retention.lake.cleaning.returns import TYPES as RETURN_TYPES
+from retention.lake.cleaning.returns import (
+    NO_RETURNS,
+    RETURN_TYPES,
+    ReturnTables,
+    cancelled_orders,
+    match_returns,
+)
 from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
-from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
+from retention.lake.schema import (
+    EVENT_CONTENT,
+    EVENT_ID,
+    IBIS_TYPES,
+    SQL_TYPES,
+    TABLES,
+    Column,
+    Table,
+)
 from retention.lake.spark import SparkTables
-from retention.lake.store import to_arrow
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -32,7 +44,7 @@ if TYPE_CHECKING:
     import pandas
 
 ENGINES = ("duckdb", "spark")
-MOST_MEMORY = 6 * 2**30
+MAX_MEMORY = 6 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +85,8 @@ class Lake:
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
-        self._newest = store.Newest(root)
-        self._returns: tuple[int, Returns | None] = (-1, None)
+        self._tables = store.TableCache(root)
+        self._returns: tuple[int, ReturnTables | None] = (-1, None)
         self._lock = threading.RLock()
 
     @classmethod
@@ -114,7 +126,7 @@ class Lake:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "temp_directory": str(self._scratch),
-                "memory_limit": f"{_memory()}B",
+                "memory_limit": f"{_memory_limit()}B",
             }
         )
         raw.execute("SET TimeZone = 'UTC'")
@@ -167,11 +179,14 @@ class Lake:
         table = TABLES[name]
         with self._lock:
             people = self.identities.table(before, identity) if name in BY_CUSTOMER else ""
-            delta = self._newest.of(table)
+            delta = self._tables.get(table)
             wanted = store.months(since, before) if name == "events" and (since or before) else None
-            undone = self._undone(delta) if name == "events" else None
+            undone = self._matched_returns(delta) if name == "events" else None
             computed = {"event_type": undone.event_type(before)} if undone else None
-            where, view = _between(name, since, before), f"{name}_v{store.number(delta)}{people}"
+            where, view = (
+                _time_filter(name, since, before),
+                f"{name}_v{store.version_number(delta)}{people}",
+            )
             files = partial(store.files, delta, wanted)
             return self._view(table, files, view, where, computed=computed, people=people)
 
@@ -181,8 +196,10 @@ class Lake:
         Each has the event and order it undoes, if known.
         """
         with self._lock:
-            undone = self._undone(self._newest.of(TABLES["events"]))
-            rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NONE}"
+            undone = self._matched_returns(self._tables.get(TABLES["events"]))
+            rows = (
+                f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NO_RETURNS}"
+            )
             limit = (
                 f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'"
                 if before
@@ -190,14 +207,14 @@ class Lake:
             )
             return self.query(f"{rows}{limit}", RETURN_TYPES)
 
-    def _undone(self, delta: Any) -> Returns | None:
+    def _matched_returns(self, delta: Any) -> ReturnTables | None:
         """Match the returns of a version, once per version."""
         if delta is None:
             return None
         if self._returns[0] != delta.version():
             self._returns = (
                 delta.version(),
-                match(self.duckdb, store.files(delta), delta.version()),
+                match_returns(self.duckdb, store.files(delta), delta.version()),
             )
         return self._returns[1]
 
@@ -205,9 +222,9 @@ class Lake:
         """Return the scores of one run."""
         table = TABLES["scores"]
         with self._lock:
-            delta = self._newest.of(table)
-            files = partial(store.files, delta, _word(run_id).__eq__)
-            view = f"scores_{run_id}_v{store.number(delta)}"
+            delta = self._tables.get(table)
+            files = partial(store.files, delta, _plain_word(run_id).__eq__)
+            view = f"scores_{run_id}_v{store.version_number(delta)}"
             return self._view(table, files, view, constant={"run_id": run_id})
 
     def _view(
@@ -226,7 +243,7 @@ class Lake:
             columns = [
                 own[column.name]
                 if column.name in own and paths
-                else _read(column, bool(paths), constant or {})
+                else _column_sql(column, bool(paths), constant or {})
                 for column in table.columns
             ]
             rows = f"FROM read_parquet({paths!r}, hive_partitioning = false)"
@@ -236,7 +253,9 @@ class Lake:
                 sql = merged(sql, people) if is_customers else joined(columns, rows, where, people)
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
-        return self._named(name, {column.name: IBIS_TYPES[column.kind] for column in table.columns})
+        return self._view_table(
+            name, {column.name: IBIS_TYPES[column.kind] for column in table.columns}
+        )
 
     def query(self, sql: str, types: dict[str, str]) -> ibis.Table:
         """Return a SQL query as an Ibis table.
@@ -258,9 +277,9 @@ class Lake:
             if name not in self._views:
                 self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
                 self._views.add(name)
-        return self._named(name, types)
+        return self._view_table(name, types)
 
-    def _named(self, name: str, types: dict[str, str]) -> ibis.Table:
+    def _view_table(self, name: str, types: dict[str, str]) -> ibis.Table:
         """Return one of the lake's views as an Ibis table.
 
         Asking the engine for its types costs more than a small query.
@@ -274,10 +293,10 @@ class Lake:
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
         """Return the time of the newest event before a moment."""
-        return coverage.newest(self, before)
+        return coverage.newest_event(self, before)
 
     def as_of(
-        self, requested: datetime | None, horizon_days: int, learned_until: datetime | None = None
+        self, requested: datetime | None, horizon_days: int, model_cutoff: datetime | None = None
     ) -> AsOf:
         """Choose the reference time of an evaluation.
 
@@ -289,7 +308,7 @@ class Lake:
             From ``--as-of``.
         horizon_days : int
             Prediction horizon in days; data older than this is stale.
-        learned_until : datetime, optional
+        model_cutoff : datetime, optional
             Cutoff of the model. The note mentions an earlier reference time.
 
         Returns
@@ -305,14 +324,14 @@ class Lake:
         if requested is not None:
             at = requested.astimezone(UTC)
             notes = (
-                coverage.seen(self, at, horizon_days),
-                coverage.hindsight(self, at, learned_until),
+                coverage.staleness_note(self, at, horizon_days),
+                coverage.hindsight_note(self, at, model_cutoff),
             )
             return AsOf(at, " ".join(filter(None, notes)))
         now = clock.now()
         latest = self.newest_event(before=now)
         if latest is None:
-            raise coverage.nothing_yet()
+            raise coverage.no_events_error()
         if latest >= now - timedelta(days=horizon_days):
             return AsOf(now, "")
         at = latest + timedelta(days=1)
@@ -332,7 +351,7 @@ class Lake:
         """
         events = self.table("events", cutoff, identity="stored")
         rows, digest = self.duckdb.execute(  # md5, for it is the same in every version of DuckDB
-            f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(SAID.values())}))::HUGEINT) "
+            f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(EVENT_CONTENT.values())}))::HUGEINT) "
             f'% 18446744073709551557, 0) FROM "{events.get_name()}"'
         ).fetchall()[0]
         versions = ".".join(
@@ -342,8 +361,8 @@ class Lake:
         return f"v{versions} n{rows} h{int(digest):016x}{people and f' i{people}'}"
 
     def currency(self, settings: Settings) -> str:
-        """Return the shop's currency; see `currency.of_shop`."""
-        return currency.of_shop(self, settings)
+        """Return the shop's currency; see `currency.shop_currency`."""
+        return currency.shop_currency(self, settings)
 
     # ------------------------------------------------------------ writing
 
@@ -357,10 +376,10 @@ class Lake:
         frame : pandas.DataFrame
             Columns of the table ``scores``; reasons may be lists, which become JSON.
         """
-        frame = frame.assign(run_id=_word(run_id))
+        frame = frame.assign(run_id=_plain_word(run_id))
         table = TABLES["scores"]
         with store.locked(self.root, table):
-            store.replace_partition(self.root, table, run_id, to_arrow(frame, table))
+            store.replace_partition(self.root, table, run_id, store.to_arrow(frame, table))
 
     def upsert(self, name: str, frame: pandas.DataFrame) -> None:
         """Update or add rows of a keyed table.
@@ -385,7 +404,7 @@ class Lake:
                 store.upsert(
                     self.root,
                     table,
-                    to_arrow(frame.drop_duplicates([*table.key], keep="last"), table),
+                    store.to_arrow(frame.drop_duplicates([*table.key], keep="last"), table),
                 )
 
     def remove(self, name: str, keys: pandas.DataFrame) -> None:
@@ -401,7 +420,7 @@ class Lake:
         table = TABLES[name]
         if len(keys):
             with store.locked(self.root, table):
-                store.remove(self.root, table, to_arrow(keys, table).select(table.key))
+                store.remove(self.root, table, store.to_arrow(keys, table).select(table.key))
 
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
         """Delete scores of unwanted runs, compact files and drop unused ones.
@@ -419,23 +438,23 @@ class Lake:
         """
         scores = TABLES["scores"]
         with store.locked(self.root, scores):
-            delta = store.opened(self.root, scores)
+            delta = store.open_table(self.root, scores)
             runs = {part["run_id"] for part in delta.partitions()} if delta is not None else set()
-            if gone := sorted(map(_word, unwanted(runs))):
+            if gone := sorted(map(_plain_word, unwanted(runs))):
                 listed = ", ".join(f"'{run}'" for run in gone)
                 store.delete(self.root, scores, f"run_id IN ({listed})")
         for table in TABLES.values():
             with store.locked(self.root, table):
-                store.tidy(self.root, table)
+                store.compact(self.root, table)
         return gone
 
 
-def _memory() -> int:
+def _memory_limit() -> int:
     """Return DuckDB's memory limit in bytes.
 
     Several workers share a machine, and Python needs memory, too.
     """
-    return min(MOST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    return min(MAX_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
 
 
 def naive(moment: datetime) -> datetime:
@@ -443,7 +462,7 @@ def naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def _read(column: Column, stored: bool, constant: dict[str, str]) -> str:
+def _column_sql(column: Column, stored: bool, constant: dict[str, str]) -> str:
     if column.name in constant:
         return f"'{constant[column.name]}' AS {column.name}"
     if not stored:
@@ -455,25 +474,25 @@ def _read(column: Column, stored: bool, constant: dict[str, str]) -> str:
     return f"{column.name}::{SQL_TYPES[column.kind]} AS {column.name}"
 
 
-def _between(name: str, since: datetime | None, before: datetime | None) -> str:
+def _time_filter(name: str, since: datetime | None, before: datetime | None) -> str:
     if name not in ("events", "treatments"):
         return ""
     at = "sent_at" if name == "treatments" else "occurred_at"
     found = []
     if since is not None:
-        found.append(f"{at} >= {_limit(since)}")
+        found.append(f"{at} >= {_sql_time(since)}")
     if before is not None:
-        found.append(f"{at} < {_limit(before)}")
+        found.append(f"{at} < {_sql_time(before)}")
     if before is not None and name == "events":
-        found.append(f"(available_at IS NULL OR available_at < {_limit(before)})")
+        found.append(f"(available_at IS NULL OR available_at < {_sql_time(before)})")
     return f"WHERE {' AND '.join(found)}" if found else ""
 
 
-def _limit(moment: datetime) -> str:
+def _sql_time(moment: datetime) -> str:
     return f"TIMESTAMPTZ '{naive(moment).isoformat()}+00'"
 
 
-def _word(run_id: str) -> str:
+def _plain_word(run_id: str) -> str:
     if not re.fullmatch(r"[\w.-]{1,64}", run_id):
         raise ValueError(f"run id {run_id!r} is not a plain word")
     return run_id

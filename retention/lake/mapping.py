@@ -17,12 +17,12 @@ from retention.lake.schema import TABLES, Table
 from retention.policy_file import not_toml, read_text
 from retention.text import gettext
 
-_TEXTS = ("encoding", "delimiter", "decimal", "date_format")
-_FLAGS = ("dayfirst", "header")
-_UNKNOWN_SIGN = re.compile(
+_TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format")
+_BOOLEAN_OPTIONS = ("dayfirst", "header")
+_UNKNOWN_DIRECTIVE = re.compile(
     r"^[^%]*$|%(?!-?[dmyHIjMS]|[abcfghnpuwxzABGTUVWXYZ%])"
 )  # to DuckDB's strptime, or none
-_SETTINGS = ("where", "from", "optional", *_TEXTS, *_FLAGS)
+_SETTINGS = ("where", "from", "optional", *_TEXT_OPTIONS, *_BOOLEAN_OPTIONS)
 OPTIONS = ("timezone", *_SETTINGS)
 _NAMES_ZONE = re.compile(r"time\s*zone|(Z|[+-]\d\d(:?\d\d)?)'", re.IGNORECASE)
 NO_MAP = "the file (no --map was given)"
@@ -98,7 +98,7 @@ class Mapping:
         )
 
     @property
-    def unzoned(self) -> frozenset[str]:
+    def unzoned_columns(self) -> frozenset[str]:
         """Lower-case source columns of times without an explicit time zone."""
         made = (one for name, one in self.columns.items() if self.table[name].kind == "moment")
         told = (one.columns for one in made if not (one.sql and _NAMES_ZONE.search(one.sql)))
@@ -125,7 +125,7 @@ class Mapping:
         ]
 
 
-def identity(table: Table, source_columns: list[str]) -> Mapping:
+def canonical_mapping(table: Table, source_columns: list[str]) -> Mapping:
     """Return the map of a source with canonical names.
 
     Parameters
@@ -166,7 +166,7 @@ def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
     BadInput
         If the file cannot be read, or names an unknown column, option or time zone.
     """
-    sections = sections_of(path)
+    sections = read_sections(path)
     if table.name not in sections:
         found = ", ".join(f"[{name}]" for name in sections) or "nothing"
         raise BadInput(
@@ -175,10 +175,10 @@ def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
             )
         )
     known = {"timezone": timezone} if timezone else {}
-    return parse({**known, **sections[table.name]}, table, path.name)
+    return parse_section({**known, **sections[table.name]}, table, path.name)
 
 
-def sections_of(path: Path) -> dict[str, Any]:
+def read_sections(path: Path) -> dict[str, Any]:
     """Return a map file's sections.
 
     Raises
@@ -206,7 +206,7 @@ def sections_of(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
+def parse_section(section: dict[str, Any], table: Table, name: str) -> Mapping:
     """Turn a map's section into a `Mapping`.
 
     Parameters
@@ -269,7 +269,7 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
 
 def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
     """Check the options about file format and rows."""
-    for option in _TEXTS:
+    for option in _TEXT_OPTIONS:
         if option in section and not isinstance(section[option], str):
             raise BadInput(
                 gettext("{where} {option}: {section!r} is not text.").format(
@@ -277,14 +277,14 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
                 )
             )
     date_format = section.get("date_format")
-    if date_format is not None and (not date_format or _UNKNOWN_SIGN.search(date_format)):
+    if date_format is not None and (not date_format or _UNKNOWN_DIRECTIVE.search(date_format)):
         raise BadInput(
             gettext(
                 "{where} date_format: {date_format!r} is no way to write a time; write its "
                 "parts as in %d.%m.%Y %H:%M:%S (day, month, year, hours, minutes, seconds)."
             ).format(where=where, date_format=date_format)
         )
-    for option in _FLAGS:
+    for option in _BOOLEAN_OPTIONS:
         if option in section and not isinstance(section[option], bool):
             raise BadInput(
                 gettext("{where} {option}: {section!r} is neither true nor false.").format(
@@ -314,11 +314,11 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
                 "from source."
             ).format(where=where, rows=rows)
         )
-    found = {name: section[name] for name in (*_TEXTS, *_FLAGS) if name in section}
+    found = {name: section[name] for name in (*_TEXT_OPTIONS, *_BOOLEAN_OPTIONS) if name in section}
     return found | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
 
 
-def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
+def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> None:
     """Check a map against a source and a table.
 
     Parameters
@@ -455,11 +455,11 @@ def _parsed(sql: str, where: str) -> Any:
             gettext(
                 "{where}: the expression {sql!r} is not SQL that can be read{place}; write it "
                 'over the file\'s columns, as in {{ sql = \'"Quantity" * "Price"\' }}.'
-            ).format(where=where, sql=sql, place=_place(error))
+            ).format(where=where, sql=sql, place=_error_position(error))
         ) from None
 
 
-def _place(error: Any) -> str:
+def _error_position(error: Any) -> str:
     """Return the position of an SQL syntax error."""
     for fault in getattr(error, "errors", ()):
         line = f"line {fault['line']}, " if fault["line"] > 1 else ""

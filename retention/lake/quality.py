@@ -11,13 +11,13 @@ from retention.lake import quarantine
 from retention.lake.lake import Lake
 from retention.settings import Settings
 
-ASKED = {  # the columns whose absence costs something
+EXPECTED_COLUMNS = {  # the columns whose absence costs something
     "events": ("item_id", "order_id", "quantity", "amount", "currency"),
     "customers": ("email", "marketing_consent"),
     "items": ("title", "category", "price", "margin", "in_stock"),
 }
 
-GAP, SPIKE, AROUND, MANY, TOLD = (
+GAP_DAYS, SPIKE_FACTOR, WINDOW_DAYS, MIN_SILENCES, MAX_SHOWN = (
     3,
     5.0,
     56,
@@ -53,12 +53,12 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
     }
     return {
         "rows": {
-            name: _one(lake, f'SELECT count(*) FROM "{view}"')[0] for name, view in names.items()
+            name: _row(lake, f'SELECT count(*) FROM "{view}"')[0] for name, view in names.items()
         },
         **_events(lake, names, now),
         "filled": {
-            table: dict(zip(columns, _one(lake, _shares(names[table], columns)), strict=True))
-            for table, columns in ASKED.items()
+            table: dict(zip(columns, _row(lake, _shares(names[table], columns)), strict=True))
+            for table, columns in EXPECTED_COLUMNS.items()
         },
         "event_types": _counts(lake, f'SELECT event_type FROM "{names["events"]}"'),
         "currencies": _counts(
@@ -111,59 +111,64 @@ def _gaps(days: np.ndarray) -> list[dict[str, Any]]:
     runs = silent[silent > 0]
     if not len(runs):
         return []
-    usual = np.quantile(runs, 0.9) if len(runs) >= MANY else 0
-    places = np.flatnonzero((silent >= GAP) & (silent > usual))
+    usual = np.quantile(runs, 0.9) if len(runs) >= MIN_SILENCES else 0
+    places = np.flatnonzero((silent >= GAP_DAYS) & (silent > usual))
     return [
         {
             "since": str(days[place] + 1),
             "until": str(days[place + 1] - 1),
             "days": int(silent[place]),
         }
-        for place in places[np.argsort(-silent[places])][:TOLD]
+        for place in places[np.argsort(-silent[places])][:MAX_SHOWN]
     ]
 
 
 def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
-    if len(counts) < AROUND:
+    if len(counts) < WINDOW_DAYS:
         return []
     padded = np.pad(
-        np.where(counts > 0, counts, np.nan).astype(float), AROUND // 2, constant_values=np.nan
+        np.where(counts > 0, counts, np.nan).astype(float), WINDOW_DAYS // 2, constant_values=np.nan
     )
-    around = np.lib.stride_tricks.sliding_window_view(padded, AROUND // 2 * 2 + 1)
+    around = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_DAYS // 2 * 2 + 1)
     weekday = np.delete(
-        around[:, ::7], AROUND // 14, axis=1
+        around[:, ::7], WINDOW_DAYS // 14, axis=1
     )  # a shop may close on Saturdays, but for its returns
-    usual, same = np.nanmedian(around, axis=1), _median(weekday)
-    off, from_same = (np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same))
+    usual, same_weekday = np.nanmedian(around, axis=1), _median(weekday)
+    off, off_weekday = (
+        np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same_weekday)
+    )
     # What is told beside it, and how much it swings, is of the days that it is most like.
-    own = from_same < off
-    usual, off = np.where(own, same, usual), np.where(own, from_same, off)
+    is_weekday_closer = off_weekday < off
+    usual, off = (
+        np.where(is_weekday_closer, same_weekday, usual),
+        np.where(is_weekday_closer, off_weekday, off),
+    )
     noise = 5 / np.sqrt(usual)  # few events a day swing by themselves
-    odd = (counts > 0) & (off > np.maximum(np.log(SPIKE), noise))
-    odd[[0, -1]] = False  # half days
-    places = np.flatnonzero(odd)
+    is_spike = (counts > 0) & (off > np.maximum(np.log(SPIKE_FACTOR), noise))
+    is_spike[[0, -1]] = False  # half days
+    places = np.flatnonzero(is_spike)
     return [
         {
             "day": str(first + int(place)),
             "events": int(counts[place]),
             "usual": round(float(usual[place])),
         }
-        for place in places[np.argsort(-off[places])][:TOLD]
+        for place in places[np.argsort(-off[places])][:MAX_SHOWN]
     ]
 
 
 def _median(rows: np.ndarray) -> np.ndarray:
     """Return each row's median, or NaN if all values are missing."""
     known = ~np.isnan(rows).all(axis=1)
-    found = np.full(len(rows), np.nan)
-    found[known] = np.nanmedian(rows[known], axis=1)
-    return found
+    medians = np.full(len(rows), np.nan)
+    medians[known] = np.nanmedian(rows[known], axis=1)
+    return medians
 
 
 def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
     """Count returns, matched returns and cancelled orders."""
     undone = lake.returns(now).get_name()
-    number, matched = _one(
+    number, matched = _row(
         lake,
         "SELECT count(DISTINCT event_id), count(DISTINCT event_id) FILTER (undoes_event_id IS NOT NULL) "
         f'FROM "{undone}"',
@@ -175,12 +180,12 @@ def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
     return {
         "returns": number,
         "matched": matched,
-        "cancelled_orders": _one(lake, f"SELECT count(*) FROM ({cancelled})")[0],
+        "cancelled_orders": _row(lake, f"SELECT count(*) FROM ({cancelled})")[0],
     }
 
 
 def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
-    first, newest, active, customers = _one(
+    first, newest, active, customers = _row(
         lake,
         "SELECT min(occurred_at), max(occurred_at), count(DISTINCT occurred_at::DATE), count(DISTINCT customer_id) "
         f'FROM "{names["events"]}"',
@@ -195,7 +200,7 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
         "silent_days": span - active,
         "customers": customers,
         **{
-            f"unknown_{table}": _one(
+            f"unknown_{table}": _row(
                 lake,
                 f'SELECT count(DISTINCT {key}) FROM "{names["events"]}" ANTI JOIN "{names[table]}" USING ({key}) '
                 f"WHERE {key} IS NOT NULL",
@@ -222,5 +227,5 @@ def _counts(lake: Lake, values: str) -> dict[str, int]:
     return dict(rows)
 
 
-def _one(lake: Lake, sql: str) -> tuple:
+def _row(lake: Lake, sql: str) -> tuple:
     return lake.duckdb.execute(sql).fetchall()[0]

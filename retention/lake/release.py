@@ -12,7 +12,7 @@ from typing import Any
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import formats, identity, import_log, mapping, quarantine
-from retention.lake.importing import Import
+from retention.lake.importing import ImportJob
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
@@ -26,7 +26,7 @@ from retention.text import gettext
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseReport:
     """Count the outcomes of the retried rows.
 
     ``rows_tried`` is the sum of accepted, duplicate, filtered and kept rows.
@@ -59,7 +59,7 @@ def release(
     map_path: Path | None = None,
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
-) -> Release:
+) -> ReleaseReport:
     """Retry quarantined rows and import those that pass.
 
     Each file is one commit. A second call changes nothing.
@@ -79,7 +79,7 @@ def release(
 
     Returns
     -------
-    Release
+    ReleaseReport
         Row counts and the remaining quarantine.
 
     Raises
@@ -94,22 +94,24 @@ def release(
             )
         )
     if map_path is not None:
-        mapping.sections_of(map_path)
+        mapping.read_sections(map_path)
     started = perf_counter()
     con = lake.duckdb
     reasons: list[Reason] | None = None
     if reason is not None:
         reasons = quarantine.matching_reasons(con, settings, reason)
-    tried: list[tuple[int, int, int, int]] = []
+    tallies: list[tuple[int, int, int, int]] = []
     notes: list[str] = []
-    held = quarantine.files(settings)
-    for number, path in enumerate(held):
-        progress(number, len(held), f"trying {path.name}")
-        tried.append(_again(lake, database, settings, path, reasons, map_path, notes, listener))
-    progress(len(held), len(held), "done")
+    paths = quarantine.files(settings)
+    for number, path in enumerate(paths):
+        progress(number, len(paths), f"trying {path.name}")
+        tallies.append(
+            _retry_file(lake, database, settings, path, reasons, map_path, notes, listener)
+        )
+    progress(len(paths), len(paths), "done")
     left = quarantine.reason_counts(con, settings)
-    sums = [sum(column) for column in zip(*tried, strict=True)] or [0, 0, 0, 0]
-    return Release(
+    sums = [sum(column) for column in zip(*tallies, strict=True)] or [0, 0, 0, 0]
+    return ReleaseReport(
         sums[0],
         sums[1],
         sums[2],
@@ -122,7 +124,7 @@ def release(
     )
 
 
-def _again(
+def _retry_file(
     lake: Lake,
     database: Database | None,
     settings: Settings,
@@ -138,12 +140,19 @@ def _again(
         f"CREATE OR REPLACE TABLE held AS SELECT *, {quarantine.key_sql(con, rows)} AS _key, "
         f"false AS _tried FROM {rows}"
     )
-    work: Import | None = None
-    known = partial(erased.known, database, settings)
+    work: ImportJob | None = None
+    erased_customers = partial(erased.known, database, settings)
     try:
         for group in _groups(con, reasons):
-            work = work or Import(
-                lake, settings, TABLES[group.table], None, None, None, None, known=known
+            work = work or ImportJob(
+                lake,
+                settings,
+                TABLES[group.table],
+                None,
+                None,
+                None,
+                None,
+                erased_customers=erased_customers,
             )
             try:
                 group.stage(work, str(map_path.absolute()) if map_path else group.map_name)
@@ -151,18 +160,20 @@ def _again(
                 notes.append(str(refusal))
                 continue
             con.execute(f"UPDATE held SET _tried = true WHERE {group.where}")
-        if work is None or not (work.staged or work.good):
+        if work is None or not (work.staged or work.good_rows):
             return 0, 0, 0, 0
         stay = "SELECT * EXCLUDE (_tried, _key, _remedy) FROM held WHERE NOT _tried"
-        begun = perf_counter()
+        started = perf_counter()
         try:
-            report = work.commit([path.name], lambda: perf_counter() - begun, (path, stay))
+            report = work.commit([path.name], lambda: perf_counter() - started, (path, stay))
         except BadInput as refusal:  # of the file as a whole: its rows stay
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
-        report = import_log.linked(lake, identity.load(settings), report, work.learned)
+        report = import_log.link_customers(lake, identity.load(settings), report, work.learned)
         if database is not None:
-            import_log.keep(lake, database, settings, report, f"quarantine/{path.name}", listener)
+            import_log.log_import(
+                lake, database, settings, report, f"quarantine/{path.name}", listener
+            )
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered
     finally:
         if work is not None:
@@ -184,7 +195,7 @@ class _Group:
     origin: str | None
     reading: dict[str, Any]
 
-    def stage(self, work: Import, map_name: str | None) -> None:
+    def stage(self, work: ImportJob, map_name: str | None) -> None:
         """Stage the rows in an import as their source did."""
         columns = self.reading["columns"]
         own = ", ".join(
@@ -197,18 +208,18 @@ class _Group:
         mapped = (
             _mapping(work, map_name)
             if by_map and map_name
-            else mapping.identity(work.table, list(columns))
+            else mapping.canonical_mapping(work.table, list(columns))
         )
-        mapping.check(mapped, list(columns), self.file)
+        mapping.check_mapping(mapped, list(columns), self.file)
         work.source = self.origin if self.stage_name == quarantine.MAP else None
-        work.kept = quarantine.Origin(
+        work.origin = quarantine.Origin(
             self.table, self.import_id, map_name if by_map else None, self.origin
         )
         readings = {name: Reading(**how) for name, how in self.reading["as"].items()}
-        work.take(Source(self.file, "raw_rows", columns, readings), mapped)
+        work.stage_source(Source(self.file, "raw_rows", columns, readings), mapped)
 
 
-def _mapping(work: Import, name: str) -> mapping.Mapping:
+def _mapping(work: ImportJob, name: str) -> mapping.Mapping:
     if name.startswith("format:"):
         return formats.read(name.removeprefix("format:"), work.table, work.settings.timezone)
     return mapping.read_map(Path(name), work.table)
@@ -223,21 +234,21 @@ def _groups(con: Any, reasons: list[Reason] | None) -> Iterator[_Group]:
     if not set(quarantine.ORIGIN) <= names:
         return
     keys = ("_table", "_stage", "_file", "_import", "_map", "_origin", "_reading")
-    meant = f"_stage <> {literal(quarantine.LINE)}"
+    condition = f"_stage <> {literal(quarantine.LINE)}"
     if reasons is not None:
-        meant += f" AND {quarantine.condition(reasons, '_key')}"
-    found = con.execute(
-        f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {meant} ORDER BY ALL"
+        condition += f" AND {quarantine.condition(reasons, '_key')}"
+    groups = con.execute(
+        f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {condition} ORDER BY ALL"
     ).fetchall()
-    for values in found:
-        alike = [
+    for values in groups:
+        equal_keys = [
             f"{key} IS NOT DISTINCT FROM {literal(value)}"
             for key, value in zip(keys, values, strict=True)
         ]
         table, stage, file, import_id, map_name, origin, reading = values
         yield _Group(
             con,
-            " AND ".join([meant, *alike]),
+            " AND ".join([condition, *equal_keys]),
             table,
             stage,
             file,

@@ -241,7 +241,7 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, SCORES, LINKS)
 }
 
-IDENTITY = (
+EVENT_IDENTITY = (
     "source",
     "customer_id",
     "event_type",
@@ -253,8 +253,8 @@ IDENTITY = (
 )
 # What an event says: numbers to four decimals, as whole numbers (their text is quick to make). An event's id, where its
 # source gives none, is the hash of these. It is computed where it is read, not stored.
-SAID = {
+EVENT_CONTENT = {
     name: f"try_cast({name} * 10000 AS BIGINT)" if name in ("quantity", "amount") else name
-    for name in IDENTITY
+    for name in EVENT_IDENTITY
 } | {"occurred_at": "epoch_us(occurred_at)"}
-EVENT_ID = f"coalesce(event_id, md5(concat({', chr(31), '.join(SAID.values())})))"  # concat takes NULL for nothing
+EVENT_ID = f"coalesce(event_id, md5(concat({', chr(31), '.join(EVENT_CONTENT.values())})))"  # concat takes NULL for nothing

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
 from retention.lake import store
-from retention.lake.schema import IDENTITY, TABLES, Column
+from retention.lake.schema import EVENT_IDENTITY, TABLES, Column
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ _TYPES = {
 }
 
 # `schema.EVENT_ID` in Spark's words: concat_ws leaves out what is missing, concat does not.
-_SAID = {
+_EVENT_CONTENT = {
     name: f"CAST(CAST(rint({name} * 10000) AS BIGINT) AS STRING)"
     if name in ("quantity", "amount")
     else name
-    for name in IDENTITY
+    for name in EVENT_IDENTITY
 } | {"occurred_at": "CAST(unix_micros(occurred_at) AS STRING)"}
 _EVENT_ID = (
     "coalesce(event_id, md5(concat_ws(chr(31), "
-    + ", ".join(f"coalesce({sql}, '')" for sql in _SAID.values())
+    + ", ".join(f"coalesce({sql}, '')" for sql in _EVENT_CONTENT.values())
     + ")))"
 )
 
@@ -112,32 +112,32 @@ class SparkTables:
         Rows of the table ``customers`` keep their ids.
         """
         table = TABLES[name]
-        delta = store.opened(self.root, table)
+        delta = store.open_table(self.root, table)
         wanted = store.months(since, before) if name == "events" and (since or before) else None
         paths = store.files(delta, wanted)
         session = self.con._session
         rows = (
             session.read.parquet(*paths)
             if paths
-            else session.createDataFrame([], _empty(table.columns))
+            else session.createDataFrame([], _empty_schema(table.columns))
         )
-        rows = _between(rows, name, since, before).selectExpr(*map(_read, table.columns))
+        rows = _time_filter(rows, name, since, before).selectExpr(*map(_column_sql, table.columns))
         cancelled = self.cancelled(before) if name == "events" else []
         if cancelled:
-            rows = _without(session, rows, cancelled)
+            rows = _mark_cancelled(session, rows, cancelled)
         people = self.people(before) if name in ("events", "treatments") else {}
         if people:
-            rows = _resolved(session, rows, people)
+            rows = _with_canonical_ids(session, rows, people)
         view = re.sub(
             r"\W",
             "_",
-            f"{name}_v{store.number(delta)}_{since}_{before}{'_linked' if people else ''}",
+            f"{name}_v{store.version_number(delta)}_{since}_{before}{'_linked' if people else ''}",
         )
         rows.createOrReplaceTempView(view)
         return self.con.table(view)
 
 
-def _between(rows: Any, name: str, since: datetime | None, before: datetime | None) -> Any:
+def _time_filter(rows: Any, name: str, since: datetime | None, before: datetime | None) -> Any:
     """Filter a Spark frame by time as `retention.lake.Lake.table` does."""
     from pyspark.sql.functions import col
 
@@ -155,24 +155,24 @@ def _between(rows: Any, name: str, since: datetime | None, before: datetime | No
     return rows
 
 
-def _without(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
+def _mark_cancelled(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
     """Mark the purchases of cancelled orders with the type ``cancelled``."""
     from pyspark.sql.functions import broadcast, col, lit, when
 
     from retention.lake.cleaning.returns import CANCELLED
 
     orders = session.createDataFrame(cancelled, "_who string, _order string")
-    same = (col("customer_id") == col("_who")) & (col("order_id") == col("_order"))
-    gone = col("_who").isNotNull() & (col("event_type") == "purchase")
-    kind = when(gone, lit(CANCELLED)).otherwise(col("event_type"))
+    is_same_order = (col("customer_id") == col("_who")) & (col("order_id") == col("_order"))
+    is_cancelled = col("_who").isNotNull() & (col("event_type") == "purchase")
+    event_type = when(is_cancelled, lit(CANCELLED)).otherwise(col("event_type"))
     return (
-        rows.join(broadcast(orders), same, "left")
-        .withColumn("event_type", kind)
+        rows.join(broadcast(orders), is_same_order, "left")
+        .withColumn("event_type", event_type)
         .drop("_who", "_order")
     )
 
 
-def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:
+def _with_canonical_ids(session: Any, rows: Any, people: dict[str, str]) -> Any:
     """Replace customer ids by their canonical ids with a broadcast join."""
     from pyspark.sql.functions import broadcast, coalesce, col
 
@@ -182,12 +182,12 @@ def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:
     return joined.withColumn("customer_id", who).drop("_old", "_canonical")
 
 
-def _read(column: Column) -> str:
+def _column_sql(column: Column) -> str:
     if column.name == "event_id":
         return f"{_EVENT_ID} AS event_id"
     kind = "timestamp_ntz" if column.kind == "moment" else _TYPES[column.kind]
     return f"CAST({column.name} AS {kind}) AS {column.name}"
 
 
-def _empty(columns: tuple[Column, ...]) -> str:
+def _empty_schema(columns: tuple[Column, ...]) -> str:
     return ", ".join(f"{column.name} {_TYPES[column.kind]}" for column in columns)

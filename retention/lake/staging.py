@@ -43,7 +43,7 @@ def compile_staging(
     mapping: Mapping,
     only: str | None,
     origin: str | None,
-    accounts: str | None = None,
+    bookkeeping_titles: str | None = None,
 ) -> Staging:
     """Compile a map for a source.
 
@@ -59,7 +59,7 @@ def compile_staging(
         SQL condition on the source's columns; other rows are ignored.
     origin : str, optional
         Value of ``events.source``; overrides the map.
-    accounts : str, optional
+    bookkeeping_titles : str, optional
         Pattern of titles of bookkeeping lines.
 
     Returns
@@ -86,9 +86,13 @@ def compile_staging(
             value = _typed(column, types[column.name], mapping)
             typed.append(f"{value} AS {column.name}")
             faults.extend(_faults(column, value, types[column.name]))
-    if mapping.title and accounts:
-        called = f"regexp_full_match(trim(_title::VARCHAR), {literal(accounts)}, 'i')"
-        faults.append(f"CASE WHEN {called} THEN {literal(Reason(ReasonCode.BOOKKEEPING).key)} END")
+    if mapping.title and bookkeeping_titles:
+        is_bookkeeping = (
+            f"regexp_full_match(trim(_title::VARCHAR), {literal(bookkeeping_titles)}, 'i')"
+        )
+        faults.append(
+            f"CASE WHEN {is_bookkeeping} THEN {literal(Reason(ReasonCode.BOOKKEEPING).key)} END"
+        )
     inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
@@ -99,10 +103,10 @@ def compile_staging(
     return Staging(good, bad, named)
 
 
-def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") -> str:
+def _rows(source: Source, mapping: Mapping, only: str | None, extra: str = "") -> str:
     """Return SQL of the raw values as ``_<name>``.
 
-    With ``also=", _row"`` it includes the unchanged source row.
+    With ``extra=", _row"`` it includes the unchanged source row.
     """
     casts = ", ".join(f"{how.sql} AS {quoted(name)}" for name, how in source.readings.items())
     unreadable = " ".join(
@@ -121,7 +125,7 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
         for name, value in mapping.values.items()
     )
     where = f" WHERE ({mapping.where.text}) OR _unreadable IS NOT NULL" if mapping.where else ""
-    return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"
+    return f"SELECT {raw}, _unreadable{extra} FROM ({read}){where}"
 
 
 def _types(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas
 
 ATTEMPTS = 6
-DICTIONARY = 8192  # distinct values of a row group; to look for more costs more than it saves
+DICTIONARY_LIMIT = 8192  # distinct values of a row group; to look for more costs more than it saves
 ROW_GROUP = 61_440  # rows; of twice as many the order ids are too many for a dictionary, and take twice as long to read
 KEEP_HOURS = 24  # an older version stays readable this long: longer than any job runs
 
@@ -68,7 +68,7 @@ def locked(root: Path, table: Table) -> Iterator[None]:
         yield
 
 
-def opened(root: Path, table: Table) -> Any | None:
+def open_table(root: Path, table: Table) -> Any | None:
     """Open the newest version of a table.
 
     Parameters
@@ -93,7 +93,7 @@ def opened(root: Path, table: Table) -> Any | None:
     )
 
 
-def mark(root: Path, table: Table) -> str:
+def newest_commit(root: Path, table: Table) -> str:
     """Return the file name of a table's newest commit.
 
     It is empty if the table was never written. Opening a table costs a hundred times as much.
@@ -107,26 +107,26 @@ def mark(root: Path, table: Table) -> str:
 
 def version(root: Path, table: Table) -> int:
     """Return the newest version of a table, or -1 without one."""
-    return number(opened(root, table))
+    return version_number(open_table(root, table))
 
 
-def number(delta: Any | None) -> int:
+def version_number(delta: Any | None) -> int:
     """Return the version of an opened table, or -1 for None."""
     return -1 if delta is None else int(delta.version())
 
 
-class Newest:
+class TableCache:
     """Cache the newest version of each table."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._opened: dict[str, tuple[str, Any]] = {}
 
-    def of(self, table: Table) -> Any | None:
+    def get(self, table: Table) -> Any | None:
         """Return the newest version of a table, or None."""
-        now = mark(self._root, table)
-        if table.name not in self._opened or self._opened[table.name][0] != now:
-            self._opened[table.name] = now, opened(self._root, table)
+        commit = newest_commit(self._root, table)
+        if table.name not in self._opened or self._opened[table.name][0] != commit:
+            self._opened[table.name] = commit, open_table(self._root, table)
         return self._opened[table.name][1]
 
 
@@ -162,8 +162,8 @@ def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) ->
     import pyarrow as pa
 
     actions = pa.table(delta.get_add_actions(flatten=True))
-    by = delta.metadata().partition_columns[0]
-    rows = zip(actions["path"].to_pylist(), actions[f"partition.{by}"].to_pylist(), strict=True)
+    column = delta.metadata().partition_columns[0]
+    rows = zip(actions["path"].to_pylist(), actions[f"partition.{column}"].to_pylist(), strict=True)
     root = delta.table_uri.removeprefix("file://").rstrip("/")
     return sorted(f"{root}/{path}" for path, value in rows if partitions(value))
 
@@ -175,13 +175,13 @@ def append(root: Path, table: Table, rows: Any) -> None:
     """
     from deltalake import write_deltalake
 
-    _retrying(
+    _retry(
         lambda: write_deltalake(
             root / table.name,
             rows,
             mode="append",
-            partition_by=_by(table),
-            writer_properties=_compression(),
+            partition_by=_partitioning(table),
+            writer_properties=_writer_properties(),
         )
     )
 
@@ -213,11 +213,14 @@ def write_parts(
     list of tuple of str and Path
         Partition value and path of each file. After an error all files are removed.
     """
-    by = table.partition
-    assert by is not None
+    column = table.partition
+    assert column is not None
     columns = ", ".join(stored_columns(table).values())
     paths = {
-        value: root / table.name / f"{by}={value}" / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
+        value: root
+        / table.name
+        / f"{column}={value}"
+        / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
         for value in parts
     }
 
@@ -226,13 +229,13 @@ def write_parts(
         private(paths[value].parent)
         con.cursor().execute(
             f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(paths[value])} "
-            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY}, ROW_GROUP_SIZE {ROW_GROUP})"
+            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY_LIMIT}, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         return value, paths[value]
 
     try:
         with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
-            return [each for each in threads.map(write, parts.items()) if rows_of(each[1])]
+            return [each for each in threads.map(write, parts.items()) if row_count(each[1])]
     except BaseException:  # a full disk, most often: half a file is in the way of the next attempt
         for path in paths.values():
             path.unlink(missing_ok=True)
@@ -242,27 +245,27 @@ def write_parts(
 def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> None:
     """Add files of `write_parts` to the table in one commit.
 
-    If a process is killed before, `tidy` drops its files.
+    If a process is killed before, `compact` drops its files.
     """
     from deltalake.transaction import create_table_with_add_actions
 
-    by = table.partition
-    assert by is not None
-    added = [_added(root / table.name, path, {by: value}) for value, path in written]
+    column = table.partition
+    assert column is not None
+    added = [_add_action(root / table.name, path, {column: value}) for value, path in written]
 
     def commit() -> None:
-        delta = opened(root, table)
+        delta = open_table(root, table)
         if delta is None:
             create_table_with_add_actions(
-                str(root / table.name), _schema(table), added, "error", [by]
+                str(root / table.name), _schema(table), added, "error", [column]
             )
         else:
-            delta.create_write_transaction(added, "append", delta.schema(), [by])
+            delta.create_write_transaction(added, "append", delta.schema(), [column])
 
-    _retrying(commit)
+    _retry(commit)
 
 
-def rows_of(path: Path) -> int:
+def row_count(path: Path) -> int:
     """Return the row count of a Parquet file."""
     import pyarrow.parquet as pq
 
@@ -311,16 +314,16 @@ def _schema(table: Table) -> Any:
     return Schema(fields)
 
 
-def _added(base: Path, path: Path, values: dict[str, str | None]) -> Any:
+def _add_action(base: Path, path: Path, values: dict[str, str | None]) -> Any:
     from deltalake.transaction import AddAction
 
-    found = path.stat()
-    stats = json.dumps({"numRecords": rows_of(path)})
+    status = path.stat()
+    stats = json.dumps({"numRecords": row_count(path)})
     return AddAction(
         str(path.relative_to(base)),
-        found.st_size,
+        status.st_size,
         values,
-        int(found.st_mtime * 1000),
+        int(status.st_mtime * 1000),
         data_change=True,
         stats=stats,
     )
@@ -342,16 +345,16 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
     """
     from deltalake import write_deltalake
 
-    if opened(root, table) is None:
+    if open_table(root, table) is None:
         return append(root, table, rows)
-    return _retrying(
+    return _retry(
         lambda: write_deltalake(
             root / table.name,
             rows,
             mode="overwrite",
             predicate=f"{table.partition} = '{value}'",
-            partition_by=_by(table),
-            writer_properties=_compression(),
+            partition_by=_partitioning(table),
+            writer_properties=_writer_properties(),
         )
     )
 
@@ -361,11 +364,11 @@ def upsert(root: Path, table: Table, rows: Any) -> None:
 
     ``rows`` has all columns and each key once.
     """
-    if opened(root, table) is None:
+    if open_table(root, table) is None:
         return append(root, table, rows)
-    return _retrying(
+    return _retry(
         lambda: (
-            _merged(root, table, rows)
+            _merge(root, table, rows)
             .when_matched_update_all()
             .when_not_matched_insert_all()
             .execute()
@@ -378,11 +381,11 @@ def remove(root: Path, table: Table, keys: Any) -> None:
 
     Tens of thousands of keys as a predicate would crash delta-rs.
     """
-    _retrying(lambda: _merged(root, table, keys).when_matched_delete().execute())
+    _retry(lambda: _merge(root, table, keys).when_matched_delete().execute())
 
 
-def _merged(root: Path, table: Table, rows: Any) -> Any:
-    current = opened(root, table)
+def _merge(root: Path, table: Table, rows: Any) -> Any:
+    current = open_table(root, table)
     assert current is not None
     on = " AND ".join(f"new.{key} = old.{key}" for key in table.key)
     return current.merge(rows, predicate=on, source_alias="new", target_alias="old")
@@ -390,20 +393,20 @@ def _merged(root: Path, table: Table, rows: Any) -> Any:
 
 def delete(root: Path, table: Table, predicate: str) -> None:
     """Delete the rows that a predicate in Delta's SQL selects."""
-    delta = opened(root, table)
+    delta = open_table(root, table)
     if delta is not None:
-        _retrying(lambda: opened(root, table).delete(predicate))  # type: ignore[union-attr]
+        _retry(lambda: open_table(root, table).delete(predicate))  # type: ignore[union-attr]
 
 
-def tidy(root: Path, table: Table) -> None:
+def compact(root: Path, table: Table) -> None:
     """Compact small files and drop files unused for a day."""
-    delta = opened(root, table)
+    delta = open_table(root, table)
     if delta is None:
         return
     parts = len(delta.partitions()) if table.partition else 1
     if len(delta.file_uris()) > 4 * max(parts, 1):
-        _retrying(lambda: opened(root, table).optimize.compact())  # type: ignore[union-attr]
-    current = opened(root, table)
+        _retry(lambda: open_table(root, table).optimize.compact())  # type: ignore[union-attr]
+    current = open_table(root, table)
     assert current is not None
     # full: what an import that was killed wrote is in no version's log
     current.vacuum(
@@ -411,24 +414,24 @@ def tidy(root: Path, table: Table) -> None:
     )
 
 
-def _retrying(deed: Callable[[], None]) -> None:
+def _retry(action: Callable[[], None]) -> None:
     """Retry a commit after another host committed first."""
     from deltalake.exceptions import CommitFailedError
 
     for attempt in range(ATTEMPTS):
         try:
-            return deed()
+            return action()
         except CommitFailedError:
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311 - jitter, not a secret
 
 
-def _by(table: Table) -> list[str] | None:
+def _partitioning(table: Table) -> list[str] | None:
     return [table.partition] if table.partition else None
 
 
-def _compression() -> Any:
+def _writer_properties() -> Any:
     from deltalake import WriterProperties
 
     return WriterProperties(compression="ZSTD", compression_level=1)

@@ -89,7 +89,7 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
     in_stock_only : bool
         Bar what is out of stock, or recalled, now. An evaluation of the past leaves this off, for today's stock was not that day's.
     """
-    version = lake.root, store.mark(lake.root, TABLES["items"]), in_stock_only
+    version = lake.root, store.newest_commit(lake.root, TABLES["items"]), in_stock_only
     if version not in _KEPT:
         _KEPT.clear()
         _KEPT[version] = _read(lake, in_stock_only)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.lake.coverage import until
+from retention.lake.coverage import time_range
 from retention.recommend.history import _LINES, DAY, History, read, shift_of
 from retention.recommend.preferences import buyers
 
@@ -101,8 +101,8 @@ def bought(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, 
 
 def _kept(lake: "Lake", as_of: datetime) -> Kept | None:
     """What is kept of the lake as it is; None where it must not serve."""
-    known = until(lake)
-    if not known.before(as_of):
+    known = time_range(lake)
+    if not known.ends_before(as_of):
         return None
     key = (*known.state, shift_of(lake.zone, as_of))
     if not _KEPT or _KEPT[0].key != key:

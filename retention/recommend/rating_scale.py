@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from retention.lake.coverage import until
+from retention.lake.coverage import time_range
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -34,8 +34,8 @@ class Scale:
 
 def scale(lake: "Lake", before: datetime) -> Scale:
     """The scale of the ratings that were known before a moment; of a lake that is asked again and again, as last found."""
-    known = until(lake)
-    if not known.before(before):
+    known = time_range(lake)
+    if not known.ends_before(before):
         return _read(lake, before)
     if known.state not in _KEPT:
         _KEPT.clear()

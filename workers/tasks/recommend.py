@@ -28,7 +28,7 @@ def run(request: Recommend, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        asked = directory.found(session, settings, request.customer_id)
+        asked = directory.find_match(session, settings, request.customer_id)
         desk = open_desk(lake, session, settings, policy)
     customer = asked.customer_id
     row = desk.row

@@ -44,7 +44,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     """
     from retention.feedback import doubted
     from retention.lake import Lake
-    from retention.lake.coverage import learnable
+    from retention.lake.coverage import check_trainable
     from retention.progress import part
 
     settings = context.settings
@@ -56,7 +56,9 @@ def run(request: Retrain, context: Context) -> Outcome:
         cutoff, note = datetime.fromisoformat(before["cutoff"]), before["note"]
     else:
         cutoff, note = _cutoff(request, lake)
-    learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
+    check_trainable(
+        lake, cutoff, request.horizon
+    )  # before the libraries that learn are loaded: seconds
     from retention.recommend.feedback.feedback_events import gather
     from retention.registry import champion
     from retention.registry import retrain as training

@@ -41,7 +41,7 @@ class _Rule(BaseModel):
     action: Literal["quarantine", "keep"]
 
     @property
-    def holds(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the rule quarantines rows."""
         return self.action == "quarantine"
 
@@ -85,13 +85,13 @@ class NotAProduct(BaseModel):
     item: Pattern
 
 
-class Near(_Rule):
+class OrderTwice(_Rule):
     """Largest time between two equal orders that count as one."""
 
     seconds: Seconds
 
 
-class NearDuplicate(Near):
+class NearDuplicate(OrderTwice):
     """Largest difference between two lines that count as one."""
 
     order_seconds: Annotated[float, Field(ge=0, le=600)]
@@ -142,7 +142,7 @@ class CleanPolicy(BaseModel):
     not_a_product: NotAProduct
     negative: _Rule
     nothing_paid: _Rule
-    order_twice: Near
+    order_twice: OrderTwice
     near_duplicate: NearDuplicate
     bot: Bot
     price: Price

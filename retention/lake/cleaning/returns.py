@@ -11,9 +11,9 @@ from typing import Any
 
 from retention.lake.schema import EVENT_ID
 
-ROUNDS = 50  # returns of one item by one customer that are looked at; no person sends back more
+MAX_ROUNDS = 50  # returns of one item by one customer that are looked at; no person sends back more
 CANCELLED = "cancelled"
-TYPES = {
+RETURN_TYPES = {
     "event_id": "string",
     "customer_id": "string",
     "item_id": "string",
@@ -23,7 +23,7 @@ TYPES = {
     "undoes_event_id": "string",
     "undoes_order_id": "string",
 }
-NONE = f"(SELECT {', '.join(f'NULL AS {name}' for name in TYPES)} LIMIT 0)"
+NO_RETURNS = f"(SELECT {', '.join(f'NULL AS {name}' for name in RETURN_TYPES)} LIMIT 0)"
 _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
     "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",
@@ -36,10 +36,10 @@ _ENOUGH = 0.99  # of an order's amount, for a refund that names no item
 
 
 @dataclass(frozen=True, slots=True)
-class Returns:
+class ReturnTables:
     """Table names of one version's result.
 
-    ``matched`` has the columns `TYPES`, ``cancelled`` has key and cancelled_at.
+    ``matched`` has the columns `RETURN_TYPES`, ``cancelled`` has key and cancelled_at.
     """
 
     matched: str
@@ -57,7 +57,7 @@ class Returns:
         )
 
 
-def match(con: Any, files: list[str], version: int) -> Returns | None:
+def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | None:
     """Match the returns of a version of the events.
 
     A return undoes the latest earlier purchase of the same customer and item with enough left. If
@@ -75,7 +75,7 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
 
     Returns
     -------
-    Returns or None
+    ReturnTables or None
         None without returns.
     """
     if not files:
@@ -83,21 +83,21 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
     stored = f"(SELECT * REPLACE ({EVENT_ID} AS event_id) FROM read_parquet({files!r}, hive_partitioning = false))"
     if not con.execute(f"SELECT 1 FROM {stored} WHERE event_type = 'return' LIMIT 1").fetchall():
         return None
-    names = Returns(f"returned_v{version}", f"cancelled_v{version}")
+    names = ReturnTables(f"returned_v{version}", f"cancelled_v{version}")
     _stage(con, stored)
     con.execute(
         "CREATE OR REPLACE TEMP TABLE undone "
         "(event_id VARCHAR, place BIGINT, quantity DOUBLE, known_at TIMESTAMP, turn BIGINT)"
     )
     rounds = con.execute("SELECT coalesce(max(turn), 0) FROM sent_back").fetchall()[0][0]
-    for turn in range(1, min(rounds, ROUNDS) + 1):
-        _take_back(con, turn)
+    for turn in range(1, min(rounds, MAX_ROUNDS) + 1):
+        _match_turn(con, turn)
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {names.matched} AS SELECT back.event_id, back.customer_id, back.item_id, "
         "back.order_id, coalesce(undone.quantity, back.quantity, 1) AS quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
         "FROM sent_back AS back LEFT JOIN undone USING (event_id) LEFT JOIN sold ON sold.place = undone.place"
     )
-    _cancel(con, stored, names)
+    _find_cancelled(con, stored, names)
     for table in ("sent_back", "sold", "undone"):
         con.execute(f"DROP TABLE {table}")
     return names
@@ -139,7 +139,7 @@ def _stage(con: Any, stored: str) -> None:
     )
 
 
-def _take_back(con: Any, turn: int) -> None:
+def _match_turn(con: Any, turn: int) -> None:
     """Match the returns of one turn with the remaining purchases.
 
     Each customer and item has one return per turn. The order is chosen first, then its lines: a
@@ -174,35 +174,35 @@ def _take_back(con: Any, turn: int) -> None:
     )
 
 
-def _cancel(con: Any, stored: str, names: Returns) -> None:
+def _find_cancelled(con: Any, stored: str, names: ReturnTables) -> None:
     """Find orders that are fully returned or fully refunded.
 
     They are cancelled from the time when this became known.
     """
     order = "customer_id, order_id"
-    gone = (
+    returned = (
         "SELECT sold.event_id, customer_id, order_id, max(undone.known_at) AS undone_at FROM sold JOIN undone USING (place) "
         "GROUP BY sold.event_id, customer_id, order_id, bought HAVING sum(quantity) >= bought - 1e-9"
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE lines AS SELECT line.customer_id, line.order_id, line.amount, "
-        f"{_MOMENTS['known_at']} AS known_at, gone.undone_at FROM {stored} AS line LEFT JOIN "
-        f"({gone}) AS gone USING (event_id) SEMI JOIN (SELECT {order} FROM ({gone}) UNION "
+        f"{_MOMENTS['known_at']} AS known_at, returned.undone_at FROM {stored} AS line LEFT JOIN "
+        f"({returned}) AS returned USING (event_id) SEMI JOIN (SELECT {order} FROM ({returned}) UNION "
         f"SELECT {order} FROM sent_back WHERE item_id IS NULL) AS few "
         "ON few.customer_id = line.customer_id AND few.order_id = line.order_id WHERE event_type = 'purchase'"
     )
     by_lines = (
-        f"SELECT {order}, told FROM (SELECT DISTINCT {order}, undone_at AS told FROM lines WHERE undone_at IS NOT NULL) "
+        f"SELECT {order}, known_from FROM (SELECT DISTINCT {order}, undone_at AS known_from FROM lines WHERE undone_at IS NOT NULL) "
         f"JOIN lines USING ({order}) GROUP BY ALL "
-        "HAVING count(*) FILTER (known_at <= told) = count(*) FILTER (undone_at <= told)"
+        "HAVING count(*) FILTER (known_at <= known_from) = count(*) FILTER (undone_at <= known_from)"
     )
     by_amount = (
-        f"SELECT {order}, told FROM (SELECT {order}, amount AS refunded, known_at AS told FROM sent_back "
-        f"WHERE item_id IS NULL) JOIN lines USING ({order}) GROUP BY {order}, told, refunded "
-        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= told)"
+        f"SELECT {order}, known_from FROM (SELECT {order}, amount AS refunded, known_at AS known_from FROM sent_back "
+        f"WHERE item_id IS NULL) JOIN lines USING ({order}) GROUP BY {order}, known_from, refunded "
+        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= known_from)"
     )
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS SELECT hash({order}) AS key, min(told) AS cancelled_at "
+        f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS SELECT hash({order}) AS key, min(known_from) AS cancelled_at "
         f"FROM ({by_lines} UNION ALL {by_amount}) GROUP BY 1"
     )
     con.execute("DROP TABLE lines")

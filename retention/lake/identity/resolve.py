@@ -73,7 +73,7 @@ class Identities:
 
     def _refresh(self) -> bool:
         """Whether there are links; those that were made meanwhile are read."""
-        mark = store.mark(self._lake.root, LINKS)
+        mark = store.newest_commit(self._lake.root, LINKS)
         if mark and mark != self._mark:
             self._log, self._mark = history(self._lake), mark
             self._tables.clear()
@@ -102,7 +102,7 @@ class Identities:
 
 def history(lake: store.LakeTables) -> pd.DataFrame:
     """Every decision on every link, in the order in which they were made."""
-    paths = store.files(store.opened(lake.root, LINKS))
+    paths = store.files(store.open_table(lake.root, LINKS))
     columns = ", ".join(
         f"make_timestamp(epoch_us({name})) AS {name}" if LINKS[name].kind == "moment" else name
         for name in _COLUMNS

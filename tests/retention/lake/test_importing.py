@@ -26,7 +26,7 @@ from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.identity import links
 from retention.lake.importing import import_files
-from retention.lake.mapping import parse
+from retention.lake.mapping import parse_section
 from retention.lake.schema import EVENTS
 
 RETAIL = """[events]
@@ -462,11 +462,11 @@ from deltalake import DeltaTable
 from retention.lake import Lake, store
 from retention.lake.identity import links
 from retention.lake.importing import import_files
-from retention.lake.mapping import parse
+from retention.lake.mapping import parse_section
 from retention.lake.schema import EVENTS
 from retention.settings import Settings
 settings = Settings(home=sys.argv[1], _env_file=None)
-store._retrying = lambda deed: os.kill(os.getpid(), signal.SIGKILL)  # the files are written, the commit is not
+store._retry = lambda action: os.kill(os.getpid(), signal.SIGKILL)  # the files are written, the commit is not
 import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]])
 """
 
@@ -520,7 +520,7 @@ def test_an_expression_that_is_refused_is_named(lake, settings, tmp_path, retail
 )
 def test_an_expression_that_is_no_sql_is_shown_with_the_place(broken, says):
     with pytest.raises(BadInput, match=r"the map \[events\] " + says) as refused:
-        parse(tomllib.loads(broken), EVENTS, "the map")
+        parse_section(tomllib.loads(broken), EVENTS, "the map")
     assert "sqlglot" not in str(refused.value)
     assert "Required keyword" not in str(refused.value)
 
@@ -536,7 +536,7 @@ def test_an_import_killed_after_the_commit_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.import_log.linked", killed)
+        broken.setattr("retention.lake.import_log.link_customers", killed)
         for table, file in (("customers", who), ("events", sales)):
             with pytest.raises(KeyboardInterrupt):
                 import_files(lake, database, settings, table, [file])
@@ -588,7 +588,7 @@ def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.import_log.linked", killed)
+        broken.setattr("retention.lake.import_log.link_customers", killed)
         with pytest.raises(KeyboardInterrupt):
             import_files(lake, None, settings, "customers", [new])
     assert import_files(lake, None, settings, "customers", [new]).linked["accepted"] == 1

@@ -78,12 +78,12 @@ def test_what_another_process_commits_is_seen_at_once_also_after_a_checkpoint(se
     for number in range(1, 4):
         other.upsert("customers", pd.DataFrame({"customer_id": [f"c{number}"]}))
         assert lake.table("customers").count().execute() == number
-        store.opened(lake.root, TABLES["customers"]).create_checkpoint()
+        store.open_table(lake.root, TABLES["customers"]).create_checkpoint()
 
 
 def test_a_table_is_opened_once_for_each_version(settings):
     lake = Lake.open(settings)
-    newest = store.Newest(lake.root)
+    newest = store.TableCache(lake.root)
     assert newest.of(TABLES["customers"]) is None
     lake.upsert("customers", pd.DataFrame({"customer_id": ["a"]}))
     first = newest.of(TABLES["customers"])
@@ -109,7 +109,7 @@ def test_order_ids_are_stored_as_a_dictionary(settings):
             }
         ),
     )
-    (file,) = store.files(store.opened(lake.root, TABLES["events"]))
+    (file,) = store.files(store.open_table(lake.root, TABLES["events"]))
     found = pq.read_metadata(file)
     place = found.schema.names.index("order_id")
     columns = [found.row_group(group).column(place) for group in range(found.num_row_groups)]
@@ -190,7 +190,7 @@ def test_a_moment_outside_the_data_is_told_by_the_shops_clock(settings):
     with pytest.raises(TooLittleData, match=told):
         lake.as_of(midnight, 28)
     with pytest.raises(TooLittleData, match=told):
-        coverage.learnable(lake, midnight, 28)
+        coverage.check_trainable(lake, midnight, 28)
     assert (
         "ends on 2025-03-01, 92 days before 2025-06-01"
         in lake.as_of(midnight + timedelta(days=92), 28).note
@@ -243,7 +243,7 @@ def test_data_of_a_day_can_only_grow(settings):
     with pytest.raises(
         BadInput, match="goes from 2025-03-01 to 2025-03-01; import a longer history"
     ):
-        coverage.judgeable(lake, NOON + timedelta(days=1), 28)
+        coverage.check_label_window(lake, NOON + timedelta(days=1), 28)
 
 
 def test_currencies_are_not_mixed(settings):

@@ -198,6 +198,6 @@ def test_a_process_killed_between_pieces_leaves_the_table_as_it_was(lake, settin
     monday = os.stat(lake.root).st_mtime - 3 * 86_400
     for path in lake.root.rglob("*.parquet"):
         os.utime(path, (monday, monday))
-    store.tidy(lake.root, TABLES["events"])  # what was left behind is gone, and nothing else
+    store.compact(lake.root, TABLES["events"])  # what was left behind is gone, and nothing else
     assert lake.table("events").count().execute() == 96
     assert len(list(lake.root.rglob("*.parquet"))) == 4

@@ -135,8 +135,8 @@ def test_import_reports_codes_and_sentences(report):
     }
     assert json["quarantine_text"] == {
         "customer_id is missing": 1,
-        "When is no date or time": 1,
-        "Price is no number": 1,
+        "occurred_at is no date or time": 1,
+        "amount is no number": 1,
         "customer_id stands for everybody who has none": 1,
         "the line is broken: too many columns": 1,
     }
@@ -149,12 +149,15 @@ def test_quarantine_file_stores_code_data_and_sentence(lake, report):
     ).fetchall()
     stored = {code: (data, text, remedy) for code, data, text, remedy in rows}
     assert stored["missing_customer"][:2] == (None, "customer_id is missing")
-    assert stored["not_a_time"][:2] == ('{"column":"When"}', "When is no date or time")
+    assert stored["not_a_time"][:2] == (
+        '{"column":"occurred_at"}',
+        "occurred_at is no date or time",
+    )
     assert stored["broken_line"][:2] == (
         '{"fault":"too many columns"}',
         "the line is broken: too many columns",
     )
-    assert stored["not_a_number"][2].startswith("write Price in the source as a plain number")
+    assert stored["not_a_number"][2].startswith("write amount in the source as a plain number")
 
 
 def test_listing_is_the_same_for_files_of_earlier_versions(lake, settings, report):

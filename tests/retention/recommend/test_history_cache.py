@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.lake.coverage import until
+from retention.lake.coverage import time_range
 from retention.lake.importing import import_files
 from retention.recommend import history_cache, recommend, train
 from retention.recommend.history import read
@@ -90,7 +90,7 @@ def test_lists_are_the_same_warm_and_cold(small):
 
 
 def test_up_to_when_the_lake_knows_anything_counts_what_was_heard_of_later(small):
-    assert until(small.lake).newest == small.lake.newest_event()
+    assert time_range(small.lake).newest == small.lake.newest_event()
     heard = small.end + timedelta(days=9)
     frame = pd.DataFrame(
         {
@@ -109,6 +109,6 @@ def test_up_to_when_the_lake_knows_anything_counts_what_was_heard_of_later(small
         "events",
         [str(small.settings.home / "late.parquet")],
     )
-    assert until(small.lake).last == heard
-    assert not until(small.lake).before(heard)
-    assert until(small.lake).newest < small.end
+    assert time_range(small.lake).last == heard
+    assert not time_range(small.lake).before(heard)
+    assert time_range(small.lake).newest < small.end

@@ -129,7 +129,7 @@ def test_an_import_links_who_shares_a_key_and_every_reader_sees_one_customer(sho
     }
     assert sorted(shop.lake.table("customers").execute()["customer_id"]) == ["other", "web"]
     with shop.database.reading() as session:
-        found = directory.found(session, shop.settings, "store")
+        found = directory.find_match(session, shop.settings, "store")
         assert (found.customer_id, found.merged) == ("web", "store")
         assert directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
 
@@ -137,7 +137,7 @@ def test_an_import_links_who_shares_a_key_and_every_reader_sees_one_customer(sho
 def test_a_decision_is_seen_also_after_a_checkpoint_of_the_log(shop):
     shop.customers(a="a@x.example", b="b@x.example", c="c@x.example")
     shop.link("a", "b")
-    store.opened(shop.lake.root, LINKS).create_checkpoint()
+    store.open_table(shop.lake.root, LINKS).create_checkpoint()
     assert shop.people() == {"b": "a"}
     shop.link("a", "c")
     assert shop.people() == {"b": "a", "c": "a"}
@@ -154,7 +154,7 @@ def test_undoing_gives_every_event_back_and_nothing_links_them_again(shop):
     assert shop.lake.fingerprint(MAY + timedelta(days=1)) != before
     assert exact.link(shop.lake, RULES, by="me").accepted == 0
     with shop.database.reading() as session:
-        assert directory.found(session, shop.settings, "store").merged is None
+        assert directory.find_match(session, shop.settings, "store").merged is None
         assert (
             session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count()
             == 0
