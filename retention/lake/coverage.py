@@ -9,11 +9,9 @@ from retention.lake import store
 from retention.lake.schema import LINKS, TABLES
 from retention.text import gettext
 
-MAX_CACHED = 8  # states of lakes that are remembered
+MAX_CACHED = 8  # lake states
 _CACHE: dict[tuple[Any, ...], "TimeRange"] = {}
-MIN_HORIZONS = (
-    3  # of the data, one a horizon at the longest: to be judged by, and two before it to learn from
-)
+MIN_HORIZONS = 3  # the data must cover a label window and two horizons of training before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class TimeRange:
     oldest: datetime | None
     newest: datetime | None
     last: datetime | None
-    state: tuple[Any, ...]  # of the lake, as `data_state` gives it
+    state: tuple[Any, ...]  # `data_state`
 
     def ends_before(self, moment: datetime) -> bool:
         """Return whether all data lies before a moment."""
@@ -68,13 +66,13 @@ def newest_order(lake: store.LakeTables, before: datetime) -> datetime | None:
 
 
 def _latest(events: Any) -> datetime | None:
-    found = events.occurred_at.max().to_pyarrow().as_py()
-    return None if found is None else found.replace(tzinfo=UTC)
+    latest = events.occurred_at.max().to_pyarrow().as_py()
+    return None if latest is None else latest.replace(tzinfo=UTC)
 
 
 def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
     events = lake.table("events")
-    found = (
+    ends = (
         events.aggregate(
             oldest=events.occurred_at.min(),
             newest=events.occurred_at.max(),
@@ -84,14 +82,14 @@ def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
         .to_pylist()[0]
     )
     links = store.open_table(lake.root, LINKS)
-    moments = [found["newest"], found["heard"]]
+    moments = [ends["newest"], ends["heard"]]
     if links is not None:
         evident = lake.duckdb.execute(
             f"SELECT make_timestamp(max(epoch_us(evident_at))) FROM read_parquet({store.files(links)!r})"  # noqa: S608
         ).fetchall()
         moments.append(evident[0][0])
     known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
-    oldest, newest = (found[end] and found[end].replace(tzinfo=UTC) for end in ("oldest", "newest"))
+    oldest, newest = (ends[end] and ends[end].replace(tzinfo=UTC) for end in ("oldest", "newest"))
     return TimeRange(oldest, newest, max(known, default=None), key)
 
 
@@ -118,17 +116,19 @@ def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int)
     if cutoff <= oldest:
         raise TooLittleData(
             gettext(
-                "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
+                "There are no events before {local:%Y-%m-%d}, for {time_range}; import older ones or "
                 "choose a later cutoff."
-            ).format(local=lake.local(cutoff), told=_range_text(oldest, newest))
+            ).format(local=lake.local(cutoff), time_range=_range_text(oldest, newest))
         )
     if cutoff - newest > silence_limit(horizon_days):
         raise BadInput(
             gettext(
                 "The data ends on {newest:%Y-%m-%d}, before the cutoff {local:%Y-%m-%d}: it "
-                "would be learned that nobody has ordered since. Take {newest_2:%Y-%m-%d} or "
+                "would be learned that nobody has ordered since. Take {latest_cutoff:%Y-%m-%d} or "
                 "earlier as the cutoff."
-            ).format(newest=newest, local=lake.local(cutoff), newest_2=newest + timedelta(days=1))
+            ).format(
+                newest=newest, local=lake.local(cutoff), latest_cutoff=newest + timedelta(days=1)
+            )
         )
 
 
@@ -157,19 +157,24 @@ def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: i
         return
     longest = (end - oldest).days // MIN_HORIZONS
     if horizon_days <= longest:
-        remedy = f"take a --cutoff of {end - horizon:%Y-%m-%d} or earlier"
+        remedy = gettext("take a --cutoff of {latest:%Y-%m-%d} or earlier").format(
+            latest=end - horizon
+        )
     elif longest:
-        remedy = f"take a --horizon of at most {longest} days, so that two before it are left to learn from"
+        remedy = gettext(
+            "take a --horizon of at most {longest} days, so that two before it are left to learn "
+            "from"
+        ).format(longest=longest)
     else:
-        remedy = "import a longer history"
+        remedy = gettext("import a longer history")
     raise BadInput(
         gettext(
             "The {horizon_days} days after {local:%Y-%m-%d} are not over in the data, for "
-            "{told}; {remedy}."
+            "{time_range}; {remedy}."
         ).format(
             horizon_days=horizon_days,
             local=lake.local(cutoff),
-            told=_range_text(oldest, newest),
+            time_range=_range_text(oldest, newest),
             remedy=remedy,
         )
     )
@@ -201,16 +206,16 @@ def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) 
     if moment <= oldest:
         raise TooLittleData(
             gettext(
-                "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
+                "There are no events before {local:%Y-%m-%d}, for {time_range}; import older ones or "
                 "choose a later --as-of."
-            ).format(local=lake.local(moment), told=_range_text(oldest, newest))
+            ).format(local=lake.local(moment), time_range=_range_text(oldest, newest))
         )
     if moment - newest <= silence_limit(horizon_days):
         return ""
-    return (
-        f"The data ends on {newest:%Y-%m-%d}, {(moment - newest).days:,} days before {lake.local(moment):%Y-%m-%d}: whoever has "
+    return gettext(
+        "The data ends on {newest:%Y-%m-%d}, {days:,} days before {moment:%Y-%m-%d}: whoever has "
         "ordered since looks silent."
-    )
+    ).format(newest=newest, days=(moment - newest).days, moment=lake.local(moment))
 
 
 def hindsight_note(lake: store.LakeTables, moment: datetime, model_cutoff: datetime | None) -> str:
@@ -232,10 +237,10 @@ def hindsight_note(lake: store.LakeTables, moment: datetime, model_cutoff: datet
     """
     if model_cutoff is None or model_cutoff <= moment:
         return ""
-    return (
-        f"The model in use has learned from what came until {lake.local(model_cutoff):%Y-%m-%d}, so it knows what {lake.local(moment):%Y-%m-%d} "
-        "could not; `retention evaluate` judges without that."
-    )
+    return gettext(
+        "The model in use has learned from what came until {cutoff:%Y-%m-%d}, so it knows what "
+        "{moment:%Y-%m-%d} could not; `retention evaluate` judges without that."
+    ).format(cutoff=lake.local(model_cutoff), moment=lake.local(moment))
 
 
 def no_events_error() -> TooLittleData:
@@ -262,4 +267,6 @@ def _ends(lake: store.LakeTables) -> tuple[datetime, datetime]:
 
 
 def _range_text(oldest: datetime, newest: datetime) -> str:
-    return f"it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}"
+    return gettext("it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}").format(
+        oldest=oldest, newest=newest
+    )

@@ -8,7 +8,7 @@ from retention.lake.schema import TABLES
 from retention.settings import Settings
 from retention.text import gettext
 
-# What people write beside an amount, apart from signs: pieces of a regular expression, the same to Python and to DuckDB.
+# Currencies as written next to amounts: parts of regular expressions for Python and DuckDB.
 CODES = (
     "(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY|RUB)"
 )
@@ -30,10 +30,10 @@ def event_currencies(con: Any, relation: str) -> set[str]:
     set of str
         Without empty codes.
     """
-    found = con.execute(
-        f"SELECT DISTINCT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> ''"  # noqa: S608 - our own names
+    rows = con.execute(
+        f"SELECT DISTINCT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> ''"  # noqa: S608
     ).fetchall()
-    return {name for (name,) in found}
+    return {name for (name,) in rows}
 
 
 def shop_currency(lake: store.LakeTables, settings: Settings) -> str:
@@ -58,16 +58,16 @@ def shop_currency(lake: store.LakeTables, settings: Settings) -> str:
     """
     if settings.currency:
         return settings.currency
-    found = sorted(_of_lake(lake))
-    if len(found) > 1:
+    currencies = sorted(_stored_currencies(lake))
+    if len(currencies) > 1:
         raise BadInput(
             gettext(
-                "The events are in {found}; amounts cannot be added without rates. Import them "
+                "The events are in {currencies}; amounts cannot be added without rates. Import them "
                 "in one currency (an expression in the map) into a new RETENTION_HOME: what is "
                 "here already stays as it was imported."
-            ).format(found=", ".join(found))
+            ).format(currencies=", ".join(currencies))
         )
-    return found[0] if found else ""
+    return currencies[0] if currencies else ""
 
 
 def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[str]) -> None:
@@ -89,9 +89,13 @@ def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[s
     """
     if not new:
         return
-    known = _of_lake(lake) | ({settings.currency.strip().upper()} - {""})
+    known = _stored_currencies(lake) | ({settings.currency.strip().upper()} - {""})
     if len(new | known) > 1:
-        against = f", the shop's are in {', '.join(sorted(known))}" if known else ""
+        against = (
+            gettext(", the shop's are in {known}").format(known=", ".join(sorted(known)))
+            if known
+            else ""
+        )
         raise BadInput(
             gettext(
                 "These amounts are in {new}{against}; they cannot be added without rates. "
@@ -101,7 +105,7 @@ def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[s
         )
 
 
-def _of_lake(lake: store.LakeTables) -> set[str]:
+def _stored_currencies(lake: store.LakeTables) -> set[str]:
     files = store.files(store.open_table(lake.root, TABLES["events"]))
     return (
         event_currencies(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")

@@ -1,5 +1,5 @@
 """Keep a customer directory in SQL for the bot."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 import hashlib
 import json
@@ -76,7 +76,7 @@ def sync(lake: Lake, session: Session, settings: Settings) -> int:
             None,
             before["email_hash"],
         )  # a removed address is not a new one
-        # Under another key all hashes are others; then so is the pseudonym.
+        # With another key, all hashes and pseudonyms differ.
         if has_new_email and before["pseudonym"] == entry["pseudonym"]:
             entry["email_changed_at"] = now
         at = DirectoryEntry.customer_id == entry["customer_id"]
@@ -119,7 +119,7 @@ def _entries(lake: Lake, settings: Settings) -> list[dict]:
     ]
 
 
-# For every question about a customer: to put a statement together takes longer than to run it.
+# Prepared statements: composing one takes longer than running it.
 _BY = {
     name: select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
     .where(

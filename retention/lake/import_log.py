@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from retention.lake.mapping import Mapping
     from retention.settings import Settings
 
-SAMPLE_BYTES = (
-    64 * 1024
-)  # bytes of a file, at its beginning and its end, that with its size tell it from others
-MAX_IMPORTS = 300  # imports that are looked at
+SAMPLE_BYTES = 64 * 1024  # hashed at the beginning and at the end of a file
+MAX_IMPORTS = 300  # searched for an earlier import
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 If a source gives no event id, the id is a hash of the event's content. It is computed on reading
 (`schema.EVENT_ID`). Without it a table has a quarter of the size and is written in half the time.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from collections.abc import Collection
 from pathlib import Path
@@ -34,7 +34,7 @@ class EventWriter:
         self.root, self.con, self.table = root, con, table
         self.has_source_ids = False
         self.pieces = 0
-        self.repeated_events = 0  # events left out because another one of this import is the same
+        self.repeated_events = 0  # equal to another event of this import
         self.written: list[tuple[str, Path]] = []
 
     def stage_new_events(self, has_source_ids: bool) -> str:
@@ -110,7 +110,7 @@ class EventWriter:
         for _, path in self.written:
             path.unlink(missing_ok=True)
 
-    # ------------------------------------------------------------ what is the same
+    # ------------------------------------------------------------ repeated events
 
     def _identity_sql(self, has_source_ids: bool) -> list[str]:
         """Return SQL of the event identity."""

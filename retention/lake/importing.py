@@ -2,7 +2,7 @@
 
 Importing the same file twice changes nothing.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 import hashlib
 import uuid
@@ -108,9 +108,11 @@ def import_files(
     )
     try:
         for number, file in enumerate(files):
-            progress(number, len(files) + 1, f"reading {display_name(file)}")
+            progress(
+                number, len(files) + 1, gettext("reading {file}").format(file=display_name(file))
+            )
             work.read(file, _row_progress(progress, number, len(files) + 1, file))
-        progress(len(files), len(files) + 1, f"writing {table}")
+        progress(len(files), len(files) + 1, gettext("writing {table}").format(table=table))
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
@@ -120,7 +122,7 @@ def import_files(
         report = import_log.log_import(
             lake, database, settings, report, display_names(files), listener
         )
-    progress(len(files) + 1, len(files) + 1, "done")
+    progress(len(files) + 1, len(files) + 1, gettext("done"))
     return report
 
 
@@ -139,7 +141,9 @@ def _mapping(
 
 
 def _row_progress(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
-    return lambda rows: progress(done, total, f"reading {display_name(file)}: {rows:,} rows")
+    text = gettext("reading {file}: {rows:,} rows")
+    name = display_name(file)
+    return lambda rows: progress(done, total, text.format(file=name, rows=rows))
 
 
 class ImportJob:
@@ -159,7 +163,7 @@ class ImportJob:
         query: str | None,
         only: str | None,
         map_name: str | None = None,
-        erased_customers: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
+        erased_customers: Callable[[], erased.Erased] = erased.Erased,
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
@@ -175,7 +179,7 @@ class ImportJob:
         self.mapped_columns: set[str] = set()
         self.staged = False
         self.learned: list[str] = []
-        self.staged_sources: list[str] = []  # of the sources whose rows are staged
+        self.staged_sources: list[str] = []
         self.good_rows = self.quarantined_events = 0
         self.writer = None if table.keyed else EventWriter(lake.root, self.con, table)
         self.lock, self.is_locked = ExitStack(), False
@@ -262,8 +266,12 @@ class ImportJob:
                 self._stage(piece, staging, rows)
                 progress(total)
         if not total and not source.rejected and not self.only:
-            of = " that the map's `from` can use" if mapped.rows else ""
-            raise BadInput(gettext("{name} has no rows{of}.").format(name=source.name, of=of))
+            text = (
+                gettext("{name} has no rows that the map's `from` can use.")
+                if mapped.rows
+                else gettext("{name} has no rows.")
+            )
+            raise BadInput(text.format(name=source.name))
         if source.rejected:
             self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
             self._add_reasons(source.rejected)
@@ -295,9 +303,8 @@ class ImportJob:
         good = self._scalar("SELECT count(*) FROM staged")
         self._add_reasons(reasons)
         self.read_rows += rows
-        self.filtered += (
-            rows - (good - before) - sum(reasons.values())
-        )  # not meant, or of somebody who was erased
+        # Rows that the map's filter excludes, and rows of erased customers.
+        self.filtered += rows - (good - before) - sum(reasons.values())
         self.staged_sources.append(source.name)
         if self.writer is not None and good >= sources.ROWS_AT_ONCE:
             self._flush()
@@ -417,12 +424,18 @@ class ImportJob:
         naive = [name for name in source.naive if name.casefold() in mapped.unzoned_columns]
         if mapped.names_zone or zone == "UTC" or not naive:
             return []
-        again = " and import the file again" if self.table.name in TABLES else ""
+        again = gettext(" and import the file again") if self.table.name in TABLES else ""
         if self.table.name == "events":
-            again = " and begin a home anew: in this one these events would count twice, or stay as they are"
+            again = gettext(
+                " and begin a home anew: in this one these events would count twice, or stay as "
+                "they are"
+            )
         return [
-            f"{', '.join(naive)}: neither file nor map names a time zone, so times are read as UTC, and the shop's clock is "
-            f'{zone}. If they are by it, write timezone = "{zone}" into the map{again}.'
+            gettext(
+                "{columns}: neither file nor map names a time zone, so times are read as UTC, and "
+                'the shop\'s clock is {zone}. If they are by it, write timezone = "{zone}" into '
+                "the map{again}."
+            ).format(columns=", ".join(naive), zone=zone, again=again)
         ]
 
     def _lock_table(self) -> None:
@@ -499,14 +512,27 @@ class ImportJob:
         return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
 
     def _refusal_text(self, files: list[str], path: str | None) -> str:
+        names = display_names(files)
         if not self.reasons:
-            return f"None of the {self.read_rows:,} rows of {display_names(files)} is meant by the map's `where`; nothing was imported."
+            return gettext(
+                "None of the {rows:,} rows of {files} is meant by the map's `where`; nothing was "
+                "imported."
+            ).format(rows=self.read_rows, files=names)
         key, number = max(self.reasons.items(), key=lambda item: item[1])
-        reason = Reason.parse(key).text
-        where = f" (the rows with their reasons are in {path})" if path else ""
-        return (
-            f"No row of {display_names(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "
-            f"mend the map or the file{where}; nothing was imported."
+        where = (
+            gettext(" (the rows with their reasons are in {path})").format(path=path)
+            if path
+            else ""
+        )
+        return gettext(
+            "No row of {files} can be used: {reason} in {number:,} of {rows:,}; mend the map or "
+            "the file{where}; nothing was imported."
+        ).format(
+            files=names,
+            reason=Reason.parse(key).text,
+            number=number,
+            rows=self.read_rows,
+            where=where,
         )
 
     def _scalar(self, sql: str) -> int:

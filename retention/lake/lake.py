@@ -1,5 +1,5 @@
 """Access the customer data: one connection, tables as Ibis expressions."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from __future__ import annotations
 
@@ -337,7 +337,10 @@ class Lake:
         at = latest + timedelta(days=1)
         return AsOf(
             at,
-            f"The newest event is of {self.local(latest):%d %b %Y}, so this is as of the day after, not of today.",
+            gettext(
+                "The newest event is of {day:%d %b %Y}, so this is as of the day after, not of "
+                "today."
+            ).format(day=self.local(latest)),
         )
 
     def local(self, moment: datetime) -> datetime:
@@ -350,7 +353,7 @@ class Lake:
         The order of events does not matter.
         """
         events = self.table("events", cutoff, identity="stored")
-        rows, digest = self.duckdb.execute(  # md5, for it is the same in every version of DuckDB
+        rows, digest = self.duckdb.execute(  # md5 is equal in all versions of DuckDB
             f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(EVENT_CONTENT.values())}))::HUGEINT) "
             f'% 18446744073709551557, 0) FROM "{events.get_name()}"'
         ).fetchall()[0]
@@ -440,13 +443,13 @@ class Lake:
         with store.locked(self.root, scores):
             delta = store.open_table(self.root, scores)
             runs = {part["run_id"] for part in delta.partitions()} if delta is not None else set()
-            if gone := sorted(map(_plain_word, unwanted(runs))):
-                listed = ", ".join(f"'{run}'" for run in gone)
+            if dropped := sorted(map(_plain_word, unwanted(runs))):
+                listed = ", ".join(f"'{run}'" for run in dropped)
                 store.delete(self.root, scores, f"run_id IN ({listed})")
         for table in TABLES.values():
             with store.locked(self.root, table):
                 store.compact(self.root, table)
-        return gone
+        return dropped
 
 
 def _memory_limit() -> int:
@@ -469,7 +472,7 @@ def _column_sql(column: Column, stored: bool, constant: dict[str, str]) -> str:
         return f"NULL::{SQL_TYPES[column.kind]} AS {column.name}"
     if column.name == "event_id":
         return f"{EVENT_ID} AS event_id"
-    if column.kind == "moment":  # stored zoned, so that every engine agrees; epoch_us costs nothing
+    if column.kind == "moment":  # stored zoned for all engines; epoch_us costs nothing
         return f"make_timestamp(epoch_us({column.name})) AS {column.name}"
     return f"{column.name}::{SQL_TYPES[column.kind]} AS {column.name}"
 
@@ -478,14 +481,14 @@ def _time_filter(name: str, since: datetime | None, before: datetime | None) -> 
     if name not in ("events", "treatments"):
         return ""
     at = "sent_at" if name == "treatments" else "occurred_at"
-    found = []
+    conditions = []
     if since is not None:
-        found.append(f"{at} >= {_sql_time(since)}")
+        conditions.append(f"{at} >= {_sql_time(since)}")
     if before is not None:
-        found.append(f"{at} < {_sql_time(before)}")
+        conditions.append(f"{at} < {_sql_time(before)}")
     if before is not None and name == "events":
-        found.append(f"(available_at IS NULL OR available_at < {_sql_time(before)})")
-    return f"WHERE {' AND '.join(found)}" if found else ""
+        conditions.append(f"(available_at IS NULL OR available_at < {_sql_time(before)})")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def _sql_time(moment: datetime) -> str:

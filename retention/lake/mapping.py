@@ -21,7 +21,7 @@ _TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format")
 _BOOLEAN_OPTIONS = ("dayfirst", "header")
 _UNKNOWN_DIRECTIVE = re.compile(
     r"^[^%]*$|%(?!-?[dmyHIjMS]|[abcfghnpuwxzABGTUVWXYZ%])"
-)  # to DuckDB's strptime, or none
+)  # no directive, or one that DuckDB's strptime does not know
 _SETTINGS = ("where", "from", "optional", *_TEXT_OPTIONS, *_BOOLEAN_OPTIONS)
 OPTIONS = ("timezone", *_SETTINGS)
 _NAMES_ZONE = re.compile(r"time\s*zone|(Z|[+-]\d\d(:?\d\d)?)'", re.IGNORECASE)
@@ -76,7 +76,7 @@ class Mapping:
     table: Table
     columns: dict[str, Expression]
     timezone: str = "UTC"
-    names_zone: bool = False  # whether that was said, or is what goes without saying
+    names_zone: bool = False  # False if UTC is only the default
     where: Expression | None = None
     rows: str | None = None
     title: Expression | None = None
@@ -100,9 +100,13 @@ class Mapping:
     @property
     def unzoned_columns(self) -> frozenset[str]:
         """Lower-case source columns of times without an explicit time zone."""
-        made = (one for name, one in self.columns.items() if self.table[name].kind == "moment")
-        told = (one.columns for one in made if not (one.sql and _NAMES_ZONE.search(one.sql)))
-        return frozenset(name.casefold() for columns in told for name in columns)
+        return frozenset(
+            source_column.casefold()
+            for name, expression in self.columns.items()
+            if self.table[name].kind == "moment"
+            if not (expression.sql and _NAMES_ZONE.search(expression.sql))
+            for source_column in expression.columns
+        )
 
     @property
     def values(self) -> dict[str, Expression]:
@@ -168,10 +172,10 @@ def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
     """
     sections = read_sections(path)
     if table.name not in sections:
-        found = ", ".join(f"[{name}]" for name in sections) or "nothing"
+        present = ", ".join(f"[{name}]" for name in sections) or gettext("nothing")
         raise BadInput(
-            gettext("The map {name} has no section [{name_2}]; it has {found}.").format(
-                name=path.name, name_2=table.name, found=found
+            gettext("The map {file} has no section [{table}]; it has {present}.").format(
+                file=path.name, table=table.name, present=present
             )
         )
     known = {"timezone": timezone} if timezone else {}
@@ -190,8 +194,8 @@ def read_sections(path: Path) -> dict[str, Any]:
         return tomllib.loads(text := read_text(path))
     except OSError as error:
         raise BadInput(
-            gettext("The map {name} cannot be read: {value}.").format(
-                name=path.name, value=error.strerror or error
+            gettext("The map {file} cannot be read: {reason}.").format(
+                file=path.name, reason=error.strerror or error
             )
         ) from None
     except UnicodeDecodeError as error:
@@ -314,8 +318,10 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
                 "from source."
             ).format(where=where, rows=rows)
         )
-    found = {name: section[name] for name in (*_TEXT_OPTIONS, *_BOOLEAN_OPTIONS) if name in section}
-    return found | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
+    options = {
+        name: section[name] for name in (*_TEXT_OPTIONS, *_BOOLEAN_OPTIONS) if name in section
+    }
+    return options | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
 
 
 def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> None:
@@ -341,7 +347,9 @@ def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> N
             if mapping.name == NO_MAP:
                 table = mapping.table.name
                 proposes = (
-                    f" (`retention import {table} --suggest-map FILE` proposes one)"
+                    gettext(" (`retention import {table} --suggest-map FILE` proposes one)").format(
+                        table=table
+                    )
                     if table in TABLES
                     else ""
                 )
@@ -352,8 +360,8 @@ def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> N
                     ).format(source=source, name=column.name, table=table, proposes=proposes)
                 )
             raise BadInput(
-                gettext("{name} does not say where {name_2} comes from; {name_3} need it.").format(
-                    name=mapping.name, name_2=column.name, name_3=mapping.table.name
+                gettext("{map} does not say where {column} comes from; {table} need it.").format(
+                    map=mapping.name, column=column.name, table=mapping.table.name
                 )
             )
     by_case = {name.casefold() for name in source_columns}  # as DuckDB compares them
@@ -368,13 +376,13 @@ def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> N
             if name.casefold() not in by_case:
                 raise BadInput(
                     gettext(
-                        '{name} [{name_2}] {target} asks for the column "{name_3}", which {source} '
+                        '{map} [{table}] {target} asks for the column "{column}", which {source} '
                         "does not have{nearest}."
                     ).format(
-                        name=mapping.name,
-                        name_2=mapping.table.name,
+                        map=mapping.name,
+                        table=mapping.table.name,
                         target=target,
-                        name_3=name,
+                        column=name,
                         source=source,
                         nearest=_nearest(name, source_columns),
                     )
@@ -392,11 +400,14 @@ def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
     if best is not own and set(mapping.columns) <= {*own.required}:
         raise BadInput(
             gettext(
-                "{source} says nothing of {name} but {required}; by its columns it is one of "
-                "{name_2}: `retention import {name_2} {source}`. If {name} are meant, say in a "
+                "{source} says nothing of {table} but {required}; by its columns it is one of "
+                "{better}: `retention import {better} {source}`. If {table} are meant, say in a "
                 "--map what is what."
             ).format(
-                source=source, name=own.name, required=" and ".join(own.required), name_2=best.name
+                source=source,
+                table=own.name,
+                required=" and ".join(own.required),
+                better=best.name,
             )
         )
 
@@ -439,9 +450,11 @@ def _expression(value: Any, where: str, key: str) -> Expression:
             return Expression(sql=content)
         if form == "value" and key != "where":
             return Expression(value=content)
+    forms = "{ sql = '…' }" if key == "where" else "\"a column\", { sql = '…' } or { value = … }"
     raise BadInput(
-        f"{where} {key}: {value!r} is not understood; write "
-        + ("{ sql = '…' }." if key == "where" else "\"a column\", { sql = '…' } or { value = … }.")
+        gettext("{where} {key}: {value!r} is not understood; write {forms}.").format(
+            where=where, key=key, value=value, forms=forms
+        )
     )
 
 
@@ -462,12 +475,15 @@ def _parsed(sql: str, where: str) -> Any:
 def _error_position(error: Any) -> str:
     """Return the position of an SQL syntax error."""
     for fault in getattr(error, "errors", ()):
-        line = f"line {fault['line']}, " if fault["line"] > 1 else ""
-        first = fault["col"] - len(fault["highlight"]) + 1  # it counts to the end of the word
-        return (
-            f": something is wrong or missing at {fault['highlight']!r} ({line}character {first})"
+        first = fault["col"] - len(fault["highlight"]) + 1  # "col" is the end of the word
+        if fault["line"] > 1:
+            return gettext(
+                ": something is wrong or missing at {word!r} (line {line}, character {first})"
+            ).format(word=fault["highlight"], line=fault["line"], first=first)
+        return gettext(": something is wrong or missing at {word!r} (character {first})").format(
+            word=fault["highlight"], first=first
         )
-    return ": a quote may be left open"
+    return gettext(": a quote may be left open")
 
 
 def _columns_of(sql: str) -> frozenset[str]:
@@ -481,5 +497,9 @@ def _columns_of(sql: str) -> frozenset[str]:
 def _nearest(name: str, known: list[str]) -> str:
     lowered = {candidate.casefold(): candidate for candidate in known}
     if near := get_close_matches(name.casefold(), list(lowered), n=1, cutoff=0.5):
-        return f'; the nearest is "{lowered[near[0]]}"'
-    return f"; there are {', '.join(known[:12])}{' …' if len(known) > 12 else ''}" if known else ""
+        return gettext('; the nearest is "{name}"').format(name=lowered[near[0]])
+    if not known:
+        return ""
+    return gettext("; there are {names}").format(
+        names=f"{', '.join(known[:12])}{' …' if len(known) > 12 else ''}"
+    )

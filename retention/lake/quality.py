@@ -1,6 +1,6 @@
 """Report freshness, completeness and quarantine of the data."""
 
-# ruff: noqa: S608 - SQL is put together from names of our own
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,19 +11,17 @@ from retention.lake import quarantine
 from retention.lake.lake import Lake
 from retention.settings import Settings
 
-EXPECTED_COLUMNS = {  # the columns whose absence costs something
+EXPECTED_COLUMNS = {  # columns that improve models or campaigns
     "events": ("item_id", "order_id", "quantity", "amount", "currency"),
     "customers": ("email", "marketing_consent"),
     "items": ("title", "category", "price", "margin", "in_stock"),
 }
 
-GAP_DAYS, SPIKE_FACTOR, WINDOW_DAYS, MIN_SILENCES, MAX_SHOWN = (
-    3,
-    5.0,
-    56,
-    5,
-    5,
-)  # days; times; days; silences to know the usual by; of each kind
+GAP_DAYS = 3
+SPIKE_FACTOR = 5.0
+WINDOW_DAYS = 56  # around a day, for its usual number of events
+MIN_SILENCES = 5  # needed to know the shop's usual silence
+MAX_SHOWN = 5  # gaps, and spikes
 
 
 def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
@@ -43,8 +41,8 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         ``age_days`` of the newest; ``days`` between them and ``silent_days`` without events;
         ``customers`` with events and ``unknown_customers`` among them (without a customer row);
         ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by
-        column; ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``, ``quarantined`` (`quarantine.summary`); ``volume`` by day
-        (`volume`); ``returns``.
+        column; ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``,
+        ``quarantined`` (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``.
     """
     now = clock.now()
     names = {
@@ -132,18 +130,18 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
     around = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_DAYS // 2 * 2 + 1)
     weekday = np.delete(
         around[:, ::7], WINDOW_DAYS // 14, axis=1
-    )  # a shop may close on Saturdays, but for its returns
+    )  # a shop may close on Saturdays and still accept returns
     usual, same_weekday = np.nanmedian(around, axis=1), _median(weekday)
     off, off_weekday = (
         np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same_weekday)
     )
-    # What is told beside it, and how much it swings, is of the days that it is most like.
+    # Compare each day with the days it resembles most.
     is_weekday_closer = off_weekday < off
     usual, off = (
         np.where(is_weekday_closer, same_weekday, usual),
         np.where(is_weekday_closer, off_weekday, off),
     )
-    noise = 5 / np.sqrt(usual)  # few events a day swing by themselves
+    noise = 5 / np.sqrt(usual)  # small counts vary by chance
     is_spike = (counts > 0) & (off > np.maximum(np.log(SPIKE_FACTOR), noise))
     is_spike[[0, -1]] = False  # half days
     places = np.flatnonzero(is_spike)

@@ -4,7 +4,7 @@ Each import has one Parquet file. A file has the columns of `META` and those of 
 the source's own columns if the map failed, the canonical ones if a cleaning rule applied.
 """
 
-# ruff: noqa: S608 - SQL consists of quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 import json
 import os
 from collections.abc import Collection, Sequence

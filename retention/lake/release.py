@@ -1,6 +1,6 @@
 """Retry quarantined rows with today's map and rules."""
 
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -104,11 +104,11 @@ def release(
     notes: list[str] = []
     paths = quarantine.files(settings)
     for number, path in enumerate(paths):
-        progress(number, len(paths), f"trying {path.name}")
+        progress(number, len(paths), gettext("trying {file}").format(file=path.name))
         tallies.append(
             _retry_file(lake, database, settings, path, reasons, map_path, notes, listener)
         )
-    progress(len(paths), len(paths), "done")
+    progress(len(paths), len(paths), gettext("done"))
     left = quarantine.reason_counts(con, settings)
     sums = [sum(column) for column in zip(*tallies, strict=True)] or [0, 0, 0, 0]
     return ReleaseReport(
@@ -166,7 +166,7 @@ def _retry_file(
         started = perf_counter()
         try:
             report = work.commit([path.name], lambda: perf_counter() - started, (path, stay))
-        except BadInput as refusal:  # of the file as a whole: its rows stay
+        except BadInput as refusal:  # refuses the whole file, so its rows stay
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
         report = import_log.link_customers(lake, identity.load(settings), report, work.learned)

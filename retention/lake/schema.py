@@ -24,7 +24,7 @@ EVENT_TYPES = (
 )
 ARMS = ("treatment", "control")
 RELATIONS = ("follow", "refer", "friend")
-EARLIEST = date(1700, 1, 1)  # before it no clock of nanoseconds goes
+EARLIEST = date(1700, 1, 1)  # limit of nanosecond timestamps
 LINK_STATES = ("proposed", "accepted", "rejected", "undone")
 SQL_TYPES: dict[str, str] = {
     "text": "VARCHAR",
@@ -216,7 +216,7 @@ LINKS = Table(
     importable=False,
 )
 
-REDEMPTIONS = Table(  # judged and kept in SQL, not in the lake (retention.campaigns.redemptions)
+REDEMPTIONS = Table(  # stored in SQL, not in the lake (retention.campaigns.redemptions)
     "redemptions",
     (
         _column("code*", "text", "the code, as it was typed"),
@@ -227,7 +227,7 @@ REDEMPTIONS = Table(  # judged and kept in SQL, not in the lake (retention.campa
     key=("code", "occurred_at"),
 )
 
-BOUNCES = Table(  # kept in SQL, as states of the copies (retention.outreach.bounces)
+BOUNCES = Table(  # stored in SQL as states of the e-mails (retention.outreach.bounces)
     "bounces",
     (
         _column("customer_id", "text", "whose copy came back; this or email is needed"),
@@ -251,10 +251,12 @@ EVENT_IDENTITY = (
     "quantity",
     "amount",
 )
-# What an event says: numbers to four decimals, as whole numbers (their text is quick to make). An event's id, where its
-# source gives none, is the hash of these. It is computed where it is read, not stored.
+# Numbers are integers with four decimals, whose text is fast to make. Without a source id, the hash
+# of this content is the event's id. It is computed on reading and not stored.
 EVENT_CONTENT = {
     name: f"try_cast({name} * 10000 AS BIGINT)" if name in ("quantity", "amount") else name
     for name in EVENT_IDENTITY
 } | {"occurred_at": "epoch_us(occurred_at)"}
-EVENT_ID = f"coalesce(event_id, md5(concat({', chr(31), '.join(EVENT_CONTENT.values())})))"  # concat takes NULL for nothing
+# concat treats NULL as empty.
+_CONTENT = ", chr(31), ".join(EVENT_CONTENT.values())
+EVENT_ID = f"coalesce(event_id, md5(concat({_CONTENT})))"

@@ -30,7 +30,7 @@ _TYPES = {
     "moment": "timestamp",
 }
 
-# `schema.EVENT_ID` in Spark's words: concat_ws leaves out what is missing, concat does not.
+# `schema.EVENT_ID` in Spark's dialect. concat_ws skips missing values, concat does not.
 _EVENT_CONTENT = {
     name: f"CAST(CAST(rint({name} * 10000) AS BIGINT) AS STRING)"
     if name in ("quantity", "amount")
@@ -64,12 +64,9 @@ class SparkTables:
     def __init__(self, root: Path, master: str) -> None:
         self.root = root
         self._master = master
-        self.people: Callable[[datetime | None], dict[str, str]] = (
-            lambda before: {}
-        )  # ids that stand for another
-        self.cancelled: Callable[[datetime | None], list[tuple[str, str]]] = (
-            lambda before: []
-        )  # customer and order
+        # Canonical id by merged id, and (customer, order) of cancelled orders, before a time.
+        self.people: Callable[[datetime | None], dict[str, str]] = lambda before: {}
+        self.cancelled: Callable[[datetime | None], list[tuple[str, str]]] = lambda before: []
 
     @cached_property
     def con(self) -> Any:
@@ -98,9 +95,7 @@ class SparkTables:
             .config("spark.ui.enabled", "false")
             .config("spark.ui.showConsoleProgress", "false")
         )
-        if (
-            not self._master
-        ):  # on one machine, 200 partitions of a shuffle cost more than they carry
+        if not self._master:  # 200 shuffle partitions are too many for one machine
             session = session.config("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
         return ibis.pyspark.connect(session.getOrCreate())
 

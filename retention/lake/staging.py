@@ -1,5 +1,5 @@
 """Compile a map to SQL that types and checks source rows."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -146,14 +146,16 @@ def _types(
             if name.casefold() in used and source.type_of(name) == "VARCHAR"
         ]
         hint = (
-            f" ({', '.join(as_text)}: text, by most of the values in {source.name})"
+            gettext(" ({columns}: text, by most of the values in {source})").format(
+                columns=", ".join(as_text), source=source.name
+            )
             if as_text
             else ""
         )
         raise BadInput(
-            gettext(
-                "{name} [{name_2}] {key}: DuckDB refuses the expression: {first}{hint}."
-            ).format(name=mapping.name, name_2=mapping.table.name, key=key, first=first, hint=hint)
+            gettext("{map} [{table}] {key}: DuckDB refuses the expression: {first}{hint}.").format(
+                map=mapping.name, table=mapping.table.name, key=key, first=first, hint=hint
+            )
         ) from None
     return {row[0][1:]: row[1] for row in described if row[0] != "_unreadable"}
 
@@ -178,8 +180,8 @@ def _typed(column: Column, type_: str, mapping: Mapping) -> str:
     if column.kind == "moment":
         return _moment(column, type_, mapping)
     if column.kind == "text" and type_ == "VARCHAR" and mapping.table.name != "events":
-        # Names and titles that were padded: PostgreSQL keeps no NUL, and no person sees one. Of millions of events, whose
-        # texts are ids, it would cost a second for nothing.
+        # PostgreSQL stores no NUL from padded names and titles. Events are skipped: their texts
+        # are ids, and millions of them would cost a second.
         raw = f"replace({raw}, chr(0), '')"
     convert = {"text": _text, "number": _number, "flag": _flag, "json": _json}[column.kind]
     return convert(raw, type_)
@@ -191,10 +193,10 @@ def _constant(value: Any, column: Column, mapping: Mapping) -> str:
         return "NULL::VARCHAR"
     if column.values and value not in column.values:
         raise BadInput(
-            gettext("{name} [{name_2}] {name_3}: {value!r} is none of {values}.").format(
-                name=mapping.name,
-                name_2=mapping.table.name,
-                name_3=column.name,
+            gettext("{map} [{table}] {column}: {value!r} is none of {values}.").format(
+                map=mapping.name,
+                table=mapping.table.name,
+                column=column.name,
                 value=value,
                 values=", ".join(column.values),
             )
@@ -205,7 +207,7 @@ def _constant(value: Any, column: Column, mapping: Mapping) -> str:
 def _text(raw: str, type_: str) -> str:
     if type_ == "VARCHAR":
         return f"nullif(trim({raw}), '')"
-    if type_ in ("DOUBLE", "FLOAT"):  # ids that pandas made floats of, for want of missing integers
+    if type_ in ("DOUBLE", "FLOAT"):  # pandas makes floats of ids with gaps
         return f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"
     return f"{raw}::VARCHAR"
 
@@ -246,9 +248,9 @@ def _moment(column: Column, type_: str, mapping: Mapping) -> str:
         return _local(f"{raw}::TIMESTAMP", mapping.timezone)
     raise BadInput(
         gettext(
-            "{name} [{name_2}] {name_3} is of type {type}, not a time; for seconds since "
+            "{map} [{table}] {column} is of type {type}, not a time; for seconds since "
             "1970 write {{ sql = 'to_timestamp(\"column\")' }}."
-        ).format(name=mapping.name, name_2=mapping.table.name, name_3=column.name, type=type_)
+        ).format(map=mapping.name, table=mapping.table.name, column=column.name, type=type_)
     )
 
 

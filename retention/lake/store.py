@@ -4,7 +4,7 @@ A commit is one file. A process that is killed half-way leaves the previous vers
 host wait for an advisory lock. A conflict with a writer on another host is retried.
 """
 
-# ruff: noqa: S608 - SQL is put together from names and literals of our own
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 import json
 import os
 import random
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import pandas
 
 ATTEMPTS = 6
-DICTIONARY_LIMIT = 8192  # distinct values of a row group; to look for more costs more than it saves
-ROW_GROUP = 61_440  # rows; of twice as many the order ids are too many for a dictionary, and take twice as long to read
-KEEP_HOURS = 24  # an older version stays readable this long: longer than any job runs
+DICTIONARY_LIMIT = 8192  # distinct values per row group; more would slow writing
+ROW_GROUP = 61_440  # rows; with twice as many, order ids exceed the dictionary and load slower
+KEEP_HOURS = 24  # an old version stays readable for longer than any job runs
 
 
 class LakeTables(Protocol):
@@ -236,7 +236,7 @@ def write_parts(
     try:
         with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
             return [each for each in threads.map(write, parts.items()) if row_count(each[1])]
-    except BaseException:  # a full disk, most often: half a file is in the way of the next attempt
+    except BaseException:  # often a full disk; a partial file would block a retry
         for path in paths.values():
             path.unlink(missing_ok=True)
         raise
@@ -408,7 +408,7 @@ def compact(root: Path, table: Table) -> None:
         _retry(lambda: open_table(root, table).optimize.compact())  # type: ignore[union-attr]
     current = open_table(root, table)
     assert current is not None
-    # full: what an import that was killed wrote is in no version's log
+    # full: no version's log lists the files of a killed import.
     current.vacuum(
         retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False, full=True
     )

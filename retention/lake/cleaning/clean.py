@@ -5,7 +5,7 @@ the lake, and stored events are never judged again. So importing a file twice gi
 Changed rules apply to earlier rows only through `retention data release`.
 """
 
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +32,15 @@ _ORDER_COLUMNS = (
     "max(abs(amount)) AS dearest, max(discount) AS off"
 )
 IS_SIMILAR = "rowid IN (SELECT place FROM clean_hashes WHERE alike IN (FROM clean_alike))"
-_TEST_PATTERNS = {
+_TEST_PATTERNS = {  # a customer's id may be an e-mail address
     "customer_id": ("customer", "email"),
     "order_id": ("order",),
     "item_id": ("item",),
 }
 _DAY_US = 86_400_000_000
 _TEN_MINUTES = "epoch_us({}) // 600000000"
-# Equal for events that are duplicates, and for sales of one customer that differ in order, time and amount alone, if
-# within the same ten minutes: one pass over it finds what every rule about repetition has to look at.
+# Equal for duplicates, and for sales of one customer within ten minutes that differ only in order,
+# time and amount. One pass over it finds the candidates of every rule about repetition.
 SIMILARITY = (
     f"hash(customer_id, event_type, item_id, {EVENT_CONTENT['quantity']}, CASE WHEN event_type = 'purchase' "
     f"THEN {_TEN_MINUTES.format('occurred_at')} ELSE epoch_us(occurred_at) END)"
@@ -50,8 +50,8 @@ _HAS_UNIT_PRICE = (
     "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
 )
 LINE_COLUMNS = f"customer_id, order_id, item_id, event_id, occurred_at, {EVENT_CONTENT['amount']} AS amount, discount"
-AMOUNT_UNIT = 10_000  # amounts are compared as whole numbers of four decimals (`EVENT_CONTENT`)
-MAX_LINES = 1_000_000  # lines, to learn how the shop's orders are written
+AMOUNT_UNIT = 10_000  # amounts are integers with four decimals
+MAX_LINES = 1_000_000  # sampled to learn the format of the shop's orders
 MIN_ORDERS, MIN_SHARE = 20, 0.9
 LINE_GROUP = "PARTITION BY alike, order_id, has_id"
 NOT_RECOMMENDABLE = {"recommendable": False}
@@ -138,8 +138,8 @@ def find_faulty(
     Returns
     -------
     dict of str to int
-        Rows by `Reason.key`. The table ``set_aside`` (place, reason; place is the rowid) holds them with
-        the first reason that applies. `drop_faulty` deletes it.
+        Rows by `Reason.key`. The table ``set_aside`` (place, reason; place is the rowid) holds them
+        with the first reason that applies. `drop_faulty` deletes it.
     """
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
     if not _one(con, f"SELECT count(*) FROM {relation}"):
@@ -215,12 +215,9 @@ class _Rules:
             )
         if policy.test_order.is_active:
             reason = Reason(ReasonCode.TEST_ORDER)
-            for (
-                column,
-                patterns,
-            ) in _TEST_PATTERNS.items():  # a customer's id may be their e-mail address
+            for column, patterns in _TEST_PATTERNS.items():
                 is_test = " OR ".join(
-                    _matches(column, getattr(policy.test_order, one)) for one in patterns
+                    _matches(column, getattr(policy.test_order, name)) for name in patterns
                 )
                 self._by_id(column, is_test, reason)
             if self.testers:
@@ -443,8 +440,8 @@ def _find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
     Parameters
     ----------
     con
-        DuckDB connection. ``clean_lines`` holds the similar sales: `LINE_COLUMNS`, and their rowid among
-        the new ones (place; NULL for stored lines).
+        DuckDB connection. ``clean_lines`` holds the similar sales: `LINE_COLUMNS`, and their rowid
+        among the new ones (place; NULL for stored lines).
     rule : NearDuplicate
         The limits.
     shop : str
@@ -544,12 +541,12 @@ def find_non_products(lake: Lake, relation: str, policy: CleanPolicy) -> set[str
     if policy.not_a_product.action != "mark":
         return set()
     known = lake.table("items").get_name()
-    found = lake.duckdb.execute(
+    rows = lake.duckdb.execute(
         f"SELECT item_id FROM (SELECT DISTINCT item_id FROM {relation} WHERE item_id >= ':') "
         f"WHERE regexp_full_match(item_id, {literal(policy.not_a_product.item)}, 'i') "
         f'AND item_id NOT IN (SELECT item_id FROM "{known}") ORDER BY 1'
     ).fetchall()
-    return {code for (code,) in found}
+    return {code for (code,) in rows}
 
 
 def mark_non_products(lake: Lake, codes: set[str]) -> None:

@@ -61,7 +61,7 @@ class PlaceholderCustomer(_Rule):
 class TestOrder(_Rule):
     """Patterns of whole ids, in any case, that mark tests."""
 
-    __test__ = False  # no test, whatever pytest makes of its name
+    __test__ = False  # pytest must not collect it
 
     customer: Pattern
     order: Pattern
@@ -197,7 +197,9 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
 
 def _nearest(name: str, known: Collection[str]) -> str:
     near = get_close_matches(name.lower(), known, 1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+    if near:
+        return gettext("did you mean {name}?").format(name=near[0])
+    return gettext("there are {names}.").format(names=", ".join(known))
 
 
 def _read(path: Path) -> dict[str, Any]:

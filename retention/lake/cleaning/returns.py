@@ -4,14 +4,14 @@ Nothing is stored. The result is computed once per version of the events and is 
 time. A match uses only data known when the return became known, so later events do not change it.
 """
 
-# ruff: noqa: S608 - SQL is put together from names and literals of our own
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from retention.lake.schema import EVENT_ID
 
-MAX_ROUNDS = 50  # returns of one item by one customer that are looked at; no person sends back more
+MAX_ROUNDS = 50  # returns of one item by one customer; more are not matched
 CANCELLED = "cancelled"
 RETURN_TYPES = {
     "event_id": "string",
@@ -28,8 +28,8 @@ _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
     "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",
 }
-# How many of a line a return takes back: as it says, else as many as its money buys of it, else one. A line is worth no
-# more than all of it, though a refund may be dearer.
+# Returned quantity of a line: as stated, else the refund divided by the unit price, else one. It is
+# at most the bought quantity, although a refund may be larger.
 _WORTH = "coalesce(back.quantity, sold.bought * nullif(back.amount, 0) / nullif(sold.amount, 0), 1)"
 _UNITS = "coalesce(back.quantity, least(worth, sold.bought))"
 _ENOUGH = 0.99  # of an order's amount, for a refund that names no item

@@ -77,7 +77,7 @@ def _lines(events):
     ]
 
 
-def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(bring):
+def test_shopify_orders_fill_down_and_become_returns_after_refunds(bring):
     report, events = bring(
         "events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"]
     )
@@ -111,7 +111,7 @@ def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(b
     assert events[4]["channel"] == "store"
 
 
-def test_prices_that_a_spreadsheet_wrote_anew_are_read_and_what_is_none_is_set_aside(bring):
+def test_reads_reformatted_prices_and_quarantines_invalid_ones(bring):
     """A price that was no number to the map was none at all: the sale came in without its money, and nothing said so."""
     text = (
         SHOPIFY_ORDERS.replace("GBP,45.00,", 'GBP,"1.045,01",')
@@ -121,15 +121,15 @@ def test_prices_that_a_spreadsheet_wrote_anew_are_read_and_what_is_none_is_set_a
     )
     report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
     assert report.quarantine_text == {"amount is no number": 2, "customer_id is missing": 1}
-    told = _lines(events)
-    assert told[:2] == [
+    lines = _lines(events)
+    assert lines[:2] == [
         ("purchase", "#1001", "MUG-1", 3, 1025.01),
         ("purchase", "#1001", "PLATE", 2, 20),
     ]
-    assert "#1003" not in {order for _, order, *_ in told}
+    assert "#1003" not in {order for _, order, *_ in lines}
 
 
-def test_a_price_that_is_none_leaves_the_others_of_its_order_as_they_are(bring):
+def test_invalid_price_leaves_other_lines_of_the_order_unchanged(bring):
     """The order's whole subtotal was put on those that could be read."""
     text = SHOPIFY_ORDERS.replace(",2,Tea - Green / 100 g,10.00,", ",2,Tea - Green / 100 g,free,")
     report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
@@ -137,9 +137,9 @@ def test_a_price_that_is_none_leaves_the_others_of_its_order_as_they_are(bring):
     assert ("purchase", "#1004", "MUG-1", 1, 10) in _lines(events)
 
 
-def test_shopify_orders_tell_of_customers_too(bring):
+def test_shopify_orders_also_give_customers(bring):
     _, customers = bring("customers", "shopify-orders", SHOPIFY_ORDERS, "customer_id")
-    assert [(one["customer_id"], one["name"], one["marketing_consent"]) for one in customers] == [
+    assert [(row["customer_id"], row["name"], row["marketing_consent"]) for row in customers] == [
         ("ann@example.com", "Ann Ash", False),
         ("bo@example.com", "Bo Bell", False),
         ("cy@example.com", "Cy Chi", False),
@@ -158,12 +158,12 @@ def test_shopify_customers(bring):
     assert (bo["name"], bo["phone"], bo["marketing_consent"]) == ("Bo", "+449999", False)
 
 
-def test_shopify_products_are_variants_named_as_orders_name_them(bring):
+def test_shopify_products_have_the_variant_names_of_orders(bring):
     report, items = bring("items", "shopify-products", SHOPIFY_PRODUCTS, "item_id")
     assert report.rows_quarantined == 0
     assert [
-        (one["item_id"], one["title"], one["category"], one["brand"], one["price"], one["in_stock"])
-        for one in items
+        (row["item_id"], row["title"], row["category"], row["brand"], row["price"], row["in_stock"])
+        for row in items
     ] == [
         ("MUG-1", "Mug", "Mugs", "Acme", 10, True),
         ("TEA-B", "Tea - Black / 100 g", "Tea", "Leaf", 11, True),
@@ -172,7 +172,7 @@ def test_shopify_products_are_variants_named_as_orders_name_them(bring):
     assert items[0]["margin"] == pytest.approx(0.6)
 
 
-def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring):
+def test_shopify_products_without_stock_gift_cards_and_variants(bring):
     head, *rows = SHOPIFY_PRODUCTS.splitlines()
     head += ",Variant Inventory Policy,Gift Card"
     rows = [
@@ -181,9 +181,9 @@ def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring)
     ]
     _, (mug, black, green) = bring("items", "shopify-products", "\n".join([head, *rows]), "item_id")
     assert (green["title"], green["in_stock"]) == ("Tea - Green / 100 g", True)
-    told = [json.loads(one["attributes"]) for one in (mug, black, green)]
-    assert [one["recommendable"] for one in told] == [False, None, None]
-    assert [one["parent"] for one in told] == [
+    attributes = [json.loads(row["attributes"]) for row in (mug, black, green)]
+    assert [row["recommendable"] for row in attributes] == [False, None, None]
+    assert [row["parent"] for row in attributes] == [
         None,
         "tea",
         "tea",
@@ -191,7 +191,7 @@ def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring)
 
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
-def test_woocommerce_orders_by_line_or_packed(bring, text):
+def test_reads_woocommerce_orders_by_line_or_packed(bring, text):
     report, events = bring(
         "events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"]
     )
@@ -212,7 +212,7 @@ def test_woocommerce_orders_by_line_or_packed(bring, text):
 
 
 @pytest.mark.parametrize("sign", ["&#36;%s", "&euro;%s", "Rs. %s", "S/.%s", "%s kr."])
-def test_a_sign_of_currency_is_no_digit_of_an_amount(bring, sign):
+def test_currency_sign_is_not_part_of_the_amount(bring, sign):
     """&#36;12.50 was 3,612.50."""
     written = re.sub(r"(?<=,)(-?\d+\.00)\b", lambda amount: sign % amount[1], WOO_LINES)
     _, events = bring(
@@ -222,7 +222,7 @@ def test_a_sign_of_currency_is_no_digit_of_an_amount(bring, sign):
 
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
-def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
+def test_reads_woocommerce_amounts_in_the_shops_format(bring, text):
     """A shop that writes decimal commas had no amounts at all, and nothing said so."""
     dear = text.replace("18.00", "1.018.00").replace("20.00", "1.020.00")
     german = [
@@ -242,7 +242,7 @@ def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
     ]
 
 
-def test_what_was_only_tried_out_at_shopify_is_not_meant(bring):
+def test_filters_shopify_test_orders(bring):
     tried = SHOPIFY_ORDERS.replace("Shopify Payments", "(for testing) Bogus Gateway")
     report, events = bring("events", "shopify-orders", tried, ["order_id"])
     assert {event["order_id"] for event in events} == {"#1003"}
@@ -258,30 +258,32 @@ def test_woocommerce_customers_and_products(bring):
     )
     _, items = bring("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
     assert [
-        (one["item_id"], one["category"], one["brand"], one["price"], one["in_stock"])
-        for one in items
+        (row["item_id"], row["category"], row["brand"], row["price"], row["in_stock"])
+        for row in items
     ] == [
         ("5", "Tea", "Leaf", 5, False),
         ("MUG-1", "Mugs & Cups", "Acme", 8.5, True),
         ("TEA", "Tea", "Leaf", None, True),
     ]
-    assert [json.loads(one["attributes"])["parent"] for one in items] == ["TEA", None, None]
+    assert [json.loads(row["attributes"])["parent"] for row in items] == ["TEA", None, None]
     assert '"recommendable":false' in items[2]["attributes"]
     assert items[1]["title"] == 'Mug "5 < 6"'  # the export writes names as HTML
 
 
 @pytest.mark.parametrize(
-    ("table", "asked", "text", "is_"),
+    ("table", "format_name", "text", "is_"),
     [
         ("items", "shopify-products", SHOPIFY_ORDERS, "shopify-orders"),
         ("events", "woocommerce-orders", WOO_PRODUCTS, "woocommerce-products"),
         ("events", "woocommerce-orders", SHOPIFY_ORDERS, "shopify-orders"),
     ],
 )
-def test_a_file_of_another_export_is_told_what_it_is(settings, tmp_path, table, asked, text, is_):
+def test_error_names_the_format_of_a_different_export(
+    settings, tmp_path, table, format_name, text, is_
+):
     (tmp_path / "export.csv").write_text(text)
     with pytest.raises(
-        BadInput, match=f"export.csv is no export of {asked}: .* use --format {is_}"
+        BadInput, match=f"export.csv is no export of {format_name}: .* use --format {is_}"
     ):
         import_files(
             Lake.open(settings),
@@ -289,11 +291,11 @@ def test_a_file_of_another_export_is_told_what_it_is(settings, tmp_path, table, 
             settings,
             table,
             [str(tmp_path / "export.csv")],
-            format_name=asked,
+            format_name=format_name,
         )
 
 
-def test_a_file_of_which_a_format_makes_nothing_is_not_said_to_be_empty(settings, tmp_path):
+def test_file_without_rows_for_a_format_is_not_called_empty(settings, tmp_path):
     (tmp_path / "export.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match="has no rows that the map"):
         import_files(
@@ -306,7 +308,7 @@ def test_a_file_of_which_a_format_makes_nothing_is_not_said_to_be_empty(settings
         )
 
 
-def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
+def test_every_format_is_readable_and_unknown_ones_are_refused(settings, tmp_path):
     for name in formats.names():
         assert any(
             read_map(formats.FOLDER / f"{name}.toml", TABLES[table])
@@ -352,9 +354,7 @@ EQUAL = {
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(
-    name, settings, tmp_path
-):
+def test_equal_order_lines_both_count_and_overlapping_exports_add_none(name, settings, tmp_path):
     head, order, (paid, refunded) = EQUAL[name]
     lake = Lake.open(settings)
 
@@ -380,9 +380,7 @@ def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(
     }
 
 
-def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_number(
-    settings, tmp_path
-):
+def test_woocommerce_line_repeated_in_a_file_is_identified_by_number(settings, tmp_path):
     head, order, (paid, _) = EQUAL["woocommerce-orders"]
     path = tmp_path / "export.csv"
     path.write_text(head + 2 * order.format(order=1, paid=paid))
@@ -393,7 +391,7 @@ def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_num
 
 
 @pytest.mark.parametrize(
-    ("asked", "text", "name", "table"),
+    ("kind", "text", "name", "table"),
     [
         ("events", SHOPIFY_ORDERS, "shopify-orders", "events"),
         ("customers", SHOPIFY_ORDERS, "shopify-orders", "customers"),
@@ -405,15 +403,13 @@ def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_num
         ("events", WOO_PRODUCTS, "woocommerce-products", "items"),
     ],
 )
-def test_an_export_known_by_name_is_recognised_where_a_map_is_asked_for(
-    asked, text, name, table, settings, tmp_path
-):
+def test_suggest_map_recognises_known_exports(kind, text, name, table, settings, tmp_path):
     path = tmp_path / "export.csv"
     path.write_text(text)
-    said = suggest(Lake.open(settings), asked, str(path))
+    output = suggest(Lake.open(settings), kind, str(path))
     assert (
         f"reads like a {'Shopify' if 'shopify' in name else 'WooCommerce'} export of {name.partition('-')[2]}"
-        in said
+        in output
     )
-    assert f"retention import {table} export.csv --format {name}\n" in said
-    assert all(line.startswith("#") for line in said.splitlines())
+    assert f"retention import {table} export.csv --format {name}\n" in output
+    assert all(line.startswith("#") for line in output.splitlines())
