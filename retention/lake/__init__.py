@@ -1,4 +1,4 @@
-"""Store customer data in Delta tables and read it through Ibis.
+"""Store customer data in Delta tables.
 
 See docs/data.md.
 """

@@ -1,4 +1,4 @@
-"""Find the time range of the data and check that it covers a request."""
+"""Find and check the time range of the data."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ def time_range(lake: store.LakeTables) -> TimeRange:
 
 
 def newest_event(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
-    """Return the time of the newest event before a moment.
+    """Return the newest event time before a moment.
 
     Only an earlier moment needs a query.
     """
@@ -60,7 +60,7 @@ def newest_event(lake: store.LakeTables, before: datetime | None = None) -> date
 
 
 def newest_order(lake: store.LakeTables, before: datetime) -> datetime | None:
-    """Return the time of the newest purchase before a moment."""
+    """Return the newest purchase time before a moment."""
     events = lake.table("events", before)
     return _latest(events.filter(events.event_type == "purchase"))
 
@@ -133,7 +133,7 @@ def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int)
 
 
 def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
-    """Refuse a label window that the data does not cover yet.
+    """Refuse a label window beyond the data.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) 
 
 
 def hindsight_note(lake: store.LakeTables, moment: datetime, model_cutoff: datetime | None) -> str:
-    """Return a note if a model was trained on later data.
+    """Return a note if a model knows later data.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ SHORT = r"kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?"
 
 
 def event_currencies(con: Any, relation: str) -> set[str]:
-    """Return the currency codes of a relation's events, in capitals.
+    """Return a relation's currency codes, in capitals.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def event_currencies(con: Any, relation: str) -> set[str]:
 
 
 def shop_currency(lake: store.LakeTables, settings: Settings) -> str:
-    """Return the shop's currency: the setting, else the data's own.
+    """Return the configured currency, else the data's own.
 
     Parameters
     ----------

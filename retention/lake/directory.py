@@ -133,7 +133,7 @@ _BY = {
 
 @dataclass(frozen=True, slots=True)
 class CustomerMatch:
-    """A customer, with the searched id if it was merged."""
+    """A customer, and the searched id if merged."""
 
     customer_id: str
     merged: str | None = None
@@ -165,7 +165,7 @@ def find(session: Session, settings: Settings, text: str) -> str:
 
 
 def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch:
-    """Find a customer as `find` does; also return a merged id."""
+    """Find a customer and a merged id."""
     query_text = text.strip()
     lookups: dict[str, Callable[[str], str]] = {
         "customer_id": str,

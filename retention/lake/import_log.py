@@ -104,10 +104,10 @@ NO_LISTENER = ImportListener()
 
 
 def content_hashes(file: str, mapping: "Mapping", source: str | None) -> dict[str, str]:
-    """Return short hashes of a file and its map, for `earlier_import_day`.
+    """Return short hashes of a file and its map.
 
-    The map's hash covers the event identity and the file format. A wider ``where`` or one more
-    column changes no event.
+    `earlier_import_day` compares them. The map's hash covers the event identity and the file
+    format. A wider ``where`` or one more column changes no event.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _short(content: bytes) -> str:
 def link_customers(
     lake: "Lake", rules: "IdentityRules", report: ImportReport, learned: list[str]
 ) -> ImportReport:
-    """Link imported customers by exact keys and report the result.
+    """Link imported customers by exact keys.
 
     It also runs without new rows and then checks all keys. This finishes an import that was killed.
 
@@ -237,7 +237,7 @@ def log_import(
 
 
 def _last_directory_state(session: "Session", settings: "Settings") -> str | None:
-    """Return the lake state of the last logged directory update."""
+    """Return the lake state of the last directory update."""
     from retention.db.tables import ImportLog
 
     report = session.scalar(
@@ -253,7 +253,7 @@ def _last_directory_state(session: "Session", settings: "Settings") -> str | Non
 
 
 def earlier_import_day(database: "Database", settings: "Settings", report: ImportReport) -> str:
-    """Return the day of an earlier import with another map.
+    """Return the day of an earlier, different import.
 
     An event's identity is its content. With another map or time zone the same file gives other
     events, and the earlier events remain.

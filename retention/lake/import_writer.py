@@ -1,4 +1,4 @@
-"""Write imported rows: add new events and upsert keyed tables.
+"""Write imported events and keyed rows.
 
 If a source gives no event id, the id is a hash of the event's content. It is computed on reading
 (`schema.EVENT_ID`). Without it a table has a quarter of the size and is written in half the time.
@@ -17,7 +17,7 @@ from retention.lake.schema import EVENT_CONTENT, EVENT_ID, Table
 
 
 class EventWriter:
-    """Write the events of one import from the table ``staged``.
+    """Writer of one import's events.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class EventWriter:
         return self._one(f"SELECT count(*) - count(DISTINCT content) FROM ({content})")
 
     def _id_presence(self, files: list[str]) -> tuple[bool, bool]:
-        """Return whether files have events with and without source ids.
+        """Return whether files have and lack source ids.
 
         Parquet statistics answer this.
         """
@@ -146,7 +146,7 @@ class EventWriter:
         return has_ids, lacks_ids
 
     def _comparable_condition(self) -> str:
-        """Return a condition on stored events that may equal staged ones.
+        """Return a condition on possibly equal stored events.
 
         It saves hashing all stored events. Events without a source id are hashed with their time.
         If staged ids look like hashes, they may come from this lake. Then there is no condition.
@@ -181,7 +181,7 @@ class EventWriter:
                 path.unlink()
 
     def _months(self, relation: str) -> dict[str, str]:
-        """Return the months of events, each with its SQL condition."""
+        """Return the months of events with SQL conditions."""
         begins = self.con.execute(
             "SELECT DISTINCT date_trunc('month', make_timestamp(epoch_us(occurred_at)))::DATE AS month "
             f"FROM {relation} ORDER BY 1"
@@ -200,7 +200,7 @@ def _stored(files: list[str], options: str = "") -> str:
 
 
 def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int, list[str]]:
-    """Upsert the new or changed rows of the table ``staged``.
+    """Upsert new or changed rows of ``staged``.
 
     If a key occurs several times, the last row wins.
 

@@ -48,7 +48,7 @@ def import_files(
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
 ) -> ImportReport:
-    """Import files or one database query into a canonical table.
+    """Import files or a database query.
 
     The import is one commit.
 
@@ -226,7 +226,7 @@ class ImportJob:
         mapped: mapping.Mapping,
         progress: Callable[[int], None] = lambda rows: None,
     ) -> int:
-        """Stage a source's rows in pieces that fit into memory.
+        """Stage a source's rows in pieces.
 
         Parameters
         ----------
@@ -328,7 +328,7 @@ class ImportJob:
     def commit(
         self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
     ) -> ImportReport:
-        """Write the quarantine and the new rows in one commit.
+        """Write the quarantine and commit new rows.
 
         The quarantine comes first, so every row is always in one of them.
 
@@ -439,7 +439,7 @@ class ImportJob:
         ]
 
     def _lock_table(self) -> None:
-        """Lock the table from the first written piece to the commit.
+        """Lock the table until the commit.
 
         Customers erased during the reading are dropped here. A later erasure waits for the lock.
         """
@@ -453,7 +453,7 @@ class ImportJob:
         self.is_locked = False
 
     def _flush(self) -> None:
-        """Write the staged new events; the commit makes them visible."""
+        """Write the staged new events to uncommitted files."""
         if not self.staged or self.writer is None:
             return
         self._lock_table()
@@ -539,7 +539,7 @@ class ImportJob:
         return self.con.execute(sql).fetchall()[0][0]
 
     def close(self) -> None:
-        """Drop staged tables and uncommitted files and release the lock."""
+        """Drop uncommitted data and release the lock."""
         if self.writer is not None:
             self.writer.abandon()
         self._unlock_table()

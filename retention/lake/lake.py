@@ -1,4 +1,4 @@
-"""Access the customer data: one connection, tables as Ibis expressions."""
+"""Access the customer data as Ibis tables."""
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ class Lake:
         return self._view_table(name, types)
 
     def _view_table(self, name: str, types: dict[str, str]) -> ibis.Table:
-        """Return one of the lake's views as an Ibis table.
+        """Return a view as an Ibis table.
 
         Asking the engine for its types costs more than a small query.
         """
@@ -292,7 +292,7 @@ class Lake:
         ).to_expr()
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
-        """Return the time of the newest event before a moment."""
+        """Return the newest event time before a moment."""
         return coverage.newest_event(self, before)
 
     def as_of(
@@ -348,7 +348,7 @@ class Lake:
         return moment.astimezone(ZoneInfo(self.zone))
 
     def fingerprint(self, cutoff: datetime) -> str:
-        """Hash the table versions and all events before a cutoff.
+        """Hash table versions and events before a cutoff.
 
         The order of events does not matter.
         """
@@ -370,7 +370,7 @@ class Lake:
     # ------------------------------------------------------------ writing
 
     def write_scores(self, run_id: str, frame: pandas.DataFrame) -> None:
-        """Write the scores of a run and replace its earlier ones.
+        """Write or replace the scores of a run.
 
         Parameters
         ----------
@@ -426,7 +426,7 @@ class Lake:
                 store.remove(self.root, table, store.to_arrow(keys, table).select(table.key))
 
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
-        """Delete scores of unwanted runs, compact files and drop unused ones.
+        """Delete unwanted scores, compact files, drop unused files.
 
         Parameters
         ----------

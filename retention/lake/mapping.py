@@ -1,4 +1,4 @@
-"""Read map files, which turn source columns into canonical columns.
+"""Read map files from source to canonical columns.
 
 See docs/data.md.
 """
@@ -90,7 +90,7 @@ class Mapping:
     name: str = "the map"
 
     def needing(self, *kinds: str) -> frozenset[str]:
-        """Return source columns mapped unchanged to columns of these kinds."""
+        """Return source columns mapped directly to these kinds."""
         return frozenset(
             expression.column
             for name, expression in self.columns.items()
@@ -99,7 +99,7 @@ class Mapping:
 
     @property
     def unzoned_columns(self) -> frozenset[str]:
-        """Lower-case source columns of times without an explicit time zone."""
+        """Lower-case source columns of times without a zone."""
         return frozenset(
             source_column.casefold()
             for name, expression in self.columns.items()
@@ -115,7 +115,7 @@ class Mapping:
 
     @property
     def named(self) -> frozenset[str]:
-        """All source columns used, in lower case as DuckDB compares them."""
+        """All source columns used, in lower case."""
         used = [*self.values.values(), *((self.where,) if self.where else ())]
         return frozenset(name.casefold() for expression in used for name in expression.columns)
 
@@ -390,7 +390,7 @@ def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> N
 
 
 def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
-    """Refuse a file without a map that fits another table better.
+    """Refuse an unmapped file that fits another table.
 
     Most tables have a customer id.
     """

@@ -156,7 +156,7 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
 
 
 def _median(rows: np.ndarray) -> np.ndarray:
-    """Return each row's median, or NaN if all values are missing."""
+    """Return each row's median, ignoring NaN."""
     known = ~np.isnan(rows).all(axis=1)
     medians = np.full(len(rows), np.nan)
     medians[known] = np.nanmedian(rows[known], axis=1)

@@ -1,4 +1,4 @@
-"""Store rows that could not be used, with reason and remedy.
+"""Store unusable rows with reason and remedy.
 
 Each import has one Parquet file. A file has the columns of `META` and those of the row:
 the source's own columns if the map failed, the canonical ones if a cleaning rule applied.
@@ -38,7 +38,7 @@ class Origin:
     origin: str | None
 
     def sql(self, rows: str, stage: str, file: str, reading: dict[str, Any]) -> str:
-        """Return SQL that adds reason code and origin to quarantined rows.
+        """Return SQL that adds code and origin to rows.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ _KEY = f"coalesce({CODE} || coalesce(' ' || {DATA}, ''), _reason)"
 
 
 def key_sql(con: Any, relation: str) -> str:
-    """Return SQL of `Reason.key` for rows of a quarantine file.
+    """Return SQL of a quarantined row's `Reason.key`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reasons for quarantine: a code with its data, a sentence and a remedy."""
+"""Define the reasons for quarantine and their remedies."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from retention.text import gettext
 
 
 class ReasonCode(StrEnum):
-    """Codes of the reasons, as stored in the quarantine and printed by ``--json``."""
+    """Codes of reasons, as stored and printed by ``--json``."""
 
     MISSING_CUSTOMER = "missing_customer"
     MISSING_VALUE = "missing_value"
@@ -39,7 +39,7 @@ class ReasonCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a row is in quarantine.
+    """Reason for a row's quarantine.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ class Reason:
 
     @classmethod
     def missing(cls, column: str) -> "Reason":
-        """Return the reason for a missing value of a column."""
+        """Return the reason for a missing value."""
         if column == "customer_id":
             return cls(ReasonCode.MISSING_CUSTOMER)
         return cls(ReasonCode.MISSING_VALUE, {"column": column})
 
     @classmethod
     def parse(cls, text: str) -> "Reason":
-        """Parse a `key`, or a sentence that an earlier version stored."""
+        """Parse a `key` or a sentence of earlier versions."""
         code, _, data = text.partition(" ")
         if code in _CODES and (not data or data.startswith("{")):
             return cls(ReasonCode(code), json.loads(data or "{}"))
@@ -82,7 +82,7 @@ class Reason:
 
     @property
     def key(self) -> str:
-        """Code and data as one text, which SQL uses in place of the reason."""
+        """Code and data as one text, for SQL."""
         return f"{self.code} {self.data_json}".rstrip()
 
     @property

@@ -134,7 +134,7 @@ def _retry_file(
     notes: list[str],
     listener: import_log.ImportListener,
 ) -> tuple[int, int, int, int]:
-    """Retry one file's rows; return tried, accepted, duplicate and filtered."""
+    """Retry one file; return tried, accepted, duplicate, filtered."""
     con, rows = lake.duckdb, f"read_parquet({literal(path)})"
     con.execute(
         f"CREATE OR REPLACE TABLE held AS SELECT *, {quarantine.key_sql(con, rows)} AS _key, "
@@ -196,7 +196,7 @@ class _Group:
     reading: dict[str, Any]
 
     def stage(self, work: ImportJob, map_name: str | None) -> None:
-        """Stage the rows in an import as their source did."""
+        """Stage the rows in an import."""
         columns = self.reading["columns"]
         own = ", ".join(
             f"{quoted(name)}::{type_} AS {quoted(name)}" for name, type_ in columns.items()

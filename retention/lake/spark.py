@@ -45,7 +45,7 @@ _EVENT_ID = (
 
 
 class SparkTables:
-    """Return canonical tables as Ibis expressions on a Spark session.
+    """Return canonical tables as Ibis expressions on Spark.
 
     The session is opened at first use.
 
@@ -151,7 +151,7 @@ def _time_filter(rows: Any, name: str, since: datetime | None, before: datetime 
 
 
 def _mark_cancelled(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
-    """Mark the purchases of cancelled orders with the type ``cancelled``."""
+    """Give purchases of cancelled orders the type ``cancelled``."""
     from pyspark.sql.functions import broadcast, col, lit, when
 
     from retention.lake.cleaning.returns import CANCELLED
@@ -168,7 +168,7 @@ def _mark_cancelled(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -
 
 
 def _with_canonical_ids(session: Any, rows: Any, people: dict[str, str]) -> Any:
-    """Replace customer ids by their canonical ids with a broadcast join."""
+    """Replace customer ids by canonical ids."""
     from pyspark.sql.functions import broadcast, coalesce, col
 
     pairs = session.createDataFrame(list(people.items()), "_old string, _canonical string")

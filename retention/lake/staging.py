@@ -1,4 +1,4 @@
-"""Compile a map to SQL that types and checks source rows."""
+"""Compile a map to SQL."""
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from dataclasses import dataclass, replace
@@ -289,7 +289,7 @@ def _faults(column: Column, value: str, type_: str) -> list[str]:
 
 
 def _lossless(column: Column, type_: str) -> bool:
-    """Return whether every value of the type converts without error."""
+    """Return whether the type always converts without error."""
     if column.kind == "text":
         return True
     if column.kind == "number":

@@ -1,4 +1,4 @@
-"""Read and write Delta tables with atomic commits and one writer.
+"""Read and write Delta tables.
 
 A commit is one file. A process that is killed half-way leaves the previous version. Writers on one
 host wait for an advisory lock. A conflict with a writer on another host is retried.
@@ -32,7 +32,7 @@ KEEP_HOURS = 24  # an old version stays readable for longer than any job runs
 
 
 class LakeTables(Protocol):
-    """The parts of `retention.lake.Lake` that the modules below it use."""
+    """Interface of `Lake` for modules below it."""
 
     root: Path
 
@@ -106,12 +106,12 @@ def newest_commit(root: Path, table: Table) -> str:
 
 
 def version(root: Path, table: Table) -> int:
-    """Return the newest version of a table, or -1 without one."""
+    """Return the newest version number, or -1."""
     return version_number(open_table(root, table))
 
 
 def version_number(delta: Any | None) -> int:
-    """Return the version of an opened table, or -1 for None."""
+    """Return an opened table's version number, or -1."""
     return -1 if delta is None else int(delta.version())
 
 
@@ -131,9 +131,9 @@ class TableCache:
 
 
 def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
-    """Return a predicate for the months (``2025-01``) in a time range.
+    """Return a predicate for months in a time range.
 
-    Pass it to `files`.
+    Months look like ``2025-01``. Pass it to `files`.
     """
     first = "" if since is None else f"{since.astimezone(UTC):%Y-%m}"
     last = "9999-12" if before is None else f"{before.astimezone(UTC):%Y-%m}"
@@ -189,7 +189,7 @@ def append(root: Path, table: Table, rows: Any) -> None:
 def write_parts(
     root: Path, table: Table, con: Any, relation: str, parts: dict[str, str], number: int
 ) -> list[tuple[str, Path]]:
-    """Write a DuckDB relation to files, one per partition, in parallel.
+    """Write a DuckDB relation to files per partition.
 
     No table version includes the files until `commit_parts`.
 
@@ -243,7 +243,7 @@ def write_parts(
 
 
 def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> None:
-    """Add files of `write_parts` to the table in one commit.
+    """Commit files of `write_parts` to the table.
 
     If a process is killed before, `compact` drops its files.
     """
@@ -274,7 +274,7 @@ def row_count(path: Path) -> int:
 
 @contextmanager
 def _single_threaded(con: Any) -> Iterator[int]:
-    """Give each query one thread and yield the number of cores."""
+    """Use one thread per query; yield the cores."""
     cores = con.execute("SELECT current_setting('threads')").fetchall()[0][0]
     con.execute("SET threads = 1")
     try:
@@ -360,7 +360,7 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
 
 
 def upsert(root: Path, table: Table, rows: Any) -> None:
-    """Update rows by key and add new ones in one commit.
+    """Update or add rows in one commit.
 
     ``rows`` has all columns and each key once.
     """
@@ -392,7 +392,7 @@ def _merge(root: Path, table: Table, rows: Any) -> Any:
 
 
 def delete(root: Path, table: Table, predicate: str) -> None:
-    """Delete the rows that a predicate in Delta's SQL selects."""
+    """Delete rows by a predicate in Delta's SQL."""
     delta = open_table(root, table)
     if delta is not None:
         _retry(lambda: open_table(root, table).delete(predicate))  # type: ignore[union-attr]
@@ -447,7 +447,7 @@ def to_frame(table: "ibis.Table") -> "pandas.DataFrame":
 
 
 def to_arrow(frame: "pandas.DataFrame", table: Table) -> Any:
-    """Convert a frame to an Arrow table with the canonical columns.
+    """Convert a frame to a canonical Arrow table.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Find events that can be read but cannot be right.
+"""Find readable events that cannot be right.
 
 They are quarantined before the commit, each with its reason. New events are compared with those in
 the lake, and stored events are never judged again. So importing a file twice gives the same result.
@@ -184,7 +184,7 @@ class _Rules:
     testers: str | None
 
     def rows(self) -> None:
-        """Apply rules on single rows: dates, signs and missing values."""
+        """Check dates, signs and missing values."""
         faults: list[tuple[str, Reason]] = []
         if self.policy.impossible_date.is_active:
             day = self.policy.impossible_date.earliest
@@ -355,7 +355,7 @@ class _Rules:
     # ------------------------------------------------------------ helpers
 
     def _collect_orders(self, customers: str) -> None:
-        """Collect old and new orders of some customers in ``clean_orders``."""
+        """Collect some customers' orders in ``clean_orders``."""
         condition = f"SEMI JOIN ({customers}) USING (customer_id) WHERE event_type = 'purchase' AND order_id IS NOT NULL"
         old = (
             f" UNION ALL SELECT {_ORDER_COLUMNS}, false FROM ({_stored(self.near)}) {condition} GROUP BY customer_id, order_id"
@@ -498,7 +498,7 @@ def _is_listed_once(con: Any, cents: str) -> bool:
 
 
 def _has_one_time(con: Any, shop: str) -> bool:
-    """Return whether all items of an order have one time.
+    """Return whether an order's items share one time.
 
     If a till stamps each item, equal lines are normal.
     """
@@ -520,7 +520,7 @@ def _has_one_time(con: Any, shop: str) -> bool:
 
 
 def find_non_products(lake: Lake, relation: str, policy: CleanPolicy) -> set[str]:
-    """Return item codes of new events that are not products.
+    """Return new item codes that are not products.
 
     Codes that start with a digit, or already have an item row, are ignored.
 

@@ -1,4 +1,4 @@
-"""Load the cleaning policy: which rules apply, with their limits.
+"""Load the cleaning policy: rules and limits.
 
 Defaults are in ``clean.toml``. A shop's home may have its own file.
 """
@@ -59,7 +59,7 @@ class PlaceholderCustomer(_Rule):
 
 
 class TestOrder(_Rule):
-    """Patterns of whole ids, in any case, that mark tests."""
+    """Patterns of whole ids of tests, in any case."""
 
     __test__ = False  # pytest must not collect it
 
@@ -86,13 +86,13 @@ class NotAProduct(BaseModel):
 
 
 class OrderTwice(_Rule):
-    """Largest time between two equal orders that count as one."""
+    """Largest time between equal orders counted as one."""
 
     seconds: Seconds
 
 
 class NearDuplicate(OrderTwice):
-    """Largest difference between two lines that count as one."""
+    """Largest difference between lines counted as one."""
 
     order_seconds: Annotated[float, Field(ge=0, le=600)]
     amount: Annotated[float, Field(ge=0)]

@@ -104,9 +104,9 @@ def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | No
 
 
 def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]]:
-    """Return (customer_id, order_id) of orders known as cancelled before a time.
+    """Return customer and order ids of cancelled orders.
 
-    Ids are as stored.
+    Ids are as stored. ``before`` limits the known returns.
     """
     events = lake.table("events", before, identity="stored").get_name()
     sql = (
@@ -140,7 +140,7 @@ def _stage(con: Any, stored: str) -> None:
 
 
 def _match_turn(con: Any, turn: int) -> None:
-    """Match the returns of one turn with the remaining purchases.
+    """Match one turn's returns with the remaining purchases.
 
     Each customer and item has one return per turn. The order is chosen first, then its lines: a
     line with exactly the returned quantity, else one with enough, else several if the return has a

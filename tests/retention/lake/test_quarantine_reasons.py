@@ -2,9 +2,12 @@
 
 import pytest
 
+from bot.terminal import printed
+from retention import templating
 from retention.errors import BadInput
 from retention.lake import Lake, quarantine
 from retention.lake.importing import import_files
+from retention.lake.quality import quality
 from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.release import release
 from retention.text import LANGUAGE
@@ -195,3 +198,20 @@ def test_stored_sentence_of_another_language_keeps_its_code(lake, settings, repo
     assert quarantine.summary(lake.duckdb, settings)["quarantine"] == report.quarantine
     monkeypatch.undo()
     assert quarantine.counts(lake.duckdb, settings) == english
+
+
+def test_terminal_shows_sentences_instead_of_codes(lake, database, settings, report):
+    released = release(lake, database, settings).as_dict()
+    for template, result in (("bot/import", report.as_dict()), ("bot/release", released)):
+        output = printed(template, result, settings)
+        assert "1 row: customer_id is missing" in output
+        assert "missing_customer" not in output
+
+
+def test_stored_report_of_an_earlier_version_is_still_rendered(lake, settings):
+    result = {**quality(lake, settings), "as_of": "2025-03-01T00:00:00+00:00", "limits": []}
+    result |= {"imports": {"rows_read": 0}, "drift": None, "champion": None, "demo": False}
+    del result["quarantine_text"]  # earlier versions had sentences in "quarantine"
+    result["quarantine"] = {"customer_id is missing": 3}
+    output = templating.text("terminal/data_quality.txt.j2", result=result, zone="UTC", **result)
+    assert "3 rows quarantined: customer_id is missing" in output
