@@ -83,13 +83,13 @@ def test_sees_commits_of_other_processes_even_after_a_checkpoint(settings):
 
 def test_table_is_opened_once_per_version(settings):
     lake = Lake.open(settings)
-    newest = store.TableCache(lake.root)
-    assert newest.of(TABLES["customers"]) is None
+    cache = store.TableCache(lake.root)
+    assert cache.get(TABLES["customers"]) is None
     lake.upsert("customers", pd.DataFrame({"customer_id": ["a"]}))
-    first = newest.of(TABLES["customers"])
-    assert newest.of(TABLES["customers"]) is first
+    first = cache.get(TABLES["customers"])
+    assert cache.get(TABLES["customers"]) is first
     lake.upsert("customers", pd.DataFrame({"customer_id": ["b"]}))
-    assert newest.of(TABLES["customers"]) is not first
+    assert cache.get(TABLES["customers"]) is not first
 
 
 def test_order_ids_are_dictionary_encoded(settings):

@@ -110,5 +110,5 @@ def test_up_to_when_the_lake_knows_anything_counts_what_was_heard_of_later(small
         [str(small.settings.home / "late.parquet")],
     )
     assert time_range(small.lake).last == heard
-    assert not time_range(small.lake).before(heard)
+    assert not time_range(small.lake).ends_before(heard)
     assert time_range(small.lake).newest < small.end
