@@ -15,5 +15,5 @@ def customer(services: Services, text: str) -> dict[str, str | None]:
         Nobody is known by it; the sentence names the nearest.
     """
     with services.database.reading() as session:
-        found = directory.found(session, services.settings, text)
+        found = directory.find_match(session, services.settings, text)
     return {"customer_id": found.customer_id, "merged": found.merged}

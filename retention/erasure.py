@@ -340,7 +340,7 @@ def returned(lake: "Lake", session: Session, known: ErasedCustomers) -> list[str
         return []
     ids: set[str] = set()
     for table, columns in _PEOPLE.items():
-        paths = store.files(store.opened(lake.root, table))
+        paths = store.files(store.open_table(lake.root, table))
         for column in columns if paths else ():
             found = (
                 f"SELECT DISTINCT {column} FROM read_parquet({paths!r}) WHERE {column} IS NOT NULL"
@@ -352,5 +352,5 @@ def returned(lake: "Lake", session: Session, known: ErasedCustomers) -> list[str
 
 
 def _rows(root: Path, table: Any) -> int:
-    delta = store.opened(root, table)
-    return 0 if delta is None else sum(store.rows_of(Path(path)) for path in store.files(delta))
+    delta = store.open_table(root, table)
+    return 0 if delta is None else sum(store.row_count(Path(path)) for path in store.files(delta))

@@ -30,11 +30,11 @@ from retention.settings import Settings
 STORE_WRITERS = (
     "append",
     "commit_parts",
+    "compact",
     "delete",
     "locked",
     "remove",
     "replace_partition",
-    "tidy",
     "upsert",
     "write_parts",
 )

@@ -35,13 +35,15 @@ def test_every_store_writer_refuses_the_shared_lake(shop, name):
 
 def test_store_writers_are_all_listed():
     readers = {
-        "mark",
-        "number",
-        "opened",
+        "newest_commit",
+        "version_number",
+        "open_table",
         "version",
         "months",
         "files",
-        "rows_of",
+        "row_count",
+        "to_arrow",
+        "to_frame",
         "stored_columns",
     }
     functions = {
@@ -107,7 +109,7 @@ def test_a_copy_of_the_shared_shop_can_be_changed(shop, shop_copy):
     assert shop_copy.lake.table("customers").count().execute() == 301
     assert shop.lake.table("customers").count().execute() == 300
     assert shop_copy.settings.key == shop.settings.key
-    files = store.files(store.opened(shop_copy.lake.root, TABLES["events"]))
+    files = store.files(store.open_table(shop_copy.lake.root, TABLES["events"]))
     assert files
     assert all(file.startswith(str(shop_copy.settings.home)) for file in files)
 

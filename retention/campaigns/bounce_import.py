@@ -11,8 +11,9 @@ from retention.campaigns.row_import import Judging, import_judged, utc
 from retention.campaigns.states import find
 from retention.db import Database
 from retention.db.tables import Campaign, Send
-from retention.lake.import_report import ImportReport
+from retention.lake.import_log import ImportReport
 from retention.lake.lake import Lake
+from retention.lake.quarantine_reasons import ReasonCode
 from retention.lake.schema import BOUNCES
 from retention.outreach.bounces import Bounce, bounced
 from retention.progress import Progress, silent
@@ -48,7 +49,7 @@ def import_bounces(
             recount(session, find(session, settings, campaign_id))
         return outcomes
 
-    foreign = "nobody to whom a copy of ours had gone in the two weeks before"
+    foreign = ReasonCode.UNKNOWN_RECIPIENT
     judging = Judging(BOUNCES, judge, _kept, foreign, "finding their copies", AT_ONCE)
     return import_judged(
         lake, database, settings, judging, files, map_path, query=query, progress=progress

@@ -73,7 +73,7 @@ def _later(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any]
     """What the result would be now, where there are more orders than when it was told last."""
     from retention.campaigns.measurement import measure
     from retention.campaigns.outcomes import METRICS, outcomes
-    from retention.lake.watermark import newest_order
+    from retention.lake.coverage import newest_order
 
     result, now = campaign.result or {}, clock.now()
     nothing = dict.fromkeys(_ARMS, 0) if closing.never_measured(result) else None

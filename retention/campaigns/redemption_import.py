@@ -12,8 +12,9 @@ from retention.campaigns.redemptions import Use, redeem
 from retention.campaigns.row_import import Judging, import_judged, utc
 from retention.db import Database
 from retention.db.tables import Redemption
-from retention.lake.import_report import ImportReport
+from retention.lake.import_log import ImportReport
 from retention.lake.lake import Lake
+from retention.lake.quarantine_reasons import ReasonCode
 from retention.lake.schema import REDEMPTIONS
 from retention.progress import Progress, silent
 from retention.settings import Settings
@@ -36,7 +37,7 @@ def import_redemptions(
         REDEMPTIONS,
         partial(_judge, settings),
         _kept,
-        "no code of ours",
+        ReasonCode.UNKNOWN_COUPON,
         "judging the codes",
         AT_ONCE,
     )

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import import_log, mapping, quarantine
-from retention.lake.import_job import Import, shown
-from retention.lake.import_report import ImportReport
+from retention.lake.import_log import ImportReport
+from retention.lake.importing import ImportJob, display_names
 from retention.lake.lake import Lake
+from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.schema import Table
 from retention.progress import Progress, silent
@@ -37,7 +38,7 @@ class Judging:
     table: Table
     judge: Callable[[Session, Sequence[Any]], list[str]]
     kept: Callable[[Session], int]
-    foreign: str
+    foreign: ReasonCode
     doing: str
     at_once: int
 
@@ -79,7 +80,7 @@ def import_judged(
         report = work.judged(database, judging, files, lambda: round(perf_counter() - started, 3))
     finally:
         work.close()
-    import_log.keep(lake, database, settings, report, shown(files))
+    import_log.log_import(lake, database, settings, report, display_names(files))
     return report
 
 
@@ -88,7 +89,7 @@ def utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-class _Import(Import):
+class _Import(ImportJob):
     """An import whose good rows are judged. What is set aside is imported again, not released: there is no such lake table."""
 
     def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
@@ -126,23 +127,27 @@ class _Import(Import):
             accepted,
             len(rows) - len(foreign) - accepted,
             sum(self.reasons.values()),
-            dict(sorted(self.reasons.items(), key=lambda item: -item[1])),
+            by_code(self.parsed_reasons),
             path,
             seconds(),
-            tuple(self.seen),
+            tuple(self.file_reports),
+            by_text(self.parsed_reasons),
         )
         getattr(report, self.table.name).update(counted)
         return report
 
-    def _set_aside(self, foreign: list[Any], reason: str) -> None:
+    def _set_aside(self, foreign: list[Any], code: ReasonCode) -> None:
         if not foreign:
             return
         import pandas as pd
 
         self.con.register("foreign_rows", pd.DataFrame(foreign, columns=list(self.table.names)))
+        reason = Reason(code).key
         rows = f"SELECT {mapping.literal(reason)} AS reason, * FROM foreign_rows"
         self._quarantine(
-            rows, quarantine.RULES, sources.Source(", ".join(dict.fromkeys(self.names)), rows, {})
+            rows,
+            quarantine.RULES,
+            sources.Source(", ".join(dict.fromkeys(self.staged_sources)), rows, {}),
         )
-        self._count({reason: len(foreign)})
+        self._add_reasons({reason: len(foreign)})
         self.con.unregister("foreign_rows")

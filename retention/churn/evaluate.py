@@ -30,7 +30,7 @@ from retention.churn.snapshots import Snapshot, take_snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
 from retention.churn.uncertainty import log_losses, metric_intervals, paired_interval
 from retention.errors import BadInput, TooLittleData
-from retention.lake.coverage import judgeable
+from retention.lake.coverage import check_label_window
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
@@ -135,7 +135,7 @@ def evaluate(
     TooLittleData
         With too few customers or only one class.
     """
-    judgeable(lake, cutoff, horizon_days)
+    check_label_window(lake, cutoff, horizon_days)
     attributes = _requested_attributes(lake, by)
     cutoffs = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
     steps = origins + curve

@@ -20,7 +20,7 @@ from retention.churn.model_features import (
     purchase_history,
 )
 from retention.features import build, quarters
-from retention.lake.frames import computed
+from retention.lake.store import to_frame
 from retention.value import bgnbd, gamma_gamma, hidden_markov
 
 FIT_SAMPLE = 20_000  # customers; enough to fit four parameters
@@ -186,7 +186,7 @@ def take_snapshot(
 def _extract_history(lake: Any, cutoff: datetime, horizon_days: int, label_days: int) -> _History:
     """Read the buyers and their order history before a cutoff."""
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
-    frame = computed(everyone.order_by("customer_id")).reset_index(drop=True)
+    frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
     counts = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
     return _History(frame, counts, daily_orders(lake, cutoff, label_days))
 

@@ -242,7 +242,7 @@ def build_training_set(
     TooLittleData
         Without events or customers.
     """
-    coverage.learnable(lake, cutoff, horizon_days)
+    coverage.check_trainable(lake, cutoff, horizon_days)
     first = lake.table("events", before=cutoff).occurred_at.min().execute()
     if first is None or first != first:  # NaT: events became known only later
         raise TooLittleData(

@@ -12,7 +12,7 @@ import numpy as np
 
 from retention.features.build import NOW_PLACEHOLDER, TABLE_PLACEHOLDER, TABLE_TYPES
 from retention.features.visits import DAY, seconds
-from retention.lake.frames import computed
+from retention.lake.store import to_frame
 
 if TYPE_CHECKING:
     import ibis
@@ -61,7 +61,7 @@ def order_day_counts(
         table = lake.query(
             sql, {"customer_id": "string", "oldest": "int64", "late": "int64", "early": "int64"}
         )
-    table_rows = computed(table)
+    table_rows = to_frame(table)
     table_rows = table_rows.set_index("customer_id").loc[customers]
     oldest = table_rows.oldest.to_numpy(dtype=np.int64)
     width = min(MAX_QUARTERS, int(oldest.max(initial=0)) + 1)

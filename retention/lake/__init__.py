@@ -1,4 +1,7 @@
-"""The customer data: Delta tables, read and transformed through Ibis. See docs/data.md."""
+"""Store customer data in Delta tables.
+
+See docs/data.md.
+"""
 
 from retention.lake.lake import AsOf, Lake
 

@@ -1,116 +1,250 @@
-"""Whether the data covers the time that is asked about: two dates are looked at, before any work."""
+"""Find and check the time range of the data."""
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from retention.errors import BadInput, TooLittleData
-from retention.lake.watermark import until
+from retention.lake import store
+from retention.lake.schema import LINKS, TABLES
 from retention.text import gettext
 
-if TYPE_CHECKING:
-    from retention.lake import Lake
-
-PARTS = (
-    3  # of the data, one a horizon at the longest: to be judged by, and two before it to learn from
-)
+MAX_CACHED = 8  # lake states
+_CACHE: dict[tuple[Any, ...], "TimeRange"] = {}
+MIN_HORIZONS = 3  # the data must cover a label window and two horizons of training before it
 
 
-def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
-    """Refuse a cutoff before the data begins or after it ends: what is not in it yet would count as not bought.
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """Time range of the lake's data.
+
+    ``last`` also covers ``available_at`` of events and ``evident_at`` of links.
+    """
+
+    oldest: datetime | None
+    newest: datetime | None
+    last: datetime | None
+    state: tuple[Any, ...]  # `data_state`
+
+    def ends_before(self, moment: datetime) -> bool:
+        """Return whether all data lies before a moment."""
+        return self.last is None or self.last < moment
+
+
+def data_state(lake: store.LakeTables) -> tuple[Any, ...]:
+    """Return the path and newest commits of the lake."""
+    return str(lake.root), *(
+        store.newest_commit(lake.root, table) for table in (TABLES["events"], LINKS)
+    )
+
+
+def time_range(lake: store.LakeTables) -> TimeRange:
+    """Return the time range, cached until the next commit."""
+    key = data_state(lake)
+    if key not in _CACHE:
+        if len(_CACHE) >= MAX_CACHED:
+            _CACHE.clear()
+        _CACHE[key] = _measure(lake, key)
+    return _CACHE[key]
+
+
+def newest_event(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
+    """Return the newest event time before a moment.
+
+    Only an earlier moment needs a query.
+    """
+    known = time_range(lake)
+    if before is None or known.ends_before(before):
+        return known.newest
+    return _latest(lake.table("events", before))
+
+
+def newest_order(lake: store.LakeTables, before: datetime) -> datetime | None:
+    """Return the newest purchase time before a moment."""
+    events = lake.table("events", before)
+    return _latest(events.filter(events.event_type == "purchase"))
+
+
+def _latest(events: Any) -> datetime | None:
+    latest = events.occurred_at.max().to_pyarrow().as_py()
+    return None if latest is None else latest.replace(tzinfo=UTC)
+
+
+def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
+    events = lake.table("events")
+    ends = (
+        events.aggregate(
+            oldest=events.occurred_at.min(),
+            newest=events.occurred_at.max(),
+            heard=events.available_at.max(),
+        )
+        .to_pyarrow()
+        .to_pylist()[0]
+    )
+    links = store.open_table(lake.root, LINKS)
+    moments = [ends["newest"], ends["heard"]]
+    if links is not None:
+        evident = lake.duckdb.execute(
+            f"SELECT make_timestamp(max(epoch_us(evident_at))) FROM read_parquet({store.files(links)!r})"  # noqa: S608
+        ).fetchall()
+        moments.append(evident[0][0])
+    known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
+    oldest, newest = (ends[end] and ends[end].replace(tzinfo=UTC) for end in ("oldest", "newest"))
+    return TimeRange(oldest, newest, max(known, default=None), key)
+
+
+def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
+    """Refuse a cutoff outside the data's time range.
+
+    Days after the end of the data would count as days without orders.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    cutoff : datetime
+        Timezone-aware.
+    horizon_days : int
+        Prediction horizon in days.
 
     Raises
     ------
     BadInput, TooLittleData
-        Naming from when to when the data is.
+        With the time range of the data.
     """
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
         raise TooLittleData(
             gettext(
-                "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
+                "There are no events before {local:%Y-%m-%d}, for {time_range}; import older ones or "
                 "choose a later cutoff."
-            ).format(local=lake.local(cutoff), told=_told(oldest, newest))
+            ).format(local=lake.local(cutoff), time_range=_range_text(oldest, newest))
         )
-    if cutoff - newest > quiet(horizon_days):
+    if cutoff - newest > silence_limit(horizon_days):
         raise BadInput(
             gettext(
                 "The data ends on {newest:%Y-%m-%d}, before the cutoff {local:%Y-%m-%d}: it "
-                "would be learned that nobody has ordered since. Take {newest_2:%Y-%m-%d} or "
+                "would be learned that nobody has ordered since. Take {latest_cutoff:%Y-%m-%d} or "
                 "earlier as the cutoff."
-            ).format(newest=newest, local=lake.local(cutoff), newest_2=newest + timedelta(days=1))
+            ).format(
+                newest=newest, local=lake.local(cutoff), latest_cutoff=newest + timedelta(days=1)
+            )
         )
 
 
-def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
-    """Refuse a horizon after the cutoff that is not over in the data: there is nothing yet to compare with.
+def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
+    """Refuse a label window beyond the data.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    cutoff : datetime
+        Start of the label window, timezone-aware.
+    horizon_days : int
+        Length of the label window in days.
 
     Raises
     ------
     BadInput, TooLittleData
-        Naming from when to when the data is, and the latest cutoff or the longest horizon that can be judged.
+        With the time range of the data, and the latest cutoff or longest horizon that works.
     """
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
-        learnable(lake, cutoff, horizon_days)
+        check_trainable(lake, cutoff, horizon_days)
     horizon, end = timedelta(days=horizon_days), newest + timedelta(days=1)
-    if cutoff + horizon - newest <= quiet(horizon_days):
+    if cutoff + horizon - newest <= silence_limit(horizon_days):
         return
-    longest = (end - oldest).days // PARTS
+    longest = (end - oldest).days // MIN_HORIZONS
     if horizon_days <= longest:
-        remedy = f"take a --cutoff of {end - horizon:%Y-%m-%d} or earlier"
+        remedy = gettext("take a --cutoff of {latest:%Y-%m-%d} or earlier").format(
+            latest=end - horizon
+        )
     elif longest:
-        remedy = f"take a --horizon of at most {longest} days, so that two before it are left to learn from"
+        remedy = gettext(
+            "take a --horizon of at most {longest} days, so that two before it are left to learn "
+            "from"
+        ).format(longest=longest)
     else:
-        remedy = "import a longer history"
+        remedy = gettext("import a longer history")
     raise BadInput(
         gettext(
             "The {horizon_days} days after {local:%Y-%m-%d} are not over in the data, for "
-            "{told}; {remedy}."
+            "{time_range}; {remedy}."
         ).format(
             horizon_days=horizon_days,
             local=lake.local(cutoff),
-            told=_told(oldest, newest),
+            time_range=_range_text(oldest, newest),
             remedy=remedy,
         )
     )
 
 
-def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
-    """What is to be said of a look from this moment: the data may end long before it.
+def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
+    """Return a note if the data ends long before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    moment : datetime
+        Requested ``--as-of``, timezone-aware.
+    horizon_days : int
+        Prediction horizon in days.
+
+    Returns
+    -------
+    str
+        One sentence, or empty.
 
     Raises
     ------
     TooLittleData
-        The data begins later.
+        If the data begins later.
     """
     oldest, newest = _ends(lake)
     if moment <= oldest:
         raise TooLittleData(
             gettext(
-                "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
+                "There are no events before {local:%Y-%m-%d}, for {time_range}; import older ones or "
                 "choose a later --as-of."
-            ).format(local=lake.local(moment), told=_told(oldest, newest))
+            ).format(local=lake.local(moment), time_range=_range_text(oldest, newest))
         )
-    if moment - newest <= quiet(horizon_days):
+    if moment - newest <= silence_limit(horizon_days):
         return ""
-    return (
-        f"The data ends on {newest:%Y-%m-%d}, {(moment - newest).days:,} days before {lake.local(moment):%Y-%m-%d}: whoever has "
+    return gettext(
+        "The data ends on {newest:%Y-%m-%d}, {days:,} days before {moment:%Y-%m-%d}: whoever has "
         "ordered since looks silent."
-    )
+    ).format(newest=newest, days=(moment - newest).days, moment=lake.local(moment))
 
 
-def hindsight(lake: "Lake", moment: datetime, learned_until: datetime | None) -> str:
-    """What is to be said where a model looks from a moment before the end of what it has learned from."""
-    if learned_until is None or learned_until <= moment:
+def hindsight_note(lake: store.LakeTables, moment: datetime, model_cutoff: datetime | None) -> str:
+    """Return a note if a model knows later data.
+
+    Parameters
+    ----------
+    lake : Lake
+        Gives the shop's time zone.
+    moment : datetime
+        Requested ``--as-of``.
+    model_cutoff : datetime, optional
+        Cutoff of the model.
+
+    Returns
+    -------
+    str
+        One sentence, or empty.
+    """
+    if model_cutoff is None or model_cutoff <= moment:
         return ""
-    return (
-        f"The model in use has learned from what came until {lake.local(learned_until):%Y-%m-%d}, so it knows what {lake.local(moment):%Y-%m-%d} "
-        "could not; `retention evaluate` judges without that."
-    )
+    return gettext(
+        "The model in use has learned from what came until {cutoff:%Y-%m-%d}, so it knows what "
+        "{moment:%Y-%m-%d} could not; `retention evaluate` judges without that."
+    ).format(cutoff=lake.local(model_cutoff), moment=lake.local(moment))
 
 
-def nothing_yet() -> TooLittleData:
-    """What is said of a lake without events."""
+def no_events_error() -> TooLittleData:
+    """Return the error for a lake without events."""
     return TooLittleData(
         gettext(
             "There are no events yet; import them with `retention import events FILE --map "
@@ -119,18 +253,20 @@ def nothing_yet() -> TooLittleData:
     )
 
 
-def quiet(horizon_days: int) -> timedelta:
-    """For so long a shop may sell nothing."""
+def silence_limit(horizon_days: int) -> timedelta:
+    """Return the longest usual time without events."""
     return timedelta(days=max(1.0, horizon_days / 10))
 
 
-def _ends(lake: "Lake") -> tuple[datetime, datetime]:
-    """When the data begins and ends, by the shop's clock."""
-    known = until(lake)
+def _ends(lake: store.LakeTables) -> tuple[datetime, datetime]:
+    """Return the first and last event time, shop time."""
+    known = time_range(lake)
     if known.oldest is None or known.newest is None:
-        raise nothing_yet()
+        raise no_events_error()
     return lake.local(known.oldest), lake.local(known.newest)
 
 
-def _told(oldest: datetime, newest: datetime) -> str:
-    return f"it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}"
+def _range_text(oldest: datetime, newest: datetime) -> str:
+    return gettext("it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}").format(
+        oldest=oldest, newest=newest
+    )

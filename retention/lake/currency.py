@@ -1,6 +1,6 @@
-"""One shop, one currency: amounts in several cannot be added without rates."""
+"""Check that all amounts share one currency."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retention.errors import BadInput
 from retention.lake import store
@@ -8,77 +8,107 @@ from retention.lake.schema import TABLES
 from retention.settings import Settings
 from retention.text import gettext
 
-if TYPE_CHECKING:
-    from retention.lake.lake import Lake
-
-# What people write beside an amount, apart from signs: pieces of a regular expression, the same to Python and to DuckDB.
+# Currencies as written next to amounts: parts of regular expressions for Python and DuckDB.
 CODES = (
     "(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY|RUB)"
 )
 SHORT = r"kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?"
 
 
-def named(con: Any, relation: str) -> set[str]:
-    """The currencies that events of a relation (SQL) name, in capitals."""
-    found = con.execute(
-        f"SELECT DISTINCT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> ''"  # noqa: S608 - our own names
+def event_currencies(con: Any, relation: str) -> set[str]:
+    """Return a relation's currency codes, in capitals.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        SQL of a relation with a column ``currency``.
+
+    Returns
+    -------
+    set of str
+        Without empty codes.
+    """
+    rows = con.execute(
+        f"SELECT DISTINCT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> ''"  # noqa: S608
     ).fetchall()
-    return {name for (name,) in found}
+    return {name for (name,) in rows}
 
 
-def of_shop(lake: "Lake", settings: Settings) -> str:
-    """As set, else the data's own; empty where the data names none.
+def shop_currency(lake: store.LakeTables, settings: Settings) -> str:
+    """Return the configured currency, else the data's own.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    settings : Settings
+        Its ``currency`` has priority.
+
+    Returns
+    -------
+    str
+        Empty if the data has no currency.
 
     Raises
     ------
     BadInput
-        Where the data mixes currencies.
+        If the data mixes currencies.
     """
     if settings.currency:
         return settings.currency
-    found = sorted(_of_lake(lake))
-    if len(found) > 1:
+    currencies = sorted(_stored_currencies(lake))
+    if len(currencies) > 1:
         raise BadInput(
             gettext(
-                "The events are in {found}; amounts cannot be added without rates. Import them "
+                "The events are in {currencies}; amounts cannot be added without rates. Import them "
                 "in one currency (an expression in the map) into a new RETENTION_HOME: what is "
                 "here already stays as it was imported."
-            ).format(found=", ".join(found))
+            ).format(currencies=", ".join(currencies))
         )
-    return found[0] if found else ""
+    return currencies[0] if currencies else ""
 
 
-def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
+def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[str]) -> None:
     """Refuse events that would mix currencies.
 
     Parameters
     ----------
-    brought : set of str
-        As `named` of the new events.
+    lake : Lake
+        Source of the stored events.
+    settings : Settings
+        Its ``currency`` counts as stored.
+    new : set of str
+        Currencies of the new events, from `event_currencies`.
 
     Raises
     ------
     BadInput
-        In one sentence, naming both.
+        If old and new events have more than one currency. The message names all of them.
     """
-    if not brought:
+    if not new:
         return
-    known = _of_lake(lake) | ({settings.currency.strip().upper()} - {""})
-    if len(brought | known) > 1:
-        against = f", the shop's are in {', '.join(sorted(known))}" if known else ""
+    known = _stored_currencies(lake) | ({settings.currency.strip().upper()} - {""})
+    if len(new | known) > 1:
+        against = (
+            gettext(", the shop's are in {known}").format(known=", ".join(sorted(known)))
+            if known
+            else ""
+        )
         raise BadInput(
             gettext(
-                "These amounts are in {brought}{against}; they cannot be added without rates. "
+                "These amounts are in {new}{against}; they cannot be added without rates. "
                 "Convert them in the map (amount = {{ sql = '…' }}, currency = {{ value = '…' "
                 "}}), or leave some out by its `where`; nothing was imported."
-            ).format(brought=", ".join(sorted(brought)), against=against)
+            ).format(new=", ".join(sorted(new)), against=against)
         )
 
 
-def _of_lake(lake: "Lake") -> set[str]:
-    files = store.files(store.opened(lake.root, TABLES["events"]))
+def _stored_currencies(lake: store.LakeTables) -> set[str]:
+    files = store.files(store.open_table(lake.root, TABLES["events"]))
     return (
-        named(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")
+        event_currencies(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")
         if files
         else set()
     )

@@ -1,5 +1,5 @@
-"""The directory: enough of each customer in SQL for the light bot to know one when it sees one."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+"""Keep a customer directory in SQL for the bot."""
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -17,39 +16,55 @@ from retention import clock
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
 from retention.lake import store
+from retention.lake.lake import Lake
 from retention.lake.schema import TABLES
 from retention.privacy import email_hash, pseudonym
 from retention.settings import Settings
 from retention.text import gettext
 
-if TYPE_CHECKING:
-    from retention.lake.lake import Lake
-
-SAME = 100  # so many rows may share what was asked for, and be one customer
-NEAR = 2_000  # so many candidates are compared for a nearest match
-FOLLOWED = ("events", "customers", "relations", "links")  # tables of the lake
+MAX_SHARED_ROWS = 100  # rows with one e-mail address that may be one customer
+MAX_CANDIDATES = 2_000  # compared for a nearest match
+FOLLOWED_TABLES = ("events", "customers", "relations", "links")  # tables of the lake
 
 
-def state(lake: "Lake") -> str:
-    """Short hash of which data the directory follows: where it is, and the newest commit of each table."""
-    told = [str(lake.root), *(store.mark(lake.root, TABLES[name]) for name in FOLLOWED)]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+def followed_state(lake: Lake) -> str:
+    """Hash the state of the lake that the directory follows."""
+    parts = [
+        str(lake.root),
+        *(store.newest_commit(lake.root, TABLES[name]) for name in FOLLOWED_TABLES),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def sync(lake: "Lake", session: Session, settings: Settings) -> int:
-    """Make the directory say what the lake says: everyone with an event or a customer row, or whom somebody brought or follows.
+def sync(lake: Lake, session: Session, settings: Settings) -> int:
+    """Update the directory from the lake.
 
-    Returns how many differ.
+    It lists every id with an event, a customer row or a relation.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source.
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Gives team and key.
+
+    Returns
+    -------
+    int
+        Entries changed.
     """
     wanted = {entry["customer_id"]: entry for entry in _entries(lake, settings)}
-    mine = DirectoryEntry.team_id == settings.team_id
+    same_team = DirectoryEntry.team_id == settings.team_id
     columns = [getattr(DirectoryEntry, name) for name in _COLUMNS]
     known = {
-        row.customer_id: dict(row._mapping) for row in session.execute(select(*columns).where(mine))
+        row.customer_id: dict(row._mapping)
+        for row in session.execute(select(*columns).where(same_team))
     }
     added = [entry for id_, entry in wanted.items() if id_ not in known]
     changed = [entry for id_, entry in wanted.items() if id_ in known and known[id_] != entry]
-    gone = [id_ for id_ in known if id_ not in wanted]
+    removed = [id_ for id_ in known if id_ not in wanted]
     if added:
         session.execute(
             insert(DirectoryEntry), [{**entry, "team_id": settings.team_id} for entry in added]
@@ -57,28 +72,28 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> int:
     now = clock.now()
     for entry in changed:
         before = known[entry["customer_id"]]
-        another = entry["email_hash"] not in (
+        has_new_email = entry["email_hash"] not in (
             None,
             before["email_hash"],
-        )  # one that is gone is none
-        # Under another key all hashes are others; then so is the pseudonym.
-        if another and before["pseudonym"] == entry["pseudonym"]:
+        )  # a removed address is not a new one
+        # With another key, all hashes and pseudonyms differ.
+        if has_new_email and before["pseudonym"] == entry["pseudonym"]:
             entry["email_changed_at"] = now
         at = DirectoryEntry.customer_id == entry["customer_id"]
-        session.execute(update(DirectoryEntry).where(mine, at).values(**entry))
-    for start in range(0, len(gone), 500):
+        session.execute(update(DirectoryEntry).where(same_team, at).values(**entry))
+    for start in range(0, len(removed), 500):
         session.execute(
             delete(DirectoryEntry).where(
-                mine, DirectoryEntry.customer_id.in_(gone[start : start + 500])
+                same_team, DirectoryEntry.customer_id.in_(removed[start : start + 500])
             )
         )
-    return len(added) + len(changed) + len(gone)
+    return len(added) + len(changed) + len(removed)
 
 
 _COLUMNS = ("customer_id", "canonical_id", "pseudonym", "email_hash", "display_name", "segment")
 
 
-def _entries(lake: "Lake", settings: Settings) -> list[dict]:
+def _entries(lake: Lake, settings: Settings) -> list[dict]:
     events, customers, relations = (
         lake.table(name, identity="stored").get_name()
         for name in ("events", "customers", "relations")
@@ -104,75 +119,89 @@ def _entries(lake: "Lake", settings: Settings) -> list[dict]:
     ]
 
 
-# For every question about a customer: to put a statement together takes longer than to run it.
+# Prepared statements: composing one takes longer than running it.
 _BY = {
     name: select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
     .where(
         DirectoryEntry.team_id == bindparam("team_id"),
         getattr(DirectoryEntry, name) == bindparam("value"),
     )
-    .limit(SAME)
+    .limit(MAX_SHARED_ROWS)
     for name in ("customer_id", "pseudonym", "email_hash")
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A customer, and the id that was meant where it has been merged into another."""
+class CustomerMatch:
+    """A customer, and the searched id if merged."""
 
     customer_id: str
     merged: str | None = None
 
 
 def find(session: Session, settings: Settings, text: str) -> str:
-    """The customer that a person means: by id, by pseudonym, or by e-mail address; of a merged id, whom it is now.
+    """Return the id of the customer that a text names.
+
+    Parameters
+    ----------
+    session : Session
+        Database session.
+    settings : Settings
+        Gives team and key.
+    text : str
+        Customer id, pseudonym or e-mail address. A merged id gives the canonical one.
+
+    Returns
+    -------
+    str
+        Customer id.
 
     Raises
     ------
     BadInput
-        Where nobody, or more than one, answers to it; the sentence names the nearest.
+        If no customer, or more than one, matches. The message names the nearest ids.
     """
-    return found(session, settings, text).customer_id
+    return find_match(session, settings, text).customer_id
 
 
-def found(session: Session, settings: Settings, text: str) -> Found:
-    """As `find`; also says which id was meant where that is not the customer's own any more."""
-    asked = text.strip()
-    ways: dict[str, Callable[[str], str]] = {
+def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch:
+    """Find a customer and a merged id."""
+    query_text = text.strip()
+    lookups: dict[str, Callable[[str], str]] = {
         "customer_id": str,
         "pseudonym": _as_pseudonym,
         "email_hash": partial(email_hash, settings.key),
     }
-    for column, written in ways.items():
+    for column, normalise in lookups.items():
         rows = session.execute(
-            _BY[column], {"team_id": settings.team_id, "value": written(asked)}
+            _BY[column], {"team_id": settings.team_id, "value": normalise(query_text)}
         ).all()
         people = {canonical or id_ for id_, canonical in rows}
         if len(people) == 1:
             merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
-            return Found(people.pop(), merged)
+            return CustomerMatch(people.pop(), merged)
         if people:
             raise BadInput(
-                gettext("{asked} stands for more than one customer; use the customer id.").format(
-                    asked=asked
-                )
+                gettext(
+                    "{query_text} stands for more than one customer; use the customer id."
+                ).format(query_text=query_text)
             )
-    mine = DirectoryEntry.team_id == settings.team_id
-    if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(mine)):
+    same_team = DirectoryEntry.team_id == settings.team_id
+    if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(same_team)):
         raise BadInput(
             gettext(
-                "There is no customer {asked!r}, for no data has been imported yet with this "
+                "There is no customer {query_text!r}, for no data has been imported yet with this "
                 "database. Where the lake has data from before (RETENTION_DATABASE_URL is "
                 "another now), let an admin run: retention db upgrade"
-            ).format(asked=asked)
+            ).format(query_text=query_text)
         )
-    near = _nearest(session, settings, asked)
+    near = _nearest(session, settings, query_text)
     hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}" if near else ""
     raise BadInput(
         gettext(
-            "There is no customer {asked!r}{hint}. Give a customer id, a pseudonym or an "
+            "There is no customer {query_text!r}{hint}. Give a customer id, a pseudonym or an "
             "e-mail address."
-        ).format(asked=asked, hint=hint)
+        ).format(query_text=query_text, hint=hint)
     )
 
 
@@ -183,20 +212,25 @@ def _as_pseudonym(text: str) -> str:
     return f"{letters[:4]}-{letters[4:]}"
 
 
-def _nearest(session: Session, settings: Settings, asked: str) -> list[str]:
-    """Ids that look alike: those that begin alike first, for a large shop cannot compare them all."""
+def _nearest(session: Session, settings: Settings, query_text: str) -> list[str]:
+    """Return the three most similar ids.
+
+    Ids with the same beginning come first because a large shop cannot compare all.
+    """
     column = DirectoryEntry.customer_id
     query = select(column).where(DirectoryEntry.team_id == settings.team_id)
     begin = (
-        asked[: max(1, len(asked) // 2)]
+        query_text[: max(1, len(query_text) // 2)]
         .replace("\\", "\\\\")
         .replace("%", r"\%")
         .replace("_", r"\_")
     )
     candidates = [
         *session.scalars(
-            query.where(column.like(f"{begin}%", escape="\\")).order_by(column).limit(NEAR)
+            query.where(column.like(f"{begin}%", escape="\\"))
+            .order_by(column)
+            .limit(MAX_CANDIDATES)
         ),
-        *session.scalars(query.order_by(column).limit(NEAR)),
+        *session.scalars(query.order_by(column).limit(MAX_CANDIDATES)),
     ]
-    return get_close_matches(asked, list(dict.fromkeys(candidates)), n=3, cutoff=0.5)
+    return get_close_matches(query_text, list(dict.fromkeys(candidates)), n=3, cutoff=0.5)

@@ -1,16 +1,16 @@
-"""The log of imports: what each came to, and whether a file had come in before and said something else."""
+"""Report and log imports."""
 
 import hashlib
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from retention.lake import directory
-from retention.lake.schema import IDENTITY
+from retention.lake.schema import EVENT_IDENTITY
 from retention.urls import is_url
 
 if TYPE_CHECKING:
@@ -19,14 +19,62 @@ if TYPE_CHECKING:
     from retention.db import Database
     from retention.lake import Lake
     from retention.lake.identity import IdentityRules
-    from retention.lake.import_report import ImportReport
     from retention.lake.mapping import Mapping
     from retention.settings import Settings
 
-ENDS = (
-    64 * 1024
-)  # bytes of a file, at its beginning and its end, that with its size tell it from others
-NEWEST = 300  # imports that are looked at
+SAMPLE_BYTES = 64 * 1024  # hashed at the beginning and at the end of a file
+MAX_IMPORTS = 300  # searched for an earlier import
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """Count the outcomes of an import's rows.
+
+    ``rows_read`` is the sum of filtered, accepted, duplicate and quarantined rows.
+    """
+
+    table: str
+    rows_read: int
+    rows_filtered: int
+    rows_accepted: int
+    rows_duplicate: int
+    rows_quarantined: int
+    quarantine: dict[str, int] = field(default_factory=dict)
+    """Quarantined rows by code."""
+    quarantine_path: str | None = None
+    seconds: float = 0.0
+    files: tuple[dict[str, Any], ...] = ()
+    """Per file: rows, detected format, and short hashes of contents and map."""
+    quarantine_text: dict[str, int] = field(default_factory=dict)
+    """Quarantined rows by sentence."""
+
+    mended: dict[str, int] = field(default_factory=dict)
+    """Rows that were corrected, by correction."""
+
+    rows_equal: int = 0
+    """Duplicates of another event of the same import."""
+
+    linked: dict[str, Any] = field(default_factory=dict)
+    """Result of identity linking after a customer import (`identity.exact.Linked`)."""
+
+    redemptions: dict[str, int] = field(default_factory=dict)
+    """Outcomes of imported coupon codes (`retention.campaigns.redemptions.OUTCOMES`)."""
+
+    bounces: dict[str, int] = field(default_factory=dict)
+    """Outcomes of imported bounces (`retention.outreach.bounces.bounced`)."""
+
+    timezone: str = ""
+    """Time zone of the map if the installation has none; features then use UTC."""
+
+    before: str = ""
+    """Day on which the same file was read with another map; its events count twice now."""
+
+    lake: str = ""
+    """Lake state after the import (`directory.followed_state`); empty without a database."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the report."""
+        return asdict(self) | {"files": [*self.files]}
 
 
 def _ignore(*_: object) -> None:
@@ -35,13 +83,15 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImportListener:
-    """Callbacks for imported events, so that rooms above the lake can react to them.
+    """Callbacks for imported events.
+
+    Layers above the lake use them to react to an import.
 
     Parameters
     ----------
     in_transaction : callable
-        Called as ``(lake, session, settings)`` in the transaction that logs an import of events, also if no row was
-        new: an earlier import may have been killed before its callback.
+        Called as ``(lake, session, settings)`` in the transaction that logs an import of events,
+        even without new rows: an earlier import may have been killed before its callback.
     after_commit : callable
         Called as ``(lake, database, settings)`` after that commit, if rows were new.
     """
@@ -53,71 +103,124 @@ class ImportListener:
 NO_LISTENER = ImportListener()
 
 
-def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
-    """Short hashes of what a file holds and of the map it is read by, for `came_before`; a database has none.
+def content_hashes(file: str, mapping: "Mapping", source: str | None) -> dict[str, str]:
+    """Return short hashes of a file and its map.
 
-    Of the map it is what an event is known by, and how the file is read: a wider ``where``, or one more column, makes
-    no event another.
+    `earlier_import_day` compares them. The map's hash covers the event identity and the file
+    format. A wider ``where`` or one more column changes no event.
+
+    Parameters
+    ----------
+    file : str
+        Path or database URL.
+    mapping : Mapping
+        The map.
+    source : str, optional
+        Value of ``events.source``.
+
+    Returns
+    -------
+    dict of str to str
+        ``stamp`` and ``map``; empty for a database.
     """
     if is_url(file):
         return {}
     size = Path(file).stat().st_size
     with Path(file).open("rb") as opened:
-        ends = opened.read(ENDS)
-        opened.seek(max(ENDS, size - ENDS))
-        ends += opened.read()
-    said = [source, *(mapped.columns.get(name) for name in ("event_id", *IDENTITY))]
-    written = [
-        mapped.timezone,
-        mapped.rows,
-        mapped.encoding,
-        mapped.delimiter,
-        mapped.decimal,
-        mapped.date_format,
-        mapped.dayfirst,
-        mapped.header,
+        sample = opened.read(SAMPLE_BYTES)
+        opened.seek(max(SAMPLE_BYTES, size - SAMPLE_BYTES))
+        sample += opened.read()
+    identity = [source, *(mapping.columns.get(name) for name in ("event_id", *EVENT_IDENTITY))]
+    file_format = [
+        mapping.timezone,
+        mapping.rows,
+        mapping.encoding,
+        mapping.delimiter,
+        mapping.decimal,
+        mapping.date_format,
+        mapping.dayfirst,
+        mapping.header,
     ]
-    return {"stamp": _short(b"%d " % size + ends), "map": _short(repr((said, written)).encode())}
+    return {
+        "stamp": _short(b"%d " % size + sample),
+        "map": _short(repr((identity, file_format)).encode()),
+    }
 
 
 def _short(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def linked(
-    lake: "Lake", rules: "IdentityRules", report: "ImportReport", learned: list[str]
-) -> "ImportReport":
-    """Link by exact keys whom customer rows show to be one; the report says what came of it.
+def link_customers(
+    lake: "Lake", rules: "IdentityRules", report: ImportReport, learned: list[str]
+) -> ImportReport:
+    """Link imported customers by exact keys.
 
-    Also where none is new, as in `keep`: then an import that was cut short is finished, and which of its keys
-    were news nobody knows any more.
+    It also runs without new rows and then checks all keys. This finishes an import that was killed.
+
+    Parameters
+    ----------
+    lake : Lake
+        Target.
+    rules : IdentityRules
+        Settings of the linking.
+    report : ImportReport
+        Report of the import.
+    learned : list of str
+        Ids with new keys.
+
+    Returns
+    -------
+    ImportReport
+        With ``linked``.
     """
     from retention.lake.identity import exact
 
     if report.table != "customers" or not rules.after_import:
         return report
-    news = learned if report.rows_accepted else None
-    return replace(report, linked=exact.link(lake, rules, by="import", changed_ids=news).as_dict())
+    new_ids = learned if report.rows_accepted else None
+    return replace(
+        report, linked=exact.link(lake, rules, by="import", changed_ids=new_ids).as_dict()
+    )
 
 
-def keep(
+def log_import(
     lake: "Lake",
     database: "Database",
     settings: "Settings",
-    report: "ImportReport",
+    report: ImportReport,
     source: str,
     listener: ImportListener = NO_LISTENER,
-) -> "ImportReport":
-    """Keep the report, and make the directory follow; returns the report as it is kept.
+) -> ImportReport:
+    """Log the report and update the customer directory.
 
-    Also where no row was new: an import that was killed between the lake's commit and this is finished by the next. By
-    the state of the lake that the last report tells, the next one knows.
+    It also runs without new rows. This finishes an import that was killed after the lake's commit.
+    The lake state in the last report shows whether the directory is up to date.
+
+    Parameters
+    ----------
+    lake, database, settings
+        Target.
+    report : ImportReport
+        Report of the import.
+    source : str
+        Names of the imported files.
+    listener : ImportListener
+        Called for events.
+
+    Returns
+    -------
+    ImportReport
+        The logged report.
     """
     from retention.db.tables import ImportLog
 
-    report = replace(report, lake=directory.state(lake))
+    report = replace(report, lake=directory.followed_state(lake))
     with database.transaction() as session:
-        if report.table in directory.FOLLOWED and _followed(session, settings) != report.lake:
+        if (
+            report.table in directory.FOLLOWED_TABLES
+            and _last_directory_state(session, settings) != report.lake
+        ):
             directory.sync(lake, session, settings)
         session.add(
             ImportLog(
@@ -135,24 +238,41 @@ def keep(
     return report
 
 
-def _followed(session: "Session", settings: "Settings") -> str | None:
-    """The state of the lake that the directory followed last, as far as imports know."""
+def _last_directory_state(session: "Session", settings: "Settings") -> str | None:
+    """Return the lake state of the last directory update."""
     from retention.db.tables import ImportLog
 
-    last = session.scalar(
+    report = session.scalar(
         select(ImportLog.report)
-        .where(ImportLog.team_id == settings.team_id, ImportLog.table_name.in_(directory.FOLLOWED))
+        .where(
+            ImportLog.team_id == settings.team_id,
+            ImportLog.table_name.in_(directory.FOLLOWED_TABLES),
+        )
         .order_by(ImportLog.at.desc())
         .limit(1)
     )
-    return last.get("lake") if last else None
+    return report.get("lake") if report else None
 
 
-def came_before(database: "Database", settings: "Settings", report: "ImportReport") -> str:
-    """The day on which one of the files was last read by another map, where there are new events now; else nothing.
+def earlier_import_day(database: "Database", settings: "Settings", report: ImportReport) -> str:
+    """Return the day of an earlier, different import.
 
-    An event is known by what it says. By another map, or another time zone, the same file says other events, and those
-    of the first time are still there.
+    An event's identity is its content. With another map or time zone the same file gives other
+    events, and the earlier events remain.
+
+    Parameters
+    ----------
+    database : Database
+        Holds the import log.
+    settings : Settings
+        Gives the team.
+    report : ImportReport
+        Report of the import.
+
+    Returns
+    -------
+    str
+        ISO date; empty if there are no new events or no such import.
     """
     from retention.db.tables import ImportLog
 
@@ -164,12 +284,12 @@ def came_before(database: "Database", settings: "Settings", report: "ImportRepor
             select(ImportLog)
             .where(ImportLog.team_id == settings.team_id, ImportLog.table_name == report.table)
             .order_by(ImportLog.at.desc())
-            .limit(NEWEST)
+            .limit(MAX_IMPORTS)
         )
-        for one in imports:
-            for file in one.report["files"]:
+        for logged in imports:
+            for file in logged.report["files"]:
                 if "stamp" in file:
-                    last.setdefault(file["stamp"], (file["map"], f"{one.at:%Y-%m-%d}"))
+                    last.setdefault(file["stamp"], (file["map"], f"{logged.at:%Y-%m-%d}"))
     days = [
         last[file["stamp"]][1]
         for file in report.files

@@ -1,23 +1,36 @@
-"""Import: read, map, check, leave out what is there already, commit once. The same file twice changes nothing."""
+"""Import files: read, map, check, deduplicate, commit once.
 
+Importing the same file twice changes nothing.
+"""
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
+
+import hashlib
+import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import formats, identity, import_log, mapping
-from retention.lake.import_job import Import, named, shown
-from retention.lake.import_report import ImportReport
+from retention.lake import currency, formats, identity, import_log, mapping, quarantine, store
+from retention.lake.cleaning import clean
+from retention.lake.cleaning.policy import load_clean_policy
+from retention.lake.import_log import ImportReport
+from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
-from retention.lake.reading import sources
-from retention.lake.schema import TABLES, Table
+from retention.lake.quarantine_reasons import Reason, by_code, by_text
+from retention.lake.reading import flatten, sources
+from retention.lake.schema import SQL_TYPES, TABLES, Table
+from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
+from retention.urls import is_url
 
 
 def import_files(
@@ -35,12 +48,14 @@ def import_files(
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
 ) -> ImportReport:
-    """Import files (or one database query) into a canonical table, in one commit.
+    """Import files or a database query.
+
+    The import is one commit.
 
     Parameters
     ----------
     lake, database, settings
-        Where to; without a database, neither the import log nor the directory is kept.
+        Target; without a database there is no import log and no customer directory.
     table : str
         ``events``, ``customers``, ``items`` or ``treatments``.
     files : list of str
@@ -48,19 +63,30 @@ def import_files(
     map_path : Path, optional
         The map file; without one the source has canonical column names already.
     source : str, optional
-        What ``events.source`` says, whatever the map does.
+        Value of ``events.source``; overrides the map.
+    query : str, optional
+        SQL query for a database source.
     only : str, optional
-        SQL condition on the source's own columns; other rows are as if they were not in the file.
+        SQL condition on the source's columns; other rows are ignored.
     format_name : str, optional
-        A known export, like ``shopify-orders``, whose map comes with us; times are of the installation's time zone.
+        A known export such as ``shopify-orders`` that has a built-in map. Its times are in the
+        installation's time zone.
+    progress : Progress
+        Called per file and piece.
     listener : ImportListener, optional
-        Called after events were imported. An installation with campaigns passes `retention.campaigns.import_events.LISTENER`.
+        Called after events were imported. Installations with campaigns pass
+        `retention.campaigns.import_events.LISTENER`.
+
+    Returns
+    -------
+    ImportReport
+        Row counts and the outcome per file.
 
     Raises
     ------
     BadInput
-        In one sentence, with nothing changed: an unknown table, an unreadable or empty file, a map that names a
-        missing column, a file of which no row can be used.
+        With nothing changed: for an unknown table, an unreadable or empty file, a map that names a
+        missing column, or a file without a usable row.
     """
     started = perf_counter()
     if table not in TABLES or not TABLES[table].importable:
@@ -76,21 +102,27 @@ def import_files(
     mapped = _mapping(TABLES[table], settings, map_path, format_name)
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
-    gone = partial(erased.load_erased, database, settings)
-    work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name, gone)
+    erased_customers = partial(erased.load_erased, database, settings)
+    work = ImportJob(
+        lake, settings, TABLES[table], mapped, source, query, only, map_name, erased_customers
+    )
     try:
         for number, file in enumerate(files):
-            progress(number, len(files) + 1, f"reading {named(file)}")
-            work.read(file, _telling(progress, number, len(files) + 1, file))
-        progress(len(files), len(files) + 1, f"writing {table}")
+            progress(
+                number, len(files) + 1, gettext("reading {file}").format(file=display_name(file))
+            )
+            work.read(file, _row_progress(progress, number, len(files) + 1, file))
+        progress(len(files), len(files) + 1, gettext("writing {table}").format(table=table))
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
-    report = import_log.linked(lake, rules, report, work.learned)
+    report = import_log.link_customers(lake, rules, report, work.learned)
     if database is not None:
-        report = replace(report, before=import_log.came_before(database, settings, report))
-        report = import_log.keep(lake, database, settings, report, shown(files), listener)
-    progress(len(files) + 1, len(files) + 1, "done")
+        report = replace(report, before=import_log.earlier_import_day(database, settings, report))
+        report = import_log.log_import(
+            lake, database, settings, report, display_names(files), listener
+        )
+    progress(len(files) + 1, len(files) + 1, gettext("done"))
     return report
 
 
@@ -108,5 +140,418 @@ def _mapping(
     return formats.read(format_name, table, settings.timezone)
 
 
-def _telling(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
-    return lambda rows: progress(done, total, f"reading {named(file)}: {rows:,} rows")
+def _row_progress(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
+    text = gettext("reading {file}: {rows:,} rows")
+    name = display_name(file)
+    return lambda rows: progress(done, total, text.format(file=name, rows=rows))
+
+
+class ImportJob:
+    """State of one import.
+
+    Good rows are in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` … They are in memory.
+    They are not TEMP tables because other cursors cannot see those.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        table: Table,
+        mapped: mapping.Mapping | None,
+        source: str | None,
+        query: str | None,
+        only: str | None,
+        map_name: str | None = None,
+        erased_customers: Callable[[], erased.Erased] = erased.Erased,
+    ) -> None:
+        self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
+        self.mapping = mapped
+        self.source, self.query, self.only = source, query, only
+        self.read_rows = self.filtered = 0
+        self.format = map_name[7:] if map_name and map_name.startswith("format:") else None
+        self.origin = quarantine.Origin(table.name, uuid.uuid4().hex, map_name, source)
+        self.policy = load_clean_policy(settings)
+        self.bad_tables: list[str] = []
+        self.mended: dict[str, int] = {}
+        self.file_reports: list[dict[str, Any]] = []
+        self.reasons: dict[str, int] = {}  # rows by `Reason.key`
+        self.mapped_columns: set[str] = set()
+        self.staged = False
+        self.learned: list[str] = []
+        self.staged_sources: list[str] = []
+        self.good_rows = self.quarantined_events = 0
+        self.writer = None if table.keyed else EventWriter(lake.root, self.con, table)
+        self.lock, self.is_locked = ExitStack(), False
+        self.currencies: set[str] = set()
+        self.non_products: set[str] = set()
+        self.erased_customers = erased_customers
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, file: str, progress: Callable[[int], None]) -> None:
+        """Stage the rows of a file.
+
+        Parameters
+        ----------
+        file : str
+            Path or database URL.
+        progress : callable
+            Called with the number of rows read so far.
+        """
+        with sources.opened(
+            self.con, file, self.mapping, self.query, self.only, progress
+        ) as source:
+            source_rows = (
+                self._scalar(f"SELECT count(*) FROM {source.relation}")
+                if self.mapping and self.mapping.rows
+                else None
+            )
+            mapped = self.mapping or mapping.canonical_mapping(self.table, list(source.columns))
+            if self.format:
+                formats.check(self.format, source.columns, source.name)
+            source = flatten.shaped(self.con, source, mapped)
+            mapping.check_mapping(mapped, list(source.columns), source.name)
+            source = sources.as_read(self.con, source, mapped)
+            rows = self.stage_source(source, mapped, progress)
+            total = (rows if source_rows is None else source_rows) + sum(source.rejected.values())
+            stamps = import_log.content_hashes(file, mapped, self.source)
+            notes = [*source.detected.get("notes", ()), *self._time_zone_notes(source, mapped)]
+            seen = {"file": source.name, "rows": total, **source.detected, **stamps}
+            self.file_reports.append(seen | ({"notes": notes} if notes else {}))
+
+    def stage_source(
+        self,
+        source: sources.Source,
+        mapped: mapping.Mapping,
+        progress: Callable[[int], None] = lambda rows: None,
+    ) -> int:
+        """Stage a source's rows in pieces.
+
+        Parameters
+        ----------
+        source : Source
+            The rows.
+        mapped : Mapping
+            The map.
+        progress : callable
+            Called with the number of rows read so far.
+
+        Returns
+        -------
+        int
+            Rows read.
+
+        Raises
+        ------
+        BadInput
+            If the source has no rows.
+        """
+        total = 0
+        for piece, counted in sources.pieces(self.con, source):
+            condition = f" WHERE {self.only}" if self.only else ""
+            rows = (
+                self._scalar(f"SELECT count(*) FROM {piece.relation}{condition}")
+                if self.only
+                else counted
+            )
+            total += rows
+            if rows:
+                rule = self.policy.bookkeeping
+                bookkeeping_titles = rule.title if rule.is_active else None
+                staging = compile_staging(
+                    self.con, piece, mapped, self.only, self.source, bookkeeping_titles
+                )
+                self.mapped_columns.update(staging.columns)
+                self._stage(piece, staging, rows)
+                progress(total)
+        if not total and not source.rejected and not self.only:
+            text = (
+                gettext("{name} has no rows that the map's `from` can use.")
+                if mapped.rows
+                else gettext("{name} has no rows.")
+            )
+            raise BadInput(text.format(name=source.name))
+        if source.rejected:
+            self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
+            self._add_reasons(source.rejected)
+            self.read_rows += sum(source.rejected.values())
+        return total
+
+    def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
+        import duckdb
+
+        before = self._scalar("SELECT count(*) FROM staged") if self.staged else 0
+        verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TABLE staged AS"
+        try:
+            self.con.execute(f"{verb} {staging.good_and_bad}")
+        except duckdb.Error as error:
+            first = str(error).strip().splitlines()[0]
+            raise BadInput(
+                gettext("{name} cannot be read: {first}").format(name=source.name, first=first)
+            ) from None
+        self.staged = True
+        reasons = dict(
+            self.con.execute(
+                "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+            ).fetchall()
+        )
+        if reasons:
+            self._quarantine(staging.bad, quarantine.MAP, source)
+            self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
+        self.erased_customers().drop(self.con)
+        good = self._scalar("SELECT count(*) FROM staged")
+        self._add_reasons(reasons)
+        self.read_rows += rows
+        # Rows that the map's filter excludes, and rows of erased customers.
+        self.filtered += rows - (good - before) - sum(reasons.values())
+        self.staged_sources.append(source.name)
+        if self.writer is not None and good >= sources.ROWS_AT_ONCE:
+            self._flush()
+
+    def _add_reasons(self, reasons: dict[str, int]) -> None:
+        for reason, number in reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
+
+    def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
+        name = f"bad_{len(self.bad_tables)}"
+        reading = {
+            "columns": source.columns,
+            "as": {name: asdict(how) for name, how in source.readings.items()},
+        }
+        rows_with_origin = self.origin.sql(rows, stage, source.name, reading)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {rows_with_origin}")
+        self.bad_tables.append(name)
+
+    # ------------------------------------------------------------ writing
+
+    def commit(
+        self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
+    ) -> ImportReport:
+        """Write the quarantine and commit new rows.
+
+        The quarantine comes first, so every row is always in one of them.
+
+        Parameters
+        ----------
+        files : list of str
+            The imported files.
+        seconds : callable
+            Returns the elapsed time.
+        held : tuple of Path and str, optional
+            The quarantine file of the rows, and SQL of the rows that stay there. It is written
+            after the commit. If the process dies in between, the next release sees duplicates.
+
+        Returns
+        -------
+        ImportReport
+            Row counts.
+
+        Raises
+        ------
+        BadInput
+            If the import is refused.
+        """
+        self._lock_table()
+        if self.writer is not None:
+            self._flush()
+        staged = (
+            self.good_rows
+            if self.writer
+            else self._scalar("SELECT count(*) FROM staged")
+            if self.staged
+            else 0
+        )
+        if held is None:
+            path = self._write_quarantine(
+                files, refused=not staged and bool(self.read_rows) and not self.only
+            )
+        accepted = (
+            self.writer.commit() if self.writer is not None else self._upsert() if staged else 0
+        )
+        clean.mark_non_products(self.lake, self.non_products)
+        self._unlock_table()
+        if held is not None:
+            path = quarantine.write(self.con, [f"({held[1]})", *self.bad_tables], held[0])
+        return ImportReport(
+            self.table.name,
+            self.read_rows,
+            self.filtered,
+            accepted,
+            staged - accepted - self.quarantined_events,
+            sum(self.reasons.values()),
+            by_code(self.parsed_reasons),
+            path,
+            round(seconds(), 3),
+            tuple(self.file_reports),
+            by_text(self.parsed_reasons),
+            self.mended,
+            self.writer.repeated_events if self.writer else 0,
+            timezone=self._undeclared_zone(),
+        )
+
+    def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
+        """Write the quarantine file of these sources.
+
+        A refused import must not replace the file of an earlier successful one. It writes a file of
+        its own if no such file exists. A later successful import deletes it.
+
+        Raises
+        ------
+        BadInput
+            If the import is refused.
+        """
+        file = self._quarantine_path(files)
+        attempt = file.with_stem(f"{file.stem}-refused")
+        if refused:
+            path = None if file.exists() else quarantine.write(self.con, self.bad_tables, attempt)
+            raise BadInput(self._refusal_text(files, path))
+        attempt.unlink(missing_ok=True)
+        return quarantine.write(self.con, self.bad_tables, file)
+
+    @property
+    def parsed_reasons(self) -> dict[Reason, int]:
+        """Quarantined rows by reason."""
+        return {Reason.parse(key): rows for key, rows in self.reasons.items()}
+
+    def _undeclared_zone(self) -> str:
+        zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
+        return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
+
+    def _time_zone_notes(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
+        """Note times without a zone, read as UTC."""
+        zone = self.settings.timezone
+        naive = [name for name in source.naive if name.casefold() in mapped.unzoned_columns]
+        if mapped.names_zone or zone == "UTC" or not naive:
+            return []
+        again = gettext(" and import the file again") if self.table.name in TABLES else ""
+        if self.table.name == "events":
+            again = gettext(
+                " and begin a home anew: in this one these events would count twice, or stay as "
+                "they are"
+            )
+        return [
+            gettext(
+                "{columns}: neither file nor map names a time zone, so times are read as UTC, and "
+                'the shop\'s clock is {zone}. If they are by it, write timezone = "{zone}" into '
+                "the map{again}."
+            ).format(columns=", ".join(naive), zone=zone, again=again)
+        ]
+
+    def _lock_table(self) -> None:
+        """Lock the table until the commit.
+
+        Customers erased during the reading are dropped here. A later erasure waits for the lock.
+        """
+        if not self.is_locked:
+            self.lock.enter_context(store.locked(self.lake.root, self.table))
+            self.is_locked = True
+            self.filtered += self.erased_customers().drop(self.con) if self.staged else 0
+
+    def _unlock_table(self) -> None:
+        self.lock.close()
+        self.is_locked = False
+
+    def _flush(self) -> None:
+        """Write the staged new events to uncommitted files."""
+        if not self.staged or self.writer is None:
+            return
+        self._lock_table()
+        good = self._scalar("SELECT count(*) FROM staged")
+        if not good:
+            return
+        self.good_rows += good
+        for done, number in clean.convert_negative_sales(self.con, "staged").items():
+            self.mended[done] = self.mended.get(done, 0) + number
+        fresh = self.writer.stage_new_events("event_id" in self.mapped_columns)
+        self._clean(fresh, self.writer)
+        if self._scalar(f"SELECT count(*) FROM {fresh}"):
+            self.currencies |= currency.event_currencies(self.con, fresh)
+            currency.check_single_currency(self.lake, self.settings, self.currencies)
+            self.writer.write(fresh)
+            self.non_products |= clean.find_non_products(self.lake, fresh, self.policy)
+        self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
+        self.staged, self.staged_sources = False, []
+
+    def _clean(self, fresh: str, writer: EventWriter) -> None:
+        """Quarantine new events that break a cleaning rule."""
+        if fresh != "staged":
+            clean.find_similar(self.con, fresh)
+        faulty = clean.find_faulty(
+            self.con,
+            fresh,
+            self.policy,
+            near=writer.nearby_files(fresh),
+            known=writer.all_files(),
+            testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
+        )
+        if faulty:
+            columns = ", ".join(self.table.names)
+            rows = (
+                f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
+            )
+            source = sources.Source(
+                ", ".join(dict.fromkeys(self.staged_sources)),
+                rows,
+                {column.name: SQL_TYPES[column.kind] for column in self.table.columns},
+            )
+            self._quarantine(rows, quarantine.RULES, source)
+            self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
+            self._add_reasons(faulty)
+        clean.drop_faulty(self.con)
+        self.quarantined_events += sum(faulty.values())
+
+    def _upsert(self) -> int:
+        accepted, self.learned = upsert_staged(self.lake, self.table, self.mapped_columns)
+        return accepted
+
+    def _quarantine_path(self, files: list[str]) -> Path:
+        """Return the quarantine path of these files."""
+        identity_text = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
+        digest = hashlib.sha256(identity_text.encode()).hexdigest()[:12]
+        return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
+
+    def _refusal_text(self, files: list[str], path: str | None) -> str:
+        names = display_names(files)
+        if not self.reasons:
+            return gettext(
+                "None of the {rows:,} rows of {files} is meant by the map's `where`; nothing was "
+                "imported."
+            ).format(rows=self.read_rows, files=names)
+        key, number = max(self.reasons.items(), key=lambda item: item[1])
+        where = (
+            gettext(" (the rows with their reasons are in {path})").format(path=path)
+            if path
+            else ""
+        )
+        return gettext(
+            "No row of {files} can be used: {reason} in {number:,} of {rows:,}; mend the map or "
+            "the file{where}; nothing was imported."
+        ).format(
+            files=names,
+            reason=Reason.parse(key).text,
+            number=number,
+            rows=self.read_rows,
+            where=where,
+        )
+
+    def _scalar(self, sql: str) -> int:
+        return self.con.execute(sql).fetchall()[0][0]
+
+    def close(self) -> None:
+        """Drop uncommitted data and release the lock."""
+        if self.writer is not None:
+            self.writer.abandon()
+        self._unlock_table()
+        for name in ("staged", "fresh", *self.bad_tables):
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def display_name(file: str) -> str:
+    """Return a source's name without a database password."""
+    return "the database" if is_url(file) else Path(file).name
+
+
+def display_names(files: list[str]) -> str:
+    """Return the names of the imported files, comma-separated."""
+    return ", ".join(display_name(file) for file in files)

@@ -1,5 +1,5 @@
-"""`Lake`: one connection a process, opened at first use; tables as Ibis expressions over Delta's live files."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+"""Access the customer data as Ibis tables."""
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from zoneinfo import ZoneInfo
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake import currency, store
-from retention.lake.cleaning.returns import NONE, Returns, cancelled_orders, match
-from retention.lake.cleaning.returns import TYPES as RETURN_TYPES
-from retention.lake.frames import arrow
+from retention.lake import coverage, currency, store
+from retention.lake.cleaning.returns import (
+    NO_RETURNS,
+    RETURN_TYPES,
+    ReturnTables,
+    cancelled_orders,
+    match_returns,
+)
 from retention.lake.identity.resolve import (
     CUSTOMER_TABLES,
     Identities,
@@ -28,9 +32,16 @@ from retention.lake.identity.resolve import (
     merge_customers,
     resolve_customers,
 )
-from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
+from retention.lake.schema import (
+    EVENT_CONTENT,
+    EVENT_ID,
+    IBIS_TYPES,
+    SQL_TYPES,
+    TABLES,
+    Column,
+    Table,
+)
 from retention.lake.spark import SparkTables
-from retention.lake.watermark import newest
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -39,12 +50,12 @@ if TYPE_CHECKING:
     import pandas
 
 ENGINES = ("duckdb", "spark")
-MOST_MEMORY = 6 * 2**30
+MAX_MEMORY = 6 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """A moment to look from, and a sentence where it is not the one people would expect (else empty)."""
+    """Reference time of an evaluation, with an optional note."""
 
     at: datetime
     note: str
@@ -58,16 +69,15 @@ class Lake:
     root : Path
         Folder of the Delta tables.
     scratch : Path
-        Where DuckDB may spill what does not fit into memory.
+        Folder for data that DuckDB cannot keep in memory.
     zone : str
-        The shop's time zone (IANA): weekdays and hours of features are by its clock.
+        The shop's IANA time zone, for weekdays and hours of features.
     spark : SparkTables, optional
-        Where features are computed, instead of DuckDB.
+        Engine for features instead of DuckDB.
 
-    Notes
-    -----
-    Times in ``table`` are naive UTC (Ibis ``timestamp``): in DuckDB they are a hundred times faster to subtract than
-    zoned ones. Compare them with `naive(moment)`. Not for use on both sides of a fork.
+    Notes ----- Times in ``table`` are naive UTC (Ibis ``timestamp``): DuckDB subtracts them a
+    hundred times faster than zoned ones. Compare them with `naive(moment)`. Do not use a lake in
+    both processes of a fork.
     """
 
     def __init__(
@@ -81,18 +91,18 @@ class Lake:
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
-        self._newest = store.Newest(root)
-        self._returns: tuple[int, Returns | None] = (-1, None)
+        self._tables = store.TableCache(root)
+        self._returns: tuple[int, ReturnTables | None] = (-1, None)
         self._lock = threading.RLock()
 
     @classmethod
     def open(cls, settings: Settings) -> Lake:
-        """The installation's lake; connects at first use.
+        """Open the installation's lake; it connects at first use.
 
         Raises
         ------
         BadInput
-            Where ``RETENTION_LAKE_URL`` names an engine that is not supported.
+            If ``RETENTION_LAKE_URL`` names an unsupported engine.
         """
         engine, _, path = settings.lake_url.partition("://")
         host, spark = "", engine == "spark"
@@ -113,7 +123,7 @@ class Lake:
 
     @cached_property
     def con(self) -> Any:
-        """The Ibis backend: DuckDB in memory, never fetching an extension."""
+        """The Ibis backend: DuckDB in memory, without extension downloads."""
         import duckdb
         import ibis
 
@@ -122,7 +132,7 @@ class Lake:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "temp_directory": str(self._scratch),
-                "memory_limit": f"{_memory()}B",
+                "memory_limit": f"{_memory_limit()}B",
             }
         )
         raw.execute("SET TimeZone = 'UTC'")
@@ -138,7 +148,7 @@ class Lake:
 
     @cached_property
     def identities(self) -> Identities:
-        """Who is one customer, by the links."""
+        """Customer identities that follow from the links."""
         return Identities(self)
 
     def table(
@@ -149,38 +159,53 @@ class Lake:
         *,
         identity: Identity = "now",
     ) -> ibis.Table:
-        """A canonical table with all its columns, typed; empty where nothing was imported.
+        """Return a canonical table with all its typed columns.
 
-        Purchases of an order that was wholly cancelled, as far as was known ``before``, have the type ``cancelled``.
+        It is empty if nothing was imported. Purchases of an order have the type ``cancelled`` if
+        the whole order was cancelled, as known ``before``.
 
         Parameters
         ----------
         name : str
             ``events``, ``customers``, ``items`` or ``treatments``.
         before : datetime, optional
-            For events: only what had happened, and was known, before this moment; for treatments: what was sent.
+            Events: only those that happened and were known before this time. Treatments: only those
+            sent before it.
         since : datetime, optional
-            For events: only what happened at or after this moment; older files are not opened.
+            Events: only those at or after this time; older files are not opened.
         identity : datetime or {"now", "stored"}
-            Whose ids: with ``"now"`` every row is of the customer that its id is linked to; with a moment, by the
-            links as they had been decided by then; with ``"stored"``, the id that the row came with.
+            ``"now"``: customer ids follow today's links. A datetime: links as decided by then.
+            ``"stored"``: ids as imported.
+
+        Returns
+        -------
+        ibis.Table
+            Times are naive UTC.
         """
         table = TABLES[name]
         with self._lock:
             people = self.identities.table(before, identity) if name in CUSTOMER_TABLES else ""
-            delta = self._newest.of(table)
+            delta = self._tables.get(table)
             wanted = store.months(since, before) if name == "events" and (since or before) else None
-            undone = self._undone(delta) if name == "events" else None
+            undone = self._matched_returns(delta) if name == "events" else None
             computed = {"event_type": undone.event_type(before)} if undone else None
-            where, view = _between(name, since, before), f"{name}_v{store.number(delta)}{people}"
+            where, view = (
+                _time_filter(name, since, before),
+                f"{name}_v{store.version_number(delta)}{people}",
+            )
             files = partial(store.files, delta, wanted)
             return self._view(table, files, view, where, computed=computed, people=people)
 
     def returns(self, before: datetime | None = None) -> ibis.Table:
-        """The returns known before a moment, with the event and the order that each undoes, where that is known."""
+        """Return the returns known before a time.
+
+        Each has the event and order it undoes, if known.
+        """
         with self._lock:
-            undone = self._undone(self._newest.of(TABLES["events"]))
-            rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NONE}"
+            undone = self._matched_returns(self._tables.get(TABLES["events"]))
+            rows = (
+                f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NO_RETURNS}"
+            )
             limit = (
                 f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'"
                 if before
@@ -188,24 +213,24 @@ class Lake:
             )
             return self.query(f"{rows}{limit}", RETURN_TYPES)
 
-    def _undone(self, delta: Any) -> Returns | None:
-        """What the returns of a version of the events undo; worked out once."""
+    def _matched_returns(self, delta: Any) -> ReturnTables | None:
+        """Match the returns of a version, once per version."""
         if delta is None:
             return None
         if self._returns[0] != delta.version():
             self._returns = (
                 delta.version(),
-                match(self.duckdb, store.files(delta), delta.version()),
+                match_returns(self.duckdb, store.files(delta), delta.version()),
             )
         return self._returns[1]
 
     def scores(self, run_id: str) -> ibis.Table:
-        """The scores that one run wrote."""
+        """Return the scores of one run."""
         table = TABLES["scores"]
         with self._lock:
-            delta = self._newest.of(table)
-            files = partial(store.files, delta, _word(run_id).__eq__)
-            view = f"scores_{run_id}_v{store.number(delta)}"
+            delta = self._tables.get(table)
+            files = partial(store.files, delta, _plain_word(run_id).__eq__)
+            view = f"scores_{run_id}_v{store.version_number(delta)}"
             return self._view(table, files, view, constant={"run_id": run_id})
 
     def _view(
@@ -224,7 +249,7 @@ class Lake:
             columns = [
                 own[column.name]
                 if column.name in own and paths
-                else _read(column, bool(paths), constant or {})
+                else _column_sql(column, bool(paths), constant or {})
                 for column in table.columns
             ]
             rows = f"FROM read_parquet({paths!r}, hive_partitioning = false)"
@@ -238,19 +263,37 @@ class Lake:
                 )
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
-        return self._named(name, {column.name: IBIS_TYPES[column.kind] for column in table.columns})
+        return self._view_table(
+            name, {column.name: IBIS_TYPES[column.kind] for column in table.columns}
+        )
 
     def query(self, sql: str, types: dict[str, str]) -> ibis.Table:
-        """A query in the engine's own SQL as a table with these Ibis types; nothing is computed until it is executed."""
+        """Return a SQL query as an Ibis table.
+
+        Parameters
+        ----------
+        sql : str
+            Query in DuckDB's dialect.
+        types : dict of str to str
+            Ibis type by column.
+
+        Returns
+        -------
+        ibis.Table
+            Computed when executed.
+        """
         name = f"query_{hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest()}"
         with self._lock:
             if name not in self._views:
                 self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
                 self._views.add(name)
-        return self._named(name, types)
+        return self._view_table(name, types)
 
-    def _named(self, name: str, types: dict[str, str]) -> ibis.Table:
-        """A view of ours as an Ibis table; to ask the engine for the types of what we wrote costs more than small queries."""
+    def _view_table(self, name: str, types: dict[str, str]) -> ibis.Table:
+        """Return a view as an Ibis table.
+
+        Asking the engine for its types costs more than a small query.
+        """
         import ibis.expr.operations as ops
         from ibis import schema
 
@@ -259,51 +302,69 @@ class Lake:
         ).to_expr()
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
-        """When the newest event (before a moment) happened."""
-        return newest(self, before)
+        """Return the newest event time before a moment."""
+        return coverage.newest_event(self, before)
 
     def as_of(
-        self, requested: datetime | None, horizon_days: int, learned_until: datetime | None = None
+        self, requested: datetime | None, horizon_days: int, model_cutoff: datetime | None = None
     ) -> AsOf:
-        """The moment to look from: as requested, else business time, else the day after stale data ends.
+        """Choose the reference time of an evaluation.
 
-        ``learned_until`` is the cutoff of the model that will look: of a moment before it the note says so.
+        It is the requested time, else business time, else the day after stale data ends.
+
+        Parameters
+        ----------
+        requested : datetime, optional
+            From ``--as-of``.
+        horizon_days : int
+            Prediction horizon in days; data older than this is stale.
+        model_cutoff : datetime, optional
+            Cutoff of the model. The note mentions an earlier reference time.
+
+        Returns
+        -------
+        AsOf
+            The time and a note.
 
         Raises
         ------
         TooLittleData
-            Where there are no events at all, or none before the moment.
+            If there are no events, or none before the time.
         """
-        from retention.lake import coverage
-
         if requested is not None:
             at = requested.astimezone(UTC)
             notes = (
-                coverage.seen(self, at, horizon_days),
-                coverage.hindsight(self, at, learned_until),
+                coverage.staleness_note(self, at, horizon_days),
+                coverage.hindsight_note(self, at, model_cutoff),
             )
             return AsOf(at, " ".join(filter(None, notes)))
         now = clock.now()
         latest = self.newest_event(before=now)
         if latest is None:
-            raise coverage.nothing_yet()
+            raise coverage.no_events_error()
         if latest >= now - timedelta(days=horizon_days):
             return AsOf(now, "")
         at = latest + timedelta(days=1)
         return AsOf(
             at,
-            f"The newest event is of {self.local(latest):%d %b %Y}, so this is as of the day after, not of today.",
+            gettext(
+                "The newest event is of {day:%d %b %Y}, so this is as of the day after, not of "
+                "today."
+            ).format(day=self.local(latest)),
         )
 
     def local(self, moment: datetime) -> datetime:
-        """The moment by the shop's clock, as people are told it."""
+        """Convert a time to the shop's time zone."""
         return moment.astimezone(ZoneInfo(self.zone))
 
     def fingerprint(self, cutoff: datetime) -> str:
-        """Versions of the tables, and a hash of what the events before the cutoff say (in any order)."""
+        """Hash table versions and events before a cutoff.
+
+        The order of events does not matter.
+        """
         events = self.table("events", cutoff, identity="stored")
-        rows, digest = self.duckdb.execute(  # md5, for it is the same in every version of DuckDB
-            f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(SAID.values())}))::HUGEINT) "
+        rows, digest = self.duckdb.execute(  # md5 is equal in all versions of DuckDB
+            f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(EVENT_CONTENT.values())}))::HUGEINT) "
             f'% 18446744073709551557, 0) FROM "{events.get_name()}"'
         ).fetchall()[0]
         versions = ".".join(
@@ -313,104 +374,138 @@ class Lake:
         return f"v{versions} n{rows} h{int(digest):016x}{people and f' i{people}'}"
 
     def currency(self, settings: Settings) -> str:
-        """See `currency.of_shop`."""
-        return currency.of_shop(self, settings)
+        """Return the shop's currency; see `currency.shop_currency`."""
+        return currency.shop_currency(self, settings)
 
     # ------------------------------------------------------------ writing
 
     def write_scores(self, run_id: str, frame: pandas.DataFrame) -> None:
-        """Write a run's scores, in the place of what the same run wrote before. Reasons may be lists: they become JSON."""
-        frame = frame.assign(run_id=_word(run_id))
+        """Write or replace the scores of a run.
+
+        Parameters
+        ----------
+        run_id : str
+            Job and attempt, a plain word.
+        frame : pandas.DataFrame
+            Columns of the table ``scores``; reasons may be lists, which become JSON.
+        """
+        frame = frame.assign(run_id=_plain_word(run_id))
         table = TABLES["scores"]
         with store.locked(self.root, table):
-            store.replace_partition(self.root, table, run_id, arrow(frame, table))
+            store.replace_partition(self.root, table, run_id, store.to_arrow(frame, table))
 
     def upsert(self, name: str, frame: pandas.DataFrame) -> None:
-        """Update rows of a keyed table by key and add new ones. Columns the frame lacks become missing."""
+        """Update or add rows of a keyed table.
+
+        Parameters
+        ----------
+        name : str
+            A keyed table.
+        frame : pandas.DataFrame
+            Rows; missing columns become NULL.
+
+        Raises
+        ------
+        ValueError
+            If the table has no key.
+        """
         table = TABLES[name]
         if not table.keyed:
             raise ValueError(f"{name} has no keyed rows; import them")
         if len(frame):
             with store.locked(self.root, table):
                 store.upsert(
-                    self.root, table, arrow(frame.drop_duplicates([*table.key], keep="last"), table)
+                    self.root,
+                    table,
+                    store.to_arrow(frame.drop_duplicates([*table.key], keep="last"), table),
                 )
 
     def remove(self, name: str, keys: pandas.DataFrame) -> None:
-        """Delete rows of a keyed table, by the columns of its key."""
+        """Delete rows of a keyed table by key.
+
+        Parameters
+        ----------
+        name : str
+            A keyed table.
+        keys : pandas.DataFrame
+            Its key columns.
+        """
         table = TABLES[name]
         if len(keys):
             with store.locked(self.root, table):
-                store.remove(self.root, table, arrow(keys, table).select(table.key))
+                store.remove(self.root, table, store.to_arrow(keys, table).select(table.key))
 
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
-        """Drop the scores of unwanted runs, join small files, drop files nobody reads any more.
+        """Delete unwanted scores, compact files, drop unused files.
 
         Parameters
         ----------
         unwanted : callable
-            Run ids in the lake → those to drop. Asked after the runs were read, so that one that begins meanwhile
-            is not among them.
+            Run ids in the lake → those to delete. It is called after the runs were read. So a run
+            that begins in the meantime is not among them.
 
         Returns
         -------
         list of str
-            The runs dropped.
+            The deleted runs.
         """
         scores = TABLES["scores"]
         with store.locked(self.root, scores):
-            delta = store.opened(self.root, scores)
+            delta = store.open_table(self.root, scores)
             runs = {part["run_id"] for part in delta.partitions()} if delta is not None else set()
-            if gone := sorted(map(_word, unwanted(runs))):
-                listed = ", ".join(f"'{run}'" for run in gone)
+            if dropped := sorted(map(_plain_word, unwanted(runs))):
+                listed = ", ".join(f"'{run}'" for run in dropped)
                 store.delete(self.root, scores, f"run_id IN ({listed})")
         for table in TABLES.values():
             with store.locked(self.root, table):
-                store.tidy(self.root, table)
-        return gone
+                store.compact(self.root, table)
+        return dropped
 
 
-def _memory() -> int:
-    """Bytes DuckDB may take before it spills: several workers share a machine, and Python needs some too."""
-    return min(MOST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+def _memory_limit() -> int:
+    """Return DuckDB's memory limit in bytes.
+
+    Several workers share a machine, and Python needs memory, too.
+    """
+    return min(MAX_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
 
 
 def naive(moment: datetime) -> datetime:
-    """A moment as the lake's columns hold it: UTC, without saying so."""
+    """Convert a time to naive UTC, as in the lake."""
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def _read(column: Column, stored: bool, constant: dict[str, str]) -> str:
+def _column_sql(column: Column, stored: bool, constant: dict[str, str]) -> str:
     if column.name in constant:
         return f"'{constant[column.name]}' AS {column.name}"
     if not stored:
         return f"NULL::{SQL_TYPES[column.kind]} AS {column.name}"
     if column.name == "event_id":
         return f"{EVENT_ID} AS event_id"
-    if column.kind == "moment":  # stored zoned, so that every engine agrees; epoch_us costs nothing
+    if column.kind == "moment":  # stored zoned for all engines; epoch_us costs nothing
         return f"make_timestamp(epoch_us({column.name})) AS {column.name}"
     return f"{column.name}::{SQL_TYPES[column.kind]} AS {column.name}"
 
 
-def _between(name: str, since: datetime | None, before: datetime | None) -> str:
+def _time_filter(name: str, since: datetime | None, before: datetime | None) -> str:
     if name not in ("events", "treatments"):
         return ""
     at = "sent_at" if name == "treatments" else "occurred_at"
-    found = []
+    conditions = []
     if since is not None:
-        found.append(f"{at} >= {_limit(since)}")
+        conditions.append(f"{at} >= {_sql_time(since)}")
     if before is not None:
-        found.append(f"{at} < {_limit(before)}")
+        conditions.append(f"{at} < {_sql_time(before)}")
     if before is not None and name == "events":
-        found.append(f"(available_at IS NULL OR available_at < {_limit(before)})")
-    return f"WHERE {' AND '.join(found)}" if found else ""
+        conditions.append(f"(available_at IS NULL OR available_at < {_sql_time(before)})")
+    return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def _limit(moment: datetime) -> str:
+def _sql_time(moment: datetime) -> str:
     return f"TIMESTAMPTZ '{naive(moment).isoformat()}+00'"
 
 
-def _word(run_id: str) -> str:
+def _plain_word(run_id: str) -> str:
     if not re.fullmatch(r"[\w.-]{1,64}", run_id):
         raise ValueError(f"run id {run_id!r} is not a plain word")
     return run_id

@@ -1,4 +1,7 @@
-"""Map files: how a source's columns become canonical ones (docs/data.md; the contract has an example)."""
+"""Read map files from source to canonical columns.
+
+See docs/data.md.
+"""
 
 import re
 import tomllib
@@ -14,12 +17,12 @@ from retention.lake.schema import TABLES, Table
 from retention.policy_file import not_toml, read_text
 from retention.text import gettext
 
-_TEXTS = ("encoding", "delimiter", "decimal", "date_format")
-_FLAGS = ("dayfirst", "header")
-_UNKNOWN_SIGN = re.compile(
+_TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format")
+_BOOLEAN_OPTIONS = ("dayfirst", "header")
+_UNKNOWN_DIRECTIVE = re.compile(
     r"^[^%]*$|%(?!-?[dmyHIjMS]|[abcfghnpuwxzABGTUVWXYZ%])"
-)  # to DuckDB's strptime, or none
-_SETTINGS = ("where", "from", "optional", *_TEXTS, *_FLAGS)
+)  # no directive, or one that DuckDB's strptime does not know
+_SETTINGS = ("where", "from", "optional", *_TEXT_OPTIONS, *_BOOLEAN_OPTIONS)
 OPTIONS = ("timezone", *_SETTINGS)
 _NAMES_ZONE = re.compile(r"time\s*zone|(Z|[+-]\d\d(:?\d\d)?)'", re.IGNORECASE)
 NO_MAP = "the file (no --map was given)"
@@ -27,10 +30,10 @@ NO_MAP = "the file (no --map was given)"
 
 @dataclass(frozen=True)
 class Expression:
-    """Where a canonical column comes from.
+    """Source of a canonical column.
 
-    ``column`` is a source column's name; ``sql`` an expression over the source's columns in DuckDB's dialect;
-    ``value`` a constant. Exactly one is set.
+    ``column`` is a source column's name, ``sql`` an expression over source columns in DuckDB's
+    dialect, ``value`` a constant. Exactly one is set.
     """
 
     column: str | None = None
@@ -39,19 +42,19 @@ class Expression:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it says the same of every row."""
+        """Whether it has the same value in every row."""
         return self.column is None and self.sql is None
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """Names of the source columns it reads, as the map spells them."""
+        """Names of source columns, as written in the map."""
         if self.column is not None:
             return frozenset({self.column})
         return _columns_of(self.sql) if self.sql else frozenset()
 
     @cached_property
     def text(self) -> str:
-        """The SQL of it."""
+        """Its SQL."""
         if self.column is not None:
             return quoted(self.column)
         return f"({self.sql})" if self.sql is not None else literal(self.value)
@@ -61,19 +64,19 @@ class Expression:
 class Mapping:
     """A map file's section for one table.
 
-    ``rows`` is a SELECT (the key ``from``) that makes the rows to map of the table ``source``: the file's own rows, with
-    their number in ``_line``. ``optional`` are columns that a file may lack. ``title`` is what events call the item: it is
-    not kept, but tells lines of the accounts from sales.
+    ``rows`` is a SELECT (key ``from``) over the table ``source``, the file's rows with their number
+    in ``_line``. It makes the rows to map. ``optional`` columns may be missing in a file. ``title``
+    is the item's title in events. It is not stored; it identifies bookkeeping lines.
 
-    What is None is seen from the file: its encoding, delimiter and header, the decimal mark of its numbers
-    (``decimal``), and whether its dates are written day first (``dayfirst``) or in an odd way (``date_format``, of
-    strptime).
+    Options that are None are detected: the file's encoding, delimiter and header, the decimal mark
+    of its numbers (``decimal``), and whether dates start with the day (``dayfirst``) or have an
+    unusual format (``date_format``, for strptime).
     """
 
     table: Table
     columns: dict[str, Expression]
     timezone: str = "UTC"
-    names_zone: bool = False  # whether that was said, or is what goes without saying
+    names_zone: bool = False  # False if UTC is only the default
     where: Expression | None = None
     rows: str | None = None
     title: Expression | None = None
@@ -87,7 +90,7 @@ class Mapping:
     name: str = "the map"
 
     def needing(self, *kinds: str) -> frozenset[str]:
-        """Source columns that go, as they are, into a canonical column of one of these kinds."""
+        """Return source columns mapped directly to these kinds."""
         return frozenset(
             expression.column
             for name, expression in self.columns.items()
@@ -95,26 +98,30 @@ class Mapping:
         )
 
     @property
-    def unzoned(self) -> frozenset[str]:
-        """Source columns, in small letters, of which the map makes moments and names no zone in doing so."""
-        made = (one for name, one in self.columns.items() if self.table[name].kind == "moment")
-        told = (one.columns for one in made if not (one.sql and _NAMES_ZONE.search(one.sql)))
-        return frozenset(name.casefold() for columns in told for name in columns)
+    def unzoned_columns(self) -> frozenset[str]:
+        """Lower-case source columns of times without a zone."""
+        return frozenset(
+            source_column.casefold()
+            for name, expression in self.columns.items()
+            if self.table[name].kind == "moment"
+            if not (expression.sql and _NAMES_ZONE.search(expression.sql))
+            for source_column in expression.columns
+        )
 
     @property
     def values(self) -> dict[str, Expression]:
-        """What is read of a row, by name: the columns, and the title."""
+        """Expressions by name: the columns and the title."""
         return self.columns | ({"title": self.title} if self.title else {})
 
     @property
     def named(self) -> frozenset[str]:
-        """Every source column that it names, in small letters: DuckDB compares them so."""
+        """All source columns used, in lower case."""
         used = [*self.values.values(), *((self.where,) if self.where else ())]
         return frozenset(name.casefold() for expression in used for name in expression.columns)
 
     @property
     def expressions(self) -> list[Expression]:
-        """The SQL expressions of the map, the filter among them."""
+        """The map's SQL expressions, including the filter."""
         return [
             expression
             for expression in (*self.values.values(), self.where)
@@ -122,46 +129,73 @@ class Mapping:
         ]
 
 
-def identity(table: Table, source_columns: list[str]) -> Mapping:
-    """The map of a source that already has canonical names; other columns are left out."""
+def canonical_mapping(table: Table, source_columns: list[str]) -> Mapping:
+    """Return the map of a source with canonical names.
+
+    Parameters
+    ----------
+    table : Table
+        The canonical table.
+    source_columns : list of str
+        Columns without a canonical name are ignored.
+
+    Returns
+    -------
+    Mapping
+        Named `NO_MAP`.
+    """
     known = {name: Expression(column=name) for name in source_columns if name in table.names}
     return Mapping(table, known, name=NO_MAP)
 
 
 def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
-    """Read a map file's section for a table; where it names no time zone, times are of ``timezone``, or else UTC.
+    """Read a map file's section for a table.
+
+    Parameters
+    ----------
+    path : Path
+        The TOML file.
+    table : Table
+        The canonical table.
+    timezone : str, optional
+        Default time zone; without it, UTC.
+
+    Returns
+    -------
+    Mapping
+        The checked section.
 
     Raises
     ------
     BadInput
-        Where the file cannot be read, or names a column, option or time zone that does not exist.
+        If the file cannot be read, or names an unknown column, option or time zone.
     """
-    sections = sections_of(path)
+    sections = read_sections(path)
     if table.name not in sections:
-        found = ", ".join(f"[{name}]" for name in sections) or "nothing"
+        present = ", ".join(f"[{name}]" for name in sections) or gettext("nothing")
         raise BadInput(
-            gettext("The map {name} has no section [{name_2}]; it has {found}.").format(
-                name=path.name, name_2=table.name, found=found
+            gettext("The map {file} has no section [{table}]; it has {present}.").format(
+                file=path.name, table=table.name, present=present
             )
         )
     known = {"timezone": timezone} if timezone else {}
-    return parse({**known, **sections[table.name]}, table, path.name)
+    return parse_section({**known, **sections[table.name]}, table, path.name)
 
 
-def sections_of(path: Path) -> dict[str, Any]:
-    """What a map file says, by section.
+def read_sections(path: Path) -> dict[str, Any]:
+    """Return a map file's sections.
 
     Raises
     ------
     BadInput
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     try:
         return tomllib.loads(text := read_text(path))
     except OSError as error:
         raise BadInput(
-            gettext("The map {name} cannot be read: {value}.").format(
-                name=path.name, value=error.strerror or error
+            gettext("The map {file} cannot be read: {reason}.").format(
+                file=path.name, reason=error.strerror or error
             )
         ) from None
     except UnicodeDecodeError as error:
@@ -176,8 +210,28 @@ def sections_of(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
-    """Turn a map's section into a `Mapping`, checking every name."""
+def parse_section(section: dict[str, Any], table: Table, name: str) -> Mapping:
+    """Turn a map's section into a `Mapping`.
+
+    Parameters
+    ----------
+    section : dict
+        The TOML section.
+    table : Table
+        The canonical table.
+    name : str
+        File name, for messages.
+
+    Returns
+    -------
+    Mapping
+        The checked section.
+
+    Raises
+    ------
+    BadInput
+        If a key or value is unknown.
+    """
     where = f"{name} [{table.name}]"
     section = dict(section)
     names_zone = "timezone" in section and not _is_column(section["timezone"], table)
@@ -218,8 +272,8 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
 
 
 def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
-    """How the file is written, as far as the map says."""
-    for option in _TEXTS:
+    """Check the options about file format and rows."""
+    for option in _TEXT_OPTIONS:
         if option in section and not isinstance(section[option], str):
             raise BadInput(
                 gettext("{where} {option}: {section!r} is not text.").format(
@@ -227,14 +281,14 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
                 )
             )
     date_format = section.get("date_format")
-    if date_format is not None and (not date_format or _UNKNOWN_SIGN.search(date_format)):
+    if date_format is not None and (not date_format or _UNKNOWN_DIRECTIVE.search(date_format)):
         raise BadInput(
             gettext(
                 "{where} date_format: {date_format!r} is no way to write a time; write its "
                 "parts as in %d.%m.%Y %H:%M:%S (day, month, year, hours, minutes, seconds)."
             ).format(where=where, date_format=date_format)
         )
-    for option in _FLAGS:
+    for option in _BOOLEAN_OPTIONS:
         if option in section and not isinstance(section[option], bool):
             raise BadInput(
                 gettext("{where} {option}: {section!r} is neither true nor false.").format(
@@ -264,24 +318,38 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
                 "from source."
             ).format(where=where, rows=rows)
         )
-    found = {name: section[name] for name in (*_TEXTS, *_FLAGS) if name in section}
-    return found | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
+    options = {
+        name: section[name] for name in (*_TEXT_OPTIONS, *_BOOLEAN_OPTIONS) if name in section
+    }
+    return options | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
 
 
-def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
-    """See that the source has every column the map names, and the map every column the table requires.
+def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> None:
+    """Check a map against a source and a table.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        The map.
+    source_columns : list of str
+        Columns of the source.
+    source : str
+        Name of the source, for messages.
 
     Raises
     ------
     BadInput
-        Naming the column, where it was asked for, and the nearest that there is.
+        If the source lacks a mapped column, or the map lacks a required one. The message names the
+        column and its nearest match.
     """
     for column in mapping.table.columns:
         if column.required and column.name not in mapping.columns:
             if mapping.name == NO_MAP:
                 table = mapping.table.name
                 proposes = (
-                    f" (`retention import {table} --suggest-map FILE` proposes one)"
+                    gettext(" (`retention import {table} --suggest-map FILE` proposes one)").format(
+                        table=table
+                    )
                     if table in TABLES
                     else ""
                 )
@@ -292,8 +360,8 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
                     ).format(source=source, name=column.name, table=table, proposes=proposes)
                 )
             raise BadInput(
-                gettext("{name} does not say where {name_2} comes from; {name_3} need it.").format(
-                    name=mapping.name, name_2=column.name, name_3=mapping.table.name
+                gettext("{map} does not say where {column} comes from; {table} need it.").format(
+                    map=mapping.name, column=column.name, table=mapping.table.name
                 )
             )
     by_case = {name.casefold() for name in source_columns}  # as DuckDB compares them
@@ -308,13 +376,13 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
             if name.casefold() not in by_case:
                 raise BadInput(
                     gettext(
-                        '{name} [{name_2}] {target} asks for the column "{name_3}", which {source} '
+                        '{map} [{table}] {target} asks for the column "{column}", which {source} '
                         "does not have{nearest}."
                     ).format(
-                        name=mapping.name,
-                        name_2=mapping.table.name,
+                        map=mapping.name,
+                        table=mapping.table.name,
                         target=target,
-                        name_3=name,
+                        column=name,
                         source=source,
                         nearest=_nearest(name, source_columns),
                     )
@@ -322,37 +390,46 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
 
 
 def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
-    """See that a file without a map is not plainly one of another table: ids of customers are in most of them."""
+    """Refuse an unmapped file that fits another table.
+
+    Most tables have a customer id.
+    """
     own = mapping.table
     fits = [table for table in TABLES.values() if table.importable and {*table.required} <= there]
     best = max(fits, key=lambda table: (len(table.required), table is own), default=own)
     if best is not own and set(mapping.columns) <= {*own.required}:
         raise BadInput(
             gettext(
-                "{source} says nothing of {name} but {required}; by its columns it is one of "
-                "{name_2}: `retention import {name_2} {source}`. If {name} are meant, say in a "
+                "{source} says nothing of {table} but {required}; by its columns it is one of "
+                "{better}: `retention import {better} {source}`. If {table} are meant, say in a "
                 "--map what is what."
             ).format(
-                source=source, name=own.name, required=" and ".join(own.required), name_2=best.name
+                source=source,
+                table=own.name,
+                required=" and ".join(own.required),
+                better=best.name,
             )
         )
 
 
 def _is_column(timezone: Any, table: Table) -> bool:
-    """Customers have a column of that name: there, only the name of a zone is the option."""
+    """Return whether ``timezone`` names a source column.
+
+    Customers have a column of that name. There, only a valid zone name is the option.
+    """
     return "timezone" in table.names and not (
         isinstance(timezone, str) and timezone in available_timezones()
     )
 
 
 def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
+    """Quote a name as an SQL identifier."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
 
 
 def literal(value: Any) -> str:
-    """A constant as SQL."""
+    """Write a constant as an SQL literal."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -373,9 +450,11 @@ def _expression(value: Any, where: str, key: str) -> Expression:
             return Expression(sql=content)
         if form == "value" and key != "where":
             return Expression(value=content)
+    forms = "{ sql = '…' }" if key == "where" else "\"a column\", { sql = '…' } or { value = … }"
     raise BadInput(
-        f"{where} {key}: {value!r} is not understood; write "
-        + ("{ sql = '…' }." if key == "where" else "\"a column\", { sql = '…' } or { value = … }.")
+        gettext("{where} {key}: {value!r} is not understood; write {forms}.").format(
+            where=where, key=key, value=value, forms=forms
+        )
     )
 
 
@@ -389,19 +468,22 @@ def _parsed(sql: str, where: str) -> Any:
             gettext(
                 "{where}: the expression {sql!r} is not SQL that can be read{place}; write it "
                 'over the file\'s columns, as in {{ sql = \'"Quantity" * "Price"\' }}.'
-            ).format(where=where, sql=sql, place=_place(error))
+            ).format(where=where, sql=sql, place=_error_position(error))
         ) from None
 
 
-def _place(error: Any) -> str:
-    """Where the reading ended, in words; nothing where the text is not even words, most often for a quote left open."""
+def _error_position(error: Any) -> str:
+    """Return the position of an SQL syntax error."""
     for fault in getattr(error, "errors", ()):
-        line = f"line {fault['line']}, " if fault["line"] > 1 else ""
-        first = fault["col"] - len(fault["highlight"]) + 1  # it counts to the end of the word
-        return (
-            f": something is wrong or missing at {fault['highlight']!r} ({line}character {first})"
+        first = fault["col"] - len(fault["highlight"]) + 1  # "col" is the end of the word
+        if fault["line"] > 1:
+            return gettext(
+                ": something is wrong or missing at {word!r} (line {line}, character {first})"
+            ).format(word=fault["highlight"], line=fault["line"], first=first)
+        return gettext(": something is wrong or missing at {word!r} (character {first})").format(
+            word=fault["highlight"], first=first
         )
-    return ": a quote may be left open"
+    return gettext(": a quote may be left open")
 
 
 def _columns_of(sql: str) -> frozenset[str]:
@@ -415,5 +497,9 @@ def _columns_of(sql: str) -> frozenset[str]:
 def _nearest(name: str, known: list[str]) -> str:
     lowered = {candidate.casefold(): candidate for candidate in known}
     if near := get_close_matches(name.casefold(), list(lowered), n=1, cutoff=0.5):
-        return f'; the nearest is "{lowered[near[0]]}"'
-    return f"; there are {', '.join(known[:12])}{' …' if len(known) > 12 else ''}" if known else ""
+        return gettext('; the nearest is "{name}"').format(name=lowered[near[0]])
+    if not known:
+        return ""
+    return gettext("; there are {names}").format(
+        names=f"{', '.join(known[:12])}{' …' if len(known) > 12 else ''}"
+    )

@@ -1,6 +1,6 @@
-"""The quality report: how fresh the data is, how complete, and what had to be kept aside."""
+"""Report freshness, completeness and quarantine of the data."""
 
-# ruff: noqa: S608 - SQL is put together from names of our own
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,31 +11,38 @@ from retention.lake import quarantine
 from retention.lake.lake import Lake
 from retention.settings import Settings
 
-ASKED = {  # the columns whose absence costs something
+EXPECTED_COLUMNS = {  # columns that improve models or campaigns
     "events": ("item_id", "order_id", "quantity", "amount", "currency"),
     "customers": ("email", "marketing_consent"),
     "items": ("title", "category", "price", "margin", "in_stock"),
 }
 
-GAP, SPIKE, AROUND, MANY, TOLD = (
-    3,
-    5.0,
-    56,
-    5,
-    5,
-)  # days; times; days; silences to know the usual by; of each kind
+GAP_DAYS = 3
+SPIKE_FACTOR = 5.0
+WINDOW_DAYS = 56  # around a day, for its usual number of events
+MIN_SILENCES = 5  # needed to know the shop's usual silence
+MAX_SHOWN = 5  # gaps, and spikes
 
 
 def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
-    """Judge what is in the lake before business time.
+    """Measure the data before business time.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the tables.
+    settings : Settings
+        Gives the quarantine.
 
     Returns
     -------
     dict
-        ``rows`` by table; ``first_event`` and ``newest_event`` (ISO 8601, None without events), ``age_days`` of the
-        newest; ``days`` between them and ``silent_days`` without any event; ``customers`` with events and
-        ``unknown_customers`` among them (no row in customers), ``unknown_items`` likewise; ``filled``: for each table,
-        the share of rows that have a value, by column; ``event_types``; ``currencies``; ``quarantine`` by reason; ``volume`` by day (`volume`); ``returns``.
+        ``rows`` by table; ``first_event`` and ``newest_event`` (ISO 8601, None without events);
+        ``age_days`` of the newest; ``days`` between them and ``silent_days`` without events;
+        ``customers`` with events and ``unknown_customers`` among them (without a customer row);
+        ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by
+        column; ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``,
+        ``quarantined`` (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``.
     """
     now = clock.now()
     names = {
@@ -44,34 +51,42 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
     }
     return {
         "rows": {
-            name: _one(lake, f'SELECT count(*) FROM "{view}"')[0] for name, view in names.items()
+            name: _row(lake, f'SELECT count(*) FROM "{view}"')[0] for name, view in names.items()
         },
         **_events(lake, names, now),
         "filled": {
-            table: dict(zip(columns, _one(lake, _shares(names[table], columns)), strict=True))
-            for table, columns in ASKED.items()
+            table: dict(zip(columns, _row(lake, _shares(names[table], columns)), strict=True))
+            for table, columns in EXPECTED_COLUMNS.items()
         },
         "event_types": _counts(lake, f'SELECT event_type FROM "{names["events"]}"'),
         "currencies": _counts(
             lake,
             f'SELECT upper(trim(currency)) AS currency FROM "{names["events"]}" WHERE currency IS NOT NULL',
         ),
-        "quarantine": quarantine.counts(lake.duckdb, settings),
+        **quarantine.summary(lake.duckdb, settings),
         "volume": volume(lake, names["events"]),
         "returns": _returns(lake, names["events"], now),
     }
 
 
 def volume(lake: Lake, events: str) -> dict[str, Any]:
-    """Events by day, and what is odd about them.
+    """Count events by day and find gaps and spikes.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the connection.
+    events : str
+        Name of the view of the events.
 
     Returns
     -------
     dict
-        ``since`` (ISO date, None without events) and ``counts``, one a day from then on; ``gaps``: silences of three days
-        or more and longer than nine in ten of the shop's silences, with ``since``, ``until`` (the last silent day) and
-        ``days``; ``spikes``: days five times off the median of the eight weeks around them, and off that of the same
-        weekdays among them, with ``day``, ``events`` and ``usual``.
+        ``since`` (ISO date, None without events) and ``counts``, one per day from then on.
+        ``gaps``: three or more silent days, and longer than 90% of the shop's silences, with
+        ``since``, ``until`` (the last silent day) and ``days``. ``spikes``: days five times off the
+        median of the eight weeks around them, and off that of the same weekdays, with ``day``,
+        ``events``, ``usual``.
     """
     rows = lake.duckdb.execute(
         f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" GROUP BY 1 ORDER BY 1'
@@ -94,59 +109,64 @@ def _gaps(days: np.ndarray) -> list[dict[str, Any]]:
     runs = silent[silent > 0]
     if not len(runs):
         return []
-    usual = np.quantile(runs, 0.9) if len(runs) >= MANY else 0
-    places = np.flatnonzero((silent >= GAP) & (silent > usual))
+    usual = np.quantile(runs, 0.9) if len(runs) >= MIN_SILENCES else 0
+    places = np.flatnonzero((silent >= GAP_DAYS) & (silent > usual))
     return [
         {
             "since": str(days[place] + 1),
             "until": str(days[place + 1] - 1),
             "days": int(silent[place]),
         }
-        for place in places[np.argsort(-silent[places])][:TOLD]
+        for place in places[np.argsort(-silent[places])][:MAX_SHOWN]
     ]
 
 
 def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
-    if len(counts) < AROUND:
+    if len(counts) < WINDOW_DAYS:
         return []
     padded = np.pad(
-        np.where(counts > 0, counts, np.nan).astype(float), AROUND // 2, constant_values=np.nan
+        np.where(counts > 0, counts, np.nan).astype(float), WINDOW_DAYS // 2, constant_values=np.nan
     )
-    around = np.lib.stride_tricks.sliding_window_view(padded, AROUND // 2 * 2 + 1)
+    around = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_DAYS // 2 * 2 + 1)
     weekday = np.delete(
-        around[:, ::7], AROUND // 14, axis=1
-    )  # a shop may close on Saturdays, but for its returns
-    usual, same = np.nanmedian(around, axis=1), _median(weekday)
-    off, from_same = (np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same))
-    # What is told beside it, and how much it swings, is of the days that it is most like.
-    own = from_same < off
-    usual, off = np.where(own, same, usual), np.where(own, from_same, off)
-    noise = 5 / np.sqrt(usual)  # few events a day swing by themselves
-    odd = (counts > 0) & (off > np.maximum(np.log(SPIKE), noise))
-    odd[[0, -1]] = False  # half days
-    places = np.flatnonzero(odd)
+        around[:, ::7], WINDOW_DAYS // 14, axis=1
+    )  # a shop may close on Saturdays and still accept returns
+    usual, same_weekday = np.nanmedian(around, axis=1), _median(weekday)
+    off, off_weekday = (
+        np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same_weekday)
+    )
+    # Compare each day with the days it resembles most.
+    is_weekday_closer = off_weekday < off
+    usual, off = (
+        np.where(is_weekday_closer, same_weekday, usual),
+        np.where(is_weekday_closer, off_weekday, off),
+    )
+    noise = 5 / np.sqrt(usual)  # small counts vary by chance
+    is_spike = (counts > 0) & (off > np.maximum(np.log(SPIKE_FACTOR), noise))
+    is_spike[[0, -1]] = False  # half days
+    places = np.flatnonzero(is_spike)
     return [
         {
             "day": str(first + int(place)),
             "events": int(counts[place]),
             "usual": round(float(usual[place])),
         }
-        for place in places[np.argsort(-off[places])][:TOLD]
+        for place in places[np.argsort(-off[places])][:MAX_SHOWN]
     ]
 
 
 def _median(rows: np.ndarray) -> np.ndarray:
-    """The median of each row's numbers, missing where there is none."""
+    """Return each row's median, ignoring NaN."""
     known = ~np.isnan(rows).all(axis=1)
-    found = np.full(len(rows), np.nan)
-    found[known] = np.nanmedian(rows[known], axis=1)
-    return found
+    medians = np.full(len(rows), np.nan)
+    medians[known] = np.nanmedian(rows[known], axis=1)
+    return medians
 
 
 def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
-    """Returns, how many of them found the purchase they undo, and the orders cancelled."""
+    """Count returns, matched returns and cancelled orders."""
     undone = lake.returns(now).get_name()
-    number, matched = _one(
+    number, matched = _row(
         lake,
         "SELECT count(DISTINCT event_id), count(DISTINCT event_id) FILTER (undoes_event_id IS NOT NULL) "
         f'FROM "{undone}"',
@@ -158,12 +178,12 @@ def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
     return {
         "returns": number,
         "matched": matched,
-        "cancelled_orders": _one(lake, f"SELECT count(*) FROM ({cancelled})")[0],
+        "cancelled_orders": _row(lake, f"SELECT count(*) FROM ({cancelled})")[0],
     }
 
 
 def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
-    first, newest, active, customers = _one(
+    first, newest, active, customers = _row(
         lake,
         "SELECT min(occurred_at), max(occurred_at), count(DISTINCT occurred_at::DATE), count(DISTINCT customer_id) "
         f'FROM "{names["events"]}"',
@@ -178,7 +198,7 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
         "silent_days": span - active,
         "customers": customers,
         **{
-            f"unknown_{table}": _one(
+            f"unknown_{table}": _row(
                 lake,
                 f'SELECT count(DISTINCT {key}) FROM "{names["events"]}" ANTI JOIN "{names[table]}" USING ({key}) '
                 f"WHERE {key} IS NOT NULL",
@@ -189,7 +209,10 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
 
 
 def _shares(view: str, columns: tuple[str, ...]) -> str:
-    """Of events, only purchases need have an amount."""
+    """Return SQL of the filled shares by column.
+
+    Only purchases among events need an amount.
+    """
     shares = ", ".join(f"round(count({column}) / nullif(count(*), 0), 4)" for column in columns)
     purchases = " WHERE event_type = 'purchase'" if view.startswith("events") else ""
     return f'SELECT {shares} FROM "{view}"{purchases}'
@@ -202,5 +225,5 @@ def _counts(lake: Lake, values: str) -> dict[str, int]:
     return dict(rows)
 
 
-def _one(lake: Lake, sql: str) -> tuple:
+def _row(lake: Lake, sql: str) -> tuple:
     return lake.duckdb.execute(sql).fetchall()[0]

@@ -1,43 +1,35 @@
-"""The quarantine: rows that could not be used, as they were, with the reason and the remedy; one Parquet file an import.
+"""Store unusable rows with reason and remedy.
 
-Every file has the columns of `META` and, beside them, those of the row itself: the source's own where the map could not
-read it, the canonical ones where a cleaning rule set it aside.
+Each import has one Parquet file. A file has the columns of `META` and those of the row:
+the source's own columns if the map failed, the canonical ones if a cleaning rule applied.
 """
 
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from retention import clock
+from retention.errors import BadInput
 from retention.folders import private
 from retention.lake.mapping import literal, quoted
-from retention.lake.remedies import remedy
+from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.settings import Settings
 from retention.text import gettext
 
 MAP, RULES, LINE = "map", "rules", "line"
-META = (
-    "_reason",
-    "_remedy",
-    "_stage",
-    "_table",
-    "_file",
-    "_import",
-    "_at",
-    "_map",
-    "_origin",
-    "_reading",
-)
+ORIGIN = ("_stage", "_table", "_file", "_import", "_at", "_map", "_origin", "_reading")
+CODE, DATA = "_reason_code", "_reason_data"  # files of earlier versions lack them
+META = ("_reason", "_remedy", CODE, DATA, *ORIGIN)
 EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept beside every row of an import: where it came from, and how to try it again."""
+class Origin:
+    """Describe the origin of an import's quarantined rows."""
 
     table: str
     import_id: str
@@ -46,11 +38,25 @@ class Kept:
     origin: str | None
 
     def sql(self, rows: str, stage: str, file: str, reading: dict[str, Any]) -> str:
-        """Rows (``reason`` and their own columns) with the columns of `META` but the remedy.
+        """Return SQL that adds code and origin to rows.
 
-        ``stage`` is `MAP`, `RULES`, or `LINE` for what is no row at all; ``reading``: how the text columns were read.
+        Parameters
+        ----------
+        rows : str
+            SQL of the rows, with ``reason`` (a `Reason.key`) and their own columns.
+        stage : str
+            `MAP`, `RULES`, or `LINE` for a line that could not be split into columns.
+        file : str
+            Name of the source.
+        reading : dict
+            How the text columns were parsed.
+
+        Returns
+        -------
+        str
+            SELECT statement. `write` adds sentence and remedy.
         """
-        said = {
+        values = {
             "_stage": stage,
             "_table": self.table,
             "_file": file,
@@ -60,53 +66,124 @@ class Kept:
             "_reading": json.dumps(reading),
         }
         constants = ", ".join(
-            f"{literal(value)}::VARCHAR AS {name}" for name, value in said.items()
+            f"{literal(value)}::VARCHAR AS {name}" for name, value in values.items()
         )
         at = f"TIMESTAMP '{clock.wall():%Y-%m-%d %H:%M:%S}' AS _at"
-        return f"SELECT reason AS _reason, {constants}, {at}, * EXCLUDE (reason) FROM ({rows})"
+        code = "split_part(reason, ' ', 1)"
+        reason = f"{code} AS {CODE}, nullif(substr(reason, length({code}) + 2), '') AS {DATA}"
+        return f"SELECT {reason}, {constants}, {at}, * EXCLUDE (reason) FROM ({rows})"
 
 
 def folder(settings: Settings) -> Path:
-    """Where the files are."""
+    """Return the folder of the quarantine."""
     return settings.home / "quarantine"
 
 
 def files(settings: Settings) -> list[Path]:
-    """The files, those of a vanished writer left out."""
+    """Return the quarantine files without unfinished ones."""
     return sorted(folder(settings).glob("*.parquet"))
 
 
 def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
-    """Put the rows of some tables in the place of a file, at once; without rows there is no file.
+    """Replace a quarantine file atomically.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    parts : sequence of str
+        Relations of rows, from `Origin.sql` or an existing file.
+    path : Path
+        The file. It is deleted if there are no rows.
 
     Returns
     -------
     str or None
-        The path.
+        The path, or None without rows.
     """
     if not parts:
         path.unlink(missing_ok=True)
         return None
     private(path.parent)
-    union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in parts)
-    reasons = [row[0] for row in con.execute(f"SELECT DISTINCT _reason FROM ({union})").fetchall()]
+    columns = ", ".join(f"NULL::VARCHAR AS {name}" for name in ("_reason", CODE, DATA))
+    union = " UNION ALL BY NAME ".join(
+        [f"SELECT {columns} WHERE false", *(f"SELECT * FROM {name}" for name in parts)]
+    )
+    reasons = _reasons(con, f"({union})")
     if not reasons:
         path.unlink(missing_ok=True)
         return None
-    told = " ".join(f"WHEN {literal(reason)} THEN {literal(remedy(reason))}" for reason in reasons)
-    aside = path.with_suffix(f".{os.getpid()}")
-    con.execute(
-        f"COPY (SELECT _reason, CASE _reason {told} END AS _remedy, * EXCLUDE (_reason) FROM ({union})) "
-        f"TO {literal(aside)} (FORMAT parquet)"
+    meta = ", ".join(
+        [
+            f"{_case(_KEY, {key: reason.text for key, reason in reasons.items()})} AS _reason",
+            f"{_case(_KEY, {key: reason.remedy for key, reason in reasons.items()})} AS _remedy",
+            f"{_case(_KEY, {key: reason.code for key, reason in reasons.items()})} AS {CODE}",
+            f"{_case(_KEY, {key: reason.data_json for key, reason in reasons.items()})} AS _data",
+        ]
     )
-    aside.replace(path)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    con.execute(
+        f"COPY (SELECT * EXCLUDE (_data), nullif(_data, '') AS {DATA} FROM "
+        f"(SELECT {meta}, * EXCLUDE (_reason, {CODE}, {DATA}) FROM ({union}))) "
+        f"TO {literal(unfinished)} (FORMAT parquet)"
+    )
+    unfinished.replace(path)
     return str(path)
 
 
-def view(con: Any, settings: Settings) -> str | None:
-    """SQL of the quarantine as one table: reason, remedy, stage, table_name, file, import_id, kept_at, row (JSON).
+_KEY = f"coalesce({CODE} || coalesce(' ' || {DATA}, ''), _reason)"
 
-    None where nothing is in it.
+
+def key_sql(con: Any, relation: str) -> str:
+    """Return SQL of a quarantined row's `Reason.key`.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        SQL of the rows. Files of earlier versions have sentences without codes.
+
+    Returns
+    -------
+    str
+        Expression over the relation's columns.
+    """
+    columns = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()]
+    key = _KEY if CODE in columns else "_reason"
+    reasons = _reasons(con, relation, key)
+    if all(key == reason.key for key, reason in reasons.items()):
+        return key
+    return _case(key, {key: reason.key for key, reason in reasons.items()})
+
+
+def _reasons(con: Any, relation: str, key: str = _KEY) -> dict[str, Reason]:
+    rows = con.execute(f"SELECT DISTINCT {key} FROM {relation}").fetchall()
+    return {text: Reason.parse(text) for (text,) in rows}
+
+
+def _case(value: str, results: dict[str, str]) -> str:
+    whens = " ".join(
+        f"WHEN {literal(key)} THEN {literal(result)}" for key, result in results.items()
+    )
+    return f"CASE {value} {whens} END"
+
+
+def view(con: Any, settings: Settings) -> str | None:
+    """Return SQL of the whole quarantine as one table.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+
+    Returns
+    -------
+    str or None
+        Columns reason (`Reason.key`), stage, table_name, file, import_id, kept_at, row (JSON) and
+        path. None if the quarantine is empty.
     """
     parts = [_as_table(con, path) for path in files(settings)]
     return " UNION ALL ".join(parts) or None
@@ -117,88 +194,157 @@ def _as_table(con: Any, path: Path) -> str:
     columns = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
     own = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in columns if name not in META)
     row = f"json_merge_patch('{{}}', to_json(struct_pack({own})))::VARCHAR" if own else "'{}'"
-    meta = {
-        name: name if name in columns else "NULL" for name in META
-    }  # files of the first release had fewer
+    # Files of the first release have fewer columns.
+    meta = {name: name if name in columns else "NULL" for name in META}
     return (
-        f"SELECT _reason AS reason, {meta['_remedy']}::VARCHAR AS remedy, {meta['_stage']}::VARCHAR AS stage, "
-        f"{meta['_table']}::VARCHAR AS table_name, _file AS file, {meta['_import']}::VARCHAR AS import_id, "
-        f"{meta['_at']}::TIMESTAMP AS kept_at, {row} AS row, {literal(path)} AS path FROM {read}"
+        f"SELECT {key_sql(con, read)} AS reason, {meta['_stage']}::VARCHAR AS stage, "
+        f"{meta['_table']}::VARCHAR AS table_name, _file AS file, "
+        f"{meta['_import']}::VARCHAR AS import_id, {meta['_at']}::TIMESTAMP AS kept_at, "
+        f"{row} AS row, {literal(path)} AS path FROM {read}"
     )
 
 
 def listing(
     con: Any, settings: Settings, *, reason: str | None = None, examples: int = EXAMPLES
 ) -> dict[str, Any]:
-    """What is in quarantine, by reason, the most frequent first.
+    """List the quarantine by reason, most frequent first.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+    reason : str, optional
+        Only rows with this reason; see `matching_reasons`.
+    examples : int
+        Rows to show per reason.
 
     Returns
     -------
     dict
-        ``rows`` in all, and ``reasons``: each with ``reason``, ``remedy``, ``rows``, ``tables``, ``files``, ``first``
-        and ``last`` (ISO 8601, when it was set aside), and ``examples``: rows as they were, without their empty values.
+        ``rows`` in total, and ``reasons``: each with ``code``, ``reason`` (sentence), ``remedy``,
+        ``rows``, ``tables``, ``files``, ``first`` and ``last`` (ISO 8601 time of quarantine), and
+        ``examples``: original rows without their empty values.
 
     Raises
     ------
     BadInput
-        Where no row is there for the reason asked for.
+        If no row has the requested reason.
     """
-    every = view(con, settings)
-    if every is None:
+    rows_sql = view(con, settings)
+    if rows_sql is None:
         return {"rows": 0, "reasons": []}
-    where = f" WHERE reason = {literal(chosen(con, settings, reason))}" if reason else ""
-    found = con.execute(
-        "SELECT reason, count(*), list(DISTINCT table_name), list(DISTINCT file), min(kept_at), max(kept_at), "
-        f"list(row)[1:{int(examples)}] FROM ({every}){where} GROUP BY 1 ORDER BY 2 DESC, 1"
+    where = f" WHERE {condition(matching_reasons(con, settings, reason))}" if reason else ""
+    groups = con.execute(
+        "SELECT reason, count(*), list(DISTINCT table_name), list(DISTINCT file), min(kept_at), "
+        f"max(kept_at), list(row)[1:{int(examples)}] FROM ({rows_sql}){where} GROUP BY 1 "
+        "ORDER BY 2 DESC, 1"
     ).fetchall()
-    reasons = [
-        {
-            "reason": why,
-            "remedy": remedy(why),
-            "rows": rows,
-            "tables": sorted(filter(None, tables)),
-            "files": sorted(filter(None, named)),
-            "first": first and first.isoformat(),
-            "last": last and last.isoformat(),
-            "examples": [json.loads(row) for row in shown],
-        }
-        for why, rows, tables, named, first, last, shown in found
-    ]
-    return {"rows": sum(one["rows"] for one in reasons), "reasons": reasons}
+    reasons = []
+    for key, rows, tables, names, first, last, shown in groups:
+        parsed = Reason.parse(key)
+        reasons.append(
+            {
+                "code": parsed.code.value,
+                "reason": parsed.text,
+                "remedy": parsed.remedy,
+                "rows": rows,
+                "tables": sorted(filter(None, tables)),
+                "files": sorted(filter(None, names)),
+                "first": first and first.isoformat(),
+                "last": last and last.isoformat(),
+                "examples": [json.loads(row) for row in shown],
+            }
+        )
+    return {"rows": sum(group["rows"] for group in reasons), "reasons": reasons}
+
+
+def reason_counts(con: Any, settings: Settings) -> dict[Reason, int]:
+    """Count quarantined rows by reason, most frequent first."""
+    rows_sql = view(con, settings)
+    if rows_sql is None:
+        return {}
+    rows = con.execute(
+        f"SELECT reason, count(*) FROM ({rows_sql}) GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    return {Reason.parse(key): number for key, number in rows}
 
 
 def counts(con: Any, settings: Settings) -> dict[str, int]:
-    """Rows by reason, the most frequent first."""
-    every = view(con, settings)
-    if every is None:
-        return {}
-    return dict(
-        con.execute(
-            f"SELECT reason, count(*) FROM ({every}) GROUP BY 1 ORDER BY 2 DESC, 1"
-        ).fetchall()
-    )
+    """Count quarantined rows by sentence, most frequent first."""
+    return by_text(reason_counts(con, settings))
 
 
-def chosen(con: Any, settings: Settings, asked: str) -> str:
-    """The reason that a person means: in full, or the only one with these words in it.
+def summary(con: Any, settings: Settings) -> dict[str, Any]:
+    """Summarise the quarantine for a report.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+
+    Returns
+    -------
+    dict
+        ``quarantine`` (rows by code), ``quarantine_text`` (rows by sentence) and ``quarantined``:
+        per reason ``code``, ``reason`` (sentence), ``rows`` and ``remedy``. All are sorted by rows.
+    """
+    reasons = reason_counts(con, settings)
+    return {
+        "quarantine": by_code(reasons),
+        "quarantine_text": by_text(reasons),
+        "quarantined": [
+            {
+                "code": reason.code.value,
+                "reason": reason.text,
+                "rows": rows,
+                "remedy": reason.remedy,
+            }
+            for reason, rows in reasons.items()
+        ],
+    }
+
+
+def condition(reasons: Collection[Reason], column: str = "reason") -> str:
+    """Return an SQL condition on a column of `Reason.key`."""
+    return f"{column} IN ({', '.join(literal(reason.key) for reason in reasons)})"
+
+
+def matching_reasons(con: Any, settings: Settings, text: str) -> list[Reason]:
+    """Return the reasons that match a user's text.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+    text : str
+        A code, a sentence, or words that only one sentence contains.
+
+    Returns
+    -------
+    list of Reason
+        Several only for a code, one per column for example.
 
     Raises
     ------
     BadInput
-        Where none, or more than one, answers to it.
+        If no reason, or more than one, matches.
     """
-    from retention.errors import BadInput
-
-    known = list(counts(con, settings))
-    if asked in known:
-        return asked
-    near = [reason for reason in known if asked.casefold() in reason.casefold()]
+    known = list(reason_counts(con, settings))
+    if exact := [reason for reason in known if text in (reason.code, reason.text)]:
+        return exact
+    near = [reason for reason in known if text.casefold() in reason.text.casefold()]
     if len(near) == 1:
-        return near[0]
-    listed = "; ".join(near or known) or "nothing at all"
-    which = "more than one reason" if near else "no reason"
+        return near
+    listed = "; ".join(reason.text for reason in near or known) or gettext("nothing at all")
+    which = gettext("more than one reason") if near else gettext("no reason")
     raise BadInput(
         gettext(
-            "--reason {asked!r} names {which} for which rows are in quarantine; there is: {listed}."
-        ).format(asked=asked, which=which, listed=listed)
+            "--reason {text!r} names {which} for which rows are in quarantine; there is: {listed}."
+        ).format(text=text, which=which, listed=listed)
     )

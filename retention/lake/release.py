@@ -1,6 +1,6 @@
-"""Release: quarantined rows go through the map and the rules as they are now; those that pass come into the lake."""
+"""Retry quarantined rows with today's map and rules."""
 
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,9 +12,10 @@ from typing import Any
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import formats, identity, import_log, mapping, quarantine
-from retention.lake.import_job import Import
+from retention.lake.importing import ImportJob
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
+from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading.columns import ColumnReading
 from retention.lake.reading.sources import Source
 from retention.lake.schema import TABLES
@@ -25,8 +26,11 @@ from retention.text import gettext
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """What became of the quarantined rows: tried = accepted + duplicate + filtered + still there."""
+class ReleaseReport:
+    """Count the outcomes of the retried rows.
+
+    ``rows_tried`` is the sum of accepted, duplicate, filtered and kept rows.
+    """
 
     rows_tried: int = 0
     rows_accepted: int = 0
@@ -34,13 +38,15 @@ class Release:
     rows_filtered: int = 0
     rows_kept: int = 0
     quarantine: dict[str, int] = field(default_factory=dict)
-    """What is in quarantine now, by reason."""
+    """Rows in quarantine afterwards, by code."""
+    quarantine_text: dict[str, int] = field(default_factory=dict)
+    """Rows in quarantine afterwards, by sentence."""
     notes: tuple[str, ...] = ()
-    """Why some rows could not be tried."""
+    """Reasons why some rows could not be retried."""
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the JSON object of ``--json``."""
         return asdict(self) | {"notes": [*self.notes]}
 
 
@@ -53,22 +59,33 @@ def release(
     map_path: Path | None = None,
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
-) -> Release:
-    """Try quarantined rows again, file by file, each in one commit; a second time changes nothing.
+) -> ReleaseReport:
+    """Retry quarantined rows and import those that pass.
+
+    Each file is one commit. A second call changes nothing.
 
     Parameters
     ----------
+    lake, database, settings
+        Target; without a database there is no import log.
     reason : str, optional
-        Only rows with this reason; all of them without one.
+        Retry only rows with this reason; see `quarantine.matching_reasons`.
     map_path : Path, optional
-        The map to use; without one, each row's own map as the file says now.
+        The map to use; by default each row's own map in its present version.
+    progress : Progress
+        Called per file.
     listener : ImportListener, optional
         Called after events were imported.
+
+    Returns
+    -------
+    ReleaseReport
+        Row counts and the remaining quarantine.
 
     Raises
     ------
     BadInput
-        Where no row is there for the reason, or no map is there to read them with.
+        If no row has the reason, or the map cannot be read.
     """
     if map_path is not None and not map_path.is_file():
         raise BadInput(
@@ -77,52 +94,65 @@ def release(
             )
         )
     if map_path is not None:
-        mapping.sections_of(map_path)
+        mapping.read_sections(map_path)
     started = perf_counter()
     con = lake.duckdb
+    reasons: list[Reason] | None = None
     if reason is not None:
-        reason = quarantine.chosen(con, settings, reason)
-    tried: list[tuple[int, int, int, int]] = []
+        reasons = quarantine.matching_reasons(con, settings, reason)
+    tallies: list[tuple[int, int, int, int]] = []
     notes: list[str] = []
-    held = quarantine.files(settings)
-    for number, path in enumerate(held):
-        progress(number, len(held), f"trying {path.name}")
-        tried.append(_again(lake, database, settings, path, reason, map_path, notes, listener))
-    progress(len(held), len(held), "done")
-    sums = [sum(column) for column in zip(*tried, strict=True)] or [0, 0, 0, 0]
-    return Release(
+    paths = quarantine.files(settings)
+    for number, path in enumerate(paths):
+        progress(number, len(paths), gettext("trying {file}").format(file=path.name))
+        tallies.append(
+            _retry_file(lake, database, settings, path, reasons, map_path, notes, listener)
+        )
+    progress(len(paths), len(paths), gettext("done"))
+    left = quarantine.reason_counts(con, settings)
+    sums = [sum(column) for column in zip(*tallies, strict=True)] or [0, 0, 0, 0]
+    return ReleaseReport(
         sums[0],
         sums[1],
         sums[2],
         sums[3],
         sums[0] - sum(sums[1:]),
-        quarantine.counts(con, settings),
+        by_code(left),
+        by_text(left),
         tuple(dict.fromkeys(notes)),
         round(perf_counter() - started, 3),
     )
 
 
-def _again(
+def _retry_file(
     lake: Lake,
     database: Database | None,
     settings: Settings,
     path: Path,
-    reason: str | None,
+    reasons: list[Reason] | None,
     map_path: Path | None,
     notes: list[str],
     listener: import_log.ImportListener,
 ) -> tuple[int, int, int, int]:
-    """One file's rows: how many were tried, accepted, there already and filtered."""
-    con = lake.duckdb
+    """Retry one file; return tried, accepted, duplicate, filtered."""
+    con, rows = lake.duckdb, f"read_parquet({literal(path)})"
     con.execute(
-        f"CREATE OR REPLACE TABLE held AS SELECT *, false AS _tried FROM read_parquet({literal(path)})"
+        f"CREATE OR REPLACE TABLE held AS SELECT *, {quarantine.key_sql(con, rows)} AS _key, "
+        f"false AS _tried FROM {rows}"
     )
-    work: Import | None = None
-    known = partial(erased.load_erased, database, settings)
+    work: ImportJob | None = None
+    erased_customers = partial(erased.load_erased, database, settings)
     try:
-        for group in _groups(con, reason):
-            work = work or Import(
-                lake, settings, TABLES[group.table], None, None, None, None, known=known
+        for group in _groups(con, reasons):
+            work = work or ImportJob(
+                lake,
+                settings,
+                TABLES[group.table],
+                None,
+                None,
+                None,
+                None,
+                erased_customers=erased_customers,
             )
             try:
                 group.stage(work, str(map_path.absolute()) if map_path else group.map_name)
@@ -130,18 +160,22 @@ def _again(
                 notes.append(str(refusal))
                 continue
             con.execute(f"UPDATE held SET _tried = true WHERE {group.where}")
-        if work is None or not (work.staged or work.good):
+        if work is None or not (work.staged or work.good_rows):
             return 0, 0, 0, 0
-        stay = "SELECT * EXCLUDE (_tried, _remedy) FROM held WHERE NOT _tried"
-        begun = perf_counter()
+        stay = "SELECT * EXCLUDE (_tried, _key, _remedy) FROM held WHERE NOT _tried"
+        started = perf_counter()
         try:
-            report = work.commit([path.name], lambda: perf_counter() - begun, (path, stay))
-        except BadInput as refusal:  # of the file as a whole: its rows stay
+            report = work.commit([path.name], lambda: perf_counter() - started, (path, stay))
+        except BadInput as refusal:  # refuses the whole file, so its rows stay
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
-        report = import_log.linked(lake, identity.load_rules(settings), report, work.learned)
+        report = import_log.link_customers(
+            lake, identity.load_rules(settings), report, work.learned
+        )
         if database is not None:
-            import_log.keep(lake, database, settings, report, f"quarantine/{path.name}", listener)
+            import_log.log_import(
+                lake, database, settings, report, f"quarantine/{path.name}", listener
+            )
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered
     finally:
         if work is not None:
@@ -151,7 +185,7 @@ def _again(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Rows that are read alike."""
+    """Rows of one file that share map and reading."""
 
     con: Any
     where: str
@@ -163,8 +197,8 @@ class _Group:
     origin: str | None
     reading: dict[str, Any]
 
-    def stage(self, work: Import, map_name: str | None) -> None:
-        """Put the rows before an import, as their source once did."""
+    def stage(self, work: ImportJob, map_name: str | None) -> None:
+        """Stage the rows in an import."""
         columns = self.reading["columns"]
         own = ", ".join(
             f"{quoted(name)}::{type_} AS {quoted(name)}" for name, type_ in columns.items()
@@ -176,44 +210,47 @@ class _Group:
         mapped = (
             _mapping(work, map_name)
             if by_map and map_name
-            else mapping.identity(work.table, list(columns))
+            else mapping.canonical_mapping(work.table, list(columns))
         )
-        mapping.check(mapped, list(columns), self.file)
+        mapping.check_mapping(mapped, list(columns), self.file)
         work.source = self.origin if self.stage_name == quarantine.MAP else None
-        work.kept = quarantine.Kept(
+        work.origin = quarantine.Origin(
             self.table, self.import_id, map_name if by_map else None, self.origin
         )
         readings = {name: ColumnReading(**how) for name, how in self.reading["as"].items()}
-        work.take(Source(self.file, "raw_rows", columns, readings), mapped)
+        work.stage_source(Source(self.file, "raw_rows", columns, readings), mapped)
 
 
-def _mapping(work: Import, name: str) -> mapping.Mapping:
+def _mapping(work: ImportJob, name: str) -> mapping.Mapping:
     if name.startswith("format:"):
         return formats.read(name.removeprefix("format:"), work.table, work.settings.timezone)
     return mapping.read_map(Path(name), work.table)
 
 
-def _groups(con: Any, reason: str | None) -> Iterator[_Group]:
-    """The rows that can be tried, by what they are read with. Broken lines cannot, nor files of the first release."""
+def _groups(con: Any, reasons: list[Reason] | None) -> Iterator[_Group]:
+    """Group the rows that can be retried by map.
+
+    Broken lines and files of the first release cannot be retried.
+    """
     names = {row[0] for row in con.execute("DESCRIBE held").fetchall()}
-    if not set(quarantine.META) <= names:
+    if not set(quarantine.ORIGIN) <= names:
         return
     keys = ("_table", "_stage", "_file", "_import", "_map", "_origin", "_reading")
-    meant = f"_stage <> {literal(quarantine.LINE)}"
-    if reason is not None:
-        meant += f" AND _reason = {literal(reason)}"
-    found = con.execute(
-        f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {meant} ORDER BY ALL"
+    condition = f"_stage <> {literal(quarantine.LINE)}"
+    if reasons is not None:
+        condition += f" AND {quarantine.condition(reasons, '_key')}"
+    groups = con.execute(
+        f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {condition} ORDER BY ALL"
     ).fetchall()
-    for values in found:
-        alike = [
+    for values in groups:
+        equal_keys = [
             f"{key} IS NOT DISTINCT FROM {literal(value)}"
             for key, value in zip(keys, values, strict=True)
         ]
         table, stage, file, import_id, map_name, origin, reading = values
         yield _Group(
             con,
-            " AND ".join([meant, *alike]),
+            " AND ".join([condition, *equal_keys]),
             table,
             stage,
             file,

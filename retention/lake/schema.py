@@ -1,6 +1,7 @@
-"""The canonical tables of the lake: every column named once, with its type and what it means.
+"""Define the canonical tables and columns of the lake.
 
-Types: ``text``, ``number`` (double), ``flag`` (boolean), ``moment`` (UTC, microseconds), ``json`` (text that is JSON).
+Types: ``text``, ``number`` (double), ``flag`` (boolean), ``moment`` (UTC, microseconds), ``json``
+(JSON as text).
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ EVENT_TYPES = (
 )
 ARMS = ("treatment", "control")
 RELATIONS = ("follow", "refer", "friend")
-EARLIEST = date(1700, 1, 1)  # before it no clock of nanoseconds goes
+EARLIEST = date(1700, 1, 1)  # limit of nanosecond timestamps
 LINK_STATES = ("proposed", "accepted", "rejected", "undone")
 SQL_TYPES: dict[str, str] = {
     "text": "VARCHAR",
@@ -43,7 +44,10 @@ IBIS_TYPES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its name, kind, meaning, whether a row is worthless without it, and the values it may have."""
+    """A column of a canonical table.
+
+    A row without a ``required`` column is quarantined. ``values`` lists the allowed values.
+    """
 
     name: str
     kind: Kind
@@ -56,8 +60,8 @@ class Column:
 class Table:
     """A canonical table.
 
-    ``key`` identifies a row; ``keyed`` tables are updated by key, the others only grow. ``partition`` is a storage
-    column by which files are laid out; readers do not see it.
+    ``key`` identifies a row. ``keyed`` tables are updated by key; the others only grow.
+    ``partition`` is a storage column that splits files; readers do not see it.
     """
 
     name: str
@@ -74,7 +78,7 @@ class Table:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Names of the columns every row must have."""
+        """Names of the columns that every row must have."""
         return tuple(column.name for column in self.columns if column.required)
 
     def __getitem__(self, name: str) -> Column:
@@ -212,7 +216,7 @@ LINKS = Table(
     importable=False,
 )
 
-REDEMPTIONS = Table(  # judged and kept in SQL, not in the lake (retention.campaigns.redemptions)
+REDEMPTIONS = Table(  # stored in SQL, not in the lake (retention.campaigns.redemptions)
     "redemptions",
     (
         _column("code*", "text", "the code, as it was typed"),
@@ -223,7 +227,7 @@ REDEMPTIONS = Table(  # judged and kept in SQL, not in the lake (retention.campa
     key=("code", "occurred_at"),
 )
 
-BOUNCES = Table(  # kept in SQL, as states of the copies (retention.outreach.bounces)
+BOUNCES = Table(  # stored in SQL as states of the e-mails (retention.outreach.bounces)
     "bounces",
     (
         _column("customer_id", "text", "whose copy came back; this or email is needed"),
@@ -237,7 +241,7 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, SCORES, LINKS)
 }
 
-IDENTITY = (
+EVENT_IDENTITY = (
     "source",
     "customer_id",
     "event_type",
@@ -247,10 +251,12 @@ IDENTITY = (
     "quantity",
     "amount",
 )
-# What an event says: numbers to four decimals, as whole numbers (their text is quick to make). An event's id, where its
-# source gives none, is the hash of these. It is computed where it is read, not stored.
-SAID = {
+# Numbers are integers with four decimals, whose text is fast to make. Without a source id, the hash
+# of this content is the event's id. It is computed on reading and not stored.
+EVENT_CONTENT = {
     name: f"try_cast({name} * 10000 AS BIGINT)" if name in ("quantity", "amount") else name
-    for name in IDENTITY
+    for name in EVENT_IDENTITY
 } | {"occurred_at": "epoch_us(occurred_at)"}
-EVENT_ID = f"coalesce(event_id, md5(concat({', chr(31), '.join(SAID.values())})))"  # concat takes NULL for nothing
+# concat treats NULL as empty.
+_CONTENT = ", chr(31), ".join(EVENT_CONTENT.values())
+EVENT_ID = f"coalesce(event_id, md5(concat({_CONTENT})))"

@@ -1,7 +1,7 @@
-"""The lake's tables through Spark: features of more events than one machine holds. Everything else stays with DuckDB.
+"""Read the lake's tables through Spark to compute features.
 
-Spark reads the live files of the Delta tables, as DuckDB does; it needs neither Delta's nor any other package from the
-internet. Writes go through deltalake, whichever engine reads.
+Spark reads the live files of the Delta tables, as DuckDB does. It needs no extra Spark packages.
+All writes go through deltalake.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
 from retention.lake import store
-from retention.lake.schema import IDENTITY, TABLES, Column
+from retention.lake.schema import EVENT_IDENTITY, TABLES, Column
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -30,29 +30,31 @@ _TYPES = {
     "moment": "timestamp",
 }
 
-# `schema.EVENT_ID` in Spark's words: concat_ws leaves out what is missing, concat does not.
-_SAID = {
+# `schema.EVENT_ID` in Spark's dialect. concat_ws skips missing values, concat does not.
+_EVENT_CONTENT = {
     name: f"CAST(CAST(rint({name} * 10000) AS BIGINT) AS STRING)"
     if name in ("quantity", "amount")
     else name
-    for name in IDENTITY
+    for name in EVENT_IDENTITY
 } | {"occurred_at": "CAST(unix_micros(occurred_at) AS STRING)"}
 _EVENT_ID = (
     "coalesce(event_id, md5(concat_ws(chr(31), "
-    + ", ".join(f"coalesce({sql}, '')" for sql in _SAID.values())
+    + ", ".join(f"coalesce({sql}, '')" for sql in _EVENT_CONTENT.values())
     + ")))"
 )
 
 
 class SparkTables:
-    """Canonical tables as Ibis expressions on a Spark session, opened at first use.
+    """Return canonical tables as Ibis expressions on Spark.
+
+    The session is opened at first use.
 
     Parameters
     ----------
     root : Path
         Folder of the Delta tables; every Spark worker must see it under the same path.
     master : str
-        ``spark://host:port``, or empty: all cores of this machine, or the session that already runs.
+        ``spark://host:port``. If empty, all cores of this machine or the running session.
 
     Notes
     -----
@@ -62,21 +64,18 @@ class SparkTables:
     def __init__(self, root: Path, master: str) -> None:
         self.root = root
         self._master = master
-        self.people: Callable[[datetime | None], dict[str, str]] = (
-            lambda before: {}
-        )  # ids that stand for another
-        self.cancelled: Callable[[datetime | None], list[tuple[str, str]]] = (
-            lambda before: []
-        )  # customer and order
+        # Canonical id by merged id, and (customer, order) of cancelled orders, before a time.
+        self.people: Callable[[datetime | None], dict[str, str]] = lambda before: {}
+        self.cancelled: Callable[[datetime | None], list[tuple[str, str]]] = lambda before: []
 
     @cached_property
     def con(self) -> Any:
-        """The Ibis backend.
+        """Return the Ibis backend.
 
         Raises
         ------
         BadInput
-            Where pyspark is not installed.
+            If pyspark is not installed.
         """
         import ibis
 
@@ -96,44 +95,45 @@ class SparkTables:
             .config("spark.ui.enabled", "false")
             .config("spark.ui.showConsoleProgress", "false")
         )
-        if (
-            not self._master
-        ):  # on one machine, 200 partitions of a shuffle cost more than they carry
+        if not self._master:  # 200 shuffle partitions are too many for one machine
             session = session.config("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
         return ibis.pyspark.connect(session.getOrCreate())
 
     def table(
         self, name: str, before: datetime | None = None, since: datetime | None = None
     ) -> ibis.Table:
-        """See `retention.lake.Lake.table`; rows of the table customers keep their ids."""
+        """Return a canonical table as `retention.lake.Lake.table` does.
+
+        Rows of the table ``customers`` keep their ids.
+        """
         table = TABLES[name]
-        delta = store.opened(self.root, table)
+        delta = store.open_table(self.root, table)
         wanted = store.months(since, before) if name == "events" and (since or before) else None
         paths = store.files(delta, wanted)
         session = self.con._session
         rows = (
             session.read.parquet(*paths)
             if paths
-            else session.createDataFrame([], _empty(table.columns))
+            else session.createDataFrame([], _empty_schema(table.columns))
         )
-        rows = _between(rows, name, since, before).selectExpr(*map(_read, table.columns))
+        rows = _time_filter(rows, name, since, before).selectExpr(*map(_column_sql, table.columns))
         cancelled = self.cancelled(before) if name == "events" else []
         if cancelled:
-            rows = _without(session, rows, cancelled)
+            rows = _mark_cancelled(session, rows, cancelled)
         people = self.people(before) if name in ("events", "treatments") else {}
         if people:
-            rows = _resolved(session, rows, people)
+            rows = _with_canonical_ids(session, rows, people)
         view = re.sub(
             r"\W",
             "_",
-            f"{name}_v{store.number(delta)}_{since}_{before}{'_linked' if people else ''}",
+            f"{name}_v{store.version_number(delta)}_{since}_{before}{'_linked' if people else ''}",
         )
         rows.createOrReplaceTempView(view)
         return self.con.table(view)
 
 
-def _between(rows: Any, name: str, since: datetime | None, before: datetime | None) -> Any:
-    """What `retention.lake.Lake.table` leaves out, left out of a Spark frame."""
+def _time_filter(rows: Any, name: str, since: datetime | None, before: datetime | None) -> Any:
+    """Filter a Spark frame by time as `retention.lake.Lake.table` does."""
     from pyspark.sql.functions import col
 
     if name not in ("events", "treatments"):
@@ -150,25 +150,25 @@ def _between(rows: Any, name: str, since: datetime | None, before: datetime | No
     return rows
 
 
-def _without(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
-    """The rows with the purchases of these orders called cancelled, as `retention.lake.cleaning.returns` calls them."""
+def _mark_cancelled(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
+    """Give purchases of cancelled orders the type ``cancelled``."""
     from pyspark.sql.functions import broadcast, col, lit, when
 
     from retention.lake.cleaning.returns import CANCELLED
 
     orders = session.createDataFrame(cancelled, "_who string, _order string")
-    same = (col("customer_id") == col("_who")) & (col("order_id") == col("_order"))
-    gone = col("_who").isNotNull() & (col("event_type") == "purchase")
-    kind = when(gone, lit(CANCELLED)).otherwise(col("event_type"))
+    is_same_order = (col("customer_id") == col("_who")) & (col("order_id") == col("_order"))
+    is_cancelled = col("_who").isNotNull() & (col("event_type") == "purchase")
+    event_type = when(is_cancelled, lit(CANCELLED)).otherwise(col("event_type"))
     return (
-        rows.join(broadcast(orders), same, "left")
-        .withColumn("event_type", kind)
+        rows.join(broadcast(orders), is_same_order, "left")
+        .withColumn("event_type", event_type)
         .drop("_who", "_order")
     )
 
 
-def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:
-    """The rows with their customers resolved; so few pairs go to every worker whole."""
+def _with_canonical_ids(session: Any, rows: Any, people: dict[str, str]) -> Any:
+    """Replace customer ids by canonical ids."""
     from pyspark.sql.functions import broadcast, coalesce, col
 
     pairs = session.createDataFrame(list(people.items()), "_old string, _canonical string")
@@ -177,12 +177,12 @@ def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:
     return joined.withColumn("customer_id", who).drop("_old", "_canonical")
 
 
-def _read(column: Column) -> str:
+def _column_sql(column: Column) -> str:
     if column.name == "event_id":
         return f"{_EVENT_ID} AS event_id"
     kind = "timestamp_ntz" if column.kind == "moment" else _TYPES[column.kind]
     return f"CAST({column.name} AS {kind}) AS {column.name}"
 
 
-def _empty(columns: tuple[Column, ...]) -> str:
+def _empty_schema(columns: tuple[Column, ...]) -> str:
     return ", ".join(f"{column.name} {_TYPES[column.kind]}" for column in columns)

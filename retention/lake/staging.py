@@ -1,5 +1,5 @@
-"""From source rows to canonical rows: one vectorised pass that types every value and says why a row is bad."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+"""Compile a map to SQL."""
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -8,31 +8,33 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.quarantine_reasons import Reason, ReasonCode
 from retention.lake.reading.columns import ZONED, zoned_text
 from retention.lake.reading.sources import Source
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
 from retention.text import gettext
 
-ACCOUNTS = "a line of the accounts, not a sale"
-NOUNS = {
-    "number": "is no number",
-    "flag": "is neither yes nor no",
-    "moment": "is no date or time",
-    "text": "is no text",
-    "json": "is no JSON",
+UNREADABLE = {
+    "number": ReasonCode.NOT_A_NUMBER,
+    "flag": ReasonCode.NOT_A_FLAG,
+    "moment": ReasonCode.NOT_A_TIME,
+    "json": ReasonCode.NOT_JSON,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """SQL that yields the canonical columns and ``_reason``, which is NULL for a good row."""
+    """SQL that yields the canonical columns and ``_reason``.
+
+    ``_reason`` is NULL for a good row.
+    """
 
     good_and_bad: str
     """Canonical columns and ``_reason``."""
     bad: str
-    """``reason`` and the source's own columns, as they were, of the bad rows."""
+    """``reason`` and the unchanged source columns of bad rows."""
     columns: tuple[str, ...]
-    """The canonical columns that the map names."""
+    """Canonical columns that the map fills."""
 
 
 def compile_staging(
@@ -41,7 +43,7 @@ def compile_staging(
     mapping: Mapping,
     only: str | None,
     origin: str | None,
-    accounts: str | None = None,
+    bookkeeping_titles: str | None = None,
 ) -> Staging:
     """Compile a map for a source.
 
@@ -49,19 +51,26 @@ def compile_staging(
     ----------
     con
         DuckDB connection.
-    source, mapping
-        What is read, and how.
+    source : Source
+        Source relation.
+    mapping : Mapping
+        The map's section for the table.
     only : str, optional
-        SQL condition on the source's own columns; other rows are as if they were not in the file.
+        SQL condition on the source's columns; other rows are ignored.
     origin : str, optional
-        What ``events.source`` says, whatever the map does.
-    accounts : str, optional
-        Pattern of the titles that lines of the accounts have.
+        Value of ``events.source``; overrides the map.
+    bookkeeping_titles : str, optional
+        Pattern of titles of bookkeeping lines.
+
+    Returns
+    -------
+    Staging
+        The compiled SQL.
 
     Raises
     ------
     BadInput
-        Where DuckDB refuses an expression of the map.
+        If DuckDB refuses an expression of the map.
     """
     rows = _rows(source, mapping, only)
     types = _types(con, rows, source, mapping, only)
@@ -77,9 +86,13 @@ def compile_staging(
             value = _typed(column, types[column.name], mapping)
             typed.append(f"{value} AS {column.name}")
             faults.extend(_faults(column, value, types[column.name]))
-    if mapping.title and accounts:
-        called = f"regexp_full_match(trim(_title::VARCHAR), {literal(accounts)}, 'i')"
-        faults.append(f"CASE WHEN {called} THEN {literal(ACCOUNTS)} END")
+    if mapping.title and bookkeeping_titles:
+        is_bookkeeping = (
+            f"regexp_full_match(trim(_title::VARCHAR), {literal(bookkeeping_titles)}, 'i')"
+        )
+        faults.append(
+            f"CASE WHEN {is_bookkeeping} THEN {literal(Reason(ReasonCode.BOOKKEEPING).key)} END"
+        )
     inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
@@ -90,12 +103,15 @@ def compile_staging(
     return Staging(good, bad, named)
 
 
-def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") -> str:
-    """Raw values of the mapped columns as ``_<name>``, and also ``, _row``: the source row as it was."""
+def _rows(source: Source, mapping: Mapping, only: str | None, extra: str = "") -> str:
+    """Return SQL of the raw values as ``_<name>``.
+
+    With ``extra=", _row"`` it includes the unchanged source row.
+    """
     casts = ", ".join(f"{how.sql} AS {quoted(name)}" for name, how in source.readings.items())
     unreadable = " ".join(
         f"WHEN nullif(trim({quoted(name)}::VARCHAR), '') IS NOT NULL AND {how.sql} IS NULL "
-        f"THEN {literal(f'{name} {how.noun}')}"
+        f"THEN {literal(Reason.parse(f'{name} {how.noun}').key)}"
         for name, how in source.readings.items()
         if how.noun
     )
@@ -109,7 +125,7 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
         for name, value in mapping.values.items()
     )
     where = f" WHERE ({mapping.where.text}) OR _unreadable IS NOT NULL" if mapping.where else ""
-    return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"
+    return f"SELECT {raw}, _unreadable{extra} FROM ({read}){where}"
 
 
 def _types(
@@ -130,20 +146,22 @@ def _types(
             if name.casefold() in used and source.type_of(name) == "VARCHAR"
         ]
         hint = (
-            f" ({', '.join(as_text)}: text, by most of the values in {source.name})"
+            gettext(" ({columns}: text, by most of the values in {source})").format(
+                columns=", ".join(as_text), source=source.name
+            )
             if as_text
             else ""
         )
         raise BadInput(
-            gettext(
-                "{name} [{name_2}] {key}: DuckDB refuses the expression: {first}{hint}."
-            ).format(name=mapping.name, name_2=mapping.table.name, key=key, first=first, hint=hint)
+            gettext("{map} [{table}] {key}: DuckDB refuses the expression: {first}{hint}.").format(
+                map=mapping.name, table=mapping.table.name, key=key, first=first, hint=hint
+            )
         ) from None
     return {row[0][1:]: row[1] for row in described if row[0] != "_unreadable"}
 
 
 def _refused(con: Any, source: Source, mapping: Mapping, only: str | None) -> str:
-    """The key whose expression is refused by itself; else it is the condition."""
+    """Return the map key that DuckDB refuses."""
     import duckdb
 
     for name, value in mapping.values.items():
@@ -162,23 +180,23 @@ def _typed(column: Column, type_: str, mapping: Mapping) -> str:
     if column.kind == "moment":
         return _moment(column, type_, mapping)
     if column.kind == "text" and type_ == "VARCHAR" and mapping.table.name != "events":
-        # Names and titles that were padded: PostgreSQL keeps no NUL, and no person sees one. Of millions of events, whose
-        # texts are ids, it would cost a second for nothing.
+        # PostgreSQL stores no NUL from padded names and titles. Events are skipped: their texts
+        # are ids, and millions of them would cost a second.
         raw = f"replace({raw}, chr(0), '')"
     convert = {"text": _text, "number": _number, "flag": _flag, "json": _json}[column.kind]
     return convert(raw, type_)
 
 
 def _constant(value: Any, column: Column, mapping: Mapping) -> str:
-    """A constant text, checked once and not row by row."""
+    """Check a constant text once and return its SQL."""
     if value is None:
         return "NULL::VARCHAR"
     if column.values and value not in column.values:
         raise BadInput(
-            gettext("{name} [{name_2}] {name_3}: {value!r} is none of {values}.").format(
-                name=mapping.name,
-                name_2=mapping.table.name,
-                name_3=column.name,
+            gettext("{map} [{table}] {column}: {value!r} is none of {values}.").format(
+                map=mapping.name,
+                table=mapping.table.name,
+                column=column.name,
                 value=value,
                 values=", ".join(column.values),
             )
@@ -189,7 +207,7 @@ def _constant(value: Any, column: Column, mapping: Mapping) -> str:
 def _text(raw: str, type_: str) -> str:
     if type_ == "VARCHAR":
         return f"nullif(trim({raw}), '')"
-    if type_ in ("DOUBLE", "FLOAT"):  # ids that pandas made floats of, for want of missing integers
+    if type_ in ("DOUBLE", "FLOAT"):  # pandas makes floats of ids with gaps
         return f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"
     return f"{raw}::VARCHAR"
 
@@ -230,9 +248,9 @@ def _moment(column: Column, type_: str, mapping: Mapping) -> str:
         return _local(f"{raw}::TIMESTAMP", mapping.timezone)
     raise BadInput(
         gettext(
-            "{name} [{name_2}] {name_3} is of type {type}, not a time; for seconds since "
+            "{map} [{table}] {column} is of type {type}, not a time; for seconds since "
             "1970 write {{ sql = 'to_timestamp(\"column\")' }}."
-        ).format(name=mapping.name, name_2=mapping.table.name, name_3=column.name, type=type_)
+        ).format(map=mapping.name, table=mapping.table.name, column=column.name, type=type_)
     )
 
 
@@ -243,31 +261,35 @@ def _local(naive: str, zone: str) -> str:
 
 
 def _faults(column: Column, value: str, type_: str) -> list[str]:
-    """SQL of the reasons for which a row is bad, each NULL where it does not apply."""
+    """Return SQL of a column's faults.
+
+    Each is NULL for a good row.
+    """
     raw = f"_{column.name}"
     faults = []
     if not _lossless(column, type_):
         blank = f"({raw} IS NULL OR trim({raw}::VARCHAR) IN ('', 'nan', 'NaN'))"
-        reason = literal(f"{column.name} {NOUNS[column.kind]}")
-        faults.append(f"CASE WHEN {value} IS NULL AND NOT {blank} THEN {reason} END")
+        reason = Reason(UNREADABLE[column.kind], {"column": column.name})
+        faults.append(f"CASE WHEN {value} IS NULL AND NOT {blank} THEN {literal(reason.key)} END")
     if column.required:
-        faults.append(f"CASE WHEN {value} IS NULL THEN {literal(f'{column.name} is missing')} END")
+        reason = Reason.missing(column.name)
+        faults.append(f"CASE WHEN {value} IS NULL THEN {literal(reason.key)} END")
     if column.values:
         listed = ", ".join(literal(known) for known in column.values)
-        reason = literal(f"{column.name} is none of {', '.join(column.values)}")
-        faults.append(f"CASE WHEN {value} NOT IN ({listed}) THEN {reason} END")
+        values = {"column": column.name, "values": ", ".join(column.values)}
+        reason = Reason(ReasonCode.UNKNOWN_VALUE, values)
+        faults.append(f"CASE WHEN {value} NOT IN ({listed}) THEN {literal(reason.key)} END")
     if column.name == "occurred_at":
         tomorrow = f"{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}"
-        faults.append(
-            f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN 'occurred_at lies in the future' END"
-        )
-        nonsense = literal(f"occurred_at {NOUNS['moment']}")
-        faults.append(f"CASE WHEN {value} < TIMESTAMP '{EARLIEST}' THEN {nonsense} END")
+        future = literal(Reason(ReasonCode.FUTURE_TIME).key)
+        faults.append(f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN {future} END")
+        unreadable = literal(Reason(ReasonCode.NOT_A_TIME, {"column": column.name}).key)
+        faults.append(f"CASE WHEN {value} < TIMESTAMP '{EARLIEST}' THEN {unreadable} END")
     return faults
 
 
 def _lossless(column: Column, type_: str) -> bool:
-    """Whether no value of the type can fail to convert, so that nothing need be checked."""
+    """Return whether the type always converts without error."""
     if column.kind == "text":
         return True
     if column.kind == "number":

@@ -1,10 +1,10 @@
-"""Delta tables on disk: atomic commits, one writer at a time, read by their list of live files.
+"""Read and write Delta tables.
 
-A commit is one file that appears or does not: a process killed half-way leaves the version before it. Writers of one
-table queue on an advisory lock; writers on other hosts, whom the lock does not reach, are met with a retry.
+A commit is one file. A process that is killed half-way leaves the previous version. Writers on one
+host wait for an advisory lock. A conflict with a writer on another host is retried.
 """
 
-# ruff: noqa: S608 - SQL is put together from names and literals of our own
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 import json
 import os
 import random
@@ -15,21 +15,51 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from retention.folders import private
 from retention.lake.mapping import literal
 from retention.lake.schema import Table
 
+if TYPE_CHECKING:
+    import ibis
+    import pandas
+
 ATTEMPTS = 6
-DICTIONARY = 8192  # distinct values of a row group; to look for more costs more than it saves
-ROW_GROUP = 61_440  # rows; of twice as many the order ids are too many for a dictionary, and take twice as long to read
-KEEP_HOURS = 24  # an older version stays readable this long: longer than any job runs
+DICTIONARY_LIMIT = 8192  # distinct values per row group; more would slow writing
+ROW_GROUP = 61_440  # rows; with twice as many, order ids exceed the dictionary and load slower
+KEEP_HOURS = 24  # an old version stays readable for longer than any job runs
+
+
+class LakeTables(Protocol):
+    """Interface of `Lake` for modules below it."""
+
+    root: Path
+
+    @property
+    def duckdb(self) -> Any:
+        """The DuckDB connection."""
+
+    def table(
+        self,
+        name: str,
+        before: datetime | None = None,
+        since: datetime | None = None,
+        *,
+        identity: datetime | Literal["now", "stored"] = "now",
+    ) -> "ibis.Table":
+        """Return a canonical table."""
+
+    def local(self, moment: datetime) -> datetime:
+        """Convert a time to the shop's time zone."""
 
 
 @contextmanager
 def locked(root: Path, table: Table) -> Iterator[None]:
-    """Be the only writer of a table on this host; the lock goes with the process that held it."""
+    """Hold the table's writer lock on this host.
+
+    The lock ends with the process.
+    """
     import fcntl
 
     folder = private(root / ".locks")
@@ -38,8 +68,21 @@ def locked(root: Path, table: Table) -> Iterator[None]:
         yield
 
 
-def opened(root: Path, table: Table) -> Any | None:
-    """The newest version of a table (a ``deltalake.DeltaTable``), or None where nothing was ever written."""
+def open_table(root: Path, table: Table) -> Any | None:
+    """Open the newest version of a table.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+
+    Returns
+    -------
+    deltalake.DeltaTable or None
+        None if the table was never written.
+    """
     from deltalake import DeltaTable
 
     path = root / table.name
@@ -50,10 +93,10 @@ def opened(root: Path, table: Table) -> Any | None:
     )
 
 
-def mark(root: Path, table: Table) -> str:
-    """The newest commit of a table, by the names in its log; empty where nothing was ever written.
+def newest_commit(root: Path, table: Table) -> str:
+    """Return the file name of a table's newest commit.
 
-    To open a table costs a hundred times as much.
+    It is empty if the table was never written. Opening a table costs a hundred times as much.
     """
     try:
         names = os.listdir(root / table.name / "_delta_log")
@@ -63,38 +106,55 @@ def mark(root: Path, table: Table) -> str:
 
 
 def version(root: Path, table: Table) -> int:
-    """The newest version of a table; -1 where nothing was ever written."""
-    return number(opened(root, table))
+    """Return the newest version number, or -1."""
+    return version_number(open_table(root, table))
 
 
-def number(delta: Any | None) -> int:
-    """Of an opened version; -1 for None."""
+def version_number(delta: Any | None) -> int:
+    """Return an opened table's version number, or -1."""
     return -1 if delta is None else int(delta.version())
 
 
-class Newest:
-    """The newest versions of a lake's tables; each is opened once, for as long as nobody commits another."""
+class TableCache:
+    """Cache the newest version of each table."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._opened: dict[str, tuple[str, Any]] = {}
 
-    def of(self, table: Table) -> Any | None:
-        now = mark(self._root, table)
-        if table.name not in self._opened or self._opened[table.name][0] != now:
-            self._opened[table.name] = now, opened(self._root, table)
+    def get(self, table: Table) -> Any | None:
+        """Return the newest version of a table, or None."""
+        commit = newest_commit(self._root, table)
+        if table.name not in self._opened or self._opened[table.name][0] != commit:
+            self._opened[table.name] = commit, open_table(self._root, table)
         return self._opened[table.name][1]
 
 
 def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
-    """Whether a month, ``2025-01``, has to do with a stretch of time: what `files` asks of a partition."""
+    """Return a predicate for months in a time range.
+
+    Months look like ``2025-01``. Pass it to `files`.
+    """
     first = "" if since is None else f"{since.astimezone(UTC):%Y-%m}"
     last = "9999-12" if before is None else f"{before.astimezone(UTC):%Y-%m}"
     return lambda month: first <= month <= last
 
 
 def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) -> list[str]:
-    """Paths of a version's live files, of those partitions whose value passes."""
+    """Return paths of a version's live files.
+
+    Parameters
+    ----------
+    delta : DeltaTable, optional
+        The version.
+    partitions : callable, optional
+        Predicate on partition values.
+
+    Returns
+    -------
+    list of str
+        Sorted paths; empty without a version.
+    """
     if delta is None:
         return []
     if partitions is None:
@@ -102,23 +162,26 @@ def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) ->
     import pyarrow as pa
 
     actions = pa.table(delta.get_add_actions(flatten=True))
-    by = delta.metadata().partition_columns[0]
-    rows = zip(actions["path"].to_pylist(), actions[f"partition.{by}"].to_pylist(), strict=True)
+    column = delta.metadata().partition_columns[0]
+    rows = zip(actions["path"].to_pylist(), actions[f"partition.{column}"].to_pylist(), strict=True)
     root = delta.table_uri.removeprefix("file://").rstrip("/")
     return sorted(f"{root}/{path}" for path, value in rows if partitions(value))
 
 
 def append(root: Path, table: Table, rows: Any) -> None:
-    """Add rows (anything that exports an Arrow stream) in one commit."""
+    """Append rows in one commit.
+
+    ``rows`` is anything that exports an Arrow stream.
+    """
     from deltalake import write_deltalake
 
-    _retrying(
+    _retry(
         lambda: write_deltalake(
             root / table.name,
             rows,
             mode="append",
-            partition_by=_by(table),
-            writer_properties=_compression(),
+            partition_by=_partitioning(table),
+            writer_properties=_writer_properties(),
         )
     )
 
@@ -126,27 +189,38 @@ def append(root: Path, table: Table, rows: Any) -> None:
 def write_parts(
     root: Path, table: Table, con: Any, relation: str, parts: dict[str, str], number: int
 ) -> list[tuple[str, Path]]:
-    """Write a DuckDB relation's rows to files, one a partition, on all cores. No version knows them: see `commit_parts`.
+    """Write a DuckDB relation to files per partition.
+
+    No table version includes the files until `commit_parts`.
 
     Parameters
     ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        A partitioned table.
+    con
+        DuckDB connection.
     relation : str
-        The rows; no TEMP table, for other cursors read it.
+        The rows; not a TEMP table because other cursors read it.
     parts : dict of str to str
-        The partitions' values, each with the SQL condition of its rows.
+        Partition value → SQL condition of its rows.
     number : int
-        Stands in the files' names, so that they sort in the order in which they were written.
+        Sequence number in the file names, so files sort in writing order.
 
     Returns
     -------
     list of tuple of str and Path
-        Each file with its partition's value. Where one cannot be written there is none of them.
+        Partition value and path of each file. After an error all files are removed.
     """
-    by = table.partition
-    assert by is not None
+    column = table.partition
+    assert column is not None
     columns = ", ".join(stored_columns(table).values())
     paths = {
-        value: root / table.name / f"{by}={value}" / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
+        value: root
+        / table.name
+        / f"{column}={value}"
+        / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
         for value in parts
     }
 
@@ -155,44 +229,44 @@ def write_parts(
         private(paths[value].parent)
         con.cursor().execute(
             f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(paths[value])} "
-            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY}, ROW_GROUP_SIZE {ROW_GROUP})"
+            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY_LIMIT}, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         return value, paths[value]
 
     try:
         with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
-            return [each for each in threads.map(write, parts.items()) if rows_of(each[1])]
-    except BaseException:  # a full disk, most often: half a file is in the way of the next attempt
+            return [each for each in threads.map(write, parts.items()) if row_count(each[1])]
+    except BaseException:  # often a full disk; a partial file would block a retry
         for path in paths.values():
             path.unlink(missing_ok=True)
         raise
 
 
 def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> None:
-    """Add files of `write_parts` to the table in one commit.
+    """Commit files of `write_parts` to the table.
 
-    A process killed before leaves files that no version knows; `tidy` drops them.
+    If a process is killed before, `compact` drops its files.
     """
     from deltalake.transaction import create_table_with_add_actions
 
-    by = table.partition
-    assert by is not None
-    added = [_added(root / table.name, path, {by: value}) for value, path in written]
+    column = table.partition
+    assert column is not None
+    added = [_add_action(root / table.name, path, {column: value}) for value, path in written]
 
     def commit() -> None:
-        delta = opened(root, table)
+        delta = open_table(root, table)
         if delta is None:
             create_table_with_add_actions(
-                str(root / table.name), _schema(table), added, "error", [by]
+                str(root / table.name), _schema(table), added, "error", [column]
             )
         else:
-            delta.create_write_transaction(added, "append", delta.schema(), [by])
+            delta.create_write_transaction(added, "append", delta.schema(), [column])
 
-    _retrying(commit)
+    _retry(commit)
 
 
-def rows_of(path: Path) -> int:
-    """How many rows a Parquet file has."""
+def row_count(path: Path) -> int:
+    """Return the row count of a Parquet file."""
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(path).num_rows)
@@ -200,7 +274,7 @@ def rows_of(path: Path) -> int:
 
 @contextmanager
 def _single_threaded(con: Any) -> Iterator[int]:
-    """Let every query have one thread, for as long as there are as many queries as cores; yields how many that is."""
+    """Use one thread per query; yield the cores."""
     cores = con.execute("SELECT current_setting('threads')").fetchall()[0][0]
     con.execute("SET threads = 1")
     try:
@@ -210,7 +284,10 @@ def _single_threaded(con: Any) -> Iterator[int]:
 
 
 def stored_columns(table: Table) -> dict[str, str]:
-    """The columns of a table's files as SQL, moments zoned so that every engine agrees on them."""
+    """Return a table's stored columns as SQL.
+
+    Times are zoned, which all engines read alike.
+    """
     return {
         column.name: f"make_timestamptz(epoch_us({column.name})) AS {column.name}"
         if column.kind == "moment"
@@ -237,46 +314,61 @@ def _schema(table: Table) -> Any:
     return Schema(fields)
 
 
-def _added(base: Path, path: Path, values: dict[str, str | None]) -> Any:
+def _add_action(base: Path, path: Path, values: dict[str, str | None]) -> Any:
     from deltalake.transaction import AddAction
 
-    found = path.stat()
-    stats = json.dumps({"numRecords": rows_of(path)})
+    status = path.stat()
+    stats = json.dumps({"numRecords": row_count(path)})
     return AddAction(
         str(path.relative_to(base)),
-        found.st_size,
+        status.st_size,
         values,
-        int(found.st_mtime * 1000),
+        int(status.st_mtime * 1000),
         data_change=True,
         stats=stats,
     )
 
 
 def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
-    """Put rows in the place of a partition's earlier ones, in one commit. ``value`` must be a plain word."""
+    """Replace the rows of a partition in one commit.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        A partitioned table.
+    value : str
+        Partition value, a plain word.
+    rows
+        Anything that exports an Arrow stream.
+    """
     from deltalake import write_deltalake
 
-    if opened(root, table) is None:
+    if open_table(root, table) is None:
         return append(root, table, rows)
-    return _retrying(
+    return _retry(
         lambda: write_deltalake(
             root / table.name,
             rows,
             mode="overwrite",
             predicate=f"{table.partition} = '{value}'",
-            partition_by=_by(table),
-            writer_properties=_compression(),
+            partition_by=_partitioning(table),
+            writer_properties=_writer_properties(),
         )
     )
 
 
 def upsert(root: Path, table: Table, rows: Any) -> None:
-    """Update rows by key and add those that are new, in one commit. ``rows`` has all columns, each key once."""
-    if opened(root, table) is None:
+    """Update or add rows in one commit.
+
+    ``rows`` has all columns and each key once.
+    """
+    if open_table(root, table) is None:
         return append(root, table, rows)
-    return _retrying(
+    return _retry(
         lambda: (
-            _merged(root, table, rows)
+            _merge(root, table, rows)
             .when_matched_update_all()
             .when_not_matched_insert_all()
             .execute()
@@ -285,58 +377,119 @@ def upsert(root: Path, table: Table, rows: Any) -> None:
 
 
 def remove(root: Path, table: Table, keys: Any) -> None:
-    """Delete the rows with these keys, in one commit. As a predicate, tens of thousands of them crash delta-rs."""
-    _retrying(lambda: _merged(root, table, keys).when_matched_delete().execute())
+    """Delete the rows with these keys in one commit.
+
+    Tens of thousands of keys as a predicate would crash delta-rs.
+    """
+    _retry(lambda: _merge(root, table, keys).when_matched_delete().execute())
 
 
-def _merged(root: Path, table: Table, rows: Any) -> Any:
-    current = opened(root, table)
+def _merge(root: Path, table: Table, rows: Any) -> Any:
+    current = open_table(root, table)
     assert current is not None
     on = " AND ".join(f"new.{key} = old.{key}" for key in table.key)
     return current.merge(rows, predicate=on, source_alias="new", target_alias="old")
 
 
 def delete(root: Path, table: Table, predicate: str) -> None:
-    """Delete the rows that a predicate (Delta's SQL) selects."""
-    delta = opened(root, table)
+    """Delete rows by a predicate in Delta's SQL."""
+    delta = open_table(root, table)
     if delta is not None:
-        _retrying(lambda: opened(root, table).delete(predicate))  # type: ignore[union-attr]
+        _retry(lambda: open_table(root, table).delete(predicate))  # type: ignore[union-attr]
 
 
-def tidy(root: Path, table: Table) -> None:
-    """Join many small files into few, and drop files that no version of the last day uses."""
-    delta = opened(root, table)
+def compact(root: Path, table: Table) -> None:
+    """Compact small files and drop files unused for a day."""
+    delta = open_table(root, table)
     if delta is None:
         return
     parts = len(delta.partitions()) if table.partition else 1
     if len(delta.file_uris()) > 4 * max(parts, 1):
-        _retrying(lambda: opened(root, table).optimize.compact())  # type: ignore[union-attr]
-    current = opened(root, table)
+        _retry(lambda: open_table(root, table).optimize.compact())  # type: ignore[union-attr]
+    current = open_table(root, table)
     assert current is not None
-    # full: what an import that was killed wrote is in no version's log
+    # full: no version's log lists the files of a killed import.
     current.vacuum(
         retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False, full=True
     )
 
 
-def _retrying(deed: Callable[[], None]) -> None:
-    """Do it again, on a fresh view of the table, when another host committed first."""
+def _retry(action: Callable[[], None]) -> None:
+    """Retry a commit after another host committed first."""
     from deltalake.exceptions import CommitFailedError
 
     for attempt in range(ATTEMPTS):
         try:
-            return deed()
+            return action()
         except CommitFailedError:
             if attempt == ATTEMPTS - 1:
                 raise
             time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311 - jitter, not a secret
 
 
-def _by(table: Table) -> list[str] | None:
+def _partitioning(table: Table) -> list[str] | None:
     return [table.partition] if table.partition else None
 
 
-def _compression() -> Any:
+def _writer_properties() -> Any:
     from deltalake import WriterProperties
 
     return WriterProperties(compression="ZSTD", compression_level=1)
+
+
+def to_frame(table: "ibis.Table") -> "pandas.DataFrame":
+    """Execute an Ibis table of texts and numbers.
+
+    Ibis's own ``execute`` takes twice as long for 100 columns.
+    """
+    frame: pandas.DataFrame = table.to_pyarrow().to_pandas()
+    return frame
+
+
+def to_arrow(frame: "pandas.DataFrame", table: Table) -> Any:
+    """Convert a frame to a canonical Arrow table.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Missing columns become NULL.
+    table : Table
+        The canonical table.
+
+    Returns
+    -------
+    pyarrow.Table
+        All columns of the table, in order.
+
+    Raises
+    ------
+    ValueError
+        If the frame has other columns.
+    """
+    import json
+
+    import pandas as pd
+    import pyarrow as pa
+
+    if unknown := set(frame.columns) - set(table.names):
+        raise ValueError(f"{table.name} has no column {', '.join(sorted(unknown))}")
+    types = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
+    arrays = []
+    for column in table.columns:
+        values = (
+            frame[column.name]
+            if column.name in frame
+            else pd.Series([None] * len(frame), dtype=object)
+        )
+        if column.kind == "json":
+            values = values.map(
+                lambda value: (
+                    value if isinstance(value, str) or value is None else json.dumps(value)
+                )
+            )
+        if column.kind == "moment":
+            values = pd.to_datetime(values, utc=True)
+        arrays.append(
+            pa.Array.from_pandas(values, type=types.get(column.kind, pa.timestamp("us", "UTC")))
+        )
+    return pa.table(arrays, names=list(table.names))

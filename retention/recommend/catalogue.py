@@ -118,7 +118,7 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
     -------
     Catalogue
     """
-    state = lake.root, store.mark(lake.root, TABLES["items"]), in_stock_only
+    state = lake.root, store.newest_commit(lake.root, TABLES["items"]), in_stock_only
     if state not in _CATALOGUES:
         _CATALOGUES.clear()
         _CATALOGUES[state] = _read_catalogue(lake, in_stock_only)

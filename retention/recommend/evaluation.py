@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.errors import BadInput, TooLittleData
-from retention.lake.coverage import judgeable
+from retention.lake.coverage import check_label_window
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.evaluation_context import (
@@ -106,7 +106,7 @@ def evaluate(
                 k=k, min_buyers=min_buyers
             )
         )
-    judgeable(lake, cutoff, horizon_days)
+    check_label_window(lake, cutoff, horizon_days)
     began = time.perf_counter()
     trained = train(
         lake,

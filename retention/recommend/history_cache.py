@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.lake.watermark import until
+from retention.lake.coverage import time_range
 from retention.recommend.history import DAY, LINE_COLUMNS, History, buyers, read, shift_of
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def _cached(lake: "Lake", as_of: datetime) -> CachedHistory | None:
 
     None for a moment before its watermark.
     """
-    watermark = until(lake)
-    if not watermark.before(as_of):
+    watermark = time_range(lake)
+    if not watermark.ends_before(as_of):
         return None
     key = (*watermark.state, shift_of(lake.zone, as_of))
     if not _CACHE or _CACHE[0].key != key:

@@ -209,7 +209,9 @@ def _charts(row: ModelVersion) -> dict[str, Chart]:
 def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]:
     """Describe the training data, counted again."""
     from retention.lake import quarantine
+    from retention.lake.quarantine_reasons import by_code, by_text
 
+    reasons = quarantine.reason_counts(lake.duckdb, settings)
     events = lake.table("events", before=row.cutoff)
     counted = events.aggregate(
         events=events.count(),
@@ -225,7 +227,8 @@ def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]
         "first": told["first"].isoformat() if told.events else None,
         "last": told["last"].isoformat() if told.events else None,
         "unchanged": fresh,
-        "quarantine": dict(quarantine.counts(lake.duckdb, settings)),
+        "quarantine": by_code(reasons),
+        "quarantine_text": by_text(reasons),
     }
 
 

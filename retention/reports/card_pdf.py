@@ -186,7 +186,7 @@ def _purpose(page: _Page, card: Mapping[str, Any], zone: str) -> None:
 def _data(page: _Page, card: Mapping[str, Any], zone: str) -> None:
     data = card["data"]
     kept = "; ".join(
-        f"{templating.count(rows, 'row')}: {why}" for why, rows in data["quarantine"].items()
+        f"{templating.count(rows, 'row')}: {why}" for why, rows in data["quarantine_text"].items()
     )
     page.section("Data")
     page.grid(

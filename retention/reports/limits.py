@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from retention.lake.remedies import remedy
-
 MONTHS_OF_SEASON = 13
 BUYERS_OF_MODEL, DAYS_OF_MODEL = 500, 180
 BUYERS_OF_RULES = 100
@@ -166,14 +164,14 @@ def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
 
 def _rows(found: dict[str, Any]) -> list[dict[str, str]]:
     told = []
-    aside = sum(found["quarantine"].values())
+    aside = sum(reason["rows"] for reason in found["quarantined"])
     there = aside + sum(found["rows"].values())  # now: a file may have been imported more than once
     if aside > FEW * there:
-        reason, number = next(iter(found["quarantine"].items()))
+        first = found["quarantined"][0]
         told.append(
             _limit(
-                f"{100 * aside / there:.0f} % of all rows are in quarantine, most for: {reason} ({number:,})",
-                remedy(reason),
+                f"{100 * aside / there:.0f} % of all rows are in quarantine, most for: {first['reason']} ({first['rows']:,})",
+                first["remedy"],
             )
         )
     returns = found["returns"]

@@ -11,7 +11,6 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import ImportLog, ModelVersion
 from retention.lake.quality import quality
-from retention.lake.remedies import remedy
 from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.reports import charts
@@ -50,7 +49,7 @@ def report(
     -------
     Quality
         With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by outcome, and ``mended``),
-        ``quarantined`` (reason, rows, remedy), ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
+        ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
     """
     progress(0, 3, "Looking at the lake")
     found = quality(lake, settings)
@@ -64,10 +63,6 @@ def report(
         "as_of": clock.now().isoformat(),
         **found,
         "imports": imports,
-        "quarantined": [
-            {"reason": reason, "rows": number, "remedy": remedy(reason)}
-            for reason, number in found["quarantine"].items()
-        ],
         "champion": {"version": row.version, "cutoff": row.cutoff.isoformat()} if row else None,
         "drift": drift,
         "demo": settings.demo,

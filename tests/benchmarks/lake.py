@@ -87,18 +87,18 @@ def features() -> dict[str, Figure]:
     """Eighteen features of all customers at one cutoff, beside a bare scan, polars and pandas; then the whole catalogue."""
     from retention.features import NAMES, build
     from retention.lake import Lake
-    from retention.lake.frames import computed
+    from retention.lake.store import to_frame
 
     lake = Lake.open(settings())
     files = [str(file) for file in sorted((lake.root / "events").glob("*/*.parquet"))]
 
     def core() -> Any:
-        return computed(
+        return to_frame(
             build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE, names=peers.CORE)
         )
 
     def every() -> Any:
-        return computed(build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE))
+        return to_frame(build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE))
 
     def polars() -> Any:
         return peers.in_polars(files, CUTOFF, H, ACTIVE)

@@ -27,9 +27,9 @@ from retention.db.tables import (
 )
 from retention.errors import Conflict, NotAllowed
 from retention.lake import quarantine, store
-from retention.lake.frames import arrow
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
+from retention.lake.store import to_arrow
 from retention.privacy import erased, pseudonym
 from retention.privacy.redaction import CustomerNames
 from retention.risk import sweep as sweeping
@@ -507,7 +507,7 @@ def test_returned_customer_is_erased_at_night(shop):
 def test_returned_customers_are_searched_in_all_stores(shop, table, row):
     """Three tables of six were searched."""
     assert _run(shop, Forget(customer_id="c0001")).error is None
-    rows = arrow(
+    rows = to_arrow(
         pd.DataFrame([{**row, "run_id": "r-1"} if table == "scores" else row]), TABLES[table]
     )
     with store.locked(shop.lake.root, TABLES[table]):

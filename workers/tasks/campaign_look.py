@@ -36,7 +36,7 @@ def run(request: CampaignLook, context: Context) -> Outcome:
     from retention.campaigns.view import described
     from retention.errors import Conflict
     from retention.lake import Lake
-    from retention.lake.watermark import newest_order
+    from retention.lake.coverage import newest_order
 
     settings, now, lake = context.settings, context.business_at, Lake.open(context.settings)
     with context.database.reading() as session:

@@ -38,7 +38,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
     from retention.campaigns.states import find
     from retention.lake import Lake
-    from retention.lake.watermark import newest_order
+    from retention.lake.coverage import newest_order
 
     settings, database, user, now = (
         context.settings,

@@ -47,7 +47,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     """
     from retention.feedback import doubted
     from retention.lake import Lake
-    from retention.lake.coverage import learnable
+    from retention.lake.coverage import check_trainable
     from retention.progress import part
 
     settings = context.settings
@@ -59,7 +59,7 @@ def run(request: Retrain, context: Context) -> Outcome:
         cutoff, note = datetime.fromisoformat(before["cutoff"]), before["note"]
     else:
         cutoff, note = _cutoff(request, lake)
-    learnable(lake, cutoff, request.horizon)  # fails before the slow imports
+    check_trainable(lake, cutoff, request.horizon)  # fails before the slow imports
     from retention.recommend.responses import load_feedback
     from retention.registry import champion
     from retention.registry import retrain as training

@@ -55,7 +55,7 @@ def run(request: Score, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        identity = directory.found(session, settings, request.customer_id)
+        identity = directory.find_match(session, settings, request.customer_id)
         row, desk = champion(session, settings, "churn"), open_desk(lake, session, settings, policy)
     customer = identity.customer_id
     moment = lake.as_of(

@@ -1,1 +1,1 @@
-"""Which rows cannot be right, by rules a shop may change; and returns matched to what they undo."""
+"""Apply cleaning rules and match returns to purchases."""

@@ -1,18 +1,19 @@
-"""Cleaning: events that can be read but cannot be right are set aside, each with its reason, before they are committed.
+"""Find readable events that cannot be right.
 
-New events are judged beside those that the lake holds; what the lake holds already is never judged again. So the same
-file imported twice comes to the same, and a rule's change reaches back only through `retention data release`.
+They are quarantined before the commit, each with its reason. New events are compared with those in
+the lake, and stored events are never judged again. So importing a file twice gives the same result.
+Changed rules apply to earlier rows only through `retention data release`.
 """
 
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from dataclasses import dataclass
 from typing import Any
 
-from retention.lake.cleaning import near_duplicates
 from retention.lake.cleaning.policy import CleanPolicy, NearDuplicate
+from retention.lake.lake import Lake
 from retention.lake.mapping import literal
-from retention.lake.schema import SAID
-from retention.lake.staging import ACCOUNTS
+from retention.lake.quarantine_reasons import Reason, ReasonCode
+from retention.lake.schema import EVENT_CONTENT
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"
@@ -25,29 +26,52 @@ _TABLES = (
     "clean_hours",
     "clean_prices",
 )
-_ORDER = (
+_ORDER_COLUMNS = (
     "customer_id, order_id, min(occurred_at) AS began, count(*) AS lines, count(item_id) AS named, "
     "count(amount) AS priced, sum(hash(item_id, quantity, amount)) AS signature, "
     "max(abs(amount)) AS dearest, max(discount) AS off"
 )
-REPEATED = "rowid IN (SELECT place FROM clean_hashes WHERE alike IN (FROM clean_alike))"
-_TESTED = {"customer_id": ("customer", "email"), "order_id": ("order",), "item_id": ("item",)}
+IS_SIMILAR = "rowid IN (SELECT place FROM clean_hashes WHERE alike IN (FROM clean_alike))"
+_TEST_PATTERNS = {  # a customer's id may be an e-mail address
+    "customer_id": ("customer", "email"),
+    "order_id": ("order",),
+    "item_id": ("item",),
+}
 _DAY_US = 86_400_000_000
 _TEN_MINUTES = "epoch_us({}) // 600000000"
-# Equal for events that are duplicates, and for sales of one customer that differ in order, time and amount alone, if
-# within the same ten minutes: one pass over it finds what every rule about repetition has to look at.
-ALIKE = (
-    f"hash(customer_id, event_type, item_id, {SAID['quantity']}, CASE WHEN event_type = 'purchase' "
+# Equal for duplicates, and for sales of one customer within ten minutes that differ only in order,
+# time and amount. One pass over it finds the candidates of every rule about repetition.
+SIMILARITY = (
+    f"hash(customer_id, event_type, item_id, {EVENT_CONTENT['quantity']}, CASE WHEN event_type = 'purchase' "
     f"THEN {_TEN_MINUTES.format('occurred_at')} ELSE epoch_us(occurred_at) END)"
 )
-_PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
-_PRICED = (
+_UNIT_PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
+_HAS_UNIT_PRICE = (
     "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
 )
+LINE_COLUMNS = f"customer_id, order_id, item_id, event_id, occurred_at, {EVENT_CONTENT['amount']} AS amount, discount"
+AMOUNT_UNIT = 10_000  # amounts are integers with four decimals
+MAX_LINES = 1_000_000  # sampled to learn the format of the shop's orders
+MIN_ORDERS, MIN_SHARE = 20, 0.9
+LINE_GROUP = "PARTITION BY alike, order_id, has_id"
+NOT_RECOMMENDABLE = {"recommendable": False}
 
 
-def mend(con: Any, relation: str) -> dict[str, int]:
-    """Turn sales of less than nothing into the returns they are; how many, by what was done."""
+def convert_negative_sales(con: Any, relation: str) -> dict[str, int]:
+    """Turn purchases with a negative amount into returns.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        Table of new events, updated in place.
+
+    Returns
+    -------
+    dict of str to int
+        Rows by correction.
+    """
     where = (
         "event_type = 'purchase' AND "
         "((quantity < 0 AND coalesce(amount, 0) <= 0) OR (quantity IS NULL AND amount < 0))"
@@ -59,13 +83,25 @@ def mend(con: Any, relation: str) -> dict[str, int]:
     return {BECAME_RETURN: number}
 
 
-def alike(con: Any, relation: str) -> bool:
-    """Whether any two events are alike (see `ALIKE`).
+def find_similar(con: Any, relation: str) -> bool:
+    """Find similar events by the hash `SIMILARITY`.
 
-    The hashes of those that are are then in ``clean_alike``, those of all, by rowid (place), in ``clean_hashes``.
+    ``clean_hashes`` then holds the hash of each rowid (place), ``clean_alike`` the repeated hashes.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        Table of new events.
+
+    Returns
+    -------
+    bool
+        Whether any two events are similar.
     """
     con.execute(
-        f"CREATE OR REPLACE TABLE clean_hashes AS SELECT rowid AS place, {ALIKE} AS alike FROM {relation}"
+        f"CREATE OR REPLACE TABLE clean_hashes AS SELECT rowid AS place, {SIMILARITY} AS alike FROM {relation}"
     )
     con.execute(
         "CREATE OR REPLACE TABLE clean_alike AS SELECT alike FROM clean_hashes GROUP BY 1 HAVING count(*) > 1"
@@ -73,7 +109,7 @@ def alike(con: Any, relation: str) -> bool:
     return bool(_one(con, "SELECT count(*) FROM clean_alike"))
 
 
-def judge(
+def find_faulty(
     con: Any,
     relation: str,
     policy: CleanPolicy,
@@ -82,49 +118,63 @@ def judge(
     known: list[str],
     testers: str | None = None,
 ) -> dict[str, int]:
-    """Find the rows of a table of new events that cannot be right; `alike` was called for that table before.
+    """Find new events that break a cleaning rule.
+
+    Call `find_similar` for the table before.
 
     Parameters
     ----------
     con
         DuckDB connection.
     relation : str
-        A table of new events with the canonical columns.
+        Table of new events with the canonical columns.
+    policy : CleanPolicy
+        The rules.
     near, known : list of str
-        Parquet files of the events that the lake holds: of the months of the new ones, and all.
+        Parquet files of the lake's events: of the same months, and all.
     testers : str, optional
-        SQL that yields the e-mail addresses and ids (email, customer_id) of the customers known.
+        SQL of the e-mail addresses and ids (email, customer_id) of known customers.
 
     Returns
     -------
     dict of str to int
-        Rows by reason. They are in the table ``set_aside`` (place, reason; place is the rowid), each with the first
-        reason that holds; `drop` forgets it.
+        Rows by `Reason.key`. The table ``set_aside`` (place, reason; place is the rowid) holds them
+        with the first reason that applies. `drop_faulty` deletes it.
     """
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
     if not _one(con, f"SELECT count(*) FROM {relation}"):
         return {}
-    work = _Judge(con, relation, policy, near, known, testers)
-    for rule in (work.rows, work.ids, work.nothing_paid, work.repetition, work.bots, work.prices):
+    rules = _Rules(con, relation, policy, near, known, testers)
+    for rule in (
+        rules.rows,
+        rules.ids,
+        rules.nothing_paid,
+        rules.repetition,
+        rules.bots,
+        rules.prices,
+    ):
         rule()
     con.execute(
         "CREATE OR REPLACE TABLE set_aside AS SELECT place, arg_min(reason, rowid) AS reason FROM set_aside GROUP BY 1"
     )
-    work.close()
+    rules.close()
     rows = con.execute(
         "SELECT reason, count(*) FROM set_aside GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     return dict(rows)
 
 
-def drop(con: Any) -> None:
-    """Forget what `judge` found."""
+def drop_faulty(con: Any) -> None:
+    """Delete the result of `find_faulty`."""
     con.execute("DROP TABLE IF EXISTS set_aside")
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
-    """The rules, in the order in which a row's reason is told. Each first asks, cheaply, whether it can apply at all."""
+class _Rules:
+    """The cleaning rules, in order of priority.
+
+    Each rule first checks cheaply whether it can apply.
+    """
 
     con: Any
     relation: str
@@ -134,91 +184,95 @@ class _Judge:
     testers: str | None
 
     def rows(self) -> None:
-        """What a row says by itself."""
-        faults: list[tuple[str, str]] = []
-        if self.policy.impossible_date.holds:
+        """Check dates, signs and missing values."""
+        faults: list[tuple[str, Reason]] = []
+        if self.policy.impossible_date.is_active:
             day = self.policy.impossible_date.earliest
-            faults.append(
-                (
-                    f"occurred_at < TIMESTAMP '{day}'",
-                    f"occurred_at lies before {day.year if (day.month, day.day) == (1, 1) else day}",
-                )
-            )
-        if self.policy.negative.holds:
+            earliest = str(day.year if (day.month, day.day) == (1, 1) else day)
+            reason = Reason(ReasonCode.IMPOSSIBLE_DATE, {"earliest": earliest})
+            faults.append((f"occurred_at < TIMESTAMP '{day}'", reason))
+        if self.policy.negative.is_active:
             contradicts = "event_type = 'purchase' AND (amount < 0 OR quantity < 0)"
-            faults.append((contradicts, "amount and quantity contradict each other"))
+            faults.append((contradicts, Reason(ReasonCode.CONTRADICTORY_SIGNS)))
         faults += [
-            (f"{name} IS NULL", f"{name} is missing") for name in self.policy.missing.columns
+            (f"{name} IS NULL", Reason.missing(name)) for name in self.policy.missing.columns
         ]
         for where, reason in faults:
-            self._aside(reason, where)
+            self._flag_rows(reason, where)
 
     def ids(self) -> None:
-        """Who or what stands for nobody, or is a test, by the ids that begin with no digit: often there are none."""
+        """Apply rules on ids: placeholders, tests and bookkeeping.
+
+        Only ids that do not begin with a digit are checked; often there are none.
+        """
         policy = self.policy
-        if policy.placeholder_customer.holds:
+        if policy.placeholder_customer.is_active:
             listed = ", ".join(literal(word.lower()) for word in policy.placeholder_customer.ids)
             self._by_id(
                 "customer_id",
                 f"lower(customer_id) IN ({listed})",
-                "customer_id stands for everybody who has none",
+                Reason(ReasonCode.PLACEHOLDER_CUSTOMER),
             )
-        if policy.test_order.holds:
-            reason = "a test order"
-            for column, patterns in _TESTED.items():  # a customer's id may be their e-mail address
-                called = " OR ".join(
-                    _matches(column, getattr(policy.test_order, one)) for one in patterns
+        if policy.test_order.is_active:
+            reason = Reason(ReasonCode.TEST_ORDER)
+            for column, patterns in _TEST_PATTERNS.items():
+                is_test = " OR ".join(
+                    _matches(column, getattr(policy.test_order, name)) for name in patterns
                 )
-                self._by_id(column, called, reason)
+                self._by_id(column, is_test, reason)
             if self.testers:
                 ids = f"SELECT customer_id FROM ({self.testers}) WHERE {_matches('email', policy.test_order.email)}"
-                self._some("customer_id", ids, reason)
-        if policy.bookkeeping.holds:
-            self._by_id("item_id", _matches("item_id", policy.bookkeeping.item), ACCOUNTS)
+                self._flag_ids("customer_id", ids, reason)
+        if policy.bookkeeping.is_active:
+            is_bookkeeping = _matches("item_id", policy.bookkeeping.item)
+            self._by_id("item_id", is_bookkeeping, Reason(ReasonCode.BOOKKEEPING))
 
     def nothing_paid(self) -> None:
-        """Orders of free lines from which nothing was taken off."""
-        if not self.policy.nothing_paid.holds:
+        """Find orders with free lines only and no discount."""
+        if not self.policy.nothing_paid.is_active:
             return
-        self._make_orders(f"SELECT DISTINCT customer_id FROM {self.relation} WHERE amount = 0")
+        self._collect_orders(f"SELECT DISTINCT customer_id FROM {self.relation} WHERE amount = 0")
         free = "priced = lines AND dearest = 0 AND coalesce(off, 0) = 0"
-        self._orders(
+        self._flag_orders(
             f"SELECT customer_id, order_id FROM clean_orders WHERE {free}",
-            "nothing was paid for the whole order",
+            Reason(ReasonCode.NOTHING_PAID),
         )
 
     def repetition(self) -> None:
-        """Orders and lines that are there twice; looked for among what is alike only."""
+        """Find repeated orders and lines among similar events."""
         if self.near:
             self.con.execute(
-                f"INSERT INTO clean_alike SELECT DISTINCT {ALIKE} FROM ({_stored(self.near)}) "
-                f"WHERE {ALIKE} IN (SELECT alike FROM clean_hashes)"
+                f"INSERT INTO clean_alike SELECT DISTINCT {SIMILARITY} FROM ({_stored(self.near)}) "
+                f"WHERE {SIMILARITY} IN (SELECT alike FROM clean_hashes)"
             )
         if not _one(self.con, "SELECT count(*) FROM clean_alike"):
             return
         sale = "event_type = 'purchase'"
-        old = f"SELECT NULL, {near_duplicates.LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {sale} AND {ALIKE} IN (FROM clean_alike)"
+        old = f"SELECT NULL, {LINE_COLUMNS}, {SIMILARITY} FROM ({_stored(self.near)}) WHERE {sale} AND {SIMILARITY} IN (FROM clean_alike)"
         self.con.execute(
-            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {near_duplicates.LINE}, {ALIKE} AS alike "
-            f"FROM {self.relation} WHERE {sale} AND {REPEATED}{f' UNION ALL {old}' if self.near else ''}"
+            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {LINE_COLUMNS}, {SIMILARITY} AS alike "
+            f"FROM {self.relation} WHERE {sale} AND {IS_SIMILAR}{f' UNION ALL {old}' if self.near else ''}"
         )
-        if self.policy.order_twice.holds:
-            self._order_twice(_seconds(self.policy.order_twice.seconds))
-        if self.policy.near_duplicate.holds:
-            self._near_duplicate(self.policy.near_duplicate)
+        if self.policy.order_twice.is_active:
+            self._repeated_orders(_seconds(self.policy.order_twice.seconds))
+        if self.policy.near_duplicate.is_active:
+            self._near_duplicates(self.policy.near_duplicate)
 
-    def _order_twice(self, near: str) -> None:
-        """The same lines of the same customer under another id; of days alone nothing can be told."""
+    def _repeated_orders(self, near: str) -> None:
+        """Find repeated orders of a customer under another id.
+
+        Times without a time of day cannot show this.
+        """
         suspects = (
             "SELECT customer_id FROM (SELECT customer_id, order_id, occurred_at, lag(order_id) OVER same AS other, "
             "lag(occurred_at) OVER same AS earlier FROM clean_lines "
             "WINDOW same AS (PARTITION BY alike, amount ORDER BY occurred_at, order_id)) "
             f"WHERE other <> order_id AND occurred_at - earlier <= {near}"
         )
-        if not self.con.execute(f"{suspects} LIMIT 1").fetchall() or not self._timed():
+        if not self.con.execute(f"{suspects} LIMIT 1").fetchall() or not self._has_time_of_day():
             return
-        self._make_orders(suspects)
-        self._orders(
+        self._collect_orders(suspects)
+        self._flag_orders(
             "SELECT customer_id, order_id FROM (SELECT *, "
             "lag(began) OVER same AS earlier, lag(order_id) OVER same AS other, "
             "lead(began) OVER same AS later, lead(order_id) OVER same AS next, lead(fresh) OVER same AS next_fresh "
@@ -226,26 +280,23 @@ class _Judge:
             f"(PARTITION BY customer_id, signature, lines, {_TEN_MINUTES.format('began')} ORDER BY began, fresh, order_id)) "
             f"WHERE fresh AND ((other <> order_id AND began - earlier <= {near}) OR "
             f"(NOT next_fresh AND next <> order_id AND later - began <= {near}))",
-            "the same order twice under different ids",
+            Reason(ReasonCode.DUPLICATE_ORDER),
         )
 
-    def _near_duplicate(self, rule: NearDuplicate) -> None:
-        """Lines of one order that differ by next to nothing, but do differ."""
+    def _near_duplicates(self, rule: NearDuplicate) -> None:
+        """Find lines of one order that are almost equal."""
         old = f"{_stored(self.near)} UNION ALL BY NAME " if self.near else ""
-        near_duplicates.find(self.con, rule, f"{old}SELECT * FROM {self.relation}")
-        for differ, where in (
-            ("at nearly the same time", "NOT rounded"),
-            ("for nearly the same amount", "rounded"),
+        _find_near_duplicates(self.con, rule, f"{old}SELECT * FROM {self.relation}")
+        for code, where in (
+            (ReasonCode.DUPLICATE_LINE_TIME, "NOT rounded"),
+            (ReasonCode.DUPLICATE_LINE_AMOUNT, "rounded"),
         ):
-            self._insert(
-                f"the same line of an order twice {differ}",
-                f"SELECT place FROM clean_near WHERE {where}",
-            )
+            self._flag(Reason(code), f"SELECT place FROM clean_near WHERE {where}")
 
     def bots(self) -> None:
-        """Hours in which somebody saw more than anybody can look at."""
+        """Find hours with more views than a person can make."""
         rule = self.policy.bot
-        if not rule.holds:
+        if not rule.is_active:
             return
         hour = "date_trunc('hour', occurred_at)"
         self.con.execute(
@@ -253,9 +304,9 @@ class _Judge:
             f"epoch(max(occurred_at) - min(occurred_at)) AS seconds, count(*) AS events FROM {self.relation} "
             f"WHERE event_type IN {BROWSING} GROUP BY ALL HAVING count(*) >= {rule.events}"
         )
-        if _one(self.con, "SELECT count(*) FROM clean_hours") and self._timed():
-            self._insert(
-                "browsing faster than a person can look",
+        if _one(self.con, "SELECT count(*) FROM clean_hours") and self._has_time_of_day():
+            self._flag(
+                Reason(ReasonCode.BOT),
                 f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN "
                 f"(SELECT * FROM clean_hours WHERE events > {rule.per_second} * greatest(seconds, 1)) AS busy "
                 f"ON busy.customer_id = line.customer_id AND busy.hour = date_trunc('hour', line.occurred_at) "
@@ -263,36 +314,39 @@ class _Judge:
             )
 
     def prices(self) -> None:
-        """Unit prices far from the item's own; only items whose prices differ that much at all are looked at closely."""
+        """Find unit prices far from the item's usual price.
+
+        Only items with a wide price range are checked in detail.
+        """
         rule = self.policy.price
-        if not rule.holds:
+        if not rule.is_active:
             return
-        sold = f"SELECT item_id, count(*) AS sold, min({_PRICE}) AS least, max({_PRICE}) AS most, avg({_PRICE}) AS mean"
-        items = f"{sold} FROM {self.relation} WHERE {_PRICED} GROUP BY 1"
+        sold = f"SELECT item_id, count(*) AS sold, min({_UNIT_PRICE}) AS least, max({_UNIT_PRICE}) AS most, avg({_UNIT_PRICE}) AS mean"
+        items = f"{sold} FROM {self.relation} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
         if self.known:
             new = f"SEMI JOIN (SELECT item_id FROM {self.relation}) USING (item_id)"
-            items += (
-                f" UNION ALL {sold} FROM ({_stored(self.known)}) {new} WHERE {_PRICED} GROUP BY 1"
-            )
-        few = f"NOT {_matches('item_id', self.policy.not_a_product.item)}"
+            items += f" UNION ALL {sold} FROM ({_stored(self.known)}) {new} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
+        is_product = f"NOT {_matches('item_id', self.policy.not_a_product.item)}"
         self.con.execute(
             f"CREATE OR REPLACE TABLE clean_prices AS SELECT item_id FROM ({items}) GROUP BY 1 "
-            f"HAVING sum(sold) >= {rule.observations} AND max(most) >= {rule.factor} * min(least) AND {few}"
+            f"HAVING sum(sold) >= {rule.observations} AND max(most) >= {rule.factor} * min(least) AND {is_product}"
         )
         if not _one(self.con, "SELECT count(*) FROM clean_prices"):
             return
-        few = f"item_id, ln({_PRICE}) AS price FROM"
-        of_them = f"WHERE {_PRICED} AND item_id IN (FROM clean_prices)"
+        columns = f"item_id, ln({_UNIT_PRICE}) AS price FROM"
+        condition = f"WHERE {_HAS_UNIT_PRICE} AND item_id IN (FROM clean_prices)"
         old = (
-            f" UNION ALL SELECT NULL, {few} ({_stored(self.known)}) {of_them}" if self.known else ""
+            f" UNION ALL SELECT NULL, {columns} ({_stored(self.known)}) {condition}"
+            if self.known
+            else ""
         )
         self.con.execute(
             "CREATE OR REPLACE TABLE clean_prices AS SELECT *, median(price) OVER item AS middle FROM "
-            f"(SELECT rowid AS place, {few} {self.relation} {of_them}{old}) WINDOW item AS (PARTITION BY item_id)"
+            f"(SELECT rowid AS place, {columns} {self.relation} {condition}{old}) WINDOW item AS (PARTITION BY item_id)"
         )
         spread = "1.4826 * median(abs(price - middle)) OVER (PARTITION BY item_id)"
-        self._insert(
-            "a price far from the item's own",
+        self._flag(
+            Reason(ReasonCode.UNUSUAL_PRICE),
             "SELECT place FROM (SELECT *, avg(far::INTEGER) OVER (PARTITION BY item_id) AS share FROM (SELECT *, "
             f"abs(price - middle) > greatest({rule.z} * {spread}, ln({rule.factor})) AS far FROM clean_prices)) "
             f"WHERE far AND share <= {rule.most_share} AND place IS NOT NULL",
@@ -300,21 +354,24 @@ class _Judge:
 
     # ------------------------------------------------------------ helpers
 
-    def _make_orders(self, customers: str) -> None:
-        """Orders of some customers, old and new, in ``clean_orders``."""
-        of_them = f"SEMI JOIN ({customers}) USING (customer_id) WHERE event_type = 'purchase' AND order_id IS NOT NULL"
+    def _collect_orders(self, customers: str) -> None:
+        """Collect some customers' orders in ``clean_orders``."""
+        condition = f"SEMI JOIN ({customers}) USING (customer_id) WHERE event_type = 'purchase' AND order_id IS NOT NULL"
         old = (
-            f" UNION ALL SELECT {_ORDER}, false FROM ({_stored(self.near)}) {of_them} GROUP BY customer_id, order_id"
+            f" UNION ALL SELECT {_ORDER_COLUMNS}, false FROM ({_stored(self.near)}) {condition} GROUP BY customer_id, order_id"
             if self.near
             else ""
         )
         self.con.execute(
-            f"CREATE OR REPLACE TABLE clean_orders AS SELECT {_ORDER}, true AS fresh FROM {self.relation} {of_them} "
+            f"CREATE OR REPLACE TABLE clean_orders AS SELECT {_ORDER_COLUMNS}, true AS fresh FROM {self.relation} {condition} "
             f"GROUP BY customer_id, order_id{old}"
         )
 
-    def _timed(self) -> bool:
-        """Whether times have a time of day, as far as can be seen; midnight here is another hour in summer."""
+    def _has_time_of_day(self) -> bool:
+        """Return whether times have a time of day.
+
+        Midnight moves by an hour in summer. So two times of day prove nothing.
+        """
         rows = f"SELECT occurred_at FROM {self.relation}"
         if self.near:
             rows += f" UNION ALL SELECT occurred_at FROM ({_stored(self.near)})"
@@ -325,28 +382,29 @@ class _Judge:
             > 2
         )
 
-    def _by_id(self, column: str, where: str, reason: str) -> None:
+    def _by_id(self, column: str, where: str, reason: Reason) -> None:
         ids = (
             f"SELECT DISTINCT {column} FROM {self.relation} WHERE {column} < '0' OR {column} >= ':'"
         )
-        self._some(column, f"SELECT {column} FROM ({ids}) WHERE {where}", reason)
+        self._flag_ids(column, f"SELECT {column} FROM ({ids}) WHERE {where}", reason)
 
-    def _some(self, column: str, ids: str, reason: str) -> None:
+    def _flag_ids(self, column: str, ids: str, reason: Reason) -> None:
         if self.con.execute(f"{ids} LIMIT 1").fetchall():
-            self._aside(reason, f"{column} IN ({ids})")
+            self._flag_rows(reason, f"{column} IN ({ids})")
 
-    def _orders(self, keys: str, reason: str) -> None:
-        self._insert(
+    def _flag_orders(self, keys: str, reason: Reason) -> None:
+        self._flag(
             reason,
             f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN ({keys}) AS bad "
             "ON bad.customer_id = line.customer_id AND bad.order_id = line.order_id",
         )
 
-    def _aside(self, reason: str, where: str) -> None:
-        self._insert(reason, f"SELECT rowid FROM {self.relation} WHERE {where}")
+    def _flag_rows(self, reason: Reason, where: str) -> None:
+        self._flag(reason, f"SELECT rowid FROM {self.relation} WHERE {where}")
 
-    def _insert(self, reason: str, places: str) -> None:
-        self.con.execute(f"INSERT INTO set_aside SELECT *, {literal(reason)} FROM ({places})")
+    def _flag(self, reason: Reason, places: str) -> None:
+        key = literal(reason.key)
+        self.con.execute(f"INSERT INTO set_aside SELECT *, {key} FROM ({places})")
 
     def close(self) -> None:
         for name in _TABLES:
@@ -366,8 +424,139 @@ def _one(con: Any, sql: str) -> int:
 
 
 def _stored(files: list[str]) -> str:
-    """Events as the lake's files hold them, moments as ours."""
+    """Return SQL of stored events with naive times."""
     return (
         "SELECT * REPLACE (make_timestamp(epoch_us(occurred_at)) AS occurred_at) "
         f"FROM read_parquet({files!r}, hive_partitioning = false)"
     )
+
+
+# ------------------------------------------------------------ near duplicates
+
+
+def _find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
+    """Find near duplicates among similar lines.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection. ``clean_lines`` holds the similar sales: `LINE_COLUMNS`, and their rowid
+        among the new ones (place; NULL for stored lines).
+    rule : NearDuplicate
+        The limits.
+    shop : str
+        SQL of the shop's events, those of the lake first.
+
+    Notes ----- The result is in the table ``clean_near``: place, and whether the amount differs
+    (rounded) or only the time.
+    """
+    con.execute(
+        "CREATE OR REPLACE TABLE clean_near AS SELECT *, event_id IS NOT NULL OR order_id IS NULL AS has_id, "
+        f"amount - lag(amount) OVER ({LINE_GROUP} ORDER BY amount) AS gap FROM clean_lines "
+        f"WHERE item_id IS NOT NULL OR order_id IS NOT NULL QUALIFY count(*) OVER ({LINE_GROUP}) > 1"
+    )
+    if not con.execute("SELECT count(*) FROM clean_near").fetchall()[0][0]:
+        con.execute("CREATE OR REPLACE TABLE clean_near (place BIGINT, rounded BOOLEAN)")
+        return
+    cents = f"greatest({rule.amount * AMOUNT_UNIT}, {rule.share} * abs(amount))"
+    seconds = max(rule.seconds, rule.order_seconds) if _has_one_time(con, shop) else rule.seconds
+    most = f"CASE WHEN has_id THEN 0 ELSE {cents if _is_listed_once(con, cents) else 0} END"
+    near = f"to_microseconds((CASE WHEN has_id THEN {rule.seconds} ELSE {seconds} END * 1000000)::BIGINT)"
+    con.execute(
+        f"""
+        CREATE OR REPLACE TABLE clean_near AS
+        WITH priced AS (
+            SELECT *, sum((gap <= {most} IS NOT TRUE)::INTEGER) OVER ({LINE_GROUP} ORDER BY amount) AS price FROM clean_near
+        ), pairs AS (
+            SELECT place, {near} AS near,
+                occurred_at - lag(occurred_at) OVER same AS since, lead(occurred_at) OVER same - occurred_at AS until,
+                lead(place) OVER same IS NULL AS stored,
+                amount <> lag(amount) OVER same AND discount IS NOT DISTINCT FROM lag(discount) OVER same AS rounded,
+                amount <> lead(amount) OVER same AS rounded_next
+            FROM priced
+            WINDOW same AS (PARTITION BY alike, order_id, has_id, price ORDER BY occurred_at, place NULLS FIRST)
+        )
+        SELECT place, rounded FROM pairs WHERE place IS NOT NULL AND since <= near AND (rounded OR since > INTERVAL 0 SECOND)
+        UNION ALL
+        SELECT place, rounded_next FROM pairs WHERE place IS NOT NULL AND stored AND until <= near AND until > INTERVAL 0 SECOND
+            AND NOT coalesce(since <= near AND (rounded OR since > INTERVAL 0 SECOND), false)
+        """
+    )
+
+
+def _is_listed_once(con: Any, cents: str) -> bool:
+    """Return whether an order lists an item once.
+
+    This holds if two lines of an item mostly differ by cents. Otherwise the shop lists an item
+    several times per order, for example weighed goods.
+    """
+    within, beyond = con.execute(
+        f"SELECT count(*) FILTER (gap <= {cents}), count(*) FILTER (gap > {cents}) FROM clean_near "
+        "WHERE gap > 0 AND NOT has_id"
+    ).fetchall()[0]
+    return within > beyond
+
+
+def _has_one_time(con: Any, shop: str) -> bool:
+    """Return whether an order's items share one time.
+
+    If a till stamps each item, equal lines are normal.
+    """
+    orders, at_once = con.execute(
+        f"""
+        SELECT count(*), count(*) FILTER (latest = began) FROM (
+            SELECT min(first) AS began, max(first) AS latest FROM (
+                SELECT customer_id, order_id, item_id, min(occurred_at) AS first FROM (
+                    SELECT * FROM ({shop}) WHERE event_type = 'purchase' AND order_id IS NOT NULL LIMIT {MAX_LINES}
+                ) GROUP BY ALL
+            ) GROUP BY customer_id, order_id HAVING count(*) > 1
+        )
+        """
+    ).fetchall()[0]
+    return orders >= MIN_ORDERS and at_once >= MIN_SHARE * orders
+
+
+# ------------------------------------------------------------ items that are not products
+
+
+def find_non_products(lake: Lake, relation: str, policy: CleanPolicy) -> set[str]:
+    """Return new item codes that are not products.
+
+    Codes that start with a digit, or already have an item row, are ignored.
+
+    Parameters
+    ----------
+    lake : Lake
+        Known items.
+    relation : str
+        Table of new events.
+    policy : CleanPolicy
+        Gives the pattern.
+
+    Returns
+    -------
+    set of str
+        Empty if the rule is off.
+    """
+    if policy.not_a_product.action != "mark":
+        return set()
+    known = lake.table("items").get_name()
+    rows = lake.duckdb.execute(
+        f"SELECT item_id FROM (SELECT DISTINCT item_id FROM {relation} WHERE item_id >= ':') "
+        f"WHERE regexp_full_match(item_id, {literal(policy.not_a_product.item)}, 'i') "
+        f'AND item_id NOT IN (SELECT item_id FROM "{known}") ORDER BY 1'
+    ).fetchall()
+    return {code for (code,) in rows}
+
+
+def mark_non_products(lake: Lake, codes: set[str]) -> None:
+    """Add the codes to the items as not recommendable."""
+    import pandas as pd
+
+    if codes:
+        lake.upsert(
+            "items",
+            pd.DataFrame(
+                {"item_id": sorted(codes), "attributes": [NOT_RECOMMENDABLE] * len(codes)}
+            ),
+        )

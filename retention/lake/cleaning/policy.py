@@ -1,4 +1,7 @@
-"""The cleaning policy: which rules hold, with their limits. Defaults in ``clean.toml``, a shop's own in its home."""
+"""Load the cleaning policy: rules and limits.
+
+Defaults are in ``clean.toml``. A shop's home may have its own file.
+"""
 
 import re
 import tomllib
@@ -38,27 +41,27 @@ class _Rule(BaseModel):
     action: Literal["quarantine", "keep"]
 
     @property
-    def holds(self) -> bool:
-        """Whether rows are set aside by it."""
+    def is_active(self) -> bool:
+        """Whether the rule quarantines rows."""
         return self.action == "quarantine"
 
 
 class ImpossibleDate(_Rule):
-    """Events before a day are not real."""
+    """Events before a day are impossible."""
 
     earliest: Annotated[date, Field(ge=EARLIEST)]
 
 
 class PlaceholderCustomer(_Rule):
-    """Ids (any case) that stand for everybody who has none."""
+    """Customer ids, in any case, that mean "no customer"."""
 
     ids: tuple[str, ...]
 
 
 class TestOrder(_Rule):
-    """Patterns, of the whole id in any case, of what was only tried."""
+    """Patterns of whole ids of tests, in any case."""
 
-    __test__ = False  # no test, whatever pytest makes of its name
+    __test__ = False  # pytest must not collect it
 
     customer: Pattern
     order: Pattern
@@ -67,7 +70,7 @@ class TestOrder(_Rule):
 
 
 class Bookkeeping(_Rule):
-    """Item codes of the accounts, and what such lines are called."""
+    """Item codes and titles of bookkeeping lines."""
 
     item: Pattern
     title: Pattern
@@ -82,14 +85,14 @@ class NotAProduct(BaseModel):
     item: Pattern
 
 
-class Near(_Rule):
-    """How near in time two equal things are one."""
+class OrderTwice(_Rule):
+    """Largest time between equal orders counted as one."""
 
     seconds: Seconds
 
 
-class NearDuplicate(Near):
-    """How near in time and amount two lines of one order are one."""
+class NearDuplicate(OrderTwice):
+    """Largest difference between lines counted as one."""
 
     order_seconds: Annotated[float, Field(ge=0, le=600)]
     amount: Annotated[float, Field(ge=0)]
@@ -97,14 +100,14 @@ class NearDuplicate(Near):
 
 
 class Bot(_Rule):
-    """So many events in an hour, and so many a second, are no person's."""
+    """Events per hour and second that no person makes."""
 
     events: Annotated[int, Field(ge=2)]
     per_second: Annotated[float, Field(gt=0)]
 
 
 class Price(_Rule):
-    """When a unit price is none of this item's."""
+    """Limits of an item's unit price."""
 
     observations: Annotated[int, Field(ge=5)]
     factor: Annotated[float, Field(gt=1)]
@@ -113,7 +116,7 @@ class Price(_Rule):
 
 
 class Missing(BaseModel):
-    """Columns that a shop wants every event to have."""
+    """Columns that the shop requires of every event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -128,7 +131,7 @@ class Missing(BaseModel):
 
 
 class CleanPolicy(BaseModel):
-    """Every rule, by name."""
+    """All rules, by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -139,7 +142,7 @@ class CleanPolicy(BaseModel):
     not_a_product: NotAProduct
     negative: _Rule
     nothing_paid: _Rule
-    order_twice: Near
+    order_twice: OrderTwice
     near_duplicate: NearDuplicate
     bot: Bot
     price: Price
@@ -147,12 +150,12 @@ class CleanPolicy(BaseModel):
 
 
 def load_clean_policy(settings: Settings) -> CleanPolicy:
-    """The defaults, with the keys that the shop's ``clean.toml`` in its home replaces.
+    """Load the defaults and the shop's changes to them.
 
     Raises
     ------
     BadInput
-        Where the shop's file is no TOML, or names a rule, key or value that does not exist.
+        If the shop's file is not TOML, or has an unknown rule, key or value.
     """
     rules = tomllib.loads(DEFAULT.read_text(encoding="utf-8"))
     own = settings.home / NAME
@@ -194,7 +197,9 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
 
 def _nearest(name: str, known: Collection[str]) -> str:
     near = get_close_matches(name.lower(), known, 1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+    if near:
+        return gettext("did you mean {name}?").format(name=near[0])
+    return gettext("there are {names}.").format(names=", ".join(known))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,19 +1,19 @@
-"""Returns matched to the purchases they undo, and the orders that are wholly undone.
+"""Match returns to purchases and find cancelled orders.
 
-Nothing of it is stored: it follows from the events, is worked out when a version of them is first read, and holds as of
-any moment. A return is matched by what was known when it became known, so that later events change no earlier match.
+Nothing is stored. The result is computed once per version of the events and is valid as of any
+time. A match uses only data known when the return became known, so later events do not change it.
 """
 
-# ruff: noqa: S608 - SQL is put together from names and literals of our own
+# ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from retention.lake.schema import EVENT_ID
 
-ROUNDS = 50  # returns of one item by one customer that are looked at; no person sends back more
+MAX_ROUNDS = 50  # returns of one item by one customer; more are not matched
 CANCELLED = "cancelled"
-TYPES = {
+RETURN_TYPES = {
     "event_id": "string",
     "customer_id": "string",
     "item_id": "string",
@@ -23,27 +23,33 @@ TYPES = {
     "undoes_event_id": "string",
     "undoes_order_id": "string",
 }
-NONE = f"(SELECT {', '.join(f'NULL AS {name}' for name in TYPES)} LIMIT 0)"
+NO_RETURNS = f"(SELECT {', '.join(f'NULL AS {name}' for name in RETURN_TYPES)} LIMIT 0)"
 _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
     "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",
 }
-# How many of a line a return takes back: as it says, else as many as its money buys of it, else one. A line is worth no
-# more than all of it, though a refund may be dearer.
+# Returned quantity of a line: as stated, else the refund divided by the unit price, else one. It is
+# at most the bought quantity, although a refund may be larger.
 _WORTH = "coalesce(back.quantity, sold.bought * nullif(back.amount, 0) / nullif(sold.amount, 0), 1)"
 _UNITS = "coalesce(back.quantity, least(worth, sold.bought))"
 _ENOUGH = 0.99  # of an order's amount, for a refund that names no item
 
 
 @dataclass(frozen=True, slots=True)
-class Returns:
-    """Names of the tables of one version: matched returns (`TYPES`), and wholly cancelled orders (key, cancelled_at)."""
+class ReturnTables:
+    """Table names of one version's result.
+
+    ``matched`` has the columns `RETURN_TYPES`, ``cancelled`` has key and cancelled_at.
+    """
 
     matched: str
     cancelled: str
 
     def event_type(self, before: datetime | None) -> str:
-        """SQL of an event's type: a purchase of an order that was wholly cancelled by then is ``cancelled``."""
+        """Return SQL of the event type before a time.
+
+        Purchases of orders cancelled by then have the type ``cancelled``.
+        """
         known = f" WHERE cancelled_at < TIMESTAMP '{_naive(before)}'" if before else ""
         return (
             "CASE WHEN event_type = 'purchase' AND hash(customer_id, order_id) IN "
@@ -51,46 +57,57 @@ class Returns:
         )
 
 
-def match(con: Any, files: list[str], version: int) -> Returns | None:
-    """Match the returns of a version of the events; None where there are none.
+def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | None:
+    """Match the returns of a version of the events.
 
-    A return undoes the purchase of the same customer and item that is the latest before it with so much left: in the
-    order that it names, if it names one; of its lines with so much left, the one with just as much. Returns are taken in the order in which they became known.
+    A return undoes the latest earlier purchase of the same customer and item with enough left. If
+    it names an order, that order comes first. Within an order, the line with exactly the returned
+    quantity comes first. Returns are processed in the order in which they became known.
 
     Parameters
     ----------
     con
-        DuckDB connection; the tables are of it alone.
+        DuckDB connection that gets the tables.
     files : list of str
         The version's Parquet files.
+    version : int
+        Number of the version.
+
+    Returns
+    -------
+    ReturnTables or None
+        None without returns.
     """
     if not files:
         return None
     stored = f"(SELECT * REPLACE ({EVENT_ID} AS event_id) FROM read_parquet({files!r}, hive_partitioning = false))"
     if not con.execute(f"SELECT 1 FROM {stored} WHERE event_type = 'return' LIMIT 1").fetchall():
         return None
-    names = Returns(f"returned_v{version}", f"cancelled_v{version}")
+    names = ReturnTables(f"returned_v{version}", f"cancelled_v{version}")
     _stage(con, stored)
     con.execute(
         "CREATE OR REPLACE TEMP TABLE undone "
         "(event_id VARCHAR, place BIGINT, quantity DOUBLE, known_at TIMESTAMP, turn BIGINT)"
     )
     rounds = con.execute("SELECT coalesce(max(turn), 0) FROM sent_back").fetchall()[0][0]
-    for turn in range(1, min(rounds, ROUNDS) + 1):
-        _take_back(con, turn)
+    for turn in range(1, min(rounds, MAX_ROUNDS) + 1):
+        _match_turn(con, turn)
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {names.matched} AS SELECT back.event_id, back.customer_id, back.item_id, "
         "back.order_id, coalesce(undone.quantity, back.quantity, 1) AS quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
         "FROM sent_back AS back LEFT JOIN undone USING (event_id) LEFT JOIN sold ON sold.place = undone.place"
     )
-    _cancel(con, stored, names)
+    _find_cancelled(con, stored, names)
     for table in ("sent_back", "sold", "undone"):
         con.execute(f"DROP TABLE {table}")
     return names
 
 
 def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]]:
-    """(customer_id, order_id), as stored, of the orders wholly cancelled as far as was known before a moment."""
+    """Return customer and order ids of cancelled orders.
+
+    Ids are as stored. ``before`` limits the known returns.
+    """
     events = lake.table("events", before, identity="stored").get_name()
     sql = (
         f"SELECT DISTINCT customer_id, order_id FROM \"{events}\" WHERE event_type = '{CANCELLED}'"
@@ -99,10 +116,10 @@ def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]
 
 
 def _stage(con: Any, stored: str) -> None:
-    """The returns, each with its turn among those of the same customer and item, and the purchases they may undo.
+    """Stage the returns and the purchases they may undo.
 
-    A customer's item is a number, ``pair``, and so is an order, ``bill``: they are compared often. ``remain`` is how many
-    of a line have not gone back yet.
+    Returns are numbered per customer and item. ``pair`` numbers customer and item, ``bill`` numbers
+    orders, because they are compared often. ``remain`` is the quantity of a line not returned yet.
     """
     moments = ", ".join(f"{sql} AS {name}" for name, sql in _MOMENTS.items())
     con.execute(
@@ -122,11 +139,12 @@ def _stage(con: Any, stored: str) -> None:
     )
 
 
-def _take_back(con: Any, turn: int) -> None:
-    """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases.
+def _match_turn(con: Any, turn: int) -> None:
+    """Match one turn's returns with the remaining purchases.
 
-    First the order is found, then the order of its lines alone: one of as many pieces (else 1 back would use up the line
-    of 2, and 2 back find two halves), else one with enough, else several, if the return says how many came back.
+    Each customer and item has one return per turn. The order is chosen first, then its lines: a
+    line with exactly the returned quantity, else one with enough, else several if the return has a
+    quantity.
     """
     candidates = (
         "SELECT back.event_id, back.known_at, back.quantity, pair, bill, place, remain, sold.occurred_at, "
@@ -156,32 +174,35 @@ def _take_back(con: Any, turn: int) -> None:
     )
 
 
-def _cancel(con: Any, stored: str, names: Returns) -> None:
-    """Orders of which every line is undone, or that a refund of the whole amount names; from the moment it was known."""
+def _find_cancelled(con: Any, stored: str, names: ReturnTables) -> None:
+    """Find orders that are fully returned or fully refunded.
+
+    They are cancelled from the time when this became known.
+    """
     order = "customer_id, order_id"
-    gone = (
+    returned = (
         "SELECT sold.event_id, customer_id, order_id, max(undone.known_at) AS undone_at FROM sold JOIN undone USING (place) "
         "GROUP BY sold.event_id, customer_id, order_id, bought HAVING sum(quantity) >= bought - 1e-9"
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE lines AS SELECT line.customer_id, line.order_id, line.amount, "
-        f"{_MOMENTS['known_at']} AS known_at, gone.undone_at FROM {stored} AS line LEFT JOIN "
-        f"({gone}) AS gone USING (event_id) SEMI JOIN (SELECT {order} FROM ({gone}) UNION "
+        f"{_MOMENTS['known_at']} AS known_at, returned.undone_at FROM {stored} AS line LEFT JOIN "
+        f"({returned}) AS returned USING (event_id) SEMI JOIN (SELECT {order} FROM ({returned}) UNION "
         f"SELECT {order} FROM sent_back WHERE item_id IS NULL) AS few "
         "ON few.customer_id = line.customer_id AND few.order_id = line.order_id WHERE event_type = 'purchase'"
     )
     by_lines = (
-        f"SELECT {order}, told FROM (SELECT DISTINCT {order}, undone_at AS told FROM lines WHERE undone_at IS NOT NULL) "
+        f"SELECT {order}, known_from FROM (SELECT DISTINCT {order}, undone_at AS known_from FROM lines WHERE undone_at IS NOT NULL) "
         f"JOIN lines USING ({order}) GROUP BY ALL "
-        "HAVING count(*) FILTER (known_at <= told) = count(*) FILTER (undone_at <= told)"
+        "HAVING count(*) FILTER (known_at <= known_from) = count(*) FILTER (undone_at <= known_from)"
     )
     by_amount = (
-        f"SELECT {order}, told FROM (SELECT {order}, amount AS refunded, known_at AS told FROM sent_back "
-        f"WHERE item_id IS NULL) JOIN lines USING ({order}) GROUP BY {order}, told, refunded "
-        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= told)"
+        f"SELECT {order}, known_from FROM (SELECT {order}, amount AS refunded, known_at AS known_from FROM sent_back "
+        f"WHERE item_id IS NULL) JOIN lines USING ({order}) GROUP BY {order}, known_from, refunded "
+        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= known_from)"
     )
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS SELECT hash({order}) AS key, min(told) AS cancelled_at "
+        f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS SELECT hash({order}) AS key, min(known_from) AS cancelled_at "
         f"FROM ({by_lines} UNION ALL {by_amount}) GROUP BY 1"
     )
     con.execute("DROP TABLE lines")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from retention import clock
 from retention.lake import store
-from retention.lake.frames import arrow
 from retention.lake.identity import resolve
 from retention.lake.schema import LINKS
+from retention.lake.store import to_arrow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def add(
     rows = rows.assign(
         decided_at=at or clock.now(), decided_by=by, seq=range(first, first + len(rows))
     )
-    store.append(lake.root, LINKS, arrow(rows, LINKS))
+    store.append(lake.root, LINKS, to_arrow(rows, LINKS))
     return len(rows)
 
 

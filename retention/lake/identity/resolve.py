@@ -16,8 +16,6 @@ from retention.lake.schema import LINKS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.lake.lake import Lake
-
 Identity = datetime | Literal["now", "stored"]
 CUSTOMER_TABLES = ("events", "customers", "treatments")
 _COLUMNS = (
@@ -44,7 +42,7 @@ class Identities:
     id known first is the canonical one.
     """
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: store.LakeTables) -> None:
         self._lake = lake
         self._version = ""
         self._log: Any = None
@@ -97,7 +95,7 @@ class Identities:
 
     def _refresh(self) -> bool:
         """Reload a changed log; return whether links exist."""
-        version = store.mark(self._lake.root, LINKS)
+        version = store.newest_commit(self._lake.root, LINKS)
         if version and version != self._version:
             self._log, self._version = history(self._lake), version
             self._tables.clear()
@@ -122,9 +120,9 @@ class Identities:
         return name
 
 
-def history(lake: Lake) -> pd.DataFrame:
+def history(lake: store.LakeTables) -> pd.DataFrame:
     """Read all decisions on all links, in order."""
-    paths = store.files(store.opened(lake.root, LINKS))
+    paths = store.files(store.open_table(lake.root, LINKS))
     columns = ", ".join(
         f"make_timestamp(epoch_us({name})) AS {name}" if LINKS[name].kind == "moment" else name
         for name in _COLUMNS

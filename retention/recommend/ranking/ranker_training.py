@@ -23,8 +23,10 @@ from retention.recommend.evaluation_context import (
     first_stage,
     ground_truth,
     learn_snapshot,
+    popularity_baseline,
     purchased_items,
     rank_items,
+    repeat_baseline,
     two_stage_scorer,
 )
 from retention.recommend.history import History

@@ -213,7 +213,7 @@ def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(
     file.write_text("\n".join(["code,occurred_at,customer_id,order_id", *lines]))
     report = import_redemptions(lake, database, settings, [str(file)])
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (5, 2, 3)
-    assert report.quarantine["no code of ours"] == 1
+    assert report.quarantine_text["no code of ours"] == 1
     assert report.redemptions == {"redeemed": 1, "other_customer": 1}
     again = import_redemptions(lake, database, settings, [str(file)])
     assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (

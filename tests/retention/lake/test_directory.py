@@ -17,14 +17,14 @@ from tests.retention.recommend.small_shop import import_relations
 
 @pytest.fixture
 def ask(shop):
-    def asked(text):
+    def find_customer(text):
         with shop.database.reading() as session:
             return find(session, shop.settings, text)
 
-    return asked
+    return find_customer
 
 
-def test_a_customer_is_found_by_whatever_a_person_has(ask, shop):
+def test_finds_customer_by_id_pseudonym_or_email(ask, shop):
     name = pseudonym(shop.settings.key, "c0007")
     assert (
         ask("c0007")
@@ -35,26 +35,26 @@ def test_a_customer_is_found_by_whatever_a_person_has(ask, shop):
     )
 
 
-def test_an_unknown_customer_is_refused_with_the_nearest(ask):
+def test_unknown_customer_error_names_nearest_ids(ask):
     with pytest.raises(BadInput, match="c0298"):
         ask("c02981")
     with pytest.raises(BadInput, match="'!!'"):
         ask("!!")
 
 
-def test_without_data_it_says_so(database, settings):
+def test_empty_directory_error_says_no_data_was_imported(database, settings):
     with database.reading() as session, pytest.raises(BadInput, match="no data"):
         find(session, settings, "1")
 
 
-def test_it_follows_the_lake_both_ways(database, settings, shop):
+def test_sync_adds_and_removes_customers(database, settings, shop):
     with database.transaction() as session:
         assert sync(shop.lake, session, settings) == 300
         assert sync(shop.lake, session, settings) == 0
         assert sync(Lake.open(settings), session, settings) == 300  # an empty lake: nobody is left
 
 
-def test_it_notes_when_an_address_changed_and_takes_a_new_key_for_none(shop_copy, tmp_path):
+def test_sync_dates_email_changes_but_not_key_changes(shop_copy, tmp_path):
     file, at = tmp_path / "customers.csv", clock.now()
     file.write_text("customer_id,email\nc0007,Other@example.com\nc0008,C0008@Example.com\nc0009,\n")
     import_files(shop_copy.lake, shop_copy.database, shop_copy.settings, "customers", [str(file)])
@@ -73,12 +73,12 @@ def test_it_notes_when_an_address_changed_and_takes_a_new_key_for_none(shop_copy
         assert session.execute(changed).all() == [("c0007", since)]
 
 
-def test_who_was_only_brought_by_somebody_is_known_too(tmp_path):
+def test_referred_customers_are_listed(tmp_path):
     """A newcomer can be asked about, and erased, before they have ordered anything."""
-    made = tiny.build(tmp_path / "home", customers=10, items=6, days=30)
-    import_relations(made, [("c0001", "newcomer", "refer", ""), ("watcher", "c0002", "follow", "")])
-    with made.database.reading() as session:
-        assert [find(session, made.settings, who) for who in ("newcomer", "watcher")] == [
+    shop = tiny.build(tmp_path / "home", customers=10, items=6, days=30)
+    import_relations(shop, [("c0001", "newcomer", "refer", ""), ("watcher", "c0002", "follow", "")])
+    with shop.database.reading() as session:
+        assert [find(session, shop.settings, who) for who in ("newcomer", "watcher")] == [
             "newcomer",
             "watcher",
         ]

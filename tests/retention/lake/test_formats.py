@@ -81,7 +81,7 @@ def test_shopify_orders_with_refunds_and_cancellations(import_text):
     report, events = import_text(
         "events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"]
     )
-    assert report.quarantine == {"customer_id is missing": 1}
+    assert report.quarantine_text == {"customer_id is missing": 1}
     assert report.files[0]["rows"] == 7
     assert _lines(events) == [
         ("purchase", "#1001", "MUG-1", 3, 27),
@@ -122,7 +122,7 @@ def test_reads_prices_rewritten_by_a_spreadsheet(import_text):
     report, events = import_text(
         "events", "shopify-orders", text, ["order_id", "event_type", "item_id"]
     )
-    assert report.quarantine == {"amount is no number": 2, "customer_id is missing": 1}
+    assert report.quarantine_text == {"amount is no number": 2, "customer_id is missing": 1}
     lines = _lines(events)
     assert lines[:2] == [
         ("purchase", "#1001", "MUG-1", 3, 1025.01),
@@ -137,7 +137,7 @@ def test_unreadable_price_does_not_change_the_rest_of_the_order(import_text):
     report, events = import_text(
         "events", "shopify-orders", text, ["order_id", "event_type", "item_id"]
     )
-    assert report.quarantine == {"amount is no number": 1, "customer_id is missing": 1}
+    assert report.quarantine_text == {"amount is no number": 1, "customer_id is missing": 1}
     assert ("purchase", "#1004", "MUG-1", 1, 10) in _lines(events)
 
 
@@ -197,7 +197,7 @@ def test_shopify_stock_gift_cards_and_variants(import_text):
 
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
-def test_woocommerce_orders_by_line_or_packed(import_text, text):
+def test_reads_woocommerce_orders_by_line_or_packed(import_text, text):
     report, events = import_text(
         "events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"]
     )

@@ -26,7 +26,7 @@ from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.identity import links
 from retention.lake.importing import import_files
-from retention.lake.mapping import parse
+from retention.lake.mapping import parse_section
 from retention.lake.schema import EVENTS
 
 RETAIL = """[events]
@@ -71,7 +71,7 @@ def _events(lake):
     return lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
 
 
-def test_nothing_is_said_of_the_clock_where_the_shop_has_one(settings, tmp_path, retail):
+def test_no_time_zone_note_if_the_shop_has_a_zone(settings, tmp_path, retail):
     own = settings.model_copy(update={"timezone": "America/New_York"})
     report = import_files(
         Lake.open(own), None, own, "events", [_file(tmp_path, HEADER + ROWS)], retail
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_the_clock_where_the_shop_has_one(settings, tmp_path,
     assert report.timezone == ""
 
 
-def test_the_contracts_own_map_on_a_csv(lake, database, settings, tmp_path, retail):
+def test_imports_csv_with_the_documented_map(lake, database, settings, tmp_path, retail):
     report = import_files(
         lake, database, settings, "events", [_file(tmp_path, HEADER + ROWS)], retail
     )
@@ -110,7 +110,7 @@ def test_the_contracts_own_map_on_a_csv(lake, database, settings, tmp_path, reta
         "s.parquet.gz",
     ],
 )
-def test_every_format_says_the_same(name, lake, settings, tmp_path, retail):
+def test_every_file_format_gives_the_same_events(name, lake, settings, tmp_path, retail):
     table = pa.table(
         {
             "Invoice": ["1", "C2"],
@@ -148,7 +148,7 @@ def test_every_format_says_the_same(name, lake, settings, tmp_path, retail):
     ]
 
 
-def test_a_database_by_its_url(lake, settings, tmp_path):
+def test_imports_from_a_database_url(lake, settings, tmp_path):
     import sqlalchemy as sa
 
     url = f"sqlite:///{tmp_path}/shop.db"
@@ -171,7 +171,7 @@ def test_a_database_by_its_url(lake, settings, tmp_path):
         import_files(lake, None, settings, "customers", [url])
 
 
-def test_the_same_file_twice_changes_nothing(lake, settings, tmp_path, retail):
+def test_importing_a_file_twice_changes_nothing(lake, settings, tmp_path, retail):
     file = _file(tmp_path, HEADER + ROWS + ROWS.splitlines()[0] + "\n")
     first = import_files(lake, None, settings, "events", [file], retail)
     assert (first.rows_accepted, first.rows_duplicate, first.rows_equal) == (3, 1, 1)
@@ -181,7 +181,7 @@ def test_the_same_file_twice_changes_nothing(lake, settings, tmp_path, retail):
     assert lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC)) == before  # not even a new version
 
 
-def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, settings, tmp_path):
+def test_unmapped_file_error_explains_how_to_get_a_map(lake, settings, tmp_path):
     (tmp_path / "orders.csv").write_text("Customer,When\na,2025-01-01\n")
     with pytest.raises(
         BadInput,
@@ -205,7 +205,7 @@ def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, sett
         ("customer_id,segment\na,new\n", ""),
     ],
 )
-def test_a_file_of_another_table_makes_no_customers(lake, settings, tmp_path, text, says):
+def test_refuses_customers_from_a_file_of_another_table(lake, settings, tmp_path, text, says):
     """Any file with a customer_id came in as customers, of whom nothing was known."""
     (tmp_path / "orders.csv").write_text(text)
     files = [str(tmp_path / "orders.csv")]
@@ -216,7 +216,7 @@ def test_a_file_of_another_table_makes_no_customers(lake, settings, tmp_path, te
         assert import_files(lake, None, settings, "customers", files).rows_accepted == 1
 
 
-def test_the_same_file_by_another_map_is_told_of(lake, settings, database, tmp_path, retail):
+def test_reports_a_file_imported_with_another_map(lake, settings, database, tmp_path, retail):
     file, other = _file(tmp_path, HEADER + ROWS), tmp_path / "other.toml"
     other.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
     assert import_files(lake, database, settings, "events", [file], retail).before == ""
@@ -226,7 +226,7 @@ def test_the_same_file_by_another_map_is_told_of(lake, settings, database, tmp_p
     assert import_files(lake, database, settings, "events", [longer], retail).before == ""
 
 
-def test_more_files_other_contents_and_other_queries_are_not_told_of(
+def test_different_files_or_queries_are_not_reported_as_repeated(
     lake, settings, database, tmp_path, retail
 ):
     def before(files, **how):
@@ -253,9 +253,7 @@ def test_more_files_other_contents_and_other_queries_are_not_told_of(
     assert before([_file(tmp_path, later, "later.csv"), _file(tmp_path, more, "more.csv")])
 
 
-def test_a_log_from_before_files_had_stamps_is_passed_over(
-    lake, settings, database, tmp_path, retail
-):
+def test_ignores_import_logs_without_file_hashes(lake, settings, database, tmp_path, retail):
     file = _file(tmp_path, HEADER + ROWS)
     import_files(lake, database, settings, "events", [file], retail)
     with database.transaction() as session:
@@ -265,7 +263,7 @@ def test_a_log_from_before_files_had_stamps_is_passed_over(
     assert import_files(lake, database, settings, "events", [file], retail).before == ""
 
 
-def test_customers_are_updated_by_key_and_keep_what_a_file_does_not_say(lake, settings, tmp_path):
+def test_customer_upsert_keeps_columns_missing_in_the_file(lake, settings, tmp_path):
     import_files(
         lake,
         None,
@@ -289,7 +287,7 @@ def test_customers_are_updated_by_key_and_keep_what_a_file_does_not_say(lake, se
     assert (again.rows_accepted, again.rows_duplicate) == (0, 3)
 
 
-def test_bad_rows_are_kept_aside_as_they_were_with_the_reason(lake, settings, tmp_path, retail):
+def test_bad_rows_are_quarantined_unchanged_with_the_reason(lake, settings, tmp_path, retail):
     bad = (
         "1004,9,many,2025-01-01 10:00:00,1.00,1\n"
         "1005,9,1,yesterday,1.00,1\n"
@@ -311,11 +309,11 @@ def test_bad_rows_are_kept_aside_as_they_were_with_the_reason(lake, settings, tm
         "occurred_at is no date or time",
         "customer_id is missing",
         "occurred_at lies in the future",
-    } < set(report.quarantine)
-    kept = {row["Invoice"]: row for row in pq.read_table(report.quarantine_path).to_pylist()}
-    assert kept["1004"]["Quantity"] == "many"
-    assert kept["1004"]["_reason"] == "Quantity is no number"
-    assert kept["1004"]["_file"] == "sales.csv"
+    } < set(report.quarantine_text)
+    quarantined = {row["Invoice"]: row for row in pq.read_table(report.quarantine_path).to_pylist()}
+    assert quarantined["1004"]["Quantity"] == "many"
+    assert quarantined["1004"]["_reason"] == "Quantity is no number"
+    assert quarantined["1004"]["_file"] == "sales.csv"
     again = import_files(
         lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail
     )
@@ -323,7 +321,7 @@ def test_bad_rows_are_kept_aside_as_they_were_with_the_reason(lake, settings, tm
     assert (again.rows_accepted, again.rows_quarantined) == (0, 5)
 
 
-def test_json_lines_that_are_none(lake, settings, tmp_path):
+def test_refuses_invalid_json_lines(lake, settings, tmp_path):
     text = '{"item_id": "1", "title": "Tea", "price": 3}\nno json\n{"item_id": "2", "title": "Mate", "price": "dear"}\n'
     report = import_files(lake, None, settings, "items", [_file(tmp_path, text, "items.jsonl")])
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
@@ -357,7 +355,7 @@ def test_json_lines_that_are_none(lake, settings, tmp_path):
         ("x.csv", HEADER + ROWS, None, "customer_id"),
     ],
 )
-def test_what_cannot_be_imported_gets_one_sentence_and_changes_nothing(
+def test_refused_import_gives_one_sentence_and_changes_nothing(
     name, text, map_text, says, lake, database, settings, tmp_path
 ):
     map_path = tmp_path / "map.toml"
@@ -373,14 +371,14 @@ def test_what_cannot_be_imported_gets_one_sentence_and_changes_nothing(
         assert session.query(ImportLog).count() == 0
 
 
-def test_nuls_in_a_text_are_no_part_of_it(lake, database, settings, tmp_path):
+def test_removes_nul_characters_from_texts(lake, database, settings, tmp_path):
     """PostgreSQL keeps none: an import into a desk on it broke off with its error, for one name that was padded."""
     file = tmp_path / "people.jsonl"
     rows = [{"customer_id": "\0k1\0", "name": "Ann\0\0"}, {"customer_id": "k2", "name": "\0"}]
     file.write_text("\n".join(json.dumps(row) for row in rows))
     import_files(lake, database, settings, "customers", [str(file)])
-    found = lake.table("customers").execute().set_index("customer_id")["name"]
-    assert (found["k1"], found.isna()["k2"]) == ("Ann", True)
+    names = lake.table("customers").execute().set_index("customer_id")["name"]
+    assert (names["k1"], names.isna()["k2"]) == ("Ann", True)
     with database.reading() as session:
         named = dict(
             session.execute(select(DirectoryEntry.customer_id, DirectoryEntry.display_name))
@@ -390,7 +388,7 @@ def test_nuls_in_a_text_are_no_part_of_it(lake, database, settings, tmp_path):
     assert set(named) == {"k1", "k2"}
 
 
-def test_floats_that_pandas_made_of_ids_are_ids_again(lake, settings, tmp_path):
+def test_float_ids_from_pandas_become_ids_again(lake, settings, tmp_path):
     file = tmp_path / "float.parquet"
     pq.write_table(
         pa.table(
@@ -403,7 +401,7 @@ def test_floats_that_pandas_made_of_ids_are_ids_again(lake, settings, tmp_path):
         file,
     )
     report = import_files(lake, None, settings, "events", [str(file)])
-    assert report.quarantine == {"customer_id is missing": 1}
+    assert report.quarantine_text == {"customer_id is missing": 1}
     assert _events(lake)[0]["customer_id"] == "12345"
 
 
@@ -421,7 +419,7 @@ def test_floats_that_pandas_made_of_ids_are_ids_again(lake, settings, tmp_path):
         min_size=1,
     )
 )
-def test_every_row_is_accounted_for(tmp_path_factory, rows):
+def test_row_counts_add_up_to_rows_read(tmp_path_factory, rows):
     from retention.settings import Settings
 
     home = tmp_path_factory.mktemp("home")
@@ -462,16 +460,16 @@ from deltalake import DeltaTable
 from retention.lake import Lake, store
 from retention.lake.identity import links
 from retention.lake.importing import import_files
-from retention.lake.mapping import parse
+from retention.lake.mapping import parse_section
 from retention.lake.schema import EVENTS
 from retention.settings import Settings
 settings = Settings(home=sys.argv[1], _env_file=None)
-store._retrying = lambda deed: os.kill(os.getpid(), signal.SIGKILL)  # the files are written, the commit is not
+store._retry = lambda action: os.kill(os.getpid(), signal.SIGKILL)  # the files are written, the commit is not
 import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]])
 """
 
 
-def test_a_process_killed_in_the_middle_leaves_the_version_before(lake, settings, tmp_path):
+def test_killed_import_leaves_the_previous_version(lake, settings, tmp_path):
     header = "customer_id,event_type,occurred_at\n"
     import_files(
         lake, None, settings, "events", [_file(tmp_path, header + "1,view,2025-01-01\n", "a.csv")]
@@ -494,9 +492,9 @@ def test_a_process_killed_in_the_middle_leaves_the_version_before(lake, settings
         ("""where = { sql = '"StockCode" + true' }""", "where", "StockCode"),
     ],
 )
-def test_an_expression_that_is_refused_is_named(lake, settings, tmp_path, retail, line, key, text):
-    kept = [one for one in RETAIL.splitlines() if not one.startswith(key)]
-    retail.write_text("\n".join([*kept, line]))
+def test_error_names_the_refused_expression(lake, settings, tmp_path, retail, line, key, text):
+    other_lines = [row for row in RETAIL.splitlines() if not row.startswith(key)]
+    retail.write_text("\n".join([*other_lines, line]))
     rows = "A1001,X123,2,2025-07-01 12:00:00,2.50,007\n"
     says = rf"\[events\] {key}: DuckDB refuses the expression: .*\({text}: text"
     with pytest.raises(BadInput, match=says):
@@ -518,14 +516,14 @@ def test_an_expression_that_is_refused_is_named(lake, settings, tmp_path, retail
         ("""title = { sql = "'abc" }""", "title: the expression .* a quote may be left open"),
     ],
 )
-def test_an_expression_that_is_no_sql_is_shown_with_the_place(broken, says):
+def test_sql_syntax_error_shows_its_position(broken, says):
     with pytest.raises(BadInput, match=r"the map \[events\] " + says) as refused:
-        parse(tomllib.loads(broken), EVENTS, "the map")
+        parse_section(tomllib.loads(broken), EVENTS, "the map")
     assert "sqlglot" not in str(refused.value)
     assert "Required keyword" not in str(refused.value)
 
 
-def test_an_import_killed_after_the_commit_is_finished_by_the_next(
+def test_next_import_finishes_one_killed_after_its_commit(
     lake, database, settings, tmp_path, monkeypatch
 ):
     """Its rows are in the lake, but neither were customers linked nor did the directory learn of anybody."""
@@ -536,7 +534,7 @@ def test_an_import_killed_after_the_commit_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.import_log.linked", killed)
+        broken.setattr("retention.lake.import_log.link_customers", killed)
         for table, file in (("customers", who), ("events", sales)):
             with pytest.raises(KeyboardInterrupt):
                 import_files(lake, database, settings, table, [file])
@@ -549,14 +547,14 @@ def test_an_import_killed_after_the_commit_is_finished_by_the_next(
     assert known == ["a", "b", "c"]
 
 
-def test_the_directory_follows_again_only_where_the_lake_has_changed(
+def test_directory_syncs_only_after_the_lake_changed(
     lake, database, settings, tmp_path, monkeypatch
 ):
     from retention.lake import directory
 
     looked = []
     sync = directory.sync
-    monkeypatch.setattr(directory, "sync", lambda *given: looked.append(sync(*given)))
+    monkeypatch.setattr(directory, "sync", lambda *arguments: looked.append(sync(*arguments)))
     sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
     who = _file(tmp_path, "customer_id,name\nd,Dora\n", "who.csv")
     things = _file(tmp_path, "item_id,title\ntea,Tea\n", "items.csv")
@@ -574,9 +572,7 @@ def test_the_directory_follows_again_only_where_the_lake_has_changed(
     assert looked == [1, 1, 1]  # of another lake: Dora is not there
 
 
-def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(
-    lake, settings, tmp_path, monkeypatch
-):
+def test_link_from_a_finished_killed_import_does_not_leak(lake, settings, tmp_path, monkeypatch):
     """Which keys were news to that import nobody knows any more, so what they tell counts from now on."""
     old = _file(
         tmp_path, "customer_id,email,created_at\na,x@x.org,2025-01-01\nb,,2025-01-02\n", "old.csv"
@@ -588,7 +584,7 @@ def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.import_log.linked", killed)
+        broken.setattr("retention.lake.import_log.link_customers", killed)
         with pytest.raises(KeyboardInterrupt):
             import_files(lake, None, settings, "customers", [new])
     assert import_files(lake, None, settings, "customers", [new]).linked["accepted"] == 1

@@ -36,7 +36,7 @@ def _views(*moments, customer="1", **columns):
     )
 
 
-def test_the_past_ends_before_the_cutoff_also_for_what_became_known_later(settings):
+def test_table_excludes_events_known_after_the_cutoff(settings):
     lake = Lake.open(settings)
     second = timedelta(seconds=1)
     known = [pd.NaT, pd.NaT, NOON - second, NOON]
@@ -50,7 +50,7 @@ def test_the_past_ends_before_the_cutoff_also_for_what_became_known_later(settin
     assert lake.table("events").count().execute() == 4
 
 
-def test_the_future_changes_nothing_before_the_cutoff(tmp_path):
+def test_future_events_do_not_change_the_past(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=30, items=12, days=60)
     cutoff = shop.begin + timedelta(days=40)
     before, mark = shop.lake.table("events", cutoff).execute(), shop.lake.fingerprint(cutoff)
@@ -66,33 +66,33 @@ def test_the_future_changes_nothing_before_the_cutoff(tmp_path):
     assert mark.split(" ", 1)[1] == shop.lake.fingerprint(cutoff).split(" ", 1)[1]
 
 
-def test_columns_and_types_are_the_same_in_an_empty_lake(settings, shop):
+def test_empty_lake_has_the_same_columns_and_types(settings, shop):
     for name in ("events", "customers", "items", "treatments"):
         assert Lake.open(settings).table(name).schema() == shop.lake.table(name).schema()
     assert Lake.open(settings).scores("none").count().execute() == 0
 
 
-def test_what_another_process_commits_is_seen_at_once_also_after_a_checkpoint(settings):
+def test_sees_commits_of_other_processes_even_after_a_checkpoint(settings):
     lake, other = Lake.open(settings), Lake.open(settings)
     assert lake.table("customers").count().execute() == 0
     for number in range(1, 4):
         other.upsert("customers", pd.DataFrame({"customer_id": [f"c{number}"]}))
         assert lake.table("customers").count().execute() == number
-        store.opened(lake.root, TABLES["customers"]).create_checkpoint()
+        store.open_table(lake.root, TABLES["customers"]).create_checkpoint()
 
 
-def test_a_table_is_opened_once_for_each_version(settings):
+def test_table_is_opened_once_per_version(settings):
     lake = Lake.open(settings)
-    newest = store.Newest(lake.root)
-    assert newest.of(TABLES["customers"]) is None
+    cache = store.TableCache(lake.root)
+    assert cache.get(TABLES["customers"]) is None
     lake.upsert("customers", pd.DataFrame({"customer_id": ["a"]}))
-    first = newest.of(TABLES["customers"])
-    assert newest.of(TABLES["customers"]) is first
+    first = cache.get(TABLES["customers"])
+    assert cache.get(TABLES["customers"]) is first
     lake.upsert("customers", pd.DataFrame({"customer_id": ["b"]}))
-    assert newest.of(TABLES["customers"]) is not first
+    assert cache.get(TABLES["customers"]) is not first
 
 
-def test_order_ids_are_stored_as_a_dictionary(settings):
+def test_order_ids_are_dictionary_encoded(settings):
     """Nine lines an order, as a grocer has: what folds lines to orders then reads each id once a row group."""
     lake, lines = Lake.open(settings), np.arange(80_000)
     _import(
@@ -109,15 +109,15 @@ def test_order_ids_are_stored_as_a_dictionary(settings):
             }
         ),
     )
-    (file,) = store.files(store.opened(lake.root, TABLES["events"]))
-    found = pq.read_metadata(file)
-    place = found.schema.names.index("order_id")
-    columns = [found.row_group(group).column(place) for group in range(found.num_row_groups)]
+    (file,) = store.files(store.open_table(lake.root, TABLES["events"]))
+    metadata = pq.read_metadata(file)
+    place = metadata.schema.names.index("order_id")
+    columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
     assert len(columns) > 1
     assert all(column.has_dictionary_page for column in columns)
 
 
-def test_a_run_is_replaced_whole_and_others_stay(settings):
+def test_writing_scores_replaces_only_the_same_run(settings):
     lake = Lake.open(settings)
     for run, customers in (("j1-1", ["a", "b"]), ("j2-1", ["c"]), ("j1-1", ["d"])):
         lake.write_scores(run, _scores(customers))
@@ -141,7 +141,7 @@ def _scores(customers):
     )
 
 
-def test_treatments_are_updated_by_campaign_and_customer(settings):
+def test_treatments_are_upserted_by_campaign_and_customer(settings):
     lake = Lake.open(settings)
     rows = pd.DataFrame(
         {
@@ -159,7 +159,7 @@ def test_treatments_are_updated_by_campaign_and_customer(settings):
 
 
 @pytest.mark.parametrize("table", ["events", "customers"])
-def test_writers_at_once_lose_nothing_and_double_nothing(settings, tmp_path, table):
+def test_concurrent_writers_lose_and_duplicate_nothing(settings, tmp_path, table):
     files = []
     for number in range(3):
         file = tmp_path / f"{number}.csv"
@@ -182,22 +182,22 @@ def test_writers_at_once_lose_nothing_and_double_nothing(settings, tmp_path, tab
     assert rows.count().execute() == {"events": 300, "customers": 200}[table]
 
 
-def test_a_moment_outside_the_data_is_told_by_the_shops_clock(settings):
+def test_time_outside_the_data_is_reported_in_shop_time(settings):
     lake = Lake.open(settings.model_copy(update={"timezone": "Europe/Berlin"}))
     midnight = datetime(2025, 2, 28, 23, tzinfo=UTC)  # there, of 1 March
     _import(lake, settings, _views(midnight))
-    told = r"no events before 2025-03-01, for it goes from 2025-03-01 to 2025-03-01"
-    with pytest.raises(TooLittleData, match=told):
+    message = r"no events before 2025-03-01, for it goes from 2025-03-01 to 2025-03-01"
+    with pytest.raises(TooLittleData, match=message):
         lake.as_of(midnight, 28)
-    with pytest.raises(TooLittleData, match=told):
-        coverage.learnable(lake, midnight, 28)
+    with pytest.raises(TooLittleData, match=message):
+        coverage.check_trainable(lake, midnight, 28)
     assert (
         "ends on 2025-03-01, 92 days before 2025-06-01"
         in lake.as_of(midnight + timedelta(days=92), 28).note
     )
 
 
-def test_as_of_is_now_or_the_day_after_data_that_is_too_old(settings):
+def test_as_of_is_now_or_the_day_after_stale_data(settings):
     lake = Lake.open(settings)
     clock.configure(fixed=NOON)
     with pytest.raises(TooLittleData, match="import"):
@@ -211,7 +211,7 @@ def test_as_of_is_now_or_the_day_after_data_that_is_too_old(settings):
     assert "02 Mar 2025" in stale.note
 
 
-def test_a_moment_asked_for_is_seen_or_told_of(settings):
+def test_requested_time_gets_a_note_if_data_ends_before(settings):
     lake = Lake.open(settings)
     with pytest.raises(TooLittleData, match="no events yet"):
         lake.as_of(NOON, 28)
@@ -227,7 +227,7 @@ def test_a_moment_asked_for_is_seen_or_told_of(settings):
         lake.as_of(NOON - timedelta(days=1), 28)
 
 
-def test_a_model_that_knows_more_than_the_moment_could_is_told_of(settings):
+def test_note_warns_of_a_model_trained_on_later_data(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
     at = NOON + timedelta(days=3)
@@ -237,16 +237,16 @@ def test_a_model_that_knows_more_than_the_moment_could_is_told_of(settings):
     )
 
 
-def test_data_of_a_day_can_only_grow(settings):
+def test_one_day_of_data_allows_no_label_window(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON))
     with pytest.raises(
         BadInput, match="goes from 2025-03-01 to 2025-03-01; import a longer history"
     ):
-        coverage.judgeable(lake, NOON + timedelta(days=1), 28)
+        coverage.check_label_window(lake, NOON + timedelta(days=1), 28)
 
 
-def test_currencies_are_not_mixed(settings):
+def test_refuses_to_mix_currencies(settings):
     lake = Lake.open(settings)
     assert lake.currency(settings) == ""
     _import(lake, settings, _views(NOON, currency="EUR"))
@@ -259,7 +259,7 @@ def test_currencies_are_not_mixed(settings):
     assert lake.table("events").count().execute() == 3
 
 
-def test_a_file_of_several_currencies_is_refused_before_anything_is_there(settings):
+def test_refuses_a_first_file_with_several_currencies(settings):
     lake = Lake.open(settings)
     both = pd.concat([_views(NOON, currency="EUR"), _views(NOON, customer="2", currency="USD")])
     with pytest.raises(BadInput, match="in EUR, USD"):
@@ -267,7 +267,7 @@ def test_a_file_of_several_currencies_is_refused_before_anything_is_there(settin
     assert lake.table("events").count().execute() == 0
 
 
-def test_a_refused_currency_leaves_nothing_behind(settings):
+def test_refused_currency_leaves_no_files(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON, currency="EUR"))
     with pytest.raises(BadInput, match="nothing was imported"):
@@ -275,7 +275,7 @@ def test_a_refused_currency_leaves_nothing_behind(settings):
     assert lake.table("items").count().execute() == 0
 
 
-def test_what_is_there_counts_also_where_another_currency_is_set(settings):
+def test_stored_currency_counts_even_if_another_is_set(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON, currency="EUR"))
     with pytest.raises(BadInput, match="in USD, the shop's are in EUR, USD"):
@@ -286,7 +286,7 @@ def test_what_is_there_counts_also_where_another_currency_is_set(settings):
         )
 
 
-def test_the_currency_that_is_set_is_the_shops(settings):
+def test_currency_setting_is_the_shops_currency(settings):
     lake = Lake.open(settings)
     swiss = settings.model_copy(update={"currency": "CHF"})
     assert lake.currency(swiss) == "CHF"
@@ -294,12 +294,12 @@ def test_the_currency_that_is_set_is_the_shops(settings):
         _import(lake, swiss, _views(NOON, currency="EUR"))
 
 
-def test_an_engine_that_is_not_supported_is_named(tmp_path):
+def test_error_names_an_unsupported_engine(tmp_path):
     with pytest.raises(BadInput, match="spark://"):
         Lake.open(Settings(home=tmp_path, lake_url="spark://local", _env_file=None))
 
 
-def test_opening_a_lake_loads_nothing_heavy():
+def test_opening_a_lake_imports_no_heavy_modules():
     heavy = "pandas duckdb ibis pyarrow deltalake sklearn"
     code = (
         "import sys; from retention.lake import Lake; from retention.settings import Settings; "
@@ -309,7 +309,7 @@ def test_opening_a_lake_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
 
 
-def test_files_of_a_write_that_fails_are_gone_at_once(settings, tmp_path):
+def test_failed_write_removes_its_files(settings, tmp_path):
     """On a full disk they would be in the way of the next attempt."""
     lake = Lake.open(settings)
     lake.duckdb.execute(

@@ -46,9 +46,7 @@ def _imported(settings, frame: pd.DataFrame, name: str = "events") -> Lake:
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(events=EVENTS, order=st.randoms(use_true_random=False))
-def test_only_what_had_happened_and_was_known_counts_in_whatever_order_it_came(
-    tmp_path_factory, events, order
-):
+def test_only_known_past_events_count_in_any_import_order(tmp_path_factory, events, order):
     from retention.settings import Settings
 
     settings = Settings(home=tmp_path_factory.mktemp("late"), _env_file=None)
@@ -67,7 +65,7 @@ def test_only_what_had_happened_and_was_known_counts_in_whatever_order_it_came(
     assert seen == expected
 
 
-def test_what_became_known_after_the_cutoff_changes_nothing_and_what_came_late_but_before_it_counts(
+def test_late_events_count_only_if_known_before_the_cutoff(
     settings,
 ):
     known = _frame([(-100, None), (-50, -10)])
@@ -83,7 +81,7 @@ def test_what_became_known_after_the_cutoff_changes_nothing_and_what_came_late_b
     assert late.tenure_days.iloc[0] == pytest.approx(1400 / 24)
 
 
-def test_old_events_that_come_late_are_imported_once(settings):
+def test_late_old_events_are_imported_once(settings):
     row = {"customer_id": "a", "event_type": "purchase", "order_id": "o", "amount": 1.0}
     new = pd.DataFrame([row | {"occurred_at": CUTOFF}])
     old = pd.DataFrame(
@@ -97,7 +95,7 @@ def test_old_events_that_come_late_are_imported_once(settings):
     assert lake.table("events").count().execute() == 2
 
 
-def test_the_channel_of_an_event_survives(settings):
+def test_event_channel_is_stored(settings):
     frame = _frame([(-3, None), (-2, None)]).assign(channel=["store", "App "])
     assert sorted(_imported(settings, frame).table("events").execute()["channel"]) == [
         "App",

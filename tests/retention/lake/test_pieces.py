@@ -40,13 +40,11 @@ def _many(path, rows=95):
     return str(path)
 
 
-def test_a_file_of_many_pieces_is_one_commit_and_each_event_is_there_once(
-    small_pieces, lake, settings, tmp_path
-):
-    told = []
+def test_file_in_pieces_is_one_commit_without_duplicates(small_pieces, lake, settings, tmp_path):
+    updates = []
     twice = [_many(tmp_path / "a.parquet"), _many(tmp_path / "b.parquet", 100)]
     report = import_files(
-        lake, None, settings, "events", twice, progress=lambda *at: told.append(at)
+        lake, None, settings, "events", twice, progress=lambda *at: updates.append(at)
     )
     assert (report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_equal) == (
         195,
@@ -60,7 +58,7 @@ def test_a_file_of_many_pieces_is_one_commit_and_each_event_is_there_once(
         == 100
     )
     assert store.version(lake.root, TABLES["events"]) == 0
-    assert any("50 rows" in what for _, _, what in told)
+    assert any("50 rows" in what for _, _, what in updates)
     csv = tmp_path / "c.csv"
     csv.write_text(
         "customer_id,event_type,occurred_at,item_id\n"
@@ -69,7 +67,7 @@ def test_a_file_of_many_pieces_is_one_commit_and_each_event_is_there_once(
     assert import_files(lake, None, settings, "events", [str(csv), *twice]).rows_accepted == 45
 
 
-def test_ids_of_the_source_are_told_apart_across_pieces_and_months(
+def test_source_ids_are_deduplicated_across_pieces_and_months(
     small_pieces, lake, settings, tmp_path
 ):
     csv = tmp_path / "ids.csv"
@@ -81,7 +79,7 @@ def test_ids_of_the_source_are_told_apart_across_pieces_and_months(
     assert first["customer_id"].tolist() == ["7"]  # the first of each
 
 
-def test_events_with_and_without_ids_are_told_apart_in_one_lake(lake, settings, tmp_path):
+def test_events_with_and_without_ids_are_deduplicated_together(lake, settings, tmp_path):
     """One has no id, one its source's, one comes back out of the lake with the id it got there."""
 
     def imported(lines: str) -> tuple[int, int]:
@@ -108,7 +106,7 @@ def test_events_with_and_without_ids_are_told_apart_in_one_lake(lake, settings, 
     assert lake.table("events").count().execute() == 6
 
 
-def test_a_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings, tmp_path):
+def test_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings, tmp_path):
     monkeypatch.setattr(sources, "LARGE_TEXT", 100)
     rows = (
         "".join(f"{n},view,{1 + n % 28:02}/01/2025\n" for n in range(50))
@@ -127,7 +125,7 @@ def test_a_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings
 
 
 @pytest.mark.parametrize("large", [1 << 28, 100], ids=["from memory", "by a scratch file"])
-def test_nested_fields_and_what_a_file_lacks_are_there_in_every_piece(
+def test_every_piece_has_nested_and_optional_columns(
     large, small_pieces, monkeypatch, lake, settings, tmp_path
 ):
     monkeypatch.setattr(sources, "LARGE_TEXT", large)
@@ -156,7 +154,7 @@ def test_nested_fields_and_what_a_file_lacks_are_there_in_every_piece(
     assert lake.table("events").customer_id.nunique().execute() == 25
 
 
-def test_a_refused_import_leaves_no_files(small_pieces, lake, settings, tmp_path, monkeypatch):
+def test_refused_import_leaves_no_files(small_pieces, lake, settings, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("the disk is full")
 
@@ -182,7 +180,7 @@ import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]], progr
 """
 
 
-def test_a_process_killed_between_pieces_leaves_the_table_as_it_was(lake, settings, tmp_path):
+def test_import_killed_between_pieces_leaves_the_table_unchanged(lake, settings, tmp_path):
     (tmp_path / "a.csv").write_text("customer_id,event_type,occurred_at\n1,view,2024-01-01\n")
     import_files(lake, None, settings, "events", [str(tmp_path / "a.csv")])
     file = _many(tmp_path / "many.parquet")
@@ -198,6 +196,6 @@ def test_a_process_killed_between_pieces_leaves_the_table_as_it_was(lake, settin
     monday = os.stat(lake.root).st_mtime - 3 * 86_400
     for path in lake.root.rglob("*.parquet"):
         os.utime(path, (monday, monday))
-    store.tidy(lake.root, TABLES["events"])  # what was left behind is gone, and nothing else
+    store.compact(lake.root, TABLES["events"])  # what was left behind is gone, and nothing else
     assert lake.table("events").count().execute() == 96
     assert len(list(lake.root.rglob("*.parquet"))) == 4

@@ -8,7 +8,7 @@ from retention.lake.importing import import_files
 from retention.lake.quality import quality
 
 
-def test_it_says_how_fresh_and_how_complete_the_data_is(shop):
+def test_report_has_freshness_and_completeness(shop):
     clock.configure(fixed=shop.end + timedelta(days=2))
     report = quality(shop.lake, shop.settings)
     assert report["rows"]["customers"] == 300
@@ -20,12 +20,12 @@ def test_it_says_how_fresh_and_how_complete_the_data_is(shop):
     assert report["quarantine"] == {}
 
 
-def test_it_knows_nothing_of_the_future(shop):
+def test_report_ignores_future_events(shop):
     clock.configure(fixed=shop.begin + timedelta(days=50))
     assert quality(shop.lake, shop.settings)["days"] <= 50
 
 
-def test_a_weekday_on_which_the_shop_is_closed_is_nothing_odd(settings, tmp_path):
+def test_closed_weekday_is_no_spike(settings, tmp_path):
     """Saturdays see a return or two; an outage and a flood are told."""
     begin = date(2025, 1, 1)
     days = [begin + timedelta(days=n) for n in range(180)]
@@ -40,11 +40,14 @@ def test_a_weekday_on_which_the_shop_is_closed_is_nothing_odd(settings, tmp_path
     )
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
-    found = quality(lake, settings)["volume"]["spikes"]
-    assert {one["day"]: one["events"] for one in found} == {"2025-03-19": 3, "2025-04-12": 900}
+    spikes = quality(lake, settings)["volume"]["spikes"]
+    assert {spike["day"]: spike["events"] for spike in spikes} == {
+        "2025-03-19": 3,
+        "2025-04-12": 900,
+    }
 
 
-def test_what_is_odd_of_a_quiet_weekday_is_measured_by_its_own(settings, tmp_path):
+def test_spikes_compare_quiet_weekdays_with_themselves(settings, tmp_path):
     """One view where six are usual on a Saturday is chance; a Saturday that is like neither is told."""
     begin = date(2025, 1, 1)
     days = [begin + timedelta(days=n) for n in range(180)]
@@ -59,11 +62,11 @@ def test_what_is_odd_of_a_quiet_weekday_is_measured_by_its_own(settings, tmp_pat
     )
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
-    found = quality(lake, settings)["volume"]["spikes"]
-    assert found == [{"day": "2025-05-10", "events": 55, "usual": 300}]
+    spikes = quality(lake, settings)["volume"]["spikes"]
+    assert spikes == [{"day": "2025-05-10", "events": 55, "usual": 300}]
 
 
-def test_an_empty_lake_has_a_report_too(settings):
+def test_empty_lake_has_a_report(settings):
     report = quality(Lake.open(settings), settings)
     assert report["newest_event"] is None
     assert report["rows"] == {"events": 0, "customers": 0, "items": 0, "treatments": 0}

@@ -7,8 +7,8 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake, quarantine
 from retention.lake.importing import import_files
+from retention.lake.quarantine_reasons import Reason
 from retention.lake.release import release
-from retention.lake.remedies import remedy
 
 MAP = """[events]
 customer_id = "Customer"
@@ -54,7 +54,9 @@ def imported(lake, database, settings, file, map_path):
     return import_files(lake, database, settings, "events", [file], map_path)
 
 
-def test_nested_rows_come_in_once_they_can(lake, database, settings, map_path, tmp_path):
+def test_release_imports_nested_rows_after_a_map_change(
+    lake, database, settings, map_path, tmp_path
+):
     path = tmp_path / "nested.jsonl"
     path.write_text(
         "".join(
@@ -75,12 +77,12 @@ def test_nested_rows_come_in_once_they_can(lake, database, settings, map_path, t
     ]
 
 
-def test_it_lists_reason_remedy_and_the_rows_as_they_were(lake, settings, imported):
-    told = quarantine.listing(lake.duckdb, settings)
-    assert told["rows"] == imported.rows_quarantined == 6
-    by_reason = {one["reason"]: one for one in told["reasons"]}
+def test_listing_has_reason_remedy_and_original_rows(lake, settings, imported):
+    listing = quarantine.listing(lake.duckdb, settings)
+    assert listing["rows"] == imported.rows_quarantined == 6
+    by_reason = {group["reason"]: group for group in listing["reasons"]}
     sale = next(
-        one for reason, one in by_reason.items() if reason.startswith("event_type is none of")
+        group for reason, group in by_reason.items() if reason.startswith("event_type is none of")
     )
     assert sale["rows"] == 2
     assert "CASE" in sale["remedy"]
@@ -95,61 +97,65 @@ def test_it_lists_reason_remedy_and_the_rows_as_they_were(lake, settings, import
     }
     guest = by_reason["customer_id stands for everybody who has none"]
     assert guest["examples"][0]["customer_id"] == "GUEST"
-    assert any("too,many" in str(one["examples"]) for one in told["reasons"])
+    assert any("too,many" in str(group["examples"]) for group in listing["reasons"])
 
 
-def test_an_unknown_reason_is_answered_with_those_there_are(lake, settings, imported):
+def test_unknown_reason_error_lists_the_reasons(lake, settings, imported):
     assert quarantine.listing(lake.duckdb, settings, reason="event_type")["rows"] == 2
     with pytest.raises(BadInput, match="customer_id is missing"):
         quarantine.listing(lake.duckdb, settings, reason="weather")
 
 
-def test_nothing_changes_while_the_rules_are_the_same(lake, database, settings, imported):
-    found = release(lake, database, settings)
-    assert (found.rows_tried, found.rows_accepted, found.rows_kept) == (
+def test_release_changes_nothing_with_the_same_rules(lake, database, settings, imported):
+    result = release(lake, database, settings)
+    assert (result.rows_tried, result.rows_accepted, result.rows_kept) == (
         5,
         0,
         5,
     )  # a broken line is no row
-    assert sum(found.quarantine.values()) == 6
+    assert sum(result.quarantine.values()) == 6
     assert lake.table("events").count().execute() == 8
 
 
-def test_a_mended_map_lets_its_rows_in_once(lake, database, settings, imported, map_path, file):
+def test_release_imports_rows_once_after_a_map_fix(
+    lake, database, settings, imported, map_path, file
+):
     map_path.write_text(MAP % """CASE WHEN "Kind" = 'sale' THEN 'purchase' ELSE "Kind" END""")
-    found = release(lake, database, settings, reason="event_type")
-    assert (found.rows_tried, found.rows_accepted, found.rows_kept) == (2, 2, 0)
-    assert sum(found.quarantine.values()) == 4
+    result = release(lake, database, settings, reason="event_type")
+    assert (result.rows_tried, result.rows_accepted, result.rows_kept) == (2, 2, 0)
+    assert sum(result.quarantine.values()) == 4
     again = release(lake, database, settings)
     assert again.rows_accepted == 0
     whole = import_files(lake, database, settings, "events", [file], map_path)
     assert (whole.rows_accepted, whole.rows_duplicate) == (0, 10)
 
 
-def test_a_changed_rule_lets_its_rows_in(lake, database, settings, imported):
+def test_release_imports_rows_after_a_rule_change(lake, database, settings, imported):
     (settings.home / "clean.toml").write_text('[placeholder_customer]\naction = "keep"\n')
-    found = release(lake, database, settings)
-    assert found.rows_accepted == 1
-    kept = lake.table("events")
-    row = kept.filter(kept.customer_id == "GUEST").execute().to_dict("records")[0]
+    result = release(lake, database, settings)
+    assert result.rows_accepted == 1
+    events = lake.table("events")
+    row = events.filter(events.customer_id == "GUEST").execute().to_dict("records")[0]
     assert (row["order_id"], row["amount"], row["source"]) == ("105", 2.0, "import")
     assert row["occurred_at"] == datetime(2025, 2, 5, 11)
 
 
-def test_a_map_that_is_gone_is_told_and_its_rows_stay(lake, database, settings, imported, map_path):
+def test_missing_map_is_noted_and_its_rows_stay(lake, database, settings, imported, map_path):
     map_path.unlink()
-    found = release(lake, database, settings)
-    assert "map.toml" in found.notes[0]
-    assert sum(found.quarantine.values()) == 6
+    result = release(lake, database, settings)
+    assert "map.toml" in result.notes[0]
+    assert sum(result.quarantine.values()) == 6
 
 
-def test_a_map_that_was_mistyped_is_refused(lake, database, settings, imported, tmp_path):
+def test_release_refuses_a_missing_map(lake, database, settings, imported, tmp_path):
     """It was a note, with exit status 0, below the rows that were tried without it."""
     with pytest.raises(BadInput, match=r"nope\.toml cannot be read: there is no such file"):
         release(lake, database, settings, map_path=tmp_path / "nope.toml")
 
 
-def test_a_map_that_is_no_toml_is_refused(lake, database, settings, imported, map_path, tmp_path):
+def test_release_refuses_a_map_that_is_not_toml(
+    lake, database, settings, imported, map_path, tmp_path
+):
     """It was a note, with exit status 0, below the rows that the map does not read."""
     bad = tmp_path / "bad.toml"
     bad.write_text(map_path.read_text() + "[events\n")
@@ -157,26 +163,29 @@ def test_a_map_that_is_no_toml_is_refused(lake, database, settings, imported, ma
         release(lake, database, settings, map_path=bad)
 
 
-def test_a_number_is_mended_in_from_as_its_remedy_says(lake, database, settings, tmp_path):
+def test_number_remedy_works_with_the_maps_from(lake, database, settings, tmp_path):
     """'Convert it in the map with { sql = … }' helped nobody: a column that is computed with is read as numbers first."""
     path, map_path = tmp_path / "sales.csv", tmp_path / "own.toml"
     lines = [f"c{n},2025-02-{n + 1:02} 10:00:00,{'one' if n == 7 else n + 1}\n" for n in range(20)]
     path.write_text("who,at,pieces\n" + "".join(lines))
-    said = (
+    map_text = (
         "[events]\ncustomer_id = 'who'\noccurred_at = 'at'\nquantity = 'pieces'\n"
         "event_type = { sql = \"CASE WHEN pieces < 0 THEN 'return' ELSE 'purchase' END\" }\n"
     )
-    map_path.write_text(said)
+    map_path.write_text(map_text)
     report = import_files(lake, database, settings, "events", [str(path)], map_path)
-    assert report.quarantine == {"pieces is no number": 1}
-    assert "in the map's `from`, and import the file again" in remedy("pieces is no number")
+    assert report.quarantine_text == {"pieces is no number": 1}
+    assert (
+        "in the map's `from`, and import the file again"
+        in Reason.parse("pieces is no number").remedy
+    )
     mended = "SELECT * REPLACE (replace(pieces, 'one', '1') AS pieces) FROM source"
-    map_path.write_text(f'{said}from = {{ sql = "{mended}" }}\n')
+    map_path.write_text(f'{map_text}from = {{ sql = "{mended}" }}\n')
     again = import_files(lake, database, settings, "events", [str(path)], map_path)
     assert (again.rows_accepted, again.rows_duplicate, again.quarantine_path) == (1, 19, None)
 
 
-def test_a_mended_file_clears_its_quarantine(lake, database, settings, imported, map_path, file):
+def test_corrected_file_clears_its_quarantine(lake, database, settings, imported, map_path, file):
     with open(file, "w") as target:
         target.write(HEADER + "1,c1,2025-02-01 10:00:00,1,2.00,purchase\n")
     report = import_files(lake, database, settings, "events", [file], map_path)
@@ -184,9 +193,7 @@ def test_a_mended_file_clears_its_quarantine(lake, database, settings, imported,
     assert quarantine.counts(lake.duckdb, settings) == {}
 
 
-def test_a_file_that_is_refused_as_a_whole_stays_and_the_others_come_in(
-    lake, database, settings, tmp_path
-):
+def test_release_keeps_a_refused_file_and_imports_the_others(lake, database, settings, tmp_path):
     maps = {}
     for name, order in (("EUR", 1), ("USD", 2), ("EUR again", 3)):
         maps[name] = tmp_path / f"{name}.toml"
@@ -204,14 +211,14 @@ def test_a_file_that_is_refused_as_a_whole_stays_and_the_others_come_in(
                 import_files(lake, database, settings, "events", [str(file)], maps[name])
     for path in maps.values():
         path.write_text(path.read_text().replace('"Kind"', "'purchase'"))
-    found = release(lake, database, settings)
-    assert (found.rows_accepted, found.rows_kept) == (2, 1)
-    assert any("in USD, the shop's are in EUR" in note for note in found.notes)
+    result = release(lake, database, settings)
+    assert (result.rows_accepted, result.rows_kept) == (2, 1)
+    assert any("in USD, the shop's are in EUR" in note for note in result.notes)
     assert set(lake.table("events").currency.execute()) == {"EUR"}
     assert len(quarantine.counts(lake.duckdb, settings)) == 1
 
 
-def test_an_import_that_is_refused_leaves_the_quarantine_as_it_was(
+def test_refused_import_leaves_the_quarantine_unchanged(
     lake, database, settings, imported, map_path, file
 ):
     """The same file by a wrong map: nothing comes in, and what the right one set aside is still to be mended."""
@@ -226,7 +233,7 @@ def test_an_import_that_is_refused_leaves_the_quarantine_as_it_was(
     assert quarantine.listing(lake.duckdb, settings) == before
 
 
-def test_of_refused_attempts_the_newest_is_shown_until_one_comes_in(
+def test_shows_the_newest_refused_attempt_until_one_succeeds(
     lake, database, settings, map_path, file
 ):
     """Who tries out maps looks at what is wrong with the last one."""
@@ -246,5 +253,5 @@ def test_of_refused_attempts_the_newest_is_shown_until_one_comes_in(
     map_path.write_text(right)
     report = import_files(lake, database, settings, "events", [file], map_path)
     assert {row["reason"] for row in quarantine.listing(lake.duckdb, settings)["reasons"]} == set(
-        report.quarantine
+        report.quarantine_text
     )

@@ -1,7 +1,7 @@
 """The tiny shop that other tests stand on."""
 
 
-def test_the_shop_has_customers_who_lapse_and_customers_who_stay(shop):
+def test_shop_has_lapsed_and_active_customers(shop):
     events = shop.lake.table("events")
     assert shop.lake.table("customers").count().execute() == 300
     assert shop.lake.table("items").count().execute() == 60

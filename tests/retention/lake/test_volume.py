@@ -10,7 +10,7 @@ from tests.benchmarks.volume import MOST_MB, bring, generate
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_hundred_million_events_fit(tmp_path):
+def test_imports_a_hundred_million_events(tmp_path):
     if shutil.disk_usage(tmp_path).free < 12 * 2**30:
         pytest.skip("needs 12 GiB of disk")
     rows = 100_000_000

@@ -20,7 +20,7 @@ def _file(folder, text):
 
 
 @pytest.mark.parametrize(
-    ("zone", "map_zone", "at", "told"),
+    ("zone", "map_zone", "at", "has_note"),
     [
         ("Asia/Kolkata", "", "2025-07-01 12:00:00", True),
         ("Asia/Kolkata", "Europe/London", "2025-07-01 12:00:00", False),
@@ -29,8 +29,8 @@ def _file(folder, text):
         ("UTC", "", "2025-07-01 12:00:00", False),
     ],
 )
-def test_times_without_a_zone_beside_a_shops_own_clock_are_told_of(
-    lake, settings, tmp_path, zone, map_zone, at, told
+def test_notes_times_without_a_zone_if_the_shop_has_one(
+    lake, settings, tmp_path, zone, map_zone, at, has_note
 ):
     """They are read as UTC: an Indian shop's orders after half past six in the evening were the next day's."""
     own = settings.model_copy(update={"timezone": zone})
@@ -45,18 +45,18 @@ def test_times_without_a_zone_beside_a_shops_own_clock_are_told_of(
         for note in report.files[0].get("notes", [])
         if "neither file nor map names a time zone" in note
     ]
-    assert [zone in note and note.startswith("at: ") for note in notes] == [True] * told
+    assert [zone in note and note.startswith("at: ") for note in notes] == [True] * has_note
 
 
 @pytest.mark.parametrize(
-    ("occurred_at", "told"),
+    ("occurred_at", "columns"),
     [
         ("""\"at\"::TIMESTAMP AT TIME ZONE 'Asia/Kolkata'""", []),
         ("""\"at\" || '+05:30'""", []),
         ("""coalesce(\"at\", \"seen\")""", ["at, seen: "]),
     ],
 )
-def test_a_zone_that_an_expression_names_is_named(lake, settings, tmp_path, occurred_at, told):
+def test_zone_in_an_expression_needs_no_note(lake, settings, tmp_path, occurred_at, columns):
     """The note said that such times were read as UTC, and of a column that only the filter looks at as well."""
     own, path = settings.model_copy(update={"timezone": "Asia/Kolkata"}), tmp_path / "map.toml"
     path.write_text(
@@ -65,12 +65,10 @@ def test_a_zone_that_an_expression_names_is_named(lake, settings, tmp_path, occu
     )
     file = _file(tmp_path, "who,at,seen\na,2025-07-01 12:00:00,2025-07-02 12:00:00\n")
     notes = import_files(lake, None, own, "events", [file], path).files[0].get("notes", [])
-    assert [note[: note.index("neither")] for note in notes] == told
+    assert [note[: note.index("neither")] for note in notes] == columns
 
 
-def test_customers_without_a_zone_are_set_right_by_the_file_again_as_the_note_says(
-    lake, settings, tmp_path
-):
+def test_reimport_corrects_customer_times_as_the_note_says(lake, settings, tmp_path):
     """They were told to begin a home anew, for 'these events would count twice'."""
     own = settings.model_copy(update={"timezone": "Asia/Kolkata"})
     file, path = (

@@ -158,7 +158,9 @@ def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_asid
     report = import_bounces(lake, database, settings, [str(file)], recount=recount)
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
     assert report.bounces == {"bounced": 1}
-    assert "nobody to whom a copy of ours had gone in the two weeks before" in report.quarantine
+    assert (
+        "nobody to whom a copy of ours had gone in the two weeks before" in report.quarantine_text
+    )
     again = import_bounces(lake, database, settings, [str(file)], recount=recount)
     assert (again.rows_accepted, again.rows_duplicate, again.bounces) == (0, 1, {"repeated": 1})
     assert told == [("c1", 1)]

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retention.lake.coverage import time_range
 from retention.lake.importing import import_files
-from retention.lake.watermark import until
 from retention.recommend import history_cache, recommend, train
 from retention.recommend.history import buyers, read
 from tests import shop as tiny
@@ -97,7 +97,7 @@ def test_lists_are_equal_with_and_without_cache(small):
 
 
 def test_watermark_counts_events_known_later(small):
-    assert until(small.lake).newest == small.lake.newest_event()
+    assert time_range(small.lake).newest == small.lake.newest_event()
     heard = small.end + timedelta(days=9)
     frame = pd.DataFrame(
         {
@@ -116,6 +116,6 @@ def test_watermark_counts_events_known_later(small):
         "events",
         [str(small.settings.home / "late.parquet")],
     )
-    assert until(small.lake).last == heard
-    assert not until(small.lake).before(heard)
-    assert until(small.lake).newest < small.end
+    assert time_range(small.lake).last == heard
+    assert not time_range(small.lake).ends_before(heard)
+    assert time_range(small.lake).newest < small.end

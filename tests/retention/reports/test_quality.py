@@ -141,7 +141,7 @@ def test_what_moved_is_told_in_the_words_of_the_catalogue(shop_copy, champion, s
 
 
 def test_a_file_imported_again_makes_no_smaller_share_of_the_quarantine(found):
-    data = {**found.data, "quarantine": {"customer_id is missing": 100}}
+    data = {**found.data, "quarantined": [{**found.data["quarantined"][0], "rows": 100}]}
     data["imports"] = {**data["imports"], "rows_read": 10 * data["imports"]["rows_read"]}
     rows = sum(data["rows"].values())
     share = f"{100 * 100 / (rows + 100):.0f} % of all rows are in quarantine"

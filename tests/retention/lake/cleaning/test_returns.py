@@ -47,7 +47,7 @@ def _undone(lake, before=FAR):
     }
 
 
-def test_a_bulk_order_and_its_cancellation_leave_no_order(lake, bring):
+def test_cancelled_bulk_order_is_no_order(lake, bring):
     bring(
         "12346,purchase,2025-01-18 10:01:00,541431,23166,74215,77183.60",
         "12346,return,2025-01-18 10:17:00,C541433,23166,-74215,-77183.60",
@@ -55,16 +55,16 @@ def test_a_bulk_order_and_its_cancellation_leave_no_order(lake, bring):
     )
     assert _undone(lake) == {"C541433": "541431"}
     assert _types(lake) == {"541431": {"cancelled"}, "C541433": {"return"}, "541500": {"purchase"}}
-    found = (
+    features = (
         build(lake, datetime(2025, 3, 1, tzinfo=UTC))
         .execute()
         .set_index("customer_id")
         .loc["12346"]
     )
-    assert (found.orders_all, found.spend_all) == (1, 10.4)
+    assert (features.orders_all, features.spend_all) == (1, 10.4)
 
 
-def test_it_is_the_latest_earlier_purchase_with_enough_left(lake, bring):
+def test_return_matches_latest_purchase_with_enough_left(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,5,5",
         "1,purchase,2025-01-02 10:00:00,b,tea,5,5",
@@ -79,7 +79,7 @@ def test_it_is_the_latest_earlier_purchase_with_enough_left(lake, bring):
     assert all("cancelled" not in types for types in _types(lake).values())
 
 
-def test_an_order_is_cancelled_with_its_last_line_only(lake, bring):
+def test_order_is_cancelled_only_with_its_last_line(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,5,5",
         "1,purchase,2025-01-01 10:00:00,a,cup,1,8",
@@ -93,7 +93,7 @@ def test_an_order_is_cancelled_with_its_last_line_only(lake, bring):
 @pytest.mark.parametrize(
     "order", ["a", "C1"]
 )  # the return names the order, or has a number of its own
-def test_an_item_on_two_lines_of_an_order_goes_back_line_by_line(lake, bring, order):
+def test_item_on_two_lines_is_returned_line_by_line(lake, bring, order):
     lines = []
     for item in (
         "tea",
@@ -116,7 +116,7 @@ def test_an_item_on_two_lines_of_an_order_goes_back_line_by_line(lake, bring, or
     assert _types(lake)["a"] - {"return"} == {"cancelled"}
 
 
-def test_the_lines_of_a_named_order_go_back_by_their_pieces_whenever_they_were_sold(lake, bring):
+def test_named_order_matches_lines_by_quantity(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
         "1,purchase,2025-01-01 10:00:05,a,tea,2,10",
@@ -128,7 +128,7 @@ def test_the_lines_of_a_named_order_go_back_by_their_pieces_whenever_they_were_s
     assert _types(lake)["a"] - {"return"} == {"cancelled"}
 
 
-def test_one_return_takes_back_several_lines_of_an_order(lake, bring, settings):
+def test_one_return_can_undo_several_lines(lake, bring, settings):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
         "1,purchase,2025-01-01 10:00:00,a,tea,2,10",
@@ -145,11 +145,11 @@ def test_one_return_takes_back_several_lines_of_an_order(lake, bring, settings):
     assert _types(lake)["c"] == {"cancelled"}
     back = lake.returns(FAR).to_pandas().groupby("event_id").quantity.sum()
     assert sorted(back) == [1, 3, 3]
-    found = quality(lake, settings)["returns"]
-    assert (found["returns"], found["matched"], found["cancelled_orders"]) == (3, 3, 2)
+    counts = quality(lake, settings)["returns"]
+    assert (counts["returns"], counts["matched"], counts["cancelled_orders"]) == (3, 3, 2)
 
 
-def test_a_return_that_does_not_say_how_many_takes_back_what_its_money_buys_else_one(lake, bring):
+def test_return_without_quantity_uses_its_amount_or_one(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,3,15",
         "1,return,2025-01-02 10:00:00,C1,tea,,",
@@ -173,7 +173,7 @@ def test_a_return_that_does_not_say_how_many_takes_back_what_its_money_buys_else
     assert (types["a"], types["b"], types["c"]) == ({"cancelled"}, {"purchase"}, {"purchase"})
 
 
-def test_a_refund_that_does_not_say_how_many_is_of_the_line_that_cost_as_much(lake, bring):
+def test_refund_without_quantity_matches_the_line_of_equal_price(lake, bring):
     lines = []
     for item in (
         "tea",
@@ -194,7 +194,7 @@ def test_a_refund_that_does_not_say_how_many_is_of_the_line_that_cost_as_much(la
     assert {row["quantity"] for row in lake.returns(FAR).to_pyarrow().to_pylist()} == {2}
 
 
-def test_a_return_that_names_its_order_undoes_that_one(lake, bring):
+def test_return_with_an_order_id_undoes_that_order(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
         "1,purchase,2025-01-02 10:00:00,b,tea,1,5",
@@ -209,7 +209,7 @@ def test_a_return_that_names_its_order_undoes_that_one(lake, bring):
     assert types["c"] == {"cancelled", "return"}
 
 
-def test_a_later_cancellation_changes_nothing_of_before(lake, bring, settings, tmp_path):
+def test_later_cancellation_does_not_change_the_past(lake, bring, settings, tmp_path):
     rng = np.random.default_rng(3)
     days = np.sort(rng.uniform(0, 90, 400))
     frame = pd.DataFrame(
@@ -241,6 +241,6 @@ def test_a_later_cancellation_changes_nothing_of_before(lake, bring, settings, t
     assert any("cancelled" in types for types in seen[0][1].values())
 
 
-def test_without_returns_nothing_is_worked_out(shop):
+def test_no_return_tables_without_returns(shop):
     assert shop.lake.returns().count().execute() == 0
     assert set(shop.lake.table("events").execute().event_type) == {"purchase", "coupon_redeem"}

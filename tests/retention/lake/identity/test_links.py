@@ -129,7 +129,7 @@ def test_import_links_equal_keys_for_all_readers(shop):
     }
     assert sorted(shop.lake.table("customers").execute()["customer_id"]) == ["other", "web"]
     with shop.database.reading() as session:
-        entry = directory.found(session, shop.settings, "store")
+        entry = directory.find_match(session, shop.settings, "store")
         assert (entry.customer_id, entry.merged) == ("web", "store")
         assert directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
 
@@ -137,7 +137,7 @@ def test_import_links_equal_keys_for_all_readers(shop):
 def test_reads_decisions_after_a_checkpoint_of_the_log(shop):
     shop.customers(a="a@x.example", b="b@x.example", c="c@x.example")
     shop.link("a", "b")
-    store.opened(shop.lake.root, LINKS).create_checkpoint()
+    store.open_table(shop.lake.root, LINKS).create_checkpoint()
     assert shop.people() == {"b": "a"}
     shop.link("a", "c")
     assert shop.people() == {"b": "a", "c": "a"}
@@ -154,7 +154,7 @@ def test_undo_restores_events_and_prevents_a_new_link(shop):
     assert shop.lake.fingerprint(MAY + timedelta(days=1)) != before
     assert exact.link(shop.lake, RULES, by="me").accepted == 0
     with shop.database.reading() as session:
-        assert directory.found(session, shop.settings, "store").merged is None
+        assert directory.find_match(session, shop.settings, "store").merged is None
         assert (
             session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count()
             == 0

@@ -61,7 +61,7 @@ def test_sqlite_is_streamed_and_types_may_widen(settings, tmp_path, monkeypatch)
     report, events, progress_texts = _import(
         settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id"
     )
-    assert report.quarantine == {"customer_id is missing": 2}
+    assert report.quarantine_text == {"customer_id is missing": 2}
     assert [event["customer_id"] for event in events] == ["7", "8", "A9"]
     assert [event["amount"] for event in events][:2] == [2.5, 3]
     assert events[2]["query"] == "late"

@@ -178,7 +178,7 @@ def test_restores_ids_from_floats_and_counts_missing_ones(import_bytes):
     report, events = import_bytes(b"Customer,Date,Item,Amount\n" + rows)
     assert [event["customer_id"] for event in events] == ["12345", "12346"]
     assert [event["item_id"] for event in events] == ["85123A", "21.5"]
-    assert report.quarantine == {"customer_id is missing": 2}
+    assert report.quarantine_text == {"customer_id is missing": 2}
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_quarantines_times_without_offset_among_zoned_ones(import_bytes):
         "2024-12-28T08:00:00",
         "2024-12-30T08:00:00",
     ]
-    assert report.quarantine == {"Date is no date or time": 1}
+    assert report.quarantine_text == {"Date is no date or time": 1}
 
 
 def test_imports_all_files_of_a_pattern(settings, tmp_path):
@@ -387,7 +387,7 @@ def test_unclosed_quote_costs_only_its_line(import_bytes, settings_text, packed,
     report, events = import_bytes(
         gzip.compress(text) if packed else text, name, MAP + settings_text
     )
-    assert report.quarantine == {"the line is broken: unquoted value": 4}
+    assert report.quarantine_text == {"the line is broken: unquoted value": 4}
     assert report.rows_read == count + 7
     assert report.rows_accepted == count + 3
     assert {"two\nlines", 'half; "a" cup', '5" nail'} < {event["item_id"] for event in events}
@@ -402,7 +402,7 @@ def test_field_may_contain_one_character_of_a_long_delimiter(import_bytes, delim
     text = "\n".join(map(delimiter.join, rows))
     report, events = import_bytes(text.encode(), map_text=f'{MAP}delimiter = "{delimiter}"\n')
     assert {event["item_id"] for event in events} == {item.format(number) for number in range(40)}
-    assert report.quarantine == {"the line is broken: unquoted value": 1}
+    assert report.quarantine_text == {"the line is broken: unquoted value": 1}
 
 
 @pytest.mark.parametrize("count", [40, 40_000])
@@ -415,7 +415,7 @@ def test_rejects_lines_in_another_encoding_near_a_broken_line(import_bytes, coun
     report, events = import_bytes(text, map_text=f'{MAP}encoding = "utf-8"\n')
     assert len(events) == count - 1
     assert not any("\ufffd" in event["item_id"] for event in events)
-    assert report.quarantine == {
+    assert report.quarantine_text == {
         "the line is broken: invalid encoding": 1,
         "the line is broken: unquoted value": 2,
     }
@@ -429,7 +429,7 @@ def test_detects_the_escape_despite_a_broken_line(import_bytes, ending):
     lines.insert(100, '"c1";"2025-01-02 10:00:00";"t"ea;3.50')
     report, events = import_bytes(ending.join(["Customer;Date;Item;Amount", *lines]).encode())
     assert {event["item_id"] for event in events} == {f'tea "x" {number}' for number in range(200)}
-    assert report.quarantine == {"the line is broken: unquoted value": 1}
+    assert report.quarantine_text == {"the line is broken: unquoted value": 1}
 
 
 def test_backslash_before_a_closing_quote_is_no_escape(import_bytes):
