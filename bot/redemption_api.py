@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.buckets import TokenBuckets
+from bot.rate_limit import TokenBuckets
 from retention import clock
 from retention.campaigns import coupons
 from retention.campaigns.offers import terms

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import parse
+from bot.middleware import run_commands_inline
 from bot.services import Services
-from bot.threads import in_this_thread
 from retention.db.tables import Job
 from retention.errors import Conflict
 from retention.text import gettext
@@ -36,7 +36,7 @@ class UnderWay(render.Message):
 def register(app: App, services: Services) -> None:
     """Listen to the slash command."""
 
-    app.use(in_this_thread)
+    app.use(run_commands_inline)
 
     @app.command("/retention")
     def retention(ack: Ack, body: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import exc
 
 from bot.commands import TERMINAL, Answer, Call, Command, root
 from bot.commands.parsing import sentence
-from bot.sanitize import kept
+from bot.middleware import replace_unstorable
 from bot.services import Services
 from retention import logs
 from retention.errors import BadInput, Cancelled, Refused
@@ -47,7 +47,7 @@ def main(args: list[str] | None = None) -> None:
 def _refuse_bytes(args: list[str]) -> None:
     """Refuse a word of bytes that are no text: no database, message or reader of files takes it."""
     for word in args:
-        if kept(word) != word:
+        if replace_unstorable(word) != word:
             shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             raise BadInput(
                 gettext("{shown!r} holds bytes that are no text; write it in UTF-8.").format(

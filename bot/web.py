@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot import envelopes, health, metrics, oauth, redemption_api, refusals, signature, unsubscribe
 from bot.app import build_app
-from bot.buckets import TokenBuckets
+from bot.rate_limit import TokenBuckets
 from bot.workspace import OwnWorkspace
 from retention import clock
 from retention.db import Database

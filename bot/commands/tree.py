@@ -353,8 +353,8 @@ DAYS_OR_EVER = _Checked(
 )
 DURATION = _Checked("duration", requests.seconds, "a duration; write it like 90s, 5m or 1h")
 MOMENT = _Checked("date", requests.moment, requests.A_DATE)
-SHARE = _Checked("percent", numbers.share, "a percentage; write it like 15 or 12.5")
-MONEY = _Checked("money", numbers.money, "an amount; write it like 5, 12.50 or 1200")
+SHARE = _Checked("percent", numbers.parse_percentage, "a percentage; write it like 15 or 12.5")
+MONEY = _Checked("money", numbers.parse_money, "an amount; write it like 5, 12.50 or 1200")
 PERSON = _Person()
 CUSTOMER = click.STRING
 TO_WRITE = _FileToWrite(path_type=Path)
@@ -363,13 +363,13 @@ TO_WRITE = _FileToWrite(path_type=Path)
 def whole(least: int = 1, most: int | None = None) -> click.ParamType:
     """A whole number within bounds."""
     reach = f"from {least:,} to {most:,}" if most is not None else f"of at least {least:,}"
-    check = partial(numbers.whole, least=least, most=2**31 - 1 if most is None else most)
+    check = partial(numbers.parse_integer, least=least, most=2**31 - 1 if most is None else most)
     return _Checked("number", check, f"a whole number {reach}")
 
 
 def between(least: float, most: float) -> click.ParamType:
     """A number within bounds."""
-    check = partial(numbers.between, least=least, most=most)
+    check = partial(numbers.parse_number_between, least=least, most=most)
     return _Checked("number", check, f"a number from {least:g} to {most:g}")
 
 

@@ -8,9 +8,8 @@ from functools import partial
 import pytest
 from sqlalchemy import event
 
-from bot import request_limit
-from bot.buckets import TokenBuckets
-from bot.request_limit import RequestLimit
+from bot import rate_limit
+from bot.rate_limit import RequestLimit, TokenBuckets
 from retention import clock
 from tests.bot.test_interactions import cohort, whispered  # noqa: F401 - a fixture
 from tests.bot.test_slash import all_jobs, until
@@ -22,7 +21,7 @@ from workers import ids
 @pytest.fixture
 def full_bucket(monkeypatch, request):
     """The workspace, whose buckets never refill: how long the test takes does not matter."""
-    monkeypatch.setattr(request_limit, "TokenBuckets", partial(TokenBuckets, now=lambda: 0.0))
+    monkeypatch.setattr(rate_limit, "TokenBuckets", partial(TokenBuckets, now=lambda: 0.0))
     return request.getfixturevalue("workspace")
 
 
@@ -152,7 +151,7 @@ def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database)
 
 def test_commands_above_the_limit_are_refused_without_the_database(full_bucket, database):
     statements = []
-    said = [full_bucket.run("jobs list", VIEWER)["text"] for _ in range(request_limit.REQUESTS)]
+    said = [full_bucket.run("jobs list", VIEWER)["text"] for _ in range(rate_limit.REQUESTS)]
     event.listen(
         database.engine, "before_cursor_execute", lambda *given: statements.append(given[2])
     )
@@ -166,14 +165,14 @@ def test_commands_above_the_limit_are_refused_without_the_database(full_bucket, 
 
 
 def test_clicks_above_the_limit_are_refused(full_bucket, api):
-    for _ in range(request_limit.REQUESTS):
+    for _ in range(rate_limit.REQUESTS):
         full_bucket.run("help", LEAD)
     assert full_bucket.press(ids.RETRY_JOB, "x", LEAD).status == 200
     assert "at most 30 commands and clicks" in whispered(api)
 
 
 def test_modals_above_the_limit_keep_what_was_typed(full_bucket):
-    for _ in range(request_limit.REQUESTS):
+    for _ in range(rate_limit.REQUESTS):
         full_bucket.run("help", LEAD)
     answer = full_bucket.interact("view_submission.json", LEAD)
     assert answer.status == 200
@@ -182,13 +181,13 @@ def test_modals_above_the_limit_keep_what_was_typed(full_bucket):
 
 def test_an_unsigned_request_uses_up_nobodys_limit(full_bucket):
     form = "application/x-www-form-urlencoded"
-    for _ in range(2 * request_limit.REQUESTS):
+    for _ in range(2 * rate_limit.REQUESTS):
         assert full_bucket.send(full_bucket.form("help", LEAD), form, secret="wrong").status == 401
     assert "commands and clicks" not in full_bucket.run("help", LEAD)["text"]
 
 
 def test_opening_home_is_not_limited(full_bucket):
-    for _ in range(request_limit.REQUESTS):
+    for _ in range(rate_limit.REQUESTS):
         full_bucket.run("help", LEAD)
     assert full_bucket.open_home(LEAD)["type"] == "home"
 

@@ -36,7 +36,7 @@ from retention.errors import BadInput
     ],
 )
 def test_amounts(typed, value):
-    assert numbers.money(typed) == value
+    assert numbers.parse_money(typed) == value
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_amounts(typed, value):
 )
 def test_what_is_no_amount_or_could_be_two_is_not_guessed(typed):
     with pytest.raises(BadInput):
-        numbers.money(typed)
+        numbers.parse_money(typed)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_is_no_amount_or_could_be_two_is_not_guessed(typed):
     ],
 )
 def test_percentages(typed, value):
-    assert numbers.share(typed) == value
+    assert numbers.parse_percentage(typed) == value
 
 
 @given(st.integers(0, 10**9), st.integers(0, 99))
@@ -89,17 +89,17 @@ def test_a_number_is_read_back_however_its_thousands_are_set(units, cents):
     value = units + cents / 100
     european = f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
     for text in (f"{value:.2f}", f"{value:,.2f}", european):
-        assert numbers.money(text) == pytest.approx(value)
+        assert numbers.parse_money(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("typed", ["0", "101", "2.5", "two", "-1"])
 def test_a_whole_number_out_of_bounds_is_refused(typed):
     with pytest.raises(BadInput):
-        numbers.whole(typed, 1, 100)
-    assert numbers.whole("100", 1, 100) == 100
+        numbers.parse_integer(typed, 1, 100)
+    assert numbers.parse_integer("100", 1, 100) == 100
 
 
 @given(st.floats(0, 100))
 def test_what_the_modal_shows_is_read_back(percent):
     shown = f"{percent:.4f}".rstrip("0").rstrip(".")
-    assert numbers.share(shown) == pytest.approx(percent / 100, abs=1e-6)
+    assert numbers.parse_percentage(shown) == pytest.approx(percent / 100, abs=1e-6)

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 from sqlalchemy import func, select
 
-from bot.buckets import TokenBuckets
+from bot.rate_limit import TokenBuckets
 from bot.redemption_api import WRONG_CODES, WrongCodes
 from bot.web import Site
 from retention import clock
