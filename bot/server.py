@@ -65,7 +65,7 @@ def main(settings: Settings | None = None) -> None:
     start(site)
     uvloop.run(serve(site, *listeners))
     logging.shutdown()
-    # Threads may still store what nobody waits for (`bot.group_commit.Intake.later`), each with a wait for the disk.
+    # Threads may still store what nobody waits for (`bot.group_commit.GroupCommit.defer`), each with a wait for the disk.
     os._exit(0)
 
 

@@ -108,7 +108,7 @@ def queue(
     """
     request.fits_a_worker()
     asked_in = call.channel or call.user
-    here = private or services.places.can_post(asked_in)
+    here = private or services.channels.can_post(asked_in)
     channel = call.user if private or not here else asked_in
 
     def store(session: Session) -> Submission:
@@ -128,11 +128,11 @@ def queue(
             announce=False,
         )
 
-    submission = services.intake.store(store)
+    submission = services.group_commit.store(store)
     job = submission.job
     if submission.joined:
         return under_way(job, call.user, private=channel == call.user)
-    services.intake.later(lambda session: announce(session, services, job.id))
+    services.group_commit.defer(lambda session: announce(session, services, job.id))
     woken = services.queue.wake(job)
     return queued(
         job,

@@ -97,7 +97,7 @@ class Terminal:
             logging.getLogger().setLevel(logging.INFO)
         elif not command.bare:
             self._make_database()
-        services = Services.for_the_terminal(self.settings)
+        services = Services.for_terminal(self.settings)
         with shown_progress() as progress:
             key = f"terminal:{secrets.token_hex(12)}"
             call = Call(services, user, TERMINAL, key, None, progress)

@@ -131,7 +131,7 @@ def _refuse_unused(changes: dict[str, Any]) -> None:
 def submit(call: Call, campaign: str, version: int | None) -> Answer:
     """Hand a draft to the approvers."""
     services = call.services
-    if call.channel and not services.places.can_post(call.channel):
+    if call.channel and not services.channels.can_post(call.channel):
         with services.database.reading() as session:
             if find(session, services.settings, campaign).channel is None:  # it would be shown here
                 raise BadInput(

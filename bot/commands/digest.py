@@ -89,7 +89,7 @@ def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | Non
             schedule.add(
                 session, services.settings, "digest", {}, weekday, at, zone, where, call.user
             )
-    stranger = call.channel is not None and not services.places.can_post(call.channel)
+    stranger = call.channel is not None and not services.channels.can_post(call.channel)
     return Answer(
         "bot/digest_scheduled",
         {
