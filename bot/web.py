@@ -204,7 +204,7 @@ class Site:
 
     def health(self, request: Request) -> Reply:
         """Report all parts; 503 if one is down."""
-        parts = health.parts(self.database, broker.answers(self.settings))
+        parts = health.components(self.database, broker.answers(self.settings))
         up = all(part["up"] for part in parts.values())
         return json_reply(200 if up else 503, {"status": "up" if up else "down", "parts": parts})
 

@@ -134,7 +134,7 @@ def test_health_names_the_part_that_is_down(site, database, settings):
 def test_a_worker_of_the_other_queue_does_not_count(database):
     with database.transaction() as session:
         session.add(Process(name="worker:interactive@here", role="worker", seen_at=clock.wall()))
-    parts = health.parts(database, True)
+    parts = health.components(database, True)
     up = {name for name, part in parts.items() if part["up"] and name.startswith("worker:")}
     assert up == {"worker:interactive"}
 
