@@ -179,10 +179,10 @@ class Gateway:
     ) -> "bytes | Reply | None":
         """Read the body; a reply if it is too large, None if the client went away first."""
         too_large = self._web.json_reply(
-            413, {"error": f"the body has more than {route.largest:,} bytes"}
+            413, {"error": f"the body has more than {route.max_bytes:,} bytes"}
         )
         declared = request.headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > route.largest:
+        if not declared.isdecimal() or int(declared) > route.max_bytes:
             return too_large
         body = bytearray()
         try:
@@ -193,7 +193,7 @@ class Gateway:
                 chunk = message.get("body", b"")
                 body += chunk
                 self._buffered += len(chunk)
-                if len(body) > route.largest:
+                if len(body) > route.max_bytes:
                     return too_large
                 if self._buffered > MOST_BUFFERED and len(body) > ALWAYS_BUFFERED:
                     return self._busy()

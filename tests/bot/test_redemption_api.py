@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from bot.rate_limit import TokenBuckets
-from bot.redemption_api import WRONG_CODES, WrongCodes
+from bot.redemption_api import MAX_UNKNOWN_CODES, UnknownCodes
 from bot.web import Site
 from retention import clock
 from retention.campaigns.redemptions import Use, redeem
@@ -42,7 +42,7 @@ def tell(site, body, *, key=KEY, at=None, tamper=b""):
 def seconds(site) -> list[float]:
     """The throttle's clock, which the test moves."""
     now = [0.0]
-    site.wrong_codes = WrongCodes(TokenBuckets(WRONG_CODES, 60, now=lambda: now[0]))
+    site.unknown_codes = UnknownCodes(TokenBuckets(MAX_UNKNOWN_CODES, 60, now=lambda: now[0]))
     return now
 
 
