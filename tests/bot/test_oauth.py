@@ -11,7 +11,7 @@ from slack_bolt.error import BoltError
 from slack_sdk.oauth.installation_store import Installation
 from sqlalchemy import func, select
 
-from bot.server import nothing_to_serve
+from bot.server import missing_configuration
 from bot.web import Site
 from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
 from retention.settings import Settings
@@ -223,7 +223,7 @@ def test_the_token_of_the_settings_goes_before_the_one_that_was_brought(
 
 
 def test_a_desk_that_is_not_installed_yet_serves_and_waits(settings, database, site):
-    assert nothing_to_serve(settings) == ""
+    assert missing_configuration(settings) == ""
     assert {"bot", "sender"} <= {child.name for child in Supervisor(settings).children}
     assert site.app.client.token is None
 

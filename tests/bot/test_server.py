@@ -17,7 +17,7 @@ from sqlalchemy import update
 from websockets.asyncio.server import serve
 
 from bot import health
-from bot.server import nothing_to_serve
+from bot.server import missing_configuration
 from bot.web import Request, Site, connect
 from retention import clock
 from retention.db.tables import Job, Process
@@ -213,7 +213,7 @@ def test_the_server_reports_itself_and_stops_on_sigterm(settings, database):
     ],
 )
 def test_without_a_slack_app_it_says_what_is_missing(given, serves, tmp_path):
-    assert (nothing_to_serve(Settings(home=tmp_path, _env_file=None, **given)) == "") == serves
+    assert (missing_configuration(Settings(home=tmp_path, _env_file=None, **given)) == "") == serves
 
 
 # ---------------------------------------------------------------- Socket Mode

@@ -8,7 +8,7 @@ import pytest
 
 from bot.commands import SLACK, TERMINAL, Command, Group, root
 from bot.commands.catalogue import entries
-from bot.commands.tree import NAMES, module_of
+from bot.commands.tree import COMMAND_NAMES, module_name
 from workers.requests import Request
 from workers.roles import RANKS
 
@@ -70,8 +70,8 @@ def test_every_command_declares_itself(path, found):
 
 
 def test_every_file_is_in_the_tree():
-    assert {path[0] for path, _ in ALL} == set(NAMES)
-    assert {module_of(name) for name in NAMES} <= set(sys.modules)
+    assert {path[0] for path, _ in ALL} == set(COMMAND_NAMES)
+    assert {module_name(name) for name in COMMAND_NAMES} <= set(sys.modules)
 
 
 def test_the_catalogue_has_what_a_role_may_do():
