@@ -125,7 +125,7 @@ def test_a_response_url_serves_five_times_in_thirty_minutes(slack: StandIn, app)
     assert len(slack.messages("crm")) == 5
     slack.command("analyst", "crm", "help")
     for url in slack.workspace.response_urls.values():
-        url.made -= 1801
+        url.created_at -= 1801
     assert (
         httpx.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"]
         == "expired_url"

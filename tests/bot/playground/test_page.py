@@ -306,10 +306,10 @@ def test_a_late_word_of_the_last_journey_does_not_end_the_one_under_way(
     here = {"type": "clock", "now": "2017-10-02T09:00:00+00:00", "stepping": False}
     shown, held = see("analyst"), []
     shown.route("**/playground/clock", lambda route: held.append(route))
-    slack.workspace.tell(here)
+    slack.workspace.notify(here)
     shown.locator("#next-week").click()
     shown.locator("#clock.moving").wait_for()
-    slack.workspace.tell(here)
+    slack.workspace.notify(here)
     client.chat_postMessage(channel="C0CRM", text="said after it")
     shown.get_by_text("said after it").wait_for()
     assert shown.locator("#next-week").is_disabled()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from bot.playground.timemachine import TimeMachine, span
+from bot.playground.timemachine import TimeMachine, parse_duration
 from retention import clock
 from retention.db.tables import BusinessClock, Campaign, Job, RoleGrant, Send
 from retention.errors import BadInput, Conflict
@@ -173,13 +173,13 @@ def test_one_journey_at_a_time(machine, database, settings) -> None:
 
 @pytest.mark.parametrize(("text", "hours"), [("12h", 12), ("1d", 24), (" 2W ", 336)])
 def test_spans(text: str, hours: int) -> None:
-    assert span(text) == timedelta(hours=hours)
+    assert parse_duration(text) == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize("text", ["", "7", "week", "-1d", "1.5d"])
 def test_what_is_no_span_is_told_how_to_write_it(text: str) -> None:
     with pytest.raises(BadInput, match="write it like"):
-        span(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize("days", [0, 93])

@@ -60,7 +60,7 @@ def test_a_post_comes_back_from_history_with_its_metadata_only_when_asked(
 def test_replies_are_in_the_thread_and_not_in_the_history(
     client: WebClient, slack: StandIn
 ) -> None:
-    slack.slack.web_api.api.pace.strict = False
+    slack.slack.web_api.api.rate_limiter.strict = False
     parent = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
     metadata = {"event_type": "e", "event_payload": {"key": "k"}}
     reply = client.chat_postMessage(
@@ -161,7 +161,7 @@ def test_ephemeral_messages_are_seen_by_one_person(client: WebClient, slack: Sta
 
 
 def test_history_pages_by_cursor_and_time(client: WebClient, slack: StandIn) -> None:
-    slack.slack.web_api.api.pace.strict = False
+    slack.slack.web_api.api.rate_limiter.strict = False
     stamps = [client.chat_postMessage(channel="C0CRM", text=str(n))["ts"] for n in range(5)]
     first = client.conversations_history(channel="C0CRM", limit=3)
     second = client.conversations_history(
