@@ -1,20 +1,26 @@
 """Editing a campaign, by its window and in words; campaigns of several offers."""
 
 import json
-from datetime import timedelta
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, update
 
+from bot.interactions.campaigns import INPUT_OF_FIELD
 from retention import clock
+from retention.campaigns.edits import Changes, changed, named
 from retention.campaigns.spec import OfferLine
 from retention.campaigns.states import find
 from retention.campaigns.view import described
 from retention.db.tables import Assignment, Audit, Campaign
+from retention.errors import BadInput
 from retention.templating import text
 from tests.bot.campaign import drafted, fill, message, opened, stands
 from tests.bot.test_slash import all_jobs
-from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
+from tests.retention.campaigns.samples import a_body
 from workers import ids
 
 
@@ -84,13 +90,22 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
     [
         ({"discount": "lots"}, "lots"),
         ({"discount": "60"}, "margin"),
+        ({"discount": "0"}, "use 1 to 99"),
+        ({"name": 81 * "x"}, "1 to 80 characters"),
+        ({"holdout": "x"}, "write a number like 15"),
         ({"holdout": "50"}, "hold-out"),
         ({"expires": "soon"}, "soon"),
+        ({"expires": "0"}, "use 1 to 365"),
         ({"copy": "Dear {nobody}"}, "{nobody}"),
+        ({"copy": ""}, "empty"),
+        ({"budget": "x"}, "12.50"),
         ({"budget": "2000"}, "at most €1,000"),
         ({"budget": "-1"}, "more than 0"),
         ({"send_on": "tomorrow"}, "write it like"),
         ({"amount": "x"}, "12.50"),
+        ({"amount": "5"}, "for no offer of this campaign"),
+        ({"min_order": "x"}, "12.50"),
+        ({"min_order": "40"}, "for no offer of this campaign"),
         ({"send_on": "2001-01-01 09:00"}, "over already"),
     ],
 )
@@ -110,6 +125,94 @@ def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, d
     assert says in next(iter(refused["errors"].values()))
     with database.reading() as session:
         assert session.scalar(select(Campaign.version)) == 1
+
+
+NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"discount": 0.0}, "discount"),
+        ({"discount": 0.28}, "discount"),
+        ({"holdout": 0.5}, "holdout"),
+        ({"expires_days": 0}, "expires_days"),
+        ({"offer": "amount", "amount": 0.0}, "amount"),
+        ({"offer": "amount", "amount": 5.0}, "amount"),
+        ({"offer": "amount", "amount": 5.0, "min_order": 6.0}, "min_order"),
+        ({"offer": "free_shipping"}, "min_order"),
+        ({"amount": 5.0}, "amount"),
+        ({"min_order": 40.0}, "min_order"),
+        ({"budget": 2000.0}, "budget"),
+        ({"send_on": "tomorrow"}, "send_on"),
+        ({"send_on": "2001-01-01 09:00"}, "send_on"),
+        ({"send_on": "2026-03-29 02:30"}, "send_on"),
+        ({"send_on": "2026-10-25 02:30"}, "send_on"),
+        ({"send_on": "2099-01-01 09:00"}, "send_on"),
+        ({"copy_text": " "}, "copy_text"),
+        ({"copy_text": 3000 * "x"}, "copy_text"),
+        ({"copy_text": "Dear {nobody}"}, "copy_text"),
+    ],
+)
+def test_refused_value_names_its_field(changes, field):
+    with pytest.raises(BadInput) as refusal:
+        changed(a_body(), Changes(**changes), ZoneInfo("Europe/Berlin"), NOW)
+    assert refusal.value.field == field
+
+
+def test_refused_name_names_its_field():
+    with pytest.raises(BadInput) as refusal:
+        named(81 * "x")
+    assert refusal.value.field == "name"
+
+
+def test_missing_discount_is_shown_under_the_offer():
+    body = a_body(offers=(_line("Due", "reminder"),))
+    with pytest.raises(BadInput) as refusal:
+        changed(body, Changes(offer="share"), ZoneInfo("UTC"), NOW)
+    assert refusal.value.field == "offer"
+
+
+def test_discount_of_a_campaign_without_coupons_is_refused_by_field():
+    body = a_body(offers=(_line("Due", "reminder"),))
+    with pytest.raises(BadInput, match="carries a discount") as refusal:
+        changed(body, Changes(discount=0.1), ZoneInfo("UTC"), NOW)
+    assert refusal.value.field == "discount"
+
+
+def test_every_field_of_an_edit_has_an_input_in_the_modal(workspace, draft, api):
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    assert {*INPUT_OF_FIELD} == {field.name for field in fields(Changes)} | {"reason"}
+    assert {*stands(opened(api))} == {*INPUT_OF_FIELD.values()} - {"reason"}
+
+
+def test_field_decides_about_the_input_even_if_the_message_names_another(
+    workspace, draft, monkeypatch
+):
+    def refuse(*_):
+        raise BadInput("The name and the budget do not fit.", field="budget")
+
+    monkeypatch.setattr("workers.campaigns.edit", refuse)
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name="May", budget="10")
+    assert {*json.loads(answer.body)["errors"]} == {"budget"}
+
+
+@pytest.mark.parametrize("field", [None, "holdout"])
+def test_message_without_an_input_is_shown_under_the_first(workspace, draft, monkeypatch, field):
+    def refuse(*_):
+        raise BadInput("The budget is used up.", field=field)
+
+    monkeypatch.setattr("workers.campaigns.edit", refuse)
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name="May", budget="10")
+    assert json.loads(answer.body)["errors"] == {"name": "The budget is used up."}
+
+
+@pytest.mark.parametrize("callback", [ids.REJECT_VIEW, ids.STOP_VIEW])
+def test_missing_reason_stays_in_the_modal_under_its_input(workspace, submitted, callback):
+    answer = fill(workspace, callback, "c7:1:C0CRM", LEAD, reason=" ")
+    errors = json.loads(answer.body)["errors"]
+    assert {*errors} == {"reason"}
+    assert "Say why" in errors["reason"]
 
 
 def test_several_offers_keep_each_its_own_where_something_else_is_edited(

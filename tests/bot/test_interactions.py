@@ -162,6 +162,6 @@ def test_nothing_is_left_of_a_click_that_failed(workspace, database, api):
 def test_a_click_that_is_refused_at_once_is_acknowledged_all_the_same(workspace, monkeypatch):
     """Bolt takes back the answer of a listener that fails before the waiting thread has looked, every 10 ms."""
     monkeypatch.setattr(
-        "bot.failures.Failures._tell", lambda *_: None
+        "bot.failures.Failures._show", lambda *_: None
     )  # nothing that gives it time to look
     assert {workspace.press(ids.CANCEL_JOB, "nope").status for _ in range(5)} == {200}

@@ -102,7 +102,7 @@ def test_people_and_the_digest_are_set_up_once_and_stay_as_people_change_them(
 def test_the_clock_stands_while_nobody_plays(database, settings, business_time) -> None:
     running = demo._Demo(settings, database)
     before = clock.now()
-    running._keep_clock()
+    running._store_clock()
     with database.transaction() as session:  # a night passes
         session.get_one(BusinessClock, settings.team_id).offset_seconds += 8 * 3600
     running._resume_clock()
