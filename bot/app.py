@@ -1,4 +1,4 @@
-"""Build the Slack app for HTTP and for Socket Mode."""
+"""Build the Slack app."""
 
 import logging
 
@@ -28,7 +28,7 @@ LISTENERS = 32  # threads; handlers that wait for Slack must not delay acknowled
 def build_app(
     settings: Settings, database: Database | None = None, own: OwnWorkspace | None = None
 ) -> App:
-    """Build the Bolt app with every command, button and tab.
+    """Build the Bolt app with all its listeners.
 
     Parameters
     ----------
@@ -51,12 +51,13 @@ def build_app(
     """
     services = Services.of(settings, database)
     secret = settings.slack_signing_secret
+    # With an OAuth flow, Bolt ignores a plain function and calls Slack for each request.
+    authorize = CallableAuthorize(logger=log, func=_authorize(settings, services.database))
     app = App(
         name="retention",
         client=services.client,
         signing_secret=secret.get_secret_value() if secret else "",
-        # With an OAuth flow, Bolt ignores a plain function and calls Slack for each request.
-        authorize=CallableAuthorize(logger=log, func=_authorize(settings, services.database)),  # type: ignore[arg-type]
+        authorize=authorize,  # type: ignore[arg-type]
         oauth_flow=Flow(settings, services.database) if settings.oauth else None,
         listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,

@@ -1,4 +1,4 @@
-"""Limit the number and duration of HTTP connections that have not sent a full request.
+"""Limit slow and excess HTTP connections.
 
 uvicorn reads headers and body in the event loop, before our code sees the request. So a slow
 client costs no thread. This module adds two limits that uvicorn lacks. Each request has a
@@ -62,7 +62,10 @@ class ConnectionLimits:
 
 
 class Connection(HttpToolsProtocol):
-    """One HTTP connection with a deadline; `limited` sets ``limits`` in a subclass."""
+    """One HTTP connection with a deadline.
+
+    `limited` sets ``limits`` in a subclass.
+    """
 
     limits: ConnectionLimits
 
@@ -125,7 +128,7 @@ class Connection(HttpToolsProtocol):
         self._update_state()
 
     def _update_state(self) -> None:
-        """Put the connection into the group of its current state."""
+        """Move the connection to its current group."""
         if self.transport.is_closing():
             self._expect_read()
         elif self._in_request:  # also after an early 413
@@ -168,7 +171,10 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.call_later(self.limits.request_seconds, self.drop)
 
     def _set_idle(self) -> None:
-        """Wait for a request; uvicorn starts this timer only after a response."""
+        """Wait for a request.
+
+        Uvicorn starts this timer only after a response.
+        """
         self._cancel_deadline()
         self._has_begun = False
         self._unset_keepalive_if_required()
@@ -179,7 +185,7 @@ class Connection(HttpToolsProtocol):
         self.limits.idle[self] = None
 
     def _expect_read(self) -> None:
-        """Drop the connection if the client does not read its answer.
+        """Drop a connection with an unread answer.
 
         asyncio itself would wait without limit.
         """
@@ -198,5 +204,5 @@ class Connection(HttpToolsProtocol):
 
 
 def limited(limits: ConnectionLimits) -> type[Connection]:
-    """Return a protocol class for uvicorn that shares these limits."""
+    """Return uvicorn's protocol class with these limits."""
     return type("LimitedConnection", (Connection,), {"limits": limits})

@@ -1,4 +1,4 @@
-"""Validate the form of a signed request before slack_bolt and our handlers read it.
+"""Validate the form of Slack's signed requests.
 
 Slack sends slash commands as form fields, interactions as JSON in the form field ``payload``,
 and events as a JSON body (https://docs.slack.dev/interactivity/handling-user-interaction/,
@@ -234,7 +234,10 @@ def validated(text: str, content_type: str) -> dict[str, Any]:
 
 
 def _form_of(body: dict[str, Any]) -> type[_Part] | None:
-    """Return the model of this request; None for Slack's certificate check."""
+    """Return the model of this request.
+
+    None for Slack's certificate check.
+    """
     kind = body.get("type")
     if "command" in body:
         return _SlashCommand

@@ -1,4 +1,4 @@
-"""Turn errors into messages for people and log entries for the operator."""
+"""Turn errors into messages and log entries."""
 
 import json
 import logging
@@ -27,7 +27,9 @@ TRIGGER_ERRORS = ("expired_trigger_id", "trigger_expired", "trigger_exchanged", 
 
 
 def error_message(error: Exception, settings: Settings) -> str:
-    """Return the message for the person; log the operator's details under a reference.
+    """Return the message for the person.
+
+    Log the operator's details under a reference.
 
     Parameters
     ----------
@@ -82,7 +84,9 @@ class Failures:
         ack: Ack,
         response: BoltResponse | None,
     ) -> BoltResponse | None:
-        """Show the error to the person, unless Slack did not sign the request.
+        """Show the error to the person.
+
+        A request without a valid signature gets 401 instead.
 
         Parameters
         ----------
@@ -136,7 +140,7 @@ class Failures:
         return {"text": rendered.text, "blocks": rendered.blocks}
 
     def _stale(self, stale: Stale) -> dict[str, Any]:
-        """Render the message that a stale button shows, with names instead of ids."""
+        """Render a stale button's message with names."""
         zone = self._services.settings.timezone
         rendered = render.message("campaign/stale", zone=zone, **stale.told)
         return {"text": rendered.text, "blocks": rendered.blocks}
@@ -162,7 +166,10 @@ class Failures:
 
 
 def _modal_errors(view: dict[str, Any], message: str, field: str | None) -> dict[str, Any]:
-    """Keep the modal open; show the message under the input of the field, else the first."""
+    """Keep the modal open.
+
+    Show the message under the input of the field, else the first.
+    """
     inputs = [
         block["block_id"]
         for block in view.get("blocks", [])

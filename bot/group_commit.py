@@ -24,10 +24,11 @@ IDLE_SECONDS = 0.03  # wait for urgent writes before a deferred one
 
 
 class GroupCommit:
-    """Group commit: one thread stores all writes that arrive during the previous commit.
+    """Group commit with one writer thread.
 
-    SQLite has one writer and waits for the disk at each commit. Without this, fifty people at once
-    would wait for fifty commits in turn. Deferred writes run while no urgent write waits.
+    The thread stores all writes that arrive during the previous commit. SQLite has one writer
+    and waits for the disk at each commit. Without this, fifty people at once would wait for
+    fifty commits in turn. Deferred writes run while no urgent write waits.
     """
 
     def __init__(self, database: Database) -> None:
@@ -39,13 +40,13 @@ class GroupCommit:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
 
     def store(self, write: Callable[[Session], T]) -> T:
-        """Run a write in a transaction and return its value after the commit.
+        """Run a write; return its value after the commit.
 
         Parameters
         ----------
         write : callable
-            Gets the session. It may run twice: in a failed batch, then alone. If it refuses, it must
-            do so before it writes.
+            Gets the session. It may run twice: in a failed batch, then alone. If it refuses, it
+            must do so before it writes.
 
         Returns
         -------
@@ -57,7 +58,7 @@ class GroupCommit:
         return future.result()
 
     def defer(self, write: Callable[[Session], Any]) -> None:
-        """Run a write in a transaction while nothing urgent waits.
+        """Run a write while nothing urgent waits.
 
         Failures are logged. The write is lost if the process dies.
         """

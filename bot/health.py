@@ -32,7 +32,7 @@ OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "fai
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Numbers of jobs and posts by state, and the age of the oldest queued job."""
+    """Numbers of jobs and posts by state."""
 
     jobs: dict[str, int]
     outbox: dict[str, int]
@@ -40,7 +40,9 @@ class Counts:
 
 
 def counts(session: Session, settings: Settings) -> Counts:
-    """Count jobs and posts by state; a state without any counts 0.
+    """Count jobs and posts by state.
+
+    A state without any counts 0.
 
     Parameters
     ----------
@@ -142,7 +144,7 @@ def champions(session: Session, settings: Settings) -> list[dict[str, Any]]:
 
 
 def imported_data(session: Session, settings: Settings) -> dict[str, Any]:
-    """Return the number of customers and the latest import of each table.
+    """Return customers and imports by table.
 
     Parameters
     ----------
@@ -189,9 +191,10 @@ def processes(session: Session) -> list[dict[str, Any]]:
 
 
 def database_answers(database: Database) -> bool:
-    """Return whether the database takes a write; the result is cached for three seconds.
+    """Return whether the database takes a write.
 
-    The probe waits a quarter of a second for a lock. A busy database counts as up.
+    The result is cached for three seconds. The probe waits a quarter of a second for a lock. A
+    busy database counts as up.
     """
     now = time.monotonic()
     answer = _PROBES.get(database)
@@ -245,7 +248,10 @@ def _postgres_takes_a_write(database: Database) -> bool:
 
 
 def _disk(database: Database) -> dict[str, Any] | None:
-    """Return the disk of a SQLite file; None for another database."""
+    """Return the disk of a SQLite file.
+
+    None for another database.
+    """
     path = database.url.database if database.is_sqlite else None
     if not path or path == ":memory:":
         return None
@@ -255,7 +261,7 @@ def _disk(database: Database) -> dict[str, Any] | None:
 
 
 def components(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]:
-    """Return each component of the installation and whether it is up.
+    """Return each component's state.
 
     Each queue is a component, because no other worker takes over its work.
 

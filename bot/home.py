@@ -1,4 +1,4 @@
-"""Show the App Home tab: role, jobs and campaigns to decide."""
+"""Show the App Home tab."""
 
 import re
 import time
@@ -82,7 +82,10 @@ def view(services: Services, user: str) -> dict[str, Any]:
 
 
 def _waiting(session: Session, services: Services, user: str) -> list[dict[str, Any]]:
-    """Return submitted campaigns that the person neither edited nor approved."""
+    """Return submitted campaigns the person may decide.
+
+    These are campaigns that the person neither edited nor approved.
+    """
     edited = select(CampaignEditor.campaign_id).where(CampaignEditor.user_id == user)
     campaigns = session.scalars(
         select(Campaign)

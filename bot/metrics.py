@@ -53,7 +53,7 @@ def observe(path: str, status: int, seconds: float) -> None:
 
 
 class DatabaseCollector(Collector):
-    """Read the job table and the outbox at each scrape."""
+    """Read jobs and outbox at each scrape."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Bolt middleware: clean text, run slash commands inline, keep the first acknowledgement.
+"""Bolt middleware for text, threads and acknowledgements.
 
 Bolt runs a listener in another thread and polls every 10 ms for its acknowledgement. That suits
 buttons, which acknowledge first and then work. A slash command stores and acknowledges in
@@ -43,14 +43,14 @@ def _clean(value: Any) -> Any:
 
 
 def run_commands_inline(body: dict[str, Any], next: Callable[[], BoltResponse]) -> BoltResponse:
-    """Run the listener of a slash command in the receiving thread."""
+    """Run slash commands in the receiving thread."""
     # Bolt calls the listener in this thread after the middleware returns.
     _thread.runs_inline = "command" in body
     return next()
 
 
 class _FirstAck(Ack):
-    """Bolt's ``ack``, whose first answer is final."""
+    """Bolt's ``ack`` with a final first answer."""
 
     _answer: BoltResponse | None = None
 

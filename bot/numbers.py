@@ -1,4 +1,7 @@
-"""Parse numbers as people write them: ``15 %``, ``$1,200``, ``12,50``."""
+"""Parse numbers as people write them.
+
+Examples: ``15 %``, ``$1,200``, ``12,50``.
+"""
 
 import re
 import unicodedata
@@ -19,7 +22,9 @@ _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 
 
 def parse_number(typed: str) -> float:
-    """Parse a number: ``1,200`` is 1200 and ``12,50`` is 12.5.
+    """Parse a number.
+
+    ``1,200`` is 1200 and ``12,50`` is 12.5.
 
     Raises
     ------
@@ -37,7 +42,9 @@ def parse_number(typed: str) -> float:
 
 
 def parse_money(typed: str) -> float:
-    """Parse an amount with or without a currency: ``$1,200``, ``12,50 €``, ``5 USD``.
+    """Parse an amount with or without a currency.
+
+    Examples: ``$1,200``, ``12,50 €``, ``5 USD``.
 
     Raises
     ------
@@ -51,7 +58,10 @@ def parse_money(typed: str) -> float:
 
 
 def parse_percentage(typed: str) -> float:
-    """Parse a percentage: ``15``, ``15 %`` and ``15.0%`` give 0.15."""
+    """Parse a percentage.
+
+    ``15``, ``15 %`` and ``15.0%`` give 0.15.
+    """
     return round(parse_number(typed.strip().removesuffix("%")) / 100, 6)
 
 

@@ -1,4 +1,7 @@
-"""Install the app by OAuth; off unless it is configured."""
+"""Install the app by OAuth.
+
+Off unless it is configured.
+"""
 
 from contextlib import nullcontext, suppress
 from types import SimpleNamespace
@@ -88,8 +91,8 @@ class Flow(OAuthFlow):
         Raises
         ------
         BoltError
-            The installation belongs to another workspace, and its token is revoked. Or its token would
-            expire.
+            The installation belongs to another workspace, and its token is revoked. Or its token
+            would expire.
         """
         if not self._store_own(installed):
             with suppress(SlackClientError, OSError):
@@ -97,7 +100,10 @@ class Flow(OAuthFlow):
             raise BoltError(_OTHER_WORKSPACE)
 
     def _store_own(self, installed: Installation) -> bool:
-        """Store our workspace's installation under a lock; return False for others."""
+        """Store our workspace's installation under a lock.
+
+        Return False for others.
+        """
         with self._database.transaction() as session:
             wait_turn(session, "install")
             own_team = installation.workspace(session, self._settings) or installed.team_id

@@ -1,4 +1,4 @@
-"""Limit how often a person or a program may do something."""
+"""Limit the rate of requests."""
 
 import math
 import time
@@ -16,7 +16,9 @@ REQUESTS, SECONDS = 30, 10
 
 
 class TokenBuckets:
-    """Token buckets in memory, one per key. Thread-safe and bounded in size.
+    """Token buckets in memory, one per key.
+
+    Thread-safe and bounded in size.
 
     Parameters
     ----------
@@ -53,7 +55,10 @@ class TokenBuckets:
         return len(self._buckets)
 
     def take(self, key: str) -> bool:
-        """Spend one token; return False if there is none."""
+        """Spend one token.
+
+        Return False if there is none.
+        """
         with self._lock:
             tokens = self._tokens(key)
             if tokens < 1:
@@ -62,7 +67,10 @@ class TokenBuckets:
             return True
 
     def spend(self, key: str) -> None:
-        """Spend one token even if there is none; refill pays the debt first."""
+        """Spend one token even if there is none.
+
+        Refill pays the debt first.
+        """
         with self._lock:
             self._store(key, self._tokens(key) - 1)
 
@@ -85,10 +93,11 @@ class TokenBuckets:
 
 
 class RequestLimit:
-    """Bolt middleware that limits each person's commands, clicks and modals.
+    """Bolt middleware that limits requests per person.
 
-    Bolt verifies the signature first, so a stranger cannot spend another person's tokens. Events
-    pass, because Slack sends them and they have no place for an answer.
+    Commands, clicks and modals count. Bolt verifies the signature first, so a stranger cannot
+    spend another person's tokens. Events pass, because Slack sends them and they have no place
+    for an answer.
     """
 
     def __init__(self, buckets: TokenBuckets | None = None) -> None:

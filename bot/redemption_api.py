@@ -1,4 +1,7 @@
-"""Answer ``POST /redemptions``, the signed calls of tills and web shops."""
+"""Answer ``POST /redemptions``.
+
+Tills and web shops sign these calls.
+"""
 
 import logging
 import time
@@ -45,7 +48,7 @@ Answer = tuple[int, dict[str, Any]]
 
 
 class UnknownCodes:
-    """Limit unknown codes, so that trying codes does not find a valid one.
+    """Limit unknown codes against guessing.
 
     One count covers all tills, because they share one key. The count is in memory, and a restart
     clears it. Calls at the same moment may exceed the limit by the server's threads. Later calls
@@ -74,7 +77,10 @@ class UnknownCodes:
             return time.monotonic() - self._recent.get(code, float("-inf")) < REPEAT_SECONDS
 
     def wait_seconds(self) -> int:
-        """Return the seconds until the next lookup is allowed, or 0."""
+        """Return the wait until the next lookup.
+
+        In seconds; 0 means none.
+        """
         return self._buckets.wait_seconds("")
 
     def add(self, code: str) -> None:
@@ -182,7 +188,7 @@ def handle_redemption(
 def _parse_call(
     settings: Settings, headers: Mapping[str, str], body: bytes
 ) -> _RedemptionCall | Answer:
-    """Return the call if it is signed and complete, else the error answer."""
+    """Return the call, or the error answer."""
     if settings.redemption_key is None:
         return 404, {
             "error": gettext("redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set")
@@ -214,9 +220,9 @@ def _parse_call(
 
 
 def _idempotency_key(session: Session, call: _RedemptionCall, use: Use, body: bytes) -> str:
-    """Return the call's idempotency key: its ``id`` and code, or else its bytes.
+    """Return the call's idempotency key.
 
-    A receipt may have several codes.
+    It is its ``id`` and code, or else its bytes. A receipt may have several codes.
     """
     if call.id is None:
         return body.decode("utf-8", "replace")

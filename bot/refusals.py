@@ -1,7 +1,7 @@
-"""Count refused requests and log the first few of each minute.
+"""Count and log refused requests.
 
-Strangers can send such requests. So the log holds only the reason and the route, no body and no
-headers.
+Only the first few of each minute are logged. Strangers can send such requests. So the log holds
+only the reason and the route, no body and no headers.
 """
 
 import logging
@@ -32,7 +32,9 @@ class Refusals:
         self._minute: Counter[str] = Counter()
 
     def note(self, reason: str, path: str) -> None:
-        """Count one refused request; log it if it is among the first of its minute.
+        """Count one refused request.
+
+        Log it if it is among the first of its minute.
 
         Parameters
         ----------

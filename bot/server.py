@@ -73,7 +73,7 @@ def main(settings: Settings | None = None) -> None:
 
 
 def missing_configuration(settings: Settings) -> str:
-    """Return the reason why the bot cannot start, or an empty string."""
+    """Return the missing configuration, or an empty string."""
     has_app = settings.slack_bot_token or settings.oauth
     if has_app and (settings.slack_app_token or settings.slack_signing_secret):
         return ""
@@ -109,7 +109,9 @@ async def serve(site: "Site", public: socket.socket, operator: socket.socket) ->
 
 
 class Gateway:
-    """ASGI application: read requests, refuse some, and answer the rest from a thread.
+    """ASGI application that reads and routes requests.
+
+    It refuses some requests and answers the others from a thread.
 
     Parameters
     ----------
@@ -179,7 +181,10 @@ class Gateway:
     async def _body(
         self, request: "Request", route: "Route", receive: Receive
     ) -> "bytes | Reply | None":
-        """Read the body; a reply if it is too large, None after a disconnect."""
+        """Read the body.
+
+        A reply if it is too large, None after a disconnect.
+        """
         too_large = self._web.json_reply(
             413, {"error": f"the body has more than {route.max_bytes:,} bytes"}
         )
@@ -215,7 +220,7 @@ class Gateway:
 
 
 class _Pool:
-    """A thread pool that counts its running and waiting requests."""
+    """A thread pool that counts its requests."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
@@ -230,7 +235,10 @@ class _Pool:
 
 
 class _Probe:
-    """Check the database for ``/health/ready``; concurrent requests share one check."""
+    """Check the database for ``/health/ready``.
+
+    Concurrent requests share one check.
+    """
 
     def __init__(self, site: "Site") -> None:
         self._site = site
@@ -311,7 +319,10 @@ def _uvicorn(application: Gateway) -> Any:
 
 
 def _listeners(settings: Settings) -> tuple[socket.socket, socket.socket]:
-    """Open both ports; exit with a message if one is taken."""
+    """Open both ports.
+
+    Exit with a message if one is taken.
+    """
     public = "127.0.0.1" if settings.demo else "0.0.0.0"  # noqa: S104
     addresses = (
         (public, settings.port, "RETENTION_PORT"),
@@ -338,7 +349,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _allow_many_connections() -> None:
-    """Raise the limit of open files, because each connection is one."""
+    """Raise the limit of open files.
+
+    Each connection is one.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:

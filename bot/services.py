@@ -1,4 +1,4 @@
-"""Bundle settings, database, Slack client and queue for the handlers."""
+"""Bundle settings, database and clients for handlers."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
@@ -96,7 +96,7 @@ def first_time(session: Session, key: str) -> bool:
 
 
 class Queue:
-    """Wake the workers after a commit without making a person wait for a silent broker.
+    """Wake the workers without blocking on the broker.
 
     One thread publishes. If the broker took a wake-up just now, callers do not wait for theirs.
     If it was silent just now, nothing is published: the reconciler does that later. In a burst the
@@ -112,7 +112,10 @@ class Queue:
         self._pending = 0  # wake-ups not yet published
 
     def wake(self, job: Job) -> bool:
-        """Publish the job; return False if the queue is unreachable."""
+        """Publish the job.
+
+        Return False if the queue is unreachable.
+        """
         now = time.monotonic()
         if now < self._unreachable_until:
             return False
@@ -142,7 +145,7 @@ class Queue:
 
 
 class ChannelMembership:
-    """Cache Slack's answer whether the bot is in a channel.
+    """Cache whether the bot is in a channel.
 
     Without an answer the bot counts as a member.
     """

@@ -1,4 +1,4 @@
-"""Verify that a request comes from Slack, before other code reads it.
+"""Verify that a request comes from Slack.
 
 Slack signs each request with HMAC-SHA256 over ``v0:{timestamp}:{body}``
 (https://docs.slack.dev/authentication/verifying-requests-from-slack/). slack_bolt's own
@@ -20,7 +20,7 @@ _SIGNATURE = re.compile(r"v0=[0-9a-f]{64}", re.ASCII)
 
 
 def has_valid_form(headers: Mapping[str, str], now: float) -> bool:
-    """Check the form of both signature headers and the age of the request.
+    """Check signature headers and age of a request.
 
     Parameters
     ----------
@@ -42,7 +42,9 @@ def has_valid_form(headers: Mapping[str, str], now: float) -> bool:
 
 
 def is_verified(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Check that Slack signed this request within the last five minutes.
+    """Check Slack's signature of a recent request.
+
+    Its age is at most five minutes.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ BUDGET_SECONDS = 2.3  # a request that is not stored by then is refused
 
 @dataclass(frozen=True, slots=True)
 class OpenJobMessage(render.Message):
-    """The answer to a request that repeats an open job.
+    """The answer to a repeated request.
 
     ``job`` has ``id`` and ``title``. ``own`` is True if the person requested the open job.
     """
@@ -49,7 +49,7 @@ def register(app: App, services: Services) -> None:
 
 
 def caller(services: Services, body: dict[str, Any]) -> Call:
-    """Return the person and the place of a slash command."""
+    """Return person and place of a command."""
     trigger = (
         body.get("trigger_id")
         or hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -58,7 +58,7 @@ def caller(services: Services, body: dict[str, Any]) -> Call:
 
 
 def answer(services: Services, text: str, call: Call, started: float) -> render.Message:
-    """Run a slash command and return the message for its sender.
+    """Run a slash command; return the message.
 
     Parameters
     ----------
@@ -89,7 +89,9 @@ def answer(services: Services, text: str, call: Call, started: float) -> render.
 def queue(
     services: Services, request: Request, call: Call, started: float, *, private: bool
 ) -> render.Message:
-    """Store a request as a job, wake the workers, and return the confirmation.
+    """Store a request as a job.
+
+    Then wake the workers and return the confirmation.
 
     Parameters
     ----------
@@ -160,7 +162,7 @@ def queue(
 def queued_message(
     job: Job, *, stranger: bool, private: bool, woken: bool, zone: str
 ) -> render.Message:
-    """Render the confirmation: the place of the result, and Cancel.
+    """Render the confirmation of a new job.
 
     Parameters
     ----------
@@ -184,7 +186,7 @@ def queued_message(
 
 
 def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
-    """Render the answer for a request that repeats an open job.
+    """Render the answer to a repeated request.
 
     Another person's job is not named.
 
@@ -193,7 +195,7 @@ def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
     job : Job
         The open job.
     user : str
-        The person who repeats it.
+        The repeating person.
     private : bool
         Whether the result goes to their direct message.
 
@@ -211,7 +213,10 @@ _JOB_ID = "JOB-ID"
 
 @lru_cache(maxsize=256)
 def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -> tuple[str, str]:
-    """Render the message once for all jobs; only the id on the button differs."""
+    """Render the message once for all jobs.
+
+    Only the id on the button differs.
+    """
     message = render.message(
         "bot/queued",
         job={"id": _JOB_ID, "title": title},
@@ -224,9 +229,10 @@ def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -
 
 
 def announce(session: Session, services: Services, job_id: str) -> None:
-    """Show the job's progress message unless the job has ended or has one already.
+    """Show the job's progress message.
 
-    This runs after the answer, so it does not use up Slack's three seconds.
+    A job that has ended or has a message gets none. This runs after the answer, so it does not
+    use up Slack's three seconds.
 
     Parameters
     ----------

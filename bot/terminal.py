@@ -1,4 +1,4 @@
-"""Run `retention` in the terminal: the commands of Slack, with files and progress.
+"""Run `retention` in the terminal.
 
 Standard output carries only the result. Progress and messages go to standard error. Exit
 status: 0 done, 2 bad input, 1 failed.
@@ -45,7 +45,10 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _refuse_invalid_utf8(args: list[str]) -> None:
-    """Refuse an argument that is not valid UTF-8: no database stores it."""
+    """Refuse arguments that are not valid UTF-8.
+
+    No database stores them.
+    """
     for word in args:
         if replace_unstorable(word) != word:
             shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -57,7 +60,10 @@ def _refuse_invalid_utf8(args: list[str]) -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run one command; print an error as one sentence."""
+    """Run one command.
+
+    Print an error as one sentence.
+    """
     try:
         _refuse_invalid_utf8(sys.argv[1:] if args is None else args)
         root().main(args, prog_name="retention", standalone_mode=False, obj=Terminal())
@@ -82,11 +88,17 @@ def run(args: list[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Terminal:
-    """The root context's object in the terminal; it runs the commands."""
+    """The root context's object in the terminal.
+
+    It runs the commands.
+    """
 
     @cached_property
     def settings(self) -> Settings:
-        """Settings from the environment, read on first use: ``--help`` needs none."""
+        """Settings from the environment.
+
+        They are read on first use, because ``--help`` needs none.
+        """
         return load_settings()
 
     def run(self, command: Command, params: dict[str, Any]) -> None:
@@ -118,7 +130,10 @@ class Terminal:
             click.echo(printed(template, data, self.settings))
 
     def _create_database(self) -> None:
-        """Create a missing database; `retention db upgrade` migrates an old one."""
+        """Create a missing database.
+
+        `retention db upgrade` migrates an old one.
+        """
         path = self.settings.database_url.get_secret_value().removeprefix("sqlite:///")
         if path.startswith("/") and not Path(path).exists():
             from retention.db.migrate import upgrade
@@ -201,7 +216,10 @@ def _finite(data: Any) -> Any:
 
 
 class ProgressBar:
-    """A progress bar on standard error; silent without a terminal."""
+    """A progress bar on standard error.
+
+    Silent without a terminal.
+    """
 
     def __init__(self) -> None:
         self._width = 0
@@ -244,7 +262,10 @@ def _database_error(error: exc.DBAPIError) -> str:
 
 
 def _fault(error: Exception) -> str:
-    """Return the fault of disk, database or lake; empty for any other error."""
+    """Return a fault of the machine, or "".
+
+    The parts are disk, database and lake.
+    """
     try:
         fault = diagnose(error, load_settings())
     except BadInput:
@@ -253,7 +274,7 @@ def _fault(error: Exception) -> str:
 
 
 def _unexpected_error(error: Exception) -> str:
-    """Return one sentence for the person; write the traceback to a file."""
+    """Return a sentence and write the traceback."""
     reference = secrets.token_hex(4)
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     try:

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from slack_bolt import App, BoltRequest
+from slack_bolt.oauth import OAuthFlow
 from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -50,7 +51,10 @@ _PAGE_HEADERS = [
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One complete HTTP request; header names are in lower case."""
+    """One complete HTTP request.
+
+    Header names are in lower case.
+    """
 
     method: str
     path: str
@@ -68,7 +72,7 @@ class Reply(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A handler and the size limit of its body in bytes."""
+    """A handler and its body limit in bytes."""
 
     handler: Callable[[Request], Reply]
     max_bytes: int = 0
@@ -117,7 +121,7 @@ class Site:
         }
 
     def early_refusal(self, request: Request) -> Reply | None:
-        """Refuse a request by its headers, before its body is read."""
+        """Refuse a request by its headers."""
         if route_of(request.path) == SLACK and not signature.has_valid_form(
             request.headers, _now()
         ):
@@ -125,7 +129,7 @@ class Site:
         return None
 
     def refusal(self, request: Request) -> Reply | None:
-        """Refuse an unsigned request to Slack's route before it takes a thread."""
+        """Refuse an unsigned request to Slack's route."""
         secret = self.settings.slack_signing_secret
         if route_of(request.path) != SLACK or secret is None:
             return None
@@ -184,14 +188,18 @@ class Site:
         return json_reply(400, {"error": reason})
 
     def unsubscribe_page(self, request: Request) -> Reply:
-        """Show a page with one button, so that link scanners change nothing."""
+        """Show a page with one button.
+
+        A link scanner that opens it changes nothing.
+        """
         is_known = self._send_id(request) is not None
         return self._page(200 if is_known else 404, "ask" if is_known else "unknown")
 
     def unsubscribe(self, request: Request) -> Reply:
-        """Withdraw consent, from the page's button or from a mail program (RFC 8058).
+        """Withdraw consent.
 
-        The signed token identifies the customer. A repeated request gets the same answer.
+        The request comes from the page's button or from a mail program (RFC 8058). The signed
+        token identifies the customer. A repeated request gets the same answer.
         """
         send_id = self._send_id(request)
         if send_id is None:
@@ -212,7 +220,7 @@ class Site:
         return Reply(status, html.encode(), _PAGE_HEADERS)
 
     def redemption(self, request: Request) -> Reply:
-        """Record a coupon redemption of a till or a web shop; signed."""
+        """Record a coupon redemption of a shop."""
         status, answer, headers = redemption_api.handle_redemption(
             self.database, self.settings, request.headers, request.body, self.unknown_codes
         )
@@ -220,17 +228,21 @@ class Site:
         return reply._replace(headers=[*reply.headers, *headers.items()])
 
     def install(self, request: Request) -> Reply:
-        """Send the visitor to Slack to install the app; visits are limited."""
+        """Send the visitor to Slack to install the app.
+
+        Visits are limited.
+        """
         if not self.installs.take(""):
             reply = json_reply(
                 429, {"error": gettext("too many visitors at the moment; try again in a minute")}
             )
             return reply._replace(headers=[*reply.headers, ("Retry-After", "60")])
-        return _oauth_step(request, self.app.oauth_flow.handle_installation)  # type: ignore[union-attr]
+        flow = cast(OAuthFlow, self.app.oauth_flow)
+        return _oauth_step(request, flow.handle_installation)
 
     def oauth_redirect(self, request: Request) -> Reply:
         """Complete the installation after the visitor returns from Slack."""
-        return _oauth_step(request, self.app.oauth_flow.handle_callback)  # type: ignore[union-attr]
+        return _oauth_step(request, cast(OAuthFlow, self.app.oauth_flow).handle_callback)
 
     def live(self, request: Request) -> Reply:
         """Answer that the process is alive."""
@@ -254,12 +266,15 @@ class Site:
 
 
 def route_of(path: str) -> str:
-    """Return the route of a path, without the secret token of an unsubscribe link."""
+    """Return the route of a path.
+
+    The secret token of an unsubscribe link is removed.
+    """
     return UNSUBSCRIBE if path.startswith(UNSUBSCRIBE) else path
 
 
 def find_route(routes: dict[tuple[str, str], Route], method: str, path: str) -> Route | Reply:
-    """Return the route of a request, or the answer 404 or 405.
+    """Return the route, or the answer 404 or 405.
 
     Parameters
     ----------
@@ -300,7 +315,7 @@ def json_reply(status: int, body: dict[str, Any]) -> Reply:
 
 
 def start(site: Site) -> None:
-    """Start this process' heartbeat and, with an app token, Socket Mode."""
+    """Start the heartbeat and Socket Mode."""
     threading.Thread(target=_report, args=(site,), name="heartbeat", daemon=True).start()
     site.workspace.start()
     if site.settings.slack_app_token:
@@ -308,9 +323,9 @@ def start(site: Site) -> None:
 
 
 def connect(app: App, settings: Settings) -> Any:
-    """Open Socket Mode: Slack's requests arrive over our own web sockets.
+    """Open Socket Mode.
 
-    No public address is needed.
+    Slack's requests arrive over our own web sockets. No public address is needed.
 
     Parameters
     ----------
@@ -341,7 +356,10 @@ def connect(app: App, settings: Settings) -> Any:
 
 
 def _keep_connecting(handler: Any) -> None:
-    """Try to connect until Slack answers; later the client reconnects."""
+    """Try to connect until Slack answers.
+
+    Later the client reconnects.
+    """
     wait = 1.0
     while True:
         try:
@@ -354,7 +372,7 @@ def _keep_connecting(handler: Any) -> None:
 
 
 def _reach_queue(settings: Settings) -> None:
-    """Load Celery and connect to the broker before the first request."""
+    """Connect to the broker before the first request."""
     try:
         with make_app(settings).producer_or_acquire() as producer:
             producer.connection.ensure_connection(max_retries=1)
@@ -370,7 +388,10 @@ def _report(site: Site) -> None:
 
 
 def _oauth_step(request: Request, step: Callable[[BoltRequest], Any]) -> Reply:
-    """Run one step of an installation; a visitor never sees a traceback."""
+    """Run one step of an installation.
+
+    A visitor never sees a traceback.
+    """
     try:
         return _from_bolt(step(_bolt_request(request, "")))
     except (SQLAlchemyError, SlackClientError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Accept requests of one workspace only: the one this installation belongs to.
+"""Accept requests of one workspace only.
 
 An installation holds the customers of one shop. A valid signature only proves that Slack sent
 the request for this app, not for this workspace. A distributed app gets requests of other
@@ -74,7 +74,10 @@ class OwnWorkspace:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to ask Slack in the background; harmless if called again."""
+        """Begin to ask Slack in the background.
+
+        Harmless if called again.
+        """
         with self._starting:
             if self._thread is None and self._settings.slack_bot_token:
                 self._thread = threading.Thread(
@@ -143,7 +146,7 @@ class OwnWorkspace:
 
 
 def refusal(request: BoltRequest, own: Workspace | None) -> str | None:
-    """Return the error code to refuse a request with, or None to accept it.
+    """Return the error code of a refusal, or None.
 
     Parameters
     ----------
@@ -171,7 +174,10 @@ def refusal(request: BoltRequest, own: Workspace | None) -> str | None:
 
 
 def _actor_teams(body: dict[str, Any]) -> Iterator[str]:
-    """Yield the acting person's home workspace from each field that may state it."""
+    """Yield the acting person's home workspaces.
+
+    Slack may state it in several fields.
+    """
     user, event = body.get("user"), body.get("event")
     if isinstance(user, dict) and user.get("team_id"):
         yield user["team_id"]
@@ -184,7 +190,7 @@ def _actor_teams(body: dict[str, Any]) -> Iterator[str]:
 
 
 class CheckWorkspace:
-    """Bolt middleware: refuse requests of other workspaces and their guests."""
+    """Bolt middleware that refuses other workspaces."""
 
     def __init__(self, own: OwnWorkspace) -> None:
         self.own = own

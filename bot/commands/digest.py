@@ -89,7 +89,10 @@ def now(call: Call) -> Digest:
 def add_schedule(
     call: Call, day: str, at: str, timezone: str | None, channel: str | None = None
 ) -> Answer:
-    """Schedule the digest for a channel; replaces the channel's schedule."""
+    """Schedule the digest for a channel.
+
+    Replaces the channel's schedule.
+    """
     services = call.services
     target = channel or call.channel
     if not target:
@@ -175,7 +178,10 @@ def _active(call: Call) -> Select[Schedule]:
 
 
 def _last_stopped(call: Call) -> Select[Schedule]:
-    """Select the last stopped schedule, for the answer to a repeated delivery."""
+    """Select the last stopped schedule.
+
+    A repeated delivery gets it as its answer.
+    """
     return _digests(call).where(~Schedule.active).order_by(Schedule.id.desc()).limit(1)
 
 

@@ -301,7 +301,10 @@ def _details(model: ModelVersion, zone: str) -> dict[str, Any]:
 
 
 def _recommender_origins(model: ModelVersion, zone: str) -> list[dict[str, Any]]:
-    """Return a recommender's single test horizon; its days are the shop's."""
+    """Return a recommender's single test horizon.
+
+    Its days are the shop's.
+    """
     if model.kind != "recommend" or "ndcg" not in model.metrics:
         return []
     end = model.cutoff.astimezone(ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,8 +1,8 @@
-"""Parse a command line with Click's parser, without invoking or printing anything.
+"""Parse command lines with Click's parser.
 
-Phones turn ``--`` into an em dash, quotes into typographic ones, three dots into an ellipsis,
-and paste non-breaking spaces. A quote counts only at the start of a word or of an option's
-value. So ``O'Brien`` and ``O’Brien`` are words.
+Nothing is invoked or printed. Phones turn ``--`` into an em dash, quotes into typographic ones,
+three dots into an ellipsis, and paste non-breaking spaces. A quote counts only at the start of
+a word or of an option's value. So ``O'Brien`` and ``O’Brien`` are words.
 """
 
 import difflib
@@ -66,7 +66,7 @@ def parse(text: str) -> ParsedCommand:
 def _descend(
     group: Group, words: Sequence[str], context: click.Context
 ) -> tuple[click.Command, Sequence[str], click.Context]:
-    """Go one step down the tree, to the command of the first word."""
+    """Go one step down the tree."""
     word = words[0] if words else ""
     command = group.get_command(context, word.lower()) if word else None
     if command is None and group.default and (not word or word.startswith("-")):
@@ -100,7 +100,7 @@ def _no_such_command(group: Group, word: str, context: click.Context, *, exists:
 
 
 def subcommands(group: Group, context: click.Context, where: str) -> list[str]:
-    """Return the names of a group's commands on a surface.
+    """Return a group's commands on a surface.
 
     Parameters
     ----------
@@ -205,7 +205,9 @@ def usage(command: click.Command, context: click.Context) -> str:
 
 
 def option_metavar(option: click.Option, context: click.Context) -> str:
-    """Return the placeholder of an option's value: ``high|medium|low``, ``28d``, ``DATE``.
+    """Return the placeholder of an option's value.
+
+    Examples: ``high|medium|low``, ``28d``, ``DATE``.
 
     Parameters
     ----------

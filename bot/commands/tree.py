@@ -1,4 +1,4 @@
-"""Define commands with role and surfaces, and the lazily loaded command tree."""
+"""Define the command tree, its commands and parameter types."""
 
 import difflib
 import os
@@ -62,7 +62,7 @@ _SURFACE = "retention.surface"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The person, the place and the services of a command.
+    """Person, place and services of a command.
 
     ``channel`` receives the results: a channel id, a user id (their direct message), or None in the
     terminal. ``key`` is equal for repeated deliveries of one Slack command. ``progress`` shows only
@@ -77,20 +77,29 @@ class Call:
     progress: Progress = silent
 
     def first_time(self, session: Session) -> bool:
-        """Record the call in the caller's transaction; return False for a repeat."""
+        """Record the call in the caller's transaction.
+
+        Return False for a repeat.
+        """
         return first_time(session, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An immediate answer: a template of Slack and the terminal, and its data."""
+    """An immediate answer: a template and its data.
+
+    The template exists for Slack and for the terminal.
+    """
 
     template: str
     data: dict[str, Any] = field(default_factory=dict)
 
 
 class TerminalOption(click.Option):
-    """An option that only the terminal has: a path, a URL, an output format."""
+    """An option that Slack does not offer.
+
+    It takes a path or a URL, or changes the output format.
+    """
 
     terminal_only = True
 
@@ -134,7 +143,10 @@ class Command(click.Command):
 
     @property
     def deed(self) -> str:
-        """Return the action for the sentence "to … you need analyst"."""
+        """Return the action for a permission error.
+
+        The sentence is "to … you need analyst".
+        """
         return (
             self.request.deed
             if self.request
@@ -158,11 +170,17 @@ class Command(click.Command):
         ]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command in the terminal; Slack parses and never invokes."""
+        """Run the command in the terminal.
+
+        Slack parses and never invokes.
+        """
         return ctx.find_root().obj.run(self, dict(ctx.params))
 
     def handle(self, call: Call, params: dict[str, Any]) -> Request | Answer:
-        """Call the command's function; dates without a zone are in the shop's."""
+        """Call the command's function.
+
+        Dates without a zone are in the shop's.
+        """
         values = {
             name: value.replace(tzinfo=call.services.settings.zone).astimezone(UTC)
             if isinstance(value, datetime) and value.tzinfo is None
@@ -173,7 +191,10 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands; ``default`` runs if no command is named."""
+    """A group of commands.
+
+    ``default`` runs if no command is named.
+    """
 
     command_class = Command
 
@@ -201,7 +222,10 @@ class Group(click.Group):
 
 
 class Root(Group):
-    """The command tree; it imports a command's file on first use."""
+    """The command tree.
+
+    It imports a command's file on first use.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(command_names())
@@ -211,7 +235,10 @@ class Root(Group):
 
 
 def module_name(name: str) -> str:
-    """Return the module of a command; ``import`` is a Python keyword."""
+    """Return the module of a command.
+
+    ``import`` is a Python keyword.
+    """
     return f"bot.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
 
 
@@ -243,12 +270,12 @@ def slack_context() -> click.Context:
 
 
 def terminal_context() -> click.Context:
-    """Return a root context of the terminal, for help and documentation."""
+    """Return a root context for the terminal's help."""
     return click.Context(root(), info_name="retention")
 
 
 def command(name: str, **attributes: Any) -> Callable[[Callable[..., Request | Answer]], Command]:
-    """Return a decorator that makes a `Command` of a function.
+    """Return a decorator that makes a `Command`.
 
     Parameters
     ----------
@@ -261,7 +288,7 @@ def command(name: str, **attributes: Any) -> Callable[[Callable[..., Request | A
 
 
 def group(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
-    """Return a decorator that makes a `Group` of a function.
+    """Return a decorator that makes a `Group`.
 
     Parameters
     ----------
@@ -277,7 +304,9 @@ R = TypeVar("R", bound=Request)
 
 
 def request(kind: type[R], **fields: Any) -> R:
-    """Build a request; a validation error becomes one sentence.
+    """Build a request.
+
+    A validation error becomes one sentence.
 
     Parameters
     ----------
@@ -311,7 +340,10 @@ def request(kind: type[R], **fields: Any) -> R:
 
 
 class _ParsedType(click.ParamType):
-    """A value that a function parses; it raises `BadInput` or returns a str on failure."""
+    """A value that a function parses.
+
+    It raises `BadInput` or returns a str on failure.
+    """
 
     def __init__(self, name: str, parse: Callable[[Any], Any], expected: str) -> None:
         self.name = name
@@ -330,7 +362,10 @@ class _ParsedType(click.ParamType):
 
 
 class _Choice(click.Choice):
-    """One of a few words; an error suggests the nearest."""
+    """One of a few words.
+
+    An error suggests the nearest.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in self.choices:
@@ -350,7 +385,10 @@ class _Choice(click.Choice):
 
 
 class _FileToWrite(click.Path):
-    """A file to write; a missing permission is an error before the work starts."""
+    """A file to write.
+
+    A missing permission is an error before the work starts.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(value)
@@ -370,7 +408,10 @@ class _FileToWrite(click.Path):
 
 
 class _Person(click.ParamType):
-    """A Slack user: ``@mention`` (sent as ``<@U123|name>``) or a user id."""
+    """A Slack user, by mention or user id.
+
+    Slack sends ``@mention`` as ``<@U123|name>``.
+    """
 
     name = "person"
 

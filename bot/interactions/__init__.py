@@ -1,4 +1,6 @@
-"""Handle Slack's buttons and modals. Each feature has one file with one function::
+"""Handle Slack's buttons and modals.
+
+Each feature has one file with one function::
 
     def register(app: App, services: Services) -> None:
         @app.action(ids.CANCEL_JOB)
@@ -65,7 +67,7 @@ class Click:
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> "Click":
-        """Read Slack's payload of a block action or a view submission."""
+        """Read a block action or a view submission."""
         user = body["user"]["id"]
         view = body.get("view") or {}
         container = body.get("container") or {}
@@ -98,15 +100,18 @@ class Click:
         )
 
     def first_time(self, session: Session) -> bool:
-        """Record the click in the caller's transaction; return False for a repeat."""
+        """Record the click in the caller's transaction.
+
+        Return False for a repeat.
+        """
         return first_time(session, self.key)
 
 
 def is_slack_url(url: str, settings: Settings) -> bool:
-    """Check that a ``response_url`` belongs to Slack or to the host in ``SLACK_API_URL``.
+    """Check that a ``response_url`` belongs to Slack.
 
-    The request itself contains this address. Any other host would let a sender make the bot call
-    servers of their choice.
+    The host in ``SLACK_API_URL`` is allowed, too. The request itself contains this address. Any
+    other host would let a sender make the bot call servers of their choice.
 
     Parameters
     ----------
@@ -130,7 +135,9 @@ def is_slack_url(url: str, settings: Settings) -> bool:
 
 
 def send_ephemeral(services: Services, click: Click, template: str, **values: Any) -> None:
-    """Show a message only to the person who clicked; best effort.
+    """Show a message only to the acting person.
+
+    Best effort.
 
     Parameters
     ----------
@@ -164,7 +171,7 @@ def send_ephemeral(services: Services, click: Click, template: str, **values: An
 
 
 def confirm(services: Services, click: Click, submission: Submission, *, private: bool) -> None:
-    """Wake the workers for a committed job and tell the person about it.
+    """Wake the workers and confirm a committed job.
 
     An open job that the person joined needs no second wake-up.
 

@@ -122,7 +122,10 @@ def register(app: App, services: Services) -> None:
 
 
 def _apply_from_button(services: Services, click: Click, transition: Transition) -> None:
-    """Apply a button's transition once and confirm it; a stale button is explained."""
+    """Apply a button's transition once and confirm it.
+
+    A stale button is explained.
+    """
     campaign_id, version, _ = _parse_target(click)
     try:
         with services.database.transaction() as session:
@@ -138,7 +141,10 @@ def _apply_from_button(services: Services, click: Click, transition: Transition)
 def _open_modal(
     services: Services, click: Click, deed: str, role: str, states: tuple[str, ...]
 ) -> None:
-    """Open a modal at once: its trigger id lives three seconds."""
+    """Open a modal at once.
+
+    Its trigger id lives three seconds.
+    """
     campaign_id, version, _ = _parse_target(click)
     action = {
         "edit": gettext("edit a campaign"),
@@ -177,12 +183,14 @@ def _apply_from_modal(
     transition: Transition,
     open_states: Collection[str] = (),
 ) -> None:
-    """Apply a modal's transition before the modal closes, so a refusal keeps the input.
+    """Apply a modal's transition before the modal closes.
+
+    So a refusal keeps the input.
 
     Raises
     ------
     Stale
-        Somebody was first and the campaign is in one of ``open_states``. The modal stays open,
+        Another person was first and the campaign is in one of ``open_states``. The modal stays open,
         because the input can still be used.
     """
     campaign_id, version, channel = _parse_target(click)
@@ -218,7 +226,7 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
 
 
 def _show_stale(services: Services, click: Click, stale: Stale) -> None:
-    """Update the message and tell the person about the earlier change."""
+    """Show an earlier change to the person."""
     _update_message(services, stale)
     send_ephemeral(services, click, "campaign/stale", **stale.told)
 
@@ -229,7 +237,7 @@ def _update_message(services: Services, stale: Stale) -> None:
 
 
 def _parse_target(click: Click) -> tuple[str, int, str | None]:
-    """Return campaign id, version and (in a modal) the channel of its button."""
+    """Return campaign id, version and the modal's channel."""
     campaign_id, _, rest = click.value.partition(":")
     version, _, channel = rest.partition(":")
     if not version.isdigit():
@@ -297,14 +305,20 @@ def _text(click: Click, field: str) -> str:
 
 
 def _chosen_offer(click: Click) -> str | None:
-    """Return the chosen offer; None for the option that changes nothing."""
+    """Return the chosen offer.
+
+    None for the option that changes nothing.
+    """
     block = click.state.get(INPUT_OF_FIELD["offer"], {})
     option = block.get("value", {}).get("selected_option") or {}
     return option.get("value") if option.get("value") in OFFERS else None
 
 
 def _parse(click: Click, field: str, parse: Callable[[str], Any], message: str) -> Any:
-    """Parse a text input; None if it is empty. The message has a field ``typed``."""
+    """Parse a text input.
+
+    None if it is empty. The message has a field ``typed``.
+    """
     typed = _text(click, field)
     try:
         return parse(typed) if typed else None

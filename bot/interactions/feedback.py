@@ -21,7 +21,7 @@ ACTION = gettext("say whether a score is right")
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the buttons, the menu of a customer, and the modal."""
+    """Listen to buttons, menu and modal."""
 
     def pressed(ack: Ack, body: dict[str, Any]) -> None:
         ack()
@@ -65,7 +65,10 @@ def _thank(services: Services, click: Click, verdict: feedback.Verdict) -> None:
 
 
 def _open_reason_modal(services: Services, click: Click) -> None:
-    """Open the modal at once: its trigger id lives three seconds."""
+    """Open the modal at once.
+
+    Its trigger id lives three seconds.
+    """
     _, pseudonym, version, _ = _fields(click.value)
     with services.database.reading() as session:
         roles.require(session, services.settings, click.user, ROLE, ACTION)
@@ -79,7 +82,10 @@ def _open_reason_modal(services: Services, click: Click) -> None:
 
 
 def _record(services: Services, click: Click, verdict: feedback.Verdict, reason: str = "") -> bool:
-    """Store feedback on a score; return False for a repeated click."""
+    """Store feedback on a score.
+
+    Return False for a repeated click.
+    """
     _, pseudonym, version, as_of = _fields(click.value)
     with services.database.transaction() as session:
         roles.require(session, services.settings, click.user, ROLE, ACTION)
@@ -92,7 +98,10 @@ def _record(services: Services, click: Click, verdict: feedback.Verdict, reason:
 
 
 def _record_item(services: Services, click: Click) -> None:
-    """Store feedback on one recommended item; the server knows the impression."""
+    """Store feedback on one recommended item.
+
+    The server knows the impression.
+    """
     verdict, list_id, name, position = _fields(click.value)
     if verdict not in get_args(feedback.Verdict) or not position.isdigit():
         raise BadInput(
@@ -121,7 +130,7 @@ def _record_item(services: Services, click: Click) -> None:
 
 
 def _fields(value: str) -> list[str]:
-    """Split a value into verdict, pseudonym, model version and time."""
+    """Return verdict, pseudonym, model version and time."""
     fields = value.split("|")
     if len(fields) != 4:
         raise BadInput(

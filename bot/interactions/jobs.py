@@ -64,7 +64,10 @@ def _register_cohorts(app: App, services: Services) -> None:
 def _submit_for_cohort(
     services: Services, click: Click, request: Request, *, channel: str, action: str
 ) -> None:
-    """Queue a request about a cohort once, with an audit row, and confirm it."""
+    """Queue and confirm a request about a cohort.
+
+    An audit row is written once.
+    """
     with services.database.transaction() as session:
         if not click.first_time(session):
             return

@@ -1,14 +1,15 @@
-"""Run a local page that speaks Slack's protocol to the real bot.
+"""Run a local page that imitates Slack.
 
-`main` runs the demo. `bot.playground.server.StandIn` is a fake Slack for tests: the same Web
-API, limits and errors, without the demo, the page or any data.
+It speaks Slack's protocol to the real bot. `main` runs the demo.
+`bot.playground.server.StandIn` is a fake Slack for tests: the same Web API, limits and errors,
+without the demo, the page or any data.
 """
 
 from retention.settings import Settings
 
 
 def main(settings: Settings) -> None:
-    """Prepare the demo, run every process and serve the page until Ctrl-C."""
+    """Run the demo until Ctrl-C."""
     from bot.playground.demo import main as run
 
     run(settings)

@@ -1,11 +1,12 @@
-"""Check blocks and views against Slack's limits, independently of the sender.
+"""Check blocks and views against Slack's limits.
 
-This shares no code with `workers.delivery.limits`, so that sender and receiver cannot have the
-same bug. Limits: docs.slack.dev/reference/block-kit, and measurements (see docs/slack.md).
+This shares no code with `workers.delivery.limits`. So sender and receiver cannot have the same
+bug. Limits: docs.slack.dev/reference/block-kit, and measurements (see docs/slack.md).
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -185,12 +186,12 @@ def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -
 
 
 def too_long(blocks: list[Json]) -> bool:
-    """Return whether Slack refuses a message's blocks for their total size."""
+    """Return whether the blocks exceed the total size."""
     return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":"))) > MESSAGE_TOO_LONG
 
 
 def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
-    """Return Slack's errors for a modal or a Home tab.
+    """Return Slack's errors for a view.
 
     Parameters
     ----------
@@ -233,12 +234,14 @@ def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
 
 
 def _repeated(values: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    return {value for value in values if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
+    return {value for value, count in Counter(values).items() if count > 1}
 
 
 class _Checker:
-    """Walks one block tree and collects errors with their JSON pointers."""
+    """Collects the errors of one block tree.
+
+    Each error has a JSON pointer.
+    """
 
     def __init__(self, surface: str, file_known: Callable[[str], bool]) -> None:
         self.surface, self.file_known = surface, file_known

@@ -1,4 +1,4 @@
-"""Deliver signed commands, clicks, submissions and events to the app.
+"""Deliver signed requests to the app.
 
 The transport is HTTP, or Socket Mode while a socket is open. The app has three seconds to
 acknowledge. Events without acknowledgement are sent again three times; nothing else is.
@@ -27,7 +27,10 @@ Socket = Any  # a Starlette WebSocket
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The app's answer: HTTP status (504 too late, 503 unreachable), body, milliseconds."""
+    """The app's answer.
+
+    HTTP status (504 too late, 503 unreachable), body, and milliseconds.
+    """
 
     status: int
     body: Any
@@ -86,7 +89,10 @@ class Delivery:
         return await self._twice_if_faulty("interactive", payload, body, _FORM)
 
     async def event(self, event: Json) -> Ack:
-        """Deliver an event; retry in the background after an error."""
+        """Deliver an event.
+
+        Retry in the background after an error.
+        """
         payload = {
             "token": "playground",
             "team_id": seed.TEAM_ID,
@@ -205,7 +211,7 @@ _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 
 
 def signature_headers(secret: str, body: str, at: int | None = None) -> dict[str, str]:
-    """Return the headers that prove that Slack sent this body.
+    """Return the headers of Slack's signature.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Run ``retention demo``: the whole product on one machine, with real data and no Slack.
+"""Run ``retention demo`` without Slack.
 
 It prepares the home, starts every process of `retention run` with Slack's address set to the
 playground, serves the page, and stops all of it on Ctrl-C or SIGTERM.
@@ -79,7 +79,10 @@ def main(settings: Settings) -> None:
 
 
 def _run_with_secrets(settings: Settings, command: list[str]) -> int:
-    """Run a command that gets our secrets by file; return its exit status."""
+    """Run a command that gets our secrets by file.
+
+    Return its exit status.
+    """
     environments = ChildEnvironments(settings)
     try:
         environments.write()
@@ -89,16 +92,17 @@ def _run_with_secrets(settings: Settings, command: list[str]) -> int:
 
 
 def credentials() -> dict[str, Any]:
-    """Return the secrets of this run's workspace; no environment variable holds them.
+    """Return the secrets of this run's workspace.
 
-    The signing secret is new in each run. If it were in the source, a web page with a host name
-    that points here (DNS rebinding) could command the bot in anybody's name.
+    No environment variable holds them. The signing secret is new in each run. If it were in the
+    source, a web page with a host name that points here (DNS rebinding) could command the bot
+    in anybody's name.
     """
     return {"slack_bot_token": seed.BOT_TOKEN, "slack_signing_secret": secrets.token_hex(16)}
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of every process of the demo, without secrets."""
+    """Return the demo's environment variables, without secrets."""
     port = settings.port if port_is_free(settings.port) else free_port()
     health_port = settings.health_port if port_is_free(settings.health_port) else free_port()
     variables = {
@@ -121,13 +125,19 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _is_prepared(settings: Settings, database: Database) -> bool:
-    """Return whether the business clock is set, the last step of the preparation."""
+    """Return whether the preparation has finished.
+
+    Its last step sets the business clock.
+    """
     with database.reading() as session:
         return session.get(BusinessClock, settings.team_id) is not None
 
 
 def _seed(settings: Settings, database: Database) -> None:
-    """Add roles and the Monday digest if there are none, so that changes persist."""
+    """Add missing roles and the Monday digest.
+
+    Existing ones stay, because people may have changed them.
+    """
     with database.transaction() as session:
         for user, role in ROLES.items():
             if session.get(RoleGrant, (settings.team_id, user)) is None:
@@ -178,7 +188,10 @@ class _Demo:
             self._loop.call_soon_threadsafe(self.slack.workspace.notify, event)
 
     async def run(self) -> bool:
-        """Serve until a signal; return False if a part ended before."""
+        """Serve until a signal.
+
+        Return False if a part ended before.
+        """
         self._loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -278,7 +291,7 @@ def _footer() -> str:
 
 
 def _commands() -> list[dict[str, str]]:
-    """Return the composer's suggestions after ``/retention``, from the command tree."""
+    """Return the composer's suggestions after ``/retention``."""
     from bot.commands.catalogue import entries
     from bot.commands.tree import SLACK, root
 

@@ -1,4 +1,4 @@
-"""Read and change the state of interactive Block Kit elements."""
+"""Read and change interactive Block Kit elements."""
 
 import time
 from typing import Any
@@ -30,13 +30,13 @@ def elements(block: Json) -> list[Json]:
 
 
 def options(element: Json) -> list[Json]:
-    """Return all options of a select, including those in groups."""
+    """Return all options of a select."""
     grouped = [option for group in element.get("option_groups", []) for option in group["options"]]
     return [*element.get("options", []), *grouped]
 
 
 def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> Json:
-    """Return ``actions[0]`` of Slack's payload for a click or a choice.
+    """Return ``actions[0]`` of Slack's payload.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> 
 
 
 def state_of(element: Json, value: Any) -> Json:
-    """Return an element's value as in an action or in ``view.state.values``."""
+    """Return an element's value in Slack's format."""
     kind = element["type"]
     if kind in _ONE_OPTION:
         return {"selected_option": _option(element, value) if value else None}
@@ -109,7 +109,10 @@ def _option(element: Json, value: str) -> Json:
 
 
 def full_state(blocks: list[Json], values: Json) -> Json:
-    """Return ``view.state.values`` with every input; omitted inputs are initial."""
+    """Return ``view.state.values`` with every input.
+
+    Omitted inputs are initial.
+    """
     state: Json = {}
     for block in blocks:
         for element in elements(block):
@@ -138,7 +141,10 @@ def _initial(element: Json) -> Json:
 
 
 def missing_inputs(blocks: list[Json], values: Json) -> dict[str, str]:
-    """Return Slack's own errors of a submission: empty or out of range."""
+    """Return Slack's own errors of a submission.
+
+    Required inputs are empty, or numbers are out of range.
+    """
     errors: dict[str, str] = {}
     for block in blocks:
         if block.get("type") != "input":

@@ -1,4 +1,4 @@
-"""Accept only requests of this machine's own page and scripts.
+"""Accept only requests of this machine.
 
 A foreign web page may make a browser call ``127.0.0.1``. Its Origin gives it away. A host name
 that points here (DNS rebinding) is refused by the Host header.
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: check Host and Origin, and add security headers."""
+    """ASGI middleware for Host, Origin and security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -55,7 +55,7 @@ class Guard:
 
 
 def refusal(headers: Headers, port: int | None) -> str | None:
-    """Return the error code to refuse a request with, or None.
+    """Return the error code of a refusal.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Serve ``/playground/*``, the API of the page and of scripts."""
+"""Serve ``/playground/*`` for page and scripts."""
 
 import asyncio
 import json
@@ -19,7 +19,10 @@ STREAM_QUEUE, HEARTBEAT = 500, 15.0
 
 
 class RequestError(Exception):
-    """A request that cannot be answered; becomes a JSON error."""
+    """A request that cannot be answered.
+
+    Becomes a JSON error.
+    """
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -99,7 +102,7 @@ class PlaygroundApi:
         return JSONResponse(self.workspace.shown(message))
 
     async def messages(self, request: Request) -> Response:
-        """Return a conversation as one person or everybody sees it."""
+        """Return a conversation as a person sees it."""
         user = request.query_params.get("user")
         person = find_person(user) if user else None
         channel = self._channel(request.path_params["name"])
@@ -119,7 +122,7 @@ class PlaygroundApi:
         return JSONResponse({"ok": True})
 
     async def actions(self, request: Request) -> Response:
-        """Press a button or choose, in a message, modal or Home tab."""
+        """Press a button or choose."""
         form = await request.form()
         person = find_person(field(form, "user"))
         block_id, action_id = str(form.get("block_id") or ""), field(form, "action_id")
@@ -174,7 +177,10 @@ class PlaygroundApi:
         )
 
     async def file(self, request: Request) -> Response:
-        """Return a file's bytes; never as a page of our own origin."""
+        """Return a file's bytes.
+
+        Never as a page of our own origin.
+        """
         file = self.workspace.files.get(request.path_params["id"])
         content = self.workspace.store.content("file", file.id) if file else None
         if file is None or content is None:
@@ -206,7 +212,7 @@ class PlaygroundApi:
         return JSONResponse({"left": faults.left, "struck": faults.struck})
 
     async def overview(self, request: Request) -> Response:
-        """Return people, channels with unread counts, and the page's extras."""
+        """Return people, channels and the page's extras."""
         person = find_person(request.query_params.get("user", "viewer"))
         extras = {key: value() if callable(value) else value for key, value in self.extras.items()}
         return JSONResponse(

@@ -1,4 +1,4 @@
-"""Implement Slack's Web API methods: arguments in, Slack's JSON out."""
+"""Implement Slack's Web API methods."""
 
 import json
 import mimetypes
@@ -112,7 +112,7 @@ def checked(api: ApiContext, blocks: Any, surface: str = "message") -> list[Json
 
 
 def joined_channel(api: ApiContext, args: Json, *, names: bool = True) -> seed.Channel:
-    """Return the conversation of ``channel`` if the bot is a member.
+    """Return a conversation of the bot.
 
     Parameters
     ----------
@@ -141,7 +141,10 @@ def joined_channel(api: ApiContext, args: Json, *, names: bool = True) -> seed.C
 
 
 def visible_channel(api: ApiContext, name: str) -> seed.Channel:
-    """Return a conversation that the bot may see; a private one needs membership."""
+    """Return a conversation that the bot may see.
+
+    A private one needs membership.
+    """
     channel = api.workspace.channel(name)
     if channel.private and not channel.has_bot:
         raise SlackError("channel_not_found")
@@ -383,7 +386,7 @@ def _flag(args: Json, name: str) -> bool:
 
 
 def _page(api: ApiContext, messages: list[Message], args: Json) -> tuple[list[Message], str]:
-    """Return one page between ``oldest`` and ``latest``, and the next cursor."""
+    """Return one page and the next cursor."""
     oldest, latest = float(args.get("oldest") or 0), float(args.get("latest") or "inf")
     if api.faults.strikes("history_lag"):
         latest = min(latest, float(api.workspace.next_ts()) - LAG_SECONDS)
@@ -433,7 +436,9 @@ def _checked_view(api: ApiContext, view: Any, kind: str | None = None) -> Json:
 
 
 def make_view(api: ApiContext, view: Any, kind: str, *, old: Json | None = None) -> Json:
-    """Return a view as Slack stores it: with a constant id and a new hash.
+    """Return a view as Slack stores it.
+
+    The id is constant and the hash is new.
 
     Parameters
     ----------

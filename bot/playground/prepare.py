@@ -13,7 +13,10 @@ from retention.templating import bar
 
 
 class ProgressLine:
-    """Progress in one terminal line; without a terminal, one line per step."""
+    """Progress in one terminal line.
+
+    Without a terminal, one line per step.
+    """
 
     def __init__(self) -> None:
         self._last, self._started = "", time.monotonic()

@@ -1,4 +1,4 @@
-"""Apply Slack's rate limits, and the faults that a test can switch on."""
+"""Apply Slack's rate limits and faults."""
 
 import time
 from collections import defaultdict, deque
@@ -48,7 +48,9 @@ FAULTY_METHODS = frozenset(
 
 
 class RateLimiter:
-    """Return the wait before a call; count only allowed calls.
+    """Return the wait before a call.
+
+    Count only allowed calls.
 
     Parameters
     ----------
@@ -64,7 +66,10 @@ class RateLimiter:
         self._calls: dict[str, deque[float]] = defaultdict(deque)
 
     def post(self, channel: str) -> int:
-        """Return the seconds before another message in this channel, or 0."""
+        """Return the wait before another message.
+
+        In seconds; 0 means none.
+        """
         now, last = self._clock(), self._posted.get(channel)
         if self.strict and last is not None and now - last < POST_SPACING - _TOLERANCE:
             return 1
@@ -72,7 +77,10 @@ class RateLimiter:
         return 0
 
     def call(self, method: str) -> int:
-        """Return the seconds before another call of this method, or 0."""
+        """Return the wait before another call.
+
+        In seconds; 0 means none.
+        """
         tier = METHOD_TIERS.get(method)
         if tier is None or not self.strict:
             return 0
@@ -86,7 +94,10 @@ class RateLimiter:
 
 
 class Faults:
-    """Counted faults: each kind affects the next N matching calls, then stops."""
+    """Counted faults.
+
+    Each kind affects the next N matching calls, then stops.
+    """
 
     def __init__(self) -> None:
         self.left: dict[str, int] = dict.fromkeys(FAULTS, 0)
@@ -108,7 +119,7 @@ class Faults:
         self.left[kind], self.method[kind] = calls, method
 
     def strikes(self, kind: str, method: str | None = None) -> bool:
-        """Return whether this fault affects this call, and count it.
+        """Return and count whether a fault strikes.
 
         Parameters
         ----------

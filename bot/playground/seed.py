@@ -14,7 +14,10 @@ TIMEZONE = "America/New_York"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A member of the workspace; scripts and mentions use the ``handle``."""
+    """A member of the workspace.
+
+    Scripts and mentions use the ``handle``.
+    """
 
     id: str
     handle: str
@@ -56,7 +59,7 @@ EVERYONE: dict[str, Person] = {person.id: person for person in (*PEOPLE, BOT, SL
 
 
 def person(name: str) -> Person | None:
-    """Find a member by handle (with or without ``@``) or by id."""
+    """Find a member by handle or id."""
     handle = name.removeprefix("@")
     return next(
         (member for member in EVERYONE.values() if handle in (member.handle, member.id)), None
@@ -65,7 +68,10 @@ def person(name: str) -> Person | None:
 
 @dataclass(slots=True)
 class Channel:
-    """A conversation; ``im_of`` is the person of a direct message with the bot."""
+    """A conversation.
+
+    ``im_of`` is the person of a direct message with the bot.
+    """
 
     id: str
     name: str
@@ -79,7 +85,7 @@ class Channel:
         return BOT_USER in self.members
 
     def wire(self) -> dict:
-        """Return the conversation as ``conversations.info`` shows it to the bot."""
+        """Return the conversation in the Web API's format."""
         common = {
             "id": self.id,
             "created": 1506816000,
@@ -113,7 +119,10 @@ class Channel:
 
 
 def channels() -> list[Channel]:
-    """Return the conversations of a new workspace; the bot is in ``crm`` and the direct messages."""
+    """Return the conversations of a new workspace.
+
+    The bot is in ``crm`` and the direct messages.
+    """
     people = tuple(person.id for person in PEOPLE)
     return [
         Channel(

@@ -1,6 +1,6 @@
-"""Serve the fake Slack; `StandIn` runs it on a free port in a thread, for tests.
+"""Serve the fake Slack.
 
-::
+`StandIn` runs it on a free port in a thread, for tests::
 
     with StandIn.start() as slack:
         slack.bot_url = "http://127.0.0.1:8000/slack/events"
@@ -35,7 +35,7 @@ from bot.playground.workspace import Json, Store, Workspace
 
 
 class Slack:
-    """One workspace with its Web API, its people and its connection to the app.
+    """One workspace with its Web API and people.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class Slack:
 
 
 def server(app: Starlette, port: int) -> uvicorn.Server:
-    """Return a uvicorn server on 127.0.0.1 that handles no signals."""
+    """Return a uvicorn server without signal handlers."""
     return _Server(
         uvicorn.Config(
             app,
@@ -132,7 +132,10 @@ def port_is_free(port: int) -> bool:
 
 
 class StandIn:
-    """A fake Slack on a free port; its methods call ``/playground`` like a script."""
+    """A fake Slack on a free port.
+
+    Its methods call ``/playground`` like a script.
+    """
 
     def __init__(self, slack: Slack, port: int, routes: Sequence[BaseRoute] = ()) -> None:
         self.slack, self.port = slack, port
@@ -190,7 +193,7 @@ class StandIn:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables that connect an app's processes to this Slack."""
+        """Environment variables of an app for this Slack."""
         return {
             "SLACK_BOT_TOKEN": seed.BOT_TOKEN,
             "SLACK_SIGNING_SECRET": seed.SIGNING_SECRET,
@@ -199,7 +202,10 @@ class StandIn:
 
     @property
     def workspace(self) -> Workspace:
-        """The state, for reading; change it only through calls."""
+        """The state, for reading.
+
+        Change it only through calls.
+        """
         return self.slack.workspace
 
     @property

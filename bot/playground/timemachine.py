@@ -1,4 +1,4 @@
-"""Move business time through every due moment in order, and wait for its work.
+"""Move business time and wait for its work.
 
 At each moment the real events up to it are imported, then the clock moves, then the due work
 starts. Time goes on when all of that is done. So a digest on Monday includes Sunday's orders,
@@ -34,7 +34,7 @@ Notify = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The time after an advance, and the moments at which it stopped."""
+    """The new time and the stops before it."""
 
     now: datetime
     moments: tuple[datetime, ...]
@@ -70,7 +70,9 @@ class TimeMachine:
         return {"now": clock.now().isoformat(), "stepping": self._moving.locked()}
 
     def advance(self, span: timedelta) -> Advance:
-        """Step through every due moment of the span; return after the last one's work.
+        """Step through every due moment of the span.
+
+        Return after the last one's work.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Act as a person in Slack: type, press, choose, submit, open the Home tab, write.
+"""Act as a person in Slack.
 
 Each action becomes Slack's request to the app, and the app's answer becomes Slack's display.
 """
@@ -65,7 +65,10 @@ class UserActions:
     # ------------------------------------------------------------ commands and messages
 
     async def command(self, person: seed.Person, channel: seed.Channel, line: str) -> Ack:
-        """Type ``/word text`` in a conversation; ``/invite @retention`` is Slack's own."""
+        """Type ``/word text`` in a conversation.
+
+        ``/invite @retention`` is Slack's own.
+        """
         word, _, text = line.strip().partition(" ")
         if word == "/invite":
             return self._invite(person, channel, text)
@@ -96,7 +99,9 @@ class UserActions:
     def answer(
         self, channel: str, user: str, answer: Json, original: Message | None = None
     ) -> str | None:
-        """Show the app's answer, from its acknowledgement or a response URL.
+        """Show the app's answer.
+
+        It comes from its acknowledgement or a response URL.
 
         Parameters
         ----------
@@ -135,7 +140,7 @@ class UserActions:
         return None
 
     def _escaped(self, text: str) -> str:
-        """Replace names of people and channels by ids (``should_escape: true``)."""
+        """Replace names by ids (``should_escape: true``)."""
 
         def mention(match: re.Match[str]) -> str:
             person = seed.person(match[1])
@@ -163,7 +168,9 @@ class UserActions:
     async def say(
         self, person: seed.Person, channel: seed.Channel, text: str, thread_ts: str | None = None
     ) -> Message:
-        """Write a message; the app gets an event in its direct message or after a mention.
+        """Write a message.
+
+        The app gets an event in its direct message or after a mention.
 
         Parameters
         ----------
@@ -209,7 +216,9 @@ class UserActions:
         action_id: str,
         value: Any,
     ) -> Ack:
-        """Press a button or choose, in a current or an outdated message.
+        """Press a button or choose in a message.
+
+        The message may be outdated.
 
         Parameters
         ----------
@@ -271,7 +280,7 @@ class UserActions:
         value: Any,
         state: Json,
     ) -> Ack:
-        """Press a button or choose, in a modal or the Home tab.
+        """Press a button or choose in a view.
 
         Parameters
         ----------
@@ -306,7 +315,9 @@ class UserActions:
     # ------------------------------------------------------------ modals and the Home tab
 
     async def submit(self, person: seed.Person, values: Json) -> Ack:
-        """Submit the open modal; Slack itself checks required inputs.
+        """Submit the open modal.
+
+        Slack itself checks required inputs.
 
         Parameters
         ----------
@@ -377,7 +388,9 @@ class UserActions:
         self.workspace.show_modal(person.id)
 
     async def close(self, person: seed.Person) -> Ack:
-        """Close the open modal; the app is notified if it asked for that.
+        """Close the open modal.
+
+        The app is notified if it asked for that.
 
         Raises
         ------
@@ -397,7 +410,7 @@ class UserActions:
         return await self.delivery.interaction(payload)
 
     async def home(self, person: seed.Person) -> Json | None:
-        """Open the Home tab and return the view that the app publishes."""
+        """Open the Home tab and return its view."""
         before = self.workspace.homes.get(person.id)
         ack = await self.delivery.event(
             {

@@ -1,4 +1,4 @@
-"""Serve Slack's HTTP API for the app: methods, uploads, response URLs, Socket Mode."""
+"""Serve Slack's HTTP API for the app."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ class WebApi:
             raise SlackError("unknown_method", req_method=name)
 
     async def upload(self, request: Request) -> Response:
-        """Store the bytes of an announced file, from a form field or the body."""
+        """Store the bytes of an announced file."""
         file = self.workspace.files.get(request.path_params["id"])
         if file is None:
             return PlainTextResponse("not found", 404)
@@ -128,7 +128,7 @@ def _refused(error: SlackError) -> Response:
 
 
 async def _arguments(request: Request) -> tuple[Json, str]:
-    """Return the arguments of query, form or JSON body, and the token."""
+    """Return a call's arguments and token."""
     args: dict[str, Any] = dict(request.query_params)
     kind = request.headers.get("content-type", "")
     if "application/json" in kind:

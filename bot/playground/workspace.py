@@ -1,4 +1,4 @@
-"""Hold the workspace: conversations, messages, files, modals and Home tabs.
+"""Hold the state of the fake Slack.
 
 It lives on one event loop and needs no locks. Every change is stored and sent to the listeners.
 The bot's outbox refers to messages by their ``ts``, so messages must survive a restart of the
@@ -24,7 +24,10 @@ TRIGGER_SECONDS, RESPONSE_URL_SECONDS, RESPONSE_URL_USES, MODAL_STACK = 3, 1800,
 
 
 class SlackError(Exception):
-    """An error of the Web API: ``{"ok": false, "error": code, …}``."""
+    """An error of the Web API.
+
+    The answer is ``{"ok": false, "error": code, …}``.
+    """
 
     def __init__(self, code: str, **extra: Any) -> None:
         super().__init__(code)
@@ -33,7 +36,10 @@ class SlackError(Exception):
 
 @dataclass(slots=True)
 class Message:
-    """One message: ``shown_at`` is business time, ``ts`` is real time."""
+    """One message.
+
+    ``shown_at`` is business time and ``ts`` is real time.
+    """
 
     channel: str
     ts: str
@@ -57,7 +63,10 @@ class Message:
 
 @dataclass(slots=True)
 class File:
-    """An uploaded file; its bytes are in the store."""
+    """An uploaded file.
+
+    Its bytes are in the store.
+    """
 
     id: str
     name: str
@@ -72,7 +81,10 @@ class File:
 
 @dataclass(slots=True)
 class ResponseUrl:
-    """A URL for answers to an interaction: 5 uses within 30 minutes."""
+    """A URL for answers to an interaction.
+
+    It allows 5 uses within 30 minutes.
+    """
 
     channel: str
     user: str
@@ -82,7 +94,9 @@ class ResponseUrl:
 
 
 class Store:
-    """JSON documents with optional bytes in one SQLite file, by kind and key.
+    """JSON documents in one SQLite file.
+
+    Each has a kind, a key and optional bytes.
 
     Parameters
     ----------
@@ -99,12 +113,13 @@ class Store:
         for statement in (
             "PRAGMA journal_mode=WAL",
             "PRAGMA synchronous=NORMAL",
-            "CREATE TABLE IF NOT EXISTS things (kind TEXT, key TEXT, body TEXT, content BLOB, PRIMARY KEY (kind, key))",
+            "CREATE TABLE IF NOT EXISTS things "
+            "(kind TEXT, key TEXT, body TEXT, content BLOB, PRIMARY KEY (kind, key))",
         ):
             self._connection.execute(statement)
 
     def put(self, kind: str, key: str, body: dict[str, Any], content: bytes | None = None) -> None:
-        """Store a document, replacing an earlier one of that kind and key.
+        """Store or replace a document.
 
         Parameters
         ----------
@@ -125,7 +140,7 @@ class Store:
         self._connection.execute("DELETE FROM things WHERE kind = ? AND key = ?", (kind, key))
 
     def all(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Return every document of a kind by key, without bytes."""
+        """Return all documents of a kind."""
         rows = self._connection.execute(
             "SELECT key, body FROM things WHERE kind = ? ORDER BY key", (kind,)
         ).fetchall()
@@ -186,7 +201,10 @@ class Workspace:
     # ------------------------------------------------------------ notifications
 
     def notify(self, event: Json) -> None:
-        """Send an event to every listener; a slow listener has to reload."""
+        """Send an event to every listener.
+
+        A slow listener has to reload.
+        """
         for queue in list(self.listeners):
             try:
                 queue.put_nowait(event)
@@ -198,7 +216,10 @@ class Workspace:
     # ------------------------------------------------------------ conversations
 
     def channel(self, name: str) -> seed.Channel:
-        """Find a conversation by id, ``#name``, name, ``@person`` or person id."""
+        """Find a conversation.
+
+        By id, ``#name``, name, ``@person`` or person id.
+        """
         channel = self.channels.get(name)
         if channel is None:
             plain = name.removeprefix("#")
@@ -315,7 +336,7 @@ class Workspace:
         ]
 
     def seen_by(self, channel: str, user: str | None) -> list[Message]:
-        """Return one person's (or everybody's) view of a conversation, oldest first."""
+        """Return a person's view of a conversation."""
         return [
             message
             for message in self.messages[channel].values()
@@ -360,7 +381,7 @@ class Workspace:
         return wire
 
     def shown(self, message: Message) -> Json:
-        """Return a message in the format of scripts and the page."""
+        """Return a message for scripts and the page."""
         return {
             **self.wire(message),
             "channel": message.channel,
@@ -397,20 +418,26 @@ class Workspace:
         }
 
     def keep_file(self, file: File, content: bytes | None = None) -> None:
-        """Store a file; its bytes stay the same by default."""
+        """Store a file.
+
+        Its bytes stay the same by default.
+        """
         if content is None:
             content = self.store.content("file", file.id)
         self.files[file.id] = file
         self.store.put("file", file.id, asdict(file), content)
 
     def file_usable(self, file_id: str) -> bool:
-        """Return whether an image block may refer to the file."""
+        """Return whether image blocks may show the file."""
         return file_id in self.files and self.files[file_id].state == "complete"
 
     # ------------------------------------------------------------ triggers, response URLs, modals
 
     def trigger(self, user: str) -> str:
-        """Return a new trigger id: valid once, for 3 seconds."""
+        """Return a new trigger id.
+
+        It is valid once, for 3 seconds.
+        """
         trigger_id = (
             f"{secrets.randbelow(10**12)}.{secrets.randbelow(10**11)}.{secrets.token_hex(16)}"
         )
@@ -445,7 +472,7 @@ class Workspace:
 
 
 def with_ids(blocks: list[Json]) -> list[Json]:
-    """Give ids to the blocks and interactive elements that lack one."""
+    """Give missing ids to blocks and elements."""
     result = []
     for block in blocks:
         block = {**block, "block_id": block.get("block_id") or secrets.token_urlsafe(4)}

@@ -1,4 +1,4 @@
-"""Serve the page: plain HTML, CSS and JavaScript without a build step."""
+"""Serve the page, which needs no build step."""
 
 from pathlib import Path
 
@@ -16,7 +16,10 @@ _TYPES = {
 
 
 def page_routes() -> list[Route]:
-    """Return the routes of the page at ``/`` and its files below ``/page/``."""
+    """Return the routes of the page.
+
+    The page is at ``/`` and its files are below ``/page/``.
+    """
     parts = {path.name: path for path in FOLDER.iterdir() if path.suffix in _TYPES}
 
     async def index(request: Request) -> Response:
