@@ -51,10 +51,10 @@ def _refuse_invalid_utf8(args: list[str]) -> None:
     """
     for word in args:
         if replace_unstorable(word) != word:
-            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            readable = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             raise BadInput(
-                gettext("{shown!r} holds bytes that are no text; write it in UTF-8.").format(
-                    shown=shown
+                gettext("{word!r} holds bytes that are no text; write it in UTF-8.").format(
+                    word=readable
                 )
             )
 

@@ -155,7 +155,7 @@ class Site:
         -------
         Reply
         """
-        began = time.perf_counter()
+        started = time.perf_counter()
         path = route_of(request.path)
         route = find_route(self.operator_routes if operator else self.routes, request.method, path)
         if isinstance(route, Reply):
@@ -167,7 +167,7 @@ class Site:
                 log.exception("a request to %s failed", path)
                 reply = json_reply(500, {"error": "internal error"})
         is_known = isinstance(route, Route)
-        metrics.observe(path if is_known else "other", reply.status, time.perf_counter() - began)
+        metrics.observe(path if is_known else "other", reply.status, time.perf_counter() - started)
         return reply._replace(body=b"") if request.method == "HEAD" else reply
 
     def slack(self, request: Request) -> Reply:

@@ -376,16 +376,17 @@ def _common_origins(
     if any(first[name] != second[name] for name in CHURN_DEFINITION):
         return []
     return [
-        (one, other)
-        for one in first["origins"]
+        (origin, other)
+        for origin in first["origins"]
         for other in second["origins"]
-        if _is_same_origin(one, other)
+        if _is_same_origin(origin, other)
     ]
 
 
-def _is_same_origin(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    gap = datetime.fromisoformat(one["cutoff"]) - datetime.fromisoformat(other["cutoff"])
+def _is_same_origin(origin: dict[str, Any], other: dict[str, Any]) -> bool:
+    gap = datetime.fromisoformat(origin["cutoff"]) - datetime.fromisoformat(other["cutoff"])
     equal_fields = ("customers", "base_rate")
     return not gap or (
-        abs(gap) < MAX_ORIGIN_GAP and all(one.get(name) == other.get(name) for name in equal_fields)
+        abs(gap) < MAX_ORIGIN_GAP
+        and all(origin.get(name) == other.get(name) for name in equal_fields)
     )

@@ -171,7 +171,7 @@ def is_open(client: socket.socket) -> bool:
         return False
 
 
-def test_two_hundred_slow_connections_delay_nobody(bot):
+def test_two_hundred_slow_connections_do_not_delay_others(bot):
     with ExitStack() as stack:
         slow = [stack.enter_context(incomplete(bot, begun()[number % 6])) for number in range(200)]
         assert bot.request("GET", "/health/live")[0] == 200

@@ -47,9 +47,7 @@ SEVERAL = (
 )
 
 
-def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
-    workspace, database, submitted, api
-):
+def test_edit_opens_a_filled_modal_and_writes_the_next_version(workspace, database, submitted, api):
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
     initial = stands(view)
@@ -109,7 +107,7 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
         ({"send_on": "2001-01-01 09:00"}, "over already"),
     ],
 )
-def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, draft, typed, says):
+def test_bad_value_keeps_the_modal_open_with_a_message(workspace, database, draft, typed, says):
     values = {
         "name": "May",
         "discount": "10",
@@ -215,9 +213,7 @@ def test_missing_reason_stays_in_the_modal_under_its_input(workspace, submitted,
     assert "Say why" in errors["reason"]
 
 
-def test_several_offers_keep_each_its_own_where_something_else_is_edited(
-    workspace, database, settings, api
-):
+def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings, api):
     """The window stood at the first one's money and order value, and saved them for all: €10 off became €5, a parcel free from €30 on."""
     drafted(database, settings, offers=SEVERAL)
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
@@ -236,14 +232,12 @@ def test_several_offers_keep_each_its_own_where_something_else_is_edited(
     [(SEVERAL, True), ((_line("Due", "reminder"), _line("VIPs", "call", contact=4.0)), False)],
     ids=["coupons", "none"],
 )
-def test_the_card_tells_of_codes_only_where_there_are_any(database, settings, offers, told):
+def test_card_mentions_codes_only_if_there_are_any(database, settings, offers, told):
     drafted(database, settings, offers=offers)
     assert ("Codes expire 28 days after sending." in message(database)) is told
 
 
-def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(
-    workspace, database, settings, api
-):
+def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, settings, api):
     """The window closed over it, be it two thousand characters."""
     drafted(database, settings)
     edit = {"name": "May", "holdout": "15", "expires": "28", "budget": "1000"}
@@ -268,7 +262,7 @@ def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(
 
 
 @pytest.mark.parametrize("typed", ["June \ud83c", "June \0"], ids=["half an emoji", "NUL"])
-def test_what_no_database_keeps_is_shown_as_unknown(workspace, database, settings, typed):
+def test_unstorable_characters_are_replaced(workspace, database, settings, typed):
     """A field that was cut within an emoji, or a NUL on PostgreSQL, gave a reference number and nothing else."""
     drafted(database, settings)
     answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
@@ -278,7 +272,7 @@ def test_what_no_database_keeps_is_shown_as_unknown(workspace, database, setting
     assert "version 2" in words(workspace.run("campaign show c7")["blocks"])
 
 
-def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, settings, api):
+def test_draft_name_fits_the_edit_modal(workspace, database, settings, api):
     """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
     said = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
     assert "1 to 80 characters; this one has 81" in said
@@ -291,7 +285,7 @@ def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, sett
     assert len(view["blocks"][0]["element"]["initial_value"]) <= 80
 
 
-def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, settings):
+def test_terminal_describes_each_offer_for_customers(database, settings):
     """A free parcel was told as money off: what it costs the shop."""
     drafted(database, settings, offers=SEVERAL)
     with database.reading() as session:
@@ -302,14 +296,14 @@ def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, sett
 
 
 @pytest.mark.parametrize("command", ["preview", "misuse"])
-def test_of_a_campaign_that_there_is_not_nothing_is_queued(workspace, database, command):
+def test_unknown_campaign_queues_nothing(workspace, database, command):
     assert "There is no campaign 'nope'" in words(
         workspace.run(f"campaign {command} nope")["blocks"]
     )
     assert not all_jobs(database)
 
 
-def test_another_offer_and_a_moment_by_command(workspace, database, draft):
+def test_edit_command_changes_offer_and_send_time(workspace, database, draft):
     day = f"{clock.now() + timedelta(days=30):%Y-%m-%d}"
     line = f'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "{day} 09:00"'
     assert "version 2" in words(workspace.run(line)["blocks"])
@@ -344,15 +338,13 @@ def test_another_offer_and_a_moment_by_command(workspace, database, draft):
         ),
     ],
 )
-def test_a_term_that_the_offer_has_not_is_refused_and_not_forgotten(
-    workspace, database, draft, typed, says
-):
+def test_term_that_does_not_fit_the_offer_is_refused(workspace, database, draft, typed, says):
     assert says in words(workspace.run(f"campaign edit c7 {typed}")["blocks"])
     with database.reading() as session:
         assert session.scalar(select(Campaign.version)) == 1
 
 
-def test_an_id_in_capitals_names_its_campaign(workspace, database, draft):
+def test_campaign_id_is_case_insensitive(workspace, database, draft):
     assert "version 2" in words(workspace.run("campaign edit C7 --holdout 20")["blocks"])
     assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
     with database.reading() as session:

@@ -69,7 +69,7 @@ def choose(workspace, value: str, user: str = ANALYST):
     return workspace.interact("block_actions.json", user, change)
 
 
-def test_useful_is_stored_once_whoever_presses_how_often(workspace, database, api, value):
+def test_useful_is_stored_once_per_person(workspace, database, api, value):
     for at in ("5.1", "5.1", "5.2"):
         assert workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}", at=at).status == 200
     (row,) = until(lambda: rows(database))
@@ -85,7 +85,7 @@ def test_useful_is_stored_once_whoever_presses_how_often(workspace, database, ap
     until(lambda: len(rows(database)) == 2)
 
 
-def test_wrong_asks_why_and_replaces_what_the_same_person_said(workspace, database, api, value):
+def test_wrong_requires_a_reason_and_replaces_earlier_feedback(workspace, database, api, value):
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}")
     until(lambda: rows(database))
     workspace.press(ids.FEEDBACK_WRONG, f"wrong|{value}")
@@ -102,7 +102,7 @@ def test_wrong_asks_why_and_replaces_what_the_same_person_said(workspace, databa
 
 
 @pytest.mark.parametrize(("version", "card"), [(VERSION, True), ("rules", False)])
-def test_the_thanks_name_a_card_only_where_there_is_one(
+def test_thanks_mention_the_model_card_only_if_it_exists(
     workspace, database, api, settings, version, card
 ):
     """The rules have no card: whoever looked for their word there was told that there is no such model."""
@@ -114,7 +114,7 @@ def test_the_thanks_name_a_card_only_where_there_is_one(
 
 
 @pytest.mark.parametrize("press", ["useful", "wrong"])
-def test_a_viewer_may_not(workspace, database, api, value, press):
+def test_viewer_cannot_give_feedback(workspace, database, api, value, press):
     action = ids.FEEDBACK_USEFUL if press == "useful" else ids.FEEDBACK_WRONG
     workspace.press(action, f"{press}|{value}", VIEWER)
     assert "Your role is viewer" in api.wait("response_url")["text"]
@@ -122,9 +122,7 @@ def test_a_viewer_may_not(workspace, database, api, value, press):
     assert api.named("views.open") == []
 
 
-def test_a_button_without_its_fields_and_a_customer_who_is_gone_are_told(
-    workspace, database, api, value
-):
+def test_old_button_and_erased_customer_are_explained(workspace, database, api, value):
     workspace.press(ids.FEEDBACK_USEFUL, "useful|old")
     assert "older version" in api.wait("response_url")["text"]
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
@@ -132,7 +130,7 @@ def test_a_button_without_its_fields_and_a_customer_who_is_gone_are_told(
     assert rows(database) == []
 
 
-def test_the_summary_counts_and_what_is_doubted_is_a_signal(settings, database):
+def test_summary_counts_feedback_and_flags_doubted_labels(settings, database):
     subject = Subject("42", VERSION, datetime(2017, 12, 1, tzinfo=UTC))
     with database.transaction() as session:
         record(session, settings, subject, "wrong", "U1", "  by   phone ")
@@ -148,7 +146,7 @@ def test_the_summary_counts_and_what_is_doubted_is_a_signal(settings, database):
         assert summary(session, settings, "other") == {"useful": 0, "wrong": 0, "reasons": []}
 
 
-def test_doubted_labels_leave_the_training_and_nothing_else():
+def test_only_doubted_labels_are_left_out_of_training():
     import numpy as np
     import pandas as pd
 
@@ -218,7 +216,7 @@ def of_item(workspace, value: str, user: str = ANALYST, at: str = "7.1"):
     return workspace.interact("block_actions.json", user, change)
 
 
-def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
+def test_item_feedback_stores_model_and_position_and_can_change(
     workspace, database, settings, api, shown
 ):
     of_item(workspace, f"wrong|{shown}")
@@ -242,7 +240,7 @@ def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
         assert refused(of_items(session, settings)) == {}
 
 
-def test_who_may_not_say_so_and_lists_that_are_gone_are_told(workspace, database, api, shown):
+def test_item_feedback_without_role_or_list_is_explained(workspace, database, api, shown):
     of_item(workspace, f"wrong|{shown}", VIEWER)
     assert "Your role is viewer" in api.wait("response_url")["text"]
     for at, value, says in (

@@ -20,7 +20,7 @@ def call(settings, database):
     return lambda surface: Call(services, "U0ADMIN", surface, "key")
 
 
-def test_slack_asks_and_the_terminal_wants_yes(call):
+def test_slack_asks_to_confirm_and_terminal_needs_yes(call):
     asked = COMMAND.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
     message = render.message(asked.template, zone="UTC", **asked.data)
     (button,) = message.blocks[-1]["elements"]
@@ -34,6 +34,6 @@ def test_slack_asks_and_the_terminal_wants_yes(call):
         COMMAND.handle(call(SLACK), {"customer": "nobody"})
 
 
-def test_it_is_an_admins_and_in_the_tree():
+def test_forget_needs_an_admin():
     assert COMMAND.role == Forget.role == "admin"
     assert "forget" in root().commands or "forget" in root().list_commands(None)

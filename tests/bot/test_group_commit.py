@@ -27,7 +27,7 @@ def write(key):
     return add
 
 
-def test_each_gets_their_own_answer_and_one_failure_spoils_nothing(database):
+def test_one_failure_in_a_batch_does_not_affect_the_others(database):
     commits, answers = GroupCommit(database), {}
     commits.store(write("broken first"))  # its key is taken now: the others that are broken fail
     names = [f"{kind} {number}" for kind in ("fine", "refused", "broken") for number in range(15)]
@@ -51,7 +51,7 @@ def test_each_gets_their_own_answer_and_one_failure_spoils_nothing(database):
     assert keys(database) == {"same", *(name for name in names if name.startswith("fine"))}
 
 
-def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_its_batch(database):
+def test_duplicate_row_fails_only_its_own_write(database):
     commits, begun, gate = GroupCommit(database), threading.Event(), threading.Event()
     commits.store(write("broken first"))
     held = threading.Thread(
@@ -79,7 +79,7 @@ def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_
     assert answers == {"fine": "fine", "broken": "IntegrityError"}
 
 
-def test_what_nobody_waits_for_comes_last_and_its_failure_is_logged(database, caplog):
+def test_deferred_writes_run_last_and_log_failures(database, caplog):
     commits, order = GroupCommit(database), []
     gate = threading.Event()
     commits.defer(lambda session: (gate.wait(5), order.append("held")))
@@ -98,7 +98,7 @@ def test_what_nobody_waits_for_comes_last_and_its_failure_is_logged(database, ca
     assert "refused is refused" in caplog.text
 
 
-def test_a_database_that_is_away_is_an_error_for_all(tmp_path):
+def test_unreachable_database_fails_every_write(tmp_path):
     from retention.db import Database
 
     database = Database(f"sqlite:///{tmp_path}/state.db")

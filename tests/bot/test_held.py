@@ -34,7 +34,7 @@ def held(database, settings):
     return run
 
 
-def test_they_are_listed_with_their_doubt_and_nobody_is_named(workspace, held, database):
+def test_held_sends_are_listed_without_names(workspace, held, database):
     with database.transaction() as session:
         for send in sends.held(session, "c1"):
             send.error = "its process died"
@@ -48,9 +48,7 @@ def test_they_are_listed_with_their_doubt_and_nobody_is_named(workspace, held, d
     assert "need analyst" in words(workspace.run("campaign held c1", VIEWER)["blocks"])
 
 
-def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who(
-    workspace, held, database
-):
+def test_released_sends_go_out_once_and_are_audited(workspace, held, database):
     assert "need approver" in words(workspace.run("campaign release c1 again", ANALYST)["blocks"])
     assert held().given == []
     for _ in range(2):  # Slack delivers it twice
@@ -86,7 +84,7 @@ def _line(database) -> str:
         )
 
 
-def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, database, settings):
+def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, settings):
     with database.reading() as session:
         first, second = sends.held(session, "c1")
     said = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
@@ -101,7 +99,7 @@ def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, data
         assert [one.id for one in sends.held(session, "c1")] == [second.id]
 
 
-def test_what_is_over_is_not_sent_again(workspace, held, database):
+def test_ended_campaign_sends_nothing_again(workspace, held, database):
     workspace.run("campaign stop c1 --reason enough", LEAD)
     said = words(workspace.run("campaign release c1 again", LEAD)["blocks"])
     assert "is cancelled, so nothing of it is sent any more" in said

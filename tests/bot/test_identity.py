@@ -86,7 +86,7 @@ def test_from_link_to_undo(home, capsys, tmp_path):
         assert "{" not in capsys.readouterr().out
 
 
-def test_bounds_of_likeness_are_told_as_they_were_said():
+def test_similarity_bounds_are_reported_as_typed():
     """A threshold of .9999 was told as 100 %."""
     probable = {"accepted": 3, "proposed": 1, "note": ""}
     data = {

@@ -94,7 +94,7 @@ def test_second_press_on_home_opens_a_modal(workspace, database, api):
 # ---------------------------------------------------------------- limits
 
 
-def test_limit_of_open_jobs_is_said_to_the_person(workspace, database):
+def test_limit_of_open_jobs_is_explained(workspace, database):
     for top in (1, 2, 3):
         workspace.run(f"sweep --top {top}")
     first = min(all_jobs(database), key=lambda job: job.created_at)
@@ -179,7 +179,7 @@ def test_modals_above_the_limit_keep_what_was_typed(full_bucket):
     assert "at most 30 commands and clicks" in answer.body
 
 
-def test_an_unsigned_request_uses_up_nobodys_limit(full_bucket):
+def test_unsigned_request_does_not_count_towards_limits(full_bucket):
     form = "application/x-www-form-urlencoded"
     for _ in range(2 * rate_limit.REQUESTS):
         assert full_bucket.send(full_bucket.form("help", LEAD), form, secret="wrong").status == 401
@@ -205,7 +205,7 @@ def test_bucket_refills_with_time():
     assert buckets.take("v")
 
 
-def test_debt_is_waited_for():
+def test_debt_extends_the_wait():
     now = [0.0]
     buckets = TokenBuckets(2, 20, now=lambda: now[0])
     for _ in range(4):

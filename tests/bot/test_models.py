@@ -101,7 +101,7 @@ def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
     assert "estimator: logistic and ensemble" in said
 
 
-def test_models_of_one_day_are_held_against_each_other(workspace, database, three):
+def test_models_of_one_day_share_their_origin(workspace, database, three):
     """Two retrains a minute apart were 'not judged on the same origins': without a cutoff each learns up to its own moment."""
     judged = {"customers": 2211, "base_rate": 0.134, "metrics": METRICS}
     moments = ("2025-06-01T13:00:55.439732+00:00", "2025-06-01T13:02:07.676014+00:00")
@@ -126,9 +126,7 @@ def test_models_of_one_day_are_held_against_each_other(workspace, database, thre
     assert "not judged on the same origins" in other  # other customers were judged there
 
 
-def test_models_for_which_churn_means_something_else_are_not_held_against_each_other(
-    workspace, database, three
-):
+def test_models_with_different_churn_definitions_share_no_origin(workspace, database, three):
     """Silent for 14 days and for 28 are two outcomes; where an origin was the same, the rarer one won."""
     with database.transaction() as session:
         session.add(_version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
@@ -148,9 +146,7 @@ def test_two_models_of_different_kinds_are_not_compared(workspace, database, thr
     )
 
 
-def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(
-    workspace, database, three
-):
+def test_recommenders_are_compared_on_their_common_horizon(workspace, database, three):
     """They had figures, and `compare` showed none of them."""
     judged = {"ndcg": 0.41, "recall": 0.11, "map": 0.2, "coverage": 0.25, "customers": 512}
     morning = datetime(2025, 6, 2, 8, tzinfo=UTC)
@@ -200,7 +196,7 @@ def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, dat
     assert "not judged on the same origins" in other
 
 
-def test_a_card_of_no_model_is_refused_at_once(workspace, database, three):
+def test_card_of_an_unknown_model_is_refused(workspace, database, three):
     """It was queued, and a worker found minutes later that there is none."""
     said = workspace.run("models card churn-22")["text"]
     assert "There is no model 'churn-22'; see `/retention models`. Did you mean churn-2?" in said
@@ -209,9 +205,7 @@ def test_a_card_of_no_model_is_refused_at_once(workspace, database, three):
     assert [job.kind for job in all_jobs(database)] == ["model_card"]
 
 
-def test_what_was_said_of_an_item_names_it(
-    database, settings, three, monkeypatch, capsys, tmp_path
-):
+def test_item_feedback_names_the_item(database, settings, three, monkeypatch, capsys, tmp_path):
     """Two items that were not for a customer stood there as two equal lines, like words on the score."""
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
     with database.transaction() as session:
@@ -228,7 +222,7 @@ def test_what_was_said_of_an_item_names_it(
     assert "There is no model 'churn-9'" in capsys.readouterr().err
 
 
-def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three):
+def test_second_promotion_changes_nothing(workspace, database, three):
     assert "champion now" in words(workspace.run("models promote churn-3", ADMIN)["blocks"])
     again = words(workspace.run("models promote churn-3", ADMIN)["blocks"])
     assert "champion already" in again
@@ -240,9 +234,7 @@ def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three)
 @pytest.mark.parametrize(
     ("typed", "broken"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")]
 )
-def test_a_model_that_cannot_be_read_is_not_put_into_use(
-    workspace, three, database, settings, typed, broken
-):
+def test_unreadable_model_is_not_promoted(workspace, three, database, settings, typed, broken):
     file = settings.home / "models" / "churn" / f"{broken}.model"
     file.write_bytes(b"something else")
     assert "is not what was saved" in workspace.run(f"models {typed}", ADMIN, trigger="t1")["text"]
@@ -255,7 +247,7 @@ def test_a_model_that_cannot_be_read_is_not_put_into_use(
 @pytest.mark.parametrize(
     ("typed", "old"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")]
 )
-def test_a_model_of_bygone_features_is_not_put_into_use(workspace, three, database, typed, old):
+def test_model_with_removed_features_is_not_promoted(workspace, three, database, typed, old):
     with database.transaction() as session:
         session.get_one(ModelVersion, old).features = ["recency_days", "bygone"]
     said = workspace.run(f"models {typed}", ADMIN)["text"]
@@ -265,7 +257,7 @@ def test_a_model_of_bygone_features_is_not_put_into_use(workspace, three, databa
 
 
 @pytest.mark.parametrize("typed", ["promote churn-3", "rollback"])
-def test_an_artefact_is_not_read_while_others_wait_to_write(
+def test_artefact_is_read_outside_the_write_transaction(
     workspace, three, database, monkeypatch, typed
 ):
     """Somebody else's transaction, begun while it is read, is not locked out."""
@@ -288,7 +280,7 @@ def test_an_artefact_is_not_read_while_others_wait_to_write(
     assert {action for _, action, _ in deeds(database)} > {"meanwhile"}
 
 
-def test_what_was_tried_is_what_is_put_into_use(database, settings, three):
+def test_only_the_verified_artefact_is_promoted(database, settings, three):
     from retention.errors import Conflict
     from workers import models
 
@@ -297,7 +289,7 @@ def test_what_was_tried_is_what_is_put_into_use(database, settings, three):
     assert states(database)["churn-2"] == "champion"
 
 
-def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, three):
+def test_rollback_goes_back_one_step_each_time(workspace, database, three):
     workspace.run("models promote churn-3", ADMIN)
     said = words(workspace.run("models rollback", ADMIN, trigger="t1")["blocks"])
     assert "`churn-2`" in said
@@ -316,17 +308,17 @@ def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, th
 
 
 @pytest.mark.parametrize("typed", ["models promote churn-3", "models rollback"])
-def test_only_an_admin_changes_what_is_used(workspace, database, three, typed):
+def test_only_an_admin_changes_the_champion(workspace, database, three, typed):
     assert "you need admin" in workspace.run(typed, ANALYST)["text"]
     assert states(database)["churn-2"] == "champion"
     assert deeds(database) == []
 
 
-def test_an_unknown_version_gets_the_nearest(workspace, three):
+def test_unknown_version_suggests_the_nearest(workspace, three):
     assert "Did you mean churn-3?" in workspace.run("models show churn-33")["text"]
 
 
-def test_the_deed_itself_checks_the_role(database, settings, three):
+def test_promotion_itself_checks_the_role(database, settings, three):
     from retention.errors import NotAllowed
     from workers import models
 
@@ -337,7 +329,7 @@ def test_the_deed_itself_checks_the_role(database, settings, three):
 @pytest.mark.parametrize(
     "typed", ["show churn-3", "compare churn-2 churn-3", "rollback", "promote churn-3"]
 )
-def test_the_terminal_prints_words_or_one_json_object(
+def test_terminal_prints_text_or_one_json_object(
     database, settings, three, typed, monkeypatch, capsys
 ):
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
@@ -350,7 +342,7 @@ def test_the_terminal_prints_words_or_one_json_object(
     assert "churn-" in "".join(capsys.readouterr())
 
 
-def test_a_decayed_model_is_retrained_by_a_click_once(workspace, database, three, api):
+def test_retrain_button_queues_one_job(workspace, database, three, api):
     with database.transaction() as session:
         session.add(
             Job(

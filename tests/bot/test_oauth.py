@@ -94,9 +94,7 @@ def _type(site: Site, api: Api, team: str) -> str:
     return f"{answer.decode()} {api.named('response_url')}"
 
 
-def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
-    site, settings, database, api, caplog
-):
+def test_installation_stores_the_token_for_later_posts(site, settings, database, api, caplog):
     caplog.set_level(logging.INFO)
     told, cookie = _begin(site)
     assert told["redirect_uri"] == ["https://crm.shop.example/slack/oauth_redirect"]
@@ -121,7 +119,7 @@ def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
 
 
 @pytest.mark.parametrize("wrong", ["state", "cookie", "twice"])
-def test_who_did_not_come_from_us_installs_nothing(site, database, api, wrong):
+def test_foreign_oauth_state_installs_nothing(site, database, api, wrong):
     told, cookie = _begin(site)
     state = told["state"][0]
     if wrong == "twice":
@@ -137,9 +135,7 @@ def test_who_did_not_come_from_us_installs_nothing(site, database, api, wrong):
     assert len(_bots(database)) == (wrong == "twice")
 
 
-def test_a_code_that_slack_refuses_and_a_slack_that_is_away_are_told_without_a_trace(
-    site, settings, database, api
-):
+def test_failed_oauth_exchange_is_explained_without_a_traceback(site, settings, database, api):
     api.answers["oauth.v2.access"] = {"ok": False, "error": "invalid_code"}
     status, page = _install(site)
     assert (status, "invalid_code" in page) == (401, True)
@@ -151,7 +147,7 @@ def test_a_code_that_slack_refuses_and_a_slack_that_is_away_are_told_without_a_t
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
+def test_installation_of_another_workspace_is_refused(settings, database, api, site, named):
     """Anybody may open the page: another workspace would read this shop's figures."""
     if named:
         site = Site(settings.model_copy(update={"slack_team_id": TEAM}), database)
@@ -170,9 +166,7 @@ def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
     assert site.app.client.token == "xoxb-anew"
 
 
-def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(
-    database, api, site, monkeypatch
-):
+def test_one_of_two_concurrent_installations_wins(database, api, site, monkeypatch):
     asked, others = installation.workspace, []
 
     def slowly(*given):
@@ -206,29 +200,27 @@ def _installed(team: str) -> Installation:
     )
 
 
-def test_a_token_that_would_expire_is_refused(site, database, api):
+def test_expiring_token_is_refused(site, database, api):
     """It was kept, and the desk fell silent twelve hours later."""
     api.answers["oauth.v2.access"] = {**_granted(), "expires_in": 43_200, "refresh_token": "xoxe-1"}
     status, page = _install(site)
     assert (status, "token rotation" in page, _bots(database)) == (403, True, [])
 
 
-def test_the_token_of_the_settings_goes_before_the_one_that_was_brought(
-    settings, database, api, site
-):
+def test_configured_token_takes_precedence(settings, database, api, site):
     assert _install(site)[0] == 200
     told = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
     named = Site(settings.model_copy(update=told), database)
     assert named.app.client.token == "xoxb-named"
 
 
-def test_a_desk_that_is_not_installed_yet_serves_and_waits(settings, database, site):
+def test_app_without_installation_serves_other_routes(settings, database, site):
     assert missing_configuration(settings) == ""
     assert {"bot", "sender"} <= {child.name for child in Supervisor(settings).children}
     assert site.app.client.token is None
 
 
-def test_it_is_off_where_it_is_not_configured(settings, database):
+def test_oauth_is_off_unless_configured(settings, database):
     for missing in ({"slack_client_id": ""}, {"slack_client_secret": None}):
         site = Site(settings.model_copy(update=missing), database)
         assert (

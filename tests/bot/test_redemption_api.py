@@ -59,7 +59,7 @@ def _code(site, customer="k3") -> str:
         return session.scalars(select(Coupon.code).where(Coupon.customer_id == customer)).one()
 
 
-def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
+def test_replayed_redemption_gets_the_same_answer(site):
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     first, replay = tell(site, body), tell(site, body)
     assert first == replay
@@ -81,7 +81,7 @@ def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
         assert session.scalar(select(func.count()).select_from(Redemption)) == 3
 
 
-def test_a_use_in_the_future_is_told_what_is_wrong_and_the_code_stays_good(site):
+def test_future_redemption_is_refused_and_the_code_stays_valid(site):
     """It was refused as expired, or taken where the code still held by then."""
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     for ahead in (timedelta(days=2), timedelta(days=400)):
@@ -96,7 +96,7 @@ def test_a_use_in_the_future_is_told_what_is_wrong_and_the_code_stays_good(site)
     assert tell(site, {**body, "at": zone.replace(tzinfo=None).isoformat()})[0] == 200
 
 
-def test_two_codes_of_one_slip_are_two_uses(site):
+def test_two_codes_of_one_receipt_are_two_redemptions(site):
     """The second was answered like the first, and stayed unused."""
     first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
     assert [tell(site, one)[0] for one in (first, second, second)] == [200, 200, 200]
@@ -110,7 +110,7 @@ def test_two_codes_of_one_slip_are_two_uses(site):
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
 
 
-def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site):
+def test_call_stored_by_an_earlier_version_gets_the_same_answer(site):
     """So the version before did: sent again after the upgrade it was told that the code was used."""
     first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
     with site.database.transaction() as session:
@@ -120,7 +120,7 @@ def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site)
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
 
 
-def test_that_a_code_is_used_already_says_nothing_of_an_order_that_nobody_named(site):
+def test_used_code_does_not_reveal_an_order(site):
     body = {"code": _code(site), "id": "till 1, slip 1"}
     tell(site, body)
     assert tell(site, {**body, "id": "till 2, slip 9"}) == (
@@ -129,7 +129,7 @@ def test_that_a_code_is_used_already_says_nothing_of_an_order_that_nobody_named(
     )
 
 
-def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_an_order(site):
+def test_code_at_two_tills_counts_as_used_twice(site):
     body = {"code": _code(site), "id": "till 1, slip 1"}
     assert [tell(site, one)[0] for one in (body, {**body, "id": "till 2, slip 9"}, body)] == [
         200,
@@ -139,7 +139,7 @@ def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_a
     assert tell(site, {"code": _code(site), "order_id": "o7"})[1]["outcome"] == "twice"
 
 
-def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
+def test_call_without_a_valid_signature_changes_nothing(site):
     body = {"code": _code(site), "customer_id": "k3"}
     old, ahead = clock.wall() - timedelta(minutes=6), clock.wall() + timedelta(minutes=6)
     assert [tell(site, body, at=at)[0] for at in (old, ahead)] == [401, 401]
@@ -166,7 +166,7 @@ def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
         {"code": "x", "order_id": "\ud800"},
     ],
 )
-def test_what_is_no_redemption_is_said(site, body):
+def test_invalid_redemption_is_explained(site, body):
     """503 said of a date that no database holds that it should be sent again, for ever."""
     status, answer = tell(site, body)
     assert (status, bool(answer["error"])) == (400, True)
@@ -183,7 +183,7 @@ def test_the_log_names_neither_code_nor_customer(site, caplog):
     assert "ann@" not in caplog.text
 
 
-def test_too_much_or_no_key_or_no_database(site, settings):
+def test_large_body_missing_key_and_lost_database(site, settings):
     assert tell(site, b"x" * 10_001)[0] == 413
     assert tell(Site(settings, site.database), {"code": "x"})[0] == 404
     with site.database.engine.begin() as connection:
@@ -191,7 +191,7 @@ def test_too_much_or_no_key_or_no_database(site, settings):
     assert tell(site, {"code": "7KQ2-M9ZD-4HT6"})[0] == 503
 
 
-def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
+def test_empty_key_accepts_no_redemption(settings, database):
     """Whoever signed with no key was believed."""
     made.live(database, settings, 10)
     site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
@@ -205,7 +205,7 @@ def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
 # ---------------------------------------------------------------- wrong codes
 
 
-def test_codes_after_20_unknown_ones_wait_and_the_answer_says_how_long(site, seconds):
+def test_20_unknown_codes_delay_further_calls(site, seconds):
     assert guess(site, 22) == [404] * 20 + [429] * 2
     sent = json.dumps({"code": "WRONG"}).encode()
     signed = signing.headers(KEY, sent, clock.wall())
@@ -238,7 +238,7 @@ def test_unknown_codes_refill_at_20_in_a_minute(site, seconds):
     assert guess(site, 21) == [404] * 20 + [429]
 
 
-def test_a_till_that_repeats_one_unknown_code_locks_nobody_out(site, seconds):
+def test_repeated_unknown_code_locks_no_till_out(site, seconds):
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     assert {tell(site, {"code": "MISTYPED"})[0] for _ in range(100)} == {404}
     assert tell(site, body)[0] == 200

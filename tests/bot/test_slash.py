@@ -39,7 +39,7 @@ def posts(database):
 # ---------------------------------------------------------------- what is accepted
 
 
-def test_a_sweep_is_stored_and_acknowledged_with_cancel(workspace, database):
+def test_sweep_is_stored_and_confirmed_with_cancel(workspace, database):
     said = workspace.run("sweep —tier medium --top 5")
     (job,) = all_jobs(database)
     assert (job.kind, job.state, job.requested_by, job.channel) == (
@@ -55,7 +55,7 @@ def test_a_sweep_is_stored_and_acknowledged_with_cancel(workspace, database):
     assert "this channel" in words(said["blocks"])
 
 
-def test_the_channel_sees_the_job_with_its_bar_and_cancel(workspace, database):
+def test_channel_shows_the_job_with_progress_and_cancel(workspace, database):
     workspace.run("sweep")
     (post,) = until(lambda: posts(database))
     (job,) = all_jobs(database)
@@ -89,7 +89,7 @@ def test_fifty_at_once_are_fifty_jobs(workspace, database):
 
 
 @pytest.mark.parametrize("command", ["score 42", "recommend 42 --k 3"])
-def test_what_names_people_goes_to_the_direct_message(workspace, database, command):
+def test_results_with_names_go_to_the_direct_message(workspace, database, command):
     said = workspace.run(command)
     (job,) = all_jobs(database)
     assert job.channel == ANALYST
@@ -104,7 +104,7 @@ def test_a_customer_is_found_by_pseudonym(workspace, database, settings):
     assert all_jobs(database)[0].args["customer_id"] == "42"
 
 
-def test_where_the_bot_is_not_it_says_how_to_invite_it(workspace, database, api):
+def test_channel_without_the_bot_explains_the_invitation(workspace, database, api):
     api.answers["conversations.info"] = {"ok": False, "error": "channel_not_found"}
     said = workspace.run("sweep", channel="C0PRIVATE")
     assert "/invite @retention" in words(said["blocks"])
@@ -113,7 +113,7 @@ def test_where_the_bot_is_not_it_says_how_to_invite_it(workspace, database, api)
     assert len(api.named("conversations.info")) == 1  # remembered
 
 
-def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, database, api):
+def test_bot_counts_as_member_without_slacks_answer(workspace, database, api):
     api.answers["conversations.info"] = {"ok": False, "error": "missing_scope"}
     assert "this channel" in words(workspace.run("sweep")["blocks"])
     assert all_jobs(database)[0].channel == "C0CRM"
@@ -159,7 +159,7 @@ def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, dat
         ("role", "to use `role list` you need admin"),
     ],
 )
-def test_one_sentence_says_what_is_wrong(workspace, database, typed, sentence):
+def test_bad_command_gets_one_sentence(workspace, database, typed, sentence):
     said = workspace.run(typed)
     assert sentence in said["text"].replace("&lt;", "<")
     assert "Traceback" not in json.dumps(said)
@@ -169,14 +169,14 @@ def test_one_sentence_says_what_is_wrong(workspace, database, typed, sentence):
 @pytest.mark.parametrize(
     "command", ["sweep", "retrain", "score 42", "score nobody", "recommend 42", "data"]
 )
-def test_a_viewer_is_told_which_role_it_takes(workspace, database, command):
+def test_refusal_names_the_required_role(workspace, database, command):
     said = workspace.run(command, VIEWER)
     assert "Your role is viewer; to " in said["text"]
     assert "you need analyst" in said["text"]
     assert all_jobs(database) == []
 
 
-def test_an_approver_may_what_an_analyst_may(workspace, database):
+def test_approver_includes_the_analysts_rights(workspace, database):
     workspace.run("sweep", LEAD)
     assert len(all_jobs(database)) == 1
 
@@ -187,7 +187,7 @@ def test_text_that_looks_like_slack_markup_is_shown_as_text(workspace):
     assert "&lt;!channel&gt;" in said["text"]
 
 
-def test_a_broken_database_refuses_with_a_sentence(workspace, database):
+def test_broken_database_gives_a_message(workspace, database):
     @event.listens_for(database.engine, "begin")
     def fail(connection):
         from sqlalchemy.exc import OperationalError
@@ -212,7 +212,7 @@ def test_an_unknown_error_is_a_reference_for_the_operators_log(workspace, monkey
     assert "secret detail" in caplog.text
 
 
-def test_a_busy_database_accepts_nothing_rather_than_too_late(workspace, database, monkeypatch):
+def test_busy_database_refuses_instead_of_answering_late(workspace, database, monkeypatch):
     monkeypatch.setattr("bot.slash.BUDGET_SECONDS", -1.0)
     assert "nothing was accepted; please try again" in workspace.run("sweep")["text"]
     assert all_jobs(database) == []
@@ -234,7 +234,7 @@ def test_signature_and_age_are_checked(workspace, database, changes, status):
 # ---------------------------------------------------------------- what is answered at once
 
 
-def test_help_is_what_the_role_may_do(workspace):
+def test_help_lists_the_commands_of_the_role(workspace):
     viewer = words(workspace.run("", VIEWER)["blocks"])
     analyst = words(workspace.run("help", ANALYST)["blocks"])
     assert "/retention status" in viewer
@@ -256,7 +256,7 @@ def test_help_of_one_command(workspace, typed):
 @pytest.mark.parametrize(
     "typed", ["help", "status", "jobs", "models", "data", "digest list", "help digest schedule"]
 )
-def test_answers_are_blocks_that_slack_takes(workspace, typed):
+def test_answers_are_valid_blocks(workspace, typed):
     workspace.run("sweep")
     said = workspace.run(typed)
     assert said["text"]
@@ -284,7 +284,7 @@ def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):
     assert all_jobs(database)[0].state == "queued"
 
 
-def test_why_a_private_job_failed_is_told_to_who_asked_and_to_admins_alone(workspace, database):
+def test_error_of_a_private_job_is_for_requester_and_admins(workspace, database):
     workspace.run("score 42")
     workspace.run("sweep")
     for job in all_jobs(database):
@@ -351,7 +351,7 @@ def test_a_new_time_replaces_a_channels_digest_and_says_so(workspace, database):
         assert session.scalars(select(Schedule.at).where(Schedule.active)).all() == ["10:00"]
 
 
-def test_what_slack_delivers_twice_is_answered_alike(workspace, database):
+def test_repeated_delivery_gets_the_same_answer(workspace, database):
     workspace.run("sweep")
     (job,) = all_jobs(database)
     workspace.run("digest schedule")
@@ -361,7 +361,7 @@ def test_what_slack_delivers_twice_is_answered_alike(workspace, database):
     assert all_jobs(database)[0].state == "queued"
 
 
-def test_a_search_that_no_job_has_the_time_for_is_refused_before_it_is_queued(workspace, database):
+def test_too_long_search_is_refused_before_queueing(workspace, database):
     said = workspace.run("retrain churn --tune 1h")["text"]
     assert "--tune is 60 minutes" in said
     assert "at most 10m" in said
@@ -382,7 +382,7 @@ def test_retrain_reads_weeks_and_ever(workspace, database):
     assert args["cutoff"].startswith("2017-10-02T00:00")
 
 
-def test_retrain_reads_how_long_to_search(workspace, database):
+def test_retrain_parses_the_search_time(workspace, database):
     workspace.run("retrain churn --tune 5m --tune-fits 40")
     args = all_jobs(database)[0].args
     assert (args["tune"], args["tune_fits"]) == (300, 40)
@@ -391,7 +391,7 @@ def test_retrain_reads_how_long_to_search(workspace, database):
     assert len(all_jobs(database)) == 1
 
 
-def test_every_role_is_listed_however_many_there_are(workspace, database):
+def test_all_roles_are_listed(workspace, database):
     people = [f"U0{number:09d}" for number in range(150)]
     with database.transaction() as session:
         session.add_all(RoleGrant(user_id=one, role="viewer", granted_by=ADMIN) for one in people)
@@ -408,7 +408,7 @@ def test_every_role_is_listed_however_many_there_are(workspace, database):
         ("2026-03-01T00:00Z", datetime(2026, 3, 1, tzinfo=UTC)),
     ],
 )
-def test_a_moment_without_a_zone_is_the_shops(settings, database, api, typed, meant):
+def test_date_without_zone_is_in_the_shops_zone(settings, database, api, typed, meant):
     """It was taken for UTC, and told by the shop's clock: of midnight's sweep the hour after was told."""
     berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
     desk = Workspace(build_app(berlin, database), api)
@@ -418,7 +418,7 @@ def test_a_moment_without_a_zone_is_the_shops(settings, database, api, typed, me
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
-def test_a_day_that_no_shop_has_is_refused_at_once(workspace, database, day):
+def test_impossible_date_is_refused(workspace, database, day):
     said = words(workspace.run(f"sweep --as-of {day}")["blocks"])
     assert "is not a date from 1970 to 2199" in said
     assert not all_jobs(database)

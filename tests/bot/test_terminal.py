@@ -110,7 +110,7 @@ def test_a_bad_setting_is_one_sentence(home, capsys, monkeypatch):
     assert "no IANA time zone" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_is_status_1_with_a_reference(home, capsys, monkeypatch):
+def test_unexpected_error_is_status_1_with_a_reference(home, capsys, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("by zero")
 
@@ -121,7 +121,7 @@ def test_a_fault_of_ours_is_status_1_with_a_reference(home, capsys, monkeypatch)
     assert "ZeroDivisionError" in (home / "errors.log").read_text()
 
 
-def test_a_full_disk_is_said_whoever_found_out(home, capsys, monkeypatch):
+def test_full_disk_is_named(home, capsys, monkeypatch):
     def full(*_, **__):
         raise duckdb.IOException('IO Error: Could not write file "x": No space left on device')
 
@@ -131,9 +131,7 @@ def test_a_full_disk_is_said_whoever_found_out(home, capsys, monkeypatch):
     assert capsys.readouterr().err.strip() == says
 
 
-def test_a_new_database_for_a_lake_with_data_is_told_of_and_learns_who_is_a_customer(
-    home, capsys, monkeypatch, tmp_path
-):
+def test_new_database_gets_the_lakes_customers_on_upgrade(home, capsys, monkeypatch, tmp_path):
     rows = "customer_id,event_type,occurred_at,order_id\nc1,purchase,2025-01-01,1\nc1,purchase,2025-01-09,2\n"
     (tmp_path / "sales.csv").write_text(rows)
     assert run(["import", "events", str(tmp_path / "sales.csv")]) == 0
@@ -146,7 +144,7 @@ def test_a_new_database_for_a_lake_with_data_is_told_of_and_learns_who_is_a_cust
     assert run(["score", "c1"]) == 0
 
 
-def test_a_database_of_the_version_before_is_named_also_where_it_is_written_to(home, capsys):
+def test_old_schema_is_named_on_write_too(home, capsys):
     home.mkdir()
     upgrade(Settings(), "0009_erasures")  # jobs had no queued_at
     assert run(["sweep", "--queue"]) == 1
@@ -171,7 +169,7 @@ def test_roles_and_digests_from_the_terminal(home, capsys):
     assert [(one.channel, one.created_by) for one in stored(Schedule)] == [("C0CRM", "U0ANA")]
 
 
-def test_queue_hands_it_to_the_workers(home, capsys):
+def test_queue_option_queues_a_job(home, capsys):
     assert run(["sweep", "--queue", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     (job,) = stored(Job)
@@ -196,7 +194,7 @@ def shop_home(shop_copy, monkeypatch):
     return shop_copy
 
 
-def test_a_sweep_on_a_shop_prints_the_contract_and_writes_the_cohort(shop_home, capsys, tmp_path):
+def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, capsys, tmp_path):
     file = tmp_path / "cohort.csv"
     assert run(["sweep", "--tier", "low", "--top", "5", "--csv", str(file), "--json"]) == 0
     captured = capsys.readouterr()
@@ -216,7 +214,7 @@ def test_a_sweep_on_a_shop_prints_the_contract_and_writes_the_cohort(shop_home, 
     assert "customer" in printed("sweep", said, shop_home.settings)
 
 
-def test_one_customer_of_a_shop(shop_home, capsys):
+def test_score_of_one_customer(shop_home, capsys):
     assert run(["sweep", "--tier", "low", "--top", "1", "--json"]) == 0
     customer = json.loads(capsys.readouterr().out)["cohort"][0]["customer_id"]
     for command in ("score", "recommend"):
@@ -227,7 +225,7 @@ def test_one_customer_of_a_shop(shop_home, capsys):
         assert customer in capsys.readouterr().out
 
 
-def test_a_draft_and_how_it_stands_are_told_as_text(shop_home, capsys):
+def test_campaign_draft_and_state_are_printed_as_text(shop_home, capsys):
     """Its words were shared with Slack's messages and asked for a mention: the draft was made, and the command failed."""
     assert run(["campaign", "draft", "--tier", "low", "--name", "Spring"]) == 0
     assert "Spring" in (told := capsys.readouterr().out)
@@ -237,13 +235,13 @@ def test_a_draft_and_how_it_stands_are_told_as_text(shop_home, capsys):
     assert f"Spring ({drafted.id}, version 1): draft" in capsys.readouterr().out
 
 
-def test_data_says_how_good_the_data_is(shop_home, capsys):
+def test_data_command_reports_quality(shop_home, capsys):
     assert run(["data", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
     assert run(["data"]) == 0
 
 
-def test_nothing_in_a_row_commands_the_terminal_that_shows_it(settings):
+def test_control_characters_of_data_are_not_printed(settings):
     """Customers write their own names: one cleared the screen of whoever looked at the quarantine."""
     row = {"name": "\x1b]0;owned\x07\x1b[2J\x9b31m\rAnn\x00", "note": "a\tb"}
     reason = {

@@ -47,7 +47,7 @@ ALL = list(commands())
 
 
 @pytest.mark.parametrize(("path", "found"), ALL, ids=[" ".join(path) for path, _ in ALL])
-def test_every_command_declares_itself(path, found):
+def test_every_command_has_help_and_role(path, found):
     assert isinstance(found, Command)
     assert found.role in RANKS
     assert found.surfaces <= {SLACK, TERMINAL}
@@ -74,7 +74,7 @@ def test_every_file_is_in_the_tree():
     assert {module_name(name) for name in COMMAND_NAMES} <= set(sys.modules)
 
 
-def test_the_catalogue_has_what_a_role_may_do():
+def test_catalogue_filters_by_role():
     viewer = {entry.name for entry in entries(root(), where=SLACK, role="viewer")}
     admin = {entry.name for entry in entries(root(), where=SLACK, role="admin")}
     assert {"help", "status", "jobs list", "digest now"} <= viewer
@@ -96,7 +96,7 @@ HEAVY = {
 }
 
 
-def test_a_built_app_has_loaded_nothing_heavy(tmp_path):
+def test_building_the_app_loads_no_heavy_module(tmp_path):
     code = f"""
 import sys
 from retention.settings import Settings

@@ -30,7 +30,7 @@ from retention.errors import BadInput
         ("", []),
     ],
 )
-def test_typed_on_a_phone(typed, words):
+def test_splits_text_typed_on_a_phone(typed, words):
     assert split_words(typed) == words
 
 
@@ -47,13 +47,13 @@ _word = st.text(
 
 
 @given(st.lists(_word))
-def test_plain_words_are_what_a_shell_makes_of_them(words):
+def test_plain_words_are_split_as_by_a_shell(words):
     line = " ".join(words)
     assert split_words(line) == shlex.split(line)
 
 
 @given(st.text())
-def test_no_text_does_more_than_refuse(text):
+def test_any_text_is_split_or_refused(text):
     try:
         words = split_words(text)
     except BadInput:

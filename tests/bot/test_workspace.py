@@ -64,14 +64,14 @@ def test_another_enterprise_is_refused():
     assert refusal(event(event={"user_team": "E0OURS"}), grid) is None
 
 
-def test_auth_test_names_the_workspace_where_no_setting_does(settings, database, api):
+def test_auth_test_names_the_workspace_by_default(settings, database, api):
     api.answers["auth.test"] = {"ok": True, "team_id": "T0TOLD", "enterprise_id": "E0TOLD"}
     assert OwnWorkspace(settings, database).current() == Workspace("T0TOLD", "E0TOLD")
     named = settings.model_copy(update={"slack_team_id": TEAM})
     assert OwnWorkspace(named, database).current() == Workspace(TEAM)
 
 
-def test_until_slack_answers_nobody_is_served(workspace, api, monkeypatch):
+def test_no_request_is_served_before_slack_answers(workspace, api, monkeypatch):
     monkeypatch.setattr("bot.workspace.WAIT_SECONDS", 0.05)
     api.answers["auth.test"] = {"ok": False, "error": "internal_error"}
     said = workspace.run("sweep")

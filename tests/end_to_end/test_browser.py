@@ -93,7 +93,7 @@ class Screen:
 
 
 @pytest.mark.timeout(900)
-def test_a_persons_whole_path(desk: Desk, browser: Any) -> None:
+def test_a_person_uses_every_feature_in_the_browser(desk: Desk, browser: Any) -> None:
     with page(browser, str(desk.http.base_url)) as shown:
         screen = Screen(shown)
         shown.get_by_text("Welcome to the retention desk").wait_for()

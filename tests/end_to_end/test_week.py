@@ -47,7 +47,7 @@ def _one(messages, *, says: str, having: str | None = None, but_not: set[str] = 
 
 
 @pytest.mark.timeout(900)
-def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
+def test_from_training_to_a_measured_campaign(desk: Desk):
     # A viewer may not; an analyst may. The answer comes at once.
     refused = desk.command("viewer", "sweep")
     assert "analyst" in str(refused["ack"])
@@ -191,7 +191,7 @@ def _press_an_old_copy(desk: Desk, user: str, message) -> None:
         ("viewer", "status", "model"),
     ],
 )
-def test_wrong_words_get_one_clear_sentence(desk: Desk, user, text, says):
+def test_unknown_words_get_one_sentence(desk: Desk, user, text, says):
     answer = desk.command(user, text)
     assert answer["status"] == 200
     told = str(answer["ack"]) + "\n".join(
@@ -201,7 +201,7 @@ def test_wrong_words_get_one_clear_sentence(desk: Desk, user, text, says):
     assert "Traceback" not in told
 
 
-def test_where_the_bot_is_no_member_it_says_how_to_invite_it_and_answers_by_direct_message(
+def test_channel_without_the_bot_gets_the_answer_by_direct_message(
     desk: Desk,
 ):
     answer = desk.command("analyst", "sweep", channel="private")
