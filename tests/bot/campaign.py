@@ -29,7 +29,7 @@ def drafted(database, settings, **body) -> str:
         for number in range(100)
     ]
     with database.transaction() as session:
-        made = store(
+        created = store(
             session,
             settings,
             Draft("c7", "salt", "May", None, a_body(**body), rows),
@@ -38,7 +38,7 @@ def drafted(database, settings, **body) -> str:
             post_key=KEY,
             now=clock.now(),
         )
-        outbox.put(session, settings, campaigns.card(settings, made), default_channel=CHANNEL)
+        outbox.put(session, settings, campaigns.card(settings, created), default_channel=CHANNEL)
     return "c7"
 
 

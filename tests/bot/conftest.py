@@ -15,10 +15,13 @@ from workers import campaigns
 @pytest.fixture
 def api():
     """Slack's Web API."""
-    made = Api()
-    server = serve(made)
-    made.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0CRM", "is_member": True}}
-    yield made
+    created = Api()
+    server = serve(created)
+    created.answers["conversations.info"] = {
+        "ok": True,
+        "channel": {"id": "C0CRM", "is_member": True},
+    }
+    yield created
     server.shutdown()
 
 

@@ -69,10 +69,10 @@ def test_two_of_three_concurrent_approvals_count(workspace, database, large, set
             )
         )
     until(lambda: len(api.named("response_url")) == 3)
-    said = [words(call["blocks"]) for call in api.named("response_url")]
+    reply = [words(call["blocks"]) for call in api.named("response_url")]
     assert sorted(
         "first" if "1 of 2" in one else "late" if "already approved" in one else "second"
-        for one in said
+        for one in reply
     ) == ["first", "late", "second"]
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 2
@@ -158,7 +158,9 @@ def test_edit_keeps_reminders_of_older_versions(workspace, database, large, sett
     assert ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:2:{ADMIN}")
 
 
-def test_thread_names_approvers_and_expiry(workspace, database, submitted, settings):
+def test_expired_decisions_and_approvals_are_announced_in_the_thread(
+    workspace, database, submitted, settings
+):
     with database.transaction() as session:
         assert campaigns.expire(session, settings, clock.now() + timedelta(hours=73)) == ["c7"]
     assert f"<@{ANALYST}>, a decision on version 1 did not come in time" in message(

@@ -327,9 +327,9 @@ def test_150_digests_of_one_viewer_become_a_few_jobs(own_bot, database):
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(send, range(150)))
     assert {status for status, _ in answers} == {200}
-    assert all(said["response_type"] == "ephemeral" and said["text"] for _, said in answers)
+    assert all(reply["response_type"] == "ephemeral" and reply["text"] for _, reply in answers)
     assert 1 <= jobs_stored(database) <= 3
-    assert any("One person can" in said["text"] for _, said in answers)
+    assert any("One person can" in reply["text"] for _, reply in answers)
 
 
 def test_300_wrong_redemption_codes_are_throttled(settings, database):

@@ -64,10 +64,10 @@ def test_stale_click_updates_the_message_and_explains(
         campaigns.reject(session, settings, "c7", 1, ADMIN, "not <now>")
         before = session.scalar(select(Outbox.revision).where(Outbox.key == KEY))
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
-    said = whispered(api)
-    assert "already rejected" in said
-    assert f"<@{ADMIN}>" in said
-    assert "not &lt;now&gt;" in said
+    reply = whispered(api)
+    assert "already rejected" in reply
+    assert f"<@{ADMIN}>" in reply
+    assert "not &lt;now&gt;" in reply
     with database.reading() as session:
         assert session.scalar(select(Outbox.revision).where(Outbox.key == KEY)) == before + 1
 
@@ -75,9 +75,9 @@ def test_stale_click_updates_the_message_and_explains(
 def test_late_command_names_the_first_person(workspace, database, submitted, settings):
     with database.transaction() as session:
         campaigns.approve(session, settings, "c7", 1, ADMIN)
-    said = words(workspace.run("campaign approve c7", LEAD)["blocks"])
-    assert "already approved" in said
-    assert f"by <@{ADMIN}> on " in said
+    reply = words(workspace.run("campaign approve c7", LEAD)["blocks"])
+    assert "already approved" in reply
+    assert f"by <@{ADMIN}> on " in reply
 
 
 def test_expired_campaign_names_no_person(workspace, database, submitted, settings):
@@ -97,9 +97,9 @@ def test_one_of_two_concurrent_approvers_wins(workspace, database, submitted, ap
             )
         )
     until(lambda: len(api.named("response_url")) == 2)
-    said = [words(call["blocks"]) for call in api.named("response_url")]
-    assert sum("Nothing changed" in one for one in said) == 1
-    assert sum("is approved" in one and "Nothing" not in one for one in said) == 1
+    reply = [words(call["blocks"]) for call in api.named("response_url")]
+    assert sum("Nothing changed" in one for one in reply) == 1
+    assert sum("is approved" in one and "Nothing" not in one for one in reply) == 1
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 1
 
@@ -142,9 +142,9 @@ def test_stale_modal_updates_the_message_and_explains(
     with database.transaction() as session:
         campaigns.approve(session, settings, "c7", 1, ADMIN)
     assert fill(workspace, ids.REJECT_VIEW, f"c7:1:{CHANNEL}", LEAD, reason="late").status == 200
-    said = api.wait("chat.postEphemeral")
-    assert said["user"] == LEAD
-    assert "already approved" in said["text"]
+    reply = api.wait("chat.postEphemeral")
+    assert reply["user"] == LEAD
+    assert "already approved" in reply["text"]
     assert state(database) == "approved"
 
 
@@ -169,9 +169,9 @@ def _close(database, advice: str) -> None:
 
 def test_unmeasured_campaign_says_so_without_advice(workspace, database, draft):
     _close(database, "no_orders")
-    said = words(workspace.run("campaign result c7", VIEWER)["blocks"])
-    assert "never imported, so nothing can be said of it" in said
-    assert "advice" not in said
+    reply = words(workspace.run("campaign result c7", VIEWER)["blocks"])
+    assert "never imported, so nothing can be said of it" in reply
+    assert "advice" not in reply
     assert "Closed, not measured" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
 
 
@@ -193,8 +193,8 @@ def test_terminal_draft_is_not_submitted_without_a_visible_channel(
         "ok": True,
         "channel": {"id": "C0SALES", "is_member": False},
     }
-    said = words(workspace.run("campaign submit c7", channel="C0SALES")["blocks"])
-    assert "`/invite` me" in said
+    reply = words(workspace.run("campaign submit c7", channel="C0SALES")["blocks"])
+    assert "`/invite` me" in reply
     assert state(database) == "draft"
 
 
@@ -238,9 +238,9 @@ def test_commands_do_the_same_as_buttons(workspace, database, draft):
     assert "cancelled" in words(
         workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"]
     )
-    told = words(workspace.run("campaign show c7", VIEWER)["blocks"])
-    assert "wrong price" in told
-    assert "approved it" in told
+    result = words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "wrong price" in result
+    assert "approved it" in result
     assert "no campaign" in words(workspace.run("campaign show c9")["blocks"])
     assert "Nothing to change" in words(workspace.run("campaign edit c7")["blocks"])
     assert "queued" in json.dumps(workspace.run("campaign draft --tier medium"))
@@ -288,7 +288,7 @@ def test_long_history_is_shown_completely():
         "measuring",
         "closed",
     ]
-    told = [
+    result = [
         {"at": f"2025-05-0{day}T09:00:00+00:00", "actor": LEAD, "action": step, "why": None}
         for day, step in enumerate(steps, 1)
     ]
@@ -303,13 +303,15 @@ def test_long_history_is_shown_completely():
         created_at=clock.wall(),
         body=a_body(assumed=("margin",)).model_dump(mode="json"),
     )
-    shown = render.message("campaign/show", campaign=described(campaign), zone="UTC", history=told)
+    shown = render.message(
+        "campaign/show", campaign=described(campaign), zone="UTC", history=result
+    )
     assert words(shown.blocks).index("drafted it") < words(shown.blocks).index(
         "measured and closed it"
     )
 
 
-def test_card_names_its_sample_customer_and_result_gives_advice():
+def test_card_says_who_reads_its_text_and_result_what_to_change():
     line = a_body().offers[0]
     body = a_body(
         offers=(
@@ -333,8 +335,10 @@ def test_card_names_its_sample_customer_and_result_gives_advice():
     )
 
     def card(offers):
-        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
-        return words(render.message("campaign/card", campaign=told, demo=False, zone="UTC").blocks)
+        details = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        return words(
+            render.message("campaign/card", campaign=details, demo=False, zone="UTC").blocks
+        )
 
     assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(
         body.offers
@@ -347,7 +351,7 @@ def test_card_names_its_sample_customer_and_result_gives_advice():
     )
 
     def result(offers):
-        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        details = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
         measured = {
             "advice": "cheaper",
             "effects": {},
@@ -356,7 +360,7 @@ def test_card_names_its_sample_customer_and_result_gives_advice():
         }
         shown = render.message(
             "campaign/result",
-            campaign=told,
+            campaign=details,
             measured=measured,
             with_chart=False,
             treated=85,
@@ -385,20 +389,20 @@ def test_any_typed_text_gives_a_valid_slack_message(name, reason):
         created_at=now,
         body=a_body(copy_text=reason).model_dump(mode="json"),
     )
-    told = described(campaign)
+    result = described(campaign)
     for template in ("campaign/card", "campaign/show"):
-        shown = render.message(template, campaign=told, demo=True, zone="UTC", history=[])
+        shown = render.message(template, campaign=result, demo=True, zone="UTC", history=[])
         assert "<!" not in words([b for b in shown.blocks if b["type"] != "header"])
     render.view(
         "campaign/edit",
-        campaign=told,
+        campaign=result,
         value="c7:3:",
-        written=told["offers"],
+        written=result["offers"],
         places="{name}",
         deed="edit",
         zone="UTC",
     )
-    render.view("campaign/reason", campaign=told, value="c7:3:", deed="stop")
+    render.view("campaign/reason", campaign=result, value="c7:3:", deed="stop")
 
 
 def test_find_returns_only_the_teams_campaigns(database, settings, draft):

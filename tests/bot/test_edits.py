@@ -228,13 +228,13 @@ def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings,
 
 
 @pytest.mark.parametrize(
-    ("offers", "told"),
+    ("offers", "result"),
     [(SEVERAL, True), ((_line("Due", "reminder"), _line("VIPs", "call", contact=4.0)), False)],
     ids=["coupons", "none"],
 )
-def test_card_mentions_codes_only_if_there_are_any(database, settings, offers, told):
+def test_card_mentions_codes_only_if_there_are_any(database, settings, offers, result):
     drafted(database, settings, offers=offers)
-    assert ("Codes expire 28 days after sending." in message(database)) is told
+    assert ("Codes expire 28 days after sending." in message(database)) is result
 
 
 def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, settings, api):
@@ -250,9 +250,9 @@ def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, sett
     assert (first.status, first.body) == (200, "")
     refused = json.loads(second.body)
     assert refused["response_action"] == "errors"
-    (said,) = refused["errors"].values()
-    assert "has been edited since (it is at version 2)" in said
-    assert "Copy what you typed" in said
+    (reply,) = refused["errors"].values()
+    assert "has been edited since (it is at version 2)" in reply
+    assert "Copy what you typed" in reply
     with database.transaction() as session:
         assert session.scalar(select(Campaign.body))["copy_text"] == "Hello from Ada {code}"
         session.execute(update(Campaign).values(state="live"))
@@ -274,8 +274,8 @@ def test_unstorable_characters_are_replaced(workspace, database, settings, typed
 
 def test_draft_name_fits_the_edit_modal(workspace, database, settings, api):
     """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
-    said = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
-    assert "1 to 80 characters; this one has 81" in said
+    reply = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
+    assert "1 to 80 characters; this one has 81" in reply
     assert not all_jobs(database)
     drafted(database, settings)
     with database.transaction() as session:
@@ -289,8 +289,8 @@ def test_terminal_describes_each_offer_for_customers(database, settings):
     """A free parcel was told as money off: what it costs the shop."""
     drafted(database, settings, offers=SEVERAL)
     with database.reading() as session:
-        told = described(find(session, settings, "c7"))
-    shown = text("terminal/campaign/show.txt.j2", campaign=told, history=[], zone="UTC")
+        result = described(find(session, settings, "c7"))
+    shown = text("terminal/campaign/show.txt.j2", campaign=result, history=[], zone="UTC")
     assert "Parcel: free shipping on orders from €50.00 on, 25 customers" in shown
     assert "Fiver: coupon, €5.00 off orders from €30.00 on, 25 customers" in shown
 

@@ -126,7 +126,9 @@ def test_old_button_and_erased_customer_are_explained(workspace, database, api, 
     workspace.press(ids.FEEDBACK_USEFUL, "useful|old")
     assert "older version" in api.wait("response_url")["text"]
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
-    until(lambda: any("There is no customer" in said["text"] for said in api.named("response_url")))
+    until(
+        lambda: any("There is no customer" in reply["text"] for reply in api.named("response_url"))
+    )
     assert rows(database) == []
 
 
@@ -140,8 +142,12 @@ def test_summary_counts_feedback_and_flags_doubted_labels(settings, database):
         with pytest.raises(BadInput, match="characters"):
             record(session, settings, subject, "wrong", "U3", "x" * (LONGEST + 1))
     with database.reading() as session:
-        told = summary(session, settings, VERSION)
-        assert (told["useful"], told["wrong"], told["reasons"][0]["text"]) == (1, 1, "by phone")
+        result = summary(session, settings, VERSION)
+        assert (result["useful"], result["wrong"], result["reasons"][0]["text"]) == (
+            1,
+            1,
+            "by phone",
+        )
         assert doubted(session, settings) == (("42", subject.as_of),)
         assert summary(session, settings, "other") == {"useful": 0, "wrong": 0, "reasons": []}
 
@@ -169,14 +175,14 @@ def test_only_doubted_labels_are_left_out_of_training():
         (snapshot(11), snapshot(9), snapshot(8)),
         ("recency_days",),
     )
-    kept = without(
+    stored = without(
         training,
         [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))],
     )
-    taught = kept.teaching(kept.snapshots)
+    taught = stored.teaching(stored.snapshots)
     assert [list(one.frame.customer_id) for one in taught] == [["42"], ["41"], ["41", "42"]]
     assert list(taught[1].labels) == [0.0]
-    assert all(len(one.frame) == 2 for one in kept.snapshots)
+    assert all(len(one.frame) == 2 for one in stored.snapshots)
     assert without(training, ()) is training
 
 
@@ -231,9 +237,9 @@ def test_item_feedback_stores_model_and_position_and_can_change(
     )
     with database.reading() as session:
         assert refused(of_items(session, settings)) == {"42": {"i<1>"}}
-    said = api.wait("response_url")["text"]
-    assert "Tea &amp; &lt;cake&gt;" in said
-    assert "42" not in said
+    reply = api.wait("response_url")["text"]
+    assert "Tea &amp; &lt;cake&gt;" in reply
+    assert "42" not in reply
     of_item(workspace, f"useful|{shown}", at="7.2")
     until(lambda: [one for one in rows(database) if one.verdict == "useful"])
     with database.reading() as session:

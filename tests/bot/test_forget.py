@@ -21,8 +21,8 @@ def call(settings, database):
 
 
 def test_slack_asks_to_confirm_and_terminal_needs_yes(call):
-    asked = COMMAND.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
-    message = render.message(asked.template, zone="UTC", **asked.data)
+    request = COMMAND.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
+    message = render.message(request.template, zone="UTC", **request.data)
     (button,) = message.blocks[-1]["elements"]
     assert (button["value"], button["confirm"]["title"]["text"]) == ("k7", "Erase this customer?")
     with pytest.raises(BadInput, match="--yes"):

@@ -39,12 +39,12 @@ def test_held_sends_are_listed_without_names(workspace, held, database):
         for send in sends.held(session, "c1"):
             send.error = "its process died"
         numbers = [send.id for send in sends.held(session, "c1")]
-    said = words(workspace.run("campaign held c1", ANALYST)["blocks"])
-    assert "2 copies are held" in said
-    assert "its process died" in said
-    assert all(f"Copy {number} to " in said for number in numbers)  # what --copy takes
-    assert "campaign release c1 again" in said
-    assert not {"k2", "k5"} & set(said.replace(":", " ").split())
+    reply = words(workspace.run("campaign held c1", ANALYST)["blocks"])
+    assert "2 copies are held" in reply
+    assert "its process died" in reply
+    assert all(f"Copy {number} to " in reply for number in numbers)  # what --copy takes
+    assert "campaign release c1 again" in reply
+    assert not {"k2", "k5"} & set(reply.replace(":", " ").split())
     assert "need analyst" in words(workspace.run("campaign held c1", VIEWER)["blocks"])
 
 
@@ -87,8 +87,8 @@ def _line(database) -> str:
 def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, settings):
     with database.reading() as session:
         first, second = sends.held(session, "c1")
-    said = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
-    assert "1 held copy counts as sent" in said
+    reply = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
+    assert "1 held copy counts as sent" in reply
     assert "8 copies sent, 1 held" in _line(database)
     assert held().given == []
     assert (made.states(database)["k2"], made.states(database)["k5"]) == ("sent", "held")
@@ -101,8 +101,8 @@ def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, s
 
 def test_ended_campaign_sends_nothing_again(workspace, held, database):
     workspace.run("campaign stop c1 --reason enough", LEAD)
-    said = words(workspace.run("campaign release c1 again", LEAD)["blocks"])
-    assert "is cancelled, so nothing of it is sent any more" in said
+    reply = words(workspace.run("campaign release c1 again", LEAD)["blocks"])
+    assert "is cancelled, so nothing of it is sent any more" in reply
     assert "count as sent" in words(workspace.run("campaign release c1 sent", LEAD)["blocks"])
     assert "No copy of campaign 'May' is held" in words(
         workspace.run("campaign release c1 sent", LEAD)["blocks"]

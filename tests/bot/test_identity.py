@@ -33,9 +33,9 @@ def home(tmp_path, monkeypatch, capsys):
     for table, frame in (("events", events), ("customers", customers)):
         frame.to_parquet(f"{table}.parquet")
         assert run(["import", table, f"{table}.parquet"]) == 0
-    said = capsys.readouterr().out
-    assert "1 customer id linked" in said
-    assert "1 pair left to a person" in said
+    reply = capsys.readouterr().out
+    assert "1 customer id linked" in reply
+    assert "1 pair left to a person" in reply
     return tmp_path / "home"
 
 
@@ -94,8 +94,8 @@ def test_similarity_bounds_are_reported_as_typed():
         "probable": probable,
         "both_arms": [],
     }
-    told = text("terminal/identity/link.txt.j2", **data, accept=0.9999, review=0.7, seconds=1.0)
-    assert "3 links accepted from 99.99 %, 1 pair to review from 70 %" in told
+    result = text("terminal/identity/link.txt.j2", **data, accept=0.9999, review=0.7, seconds=1.0)
+    assert "3 links accepted from 99.99 %, 1 pair to review from 70 %" in result
 
 
 def test_a_review_above_the_threshold_is_refused(home, capsys):

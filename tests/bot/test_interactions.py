@@ -42,7 +42,7 @@ def test_cancel_asks_the_job_to_stop_once(workspace, database, api):
     workspace.press(ids.CANCEL_JOB, job.id, at="9.8")  # another click
     until(lambda: len(api.named("response_url")) == 2)
     assert "nothing left to cancel" in api.named("response_url")[-1]["text"]
-    assert all(said["response_type"] == "ephemeral" for said in api.named("response_url"))
+    assert all(reply["response_type"] == "ephemeral" for reply in api.named("response_url"))
 
 
 def test_only_the_requester_or_an_admin_can_cancel(workspace, database, api):

@@ -38,23 +38,23 @@ def start_as_many_as_allowed(workspace, database, user: str) -> None:
 
 def test_own_open_request_is_named_with_cancel(workspace, database):
     workspace.run("digest", VIEWER)
-    said = workspace.run("digest", VIEWER)
+    reply = workspace.run("digest", VIEWER)
     (job,) = all_jobs(database)
-    assert words(said["blocks"]).startswith(
+    assert words(reply["blocks"]).startswith(
         f":hourglass_flowing_sand: *Digest* is already under way as job `{job.id}`, and its result comes to this channel."
     )
-    assert said["blocks"][-1]["elements"][0]["value"] == job.id
+    assert reply["blocks"][-1]["elements"][0]["value"] == job.id
 
 
 def test_open_request_of_somebody_else_is_not_named(workspace, database):
     workspace.run("digest", ANALYST)
-    said = workspace.run("digest", VIEWER)
+    reply = workspace.run("digest", VIEWER)
     (job,) = all_jobs(database)
-    assert words(said["blocks"]) == (
+    assert words(reply["blocks"]) == (
         ":hourglass_flowing_sand: *Digest* is already under way, and its result comes to this channel."
     )
-    assert job.id not in json.dumps(said)
-    assert ANALYST not in json.dumps(said)
+    assert job.id not in json.dumps(reply)
+    assert ANALYST not in json.dumps(reply)
 
 
 def test_private_requests_of_two_people_are_not_joined(workspace, database):
@@ -74,9 +74,9 @@ def test_second_press_of_download_joins_the_first(workspace, database, cohort, a
     workspace.press(ids.COHORT_CSV, cohort, LEAD)
     until(lambda: len(api.named("response_url")) == 2)
     (job,) = all_jobs(database)
-    said = api.named("response_url")[-1]
-    assert "already under way" in said["text"]
-    assert job.id in json.dumps(said["blocks"])
+    reply = api.named("response_url")[-1]
+    assert "already under way" in reply["text"]
+    assert job.id in json.dumps(reply["blocks"])
 
 
 def test_second_press_on_home_opens_a_modal(workspace, database, api):
@@ -98,8 +98,8 @@ def test_limit_of_open_jobs_is_explained(workspace, database):
     for top in (1, 2, 3):
         workspace.run(f"sweep --top {top}")
     first = min(all_jobs(database), key=lambda job: job.created_at)
-    said = workspace.run("sweep --top 4")["text"]
-    assert said == (
+    reply = workspace.run("sweep --top 4")["text"]
+    assert reply == (
         "One person can have at most 3 Sweep jobs queued or running, so wait for one to finish or cancel one with "
         f"`/retention jobs cancel {first.id}`."
     )
@@ -151,7 +151,7 @@ def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database)
 
 def test_commands_above_the_limit_are_refused_without_the_database(full_bucket, database):
     statements = []
-    said = [full_bucket.run("jobs list", VIEWER)["text"] for _ in range(rate_limit.REQUESTS)]
+    reply = [full_bucket.run("jobs list", VIEWER)["text"] for _ in range(rate_limit.REQUESTS)]
     event.listen(
         database.engine, "before_cursor_execute", lambda *given: statements.append(given[2])
     )
@@ -159,7 +159,7 @@ def test_commands_above_the_limit_are_refused_without_the_database(full_bucket, 
     assert refused == (
         "One person can send at most 30 commands and clicks in 10 seconds, so wait 10 seconds and try again."
     )
-    assert refused not in said
+    assert refused not in reply
     assert statements == []
     assert full_bucket.run("jobs list", ANALYST)["text"] != refused
 

@@ -81,7 +81,7 @@ def deeds(database) -> list[tuple[str, str, str]]:
 
 def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
     workspace.run("models promote churn-3", ADMIN)
-    said = words(workspace.run("models show churn-3", VIEWER)["blocks"])
+    reply = words(workspace.run("models show churn-3", VIEWER)["blocks"])
     for word in (
         "churn-3",
         "ensemble",
@@ -91,14 +91,14 @@ def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
         f"<@{ADMIN}>",
         "promote",
     ):
-        assert word in said
+        assert word in reply
 
 
 def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
-    said = words(workspace.run("models compare churn-2 churn-3")["blocks"])
-    assert "auc: 0.8 and 0.82, better: `churn-3`" in said
-    assert "log loss: 0.3 and 0.28, better: `churn-3`" in said
-    assert "estimator: logistic and ensemble" in said
+    reply = words(workspace.run("models compare churn-2 churn-3")["blocks"])
+    assert "auc: 0.8 and 0.82, better: `churn-3`" in reply
+    assert "log loss: 0.3 and 0.28, better: `churn-3`" in reply
+    assert "estimator: logistic and ensemble" in reply
 
 
 def test_models_of_one_day_share_their_origin(workspace, database, three):
@@ -117,11 +117,11 @@ def test_models_of_one_day_share_their_origin(workspace, database, three):
                     metrics={**METRICS, "origins": origins},
                 )
             )
-    said = words(workspace.run("models compare churn-a churn-b")["blocks"])
-    assert "auc: 0.8 and 0.8" in said
-    assert "Means over the 1 origin" in said
-    assert ".439732" not in said
-    assert "cutoff: Sun 01 Jun 2025" in said
+    reply = words(workspace.run("models compare churn-a churn-b")["blocks"])
+    assert "auc: 0.8 and 0.8" in reply
+    assert "Means over the 1 origin" in reply
+    assert ".439732" not in reply
+    assert "cutoff: Sun 01 Jun 2025" in reply
     other = words(workspace.run("models compare churn-b churn-c")["blocks"])
     assert "not judged on the same origins" in other  # other customers were judged there
 
@@ -130,19 +130,19 @@ def test_models_with_different_churn_definitions_share_no_origin(workspace, data
     """Silent for 14 days and for 28 are two outcomes; where an origin was the same, the rarer one won."""
     with database.transaction() as session:
         session.add(_version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
-    said = words(workspace.run("models compare churn-2 churn-short")["blocks"])
-    assert "better" not in said
-    assert "judged by different outcomes" in said
-    assert "horizon days: 28 and 14" in said
+    reply = words(workspace.run("models compare churn-2 churn-short")["blocks"])
+    assert "better" not in reply
+    assert "judged by different outcomes" in reply
+    assert "horizon days: 28 and 14" in reply
 
 
 def test_two_models_of_different_kinds_are_not_compared(workspace, database, three):
     with database.transaction() as session:
         session.add(_version("recommend-1", kind="recommend"))
-    said = words(workspace.run("models compare churn-2 recommend-1")["blocks"])
+    reply = words(workspace.run("models compare churn-2 recommend-1")["blocks"])
     assert (
         "churn-2 is a churn model and recommend-1 is a recommend model; compare two of one kind"
-        in said
+        in reply
     )
 
 
@@ -166,11 +166,11 @@ def test_recommenders_are_compared_on_their_common_horizon(workspace, database, 
                     name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures
                 )
             )
-    said = words(workspace.run("models compare r-ranked r-als")["blocks"])
-    assert "ndcg: 0.41 and 0.2, better: `r-ranked`" in said
-    assert "coverage: 0.25 and 0.3, better: `r-als`" in said
-    assert "Means over the 1 origin" in said
-    assert "customers: 512 and 700" in said
+    reply = words(workspace.run("models compare r-ranked r-als")["blocks"])
+    assert "ndcg: 0.41 and 0.2, better: `r-ranked`" in reply
+    assert "coverage: 0.25 and 0.3, better: `r-als`" in reply
+    assert "Means over the 1 origin" in reply
+    assert "customers: 512 and 700" in reply
     other = words(workspace.run("models compare r-ranked r-older")["blocks"])
     assert "not judged on the same origins" in other
 
@@ -198,8 +198,8 @@ def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, dat
 
 def test_card_of_an_unknown_model_is_refused(workspace, database, three):
     """It was queued, and a worker found minutes later that there is none."""
-    said = workspace.run("models card churn-22")["text"]
-    assert "There is no model 'churn-22'; see `/retention models`. Did you mean churn-2?" in said
+    reply = workspace.run("models card churn-22")["text"]
+    assert "There is no model 'churn-22'; see `/retention models`. Did you mean churn-2?" in reply
     assert all_jobs(database) == []
     workspace.run("models card churn-2")
     assert [job.kind for job in all_jobs(database)] == ["model_card"]
@@ -213,9 +213,9 @@ def test_item_feedback_names_the_item(database, settings, three, monkeypatch, ca
             subject = Subject("c1", "churn-2", clock.now(), item, 1 if item else None)
             record(session, settings, subject, "wrong", ANALYST, "" if item else "they moved")
     assert terminal.run(["models", "feedback", "--csv", str(tmp_path / "said.csv")]) == 0
-    told = capsys.readouterr().out
-    assert [f"c1, item {item}  by" in told for item in ("i1", "i2")] == [True, True]
-    assert "c1  by" in told
+    result = capsys.readouterr().out
+    assert [f"c1, item {item}  by" in result for item in ("i1", "i2")] == [True, True]
+    assert "c1  by" in result
     with (tmp_path / "said.csv").open() as file:
         assert sorted(row["item_id"] for row in DictReader(file)) == ["", "i1", "i2"]
     assert terminal.run(["models", "feedback", "churn-9"]) == 2
@@ -250,8 +250,8 @@ def test_unreadable_model_is_not_promoted(workspace, three, database, settings, 
 def test_model_with_removed_features_is_not_promoted(workspace, three, database, typed, old):
     with database.transaction() as session:
         session.get_one(ModelVersion, old).features = ["recency_days", "bygone"]
-    said = workspace.run(f"models {typed}", ADMIN)["text"]
-    assert f"Model {old} asks for features that this version no longer computes (bygone)" in said
+    reply = workspace.run(f"models {typed}", ADMIN)["text"]
+    assert f"Model {old} asks for features that this version no longer computes (bygone)" in reply
     assert states(database)["churn-2"] == "champion"
     assert deeds(database) == []
 
@@ -291,8 +291,8 @@ def test_only_the_verified_artefact_is_promoted(database, settings, three):
 
 def test_rollback_goes_back_one_step_each_time(workspace, database, three):
     workspace.run("models promote churn-3", ADMIN)
-    said = words(workspace.run("models rollback", ADMIN, trigger="t1")["blocks"])
-    assert "`churn-2`" in said
+    reply = words(workspace.run("models rollback", ADMIN, trigger="t1")["blocks"])
+    assert "`churn-2`" in reply
     workspace.run("models rollback", ADMIN, trigger="t1")  # the same command, delivered again
     assert states(database) == {"churn-1": "retired", "churn-2": "champion", "churn-3": "withdrawn"}
     workspace.run("models rollback churn", ADMIN)
@@ -375,17 +375,17 @@ def test_retrain_button_queues_one_job(workspace, database, three, api):
     assert deeds(database) == [(ANALYST, "model.retrain", "churn-2")]
     workspace.press(ids.RETRAIN_MODEL, "look1", ADMIN)
     until(lambda: "asked for already" in api.named("response_url")[-1]["text"])
-    said = words(workspace.run("status")["blocks"])
-    assert "decayed" in said
-    assert "it came out worse than promised" in said
+    reply = words(workspace.run("status")["blocks"])
+    assert "decayed" in reply
+    assert "it came out worse than promised" in reply
     with (
         database.transaction() as session
     ):  # the button is gone, so an old copy of it has to say what to do now
         session.get_one(Job, job.id).state = "cancelled"
     workspace.press(ids.RETRAIN_MODEL, "look1", at="8.8")
-    told = until(
+    result = until(
         lambda: next(
             (t for x in api.named("response_url") if "is cancelled" in (t := x["text"])), None
         )
     )
-    assert f"`/retention jobs retry {job.id}` runs it again" in told
+    assert f"`/retention jobs retry {job.id}` runs it again" in result

@@ -78,8 +78,8 @@ def _come_back(site: Site, state: str, cookie: str, code: str = "c0de") -> tuple
 
 
 def _install(site: Site) -> tuple[int, str]:
-    told, cookie = _begin(site)
-    return _come_back(site, told["state"][0], cookie)
+    result, cookie = _begin(site)
+    return _come_back(site, result["state"][0], cookie)
 
 
 def _bots(database) -> list[tuple[str, str]]:
@@ -96,13 +96,13 @@ def _type(site: Site, api: Api, team: str) -> str:
 
 def test_installation_stores_the_token_for_later_posts(site, settings, database, api, caplog):
     caplog.set_level(logging.INFO)
-    told, cookie = _begin(site)
-    assert told["redirect_uri"] == ["https://crm.shop.example/slack/oauth_redirect"]
-    assert {"commands", "chat:write"} <= set(told["scope"][0].split(","))
-    status, page = _come_back(site, told["state"][0], cookie)
+    result, cookie = _begin(site)
+    assert result["redirect_uri"] == ["https://crm.shop.example/slack/oauth_redirect"]
+    assert {"commands", "chat:write"} <= set(result["scope"][0].split(","))
+    status, page = _come_back(site, result["state"][0], cookie)
     assert (status, "Thank you" in page) == (200, True)
-    (asked,) = api.named("oauth.v2.access")
-    assert asked["code"] == "c0de"
+    (request,) = api.named("oauth.v2.access")
+    assert request["code"] == "c0de"
     assert _bots(database) == [(TEAM, TOKEN)]
     assert site.app.client.token == TOKEN
     with database.transaction() as session:
@@ -120,8 +120,8 @@ def test_installation_stores_the_token_for_later_posts(site, settings, database,
 
 @pytest.mark.parametrize("wrong", ["state", "cookie", "twice"])
 def test_foreign_oauth_state_installs_nothing(site, database, api, wrong):
-    told, cookie = _begin(site)
-    state = told["state"][0]
+    result, cookie = _begin(site)
+    state = result["state"][0]
     if wrong == "twice":
         _come_back(site, state, cookie)
     status, page = _come_back(
@@ -139,9 +139,9 @@ def test_failed_oauth_exchange_is_explained_without_a_traceback(site, settings, 
     api.answers["oauth.v2.access"] = {"ok": False, "error": "invalid_code"}
     status, page = _install(site)
     assert (status, "invalid_code" in page) == (401, True)
-    told, cookie = _begin(site)
+    result, cookie = _begin(site)
     site.app.oauth_flow.client.base_url = "http://127.0.0.1:9/api/"
-    status, page = _come_back(site, told["state"][0], cookie)
+    status, page = _come_back(site, result["state"][0], cookie)
     assert (status, "begin again at /slack/install" in page) == (503, True)
     assert _bots(database) == []
 
@@ -167,11 +167,11 @@ def test_installation_of_another_workspace_is_refused(settings, database, api, s
 
 
 def test_one_of_two_concurrent_installations_wins(database, api, site, monkeypatch):
-    asked, others = installation.workspace, []
+    request, others = installation.workspace, []
 
     def slowly(*given):
         """The other one comes back from Slack between our question and what follows from it."""
-        ours = asked(*given)
+        ours = request(*given)
         if not others:
             others.append(Thread(target=store, args=(None, _installed("T0OTHER"))))
             others[0].start()
@@ -209,12 +209,12 @@ def test_expiring_token_is_refused(site, database, api):
 
 def test_configured_token_takes_precedence(settings, database, api, site):
     assert _install(site)[0] == 200
-    told = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
-    named = Site(settings.model_copy(update=told), database)
+    result = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
+    named = Site(settings.model_copy(update=result), database)
     assert named.app.client.token == "xoxb-named"
 
 
-def test_app_without_installation_serves_other_routes(settings, database, site):
+def test_bot_and_sender_start_before_the_installation(settings, database, site):
     assert missing_configuration(settings) == ""
     assert {"bot", "sender"} <= {child.name for child in Supervisor(settings).children}
     assert site.app.client.token is None

@@ -63,14 +63,14 @@ def test_replayed_redemption_gets_the_same_answer(site):
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     first, replay = tell(site, body), tell(site, body)
     assert first == replay
-    said = {
+    reply = {
         "outcome": "redeemed",
         "said": "used, as it was meant",
         "campaign_id": "c1",
         "action": "coupon",
         "discount": 0.1,
     }
-    assert first == (200, {**said, "amount": None, "min_order": None, "category": None})
+    assert first == (200, {**reply, "amount": None, "min_order": None, "category": None})
     assert tell(site, {**body, "order_id": "o2"})[0] == 409
     assert (
         tell(site, {"code": _code(site, "k5"), "customer_id": "k3"})[1]["outcome"]

@@ -33,9 +33,9 @@ def stored(table):
 def test_init_makes_a_home_and_may_be_repeated(home, capsys):
     for _ in range(2):
         assert run(["init", "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["home"] == str(home)
-        assert said["demo"] is False
+        reply = json.loads(capsys.readouterr().out)
+        assert reply["home"] == str(home)
+        assert reply["demo"] is False
     assert (home / "secret.key").stat().st_mode & 0o777 == 0o600
     assert (home / "state.db").exists()
 
@@ -171,9 +171,9 @@ def test_roles_and_digests_from_the_terminal(home, capsys):
 
 def test_queue_option_queues_a_job(home, capsys):
     assert run(["sweep", "--queue", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    reply = json.loads(capsys.readouterr().out)
     (job,) = stored(Job)
-    assert said == {"job": job.id, "kind": "sweep", "state": "queued", "queue_away": True}
+    assert reply == {"job": job.id, "kind": "sweep", "state": "queued", "queue_away": True}
     assert (job.channel, job.requested_by) == (None, "operator")
 
 
@@ -198,7 +198,7 @@ def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, capsys, tmp_pa
     file = tmp_path / "cohort.csv"
     assert run(["sweep", "--tier", "low", "--top", "5", "--csv", str(file), "--json"]) == 0
     captured = capsys.readouterr()
-    said = json.loads(captured.out)
+    reply = json.loads(captured.out)
     assert {
         "as_of",
         "customers",
@@ -207,11 +207,11 @@ def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, capsys, tmp_pa
         "cohort",
         "model_version",
         "seconds",
-    } <= set(said)
+    } <= set(reply)
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert [row["customer_id"] for row in rows] == [one["customer_id"] for one in said["cohort"]]
-    assert "customer" in printed("sweep", said, shop_home.settings)
+    assert [row["customer_id"] for row in rows] == [one["customer_id"] for one in reply["cohort"]]
+    assert "customer" in printed("sweep", reply, shop_home.settings)
 
 
 def test_score_of_one_customer(shop_home, capsys):
@@ -219,8 +219,8 @@ def test_score_of_one_customer(shop_home, capsys):
     customer = json.loads(capsys.readouterr().out)["cohort"][0]["customer_id"]
     for command in ("score", "recommend"):
         assert run([command, customer, "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["customer_id"] == customer
+        reply = json.loads(capsys.readouterr().out)
+        assert reply["customer_id"] == customer
         assert run([command, customer]) == 0
         assert customer in capsys.readouterr().out
 
@@ -228,9 +228,9 @@ def test_score_of_one_customer(shop_home, capsys):
 def test_campaign_draft_and_state_are_printed_as_text(shop_home, capsys):
     """Its words were shared with Slack's messages and asked for a mention: the draft was made, and the command failed."""
     assert run(["campaign", "draft", "--tier", "low", "--name", "Spring"]) == 0
-    assert "Spring" in (told := capsys.readouterr().out)
+    assert "Spring" in (result := capsys.readouterr().out)
     (drafted,) = stored(Campaign)
-    assert drafted.id in told
+    assert drafted.id in result
     assert run(["campaign", "show", drafted.id]) == 0
     assert f"Spring ({drafted.id}, version 1): draft" in capsys.readouterr().out
 

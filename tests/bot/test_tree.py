@@ -36,37 +36,37 @@ def commands(group=None, path=()):
     group = group or root()
     context = click.Context(group)
     for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        if isinstance(found, Group):
-            yield from commands(found, (*path, name))
+        match = group.get_command(context, name)
+        if isinstance(match, Group):
+            yield from commands(match, (*path, name))
         else:
-            yield (*path, name), found
+            yield (*path, name), match
 
 
 ALL = list(commands())
 
 
-@pytest.mark.parametrize(("path", "found"), ALL, ids=[" ".join(path) for path, _ in ALL])
-def test_every_command_has_help_and_role(path, found):
-    assert isinstance(found, Command)
-    assert found.role in RANKS
-    assert found.surfaces <= {SLACK, TERMINAL}
-    assert found.surfaces
-    assert (found.help or "").strip()
-    assert found.request is None or (
-        issubclass(found.request, Request) and found.role == found.request.role
+@pytest.mark.parametrize(("path", "match"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_every_command_has_help_and_role(path, match):
+    assert isinstance(match, Command)
+    assert match.role in RANKS
+    assert match.surfaces <= {SLACK, TERMINAL}
+    assert match.surfaces
+    assert (match.help or "").strip()
+    assert match.request is None or (
+        issubclass(match.request, Request) and match.role == match.request.role
     )
-    assert (SLACK not in found.surfaces) == (
+    assert (SLACK not in match.surfaces) == (
         path[0] in TERMINAL_ONLY or " ".join(path) in TERMINAL_ONLY_BELOW
     )
-    assert not found.private or found.request
-    for param in found.params:
+    assert not match.private or match.request
+    for param in match.params:
         if isinstance(param, click.Option):
             assert param.help, param.name
             assert not param.prompt
             assert param.envvar is None
         if isinstance(param.type, click.Path | click.File):
-            assert getattr(param, "terminal_only", False) or SLACK not in found.surfaces, param.name
+            assert getattr(param, "terminal_only", False) or SLACK not in match.surfaces, param.name
 
 
 def test_every_file_is_in_the_tree():

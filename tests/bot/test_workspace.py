@@ -74,8 +74,8 @@ def test_auth_test_names_the_workspace_by_default(settings, database, api):
 def test_no_request_is_served_before_slack_answers(workspace, api, monkeypatch):
     monkeypatch.setattr("bot.workspace.WAIT_SECONDS", 0.05)
     api.answers["auth.test"] = {"ok": False, "error": "internal_error"}
-    said = workspace.run("sweep")
-    assert "does not know its workspace" in said["text"]
+    reply = workspace.run("sweep")
+    assert "does not know its workspace" in reply["text"]
     api.answers["auth.test"] = {"ok": True, "team_id": TEAM}
     for _ in range(200):
         if "queued" in workspace.run("sweep")["text"]:

@@ -121,13 +121,13 @@ class Desk:
 
 def words(message: dict[str, Any]) -> str:
     """All that a message says, text and blocks."""
-    found: list[str] = [message.get("text") or ""]
+    match: list[str] = [message.get("text") or ""]
 
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
                 if key in ("text", "alt_text", "title") and isinstance(value, str):
-                    found.append(value)
+                    match.append(value)
                 else:
                     walk(value)
         elif isinstance(node, list):
@@ -135,7 +135,7 @@ def words(message: dict[str, Any]) -> str:
                 walk(item)
 
     walk(message.get("blocks") or [])
-    return "\n".join(found)
+    return "\n".join(match)
 
 
 def button(message: dict[str, Any], action_id: str) -> tuple[dict[str, Any], dict[str, Any]]:

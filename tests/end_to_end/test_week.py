@@ -194,11 +194,11 @@ def _press_an_old_copy(desk: Desk, user: str, message) -> None:
 def test_unknown_words_get_one_sentence(desk: Desk, user, text, says):
     answer = desk.command(user, text)
     assert answer["status"] == 200
-    told = str(answer["ack"]) + "\n".join(
+    result = str(answer["ack"]) + "\n".join(
         words(m) for m in desk.messages(user=user) if m["ephemeral"]
     )
-    assert says.lower() in told.lower()
-    assert "Traceback" not in told
+    assert says.lower() in result.lower()
+    assert "Traceback" not in result
 
 
 def test_channel_without_the_bot_gets_the_answer_by_direct_message(

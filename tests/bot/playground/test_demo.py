@@ -31,10 +31,10 @@ def test_environment_points_every_process_at_the_playground(tmp_path, monkeypatc
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         busy = taken.getsockname()[1]
-        told = demo.environment(
+        result = demo.environment(
             Settings(home=tmp_path, port=busy, playground_port=8765, _env_file=None)
         )
-    for name, value in told.items():
+    for name, value in result.items():
         monkeypatch.setenv(name, value)
     settings = Settings(_env_file=None)
     assert settings.slack_api_url == "http://127.0.0.1:8765/api/"

@@ -305,13 +305,13 @@ def test_every_control_has_an_accessible_name(see, client: WebClient) -> None:
 def test_late_event_of_the_last_advance_does_not_end_the_current_one(
     see, slack: StandIn, client: WebClient
 ) -> None:
-    here = {"type": "clock", "now": "2017-10-02T09:00:00+00:00", "stepping": False}
+    current = {"type": "clock", "now": "2017-10-02T09:00:00+00:00", "stepping": False}
     shown, held = see("analyst"), []
     shown.route("**/playground/clock", lambda route: held.append(route))
-    slack.workspace.notify(here)
+    slack.workspace.notify(current)
     shown.locator("#next-week").click()
     shown.locator("#clock.moving").wait_for()
-    slack.workspace.notify(here)
+    slack.workspace.notify(current)
     client.chat_postMessage(channel="C0CRM", text="said after it")
     shown.get_by_text("said after it").wait_for()
     assert shown.locator("#next-week").is_disabled()

@@ -41,10 +41,10 @@ def machine(database, settings, monkeypatch):
             channel="C0CRM",
             created_by="U0ANALYST",
         )
-    told: list[dict] = []
-    made = TimeMachine(settings, database, told.append)
-    made.told = told
-    return made
+    result: list[dict] = []
+    created = TimeMachine(settings, database, result.append)
+    created.told = result
+    return created
 
 
 @pytest.fixture

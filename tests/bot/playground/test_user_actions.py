@@ -199,8 +199,8 @@ def test_trigger_id_is_valid_once_for_three_seconds(
     with pytest.raises(SlackApiError, match="invalid_trigger_id"):
         client.views_open(trigger_id="1.2.3", view=MODAL)
     trigger = slack.workspace.trigger("U0LEAD")
-    user, made, used = slack.workspace.triggers[trigger]
-    slack.workspace.triggers[trigger] = (user, made - 3.1, used)
+    user, created, used = slack.workspace.triggers[trigger]
+    slack.workspace.triggers[trigger] = (user, created - 3.1, used)
     with pytest.raises(SlackApiError, match="expired_trigger_id"):
         client.views_open(trigger_id=trigger, view=MODAL)
 
