@@ -1,4 +1,4 @@
-"""A campaign of a hundred customers, and what its windows and messages say."""
+"""A campaign of 100 customers, and readers of its modals and messages."""
 
 import json
 
@@ -57,13 +57,13 @@ def whispered(api) -> str:
 
 
 def opened(api) -> dict:
-    """The window that was opened."""
+    """Return the opened modal."""
     view = api.wait("views.open")["view"]
     return json.loads(view) if isinstance(view, str) else view
 
 
 def stands(view) -> dict[str, str | None]:
-    """What its fields begin with."""
+    """Return the initial values of its inputs."""
     return {
         b["block_id"]: b["element"].get("initial_value")
         for b in view["blocks"]

@@ -1,4 +1,4 @@
-"""Who decides on a campaign: one or two people, reminded in time, and anyone who stops it before it is sent."""
+"""Test who decides on a campaign, reminders, and stops."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def submitted(workspace, database, settings) -> str:
 
 @pytest.fixture
 def large(workspace, database, settings) -> str:
-    """Submitted, and so large that two have to approve it."""
+    """Submit a campaign that needs two approvals."""
     drafted(database, settings, second_approver=SecondApprover(audience=50))
     with database.transaction() as session:
         campaigns.submit(session, settings, "c7", 1, ANALYST)

@@ -1,4 +1,4 @@
-"""A campaign's buttons, modals and commands, through signed requests."""
+"""Test a campaign's buttons, modals and commands with signed requests."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is written about the commands is what the tree says."""
+"""Test that the generated documentation matches the command tree."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Editing a campaign, by its window and in words; campaigns of several offers."""
+"""Test edits of a campaign by modal and by command, also with several offers."""
 
 import json
 from dataclasses import fields
@@ -214,7 +214,7 @@ def test_missing_reason_stays_in_the_modal_under_its_input(workspace, submitted,
 
 
 def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings, api):
-    """The window stood at the first one's money and order value, and saved them for all: €10 off became €5, a parcel free from €30 on."""
+    """The modal showed the first offer's terms and saved them for all offers."""
     drafted(database, settings, offers=SEVERAL)
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
@@ -238,7 +238,7 @@ def test_card_mentions_codes_only_if_there_are_any(database, settings, offers, r
 
 
 def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, settings, api):
-    """The window closed over it, be it two thousand characters."""
+    """The modal closed and lost them."""
     drafted(database, settings)
     edit = {"name": "May", "holdout": "15", "expires": "28", "budget": "1000"}
     first = fill(
@@ -263,7 +263,7 @@ def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, sett
 
 @pytest.mark.parametrize("typed", ["June \ud83c", "June \0"], ids=["half an emoji", "NUL"])
 def test_unstorable_characters_are_replaced(workspace, database, settings, typed):
-    """A field that was cut within an emoji, or a NUL on PostgreSQL, gave a reference number and nothing else."""
+    """Such a character gave a reference number instead of an answer."""
     drafted(database, settings)
     answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
     assert (answer.status, answer.body) == (200, "")
@@ -273,7 +273,7 @@ def test_unstorable_characters_are_replaced(workspace, database, settings, typed
 
 
 def test_draft_name_fits_the_edit_modal(workspace, database, settings, api):
-    """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
+    """Slack opens no modal with a too long initial value."""
     reply = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
     assert "1 to 80 characters; this one has 81" in reply
     assert not all_jobs(database)
@@ -286,7 +286,7 @@ def test_draft_name_fits_the_edit_modal(workspace, database, settings, api):
 
 
 def test_terminal_describes_each_offer_for_customers(database, settings):
-    """A free parcel was told as money off: what it costs the shop."""
+    """Free shipping was shown as money off."""
     drafted(database, settings, offers=SEVERAL)
     with database.reading() as session:
         result = described(find(session, settings, "c7"))
@@ -305,7 +305,10 @@ def test_unknown_campaign_queues_nothing(workspace, database, command):
 
 def test_edit_command_changes_offer_and_send_time(workspace, database, draft):
     day = f"{clock.now() + timedelta(days=30):%Y-%m-%d}"
-    line = f'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "{day} 09:00"'
+    line = (
+        "campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 "
+        f'--send-on "{day} 09:00"'
+    )
     assert "version 2" in words(workspace.run(line)["blocks"])
     shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "coupon, €5.00 off orders from €40.00 on" in shown

@@ -1,4 +1,4 @@
-"""Useful, or wrong, because …: stored once a person, customer and model; the reason is data everywhere."""
+"""Test feedback: stored once per person, customer and model; reasons are data."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ VERSION, AS_OF = "churn-20171201-abc123", "2017-12-01T00:00:00+00:00"
 
 @pytest.fixture
 def settings(settings):
-    """With a key of its own: under one in 170 the pseudonym of 42 has a 42 in it."""
+    """Use a fixed key: with 1 of 170 keys the pseudonym of 42 contains "42"."""
     return settings.model_copy(update={"secret_key": SecretStr("no pseudonym spells its id")})
 
 
@@ -49,7 +49,7 @@ def submit(workspace, value: str, reason: str, user: str = ANALYST, view: str = 
 
 
 def choose(workspace, value: str, user: str = ANALYST):
-    """The menu beside a customer of a sweep."""
+    """Choose in a customer's menu of a sweep."""
 
     def change(payload):
         payload["response_url"] = workspace.api.url + "response_url"
@@ -105,7 +105,7 @@ def test_wrong_requires_a_reason_and_replaces_earlier_feedback(workspace, databa
 def test_thanks_mention_the_model_card_only_if_it_exists(
     workspace, database, api, settings, version, card
 ):
-    """The rules have no card: whoever looked for their word there was told that there is no such model."""
+    """The rules have no model card."""
     value = f"{pseudonym(settings.key, '42')}|{version}|{AS_OF}"
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}")
     assert ("model card" in words(api.wait("response_url")["blocks"])) == card
@@ -188,7 +188,7 @@ def test_only_doubted_labels_are_left_out_of_training():
 
 @pytest.fixture
 def shown(settings, database) -> str:
-    """The first item of a list that was shown: what the menu's values end with."""
+    """Show a list and return the value of its first item."""
     with database.transaction() as session:
         impressions.keep(
             session,

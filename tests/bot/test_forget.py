@@ -1,4 +1,4 @@
-"""`/retention forget`: an admin is asked once more; the button, once pressed, is one job."""
+"""Test `/retention forget`: confirmation, then one job."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The real bot server on a disk that is full."""
+"""Test the real server on a full disk."""
 
 from itertools import count
 

@@ -1,4 +1,4 @@
-"""Many at once share a transaction, and each still gets their own answer."""
+"""Test concurrent writes that share a transaction."""
 
 import threading
 import time

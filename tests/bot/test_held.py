@@ -1,4 +1,4 @@
-"""Held copies of a campaign: listed without a name, and released by an approver: sent again, or counted as sent."""
+"""Test held sends of a campaign: listed without names, released by an approver."""
 
 import pytest
 from sqlalchemy import select
@@ -18,7 +18,7 @@ def settings(settings):
 
 @pytest.fixture
 def held(database, settings):
-    """A live campaign of nine copies, two of them in doubt; and what sends it."""
+    """A live campaign of nine sends, two with an unknown outcome, and its sender."""
     clock.configure(fixed=made.NOW)
     campaign = made.live(database, settings, 10)
     with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""`retention identity` from end to end, as a person types it."""
+"""Test `retention identity` from end to end."""
 
 import json
 
@@ -11,7 +11,7 @@ from retention.templating import text
 
 @pytest.fixture
 def home(tmp_path, monkeypatch, capsys):
-    """A shop whose customers came from two systems."""
+    """A shop with customers of two systems."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
     customers = pd.DataFrame(
@@ -87,7 +87,7 @@ def test_from_link_to_undo(home, capsys, tmp_path):
 
 
 def test_similarity_bounds_are_reported_as_typed():
-    """A threshold of .9999 was told as 100 %."""
+    """A threshold of .9999 was shown as 100 %."""
     probable = {"accepted": 3, "proposed": 1, "note": ""}
     data = {
         "exact": {"accepted": 0, "proposed": 0, "shared": []},

@@ -1,4 +1,4 @@
-"""Buttons and the Home tab."""
+"""Test buttons and the Home tab."""
 
 import pytest
 from sqlalchemy import select
@@ -158,7 +158,7 @@ def test_failed_click_leaves_no_data(workspace, database, api):
 
 
 def test_refused_click_is_acknowledged(workspace, monkeypatch):
-    """Bolt takes back the answer of a listener that fails before the waiting thread has looked, every 10 ms."""
+    """Bolt resets the answer of a listener that fails after its acknowledgement."""
     monkeypatch.setattr(
         "bot.failures.Failures._show", lambda *_: None
     )  # nothing that gives it time to look

@@ -1,4 +1,4 @@
-"""Limits as people meet them: commands, buttons, the Home tab and a real server process."""
+"""Test limits of commands, buttons, the Home tab and a real server."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +20,13 @@ from workers import ids
 
 @pytest.fixture
 def full_bucket(monkeypatch, request):
-    """The workspace, whose buckets never refill: how long the test takes does not matter."""
+    """The workspace with buckets that never refill."""
     monkeypatch.setattr(rate_limit, "TokenBuckets", partial(TokenBuckets, now=lambda: 0.0))
     return request.getfixturevalue("workspace")
 
 
 def start_as_many_as_allowed(workspace, database, user: str) -> None:
-    """Ten finished jobs that stay within the window of the burst limit for a minute."""
+    """Finish ten jobs within the window of the burst limit."""
     for top in range(10):
         workspace.run(f"sweep --top {top + 1}", user)
         for job in all_jobs(database):
@@ -41,7 +41,8 @@ def test_own_open_request_is_named_with_cancel(workspace, database):
     reply = workspace.run("digest", VIEWER)
     (job,) = all_jobs(database)
     assert words(reply["blocks"]).startswith(
-        f":hourglass_flowing_sand: *Digest* is already under way as job `{job.id}`, and its result comes to this channel."
+        f":hourglass_flowing_sand: *Digest* is already under way as job `{job.id}`, "
+        "and its result comes to this channel."
     )
     assert reply["blocks"][-1]["elements"][0]["value"] == job.id
 
@@ -51,7 +52,8 @@ def test_open_request_of_somebody_else_is_not_named(workspace, database):
     reply = workspace.run("digest", VIEWER)
     (job,) = all_jobs(database)
     assert words(reply["blocks"]) == (
-        ":hourglass_flowing_sand: *Digest* is already under way, and its result comes to this channel."
+        ":hourglass_flowing_sand: *Digest* is already under way, "
+        "and its result comes to this channel."
     )
     assert job.id not in json.dumps(reply)
     assert ANALYST not in json.dumps(reply)
@@ -100,7 +102,8 @@ def test_limit_of_open_jobs_is_explained(workspace, database):
     first = min(all_jobs(database), key=lambda job: job.created_at)
     reply = workspace.run("sweep --top 4")["text"]
     assert reply == (
-        "One person can have at most 3 Sweep jobs queued or running, so wait for one to finish or cancel one with "
+        "One person can have at most 3 Sweep jobs queued or running, "
+        "so wait for one to finish or cancel one with "
         f"`/retention jobs cancel {first.id}`."
     )
     assert len(all_jobs(database)) == 3
@@ -132,7 +135,7 @@ def test_retry_button_respects_the_open_limit(workspace, database, api):
 
 
 def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database):
-    """Fifty requests of five people at the same moment: three jobs each, whatever batch they are stored in."""
+    """Fifty concurrent requests of five people give three jobs each, in any batch."""
 
     def one(number):
         return workspace.run(
@@ -157,7 +160,8 @@ def test_commands_above_the_limit_are_refused_without_the_database(full_bucket, 
     )
     refused = full_bucket.run("jobs list", VIEWER)["text"]
     assert refused == (
-        "One person can send at most 30 commands and clicks in 10 seconds, so wait 10 seconds and try again."
+        "One person can send at most 30 commands and clicks in 10 seconds, "
+        "so wait 10 seconds and try again."
     )
     assert refused not in reply
     assert statements == []

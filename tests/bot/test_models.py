@@ -1,4 +1,4 @@
-"""`models` in Slack and in the terminal: list, show, compare, promote, roll back."""
+"""Test `models`: list, show, compare, promote, roll back."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def _version(name: str, **changes) -> ModelVersion:
 
 @pytest.fixture
 def three(database, settings) -> None:
-    """One champion, the one before it, and a candidate, each with its artefact."""
+    """A champion, its predecessor and a candidate, with artefacts."""
 
     def saved(name: str, **changes) -> ModelVersion:
         file = settings.home / "models" / "churn" / f"{name}.model"
@@ -102,7 +102,7 @@ def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
 
 
 def test_models_of_one_day_share_their_origin(workspace, database, three):
-    """Two retrains a minute apart were 'not judged on the same origins': without a cutoff each learns up to its own moment."""
+    """Without a cutoff, each training uses data up to its own moment."""
     judged = {"customers": 2211, "base_rate": 0.134, "metrics": METRICS}
     moments = ("2025-06-01T13:00:55.439732+00:00", "2025-06-01T13:02:07.676014+00:00")
     with database.transaction() as session:
@@ -127,7 +127,7 @@ def test_models_of_one_day_share_their_origin(workspace, database, three):
 
 
 def test_models_with_different_churn_definitions_share_no_origin(workspace, database, three):
-    """Silent for 14 days and for 28 are two outcomes; where an origin was the same, the rarer one won."""
+    """Silence of 14 days and of 28 days are different outcomes."""
     with database.transaction() as session:
         session.add(_version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
     reply = words(workspace.run("models compare churn-2 churn-short")["blocks"])
@@ -147,7 +147,7 @@ def test_two_models_of_different_kinds_are_not_compared(workspace, database, thr
 
 
 def test_recommenders_are_compared_on_their_common_horizon(workspace, database, three):
-    """They had figures, and `compare` showed none of them."""
+    """`compare` showed none of their metrics."""
     judged = {"ndcg": 0.41, "recall": 0.11, "map": 0.2, "coverage": 0.25, "customers": 512}
     morning = datetime(2025, 6, 2, 8, tzinfo=UTC)
     with database.transaction() as session:
@@ -176,7 +176,7 @@ def test_recommenders_are_compared_on_their_common_horizon(workspace, database, 
 
 
 def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, database, api):
-    """Three and six in the afternoon of one day in California are two days by UTC: 'not judged on the same origins'."""
+    """One afternoon in California can be two days in UTC."""
     own = settings.model_copy(update={"timezone": "America/Los_Angeles"})
     workspace = Workspace(build_app(own, database), api)
     noon = datetime(2025, 6, 2, 19, tzinfo=UTC)
@@ -197,7 +197,7 @@ def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, dat
 
 
 def test_card_of_an_unknown_model_is_refused(workspace, database, three):
-    """It was queued, and a worker found minutes later that there is none."""
+    """It was queued and failed minutes later."""
     reply = workspace.run("models card churn-22")["text"]
     assert "There is no model 'churn-22'; see `/retention models`. Did you mean churn-2?" in reply
     assert all_jobs(database) == []
@@ -206,7 +206,7 @@ def test_card_of_an_unknown_model_is_refused(workspace, database, three):
 
 
 def test_item_feedback_names_the_item(database, settings, three, monkeypatch, capsys, tmp_path):
-    """Two items that were not for a customer stood there as two equal lines, like words on the score."""
+    """Two items had two equal lines, like feedback on the score."""
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
     with database.transaction() as session:
         for item in ("", "i1", "i2"):
@@ -260,7 +260,7 @@ def test_model_with_removed_features_is_not_promoted(workspace, three, database,
 def test_artefact_is_read_outside_the_write_transaction(
     workspace, three, database, monkeypatch, typed
 ):
-    """Somebody else's transaction, begun while it is read, is not locked out."""
+    """Another transaction that starts meanwhile is not locked out."""
 
     def load(settings, row):
         with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Numbers as people write them."""
+"""Test the parsing of numbers."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The app is installed by OAuth: off to Slack, back with a code, which is changed for a token that the database keeps."""
+"""Test the installation by OAuth: redirect, code, stored token."""
 
 import logging
 from contextlib import suppress
@@ -26,7 +26,7 @@ TOKEN, CLIENT_SECRET, TEAM = "xoxb-brought", "the-client's-secret", "T0SHOP"  # 
 
 @pytest.fixture
 def settings(tmp_path, api) -> Settings:
-    """OAuth, and no bot token yet."""
+    """OAuth without a bot token."""
     return Settings(
         home=tmp_path / "home",
         admins="U0ADMIN",
@@ -61,7 +61,7 @@ def _granted(team: str | None = TEAM, token: str = TOKEN) -> dict:
 
 
 def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
-    """What Slack is told, and the cookie."""
+    """Return the parameters of the redirect to Slack, and the cookie."""
     status, headers, _ = ask(site, "GET", "/slack/install")
     assert status == 302
     target = urlsplit(headers["location"])
@@ -88,7 +88,7 @@ def _bots(database) -> list[tuple[str, str]]:
 
 
 def _type(site: Site, api: Api, team: str) -> str:
-    """What somebody of a workspace sees of a command."""
+    """Return the answer to a command of a workspace."""
     body = command("status", team_id=team, response_url=f"{api.url}response_url")
     answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))[2]
     return f"{answer.decode()} {api.named('response_url')}"
@@ -148,7 +148,7 @@ def test_failed_oauth_exchange_is_explained_without_a_traceback(site, settings, 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_installation_of_another_workspace_is_refused(settings, database, api, site, named):
-    """Anybody may open the page: another workspace would read this shop's figures."""
+    """Anybody can open the page, but the data is one shop's."""
     if named:
         site = Site(settings.model_copy(update={"slack_team_id": TEAM}), database)
     else:
@@ -201,7 +201,7 @@ def _installed(team: str) -> Installation:
 
 
 def test_expiring_token_is_refused(site, database, api):
-    """It was kept, and the desk fell silent twelve hours later."""
+    """The desk stopped working twelve hours later."""
     api.answers["oauth.v2.access"] = {**_granted(), "expires_in": 43_200, "refresh_token": "xoxe-1"}
     status, page = _install(site)
     assert (status, "token rotation" in page, _bots(database)) == (403, True, [])

@@ -1,4 +1,4 @@
-"""``POST /redemptions``: signed, within minutes, once however often it is sent."""
+"""Test ``POST /redemptions``: signature, age, idempotency."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ def site(settings, database) -> Site:
 
 
 def tell(site, body, *, key=KEY, at=None, tamper=b""):
-    """Call it: status and answer."""
+    """Call the API; return status and answer."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     signed = signing.headers(key, sent, at or clock.wall())
     headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
@@ -40,7 +40,7 @@ def tell(site, body, *, key=KEY, at=None, tamper=b""):
 
 @pytest.fixture
 def seconds(site) -> list[float]:
-    """The throttle's clock, which the test moves."""
+    """The limiter's clock, which a test can move."""
     now = [0.0]
     site.unknown_codes = UnknownCodes(TokenBuckets(MAX_UNKNOWN_CODES, 60, now=lambda: now[0]))
     return now
@@ -50,7 +50,7 @@ GUESSES = count()
 
 
 def guess(site, times: int) -> list[int]:
-    """Try codes that nobody has tried before."""
+    """Send codes that were not tried before."""
     return [tell(site, {"code": f"WRONG{next(GUESSES)}"})[0] for _ in range(times)]
 
 
@@ -82,7 +82,7 @@ def test_replayed_redemption_gets_the_same_answer(site):
 
 
 def test_future_redemption_is_refused_and_the_code_stays_valid(site):
-    """It was refused as expired, or taken where the code still held by then."""
+    """It was refused as expired, or accepted."""
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     for ahead in (timedelta(days=2), timedelta(days=400)):
         at = clock.now() + ahead
@@ -97,7 +97,7 @@ def test_future_redemption_is_refused_and_the_code_stays_valid(site):
 
 
 def test_two_codes_of_one_receipt_are_two_redemptions(site):
-    """The second was answered like the first, and stayed unused."""
+    """The second code got the first one's answer and stayed unused."""
     first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
     assert [tell(site, one)[0] for one in (first, second, second)] == [200, 200, 200]
     with site.database.reading() as session:
@@ -111,7 +111,7 @@ def test_two_codes_of_one_receipt_are_two_redemptions(site):
 
 
 def test_call_stored_by_an_earlier_version_gets_the_same_answer(site):
-    """So the version before did: sent again after the upgrade it was told that the code was used."""
+    """Earlier versions stored the id alone; the repeated call was refused after an upgrade."""
     first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
     with site.database.transaction() as session:
         redeem(session, site.settings, [Use(first["code"], clock.now(), "http", key="id:slip 1")])
@@ -167,7 +167,7 @@ def test_call_without_a_valid_signature_changes_nothing(site):
     ],
 )
 def test_invalid_redemption_is_explained(site, body):
-    """503 said of a date that no database holds that it should be sent again, for ever."""
+    """An impossible date got 503, so tills repeated it for ever."""
     status, answer = tell(site, body)
     assert (status, bool(answer["error"])) == (400, True)
     assert "_told" not in answer["error"]
@@ -192,7 +192,7 @@ def test_large_body_missing_key_and_lost_database(site, settings):
 
 
 def test_empty_key_accepts_no_redemption(settings, database):
-    """Whoever signed with no key was believed."""
+    """A signature with an empty key was accepted."""
     made.live(database, settings, 10)
     site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
     status, said = tell(site, {"code": _code(site)}, key=b"")

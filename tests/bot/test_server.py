@@ -1,4 +1,4 @@
-"""The bot's HTTP face, in this process and as a real server; Socket Mode over a local web socket."""
+"""Test the HTTP server, in this process and as a real one, and Socket Mode."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def site(settings, database) -> Site:
 
 
 def ask(site, method, path, body=b"", **headers):
-    """Answer one request in this process: status, headers, body. Header names are as in WSGI: ``HTTP_…``."""
+    """Answer one request in this process; header names are as in WSGI: ``HTTP_…``."""
     named = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): text for name, text in headers.items()
     }
@@ -97,7 +97,7 @@ def test_url_verification_is_answered(site):
 
 
 def _acknowledged(site) -> str:
-    """What is answered to a sweep that was not asked for before."""
+    """Return the answer to a new sweep."""
     body = command("sweep", trigger_id=f"{time.monotonic_ns()}.0.0")
     _, _, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
     return json.dumps(json.loads(answer)["blocks"])
@@ -220,7 +220,7 @@ def test_missing_slack_app_names_the_variables(given, serves, tmp_path):
 
 
 class Sockets:
-    """Slack's end of Socket Mode: sends an envelope, notes the answer."""
+    """Slack's end of Socket Mode: sends an envelope, records the answer."""
 
     def __init__(self) -> None:
         self.answers: list[dict] = []

@@ -1,4 +1,4 @@
-"""Signatures and envelopes, checked before slack_bolt sees a request."""
+"""Test signatures and envelopes, which are checked before slack_bolt."""
 
 import json
 import time

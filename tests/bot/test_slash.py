@@ -1,4 +1,4 @@
-"""`/retention …` as people type it, through `app.dispatch` with signed requests."""
+"""Test `/retention …` with signed requests through `app.dispatch`."""
 
 import json
 import re
@@ -409,7 +409,7 @@ def test_all_roles_are_listed(workspace, database):
     ],
 )
 def test_date_without_zone_is_in_the_shops_zone(settings, database, api, typed, meant):
-    """It was taken for UTC, and told by the shop's clock: of midnight's sweep the hour after was told."""
+    """It was read as UTC but shown in the shop's zone."""
     berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
     desk = Workspace(build_app(berlin, database), api)
     desk.run(f"sweep --as-of {typed}", user=ADMIN)

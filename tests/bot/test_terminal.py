@@ -1,4 +1,4 @@
-"""The terminal: one JSON object on standard output, one sentence on standard error, an exit status."""
+"""Test the terminal: JSON on standard output, one sentence on standard error, status."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from retention.settings import Settings
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home that is not there yet."""
+    """A home that does not exist yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
     for name in ("SLACK_BOT_TOKEN", "RETENTION_NOW", "RETENTION_DATABASE_URL"):
@@ -127,12 +127,18 @@ def test_full_disk_is_named(home, capsys, monkeypatch):
 
     monkeypatch.setattr("workers.jobs.recent", full)
     assert run(["jobs"]) == 1
-    says = f"The disk of the server is full, so nothing was saved. The operator must free space in {home}; then try again."
+    says = (
+        "The disk of the server is full, so nothing was saved. "
+        f"The operator must free space in {home}; then try again."
+    )
     assert capsys.readouterr().err.strip() == says
 
 
 def test_new_database_gets_the_lakes_customers_on_upgrade(home, capsys, monkeypatch, tmp_path):
-    rows = "customer_id,event_type,occurred_at,order_id\nc1,purchase,2025-01-01,1\nc1,purchase,2025-01-09,2\n"
+    rows = (
+        "customer_id,event_type,occurred_at,order_id\n"
+        "c1,purchase,2025-01-01,1\nc1,purchase,2025-01-09,2\n"
+    )
     (tmp_path / "sales.csv").write_text(rows)
     assert run(["import", "events", str(tmp_path / "sales.csv")]) == 0
     monkeypatch.setenv("RETENTION_DATABASE_URL", f"sqlite:///{tmp_path}/new.db")
@@ -226,7 +232,7 @@ def test_score_of_one_customer(shop_home, capsys):
 
 
 def test_campaign_draft_and_state_are_printed_as_text(shop_home, capsys):
-    """Its words were shared with Slack's messages and asked for a mention: the draft was made, and the command failed."""
+    """The draft was stored, but its message needed a mention, so the command failed."""
     assert run(["campaign", "draft", "--tier", "low", "--name", "Spring"]) == 0
     assert "Spring" in (result := capsys.readouterr().out)
     (drafted,) = stored(Campaign)
@@ -242,7 +248,7 @@ def test_data_command_reports_quality(shop_home, capsys):
 
 
 def test_control_characters_of_data_are_not_printed(settings):
-    """Customers write their own names: one cleared the screen of whoever looked at the quarantine."""
+    """Customers write their own names; one cleared the screen of the quarantine."""
     row = {"name": "\x1b]0;owned\x07\x1b[2J\x9b31m\rAnn\x00", "note": "a\tb"}
     reason = {
         "rows": 1,

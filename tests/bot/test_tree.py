@@ -1,4 +1,4 @@
-"""Every command of the tree says what it does, where, and for whom; the bot's part of it is light."""
+"""Test that every command has help, surfaces and role, and loads little."""
 
 import subprocess
 import sys
@@ -102,7 +102,11 @@ import sys
 from retention.settings import Settings
 from bot.web import Site
 import bot.server, bot.terminal
-Site(Settings(home={str(tmp_path)!r}, slack_signing_secret="s", slack_bot_token="xoxb-1", _env_file=None))
+Site(
+    Settings(
+        home={str(tmp_path)!r}, slack_signing_secret="s", slack_bot_token="xoxb-1", _env_file=None
+    )
+)
 print(sorted({HEAVY!r} & {{name.split(".")[0] for name in sys.modules}}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

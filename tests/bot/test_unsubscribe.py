@@ -1,4 +1,4 @@
-"""The page on which a customer unsubscribes, and a mail reader's one click."""
+"""Test the unsubscribe page and a mail program's one-click request."""
 
 import pytest
 from sqlalchemy import select

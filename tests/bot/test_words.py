@@ -1,4 +1,4 @@
-"""What phones do to punctuation is understood."""
+"""Test the splitting of typed text into words."""
 
 import shlex
 

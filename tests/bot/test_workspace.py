@@ -1,4 +1,4 @@
-"""Only people of the installation's own workspace are served."""
+"""Test that only the installation's own workspace is served."""
 
 import json
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""What Slack refuses, and that what it takes is let through."""
+"""Test which blocks and views the fake Slack refuses."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the demo tells its processes, sets up once, and keeps for the next start."""
+"""Test the demo's environment, set-up and clock."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ def test_environment_points_every_process_at_the_playground(tmp_path, monkeypatc
 
 
 def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
-    """With a known secret, a web page whose name points at this machine could command the bot."""
+    """With a known secret, DNS rebinding would let a web page command the bot."""
     given = [demo.credentials() for _ in range(2)]
     assert len({*(one["slack_signing_secret"] for one in given), seed.SIGNING_SECRET}) == 3
     settings = Settings(home=tmp_path, _env_file=None, **given[0])
@@ -57,7 +57,7 @@ def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
 
 
 def test_log_is_opened_for_appending(tmp_path, database, monkeypatch):
-    """Written on where it was, a log that is set to nothing is as long again at once, of NULs."""
+    """Without append mode, a truncated log would be padded with NULs."""
     log = tmp_path / "logs" / "run.log"
     log.parent.mkdir()
     log.write_text("of the run before")

@@ -1,4 +1,4 @@
-"""The page shows every shortcode that our templates use as its character."""
+"""Test that the page knows every emoji shortcode of our templates."""
 
 import re
 from pathlib import Path

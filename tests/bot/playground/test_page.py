@@ -1,4 +1,4 @@
-"""The page in a browser: what a person sees and does, with the keyboard and by clicks."""
+"""Test the page in a browser, by keyboard and by clicks."""
 
 import re
 import time
@@ -36,7 +36,7 @@ def slack() -> Iterator[StandIn]:
 
 @pytest.fixture
 def see(browser: Any, slack: StandIn) -> Iterator[Callable[..., Any]]:
-    """Opens the page as a person in a channel."""
+    """Open the page as a person in a channel."""
     opened = []
 
     def open_as(person: str, where: str = "crm", **size: int) -> Any:
@@ -109,7 +109,8 @@ def test_remote_changes_appear_without_losing_typed_text(
 
 def test_markup_is_escaped(see, client: WebClient) -> None:
     words = (
-        "*bold* _it_ ~no~ `a*b*c` <https://example.com/?a=1&amp;b=2|a link> <@U0LEAD> <#C0CRM> :tada: "
+        "*bold* _it_ ~no~ `a*b*c` <https://example.com/?a=1&amp;b=2|a link> "
+        "<@U0LEAD> <#C0CRM> :tada: "
         "&lt;img src=x onerror=alert(1)&gt; <javascript:alert(1)|bad>\n&gt; quoted\n```x = *1*```"
     )
     client.chat_postMessage(channel="C0CRM", text=words)
@@ -295,7 +296,8 @@ def test_every_control_has_an_accessible_name(see, client: WebClient) -> None:
     shown.get_by_role("button", name="Go on").wait_for()
     nameless = shown.evaluate(
         """[...document.querySelectorAll('button, a[href], input, select, textarea')].filter(node =>
-          !(node.getAttribute('aria-label') || node.textContent.trim() || node.title || node.labels?.length)
+          !(node.getAttribute('aria-label') || node.textContent.trim() || node.title
+            || node.labels?.length)
         ).map(node => node.outerHTML)"""
     )
     assert nameless == []

@@ -1,4 +1,4 @@
-"""The time machine: every due moment in order, its data before it, its work done before time goes on."""
+"""Test the time machine: moments in order, data first, work finished."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ MONDAY = datetime(2017, 10, 2, 13, tzinfo=UTC)  # 9 o'clock in New York
 
 @pytest.fixture
 def machine(database, settings, monkeypatch):
-    """At Monday 9:00, with a digest each Monday 9:00; the queue is away, a thread stands in for the workers."""
+    """Monday 9:00, a digest each Monday 9:00, no broker; a thread acts as the workers."""
     monkeypatch.setattr(jobs, "wake", lambda *_: True)
     with database.transaction() as session:
         offset = (MONDAY - clock.wall()).total_seconds()
@@ -49,7 +49,10 @@ def machine(database, settings, monkeypatch):
 
 @pytest.fixture
 def worked(database):
-    """What the stand-in worker did: (kind, business time); it fails the kinds it is told to, and does what it is told with others."""
+    """The fake worker's jobs as (kind, business time).
+
+    It fails the kinds in ``fails``, and calls a hook for others.
+    """
     done: list[tuple[str, datetime]] = []
     stop, fails, does = threading.Event(), set(), {}
 
@@ -93,7 +96,7 @@ def test_stops_at_each_due_moment_after_importing_its_data(machine, worked) -> N
 
 
 def test_campaign_sends_its_emails_when_it_goes_live(machine, worked, database) -> None:
-    """They went out at the next moment at which anything was due, a digest days later."""
+    """They went out at the next due moment, days later."""
     due = MONDAY + timedelta(hours=4)
     team = machine.settings.team_id
     with database.transaction() as session:

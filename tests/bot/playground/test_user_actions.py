@@ -1,4 +1,4 @@
-"""What a person does, as the app receives it; what the app answers, as the person sees it."""
+"""Test the requests of a person's actions and the display of the app's answers."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""The stand-in's Web API, through slack_sdk's own client."""
+"""Test the fake Slack's Web API with slack_sdk's client."""
 
 import json
 
