@@ -156,8 +156,9 @@ class Command(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if surface(ctx) == SLACK:
             return self.own_params(SLACK)
-        common = COMMON_OPTIONS if self.request else COMMON_OPTIONS[:2]
-        common = () if self.starts_processes else common
+        common: tuple[click.Option, ...] = ()
+        if not self.starts_processes:
+            common = COMMON_OPTIONS if self.request else COMMON_OPTIONS[:2]
         help_option = self.get_help_option(ctx)
         return [*self.params, *common, *([help_option] if help_option else [])]
 

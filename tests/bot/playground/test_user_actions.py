@@ -89,7 +89,7 @@ def test_command_is_signed_and_answered_ephemerally(slack: StandIn, app) -> None
 
 
 def test_signature_equals_slacks() -> None:
-    signed = deliver.sign("secret", "a=1", at=1_700_000_000)
+    signed = deliver.signature_headers("secret", "a=1", at=1_700_000_000)
     expected = hmac.new(b"secret", b"v0:1700000000:a=1", hashlib.sha256).hexdigest()
     assert signed["x-slack-signature"] == f"v0={expected}"
 
