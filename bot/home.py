@@ -27,7 +27,15 @@ QUICK_COMMANDS = (
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the opened tab and its buttons."""
+    """Listen to the opened tab and its buttons.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
 
     @app.event("app_home_opened")
     def opened(event: dict[str, Any], client: WebClient) -> None:

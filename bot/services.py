@@ -41,6 +41,17 @@ class Services:
         """Open the installation for the bot.
 
         A handler's wait for the database is shorter than Slack's wait for an answer.
+
+        Parameters
+        ----------
+        settings : Settings
+            The installation.
+        database : Database, optional
+            The installation's database by default.
+
+        Returns
+        -------
+        Services
         """
         database = database or Database.of(settings)
         if database.is_sqlite:

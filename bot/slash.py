@@ -37,7 +37,15 @@ class OpenJobMessage(render.Message):
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the slash command."""
+    """Listen to the slash command.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
 
     app.use(run_commands_inline)
 
@@ -49,7 +57,19 @@ def register(app: App, services: Services) -> None:
 
 
 def caller(services: Services, body: dict[str, Any]) -> Call:
-    """Return person and place of a command."""
+    """Return person and place of a command.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    body : dict
+        Slack's payload.
+
+    Returns
+    -------
+    Call
+    """
     trigger = (
         body.get("trigger_id")
         or hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

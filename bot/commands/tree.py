@@ -181,6 +181,17 @@ class Command(click.Command):
         """Call the command's function.
 
         Dates without a zone are in the shop's.
+
+        Parameters
+        ----------
+        call : Call
+            Person, place and services.
+        params : dict
+            The parsed parameters.
+
+        Returns
+        -------
+        Request or Answer
         """
         values = {
             name: value.replace(tzinfo=call.services.settings.zone).astimezone(UTC)

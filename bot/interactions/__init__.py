@@ -199,6 +199,14 @@ def confirm(services: Services, click: Click, submission: Submission, *, private
 
 
 def register_all(app: App, services: Services) -> None:
-    """Register every feature of this folder."""
+    """Register every feature of this folder.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}").register(app, services)

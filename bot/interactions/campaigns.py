@@ -40,7 +40,15 @@ Transition = Callable[[Session, Settings, str, int, str], Campaign]
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the buttons and modals."""
+    """Listen to the buttons and modals.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
 
     @app.action(ids.SUBMIT_CAMPAIGN)
     def submit(ack: Ack, body: dict[str, Any]) -> None:

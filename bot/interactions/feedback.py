@@ -21,7 +21,15 @@ ACTION = gettext("say whether a score is right")
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to buttons, menu and modal."""
+    """Listen to buttons, menu and modal.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
 
     def pressed(ack: Ack, body: dict[str, Any]) -> None:
         ack()

@@ -12,7 +12,15 @@ from workers.requests import CampaignDraft, CohortCsv, Forget, Request
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the buttons."""
+    """Listen to the buttons.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
     _register_jobs(app, services)
     _register_cohorts(app, services)
     _register_models(app, services)

@@ -82,7 +82,19 @@ def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> 
 
 
 def state_of(element: Json, value: Any) -> Json:
-    """Return an element's value in Slack's format."""
+    """Return an element's value in Slack's format.
+
+    Parameters
+    ----------
+    element : dict
+        The element.
+    value : object
+        Its value; None for no choice.
+
+    Returns
+    -------
+    dict
+    """
     kind = element["type"]
     if kind in _ONE_OPTION:
         return {"selected_option": _option(element, value) if value else None}
@@ -112,6 +124,17 @@ def full_state(blocks: list[Json], values: Json) -> Json:
     """Return ``view.state.values`` with every input.
 
     Omitted inputs are initial.
+
+    Parameters
+    ----------
+    blocks : list of dict
+        Blocks of the view.
+    values : dict
+        Changed inputs by block and action id.
+
+    Returns
+    -------
+    dict
     """
     state: Json = {}
     for block in blocks:
@@ -144,6 +167,18 @@ def missing_inputs(blocks: list[Json], values: Json) -> dict[str, str]:
     """Return Slack's own errors of a submission.
 
     Required inputs are empty, or numbers are out of range.
+
+    Parameters
+    ----------
+    blocks : list of dict
+        Blocks of the view.
+    values : dict
+        All inputs by block and action id.
+
+    Returns
+    -------
+    dict
+        Error by block id.
     """
     errors: dict[str, str] = {}
     for block in blocks:

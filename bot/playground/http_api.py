@@ -308,7 +308,19 @@ def answered(
 
 
 def field(form: FormData, name: str) -> str:
-    """Return a required form field."""
+    """Return a required form field.
+
+    Parameters
+    ----------
+    form : FormData
+        The form.
+    name : str
+        The field.
+
+    Returns
+    -------
+    str
+    """
     value = form.get(name)
     if not isinstance(value, str) or not value:
         raise RequestError(422, f"The field {name!r} is missing.")

@@ -144,6 +144,17 @@ def visible_channel(api: ApiContext, name: str) -> seed.Channel:
     """Return a conversation that the bot may see.
 
     A private one needs membership.
+
+    Parameters
+    ----------
+    api : ApiContext
+        The workspace.
+    name : str
+        Id or name.
+
+    Returns
+    -------
+    Channel
     """
     channel = api.workspace.channel(name)
     if channel.private and not channel.has_bot:

@@ -92,7 +92,19 @@ class Slack:
 
 
 def server(app: Starlette, port: int) -> uvicorn.Server:
-    """Return a uvicorn server without signal handlers."""
+    """Return a uvicorn server without signal handlers.
+
+    Parameters
+    ----------
+    app : Starlette
+        The application.
+    port : int
+        The port.
+
+    Returns
+    -------
+    Server
+    """
     return _Server(
         uvicorn.Config(
             app,
@@ -229,15 +241,53 @@ class StandIn:
         return self._http.get(f"/playground{path}", params=params).raise_for_status().json()
 
     def command(self, user: str, channel: str, text: str) -> Json:
-        """Type a slash command; returns ``{"status", "ack", "ms"}``."""
+        """Type a slash command; returns ``{"status", "ack", "ms"}``.
+
+        Parameters
+        ----------
+        user, channel : str
+            Handles or ids.
+        text : str
+            The command, with or without its slash.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/commands", user=user, channel=channel, text=text)
 
     def say(self, user: str, channel: str, text: str, thread_ts: str | None = None) -> Json:
-        """Write an ordinary message."""
+        """Write an ordinary message.
+
+        Parameters
+        ----------
+        user, channel : str
+            Handles or ids.
+        text : str
+            The message.
+        thread_ts : str, optional
+            The parent message.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/messages", user=user, channel=channel, text=text, thread_ts=thread_ts)
 
     def messages(self, channel: str, user: str | None = None) -> list[Json]:
-        """Return a conversation, oldest first."""
+        """Return a conversation, oldest first.
+
+        Parameters
+        ----------
+        channel : str
+            Name or id.
+        user : str, optional
+            Show this person's view.
+
+        Returns
+        -------
+        list of dict
+        """
         return self._get(f"/channels/{channel}/messages", user=user)
 
     def press(
@@ -249,7 +299,25 @@ class StandIn:
         value: Any = None,
         block_id: str = "",
     ) -> Json:
-        """Press a button or choose."""
+        """Press a button or choose.
+
+        Parameters
+        ----------
+        user, channel : str
+            Handles or ids.
+        ts : str
+            The message.
+        action_id : str
+            The element.
+        value : object
+            Value of the button or the choice.
+        block_id : str
+            The block, if the action id is not unique.
+
+        Returns
+        -------
+        dict
+        """
         return self._post(
             "/actions",
             user=user,
@@ -265,7 +333,21 @@ class StandIn:
         return self._get("/views", user=user)
 
     def submit(self, user: str, values: Json | None = None, action: str = "submit") -> Json:
-        """Submit (or close) the open modal."""
+        """Submit (or close) the open modal.
+
+        Parameters
+        ----------
+        user : str
+            Handle or id.
+        values : dict, optional
+            Inputs by block and action id.
+        action : str
+            ``submit`` or ``close``.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/views", user=user, values=json.dumps(values or {}), action=action)
 
     def home(self, user: str) -> Json | None:
@@ -277,5 +359,19 @@ class StandIn:
         return self._http.get(f"/playground/files/{file_id}").raise_for_status().content
 
     def fault(self, kind: str, calls: int = 1, method: str | None = None) -> Json:
-        """Let Slack fail for the next calls."""
+        """Let Slack fail for the next calls.
+
+        Parameters
+        ----------
+        kind : str
+            One of the faults.
+        calls : int
+            Number of calls.
+        method : str, optional
+            Only calls of this method.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/faults", kind=kind, calls=calls, method=method)

@@ -136,7 +136,13 @@ class Store:
         )
 
     def drop(self, kind: str, key: str) -> None:
-        """Delete a document."""
+        """Delete a document.
+
+        Parameters
+        ----------
+        kind, key : str
+            Identify the document.
+        """
         self._connection.execute("DELETE FROM things WHERE kind = ? AND key = ?", (kind, key))
 
     def all(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -147,7 +153,17 @@ class Store:
         return ((key, json.loads(body)) for key, body in rows)
 
     def content(self, kind: str, key: str) -> bytes | None:
-        """Return the bytes of a document."""
+        """Return the bytes of a document.
+
+        Parameters
+        ----------
+        kind, key : str
+            Identify the document.
+
+        Returns
+        -------
+        bytes or None
+        """
         row = self._connection.execute(
             "SELECT content FROM things WHERE kind = ? AND key = ?", (kind, key)
         ).fetchone()
@@ -237,7 +253,15 @@ class Workspace:
         return channel
 
     def join(self, channel: seed.Channel, user: str) -> None:
-        """Add a member."""
+        """Add a member.
+
+        Parameters
+        ----------
+        channel : Channel
+            The conversation.
+        user : str
+            The new member.
+        """
         if user not in channel.members:
             channel.members = (*channel.members, user)
             self.store.put("channel", channel.id, {"members": channel.members})
@@ -336,7 +360,20 @@ class Workspace:
         ]
 
     def seen_by(self, channel: str, user: str | None) -> list[Message]:
-        """Return a person's view of a conversation."""
+        """Return a person's view of a conversation.
+
+        Parameters
+        ----------
+        channel : str
+            Id of the conversation.
+        user : str or None
+            The person; None for everybody.
+
+        Returns
+        -------
+        list of Message
+            Oldest first, with replies.
+        """
         return [
             message
             for message in self.messages[channel].values()
@@ -344,7 +381,19 @@ class Workspace:
         ]
 
     def wire(self, message: Message, *, metadata: bool = False) -> Json:
-        """Return a message in the Web API's format."""
+        """Return a message in the Web API's format.
+
+        Parameters
+        ----------
+        message : Message
+            The message.
+        metadata : bool
+            Include the metadata.
+
+        Returns
+        -------
+        dict
+        """
         is_by_bot = message.user == seed.BOT_USER
         replies = [] if message.is_reply else self.replies(message)
         wire: Json = {
@@ -421,6 +470,13 @@ class Workspace:
         """Store a file.
 
         Its bytes stay the same by default.
+
+        Parameters
+        ----------
+        file : File
+            The file.
+        content : bytes, optional
+            New bytes.
         """
         if content is None:
             content = self.store.content("file", file.id)
@@ -457,7 +513,19 @@ class Workspace:
         return user
 
     def response_url(self, channel: str, user: str, message: Message | None = None) -> str:
-        """Return the path of a new response URL."""
+        """Return the path of a new response URL.
+
+        Parameters
+        ----------
+        channel, user : str
+            Ids of the conversation and the person.
+        message : Message, optional
+            The message of the interaction.
+
+        Returns
+        -------
+        str
+        """
         token = secrets.token_urlsafe(18)
         self.response_urls[token] = ResponseUrl(channel, user, message, time.monotonic())
         return f"/response/{token}"
