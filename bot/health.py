@@ -250,7 +250,7 @@ def _postgres_takes_a_write(database: Database) -> bool:
 def _disk(database: Database) -> dict[str, Any] | None:
     """Return the disk of a SQLite file.
 
-    None for another database.
+    It is None for another database.
     """
     path = database.url.database if database.is_sqlite else None
     if not path or path == ":memory:":

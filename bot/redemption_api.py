@@ -79,7 +79,7 @@ class UnknownCodes:
     def wait_seconds(self) -> int:
         """Return the wait until the next lookup.
 
-        In seconds; 0 means none.
+        The unit is seconds; 0 means no wait.
         """
         return self._buckets.wait_seconds("")
 

@@ -183,7 +183,7 @@ class Gateway:
     ) -> "bytes | Reply | None":
         """Read the body.
 
-        A reply if it is too large, None after a disconnect.
+        The result is a reply if it is too large, and None after a disconnect.
         """
         too_large = self._web.json_reply(
             413, {"error": f"the body has more than {route.max_bytes:,} bytes"}

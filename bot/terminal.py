@@ -218,7 +218,7 @@ def _finite(data: Any) -> Any:
 class ProgressBar:
     """A progress bar on standard error.
 
-    Silent without a terminal.
+    It is silent without a terminal.
     """
 
     def __init__(self) -> None:
@@ -264,7 +264,7 @@ def _database_error(error: exc.DBAPIError) -> str:
 def _fault(error: Exception) -> str:
     """Return a fault of the machine, or "".
 
-    The parts are disk, database and lake.
+    The machine has disk, database and lake.
     """
     try:
         fault = diagnose(error, load_settings())

@@ -76,7 +76,7 @@ class OwnWorkspace:
     def start(self) -> None:
         """Begin to ask Slack in the background.
 
-        Harmless if called again.
+        A second call does nothing.
         """
         with self._starting:
             if self._thread is None and self._settings.slack_bot_token:

@@ -180,7 +180,7 @@ class Command(click.Command):
     def handle(self, call: Call, params: dict[str, Any]) -> Request | Answer:
         """Call the command's function.
 
-        Dates without a zone are in the shop's.
+        Dates without a zone are in the shop's zone.
 
         Parameters
         ----------
@@ -354,7 +354,7 @@ def request(kind: type[R], **fields: Any) -> R:
 class _ParsedType(click.ParamType):
     """A value that a function parses.
 
-    It raises `BadInput` or returns a str on failure.
+    The function raises `BadInput` or returns a str on failure.
     """
 
     def __init__(self, name: str, parse: Callable[[Any], Any], expected: str) -> None:

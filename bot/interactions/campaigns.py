@@ -193,7 +193,7 @@ def _apply_from_modal(
 ) -> None:
     """Apply a modal's transition before the modal closes.
 
-    So a refusal keeps the input.
+    A refusal then keeps the input.
 
     Raises
     ------
@@ -315,7 +315,7 @@ def _text(click: Click, field: str) -> str:
 def _chosen_offer(click: Click) -> str | None:
     """Return the chosen offer.
 
-    None for the option that changes nothing.
+    It is None for the option that changes nothing.
     """
     block = click.state.get(INPUT_OF_FIELD["offer"], {})
     option = block.get("value", {}).get("selected_option") or {}
@@ -325,7 +325,7 @@ def _chosen_offer(click: Click) -> str | None:
 def _parse(click: Click, field: str, parse: Callable[[str], Any], message: str) -> Any:
     """Parse a text input.
 
-    None if it is empty. The message has a field ``typed``.
+    The result is None if it is empty. The message has a field ``typed``.
     """
     typed = _text(click, field)
     try:

@@ -123,7 +123,7 @@ def _option(element: Json, value: str) -> Json:
 def full_state(blocks: list[Json], values: Json) -> Json:
     """Return ``view.state.values`` with every input.
 
-    Omitted inputs are initial.
+    Omitted inputs keep their initial value.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _initial(element: Json) -> Json:
 def missing_inputs(blocks: list[Json], values: Json) -> dict[str, str]:
     """Return Slack's own errors of a submission.
 
-    Required inputs are empty, or numbers are out of range.
+    They report empty required inputs and numbers out of range.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ STREAM_QUEUE, HEARTBEAT = 500, 15.0
 class RequestError(Exception):
     """A request that cannot be answered.
 
-    Becomes a JSON error.
+    It becomes a JSON error.
     """
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -179,7 +179,7 @@ class PlaygroundApi:
     async def file(self, request: Request) -> Response:
         """Return a file's bytes.
 
-        Never as a page of our own origin.
+        They are never served as a page of our own origin.
         """
         file = self.workspace.files.get(request.path_params["id"])
         content = self.workspace.store.content("file", file.id) if file else None

@@ -15,7 +15,7 @@ from retention.templating import bar
 class ProgressLine:
     """Progress in one terminal line.
 
-    Without a terminal, one line per step.
+    Without a terminal, it prints one line per step.
     """
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ FAULTY_METHODS = frozenset(
 class RateLimiter:
     """Return the wait before a call.
 
-    Count only allowed calls.
+    Only allowed calls count.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class RateLimiter:
     def post(self, channel: str) -> int:
         """Return the wait before another message.
 
-        In seconds; 0 means none.
+        The unit is seconds; 0 means no wait.
         """
         now, last = self._clock(), self._posted.get(channel)
         if self.strict and last is not None and now - last < POST_SPACING - _TOLERANCE:
@@ -79,7 +79,7 @@ class RateLimiter:
     def call(self, method: str) -> int:
         """Return the wait before another call.
 
-        In seconds; 0 means none.
+        The unit is seconds; 0 means no wait.
         """
         tier = METHOD_TIERS.get(method)
         if tier is None or not self.strict:
