@@ -1,4 +1,4 @@
-"""The Slack app: one `build_app` for HTTP and for Socket Mode."""
+"""Build the Slack app."""
 
 import logging
 
@@ -11,11 +11,10 @@ from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
+from bot.middleware import Listeners, acknowledged_once, clean_text
 from bot.oauth import Flow
-from bot.request_limit import RequestLimit
-from bot.sanitize import whole_characters
+from bot.rate_limit import RequestLimit
 from bot.services import Services
-from bot.threads import Listeners, acknowledged_once
 from bot.workspace import CheckWorkspace, OwnWorkspace
 from retention.db import Database
 from retention.settings import Settings
@@ -23,50 +22,56 @@ from workers.installation import bot_token
 
 log = logging.getLogger("retention.bot")
 
-LISTENERS = 32  # threads: a handler that waits for Slack must not starve the next acknowledgement
+LISTENERS = 32  # threads; handlers that wait for Slack must not delay acknowledgements
 
 
 def build_app(
     settings: Settings, database: Database | None = None, own: OwnWorkspace | None = None
 ) -> App:
-    """Make the Bolt app with every command, button and tab.
+    """Build the Bolt app with all its listeners.
 
     Parameters
     ----------
     settings : Settings
-        Without a signing secret every HTTP request is refused; Socket Mode needs none.
+        The installation. Without a signing secret every HTTP request is refused; Socket Mode needs
+        none.
     database : Database, optional
-        The installation's, by default.
+        The installation's database by default.
     own : OwnWorkspace, optional
-        Looks up the workspace to serve; by default at the first request.
+        Looks up the workspace to serve. By default at the first request.
+
+    Returns
+    -------
+    App
 
     Notes
     -----
-    Bolt's own authorisation calls Slack for each request; here the token comes from the settings or the database.
-    `bot.workspace.CheckWorkspace` refuses requests of other workspaces.
+    Bolt's own authorisation calls Slack for each request. Here the token comes from the settings or
+    the database. `bot.workspace.CheckWorkspace` refuses requests of other workspaces.
     """
     services = Services.of(settings, database)
     secret = settings.slack_signing_secret
+    # With an OAuth flow, Bolt ignores a plain function and calls Slack for each request.
+    authorize = CallableAuthorize(logger=log, func=_authorize(settings, services.database))
     app = App(
         name="retention",
         client=services.client,
         signing_secret=secret.get_secret_value() if secret else "",
-        # A plain function would not do beside a flow: slack_bolt would read the flow's store, and call Slack for each request.
-        authorize=CallableAuthorize(logger=log, func=_authorize(settings, services.database)),  # type: ignore[arg-type]
+        authorize=authorize,  # type: ignore[arg-type]
         oauth_flow=Flow(settings, services.database) if settings.oauth else None,
         listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,
-        ignoring_self_events_enabled=False,  # it subscribes to none that it causes
+        ignoring_self_events_enabled=False,  # the app subscribes to no event that it causes
     )
     app.error(Failures(services).handle)
     app.use(CheckWorkspace(own or OwnWorkspace(settings, services.database)))
     app.use(acknowledged_once)
     app.use(RequestLimit())
-    app.use(whole_characters)
+    app.use(clean_text)
     slash.register(app, services)
     home.register(app, services)
     register_all(app, services)
-    entries(root())  # imports every command now rather than under the first person's three seconds
+    entries(root())  # imports every command before the first request
     return app
 
 

@@ -1,8 +1,9 @@
-"""Limit how long and how many HTTP connections may wait for the rest of a request.
+"""Limit slow and excess HTTP connections.
 
-uvicorn reads headers and body in the event loop, before our code sees the request. A client that sends slowly
-therefore costs no thread. This module adds the two limits that uvicorn lacks: a deadline for each request, counted from
-its first byte, and a cap on open connections that drops the oldest incomplete request first.
+uvicorn reads headers and body in the event loop, before our code sees the request. So a slow
+client costs no thread. This module adds two limits that uvicorn lacks. Each request has a
+deadline, counted from its first byte. Open connections have a cap, and the oldest incomplete
+request is dropped first.
 """
 
 import asyncio
@@ -12,23 +13,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 10.0  # from the first byte of a request to its last; Slack needs milliseconds
 CLOSE_SECONDS = 10.0  # for the client to read its answer
-MOST_PIPELINED = 100  # requests of one connection that wait for the one before; Slack sends none
-MOST_HEAD_BYTES = 32_768  # of the request line and the headers; httptools itself has no limit
+MAX_PIPELINED = 100  # waiting requests of one connection; Slack sends none
+MAX_HEAD_BYTES = 32_768  # of the request line and the headers; httptools itself has no limit
 KEEP_ALIVE_SECONDS = 30  # a connection without any byte of a request
-MOST_CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 
 
 class ConnectionLimits:
-    """Open connections of one server, by what each one is doing.
+    """Open connections of one server, grouped by state.
 
-    A connection is *incomplete* while it has sent part of a request, *idle* between two requests, and *busy* while its
-    request is answered. Dictionaries keep their insertion order, so the first key is the oldest.
+    A connection is *incomplete* after the first byte of a request, *idle* between two requests, and
+    *busy* while its request is answered. Dictionaries keep their insertion order, so the first key
+    is the oldest.
     """
 
     def __init__(
-        self, most: int = MOST_CONNECTIONS, request_seconds: float = REQUEST_SECONDS
+        self, max_connections: int = MAX_CONNECTIONS, request_seconds: float = REQUEST_SECONDS
     ) -> None:
-        self.most = most
+        self.max_connections = max_connections
         self.request_seconds = request_seconds
         self.incomplete: dict[Connection, None] = {}
         self.idle: dict[Connection, None] = {}
@@ -45,8 +47,11 @@ class ConnectionLimits:
         self.busy.discard(connection)
 
     def make_room(self, newest: "Connection") -> None:
-        """Drop one connection if there are too many: the oldest incomplete, else the oldest idle, else the newest."""
-        if len(self) <= self.most:
+        """Drop one connection if there are too many.
+
+        The oldest incomplete connection goes first, then the oldest idle one, then the newest.
+        """
+        if len(self) <= self.max_connections:
             return
         for group in (self.incomplete, self.idle):
             oldest = next((connection for connection in group if connection is not newest), None)
@@ -57,7 +62,10 @@ class ConnectionLimits:
 
 
 class Connection(HttpToolsProtocol):
-    """One HTTP connection with a deadline; subclass with `limits` set (see `limited`)."""
+    """One HTTP connection with a deadline.
+
+    `limited` sets ``limits`` in a subclass.
+    """
 
     limits: ConnectionLimits
 
@@ -65,7 +73,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
-        self._has_begun = False  # a request, since the connection was idle
+        self._has_begun = False  # a request has begun since the connection was idle
         self._in_head = False
         self._in_request = False
         self._is_chunked = False
@@ -89,16 +97,15 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self.drop()
         elif self._has_begun:  # stray line ends begin no request, and extend no deadline
             self._update_state()
 
     def on_message_begin(self) -> None:
-        if len(self.pipeline) >= MOST_PIPELINED:  # thousands fit into what is read at once
-            raise ValueError(
-                "too many pipelined requests"
-            )  # uvicorn answers 400 and closes the connection
+        if len(self.pipeline) >= MAX_PIPELINED:  # one read can hold thousands
+            # uvicorn answers 400 and closes the connection.
+            raise ValueError("too many pipelined requests")
         self._has_begun = self._in_head = self._in_request = True
         self._head_bytes = 0
         super().on_message_begin()
@@ -121,10 +128,10 @@ class Connection(HttpToolsProtocol):
         self._update_state()
 
     def _update_state(self) -> None:
-        """Put the connection into the group that it belongs to now."""
+        """Move the connection to its current group."""
         if self.transport.is_closing():
             self._expect_read()
-        elif self._in_request:  # also after an early answer, such as 413: then the deadline goes on
+        elif self._in_request:  # also after an early 413
             if self not in self.limits.incomplete:
                 self._set_incomplete()
         elif self.cycle is not None and not self.cycle.response_complete:
@@ -164,7 +171,10 @@ class Connection(HttpToolsProtocol):
         self._deadline = self.loop.call_later(self.limits.request_seconds, self.drop)
 
     def _set_idle(self) -> None:
-        """Wait for a request; uvicorn itself starts this timer only after a response."""
+        """Wait for a request.
+
+        Uvicorn starts this timer only after a response.
+        """
         self._cancel_deadline()
         self._has_begun = False
         self._unset_keepalive_if_required()
@@ -175,7 +185,10 @@ class Connection(HttpToolsProtocol):
         self.limits.idle[self] = None
 
     def _expect_read(self) -> None:
-        """Drop the connection if the client does not read its answer: asyncio would wait for that for ever."""
+        """Drop a connection with an unread answer.
+
+        asyncio itself would wait without limit.
+        """
         if self._unread is None:
             self._unread = self.loop.call_later(CLOSE_SECONDS, self.drop)
 
@@ -191,5 +204,5 @@ class Connection(HttpToolsProtocol):
 
 
 def limited(limits: ConnectionLimits) -> type[Connection]:
-    """Return a protocol class for uvicorn whose connections share these limits."""
+    """Return uvicorn's protocol class with these limits."""
     return type("LimitedConnection", (Connection,), {"limits": limits})

@@ -1,8 +1,9 @@
-"""Validate the form of a signed request before slack_bolt and our handlers read it.
+"""Validate the form of Slack's signed requests.
 
-Slack sends slash commands as form fields, interactions as JSON in the form field ``payload``, and events as a JSON body
-(https://docs.slack.dev/interactivity/handling-user-interaction/, https://docs.slack.dev/apis/events-api/). Only the
-fields that are read later are checked; unknown fields are allowed, because Slack adds some from time to time.
+Slack sends slash commands as form fields, interactions as JSON in the form field ``payload``,
+and events as a JSON body (https://docs.slack.dev/interactivity/handling-user-interaction/,
+https://docs.slack.dev/apis/events-api/). Only the fields that the code reads are checked.
+Unknown fields are allowed, because Slack adds some from time to time.
 """
 
 from typing import Annotated, Any
@@ -35,7 +36,7 @@ class _Team(_Part):
     enterprise_id: OptionalId = None
 
 
-class _Place(_Part):
+class _ChannelRef(_Part):
     id: Id
 
 
@@ -108,7 +109,7 @@ class _Interaction(_Part):
     user: _User
     team: _Team | None = None
     enterprise: _Team | None = None
-    channel: _Place | None = None
+    channel: _ChannelRef | None = None
     container: _Container | None = None
     view: _View | None = None
     state: _State | None = None
@@ -144,7 +145,7 @@ class _SlackEvent(_Part):
     type: Id
     subtype: str | None = None
     user: Id | _User | None = None
-    channel: Id | _Place | None = None
+    channel: Id | _ChannelRef | None = None
     team: OptionalId = None
     user_team: OptionalId = None
     source_team: OptionalId = None
@@ -199,9 +200,9 @@ def validated(text: str, content_type: str) -> dict[str, Any]:
     Parameters
     ----------
     text : str
-        The body, as it was signed.
+        The signed body.
     content_type : str
-        The header of that name.
+        The content-type header.
 
     Returns
     -------
@@ -211,8 +212,8 @@ def validated(text: str, content_type: str) -> dict[str, Any]:
     Raises
     ------
     Malformed
-        Not JSON where JSON is expected, nested too deeply, of an unknown type, or with a field missing or of a
-        wrong type. The message names the field, never a value.
+        The body is not JSON, is nested too deeply, has an unknown type, or has a missing or
+        mistyped field. The message names the field, never a value.
     """
     try:
         body = parse_body(text, extract_content_type({"content-type": [content_type]}))
@@ -233,7 +234,10 @@ def validated(text: str, content_type: str) -> dict[str, Any]:
 
 
 def _form_of(body: dict[str, Any]) -> type[_Part] | None:
-    """Return the model of this kind of request; None for Slack's certificate check, which has no other fields."""
+    """Return the model of this request.
+
+    None for Slack's certificate check.
+    """
     kind = body.get("type")
     if "command" in body:
         return _SlashCommand
@@ -251,9 +255,9 @@ def _form_of(body: dict[str, Any]) -> type[_Part] | None:
     raise Malformed("type: unknown")
 
 
-def _is_deeper(value: Any, most: int) -> bool:
+def _is_deeper(value: Any, depth: int) -> bool:
     level = [value]
-    for _ in range(most):
+    for _ in range(depth):
         level = [
             inner
             for outer in level

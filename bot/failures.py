@@ -1,4 +1,4 @@
-"""What a person gets when something fails: a sentence they can act on, or a reference for the operator's log."""
+"""Turn errors into messages and log entries."""
 
 import json
 import logging
@@ -10,63 +10,68 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from sqlalchemy import exc
 
 from bot import refusals, signature
-from bot.interactions import Click, whisper
+from bot.interactions import Click, send_ephemeral
+from bot.interactions.campaigns import INPUT_OF_FIELD
 from bot.services import Services
 from retention import clock, faults
 from retention.campaigns.states import Stale
 from retention.errors import Refused
 from retention.settings import Settings
+from retention.text import gettext
 from workers.delivery import render
 
 log = logging.getLogger("retention.bot")
 
-TOO_LATE = (
-    "expired_trigger_id",
-    "trigger_expired",
-    "trigger_exchanged",
-    "ratelimited",
-)  # to open a window
-PRESS_AGAIN = "Slack did not open the window in time; nothing was changed. Please press once more."
-DATABASE_AWAY = (
-    "The database does not answer, so nothing was accepted; please try again in a minute."
-)
+# Slack's errors when the three seconds to open a modal are over.
+TRIGGER_ERRORS = ("expired_trigger_id", "trigger_expired", "trigger_exchanged", "ratelimited")
 
 
-def sentence_for(error: Exception, settings: Settings) -> str:
-    """Return what to tell the person; what the operator must know is logged under a reference.
+def error_message(error: Exception, settings: Settings) -> str:
+    """Return the message for the person.
+
+    Log the operator's details under a reference.
 
     Parameters
     ----------
     error : Exception
-        What a handler raised.
+        The error of a handler.
     settings : Settings
-        The installation; its folders tell a full disk from other faults.
+        The installation. Its folders distinguish a full disk from other faults.
 
     Returns
     -------
     str
-        One sentence or two, with the remedy.
+        One or two sentences with the remedy.
     """
     if isinstance(error, Refused):
         return str(error)
-    if isinstance(error, SlackApiError) and error.response.get("error") in TOO_LATE:
+    if isinstance(error, SlackApiError) and error.response.get("error") in TRIGGER_ERRORS:
         log.warning("a window was not opened: %s", error)
-        return PRESS_AGAIN
+        return gettext(
+            "Slack did not open the window in time; nothing was changed. Please press once more."
+        )
     reference = secrets.token_hex(4)
     if fault := faults.diagnose(error, settings):
         log.error(
             "reference %s: %s (%s): %s", reference, fault.code, fault.path, error, exc_info=error
         )
-        return f"{fault} The operator finds the details under the reference {reference}."
+        return gettext(
+            "{fault} The operator finds the details under the reference {reference}."
+        ).format(fault=fault, reference=reference)
     if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
         log.error("reference %s: the database does not answer: %s", reference, error)
-        return DATABASE_AWAY
+        return gettext(
+            "The database does not answer, so nothing was accepted; please try again in a minute."
+        )
     log.error("reference %s", reference, exc_info=error)
-    return f"Something went wrong on our side. The operator finds the details under the reference {reference}."
+    return gettext(
+        "Something went wrong on our side. "
+        "The operator finds the details under the reference {reference}."
+    ).format(reference=reference)
 
 
 class Failures:
-    """Bolt's error handler, for listeners and middleware alike."""
+    """Handle the errors of Bolt's listeners and middleware."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -79,25 +84,49 @@ class Failures:
         ack: Ack,
         response: BoltResponse | None,
     ) -> BoltResponse | None:
-        """Tell the person, wherever they are; nobody if the request does not come from Slack."""
+        """Show the error to the person.
+
+        A request without a valid signature gets 401 instead.
+
+        Parameters
+        ----------
+        error : Exception
+            The error of a listener or a middleware.
+        request : BoltRequest
+            The request that failed.
+        body : dict
+            Its parsed body.
+        ack : Ack
+            Bolt's acknowledgement.
+        response : BoltResponse or None
+            None if the request was acknowledged before the error.
+
+        Returns
+        -------
+        BoltResponse or None
+            The answer to Slack.
+        """
         if not self._is_verified(request):
             refusals.note(refusals.UNVERIFIED, "/slack/events")
             return BoltResponse(status=401, body={"error": "not signed by Slack"})
-        sentence = sentence_for(error, self._services.settings)
+        message = error_message(error, self._services.settings)
         if response is None:  # acknowledged before it failed
-            self._tell(body, sentence)
+            self._show(body, message)
             return None
         if body.get("command"):
-            told = self._stale(error) if isinstance(error, Stale) else self._message(sentence)
-            return _json({"response_type": "ephemeral", **told})
+            content = self._stale(error) if isinstance(error, Stale) else self._refused(message)
+            return _json({"response_type": "ephemeral", **content})
         if body.get("type") == "view_submission":
-            return _json(_under_its_input(body["view"], sentence))
+            return _json(_modal_errors(body["view"], message, getattr(error, "field", None)))
         ack()
-        self._tell(body, sentence)
+        self._show(body, message)
         return BoltResponse(status=200)
 
     def _is_verified(self, request: BoltRequest) -> bool:
-        """Verify again: slack_bolt also calls this handler for errors before or during its own verification."""
+        """Verify the signature again.
+
+        slack_bolt also calls this handler for errors before or during its own verification.
+        """
         if request.mode == "socket_mode":
             return True
         secret = self._services.settings.slack_signing_secret
@@ -106,56 +135,55 @@ class Failures:
             secret.get_secret_value(), headers, request.raw_body.encode(), clock.wall().timestamp()
         )
 
-    def _message(self, sentence: str) -> dict[str, Any]:
-        said = render.message("job/refused", sentence=sentence)
-        return {"text": said.text, "blocks": said.blocks}
+    def _refused(self, message: str) -> dict[str, Any]:
+        rendered = render.message("job/refused", sentence=message)
+        return {"text": rendered.text, "blocks": rendered.blocks}
 
     def _stale(self, stale: Stale) -> dict[str, Any]:
-        """What a stale button says, too: who was first is a person with a name, not an id."""
-        said = render.message("campaign/stale", zone=self._services.settings.timezone, **stale.told)
-        return {"text": said.text, "blocks": said.blocks}
+        """Render a stale button's message with names."""
+        zone = self._services.settings.timezone
+        rendered = render.message("campaign/stale", zone=zone, **stale.told)
+        return {"text": rendered.text, "blocks": rendered.blocks}
 
-    def _tell(self, body: dict[str, Any], sentence: str) -> None:
+    def _show(self, body: dict[str, Any], message: str) -> None:
         try:
             if body.get("type") == "block_actions" and not body.get("response_url"):
-                self._tell_in_a_modal(body, sentence)
+                self._show_in_modal(body, message)
             elif body.get("type") in ("block_actions", "view_submission"):
-                whisper(self._services, Click.of(body), "job/refused", sentence=sentence)
+                send_ephemeral(self._services, Click.of(body), "job/refused", sentence=message)
             elif body.get("command"):
                 self._services.client.chat_postEphemeral(
-                    channel=body["channel_id"], user=body["user_id"], **self._message(sentence)
+                    channel=body["channel_id"], user=body["user_id"], **self._refused(message)
                 )
         except (SlackClientError, OSError) as error:
             log.warning("could not show the person the error: %s", error)
 
-    def _tell_in_a_modal(self, body: dict[str, Any], sentence: str) -> None:
-        view = render.view("bot/refused_modal", sentence=sentence)
-        in_modal = (body.get("view") or {}).get("type") == "modal"
-        show = self._services.client.views_push if in_modal else self._services.client.views_open
+    def _show_in_modal(self, body: dict[str, Any], message: str) -> None:
+        view = render.view("bot/refused_modal", sentence=message)
+        is_in_modal = (body.get("view") or {}).get("type") == "modal"
+        show = self._services.client.views_push if is_in_modal else self._services.client.views_open
         show(trigger_id=body["trigger_id"], view=view)
 
 
-def _under_its_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
-    """Keep the modal as the person filled it in, with the sentence under the input it names first, else the first."""
+def _modal_errors(view: dict[str, Any], message: str, field: str | None) -> dict[str, Any]:
+    """Keep the modal open.
+
+    Show the message under the input of the field, else the first.
+    """
     inputs = [
-        block
+        block["block_id"]
         for block in view.get("blocks", [])
-        if block.get("type") == "input" and block.get("label")
+        if block.get("type") == "input" and block.get("block_id")
     ]
     if not inputs:
         return {
             "response_action": "update",
-            "view": render.view("bot/refused_modal", sentence=sentence),
+            "view": render.view("bot/refused_modal", sentence=message),
         }
-
-    def place(block: dict[str, Any]) -> int:
-        """Where the sentence first names it; far away where it does not."""
-        first_word = block["label"]["text"].lower().partition(" ")[0]
-        at = sentence.lower().find(first_word)
-        return at if at >= 0 else len(sentence)
-
-    block = min(inputs, key=place)
-    return {"response_action": "errors", "errors": {block["block_id"]: sentence}}
+    block_id = INPUT_OF_FIELD.get(field or "")
+    if block_id not in inputs:
+        block_id = inputs[0]
+    return {"response_action": "errors", "errors": {block_id: message}}
 
 
 def _json(body: dict[str, Any]) -> BoltResponse:

@@ -1,4 +1,4 @@
-"""Storing what many people ask at the same moment: one transaction, one wait for the disk, for all of them."""
+"""Commit the writes of concurrent requests in one transaction."""
 
 import logging
 from collections import deque
@@ -19,79 +19,86 @@ log = logging.getLogger("retention.bot")
 T = TypeVar("T")
 Write = tuple[Callable[[Session], Any], Future[Any]]
 
-MOST = 50  # stored together at most
-QUIET_SECONDS = 0.03  # nobody came for so long: time for what nobody waits for
+MAX_BATCH = 50  # writes per transaction
+IDLE_SECONDS = 0.03  # wait for urgent writes before a deferred one
 
 
-class Intake:
-    """A group commit: one thread stores for all who come while the disk is busy with the batch before.
+class GroupCommit:
+    """Group commit with one writer thread.
 
-    SQLite has one writer and waits for the disk at each commit: without this, fifty people at once wait in line for
-    fifty waits. What nobody waits for is stored when nobody waits.
+    The thread stores all writes that arrive during the previous commit. SQLite has one writer
+    and waits for the disk at each commit. Without this, fifty people at once would wait for
+    fifty commits in turn. Deferred writes run while no urgent write waits.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._urgent: deque[Write] = deque()
-        self._later: deque[Write] = deque()
+        self._deferred: deque[Write] = deque()
         self._changed = Condition()
-        self._busy = False
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        self._is_busy = False
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
 
     def store(self, write: Callable[[Session], T]) -> T:
-        """Run ``write`` in a transaction and return what it returns, once that is committed.
+        """Run a write; return its value after the commit.
 
         Parameters
         ----------
         write : callable
-            May run twice (in a batch that failed, then alone). Where it refuses, it must do so before it writes.
-        """
-        mine: Future[T] = Future()
-        self._add(self._urgent, write, mine)
-        return mine.result()
+            Gets the session. It may run twice: in a failed batch, then alone. If it refuses, it
+            must do so before it writes.
 
-    def later(self, write: Callable[[Session], Any]) -> None:
-        """Run ``write`` in a transaction when nobody waits; what goes wrong is logged. Lost if the process dies."""
-        mine: Future[Any] = Future()
-        mine.add_done_callback(_log_failure)
-        self._add(self._later, write, mine)
+        Returns
+        -------
+        object
+            The value of ``write``.
+        """
+        future: Future[T] = Future()
+        self._add(self._urgent, write, future)
+        return future.result()
+
+    def defer(self, write: Callable[[Session], Any]) -> None:
+        """Run a write while nothing urgent waits.
+
+        Failures are logged. The write is lost if the process dies.
+        """
+        future: Future[Any] = Future()
+        future.add_done_callback(_log_failure)
+        self._add(self._deferred, write, future)
 
     def _add(
-        self, line: deque[Write], write: Callable[[Session], Any], future: Future[Any]
+        self, queue: deque[Write], write: Callable[[Session], Any], future: Future[Any]
     ) -> None:
         with self._changed:
-            line.append((write, future))
+            queue.append((write, future))
             self._changed.notify()
-            if not self._busy:
-                self._busy = True
+            if not self._is_busy:
+                self._is_busy = True
                 self._writer.submit(self._store_all)
 
     def _store_all(self) -> None:
-        while batch := self._next():
+        while batch := self._next_batch():
             try:
-                self._together(batch)
-            except (
-                InterfaceError,
-                OperationalError,
-            ) as error:  # the database is away, for all of them
+                self._commit_batch(batch)
+            except (InterfaceError, OperationalError) as error:  # affects every write
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
-            except Exception:  # one of them: each alone gets its own answer
+            except Exception:  # affects one write: run each alone
                 for write, future in batch:
                     if not future.done():
-                        self._alone(write, future)
+                        self._commit_single(write, future)
 
-    def _next(self) -> list[Write]:
+    def _next_batch(self) -> list[Write]:
         with self._changed:
-            if not self._urgent and self._later:
-                self._changed.wait(QUIET_SECONDS)
-            line, most = (self._urgent, MOST) if self._urgent else (self._later, 1)
-            batch = [line.popleft() for _ in range(min(most, len(line)))]
-            self._busy = bool(batch)
+            if not self._urgent and self._deferred:
+                self._changed.wait(IDLE_SECONDS)
+            queue, limit = (self._urgent, MAX_BATCH) if self._urgent else (self._deferred, 1)
+            batch = [queue.popleft() for _ in range(min(limit, len(queue)))]
+            self._is_busy = bool(batch)
             return batch
 
-    def _together(self, batch: list[Write]) -> None:
+    def _commit_batch(self, batch: list[Write]) -> None:
         answers: list[tuple[Future[Any], Any]] = []
         with clock.held(), self._database.transaction() as session:
             for write, future in batch:
@@ -102,7 +109,7 @@ class Intake:
         for future, answer in answers:
             future.set_result(answer)
 
-    def _alone(self, write: Callable[[Session], Any], future: Future[Any]) -> None:
+    def _commit_single(self, write: Callable[[Session], Any], future: Future[Any]) -> None:
         try:
             with self._database.transaction() as session:
                 answer = write(session)
@@ -114,4 +121,4 @@ class Intake:
 
 def _log_failure(future: Future[Any]) -> None:
     if error := future.exception():
-        log.warning("not stored: %s", error)
+        log.warning("a deferred write was not stored: %s", error)

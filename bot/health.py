@@ -1,4 +1,4 @@
-"""How the installation is: for `status`, for ``/health`` and for ``/metrics``. SQL only."""
+"""Report the installation's state for `status`, ``/health`` and ``/metrics``."""
 
 import shutil
 import socket
@@ -23,8 +23,8 @@ from retention.settings import Settings
 from workers.app import QUEUES
 from workers.processes import STALE_AFTER
 
-NEEDED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # beside the bot itself
-PROBE_SECONDS = 3.0  # how long the answer of a write probe is kept
+REQUIRED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # besides the bot
+PROBE_SECONDS = 3.0  # how long the result of a write probe is cached
 _PROBES: WeakKeyDictionary[Database, tuple[bool, float]] = WeakKeyDictionary()
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "failed", "held")
@@ -32,7 +32,7 @@ OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "fai
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What is in the job table and the outbox, by state."""
+    """Numbers of jobs and posts by state."""
 
     jobs: dict[str, int]
     outbox: dict[str, int]
@@ -40,7 +40,21 @@ class Counts:
 
 
 def counts(session: Session, settings: Settings) -> Counts:
-    """Count jobs and posts by state; a state with none is there as 0."""
+    """Count jobs and posts by state.
+
+    A state without any counts 0.
+
+    Parameters
+    ----------
+    session : Session
+        A transaction.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    Counts
+    """
     oldest = session.scalar(
         select(func.min(Job.queued_at)).where(
             Job.team_id == settings.team_id, Job.state == "queued"
@@ -65,58 +79,96 @@ def _by_state(
 
 
 def overview(session: Session, settings: Settings) -> dict[str, Any]:
-    """What `status` shows."""
-    counted = counts(session, settings)
+    """Return the data of the `status` command.
+
+    Parameters
+    ----------
+    session : Session
+        A transaction.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    dict
+    """
+    by_state = counts(session, settings)
     return {
         "now": clock.now().isoformat(),
-        "models": models(session, settings),
-        "data": data(session, settings),
-        "jobs": counted.jobs,
-        "posts": {state: number for state, number in counted.outbox.items() if state != "sent"},
-        "oldest_queued_seconds": round(counted.oldest_queued_seconds, 1),
+        "models": champions(session, settings),
+        "data": imported_data(session, settings),
+        "jobs": by_state.jobs,
+        "posts": {state: number for state, number in by_state.outbox.items() if state != "sent"},
+        "oldest_queued_seconds": round(by_state.oldest_queued_seconds, 1),
         "processes": processes(session),
         "demo": settings.demo,
     }
 
 
-def models(session: Session, settings: Settings) -> list[dict[str, Any]]:
-    """The champions."""
-    found = session.scalars(
+def champions(session: Session, settings: Settings) -> list[dict[str, Any]]:
+    """Return the champion of each kind of model.
+
+    Parameters
+    ----------
+    session : Session
+        A transaction.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    list of dict
+    """
+    versions = session.scalars(
         select(ModelVersion)
         .where(ModelVersion.team_id == settings.team_id, ModelVersion.state == "champion")
         .order_by(ModelVersion.kind)
     ).all()
     return [
         {
-            "kind": one.kind,
-            "version": one.version,
-            "estimator": one.estimator,
-            "cutoff": one.cutoff.isoformat(),
+            "kind": model.kind,
+            "version": model.version,
+            "estimator": model.estimator,
+            "cutoff": model.cutoff.isoformat(),
             "metrics": {
-                name: value for name, value in one.metrics.items() if isinstance(value, int | float)
+                name: value
+                for name, value in model.metrics.items()
+                if isinstance(value, int | float)
             },
-            "health": monitoring.described(seen)
-            if (seen := monitoring.latest(session, settings, one.version))
+            "health": monitoring.described(check)
+            if (check := monitoring.latest(session, settings, model.version))
             else None,
         }
-        for one in found
+        for model in versions
     ]
 
 
-def data(session: Session, settings: Settings) -> dict[str, Any]:
-    """What has been imported, and how many customers are known."""
+def imported_data(session: Session, settings: Settings) -> dict[str, Any]:
+    """Return customers and imports by table.
+
+    Parameters
+    ----------
+    session : Session
+        A transaction.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    dict
+    """
     logs = session.execute(
         select(ImportLog.table_name, func.max(ImportLog.at), func.count())
         .where(ImportLog.team_id == settings.team_id)
         .group_by(ImportLog.table_name)
         .order_by(ImportLog.table_name)
     ).all()
-    known = select(func.count()).select_from(DirectoryEntry)
-    known = known.where(
+    customers = select(func.count()).select_from(DirectoryEntry)
+    customers = customers.where(
         DirectoryEntry.team_id == settings.team_id, DirectoryEntry.canonical_id.is_(None)
     )
     return {
-        "customers": session.scalar(known) or 0,
+        "customers": session.scalar(customers) or 0,
         "imports": [
             {"table": name, "at": at.isoformat(), "imports": number} for name, at, number in logs
         ],
@@ -124,25 +176,25 @@ def data(session: Session, settings: Settings) -> dict[str, Any]:
 
 
 def processes(session: Session) -> list[dict[str, Any]]:
-    """Our processes, as they last reported themselves."""
+    """Return the processes with their latest heartbeat."""
     now = clock.wall()
-    found = session.scalars(select(Process).order_by(Process.role, Process.name)).all()
+    rows = session.scalars(select(Process).order_by(Process.role, Process.name)).all()
     return [
         {
-            "name": one.name,
-            "role": one.role,
-            "up": now - one.seen_at < STALE_AFTER,
-            "silent_seconds": max(0, round((now - one.seen_at).total_seconds())),
+            "name": process.name,
+            "role": process.role,
+            "up": now - process.seen_at < STALE_AFTER,
+            "silent_seconds": max(0, round((now - process.seen_at).total_seconds())),
         }
-        for one in found
+        for process in rows
     ]
 
 
 def database_answers(database: Database) -> bool:
-    """Return whether the database takes a write, as each command needs; the answer is kept for three seconds.
+    """Return whether the database takes a write.
 
-    Quick enough for a health check: it waits a quarter of a second for a lock, and a database that only is busy counts
-    as up.
+    The result is cached for three seconds. The probe waits a quarter of a second for a lock. A
+    busy database counts as up.
     """
     now = time.monotonic()
     answer = _PROBES.get(database)
@@ -166,16 +218,18 @@ def _takes_a_write(database: Database) -> bool:
 
 
 def _sqlite_takes_a_write(path: str) -> bool:
-    """Commit one page. To begin a transaction, or to roll it back, needs no room on the disk."""
+    """Commit one page.
+
+    To begin or roll back a transaction needs no free disk space, so it would prove nothing.
+    """
     with closing(
         sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=0.25)
     ) as connection:
         connection.isolation_level = None
         (number,) = connection.execute("PRAGMA user_version").fetchone()
         try:
-            connection.execute(
-                f"PRAGMA user_version = {(number + 1) % 2**16}"
-            )  # nothing else uses it
+            # Nothing else uses this number.
+            connection.execute(f"PRAGMA user_version = {(number + 1) % 2**16}")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
@@ -194,7 +248,10 @@ def _postgres_takes_a_write(database: Database) -> bool:
 
 
 def _disk(database: Database) -> dict[str, Any] | None:
-    """The disk of a SQLite database; None with another database or one in memory."""
+    """Return the disk of a SQLite file.
+
+    It is None for another database.
+    """
     path = database.url.database if database.is_sqlite else None
     if not path or path == ":memory:":
         return None
@@ -203,26 +260,45 @@ def _disk(database: Database) -> dict[str, Any] | None:
     return {"up": free >= MIN_FREE_BYTES, "folder": str(folder), "free_bytes": free}
 
 
-def parts(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]:
-    """Each part of the installation and whether it is up; each queue is one, for its worker does nobody else's work."""
-    found: dict[str, dict[str, Any]] = {
+def components(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]:
+    """Return each component's state.
+
+    Each queue is a component, because no other worker takes over its work.
+
+    Parameters
+    ----------
+    database : Database
+        The installation's database.
+    broker_answers : bool
+        Whether the broker answers.
+
+    Returns
+    -------
+    dict of str to dict
+        ``up`` and details by component.
+    """
+    components: dict[str, dict[str, Any]] = {
         "database": {"up": database_answers(database)},
         "broker": {"up": broker_answers},
     }
     with suppress(OSError):
         if disk := _disk(database):
-            found["disk"] = disk
+            components["disk"] = disk
     reported: list[dict[str, Any]] = []
-    if found["database"]["up"]:
+    if components["database"]["up"]:
         with database.reading() as session:
             reported = processes(session)
-    for part in NEEDED:
-        living = [one["name"] for one in reported if one["up"] and part in _parts_of(one["name"])]
-        found[part] = {"up": bool(living), "processes": living}
-    return found
+    for component in REQUIRED:
+        alive = [
+            process["name"]
+            for process in reported
+            if process["up"] and component in _components_of(process["name"])
+        ]
+        components[component] = {"up": bool(alive), "processes": alive}
+    return components
 
 
-def _parts_of(process: str) -> list[str]:
-    """``worker:batch+interactive@host`` is the worker of two queues."""
+def _components_of(process: str) -> list[str]:
+    """Split ``worker:batch+interactive@host`` into the workers of two queues."""
     role, _, queues = process.partition("@")[0].partition(":")
     return [f"{role}:{queue}" for queue in queues.split("+")] if queues else [role]

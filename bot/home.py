@@ -1,4 +1,4 @@
-"""App Home: what I may do, what is going on, what waits for me."""
+"""Show the App Home tab."""
 
 import re
 import time
@@ -15,18 +15,27 @@ from bot.commands.jobs import described
 from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Campaign, CampaignEditor
+from retention.text import gettext
 from workers import ids, jobs, roles
 from workers.delivery import render
 
-QUICK = (
-    ("sweep", "Who is at risk?", "analyst"),
-    ("digest", "The week in one message", "viewer"),
-    ("retrain", "Retrain the models", "analyst"),
+QUICK_COMMANDS = (
+    ("sweep", gettext("Who is at risk?"), "analyst"),
+    ("digest", gettext("The week in one message"), "viewer"),
+    ("retrain", gettext("Retrain the models"), "analyst"),
 )
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the opened tab and to its buttons."""
+    """Listen to the opened tab and its buttons.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
 
     @app.event("app_home_opened")
     def opened(event: dict[str, Any], client: WebClient) -> None:
@@ -39,17 +48,29 @@ def register(app: App, services: Services) -> None:
         ack()
         click = Click.of(body)
         call = Call(services, click.user, SLACK, click.key, click.user)
-        said = slash.answer(
-            services, click.value, call, started
-        )  # a new job shows in the direct message
-        if isinstance(said, slash.UnderWay):
-            modal = render.view("bot/under_way_modal", job=said.job, own=said.own)
+        # A new job shows in the direct message.
+        message = slash.answer(services, click.value, call, started)
+        if isinstance(message, slash.OpenJobMessage):
+            modal = render.view("bot/under_way_modal", job=message.job, own=message.own)
             client.views_open(trigger_id=click.trigger_id or "", view=modal)
         client.views_publish(user_id=click.user, view=view(services, click.user))
 
 
 def view(services: Services, user: str) -> dict[str, Any]:
-    """A person's Home tab."""
+    """Render a person's Home tab.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    user : str
+        Slack user id.
+
+    Returns
+    -------
+    dict
+        A view for ``views.publish``.
+    """
     settings = services.settings
     with services.database.reading() as session:
         role = roles.role_of(session, settings, user)
@@ -60,8 +81,8 @@ def view(services: Services, user: str) -> dict[str, Any]:
             waiting=_waiting(session, services, user) if roles.allows(role, "approver") else [],
             quick=[
                 {"text": text, "command": command}
-                for command, text, needed in QUICK
-                if roles.allows(role, needed)
+                for command, text, required_role in QUICK_COMMANDS
+                if roles.allows(role, required_role)
             ],
             zone=settings.timezone,
             demo=settings.demo,
@@ -69,26 +90,29 @@ def view(services: Services, user: str) -> dict[str, Any]:
 
 
 def _waiting(session: Session, services: Services, user: str) -> list[dict[str, Any]]:
-    """Campaigns that this person may decide: submitted, neither drafted, edited nor approved already by them."""
-    mine = select(CampaignEditor.campaign_id).where(CampaignEditor.user_id == user)
-    found = session.scalars(
+    """Return submitted campaigns the person may decide.
+
+    These are campaigns that the person neither edited nor approved.
+    """
+    edited = select(CampaignEditor.campaign_id).where(CampaignEditor.user_id == user)
+    campaigns = session.scalars(
         select(Campaign)
         .where(
             Campaign.team_id == services.settings.team_id,
             Campaign.state == "submitted",
-            Campaign.id.not_in(mine),
+            Campaign.id.not_in(edited),
         )
         .order_by(Campaign.submitted_at)
         .limit(10)
     ).all()
     return [
         {
-            "id": one.id,
-            "name": one.name,
-            "by": one.submitted_by or one.drafted_by,
-            "channel": one.channel or "",
-            "expires_at": one.expires_at.isoformat() if one.expires_at else "",
+            "id": campaign.id,
+            "name": campaign.name,
+            "by": campaign.submitted_by or campaign.drafted_by,
+            "channel": campaign.channel or "",
+            "expires_at": campaign.expires_at.isoformat() if campaign.expires_at else "",
         }
-        for one in found
-        if user not in one.approved_by
+        for campaign in campaigns
+        if user not in campaign.approved_by
     ]

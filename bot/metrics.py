@@ -1,4 +1,4 @@
-"""What Prometheus sees: requests and their time here; queue, jobs and posts from the database at each scrape."""
+"""Expose request, queue, job and post metrics to Prometheus."""
 
 from collections.abc import Iterator
 
@@ -37,13 +37,23 @@ def refused(reason: str) -> None:
 
 
 def observe(path: str, status: int, seconds: float) -> None:
-    """Count one answered request."""
+    """Count one answered request.
+
+    Parameters
+    ----------
+    path : str
+        The route.
+    status : int
+        HTTP status.
+    seconds : float
+        Time to answer.
+    """
     _REQUESTS.labels(path, str(status)).inc()
     _SECONDS.labels(path).observe(seconds)
 
 
-class Desk(Collector):
-    """The job table and the outbox, read at each scrape."""
+class DatabaseCollector(Collector):
+    """Read jobs and outbox at each scrape."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -53,7 +63,7 @@ class Desk(Collector):
         up = GaugeMetricFamily("retention_database_up", "Whether the database answers.")
         try:
             with self._database.reading() as session:
-                counted = health.counts(session, self._settings)
+                by_state = health.counts(session, self._settings)
         except SQLAlchemyError:
             up.add_metric([], 0)
             yield up
@@ -61,26 +71,38 @@ class Desk(Collector):
         up.add_metric([], 1)
         yield up
         jobs = GaugeMetricFamily("retention_jobs", "Jobs by state.", labels=["state"])
-        for state, number in counted.jobs.items():
+        for state, number in by_state.jobs.items():
             jobs.add_metric([state], number)
         yield jobs
         posts = GaugeMetricFamily("retention_outbox", "Posts to Slack by state.", labels=["state"])
-        for state, number in counted.outbox.items():
+        for state, number in by_state.outbox.items():
             posts.add_metric([state], number)
         yield posts
         depth = GaugeMetricFamily("retention_queue_depth", "Jobs waiting for a worker.")
-        depth.add_metric([], counted.jobs["queued"])
+        depth.add_metric([], by_state.jobs["queued"])
         yield depth
         oldest = GaugeMetricFamily(
             "retention_queue_oldest_seconds", "How long the oldest job has waited."
         )
-        oldest.add_metric([], counted.oldest_queued_seconds)
+        oldest.add_metric([], by_state.oldest_queued_seconds)
         yield oldest
 
 
 def exposition(database: Database, settings: Settings) -> tuple[bytes, str]:
-    """The scrape and its content type."""
+    """Return the metrics and their content type.
+
+    Parameters
+    ----------
+    database : Database
+        The installation's database.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    tuple of (bytes, str)
+    """
     registry = CollectorRegistry()
     registry.register(_own)
-    registry.register(Desk(database, settings))
+    registry.register(DatabaseCollector(database, settings))
     return generate_latest(registry), CONTENT_TYPE_LATEST

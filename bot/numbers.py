@@ -1,4 +1,7 @@
-"""Numbers as people write them, in a command or in a modal: ``15 %``, ``$1,200``, ``12,50``."""
+"""Parse numbers as people write them.
+
+Examples: ``15 %``, ``$1,200``, ``12,50``.
+"""
 
 import re
 import unicodedata
@@ -14,18 +17,19 @@ _SPACES = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # 1 200 and 1'200
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _COMMA = re.compile(r"[+-]?((\d+|[1-9]\d{0,2}(\.\d{3})+),\d{1,2}|0?,\d+)")
-_EITHER = re.compile(
-    r"[+-]?[1-9]\d{0,2}\.\d{3}"
-)  # 1.200: one and a fifth here, twelve hundred there
+# 1.200 is 1.2 in some countries and 1200 in others.
+_AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 
 
-def number(typed: str) -> float:
-    """Read a number: ``1,200`` is twelve hundred, ``12,50`` twelve and a half.
+def parse_number(typed: str) -> float:
+    """Parse a number.
+
+    ``1,200`` is 1200 and ``12,50`` is 12.5.
 
     Raises
     ------
     BadInput
-        It is none.
+        The text is not a number.
     """
     text = _SPACES.sub("", typed.strip())
     if _THOUSANDS.fullmatch(text):
@@ -37,36 +41,79 @@ def number(typed: str) -> float:
     raise BadInput(gettext("{typed!r} is not a number").format(typed=typed))
 
 
-def money(typed: str) -> float:
-    """An amount with or without a currency beside it: ``$1,200``, ``12,50 €``, ``5 USD``.
+def parse_money(typed: str) -> float:
+    """Parse an amount with or without a currency.
+
+    Examples: ``$1,200``, ``12,50 €``, ``5 USD``.
 
     Raises
     ------
     BadInput
-        It is none, or it is one amount in one country and another in the next, as ``1.200``.
+        The text is not an amount, or it is ambiguous, such as ``1.200``.
     """
     bare = _MONEY.fullmatch(typed.strip())
-    if bare is None or _EITHER.fullmatch(bare[1]):
+    if bare is None or _AMBIGUOUS.fullmatch(bare[1]):
         raise BadInput(gettext("{typed!r} is not an amount").format(typed=typed))
-    return number(bare[1])
+    return parse_number(bare[1])
 
 
-def share(typed: str) -> float:
-    """A percentage as a share: ``15``, ``15 %`` and ``15.0%`` are .15."""
-    return round(number(typed.strip().removesuffix("%")) / 100, 6)
+def parse_percentage(typed: str) -> float:
+    """Parse a percentage.
+
+    ``15``, ``15 %`` and ``15.0%`` give 0.15.
+    """
+    return round(parse_number(typed.strip().removesuffix("%")) / 100, 6)
 
 
-def between(typed: str, least: float, most: float | None) -> float:
-    """A number within bounds."""
-    value = number(typed)
+def parse_number_between(typed: str, least: float, most: float | None) -> float:
+    """Parse a number within bounds.
+
+    Parameters
+    ----------
+    typed : str
+        The text.
+    least : float
+        Smallest allowed value.
+    most : float or None
+        Largest allowed value; None for no limit.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    BadInput
+        The text is not a number within the bounds.
+    """
+    value = parse_number(typed)
     if value < least or (most is not None and value > most):
         raise BadInput(gettext("{typed!r} is out of bounds").format(typed=typed))
     return value
 
 
-def whole(typed: str, least: int, most: int | None) -> int:
-    """A whole number within bounds."""
-    value = between(typed, least, most)
+def parse_integer(typed: str, least: int, most: int | None) -> int:
+    """Parse a whole number within bounds.
+
+    Parameters
+    ----------
+    typed : str
+        The text.
+    least : int
+        Smallest allowed value.
+    most : int or None
+        Largest allowed value; None for no limit.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    BadInput
+        The text is not a whole number within the bounds.
+    """
+    value = parse_number_between(typed, least, most)
     if not value.is_integer():
         raise BadInput(gettext("{typed!r} is not a whole number").format(typed=typed))
     return int(value)

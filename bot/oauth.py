@@ -1,4 +1,7 @@
-"""Installing the app by OAuth: slack_bolt's flow, with slack_sdk's stores in our database. Off where it is not configured."""
+"""Install the app by OAuth.
+
+Off unless it is configured.
+"""
 
 from contextlib import nullcontext, suppress
 from types import SimpleNamespace
@@ -18,6 +21,7 @@ from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
 from retention.db import Database
 from retention.db.engine import advisory_lock
 from retention.settings import Settings
+from retention.text import gettext
 from workers import installation
 
 SCOPES = (
@@ -35,22 +39,22 @@ SCOPES = (
     "mpim:read",
 )
 INSTALL, REDIRECT = "/slack/install", "/slack/oauth_redirect"
-_SECONDS = 600  # in which somebody has to come back from Slack
-_ELSEWHERE = (
-    "this desk belongs to another workspace; a desk has one shop's customers, so whoever runs it sets SLACK_TEAM_ID, "
-    "or starts another desk"
+_STATE_SECONDS = 600  # time limit to return from Slack
+_OTHER_WORKSPACE = gettext(
+    "this desk belongs to another workspace; a desk has one shop's customers, "
+    "so whoever runs it sets SLACK_TEAM_ID, or starts another desk"
 )
-_EXPIRES = (
-    "the app has token rotation turned on, and the desk renews no tokens: it would fall silent within the day; install an "
-    "app made of slack-manifest.yaml, in which it is off"
+_TOKEN_ROTATION = gettext(
+    "the app has token rotation turned on, and the desk renews no tokens: it would fall silent "
+    "within the day; install an app made of slack-manifest.yaml, in which it is off"
 )
 
 
 class Flow(OAuthFlow):
-    """slack_bolt's flow, for one workspace."""
+    """slack_bolt's OAuth flow, limited to one workspace."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._desk, self._database = settings, database
+        self._settings, self._database = settings, database
         secret = settings.slack_client_secret
         super().__init__(
             client=WebClient(base_url=settings.slack_api_url, timeout=10, retry_handlers=[]),
@@ -69,35 +73,46 @@ class Flow(OAuthFlow):
                 installation_store=SQLAlchemyInstallationStore(
                     settings.slack_client_id, database.engine
                 ),
-                state_store=SQLAlchemyOAuthStateStore(_SECONDS, database.engine),
-                state_expiration_seconds=_SECONDS,
+                state_store=SQLAlchemyOAuthStateStore(_STATE_SECONDS, database.engine),
+                state_expiration_seconds=_STATE_SECONDS,
             ),
         )
 
     def store_installation(self, request: BoltRequest, installed: Installation) -> None:
-        """Keep it, where it is our workspace's.
+        """Store the installation if it belongs to our workspace.
+
+        Parameters
+        ----------
+        request : BoltRequest
+            The redirect from Slack.
+        installed : Installation
+            Slack's tokens.
 
         Raises
         ------
         BoltError
-            It is another one's: what Slack has given for it is given back. Or its token would expire.
+            The installation belongs to another workspace, and its token is revoked. Or its token
+            would expire.
         """
-        if not self._kept(installed):
+        if not self._store_own(installed):
             with suppress(SlackClientError, OSError):
                 self.client.auth_revoke(token=installed.bot_token)
-            raise BoltError(_ELSEWHERE)
+            raise BoltError(_OTHER_WORKSPACE)
 
-    def _kept(self, installed: Installation) -> bool:
-        """Whether it is ours, and then stored, while nobody else's can become the first."""
+    def _store_own(self, installed: Installation) -> bool:
+        """Store our workspace's installation under a lock.
+
+        Return False for others.
+        """
         with self._database.transaction() as session:
             advisory_lock(session, "install")
-            ours = installation.workspace_id(session, self._desk) or installed.team_id
-            if not ours or installed.team_id != ours:
+            own_team = installation.workspace_id(session, self._settings) or installed.team_id
+            if not own_team or installed.team_id != own_team:
                 return False
             if installed.bot_token_expires_at is not None:
-                raise BoltError(_EXPIRES)
-            within: Any = SimpleNamespace(begin=lambda: nullcontext(session.connection()))
-            SQLAlchemyInstallationStore(self._desk.slack_client_id, within).save(installed)
+                raise BoltError(_TOKEN_ROTATION)
+            store: Any = SimpleNamespace(begin=lambda: nullcontext(session.connection()))
+            SQLAlchemyInstallationStore(self._settings.slack_client_id, store).save(installed)
         return True
 
 

@@ -1,4 +1,7 @@
-"""What the shop's tills and web shop call: ``POST /redemptions``, signed with the key that they share with us."""
+"""Answer ``POST /redemptions``.
+
+Tills and web shops sign these calls.
+"""
 
 import logging
 import time
@@ -14,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bot.buckets import TokenBuckets
+from bot.rate_limit import TokenBuckets
 from retention import clock
 from retention.campaigns import coupons
 from retention.campaigns.offers import terms
@@ -23,62 +26,61 @@ from retention.db import Database
 from retention.db.tables import Assignment, Coupon, Redemption
 from retention.privacy import signing
 from retention.settings import Settings
+from retention.text import gettext
 
 log = logging.getLogger(__name__)
 
-REDEMPTIONS = "/redemptions"
-LARGEST = 10_000  # bytes
-# When a code can have been used.
-FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2100))
-AHEAD = timedelta(
-    days=1
-)  # a till's own time may be told without its zone; files are held to the same
-_STATUS = {
-    "redeemed": 200,
-    "repeated": 200,
-    "unknown": 404,
-    "expired": 410,
-    "void": 410,
-}  # else 409
+PATH = "/redemptions"
+MAX_BODY_BYTES = 10_000
+# The time of a redemption must lie in this range.
+MIN_TIME, MAX_TIME = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2100))
+# A till may send its local time without a zone. Imported files have the same limit.
+MAX_CLOCK_SKEW = timedelta(days=1)
+# HTTP status by outcome; 409 for any other outcome.
+_STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}
 
-WRONG_CODES, SECONDS = (
-    20,
-    60,
-)  # different unknown codes of all tills together; above this every call waits
-REPEAT_SECONDS, MAX_RECENT = (
-    60,
-    1_000,
-)  # in which an unknown code is answered from memory; codes remembered
+# Limit of different unknown codes of all tills together; above it every call waits.
+MAX_UNKNOWN_CODES, WINDOW_SECONDS = 20, 60
+# How long, and for how many codes, a repeated unknown code is answered from memory.
+REPEAT_SECONDS, MAX_RECENT = 60, 1_000
 
 Answer = tuple[int, dict[str, Any]]
 
 
-class WrongCodes:
-    """Count unknown codes, so that nobody can find a valid code by trying.
+class UnknownCodes:
+    """Limit unknown codes against guessing.
 
-    One count covers all tills, because they share one key. The count is in memory: a restart clears it. Calls that are
-    judged at the same moment may exceed the limit by the server's threads; that debt is waited for.
+    One count covers all tills, because they share one key. The count is in memory, and a restart
+    clears it. Calls at the same moment may exceed the limit by the server's threads. Later calls
+    wait for that debt.
 
     Parameters
     ----------
     buckets : TokenBuckets, optional
-        Another limit than `WRONG_CODES` in `SECONDS`.
+        Replaces the limit of `MAX_UNKNOWN_CODES` in `WINDOW_SECONDS`.
     """
 
     def __init__(self, buckets: TokenBuckets | None = None) -> None:
-        self._buckets = TokenBuckets(WRONG_CODES, SECONDS) if buckets is None else buckets
-        self._recent: OrderedDict[str, float] = (
-            OrderedDict()
-        )  # unknown codes, and when each was last looked up
+        self._buckets = (
+            TokenBuckets(MAX_UNKNOWN_CODES, WINDOW_SECONDS) if buckets is None else buckets
+        )
+        # Unknown codes and the time of their latest lookup.
+        self._recent: OrderedDict[str, float] = OrderedDict()
         self._lock = Lock()
 
     def was_unknown(self, code: str) -> bool:
-        """Whether this code was unknown a moment ago: a till that repeats one code guesses nothing."""
+        """Return whether this code was unknown a moment ago.
+
+        A till that repeats one code does not guess.
+        """
         with self._lock:
             return time.monotonic() - self._recent.get(code, float("-inf")) < REPEAT_SECONDS
 
     def wait_seconds(self) -> int:
-        """Return the seconds until the next call is judged; 0 where it is judged now."""
+        """Return the wait until the next lookup.
+
+        The unit is seconds; 0 means no wait.
+        """
         return self._buckets.wait_seconds("")
 
     def add(self, code: str) -> None:
@@ -90,11 +92,14 @@ class WrongCodes:
         self._buckets.spend("")
         if wait := self.wait_seconds():
             log.warning(
-                "%s unknown codes within %s s: redemptions wait %s s", WRONG_CODES, SECONDS, wait
+                "%s unknown codes within %s s: redemptions wait %s s",
+                MAX_UNKNOWN_CODES,
+                WINDOW_SECONDS,
+                wait,
             )
 
 
-class _Told(BaseModel):
+class _RedemptionCall(BaseModel):
     """The body of a call."""
 
     model_config = ConfigDict(extra="forbid")
@@ -109,9 +114,11 @@ class _Told(BaseModel):
     @classmethod
     def _aware(cls, at: datetime | None) -> datetime | None:
         aware = at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
-        if aware is not None and not FIRST <= aware < LAST:
+        if aware is not None and not MIN_TIME <= aware < MAX_TIME:
             raise ValueError(
-                f"it lies outside the years {FIRST.year} to {LAST.year - 1}; without it, it is now"
+                gettext(
+                    "it lies outside the years {first} to {last}; without it, it is now"
+                ).format(first=MIN_TIME.year, last=MAX_TIME.year - 1)
             )
         return aware
 
@@ -119,99 +126,119 @@ class _Told(BaseModel):
     @classmethod
     def _storable(cls, text: str | None) -> str | None:
         if text is not None and "\0" in text:
-            raise ValueError("it holds the character NUL, which cannot be stored")
+            raise ValueError(gettext("it holds the character NUL, which cannot be stored"))
         return text
 
 
-def redemption(
+def handle_redemption(
     database: Database,
     settings: Settings,
     headers: Mapping[str, str],
     body: bytes,
-    wrong_codes: WrongCodes,
+    unknown_codes: UnknownCodes,
 ) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Take one redemption. The same call again, however it is signed, is answered alike and changes nothing.
+    """Record one redemption.
+
+    A repeated call, with any valid signature, gets the same answer and changes nothing.
 
     Parameters
     ----------
     database : Database
-        Where codes and redemptions are stored.
+        Stores codes and redemptions.
     settings : Settings
-        Their ``redemption_key`` has to have signed the call.
+        Holds the ``redemption_key`` that must have signed the call.
     headers : mapping
-        By their names in lower case.
+        By lower-case name.
     body : bytes
-        As it was signed.
-    wrong_codes : WrongCodes
-        The server's count of unknown codes. While it is over the limit no code is looked up, so the answer 429 says
-        nothing about the code.
+        The signed body.
+    unknown_codes : UnknownCodes
+        The server's limit. Above it no code is looked up, so the answer 429 reveals nothing about
+        the code.
 
     Returns
     -------
     tuple
-        HTTP status, the JSON to answer with, and further headers.
+        HTTP status, JSON answer and further headers.
     """
-    told = _read(settings, headers, body)
-    if isinstance(told, tuple):
-        return *told, {}
-    if wrong_codes.was_unknown(told.code):
+    call = _parse_call(settings, headers, body)
+    if isinstance(call, tuple):
+        return *call, {}
+    if unknown_codes.was_unknown(call.code):
         return _STATUS["unknown"], {"outcome": "unknown", "said": OUTCOMES["unknown"]}, {}
-    if wait := wrong_codes.wait_seconds():
+    if wait := unknown_codes.wait_seconds():
         return (
             429,
-            {"error": f"too many unknown codes; send this again in {wait} s"},
+            {
+                "error": gettext("too many unknown codes; send this again in {seconds} s").format(
+                    seconds=wait
+                )
+            },
             {"Retry-After": str(wait)},
         )
     try:
-        status, answer = _taken(database, settings, told, body)
+        status, answer = _redeem_code(database, settings, call, body)
     except SQLAlchemyError as error:
         log.error("cannot store a redemption: %s", type(error).__name__)
-        return 503, {"error": "it could not be stored; please send it again"}, {}
+        return 503, {"error": gettext("it could not be stored; please send it again")}, {}
     if answer["outcome"] == "unknown":
-        wrong_codes.add(told.code)
+        unknown_codes.add(call.code)
     return status, answer, {}
 
 
-def _read(settings: Settings, headers: Mapping[str, str], body: bytes) -> _Told | Answer:
-    """Return the call where it is signed and complete, else why not."""
+def _parse_call(
+    settings: Settings, headers: Mapping[str, str], body: bytes
+) -> _RedemptionCall | Answer:
+    """Return the call, or the error answer."""
     if settings.redemption_key is None:
-        return 404, {"error": "redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set"}
-    if len(body) > LARGEST:
-        return 413, {"error": f"the body has more than {LARGEST:,} bytes"}
+        return 404, {
+            "error": gettext("redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set")
+        }
+    if len(body) > MAX_BODY_BYTES:
+        return 413, {
+            "error": gettext("the body has more than {limit:,} bytes").format(limit=MAX_BODY_BYTES)
+        }
     key = settings.redemption_key.get_secret_value().encode()
     stamp, signature = (
         headers.get(name.lower(), "") for name in (signing.TIMESTAMP, signing.SIGNATURE)
     )
-    if why := signing.signature_fault(key, body, stamp, signature, clock.wall()):
-        return 401, {"error": why}
+    if error := signing.signature_fault(key, body, stamp, signature, clock.wall()):
+        return 401, {"error": error}
     try:
-        told = _Told.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the body"
+        call = _RedemptionCall.model_validate_json(body)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        place = ".".join(map(str, first["loc"])) or gettext("the body")
         return 400, {"error": f"{place}: {first['msg'].removeprefix('Value error, ').lower()}"}
-    if told.at is not None and told.at > clock.now() + AHEAD:
-        when = f"{told.at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    if call.at is not None and call.at > clock.now() + MAX_CLOCK_SKEW:
         return 400, {
-            "error": f"at: {when} UTC lies in the future; set the till's clock right, or leave it out: without it, it is now"
+            "error": gettext(
+                "at: {time} UTC lies in the future; set the till's clock right, "
+                "or leave it out: without it, it is now"
+            ).format(time=f"{call.at.astimezone(UTC):%Y-%m-%d %H:%M}")
         }
-    return told
+    return call
 
 
-def _key(session: Session, told: _Told, use: Use, body: bytes) -> str:
-    """What makes a call one: its ``id`` and code, for a slip may have several codes; without an ``id`` its bytes."""
-    if told.id is None:
+def _idempotency_key(session: Session, call: _RedemptionCall, use: Use, body: bytes) -> str:
+    """Return the call's idempotency key.
+
+    It is its ``id`` and code, or else its bytes. A receipt may have several codes.
+    """
+    if call.id is None:
         return body.decode("utf-8", "replace")
-    code, alone = coupons.normal(told.code), f"id:{told.id}"
-    # Before, a call was stored by its ``id`` alone: sent again for its code it is that call still.
-    stored = Redemption.key == replace(use, key=alone).identity, Redemption.code == code
-    return alone if session.scalar(select(Redemption.id).where(*stored)) else f"{alone} {code}"
+    code, id_key = coupons.normal(call.code), f"id:{call.id}"
+    # Earlier versions stored a call by its ``id`` alone.
+    stored = Redemption.key == replace(use, key=id_key).identity, Redemption.code == code
+    return id_key if session.scalar(select(Redemption.id).where(*stored)) else f"{id_key} {code}"
 
 
-def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> Answer:
-    use = Use(told.code, told.at or clock.now(), "http", told.customer_id, told.order_id)
+def _redeem_code(
+    database: Database, settings: Settings, call: _RedemptionCall, body: bytes
+) -> Answer:
+    use = Use(call.code, call.at or clock.now(), "http", call.customer_id, call.order_id)
     with database.transaction() as session:
-        (outcome,) = redeem(session, settings, [replace(use, key=_key(session, told, use, body))])
+        key = _idempotency_key(session, call, use, body)
+        (outcome,) = redeem(session, settings, [replace(use, key=key)])
         answer: dict[str, Any] = {"outcome": outcome, "said": OUTCOMES[outcome]}
         if outcome in ("redeemed", "repeated"):
             offer = session.execute(
@@ -221,7 +248,7 @@ def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> 
                     (Assignment.campaign_id == Coupon.campaign_id)
                     & (Assignment.customer_id == Coupon.customer_id),
                 )
-                .where(Coupon.code == coupons.normal(told.code))
+                .where(Coupon.code == coupons.normal(call.code))
             ).one()
             answer |= {"campaign_id": offer.campaign_id, **terms(offer.offer)}
     return _STATUS.get(outcome, 409), answer

@@ -1,6 +1,7 @@
-"""Count requests that were refused before anything was done with them, and log only the first few each minute.
+"""Count and log refused requests.
 
-Anybody can send such requests, so the log holds neither their bodies nor their headers, only the reason and the route.
+Only the first few of each minute are logged. Strangers can send such requests. So the log holds
+only the reason and the route, no body and no headers.
 """
 
 import logging
@@ -31,14 +32,16 @@ class Refusals:
         self._minute: Counter[str] = Counter()
 
     def note(self, reason: str, path: str) -> None:
-        """Count one refused request; log it if it is one of the first of its minute.
+        """Count one refused request.
+
+        Log it if it is among the first of its minute.
 
         Parameters
         ----------
         reason : str
             One of the constants of this module.
         path : str
-            The route, never the path as it was sent.
+            The route, never the path of the request.
         """
         metrics.refused(reason)
         with self._lock:
@@ -48,11 +51,11 @@ class Refusals:
                 unlogged = {name: count - LOGGED_PER_MINUTE for name, count in self._minute.items()}
                 self._since, self._minute = now, Counter()
             self._minute[reason] += 1
-            shown = self._minute[reason] <= LOGGED_PER_MINUTE
+            is_logged = self._minute[reason] <= LOGGED_PER_MINUTE
         for name, count in unlogged.items():
             if count > 0:
                 log.warning("refused %d more requests in an earlier minute: %s", count, name)
-        if shown:
+        if is_logged:
             log.warning("refused a request to %s: %s", path, reason)
 
 

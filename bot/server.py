@@ -1,10 +1,14 @@
-"""The bot's HTTP server: uvicorn reads each request completely before it takes a thread. ``python -m bot.server``.
+"""Run the bot's HTTP server (``python -m bot.server``).
 
-- The event loop reads headers and bodies, verifies signatures, and answers ``/health/live`` and ``/health/ready``.
-- Slack's requests and everybody else's each have a thread pool of their own, so that a flood of one cannot delay the other.
-- ``/health`` and ``/metrics`` have a port of their own, on the loopback interface by default.
+uvicorn reads each request completely before it takes a thread.
 
-There is one process. A second one would wait with the first for SQLite's single writer, and was slower.
+- The event loop reads headers and bodies, verifies signatures, and answers ``/health/live`` and
+  ``/health/ready``.
+- Slack's requests and public requests have separate thread pools, so a flood of one cannot
+  delay the other.
+- ``/health`` and ``/metrics`` have a separate port, on the loopback interface by default.
+
+There is one process. A second one would compete for SQLite's single writer, and was slower.
 """
 
 import asyncio
@@ -21,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention import logs
 from retention.settings import Settings, load_settings_or_exit
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from bot.web import Reply, Request, Route, Site
@@ -30,15 +35,13 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 log = logging.getLogger("retention.bot")
 
-SLACK_THREADS = (
-    32  # commands that arrive together wait together, for one commit (`bot.group_commit`)
-)
+SLACK_THREADS = 32  # concurrent commands share one commit (`bot.group_commit`)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
-MOST_WAITING = 200  # requests that wait for a thread of one pool
-MOST_BUFFERED = 64_000_000  # bytes of unfinished bodies, of all connections together
-ALWAYS_BUFFERED = 32_000  # bytes of one body that are read even then: no slash command is larger
-READY_SECONDS = 2.0  # a database that takes longer is not ready
-READY_FRESH_SECONDS = 1.0  # probes within this time share one answer
+MAX_WAITING = 200  # requests that wait for a thread of one pool
+MAX_BUFFERED_BYTES = 64_000_000  # unfinished bodies of all connections
+ALWAYS_BUFFERED_BYTES = 32_000  # bytes of one body that are read even then; fits a command
+READY_SECONDS = 2.0  # a slower database is not ready
+READY_CACHE_SECONDS = 1.0  # requests within this time share one probe
 STOP_SECONDS = 5
 
 
@@ -48,11 +51,11 @@ def main(settings: Settings | None = None) -> None:
     Raises
     ------
     SystemExit
-        With a sentence, if no Slack app is configured or a port is taken.
+        No Slack app is configured, or a port is taken. The message names the fix.
     """
     settings = settings or load_settings_or_exit()
-    if missing := nothing_to_serve(settings):
-        sys.exit(missing)
+    if error := missing_configuration(settings):
+        sys.exit(error)
     logs.configure(logging.INFO)
     sys.setswitchinterval(0.001)
     import uvloop
@@ -65,18 +68,19 @@ def main(settings: Settings | None = None) -> None:
     start(site)
     uvloop.run(serve(site, *listeners))
     logging.shutdown()
-    # Threads may still store what nobody waits for (`bot.group_commit.Intake.later`), each with a wait for the disk.
+    # Do not wait for deferred writes (`bot.group_commit.GroupCommit.defer`).
     os._exit(0)
 
 
-def nothing_to_serve(settings: Settings) -> str:
-    """Return why the bot cannot start, or an empty string."""
+def missing_configuration(settings: Settings) -> str:
+    """Return the missing configuration, or an empty string."""
     has_app = settings.slack_bot_token or settings.oauth
     if has_app and (settings.slack_app_token or settings.slack_signing_secret):
         return ""
-    return (
-        "The bot needs SLACK_BOT_TOKEN (or SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, to be installed by OAuth) with "
-        "SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP); without them only the workers run."
+    return gettext(
+        "The bot needs SLACK_BOT_TOKEN (or SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, to be "
+        "installed by OAuth) with SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP); "
+        "without them only the workers run."
     )
 
 
@@ -88,7 +92,7 @@ async def serve(site: "Site", public: socket.socket, operator: socket.socket) ->
     site : Site
         Answers the requests.
     public, operator : socket
-        Listening: the port for Slack and the shop's customers, and the port for health and metrics.
+        Listening sockets: for Slack and the shop's customers, and for health and metrics.
     """
     servers = [
         (_uvicorn(Gateway(site)), public),
@@ -105,7 +109,9 @@ async def serve(site: "Site", public: socket.socket, operator: socket.socket) ->
 
 
 class Gateway:
-    """ASGI application: read a request, refuse what is not allowed in, and answer the rest from a thread.
+    """ASGI application that reads and routes requests.
+
+    It refuses some requests and answers the others from a thread.
 
     Parameters
     ----------
@@ -138,17 +144,15 @@ class Gateway:
         if isinstance(route, self._web.Reply):
             await _send(send, route, close=True)
             return
-        if (
-            "transfer-encoding" in request.headers
-        ):  # a body of one-byte chunks takes long to parse; Slack sends none
+        if "transfer-encoding" in request.headers:  # many tiny chunks take long to parse
             await _send(
                 send,
                 self._web.json_reply(411, {"error": "send the body with Content-Length"}),
                 close=True,
             )
             return
-        if early := self._site.early_refusal(request):
-            await _send(send, early, close=True)
+        if refusal := self._site.early_refusal(request):
+            await _send(send, refusal, close=True)
             return
         body = await self._body(request, route, receive)
         if body is None:  # the client is gone, or was dropped
@@ -166,10 +170,10 @@ class Gateway:
             return self._site.respond(request)
         if path == self._web.READY:
             return await self._probe.reply()
-        if refused := self._site.refusal(request):
-            return refused
+        if refusal := self._site.refusal(request):
+            return refusal
         pool = self._slack if path == self._web.SLACK else self._public
-        if pool.waiting >= MOST_WAITING:
+        if pool.waiting >= MAX_WAITING:
             refusals.note(refusals.OVERLOADED, path)
             return self._busy()
         return await pool.run(lambda: self._site.respond(request, operator=self._operator))
@@ -177,12 +181,15 @@ class Gateway:
     async def _body(
         self, request: "Request", route: "Route", receive: Receive
     ) -> "bytes | Reply | None":
-        """Read the body; a reply if it is too large, None if the client went away first."""
+        """Read the body.
+
+        The result is a reply if it is too large, and None after a disconnect.
+        """
         too_large = self._web.json_reply(
-            413, {"error": f"the body has more than {route.largest:,} bytes"}
+            413, {"error": f"the body has more than {route.max_bytes:,} bytes"}
         )
         declared = request.headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > route.largest:
+        if not declared.isdecimal() or int(declared) > route.max_bytes:
             return too_large
         body = bytearray()
         try:
@@ -193,9 +200,9 @@ class Gateway:
                 chunk = message.get("body", b"")
                 body += chunk
                 self._buffered += len(chunk)
-                if len(body) > route.largest:
+                if len(body) > route.max_bytes:
                     return too_large
-                if self._buffered > MOST_BUFFERED and len(body) > ALWAYS_BUFFERED:
+                if self._buffered > MAX_BUFFERED_BYTES and len(body) > ALWAYS_BUFFERED_BYTES:
                     return self._busy()
                 if not message.get("more_body"):
                     return bytes(body)
@@ -207,13 +214,13 @@ class Gateway:
 
     def _busy(self) -> "Reply":
         reply = self._web.json_reply(
-            503, {"error": "too many requests at the moment; try again in a few seconds"}
+            503, {"error": gettext("too many requests at the moment; try again in a few seconds")}
         )
         return reply._replace(headers=[*reply.headers, ("Retry-After", "5")])
 
 
 class _Pool:
-    """Threads, and how many requests use or await them."""
+    """A thread pool that counts its requests."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
@@ -228,7 +235,10 @@ class _Pool:
 
 
 class _Probe:
-    """Check the database for ``/health/ready`` in a thread of its own; requests at the same time share one check."""
+    """Check the database for ``/health/ready``.
+
+    Concurrent requests share one check.
+    """
 
     def __init__(self, site: "Site") -> None:
         self._site = site
@@ -240,7 +250,7 @@ class _Probe:
         from bot.web import READY, Request, json_reply
 
         loop = asyncio.get_running_loop()
-        is_old = self._check is not None and loop.time() - self._checked_at > READY_FRESH_SECONDS
+        is_old = self._check is not None and loop.time() - self._checked_at > READY_CACHE_SECONDS
         if self._check is None or (self._check.done() and is_old):
             work = lambda: self._site.respond(Request("GET", READY))  # noqa: E731
             self._check = asyncio.create_task(self._pool.run(work))
@@ -252,15 +262,18 @@ class _Probe:
 
 
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers by name. A signature header that occurs twice is dropped: which one counts is unclear."""
+    """Return the headers by name.
+
+    A duplicate signature header is dropped, because it is unclear which one counts.
+    """
     from bot.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 
     headers: dict[str, str] = {}
-    twice: set[str] = set()
+    duplicates: set[str] = set()
     for name, value in raw:
         key = name.decode("latin-1").lower()
-        (twice.add(key) if key in headers else headers.update({key: value.decode("latin-1")}))
-    for key in twice & {SIGNATURE_HEADER, TIMESTAMP_HEADER}:
+        (duplicates.add(key) if key in headers else headers.update({key: value.decode("latin-1")}))
+    for key in duplicates & {SIGNATURE_HEADER, TIMESTAMP_HEADER}:
         del headers[key]
     return headers
 
@@ -285,9 +298,8 @@ def _uvicorn(application: Gateway) -> Any:
         def capture_signals(self) -> Any:
             return contextlib.nullcontext()  # `serve` handles them, once for both servers
 
-    logging.getLogger("uvicorn.error").setLevel(
-        logging.ERROR
-    )  # a warning for each invalid request floods the log
+    # A warning for each invalid request would flood the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return Server(
         uvicorn.Config(
             application,
@@ -307,20 +319,26 @@ def _uvicorn(application: Gateway) -> Any:
 
 
 def _listeners(settings: Settings) -> tuple[socket.socket, socket.socket]:
-    """Open both ports; exit with a sentence if one is taken."""
+    """Open both ports.
+
+    Exit with a message if one is taken.
+    """
     public = "127.0.0.1" if settings.demo else "0.0.0.0"  # noqa: S104
-    wanted = (
+    addresses = (
         (public, settings.port, "RETENTION_PORT"),
         (str(settings.health_host), settings.health_port, "RETENTION_HEALTH_PORT"),
     )
     listeners = []
-    for host, port, variable in wanted:
+    for host, port, variable in addresses:
         try:
             listeners.append(_listen(host, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             sys.exit(
-                f"The bot cannot listen on {host}:{port} ({reason}); set {variable} to a free port."
+                gettext(
+                    "The bot cannot listen on {host}:{port} ({reason}); "
+                    "set {variable} to a free port."
+                ).format(host=host, port=port, reason=reason, variable=variable)
             )
     return listeners[0], listeners[1]
 
@@ -331,11 +349,14 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _allow_many_connections() -> None:
-    """Raise the limit of open files: each connection is one."""
+    """Raise the limit of open files.
+
+    Each connection is one.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 if __name__ == "__main__":

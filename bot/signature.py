@@ -1,8 +1,9 @@
-"""Verify that a request comes from Slack, before anything else reads it.
+"""Verify that a request comes from Slack.
 
 Slack signs each request with HMAC-SHA256 over ``v0:{timestamp}:{body}``
-(https://docs.slack.dev/authentication/verifying-requests-from-slack/). slack_bolt's own verifier raises on headers of
-an unexpected form and logs the body of unsigned requests, so requests are verified here first.
+(https://docs.slack.dev/authentication/verifying-requests-from-slack/). slack_bolt's own
+verifier raises on malformed headers and logs the body of unsigned requests. So requests are
+verified here first.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ _SIGNATURE = re.compile(r"v0=[0-9a-f]{64}", re.ASCII)
 
 
 def has_valid_form(headers: Mapping[str, str], now: float) -> bool:
-    """Check the form of both signature headers and the age of the request, without the body.
+    """Check signature headers and age of a request.
 
     Parameters
     ----------
@@ -27,6 +28,10 @@ def has_valid_form(headers: Mapping[str, str], now: float) -> bool:
         By lower-case name.
     now : float
         Real time in seconds since 1970.
+
+    Returns
+    -------
+    bool
     """
     timestamp = headers.get(TIMESTAMP_HEADER, "")
     if not _TIMESTAMP.fullmatch(timestamp) or not _SIGNATURE.fullmatch(
@@ -37,7 +42,9 @@ def has_valid_form(headers: Mapping[str, str], now: float) -> bool:
 
 
 def is_verified(secret: str, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Check that Slack signed this request within the last five minutes.
+    """Check Slack's signature of a recent request.
+
+    Its age is at most five minutes.
 
     Parameters
     ----------
@@ -46,9 +53,13 @@ def is_verified(secret: str, headers: Mapping[str, str], body: bytes, now: float
     headers : mapping of str to str
         By lower-case name.
     body : bytes
-        As received.
+        The received body.
     now : float
         Real time in seconds since 1970.
+
+    Returns
+    -------
+    bool
     """
     if not secret or not has_valid_form(headers, now):
         return False

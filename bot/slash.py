@@ -1,4 +1,4 @@
-"""`/retention …` in Slack: parse, authorise, store, acknowledge; all within Slack's three seconds."""
+"""Answer `/retention …` in Slack within Slack's three seconds."""
 
 import hashlib
 import json
@@ -10,10 +10,10 @@ from typing import Any
 from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
-from bot.commands import SLACK, Answer, Call
+from bot.commands import SLACK, Call
 from bot.commands.parsing import parse
+from bot.middleware import run_commands_inline
 from bot.services import Services
-from bot.threads import in_this_thread
 from retention.db.tables import Job
 from retention.errors import Conflict
 from retention.text import gettext
@@ -22,31 +22,54 @@ from workers.delivery import outbox, render
 from workers.jobs import Submission
 from workers.requests import Request
 
-BUDGET_SECONDS = 2.3  # what is not stored by then is not accepted
+BUDGET_SECONDS = 2.3  # a request that is not stored by then is refused
 
 
 @dataclass(frozen=True, slots=True)
-class UnderWay(render.Message):
-    """The answer to a request that is open already: ``job`` has ``id`` and ``title``, ``own`` says whose it is."""
+class OpenJobMessage(render.Message):
+    """The answer to a repeated request.
+
+    ``job`` has ``id`` and ``title``. ``own`` is True if the person requested the open job.
+    """
 
     job: dict[str, str]
     own: bool
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the slash command."""
+    """Listen to the slash command.
 
-    app.use(in_this_thread)
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
+
+    app.use(run_commands_inline)
 
     @app.command("/retention")
     def retention(ack: Ack, body: dict[str, Any]) -> None:
         started = time.monotonic()
-        said = answer(services, body.get("text") or "", caller(services, body), started)
-        ack(text=said.text, blocks=said.blocks, response_type="ephemeral")
+        reply = answer(services, body.get("text") or "", caller(services, body), started)
+        ack(text=reply.text, blocks=reply.blocks, response_type="ephemeral")
 
 
 def caller(services: Services, body: dict[str, Any]) -> Call:
-    """Who typed a command, and where."""
+    """Return person and place of a command.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    body : dict
+        Slack's payload.
+
+    Returns
+    -------
+    Call
+    """
     trigger = (
         body.get("trigger_id")
         or hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -55,61 +78,74 @@ def caller(services: Services, body: dict[str, Any]) -> Call:
 
 
 def answer(services: Services, text: str, call: Call, started: float) -> render.Message:
-    """Do what was typed, and say so in a message for the person alone."""
+    """Run a slash command; return the message.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    text : str
+        The text after ``/retention``.
+    call : Call
+        The person and the place.
+    started : float
+        Arrival of the request, by `time.monotonic`.
+
+    Returns
+    -------
+    Message
+    """
     parsed = parse(text)
     command = parsed.command
     if command.request is None or command.private:  # else the job's own transaction checks it
         with services.database.reading() as session:
             roles.require(session, services.settings, call.user, command.role, command.deed)
-    given = command.handle(call, parsed.params)
-    if isinstance(given, Request):
-        return queue(services, given, call, started, private=command.private)
-    return said(services, given)
-
-
-def said(services: Services, given: Answer) -> render.Message:
-    """An answer as Slack shows it."""
-    return render.message(given.template, zone=services.settings.timezone, **given.data)
+    result = command.handle(call, parsed.params)
+    if isinstance(result, Request):
+        return queue(services, result, call, started, private=command.private)
+    return render.message(result.template, zone=services.settings.timezone, **result.data)
 
 
 def queue(
     services: Services, request: Request, call: Call, started: float, *, private: bool
 ) -> render.Message:
-    """Store a request as a job, wake the workers, and say what happens next.
+    """Store a request as a job.
+
+    Then wake the workers and return the confirmation.
 
     Parameters
     ----------
     services : Services
-        The installation's.
+        The installation's services.
     request : Request
-        What the person asked for.
+        The work for the workers.
     call : Call
-        Who asked, and where.
+        The person and the place.
     started : float
-        When the request arrived, by `time.monotonic`.
+        Arrival of the request, by `time.monotonic`.
     private : bool
         Send the result to the person's direct message.
 
     Returns
     -------
     Message
-        An `UnderWay` where an identical request is open.
+        An `OpenJobMessage` if an identical request is open.
 
     Raises
     ------
     NotAllowed
-        Where the role does not allow it.
+        The role does not allow it.
     TooManyRequests
-        Where the person has reached a limit.
+        The person has reached a limit.
     BadInput
-        Where a worker has not the time for it.
+        The job needs longer than a worker may take.
     Conflict
-        Where the database took so long that Slack has given up: nothing is stored then.
+        The database took too long for Slack's time-out. Nothing is stored.
     """
     request.check_worker_limits()
-    asked_in = call.channel or call.user
-    here = private or services.places.can_post(asked_in)
-    channel = call.user if private or not here else asked_in
+    origin = call.channel or call.user
+    can_post = private or services.channels.can_post(origin)
+    channel = call.user if private or not can_post else origin
 
     def store(session: Session) -> Submission:
         if time.monotonic() - started > BUDGET_SECONDS:
@@ -128,69 +164,106 @@ def queue(
             announce=False,
         )
 
-    submission = services.intake.store(store)
+    submission = services.group_commit.store(store)
     job = submission.job
     if submission.joined:
-        return under_way(job, call.user, private=channel == call.user)
-    services.intake.later(lambda session: announce(session, services, job.id))
+        return open_job_message(job, call.user, private=channel == call.user)
+    services.group_commit.defer(lambda session: announce(session, services, job.id))
     woken = services.queue.wake(job)
-    return queued(
+    return queued_message(
         job,
-        stranger=not here,
+        stranger=not can_post,
         private=channel == call.user,
         woken=woken,
         zone=services.settings.timezone,
     )
 
 
-def queued(job: Job, *, stranger: bool, private: bool, woken: bool, zone: str) -> render.Message:
-    """What the person who asked sees: where the result goes, and Cancel."""
+def queued_message(
+    job: Job, *, stranger: bool, private: bool, woken: bool, zone: str
+) -> render.Message:
+    """Render the confirmation of a new job.
+
+    Parameters
+    ----------
+    job : Job
+        The new job.
+    stranger : bool
+        The bot is not in the channel of the command.
+    private : bool
+        The result goes to the person's direct message.
+    woken : bool
+        The broker took the wake-up.
+    zone : str
+        Time zone of the shop.
+
+    Returns
+    -------
+    Message
+    """
     text, blocks = _queued(jobs.title(job.kind), stranger, private, woken, zone)
-    return render.Message(text, json.loads(blocks.replace(_A_JOB, job.id)))
+    return render.Message(text, json.loads(blocks.replace(_JOB_ID, job.id)))
 
 
-def under_way(job: Job, user: str, *, private: bool) -> UnderWay:
-    """Tell a person that an identical request is open; somebody else's job is not named.
+def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
+    """Render the answer to a repeated request.
+
+    Another person's job is not named.
 
     Parameters
     ----------
     job : Job
         The open job.
     user : str
-        Who asked again.
+        The repeating person.
     private : bool
         Whether the result goes to their direct message.
+
+    Returns
+    -------
+    OpenJobMessage
     """
-    shown, own = {"id": job.id, "title": jobs.title(job.kind)}, job.requested_by == user
-    message = render.message("bot/under_way", job=shown, own=own, private=private)
-    return UnderWay(message.text, message.blocks, shown, own)
+    job_data, own = {"id": job.id, "title": jobs.title(job.kind)}, job.requested_by == user
+    message = render.message("bot/under_way", job=job_data, own=own, private=private)
+    return OpenJobMessage(message.text, message.blocks, job_data, own)
 
 
-_A_JOB = "JOB-ID"
+_JOB_ID = "JOB-ID"
 
 
 @lru_cache(maxsize=256)
 def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -> tuple[str, str]:
-    """The message for any job, rendered once: only the id on its button differs."""
-    made = render.message(
+    """Render the message once for all jobs.
+
+    Only the id on the button differs.
+    """
+    message = render.message(
         "bot/queued",
-        job={"id": _A_JOB, "title": title},
+        job={"id": _JOB_ID, "title": title},
         stranger=stranger,
         private=private,
         woken=woken,
         zone=zone,
     )
-    return made.text, json.dumps(made.blocks)
+    return message.text, json.dumps(message.blocks)
 
 
 def announce(session: Session, services: Services, job_id: str) -> None:
-    """Show the job's message, with its bar and Cancel, unless the job is over or shown already.
+    """Show the job's progress message.
 
-    The person has been answered by then: their three seconds do not pay for it.
+    A job that has ended or has a message gets none. This runs after the answer, so it does not
+    use up Slack's three seconds.
+
+    Parameters
+    ----------
+    session : Session
+        A transaction.
+    services : Services
+        The installation's services.
+    job_id : str
+        The job.
     """
-    job = session.get(
-        Job, job_id, with_for_update=True
-    )  # so that the end of the job cannot come in between
-    shown = outbox.channel_of(session, f"job:{job_id}") is not None
-    if job and job.state in jobs.OPEN and not shown:
+    job = session.get(Job, job_id, with_for_update=True)  # the job cannot end meanwhile
+    is_shown = outbox.channel_of(session, f"job:{job_id}") is not None
+    if job and job.state in jobs.OPEN and not is_shown:
         jobs.show_progress(session, services.settings, job)

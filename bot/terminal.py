@@ -1,7 +1,7 @@
-"""The terminal's `retention`: the same tree as in Slack, with files, progress and exit statuses.
+"""Run `retention` in the terminal.
 
-Standard output carries the result and nothing else; progress and sentences go to standard error.
-Exit status: 0 done, 2 bad input, 1 failed.
+Standard output carries only the result. Progress and messages go to standard error. Exit
+status: 0 done, 2 bad input, 1 failed.
 """
 
 import json
@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from sqlalchemy import exc
 
 from bot.commands import TERMINAL, Answer, Call, Command, root
-from bot.commands.parsing import sentence
-from bot.sanitize import kept
+from bot.commands.parsing import usage_error_message
+from bot.middleware import replace_unstorable
 from bot.services import Services
 from retention import logs
 from retention.errors import BadInput, Cancelled, Refused
@@ -39,78 +39,101 @@ DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run one command and leave the process with its exit status."""
+    """Run one command and exit with its status."""
     logs.configure(logging.ERROR)
     sys.exit(run(args))
 
 
-def _refuse_bytes(args: list[str]) -> None:
-    """Refuse a word of bytes that are no text: no database, message or reader of files takes it."""
+def _refuse_invalid_utf8(args: list[str]) -> None:
+    """Refuse arguments that are not valid UTF-8.
+
+    No database stores them.
+    """
     for word in args:
-        if kept(word) != word:
-            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        if replace_unstorable(word) != word:
+            readable = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             raise BadInput(
-                gettext("{shown!r} holds bytes that are no text; write it in UTF-8.").format(
-                    shown=shown
+                gettext("{word!r} holds bytes that are no text; write it in UTF-8.").format(
+                    word=readable
                 )
             )
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run one command; say what went wrong in one sentence."""
+    """Run one command.
+
+    Print an error as one sentence.
+    """
     try:
-        _refuse_bytes(sys.argv[1:] if args is None else args)
+        _refuse_invalid_utf8(sys.argv[1:] if args is None else args)
         root().main(args, prog_name="retention", standalone_mode=False, obj=Terminal())
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
     except click.UsageError as error:
         if error.ctx is None:
-            return _say(error.format_message(), BAD_INPUT)
-        return _say(sentence(error, error.ctx.command, error.ctx), BAD_INPUT)
+            return _print_error(error.format_message(), BAD_INPUT)
+        return _print_error(usage_error_message(error, error.ctx.command, error.ctx), BAD_INPUT)
     except ValidationError as error:
-        return _say(error.errors()[0]["msg"].removeprefix("Value error, "), BAD_INPUT)
+        return _print_error(error.errors()[0]["msg"].removeprefix("Value error, "), BAD_INPUT)
     except Refused as error:
-        return _say(str(error).replace("`/retention ", "`retention "), BAD_INPUT)
+        return _print_error(str(error).replace("`/retention ", "`retention "), BAD_INPUT)
     except (KeyboardInterrupt, click.Abort, Cancelled):
-        return _say("Stopped; nothing was published.", FAILED)
+        return _print_error(gettext("Stopped; nothing was published."), FAILED)
     except (exc.OperationalError, exc.ProgrammingError) as error:
-        return _say(_of_the_machine(error) or _of_the_database(error), FAILED)
+        return _print_error(_fault(error) or _database_error(error), FAILED)
     except Exception as error:
-        return _say(_of_the_machine(error) or _unknown(error), FAILED)
+        return _print_error(_fault(error) or _unexpected_error(error), FAILED)
     return DONE
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """What the tree's root context holds in the terminal: it runs the commands."""
+    """The root context's object in the terminal.
+
+    It runs the commands.
+    """
 
     @cached_property
     def settings(self) -> Settings:
-        """From the environment, read when a command needs them: ``--help`` does not."""
+        """Settings from the environment.
+
+        They are read on first use, because ``--help`` needs none.
+        """
         return load_settings()
 
     def run(self, command: Command, params: dict[str, Any]) -> None:
-        """Run a parsed command and print what it came to."""
+        """Run a parsed command and print its result.
+
+        Parameters
+        ----------
+        command : Command
+            The command.
+        params : dict
+            Its parsed parameters and the common options.
+        """
         as_json, user = params.pop("as_json", False), params.pop("as_user", roles.OPERATOR)
         to_queue = params.pop("to_queue", False)
-        if command.starts:
+        if command.starts_processes:
             logging.getLogger().setLevel(logging.INFO)
-        elif not command.bare:
-            self._make_database()
-        services = Services.for_the_terminal(self.settings)
-        with shown_progress() as progress:
+        elif not command.without_database:
+            self._create_database()
+        services = Services.for_terminal(self.settings)
+        with ProgressBar() as progress:
             key = f"terminal:{secrets.token_hex(12)}"
             call = Call(services, user, TERMINAL, key, None, progress)
-            template, data = self._carry_out(command, call, params, to_queue)
+            template, data = self._execute(command, call, params, to_queue)
             if command.after and not to_queue:
                 command.after(call, data, **params)
         if as_json:
             click.echo(json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False))
-        elif not command.starts:
+        elif not command.starts_processes:
             click.echo(printed(template, data, self.settings))
 
-    def _make_database(self) -> None:
-        """A home without a database gets one; an old one is for ``retention db upgrade``."""
+    def _create_database(self) -> None:
+        """Create a missing database.
+
+        `retention db upgrade` migrates an old one.
+        """
         path = self.settings.database_url.get_secret_value().removeprefix("sqlite:///")
         if path.startswith("/") and not Path(path).exists():
             from retention.db.migrate import upgrade
@@ -118,23 +141,23 @@ class Terminal:
             private(self.settings.home)
             upgrade(self.settings)
 
-    def _carry_out(
+    def _execute(
         self, command: Command, call: Call, params: dict[str, Any], to_queue: bool
     ) -> tuple[str, dict[str, Any]]:
         services = call.services
-        if not (command.starts or command.bare):
+        if not (command.starts_processes or command.without_database):
             self._check_role(command, call)
-        given = command.handle(call, params)
-        if isinstance(given, Answer):
-            return given.template, given.data
+        result = command.handle(call, params)
+        if isinstance(result, Answer):
+            return result.template, result.data
         if to_queue:
-            return "bot/queued", self._queue(given, call)
+            return "bot/queued", self._queue(result, call)
         from workers.tasks import runner
 
         data = runner.run_inline(
-            services.settings, services.database, given, user=call.user, progress=call.progress
+            services.settings, services.database, result, user=call.user, progress=call.progress
         )
-        return given.kind, data
+        return result.kind, data
 
     def _check_role(self, command: Command, call: Call) -> None:
         with call.services.database.reading() as session:
@@ -160,7 +183,21 @@ class Terminal:
 
 
 def printed(template: str, data: dict[str, Any], settings: Settings) -> str:
-    """A result as people read it in a terminal."""
+    """Render a result as text for the terminal.
+
+    Parameters
+    ----------
+    template : str
+        Name below ``templates/terminal``.
+    data : dict
+        The result.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    str
+    """
     try:
         return text(
             f"terminal/{template}.txt.j2", zone=settings.timezone, result=data, **data
@@ -170,7 +207,7 @@ def printed(template: str, data: dict[str, Any], settings: Settings) -> str:
 
 
 def _finite(data: Any) -> Any:
-    """JSON has no NaN: what is not known is null."""
+    """Replace NaN and infinity by null, which JSON has."""
     if isinstance(data, dict):
         return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -178,49 +215,57 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-class shown_progress:
-    """A progress bar of counted work on standard error, where a person is watching; silent elsewhere."""
+class ProgressBar:
+    """A progress bar on standard error.
+
+    It is silent without a terminal.
+    """
 
     def __init__(self) -> None:
-        self._drawn = 0
-        self._next = 0.0
+        self._width = 0
+        self._next_draw = 0.0
 
     def __enter__(self) -> Progress:
         return self._draw if sys.stderr.isatty() else silent
 
     def __exit__(self, *_: object) -> None:
-        if self._drawn:
-            sys.stderr.write("\r" + " " * self._drawn + "\r")
+        if self._width:
+            sys.stderr.write("\r" + " " * self._width + "\r")
             sys.stderr.flush()
 
     def _draw(self, done: int, total: int, what: str) -> None:
-        if time.monotonic() < self._next and done < total:
+        if time.monotonic() < self._next_draw and done < total:
             return
-        self._next = time.monotonic() + 0.1
+        self._next_draw = time.monotonic() + 0.1
         share = f"{100 * done / total:3.0f} %" if total else "     "
         line = f"{bar(done, total, 24)} {share}  {what}"[:100]
-        sys.stderr.write("\r" + line.ljust(self._drawn))
+        sys.stderr.write("\r" + line.ljust(self._width))
         sys.stderr.flush()
-        self._drawn = len(line)
+        self._width = len(line)
 
 
-def _say(said: str, status: int) -> int:
-    click.echo(straight(said), err=True)
+def _print_error(message: str, status: int) -> int:
+    click.echo(straight(message), err=True)
     return status
 
 
-def _of_the_database(error: exc.DBAPIError) -> str:
-    said = str(error.orig).strip().splitlines()[0]
+def _database_error(error: exc.DBAPIError) -> str:
+    reason = str(error.orig).strip().splitlines()[0]
     if any(
-        each in said
-        for each in ("no such table", "no such column", "has no column", "does not exist")
+        text in reason
+        for text in ("no such table", "no such column", "has no column", "does not exist")
     ):
-        return f"The database has not this version's schema ({said}); run: retention db upgrade"
-    return f"The database does not do what it should: {said}"
+        return gettext(
+            "The database has not this version's schema ({reason}); run: retention db upgrade"
+        ).format(reason=reason)
+    return gettext("The database does not do what it should: {reason}").format(reason=reason)
 
 
-def _of_the_machine(error: Exception) -> str:
-    """Return what is wrong with the disk, the database or the lake; empty for any other error."""
+def _fault(error: Exception) -> str:
+    """Return a fault of the machine, or "".
+
+    The machine has disk, database and lake.
+    """
     try:
         fault = diagnose(error, load_settings())
     except BadInput:
@@ -228,8 +273,8 @@ def _of_the_machine(error: Exception) -> str:
     return str(fault) if fault else ""
 
 
-def _unknown(error: Exception) -> str:
-    """One sentence for the person; the trace goes to a file for whoever mends it."""
+def _unexpected_error(error: Exception) -> str:
+    """Return a sentence and write the traceback."""
     reference = secrets.token_hex(4)
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     try:
@@ -238,8 +283,10 @@ def _unknown(error: Exception) -> str:
         with path.open("a", encoding="utf-8") as file:
             file.write(f"reference {reference}\n{logs.trace(error)}\n")
     except (OSError, BadInput):
-        return f"Failed: {type(error).__name__}: {first}"
-    return f"Failed: {type(error).__name__}: {first} (the trace is in {path} under {reference})"
+        return gettext("Failed: {kind}: {message}").format(kind=type(error).__name__, message=first)
+    return gettext("Failed: {kind}: {message} (the trace is in {path} under {reference})").format(
+        kind=type(error).__name__, message=first, path=path, reference=reference
+    )
 
 
 if __name__ == "__main__":

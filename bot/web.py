@@ -1,7 +1,8 @@
-"""The bot's HTTP routes: Slack's requests, shop customers' pages, redemptions, and health. Also starts Socket Mode.
+"""Answer the bot's HTTP routes, and start Socket Mode.
 
-`Site` answers one complete request at a time and knows nothing of connections; `bot.server` reads requests and calls it
-from a thread.
+The routes serve Slack, unsubscribe pages, redemptions, OAuth installation, and health. `Site`
+answers one complete request at a time and is independent of connections. `bot.server` reads the
+requests and calls it from a thread.
 """
 
 import json
@@ -10,33 +11,50 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from slack_bolt import App, BoltRequest
+from slack_bolt.oauth import OAuthFlow
 from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot import envelopes, health, metrics, oauth, redemption_api, refusals, signature, unsubscribe
+from bot import envelopes, health, metrics, oauth, redemption_api, refusals, signature
 from bot.app import build_app
-from bot.buckets import TokenBuckets
+from bot.rate_limit import TokenBuckets
 from bot.workspace import OwnWorkspace
-from retention import clock
+from retention import clock, templating
 from retention.db import Database
+from retention.outreach import consent, tokens
 from retention.settings import Settings
+from retention.text import gettext
 from workers import broker, processes
 from workers.app import make_app
 
 log = logging.getLogger("retention.bot")
 
 SLACK, LIVE, READY = "/slack/events", "/health/live", "/health/ready"
-LARGEST_BODY = 1_000_000  # bytes; Slack's own payloads are far smaller
-INSTALLS_PER_MINUTE = 20  # visits of /slack/install, by everybody together
+UNSUBSCRIBE = "/unsubscribe/"
+MAX_BODY_BYTES = 1_000_000  # Slack's own payloads are far smaller
+INSTALLS_PER_MINUTE = 20  # visits of /slack/install in total
 NOT_SIGNED = {"error": "not signed by Slack"}
+_PAGE_HEADERS = [
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One complete HTTP request; header names are in lower case."""
+    """One complete HTTP request.
+
+    Header names are in lower case.
+    """
 
     method: str
     path: str
@@ -54,10 +72,10 @@ class Reply(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A handler and the largest body it takes, in bytes."""
+    """A handler and its body limit in bytes."""
 
     handler: Callable[[Request], Reply]
-    largest: int = 0
+    max_bytes: int = 0
 
 
 class Site:
@@ -66,9 +84,10 @@ class Site:
     Parameters
     ----------
     settings : Settings
-        Decide which routes exist: ``/slack/events`` only with a signing secret, ``/slack/install`` only with OAuth.
+        The installation. ``/slack/events`` exists only with a signing secret, and
+        ``/slack/install`` only with OAuth.
     database : Database, optional
-        The installation's by default.
+        The installation's database by default.
     """
 
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
@@ -76,7 +95,7 @@ class Site:
         self.database = database or Database.of(settings)
         self.workspace = OwnWorkspace(settings, self.database)
         self.app: App = build_app(settings, self.database, self.workspace)
-        self.wrong_codes = redemption_api.WrongCodes()
+        self.unknown_codes = redemption_api.UnknownCodes()
         self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
         threading.Thread(
             target=_reach_queue, args=(settings,), name="reach queue", daemon=True
@@ -84,25 +103,25 @@ class Site:
         self.routes: dict[tuple[str, str], Route] = {
             ("GET", LIVE): Route(self.live),
             ("GET", READY): Route(self.ready),
-            ("GET", unsubscribe.UNSUBSCRIBE): Route(self.unsubscribe_page),
-            ("POST", unsubscribe.UNSUBSCRIBE): Route(self.unsubscribe, largest=10_000),
-            ("POST", redemption_api.REDEMPTIONS): Route(
-                self.redemption, largest=redemption_api.LARGEST
+            ("GET", UNSUBSCRIBE): Route(self.unsubscribe_page),
+            ("POST", UNSUBSCRIBE): Route(self.unsubscribe, max_bytes=10_000),
+            ("POST", redemption_api.PATH): Route(
+                self.redemption, max_bytes=redemption_api.MAX_BODY_BYTES
             ),
         }
         if settings.slack_signing_secret and not settings.slack_app_token:
-            self.routes["POST", SLACK] = Route(self.slack, largest=LARGEST_BODY)
+            self.routes["POST", SLACK] = Route(self.slack, max_bytes=MAX_BODY_BYTES)
         if self.app.oauth_flow:
             self.routes["GET", oauth.INSTALL] = Route(self.install)
             self.routes["GET", oauth.REDIRECT] = Route(self.oauth_redirect)
-        # These go to the operator alone, on a port of their own.
+        # Only the operator's port serves these.
         self.operator_routes: dict[tuple[str, str], Route] = {
             ("GET", "/health"): Route(self.health),
             ("GET", "/metrics"): Route(self.metrics),
         }
 
     def early_refusal(self, request: Request) -> Reply | None:
-        """Refuse a request by its headers, before its body is read; None to go on."""
+        """Refuse a request by its headers."""
         if route_of(request.path) == SLACK and not signature.has_valid_form(
             request.headers, _now()
         ):
@@ -110,7 +129,7 @@ class Site:
         return None
 
     def refusal(self, request: Request) -> Reply | None:
-        """Refuse a complete request that Slack did not sign, before it takes a thread; None to go on."""
+        """Refuse an unsigned request to Slack's route."""
         secret = self.settings.slack_signing_secret
         if route_of(request.path) != SLACK or secret is None:
             return None
@@ -128,27 +147,31 @@ class Site:
         Parameters
         ----------
         request : Request
-            As received.
+            The complete request.
         operator : bool
             Whether it came to the operator's port.
+
+        Returns
+        -------
+        Reply
         """
-        began = time.perf_counter()
+        started = time.perf_counter()
         path = route_of(request.path)
-        found = find_route(self.operator_routes if operator else self.routes, request.method, path)
-        if isinstance(found, Reply):
-            reply = found
+        route = find_route(self.operator_routes if operator else self.routes, request.method, path)
+        if isinstance(route, Reply):
+            reply = route
         else:
             try:
-                reply = self.refusal(request) or found.handler(request)
+                reply = self.refusal(request) or route.handler(request)
             except Exception:
                 log.exception("a request to %s failed", path)
                 reply = json_reply(500, {"error": "internal error"})
-        known = isinstance(found, Route)
-        metrics.observe(path if known else "other", reply.status, time.perf_counter() - began)
+        is_known = isinstance(route, Route)
+        metrics.observe(path if is_known else "other", reply.status, time.perf_counter() - started)
         return reply._replace(body=b"") if request.method == "HEAD" else reply
 
     def slack(self, request: Request) -> Reply:
-        """Hand a verified request to Bolt, once its form is right."""
+        """Validate a signed request and pass it to Bolt."""
         try:
             text = request.body.decode("utf-8")
             envelopes.validated(text, request.headers.get("content-type", ""))
@@ -158,40 +181,68 @@ class Site:
         except UnicodeDecodeError:
             reason = "the body is not UTF-8"
         except (LookupError, TypeError, AttributeError) as error:
-            # Errors of our listeners end in `bot.failures`. This one is slack_bolt's, which expects further fields.
+            # `bot.failures` handles our listeners' errors. Here slack_bolt itself misses a field.
             log.warning("slack_bolt cannot read a request", exc_info=error)
             reason = "a field is missing or of a wrong type"
         refusals.note(refusals.MALFORMED, SLACK)
         return json_reply(400, {"error": reason})
 
     def unsubscribe_page(self, request: Request) -> Reply:
-        """Show a page with one button: programs that follow links change nothing."""
-        return Reply(*unsubscribe.asked(self.settings, request.path))
+        """Show a page with one button.
+
+        A link scanner that opens it changes nothing.
+        """
+        is_known = self._send_id(request) is not None
+        return self._page(200 if is_known else 404, "ask" if is_known else "unknown")
 
     def unsubscribe(self, request: Request) -> Reply:
-        """Withdraw consent: the page's button, or a mail program's (RFC 8058)."""
-        return Reply(*unsubscribe.unsubscribe(self.database, self.settings, request.path))
+        """Withdraw consent.
+
+        The request comes from the page's button or from a mail program (RFC 8058). The signed
+        token identifies the customer. A repeated request gets the same answer.
+        """
+        send_id = self._send_id(request)
+        if send_id is None:
+            return self._page(404, "unknown")
+        try:
+            with self.database.transaction() as session:
+                consent.unsubscribe(session, self.settings, send_id, clock.now())
+        except SQLAlchemyError as error:
+            log.error("cannot store that send %s unsubscribes: %s", send_id, error)
+            return self._page(503, "later")  # never say that it is done before it is stored
+        return self._page(200, "done")
+
+    def _send_id(self, request: Request) -> int | None:
+        return tokens.read(self.settings.keys, request.path.removeprefix(UNSUBSCRIBE))
+
+    def _page(self, status: int, what: str) -> Reply:
+        html = templating.html("campaigns/unsubscribe.html.j2", what=what, shop=self.settings.shop)
+        return Reply(status, html.encode(), _PAGE_HEADERS)
 
     def redemption(self, request: Request) -> Reply:
-        """Record that a shop's till or checkout redeemed a coupon code; signed."""
-        status, answer, further = redemption_api.redemption(
-            self.database, self.settings, request.headers, request.body, self.wrong_codes
+        """Record a coupon redemption of a shop."""
+        status, answer, headers = redemption_api.handle_redemption(
+            self.database, self.settings, request.headers, request.body, self.unknown_codes
         )
         reply = json_reply(status, answer)
-        return reply._replace(headers=[*reply.headers, *further.items()])
+        return reply._replace(headers=[*reply.headers, *headers.items()])
 
     def install(self, request: Request) -> Reply:
-        """Send the visitor to Slack to install the app. Each visit stores a row, so visits are limited."""
+        """Send the visitor to Slack to install the app.
+
+        Visits are limited.
+        """
         if not self.installs.take(""):
             reply = json_reply(
-                429, {"error": "too many visitors at the moment; try again in a minute"}
+                429, {"error": gettext("too many visitors at the moment; try again in a minute")}
             )
             return reply._replace(headers=[*reply.headers, ("Retry-After", "60")])
-        return _oauth_step(request, self.app.oauth_flow.handle_installation)  # type: ignore[union-attr]
+        flow = cast(OAuthFlow, self.app.oauth_flow)
+        return _oauth_step(request, flow.handle_installation)
 
     def oauth_redirect(self, request: Request) -> Reply:
-        """Receive the visitor back from Slack."""
-        return _oauth_step(request, self.app.oauth_flow.handle_callback)  # type: ignore[union-attr]
+        """Complete the installation after the visitor returns from Slack."""
+        return _oauth_step(request, cast(OAuthFlow, self.app.oauth_flow).handle_callback)
 
     def live(self, request: Request) -> Reply:
         """Answer that the process is alive."""
@@ -203,8 +254,8 @@ class Site:
         return json_reply(200 if up else 503, {"status": "up" if up else "down"})
 
     def health(self, request: Request) -> Reply:
-        """Report all parts; 503 if one is down."""
-        parts = health.parts(self.database, broker.is_reachable(self.settings))
+        """Report all components; 503 if one is down."""
+        parts = health.components(self.database, broker.is_reachable(self.settings))
         up = all(part["up"] for part in parts.values())
         return json_reply(200 if up else 503, {"status": "up" if up else "down", "parts": parts})
 
@@ -215,12 +266,29 @@ class Site:
 
 
 def route_of(path: str) -> str:
-    """Return the route of a path. The token in an unsubscribe link belongs in no metric and no log."""
-    return unsubscribe.UNSUBSCRIBE if path.startswith(unsubscribe.UNSUBSCRIBE) else path
+    """Return the route of a path.
+
+    The secret token of an unsubscribe link is removed.
+    """
+    return UNSUBSCRIBE if path.startswith(UNSUBSCRIBE) else path
 
 
 def find_route(routes: dict[tuple[str, str], Route], method: str, path: str) -> Route | Reply:
-    """Return the route of a request, or the answer 404 or 405."""
+    """Return the route, or the answer 404 or 405.
+
+    Parameters
+    ----------
+    routes : dict
+        Routes by method and path.
+    method : str
+        HTTP method.
+    path : str
+        The route of the path.
+
+    Returns
+    -------
+    Route or Reply
+    """
     route = routes.get(("GET" if method == "HEAD" else method, path))
     if route:
         return route
@@ -230,12 +298,24 @@ def find_route(routes: dict[tuple[str, str], Route], method: str, path: str) -> 
 
 
 def json_reply(status: int, body: dict[str, Any]) -> Reply:
-    """Make an answer of JSON."""
+    """Build a JSON answer.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    body : dict
+        The JSON object.
+
+    Returns
+    -------
+    Reply
+    """
     return Reply(status, json.dumps(body).encode(), [("Content-Type", "application/json")])
 
 
 def start(site: Site) -> None:
-    """Start what runs next to the requests: the heartbeat of this process and, with an app token, Socket Mode."""
+    """Start the heartbeat and Socket Mode."""
     threading.Thread(target=_report, args=(site,), name="heartbeat", daemon=True).start()
     site.workspace.start()
     if site.settings.slack_app_token:
@@ -243,12 +323,25 @@ def start(site: Site) -> None:
 
 
 def connect(app: App, settings: Settings) -> Any:
-    """Open Socket Mode: Slack's requests arrive over web sockets that we open, so no public address is needed.
+    """Open Socket Mode.
+
+    Slack's requests arrive over our own web sockets. No public address is needed.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    SocketModeHandler
 
     Raises
     ------
     ValueError
-        Without ``SLACK_APP_TOKEN``.
+        ``SLACK_APP_TOKEN`` is not set.
     """
     from slack_bolt.adapter.socket_mode import SocketModeHandler
 
@@ -263,24 +356,27 @@ def connect(app: App, settings: Settings) -> Any:
 
 
 def _keep_connecting(handler: Any) -> None:
-    """Try to connect until Slack answers; afterwards the client reconnects on its own."""
+    """Try to connect until Slack answers.
+
+    Later the client reconnects.
+    """
     wait = 1.0
     while True:
         try:
             handler.connect()
             return
-        except Exception as error:  # every kind of network error means: try again later
+        except Exception as error:  # retry after every kind of network error
             log.warning("Socket Mode cannot connect yet: %s", error)
             time.sleep(wait)
             wait = min(2 * wait, 30.0)
 
 
 def _reach_queue(settings: Settings) -> None:
-    """Load Celery and open its connection now, not within the first person's three seconds."""
+    """Connect to the broker before the first request."""
     try:
         with make_app(settings).producer_or_acquire() as producer:
             producer.connection.ensure_connection(max_retries=1)
-    except Exception as error:  # commands are accepted without the queue, too
+    except Exception as error:  # commands are accepted even without the queue
         log.info("the queue is not there yet: %s", error)
 
 
@@ -292,13 +388,21 @@ def _report(site: Site) -> None:
 
 
 def _oauth_step(request: Request, step: Callable[[BoltRequest], Any]) -> Reply:
-    """Do one step of an installation; the visitor never sees a stack trace."""
+    """Run one step of an installation.
+
+    A visitor never sees a traceback.
+    """
     try:
         return _from_bolt(step(_bolt_request(request, "")))
     except (SQLAlchemyError, SlackClientError, OSError) as error:
         log.error("an installation failed: %s", type(error).__name__)
         return json_reply(
-            503, {"error": f"Slack or the database does not answer; begin again at {oauth.INSTALL}"}
+            503,
+            {
+                "error": gettext(
+                    "Slack or the database does not answer; begin again at {path}"
+                ).format(path=oauth.INSTALL)
+            },
         )
 
 

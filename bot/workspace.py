@@ -1,8 +1,9 @@
-"""Accept requests of one workspace only: the one this installation belongs to.
+"""Accept requests of one workspace only.
 
-An installation holds the customers of one shop. A valid signature only proves that Slack sent the request for this app,
-not for this workspace: a distributed app gets requests of other workspaces, and Slack Connect brings people of other
-workspaces into shared channels. Their user ids are unknown here, so they have no role.
+An installation holds the customers of one shop. A valid signature only proves that Slack sent
+the request for this app, not for this workspace. A distributed app gets requests of other
+workspaces, and Slack Connect brings people of other workspaces into shared channels. Their user
+ids are unknown here, so they have no role.
 """
 
 import json
@@ -20,6 +21,7 @@ from slack_sdk.errors import SlackApiError
 from bot import refusals
 from retention.db import Database
 from retention.settings import Settings
+from retention.text import gettext
 from workers.installation import bot_token, first_installation
 
 log = logging.getLogger("retention.bot")
@@ -31,27 +33,35 @@ REFRESH_SECONDS = 60.0  # how long an installation read from the database is tru
 FOREIGN_WORKSPACE = "E_FOREIGN_WORKSPACE"
 UNKNOWN_WORKSPACE = "E_UNKNOWN_WORKSPACE"
 _TEXT = {
-    FOREIGN_WORKSPACE: "This desk belongs to another workspace, so your request was not carried out.",
-    UNKNOWN_WORKSPACE: (
-        "The desk does not know its workspace yet, so nothing was done. Please try again in a minute. If this "
-        "persists, the operator should check the bot token, or install the app at /slack/install."
+    FOREIGN_WORKSPACE: gettext(
+        "This desk belongs to another workspace, so your request was not carried out."
+    ),
+    UNKNOWN_WORKSPACE: gettext(
+        "The desk does not know its workspace yet, so nothing was done. Please try again in a "
+        "minute. If this persists, the operator should check the bot token, or install the app at "
+        "/slack/install."
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A Slack workspace; ``enterprise_id`` is None if it belongs to no Enterprise organisation or that is unknown."""
+    """A Slack workspace.
+
+    ``enterprise_id`` is None if the workspace belongs to no Enterprise organisation, or if that is
+    unknown.
+    """
 
     team_id: str
     enterprise_id: str | None = None
 
 
 class OwnWorkspace:
-    """Find out which workspace this installation belongs to, and remember it.
+    """Find out and remember the workspace of this installation.
 
-    The sources, in order: ``SLACK_TEAM_ID``; the workspace that installed the app by OAuth; the answer to
-    ``auth.test`` for the configured bot token, asked in the background from start-up until Slack answers.
+    The sources, in order: ``SLACK_TEAM_ID``; the workspace that installed the app by OAuth; the
+    answer to ``auth.test`` for the configured bot token. The last is requested in the background
+    from start-up until Slack answers.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -64,18 +74,23 @@ class OwnWorkspace:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to ask Slack in the background; harmless if called again."""
+        """Begin to ask Slack in the background.
+
+        A second call does nothing.
+        """
         with self._starting:
             if self._thread is None and self._settings.slack_bot_token:
-                self._thread = threading.Thread(target=self._ask, name="auth.test", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._find_out, name="auth.test", daemon=True
+                )
                 self._thread.start()
 
     def current(self) -> Workspace | None:
         """Return the workspace, or None while it is unknown."""
         if self._settings.slack_team_id:
             known = self._from_database() or self._tested
-            same = known if known and known.team_id == self._settings.slack_team_id else None
-            return same or Workspace(self._settings.slack_team_id)
+            is_same = known is not None and known.team_id == self._settings.slack_team_id
+            return known if known and is_same else Workspace(self._settings.slack_team_id)
         if known := self._from_database():
             return known
         if self._settings.slack_bot_token and self._tested is None:
@@ -88,17 +103,17 @@ class OwnWorkspace:
             return None
         if time.monotonic() - self._read_at > REFRESH_SECONDS or self._installed is None:
             with self._database.reading() as session:
-                found = first_installation(session, self._settings)
-            self._installed = Workspace(*found) if found else None
+                workspace = first_installation(session, self._settings)
+            self._installed = Workspace(*workspace) if workspace else None
             self._read_at = time.monotonic()
         return self._installed
 
-    def _ask(self) -> None:
+    def _find_out(self) -> None:
         pause = 1.0
         while self._tested is None:
             try:
                 self._tested = self._auth_test()
-            except Exception as error:  # the network has many; without an answer nobody is served
+            except Exception as error:  # retry after every kind of network error
                 reason = (
                     error.response.get("error")
                     if isinstance(error, SlackApiError)
@@ -108,10 +123,12 @@ class OwnWorkspace:
                 time.sleep(pause)
                 pause = min(2 * pause, RETRY_SECONDS)
         self._known.set()
-        wanted = self._settings.slack_team_id
-        if wanted and self._tested.team_id != wanted:
+        configured = self._settings.slack_team_id
+        if configured and self._tested.team_id != configured:
             log.error(
-                "SLACK_TEAM_ID is %s, but the bot token belongs to %s", wanted, self._tested.team_id
+                "SLACK_TEAM_ID is %s, but the bot token belongs to %s",
+                configured,
+                self._tested.team_id,
             )
 
     def _auth_test(self) -> Workspace:
@@ -129,24 +146,26 @@ class OwnWorkspace:
 
 
 def refusal(request: BoltRequest, own: Workspace | None) -> str | None:
-    """Return the code of the reason to refuse this request, or None to accept it.
+    """Return the error code of a refusal, or None.
 
     Parameters
     ----------
     request : BoltRequest
-        Verified.
+        A verified request.
     own : Workspace or None
-        The installation's; None while unknown.
+        The installation's workspace; None while unknown.
+
+    Returns
+    -------
+    str or None
     """
     if own is None:
         return UNKNOWN_WORKSPACE
     if request.context.get("team_id") != own.team_id:
         return FOREIGN_WORKSPACE
-    ours = {
-        own.team_id,
-        own.enterprise_id,
-    }  # an event may name the organisation instead of the workspace
-    if any(team not in ours for team in _actor_teams(request.body)):
+    # An event may name the organisation instead of the workspace.
+    own_ids = {own.team_id, own.enterprise_id}
+    if any(team not in own_ids for team in _actor_teams(request.body)):
         return FOREIGN_WORKSPACE
     enterprise = request.context.get("enterprise_id")
     if own.enterprise_id and enterprise and enterprise != own.enterprise_id:
@@ -155,7 +174,10 @@ def refusal(request: BoltRequest, own: Workspace | None) -> str | None:
 
 
 def _actor_teams(body: dict[str, Any]) -> Iterator[str]:
-    """Yield the home workspace of the person who acts, from each field in which Slack may state it."""
+    """Yield the acting person's home workspaces.
+
+    Slack may state it in several fields.
+    """
     user, event = body.get("user"), body.get("event")
     if isinstance(user, dict) and user.get("team_id"):
         yield user["team_id"]
@@ -168,7 +190,7 @@ def _actor_teams(body: dict[str, Any]) -> Iterator[str]:
 
 
 class CheckWorkspace:
-    """Bolt middleware: answer requests of other workspaces, and of their guests, without doing anything."""
+    """Bolt middleware that refuses other workspaces."""
 
     def __init__(self, own: OwnWorkspace) -> None:
         self.own = own
@@ -179,9 +201,9 @@ class CheckWorkspace:
             return next()
         refusals.note(refusals.FOREIGN, "/slack/events")
         if request.body.get("command"):
-            said = {"response_type": "ephemeral", "text": _TEXT[code]}
+            reply = {"response_type": "ephemeral", "text": _TEXT[code]}
             return BoltResponse(
-                status=200, body=json.dumps(said), headers={"content-type": ["application/json"]}
+                status=200, body=json.dumps(reply), headers={"content-type": ["application/json"]}
             )
         if request.body.get("type") == "event_callback" and code == UNKNOWN_WORKSPACE:
             return BoltResponse(status=503, body="")  # Slack delivers it again

@@ -11,7 +11,19 @@ class Refused(Exception):
 
 
 class BadInput(Refused):
-    """Refuse an unusable value."""
+    """Refuse an unusable value.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and how to fix it.
+    field : str, optional
+        The field that holds the value, for a form that shows the message under its input.
+    """
+
+    def __init__(self, message: str = "", *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotAllowed(Refused):

@@ -64,13 +64,15 @@ def record(
         raise BadInput(
             gettext(
                 "Say in a few words what is wrong; the next model can only learn from a reason."
-            )
+            ),
+            field="reason",
         )
     if len(reason) > LONGEST:
         raise BadInput(
             gettext("The reason has {count} characters; keep it to {longest}.").format(
                 count=len(reason), longest=LONGEST
-            )
+            ),
+            field="reason",
         )
     key = {
         "team_id": settings.team_id,

@@ -1,4 +1,4 @@
-"""`backup`: the whole installation in one file."""
+"""`backup`: write the whole installation to one file."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,12 +6,21 @@ from pathlib import Path
 import click
 
 from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, command
+from retention.text import gettext
 
 
-@command("backup", role="admin", surfaces=TERMINAL)
+@command(
+    "backup",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Back up database, lake and models into FILE (.tar.gz) while everything runs; "
+        "the output says if it has the key."
+    ),
+)
 @click.argument("file", type=TO_WRITE, metavar="FILE")
 def COMMAND(call: Call, file: Path) -> Answer:
-    """Back up database, lake and models into FILE (.tar.gz) while everything runs; the output says if it has the key."""
+    """Back up database, lake and models to a file."""
     from retention.backup import backup
 
     return Answer(

@@ -5,7 +5,7 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import MONEY, SHARE, Answer, Call, choice, group, request, whole
+from bot.commands.tree import MONEY, PERCENTAGE, Answer, Call, choice, group, integer, request
 from retention.campaigns.edits import OFFERS, Changes, named
 from retention.campaigns.states import STATES, find
 from retention.campaigns.view import described
@@ -18,189 +18,248 @@ from retention.text import gettext
 from workers import campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
-# A code block or a telephone's keyboard may have made capitals of it.
-ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
+# A code block or a phone's keyboard may capitalise the id.
+CAMPAIGN_ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
 VERSION = click.option(
-    "--version", type=whole(), metavar="N", help="Only if it still is this version."
+    "--version", type=integer(), metavar="N", help=gettext("Only if it still is this version.")
 )
-TERMS = {
+OFFERS_WITH_TERM = {
     "discount": ("share",),
     "amount": ("amount",),
     "min_order": ("amount", "free_shipping"),
-}  # of which offers
-SHOWN = 20  # held copies a message lists
-REASON = click.option("--reason", required=True, help="Why; it is shown in the campaign's thread.")
+}
+MAX_COPIES_SHOWN = 20
+REASON = click.option(
+    "--reason", required=True, help=gettext("Why; it is shown in the campaign's thread.")
+)
 
 
-@group("campaign", default="list", help="Coupon campaigns: draft, approve, follow.")
+@group("campaign", default="list", help=gettext("Coupon campaigns: draft, approve, follow."))
 def COMMAND() -> None: ...
 
 
-@COMMAND.command("draft", request=CampaignDraft)
+@COMMAND.command(
+    "draft",
+    request=CampaignDraft,
+    help=gettext("Draft a campaign: audience, offers, hold-out, cost and what may come of it."),
+)
 @click.option(
-    "--cohort", metavar="ID", help="The cohort of an earlier sweep; else a fresh sweep is made."
+    "--cohort",
+    metavar="ID",
+    help=gettext("The cohort of an earlier sweep; else a fresh sweep is made."),
 )
 @click.option(
     "--tier",
     type=choice("high", "medium", "low"),
     default="high",
-    help="The lowest tier of a fresh sweep.",
+    help=gettext("The lowest tier of a fresh sweep."),
 )
-@click.option("--name", help="What to call it.")
+@click.option("--name", help=gettext("What to call it."))
 def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> CampaignDraft:
-    """Draft a campaign: audience, offers, hold-out, cost and what may come of it."""
+    """Queue the draft of a campaign."""
     if cohort is not None:
         with call.services.database.reading() as session:
             campaigns.find_cohort(session, call.services.settings, cohort)
-    called = None if name is None else named(name)
-    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=called)
+    valid_name = None if name is None else named(name)
+    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=valid_name)
 
 
-@COMMAND.command("list", role="viewer")
-@click.option("--state", type=choice(*STATES), help="Only those in this state.")
+@COMMAND.command("list", role="viewer", help=gettext("The newest campaigns and where they stand."))
+@click.option("--state", type=choice(*STATES), help=gettext("Only those in this state."))
 def listing(call: Call, state: str | None) -> Answer:
-    """The newest campaigns and where they stand."""
+    """List the newest campaigns."""
     team = call.services.settings.team_id
-    wanted = (
+    query = (
         select(Campaign)
         .where(Campaign.team_id == team)
         .order_by(Campaign.created_at.desc())
         .limit(20)
     )
     with call.services.database.reading() as session:
-        found = session.scalars(wanted.where(Campaign.state == state) if state else wanted).all()
-    return Answer("campaign/list", {"campaigns": [described(campaign) for campaign in found]})
+        if state:
+            query = query.where(Campaign.state == state)
+        campaigns = session.scalars(query).all()
+    return Answer("campaign/list", {"campaigns": [described(campaign) for campaign in campaigns]})
 
 
-@COMMAND.command("show", role="viewer")
-@ID
+@COMMAND.command(
+    "show", role="viewer", help=gettext("One campaign as it stands, and who did what to it.")
+)
+@CAMPAIGN_ID
 def show(call: Call, campaign: str) -> Answer:
-    """One campaign as it stands, and who did what to it."""
+    """Show a campaign and its history."""
     with call.services.database.reading() as session:
-        found = find(session, call.services.settings, campaign)
-        steps = history(session, found.team_id, found.id, "campaign")
-        return Answer("campaign/show", {"campaign": described(found), "history": steps})
+        row = find(session, call.services.settings, campaign)
+        steps = history(session, row.team_id, row.id, "campaign")
+        return Answer("campaign/show", {"campaign": described(row), "history": steps})
 
 
-@COMMAND.command("edit", role="analyst")
-@ID
+@COMMAND.command(
+    "edit", role="analyst", help=gettext("Write the next version; it has to be submitted (again).")
+)
+@CAMPAIGN_ID
 @VERSION
-@click.option("--name", help="What to call it.")
-@click.option("--discount", type=SHARE, metavar="PERCENT", help="Of every coupon.")
-@click.option("--holdout", type=SHARE, metavar="PERCENT", help="Share that gets nothing: 10 to 20.")
-@click.option("--expires", type=whole(), metavar="DAYS", help="How long a code can be used.")
-@click.option("--copy", "copy_text", help="What the customer reads, with {name}, {code} and so on.")
-@click.option("--offer", type=choice(*OFFERS), help="The same for everybody who is written to.")
-@click.option("--amount", type=MONEY, metavar="MONEY", help="Money off, from --min-order on.")
+@click.option("--name", help=gettext("What to call it."))
+@click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
 @click.option(
-    "--min-order", type=MONEY, metavar="MONEY", help="The order value from which it holds."
+    "--holdout",
+    type=PERCENTAGE,
+    metavar="PERCENT",
+    help=gettext("Share that gets nothing: 10 to 20."),
 )
 @click.option(
-    "--budget", type=MONEY, metavar="MONEY", help="The most it may cost; at most the policy's."
+    "--expires", type=integer(), metavar="DAYS", help=gettext("How long a code can be used.")
 )
 @click.option(
-    "--send-on", metavar="TIME", help='Not before, local time: "2025-05-03 09:00", or soon.'
+    "--copy", "copy_text", help=gettext("What the customer reads, with {name}, {code} and so on.")
+)
+@click.option(
+    "--offer", type=choice(*OFFERS), help=gettext("The same for everybody who is written to.")
+)
+@click.option(
+    "--amount", type=MONEY, metavar="MONEY", help=gettext("Money off, from --min-order on.")
+)
+@click.option(
+    "--min-order", type=MONEY, metavar="MONEY", help=gettext("The order value from which it holds.")
+)
+@click.option(
+    "--budget",
+    type=MONEY,
+    metavar="MONEY",
+    help=gettext("The most it may cost; at most the policy's."),
+)
+@click.option(
+    "--send-on",
+    metavar="TIME",
+    help=gettext('Not before, local time: "2025-05-03 09:00", or soon.'),
 )
 def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
-    """Write the next version; it has to be submitted (again)."""
+    """Write the next version of a campaign."""
     if all(value is None for value in changes.values()):
         raise BadInput(
             gettext("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
         )
     _refuse_unused(changes)
     changes["expires_days"] = changes.pop("expires")
-    return _do(call, campaign, version, campaigns.edit, Changes(**changes))
+    return _apply(call, campaign, version, campaigns.edit, Changes(**changes))
 
 
 def _refuse_unused(changes: dict[str, Any]) -> None:
-    """A term that the chosen offer has not would be forgotten without a word; the window shows all, so there it is no word."""
+    """Refuse a term that the chosen offer does not use.
+
+    The modal shows all terms, so this check is only for typed commands.
+    """
     offer = changes["offer"]
-    for term, offers in TERMS.items():
+    for term, offers in OFFERS_WITH_TERM.items():
         if offer is not None and changes[term] is not None and offer not in offers:
-            fits = " or ".join(f"--offer {one}" for one in offers)
+            fits = gettext(" or ").join(f"--offer {name}" for name in offers)
             raise BadInput(
                 gettext(
-                    "--{replace} is for {fits}, not for --offer {offer}; leave one of the two out."
-                ).format(replace=term.replace("_", "-"), fits=fits, offer=offer)
+                    "--{term} is for {fits}, not for --offer {offer}; leave one of the two out."
+                ).format(term=term.replace("_", "-"), fits=fits, offer=offer)
             )
 
 
-@COMMAND.command("submit", role="analyst")
-@ID
+@COMMAND.command("submit", role="analyst", help=gettext("Hand a draft to the approvers."))
+@CAMPAIGN_ID
 @VERSION
 def submit(call: Call, campaign: str, version: int | None) -> Answer:
-    """Hand a draft to the approvers."""
+    """Submit a draft to the approvers."""
     services = call.services
-    if call.channel and not services.places.can_post(call.channel):
+    if call.channel and not services.channels.can_post(call.channel):
         with services.database.reading() as session:
-            if find(session, services.settings, campaign).channel is None:  # it would be shown here
+            # Without a channel of its own, the campaign would be posted here.
+            if find(session, services.settings, campaign).channel is None:
                 raise BadInput(
                     gettext(
                         "I am no member of this channel, so nobody would see the campaign here. "
                         "`/invite` me, or submit it in a channel where I am."
                     )
                 )
-    return _do(call, campaign, version, campaigns.submit, call.channel)
+    return _apply(call, campaign, version, campaigns.submit, call.channel)
 
 
-@COMMAND.command("approve", role="approver")
-@ID
+@COMMAND.command(
+    "approve",
+    role="approver",
+    help=gettext("Approve what others wrote; it is sent once the clearance time has passed."),
+)
+@CAMPAIGN_ID
 @VERSION
 def approve(call: Call, campaign: str, version: int | None) -> Answer:
-    """Approve what others wrote; it is sent once the clearance time has passed."""
-    return _do(call, campaign, version, campaigns.approve)
+    """Approve a campaign."""
+    return _apply(call, campaign, version, campaigns.approve)
 
 
-@COMMAND.command("reject", role="approver")
-@ID
+@COMMAND.command("reject", role="approver", help=gettext("Say no, and why."))
+@CAMPAIGN_ID
 @VERSION
 @REASON
 def reject(call: Call, campaign: str, version: int | None, reason: str) -> Answer:
-    """Say no, and why."""
-    return _do(call, campaign, version, campaigns.reject, reason)
+    """Reject a campaign."""
+    return _apply(call, campaign, version, campaigns.reject, reason)
 
 
-@COMMAND.command("stop", role="viewer")
-@ID
+@COMMAND.command(
+    "stop",
+    role="viewer",
+    help=gettext("Stop it for good; codes that were not redeemed become void."),
+)
+@CAMPAIGN_ID
 @REASON
 def stop(call: Call, campaign: str, reason: str) -> Answer:
-    """Stop it for good; codes that were not redeemed become void."""
-    return _do(
+    """Stop a campaign and void unused codes."""
+    return _apply(
         call, campaign, None, lambda s, t, c, _version, user: campaigns.stop(s, t, c, user, reason)
     )
 
 
-@COMMAND.command("preview", request=CampaignPreview)
-@ID
+@COMMAND.command(
+    "preview",
+    request=CampaignPreview,
+    help=gettext(
+        "A dry run: the first five copies; masked in a channel, in full by direct message."
+    ),
+)
+@CAMPAIGN_ID
 def preview(call: Call, campaign: str) -> CampaignPreview:
-    """A dry run: the first five copies; masked in a channel, in full by direct message."""
+    """Queue a preview of the first five e-mails."""
     return request(CampaignPreview, campaign_id=_known(call, campaign))
 
 
-@COMMAND.command("misuse", request=CampaignMisuse, private=True)
-@ID
+@COMMAND.command(
+    "misuse",
+    request=CampaignMisuse,
+    private=True,
+    help=gettext("Codes used twice, by another customer or out of their time, by direct message."),
+)
+@CAMPAIGN_ID
 def misuse(call: Call, campaign: str) -> CampaignMisuse:
-    """Codes used twice, by another customer or out of their time, by direct message."""
+    """Queue a report of misused codes."""
     return request(CampaignMisuse, campaign_id=_known(call, campaign))
 
 
 def _known(call: Call, campaign_id: str) -> str:
-    """The id of a campaign that there is: of any other nothing is queued."""
+    """Return the id of an existing campaign, before anything is queued."""
     with call.services.database.reading() as session:
         return find(session, call.services.settings, campaign_id).id
 
 
-def _titled(campaign: Campaign) -> dict[str, str]:
+def _summary(campaign: Campaign) -> dict[str, str]:
     return {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
 
 
-@COMMAND.command("held", role="analyst")
-@ID
+@COMMAND.command(
+    "held",
+    role="analyst",
+    help=gettext("Copies of which nobody knows whether they arrived, and why; nobody is named."),
+)
+@CAMPAIGN_ID
 def held(call: Call, campaign: str) -> Answer:
-    """Copies of which nobody knows whether they arrived, and why; nobody is named."""
+    """List sends with an unknown outcome, without names."""
     settings = call.services.settings
     with call.services.database.reading() as session:
-        found = find(session, settings, campaign)
+        row = find(session, settings, campaign)
         copies = [
             {
                 "copy": send.id,
@@ -209,49 +268,64 @@ def held(call: Call, campaign: str) -> Answer:
                 "attempts": send.attempts,
                 "doubt": send.error,
             }
-            for send in sends.held(session, found.id)
+            for send in sends.held(session, row.id)
         ]
-        told = _titled(found)
+        details = _summary(row)
     return Answer(
         "campaign/held",
-        {"campaign": told, "copies": copies[:SHOWN], "more": max(len(copies) - SHOWN, 0)},
+        {
+            "campaign": details,
+            "copies": copies[:MAX_COPIES_SHOWN],
+            "more": max(len(copies) - MAX_COPIES_SHOWN, 0),
+        },
     )
 
 
-@COMMAND.command("release", role="approver")
-@ID
+@COMMAND.command(
+    "release",
+    role="approver",
+    help=gettext(
+        "Held copies: send them again (who has it gets it twice), or let them count as sent."
+    ),
+)
+@CAMPAIGN_ID
 @click.argument("how", type=choice("again", "sent"))
-@click.option("--copy", type=whole(), metavar="N", help="Only this one of those held.")
+@click.option("--copy", type=integer(), metavar="N", help=gettext("Only this one of those held."))
 def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
-    """Held copies: send them again (who has it gets it twice), or let them count as sent."""
-    settings, again = call.services.settings, how == "again"
+    """Send held copies again or count them as sent."""
+    settings, sends_again = call.services.settings, how == "again"
     with call.services.database.transaction() as session:
-        freed = 0
+        released = 0
         if call.first_time(session):
-            freed = campaigns.release(
-                session, settings, campaign, call.user, again=again, copy=copy
+            released = campaigns.release(
+                session, settings, campaign, call.user, again=sends_again, copy=copy
             )
-        found = find(session, settings, campaign)
-        told = _titled(found)
-    return Answer("campaign/released", {"campaign": told, "copies": freed, "again": again})
+        details = _summary(find(session, settings, campaign))
+    return Answer(
+        "campaign/released", {"campaign": details, "copies": released, "again": sends_again}
+    )
 
 
-@COMMAND.command("result", role="viewer")
-@ID
+@COMMAND.command(
+    "result",
+    role="viewer",
+    help=gettext("What it really earned, by its hold-out; while it is live, how it does so far."),
+)
+@CAMPAIGN_ID
 def result(call: Call, campaign: str) -> Answer | CampaignLook:
-    """What it really earned, by its hold-out; while it is live, how it does so far."""
+    """Show a campaign's measured result, or queue an interim one."""
     with call.services.database.reading() as session:
-        told = described(find(session, call.services.settings, campaign))
-    if told["result"] is None and told["state"] in ("live", "measuring"):
+        details = described(find(session, call.services.settings, campaign))
+    if details["result"] is None and details["state"] in ("live", "measuring"):
         return request(CampaignLook, campaign_id=campaign)
-    if told["result"] is None or told["never_measured"]:
-        return Answer("campaign/unmeasured", {"campaign": told})
-    ratio = told["result"]["sample_ratio"]
+    if details["result"] is None or details["never_measured"]:
+        return Answer("campaign/unmeasured", {"campaign": details})
+    ratio = details["result"]["sample_ratio"]
     return Answer(
         "campaign/result",
         {
-            "campaign": told,
-            "measured": told["result"],
+            "campaign": details,
+            "measured": details["result"],
             "with_chart": False,
             "treated": ratio["treated"],
             "control": ratio["control"],
@@ -259,12 +333,14 @@ def result(call: Call, campaign: str) -> Answer | CampaignLook:
     )
 
 
-def _do(call: Call, campaign_id: str, version: int | None, deed: Any, *more: Any) -> Answer:
-    """Do a deed once, even if the command is delivered twice."""
+def _apply(
+    call: Call, campaign_id: str, version: int | None, transition: Any, *more: Any
+) -> Answer:
+    """Apply a transition once, even after a repeated delivery."""
     settings = call.services.settings
     with call.services.database.transaction() as session:
         campaign = find(session, settings, campaign_id)
         if call.first_time(session):
-            seen = campaign.version if version is None else version
-            campaign = deed(session, settings, campaign_id, seen, call.user, *more)
+            expected = campaign.version if version is None else version
+            campaign = transition(session, settings, campaign_id, expected, call.user, *more)
         return Answer("campaign/done", {"campaign": described(campaign)})

@@ -1,4 +1,4 @@
-"""The tree as data: what help, docs/commands.md and the manifest's usage hint are made from."""
+"""Turn the command tree into data for help and documentation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from workers import roles
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option or argument, in words."""
+    """Description of one option or argument."""
 
     names: str
     help: str
@@ -33,15 +33,15 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command, in words."""
+    """Description of one command."""
 
     path: tuple[str, ...]
-    usage: str  # as Slack takes it, or as the terminal does where Slack has no such command
+    usage: str  # for Slack, or for the terminal if Slack lacks the command
     help: str
     role: str
     surfaces: frozenset[str]
     options: tuple[Option, ...]
-    terminal_options: tuple[Option, ...]  # those that Slack has not
+    terminal_options: tuple[Option, ...]  # not in Slack
 
     @property
     def name(self) -> str:
@@ -49,7 +49,21 @@ class Entry:
 
 
 def entries(tree: Root, *, where: str | None = None, role: str | None = None) -> list[Entry]:
-    """Every command of the tree, or those that a surface has and a role may use, as that surface takes them."""
+    """Return the commands of the tree.
+
+    Parameters
+    ----------
+    tree : Root
+        The command tree.
+    where : str, optional
+        Only the commands of a surface, with its usage.
+    role : str, optional
+        Only the commands that a role may use.
+
+    Returns
+    -------
+    list of Entry
+    """
     context = terminal_context() if where == TERMINAL else slack_context()
     return [
         entry
@@ -60,62 +74,67 @@ def entries(tree: Root, *, where: str | None = None, role: str | None = None) ->
 
 
 def _walk(
-    group: Group, context: click.Context, path: tuple[str, ...], within: frozenset[str]
+    group: Group, context: click.Context, path: tuple[str, ...], surfaces: frozenset[str]
 ) -> Iterator[Entry]:
     for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        if isinstance(found, Group):
-            inner = click.Context(found, info_name=name, parent=context)
-            yield from _walk(found, inner, (*path, name), within & found.surfaces)
-        elif isinstance(found, Command):
+        command = group.get_command(context, name)
+        if isinstance(command, Group):
+            inner = click.Context(command, info_name=name, parent=context)
+            yield from _walk(command, inner, (*path, name), surfaces & command.surfaces)
+        elif isinstance(command, Command):
             yield _entry(
-                found, click.Context(found, info_name=name, parent=context), (*path, name), within
+                command,
+                click.Context(command, info_name=name, parent=context),
+                (*path, name),
+                surfaces,
             )
 
 
 def _entry(
-    found: Command, context: click.Context, path: tuple[str, ...], within: frozenset[str]
+    command: Command, context: click.Context, path: tuple[str, ...], surfaces: frozenset[str]
 ) -> Entry:
-    surfaces = within & found.surfaces
+    surfaces &= command.surfaces
     if SLACK not in surfaces:
-        context = _in_the_terminal(found, path)
+        context = _terminal_context(command, path)
     return Entry(
         path,
-        usage(found, context),
-        cleandoc(found.help or ""),
-        found.role,
+        usage(command, context),
+        cleandoc(command.help or ""),
+        command.role,
         surfaces,
-        tuple(_option(param, context) for param in found.own_params(surface(context))),
+        tuple(_option(param, context) for param in command.own_params(surface(context))),
         tuple(
             _option(param, context)
-            for param in found.params
+            for param in command.params
             if getattr(param, "terminal_only", False)
         ),
     )
 
 
-def _in_the_terminal(found: Command, path: tuple[str, ...]) -> click.Context:
+def _terminal_context(command: Command, path: tuple[str, ...]) -> click.Context:
     context = terminal_context()
     for name in path[:-1]:
         context = click.Context(
-            cast(Group, context.command).get_command(context, name) or found,
+            cast(Group, context.command).get_command(context, name) or command,
             info_name=name,
             parent=context,
         )
-    return click.Context(found, info_name=path[-1], parent=context)
+    return click.Context(command, info_name=path[-1], parent=context)
 
 
 def _option(param: click.Parameter, context: click.Context) -> Option:
     if not isinstance(param, click.Option):
         return Option(param.make_metavar(context), "", "")
     value = "" if param.is_flag else f" {option_metavar(param, context)}"
-    shown = param.to_info_dict()["default"]
-    default = "" if param.is_flag or not isinstance(shown, str | int) else str(shown)
+    value_default = param.to_info_dict()["default"]
+    default = (
+        "" if param.is_flag or not isinstance(value_default, str | int) else str(value_default)
+    )
     return Option(f"{', '.join(param.opts)}{value}", param.help or "", default)
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:
-    """For templates and ``--json``."""
+    """Return an entry for templates and ``--json``."""
     first = entry.help.split("\n\n")[0].replace("\n", " ")
     return {
         "name": entry.name,

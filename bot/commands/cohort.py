@@ -1,24 +1,32 @@
-"""`cohort`: who stays, by the month in which they first bought."""
+"""`cohort`: show retention by month of first purchase."""
 
 from datetime import datetime
 
 import click
 
-from bot.commands.tree import MOMENT, Call, command, request, whole
+from bot.commands.tree import DATE, Call, command, integer, request
+from retention.text import gettext
 from workers.requests import Cohort
 
 
-@command("cohort", request=Cohort)
+@command(
+    "cohort",
+    request=Cohort,
+    help=gettext(
+        "Retention by cohort: of those who first bought in a month, the share that "
+        "bought 1, 2, 3 … months later."
+    ),
+)
 @click.option(
     "--months",
-    type=whole(2, 24),
+    type=integer(2, 24),
     default=12,
     metavar="N",
-    help="How many months of cohorts, the newest, and for how long each is followed.",
+    help=gettext("How many months of cohorts, the newest, and for how long each is followed."),
 )
 @click.option(
-    "--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now."
+    "--as-of", type=DATE, metavar="DATE", help=gettext("As the data stood then; by default now.")
 )
 def COMMAND(call: Call, months: int, as_of: datetime | None) -> Cohort:
-    """Retention by cohort: of those who first bought in a month, the share that bought 1, 2, 3 … months later."""
+    """Queue the cohort retention report."""
     return request(Cohort, months=months, as_of=as_of)

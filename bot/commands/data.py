@@ -1,4 +1,4 @@
-"""`data`: what is in the lake, how good it is, and what was kept aside."""
+"""`data`: show data quality, and release quarantined rows."""
 
 from pathlib import Path
 from typing import Any
@@ -12,72 +12,98 @@ from bot.commands.tree import (
     Call,
     TerminalOption,
     group,
+    integer,
     request,
-    whole,
 )
 from retention.errors import BadInput
 from retention.text import gettext
 from workers.requests import DataQuality
 
-REASON = click.option("--reason", metavar="WORDS", help="Only the rows with this reason.")
+REASON = click.option("--reason", metavar="WORDS", help=gettext("Only the rows with this reason."))
 
 
-@group("data", default="show", help="What has been imported, and how good it is.")
+@group("data", default="show", help=gettext("What has been imported, and how good it is."))
 def COMMAND() -> None: ...
 
 
-def _page(call: Call, data: dict[str, Any], html: Path | None = None) -> None:
+def _write_html(call: Call, data: dict[str, Any], html: Path | None = None) -> None:
     from retention.reports.quality import Quality
 
     if html is not None:
         html.write_text(Quality(data).html(call.services.settings), encoding="utf-8")
 
 
-@COMMAND.command("show", request=DataQuality, after=_page)
+@COMMAND.command(
+    "show",
+    request=DataQuality,
+    after=_write_html,
+    help=gettext(
+        "How fresh, complete and usual the data is, what is in quarantine, and what "
+        "limits the models now."
+    ),
+)
 @click.option(
     "--html",
     type=TO_WRITE,
     cls=TerminalOption,
     metavar="FILE",
-    help="Also write the report to this file, as a page.",
+    help=gettext("Also write the report to this file, as a page."),
 )
 def show(call: Call, html: Path | None = None) -> DataQuality:
-    """How fresh, complete and usual the data is, what is in quarantine, and what limits the models now."""
+    """Queue the data quality report."""
     return request(DataQuality)
 
 
-@COMMAND.command("quarantine", role="admin", surfaces=TERMINAL)
+@COMMAND.command(
+    "quarantine",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext("The rows that could not be used, by reason, with what to do about it."),
+)
 @REASON
 @click.option(
-    "--examples", type=whole(0, 1000), default=3, metavar="N", help="So many rows of each reason."
+    "--examples",
+    type=integer(0, 1000),
+    default=3,
+    metavar="N",
+    help=gettext("So many rows of each reason."),
 )
-def aside(call: Call, reason: str | None, examples: int) -> Answer:
-    """The rows that could not be used, by reason, with what to do about it."""
+def list_quarantined(call: Call, reason: str | None, examples: int) -> Answer:
+    """List quarantined rows by reason."""
     from retention.lake import Lake, quarantine
 
     settings = call.services.settings
-    found = quarantine.listing(
+    listing = quarantine.listing(
         Lake.open(settings).duckdb, settings, reason=reason, examples=examples
     )
-    return Answer("bot/quarantine", found)
+    return Answer("bot/quarantine", listing)
 
 
-@COMMAND.command("release", role="admin", surfaces=TERMINAL)
+@COMMAND.command(
+    "release",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Try quarantined rows again with the map and the rules as they are now; those "
+        "that pass are imported.\n\n"
+        "Rows that still cannot be used stay where they are; a second time changes "
+        "nothing."
+    ),
+)
 @REASON
-@click.option("--all", "everything", is_flag=True, help="All rows, whatever their reason.")
+@click.option("--all", "everything", is_flag=True, help=gettext("All rows, whatever their reason."))
 @click.option(
     "--map",
     "map_path",
     type=click.Path(path_type=Path),
     cls=TerminalOption,
     metavar="MAP.toml",
-    help="Read them with this map, not with their own as it is now.",
+    help=gettext("Read them with this map, not with their own as it is now."),
 )
-def release_(call: Call, reason: str | None, everything: bool, map_path: Path | None) -> Answer:
-    """Try quarantined rows again with the map and the rules as they are now; those that pass are imported.
-
-    Rows that still cannot be used stay where they are; a second time changes nothing.
-    """
+def release_quarantined(
+    call: Call, reason: str | None, everything: bool, map_path: Path | None
+) -> Answer:
+    """Import quarantined rows with the present map and rules."""
     from retention.campaigns.import_events import LISTENER
     from retention.lake import Lake
     from retention.lake.release import release
@@ -85,7 +111,7 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
     if (reason is None) != everything:
         raise BadInput(gettext("Say which rows: --reason WORDS, or --all."))
     services = call.services
-    found = release(
+    report = release(
         Lake.open(services.settings),
         services.database,
         services.settings,
@@ -94,4 +120,4 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
         progress=call.progress,
         listener=LISTENER,
     )
-    return Answer("bot/release", found.as_dict())
+    return Answer("bot/release", report.as_dict())

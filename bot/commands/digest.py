@@ -1,4 +1,4 @@
-"""`digest`: the week in one message, now or each week."""
+"""`digest`: post the weekly summary now or on a schedule."""
 
 import difflib
 import re
@@ -9,7 +9,7 @@ import click
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from bot.commands.tree import Answer, Call, TerminalOption, choice, group, request, whole
+from bot.commands.tree import Answer, Call, TerminalOption, choice, group, integer, request
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.text import gettext
@@ -26,7 +26,8 @@ class _TimeOfDay(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         match = re.fullmatch(r"(\d{1,2})[:.](\d{2})", str(value))
         if not match or int(match[1]) > 23 or int(match[2]) > 59:
-            self.fail(f"{value!r} is no time of day; write it like 09:00.", param, ctx)
+            message = gettext("{value!r} is no time of day; write it like 09:00.")
+            self.fail(message.format(value=value), param, ctx)
         return f"{int(match[1]):02}:{match[2]}"
 
 
@@ -35,98 +36,135 @@ class _Zone(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         zones = {zone.lower(): zone for zone in available_timezones()}
-        asked = str(value).replace(" ", "_").lower()
-        if asked not in zones:
-            near = difflib.get_close_matches(asked, zones, 1) or ["europe/london"]
-            self.fail(f"{value!r} is no time zone; did you mean {zones[near[0]]}?", param, ctx)
-        return zones[asked]
+        name = str(value).replace(" ", "_").lower()
+        if name not in zones:
+            nearest = difflib.get_close_matches(name, zones, 1) or ["europe/london"]
+            message = gettext("{value!r} is no time zone; did you mean {nearest}?")
+            self.fail(message.format(value=value, nearest=zones[nearest[0]]), param, ctx)
+        return zones[name]
 
 
-@group("digest", default="now", help="The week in one message, now or each week.")
+@group("digest", default="now", help=gettext("The week in one message, now or each week."))
 def COMMAND() -> None: ...
 
 
-@COMMAND.command("now", request=Digest)
+@COMMAND.command("now", request=Digest, help=gettext("The digest of the past week, here and now."))
 def now(call: Call) -> Digest:
-    """The digest of the past week, here and now."""
+    """Queue the digest of the past week."""
     return request(Digest)
 
 
-@COMMAND.command("schedule", role="analyst")
-@click.option(
-    "--day", type=choice("daily", *DAYS), default="monday", help="On which day of the week."
+@COMMAND.command(
+    "schedule",
+    role="analyst",
+    help=gettext(
+        "Post the digest in this channel each week, by itself; a new time replaces the one before."
+    ),
 )
 @click.option(
-    "--at", type=_TimeOfDay(), default="09:00", metavar="HH:MM", help="At what time, there."
+    "--day",
+    type=choice("daily", *DAYS),
+    default="monday",
+    help=gettext("On which day of the week."),
 )
 @click.option(
-    "--timezone", type=_Zone(), metavar="ZONE", help="Where; by default the shop's own time zone."
+    "--at",
+    type=_TimeOfDay(),
+    default="09:00",
+    metavar="HH:MM",
+    help=gettext("At what time, there."),
 )
 @click.option(
-    "--channel", cls=TerminalOption, metavar="CHANNEL", help="The id of the channel it goes to."
+    "--timezone",
+    type=_Zone(),
+    metavar="ZONE",
+    help=gettext("Where; by default the shop's own time zone."),
 )
-def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | None = None) -> Answer:
-    """Post the digest in this channel each week, by itself; a new time replaces the one before."""
+@click.option(
+    "--channel",
+    cls=TerminalOption,
+    metavar="CHANNEL",
+    help=gettext("The id of the channel it goes to."),
+)
+def add_schedule(
+    call: Call, day: str, at: str, timezone: str | None, channel: str | None = None
+) -> Answer:
+    """Schedule the digest for a channel.
+
+    Replaces the channel's schedule.
+    """
     services = call.services
-    where = channel or call.channel
-    if not where:
+    target = channel or call.channel
+    if not target:
         raise BadInput(
             gettext("--channel is missing; give the id of the channel that the digest goes to.")
         )
-    if not outbox.is_slack_id(where):
+    if not outbox.is_slack_id(target):
         raise BadInput(
             gettext(
-                "--channel is {where!r}, which is no channel's id; give one like C0123ABCD (in "
+                "--channel is {channel!r}, which is no channel's id; give one like C0123ABCD (in "
                 "Slack a click on the channel's name shows it, below everything else)."
-            ).format(where=where)
+            ).format(channel=target)
         )
     zone = timezone or services.settings.timezone
     weekday = DAYS.index(day) if day in DAYS else None
     with services.database.transaction() as session:
         replaced: list[dict[str, Any]] = []
         if call.first_time(session):
-            replaced = _switched_off(session, _active(call).where(Schedule.channel == where))
+            replaced = _stop(session, _active(call).where(Schedule.channel == target))
             schedule.add(
-                session, services.settings, "digest", {}, weekday, at, zone, where, call.user
+                session, services.settings, "digest", {}, weekday, at, zone, target, call.user
             )
-    stranger = call.channel is not None and not services.places.can_post(call.channel)
+    is_stranger = call.channel is not None and not services.channels.can_post(call.channel)
     return Answer(
         "bot/digest_scheduled",
         {
             "day": day,
             "at": at,
             "timezone": zone,
-            "channel": where,
-            "stranger": stranger,
+            "channel": target,
+            "stranger": is_stranger,
             "replaced": replaced,
         },
     )
 
 
-@COMMAND.command("list", role="viewer")
+@COMMAND.command("list", role="viewer", help=gettext("When and where digests are posted."))
 def listing(call: Call) -> Answer:
-    """When and where digests are posted."""
+    """List the schedules."""
     with call.services.database.reading() as session:
-        found = session.scalars(_active(call).order_by(Schedule.id)).all()
-    return Answer("bot/digests", {"schedules": [_described(one) for one in found]})
+        schedules = session.scalars(_active(call).order_by(Schedule.id)).all()
+    return Answer("bot/digests", {"schedules": [_described(row) for row in schedules]})
 
 
-@COMMAND.command("off", role="analyst")
-@click.argument("number", type=whole(), required=False, metavar="[NUMBER]")
+@COMMAND.command(
+    "off",
+    role="analyst",
+    help=gettext(
+        "Stop a scheduled digest: that of this channel, or the one with this number in "
+        "`digest list`."
+    ),
+)
+@click.argument("number", type=integer(), required=False, metavar="[NUMBER]")
 def off(call: Call, number: int | None) -> Answer:
-    """Stop a scheduled digest: that of this channel, or the one with this number in `digest list`."""
-    this = Schedule.id == number if number is not None else Schedule.channel == call.channel
+    """Stop a scheduled digest."""
+    condition = Schedule.id == number if number is not None else Schedule.channel == call.channel
     with call.services.database.transaction() as session:
-        asked = _active(call) if call.first_time(session) else _off(call)
-        off_now = _switched_off(session, asked.where(this))
-        if not off_now:
-            which = f"with the number {number}" if number is not None else "for this channel"
-            raise BadInput(
+        query = _active(call) if call.first_time(session) else _last_stopped(call)
+        stopped = _stop(session, query.where(condition))
+        if not stopped:
+            message = (
                 gettext(
-                    "There is no scheduled digest {which}; see `/retention digest list`."
-                ).format(which=which)
+                    "There is no scheduled digest for this channel; see `/retention digest list`."
+                )
+                if number is None
+                else gettext(
+                    "There is no scheduled digest with the number {number}; "
+                    "see `/retention digest list`."
+                )
             )
-    return Answer("bot/digest_off", {"schedules": off_now})
+            raise BadInput(message.format(number=number))
+    return Answer("bot/digest_off", {"schedules": stopped})
 
 
 def _digests(call: Call) -> Select[Schedule]:
@@ -139,24 +177,27 @@ def _active(call: Call) -> Select[Schedule]:
     return _digests(call).where(Schedule.active)
 
 
-def _off(call: Call) -> Select[Schedule]:
-    """What was switched off last: what is said again where the command is delivered twice."""
+def _last_stopped(call: Call) -> Select[Schedule]:
+    """Select the last stopped schedule.
+
+    A repeated delivery gets it as its answer.
+    """
     return _digests(call).where(~Schedule.active).order_by(Schedule.id.desc()).limit(1)
 
 
-def _switched_off(session: Session, asked: Select[Schedule]) -> list[dict[str, Any]]:
-    found = session.scalars(asked).all()
-    for one in found:
-        one.active = False
-    return [_described(one) for one in found]
+def _stop(session: Session, query: Select[Schedule]) -> list[dict[str, Any]]:
+    schedules = session.scalars(query).all()
+    for row in schedules:
+        row.active = False
+    return [_described(row) for row in schedules]
 
 
-def _described(one: Schedule) -> dict[str, Any]:
+def _described(row: Schedule) -> dict[str, Any]:
     return {
-        "number": one.id,
-        "day": "daily" if one.weekday is None else DAYS[one.weekday],
-        "at": one.at,
-        "timezone": one.timezone,
-        "channel": one.channel,
-        "created_by": one.created_by,
+        "number": row.id,
+        "day": "daily" if row.weekday is None else DAYS[row.weekday],
+        "at": row.at,
+        "timezone": row.timezone,
+        "channel": row.channel,
+        "created_by": row.created_by,
     }

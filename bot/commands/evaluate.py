@@ -1,4 +1,4 @@
-"""`evaluate`: how good the models are on what came true, beside simple baselines."""
+"""`evaluate`: backtest the models against simple baselines."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,18 +6,18 @@ from typing import Any
 
 import click
 
-from bot.commands.retrain import ESTIMATORS, TASTES
+from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
 from bot.commands.tree import (
+    DATE,
     DAYS,
     DAYS_OR_EVER,
-    MOMENT,
     TERMINAL,
     Answer,
     Call,
     TerminalOption,
     choice,
     group,
-    whole,
+    integer,
 )
 from retention.errors import BadInput
 from retention.text import gettext
@@ -27,7 +27,7 @@ from workers import requests
 @group(
     "evaluate",
     surfaces=TERMINAL,
-    help="How good a model is on what came true, beside simple baselines.",
+    help=gettext("How good a model is on what came true, beside simple baselines."),
 )
 def COMMAND() -> None: ...
 
@@ -38,37 +38,51 @@ def _lake(call: Call) -> Any:
     return Lake.open(call.services.settings)
 
 
-_cutoff = click.option(
+CUTOFF = click.option(
     "--cutoff",
-    type=MOMENT,
+    type=DATE,
     required=True,
     metavar="DATE",
-    help="Learn from before, judge by what came after.",
+    help=gettext("Learn from before, judge by what came after."),
 )
 
 
-@COMMAND.command("churn", role="analyst", surfaces=TERMINAL)
-@_cutoff
-@click.option("--horizon", type=DAYS, default="28d", help="Churn means: no order for so long.")
+@COMMAND.command(
+    "churn",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Train on what was known before the cutoff and compare with who really came back."
+    ),
+)
+@CUTOFF
+@click.option(
+    "--horizon", type=DAYS, default="28d", help=gettext("Churn means: no order for so long.")
+)
 @click.option(
     "--active-within",
     type=DAYS_OR_EVER,
     default="56d",
-    help="Only who ordered so recently, or ever.",
+    help=gettext("Only who ordered so recently, or ever."),
 )
-@click.option("--model", type=choice(*ESTIMATORS), default="auto", help="The kind of model.")
+@click.option(
+    "--model", type=choice(*ESTIMATORS), default="auto", help=gettext("The kind of model.")
+)
 @click.option(
     "--origins",
-    type=whole(1, 24),
+    type=integer(1, 24),
     default=1,
     metavar="N",
-    help="Judge at the cutoff and N − 1 horizons before it: mean and sd.",
+    help=gettext("Judge at the cutoff and N − 1 horizons before it: mean and sd."),
 )
 @click.option(
-    "--by", multiple=True, metavar="ATTRIBUTE", help="Tell these customers' attributes apart."
+    "--by",
+    multiple=True,
+    metavar="ATTRIBUTE",
+    help=gettext("Tell these customers' attributes apart."),
 )
 @click.option(
-    "--learning-curve", is_flag=True, help="Also learn from fewer customers and snapshots."
+    "--learning-curve", is_flag=True, help=gettext("Also learn from fewer customers and snapshots.")
 )
 def churn(
     call: Call,
@@ -80,7 +94,7 @@ def churn(
     by: tuple[str, ...],
     learning_curve: bool,
 ) -> Answer:
-    """Train on what was known before the cutoff and compare with who really came back."""
+    """Backtest a churn model."""
     from retention.churn import evaluate
     from retention.risk.policy import load_policy
 
@@ -100,20 +114,35 @@ def churn(
     return Answer("bot/evaluate_churn", report)
 
 
-@COMMAND.command("recommend", role="analyst", surfaces=TERMINAL)
-@_cutoff
-@click.option("--horizon", type=DAYS, default="28d", help="How long after the cutoff counts.")
-@click.option("--k", type=whole(1, 100), default=10, metavar="N", help="The length of the lists.")
-@click.option(
-    "--min-buyers", type=whole(), default=5, metavar="N", help="Only items so many bought."
+@COMMAND.command(
+    "recommend",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext("Rank the items for each customer and compare with what they really bought."),
 )
-@click.option("--new-items-only", is_flag=True, help="Only items a customer had never bought.")
+@CUTOFF
+@click.option(
+    "--horizon", type=DAYS, default="28d", help=gettext("How long after the cutoff counts.")
+)
+@click.option(
+    "--k", type=integer(1, 100), default=10, metavar="N", help=gettext("The length of the lists.")
+)
+@click.option(
+    "--min-buyers",
+    type=integer(),
+    default=5,
+    metavar="N",
+    help=gettext("Only items so many bought."),
+)
+@click.option(
+    "--new-items-only", is_flag=True, help=gettext("Only items a customer had never bought.")
+)
 @click.option(
     "--model",
-    type=choice(*TASTES),
+    type=choice(*RECOMMENDER_NAMES),
     default="auto",
     metavar="NAME",
-    help="One model alone, by its name.",
+    help=gettext("One model alone, by its name."),
 )
 def recommend(
     call: Call,
@@ -124,7 +153,7 @@ def recommend(
     new_items_only: bool,
     model: str,
 ) -> Answer:
-    """Rank the items for each customer and compare with what they really bought."""
+    """Backtest the recommenders."""
     from retention.recommend import evaluate
 
     report = evaluate(
@@ -140,29 +169,45 @@ def recommend(
     return Answer("bot/evaluate_recommend", report)
 
 
-@COMMAND.command("offers", role="analyst", surfaces=TERMINAL)
+@COMMAND.command(
+    "offers",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Rank each campaign's coupons for the customers who redeemed any, with what was"
+        " known at its start."
+    ),
+)
 @click.option(
     "--offers",
     type=click.Path(path_type=Path),
     cls=TerminalOption,
     metavar="FILE",
-    help="campaign_id, starts_at, offer_id, item_id: CSV or Parquet; without it the Complete Journey's coupons.",
+    help=gettext(
+        "campaign_id, starts_at, offer_id, item_id: CSV or Parquet; without it the "
+        "Complete Journey's coupons."
+    ),
 )
 @click.option(
     "--redemptions",
     type=click.Path(path_type=Path),
     cls=TerminalOption,
     metavar="FILE",
-    help="campaign_id, customer_id, offer_id, redeemed_at: CSV or Parquet.",
+    help=gettext("campaign_id, customer_id, offer_id, redeemed_at: CSV or Parquet."),
 )
 @click.option(
-    "--since", type=MOMENT, metavar="DATE", help="Report only campaigns that began from then on."
+    "--since",
+    type=DATE,
+    metavar="DATE",
+    help=gettext("Report only campaigns that began from then on."),
 )
-@click.option("--k", type=whole(1, 100), default=10, metavar="N", help="The length of the lists.")
+@click.option(
+    "--k", type=integer(1, 100), default=10, metavar="N", help=gettext("The length of the lists.")
+)
 def offers(
     call: Call, offers: Path | None, redemptions: Path | None, since: datetime | None, k: int
 ) -> Answer:
-    """Rank each campaign's coupons for the customers who redeemed any, with what was known at its start."""
+    """Backtest the ranking of each campaign's coupons."""
     from retention.demo.extracts import coupons
     from retention.recommend.offers import evaluate_offers, read_table
 
@@ -178,37 +223,53 @@ def offers(
     return Answer("bot/evaluate_offers", report)
 
 
-@COMMAND.command("uplift", role="analyst", surfaces=TERMINAL)
+@COMMAND.command(
+    "uplift",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Compare uplift learners on a past campaign by cross-validated Qini, beside "
+        "risk and random rankings."
+    ),
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     cls=TerminalOption,
     required=True,
     metavar="FILE",
-    help="A randomised campaign, a row a customer: CSV or Parquet.",
+    help=gettext("A randomised campaign, a row a customer: CSV or Parquet."),
 )
 @click.option(
-    "--treatment", required=True, metavar="COL", help="The column that says who was treated."
+    "--treatment",
+    required=True,
+    metavar="COL",
+    help=gettext("The column that says who was treated."),
 )
 @click.option(
     "--outcome",
     required=True,
     metavar="COL",
-    help="The column of 0 and 1 that says what came of it.",
+    help=gettext("The column of 0 and 1 that says what came of it."),
 )
 @click.option(
     "--control",
     metavar="VALUE",
-    help="Which value of the treatment means held out, where it is not 0 and 1.",
+    help=gettext("Which value of the treatment means held out, where it is not 0 and 1."),
 )
 @click.option(
-    "--arm", metavar="VALUE", help="Which of several treatments is meant; without it any of them."
+    "--arm",
+    metavar="VALUE",
+    help=gettext("Which of several treatments is meant; without it any of them."),
 )
 @click.option(
     "--features",
     multiple=True,
     metavar="COL",
-    help="Columns known before the campaign, several with spaces or commas; without it all that can have been.",
+    help=gettext(
+        "Columns known before the campaign, several with spaces or commas; without it "
+        "all that can have been."
+    ),
 )
 @click.argument("more", nargs=-1, metavar="[COL…]")
 def uplift(
@@ -221,7 +282,7 @@ def uplift(
     features: tuple[str, ...],
     more: tuple[str, ...],
 ) -> Answer:
-    """Compare uplift learners on a past campaign by cross-validated Qini, beside risk and random rankings."""
+    """Compare uplift learners on a past campaign."""
     from retention.uplift import evaluate
 
     if more and not features:
@@ -243,15 +304,23 @@ def uplift(
     return Answer("bot/evaluate_uplift", report)
 
 
-@COMMAND.command("bandit", role="analyst", surfaces=TERMINAL)
+@COMMAND.command(
+    "bandit",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext(
+        "What the bandit would have earned on past campaigns, by their logged chances, "
+        "and whether it may act."
+    ),
+)
 @click.option(
     "--as-of",
-    type=MOMENT,
+    type=DATE,
     metavar="DATE",
-    help="Decisions whose window ended by then; by default now.",
+    help=gettext("Decisions whose window ended by then; by default now."),
 )
 def bandit(call: Call, as_of: datetime | None) -> Answer:
-    """What the bandit would have earned on past campaigns, by their logged chances, and whether it may act."""
+    """Estimate the bandit's earnings on past campaigns."""
     from retention import clock
     from retention.campaigns.closing import teaching_nothing
     from retention.recommend.bandit.decisions import evaluate_bandit, logged_decisions
@@ -259,11 +328,11 @@ def bandit(call: Call, as_of: datetime | None) -> Answer:
 
     settings = call.services.settings
     with call.services.database.reading() as session:
-        lines = logged_decisions(
+        logged = logged_decisions(
             _lake(call),
             session,
             settings,
             as_of or clock.now(),
             teaching_nothing(session, settings),
         )
-    return Answer("bot/evaluate_bandit", evaluate_bandit(lines, load_policy(settings)).data)
+    return Answer("bot/evaluate_bandit", evaluate_bandit(logged, load_policy(settings)).data)

@@ -1,4 +1,4 @@
-"""`help`: what one may do here, made from the tree."""
+"""`help`: list the commands, generated from the tree."""
 
 import click
 
@@ -9,30 +9,30 @@ from retention.text import gettext
 from workers import roles
 
 
-@command("help")
+@command("help", help=gettext("What you may do here; with a command's name, its options."))
 @click.argument("words", nargs=-1, metavar="[COMMAND]")
 def COMMAND(call: Call, words: tuple[str, ...]) -> Answer:
-    """What you may do here; with a command's name, its options."""
+    """List the person's commands, or explain one."""
     with call.services.database.reading() as session:
         role = roles.role_of(session, call.services.settings, call.user)
     if words:
-        return _one_command(call, [word.lower() for word in words], role)
-    mine = [as_dict(entry) for entry in entries(root(), where=call.surface, role=role)]
-    return Answer("bot/help", {"role": role, "commands": mine})
+        return _explain(call, [word.lower() for word in words], role)
+    commands = [as_dict(entry) for entry in entries(root(), where=call.surface, role=role)]
+    return Answer("bot/help", {"role": role, "commands": commands})
 
 
-def _one_command(call: Call, words: list[str], role: str) -> Answer:
-    found = [
+def _explain(call: Call, words: list[str], role: str) -> Answer:
+    matches = [
         entry
         for entry in entries(root(), where=call.surface)
         if list(entry.path[: len(words)]) == words
     ]
-    if not found:
+    if not matches:
         raise BadInput(
             gettext(
                 "There is no command {words!r}; see `/retention help` for those there are."
             ).format(words=" ".join(words))
         )
     return Answer(
-        "bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in found]}
+        "bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in matches]}
     )

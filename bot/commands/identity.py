@@ -1,4 +1,4 @@
-"""`identity`: who is one customer: link, review, show, accept, reject, undo."""
+"""`identity`: link, review and undo merges of customer ids."""
 
 from pathlib import Path
 from typing import Any
@@ -12,48 +12,70 @@ from bot.commands.tree import (
     Answer,
     Call,
     TerminalOption,
-    between,
+    find_customer,
     group,
+    number_between,
 )
-from bot.customers import customer as known
+from retention.text import gettext
 
 LINKS = click.argument("links", nargs=-1, required=True, metavar="LINK…")
 
 
 @group(
-    "identity", default="status", surfaces=TERMINAL, help="Who is one customer: link, review, undo."
+    "identity",
+    default="status",
+    surfaces=TERMINAL,
+    help=gettext("Who is one customer: link, review, undo."),
 )
 def COMMAND() -> None: ...
 
 
-@COMMAND.command("status", role="analyst", surfaces=TERMINAL)
+@COMMAND.command(
+    "status",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext("How many ids are linked, by what, and which keys tell nobody apart."),
+)
 def status(call: Call) -> Answer:
-    """How many ids are linked, by what, and which keys tell nobody apart."""
+    """Count the links and list ambiguous keys."""
     from retention.lake.identity import load_rules
-    from retention.lake.identity import review as reviews
+    from retention.lake.identity import review as identity_review
 
     services = call.services
     with services.database.reading() as session:
-        told = reviews.status(
+        report = identity_review.status(
             _lake(call), session, services.settings, load_rules(services.settings)
         )
-    return Answer("identity/status", told)
+    return Answer("identity/status", report)
 
 
-@COMMAND.command("link", role="admin", surfaces=TERMINAL)
-@click.option(
-    "--threshold", type=between(0.5, 1), metavar="P", help="Accept likeness from here on."
+@COMMAND.command(
+    "link",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Link by shared keys, then by likeness; what is unsure is left for `identity review`."
+    ),
 )
 @click.option(
-    "--review", type=between(0.01, 1), metavar="P", help="Leave it to a person from here on."
+    "--threshold",
+    type=number_between(0.5, 1),
+    metavar="P",
+    help=gettext("Accept likeness from here on."),
 )
-@click.option("--exact", is_flag=True, help="By shared keys alone, without likeness.")
+@click.option(
+    "--review",
+    type=number_between(0.01, 1),
+    metavar="P",
+    help=gettext("Leave it to a person from here on."),
+)
+@click.option("--exact", is_flag=True, help=gettext("By shared keys alone, without likeness."))
 def link(call: Call, threshold: float | None, review: float | None, exact: bool) -> Answer:
-    """Link by shared keys, then by likeness; what is unsure is left for `identity review`."""
-    from retention.lake.identity import review as reviews
+    """Link ids by shared keys, then by similarity."""
+    from retention.lake.identity import review as identity_review
 
     services = call.services
-    told = reviews.link(
+    report = identity_review.link(
         _lake(call),
         services.database,
         services.settings,
@@ -63,68 +85,91 @@ def link(call: Call, threshold: float | None, review: float | None, exact: bool)
         likeness=not exact,
         progress=call.progress,
     )
-    return Answer("identity/link", told)
+    return Answer("identity/link", report)
 
 
-@COMMAND.command("review", role="analyst", surfaces=TERMINAL)
+@COMMAND.command(
+    "review",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext("The pairs that a person has to decide on, with what speaks for them."),
+)
 @click.option(
     "--csv",
     "path",
     type=TO_WRITE,
     cls=TerminalOption,
     metavar="FILE",
-    help="Write all of them to a file.",
+    help=gettext("Write all of them to a file."),
 )
 def review(call: Call, path: Path | None) -> Answer:
-    """The pairs that a person has to decide on, with what speaks for them."""
-    from retention.lake.identity import review as reviews
+    """List the pairs that need a decision."""
+    from retention.lake.identity import review as identity_review
 
-    pairs = reviews.review(_lake(call))
+    pairs = identity_review.review(_lake(call))
     if path:
-        reviews.write_csv(pairs, path)
+        identity_review.write_csv(pairs, path)
     return Answer("identity/review", {"pairs": pairs, "csv": str(path) if path else None})
 
 
-@COMMAND.command("show", role="admin", surfaces=TERMINAL)
+@COMMAND.command(
+    "show",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "The ids that are one customer, and the links that make them so. Give any of "
+        "their ids, or an e-mail address."
+    ),
+)
 @click.argument("customer", type=CUSTOMER)
 def show(call: Call, customer: str) -> Answer:
-    """The ids that are one customer, and the links that make them so. Give any of their ids, or an e-mail address."""
-    from retention.lake.identity import review as reviews
+    """List the ids of a customer and their links."""
+    from retention.lake.identity import review as identity_review
 
-    named = known(call.services, customer)
-    told = reviews.customer_links(_lake(call), str(named["customer_id"]))
-    return Answer("identity/show", told)
+    match = find_customer(call.services, customer)
+    links = identity_review.customer_links(_lake(call), str(match["customer_id"]))
+    return Answer("identity/show", links)
 
 
-@COMMAND.command("accept", role="admin", surfaces=TERMINAL)
+@COMMAND.command("accept", role="admin", surfaces=TERMINAL, help=gettext("They are one customer."))
 @LINKS
 def accept(call: Call, links: tuple[str, ...]) -> Answer:
-    """They are one customer."""
+    """Merge the linked ids."""
     return _decide(call, links, "accepted")
 
 
-@COMMAND.command("reject", role="admin", surfaces=TERMINAL)
+@COMMAND.command(
+    "reject",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext("They are not one customer; nothing links them by itself any more."),
+)
 @LINKS
 def reject(call: Call, links: tuple[str, ...]) -> Answer:
-    """They are not one customer; nothing links them by itself any more."""
+    """Reject links for good."""
     return _decide(call, links, "rejected")
 
 
-@COMMAND.command("undo", role="admin", surfaces=TERMINAL)
+@COMMAND.command(
+    "undo",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext("Take a merge back; every event is its own customer's again."),
+)
 @LINKS
 def undo(call: Call, links: tuple[str, ...]) -> Answer:
-    """Take a merge back; every event is its own customer's again."""
+    """Undo a merge."""
     return _decide(call, links, "undone")
 
 
 def _decide(call: Call, links: tuple[str, ...], state: str) -> Answer:
-    from retention.lake.identity import review as reviews
+    from retention.lake.identity import review as identity_review
 
     services = call.services
-    told = reviews.decide(
+    decision = identity_review.decide(
         _lake(call), services.database, services.settings, links, state, by=call.user
     )
-    return Answer("identity/decided", told.as_dict())
+    return Answer("identity/decided", decision.as_dict())
 
 
 def _lake(call: Call) -> Any:

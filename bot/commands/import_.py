@@ -1,4 +1,4 @@
-"""`import`: bring files into the lake."""
+"""`import`: import files into the lake."""
 
 from pathlib import Path
 
@@ -11,13 +11,27 @@ from retention.errors import BadInput
 from retention.text import gettext
 from workers import campaigns
 
-JUDGED = {  # tables that are kept in SQL: what their files have to say
-    "redemptions": "they need code and occurred_at, and may have customer_id and order_id",
-    "bounces": "they need occurred_at, and email or customer_id",
+# Tables in the SQL database, with the columns of their files.
+DATABASE_TABLES = {
+    "redemptions": gettext("they need code and occurred_at, and may have customer_id and order_id"),
+    "bounces": gettext("they need occurred_at, and email or customer_id"),
 }
 
 
-@command("import", role="admin", surfaces=TERMINAL)
+@command(
+    "import",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Import CSV, TSV, Parquet, JSON Lines or a workbook (or a database's query) "
+        "into a table of the lake.\n\n"
+        "Tables are events, customers, items, treatments and relations; redemptions are"
+        " codes that were used, and bounces copies of\n"
+        "campaigns that came back.\n\n"
+        "The same file imported twice changes nothing; rows that cannot be used are "
+        "kept aside, with the reason."
+    ),
+)
 @click.argument(
     "table",
     type=choice(
@@ -32,31 +46,37 @@ JUDGED = {  # tables that are kept in SQL: what their files have to say
     type=click.Path(path_type=Path),
     cls=TerminalOption,
     metavar="MAP.toml",
-    help="What each column is called in the file.",
+    help=gettext("What each column is called in the file."),
 )
 @click.option(
     "--format",
     "format_name",
     cls=TerminalOption,
     metavar="NAME",
-    help="A known export, which needs no map: shopify-orders, shopify-customers, shopify-products, "
-    "woocommerce-orders, woocommerce-customers or woocommerce-products.",
+    help=gettext(
+        "A known export, which needs no map: shopify-orders, shopify-customers, "
+        "shopify-products, woocommerce-orders, woocommerce-customers or woocommerce-"
+        "products."
+    ),
 )
 @click.option(
     "--query",
     cls=TerminalOption,
     metavar="SQL",
-    help="What to read, where FILE is a database's URL.",
+    help=gettext("What to read, where FILE is a database's URL."),
 )
 @click.option(
     "--suggest-map",
     "suggested",
     cls=TerminalOption,
     metavar="FILE",
-    help="Print a map for this file, proposed by its columns; nothing is imported.",
+    help=gettext("Print a map for this file, proposed by its columns; nothing is imported."),
 )
 @click.option(
-    "--source", cls=TerminalOption, metavar="NAME", help="What to call this source of events."
+    "--source",
+    cls=TerminalOption,
+    metavar="NAME",
+    help=gettext("What to call this source of events."),
 )
 def COMMAND(
     call: Call,
@@ -68,24 +88,18 @@ def COMMAND(
     source: str | None,
     suggested: str | None,
 ) -> Answer:
-    """Import CSV, TSV, Parquet, JSON Lines or a workbook (or a database's query) into a table of the lake.
-
-    Tables are events, customers, items, treatments and relations; redemptions are codes that were used, and bounces copies of
-    campaigns that came back.
-
-    The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
-    """
+    """Import files into a table, or propose a map for a file."""
     from retention.campaigns.import_events import LISTENER
     from retention.lake import Lake
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
 
     services = call.services
-    if table in JUDGED:
+    if table in DATABASE_TABLES:
         if suggested is not None:
             raise BadInput(
-                gettext("No map is proposed for {table}; {judged}.").format(
-                    table=table, judged=JUDGED[table]
+                gettext("No map is proposed for {table}; {columns}.").format(
+                    table=table, columns=DATABASE_TABLES[table]
                 )
             )
         if format_name is not None:
@@ -100,7 +114,7 @@ def COMMAND(
                     table=table.capitalize()
                 )
             )
-        return _judged(call, table, list(files), map_path, query)
+        return _import_to_database(call, table, list(files), map_path, query)
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
@@ -120,22 +134,22 @@ def COMMAND(
     return Answer("bot/import", report.as_dict())
 
 
-def _judged(
+def _import_to_database(
     call: Call, table: str, files: list[str], map_path: Path | None, query: str | None
 ) -> Answer:
-    """Import used codes or bounced copies."""
+    """Import redemptions or bounces into the database."""
     from retention.campaigns.bounce_import import import_bounces
     from retention.campaigns.redemption_import import import_redemptions
     from retention.lake import Lake
 
     services = call.services
-    given = Lake.open(services.settings), services.database, services.settings, files, map_path
+    arguments = Lake.open(services.settings), services.database, services.settings, files, map_path
     if table == "redemptions":
-        told = import_redemptions(*given, query=query, progress=call.progress)
+        report = import_redemptions(*arguments, query=query, progress=call.progress)
     else:
 
         def recount(session: Session, campaign: Campaign) -> None:
             campaigns.refresh_counts(session, services.settings, campaign)
 
-        told = import_bounces(*given, recount=recount, query=query, progress=call.progress)
-    return Answer("bot/import", told.as_dict())
+        report = import_bounces(*arguments, recount=recount, query=query, progress=call.progress)
+    return Answer("bot/import", report.as_dict())

@@ -1,19 +1,27 @@
-"""`init`: make the home."""
+"""`init`: create the installation's home."""
 
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
+from retention.text import gettext
 
 
-@command("init", role="admin", surfaces=TERMINAL)
+@command(
+    "init",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Make the home: the secret key, the database, the lake; all of it may be there already."
+    ),
+)
 @click.option(
     "--demo",
     is_flag=True,
     cls=TerminalOption,
-    help="Also import the Complete Journey, a real shop's year.",
+    help=gettext("Also import the Complete Journey, a real shop's year."),
 )
 def COMMAND(call: Call, demo: bool) -> Answer:
-    """Make the home: the secret key, the database, the lake; all of it may be there already."""
+    """Create the secret key, the database and the lake."""
     from retention.db.migrate import upgrade
 
     settings = call.services.settings

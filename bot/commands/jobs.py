@@ -1,73 +1,87 @@
-"""`jobs`: what the workers are doing and have done."""
+"""`jobs`: list, cancel and retry the workers' jobs."""
 
 from typing import Any
 
 import click
 
-from bot.commands.tree import Answer, Call, group, whole
+from bot.commands.tree import Answer, Call, group, integer
 from retention import clock
 from retention.db.tables import Job
+from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery.slack import is_channel
 
 
-@group("jobs", default="list", help="What the workers are doing and have done.")
+@group("jobs", default="list", help=gettext("What the workers are doing and have done."))
 def COMMAND() -> None: ...
 
 
-@COMMAND.command("list", role="viewer")
-@click.option("--limit", type=whole(1, 50), default=10, metavar="N", help="How many, newest first.")
+@COMMAND.command("list", role="viewer", help=gettext("The newest jobs and where they stand."))
+@click.option(
+    "--limit", type=integer(1, 50), default=10, metavar="N", help=gettext("How many, newest first.")
+)
 def listing(call: Call, limit: int) -> Answer:
-    """The newest jobs and where they stand."""
+    """List the newest jobs."""
     settings = call.services.settings
     with call.services.database.reading() as session:
-        found = jobs.recent(session, settings, limit)
+        recent = jobs.recent(session, settings, limit)
         role = roles.role_of(session, settings, call.user)
-    told = [
-        described(job) if _may_know_why(job, call.user, role) else {**described(job), "error": None}
-        for job in found
+    rows = [
+        described(job)
+        if _may_see_error(job, call.user, role)
+        else {**described(job), "error": None}
+        for job in recent
     ]
-    return Answer("bot/jobs", {"jobs": told})
+    return Answer("bot/jobs", {"jobs": rows})
 
 
-@COMMAND.command("cancel", role="viewer")
+@COMMAND.command(
+    "cancel",
+    role="viewer",
+    help=gettext("Stop a job of yours (an admin: anybody's); it publishes nothing."),
+)
 @click.argument("job")
 def cancel(call: Call, job: str) -> Answer:
-    """Stop a job of yours (an admin: anybody's); it publishes nothing."""
+    """Cancel a job."""
     settings = call.services.settings
     with call.services.database.transaction() as session:
-        first = call.first_time(session)
-        found = (
+        is_first = call.first_time(session)
+        row = (
             jobs.cancel(session, settings, job, call.user)
-            if first
+            if is_first
             else jobs.find(session, settings, job)
         )
-    return Answer("bot/job_changed", {"job": described(found), "deed": "cancel"})
+    return Answer("bot/job_changed", {"job": described(row), "deed": "cancel"})
 
 
-@COMMAND.command("retry", role="viewer")
+@COMMAND.command(
+    "retry", role="viewer", help=gettext("Run a failed or cancelled job of yours again.")
+)
 @click.argument("job")
 def retry(call: Call, job: str) -> Answer:
-    """Run a failed or cancelled job of yours again."""
+    """Run a failed or cancelled job again."""
     settings = call.services.settings
     with call.services.database.transaction() as session:
-        first = call.first_time(session)
-        found = (
+        is_first = call.first_time(session)
+        row = (
             jobs.retry(session, settings, job, call.user)
-            if first
+            if is_first
             else jobs.find(session, settings, job)
         )
-    call.services.queue.wake(found)
-    return Answer("bot/job_changed", {"job": described(found), "deed": "retry"})
+    call.services.queue.wake(row)
+    return Answer("bot/job_changed", {"job": described(row), "deed": "retry"})
 
 
-def _may_know_why(job: Job, user: str, role: str) -> bool:
-    """Whether somebody may read why a job failed: what was not asked for in a channel may name a customer."""
+def _may_see_error(job: Job, user: str, role: str) -> bool:
+    """Return whether a person may see a job's error.
+
+    The error of a job that was not requested in a channel may name a customer.
+    """
     return is_channel(job.channel or "") or user == job.requested_by or roles.allows(role, "admin")
 
 
 def described(job: Job) -> dict[str, Any]:
-    """A job for templates and ``--json``."""
+    """Return a job's data for templates and ``--json``."""
     ended = job.finished_at or clock.wall()
     seconds = (ended - job.started_at).total_seconds() if job.started_at else None
     return {

@@ -1,6 +1,13 @@
-"""From words to a command and its parameters, by Click's own parser; nothing is invoked, prompted for or printed."""
+"""Parse command lines with Click's parser.
+
+Nothing is invoked or printed. Phones turn ``--`` into an em dash, quotes into typographic ones,
+three dots into an ellipsis, and paste non-breaking spaces. A quote counts only at the start of
+a word or of an option's value. So ``O'Brien`` and ``O’Brien`` are words.
+"""
 
 import difflib
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,27 +15,37 @@ from typing import Any
 import click
 
 from bot.commands.tree import SLACK, Command, Group, slack_context, surface
-from bot.commands.words import split
 from retention.errors import BadInput
+from retention.text import gettext
+
+_CLOSING = {'"': '"”“„‟', "'": "'’‘‚‛", "«": "»"}
+_OPENING = {
+    **dict.fromkeys('"“”„‟', '"'),
+    **dict.fromkeys("'‘’‚‛", "'"),
+    "«": "«",
+}
+_INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
+_LONG_DASH = re.compile("^[—–―⸺]|^-[—–]")
+_DASH = re.compile("[‐‑‒–—―−]")
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A command of the tree, and what was given to it."""
+class ParsedCommand:
+    """A command of the tree and its parameters."""
 
     command: Command
     params: dict[str, Any]
 
 
-def parse(text: str) -> Parsed:
-    """Read what was typed after ``/retention``.
+def parse(text: str) -> ParsedCommand:
+    """Parse the text after ``/retention``.
 
     Raises
     ------
     BadInput
-        One sentence: what is not understood, and the nearest thing that is.
+        The text is not understood. The message names the nearest valid command.
     """
-    words: Sequence[str] = split(text) or ["help"]
+    words: Sequence[str] = split_words(text) or ["help"]
     if "--help" in words:
         words = ["help", *(word for word in words if not word.startswith("-"))]
     context = slack_context()
@@ -38,49 +55,95 @@ def parse(text: str) -> Parsed:
     if not isinstance(node, Command):
         raise TypeError(f"{context.command_path} is neither a Command nor a Group")
     try:
-        with node.make_context(context.info_name, list(words), parent=context.parent) as made:
-            return Parsed(node, dict(made.params))
+        with node.make_context(
+            context.info_name, list(words), parent=context.parent
+        ) as node_context:
+            return ParsedCommand(node, dict(node_context.params))
     except click.UsageError as error:
-        raise BadInput(sentence(error, node, context)) from None
+        raise BadInput(usage_error_message(error, node, context)) from None
 
 
 def _descend(
     group: Group, words: Sequence[str], context: click.Context
 ) -> tuple[click.Command, Sequence[str], click.Context]:
-    """One step down the tree, to the command that the first word names."""
+    """Go one step down the tree."""
     word = words[0] if words else ""
-    found = group.get_command(context, word.lower()) if word else None
-    if found is None and group.default and (not word or word.startswith("-")):
+    command = group.get_command(context, word.lower()) if word else None
+    if command is None and group.default and (not word or word.startswith("-")):
         words = [group.default, *words]
-        found = group.get_command(context, group.default)
-    if found is None or SLACK not in found.surfaces:  # type: ignore[attr-defined]
-        raise BadInput(_no_such(group, word, context, exists=found is not None))
-    return found, words[1:], click.Context(found, info_name=found.name, parent=context)
+        command = group.get_command(context, group.default)
+    if command is None or SLACK not in command.surfaces:  # type: ignore[attr-defined]
+        raise BadInput(_no_such_command(group, word, context, exists=command is not None))
+    return command, words[1:], click.Context(command, info_name=command.name, parent=context)
 
 
-def _no_such(group: Group, word: str, context: click.Context, *, exists: bool) -> str:
+def _no_such_command(group: Group, word: str, context: click.Context, *, exists: bool) -> str:
     path = context.command_path
     if exists:
-        return f"`{path} {word}` works in the terminal only, as `{path.lstrip('/')} {word}`; ask whoever runs the desk."
-    there = subcommands(group, context, surface(context))
+        return gettext(
+            "`{path} {word}` works in the terminal only, as `{terminal_path} {word}`; "
+            "ask whoever runs the desk."
+        ).format(path=path, word=word, terminal_path=path.lstrip("/"))
+    available = subcommands(group, context, surface(context))
     if not word:
-        return f"Say which: `{path} {'|'.join(there)}`."
-    near = difflib.get_close_matches(word.lower(), there, 1)
-    guess = f"did you mean `{path} {near[0]}`?" if near else f"there are {', '.join(there)}."
-    return f"There is no command `{path} {word}`; {guess}"
+        return gettext("Say which: `{path} {commands}`.").format(
+            path=path, commands="|".join(available)
+        )
+    nearest = difflib.get_close_matches(word.lower(), available, 1)
+    if nearest:
+        return gettext(
+            "There is no command `{path} {word}`; did you mean `{path} {nearest}`?"
+        ).format(path=path, word=word, nearest=nearest[0])
+    return gettext("There is no command `{path} {word}`; there are {commands}.").format(
+        path=path, word=word, commands=", ".join(available)
+    )
 
 
 def subcommands(group: Group, context: click.Context, where: str) -> list[str]:
-    """The names of a group's commands on a surface."""
-    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
-    return [name for name, one in found.items() if one and where in getattr(one, "surfaces", ())]
+    """Return a group's commands on a surface.
+
+    Parameters
+    ----------
+    group : Group
+        The group.
+    context : Context
+        Its context.
+    where : str
+        ``SLACK`` or ``TERMINAL``.
+
+    Returns
+    -------
+    list of str
+    """
+    commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return [
+        name
+        for name, command in commands.items()
+        if command and where in getattr(command, "surfaces", ())
+    ]
 
 
-def sentence(error: click.UsageError, command: click.Command, context: click.Context) -> str:
-    """What Click found wrong, as one sentence with the remedy."""
+def usage_error_message(
+    error: click.UsageError, command: click.Command, context: click.Context
+) -> str:
+    """Return Click's error as one sentence with the remedy.
+
+    Parameters
+    ----------
+    error : UsageError
+        Click's error.
+    command : Command
+        The command of the error.
+    context : Context
+        Its context.
+
+    Returns
+    -------
+    str
+    """
     path = context.command_path
     if isinstance(error, click.NoSuchCommand) and isinstance(command, Group):
-        return _no_such(command, error.command_name, context, exists=False)
+        return _no_such_command(command, error.command_name, context, exists=False)
     if isinstance(error, click.NoSuchOption):
         options = [
             name
@@ -88,23 +151,47 @@ def sentence(error: click.UsageError, command: click.Command, context: click.Con
             for name in param.opts
             if name.startswith("-")
         ]
-        near = difflib.get_close_matches(error.option_name, options, 1)
-        if near:
-            return f"`{path}` has no option {error.option_name}; did you mean {near[0]}?"
-        known = f"it has {', '.join(options)}" if options else "it has none"
-        return f"`{path}` has no option {error.option_name}; {known}."
+        nearest = difflib.get_close_matches(error.option_name, options, 1)
+        if nearest:
+            message = gettext("`{path}` has no option {option}; did you mean {nearest}?")
+        elif options:
+            message = gettext("`{path}` has no option {option}; it has {options}.")
+        else:
+            message = gettext("`{path}` has no option {option}; it has none.")
+        return message.format(
+            path=path,
+            option=error.option_name,
+            nearest="".join(nearest),
+            options=", ".join(options),
+        )
     if isinstance(error, click.BadParameter) and error.param:
-        option = isinstance(error.param, click.Option)
-        name = error.param.opts[0] if option else error.param.make_metavar(context)
+        is_option = isinstance(error.param, click.Option)
+        name = error.param.opts[0] if is_option else error.param.make_metavar(context)
         if isinstance(error, click.MissingParameter):
-            return f"`{path}` needs {name}; write `{usage(command, context)}`."
+            return gettext("`{path}` needs {name}; write `{usage}`.").format(
+                path=path, name=name, usage=usage(command, context)
+            )
         return f"{name}: {error.message}"
     message = error.format_message().rstrip(".")
-    return f"{message[:1].upper()}{message[1:]}; write `{usage(command, context)}`."
+    return gettext("{message}; write `{usage}`.").format(
+        message=f"{message[:1].upper()}{message[1:]}", usage=usage(command, context)
+    )
 
 
 def usage(command: click.Command, context: click.Context) -> str:
-    """How to write a command: ``/retention score CUSTOMER [--as-of DATE]``."""
+    """Return a command's usage: ``/retention score CUSTOMER [--as-of DATE]``.
+
+    Parameters
+    ----------
+    command : Command
+        The command.
+    context : Context
+        Its context.
+
+    Returns
+    -------
+    str
+    """
     pieces = [context.command_path]
     for param in command.own_params(surface(context)) if isinstance(command, Command) else ():
         if isinstance(param, click.Argument):
@@ -118,7 +205,83 @@ def usage(command: click.Command, context: click.Context) -> str:
 
 
 def option_metavar(option: click.Option, context: click.Context) -> str:
-    """What an option's value looks like: ``high|medium|low``, ``28d``, ``DATE``."""
+    """Return the placeholder of an option's value.
+
+    Examples: ``high|medium|low``, ``28d``, ``DATE``.
+
+    Parameters
+    ----------
+    option : Option
+        The option.
+    context : Context
+        The command's context.
+
+    Returns
+    -------
+    str
+    """
     if isinstance(option.type, click.Choice):
-        return "|".join(str(one) for one in option.type.choices)
+        return "|".join(str(word) for word in option.type.choices)
     return option.make_metavar(context)
+
+
+def split_words(text: str) -> list[str]:
+    """Split a command line into words.
+
+    Parameters
+    ----------
+    text : str
+        Slack's text: ``& < >`` as entities, mentions as ``<@U123|name>``.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    BadInput
+        A quote is not closed.
+    """
+    text = _INVISIBLE.sub("", html.unescape(text))
+    words: list[str] = []
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+        elif text[at] in _OPENING:
+            quoted, at = _quoted_word(text, at)
+            words.append(quoted)
+        else:
+            word, at = _unquoted_word(text, at)
+            words.append(word)
+    return words
+
+
+def _unquoted_word(text: str, at: int) -> tuple[str, int]:
+    start = at
+    while at < len(text) and not text[at].isspace():
+        if text[at] == "=" and at + 1 < len(text) and text[at + 1] in _OPENING:
+            quoted, end = _quoted_word(text, at + 1)
+            return replace_typographic(text[start : at + 1]) + quoted, end
+        at += 1
+    return replace_typographic(text[start:at]), at
+
+
+def _quoted_word(text: str, at: int) -> tuple[str, int]:
+    closing = _CLOSING[_OPENING[text[at]]]
+    for end in range(at + 1, len(text)):
+        ends_word = end + 1 == len(text) or text[end + 1].isspace()
+        if text[end] in closing and ends_word:
+            return text[at + 1 : end], end + 1
+    start = text[at : at + 20] + ("…" if len(text) > at + 20 else "")
+    raise BadInput(
+        gettext(
+            "A quote is opened at {start} and never closed; add the closing quote at its end."
+        ).format(start=start)
+    )
+
+
+def replace_typographic(word: str) -> str:
+    """Replace a word's typographic dashes and ellipses by ASCII."""
+    word = _LONG_DASH.sub("--", word.replace("…", "..."))
+    return _DASH.sub("-", word)

@@ -1,4 +1,4 @@
-"""`report`: how what the desk does turns out."""
+"""`report`: report the performance of recommendations."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,33 +6,43 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import DAYS, MOMENT, TO_WRITE, Call, TerminalOption, group, request
+from bot.commands.tree import DATE, DAYS, TO_WRITE, Call, TerminalOption, group, request
+from retention.text import gettext
 from workers.requests import RecommendReport
 
 
-@group("report", default="recommend", help="How what the desk does turns out.")
+@group("report", default="recommend", help=gettext("How what the desk does turns out."))
 def COMMAND() -> None: ...
 
 
-def _page(call: Call, data: dict[str, Any], html: Path | None = None, **_: Any) -> None:
+def _write_html(call: Call, data: dict[str, Any], html: Path | None = None, **_: Any) -> None:
     from retention.reports.recommendations import Performance
 
     if html is not None:
         html.write_text(Performance(data).html(call.services.settings), encoding="utf-8")
 
 
-@COMMAND.command("recommend", request=RecommendReport, after=_page)
-@click.option("--days", type=DAYS, default="84d", help="What was shown within so long.")
-@click.option("--as-of", type=MOMENT, metavar="DATE", help="As things stood then; by default now.")
+@COMMAND.command(
+    "recommend",
+    request=RecommendReport,
+    after=_write_html,
+    help=gettext(
+        "How recommendations do: by place on the list, by reason, by model and over time."
+    ),
+)
+@click.option("--days", type=DAYS, default="84d", help=gettext("What was shown within so long."))
+@click.option(
+    "--as-of", type=DATE, metavar="DATE", help=gettext("As things stood then; by default now.")
+)
 @click.option(
     "--html",
     type=TO_WRITE,
     cls=TerminalOption,
     metavar="FILE",
-    help="Also write the report to this file, as a page.",
+    help=gettext("Also write the report to this file, as a page."),
 )
 def recommend(
     call: Call, days: int, as_of: datetime | None, html: Path | None = None
 ) -> RecommendReport:
-    """How recommendations do: by place on the list, by reason, by model and over time."""
+    """Queue the report."""
     return request(RecommendReport, days=days, as_of=as_of)

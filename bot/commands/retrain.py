@@ -1,4 +1,4 @@
-"""`retrain`: new models, promoted where they are better."""
+"""`retrain`: train models and promote them if they are better."""
 
 from datetime import datetime
 from typing import get_args
@@ -6,51 +6,68 @@ from typing import get_args
 import click
 
 from bot.commands.tree import (
+    DATE,
     DAYS,
     DAYS_OR_EVER,
     DURATION,
-    MOMENT,
     Call,
     choice,
     command,
+    integer,
     request,
-    whole,
 )
+from retention.text import gettext
 from workers.requests import BLEND, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
-TASTES = (*BLEND, *RECOMMENDERS)
+RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
 
 
-@command("retrain", request=Retrain)
+@command(
+    "retrain",
+    request=Retrain,
+    help=gettext(
+        "Train new models on the history before the cutoff and promote them where they "
+        "are better.\n\n"
+        "Where neither kind is named, it is both, or the one that the data can carry."
+    ),
+)
 @click.argument("models", nargs=-1, type=choice("churn", "recommend"), metavar="[churn|recommend]")
-@click.option("--horizon", type=DAYS, default="28d", help="Churn means: no order for so long.")
+@click.option(
+    "--horizon", type=DAYS, default="28d", help=gettext("Churn means: no order for so long.")
+)
 @click.option(
     "--active-within",
     type=DAYS_OR_EVER,
     default="56d",
-    help="Only who ordered so recently, or ever.",
+    help=gettext("Only who ordered so recently, or ever."),
 )
 @click.option(
     "--model",
-    type=choice(*dict.fromkeys(ESTIMATORS + TASTES)),
+    type=choice(*dict.fromkeys(ESTIMATORS + RECOMMENDER_NAMES)),
     default="auto",
     metavar="NAME",
-    help="The kind of model: of churn, or of recommendations.",
+    help=gettext("The kind of model: of churn, or of recommendations."),
 )
 @click.option(
-    "--cutoff", type=MOMENT, metavar="DATE", help="Learn only from what was before; by default now."
+    "--cutoff",
+    type=DATE,
+    metavar="DATE",
+    help=gettext("Learn only from what was before; by default now."),
 )
 @click.option(
     "--tune",
     type=DURATION,
-    help="Search the settings of the churn estimators for so long (in Slack at most 10m); by default not.",
+    help=gettext(
+        "Search the settings of the churn estimators for so long (in Slack at most "
+        "10m); by default not."
+    ),
 )
 @click.option(
     "--tune-fits",
-    type=whole(),
+    type=integer(),
     metavar="N",
-    help="Search with at most so many fits: repeatable whatever the machine.",
+    help=gettext("Search with at most so many fits: repeatable whatever the machine."),
 )
 def COMMAND(
     call: Call,
@@ -62,10 +79,7 @@ def COMMAND(
     tune: int | None,
     tune_fits: int | None,
 ) -> Retrain:
-    """Train new models on the history before the cutoff and promote them where they are better.
-
-    Where neither kind is named, it is both, or the one that the data can carry.
-    """
+    """Queue the training of new models."""
     return request(
         Retrain,
         models=models or None,

@@ -1,4 +1,4 @@
-"""`role`: who may do what."""
+"""`role`: list and grant roles."""
 
 import click
 from sqlalchemy import select
@@ -12,13 +12,13 @@ from retention.text import gettext
 from workers.roles import OPERATOR, RANKS
 
 
-@group("role", default="list", help="Who may do what.")
+@group("role", default="list", help=gettext("Who may do what."))
 def COMMAND() -> None: ...
 
 
-@COMMAND.command("list", role="admin")
+@COMMAND.command("list", role="admin", help=gettext("Who has which role."))
 def listing(call: Call) -> Answer:
-    """Who has which role."""
+    """List the roles."""
     settings = call.services.settings
     with call.services.database.reading() as session:
         granted = session.scalars(
@@ -32,18 +32,20 @@ def listing(call: Call) -> Answer:
             "default": settings.default_role,
             "admins": sorted(settings.admin_ids),
             "roles": [
-                {"user": one.user_id, "role": one.role, "granted_by": one.granted_by}
-                for one in granted
+                {"user": grant.user_id, "role": grant.role, "granted_by": grant.granted_by}
+                for grant in granted
             ],
         },
     )
 
 
-@COMMAND.command("grant", role="admin")
+@COMMAND.command(
+    "grant", role="admin", help=gettext("Give a person a role; it replaces the one they have.")
+)
 @click.argument("person", type=PERSON)
 @click.argument("role", type=choice(*RANKS), metavar="|".join(RANKS))
 def grant(call: Call, person: str, role: str) -> Answer:
-    """Give a person a role; it replaces the one they have."""
+    """Give a person a role."""
     settings = call.services.settings
     if person in settings.admin_ids:
         raise BadInput(

@@ -1,26 +1,35 @@
-"""`rotate-keys`: a new root key."""
+"""`rotate-keys`: create a new root key."""
 
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
+from retention.text import gettext
 
 
-@command("rotate-keys", role="admin", surfaces=TERMINAL)
+@command(
+    "rotate-keys",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Make a new root key; links and seals made with older ones stay valid. Stop the"
+        " processes first, start them after."
+    ),
+)
 @click.option(
     "--reseal",
     is_flag=True,
     cls=TerminalOption,
-    help="No new key: only seal models and hash the directory with the present one.",
+    help=gettext("No new key: only seal models and hash the directory with the present one."),
 )
 def COMMAND(call: Call, reseal: bool) -> Answer:
-    """Make a new root key; links and seals made with older ones stay valid. Stop the processes first, start them after."""
+    """Create a new root key, or only seal models again."""
     from retention.lake import Lake
     from retention.rotation import reseal_all, rotate
 
     settings = call.services.settings if reseal else rotate(call.services.settings)
     with call.services.database.transaction() as session:
-        anew = reseal_all(Lake.open(settings), session, settings, call.user)
+        resealed = reseal_all(Lake.open(settings), session, settings, call.user)
     keys = settings.keys
     return Answer(
-        "bot/keys_rotated", {"key_id": keys.current_id, "older": len(keys.all) - 1, **anew}
+        "bot/keys_rotated", {"key_id": keys.current_id, "older": len(keys.all) - 1, **resealed}
     )

@@ -1,23 +1,34 @@
-"""`run`: the processes of a small installation."""
+"""`run`: run the processes of a small installation."""
 
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, choice, command
+from retention.text import gettext
 from workers.app import QUEUES
 
-ALL = ("bot", "worker", "tick", "sender")
+PROCESSES = ("bot", "worker", "tick", "sender")
 
 
-@command("run", role="admin", surfaces=TERMINAL, starts=True)
-@click.argument(
-    "what", type=choice("all", *ALL), default="all", metavar="[all|bot|worker|tick|sender]"
+@command(
+    "run",
+    role="admin",
+    surfaces=TERMINAL,
+    starts_processes=True,
+    help=gettext(
+        "Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."
+    ),
 )
-@click.option("--queue", type=choice(*QUEUES), help="For a worker: serve only this queue.")
+@click.argument(
+    "what", type=choice("all", *PROCESSES), default="all", metavar="[all|bot|worker|tick|sender]"
+)
+@click.option("--queue", type=choice(*QUEUES), help=gettext("For a worker: serve only this queue."))
 def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
-    """Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."""
+    """Run the processes until Ctrl-C."""
     from retention.db.migrate import upgrade
     from workers import supervisor
 
     upgrade(call.services.settings)
-    supervisor.run(call.services.settings, roles=ALL if what == "all" else (what,), queue=queue)
+    supervisor.run(
+        call.services.settings, roles=PROCESSES if what == "all" else (what,), queue=queue
+    )
     return Answer("bot/stopped")

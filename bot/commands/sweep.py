@@ -1,4 +1,4 @@
-"""`sweep`: who is at risk, and why."""
+"""`sweep`: score all customers and list those at risk."""
 
 import csv
 from datetime import datetime
@@ -8,21 +8,22 @@ from typing import Any
 import click
 
 from bot.commands.tree import (
-    MOMENT,
+    DATE,
     TO_WRITE,
     Call,
     TerminalOption,
     choice,
     command,
+    integer,
     request,
-    whole,
 )
 from retention.csv import harmless
+from retention.text import gettext
 from workers.requests import Sweep
 
 
 def write_csv(call: Call, data: dict[str, Any], csv: Path | None = None, **_: Any) -> None:
-    """Write the cohort that was found to a file."""
+    """Write the cohort to a file."""
     if csv:
         _write(csv, data["cohort"])
 
@@ -33,32 +34,44 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
         writer = csv.writer(file)
         writer.writerow(columns)
         for customer in cohort:
-            told = {
+            row = {
                 **customer,
                 "reasons": "; ".join(reason["text"] for reason in customer["reasons"]),
             }
-            writer.writerow([harmless(told[column]) for column in columns])
+            writer.writerow([harmless(row[column]) for column in columns])
 
 
-@command("sweep", request=Sweep, after=write_csv)
-@click.option(
-    "--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier to list."
+@command(
+    "sweep",
+    request=Sweep,
+    after=write_csv,
+    help=gettext("Score every active customer and say who is at risk, and why."),
 )
 @click.option(
-    "--top", type=whole(1, 100_000), default=100, metavar="N", help="At most so many customers."
+    "--tier",
+    type=choice("high", "medium", "low"),
+    default="high",
+    help=gettext("The lowest tier to list."),
 )
 @click.option(
-    "--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now."
+    "--top",
+    type=integer(1, 100_000),
+    default=100,
+    metavar="N",
+    help=gettext("At most so many customers."),
+)
+@click.option(
+    "--as-of", type=DATE, metavar="DATE", help=gettext("As the data stood then; by default now.")
 )
 @click.option(
     "--csv",
     type=TO_WRITE,
     cls=TerminalOption,
     metavar="FILE",
-    help="Also write the cohort to a file.",
+    help=gettext("Also write the cohort to a file."),
 )
 def COMMAND(
     call: Call, tier: str, top: int, as_of: datetime | None, csv: Path | None = None
 ) -> Sweep:
-    """Score every active customer and say who is at risk, and why."""
+    """Queue a sweep over all active customers."""
     return request(Sweep, tier=tier, top=top, as_of=as_of)

@@ -1,4 +1,4 @@
-"""The classes of the command tree: commands that know their role and surfaces, and load only when they are asked for."""
+"""Define the command tree, its commands and parameter types."""
 
 import difflib
 import os
@@ -27,8 +27,8 @@ from workers.requests import Request
 SLACK, TERMINAL = "slack", "terminal"
 BOTH = frozenset({SLACK, TERMINAL})
 
-# In the order in which a person meets them; each is a file of this folder.
-NAMES = (
+# In the order of help and documentation. Each is a file of this folder.
+COMMAND_NAMES = (
     "help",
     "init",
     "import",
@@ -62,10 +62,11 @@ _SURFACE = "retention.surface"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks, and where.
+    """Person, place and services of a command.
 
-    ``channel`` is where results go: a channel id, a user id (their direct message), or None in the terminal.
-    ``key`` is the same when Slack delivers the same command twice. ``progress`` shows in the terminal only.
+    ``channel`` receives the results: a channel id, a user id (their direct message), or None in the
+    terminal. ``key`` is equal for repeated deliveries of one Slack command. ``progress`` shows only
+    in the terminal.
     """
 
     services: Services
@@ -76,36 +77,47 @@ class Call:
     progress: Progress = silent
 
     def first_time(self, session: Session) -> bool:
-        """Whether this call has not been acted on yet; remembered with the caller's transaction."""
+        """Record the call in the caller's transaction.
+
+        Return False for a repeat.
+        """
         return first_time(session, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What can be said at once: a template of ``templates/slack`` and ``templates/terminal``, and its data."""
+    """An immediate answer: a template and its data.
+
+    The template exists for Slack and for the terminal.
+    """
 
     template: str
     data: dict[str, Any] = field(default_factory=dict)
 
 
 class TerminalOption(click.Option):
-    """An option of the terminal alone: a path, a URL, a way to print."""
+    """An option that Slack does not offer.
+
+    It takes a path or a URL, or changes the output format.
+    """
 
     terminal_only = True
 
 
 _JSON = TerminalOption(
-    ["--json", "as_json"], is_flag=True, help="Print one JSON object and nothing else."
+    ["--json", "as_json"], is_flag=True, help=gettext("Print one JSON object and nothing else.")
 )
 _AS = TerminalOption(
-    ["--as", "as_user"], metavar="USER", default="operator", help="Act as this person."
+    ["--as", "as_user"], metavar="USER", default="operator", help=gettext("Act as this person.")
 )
-_QUEUE = TerminalOption(["--queue", "to_queue"], is_flag=True, help="Hand it to the workers.")
-COMMON = (_JSON, _AS, _QUEUE)
+_QUEUE = TerminalOption(
+    ["--queue", "to_queue"], is_flag=True, help=gettext("Hand it to the workers.")
+)
+COMMON_OPTIONS = (_JSON, _AS, _QUEUE)
 
 
 class Command(click.Command):
-    """A command that says who may use it, where, and what it asks of the workers."""
+    """A command with its role, surfaces and request."""
 
     def __init__(
         self,
@@ -115,8 +127,8 @@ class Command(click.Command):
         request: type[Request] | None = None,
         private: bool = False,
         after: Callable[..., None] | None = None,
-        starts: bool = False,
-        bare: bool = False,
+        starts_processes: bool = False,
+        without_database: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -125,28 +137,33 @@ class Command(click.Command):
         self.request = request
         self.private = private
         self.after = after
-        self.starts = (
-            starts  # processes of its own: no database is made for it, nothing printed after it
-        )
-        self.bare = (
-            bare  # needs no database: none is made for it, and there is nobody's role to look up
-        )
+        self.starts_processes = starts_processes  # creates no database and prints no result
+        self.without_database = without_database  # creates none and checks no role
         self.path = self.name or ""
 
     @property
     def deed(self) -> str:
-        """What it does, for the sentence "to … you need analyst"."""
-        return self.request.deed if self.request else f"use `{self.path}`"
+        """Return the action for a permission error.
+
+        The sentence is "to … you need analyst".
+        """
+        return (
+            self.request.deed
+            if self.request
+            else gettext("use `{command}`").format(command=self.path)
+        )
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if surface(ctx) == SLACK:
             return self.own_params(SLACK)
-        common = () if self.starts else COMMON if self.request else COMMON[:2]
+        common: tuple[click.Option, ...] = ()
+        if not self.starts_processes:
+            common = COMMON_OPTIONS if self.request else COMMON_OPTIONS[:2]
         help_option = self.get_help_option(ctx)
         return [*self.params, *common, *([help_option] if help_option else [])]
 
     def own_params(self, where: str) -> list[click.Parameter]:
-        """The parameters it declares itself, as far as this surface has them."""
+        """Return the command's own parameters on a surface."""
         return [
             param
             for param in self.params
@@ -154,22 +171,42 @@ class Command(click.Command):
         ]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """The terminal's way in; Slack parses with ``make_context`` and never invokes."""
+        """Run the command in the terminal.
+
+        Slack parses and never invokes.
+        """
         return ctx.find_root().obj.run(self, dict(ctx.params))
 
     def handle(self, call: Call, params: dict[str, Any]) -> Request | Answer:
-        """Run the command's own function. Moments that were typed without a zone are the shop's, as they are told again."""
-        given = {
+        """Call the command's function.
+
+        Dates without a zone are in the shop's zone.
+
+        Parameters
+        ----------
+        call : Call
+            Person, place and services.
+        params : dict
+            The parsed parameters.
+
+        Returns
+        -------
+        Request or Answer
+        """
+        values = {
             name: value.replace(tzinfo=call.services.settings.zone).astimezone(UTC)
             if isinstance(value, datetime) and value.tzinfo is None
             else value
             for name, value in params.items()
         }
-        return cast(Callable[..., Request | Answer], self.callback)(call, **given)
+        return cast(Callable[..., Request | Answer], self.callback)(call, **values)
 
 
 class Group(click.Group):
-    """A command of commands. ``default`` is meant where none is named."""
+    """A group of commands.
+
+    ``default`` runs if no command is named.
+    """
 
     command_class = Command
 
@@ -190,65 +227,88 @@ class Group(click.Group):
             cmd.path = f"{self.name} {cmd.name}"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        helps = {"--help"} & set(args[:1])
-        if self.default and not helps and (not args or args[0].startswith("-")):
+        wants_help = args[:1] == ["--help"]
+        if self.default and not wants_help and (not args or args[0].startswith("-")):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
 class Root(Group):
-    """The tree itself; a command's file is imported when the command is asked for."""
+    """The command tree.
+
+    It imports a command's file on first use.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(names())
+        return list(command_names())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return import_module(module_of(cmd_name)).COMMAND if cmd_name in names() else None
+        return import_module(module_name(cmd_name)).COMMAND if cmd_name in command_names() else None
 
 
-def module_of(name: str) -> str:
-    """The module of a command; ``import`` is a word of Python's."""
+def module_name(name: str) -> str:
+    """Return the module of a command.
+
+    ``import`` is a Python keyword.
+    """
     return f"bot.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
 
 
 @cache
-def names() -> tuple[str, ...]:
-    """The commands there are."""
-    return tuple(name for name in NAMES if find_spec(module_of(name)))
+def command_names() -> tuple[str, ...]:
+    """Return the existing commands."""
+    return tuple(name for name in COMMAND_NAMES if find_spec(module_name(name)))
 
 
 @cache
 def root() -> Root:
-    """The command tree."""
+    """Return the command tree."""
     return Root(
-        "retention", help="Who will lapse, why, what wins them back, and what it really earned."
+        "retention",
+        help=gettext("Who will lapse, why, what wins them back, and what it really earned."),
     )
 
 
 def surface(ctx: click.Context) -> str:
-    """Where the command being parsed was typed."""
+    """Return the surface of the command being parsed."""
     return ctx.meta.get(_SURFACE, TERMINAL)
 
 
 def slack_context() -> click.Context:
-    """A root context for parsing what was typed in Slack."""
+    """Return a root context to parse a Slack command."""
     context = click.Context(root(), info_name="/retention")
     context.meta[_SURFACE] = SLACK
     return context
 
 
 def terminal_context() -> click.Context:
-    """A root context as the terminal has it, for help and documentation."""
+    """Return a root context for the terminal's help."""
     return click.Context(root(), info_name="retention")
 
 
 def command(name: str, **attributes: Any) -> Callable[[Callable[..., Request | Answer]], Command]:
-    """Make a `Command` of a function; see the package's documentation."""
+    """Return a decorator that makes a `Command`.
+
+    Parameters
+    ----------
+    name : str
+        The command's name.
+    **attributes
+        Arguments of `Command`; see the package's documentation.
+    """
     return cast(Any, click.command(name, cls=Command, **attributes))
 
 
 def group(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
-    """Make a `Group`."""
+    """Return a decorator that makes a `Group`.
+
+    Parameters
+    ----------
+    name : str
+        The group's name.
+    **attributes
+        Arguments of `Group`.
+    """
     return cast(Any, click.group(name, cls=Group, **attributes))
 
 
@@ -256,12 +316,25 @@ R = TypeVar("R", bound=Request)
 
 
 def request(kind: type[R], **fields: Any) -> R:
-    """Build a request; what its model refuses becomes one sentence.
+    """Build a request.
+
+    A validation error becomes one sentence.
+
+    Parameters
+    ----------
+    kind : type
+        Class of the request.
+    **fields
+        Its fields; None means the default.
+
+    Returns
+    -------
+    Request
 
     Raises
     ------
     BadInput
-        Naming the field, the value and what was expected.
+        A field is invalid. The message names the field, the value and the expectation.
     """
     try:
         return kind(**{name: value for name, value in fields.items() if value is not None})
@@ -278,101 +351,184 @@ def request(kind: type[R], **fields: Any) -> R:
 # ---------------------------------------------------------------- parameter types
 
 
-class _Checked(click.ParamType):
-    """A value read by a function that raises `BadInput`, or gives a word back as it was, where it cannot."""
+class _ParsedType(click.ParamType):
+    """A value that a function parses.
 
-    def __init__(self, name: str, check: Callable[[Any], Any], expected: str) -> None:
+    The function raises `BadInput` or returns a str on failure.
+    """
+
+    def __init__(self, name: str, parse: Callable[[Any], Any], expected: str) -> None:
         self.name = name
-        self.check = check
+        self.parse = parse
         self.expected = expected
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            checked = self.check(value) if isinstance(value, str) else value
+            parsed = self.parse(value) if isinstance(value, str) else value
         except BadInput:
-            checked = value
-        if isinstance(checked, str):
-            self.fail(f"{value!r} is not {self.expected}.", param, ctx)
-        return (
-            value if checked is None else checked
-        )  # "ever" stays a word until the request reads it
+            parsed = value
+        if isinstance(parsed, str):
+            message = gettext("{value!r} is not {expected}.")
+            self.fail(message.format(value=value, expected=self.expected), param, ctx)
+        return value if parsed is None else parsed  # the request itself parses "ever"
 
 
 class _Choice(click.Choice):
-    """One of a few words; a wrong one is answered with the nearest."""
+    """One of a few words.
+
+    An error suggests the nearest.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in self.choices:
             return value
-        near = difflib.get_close_matches(str(value).lower(), [str(one) for one in self.choices], 1)
-        listed = ", ".join(str(one) for one in self.choices)
-        guess = f" Did you mean {near[0]}?" if near else ""
-        self.fail(f"{value!r} is none of {listed}.{guess}", param, ctx)
+        choices = [str(word) for word in self.choices]
+        nearest = difflib.get_close_matches(str(value).lower(), choices, 1)
+        message = (
+            gettext("{value!r} is none of {choices}. Did you mean {nearest}?")
+            if nearest
+            else gettext("{value!r} is none of {choices}.")
+        )
+        self.fail(
+            message.format(value=value, choices=", ".join(choices), nearest="".join(nearest)),
+            param,
+            ctx,
+        )
 
 
 class _FileToWrite(click.Path):
-    """A file that the command writes: whether it can be written is found before the work, not after it."""
+    """A file to write.
+
+    A missing permission is an error before the work starts.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(value)
         if path.is_dir():
-            self.fail(f"{str(path)!r} is a folder; name a file in it.", param, ctx)
+            message = gettext("{path!r} is a folder; name a file in it.")
+            self.fail(message.format(path=str(path)), param, ctx)
         if not path.parent.is_dir():
-            self.fail(
-                f"{str(path)!r} cannot be written, for there is no folder {str(path.parent)!r}; make it first, "
-                "or name a file elsewhere.",
-                param,
-                ctx,
+            message = gettext(
+                "{path!r} cannot be written, for there is no folder {folder!r}; make it first, "
+                "or name a file elsewhere."
             )
+            self.fail(message.format(path=str(path), folder=str(path.parent)), param, ctx)
         if not os.access(path if path.exists() else path.parent, os.W_OK):
-            self.fail(
-                f"{str(path)!r} may not be written by you; name a file elsewhere.", param, ctx
-            )
+            message = gettext("{path!r} may not be written by you; name a file elsewhere.")
+            self.fail(message.format(path=str(path)), param, ctx)
         return super().convert(value, param, ctx)
 
 
 class _Person(click.ParamType):
-    """A Slack user: ``@mention`` (which Slack sends as ``<@U123|name>``) or a user id."""
+    """A Slack user, by mention or user id.
+
+    Slack sends ``@mention`` as ``<@U123|name>``.
+    """
 
     name = "person"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         match = re.fullmatch(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>|([UW][A-Z0-9]+)", str(value))
         if not match:
-            self.fail(
-                f"{value!r} is no person; mention them with @ or give their Slack user id.",
-                param,
-                ctx,
+            message = gettext(
+                "{value!r} is no person; mention them with @ or give their Slack user id."
             )
+            self.fail(message.format(value=value), param, ctx)
         return match[1] or match[2]
 
 
-DAYS = _Checked("days", requests.days, f"{requests.SOME_DAYS}; write it like 28d or 4w")
-DAYS_OR_EVER = _Checked(
-    "days|ever", requests.days_or_ever, f"{requests.SOME_DAYS}; write it like 56d, or ever"
+DAYS = _ParsedType(
+    "days",
+    requests.days,
+    gettext("{days}; write it like 28d or 4w").format(days=requests.SOME_DAYS),
 )
-DURATION = _Checked("duration", requests.seconds, "a duration; write it like 90s, 5m or 1h")
-MOMENT = _Checked("date", requests.moment, requests.A_DATE)
-SHARE = _Checked("percent", numbers.share, "a percentage; write it like 15 or 12.5")
-MONEY = _Checked("money", numbers.money, "an amount; write it like 5, 12.50 or 1200")
+DAYS_OR_EVER = _ParsedType(
+    "days|ever",
+    requests.days_or_ever,
+    gettext("{days}; write it like 56d, or ever").format(days=requests.SOME_DAYS),
+)
+DURATION = _ParsedType(
+    "duration", requests.seconds, gettext("a duration; write it like 90s, 5m or 1h")
+)
+DATE = _ParsedType("date", requests.moment, requests.A_DATE)
+PERCENTAGE = _ParsedType(
+    "percent", numbers.parse_percentage, gettext("a percentage; write it like 15 or 12.5")
+)
+MONEY = _ParsedType(
+    "money", numbers.parse_money, gettext("an amount; write it like 5, 12.50 or 1200")
+)
 PERSON = _Person()
 CUSTOMER = click.STRING
 TO_WRITE = _FileToWrite(path_type=Path)
 
 
-def whole(least: int = 1, most: int | None = None) -> click.ParamType:
-    """A whole number within bounds."""
-    reach = f"from {least:,} to {most:,}" if most is not None else f"of at least {least:,}"
-    check = partial(numbers.whole, least=least, most=2**31 - 1 if most is None else most)
-    return _Checked("number", check, f"a whole number {reach}")
+def integer(least: int = 1, most: int | None = None) -> click.ParamType:
+    """Return the type of a whole number within bounds.
+
+    Parameters
+    ----------
+    least : int
+        Smallest allowed value.
+    most : int, optional
+        Largest allowed value.
+
+    Returns
+    -------
+    ParamType
+    """
+    expected = (
+        gettext("a whole number of at least {least:,}")
+        if most is None
+        else gettext("a whole number from {least:,} to {most:,}")
+    )
+    parse = partial(numbers.parse_integer, least=least, most=2**31 - 1 if most is None else most)
+    return _ParsedType("number", parse, expected.format(least=least, most=most))
 
 
-def between(least: float, most: float) -> click.ParamType:
-    """A number within bounds."""
-    check = partial(numbers.between, least=least, most=most)
-    return _Checked("number", check, f"a number from {least:g} to {most:g}")
+def number_between(least: float, most: float) -> click.ParamType:
+    """Return the type of a number within bounds.
+
+    Parameters
+    ----------
+    least, most : float
+        Smallest and largest allowed value.
+
+    Returns
+    -------
+    ParamType
+    """
+    parse = partial(numbers.parse_number_between, least=least, most=most)
+    expected = gettext("a number from {least:g} to {most:g}").format(least=least, most=most)
+    return _ParsedType("number", parse, expected)
+
+
+def find_customer(services: Services, text: str) -> dict[str, str | None]:
+    """Find a customer by id, pseudonym or e-mail address.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    text : str
+        The id, pseudonym or address.
+
+    Returns
+    -------
+    dict
+        ``customer_id``, and ``merged``: the id before a merge into another customer.
+
+    Raises
+    ------
+    BadInput
+        No customer matches. The message names the nearest.
+    """
+    from retention.lake import directory
+
+    with services.database.reading() as session:
+        customer = directory.found(session, services.settings, text)
+    return {"customer_id": customer.customer_id, "merged": customer.merged}
 
 
 def choice(*words: str) -> click.Choice:
-    """One of these words."""
+    """Return the type of a choice between words."""
     return _Choice(words)

@@ -1,4 +1,6 @@
-"""Buttons and modals, by feature. One file for each feature, with one function::
+"""Handle Slack's buttons and modals.
+
+Each feature has one file with one function::
 
     def register(app: App, services: Services) -> None:
         @app.action(ids.CANCEL_JOB)
@@ -10,16 +12,18 @@
                     return
                 jobs.cancel(session, services.settings, click.value, click.user)
 
-`register_all` finds the files by itself. Rules for a handler:
+`register_all` finds the files. Rules for a handler:
 
-- ``ack()`` first (a modal is opened at once: its trigger id lives 3 s), then work. A failure before ``ack()`` reaches the
-  person as well.
-- Raise what `retention.errors` has (``Refused`` and its kin): the person gets the sentence, ephemeral, where they
-  clicked. Anything else becomes a reference number for them and a trace for the operator. Never catch to log.
-- One transaction; `Click.first_time` in it, so that a click delivered twice acts once.
-- What the channel should show afterwards is an outbox row (``workers.delivery.outbox.put`` with the message's key), in
-  that same transaction. `whisper` is for the person alone, and best effort: never a result.
-- A button that submits a job calls `confirm` after the commit: the person may have joined an open job.
+- Call ``ack()`` first, then work. Open a modal at once, because its trigger id lives 3 s.
+  A failure before ``ack()`` reaches the person as well.
+- Raise the errors of `retention.errors`. The person sees the message as an ephemeral message.
+  Any other error becomes a reference number for them and a traceback for the operator.
+  Never catch an error only to log it.
+- Use one transaction and call `Click.first_time` in it. Then a repeated delivery acts once.
+- Write an outbox row (``workers.delivery.outbox.put``, with the message's key) in that
+  transaction to update the channel. `send_ephemeral` is best effort: never use it for a result.
+- Call `confirm` after the commit if the button submits a job. The person may have joined an
+  open job.
 """
 
 import logging
@@ -46,7 +50,10 @@ SLACK_HOSTS = ("hooks.slack.com", "hooks.slack-gov.com")
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A button pressed, or a modal submitted (then ``value`` is its private metadata and ``state`` its inputs)."""
+    """A pressed button or a submitted modal.
+
+    For a modal, ``value`` is its private metadata and ``state`` its inputs.
+    """
 
     user: str
     value: str
@@ -60,7 +67,7 @@ class Click:
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> "Click":
-        """Read Slack's payload of a block action or a view submission."""
+        """Read a block action or a view submission."""
         user = body["user"]["id"]
         view = body.get("view") or {}
         container = body.get("container") or {}
@@ -93,33 +100,62 @@ class Click:
         )
 
     def first_time(self, session: Session) -> bool:
-        """Whether this click has not been acted on yet; remembered with the caller's transaction."""
+        """Record the click in the caller's transaction.
+
+        Return False for a repeat.
+        """
         return first_time(session, self.key)
 
 
 def is_slack_url(url: str, settings: Settings) -> bool:
-    """Whether a ``response_url`` belongs to Slack, or to the host that ``SLACK_API_URL`` configures.
+    """Check that a ``response_url`` belongs to Slack.
 
-    A request names this address itself, so any other would let its sender make the bot call servers of their choice.
+    The host in ``SLACK_API_URL`` is allowed, too. The request itself contains this address. Any
+    other host would let a sender make the bot call servers of their choice.
+
+    Parameters
+    ----------
+    url : str
+        The ``response_url`` of a request.
+    settings : Settings
+        The installation.
+
+    Returns
+    -------
+    bool
     """
     try:
-        given, api = urlsplit(url), urlsplit(settings.slack_api_url)
-        if (given.scheme, given.hostname) in {("https", host) for host in SLACK_HOSTS}:
-            return given.port in (None, 443) and not given.username
-        stand_in = api.hostname not in ("slack.com", "slack-gov.com")
-        return stand_in and (given.scheme, given.netloc) == (api.scheme, api.netloc)
+        target, api = urlsplit(url), urlsplit(settings.slack_api_url)
+        if (target.scheme, target.hostname) in {("https", host) for host in SLACK_HOSTS}:
+            return target.port in (None, 443) and not target.username
+        is_configured = api.hostname not in ("slack.com", "slack-gov.com")
+        return is_configured and (target.scheme, target.netloc) == (api.scheme, api.netloc)
     except ValueError:
         return False
 
 
-def whisper(services: Services, click: Click, template: str, **values: Any) -> None:
-    """Show a message to the person who clicked and to nobody else; best effort."""
-    said = render.message(template, zone=services.settings.timezone, **values)
+def send_ephemeral(services: Services, click: Click, template: str, **values: Any) -> None:
+    """Show a message only to the acting person.
+
+    Best effort.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        The click to answer.
+    template : str
+        A template below ``templates/slack``.
+    **values
+        The template's variables.
+    """
+    message = render.message(template, zone=services.settings.timezone, **values)
     try:
         if click.response_url and is_slack_url(click.response_url, services.settings):
             WebhookClient(click.response_url, timeout=5).send(
-                text=said.text,
-                blocks=said.blocks,
+                text=message.text,
+                blocks=message.blocks,
                 response_type="ephemeral",
                 replace_original=False,
             )
@@ -127,41 +163,50 @@ def whisper(services: Services, click: Click, template: str, **values: Any) -> N
             services.client.chat_postEphemeral(
                 channel=click.channel or click.user,
                 user=click.user,
-                text=said.text,
-                blocks=said.blocks,
+                text=message.text,
+                blocks=message.blocks,
             )
-    except (
-        SlackClientError,
-        OSError,
-    ) as error:  # what was done stands, whether it can be said or not
+    except (SlackClientError, OSError) as error:  # the action itself is done
         log.warning("%s could not be shown to %s: %s", template, click.user, error)
 
 
 def confirm(services: Services, click: Click, submission: Submission, *, private: bool) -> None:
-    """Wake the workers for a committed job and tell the person what happens; an open job needs no second wake-up.
+    """Wake the workers and confirm a committed job.
+
+    An open job that the person joined needs no second wake-up.
 
     Parameters
     ----------
     services : Services
-        The installation's.
+        The installation's services.
     click : Click
-        Who asked, and where.
+        The click that submitted the job.
     submission : Submission
-        What `jobs.submit` returned.
+        The return value of `jobs.submit`.
     private : bool
-        Whether the result goes to their direct message.
+        Whether the result goes to the person's direct message.
     """
     job = submission.job
-    shown = {"id": job.id, "title": title(job.kind)}
+    job_data = {"id": job.id, "title": title(job.kind)}
     if submission.joined:
         own = job.requested_by == click.user
-        whisper(services, click, "bot/under_way", job=shown, own=own, private=private)
+        send_ephemeral(services, click, "bot/under_way", job=job_data, own=own, private=private)
         return
     woken = services.queue.wake(job)
-    whisper(services, click, "bot/queued", job=shown, stranger=False, private=private, woken=woken)
+    send_ephemeral(
+        services, click, "bot/queued", job=job_data, stranger=False, private=private, woken=woken
+    )
 
 
 def register_all(app: App, services: Services) -> None:
-    """Register every feature of this folder."""
-    for found in pkgutil.iter_modules(__path__):
-        import_module(f"{__name__}.{found.name}").register(app, services)
+    """Register every feature of this folder.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}").register(app, services)

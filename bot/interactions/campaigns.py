@@ -1,4 +1,4 @@
-"""The buttons and modals of a campaign: Edit, Submit, Approve, Reject, Stop, Download CSV."""
+"""Handle the buttons and modals of campaigns."""
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -8,7 +8,7 @@ from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
 from bot import numbers
-from bot.interactions import Click, confirm, whisper
+from bot.interactions import Click, confirm, send_ephemeral
 from bot.services import Services
 from retention.campaigns import wording
 from retention.campaigns.edits import OFFERS, SOON, Changes
@@ -22,37 +22,58 @@ from workers import campaigns, ids, jobs, roles
 from workers.delivery import render
 from workers.requests import CampaignCsv
 
-MONEY = "an amount like 5, 12.50 or 1200"
-Deed = Callable[[Session, Settings, str, int, str], Campaign]
+# Block ids of the modals' inputs, by the name of the field that a `BadInput` may carry.
+INPUT_OF_FIELD = {
+    "name": "name",
+    "offer": "offer",
+    "discount": "discount",
+    "amount": "amount",
+    "min_order": "min_order",
+    "holdout": "holdout",
+    "budget": "budget",
+    "expires_days": "expires",
+    "send_on": "send_on",
+    "copy_text": "copy",
+    "reason": "reason",
+}
+Transition = Callable[[Session, Settings, str, int, str], Campaign]
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the buttons and modals."""
+    """Listen to the buttons and modals.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
 
     @app.action(ids.SUBMIT_CAMPAIGN)
     def submit(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _press(services, Click.of(body), campaigns.submit)
+        _apply_from_button(services, Click.of(body), campaigns.submit)
 
     @app.action(ids.APPROVE_CAMPAIGN)
     def approve(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _press(services, Click.of(body), campaigns.approve)
+        _apply_from_button(services, Click.of(body), campaigns.approve)
 
     @app.action(ids.EDIT_CAMPAIGN)
     def edit(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _open(services, Click.of(body), "edit", "analyst", EDITABLE)
+        _open_modal(services, Click.of(body), "edit", "analyst", EDITABLE)
 
     @app.action(ids.REJECT_CAMPAIGN)
     def reject(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _open(services, Click.of(body), "reject", "approver", ("submitted",))
+        _open_modal(services, Click.of(body), "reject", "approver", ("submitted",))
 
     @app.action(ids.STOP_CAMPAIGN)
     def stop(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _open(services, Click.of(body), "stop", "viewer", STOPPABLE)
+        _open_modal(services, Click.of(body), "stop", "viewer", STOPPABLE)
 
     @app.action(ids.CAMPAIGN_CSV)
     def download(ack: Ack, body: dict[str, Any]) -> None:
@@ -69,13 +90,13 @@ def register(app: App, services: Services) -> None:
         click = Click.of(body)
         changes = _changes(click)
 
-        def deed(
+        def transition(
             session: Session, settings: Settings, campaign_id: str, version: int, user: str
         ) -> Campaign:
             return campaigns.edit(session, settings, campaign_id, version, user, changes)
 
         try:
-            _submitted(services, ack, click, deed, keeps=EDITABLE)
+            _apply_from_modal(services, ack, click, transition, open_states=EDITABLE)
         except Stale as stale:
             raise Conflict(
                 gettext(
@@ -86,97 +107,117 @@ def register(app: App, services: Services) -> None:
     @app.view(ids.REJECT_VIEW)
     def rejected(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
-        reason = _typed(click, "reason")
+        reason = _text(click, "reason")
 
-        def deed(
+        def transition(
             session: Session, settings: Settings, campaign_id: str, version: int, user: str
         ) -> Campaign:
             return campaigns.reject(session, settings, campaign_id, version, user, reason)
 
-        _submitted(services, ack, click, deed)
+        _apply_from_modal(services, ack, click, transition)
 
     @app.view(ids.STOP_VIEW)
     def stopped(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
-        reason = _typed(click, "reason")
+        reason = _text(click, "reason")
 
-        def deed(
+        def transition(
             session: Session, settings: Settings, campaign_id: str, version: int, user: str
         ) -> Campaign:
             return campaigns.stop(session, settings, campaign_id, user, reason)
 
-        _submitted(services, ack, click, deed)
+        _apply_from_modal(services, ack, click, transition)
 
 
-def _press(services: Services, click: Click, deed: Deed) -> None:
-    """Do what a button says, once, and tell the person; a stale button is explained and its message repaired."""
-    campaign_id, version, _ = _target(click)
+def _apply_from_button(services: Services, click: Click, transition: Transition) -> None:
+    """Apply a button's transition once and confirm it.
+
+    A stale button is explained.
+    """
+    campaign_id, version, _ = _parse_target(click)
     try:
         with services.database.transaction() as session:
             if not click.first_time(session):
                 return
-            campaign = deed(session, services.settings, campaign_id, version, click.user)
+            campaign = transition(session, services.settings, campaign_id, version, click.user)
     except Stale as stale:
-        _repair(services, click, stale)
+        _show_stale(services, click, stale)
         return
-    whisper(services, click, "campaign/done", campaign=described(campaign))
+    send_ephemeral(services, click, "campaign/done", campaign=described(campaign))
 
 
-def _open(services: Services, click: Click, deed: str, role: str, states: tuple[str, ...]) -> None:
-    """Open a modal at once: its trigger lives three seconds."""
-    campaign_id, version, _ = _target(click)
+def _open_modal(
+    services: Services, click: Click, deed: str, role: str, states: tuple[str, ...]
+) -> None:
+    """Open a modal at once.
+
+    Its trigger id lives three seconds.
+    """
+    campaign_id, version, _ = _parse_target(click)
+    action = {
+        "edit": gettext("edit a campaign"),
+        "reject": gettext("reject a campaign"),
+        "stop": gettext("stop a campaign"),
+    }[deed]
     try:
         with services.database.reading() as session:
-            roles.require(session, services.settings, click.user, role, f"{deed} a campaign")
+            roles.require(session, services.settings, click.user, role, action)
             campaign = find(session, services.settings, campaign_id)
             if campaign.state not in states or (campaign.version != version and deed != "stop"):
                 raise Stale(campaign, version)
             if deed == "stop":
                 campaigns.stoppable_states(session, services.settings, campaign, click.user)
     except Stale as stale:
-        _repair(services, click, stale)
+        _show_stale(services, click, stale)
         return
-    told = described(campaign)
+    details = described(campaign)
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(
         "campaign/edit" if deed == "edit" else "campaign/reason",
-        campaign=told,
+        campaign=details,
         value=value,
         deed=deed,
-        written=[offer for offer in told["offers"] if offer["action"] != "call"],
+        written=[offer for offer in details["offers"] if offer["action"] != "call"],
         places=", ".join(f"{{{name}}}" for name in wording.PLACEHOLDERS),
         zone=services.settings.timezone,
     )
     services.client.views_open(trigger_id=click.trigger_id or "", view=view)
 
 
-def _submitted(
-    services: Services, ack: Ack, click: Click, deed: Deed, keeps: Collection[str] = ()
+def _apply_from_modal(
+    services: Services,
+    ack: Ack,
+    click: Click,
+    transition: Transition,
+    open_states: Collection[str] = (),
 ) -> None:
-    """Do what a modal says before it closes, so that a refusal stays beside what was typed.
+    """Apply a modal's transition before the modal closes.
+
+    A refusal then keeps the input.
 
     Raises
     ------
     Stale
-        Somebody was first, and it is in one of the states ``keeps``, in which what was typed is still of use: the modal stays.
+        Another person was first and the campaign is in one of ``open_states``. The modal stays open,
+        because the input can still be used.
     """
-    campaign_id, version, channel = _target(click)
+    campaign_id, version, channel = _parse_target(click)
     try:
         with services.database.transaction() as session:
             if click.first_time(session):
-                deed(session, services.settings, campaign_id, version, click.user)
+                transition(session, services.settings, campaign_id, version, click.user)
     except Stale as stale:
-        if stale.state in keeps:
-            _reshow(services, stale)
+        if stale.state in open_states:
+            _update_message(services, stale)
             raise
         ack()
-        _repair(services, replace(click, channel=channel), stale)
+        _show_stale(services, replace(click, channel=channel), stale)
         return
     ack()
 
 
 def _download(services: Services, click: Click, part: Literal["codes", "calls"]) -> None:
-    campaign_id, _, _ = _target(click)
+    campaign_id, _, _ = _parse_target(click)
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
@@ -192,19 +233,19 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
     confirm(services, click, submission, private=True)
 
 
-def _repair(services: Services, click: Click, stale: Stale) -> None:
-    """Make the message show how things stand, and tell the person who was first, when and why."""
-    _reshow(services, stale)
-    whisper(services, click, "campaign/stale", **stale.told)
+def _show_stale(services: Services, click: Click, stale: Stale) -> None:
+    """Show an earlier change to the person."""
+    _update_message(services, stale)
+    send_ephemeral(services, click, "campaign/stale", **stale.told)
 
 
-def _reshow(services: Services, stale: Stale) -> None:
+def _update_message(services: Services, stale: Stale) -> None:
     with services.database.transaction() as session:
         campaigns.refresh_card(session, services.settings, stale.campaign_id)
 
 
-def _target(click: Click) -> tuple[str, int, str | None]:
-    """Campaign, version and (in a modal) the channel it was opened in."""
+def _parse_target(click: Click) -> tuple[str, int, str | None]:
+    """Return campaign id, version and the modal's channel."""
     campaign_id, _, rest = click.value.partition(":")
     version, _, channel = rest.partition(":")
     if not version.isdigit():
@@ -219,41 +260,75 @@ def _target(click: Click) -> tuple[str, int, str | None]:
 
 def _changes(click: Click) -> Changes:
     return Changes(
-        name=_typed(click, "name"),
-        discount=_read(click, "discount", numbers.share, "The discount is", "a number like 15"),
-        holdout=_read(click, "holdout", numbers.share, "The hold-out is", "a number like 15"),
-        expires_days=_read(
-            click, "expires", _days, "The codes' days are", "a whole number like 28"
+        name=_text(click, "name"),
+        discount=_parse(
+            click,
+            "discount",
+            numbers.parse_percentage,
+            gettext("The discount is {typed!r}; write a number like 15."),
         ),
-        copy_text=_typed(click, "copy"),
-        offer=_chosen(click, "offer"),
-        amount=_read(click, "amount", numbers.money, "Money off is", MONEY),
-        min_order=_read(click, "min_order", numbers.money, "From order value is", MONEY),
-        budget=_read(click, "budget", numbers.money, "Budget is", MONEY),
-        send_on=_typed(click, "send_on") or SOON,
+        holdout=_parse(
+            click,
+            "holdout",
+            numbers.parse_percentage,
+            gettext("The hold-out is {typed!r}; write a number like 15."),
+        ),
+        expires_days=_parse(
+            click,
+            "expires_days",
+            _days,
+            gettext("The codes' days are {typed!r}; write a whole number like 28."),
+        ),
+        copy_text=_text(click, "copy_text"),
+        offer=_chosen_offer(click),
+        amount=_parse(
+            click,
+            "amount",
+            numbers.parse_money,
+            gettext("Money off is {typed!r}; write an amount like 5, 12.50 or 1200."),
+        ),
+        min_order=_parse(
+            click,
+            "min_order",
+            numbers.parse_money,
+            gettext("From order value is {typed!r}; write an amount like 5, 12.50 or 1200."),
+        ),
+        budget=_parse(
+            click,
+            "budget",
+            numbers.parse_money,
+            gettext("Budget is {typed!r}; write an amount like 5, 12.50 or 1200."),
+        ),
+        send_on=_text(click, "send_on") or SOON,
     )
 
 
 def _days(typed: str) -> int:
-    return numbers.whole(typed, 0, None)
+    return numbers.parse_integer(typed, 0, None)
 
 
-def _typed(click: Click, block: str) -> str:
-    return (click.state.get(block, {}).get("value", {}).get("value") or "").strip()
+def _text(click: Click, field: str) -> str:
+    block = click.state.get(INPUT_OF_FIELD[field], {})
+    return (block.get("value", {}).get("value") or "").strip()
 
 
-def _chosen(click: Click, block: str) -> str | None:
-    """An option of a menu; None for the one that leaves things as they are."""
-    option = click.state.get(block, {}).get("value", {}).get("selected_option") or {}
+def _chosen_offer(click: Click) -> str | None:
+    """Return the chosen offer.
+
+    It is None for the option that changes nothing.
+    """
+    block = click.state.get(INPUT_OF_FIELD["offer"], {})
+    option = block.get("value", {}).get("selected_option") or {}
     return option.get("value") if option.get("value") in OFFERS else None
 
 
-def _read(click: Click, block: str, read: Callable[[str], Any], what: str, like: str) -> Any:
-    """What was typed, read; None where nothing was."""
-    typed = _typed(click, block)
+def _parse(click: Click, field: str, parse: Callable[[str], Any], message: str) -> Any:
+    """Parse a text input.
+
+    The result is None if it is empty. The message has a field ``typed``.
+    """
+    typed = _text(click, field)
     try:
-        return read(typed) if typed else None
+        return parse(typed) if typed else None
     except BadInput:
-        raise BadInput(
-            gettext("{what} {typed!r}; write {like}.").format(what=what, typed=typed, like=like)
-        ) from None
+        raise BadInput(message.format(typed=typed), field=field) from None

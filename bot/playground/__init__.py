@@ -1,14 +1,15 @@
-"""The playground: a local page that speaks Slack's own protocol to the same bot.
+"""Run a local page that imitates Slack.
 
-`main` is what ``retention demo`` calls. `bot.playground.server.StandIn` is Slack at the wire for the tests: the same
-Web API, limits and errors, without the demo, the page or any data.
+It speaks Slack's protocol to the real bot. `main` runs the demo.
+`bot.playground.server.StandIn` is a fake Slack for tests: the same Web API, limits and errors,
+without the demo, the page or any data.
 """
 
 from retention.settings import Settings
 
 
 def main(settings: Settings) -> None:
-    """Prepare the demo, run every process, serve the page, and stop all of it on Ctrl-C or SIGTERM."""
+    """Run the demo until Ctrl-C."""
     from bot.playground.demo import main as run
 
     run(settings)

@@ -1,11 +1,12 @@
-"""What Slack would refuse: an independent reading of its limits, so that a test at the wire means something.
+"""Check blocks and views against Slack's limits.
 
-Deliberately shares nothing with `workers.delivery.limits`: the sender's checks and the receiver's must not be able to
-be wrong in the same way. Limits: docs.slack.dev/reference/block-kit, and what was measured (see docs/slack.md).
+This shares no code with `workers.delivery.limits`. So sender and receiver cannot have the same
+bug. Limits: docs.slack.dev/reference/block-kit, and measurements (see docs/slack.md).
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -135,14 +136,21 @@ _ELEMENT_KEYS = {
 
 
 def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -> Problems:
-    """Everything Slack would say about these blocks; empty when it would accept them.
+    """Return Slack's errors for these blocks.
 
     Parameters
     ----------
-    surface
+    blocks : list of dict
+        The blocks.
+    surface : str
         ``message``, ``modal`` or ``home``.
-    file_known
+    file_known : callable
         Whether an uploaded file of this id exists, for images by ``slack_file``.
+
+    Returns
+    -------
+    list of str
+        Empty if Slack would accept the blocks.
     """
     if not isinstance(blocks, list):
         return ["must be an array [json-pointer:/blocks]"]
@@ -157,8 +165,8 @@ def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -
         block["block_id"] for block in blocks if isinstance(block, dict) and block.get("block_id")
     ]
     problems += [
-        f"`block_id` {one!r} already exists [json-pointer:/blocks]"
-        for one in sorted(_repeated(ids))
+        f"`block_id` {block_id!r} already exists [json-pointer:/blocks]"
+        for block_id in sorted(_repeated(ids))
     ]
     kinds = [block.get("type") for block in blocks if isinstance(block, dict)]
     if kinds.count("table") > 1:
@@ -178,12 +186,24 @@ def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -
 
 
 def too_long(blocks: list[Json]) -> bool:
-    """Whether a message's blocks are refused for their total size."""
+    """Return whether the blocks exceed the total size."""
     return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":"))) > MESSAGE_TOO_LONG
 
 
 def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
-    """Everything Slack would say about a modal or a Home tab."""
+    """Return Slack's errors for a view.
+
+    Parameters
+    ----------
+    view : dict
+        The view.
+    file_known : callable
+        Whether an uploaded file of this id exists.
+
+    Returns
+    -------
+    list of str
+    """
     if not isinstance(view, dict) or view.get("type") not in ("modal", "home"):
         return ["unsupported type [json-pointer:/view/type]"]
     problems = check_blocks(view.get("blocks"), view["type"], file_known)
@@ -206,7 +226,7 @@ def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
             isinstance(b, dict) and b.get("type") == "input" for b in view.get("blocks") or []
         )
         if has_input and "submit" not in view:
-            checker.say("missing required field: submit", "/view")
+            checker.add("missing required field: submit", "/view")
     checker.keys(view, allowed, "/view")
     checker.string(view, "private_metadata", "/view", 3000)
     checker.string(view, "callback_id", "/view", 255)
@@ -214,23 +234,25 @@ def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
 
 
 def _repeated(values: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    return {value for value in values if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
+    return {value for value, count in Counter(values).items() if count > 1}
 
 
 class _Checker:
-    """Walks one block tree and notes what is wrong, with where, in Slack's manner."""
+    """Collects the errors of one block tree.
+
+    Each error has a JSON pointer.
+    """
 
     def __init__(self, surface: str, file_known: Callable[[str], bool]) -> None:
         self.surface, self.file_known = surface, file_known
         self.problems: Problems = []
 
-    def say(self, what: str, where: str) -> None:
-        self.problems.append(f"[ERROR] {what} [json-pointer:{where}]")
+    def add(self, error: str, where: str) -> None:
+        self.problems.append(f"[ERROR] {error} [json-pointer:{where}]")
 
     def keys(self, thing: Json, allowed: set[str], where: str) -> None:
         for key in thing.keys() - allowed:
-            self.say(f"invalid additional property: {key}", where)
+            self.add(f"invalid additional property: {key}", where)
 
     def string(
         self, thing: Json, key: str, where: str, limit: int, *, required: bool = False
@@ -238,37 +260,37 @@ class _Checker:
         value = thing.get(key)
         if value is None:
             if required:
-                self.say(f"missing required field: {key}", where)
+                self.add(f"missing required field: {key}", where)
         elif not isinstance(value, str):
-            self.say("must be a string", f"{where}/{key}")
+            self.add("must be a string", f"{where}/{key}")
         elif len(value) > limit:
-            self.say(f"must be less than {limit + 1} characters", f"{where}/{key}")
+            self.add(f"must be less than {limit + 1} characters", f"{where}/{key}")
         elif required and not value:
-            self.say("must be more than 0 characters", f"{where}/{key}")
+            self.add("must be more than 0 characters", f"{where}/{key}")
 
     def count(self, thing: Json, key: str, where: str, low: int, high: int) -> list[Any]:
         items = thing.get(key)
         if not isinstance(items, list):
-            self.say(f"missing required field: {key}", where)
+            self.add(f"missing required field: {key}", where)
             return []
         if not low <= len(items) <= high:
-            self.say(f"must have {low} to {high} items", f"{where}/{key}")
+            self.add(f"must have {low} to {high} items", f"{where}/{key}")
         return items
 
     def text(self, text: Any, where: str, limit: int, *, plain: bool = False) -> None:
         if not isinstance(text, dict):
-            self.say("missing required field: text", where)
+            self.add("missing required field: text", where)
             return
         kind = text.get("type")
         if kind not in (("plain_text",) if plain else ("plain_text", "mrkdwn")):
-            self.say(f"unsupported type: {kind}", f"{where}/type")
+            self.add(f"unsupported type: {kind}", f"{where}/type")
         self.keys(text, {"type", "text", "emoji" if kind == "plain_text" else "verbatim"}, where)
         self.string(text, "text", where, limit, required=True)
 
     def block(self, block: Any, where: str) -> None:
         if not isinstance(block, dict) or block.get("type") not in BLOCKS_IN[self.surface]:
             kind = block.get("type") if isinstance(block, dict) else block
-            self.say(f"unsupported type: {kind}", f"{where}/type")
+            self.add(f"unsupported type: {kind}", f"{where}/type")
             return
         kind = block["type"]
         self.string(block, "block_id", where, 255)
@@ -280,7 +302,7 @@ class _Checker:
 
     def _section(self, block: Json, where: str) -> None:
         if "text" not in block and "fields" not in block:
-            self.say("missing required field: text or fields", where)
+            self.add("missing required field: text or fields", where)
         if "text" in block:
             self.text(block["text"], f"{where}/text", 3000)
         if "fields" in block:
@@ -294,18 +316,18 @@ class _Checker:
 
     def _image(self, block: Json, where: str) -> None:
         if ("image_url" in block) == ("slack_file" in block):
-            self.say("needs either image_url or slack_file", where)
+            self.add("needs either image_url or slack_file", where)
         self.string(block, "alt_text", where, 2000, required=True)
         if "title" in block:
             self.text(block["title"], f"{where}/title", 2000, plain=True)
         if "image_url" in block and not re.match(r"https?://", str(block["image_url"])):
-            self.say("must be a valid URL", f"{where}/image_url")
+            self.add("must be a valid URL", f"{where}/image_url")
         if "slack_file" in block:
             file = block["slack_file"]
             if not isinstance(file, dict) or not self.file_known(
                 str(file.get("id") or file.get("url"))
             ):
-                self.say("invalid slack file", f"{where}/slack_file")
+                self.add("invalid slack file", f"{where}/slack_file")
 
     def _context(self, block: Json, where: str) -> None:
         for number, element in enumerate(self.count(block, "elements", where, 1, 10)):
@@ -320,10 +342,12 @@ class _Checker:
         for number, element in enumerate(elements):
             self.element(element, f"{where}/elements/{number}", ELEMENTS_IN["actions"])
         ids = [
-            one["action_id"] for one in elements if isinstance(one, dict) and one.get("action_id")
+            element["action_id"]
+            for element in elements
+            if isinstance(element, dict) and element.get("action_id")
         ]
-        for one in sorted(_repeated(ids)):
-            self.say(f"`action_id` {one!r} already exists for block", where)
+        for action_id in sorted(_repeated(ids)):
+            self.add(f"`action_id` {action_id!r} already exists for block", where)
 
     def _input(self, block: Json, where: str) -> None:
         self.text(block.get("label"), f"{where}/label", 2000, plain=True)
@@ -338,13 +362,13 @@ class _Checker:
         known = {"rich_text_section", "rich_text_list", "rich_text_quote", "rich_text_preformatted"}
         for number, element in enumerate(self.count(block, "elements", where, 1, 1000)):
             if not isinstance(element, dict) or element.get("type") not in known:
-                self.say("unsupported type", f"{where}/elements/{number}/type")
+                self.add("unsupported type", f"{where}/elements/{number}/type")
 
     def _table(self, block: Json, where: str) -> None:
         for number, row in enumerate(self.count(block, "rows", where, 1, 100)):
             at = f"{where}/rows/{number}"
             if not isinstance(row, list) or not 1 <= len(row) <= 20:
-                self.say("must have 1 to 20 cells", at)
+                self.add("must have 1 to 20 cells", at)
                 continue
             for cell in row:
                 if not isinstance(cell, dict) or cell.get("type") not in (
@@ -352,15 +376,15 @@ class _Checker:
                     "rich_text",
                     "raw_number",
                 ):
-                    self.say("unsupported cell type", at)
+                    self.add("unsupported cell type", at)
                 elif cell["type"] == "raw_text":
                     self.string(cell, "text", at, 3000, required=True)
         if len(block.get("column_settings") or []) > 20:
-            self.say("no more than 20 items allowed", f"{where}/column_settings")
+            self.add("no more than 20 items allowed", f"{where}/column_settings")
 
     def element(self, element: Any, where: str, allowed: set[str]) -> None:
         if not isinstance(element, dict) or element.get("type") not in allowed:
-            self.say("unsupported element type", f"{where}/type")
+            self.add("unsupported element type", f"{where}/type")
             return
         kind = element["type"]
         if kind == "image":
@@ -380,25 +404,25 @@ class _Checker:
         elif kind == "plain_text_input":
             self._typed(element, where)
         elif kind == "number_input" and not isinstance(element.get("is_decimal_allowed"), bool):
-            self.say("missing required field: is_decimal_allowed", where)
+            self.add("missing required field: is_decimal_allowed", where)
         elif kind == "datepicker" and not re.fullmatch(
             r"\d{4}-\d\d-\d\d", element.get("initial_date", "2000-01-01")
         ):
-            self.say("must be a date YYYY-MM-DD", f"{where}/initial_date")
+            self.add("must be a date YYYY-MM-DD", f"{where}/initial_date")
 
     def _button(self, element: Json, where: str) -> None:
         self.text(element.get("text"), f"{where}/text", 75, plain=True)
         self.string(element, "value", where, 2000)
         self.string(element, "url", where, 3000)
         if element.get("style", "primary") not in ("primary", "danger"):
-            self.say("must be one of: primary, danger", f"{where}/style")
+            self.add("must be one of: primary, danger", f"{where}/style")
 
     def _typed(self, element: Json, where: str) -> None:
         self.string(element, "initial_value", where, 3000)
         for key, low in (("min_length", 0), ("max_length", 1)):
             value = element.get(key, low)
             if not isinstance(value, int) or not low <= value <= 3000:
-                self.say(f"must be {low} to 3000", f"{where}/{key}")
+                self.add(f"must be {low} to 3000", f"{where}/{key}")
 
     def _options(self, element: Json, where: str) -> None:
         kind = element["type"]
@@ -413,12 +437,12 @@ class _Checker:
         chosen = element.get("initial_options") or (
             [element["initial_option"]] if "initial_option" in element else []
         )
-        if any(one not in options for one in chosen):
-            self.say("initial option is not among the options", where)
+        if any(option not in options for option in chosen):
+            self.add("initial option is not among the options", where)
 
     def _option(self, option: Any, where: str, kind: str) -> None:
         if not isinstance(option, dict):
-            self.say("must be an object", where)
+            self.add("must be an object", where)
             return
         rich = kind in ("checkboxes", "radio_buttons")
         self.keys(
@@ -433,7 +457,7 @@ class _Checker:
 
     def confirm(self, confirm: Any, where: str) -> None:
         if not isinstance(confirm, dict):
-            self.say("must be an object", where)
+            self.add("must be an object", where)
             return
         self.keys(confirm, _CONFIRM, where)
         self.text(confirm.get("title"), f"{where}/title", 100, plain=True)

@@ -1,6 +1,7 @@
-"""From Slack to the app: signed commands, clicks, submissions and events; by HTTP, or by Socket Mode where it is open.
+"""Deliver signed requests to the app.
 
-Three seconds to acknowledge. Events that are not acknowledged are sent again, three times; the rest are not.
+The transport is HTTP, or Socket Mode while a socket is open. The app has three seconds to
+acknowledge. Events without acknowledgement are sent again three times; nothing else is.
 """
 
 import asyncio
@@ -26,7 +27,10 @@ Socket = Any  # a Starlette WebSocket
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """How the app answered: HTTP status (504: not in time; 503: nobody there), body, milliseconds."""
+    """The app's answer.
+
+    HTTP status (504 too late, 503 unreachable), body, and milliseconds.
+    """
 
     status: int
     body: Any
@@ -38,7 +42,7 @@ class Ack:
 
     @property
     def error(self) -> str | None:
-        """What Slack shows the person."""
+        """The error that Slack shows to the person."""
         if self.ok:
             return None
         return "operation_timeout" if self.status == 504 else "dispatch_failed"
@@ -48,12 +52,16 @@ class Ack:
 
 
 class Delivery:
-    """Sends to one app.
+    """Sends requests to one app.
 
     Parameters
     ----------
+    faults : Faults
+        The active faults.
     request_url : str or None
         The app's ``/slack/events``.
+    secret : str
+        The signing secret.
     """
 
     def __init__(
@@ -72,16 +80,19 @@ class Delivery:
         await self._client.aclose()
 
     async def command(self, payload: Json) -> Ack:
-        """A slash command."""
+        """Deliver a slash command."""
         return await self._twice_if_faulty("slash_commands", payload, urlencode(payload), _FORM)
 
     async def interaction(self, payload: Json) -> Ack:
-        """A click, a submission, a closed modal."""
+        """Deliver a click, a submission or a closed modal."""
         body = urlencode({"payload": json.dumps(payload)})
         return await self._twice_if_faulty("interactive", payload, body, _FORM)
 
     async def event(self, event: Json) -> Ack:
-        """An Events API event; answered with an error or not at all, it comes again in the background."""
+        """Deliver an event.
+
+        Retry in the background after an error.
+        """
         payload = {
             "token": "playground",
             "team_id": seed.TEAM_ID,
@@ -96,10 +107,10 @@ class Delivery:
         body = json.dumps(payload)
         ack = await self._twice_if_faulty("events_api", payload, body, _JSON)
         if not ack.ok:
-            self._spawn(self._again(payload, body, ack))
+            self._spawn(self._retry(payload, body, ack))
         return ack
 
-    async def _again(self, payload: Json, body: str, ack: Ack) -> None:
+    async def _retry(self, payload: Json, body: str, ack: Ack) -> None:
         for number, delay in enumerate(self.retry_delays, start=1):
             await asyncio.sleep(delay)
             reason = "http_timeout" if ack.status == 504 else "http_error"
@@ -143,7 +154,7 @@ class Delivery:
     ) -> tuple[int, Any]:
         if not self.request_url:
             return 503, "no app"
-        headers = {"content-type": content_type, **sign(self.secret, body)}
+        headers = {"content-type": content_type, **signature_headers(self.secret, body)}
         if retry:
             headers |= {"x-slack-retry-num": str(retry[0]), "x-slack-retry-reason": retry[1]}
         async with asyncio.timeout(ACK_SECONDS):
@@ -176,7 +187,7 @@ class Delivery:
             self.waiting.pop(envelope_id, None)
 
     async def serve_socket(self, socket: Socket) -> None:
-        """Hold one Socket Mode connection: say hello, take acknowledgements until it closes."""
+        """Serve one Socket Mode connection until it closes."""
         await socket.accept()
         hello = {
             "type": "hello",
@@ -199,8 +210,22 @@ class Delivery:
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 
 
-def sign(secret: str, body: str, at: int | None = None) -> dict[str, str]:
-    """The headers by which an app knows that Slack sent this body."""
+def signature_headers(secret: str, body: str, at: int | None = None) -> dict[str, str]:
+    """Return the headers of Slack's signature.
+
+    Parameters
+    ----------
+    secret : str
+        The signing secret.
+    body : str
+        The body.
+    at : int, optional
+        Seconds since 1970; now by default.
+
+    Returns
+    -------
+    dict
+    """
     stamp = str(int(time.time()) if at is None else at)
     digest = hmac.new(secret.encode(), f"v0:{stamp}:{body}".encode(), hashlib.sha256).hexdigest()
     return {"x-slack-request-timestamp": stamp, "x-slack-signature": f"v0={digest}"}

@@ -1,7 +1,7 @@
-"""``retention demo``: the whole product on one machine, with real data and no Slack.
+"""Run ``retention demo`` without Slack.
 
-Prepares the home, starts every process of `retention run` with Slack's address pointing at the playground, serves
-the page, and stops all of it on Ctrl-C or SIGTERM.
+It prepares the home, starts every process of `retention run` with Slack's address set to the
+playground, serves the page, and stops all of it on Ctrl-C or SIGTERM.
 """
 
 import asyncio
@@ -20,10 +20,9 @@ from typing import Any
 from sqlalchemy import select
 
 from bot.playground import seed
-from bot.playground.clockwork import clock_routes
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
-from bot.playground.timemachine import TimeMachine
+from bot.playground.timemachine import TimeMachine, clock_routes
 from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
@@ -36,20 +35,20 @@ from workers import schedule
 from workers.delivery import render
 from workers.environment import ChildEnvironments
 
-USABLE_SECONDS, STOP_SECONDS = 60.0, 15.0
+START_SECONDS, STOP_SECONDS = 60.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
 ADMIN = "U0ADMIN"
 
 
 def main(settings: Settings) -> None:
-    """Run the demo until it is told to stop.
+    """Run the demo until a signal stops it.
 
     Raises
     ------
     BadInput
-        Where the page's port is taken.
+        The page's port is taken.
     SystemExit
-        1, where the data could not be brought in (it has said why), or the processes ended by themselves.
+        1 if the data could not be imported (the reason is printed), or if a process ended.
     """
     if not port_is_free(settings.playground_port):
         raise BadInput(
@@ -66,20 +65,24 @@ def main(settings: Settings) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     upgrade(settings)
     database = Database.of(settings)
-    if not _prepared(settings, database):
+    if not _is_prepared(settings, database):
         print(
-            "Preparing the demo: importing a real shop's year (once, about a minute) …", flush=True
+            gettext("Preparing the demo: importing a real shop's year (once, about a minute) …"),
+            flush=True,
         )
-        prepared = _with_secrets(settings, [sys.executable, "-m", "bot.playground.prepare"])
-        if prepared:  # it has said why
-            raise SystemExit(prepared)
+        status = _run_with_secrets(settings, [sys.executable, "-m", "bot.playground.prepare"])
+        if status:  # the reason is printed
+            raise SystemExit(status)
     _seed(settings, database)
     if not asyncio.run(_Demo(settings, database).run()):
         raise SystemExit(1)
 
 
-def _with_secrets(settings: Settings, command: list[str]) -> int:
-    """Run a command that gets our secrets by file; returns its exit status."""
+def _run_with_secrets(settings: Settings, command: list[str]) -> int:
+    """Run a command that gets our secrets by file.
+
+    Return its exit status.
+    """
     environments = ChildEnvironments(settings)
     try:
         environments.write()
@@ -89,19 +92,20 @@ def _with_secrets(settings: Settings, command: list[str]) -> int:
 
 
 def credentials() -> dict[str, Any]:
-    """Return the secrets of this run's workspace; no environment variable holds them.
+    """Return the secrets of this run's workspace.
 
-    The signing secret is new in each run. If it were in the source, a web page whose name points at this machine (DNS
-    rebinding) could command the bot in anybody's name.
+    No environment variable holds them. The signing secret is new in each run. If it were in the
+    source, a web page with a host name that points here (DNS rebinding) could command the bot
+    in anybody's name.
     """
     return {"slack_bot_token": seed.BOT_TOKEN, "slack_signing_secret": secrets.token_hex(16)}
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the variables of every process of the demo: this home, this Slack, these people; no secrets."""
+    """Return the demo's environment variables, without secrets."""
     port = settings.port if port_is_free(settings.port) else free_port()
     health_port = settings.health_port if port_is_free(settings.health_port) else free_port()
-    told = {
+    variables = {
         "RETENTION_DEMO": "true",
         "RETENTION_HOME": str(settings.home),
         "RETENTION_PORT": str(port),
@@ -116,18 +120,24 @@ def environment(settings: Settings) -> dict[str, str]:
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
     }
     if "timezone" not in settings.model_fields_set:
-        told["RETENTION_TIMEZONE"] = seed.TIMEZONE
-    return told
+        variables["RETENTION_TIMEZONE"] = seed.TIMEZONE
+    return variables
 
 
-def _prepared(settings: Settings, database: Database) -> bool:
-    """The business clock is set last, when everything is in."""
+def _is_prepared(settings: Settings, database: Database) -> bool:
+    """Return whether the preparation has finished.
+
+    Its last step sets the business clock.
+    """
     with database.reading() as session:
         return session.get(BusinessClock, settings.team_id) is not None
 
 
 def _seed(settings: Settings, database: Database) -> None:
-    """Roles, and the Monday digest: only where there are none, so that what people change stays changed."""
+    """Add missing roles and the Monday digest.
+
+    Existing ones stay, because people may have changed them.
+    """
     with database.transaction() as session:
         for user, role in ROLES.items():
             if session.get(RoleGrant, (settings.team_id, user)) is None:
@@ -158,7 +168,7 @@ class _Demo:
         self.settings, self.database = settings, database
         secret = settings.slack_signing_secret
         self.log = settings.home / "logs" / "run.log"
-        self.machine = TimeMachine(settings, database, self._tell)
+        self.machine = TimeMachine(settings, database, self._notify)
         self.slack = Slack(
             settings.playground_port,
             store=settings.home / "playground.db",
@@ -173,12 +183,15 @@ class _Demo:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._environments = ChildEnvironments(settings)
 
-    def _tell(self, event: dict[str, Any]) -> None:
+    def _notify(self, event: dict[str, Any]) -> None:
         if self._loop:
-            self._loop.call_soon_threadsafe(self.slack.workspace.tell, event)
+            self._loop.call_soon_threadsafe(self.slack.workspace.notify, event)
 
     async def run(self) -> bool:
-        """Serve until somebody says stop; False where a part ended by itself."""
+        """Serve until a signal.
+
+        Return False if a part ended before.
+        """
         self._loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -186,30 +199,33 @@ class _Demo:
         self._resume_clock()
         self._welcome()
         serving = asyncio.create_task(self.server.serve())
-        others = await self._start()
-        exited, stopping = asyncio.create_task(others.wait()), asyncio.create_task(stop.wait())
+        processes = await self._start()
+        exited, stopping = asyncio.create_task(processes.wait()), asyncio.create_task(stop.wait())
         try:
-            usable = asyncio.create_task(self._announce())
+            announcement = asyncio.create_task(self._announce())
             await asyncio.wait({exited, stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-            usable.cancel()
+            announcement.cancel()
             if not stop.is_set():
                 print(self.log.read_text(errors="replace")[-3000:], file=sys.stderr)
             return stop.is_set()
         finally:
             stopping.cancel()
-            await self._stop(others)
+            await self._stop(processes)
             self._environments.remove()
-            self._keep_clock()
+            self._store_clock()
             self.server.should_exit = True
             await serving
 
     async def _start(self) -> asyncio.subprocess.Process:
-        """`retention run`, in a session of its own: Ctrl-C reaches us alone, and we stop it in order."""
+        """Start `retention run` in a session of its own.
+
+        Ctrl-C then reaches only this process, which stops the others in order.
+        """
         private(self.log.parent)
-        print("Starting the bot, the workers and their queue …", flush=True)
+        print(gettext("Starting the bot, the workers and their queue …"), flush=True)
         self.log.unlink(missing_ok=True)
         self._environments.write()
-        # Appended to, as all logs are: they are shortened under who writes them.
+        # Append, because another process truncates the log.
         with self.log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -223,15 +239,14 @@ class _Demo:
             )
 
     async def _announce(self) -> None:
-        """Print the page's address once somebody can use it: the bot answers (the workers are a moment behind)."""
-        until = time.monotonic() + USABLE_SECONDS
-        while time.monotonic() < until and not await asyncio.to_thread(self._usable):
+        """Print the page's address once the bot answers."""
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until and not await asyncio.to_thread(self._is_ready):
             await asyncio.sleep(0.1)
-        print(
-            f"\n  The playground is open:  {self.slack.url}\n  Stop it with Ctrl-C.\n", flush=True
-        )
+        message = gettext("The playground is open:  {url}\n  Stop it with Ctrl-C.")
+        print(f"\n  {message.format(url=self.slack.url)}\n", flush=True)
 
-    def _usable(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.settings.port}/health/ready", timeout=2
@@ -240,33 +255,33 @@ class _Demo:
         except (urllib.error.URLError, OSError):
             return False
 
-    async def _stop(self, others: asyncio.subprocess.Process) -> None:
-        if others.returncode is None:
-            others.terminate()
+    async def _stop(self, processes: asyncio.subprocess.Process) -> None:
+        if processes.returncode is None:
+            processes.terminate()
             try:
-                await asyncio.wait_for(others.wait(), STOP_SECONDS)
+                await asyncio.wait_for(processes.wait(), STOP_SECONDS)
             except TimeoutError:
-                os.killpg(others.pid, signal.SIGKILL)
-                await others.wait()
+                os.killpg(processes.pid, signal.SIGKILL)
+                await processes.wait()
 
-    # ------------------------------------------------------------ the clock stands while nobody plays
+    # ------------------------------------------------------------ the clock stops with the demo
 
     def _resume_clock(self) -> None:
-        kept = dict(self.slack.workspace.store.all("clock")).get("now")
-        if kept is None or self.settings.now:
+        stored = dict(self.slack.workspace.store.all("clock")).get("now")
+        if stored is None or self.settings.now:
             return
-        offset = (datetime.fromisoformat(kept["at"]) - clock.wall()).total_seconds()
+        offset = (datetime.fromisoformat(stored["at"]) - clock.wall()).total_seconds()
         with self.database.transaction() as session:
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
 
-    def _keep_clock(self) -> None:
+    def _store_clock(self) -> None:
         self.slack.workspace.store.put("clock", "now", {"at": clock.now().isoformat()})
 
     def _welcome(self) -> None:
         if self.slack.workspace.messages["C0CRM"]:
             return
-        told = render.message("playground/welcome")
-        self.slack.workspace.post("C0CRM", seed.BOT_USER, told.text, told.blocks)
+        message = render.message("playground/welcome")
+        self.slack.workspace.post("C0CRM", seed.BOT_USER, message.text, message.blocks)
 
 
 def _footer() -> str:
@@ -276,7 +291,7 @@ def _footer() -> str:
 
 
 def _commands() -> list[dict[str, str]]:
-    """What the composer offers after ``/retention``: straight from the command tree."""
+    """Return the composer's suggestions after ``/retention``."""
     from bot.commands.catalogue import entries
     from bot.commands.tree import SLACK, root
 

@@ -1,11 +1,11 @@
-"""Interactive elements: what choosing one sends, what an input's state looks like, which inputs are still empty."""
+"""Read and change interactive Block Kit elements."""
 
 import time
 from typing import Any
 
 from bot.playground.workspace import Json, SlackError
 
-_CHOSEN = {
+_VALUE_KEYS = {
     "users_select": "selected_user",
     "conversations_select": "selected_conversation",
     "channels_select": "selected_channel",
@@ -21,25 +21,36 @@ _MANY_OPTIONS = ("multi_static_select", "multi_external_select", "checkboxes")
 
 
 def elements(block: Json) -> list[Json]:
-    """The interactive elements of a block."""
-    found = list(block["elements"]) if block.get("type") == "actions" else []
-    found += [block[key] for key in ("accessory", "element") if isinstance(block.get(key), dict)]
-    return [one for one in found if one.get("type") != "image"]
+    """Return the interactive elements of a block."""
+    interactive = list(block["elements"]) if block.get("type") == "actions" else []
+    interactive += [
+        block[key] for key in ("accessory", "element") if isinstance(block.get(key), dict)
+    ]
+    return [element for element in interactive if element.get("type") != "image"]
 
 
 def options(element: Json) -> list[Json]:
-    """All options of a select, out of their groups."""
+    """Return all options of a select."""
     grouped = [option for group in element.get("option_groups", []) for option in group["options"]]
     return [*element.get("options", []), *grouped]
 
 
 def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> Json:
-    """What Slack sends as ``actions[0]`` when somebody presses or chooses.
+    """Return ``actions[0]`` of Slack's payload.
 
     Parameters
     ----------
-    value
-        A button: its value, where an older button had the same ids. A select: the chosen option's value.
+    blocks : list of dict
+        Blocks of the message or view.
+    block_id, action_id : str
+        Ids of the element. An empty block id matches every block.
+    value : object
+        The value of a button, because an older button may have the same ids. For a select, the
+        value of the chosen option.
+
+    Returns
+    -------
+    dict
 
     Raises
     ------
@@ -58,30 +69,42 @@ def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> 
     if not candidates:
         raise SlackError("action_not_found")
     block, element = (exact or candidates)[0]
-    made: Json = {
+    action: Json = {
         "type": element["type"],
         "action_id": action_id,
         "block_id": block["block_id"],
         "action_ts": f"{time.time():.6f}",
     }
     if element["type"] == "button":
-        made |= {key: element[key] for key in ("text", "value", "style", "url") if key in element}
-        return made
-    return made | state_of(element, value)
+        action |= {key: element[key] for key in ("text", "value", "style", "url") if key in element}
+        return action
+    return action | state_of(element, value)
 
 
 def state_of(element: Json, value: Any) -> Json:
-    """An element's value as it stands in an action or in ``view.state.values``."""
+    """Return an element's value in Slack's format.
+
+    Parameters
+    ----------
+    element : dict
+        The element.
+    value : object
+        Its value; None for no choice.
+
+    Returns
+    -------
+    dict
+    """
     kind = element["type"]
     if kind in _ONE_OPTION:
         return {"selected_option": _option(element, value) if value else None}
     if kind in _MANY_OPTIONS:
         chosen = value if isinstance(value, list) else [value] if value else []
-        return {"selected_options": [_option(element, one) for one in chosen]}
-    if kind in _CHOSEN:
+        return {"selected_options": [_option(element, choice) for choice in chosen]}
+    if kind in _VALUE_KEYS:
         many = kind.startswith("multi_")
         return {
-            _CHOSEN[kind]: value
+            _VALUE_KEYS[kind]: value
             if not many or isinstance(value, list)
             else [value]
             if value
@@ -91,20 +114,36 @@ def state_of(element: Json, value: Any) -> Json:
 
 
 def _option(element: Json, value: str) -> Json:
-    found = next((one for one in options(element) if one["value"] == value), None)
-    if found is None:
+    option = next((option for option in options(element) if option["value"] == value), None)
+    if option is None:
         raise SlackError("option_not_found")
-    return found
+    return option
 
 
-def full_state(blocks: list[Json], given: Json) -> Json:
-    """``view.state.values`` with every input in it: what was given, else what the view started with."""
+def full_state(blocks: list[Json], values: Json) -> Json:
+    """Return ``view.state.values`` with every input.
+
+    Omitted inputs keep their initial value.
+
+    Parameters
+    ----------
+    blocks : list of dict
+        Blocks of the view.
+    values : dict
+        Changed inputs by block and action id.
+
+    Returns
+    -------
+    dict
+    """
     state: Json = {}
     for block in blocks:
         for element in elements(block):
             if element["type"] in ("button", "overflow"):
                 continue
-            chosen = given.get(block["block_id"], {}).get(element["action_id"]) or _initial(element)
+            chosen = values.get(block["block_id"], {}).get(element["action_id"]) or _initial(
+                element
+            )
             state.setdefault(block["block_id"], {})[element["action_id"]] = {
                 "type": element["type"],
                 **chosen,
@@ -118,22 +157,42 @@ def _initial(element: Json) -> Json:
         return {"selected_options": element.get("initial_options", [])}
     if kind in _ONE_OPTION:
         return {"selected_option": element.get("initial_option")}
-    if kind in _CHOSEN:
-        key = _CHOSEN[kind]
+    if kind in _VALUE_KEYS:
+        key = _VALUE_KEYS[kind]
         return {key: element.get(key.replace("selected_", "initial_"))}
     return {"value": element.get("initial_value")}
 
 
 def missing_inputs(blocks: list[Json], values: Json) -> dict[str, str]:
-    """Slack's own complaints before it sends a submission: required inputs left empty, numbers out of range."""
+    """Return Slack's own errors of a submission.
+
+    They report empty required inputs and numbers out of range.
+
+    Parameters
+    ----------
+    blocks : list of dict
+        Blocks of the view.
+    values : dict
+        All inputs by block and action id.
+
+    Returns
+    -------
+    dict
+        Error by block id.
+    """
     errors: dict[str, str] = {}
     for block in blocks:
         if block.get("type") != "input":
             continue
         element = block["element"]
-        given = values.get(block["block_id"], {}).get(element["action_id"], {})
+        inputs = values.get(block["block_id"], {}).get(element["action_id"], {})
         chosen = next(
-            (one for key, one in given.items() if key != "type" and one not in (None, "", [])), None
+            (
+                value
+                for key, value in inputs.items()
+                if key != "type" and value not in (None, "", [])
+            ),
+            None,
         )
         if chosen is None:
             if not block.get("optional"):

@@ -1,7 +1,7 @@
-"""The door: only this machine's own page and scripts come in.
+"""Accept only requests of this machine.
 
-A page elsewhere on the web may make a browser call ``127.0.0.1``: it is refused by its Origin, and a name that was
-pointed here (DNS rebinding) by its Host.
+A foreign web page may make a browser call ``127.0.0.1``. Its Origin gives it away. A host name
+that points here (DNS rebinding) is refused by the Host header.
 """
 
 from urllib.parse import urlsplit
@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": CSP,
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: checks Host and Origin, adds the page's security headers."""
+    """ASGI middleware for Host, Origin and security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -55,13 +55,24 @@ class Guard:
 
 
 def refusal(headers: Headers, port: int | None) -> str | None:
-    """Why a request may not come in; None where it may."""
-    if not _ours(
-        f"//{headers.get('host', '')}", {port, None}
-    ):  # Socket Mode's client leaves the port out
+    """Return the error code of a refusal.
+
+    Parameters
+    ----------
+    headers : Headers
+        The request's headers.
+    port : int or None
+        The server's port.
+
+    Returns
+    -------
+    str or None
+    """
+    # Socket Mode's client omits the port.
+    if not _is_local(f"//{headers.get('host', '')}", {port, None}):
         return "forbidden_host"
     origin = headers.get("origin")
-    if origin and not _ours(origin, {port}):
+    if origin and not _is_local(origin, {port}):
         return "forbidden_origin"
     if (
         headers.get("sec-fetch-site") == "cross-site"
@@ -71,7 +82,7 @@ def refusal(headers: Headers, port: int | None) -> str | None:
     return None
 
 
-def _ours(url: str, ports: set[int | None]) -> bool:
+def _is_local(url: str, ports: set[int | None]) -> bool:
     try:
         parts = urlsplit(url)
         return parts.hostname in LOCAL and parts.port in ports

@@ -1,4 +1,4 @@
-"""``/playground/*``: what the page and scripts use. See contracts: Playground."""
+"""Serve ``/playground/*`` for page and scripts."""
 
 import asyncio
 import json
@@ -11,42 +11,45 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bot.playground import seed
-from bot.playground.desk import Desk
 from bot.playground.rate_limits import FAULTS
+from bot.playground.user_actions import UserActions
 from bot.playground.workspace import Json, SlackError, Workspace
 
 STREAM_QUEUE, HEARTBEAT = 500, 15.0
 
 
-class Refusal(Exception):
-    """A request that cannot be answered; becomes a sentence in JSON."""
+class RequestError(Exception):
+    """A request that cannot be answered.
+
+    It becomes a JSON error.
+    """
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
 
 
-def someone(name: str) -> seed.Person:
-    """A person by handle or id."""
+def find_person(name: str) -> seed.Person:
+    """Find a person by handle or id."""
     person = seed.person(name)
     if person is None or person.is_bot:
-        people = ", ".join(one.handle for one in seed.PEOPLE)
-        raise Refusal(404, f"There is no person {name!r} here; there are {people}.")
+        people = ", ".join(person.handle for person in seed.PEOPLE)
+        raise RequestError(404, f"There is no person {name!r} here; there are {people}.")
     return person
 
 
-class Scripts:
-    """The handlers, over one desk."""
+class PlaygroundApi:
+    """The request handlers."""
 
-    def __init__(self, desk: Desk, extras: dict[str, Any] | None = None) -> None:
-        self.desk, self.extras = desk, extras or {}
+    def __init__(self, user_actions: UserActions, extras: dict[str, Any] | None = None) -> None:
+        self.user_actions, self.extras = user_actions, extras or {}
 
     @property
     def workspace(self) -> Workspace:
-        return self.desk.workspace
+        return self.user_actions.workspace
 
     def routes(self) -> list[Route]:
-        """All of them."""
+        """Return all routes."""
         listed: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
             ("POST", "/commands", self.commands),
             ("POST", "/messages", self.write),
@@ -70,130 +73,148 @@ class Scripts:
         try:
             channel = self.workspace.channel(name)
         except SlackError:
-            raise Refusal(404, f"There is no channel {name!r} here.") from None
+            raise RequestError(404, f"There is no channel {name!r} here.") from None
         if person and person.id not in channel.members:
-            raise Refusal(403, f"{person.name} is not in {channel.name}.")
+            raise RequestError(403, f"{person.name} is not in {channel.name}.")
         return channel
 
     async def commands(self, request: Request) -> Response:
         """Type a slash command."""
         form = await request.form()
-        person = someone(field(form, "user"))
+        person = find_person(field(form, "user"))
         line = field(form, "text").strip()
         if not line.startswith("/"):
             line = f"/retention {line}"
-        ack = await self.desk.command(person, self._channel(field(form, "channel"), person), line)
+        ack = await self.user_actions.command(
+            person, self._channel(field(form, "channel"), person), line
+        )
         return JSONResponse(ack.as_dict())
 
     async def write(self, request: Request) -> Response:
         """Write an ordinary message."""
         form = await request.form()
-        person = someone(field(form, "user"))
+        person = find_person(field(form, "user"))
         channel = self._channel(field(form, "channel"), person)
         thread = form.get("thread_ts")
-        message = await self.desk.say(
+        message = await self.user_actions.say(
             person, channel, field(form, "text"), str(thread) if thread else None
         )
         return JSONResponse(self.workspace.shown(message))
 
     async def messages(self, request: Request) -> Response:
-        """A conversation as a person (or everybody) sees it."""
+        """Return a conversation as a person sees it."""
         user = request.query_params.get("user")
-        person = someone(user) if user else None
+        person = find_person(user) if user else None
         channel = self._channel(request.path_params["name"])
-        seen = self.workspace.seen_by(channel.id, person.id if person else None)
-        return JSONResponse([self.workspace.shown(one) for one in seen])
+        visible = self.workspace.seen_by(channel.id, person.id if person else None)
+        return JSONResponse([self.workspace.shown(message) for message in visible])
 
     async def mark_read(self, request: Request) -> Response:
-        """Remember up to where a person has read."""
+        """Store a person's position in a conversation."""
         form = await request.form()
-        person, channel = someone(field(form, "user")), self._channel(request.path_params["name"])
+        person, channel = (
+            find_person(field(form, "user")),
+            self._channel(request.path_params["name"]),
+        )
         key = f"{person.id} {channel.id}"
         self.workspace.read[key] = field(form, "ts")
         self.workspace.store.put("read", key, {"ts": self.workspace.read[key]})
         return JSONResponse({"ok": True})
 
     async def actions(self, request: Request) -> Response:
-        """Press a button or choose, in a message, the open modal or the Home tab."""
+        """Press a button or choose."""
         form = await request.form()
-        person = someone(field(form, "user"))
+        person = find_person(field(form, "user"))
         block_id, action_id = str(form.get("block_id") or ""), field(form, "action_id")
         value = _value(form)
-        if view := self._view_asked(form, person):
+        if view := self._requested_view(form, person):
             state = _json(form, "state")
-            ack = await self.desk.press_in_view(person, view, block_id, action_id, value, state)
+            ack = await self.user_actions.press_in_view(
+                person, view, block_id, action_id, value, state
+            )
         else:
             channel = self._channel(field(form, "channel"), person)
-            ack = await self.desk.press(
+            ack = await self.user_actions.press(
                 person, channel, field(form, "ts"), block_id, action_id, value
             )
         return JSONResponse(ack.as_dict())
 
-    def _view_asked(self, form: FormData, person: seed.Person) -> Json | None:
-        wanted = form.get("view_id")
-        if not wanted:
+    def _requested_view(self, form: FormData, person: seed.Person) -> Json | None:
+        requested = form.get("view_id")
+        if not requested:
             return None
         modal, home = self.workspace.modal(person.id), self.workspace.homes.get(person.id)
-        found = next(
-            (one for one in (modal, home) if one and wanted in (one["id"], one["type"])), None
-        )
-        if found is None:
-            raise Refusal(404, f"{person.name} has no view {wanted!r} open.")
-        return found
+        views = (view for view in (modal, home) if view)
+        view = next((view for view in views if requested in (view["id"], view["type"])), None)
+        if view is None:
+            raise RequestError(404, f"{person.name} has no view {requested!r} open.")
+        return view
 
     async def view(self, request: Request) -> Response:
-        """The open modal, or null."""
-        return JSONResponse(self.workspace.modal(someone(request.query_params.get("user", "")).id))
+        """Return the open modal, or null."""
+        return JSONResponse(
+            self.workspace.modal(find_person(request.query_params.get("user", "")).id)
+        )
 
     async def views(self, request: Request) -> Response:
         """Submit or close the open modal."""
         form = await request.form()
-        person, action = someone(field(form, "user")), str(form.get("action") or "submit")
+        person, action = find_person(field(form, "user")), str(form.get("action") or "submit")
         if action not in ("submit", "close"):
-            raise Refusal(422, f"action is {action!r}; use submit or close.")
+            raise RequestError(422, f"action is {action!r}; use submit or close.")
         values = _json(form, "values")
         ack = await (
-            self.desk.close(person) if action == "close" else self.desk.submit(person, values)
+            self.user_actions.close(person)
+            if action == "close"
+            else self.user_actions.submit(person, values)
         )
         return JSONResponse(ack.as_dict())
 
     async def home(self, request: Request) -> Response:
-        """Open the Home tab and see what the app publishes."""
-        return JSONResponse(await self.desk.home(someone(request.query_params.get("user", ""))))
+        """Open the Home tab and return the published view."""
+        return JSONResponse(
+            await self.user_actions.home(find_person(request.query_params.get("user", "")))
+        )
 
     async def file(self, request: Request) -> Response:
-        """A file's bytes; never shown as a page of our own origin."""
+        """Return a file's bytes.
+
+        They are never served as a page of our own origin.
+        """
         file = self.workspace.files.get(request.path_params["id"])
         content = self.workspace.store.content("file", file.id) if file else None
         if file is None or content is None:
-            raise Refusal(404, f"There is no file {request.path_params['id']!r}.")
+            raise RequestError(404, f"There is no file {request.path_params['id']!r}.")
         inline = file.mimetype.startswith("image/") and file.mimetype != "image/svg+xml"
         name = file.name.replace('"', "'").encode("ascii", "replace").decode()
-        shown = "inline" if inline and "download" not in request.query_params else "attachment"
+        disposition = (
+            "inline" if inline and "download" not in request.query_params else "attachment"
+        )
         return Response(
             content,
             media_type=file.mimetype,
-            headers={"content-disposition": f'{shown}; filename="{name}"'},
+            headers={"content-disposition": f'{disposition}; filename="{name}"'},
         )
 
     async def faults(self, request: Request) -> Response:
-        """Let Slack misbehave for the next N calls."""
+        """Let Slack fail for the next N calls."""
         form = await request.form()
         kind, calls = field(form, "kind"), str(form.get("calls") or "1")
         if kind not in FAULTS or not calls.isdigit():
-            raise Refusal(
+            raise RequestError(
                 422,
-                f"kind is {kind!r} and calls {calls!r}; kind is one of {', '.join(FAULTS)}, calls a number.",
+                f"kind is {kind!r} and calls {calls!r}; "
+                f"kind is one of {', '.join(FAULTS)}, calls a number.",
             )
         method = form.get("method")
-        faults = self.desk.api.faults
+        faults = self.user_actions.api.faults
         faults.set(kind, int(calls), str(method) if method else None)
         return JSONResponse({"left": faults.left, "struck": faults.struck})
 
     async def overview(self, request: Request) -> Response:
-        """People, channels with what is unread, and what the page says about itself."""
-        person = someone(request.query_params.get("user", "viewer"))
-        extras = {key: made() if callable(made) else made for key, made in self.extras.items()}
+        """Return people, channels and the page's extras."""
+        person = find_person(request.query_params.get("user", "viewer"))
+        extras = {key: value() if callable(value) else value for key, value in self.extras.items()}
         return JSONResponse(
             {
                 "team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME},
@@ -231,12 +252,15 @@ class Scripts:
 
     def _unread(self, channel: seed.Channel, person: seed.Person) -> int:
         read = self.workspace.read.get(f"{person.id} {channel.id}", "")
-        seen = self.workspace.seen_by(channel.id, person.id)
-        return sum(one.ts > read and one.user != person.id and not one.is_reply for one in seen)
+        messages = self.workspace.seen_by(channel.id, person.id)
+        return sum(
+            message.ts > read and message.user != person.id and not message.is_reply
+            for message in messages
+        )
 
     async def stream(self, request: Request) -> Response:
-        """Everything that changes for a person, as server-sent events."""
-        person = someone(request.query_params.get("user", ""))
+        """Stream all changes for a person as server-sent events."""
+        person = find_person(request.query_params.get("user", ""))
         return StreamingResponse(self._events(person, request), media_type="text/event-stream")
 
     async def _events(self, person: seed.Person, request: Request) -> AsyncIterator[str]:
@@ -270,12 +294,12 @@ class Scripts:
 def answered(
     handler: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Turn refusals into JSON sentences."""
+    """Wrap a handler to turn its errors into JSON."""
 
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
-        except Refusal as refusal:
+        except RequestError as refusal:
             return JSONResponse({"error": str(refusal)}, refusal.status)
         except SlackError as error:
             return JSONResponse({"error": error.code, **error.extra}, 404)
@@ -284,15 +308,27 @@ def answered(
 
 
 def field(form: FormData, name: str) -> str:
-    """A form field that must be there."""
+    """Return a required form field.
+
+    Parameters
+    ----------
+    form : FormData
+        The form.
+    name : str
+        The field.
+
+    Returns
+    -------
+    str
+    """
     value = form.get(name)
     if not isinstance(value, str) or not value:
-        raise Refusal(422, f"The field {name!r} is missing.")
+        raise RequestError(422, f"The field {name!r} is missing.")
     return value
 
 
 def _value(form: FormData) -> Any:
-    values = [str(one) for one in form.getlist("value")]
+    values = [str(value) for value in form.getlist("value")]
     return values if len(values) > 1 else values[0] if values else None
 
 
@@ -301,9 +337,9 @@ def _json(form: FormData, name: str) -> Json:
     if not text:
         return {}
     try:
-        made = json.loads(str(text))
+        parsed = json.loads(str(text))
     except ValueError:
-        made = None
-    if not isinstance(made, dict):
-        raise Refusal(422, f"The field {name!r} is no JSON object.")
-    return made
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise RequestError(422, f"The field {name!r} is no JSON object.")
+    return parsed

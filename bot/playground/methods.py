@@ -1,32 +1,50 @@
-"""The Web API's conversations, messages and people. Each function is one method: arguments in, Slack's JSON out."""
+"""Implement Slack's Web API methods."""
 
+import json
+import mimetypes
 import secrets
+import time
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 
 from bot.playground import seed
-from bot.playground.checks import check_blocks, too_long
-from bot.playground.rate_limits import Faults, Pace
-from bot.playground.workspace import Json, Message, SlackError, Workspace
+from bot.playground.checks import check_blocks, check_view, too_long
+from bot.playground.rate_limits import Faults, RateLimiter
+from bot.playground.workspace import (
+    MODAL_STACK,
+    File,
+    Json,
+    Message,
+    SlackError,
+    Workspace,
+    with_ids,
+)
 
 LAG_SECONDS = 600.0
+MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
-class Api:
-    """What a method may use."""
+class ApiContext:
+    """The workspace, limits and faults of a method."""
 
     def __init__(
-        self, workspace: Workspace, pace: Pace, faults: Faults, base_url: Callable[[], str]
+        self,
+        workspace: Workspace,
+        rate_limiter: RateLimiter,
+        faults: Faults,
+        base_url: Callable[[], str],
     ) -> None:
-        self.workspace, self.pace, self.faults, self.base_url = workspace, pace, faults, base_url
+        self.workspace, self.rate_limiter = workspace, rate_limiter
+        self.faults, self.base_url = faults, base_url
 
 
-Method = Callable[[Api, Json], Json]
+Method = Callable[[ApiContext, Json], Json]
 METHODS: dict[str, Method] = {}
 
 
 def method(name: str) -> Callable[[Method], Method]:
-    """Register a Web API method."""
+    """Return a decorator that registers a Web API method."""
 
     def register(function: Method) -> Method:
         METHODS[name] = function
@@ -36,7 +54,25 @@ def method(name: str) -> Callable[[Method], Method]:
 
 
 def required(args: Json, name: str, error: str = "invalid_arguments") -> str:
-    """An argument that must be there."""
+    """Return a required argument.
+
+    Parameters
+    ----------
+    args : dict
+        The call's arguments.
+    name : str
+        The argument.
+    error : str
+        Slack's error if it is missing.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    SlackError
+    """
     if not args.get(name):
         raise SlackError(
             error, response_metadata={"messages": [f"[ERROR] missing required field: {name}"]}
@@ -44,8 +80,26 @@ def required(args: Json, name: str, error: str = "invalid_arguments") -> str:
     return str(args[name])
 
 
-def checked(api: Api, blocks: Any, surface: str = "message") -> list[Json]:
-    """Blocks that Slack would accept."""
+def checked(api: ApiContext, blocks: Any, surface: str = "message") -> list[Json]:
+    """Return the blocks if Slack would accept them.
+
+    Parameters
+    ----------
+    api : ApiContext
+        The workspace.
+    blocks : list of dict
+        The blocks.
+    surface : str
+        ``message``, ``modal`` or ``home``.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    SlackError
+    """
     if not blocks:
         return []
     if problems := check_blocks(blocks, surface, api.workspace.file_usable):
@@ -57,20 +111,52 @@ def checked(api: Api, blocks: Any, surface: str = "message") -> list[Json]:
     return blocks
 
 
-def joined(api: Api, args: Json, *, names: bool = True) -> seed.Channel:
-    """The conversation of ``channel``, where the bot is a member."""
-    asked = required(args, "channel", "channel_not_found")
-    if not names and asked not in api.workspace.channels:
+def joined_channel(api: ApiContext, args: Json, *, names: bool = True) -> seed.Channel:
+    """Return a conversation of the bot.
+
+    Parameters
+    ----------
+    api : ApiContext
+        The workspace.
+    args : dict
+        The call's arguments.
+    names : bool
+        Whether a name is allowed instead of an id.
+
+    Returns
+    -------
+    Channel
+
+    Raises
+    ------
+    SlackError
+    """
+    name = required(args, "channel", "channel_not_found")
+    if not names and name not in api.workspace.channels:
         raise SlackError("channel_not_found")
-    channel = visible(api, asked)
+    channel = visible_channel(api, name)
     if not channel.has_bot:
         raise SlackError("not_in_channel")
     return channel
 
 
-def visible(api: Api, asked: str) -> seed.Channel:
-    """A conversation the bot may know of: private ones only as a member."""
-    channel = api.workspace.channel(asked)
+def visible_channel(api: ApiContext, name: str) -> seed.Channel:
+    """Return a conversation that the bot may see.
+
+    A private one needs membership.
+
+    Parameters
+    ----------
+    api : ApiContext
+        The workspace.
+    name : str
+        Id or name.
+
+    Returns
+    -------
+    Channel
+    """
+    channel = api.workspace.channel(name)
     if channel.private and not channel.has_bot:
         raise SlackError("channel_not_found")
     return channel
@@ -80,12 +166,12 @@ def visible(api: Api, asked: str) -> seed.Channel:
 
 
 @method("api.test")
-def api_test(api: Api, args: Json) -> Json:
+def api_test(api: ApiContext, args: Json) -> Json:
     return {"args": args}
 
 
 @method("auth.test")
-def auth_test(api: Api, args: Json) -> Json:
+def auth_test(api: ApiContext, args: Json) -> Json:
     return {
         "url": f"{api.base_url()}/",
         "team": seed.TEAM_NAME,
@@ -98,12 +184,12 @@ def auth_test(api: Api, args: Json) -> Json:
 
 
 @method("team.info")
-def team_info(api: Api, args: Json) -> Json:
+def team_info(api: ApiContext, args: Json) -> Json:
     return {"team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME, "domain": seed.TEAM_DOMAIN}}
 
 
 @method("apps.connections.open")
-def connections_open(api: Api, args: Json) -> Json:
+def connections_open(api: ApiContext, args: Json) -> Json:
     ticket = secrets.token_urlsafe(16)
     api.workspace.tickets.add(ticket)
     return {"url": f"{api.base_url().replace('http://', 'ws://')}/link?ticket={ticket}"}
@@ -112,7 +198,7 @@ def connections_open(api: Api, args: Json) -> Json:
 # ---------------------------------------------------------------- messages
 
 
-def _content(api: Api, args: Json) -> tuple[str, list[Json]]:
+def _content(api: ApiContext, args: Json) -> tuple[str, list[Json]]:
     text, blocks = str(args.get("text") or ""), checked(api, args.get("blocks"))
     if not text and not blocks:
         raise SlackError("no_text")
@@ -130,7 +216,7 @@ def _metadata(args: Json) -> Json | None:
     return metadata
 
 
-def _thread(api: Api, args: Json, channel: str) -> str | None:
+def _thread(api: ApiContext, args: Json, channel: str) -> str | None:
     thread_ts = args.get("thread_ts")
     if not thread_ts:
         return None
@@ -141,11 +227,11 @@ def _thread(api: Api, args: Json, channel: str) -> str | None:
 
 
 @method("chat.postMessage")
-def post_message(api: Api, args: Json) -> Json:
-    channel = joined(api, args)
+def post_message(api: ApiContext, args: Json) -> Json:
+    channel = joined_channel(api, args)
     text, blocks = _content(api, args)
     thread_ts, metadata = _thread(api, args, channel.id), _metadata(args)
-    if wait := api.pace.post(channel.id):
+    if wait := api.rate_limiter.post(channel.id):
         raise SlackError("ratelimited", retry_after=wait)
     message = api.workspace.post(
         channel.id,
@@ -164,8 +250,8 @@ def post_message(api: Api, args: Json) -> Json:
 
 
 @method("chat.postEphemeral")
-def post_ephemeral(api: Api, args: Json) -> Json:
-    channel, user = joined(api, args), required(args, "user")
+def post_ephemeral(api: ApiContext, args: Json) -> Json:
+    channel, user = joined_channel(api, args), required(args, "user")
     if user not in channel.members:
         raise SlackError("user_not_in_channel")
     text, blocks = _content(api, args)
@@ -176,8 +262,8 @@ def post_ephemeral(api: Api, args: Json) -> Json:
     return {"message_ts": message.ts}
 
 
-def _own(api: Api, args: Json, error: str) -> Message:
-    channel = joined(api, args, names=False)
+def _own(api: ApiContext, args: Json, error: str) -> Message:
+    channel = joined_channel(api, args, names=False)
     message = api.workspace.messages[channel.id].get(required(args, "ts", "message_not_found"))
     if message is None or message.only_for:
         raise SlackError("message_not_found")
@@ -187,7 +273,7 @@ def _own(api: Api, args: Json, error: str) -> Message:
 
 
 @method("chat.update")
-def update(api: Api, args: Json) -> Json:
+def update(api: ApiContext, args: Json) -> Json:
     message = _own(api, args, "cant_update_message")
     text, blocks = _content(api, args)
     if (metadata := _metadata(args)) is not None:
@@ -198,15 +284,15 @@ def update(api: Api, args: Json) -> Json:
 
 
 @method("chat.delete")
-def delete(api: Api, args: Json) -> Json:
+def delete(api: ApiContext, args: Json) -> Json:
     message = _own(api, args, "cant_delete_message")
     api.workspace.remove(message)
     return {"channel": message.channel, "ts": message.ts}
 
 
 @method("chat.getPermalink")
-def permalink(api: Api, args: Json) -> Json:
-    channel = joined(api, args)
+def permalink(api: ApiContext, args: Json) -> Json:
+    channel = joined_channel(api, args)
     ts = required(args, "message_ts", "message_not_found")
     if ts not in api.workspace.messages[channel.id]:
         raise SlackError("message_not_found")
@@ -220,38 +306,45 @@ def permalink(api: Api, args: Json) -> Json:
 
 
 @method("conversations.info")
-def info(api: Api, args: Json) -> Json:
-    return {"channel": visible(api, required(args, "channel", "channel_not_found")).wire()}
+def info(api: ApiContext, args: Json) -> Json:
+    return {"channel": visible_channel(api, required(args, "channel", "channel_not_found")).wire()}
+
+
+def _kind(channel: seed.Channel) -> str:
+    if channel.im_of:
+        return "im"
+    return "private_channel" if channel.private else "public_channel"
 
 
 @method("conversations.list")
-def list_conversations(api: Api, args: Json) -> Json:
+def list_conversations(api: ApiContext, args: Json) -> Json:
     kinds = str(args.get("types") or "public_channel").split(",")
-    shown = [
-        one.wire()
-        for one in api.workspace.channels.values()
-        if (one.has_bot or not one.private)
-        and ("im" if one.im_of else "private_channel" if one.private else "public_channel") in kinds
+    channels = [
+        channel.wire()
+        for channel in api.workspace.channels.values()
+        if (channel.has_bot or not channel.private) and _kind(channel) in kinds
     ]
-    return {"channels": shown, "response_metadata": {"next_cursor": ""}}
+    return {"channels": channels, "response_metadata": {"next_cursor": ""}}
 
 
 @method("users.conversations")
-def own_conversations(api: Api, args: Json) -> Json:
+def own_conversations(api: ApiContext, args: Json) -> Json:
     listed = list_conversations(api, args)
-    member = [one for one in listed["channels"] if one["is_im"] or one["is_member"]]
-    return {**listed, "channels": member}
+    channels = [
+        channel for channel in listed["channels"] if channel["is_im"] or channel["is_member"]
+    ]
+    return {**listed, "channels": channels}
 
 
 @method("conversations.members")
-def members(api: Api, args: Json) -> Json:
-    channel = visible(api, required(args, "channel", "channel_not_found"))
+def members(api: ApiContext, args: Json) -> Json:
+    channel = visible_channel(api, required(args, "channel", "channel_not_found"))
     return {"members": list(channel.members), "response_metadata": {"next_cursor": ""}}
 
 
 @method("conversations.join")
-def join(api: Api, args: Json) -> Json:
-    channel = visible(api, required(args, "channel", "channel_not_found"))
+def join(api: ApiContext, args: Json) -> Json:
+    channel = visible_channel(api, required(args, "channel", "channel_not_found"))
     if channel.private or channel.im_of:
         raise SlackError("method_not_supported_for_channel_type")
     api.workspace.join(channel, seed.BOT_USER)
@@ -259,43 +352,43 @@ def join(api: Api, args: Json) -> Json:
 
 
 @method("conversations.open")
-def open_conversation(api: Api, args: Json) -> Json:
-    asked = str(args.get("channel") or args.get("users") or "")
-    person = seed.EVERYONE.get(asked)
-    if person is None and asked not in api.workspace.channels:
+def open_conversation(api: ApiContext, args: Json) -> Json:
+    name = str(args.get("channel") or args.get("users") or "")
+    person = seed.EVERYONE.get(name)
+    if person is None and name not in api.workspace.channels:
         raise SlackError("user_not_found" if args.get("users") else "channel_not_found")
     if person is not None and person.is_bot:
         raise SlackError("cannot_dm_bot")
-    channel = api.workspace.channel(asked)
+    channel = api.workspace.channel(name)
     return {"channel": channel.wire(), "no_op": True, "already_open": True}
 
 
 @method("conversations.history")
-def history(api: Api, args: Json) -> Json:
-    channel = joined(api, args, names=False)
-    found = [
-        one
-        for one in api.workspace.messages[channel.id].values()
-        if not one.only_for and (not one.is_reply or one.broadcast)
+def history(api: ApiContext, args: Json) -> Json:
+    channel = joined_channel(api, args, names=False)
+    messages = [
+        message
+        for message in api.workspace.messages[channel.id].values()
+        if not message.only_for and (not message.is_reply or message.broadcast)
     ]
-    page, cursor = _page(api, found[::-1], args)
+    page, cursor = _page(api, messages[::-1], args)
     more = {"response_metadata": {"next_cursor": cursor}} if cursor else {}
-    wires = [api.workspace.wire(one, metadata=_flag(args, "include_all_metadata")) for one in page]
+    with_metadata = _flag(args, "include_all_metadata")
+    wires = [api.workspace.wire(message, metadata=with_metadata) for message in page]
     return {"messages": wires, "has_more": bool(cursor), "pin_count": 0, **more}
 
 
 @method("conversations.replies")
-def replies(api: Api, args: Json) -> Json:
-    channel = joined(api, args, names=False)
+def replies(api: ApiContext, args: Json) -> Json:
+    channel = joined_channel(api, args, names=False)
     parent = api.workspace.messages[channel.id].get(required(args, "ts", "thread_not_found"))
     if parent is None or parent.only_for:
         raise SlackError("thread_not_found")
     answers, cursor = _page(api, api.workspace.replies(parent), args)
     thread = answers if args.get("cursor") else [parent, *answers]
     more = {"response_metadata": {"next_cursor": cursor}} if cursor else {}
-    wires = [
-        api.workspace.wire(one, metadata=_flag(args, "include_all_metadata")) for one in thread
-    ]
+    with_metadata = _flag(args, "include_all_metadata")
+    wires = [api.workspace.wire(message, metadata=with_metadata) for message in thread]
     return {"messages": wires, "has_more": bool(cursor), **more}
 
 
@@ -303,27 +396,28 @@ def _flag(args: Json, name: str) -> bool:
     return str(args.get(name) or "").lower() in ("true", "1")
 
 
-def _page(api: Api, found: list[Message], args: Json) -> tuple[list[Message], str]:
-    """Between ``oldest`` and ``latest``, from the cursor on, at most ``limit``; and the next cursor."""
+def _page(api: ApiContext, messages: list[Message], args: Json) -> tuple[list[Message], str]:
+    """Return one page and the next cursor."""
     oldest, latest = float(args.get("oldest") or 0), float(args.get("latest") or "inf")
     if api.faults.strikes("history_lag"):
         latest = min(latest, float(api.workspace.next_ts()) - LAG_SECONDS)
-    edge = _flag(args, "inclusive")
-    within = [
-        one
-        for one in found
-        if oldest < float(one.ts) < latest or (edge and float(one.ts) in (oldest, latest))
+    is_inclusive = _flag(args, "inclusive")
+    selected = [
+        message
+        for message in messages
+        if oldest < float(message.ts) < latest
+        or (is_inclusive and float(message.ts) in (oldest, latest))
     ]
     limit, start = min(int(args.get("limit") or 100), 999), int(args.get("cursor") or 0)
-    following = start + limit
-    return within[start:following], str(following) if following < len(within) else ""
+    end = start + limit
+    return selected[start:end], str(end) if end < len(selected) else ""
 
 
 # ---------------------------------------------------------------- people
 
 
 @method("users.info")
-def user_info(api: Api, args: Json) -> Json:
+def user_info(api: ApiContext, args: Json) -> Json:
     person = seed.EVERYONE.get(required(args, "user", "user_not_found"))
     if person is None:
         raise SlackError("user_not_found")
@@ -331,8 +425,217 @@ def user_info(api: Api, args: Json) -> Json:
 
 
 @method("users.list")
-def users_list(api: Api, args: Json) -> Json:
+def users_list(api: ApiContext, args: Json) -> Json:
     return {
-        "members": [one.wire() for one in seed.EVERYONE.values()],
+        "members": [person.wire() for person in seed.EVERYONE.values()],
         "response_metadata": {"next_cursor": ""},
     }
+
+
+# ---------------------------------------------------------------- views
+
+
+def _checked_view(api: ApiContext, view: Any, kind: str | None = None) -> Json:
+    if isinstance(view, str):  # slack_sdk sends it as JSON text inside a form
+        view = json.loads(view)
+    problems = check_view(view, api.workspace.file_usable)
+    if kind and isinstance(view, dict) and view.get("type") != kind:
+        problems.append(f"must be a {kind} [json-pointer:/view/type]")
+    if problems:
+        raise SlackError("invalid_arguments", response_metadata={"messages": problems})
+    return view
+
+
+def make_view(api: ApiContext, view: Any, kind: str, *, old: Json | None = None) -> Json:
+    """Return a view as Slack stores it.
+
+    The id is constant and the hash is new.
+
+    Parameters
+    ----------
+    api : ApiContext
+        The workspace.
+    view : dict or str
+        The app's view.
+    kind : str
+        ``modal`` or ``home``.
+    old : dict, optional
+        The view to replace.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    SlackError
+        ``invalid_arguments``, with the errors.
+    """
+    view = _checked_view(api, view, kind)
+    view_id = old["id"] if old else f"V{secrets.token_hex(5).upper()}"
+    return {
+        "private_metadata": "",
+        "callback_id": "",
+        "external_id": "",
+        "title": None,
+        "submit": None,
+        "close": None,
+        "clear_on_close": False,
+        "notify_on_close": False,
+        **view,
+        "id": view_id,
+        "team_id": seed.TEAM_ID,
+        "app_id": seed.APP_ID,
+        "bot_id": seed.BOT_ID,
+        "blocks": with_ids(view["blocks"]),
+        "hash": f"{int(time.time())}.{secrets.token_urlsafe(6)}",
+        "root_view_id": (old or {}).get("root_view_id", view_id),
+        "previous_view_id": (old or {}).get("previous_view_id"),
+        "state": (old or {}).get("state", {"values": {}}),
+    }
+
+
+@method("views.open")
+def views_open(api: ApiContext, args: Json) -> Json:
+    user = api.workspace.exchange(required(args, "trigger_id"))
+    view = make_view(api, args.get("view"), "modal")
+    api.workspace.modals[user] = [view]
+    api.workspace.show_modal(user)
+    return {"view": view}
+
+
+@method("views.push")
+def views_push(api: ApiContext, args: Json) -> Json:
+    user = api.workspace.exchange(required(args, "trigger_id"))
+    return {"view": push(api, user, args.get("view"))}
+
+
+def push(api: ApiContext, user: str, view: Any) -> Json:
+    """Put a modal on top of the open ones.
+
+    Parameters
+    ----------
+    api : ApiContext
+        The workspace.
+    user : str
+        The person.
+    view : dict
+        The app's view.
+
+    Returns
+    -------
+    dict
+        The stored view.
+    """
+    stack = api.workspace.modals.setdefault(user, [])
+    if len(stack) >= MODAL_STACK:
+        raise SlackError("push_limit_reached")
+    new = make_view(api, view, "modal")
+    if stack:
+        new |= {"root_view_id": stack[0]["id"], "previous_view_id": stack[-1]["id"]}
+    stack.append(new)
+    api.workspace.show_modal(user)
+    return new
+
+
+@method("views.update")
+def views_update(api: ApiContext, args: Json) -> Json:
+    view_id, external = args.get("view_id"), args.get("external_id")
+    for user, stack in api.workspace.modals.items():
+        for place, view in enumerate(stack):
+            if view["id"] == view_id or (external and view["external_id"] == external):
+                if args.get("hash") and args["hash"] != view["hash"]:
+                    raise SlackError("hash_conflict")
+                stack[place] = make_view(api, args.get("view"), "modal", old=view)
+                api.workspace.show_modal(user)
+                return {"view": stack[place]}
+    raise SlackError("not_found")
+
+
+@method("views.publish")
+def views_publish(api: ApiContext, args: Json) -> Json:
+    user = required(args, "user_id")
+    if user not in seed.EVERYONE:
+        raise SlackError("invalid_arguments")
+    old = api.workspace.homes.get(user)
+    if args.get("hash") and old and args["hash"] != old["hash"]:
+        raise SlackError("hash_conflict")
+    view = make_view(api, args.get("view"), "home", old=old)
+    api.workspace.homes[user] = view
+    api.workspace.store.put("home", user, view)
+    api.workspace.notify({"type": "home", "user": user, "view": view})
+    return {"view": view}
+
+
+# ---------------------------------------------------------------- files
+
+
+@method("files.getUploadURLExternal")
+def upload_url(api: ApiContext, args: Json) -> Json:
+    name, length = required(args, "filename"), int(args.get("length") or 0)
+    if not 0 < length <= MAX_FILE_BYTES:
+        raise SlackError("file_upload_size_restricted" if length else "invalid_arguments")
+    mime = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    file = File(
+        f"F{secrets.token_hex(5).upper()}",
+        PurePath(name).name,
+        length,
+        created=int(time.time()),
+        alt_text=str(args.get("alt_txt") or ""),
+        mimetype=mime,
+    )
+    api.workspace.keep_file(file)
+    return {"upload_url": f"{api.base_url()}/upload/{file.id}", "file_id": file.id}
+
+
+@method("files.completeUploadExternal")
+def complete_upload(api: ApiContext, args: Json) -> Json:
+    listed = args.get("files")
+    if not isinstance(listed, list) or not listed:
+        raise SlackError("invalid_arguments")
+    channel = (
+        joined_channel(api, {"channel": args["channel_id"]}, names=False)
+        if args.get("channel_id")
+        else None
+    )
+    files = []
+    for entry in listed:
+        file = api.workspace.files.get(str(entry.get("id")))
+        if file is None or file.state == "awaiting":
+            raise SlackError("file_not_found")
+        file.title = str(entry.get("title") or file.name)
+        files.append(file)
+    blocks = checked(api, args.get("blocks"))
+    for file in files:
+        file.state = "complete"
+        api.workspace.keep_file(file)
+    if channel:
+        message = api.workspace.post(
+            channel.id,
+            seed.BOT_USER,
+            str(args.get("initial_comment") or ""),
+            blocks,
+            thread_ts=args.get("thread_ts"),
+            files=[file.id for file in files],
+        )
+        for file in files:
+            file.shares.setdefault(channel.id, []).append(message.ts)
+            api.workspace.keep_file(file)
+    return {"files": [api.workspace.file_wire(file) for file in files]}
+
+
+@method("files.info")
+def file_info(api: ApiContext, args: Json) -> Json:
+    file = api.workspace.files.get(required(args, "file", "file_not_found"))
+    if file is None or file.state == "awaiting":
+        raise SlackError("file_not_found")
+    return {"file": api.workspace.file_wire(file), "comments": []}
+
+
+@method("files.delete")
+def file_delete(api: ApiContext, args: Json) -> Json:
+    file_id = required(args, "file", "file_not_found")
+    if api.workspace.files.pop(file_id, None) is None:
+        raise SlackError("file_not_found")
+    api.workspace.store.drop("file", file_id)
+    return {}

@@ -1,4 +1,7 @@
-"""Brings in the demo's data, in a process of its own: the page's process never loads what reads a lake."""
+"""Import the demo's data (``python -m bot.playground.prepare``).
+
+This is a separate process, so the page's process never loads the lake's code.
+"""
 
 import sys
 import time
@@ -9,27 +12,30 @@ from retention.settings import Settings
 from retention.templating import bar
 
 
-class Line:
-    """Progress as a line of the terminal that is written over; once a step where there is no terminal."""
+class ProgressLine:
+    """Progress in one terminal line.
+
+    Without a terminal, it prints one line per step.
+    """
 
     def __init__(self) -> None:
-        self._last, self._began = "", time.monotonic()
+        self._last, self._started = "", time.monotonic()
 
     def __call__(self, done: int, total: int, what: str) -> None:
         if sys.stdout.isatty():
             print(f"\r\033[K  {bar(done, total)}  {what}", end="", flush=True)
         elif what != self._last:
-            print(f"  {what} ({time.monotonic() - self._began:.0f} s)", flush=True)
+            print(f"  {what} ({time.monotonic() - self._started:.0f} s)", flush=True)
         self._last = what
 
 
 def main() -> None:
-    """Prepare the home that the environment names."""
+    """Prepare the home of the environment."""
     from retention.demo import prepare
 
     settings = Settings()
     try:
-        prepare(settings, Database.of(settings), Line())
+        prepare(settings, Database.of(settings), ProgressLine())
     except Refused as refusal:
         sys.exit(f"\n{refusal}")
     print(flush=True)

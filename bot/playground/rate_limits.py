@@ -1,11 +1,11 @@
-"""Slack's rate limits, and the faults a test or a curious person can switch on."""
+"""Apply Slack's rate limits and faults."""
 
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
 POST_SPACING = 1.0  # seconds between messages in one channel
-_SLACK = 0.1  # requests a second apart may arrive a little closer
+_TOLERANCE = 0.1  # seconds by which network delays may shorten the spacing
 TIERS = {1: 1, 2: 20, 3: 50, 4: 100}  # calls a minute of a method
 METHOD_TIERS = {
     "chat.update": 3,
@@ -47,13 +47,17 @@ FAULTY_METHODS = frozenset(
 )
 
 
-class Pace:
-    """Says how long a caller must wait; counts only calls it lets through.
+class RateLimiter:
+    """Return the wait before a call.
+
+    Only allowed calls count.
 
     Parameters
     ----------
+    clock : callable
+        Monotonic time in seconds.
     strict : bool
-        False lets everything through (the tests of other rooms that want speed).
+        False allows every call, for tests that need speed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, strict: bool = True) -> None:
@@ -62,29 +66,38 @@ class Pace:
         self._calls: dict[str, deque[float]] = defaultdict(deque)
 
     def post(self, channel: str) -> int:
-        """Seconds to wait before another message in this channel; 0: go."""
+        """Return the wait before another message.
+
+        The unit is seconds; 0 means no wait.
+        """
         now, last = self._clock(), self._posted.get(channel)
-        if self.strict and last is not None and now - last < POST_SPACING - _SLACK:
+        if self.strict and last is not None and now - last < POST_SPACING - _TOLERANCE:
             return 1
         self._posted[channel] = now
         return 0
 
     def call(self, method: str) -> int:
-        """Seconds to wait before another call of this method; 0: go."""
+        """Return the wait before another call.
+
+        The unit is seconds; 0 means no wait.
+        """
         tier = METHOD_TIERS.get(method)
         if tier is None or not self.strict:
             return 0
         now, calls = self._clock(), self._calls[method]
         while calls and now - calls[0] >= 60:
             calls.popleft()
-        if len(calls) >= max(TIERS[tier], 10):  # even tier 1 lets an app reconnect a few times
+        if len(calls) >= max(TIERS[tier], 10):  # an app may reconnect a few times even in tier 1
             return max(1, round(60 - (now - calls[0])))
         calls.append(now)
         return 0
 
 
 class Faults:
-    """Counted misbehaviour: each kind strikes the next N calls it applies to, then stops."""
+    """Counted faults.
+
+    Each kind affects the next N matching calls, then stops.
+    """
 
     def __init__(self) -> None:
         self.left: dict[str, int] = dict.fromkeys(FAULTS, 0)
@@ -92,14 +105,38 @@ class Faults:
         self.struck: dict[str, int] = dict.fromkeys(FAULTS, 0)
 
     def set(self, kind: str, calls: int, method: str | None = None) -> None:
-        """Let ``kind`` strike the next ``calls`` calls (of ``method``; None: of any that posts)."""
+        """Switch a fault on for the next calls.
+
+        Parameters
+        ----------
+        kind : str
+            One of `FAULTS`.
+        calls : int
+            Number of calls.
+        method : str, optional
+            Only calls of this method; by default of any method that posts.
+        """
         self.left[kind], self.method[kind] = calls, method
 
     def strikes(self, kind: str, method: str | None = None) -> bool:
-        """Whether this fault strikes this call; counts it if so."""
-        wanted = self.method.get(kind)
+        """Return and count whether a fault strikes.
+
+        Parameters
+        ----------
+        kind : str
+            One of `FAULTS`.
+        method : str, optional
+            The method of the call.
+
+        Returns
+        -------
+        bool
+        """
+        faulty_method = self.method.get(kind)
         applies = (
-            method is None or method == wanted or (wanted is None and method in FAULTY_METHODS)
+            method is None
+            or method == faulty_method
+            or (faulty_method is None and method in FAULTY_METHODS)
         )
         if not applies or self.left[kind] <= 0:
             return False

@@ -1,4 +1,4 @@
-"""Who and what is in the workspace: people, the bot, channels, tokens."""
+"""Define the workspace's people, bot, channels and tokens."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,10 @@ TIMEZONE = "America/New_York"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A member of the workspace; ``handle`` is what scripts and mentions call them."""
+    """A member of the workspace.
+
+    Scripts and mentions use the ``handle``.
+    """
 
     id: str
     handle: str
@@ -24,7 +27,7 @@ class Person:
     is_bot: bool = False
 
     def wire(self) -> dict:
-        """As ``users.info`` shows them."""
+        """Return the person as in ``users.info``."""
         profile = {"real_name": self.name, "display_name": self.handle, "title": self.title}
         return {
             "id": self.id,
@@ -56,14 +59,19 @@ EVERYONE: dict[str, Person] = {person.id: person for person in (*PEOPLE, BOT, SL
 
 
 def person(name: str) -> Person | None:
-    """Find a member by handle (with or without ``@``) or by id."""
-    wanted = name.removeprefix("@")
-    return next((one for one in EVERYONE.values() if wanted in (one.handle, one.id)), None)
+    """Find a member by handle or id."""
+    handle = name.removeprefix("@")
+    return next(
+        (member for member in EVERYONE.values() if handle in (member.handle, member.id)), None
+    )
 
 
 @dataclass(slots=True)
 class Channel:
-    """A conversation; ``im_of`` is the person whose direct message with the bot it is."""
+    """A conversation.
+
+    ``im_of`` is the person of a direct message with the bot.
+    """
 
     id: str
     name: str
@@ -77,7 +85,7 @@ class Channel:
         return BOT_USER in self.members
 
     def wire(self) -> dict:
-        """As ``conversations.info`` shows it to the bot."""
+        """Return the conversation in the Web API's format."""
         common = {
             "id": self.id,
             "created": 1506816000,
@@ -111,8 +119,11 @@ class Channel:
 
 
 def channels() -> list[Channel]:
-    """A fresh workspace's conversations: the bot is in ``crm`` and in everybody's direct message."""
-    people = tuple(one.id for one in PEOPLE)
+    """Return the conversations of a new workspace.
+
+    The bot is in ``crm`` and the direct messages.
+    """
+    people = tuple(person.id for person in PEOPLE)
     return [
         Channel(
             "C0CRM", "crm", "Who is lapsing, and what we do about it", members=(*people, BOT_USER)
@@ -126,7 +137,12 @@ def channels() -> list[Channel]:
             members=people,
         ),
         *(
-            Channel(f"D{one.id[1:]}", f"@{one.handle}", members=(one.id, BOT_USER), im_of=one.id)
-            for one in PEOPLE
+            Channel(
+                f"D{person.id[1:]}",
+                f"@{person.handle}",
+                members=(person.id, BOT_USER),
+                im_of=person.id,
+            )
+            for person in PEOPLE
         ),
     ]

@@ -1,6 +1,6 @@
-"""The stand-in as a web application, and `StandIn`: the same on a free port in a thread, for tests at the wire.
+"""Serve the fake Slack.
 
-::
+`StandIn` runs it on a free port in a thread, for tests::
 
     with StandIn.start() as slack:
         slack.bot_url = "http://127.0.0.1:8000/slack/events"
@@ -25,29 +25,34 @@ from starlette.routing import BaseRoute
 
 from bot.playground import seed
 from bot.playground.deliver import Delivery
-from bot.playground.desk import Desk
 from bot.playground.guard import Guard
-from bot.playground.http_api import Scripts
-from bot.playground.methods import Api
-from bot.playground.rate_limits import Faults, Pace
-from bot.playground.store import Store
+from bot.playground.http_api import PlaygroundApi
+from bot.playground.methods import ApiContext
+from bot.playground.rate_limits import Faults, RateLimiter
+from bot.playground.user_actions import UserActions
 from bot.playground.web_api import WebApi
-from bot.playground.workspace import Json, Workspace
+from bot.playground.workspace import Json, Store, Workspace
 
 
 class Slack:
-    """One workspace with its Web API, its people and its way to the app.
+    """One workspace with its Web API and people.
 
     Parameters
     ----------
-    port
-        Where it will be served on 127.0.0.1: its own addresses (uploads, response URLs) are made of it.
-    store
-        A file to keep the workspace in; None: memory.
-    strict
-        False: no rate limits (for tests that are about something else).
-    secret
-        What requests to the app are signed with.
+    port : int
+        Port on 127.0.0.1, for its own addresses (uploads, response URLs).
+    store : Path, optional
+        SQLite file of the workspace; in memory by default.
+    bot_url : str, optional
+        The app's ``/slack/events``.
+    strict : bool
+        False switches the rate limits off.
+    extras : dict, optional
+        Additional data for the page.
+    now : callable, optional
+        Business time.
+    secret : str
+        Signs the requests to the app.
     """
 
     def __init__(
@@ -65,27 +70,41 @@ class Slack:
         self.workspace = Workspace(Store(store), now)
         self.faults = Faults()
         self.delivery = Delivery(self.faults, bot_url, secret=secret)
-        self.desk = Desk(
-            Api(self.workspace, Pace(strict=strict), self.faults, lambda: self.url), self.delivery
+        self.user_actions = UserActions(
+            ApiContext(self.workspace, RateLimiter(strict=strict), self.faults, lambda: self.url),
+            self.delivery,
         )
-        self.web_api, self.scripts = WebApi(self.desk), Scripts(self.desk, extras)
+        self.web_api = WebApi(self.user_actions)
+        self.playground_api = PlaygroundApi(self.user_actions, extras)
 
     def app(self, *more: BaseRoute) -> Starlette:
-        """The ASGI application."""
+        """Return the ASGI application."""
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             yield
-            self.workspace.tell({"type": "bye"})
+            self.workspace.notify({"type": "bye"})
             await self.delivery.close()
             self.workspace.store.close()
 
-        routes = [*self.web_api.routes(), *self.scripts.routes(), *more]
+        routes = [*self.web_api.routes(), *self.playground_api.routes(), *more]
         return Starlette(routes=routes, middleware=[Middleware(Guard)], lifespan=lifespan)
 
 
 def server(app: Starlette, port: int) -> uvicorn.Server:
-    """A uvicorn server on 127.0.0.1 that leaves signals to whoever runs it."""
+    """Return a uvicorn server without signal handlers.
+
+    Parameters
+    ----------
+    app : Starlette
+        The application.
+    port : int
+        The port.
+
+    Returns
+    -------
+    Server
+    """
     return _Server(
         uvicorn.Config(
             app,
@@ -107,14 +126,14 @@ class _Server(uvicorn.Server):
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def port_is_free(port: int) -> bool:
-    """Whether nobody listens there."""
+    """Return whether the port is unused."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -125,7 +144,10 @@ def port_is_free(port: int) -> bool:
 
 
 class StandIn:
-    """Slack on a free port, driven through the same ``/playground`` calls as any script's."""
+    """A fake Slack on a free port.
+
+    Its methods call ``/playground`` like a script.
+    """
 
     def __init__(self, slack: Slack, port: int, routes: Sequence[BaseRoute] = ()) -> None:
         self.slack, self.port = slack, port
@@ -147,25 +169,43 @@ class StandIn:
         routes: Sequence[BaseRoute] = (),
         extras: dict[str, Any] | None = None,
     ) -> Iterator["StandIn"]:
-        """Serve until the block ends; ``routes`` adds the page (`bot.playground.page.page_routes`)."""
+        """Serve until the block ends.
+
+        Parameters
+        ----------
+        bot_url : str, optional
+            The app's ``/slack/events``.
+        strict : bool
+            False switches the rate limits off.
+        store : Path, optional
+            SQLite file of the workspace.
+        routes : sequence of BaseRoute
+            More routes, such as `bot.playground.page.page_routes`.
+        extras : dict, optional
+            Additional data for the page.
+
+        Yields
+        ------
+        StandIn
+        """
         port = free_port()
-        made = cls(
+        stand_in = cls(
             Slack(port, store=store, bot_url=bot_url, strict=strict, extras=extras), port, routes
         )
-        made._thread.start()
-        waiting = threading.Event()
-        while not made._server.started and made._thread.is_alive():
-            waiting.wait(0.01)
+        stand_in._thread.start()
+        pause = threading.Event()
+        while not stand_in._server.started and stand_in._thread.is_alive():
+            pause.wait(0.01)
         try:
-            yield made
+            yield stand_in
         finally:
-            made._http.close()
-            made._server.should_exit = True
-            made._thread.join(10)
+            stand_in._http.close()
+            stand_in._server.should_exit = True
+            stand_in._thread.join(10)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What points an app's processes here."""
+        """Environment variables of an app for this Slack."""
         return {
             "SLACK_BOT_TOKEN": seed.BOT_TOKEN,
             "SLACK_SIGNING_SECRET": seed.SIGNING_SECRET,
@@ -174,7 +214,10 @@ class StandIn:
 
     @property
     def workspace(self) -> Workspace:
-        """The state itself; look, but change it through calls."""
+        """The state, for reading.
+
+        Change it only through calls.
+        """
         return self.slack.workspace
 
     @property
@@ -184,6 +227,7 @@ class StandIn:
 
     @bot_url.setter
     def bot_url(self, url: str | None) -> None:
+        """The app's ``/slack/events``."""
         self.slack.delivery.request_url = url
 
     def _post(self, path: str, **form: Any) -> Json:
@@ -193,19 +237,57 @@ class StandIn:
         return {"http": response.status_code, **response.json()}
 
     def _get(self, path: str, **query: str | None) -> Any:
-        wanted = {key: value for key, value in query.items() if value is not None}
-        return self._http.get(f"/playground{path}", params=wanted).raise_for_status().json()
+        params = {key: value for key, value in query.items() if value is not None}
+        return self._http.get(f"/playground{path}", params=params).raise_for_status().json()
 
     def command(self, user: str, channel: str, text: str) -> Json:
-        """Type a slash command: ``{"status", "ack", "ms"}``."""
+        """Type a slash command; returns ``{"status", "ack", "ms"}``.
+
+        Parameters
+        ----------
+        user, channel : str
+            Handles or ids.
+        text : str
+            The command, with or without its slash.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/commands", user=user, channel=channel, text=text)
 
     def say(self, user: str, channel: str, text: str, thread_ts: str | None = None) -> Json:
-        """Write an ordinary message."""
+        """Write an ordinary message.
+
+        Parameters
+        ----------
+        user, channel : str
+            Handles or ids.
+        text : str
+            The message.
+        thread_ts : str, optional
+            The parent message.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/messages", user=user, channel=channel, text=text, thread_ts=thread_ts)
 
     def messages(self, channel: str, user: str | None = None) -> list[Json]:
-        """A conversation, oldest first."""
+        """Return a conversation, oldest first.
+
+        Parameters
+        ----------
+        channel : str
+            Name or id.
+        user : str, optional
+            Show this person's view.
+
+        Returns
+        -------
+        list of dict
+        """
         return self._get(f"/channels/{channel}/messages", user=user)
 
     def press(
@@ -217,7 +299,25 @@ class StandIn:
         value: Any = None,
         block_id: str = "",
     ) -> Json:
-        """Press a button or choose."""
+        """Press a button or choose.
+
+        Parameters
+        ----------
+        user, channel : str
+            Handles or ids.
+        ts : str
+            The message.
+        action_id : str
+            The element.
+        value : object
+            Value of the button or the choice.
+        block_id : str
+            The block, if the action id is not unique.
+
+        Returns
+        -------
+        dict
+        """
         return self._post(
             "/actions",
             user=user,
@@ -229,11 +329,25 @@ class StandIn:
         )
 
     def view(self, user: str) -> Json | None:
-        """The open modal."""
+        """Return the open modal."""
         return self._get("/views", user=user)
 
     def submit(self, user: str, values: Json | None = None, action: str = "submit") -> Json:
-        """Submit (or close) the open modal."""
+        """Submit (or close) the open modal.
+
+        Parameters
+        ----------
+        user : str
+            Handle or id.
+        values : dict, optional
+            Inputs by block and action id.
+        action : str
+            ``submit`` or ``close``.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/views", user=user, values=json.dumps(values or {}), action=action)
 
     def home(self, user: str) -> Json | None:
@@ -241,9 +355,23 @@ class StandIn:
         return self._get("/home", user=user)
 
     def file(self, file_id: str) -> bytes:
-        """A file's bytes."""
+        """Return a file's bytes."""
         return self._http.get(f"/playground/files/{file_id}").raise_for_status().content
 
     def fault(self, kind: str, calls: int = 1, method: str | None = None) -> Json:
-        """Let Slack misbehave for the next calls."""
+        """Let Slack fail for the next calls.
+
+        Parameters
+        ----------
+        kind : str
+            One of the faults.
+        calls : int
+            Number of calls.
+        method : str, optional
+            Only calls of this method.
+
+        Returns
+        -------
+        dict
+        """
         return self._post("/faults", kind=kind, calls=calls, method=method)

@@ -1,9 +1,11 @@
-"""The time machine: moves business time through every due moment in order, and waits for its work.
+"""Move business time and wait for its work.
 
-At each moment the real events up to it come in first, then the clock moves, then what is due is started, and only
-when all of that is done does time go on. So a digest due on Monday sees Sunday's orders, and nothing is leapt over.
+At each moment the real events up to it are imported, then the clock moves, then the due work
+starts. Time goes on when all of that is done. So a digest on Monday includes Sunday's orders,
+and no moment is skipped.
 """
 
+import asyncio
 import re
 import threading
 import time
@@ -12,23 +14,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from retention import clock
 from retention.db import Database
 from retention.db.tables import BusinessClock, Job
-from retention.errors import BadInput, Conflict
+from retention.errors import BadInput, Conflict, Refused
 from retention.settings import Settings
 from retention.text import gettext
 from workers import jobs, roles, schedule
 from workers.requests import DemoFeed
 
-LONGEST = timedelta(days=92)
-POLL, PATIENCE = 0.15, 900.0  # seconds: between looks at the queue, and for one moment's work
-Tell = Callable[[dict[str, Any]], None]
+MAX_ADVANCE = timedelta(days=92)
+POLL_SECONDS, WAIT_SECONDS = 0.15, 900.0  # between looks at the queue; for one moment's work
+Notify = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
-    """Where time stands after an advance, and the moments it stopped at."""
+class Advance:
+    """The new time and the stops before it."""
 
     now: datetime
     moments: tuple[datetime, ...]
@@ -37,42 +43,48 @@ class Journey:
     def as_dict(self) -> dict[str, Any]:
         return {
             "now": self.now.isoformat(),
-            "moments": [one.isoformat() for one in self.moments],
+            "moments": [moment.isoformat() for moment in self.moments],
             "seconds": round(self.seconds, 1),
         }
 
 
 class TimeMachine:
-    """Advances business time, one journey at a time.
+    """Advances business time, one advance at a time.
 
     Parameters
     ----------
-    tell : callable
-        Hears where the journey stands: ``{"type": "clock", "now", "target", "what", "stepping"}``.
+    settings : Settings
+        The installation.
+    database : Database
+        Its database.
+    notify : callable
+        Receives the progress: ``{"type": "clock", "now", "target", "what", "stepping"}``.
     """
 
-    def __init__(self, settings: Settings, database: Database, tell: Tell) -> None:
-        self.settings, self.database, self.tell = settings, database, tell
+    def __init__(self, settings: Settings, database: Database, notify: Notify) -> None:
+        self.settings, self.database, self.notify = settings, database, notify
         self._moving = threading.Lock()
 
     def state(self) -> dict[str, Any]:
-        """``{"now", "stepping"}``."""
+        """Return ``{"now", "stepping"}``."""
         return {"now": clock.now().isoformat(), "stepping": self._moving.locked()}
 
-    def advance(self, by: timedelta) -> Journey:
-        """Step through every due moment of the span, in order; returns when the last one's work is done.
+    def advance(self, span: timedelta) -> Advance:
+        """Step through every due moment of the span.
+
+        Return after the last one's work.
 
         Raises
         ------
         BadInput
-            Longer than 92 days, or not forward, or `RETENTION_NOW` holds the clock.
+            The span is longer than 92 days or not positive, or `RETENTION_NOW` fixes the clock.
         Conflict
-            Time is already moving, or the work of a moment does not come to an end.
+            Time is already moving, or the work of a moment takes too long.
         """
-        if not timedelta() < by <= LONGEST:
+        if not timedelta() < span <= MAX_ADVANCE:
             raise BadInput(
-                gettext("advance is {days} days; use 1h to {days_2}d.").format(
-                    days=by.days, days_2=LONGEST.days
+                gettext("advance is {days} days; use 1h to {max_days}d.").format(
+                    days=span.days, max_days=MAX_ADVANCE.days
                 )
             )
         if self.settings.now:
@@ -81,21 +93,21 @@ class TimeMachine:
             )
         if not self._moving.acquire(blocking=False):
             raise Conflict(gettext("Time is already moving; wait until it has arrived."))
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            moments = tuple(self._travel(clock.now() + by))
+            moments = tuple(self._travel(clock.now() + span))
         finally:
             self._moving.release()
-            self.tell({"type": "clock", **self.state()})
-        return Journey(clock.now(), moments, time.monotonic() - began)
+            self.notify({"type": "clock", **self.state()})
+        return Advance(clock.now(), moments, time.monotonic() - started)
 
     def _travel(self, target: datetime) -> Any:
-        here = clock.now()
+        current = clock.now()
         self._wait_until_idle(target)
-        while (moment := self._next_due(here)) and here < moment < target:
+        while (moment := self._next_due(current)) and current < moment < target:
             self._step(moment, target)
             yield moment
-            here = moment
+            current = moment
         self._step(target, target)
         yield target
 
@@ -104,9 +116,11 @@ class TimeMachine:
             return schedule.next_due(session, self.settings, after)
 
     def _step(self, moment: datetime, target: datetime) -> None:
-        self._say(
+        self._report(
             target,
-            f"bringing in the orders up to {moment.astimezone(self.settings.zone):%a %d %b, %H:%M}",
+            gettext("bringing in the orders up to {time}").format(
+                time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
+            ),
         )
         self._feed(moment)
         with self.database.transaction() as session:
@@ -114,13 +128,13 @@ class TimeMachine:
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
         schedule.tick(self.database, self.settings)
         self._wait_until_idle(target)
-        # A campaign that has just gone live has copies to send at this very moment.
+        # A campaign that went live just now has e-mails to send at this moment.
         if schedule.tick(self.database, self.settings):
             self._wait_until_idle(target)
 
     def _feed(self, until: datetime) -> None:
         with self.database.transaction() as session:
-            submitted = jobs.submit(
+            submission = jobs.submit(
                 session,
                 self.settings,
                 DemoFeed(until=until),
@@ -129,16 +143,16 @@ class TimeMachine:
                 idem_key=f"demo:feed:{until.isoformat()}",
                 announce=False,
             )
-        jobs.wake(self.settings, submitted.job)
+        jobs.wake(self.settings, submission.job)
         self._wait(
-            lambda: self._state_of(submitted.job.id) not in jobs.OPEN,
-            "the week's orders to come in",
+            lambda: self._state_of(submission.job.id) not in jobs.OPEN,
+            gettext("the week's orders to come in"),
         )
-        if (state := self._state_of(submitted.job.id)) != "done":
+        if (state := self._state_of(submission.job.id)) != "done":
             raise Conflict(
                 gettext(
                     "The orders up to {until:%d %b %Y} could not be brought in: job {id} {state}."
-                ).format(until=until, id=submitted.job.id, state=state)
+                ).format(until=until, id=submission.job.id, state=state)
             )
 
     def _state_of(self, job_id: str) -> str:
@@ -147,38 +161,38 @@ class TimeMachine:
             return job.state if job else "gone"
 
     def _wait_until_idle(self, target: datetime) -> None:
-        def idle() -> bool:
+        def is_done() -> bool:
             with self.database.reading() as session:
                 busy = jobs.open_jobs(session, self.settings)
-                quiet = not busy and schedule.is_idle(session)
+                is_idle = not busy and schedule.is_idle(session)
             if busy:
-                self._say(target, jobs.title(busy[0].kind).lower())
-            return quiet
+                self._report(target, jobs.title(busy[0].kind).lower())
+            return is_idle
 
-        self._wait(idle, "the work that is due")
+        self._wait(is_done, gettext("the work that is due"))
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + WAIT_SECONDS
         while not done():
             if time.monotonic() > until:
                 raise Conflict(
-                    gettext("Waited {patience:.0f} s for {what}; see `/retention jobs`.").format(
-                        patience=PATIENCE, what=what
+                    gettext("Waited {seconds:.0f} s for {what}; see `/retention jobs`.").format(
+                        seconds=WAIT_SECONDS, what=what
                     )
                 )
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
 
-    def _say(self, target: datetime, what: str) -> None:
-        self.tell({"type": "clock", **self.state(), "target": target.isoformat(), "what": what})
+    def _report(self, target: datetime, what: str) -> None:
+        self.notify({"type": "clock", **self.state(), "target": target.isoformat(), "what": what})
 
 
-def span(text: str) -> timedelta:
-    """``7d``, ``2w`` or ``12h``.
+def parse_duration(text: str) -> timedelta:
+    """Parse ``7d``, ``2w`` or ``12h``.
 
     Raises
     ------
     BadInput
-        Anything else.
+        The text has another form.
     """
     match = re.fullmatch(r"\s*(\d{1,4})\s*([hdw])\s*", text.lower())
     if not match:
@@ -187,3 +201,27 @@ def span(text: str) -> timedelta:
         )
     hours = {"h": 1, "d": 24, "w": 168}[match[2]]
     return timedelta(hours=int(match[1]) * hours)
+
+
+def clock_routes(machine: TimeMachine) -> list[Route]:
+    """Return the routes of ``/playground/clock``.
+
+    GET returns the time. POST with ``advance=7d`` moves it and answers after the work.
+    """
+
+    async def read(request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(machine.state))
+
+    async def move(request: Request) -> Response:
+        form = await request.form()
+        try:
+            span = parse_duration(str(form.get("advance") or ""))
+            result = await asyncio.to_thread(machine.advance, span)
+        except Refused as error:
+            return JSONResponse({"error": str(error)}, 409 if isinstance(error, Conflict) else 422)
+        return JSONResponse(result.as_dict())
+
+    return [
+        Route("/playground/clock", read, methods=["GET"]),
+        Route("/playground/clock", move, methods=["POST"]),
+    ]

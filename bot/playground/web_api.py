@@ -1,4 +1,4 @@
-"""Slack's HTTP surface for the app: ``/api/METHOD``, uploads, response URLs, Socket Mode."""
+"""Serve Slack's HTTP API for the app."""
 
 import asyncio
 import json
@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from bot.playground import methods_more, seed
-from bot.playground.desk import Desk
+from bot.playground import seed
 from bot.playground.methods import METHODS
+from bot.playground.user_actions import UserActions
 from bot.playground.workspace import (
     RESPONSE_URL_SECONDS,
     RESPONSE_URL_USES,
@@ -21,23 +21,22 @@ from bot.playground.workspace import (
     Workspace,
 )
 
-assert methods_more  # importing it registers its methods
-HANG_SECONDS = 15.0  # longer than any client's patience
+HANG_SECONDS = 15.0  # longer than any client's time-out
 
 
 class WebApi:
-    """The handlers, over one desk."""
+    """The request handlers."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.api = desk, desk.api
+    def __init__(self, user_actions: UserActions) -> None:
+        self.user_actions, self.api = user_actions, user_actions.api
         self.hang_seconds = HANG_SECONDS
 
     @property
     def workspace(self) -> Workspace:
-        return self.desk.workspace
+        return self.user_actions.workspace
 
     def routes(self) -> list[BaseRoute]:
-        """All of them."""
+        """Return all routes."""
         return [
             Route("/api/{method}", self.call, methods=["GET", "POST"]),
             Route("/upload/{id}", self.upload, methods=["POST"]),
@@ -46,7 +45,7 @@ class WebApi:
         ]
 
     async def call(self, request: Request) -> Response:
-        """One Web API call, with the faults that are switched on."""
+        """Run one Web API call, with the active faults."""
         name, faults = request.path_params["method"], self.api.faults
         args, token = await _arguments(request)
         try:
@@ -55,7 +54,7 @@ class WebApi:
                 raise SlackError("ratelimited", retry_after=1)
             if faults.strikes("server_error", name):
                 return JSONResponse({"ok": False, "error": "internal_error"}, 500)
-            if wait := self.api.pace.call(name):
+            if wait := self.api.rate_limiter.call(name):
                 raise SlackError("ratelimited", retry_after=wait)
             answer: Json = {"ok": True, **METHODS[name](self.api, args)}
             if faults.strikes("timeout_after_accept", name):
@@ -65,8 +64,8 @@ class WebApi:
             return _refused(error)
 
     def _authenticate(self, name: str, token: str) -> None:
-        wanted = seed.APP_TOKEN if name == "apps.connections.open" else seed.BOT_TOKEN
-        if name == "api.test" or token == wanted:
+        expected = seed.APP_TOKEN if name == "apps.connections.open" else seed.BOT_TOKEN
+        if name == "api.test" or token == expected:
             pass
         elif not token:
             raise SlackError("not_authed")
@@ -78,13 +77,13 @@ class WebApi:
             raise SlackError("unknown_method", req_method=name)
 
     async def upload(self, request: Request) -> Response:
-        """The bytes of a file whose upload was announced, as a form field or as the body."""
+        """Store the bytes of an announced file."""
         file = self.workspace.files.get(request.path_params["id"])
         if file is None:
             return PlainTextResponse("not found", 404)
         if "multipart/form-data" in request.headers.get("content-type", ""):
             form = await request.form()
-            part = next((one for one in form.values() if not isinstance(one, str)), None)
+            part = next((value for value in form.values() if not isinstance(value, str)), None)
             content = await part.read() if part else b""
         else:
             content = await request.body()
@@ -95,9 +94,9 @@ class WebApi:
         return PlainTextResponse(f"OK - {len(content)}")
 
     async def respond(self, request: Request) -> Response:
-        """A response URL: 5 uses within 30 minutes."""
+        """Serve a response URL: 5 uses within 30 minutes."""
         url = self.workspace.response_urls.get(request.path_params["token"])
-        if url is None or time.monotonic() - url.made > RESPONSE_URL_SECONDS:
+        if url is None or time.monotonic() - url.created_at > RESPONSE_URL_SECONDS:
             return JSONResponse({"ok": False, "error": "expired_url"}, 404)
         if url.uses >= RESPONSE_URL_USES:
             return JSONResponse({"ok": False, "error": "used_url"}, 404)
@@ -106,17 +105,17 @@ class WebApi:
             answer = json.loads(await request.body())
         except ValueError:
             return PlainTextResponse("invalid_payload", 400)
-        problem = self.desk.answer(url.channel, url.user, answer, url.message)
+        problem = self.user_actions.answer(url.channel, url.user, answer, url.message)
         return PlainTextResponse(problem, 400) if problem else PlainTextResponse("ok")
 
     async def link(self, socket: WebSocket) -> None:
-        """Socket Mode, for whoever asked for the address with the app's token."""
+        """Open Socket Mode for an app with a ticket."""
         ticket = socket.query_params.get("ticket", "")
         if ticket not in self.workspace.tickets:
             await socket.close(4401)
             return
         self.workspace.tickets.discard(ticket)
-        await self.desk.delivery.serve_socket(socket)
+        await self.user_actions.delivery.serve_socket(socket)
 
 
 def _refused(error: SlackError) -> Response:
@@ -129,7 +128,7 @@ def _refused(error: SlackError) -> Response:
 
 
 async def _arguments(request: Request) -> tuple[Json, str]:
-    """Arguments from the query, a form (JSON texts inside it read) or a JSON body; and the token."""
+    """Return a call's arguments and token."""
     args: dict[str, Any] = dict(request.query_params)
     kind = request.headers.get("content-type", "")
     if "application/json" in kind:
@@ -142,6 +141,6 @@ async def _arguments(request: Request) -> tuple[Json, str]:
                 args[name] = json.loads(args[name])
             except ValueError:
                 args[name] = "unreadable"
-    given = str(args.pop("token", ""))
+    form_token = str(args.pop("token", ""))
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    return args, bearer or given
+    return args, bearer or form_token

@@ -1,25 +1,33 @@
-"""The workspace: conversations, messages, files, modals and Home tabs, as Slack would hold them.
+"""Hold the state of the fake Slack.
 
-Lives on one event loop, so it needs no locks. Every change is stored (see `store`) and told to whoever listens.
+It lives on one event loop and needs no locks. Every change is stored and sent to the listeners.
+The bot's outbox refers to messages by their ``ts``, so messages must survive a restart of the
+demo. Otherwise every later ``chat.update`` would fail.
 """
 
 import asyncio
+import json
 import secrets
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from bot.playground import seed
-from bot.playground.store import Store
+from retention.folders import private
 
 Json = dict[str, Any]
 TRIGGER_SECONDS, RESPONSE_URL_SECONDS, RESPONSE_URL_USES, MODAL_STACK = 3, 1800, 5, 3
 
 
 class SlackError(Exception):
-    """An error as the Web API answers it: ``{"ok": false, "error": code, …}``."""
+    """An error of the Web API.
+
+    The answer is ``{"ok": false, "error": code, …}``.
+    """
 
     def __init__(self, code: str, **extra: Any) -> None:
         super().__init__(code)
@@ -28,7 +36,10 @@ class SlackError(Exception):
 
 @dataclass(slots=True)
 class Message:
-    """One message. ``shown_at`` is business time, which the page shows; ``ts`` is real time, as Slack's is."""
+    """One message.
+
+    ``shown_at`` is business time and ``ts`` is real time.
+    """
 
     channel: str
     ts: str
@@ -42,9 +53,8 @@ class Message:
     only_for: str | None = None
     broadcast: bool = False
     shown_at: str = ""
-    past: list[Json] = field(
-        default_factory=list
-    )  # blocks with buttons it once had: a stale screen shows them
+    # Earlier blocks with buttons, which an outdated screen still shows.
+    past: list[Json] = field(default_factory=list)
 
     @property
     def is_reply(self) -> bool:
@@ -53,7 +63,10 @@ class Message:
 
 @dataclass(slots=True)
 class File:
-    """An uploaded file; its bytes are in the store."""
+    """An uploaded file.
+
+    Its bytes are in the store.
+    """
 
     id: str
     name: str
@@ -68,24 +81,107 @@ class File:
 
 @dataclass(slots=True)
 class ResponseUrl:
-    """Where an app may answer an interaction: 5 times within 30 minutes."""
+    """A URL for answers to an interaction.
+
+    It allows 5 uses within 30 minutes.
+    """
 
     channel: str
     user: str
     message: Message | None
-    made: float
+    created_at: float
     uses: int = 0
 
 
-class Workspace:
-    """All state of the stand-in.
+class Store:
+    """JSON documents in one SQLite file.
+
+    Each has a kind, a key and optional bytes.
 
     Parameters
     ----------
-    store : Store
-        Where it is kept.
-    now : callable
-        Business time, stamped on messages for the page.
+    path : Path, optional
+        The SQLite file; in memory by default.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path:
+            private(path.parent)
+        self._connection = sqlite3.connect(
+            path or ":memory:", isolation_level=None, check_same_thread=False
+        )
+        for statement in (
+            "PRAGMA journal_mode=WAL",
+            "PRAGMA synchronous=NORMAL",
+            "CREATE TABLE IF NOT EXISTS things "
+            "(kind TEXT, key TEXT, body TEXT, content BLOB, PRIMARY KEY (kind, key))",
+        ):
+            self._connection.execute(statement)
+
+    def put(self, kind: str, key: str, body: dict[str, Any], content: bytes | None = None) -> None:
+        """Store or replace a document.
+
+        Parameters
+        ----------
+        kind, key : str
+            Identify the document.
+        body : dict
+            The document.
+        content : bytes, optional
+            Its bytes.
+        """
+        self._connection.execute(
+            "INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?)",
+            (kind, key, json.dumps(body), content),
+        )
+
+    def drop(self, kind: str, key: str) -> None:
+        """Delete a document.
+
+        Parameters
+        ----------
+        kind, key : str
+            Identify the document.
+        """
+        self._connection.execute("DELETE FROM things WHERE kind = ? AND key = ?", (kind, key))
+
+    def all(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Return all documents of a kind."""
+        rows = self._connection.execute(
+            "SELECT key, body FROM things WHERE kind = ? ORDER BY key", (kind,)
+        ).fetchall()
+        return ((key, json.loads(body)) for key, body in rows)
+
+    def content(self, kind: str, key: str) -> bytes | None:
+        """Return the bytes of a document.
+
+        Parameters
+        ----------
+        kind, key : str
+            Identify the document.
+
+        Returns
+        -------
+        bytes or None
+        """
+        row = self._connection.execute(
+            "SELECT content FROM things WHERE kind = ? AND key = ?", (kind, key)
+        ).fetchone()
+        return row[0] if row else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Workspace:
+    """All state of the fake Slack.
+
+    Parameters
+    ----------
+    store : Store, optional
+        Stores the state; in memory by default.
+    now : callable, optional
+        Business time for the page.
     """
 
     def __init__(
@@ -93,7 +189,9 @@ class Workspace:
     ) -> None:
         self.store = store or Store()
         self.now = now or (lambda: datetime.now(UTC))
-        self.channels: dict[str, seed.Channel] = {one.id: one for one in seed.channels()}
+        self.channels: dict[str, seed.Channel] = {
+            channel.id: channel for channel in seed.channels()
+        }
         self.messages: dict[str, dict[str, Message]] = {channel: {} for channel in self.channels}
         self.files: dict[str, File] = {}
         self.homes: dict[str, Json] = {}
@@ -116,10 +214,13 @@ class Workspace:
         self.homes = dict(self.store.all("home"))
         self.read = {key: body["ts"] for key, body in self.store.all("read")}
 
-    # ------------------------------------------------------------ telling the page
+    # ------------------------------------------------------------ notifications
 
-    def tell(self, event: Json) -> None:
-        """Tell every listener; one that does not keep up is told to start over."""
+    def notify(self, event: Json) -> None:
+        """Send an event to every listener.
+
+        A slow listener has to reload.
+        """
         for queue in list(self.listeners):
             try:
                 queue.put_nowait(event)
@@ -131,41 +232,68 @@ class Workspace:
     # ------------------------------------------------------------ conversations
 
     def channel(self, name: str) -> seed.Channel:
-        """By id, ``#name`` or name, ``@person``, or a person's id (their direct message)."""
-        found = self.channels.get(name)
-        if found is None:
+        """Find a conversation.
+
+        By id, ``#name``, name, ``@person`` or person id.
+        """
+        channel = self.channels.get(name)
+        if channel is None:
             plain = name.removeprefix("#")
             person = seed.person(name)
-            found = next(
+            channel = next(
                 (
-                    one
-                    for one in self.channels.values()
-                    if one.name == plain or (person is not None and one.im_of == person.id)
+                    known
+                    for known in self.channels.values()
+                    if known.name == plain or (person is not None and known.im_of == person.id)
                 ),
                 None,
             )
-        if found is None:
+        if channel is None:
             raise SlackError("channel_not_found")
-        return found
+        return channel
 
     def join(self, channel: seed.Channel, user: str) -> None:
-        """Make somebody a member."""
+        """Add a member.
+
+        Parameters
+        ----------
+        channel : Channel
+            The conversation.
+        user : str
+            The new member.
+        """
         if user not in channel.members:
             channel.members = (*channel.members, user)
             self.store.put("channel", channel.id, {"members": channel.members})
-            self.tell({"type": "channels"})
+            self.notify({"type": "channels"})
 
     # ------------------------------------------------------------ messages
 
     def next_ts(self) -> str:
-        """Real time in microseconds, unique and rising."""
+        """Return real time in microseconds, unique and increasing."""
         self._last_ts = max(time.time_ns() // 1000, self._last_ts + 1)
         return f"{self._last_ts // 1_000_000}.{self._last_ts % 1_000_000:06d}"
 
     def post(
         self, channel: str, user: str, text: str, blocks: list[Json] | None = None, **more: Any
     ) -> Message:
-        """Add a message (ephemeral with ``only_for``) and tell everybody."""
+        """Add a message and notify the listeners.
+
+        Parameters
+        ----------
+        channel, user : str
+            Ids of the conversation and of the author.
+        text : str
+            The text.
+        blocks : list of dict, optional
+            The blocks.
+        **more
+            More fields of `Message`, e.g. ``only_for`` for an ephemeral message.
+
+        Returns
+        -------
+        Message
+        """
         message = Message(
             channel,
             self.next_ts(),
@@ -182,7 +310,19 @@ class Workspace:
     def revise(
         self, message: Message, text: str, blocks: list[Json], *, edited_by: str | None
     ) -> None:
-        """Replace a message's content, remembering the buttons it had; marked as edited where it is text alone."""
+        """Replace a message's content but remember its old buttons.
+
+        Parameters
+        ----------
+        message : Message
+            The message.
+        text : str
+            The new text.
+        blocks : list of dict
+            The new blocks.
+        edited_by : str or None
+            Mark a plain text as edited by this user.
+        """
         message.past = [*message.past, *(block for block in message.blocks if _interactive(block))][
             -40:
         ]
@@ -192,38 +332,69 @@ class Workspace:
         self.changed(message)
 
     def changed(self, message: Message) -> None:
-        """Keep a message and show it anew."""
+        """Store a changed message and show it."""
         if not message.only_for:
             self.store.put("message", f"{message.channel} {message.ts}", asdict(message))
-        self.tell({"type": "message", "message": self.shown(message), "only_for": message.only_for})
+        self.notify(
+            {"type": "message", "message": self.shown(message), "only_for": message.only_for}
+        )
         if message.is_reply and (
             parent := self.messages[message.channel].get(message.thread_ts or "")
         ):
-            self.tell(
+            self.notify(
                 {"type": "message", "message": self.shown(parent), "only_for": parent.only_for}
             )
 
     def remove(self, message: Message) -> None:
-        """Take a message away."""
+        """Delete a message."""
         self.messages[message.channel].pop(message.ts, None)
         self.store.drop("message", f"{message.channel} {message.ts}")
-        self.tell({"type": "deleted", "channel": message.channel, "ts": message.ts})
+        self.notify({"type": "deleted", "channel": message.channel, "ts": message.ts})
 
     def replies(self, message: Message) -> list[Message]:
-        """A thread's answers, oldest first, without ephemeral ones."""
+        """Return a thread's replies, oldest first, without ephemeral ones."""
         return [
-            one
-            for one in self.messages[message.channel].values()
-            if one.thread_ts == message.ts and one.is_reply and not one.only_for
+            reply
+            for reply in self.messages[message.channel].values()
+            if reply.thread_ts == message.ts and reply.is_reply and not reply.only_for
         ]
 
     def seen_by(self, channel: str, user: str | None) -> list[Message]:
-        """What a person sees in a conversation (nobody: what everybody sees), oldest first, replies included."""
-        return [one for one in self.messages[channel].values() if one.only_for in (None, user)]
+        """Return a person's view of a conversation.
+
+        Parameters
+        ----------
+        channel : str
+            Id of the conversation.
+        user : str or None
+            The person; None for everybody.
+
+        Returns
+        -------
+        list of Message
+            Oldest first, with replies.
+        """
+        return [
+            message
+            for message in self.messages[channel].values()
+            if message.only_for in (None, user)
+        ]
 
     def wire(self, message: Message, *, metadata: bool = False) -> Json:
-        """A message as the Web API shows it."""
-        by_bot = message.user == seed.BOT_USER
+        """Return a message in the Web API's format.
+
+        Parameters
+        ----------
+        message : Message
+            The message.
+        metadata : bool
+            Include the metadata.
+
+        Returns
+        -------
+        dict
+        """
+        is_by_bot = message.user == seed.BOT_USER
         replies = [] if message.is_reply else self.replies(message)
         wire: Json = {
             "type": "message",
@@ -232,7 +403,7 @@ class Workspace:
             "ts": message.ts,
             "team": seed.TEAM_ID,
         }
-        if by_bot:
+        if is_by_bot:
             wire |= {"bot_id": seed.BOT_ID, "app_id": seed.APP_ID}
         if message.blocks:
             wire["blocks"] = message.blocks
@@ -242,13 +413,15 @@ class Workspace:
             wire |= {
                 "reply_count": len(replies),
                 "latest_reply": replies[-1].ts,
-                "reply_users": sorted({one.user for one in replies}),
+                "reply_users": sorted({reply.user for reply in replies}),
             }
         if message.broadcast:
             wire["subtype"] = "thread_broadcast"
         if message.files:
             wire["files"] = [
-                self.file_wire(self.files[one]) for one in message.files if one in self.files
+                self.file_wire(self.files[file_id])
+                for file_id in message.files
+                if file_id in self.files
             ]
         if message.edited:
             wire["edited"] = {"user": message.edited, "ts": message.ts}
@@ -257,7 +430,7 @@ class Workspace:
         return wire
 
     def shown(self, message: Message) -> Json:
-        """A message as scripts and the page get it."""
+        """Return a message for scripts and the page."""
         return {
             **self.wire(message),
             "channel": message.channel,
@@ -266,14 +439,16 @@ class Workspace:
             "shown_at": message.shown_at,
             "ephemeral": bool(message.only_for),
             "files": [
-                self.file_wire(self.files[one]) for one in message.files if one in self.files
+                self.file_wire(self.files[file_id])
+                for file_id in message.files
+                if file_id in self.files
             ],
         }
 
     # ------------------------------------------------------------ files
 
     def file_wire(self, file: File) -> Json:
-        """A file as the Web API shows it."""
+        """Return a file in the Web API's format."""
         return {
             "id": file.id,
             "name": file.name,
@@ -292,54 +467,81 @@ class Workspace:
         }
 
     def keep_file(self, file: File, content: bytes | None = None) -> None:
-        """Store a file; its bytes stay what they were unless given."""
+        """Store a file.
+
+        Its bytes stay the same by default.
+
+        Parameters
+        ----------
+        file : File
+            The file.
+        content : bytes, optional
+            New bytes.
+        """
         if content is None:
             content = self.store.content("file", file.id)
         self.files[file.id] = file
         self.store.put("file", file.id, asdict(file), content)
 
     def file_usable(self, file_id: str) -> bool:
-        """Whether an image block may point to it."""
+        """Return whether image blocks may show the file."""
         return file_id in self.files and self.files[file_id].state == "complete"
 
     # ------------------------------------------------------------ triggers, response URLs, modals
 
     def trigger(self, user: str) -> str:
-        """A new trigger id: good for 3 seconds, once."""
-        made = f"{secrets.randbelow(10**12)}.{secrets.randbelow(10**11)}.{secrets.token_hex(16)}"
-        self.triggers[made] = (user, time.monotonic(), False)
-        return made
+        """Return a new trigger id.
+
+        It is valid once, for 3 seconds.
+        """
+        trigger_id = (
+            f"{secrets.randbelow(10**12)}.{secrets.randbelow(10**11)}.{secrets.token_hex(16)}"
+        )
+        self.triggers[trigger_id] = (user, time.monotonic(), False)
+        return trigger_id
 
     def exchange(self, trigger_id: str) -> str:
-        """The person behind a trigger id; spends it."""
+        """Use up a trigger id and return its person."""
         if trigger_id not in self.triggers:
             raise SlackError("invalid_trigger_id")
-        user, made, used = self.triggers[trigger_id]
-        if used:
+        user, created_at, is_used = self.triggers[trigger_id]
+        if is_used:
             raise SlackError("exchanged_trigger_id")
-        if time.monotonic() - made > TRIGGER_SECONDS:
+        if time.monotonic() - created_at > TRIGGER_SECONDS:
             raise SlackError("expired_trigger_id")
-        self.triggers[trigger_id] = (user, made, True)
+        self.triggers[trigger_id] = (user, created_at, True)
         return user
 
     def response_url(self, channel: str, user: str, message: Message | None = None) -> str:
-        """The path of a new response URL."""
+        """Return the path of a new response URL.
+
+        Parameters
+        ----------
+        channel, user : str
+            Ids of the conversation and the person.
+        message : Message, optional
+            The message of the interaction.
+
+        Returns
+        -------
+        str
+        """
         token = secrets.token_urlsafe(18)
         self.response_urls[token] = ResponseUrl(channel, user, message, time.monotonic())
         return f"/response/{token}"
 
     def modal(self, user: str) -> Json | None:
-        """The modal on top of a person's screen."""
+        """Return the top modal of a person."""
         stack = self.modals.get(user)
         return stack[-1] if stack else None
 
     def show_modal(self, user: str) -> None:
-        self.tell({"type": "view", "user": user, "view": self.modal(user)})
+        self.notify({"type": "view", "user": user, "view": self.modal(user)})
 
 
 def with_ids(blocks: list[Json]) -> list[Json]:
-    """Give each block, and each interactive element, the id Slack gives those that come without."""
-    made = []
+    """Give missing ids to blocks and elements."""
+    result = []
     for block in blocks:
         block = {**block, "block_id": block.get("block_id") or secrets.token_urlsafe(4)}
         for key in ("accessory", "element"):
@@ -347,10 +549,10 @@ def with_ids(blocks: list[Json]) -> list[Json]:
                 block[key] = {"action_id": secrets.token_urlsafe(4), **block[key]}
         if block.get("type") == "actions":
             block["elements"] = [
-                {"action_id": secrets.token_urlsafe(4), **one} for one in block["elements"]
+                {"action_id": secrets.token_urlsafe(4), **element} for element in block["elements"]
             ]
-        made.append(block)
-    return made
+        result.append(block)
+    return result
 
 
 def _interactive(block: Json) -> bool:

@@ -417,6 +417,7 @@ def _reason(reason: str, deed: str) -> str:
     reason = reason.strip()
     if not reason:
         raise BadInput(
-            gettext("Say why you {deed} it; the reason is shown in its thread.").format(deed=deed)
+            gettext("Say why you {deed} it; the reason is shown in its thread.").format(deed=deed),
+            field="reason",
         )
     return reason[:500]

@@ -59,13 +59,15 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
     ):
         if not body.coupons and changes.offer is None:
             raise BadInput(
-                gettext("No part of this campaign carries a discount, so there is none to change.")
+                gettext("No part of this campaign carries a discount, so there is none to change."),
+                field="discount",
             )
         if not 0.01 <= changes.discount <= 0.99:
             raise BadInput(
                 gettext("A discount of {discount:g} % is none; use 1 to 99.").format(
                     discount=100 * changes.discount
-                )
+                ),
+                field="discount",
             )
     if changes.holdout is not None:
         low, high = HOLDOUT
@@ -73,7 +75,8 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
             raise BadInput(
                 gettext(
                     "A hold-out of {holdout:g} % is outside the policy; use {low:g} to {high:g}."
-                ).format(holdout=100 * changes.holdout, low=100 * low, high=100 * high)
+                ).format(holdout=100 * changes.holdout, low=100 * low, high=100 * high),
+                field="holdout",
             )
         update["holdout"] = changes.holdout
     if changes.expires_days is not None:
@@ -81,7 +84,8 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
             raise BadInput(
                 gettext("Codes cannot expire after {expires_days} days; use 1 to 365.").format(
                     expires_days=changes.expires_days
-                )
+                ),
+                field="expires_days",
             )
         update["expires_days"] = changes.expires_days
     if changes.budget is not None:
@@ -109,7 +113,8 @@ def named(name: str) -> str:
         raise BadInput(
             gettext("A campaign's name has 1 to 80 characters; this one has {count}.").format(
                 count=len(name)
-            )
+            ),
+            field="name",
         )
     return name
 
@@ -125,7 +130,8 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
             raise BadInput(
                 gettext(
                     "The offer is a share of the order and its discount is not said; use 1 to 99."
-                )
+                ),
+                field="offer",
             )
         return _with(line, "coupon", discount=share)
     if kind == "amount" and (
@@ -137,14 +143,16 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
             raise BadInput(
                 gettext("Money off of {value:g} is none; say how much, like 5.").format(
                     value=off or 0
-                )
+                ),
+                field="amount",
             )
         if least <= 0:
             raise BadInput(
                 gettext(
                     "Money off needs a From order value, or small orders sell below cost; say one, "
                     "like 40."
-                )
+                ),
+                field="amount",
             )
         return _with(line, "coupon", face=off, min_order=least)
     if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
@@ -154,7 +162,8 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                 gettext(
                     "Free shipping needs a From order value, or small orders sell below cost; say "
                     "one, like 40."
-                )
+                ),
+                field="min_order",
             )
         return _with(line, "free_shipping", face=body.shipping_cost, min_order=least)
     return _with(line, "reminder") if changes.offer == "reminder" else line
@@ -165,16 +174,17 @@ def _refuse_idle(made: Body, changes: Changes) -> None:
     kinds = {_kind(line) for line in made.offers}
     if changes.offer is not None:
         return  # an offer that was chosen says which of the fields are its own
-    for what, value, takers in (
-        ("Money off", changes.amount, {"amount"}),
-        ("From order value", changes.min_order, {"amount", "free_shipping"}),
+    for field, what, value, takers in (
+        ("amount", "Money off", changes.amount, {"amount"}),
+        ("min_order", "From order value", changes.min_order, {"amount", "free_shipping"}),
     ):
         if value and not kinds & takers:
             raise BadInput(
                 gettext(
                     "{what} {value:g} is for no offer of this campaign; choose one for all that "
                     "has it, or leave it empty."
-                ).format(what=what, value=value)
+                ).format(what=what, value=value),
+                field=field,
             )
 
 
@@ -204,7 +214,8 @@ def _budget(body: Body, budget: float) -> float:
         raise BadInput(
             gettext(
                 "A budget of {money} is outside the policy; use more than 0 and at most {money_2}."
-            ).format(money=money(budget, body.currency), money_2=money(most, body.currency))
+            ).format(money=money(budget, body.currency), money_2=money(most, body.currency)),
+            field="budget",
         )
     return budget
 
@@ -218,7 +229,8 @@ def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> 
             gettext(
                 "Send not before {text!r} is no moment; write it like 2025-05-03 09:00, or "
                 '"{soon}".'
-            ).format(text=text, soon=SOON)
+            ).format(text=text, soon=SOON),
+            field="send_on",
         ) from None
     if kept is not None and f"{kept.astimezone(zone):{MINUTE}}" == text.strip():
         at = kept
@@ -227,7 +239,8 @@ def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> 
         raise BadInput(
             gettext(
                 'Send not before {text!r} is over already; use a later one, or "{soon}".'
-            ).format(text=text, soon=SOON)
+            ).format(text=text, soon=SOON),
+            field="send_on",
         )
     refuse_far(at, text, zone, now)
     return at
@@ -241,7 +254,8 @@ def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
         raise BadInput(
             gettext(
                 "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} instead."
-            ).format(text=text, zone=zone.key, next=f"{there:{MINUTE}}")
+            ).format(text=text, zone=zone.key, next=f"{there:{MINUTE}}"),
+            field="send_on",
         )
     if first.utcoffset() != second.utcoffset():
         either = " or ".join(one.isoformat(" ", "minutes") for one in (first, second))
@@ -249,7 +263,8 @@ def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
             gettext(
                 "Send not before {text!r} comes twice by the clock of {key} that day; write "
                 "{either}."
-            ).format(text=text, key=zone.key, either=either)
+            ).format(text=text, key=zone.key, either=either),
+            field="send_on",
         )
     return first
 
@@ -272,7 +287,8 @@ def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
                 days=LONGEST_HOURS // 24,
                 latest=f"{latest.astimezone(zone):{MINUTE}}",
                 soon=SOON,
-            )
+            ),
+            field="send_on",
         )
 
 

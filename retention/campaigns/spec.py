@@ -316,7 +316,8 @@ class Body(_Frozen):
                         at_most=_at_most(self.margin - line.largest_share),
                         min_margin=100 * self.min_margin,
                         least=least,
-                    )
+                    ),
+                    field="min_order",
                 )
             left = self.margin - line.discount
             if line.action == "coupon" and not line.face and left < self.min_margin - 1e-9:
@@ -330,7 +331,8 @@ class Body(_Frozen):
                         at_most=_at_most(left),
                         min_margin=100 * self.min_margin,
                         at_most_2=_at_most(most),
-                    )
+                    ),
+                    field="discount",
                 )
 
     def check_budget(self) -> None:

@@ -35,12 +35,16 @@ def checked(text: str) -> str:
     """
     text = text.strip()
     if not text:
-        raise BadInput(gettext("The copy text is empty; write what the customer shall read."))
+        raise BadInput(
+            gettext("The copy text is empty; write what the customer shall read."),
+            field="copy_text",
+        )
     if len(text) > LONGEST:
         raise BadInput(
             gettext("The copy text has {count:,} characters; use at most {longest:,}.").format(
                 count=len(text), longest=LONGEST
-            )
+            ),
+            field="copy_text",
         )
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
     if wrong := [place for place in _BRACES.findall(text) if place not in known]:
@@ -49,7 +53,8 @@ def checked(text: str) -> str:
         raise BadInput(
             gettext("The copy text has {found}, which {means} nothing here; use {known}.").format(
                 found=found, means=means, known=", ".join(known)
-            )
+            ),
+            field="copy_text",
         )
     return text
 

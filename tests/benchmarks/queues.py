@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from retention.db import Database
 from retention.db.tables import DirectoryEntry, Job, ModelVersion, Outbox
 from tests.benchmarks.measure import FOLDER, Figure, against, alone, settings
-from tests.end_to_end.desk import Desk, demo
+from tests.end_to_end.playground_client import PlaygroundClient, demo
 from workers import idle_exit, jobs
 from workers.delivery import outbox
 
@@ -62,7 +62,7 @@ def queues() -> dict[str, Figure]:
 class _Bench:
     """A person at the desk who waits for each result."""
 
-    def __init__(self, desk: Desk, database: Database) -> None:
+    def __init__(self, desk: PlaygroundClient, database: Database) -> None:
         self._desk, self._database = desk, database
         self._customers = self._directory()
         self.trainings = 0

@@ -1,4 +1,4 @@
-"""A campaign of a hundred customers, and what its windows and messages say."""
+"""A campaign of 100 customers, and readers of its modals and messages."""
 
 import json
 
@@ -29,7 +29,7 @@ def drafted(database, settings, **body) -> str:
         for number in range(100)
     ]
     with database.transaction() as session:
-        made = store(
+        created = store(
             session,
             settings,
             Draft("c7", "salt", "May", None, a_body(**body), rows),
@@ -38,7 +38,9 @@ def drafted(database, settings, **body) -> str:
             post_key=KEY,
             now=clock.now(),
         )
-        outbox.put(session, settings, campaigns.card_post(settings, made), default_channel=CHANNEL)
+        outbox.put(
+            session, settings, campaigns.card_post(settings, created), default_channel=CHANNEL
+        )
     return "c7"
 
 
@@ -57,13 +59,13 @@ def whispered(api) -> str:
 
 
 def opened(api) -> dict:
-    """The window that was opened."""
+    """Return the opened modal."""
     view = api.wait("views.open")["view"]
     return json.loads(view) if isinstance(view, str) else view
 
 
 def stands(view) -> dict[str, str | None]:
-    """What its fields begin with."""
+    """Return the initial values of its inputs."""
     return {
         b["block_id"]: b["element"].get("initial_value")
         for b in view["blocks"]

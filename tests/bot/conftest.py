@@ -1,4 +1,4 @@
-"""The app, its database, people with roles, and Slack at the wire."""
+"""Provide the app, its database, people with roles, and a fake Slack."""
 
 import pytest
 from pydantic import SecretStr
@@ -15,10 +15,13 @@ from workers import campaigns
 @pytest.fixture
 def api():
     """Slack's Web API."""
-    made = Api()
-    server = serve(made)
-    made.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0CRM", "is_member": True}}
-    yield made
+    created = Api()
+    server = serve(created)
+    created.answers["conversations.info"] = {
+        "ok": True,
+        "channel": {"id": "C0CRM", "is_member": True},
+    }
+    yield created
     server.shutdown()
 
 
@@ -36,7 +39,10 @@ def settings(tmp_path, api) -> Settings:
 
 @pytest.fixture
 def workspace(settings, database, api) -> Workspace:
-    """The app with an analyst and an approver; everybody else is a viewer. There is one customer, 42."""
+    """The app with an analyst and an approver; everybody else is a viewer.
+
+    The only customer is 42.
+    """
     with database.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (LEAD, "approver")):
             session.add(

@@ -1,4 +1,4 @@
-"""The bot's real server as a process of its own, and raw HTTP requests to it."""
+"""Run the bot's real server as a process, and send raw HTTP requests."""
 
 import http.client
 import json
@@ -43,7 +43,7 @@ class RunningBot:
         port: int | None = None,
         timeout: float = 20,
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send one request over a new connection; status, headers (by lower-case name) and body of the answer."""
+        """Send one request over a new connection; return status, headers and body."""
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
         try:
             content = body.encode() if isinstance(body, str) else body
@@ -66,12 +66,12 @@ class RunningBot:
         )
 
     def command(self, text: str, user: str = ADMIN, **fields: str) -> tuple[int, dict[str, Any]]:
-        """Type ``/retention …``: status and the message the person sees."""
+        """Type ``/retention …``; return status and message."""
         status, _, answer = self.signed(slash_command(text, user, **fields))
         return status, json.loads(answer)
 
     def log(self) -> str:
-        """The log so far."""
+        """Return the log."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
 
@@ -83,7 +83,7 @@ def signature(body: str, *, age: float = 0, secret: str = SECRET) -> dict[str, s
 
 
 def slash_command(text: str, user: str = ADMIN, **fields: str) -> str:
-    """Return the recorded slash command with other words, sent once (each call has its own trigger)."""
+    """Return the recorded slash command with another text and its own trigger."""
     recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
     trigger = {"trigger_id": f"{time.monotonic_ns()}.0"}
     return urlencode(recorded | {"text": text, "user_id": user} | trigger | fields)
@@ -93,17 +93,7 @@ def slash_command(text: str, user: str = ADMIN, **fields: str) -> str:
 def running_bot(
     settings: Settings, *, log_file: Path | None = None, **environment: str
 ) -> Iterator[RunningBot]:
-    """Start the server on the home of these settings, until it answers; stop it with SIGTERM.
-
-    Parameters
-    ----------
-    settings : Settings
-        With a database that exists, and the address of a stand-in for Slack's Web API.
-    log_file : Path, optional
-        In the home by default.
-    environment
-        Further environment variables.
-    """
+    """Start the server for these settings; stop it with SIGTERM."""
     port, health_port = free_port(), free_port()
     inherited = {
         name: value

@@ -1,4 +1,4 @@
-"""Who decides on a campaign: one or two people, reminded in time, and anyone who stops it before it is sent."""
+"""Test who decides on a campaign, reminders, and stops."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -27,14 +27,14 @@ def submitted(workspace, database, settings) -> str:
 
 @pytest.fixture
 def large(workspace, database, settings) -> str:
-    """Submitted, and so large that two have to approve it."""
+    """Submit a campaign that needs two approvals."""
     drafted(database, settings, second_approver=SecondApprover(audience=50))
     with database.transaction() as session:
         campaigns.submit(session, settings, "c7", 1, ANALYST)
     return "c7"
 
 
-def test_two_approve_what_is_large_and_the_card_says_how_far_it_is(workspace, database, large, api):
+def test_large_campaign_needs_two_approvals_and_shows_progress(workspace, database, large, api):
     assert "Two people who neither drafted nor edited it" in message(database)
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: "1 of 2 approvals" in message(database, "campaign:c7:first:1"))
@@ -50,14 +50,14 @@ def test_two_approve_what_is_large_and_the_card_says_how_far_it_is(workspace, da
     assert f"<@{LEAD}> and <@{ADMIN}>" in message(database)
 
 
-def test_what_needs_two_says_all_that_is_large_about_it(workspace, database, settings):
+def test_two_approvals_rule_names_every_reason(workspace, database, settings):
     drafted(database, settings, second_approver=SecondApprover(audience=50, cost=1, discount=0.01))
     with database.transaction() as session:
         campaigns.submit(session, settings, "c7", 1, ANALYST)
     assert "because its audience, its expected cost and its discount are above" in message(database)
 
 
-def test_of_three_at_once_two_count_and_all_are_told(workspace, database, large, settings, api):
+def test_two_of_three_concurrent_approvals_count(workspace, database, large, settings, api):
     third = "U0THIRD"
     with database.transaction() as session:
         session.add(RoleGrant(user_id=third, role="approver", granted_by=ADMIN))
@@ -69,16 +69,16 @@ def test_of_three_at_once_two_count_and_all_are_told(workspace, database, large,
             )
         )
     until(lambda: len(api.named("response_url")) == 3)
-    said = [words(call["blocks"]) for call in api.named("response_url")]
+    reply = [words(call["blocks"]) for call in api.named("response_url")]
     assert sorted(
         "first" if "1 of 2" in one else "late" if "already approved" in one else "second"
-        for one in said
+        for one in reply
     ) == ["first", "late", "second"]
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 2
 
 
-def test_in_the_clearance_time_anyone_may_stop_it_from_the_thread(
+def test_anyone_can_stop_a_campaign_during_its_clearance_time(
     workspace, database, submitted, settings, api
 ):
     workspace.press(ids.STOP_CAMPAIGN, "c7:1", VIEWER)
@@ -96,7 +96,7 @@ def test_in_the_clearance_time_anyone_may_stop_it_from_the_thread(
     assert f"stopped by <@{VIEWER}>" in message(database, thread)
 
 
-def test_before_that_who_drafted_it_may_stop_it_and_no_other_analyst(
+def test_only_the_drafting_analyst_can_stop_before_clearance(
     workspace, database, submitted, settings
 ):
     with database.transaction() as session:
@@ -106,9 +106,7 @@ def test_before_that_who_drafted_it_may_stop_it_and_no_other_analyst(
     assert "cancelled" in words(workspace.run("campaign stop c7 --reason no", ANALYST)["blocks"])
 
 
-def test_approvers_are_reminded_once_each_by_direct_message_with_buttons(
-    workspace, database, large, settings, api
-):
+def test_approvers_are_reminded_once_by_direct_message(workspace, database, large, settings, api):
     with database.transaction() as session:
         session.add(RoleGrant(user_id="U0THIRD", role="approver", granted_by=ADMIN))
         campaigns.approve(session, settings, "c7", 1, LEAD)  # so that one is wanted still
@@ -132,9 +130,7 @@ def test_approvers_are_reminded_once_each_by_direct_message_with_buttons(
     assert "needs nothing from you" in message(database, mine)
 
 
-def test_an_edit_leaves_the_reminders_of_older_versions_as_they_are(
-    workspace, database, large, settings
-):
+def test_edit_keeps_reminders_of_older_versions(workspace, database, large, settings):
     for version in (1, 2):
         with database.transaction() as session:
             campaigns.remind(session, settings, clock.now() + timedelta(hours=48, minutes=1))
@@ -162,7 +158,7 @@ def test_an_edit_leaves_the_reminders_of_older_versions_as_they_are(
     assert ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:2:{ADMIN}")
 
 
-def test_who_may_approve_and_what_ran_out_is_said_in_the_thread(
+def test_expired_decisions_and_approvals_are_announced_in_the_thread(
     workspace, database, submitted, settings
 ):
     with database.transaction() as session:

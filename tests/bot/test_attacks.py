@@ -1,4 +1,4 @@
-"""Attacks over the network by somebody without any secret, against the real server process."""
+"""Attack the real server process over the network, without any secret."""
 
 import json
 import random
@@ -26,7 +26,7 @@ LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) \S+: |^   
 
 @pytest.fixture(scope="module")
 def slack():
-    """Slack's Web API, for the server that the tests of this file share."""
+    """Slack's Web API for the shared server."""
     api = Api()
     api.answers["conversations.info"] = {"ok": True, "channel": {"id": CHANNEL, "is_member": True}}
     server = serve(api)
@@ -52,14 +52,14 @@ def stored(home) -> Database:
 
 @pytest.fixture(scope="module")
 def bot(home, stored):
-    """Run one server for all tests that leave no trace in it."""
+    """Run one server for all tests that leave no data."""
     with running_bot(home) as running:
         yield running
 
 
 @pytest.fixture
 def own_bot(settings, database):
-    """Run a server for tests of its log and its counters."""
+    """Run a server for tests of its log and counters."""
     with running_bot(settings) as running:
         yield running
 
@@ -70,7 +70,7 @@ def jobs_stored(database) -> int:
 
 
 def unverifiable(api) -> list[tuple[str, dict[str, str], str]]:
-    """Requests that cannot be verified, with an address that the sender would like to be called back at."""
+    """Return unverifiable requests with a foreign response URL."""
     response = {"response_url": api.url + "response_url"}
     click = json.loads((PAYLOADS / "block_actions.json").read_text()) | response
     in_home = json.loads((PAYLOADS / "home_action.json").read_text())
@@ -138,7 +138,7 @@ def test_response_urls_elsewhere_are_not_called(bot):
 
 
 def incomplete(bot: RunningBot, part: bytes) -> socket.socket:
-    """Open a connection that sends the beginning of a request, and no more."""
+    """Open a connection that sends only the beginning of a request."""
     client = socket.create_connection(("127.0.0.1", bot.port), timeout=30)
     client.sendall(part)
     return client
@@ -148,7 +148,7 @@ HEAD = b"POST /slack/events HTTP/1.1\r\nHost: bot\r\nContent-Length: 5000\r\n"
 
 
 def begun() -> list[bytes]:
-    """Requests that stop in the middle: before the headers end, and within a body that looks signed."""
+    """Return requests that stop in the headers or in a body."""
     headers = signature("x")
     signed = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
     return [
@@ -162,7 +162,7 @@ def begun() -> list[bytes]:
 
 
 def is_open(client: socket.socket) -> bool:
-    """Whether the server still waits for the rest of a request."""
+    """Return whether the server still waits for the rest of a request."""
     client.settimeout(0.01)
     try:
         return client.recv(1) != b""
@@ -172,7 +172,7 @@ def is_open(client: socket.socket) -> bool:
         return False
 
 
-def test_two_hundred_slow_connections_delay_nobody(bot):
+def test_two_hundred_slow_connections_do_not_delay_others(bot):
     with ExitStack() as stack:
         slow = [stack.enter_context(incomplete(bot, begun()[number % 6])) for number in range(200)]
         assert bot.request("GET", "/health/live")[0] == 200
@@ -328,9 +328,9 @@ def test_150_digests_of_one_viewer_become_a_few_jobs(own_bot, database):
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(send, range(150)))
     assert {status for status, _ in answers} == {200}
-    assert all(said["response_type"] == "ephemeral" and said["text"] for _, said in answers)
+    assert all(reply["response_type"] == "ephemeral" and reply["text"] for _, reply in answers)
     assert 1 <= jobs_stored(database) <= 3
-    assert any("One person can" in said["text"] for _, said in answers)
+    assert any("One person can" in reply["text"] for _, reply in answers)
 
 
 def test_300_wrong_redemption_codes_are_throttled(settings, database):
@@ -400,7 +400,7 @@ def test_signed_requests_of_another_workspace_do_nothing(settings, database):
 
 
 def mutated(rng: random.Random, value: object, depth: int = 0) -> object:
-    """Return a copy in which a few fields are missing or of another type."""
+    """Return a copy with missing or mistyped fields."""
     odd = [
         None,
         0,
@@ -432,7 +432,7 @@ def mutated(rng: random.Random, value: object, depth: int = 0) -> object:
 
 
 def envelope(rng: random.Random) -> tuple[str, str]:
-    """Return a body with its content type: a recorded request with missing or wrongly typed fields."""
+    """Return a recorded request with missing or mistyped fields, and its content type."""
     recording = rng.choice(sorted(path.name for path in PAYLOADS.iterdir()))
     text = (PAYLOADS / recording).read_text().strip()
     if recording.endswith(".urlencoded"):

@@ -1,4 +1,4 @@
-"""A campaign's buttons, modals and commands, through signed requests."""
+"""Test a campaign's buttons, modals and commands with signed requests."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from workers import campaigns, ids
 from workers.delivery import render
 
 
-def test_submit_and_approve_replace_the_buttons_by_who_and_when(workspace, database, draft, api):
+def test_submit_and_approve_replace_buttons_by_person_and_time(workspace, database, draft, api):
     workspace.press(ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST)
     until(lambda: state(database) == "submitted")
     assert ids.APPROVE_CAMPAIGN in message(database)
@@ -40,13 +40,15 @@ def test_submit_and_approve_replace_the_buttons_by_who_and_when(workspace, datab
 
 
 @pytest.mark.parametrize("user", [ANALYST, VIEWER])
-def test_who_may_not_is_told_so_and_nothing_moves(workspace, database, submitted, api, user):
+def test_missing_role_is_explained_and_changes_nothing(workspace, database, submitted, api, user):
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", user)
     assert "you need approver" in whispered(api)
     assert state(database) == "submitted"
 
 
-def test_an_approver_who_edited_it_is_told_so(workspace, database, submitted, settings, api):
+def test_approver_who_edited_is_refused_with_the_reason(
+    workspace, database, submitted, settings, api
+):
     with database.transaction() as session:
         campaigns.edit(session, settings, "c7", 1, LEAD, approval.Changes(holdout=0.2))
         campaigns.submit(session, settings, "c7", 2, ANALYST)
@@ -55,32 +57,30 @@ def test_an_approver_who_edited_it_is_told_so(workspace, database, submitted, se
     assert state(database) == "submitted"
 
 
-def test_a_stale_click_repairs_the_message_and_says_who_when_and_why(
+def test_stale_click_updates_the_message_and_explains(
     workspace, database, submitted, settings, api
 ):
     with database.transaction() as session:
         campaigns.reject(session, settings, "c7", 1, ADMIN, "not <now>")
         before = session.scalar(select(Outbox.revision).where(Outbox.key == KEY))
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
-    said = whispered(api)
-    assert "already rejected" in said
-    assert f"<@{ADMIN}>" in said
-    assert "not &lt;now&gt;" in said
+    reply = whispered(api)
+    assert "already rejected" in reply
+    assert f"<@{ADMIN}>" in reply
+    assert "not &lt;now&gt;" in reply
     with database.reading() as session:
         assert session.scalar(select(Outbox.revision).where(Outbox.key == KEY)) == before + 1
 
 
-def test_a_command_that_comes_too_late_names_who_was_first_as_a_person(
-    workspace, database, submitted, settings
-):
+def test_late_command_names_the_first_person(workspace, database, submitted, settings):
     with database.transaction() as session:
         campaigns.approve(session, settings, "c7", 1, ADMIN)
-    said = words(workspace.run("campaign approve c7", LEAD)["blocks"])
-    assert "already approved" in said
-    assert f"by <@{ADMIN}> on " in said
+    reply = words(workspace.run("campaign approve c7", LEAD)["blocks"])
+    assert "already approved" in reply
+    assert f"by <@{ADMIN}> on " in reply
 
 
-def test_what_time_has_ended_was_ended_by_nobody(workspace, database, submitted, settings):
+def test_expired_campaign_names_no_person(workspace, database, submitted, settings):
     with database.transaction() as session:
         (gone,) = campaigns.expire(session, settings, clock.now() + timedelta(days=30))
     with database.reading() as session:
@@ -88,7 +88,7 @@ def test_what_time_has_ended_was_ended_by_nobody(workspace, database, submitted,
     assert str(stale).endswith("has expired.")
 
 
-def test_two_approvers_at_once_one_wins_and_both_are_told(workspace, database, submitted, api):
+def test_one_of_two_concurrent_approvers_wins(workspace, database, submitted, api):
     with ThreadPoolExecutor(2) as pool:
         list(
             pool.map(
@@ -97,9 +97,9 @@ def test_two_approvers_at_once_one_wins_and_both_are_told(workspace, database, s
             )
         )
     until(lambda: len(api.named("response_url")) == 2)
-    said = [words(call["blocks"]) for call in api.named("response_url")]
-    assert sum("Nothing changed" in one for one in said) == 1
-    assert sum("is approved" in one and "Nothing" not in one for one in said) == 1
+    reply = [words(call["blocks"]) for call in api.named("response_url")]
+    assert sum("Nothing changed" in one for one in reply) == 1
+    assert sum("is approved" in one and "Nothing" not in one for one in reply) == 1
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 1
 
@@ -122,7 +122,7 @@ def test_a_click_delivered_twice_acts_and_answers_once(workspace, database, draf
         (ids.STOP_CAMPAIGN, ids.STOP_VIEW, "cancelled", "stopped"),
     ],
 )
-def test_no_comes_with_a_reason(
+def test_reject_requires_a_reason(
     workspace, database, submitted, api, button, view, state_after, verb
 ):
     workspace.press(button, "c7:1", LEAD)
@@ -136,19 +136,19 @@ def test_no_comes_with_a_reason(
     assert verb in message(database, f"campaign:c7:{state_after}:1")
 
 
-def test_a_modal_that_has_become_stale_repairs_and_tells(
+def test_stale_modal_updates_the_message_and_explains(
     workspace, database, submitted, settings, api
 ):
     with database.transaction() as session:
         campaigns.approve(session, settings, "c7", 1, ADMIN)
     assert fill(workspace, ids.REJECT_VIEW, f"c7:1:{CHANNEL}", LEAD, reason="late").status == 200
-    said = api.wait("chat.postEphemeral")
-    assert said["user"] == LEAD
-    assert "already approved" in said["text"]
+    reply = api.wait("chat.postEphemeral")
+    assert reply["user"] == LEAD
+    assert "already approved" in reply["text"]
     assert state(database) == "approved"
 
 
-def test_codes_go_to_the_pressers_direct_message(workspace, database, draft, api):
+def test_codes_go_to_the_direct_message(workspace, database, draft, api):
     workspace.press(ids.CAMPAIGN_CSV, "c7:1", ANALYST)
     job = until(lambda: all_jobs(database))[0]
     assert (job.kind, job.channel, job.args) == (
@@ -167,17 +167,15 @@ def _close(database, advice: str) -> None:
         campaign.sent_at = campaign.window_ends_at = clock.wall()
 
 
-def test_a_campaign_whose_orders_never_came_says_so_and_gives_no_advice(workspace, database, draft):
+def test_unmeasured_campaign_says_so_without_advice(workspace, database, draft):
     _close(database, "no_orders")
-    said = words(workspace.run("campaign result c7", VIEWER)["blocks"])
-    assert "never imported, so nothing can be said of it" in said
-    assert "advice" not in said
+    reply = words(workspace.run("campaign result c7", VIEWER)["blocks"])
+    assert "never imported, so nothing can be said of it" in reply
+    assert "advice" not in reply
     assert "Closed, not measured" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
 
 
-def test_a_measured_campaign_and_one_that_is_not_yet_do_not_say_that_it_never_was(
-    workspace, database, draft
-):
+def test_only_an_unmeasurable_campaign_says_never_measured(workspace, database, draft):
     assert "never imported" not in words(workspace.run("campaign result c7", VIEWER)["blocks"])
     _close(database, "undecided")
     shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
@@ -185,7 +183,7 @@ def test_a_measured_campaign_and_one_that_is_not_yet_do_not_say_that_it_never_wa
     assert "ot measured" not in shown
 
 
-def test_a_draft_of_the_terminal_is_not_submitted_where_nobody_would_see_it(
+def test_terminal_draft_is_not_submitted_without_a_visible_channel(
     workspace, database, settings, api
 ):
     drafted(database, settings)
@@ -195,12 +193,12 @@ def test_a_draft_of_the_terminal_is_not_submitted_where_nobody_would_see_it(
         "ok": True,
         "channel": {"id": "C0SALES", "is_member": False},
     }
-    said = words(workspace.run("campaign submit c7", channel="C0SALES")["blocks"])
-    assert "`/invite` me" in said
+    reply = words(workspace.run("campaign submit c7", channel="C0SALES")["blocks"])
+    assert "`/invite` me" in reply
     assert state(database) == "draft"
 
 
-def test_what_was_done_is_not_called_a_failure_where_it_cannot_be_said(
+def test_failed_confirmation_is_not_reported_as_a_failed_action(
     workspace, database, submitted, api, monkeypatch, caplog
 ):
     tried = []
@@ -217,13 +215,13 @@ def test_what_was_done_is_not_called_a_failure_where_it_cannot_be_said(
     assert not api.named("response_url")
 
 
-def test_a_window_that_slack_did_not_open_in_time_is_to_be_pressed_for_again(workspace, draft, api):
+def test_expired_trigger_asks_to_press_again(workspace, draft, api):
     api.answers["views.open"] = {"ok": False, "error": "expired_trigger_id"}
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     assert "Please press once more" in whispered(api)
 
 
-def test_by_commands_too(workspace, database, draft):
+def test_commands_do_the_same_as_buttons(workspace, database, draft):
     assert "May" in words(workspace.run("campaign", VIEWER)["blocks"])
     assert "Draft" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "analyst" in words(workspace.run("campaign submit c7", VIEWER)["blocks"])
@@ -240,15 +238,15 @@ def test_by_commands_too(workspace, database, draft):
     assert "cancelled" in words(
         workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"]
     )
-    told = words(workspace.run("campaign show c7", VIEWER)["blocks"])
-    assert "wrong price" in told
-    assert "approved it" in told
+    result = words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "wrong price" in result
+    assert "approved it" in result
     assert "no campaign" in words(workspace.run("campaign show c9")["blocks"])
     assert "Nothing to change" in words(workspace.run("campaign edit c7")["blocks"])
     assert "queued" in json.dumps(workspace.run("campaign draft --tier medium"))
 
 
-def test_every_deed_in_a_history_has_a_word():
+def test_every_history_action_has_a_label():
     root = Path(campaigns.__file__).parents[1]
     code = [
         *root.glob("retention/campaigns/*.py"),
@@ -278,7 +276,7 @@ def test_every_deed_in_a_history_has_a_word():
         assert not words(shown.blocks).rstrip("\n").endswith(f"> {deed}")
 
 
-def test_a_long_history_is_told_to_its_end():
+def test_long_history_is_shown_completely():
     steps = [
         "draft",
         "submit",
@@ -290,7 +288,7 @@ def test_a_long_history_is_told_to_its_end():
         "measuring",
         "closed",
     ]
-    told = [
+    result = [
         {"at": f"2025-05-0{day}T09:00:00+00:00", "actor": LEAD, "action": step, "why": None}
         for day, step in enumerate(steps, 1)
     ]
@@ -305,13 +303,15 @@ def test_a_long_history_is_told_to_its_end():
         created_at=clock.wall(),
         body=a_body(assumed=("margin",)).model_dump(mode="json"),
     )
-    shown = render.message("campaign/show", campaign=described(campaign), zone="UTC", history=told)
+    shown = render.message(
+        "campaign/show", campaign=described(campaign), zone="UTC", history=result
+    )
     assert words(shown.blocks).index("drafted it") < words(shown.blocks).index(
         "measured and closed it"
     )
 
 
-def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
+def test_card_says_who_reads_its_text_and_result_what_to_change():
     line = a_body().offers[0]
     body = a_body(
         offers=(
@@ -335,8 +335,10 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
     )
 
     def card(offers):
-        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
-        return words(render.message("campaign/card", campaign=told, demo=False, zone="UTC").blocks)
+        details = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        return words(
+            render.message("campaign/card", campaign=details, demo=False, zone="UTC").blocks
+        )
 
     assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(
         body.offers
@@ -349,7 +351,7 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
     )
 
     def result(offers):
-        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        details = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
         measured = {
             "advice": "cheaper",
             "effects": {},
@@ -358,7 +360,7 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
         }
         shown = render.message(
             "campaign/result",
-            campaign=told,
+            campaign=details,
             measured=measured,
             with_chart=False,
             treated=85,
@@ -371,7 +373,7 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
 
 
 @given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=300))
-def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
+def test_any_typed_text_gives_a_valid_slack_message(name, reason):
     now = clock.wall()
     campaign = Campaign(
         id="c7",
@@ -387,23 +389,23 @@ def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
         created_at=now,
         body=a_body(copy_text=reason).model_dump(mode="json"),
     )
-    told = described(campaign)
+    result = described(campaign)
     for template in ("campaign/card", "campaign/show"):
-        shown = render.message(template, campaign=told, demo=True, zone="UTC", history=[])
+        shown = render.message(template, campaign=result, demo=True, zone="UTC", history=[])
         assert "<!" not in words([b for b in shown.blocks if b["type"] != "header"])
     render.view(
         "campaign/edit",
-        campaign=told,
+        campaign=result,
         value="c7:3:",
-        written=told["offers"],
+        written=result["offers"],
         places="{name}",
         deed="edit",
         zone="UTC",
     )
-    render.view("campaign/reason", campaign=told, value="c7:3:", deed="stop")
+    render.view("campaign/reason", campaign=result, value="c7:3:", deed="stop")
 
 
-def test_find_is_of_the_team_alone(database, settings, draft):
+def test_find_returns_only_the_teams_campaigns(database, settings, draft):
     other = settings.model_copy(update={"team_id": "T2"})
     with database.reading() as session, pytest.raises(Exception, match="no campaign"):
         find(session, other, draft)

@@ -1,4 +1,4 @@
-"""What is written about the commands is what the tree says."""
+"""Test that the generated documentation matches the command tree."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_generated_files_are_up_to_date(name):
     assert written == FILES[name]().rstrip("\n") + "\n", "run: make docs"
 
 
-def test_the_manifest_keeps_to_slacks_limits():
+def test_manifest_respects_slacks_limits():
     (command,) = manifest()["features"]["slash_commands"]
     assert command["command"] == "/retention"
     assert len(command["description"]) <= 2000

@@ -1,20 +1,26 @@
-"""Editing a campaign, by its window and in words; campaigns of several offers."""
+"""Test edits of a campaign by modal and by command, also with several offers."""
 
 import json
-from datetime import timedelta
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, update
 
+from bot.interactions.campaigns import INPUT_OF_FIELD
 from retention import clock
+from retention.campaigns.edits import Changes, changed, named
 from retention.campaigns.spec import OfferLine
 from retention.campaigns.states import find
 from retention.campaigns.view import described
 from retention.db.tables import Assignment, Audit, Campaign
+from retention.errors import BadInput
 from retention.templating import text
 from tests.bot.campaign import drafted, fill, message, opened, stands
 from tests.bot.test_slash import all_jobs
-from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
+from tests.retention.campaigns.samples import a_body
 from workers import ids
 
 
@@ -41,9 +47,7 @@ SEVERAL = (
 )
 
 
-def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
-    workspace, database, submitted, api
-):
+def test_edit_opens_a_filled_modal_and_writes_the_next_version(workspace, database, submitted, api):
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
     initial = stands(view)
@@ -84,17 +88,26 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
     [
         ({"discount": "lots"}, "lots"),
         ({"discount": "60"}, "margin"),
+        ({"discount": "0"}, "use 1 to 99"),
+        ({"name": 81 * "x"}, "1 to 80 characters"),
+        ({"holdout": "x"}, "write a number like 15"),
         ({"holdout": "50"}, "hold-out"),
         ({"expires": "soon"}, "soon"),
+        ({"expires": "0"}, "use 1 to 365"),
         ({"copy": "Dear {nobody}"}, "{nobody}"),
+        ({"copy": ""}, "empty"),
+        ({"budget": "x"}, "12.50"),
         ({"budget": "2000"}, "at most €1,000"),
         ({"budget": "-1"}, "more than 0"),
         ({"send_on": "tomorrow"}, "write it like"),
         ({"amount": "x"}, "12.50"),
+        ({"amount": "5"}, "for no offer of this campaign"),
+        ({"min_order": "x"}, "12.50"),
+        ({"min_order": "40"}, "for no offer of this campaign"),
         ({"send_on": "2001-01-01 09:00"}, "over already"),
     ],
 )
-def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, draft, typed, says):
+def test_bad_value_keeps_the_modal_open_with_a_message(workspace, database, draft, typed, says):
     values = {
         "name": "May",
         "discount": "10",
@@ -112,10 +125,96 @@ def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, d
         assert session.scalar(select(Campaign.version)) == 1
 
 
-def test_several_offers_keep_each_its_own_where_something_else_is_edited(
-    workspace, database, settings, api
+NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"discount": 0.0}, "discount"),
+        ({"discount": 0.28}, "discount"),
+        ({"holdout": 0.5}, "holdout"),
+        ({"expires_days": 0}, "expires_days"),
+        ({"offer": "amount", "amount": 0.0}, "amount"),
+        ({"offer": "amount", "amount": 5.0}, "amount"),
+        ({"offer": "amount", "amount": 5.0, "min_order": 6.0}, "min_order"),
+        ({"offer": "free_shipping"}, "min_order"),
+        ({"amount": 5.0}, "amount"),
+        ({"min_order": 40.0}, "min_order"),
+        ({"budget": 2000.0}, "budget"),
+        ({"send_on": "tomorrow"}, "send_on"),
+        ({"send_on": "2001-01-01 09:00"}, "send_on"),
+        ({"send_on": "2026-03-29 02:30"}, "send_on"),
+        ({"send_on": "2026-10-25 02:30"}, "send_on"),
+        ({"send_on": "2099-01-01 09:00"}, "send_on"),
+        ({"copy_text": " "}, "copy_text"),
+        ({"copy_text": 3000 * "x"}, "copy_text"),
+        ({"copy_text": "Dear {nobody}"}, "copy_text"),
+    ],
+)
+def test_refused_value_names_its_field(changes, field):
+    with pytest.raises(BadInput) as refusal:
+        changed(a_body(), Changes(**changes), ZoneInfo("Europe/Berlin"), NOW)
+    assert refusal.value.field == field
+
+
+def test_refused_name_names_its_field():
+    with pytest.raises(BadInput) as refusal:
+        named(81 * "x")
+    assert refusal.value.field == "name"
+
+
+def test_missing_discount_is_shown_under_the_offer():
+    body = a_body(offers=(_line("Due", "reminder"),))
+    with pytest.raises(BadInput) as refusal:
+        changed(body, Changes(offer="share"), ZoneInfo("UTC"), NOW)
+    assert refusal.value.field == "offer"
+
+
+def test_discount_of_a_campaign_without_coupons_is_refused_by_field():
+    body = a_body(offers=(_line("Due", "reminder"),))
+    with pytest.raises(BadInput, match="carries a discount") as refusal:
+        changed(body, Changes(discount=0.1), ZoneInfo("UTC"), NOW)
+    assert refusal.value.field == "discount"
+
+
+def test_every_field_of_an_edit_has_an_input_in_the_modal(workspace, draft, api):
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    assert {*INPUT_OF_FIELD} == {field.name for field in fields(Changes)} | {"reason"}
+    assert {*stands(opened(api))} == {*INPUT_OF_FIELD.values()} - {"reason"}
+
+
+def test_field_decides_about_the_input_even_if_the_message_names_another(
+    workspace, draft, monkeypatch
 ):
-    """The window stood at the first one's money and order value, and saved them for all: €10 off became €5, a parcel free from €30 on."""
+    def refuse(*_):
+        raise BadInput("The name and the budget do not fit.", field="budget")
+
+    monkeypatch.setattr("workers.campaigns.edit", refuse)
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name="May", budget="10")
+    assert {*json.loads(answer.body)["errors"]} == {"budget"}
+
+
+@pytest.mark.parametrize("field", [None, "holdout"])
+def test_message_without_an_input_is_shown_under_the_first(workspace, draft, monkeypatch, field):
+    def refuse(*_):
+        raise BadInput("The budget is used up.", field=field)
+
+    monkeypatch.setattr("workers.campaigns.edit", refuse)
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name="May", budget="10")
+    assert json.loads(answer.body)["errors"] == {"name": "The budget is used up."}
+
+
+@pytest.mark.parametrize("callback", [ids.REJECT_VIEW, ids.STOP_VIEW])
+def test_missing_reason_stays_in_the_modal_under_its_input(workspace, submitted, callback):
+    answer = fill(workspace, callback, "c7:1:C0CRM", LEAD, reason=" ")
+    errors = json.loads(answer.body)["errors"]
+    assert {*errors} == {"reason"}
+    assert "Say why" in errors["reason"]
+
+
+def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings, api):
+    """The modal showed the first offer's terms and saved them for all offers."""
     drafted(database, settings, offers=SEVERAL)
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
@@ -129,19 +228,17 @@ def test_several_offers_keep_each_its_own_where_something_else_is_edited(
 
 
 @pytest.mark.parametrize(
-    ("offers", "told"),
+    ("offers", "result"),
     [(SEVERAL, True), ((_line("Due", "reminder"), _line("VIPs", "call", contact=4.0)), False)],
     ids=["coupons", "none"],
 )
-def test_the_card_tells_of_codes_only_where_there_are_any(database, settings, offers, told):
+def test_card_mentions_codes_only_if_there_are_any(database, settings, offers, result):
     drafted(database, settings, offers=offers)
-    assert ("Codes expire 28 days after sending." in message(database)) is told
+    assert ("Codes expire 28 days after sending." in message(database)) is result
 
 
-def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(
-    workspace, database, settings, api
-):
-    """The window closed over it, be it two thousand characters."""
+def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, settings, api):
+    """The modal closed and lost them."""
     drafted(database, settings)
     edit = {"name": "May", "holdout": "15", "expires": "28", "budget": "1000"}
     first = fill(
@@ -153,9 +250,9 @@ def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(
     assert (first.status, first.body) == (200, "")
     refused = json.loads(second.body)
     assert refused["response_action"] == "errors"
-    (said,) = refused["errors"].values()
-    assert "has been edited since (it is at version 2)" in said
-    assert "Copy what you typed" in said
+    (reply,) = refused["errors"].values()
+    assert "has been edited since (it is at version 2)" in reply
+    assert "Copy what you typed" in reply
     with database.transaction() as session:
         assert session.scalar(select(Campaign.body))["copy_text"] == "Hello from Ada {code}"
         session.execute(update(Campaign).values(state="live"))
@@ -165,8 +262,8 @@ def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(
 
 
 @pytest.mark.parametrize("typed", ["June \ud83c", "June \0"], ids=["half an emoji", "NUL"])
-def test_what_no_database_keeps_is_shown_as_unknown(workspace, database, settings, typed):
-    """A field that was cut within an emoji, or a NUL on PostgreSQL, gave a reference number and nothing else."""
+def test_unstorable_characters_are_replaced(workspace, database, settings, typed):
+    """Such a character gave a reference number instead of an answer."""
     drafted(database, settings)
     answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
     assert (answer.status, answer.body) == (200, "")
@@ -175,10 +272,10 @@ def test_what_no_database_keeps_is_shown_as_unknown(workspace, database, setting
     assert "version 2" in words(workspace.run("campaign show c7")["blocks"])
 
 
-def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, settings, api):
-    """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
-    said = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
-    assert "1 to 80 characters; this one has 81" in said
+def test_draft_name_fits_the_edit_modal(workspace, database, settings, api):
+    """Slack opens no modal with a too long initial value."""
+    reply = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
+    assert "1 to 80 characters; this one has 81" in reply
     assert not all_jobs(database)
     drafted(database, settings)
     with database.transaction() as session:
@@ -188,27 +285,30 @@ def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, sett
     assert len(view["blocks"][0]["element"]["initial_value"]) <= 80
 
 
-def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, settings):
-    """A free parcel was told as money off: what it costs the shop."""
+def test_terminal_describes_each_offer_for_customers(database, settings):
+    """Free shipping was shown as money off."""
     drafted(database, settings, offers=SEVERAL)
     with database.reading() as session:
-        told = described(find(session, settings, "c7"))
-    shown = text("terminal/campaign/show.txt.j2", campaign=told, history=[], zone="UTC")
+        result = described(find(session, settings, "c7"))
+    shown = text("terminal/campaign/show.txt.j2", campaign=result, history=[], zone="UTC")
     assert "Parcel: free shipping on orders from €50.00 on, 25 customers" in shown
     assert "Fiver: coupon, €5.00 off orders from €30.00 on, 25 customers" in shown
 
 
 @pytest.mark.parametrize("command", ["preview", "misuse"])
-def test_of_a_campaign_that_there_is_not_nothing_is_queued(workspace, database, command):
+def test_unknown_campaign_queues_nothing(workspace, database, command):
     assert "There is no campaign 'nope'" in words(
         workspace.run(f"campaign {command} nope")["blocks"]
     )
     assert not all_jobs(database)
 
 
-def test_another_offer_and_a_moment_by_command(workspace, database, draft):
+def test_edit_command_changes_offer_and_send_time(workspace, database, draft):
     day = f"{clock.now() + timedelta(days=30):%Y-%m-%d}"
-    line = f'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "{day} 09:00"'
+    line = (
+        "campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 "
+        f'--send-on "{day} 09:00"'
+    )
     assert "version 2" in words(workspace.run(line)["blocks"])
     shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "coupon, €5.00 off orders from €40.00 on" in shown
@@ -241,15 +341,13 @@ def test_another_offer_and_a_moment_by_command(workspace, database, draft):
         ),
     ],
 )
-def test_a_term_that_the_offer_has_not_is_refused_and_not_forgotten(
-    workspace, database, draft, typed, says
-):
+def test_term_that_does_not_fit_the_offer_is_refused(workspace, database, draft, typed, says):
     assert says in words(workspace.run(f"campaign edit c7 {typed}")["blocks"])
     with database.reading() as session:
         assert session.scalar(select(Campaign.version)) == 1
 
 
-def test_an_id_in_capitals_names_its_campaign(workspace, database, draft):
+def test_campaign_id_is_case_insensitive(workspace, database, draft):
     assert "version 2" in words(workspace.run("campaign edit C7 --holdout 20")["blocks"])
     assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
     with database.reading() as session:

@@ -1,4 +1,4 @@
-"""Useful, or wrong, because …: stored once a person, customer and model; the reason is data everywhere."""
+"""Test feedback: stored once per person, customer and model; reasons are data."""
 
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ VERSION, AS_OF = "churn-20171201-abc123", "2017-12-01T00:00:00+00:00"
 
 @pytest.fixture
 def settings(settings):
-    """With a key of its own: under one in 170 the pseudonym of 42 has a 42 in it."""
+    """Use a fixed key: with 1 of 170 keys the pseudonym of 42 contains "42"."""
     return settings.model_copy(update={"secret_key": SecretStr("no pseudonym spells its id")})
 
 
@@ -49,7 +49,7 @@ def submit(workspace, value: str, reason: str, user: str = ANALYST, view: str = 
 
 
 def choose(workspace, value: str, user: str = ANALYST):
-    """The menu beside a customer of a sweep."""
+    """Choose in a customer's menu of a sweep."""
 
     def change(payload):
         payload["response_url"] = workspace.api.url + "response_url"
@@ -69,7 +69,7 @@ def choose(workspace, value: str, user: str = ANALYST):
     return workspace.interact("block_actions.json", user, change)
 
 
-def test_useful_is_stored_once_whoever_presses_how_often(workspace, database, api, value):
+def test_useful_is_stored_once_per_person(workspace, database, api, value):
     for at in ("5.1", "5.1", "5.2"):
         assert workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}", at=at).status == 200
     (row,) = until(lambda: rows(database))
@@ -85,7 +85,7 @@ def test_useful_is_stored_once_whoever_presses_how_often(workspace, database, ap
     until(lambda: len(rows(database)) == 2)
 
 
-def test_wrong_asks_why_and_replaces_what_the_same_person_said(workspace, database, api, value):
+def test_wrong_requires_a_reason_and_replaces_earlier_feedback(workspace, database, api, value):
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}")
     until(lambda: rows(database))
     workspace.press(ids.FEEDBACK_WRONG, f"wrong|{value}")
@@ -102,10 +102,10 @@ def test_wrong_asks_why_and_replaces_what_the_same_person_said(workspace, databa
 
 
 @pytest.mark.parametrize(("version", "card"), [(VERSION, True), ("rules", False)])
-def test_the_thanks_name_a_card_only_where_there_is_one(
+def test_thanks_mention_the_model_card_only_if_it_exists(
     workspace, database, api, settings, version, card
 ):
-    """The rules have no card: whoever looked for their word there was told that there is no such model."""
+    """The rules have no model card."""
     value = f"{pseudonym(settings.key, '42')}|{version}|{AS_OF}"
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}")
     assert ("model card" in words(api.wait("response_url")["blocks"])) == card
@@ -114,7 +114,7 @@ def test_the_thanks_name_a_card_only_where_there_is_one(
 
 
 @pytest.mark.parametrize("press", ["useful", "wrong"])
-def test_a_viewer_may_not(workspace, database, api, value, press):
+def test_viewer_cannot_give_feedback(workspace, database, api, value, press):
     action = ids.FEEDBACK_USEFUL if press == "useful" else ids.FEEDBACK_WRONG
     workspace.press(action, f"{press}|{value}", VIEWER)
     assert "Your role is viewer" in api.wait("response_url")["text"]
@@ -122,17 +122,17 @@ def test_a_viewer_may_not(workspace, database, api, value, press):
     assert api.named("views.open") == []
 
 
-def test_a_button_without_its_fields_and_a_customer_who_is_gone_are_told(
-    workspace, database, api, value
-):
+def test_old_button_and_erased_customer_are_explained(workspace, database, api, value):
     workspace.press(ids.FEEDBACK_USEFUL, "useful|old")
     assert "older version" in api.wait("response_url")["text"]
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
-    until(lambda: any("There is no customer" in said["text"] for said in api.named("response_url")))
+    until(
+        lambda: any("There is no customer" in reply["text"] for reply in api.named("response_url"))
+    )
     assert rows(database) == []
 
 
-def test_the_summary_counts_and_what_is_doubted_is_a_signal(settings, database):
+def test_summary_counts_feedback_and_flags_doubted_labels(settings, database):
     subject = Subject("42", VERSION, datetime(2017, 12, 1, tzinfo=UTC))
     with database.transaction() as session:
         record(session, settings, subject, "wrong", "U1", "  by   phone ")
@@ -142,13 +142,17 @@ def test_the_summary_counts_and_what_is_doubted_is_a_signal(settings, database):
         with pytest.raises(BadInput, match="characters"):
             record(session, settings, subject, "wrong", "U3", "x" * (LONGEST + 1))
     with database.reading() as session:
-        told = summary(session, settings, VERSION)
-        assert (told["useful"], told["wrong"], told["reasons"][0]["text"]) == (1, 1, "by phone")
+        result = summary(session, settings, VERSION)
+        assert (result["useful"], result["wrong"], result["reasons"][0]["text"]) == (
+            1,
+            1,
+            "by phone",
+        )
         assert doubted(session, settings) == (("42", subject.as_of),)
         assert summary(session, settings, "other") == {"useful": 0, "wrong": 0, "reasons": []}
 
 
-def test_doubted_labels_leave_the_training_and_nothing_else():
+def test_only_doubted_labels_are_left_out_of_training():
     import numpy as np
     import pandas as pd
 
@@ -171,20 +175,20 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
         (snapshot(11), snapshot(9), snapshot(8)),
         ("recency_days",),
     )
-    kept = exclude_doubted_labels(
+    stored = exclude_doubted_labels(
         training,
         [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))],
     )
-    taught = kept.without_doubted(kept.snapshots)
+    taught = stored.without_doubted(stored.snapshots)
     assert [list(one.frame.customer_id) for one in taught] == [["42"], ["41"], ["41", "42"]]
     assert list(taught[1].labels) == [0.0]
-    assert all(len(one.frame) == 2 for one in kept.snapshots)
+    assert all(len(one.frame) == 2 for one in stored.snapshots)
     assert exclude_doubted_labels(training, ()) is training
 
 
 @pytest.fixture
 def shown(settings, database) -> str:
-    """The first item of a list that was shown: what the menu's values end with."""
+    """Show a list and return the value of its first item."""
     with database.transaction() as session:
         impressions.keep(
             session,
@@ -218,7 +222,7 @@ def of_item(workspace, value: str, user: str = ANALYST, at: str = "7.1"):
     return workspace.interact("block_actions.json", user, change)
 
 
-def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
+def test_item_feedback_stores_model_and_position_and_can_change(
     workspace, database, settings, api, shown
 ):
     of_item(workspace, f"wrong|{shown}")
@@ -233,16 +237,16 @@ def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
     )
     with database.reading() as session:
         assert refused(of_items(session, settings)) == {"42": {"i<1>"}}
-    said = api.wait("response_url")["text"]
-    assert "Tea &amp; &lt;cake&gt;" in said
-    assert "42" not in said
+    reply = api.wait("response_url")["text"]
+    assert "Tea &amp; &lt;cake&gt;" in reply
+    assert "42" not in reply
     of_item(workspace, f"useful|{shown}", at="7.2")
     until(lambda: [one for one in rows(database) if one.verdict == "useful"])
     with database.reading() as session:
         assert refused(of_items(session, settings)) == {}
 
 
-def test_who_may_not_say_so_and_lists_that_are_gone_are_told(workspace, database, api, shown):
+def test_item_feedback_without_role_or_list_is_explained(workspace, database, api, shown):
     of_item(workspace, f"wrong|{shown}", VIEWER)
     assert "Your role is viewer" in api.wait("response_url")["text"]
     for at, value, says in (

@@ -1,4 +1,4 @@
-"""`/retention forget`: an admin is asked once more; the button, once pressed, is one job."""
+"""Test `/retention forget`: confirmation, then one job."""
 
 import pytest
 
@@ -20,9 +20,9 @@ def call(settings, database):
     return lambda surface: Call(services, "U0ADMIN", surface, "key")
 
 
-def test_slack_asks_and_the_terminal_wants_yes(call):
-    asked = COMMAND.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
-    message = render.message(asked.template, zone="UTC", **asked.data)
+def test_slack_asks_to_confirm_and_terminal_needs_yes(call):
+    request = COMMAND.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
+    message = render.message(request.template, zone="UTC", **request.data)
     (button,) = message.blocks[-1]["elements"]
     assert (button["value"], button["confirm"]["title"]["text"]) == ("k7", "Erase this customer?")
     with pytest.raises(BadInput, match="--yes"):
@@ -34,6 +34,6 @@ def test_slack_asks_and_the_terminal_wants_yes(call):
         COMMAND.handle(call(SLACK), {"customer": "nobody"})
 
 
-def test_it_is_an_admins_and_in_the_tree():
+def test_forget_needs_an_admin():
     assert COMMAND.role == Forget.role == "admin"
     assert "forget" in root().commands or "forget" in root().list_commands(None)

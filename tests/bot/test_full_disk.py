@@ -1,4 +1,4 @@
-"""The real bot server on a disk that is full."""
+"""Test the real server on a full disk."""
 
 from itertools import count
 
@@ -40,7 +40,7 @@ def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
             until(lambda: ready() == 200, 60)
             assert "queued" in sweep()
             filler = fill(disk)
-            refused = until(lambda: "full" in (said := sweep()) and said, 60)
+            refused = until(lambda: "full" in (reply := sweep()) and reply, 60)
             assert "The disk of the server is full" in refused
             assert f"The operator must free space in {settings.home}" in refused
             assert "our side" not in refused
@@ -71,10 +71,10 @@ def test_damaged_database_is_not_ready(tmp_path):
 
 
 def test_probe_keeps_its_answer_for_a_few_seconds(database, monkeypatch):
-    asked = []
-    monkeypatch.setattr(health, "_takes_a_write", lambda database: not asked.append(database))
+    request = []
+    monkeypatch.setattr(health, "_takes_a_write", lambda database: not request.append(database))
     assert [health.database_answers(database) for _ in range(3)] == [True, True, True]
-    assert len(asked) == 1
+    assert len(request) == 1
 
 
 def test_read_only_postgresql_is_not_ready():

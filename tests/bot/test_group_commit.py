@@ -1,4 +1,4 @@
-"""Many at once share a transaction, and each still gets their own answer."""
+"""Test concurrent writes that share a transaction."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 from sqlalchemy import select
 
-from bot.group_commit import Intake
+from bot.group_commit import GroupCommit
 from retention.db.tables import Delivery
 from retention.errors import BadInput
 
@@ -27,14 +27,14 @@ def write(key):
     return add
 
 
-def test_each_gets_their_own_answer_and_one_failure_spoils_nothing(database):
-    intake, answers = Intake(database), {}
-    intake.store(write("broken first"))  # its key is taken now: the others that are broken fail
+def test_one_failure_in_a_batch_does_not_affect_the_others(database):
+    commits, answers = GroupCommit(database), {}
+    commits.store(write("broken first"))  # its key is taken now: the others that are broken fail
     names = [f"{kind} {number}" for kind in ("fine", "refused", "broken") for number in range(15)]
 
     def one(name):
         try:
-            answers[name] = intake.store(write(name))
+            answers[name] = commits.store(write(name))
         except Exception as error:
             answers[name] = type(error).__name__
 
@@ -51,11 +51,11 @@ def test_each_gets_their_own_answer_and_one_failure_spoils_nothing(database):
     assert keys(database) == {"same", *(name for name in names if name.startswith("fine"))}
 
 
-def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_its_batch(database):
-    intake, begun, gate = Intake(database), threading.Event(), threading.Event()
-    intake.store(write("broken first"))
+def test_duplicate_row_fails_only_its_own_write(database):
+    commits, begun, gate = GroupCommit(database), threading.Event(), threading.Event()
+    commits.store(write("broken first"))
     held = threading.Thread(
-        target=intake.store, args=(lambda session: (begun.set(), gate.wait(30)),)
+        target=commits.store, args=(lambda session: (begun.set(), gate.wait(30)),)
     )
     held.start()
     assert begun.wait(30)  # it is written alone; the next two wait for it, and go into one batch
@@ -63,7 +63,7 @@ def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_
 
     def one(name):
         try:
-            answers[name] = intake.store(write(name))
+            answers[name] = commits.store(write(name))
         except Exception as error:
             answers[name] = type(error).__name__
 
@@ -71,7 +71,7 @@ def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 20
-    while len(intake._urgent) < 2 and time.monotonic() < deadline:
+    while len(commits._urgent) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     gate.set()
     for thread in (held, *threads):
@@ -79,31 +79,31 @@ def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_
     assert answers == {"fine": "fine", "broken": "IntegrityError"}
 
 
-def test_what_nobody_waits_for_comes_last_and_its_failure_is_logged(database, caplog):
-    intake, order = Intake(database), []
+def test_deferred_writes_run_last_and_log_failures(database, caplog):
+    commits, order = GroupCommit(database), []
     gate = threading.Event()
-    intake.later(lambda session: (gate.wait(5), order.append("held")))
+    commits.defer(lambda session: (gate.wait(5), order.append("held")))
     for number in range(3):
-        intake.later(lambda session, number=number: order.append(f"later {number}"))
-    intake.later(write("refused"))
-    asker = threading.Thread(target=lambda: intake.store(lambda session: order.append("urgent")))
+        commits.defer(lambda session, number=number: order.append(f"later {number}"))
+    commits.defer(write("refused"))
+    asker = threading.Thread(target=lambda: commits.store(lambda session: order.append("urgent")))
     asker.start()
     gate.set()
     asker.join(5)
-    intake.store(lambda session: None)
+    commits.store(lambda session: None)
     done = threading.Event()
-    intake.later(lambda session: done.set())
+    commits.defer(lambda session: done.set())
     assert done.wait(5)
     assert order.index("urgent") < order.index("later 2")
     assert "refused is refused" in caplog.text
 
 
-def test_a_database_that_is_away_is_an_error_for_all(tmp_path):
+def test_unreachable_database_fails_every_write(tmp_path):
     from retention.db import Database
 
     database = Database(f"sqlite:///{tmp_path}/state.db")
-    intake = Intake(database)
+    commits = GroupCommit(database)
     from sqlalchemy.exc import OperationalError
 
     with pytest.raises(OperationalError):
-        intake.store(write("fine"))  # no such table
+        commits.store(write("fine"))  # no such table

@@ -1,4 +1,4 @@
-"""Held copies of a campaign: listed without a name, and released by an approver: sent again, or counted as sent."""
+"""Test held sends of a campaign: listed without names, released by an approver."""
 
 import pytest
 from sqlalchemy import select
@@ -18,7 +18,7 @@ def settings(settings):
 
 @pytest.fixture
 def held(database, settings):
-    """A live campaign of nine copies, two of them in doubt; and what sends it."""
+    """A live campaign of nine sends, two with an unknown outcome, and its sender."""
     clock.configure(fixed=made.NOW)
     campaign = made.live(database, settings, 10)
     with database.transaction() as session:
@@ -34,23 +34,21 @@ def held(database, settings):
     return run
 
 
-def test_they_are_listed_with_their_doubt_and_nobody_is_named(workspace, held, database):
+def test_held_sends_are_listed_without_names(workspace, held, database):
     with database.transaction() as session:
         for send in sends.held(session, "c1"):
             send.error = "its process died"
         numbers = [send.id for send in sends.held(session, "c1")]
-    said = words(workspace.run("campaign held c1", ANALYST)["blocks"])
-    assert "2 copies are held" in said
-    assert "its process died" in said
-    assert all(f"Copy {number} to " in said for number in numbers)  # what --copy takes
-    assert "campaign release c1 again" in said
-    assert not {"k2", "k5"} & set(said.replace(":", " ").split())
+    reply = words(workspace.run("campaign held c1", ANALYST)["blocks"])
+    assert "2 copies are held" in reply
+    assert "its process died" in reply
+    assert all(f"Copy {number} to " in reply for number in numbers)  # what --copy takes
+    assert "campaign release c1 again" in reply
+    assert not {"k2", "k5"} & set(reply.replace(":", " ").split())
     assert "need analyst" in words(workspace.run("campaign held c1", VIEWER)["blocks"])
 
 
-def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who(
-    workspace, held, database
-):
+def test_released_sends_go_out_once_and_are_audited(workspace, held, database):
     assert "need approver" in words(workspace.run("campaign release c1 again", ANALYST)["blocks"])
     assert held().given == []
     for _ in range(2):  # Slack delivers it twice
@@ -86,11 +84,11 @@ def _line(database) -> str:
         )
 
 
-def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, database, settings):
+def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, settings):
     with database.reading() as session:
         first, second = sends.held(session, "c1")
-    said = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
-    assert "1 held copy counts as sent" in said
+    reply = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
+    assert "1 held copy counts as sent" in reply
     assert "8 copies sent, 1 held" in _line(database)
     assert held().given == []
     assert (made.states(database)["k2"], made.states(database)["k5"]) == ("sent", "held")
@@ -101,10 +99,10 @@ def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, data
         assert [one.id for one in sends.held(session, "c1")] == [second.id]
 
 
-def test_what_is_over_is_not_sent_again(workspace, held, database):
+def test_ended_campaign_sends_nothing_again(workspace, held, database):
     workspace.run("campaign stop c1 --reason enough", LEAD)
-    said = words(workspace.run("campaign release c1 again", LEAD)["blocks"])
-    assert "is cancelled, so nothing of it is sent any more" in said
+    reply = words(workspace.run("campaign release c1 again", LEAD)["blocks"])
+    assert "is cancelled, so nothing of it is sent any more" in reply
     assert "count as sent" in words(workspace.run("campaign release c1 sent", LEAD)["blocks"])
     assert "No copy of campaign 'May' is held" in words(
         workspace.run("campaign release c1 sent", LEAD)["blocks"]

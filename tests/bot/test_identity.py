@@ -1,4 +1,4 @@
-"""`retention identity` from end to end, as a person types it."""
+"""Test `retention identity` from end to end."""
 
 import json
 
@@ -11,7 +11,7 @@ from retention.templating import text
 
 @pytest.fixture
 def home(tmp_path, monkeypatch, capsys):
-    """A shop whose customers came from two systems."""
+    """A shop with customers of two systems."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
     customers = pd.DataFrame(
@@ -33,9 +33,9 @@ def home(tmp_path, monkeypatch, capsys):
     for table, frame in (("events", events), ("customers", customers)):
         frame.to_parquet(f"{table}.parquet")
         assert run(["import", table, f"{table}.parquet"]) == 0
-    said = capsys.readouterr().out
-    assert "1 customer id linked" in said
-    assert "1 pair left to a person" in said
+    reply = capsys.readouterr().out
+    assert "1 customer id linked" in reply
+    assert "1 pair left to a person" in reply
     return tmp_path / "home"
 
 
@@ -86,16 +86,16 @@ def test_from_link_to_undo(home, capsys, tmp_path):
         assert "{" not in capsys.readouterr().out
 
 
-def test_bounds_of_likeness_are_told_as_they_were_said():
-    """A threshold of .9999 was told as 100 %."""
+def test_similarity_bounds_are_reported_as_typed():
+    """A threshold of .9999 was shown as 100 %."""
     probable = {"accepted": 3, "proposed": 1, "note": ""}
     data = {
         "exact": {"accepted": 0, "proposed": 0, "shared": []},
         "probable": probable,
         "both_arms": [],
     }
-    told = text("terminal/identity/link.txt.j2", **data, accept=0.9999, review=0.7, seconds=1.0)
-    assert "3 links accepted from 99.99 %, 1 pair to review from 70 %" in told
+    result = text("terminal/identity/link.txt.j2", **data, accept=0.9999, review=0.7, seconds=1.0)
+    assert "3 links accepted from 99.99 %, 1 pair to review from 70 %" in result
 
 
 def test_a_review_above_the_threshold_is_refused(home, capsys):

@@ -1,4 +1,4 @@
-"""Buttons and the Home tab."""
+"""Test buttons and the Home tab."""
 
 import pytest
 from sqlalchemy import select
@@ -42,10 +42,10 @@ def test_cancel_asks_the_job_to_stop_once(workspace, database, api):
     workspace.press(ids.CANCEL_JOB, job.id, at="9.8")  # another click
     until(lambda: len(api.named("response_url")) == 2)
     assert "nothing left to cancel" in api.named("response_url")[-1]["text"]
-    assert all(said["response_type"] == "ephemeral" for said in api.named("response_url"))
+    assert all(reply["response_type"] == "ephemeral" for reply in api.named("response_url"))
 
 
-def test_others_may_not_cancel_but_an_admin_may(workspace, database, api):
+def test_only_the_requester_or_an_admin_can_cancel(workspace, database, api):
     workspace.run("sweep")
     (job,) = all_jobs(database)
     workspace.press(ids.CANCEL_JOB, job.id, LEAD)
@@ -64,9 +64,7 @@ def test_try_again_queues_a_cancelled_job(workspace, database):
     until(lambda: all_jobs(database)[0].state == "queued")
 
 
-def test_a_cohort_goes_to_the_pressers_direct_message_and_is_audited(
-    workspace, database, cohort, api
-):
+def test_cohort_csv_goes_to_the_direct_message_and_is_audited(workspace, database, cohort, api):
     for _ in range(2):
         workspace.press(ids.COHORT_CSV, cohort, LEAD, at="5.5")
     assert "queued" in whispered(api)
@@ -77,25 +75,25 @@ def test_a_cohort_goes_to_the_pressers_direct_message_and_is_audited(
     assert (note.actor, note.action, note.subject) == (LEAD, "cohort.download", cohort)
 
 
-def test_a_campaign_is_drafted_where_the_cohort_is(workspace, database, cohort):
+def test_campaign_is_drafted_in_the_cohorts_channel(workspace, database, cohort):
     workspace.press(ids.DRAFT_CAMPAIGN, cohort)
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.args["cohort_id"]) == ("campaign_draft", "C0CRM", cohort)
 
 
 @pytest.mark.parametrize("action", [ids.COHORT_CSV, ids.DRAFT_CAMPAIGN])
-def test_a_viewer_gets_a_sentence_and_no_customers(workspace, database, cohort, api, action):
+def test_viewer_gets_a_refusal_and_no_customers(workspace, database, cohort, api, action):
     workspace.press(action, cohort, VIEWER)
     assert "Your role is viewer" in whispered(api)
     assert all_jobs(database) == []
 
 
-def test_a_cohort_that_is_gone_says_so(workspace, api):
+def test_deleted_cohort_is_explained(workspace, api):
     workspace.press(ids.COHORT_CSV, "C0")
     assert "fresh one" in whispered(api)
 
 
-def test_home_shows_role_jobs_and_what_waits_for_me(workspace, database):
+def test_home_shows_role_jobs_and_pending_approvals(workspace, database):
     workspace.run("sweep")
     with database.transaction() as session:
         for number, (name, editor) in enumerate((("Spring", ANALYST), ("Mine", LEAD))):
@@ -133,7 +131,7 @@ def test_a_quick_action_runs_in_the_direct_message(workspace, database, api):
     assert "Digest" in words(api.wait("views.publish")["view"])
 
 
-def test_a_refused_quick_action_opens_a_modal_with_the_sentence(workspace, api):
+def test_refused_quick_action_opens_a_modal_with_the_reason(workspace, api):
     def sweep(payload):
         payload["actions"][0]["value"] = "sweep"
 
@@ -141,7 +139,7 @@ def test_a_refused_quick_action_opens_a_modal_with_the_sentence(workspace, api):
     assert "you need analyst" in words(api.wait("views.open")["view"]["blocks"])
 
 
-def test_a_click_while_the_database_is_away_gets_a_sentence(workspace, database, api, monkeypatch):
+def test_click_without_database_gets_a_message(workspace, database, api, monkeypatch):
     from sqlalchemy.exc import OperationalError
 
     def away(*_, **__):
@@ -152,16 +150,16 @@ def test_a_click_while_the_database_is_away_gets_a_sentence(workspace, database,
     assert "database does not answer" in whispered(api)
 
 
-def test_nothing_is_left_of_a_click_that_failed(workspace, database, api):
+def test_failed_click_leaves_no_data(workspace, database, api):
     workspace.press(ids.CANCEL_JOB, "nope", at="7.7")
     assert "There is no job" in whispered(api)
     with database.reading() as session:
         assert session.scalars(select(Job)).all() == []
 
 
-def test_a_click_that_is_refused_at_once_is_acknowledged_all_the_same(workspace, monkeypatch):
-    """Bolt takes back the answer of a listener that fails before the waiting thread has looked, every 10 ms."""
+def test_refused_click_is_acknowledged(workspace, monkeypatch):
+    """Bolt resets the answer of a listener that fails after its acknowledgement."""
     monkeypatch.setattr(
-        "bot.failures.Failures._tell", lambda *_: None
+        "bot.failures.Failures._show", lambda *_: None
     )  # nothing that gives it time to look
     assert {workspace.press(ids.CANCEL_JOB, "nope").status for _ in range(5)} == {200}

@@ -1,4 +1,4 @@
-"""Limits as people meet them: commands, buttons, the Home tab and a real server process."""
+"""Test limits of commands, buttons, the Home tab and a real server."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,8 @@ from functools import partial
 import pytest
 from sqlalchemy import event
 
-from bot import request_limit
-from bot.buckets import TokenBuckets
-from bot.request_limit import RequestLimit
+from bot import rate_limit
+from bot.rate_limit import RequestLimit, TokenBuckets
 from retention import clock
 from tests.bot.test_interactions import cohort, whispered  # noqa: F401 - a fixture
 from tests.bot.test_slash import all_jobs, until
@@ -21,13 +20,13 @@ from workers import ids
 
 @pytest.fixture
 def full_bucket(monkeypatch, request):
-    """The workspace, whose buckets never refill: how long the test takes does not matter."""
-    monkeypatch.setattr(request_limit, "TokenBuckets", partial(TokenBuckets, now=lambda: 0.0))
+    """The workspace with buckets that never refill."""
+    monkeypatch.setattr(rate_limit, "TokenBuckets", partial(TokenBuckets, now=lambda: 0.0))
     return request.getfixturevalue("workspace")
 
 
 def start_as_many_as_allowed(workspace, database, user: str) -> None:
-    """Ten finished jobs that stay within the window of the burst limit for a minute."""
+    """Finish ten jobs within the window of the burst limit."""
     for top in range(10):
         workspace.run(f"sweep --top {top + 1}", user)
         for job in all_jobs(database):
@@ -39,23 +38,25 @@ def start_as_many_as_allowed(workspace, database, user: str) -> None:
 
 def test_own_open_request_is_named_with_cancel(workspace, database):
     workspace.run("digest", VIEWER)
-    said = workspace.run("digest", VIEWER)
+    reply = workspace.run("digest", VIEWER)
     (job,) = all_jobs(database)
-    assert words(said["blocks"]).startswith(
-        f":hourglass_flowing_sand: *Digest* is already under way as job `{job.id}`, and its result comes to this channel."
+    assert words(reply["blocks"]).startswith(
+        f":hourglass_flowing_sand: *Digest* is already under way as job `{job.id}`, "
+        "and its result comes to this channel."
     )
-    assert said["blocks"][-1]["elements"][0]["value"] == job.id
+    assert reply["blocks"][-1]["elements"][0]["value"] == job.id
 
 
 def test_open_request_of_somebody_else_is_not_named(workspace, database):
     workspace.run("digest", ANALYST)
-    said = workspace.run("digest", VIEWER)
+    reply = workspace.run("digest", VIEWER)
     (job,) = all_jobs(database)
-    assert words(said["blocks"]) == (
-        ":hourglass_flowing_sand: *Digest* is already under way, and its result comes to this channel."
+    assert words(reply["blocks"]) == (
+        ":hourglass_flowing_sand: *Digest* is already under way, "
+        "and its result comes to this channel."
     )
-    assert job.id not in json.dumps(said)
-    assert ANALYST not in json.dumps(said)
+    assert job.id not in json.dumps(reply)
+    assert ANALYST not in json.dumps(reply)
 
 
 def test_private_requests_of_two_people_are_not_joined(workspace, database):
@@ -75,9 +76,9 @@ def test_second_press_of_download_joins_the_first(workspace, database, cohort, a
     workspace.press(ids.COHORT_CSV, cohort, LEAD)
     until(lambda: len(api.named("response_url")) == 2)
     (job,) = all_jobs(database)
-    said = api.named("response_url")[-1]
-    assert "already under way" in said["text"]
-    assert job.id in json.dumps(said["blocks"])
+    reply = api.named("response_url")[-1]
+    assert "already under way" in reply["text"]
+    assert job.id in json.dumps(reply["blocks"])
 
 
 def test_second_press_on_home_opens_a_modal(workspace, database, api):
@@ -95,13 +96,14 @@ def test_second_press_on_home_opens_a_modal(workspace, database, api):
 # ---------------------------------------------------------------- limits
 
 
-def test_limit_of_open_jobs_is_said_to_the_person(workspace, database):
+def test_limit_of_open_jobs_is_explained(workspace, database):
     for top in (1, 2, 3):
         workspace.run(f"sweep --top {top}")
     first = min(all_jobs(database), key=lambda job: job.created_at)
-    said = workspace.run("sweep --top 4")["text"]
-    assert said == (
-        "One person can have at most 3 Sweep jobs queued or running, so wait for one to finish or cancel one with "
+    reply = workspace.run("sweep --top 4")["text"]
+    assert reply == (
+        "One person can have at most 3 Sweep jobs queued or running, "
+        "so wait for one to finish or cancel one with "
         f"`/retention jobs cancel {first.id}`."
     )
     assert len(all_jobs(database)) == 3
@@ -133,7 +135,7 @@ def test_retry_button_respects_the_open_limit(workspace, database, api):
 
 
 def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database):
-    """Fifty requests of five people at the same moment: three jobs each, whatever batch they are stored in."""
+    """Fifty concurrent requests of five people give three jobs each, in any batch."""
 
     def one(number):
         return workspace.run(
@@ -152,43 +154,44 @@ def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database)
 
 def test_commands_above_the_limit_are_refused_without_the_database(full_bucket, database):
     statements = []
-    said = [full_bucket.run("jobs list", VIEWER)["text"] for _ in range(request_limit.REQUESTS)]
+    reply = [full_bucket.run("jobs list", VIEWER)["text"] for _ in range(rate_limit.REQUESTS)]
     event.listen(
         database.engine, "before_cursor_execute", lambda *given: statements.append(given[2])
     )
     refused = full_bucket.run("jobs list", VIEWER)["text"]
     assert refused == (
-        "One person can send at most 30 commands and clicks in 10 seconds, so wait 10 seconds and try again."
+        "One person can send at most 30 commands and clicks in 10 seconds, "
+        "so wait 10 seconds and try again."
     )
-    assert refused not in said
+    assert refused not in reply
     assert statements == []
     assert full_bucket.run("jobs list", ANALYST)["text"] != refused
 
 
 def test_clicks_above_the_limit_are_refused(full_bucket, api):
-    for _ in range(request_limit.REQUESTS):
+    for _ in range(rate_limit.REQUESTS):
         full_bucket.run("help", LEAD)
     assert full_bucket.press(ids.RETRY_JOB, "x", LEAD).status == 200
     assert "at most 30 commands and clicks" in whispered(api)
 
 
 def test_modals_above_the_limit_keep_what_was_typed(full_bucket):
-    for _ in range(request_limit.REQUESTS):
+    for _ in range(rate_limit.REQUESTS):
         full_bucket.run("help", LEAD)
     answer = full_bucket.interact("view_submission.json", LEAD)
     assert answer.status == 200
     assert "at most 30 commands and clicks" in answer.body
 
 
-def test_an_unsigned_request_uses_up_nobodys_limit(full_bucket):
+def test_unsigned_request_does_not_count_towards_limits(full_bucket):
     form = "application/x-www-form-urlencoded"
-    for _ in range(2 * request_limit.REQUESTS):
+    for _ in range(2 * rate_limit.REQUESTS):
         assert full_bucket.send(full_bucket.form("help", LEAD), form, secret="wrong").status == 401
     assert "commands and clicks" not in full_bucket.run("help", LEAD)["text"]
 
 
 def test_opening_home_is_not_limited(full_bucket):
-    for _ in range(request_limit.REQUESTS):
+    for _ in range(rate_limit.REQUESTS):
         full_bucket.run("help", LEAD)
     assert full_bucket.open_home(LEAD)["type"] == "home"
 
@@ -206,7 +209,7 @@ def test_bucket_refills_with_time():
     assert buckets.take("v")
 
 
-def test_debt_is_waited_for():
+def test_debt_extends_the_wait():
     now = [0.0]
     buckets = TokenBuckets(2, 20, now=lambda: now[0])
     for _ in range(4):

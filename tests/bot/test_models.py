@@ -1,4 +1,4 @@
-"""`models` in Slack and in the terminal: list, show, compare, promote, roll back."""
+"""Test `models`: list, show, compare, promote, roll back."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def _version(name: str, **changes) -> ModelVersion:
 
 @pytest.fixture
 def three(database, settings) -> None:
-    """One champion, the one before it, and a candidate, each with its artefact."""
+    """A champion, its predecessor and a candidate, with artefacts."""
 
     def saved(name: str, **changes) -> ModelVersion:
         file = settings.home / "models" / "churn" / f"{name}.model"
@@ -81,7 +81,7 @@ def deeds(database) -> list[tuple[str, str, str]]:
 
 def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
     workspace.run("models promote churn-3", ADMIN)
-    said = words(workspace.run("models show churn-3", VIEWER)["blocks"])
+    reply = words(workspace.run("models show churn-3", VIEWER)["blocks"])
     for word in (
         "churn-3",
         "ensemble",
@@ -91,18 +91,18 @@ def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
         f"<@{ADMIN}>",
         "promote",
     ):
-        assert word in said
+        assert word in reply
 
 
 def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
-    said = words(workspace.run("models compare churn-2 churn-3")["blocks"])
-    assert "auc: 0.8 and 0.82, better: `churn-3`" in said
-    assert "log loss: 0.3 and 0.28, better: `churn-3`" in said
-    assert "estimator: logistic and ensemble" in said
+    reply = words(workspace.run("models compare churn-2 churn-3")["blocks"])
+    assert "auc: 0.8 and 0.82, better: `churn-3`" in reply
+    assert "log loss: 0.3 and 0.28, better: `churn-3`" in reply
+    assert "estimator: logistic and ensemble" in reply
 
 
-def test_models_of_one_day_are_held_against_each_other(workspace, database, three):
-    """Two retrains a minute apart were 'not judged on the same origins': without a cutoff each learns up to its own moment."""
+def test_models_of_one_day_share_their_origin(workspace, database, three):
+    """Without a cutoff, each training uses data up to its own moment."""
     judged = {"customers": 2211, "base_rate": 0.134, "metrics": METRICS}
     moments = ("2025-06-01T13:00:55.439732+00:00", "2025-06-01T13:02:07.676014+00:00")
     with database.transaction() as session:
@@ -117,41 +117,37 @@ def test_models_of_one_day_are_held_against_each_other(workspace, database, thre
                     metrics={**METRICS, "origins": origins},
                 )
             )
-    said = words(workspace.run("models compare churn-a churn-b")["blocks"])
-    assert "auc: 0.8 and 0.8" in said
-    assert "Means over the 1 origin" in said
-    assert ".439732" not in said
-    assert "cutoff: Sun 01 Jun 2025" in said
+    reply = words(workspace.run("models compare churn-a churn-b")["blocks"])
+    assert "auc: 0.8 and 0.8" in reply
+    assert "Means over the 1 origin" in reply
+    assert ".439732" not in reply
+    assert "cutoff: Sun 01 Jun 2025" in reply
     other = words(workspace.run("models compare churn-b churn-c")["blocks"])
     assert "not judged on the same origins" in other  # other customers were judged there
 
 
-def test_models_for_which_churn_means_something_else_are_not_held_against_each_other(
-    workspace, database, three
-):
-    """Silent for 14 days and for 28 are two outcomes; where an origin was the same, the rarer one won."""
+def test_models_with_different_churn_definitions_share_no_origin(workspace, database, three):
+    """Silence of 14 days and of 28 days are different outcomes."""
     with database.transaction() as session:
         session.add(_version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
-    said = words(workspace.run("models compare churn-2 churn-short")["blocks"])
-    assert "better" not in said
-    assert "judged by different outcomes" in said
-    assert "horizon days: 28 and 14" in said
+    reply = words(workspace.run("models compare churn-2 churn-short")["blocks"])
+    assert "better" not in reply
+    assert "judged by different outcomes" in reply
+    assert "horizon days: 28 and 14" in reply
 
 
 def test_two_models_of_different_kinds_are_not_compared(workspace, database, three):
     with database.transaction() as session:
         session.add(_version("recommend-1", kind="recommend"))
-    said = words(workspace.run("models compare churn-2 recommend-1")["blocks"])
+    reply = words(workspace.run("models compare churn-2 recommend-1")["blocks"])
     assert (
         "churn-2 is a churn model and recommend-1 is a recommend model; compare two of one kind"
-        in said
+        in reply
     )
 
 
-def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(
-    workspace, database, three
-):
-    """They had figures, and `compare` showed none of them."""
+def test_recommenders_are_compared_on_their_common_horizon(workspace, database, three):
+    """`compare` showed none of their metrics."""
     judged = {"ndcg": 0.41, "recall": 0.11, "map": 0.2, "coverage": 0.25, "customers": 512}
     morning = datetime(2025, 6, 2, 8, tzinfo=UTC)
     with database.transaction() as session:
@@ -170,17 +166,17 @@ def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(
                     name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures
                 )
             )
-    said = words(workspace.run("models compare r-ranked r-als")["blocks"])
-    assert "ndcg: 0.41 and 0.2, better: `r-ranked`" in said
-    assert "coverage: 0.25 and 0.3, better: `r-als`" in said
-    assert "Means over the 1 origin" in said
-    assert "customers: 512 and 700" in said
+    reply = words(workspace.run("models compare r-ranked r-als")["blocks"])
+    assert "ndcg: 0.41 and 0.2, better: `r-ranked`" in reply
+    assert "coverage: 0.25 and 0.3, better: `r-als`" in reply
+    assert "Means over the 1 origin" in reply
+    assert "customers: 512 and 700" in reply
     other = words(workspace.run("models compare r-ranked r-older")["blocks"])
     assert "not judged on the same origins" in other
 
 
 def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, database, api):
-    """Three and six in the afternoon of one day in California are two days by UTC: 'not judged on the same origins'."""
+    """One afternoon in California can be two days in UTC."""
     own = settings.model_copy(update={"timezone": "America/Los_Angeles"})
     workspace = Workspace(build_app(own, database), api)
     noon = datetime(2025, 6, 2, 19, tzinfo=UTC)
@@ -200,35 +196,33 @@ def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, dat
     assert "not judged on the same origins" in other
 
 
-def test_a_card_of_no_model_is_refused_at_once(workspace, database, three):
-    """It was queued, and a worker found minutes later that there is none."""
-    said = workspace.run("models card churn-22")["text"]
-    assert "There is no model 'churn-22'; see `/retention models`. Did you mean churn-2?" in said
+def test_card_of_an_unknown_model_is_refused(workspace, database, three):
+    """It was queued and failed minutes later."""
+    reply = workspace.run("models card churn-22")["text"]
+    assert "There is no model 'churn-22'; see `/retention models`. Did you mean churn-2?" in reply
     assert all_jobs(database) == []
     workspace.run("models card churn-2")
     assert [job.kind for job in all_jobs(database)] == ["model_card"]
 
 
-def test_what_was_said_of_an_item_names_it(
-    database, settings, three, monkeypatch, capsys, tmp_path
-):
-    """Two items that were not for a customer stood there as two equal lines, like words on the score."""
+def test_item_feedback_names_the_item(database, settings, three, monkeypatch, capsys, tmp_path):
+    """Two items had two equal lines, like feedback on the score."""
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
     with database.transaction() as session:
         for item in ("", "i1", "i2"):
             subject = Subject("c1", "churn-2", clock.now(), item, 1 if item else None)
             record(session, settings, subject, "wrong", ANALYST, "" if item else "they moved")
     assert terminal.run(["models", "feedback", "--csv", str(tmp_path / "said.csv")]) == 0
-    told = capsys.readouterr().out
-    assert [f"c1, item {item}  by" in told for item in ("i1", "i2")] == [True, True]
-    assert "c1  by" in told
+    result = capsys.readouterr().out
+    assert [f"c1, item {item}  by" in result for item in ("i1", "i2")] == [True, True]
+    assert "c1  by" in result
     with (tmp_path / "said.csv").open() as file:
         assert sorted(row["item_id"] for row in DictReader(file)) == ["", "i1", "i2"]
     assert terminal.run(["models", "feedback", "churn-9"]) == 2
     assert "There is no model 'churn-9'" in capsys.readouterr().err
 
 
-def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three):
+def test_second_promotion_changes_nothing(workspace, database, three):
     assert "champion now" in words(workspace.run("models promote churn-3", ADMIN)["blocks"])
     again = words(workspace.run("models promote churn-3", ADMIN)["blocks"])
     assert "champion already" in again
@@ -240,9 +234,7 @@ def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three)
 @pytest.mark.parametrize(
     ("typed", "broken"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")]
 )
-def test_a_model_that_cannot_be_read_is_not_put_into_use(
-    workspace, three, database, settings, typed, broken
-):
+def test_unreadable_model_is_not_promoted(workspace, three, database, settings, typed, broken):
     file = settings.home / "models" / "churn" / f"{broken}.model"
     file.write_bytes(b"something else")
     assert "is not what was saved" in workspace.run(f"models {typed}", ADMIN, trigger="t1")["text"]
@@ -255,20 +247,20 @@ def test_a_model_that_cannot_be_read_is_not_put_into_use(
 @pytest.mark.parametrize(
     ("typed", "old"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")]
 )
-def test_a_model_of_bygone_features_is_not_put_into_use(workspace, three, database, typed, old):
+def test_model_with_removed_features_is_not_promoted(workspace, three, database, typed, old):
     with database.transaction() as session:
         session.get_one(ModelVersion, old).features = ["recency_days", "bygone"]
-    said = workspace.run(f"models {typed}", ADMIN)["text"]
-    assert f"Model {old} asks for features that this version no longer computes (bygone)" in said
+    reply = workspace.run(f"models {typed}", ADMIN)["text"]
+    assert f"Model {old} asks for features that this version no longer computes (bygone)" in reply
     assert states(database)["churn-2"] == "champion"
     assert deeds(database) == []
 
 
 @pytest.mark.parametrize("typed", ["promote churn-3", "rollback"])
-def test_an_artefact_is_not_read_while_others_wait_to_write(
+def test_artefact_is_read_outside_the_write_transaction(
     workspace, three, database, monkeypatch, typed
 ):
-    """Somebody else's transaction, begun while it is read, is not locked out."""
+    """Another transaction that starts meanwhile is not locked out."""
 
     def load(settings, row):
         with database.transaction() as session:
@@ -288,7 +280,7 @@ def test_an_artefact_is_not_read_while_others_wait_to_write(
     assert {action for _, action, _ in deeds(database)} > {"meanwhile"}
 
 
-def test_what_was_tried_is_what_is_put_into_use(database, settings, three):
+def test_only_the_verified_artefact_is_promoted(database, settings, three):
     from retention.errors import Conflict
     from workers import models
 
@@ -297,10 +289,10 @@ def test_what_was_tried_is_what_is_put_into_use(database, settings, three):
     assert states(database)["churn-2"] == "champion"
 
 
-def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, three):
+def test_rollback_goes_back_one_step_each_time(workspace, database, three):
     workspace.run("models promote churn-3", ADMIN)
-    said = words(workspace.run("models rollback", ADMIN, trigger="t1")["blocks"])
-    assert "`churn-2`" in said
+    reply = words(workspace.run("models rollback", ADMIN, trigger="t1")["blocks"])
+    assert "`churn-2`" in reply
     workspace.run("models rollback", ADMIN, trigger="t1")  # the same command, delivered again
     assert states(database) == {"churn-1": "retired", "churn-2": "champion", "churn-3": "withdrawn"}
     workspace.run("models rollback churn", ADMIN)
@@ -316,17 +308,17 @@ def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, th
 
 
 @pytest.mark.parametrize("typed", ["models promote churn-3", "models rollback"])
-def test_only_an_admin_changes_what_is_used(workspace, database, three, typed):
+def test_only_an_admin_changes_the_champion(workspace, database, three, typed):
     assert "you need admin" in workspace.run(typed, ANALYST)["text"]
     assert states(database)["churn-2"] == "champion"
     assert deeds(database) == []
 
 
-def test_an_unknown_version_gets_the_nearest(workspace, three):
+def test_unknown_version_suggests_the_nearest(workspace, three):
     assert "Did you mean churn-3?" in workspace.run("models show churn-33")["text"]
 
 
-def test_the_deed_itself_checks_the_role(database, settings, three):
+def test_promotion_itself_checks_the_role(database, settings, three):
     from retention.errors import NotAllowed
     from workers import models
 
@@ -337,7 +329,7 @@ def test_the_deed_itself_checks_the_role(database, settings, three):
 @pytest.mark.parametrize(
     "typed", ["show churn-3", "compare churn-2 churn-3", "rollback", "promote churn-3"]
 )
-def test_the_terminal_prints_words_or_one_json_object(
+def test_terminal_prints_text_or_one_json_object(
     database, settings, three, typed, monkeypatch, capsys
 ):
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
@@ -350,7 +342,7 @@ def test_the_terminal_prints_words_or_one_json_object(
     assert "churn-" in "".join(capsys.readouterr())
 
 
-def test_a_decayed_model_is_retrained_by_a_click_once(workspace, database, three, api):
+def test_retrain_button_queues_one_job(workspace, database, three, api):
     with database.transaction() as session:
         session.add(
             Job(
@@ -383,17 +375,17 @@ def test_a_decayed_model_is_retrained_by_a_click_once(workspace, database, three
     assert deeds(database) == [(ANALYST, "model.retrain", "churn-2")]
     workspace.press(ids.RETRAIN_MODEL, "look1", ADMIN)
     until(lambda: "asked for already" in api.named("response_url")[-1]["text"])
-    said = words(workspace.run("status")["blocks"])
-    assert "decayed" in said
-    assert "it came out worse than promised" in said
+    reply = words(workspace.run("status")["blocks"])
+    assert "decayed" in reply
+    assert "it came out worse than promised" in reply
     with (
         database.transaction() as session
     ):  # the button is gone, so an old copy of it has to say what to do now
         session.get_one(Job, job.id).state = "cancelled"
     workspace.press(ids.RETRAIN_MODEL, "look1", at="8.8")
-    told = until(
+    result = until(
         lambda: next(
             (t for x in api.named("response_url") if "is cancelled" in (t := x["text"])), None
         )
     )
-    assert f"`/retention jobs retry {job.id}` runs it again" in told
+    assert f"`/retention jobs retry {job.id}` runs it again" in result

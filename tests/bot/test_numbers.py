@@ -1,4 +1,4 @@
-"""Numbers as people write them."""
+"""Test the parsing of numbers."""
 
 import pytest
 from hypothesis import given
@@ -35,8 +35,8 @@ from retention.errors import BadInput
         ("5 kr", 5),
     ],
 )
-def test_amounts(typed, value):
-    assert numbers.money(typed) == value
+def test_parses_amounts(typed, value):
+    assert numbers.parse_money(typed) == value
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_amounts(typed, value):
         "$1.200",
     ],
 )
-def test_what_is_no_amount_or_could_be_two_is_not_guessed(typed):
+def test_invalid_or_ambiguous_amounts_are_refused(typed):
     with pytest.raises(BadInput):
-        numbers.money(typed)
+        numbers.parse_money(typed)
 
 
 @pytest.mark.parametrize(
@@ -80,26 +80,26 @@ def test_what_is_no_amount_or_could_be_two_is_not_guessed(typed):
         ("0,125 %", 0.00125),
     ],
 )
-def test_percentages(typed, value):
-    assert numbers.share(typed) == value
+def test_parses_percentages(typed, value):
+    assert numbers.parse_percentage(typed) == value
 
 
 @given(st.integers(0, 10**9), st.integers(0, 99))
-def test_a_number_is_read_back_however_its_thousands_are_set(units, cents):
+def test_number_is_read_with_any_thousands_separator(units, cents):
     value = units + cents / 100
     european = f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
     for text in (f"{value:.2f}", f"{value:,.2f}", european):
-        assert numbers.money(text) == pytest.approx(value)
+        assert numbers.parse_money(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("typed", ["0", "101", "2.5", "two", "-1"])
 def test_a_whole_number_out_of_bounds_is_refused(typed):
     with pytest.raises(BadInput):
-        numbers.whole(typed, 1, 100)
-    assert numbers.whole("100", 1, 100) == 100
+        numbers.parse_integer(typed, 1, 100)
+    assert numbers.parse_integer("100", 1, 100) == 100
 
 
 @given(st.floats(0, 100))
-def test_what_the_modal_shows_is_read_back(percent):
+def test_percentage_of_the_modal_is_read_back(percent):
     shown = f"{percent:.4f}".rstrip("0").rstrip(".")
-    assert numbers.share(shown) == pytest.approx(percent / 100, abs=1e-6)
+    assert numbers.parse_percentage(shown) == pytest.approx(percent / 100, abs=1e-6)

@@ -1,4 +1,4 @@
-"""The app is installed by OAuth: off to Slack, back with a code, which is changed for a token that the database keeps."""
+"""Test the installation by OAuth: redirect, code, stored token."""
 
 import logging
 from contextlib import suppress
@@ -11,7 +11,7 @@ from slack_bolt.error import BoltError
 from slack_sdk.oauth.installation_store import Installation
 from sqlalchemy import func, select
 
-from bot.server import nothing_to_serve
+from bot.server import missing_configuration
 from bot.web import Site
 from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
 from retention.settings import Settings
@@ -26,7 +26,7 @@ TOKEN, CLIENT_SECRET, TEAM = "xoxb-brought", "the-client's-secret", "T0SHOP"  # 
 
 @pytest.fixture
 def settings(tmp_path, api) -> Settings:
-    """OAuth, and no bot token yet."""
+    """OAuth without a bot token."""
     return Settings(
         home=tmp_path / "home",
         admins="U0ADMIN",
@@ -61,7 +61,7 @@ def _granted(team: str | None = TEAM, token: str = TOKEN) -> dict:
 
 
 def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
-    """What Slack is told, and the cookie."""
+    """Return the parameters of the redirect to Slack, and the cookie."""
     status, headers, _ = ask(site, "GET", "/slack/install")
     assert status == 302
     target = urlsplit(headers["location"])
@@ -78,8 +78,8 @@ def _come_back(site: Site, state: str, cookie: str, code: str = "c0de") -> tuple
 
 
 def _install(site: Site) -> tuple[int, str]:
-    told, cookie = _begin(site)
-    return _come_back(site, told["state"][0], cookie)
+    result, cookie = _begin(site)
+    return _come_back(site, result["state"][0], cookie)
 
 
 def _bots(database) -> list[tuple[str, str]]:
@@ -88,23 +88,21 @@ def _bots(database) -> list[tuple[str, str]]:
 
 
 def _type(site: Site, api: Api, team: str) -> str:
-    """What somebody of a workspace sees of a command."""
+    """Return the answer to a command of a workspace."""
     body = command("status", team_id=team, response_url=f"{api.url}response_url")
     answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))[2]
     return f"{answer.decode()} {api.named('response_url')}"
 
 
-def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
-    site, settings, database, api, caplog
-):
+def test_installation_stores_the_token_for_later_posts(site, settings, database, api, caplog):
     caplog.set_level(logging.INFO)
-    told, cookie = _begin(site)
-    assert told["redirect_uri"] == ["https://crm.shop.example/slack/oauth_redirect"]
-    assert {"commands", "chat:write"} <= set(told["scope"][0].split(","))
-    status, page = _come_back(site, told["state"][0], cookie)
+    result, cookie = _begin(site)
+    assert result["redirect_uri"] == ["https://crm.shop.example/slack/oauth_redirect"]
+    assert {"commands", "chat:write"} <= set(result["scope"][0].split(","))
+    status, page = _come_back(site, result["state"][0], cookie)
     assert (status, "Thank you" in page) == (200, True)
-    (asked,) = api.named("oauth.v2.access")
-    assert asked["code"] == "c0de"
+    (request,) = api.named("oauth.v2.access")
+    assert request["code"] == "c0de"
     assert _bots(database) == [(TEAM, TOKEN)]
     assert site.app.client.token == TOKEN
     with database.transaction() as session:
@@ -121,9 +119,9 @@ def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
 
 
 @pytest.mark.parametrize("wrong", ["state", "cookie", "twice"])
-def test_who_did_not_come_from_us_installs_nothing(site, database, api, wrong):
-    told, cookie = _begin(site)
-    state = told["state"][0]
+def test_foreign_oauth_state_installs_nothing(site, database, api, wrong):
+    result, cookie = _begin(site)
+    state = result["state"][0]
     if wrong == "twice":
         _come_back(site, state, cookie)
     status, page = _come_back(
@@ -137,22 +135,20 @@ def test_who_did_not_come_from_us_installs_nothing(site, database, api, wrong):
     assert len(_bots(database)) == (wrong == "twice")
 
 
-def test_a_code_that_slack_refuses_and_a_slack_that_is_away_are_told_without_a_trace(
-    site, settings, database, api
-):
+def test_failed_oauth_exchange_is_explained_without_a_traceback(site, settings, database, api):
     api.answers["oauth.v2.access"] = {"ok": False, "error": "invalid_code"}
     status, page = _install(site)
     assert (status, "invalid_code" in page) == (401, True)
-    told, cookie = _begin(site)
+    result, cookie = _begin(site)
     site.app.oauth_flow.client.base_url = "http://127.0.0.1:9/api/"
-    status, page = _come_back(site, told["state"][0], cookie)
+    status, page = _come_back(site, result["state"][0], cookie)
     assert (status, "begin again at /slack/install" in page) == (503, True)
     assert _bots(database) == []
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
-    """Anybody may open the page: another workspace would read this shop's figures."""
+def test_installation_of_another_workspace_is_refused(settings, database, api, site, named):
+    """Anybody can open the page, but the data is one shop's."""
     if named:
         site = Site(settings.model_copy(update={"slack_team_id": TEAM}), database)
     else:
@@ -170,14 +166,12 @@ def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
     assert site.app.client.token == "xoxb-anew"
 
 
-def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(
-    database, api, site, monkeypatch
-):
-    asked, others = installation.workspace_id, []
+def test_one_of_two_concurrent_installations_wins(database, api, site, monkeypatch):
+    request, others = installation.workspace_id, []
 
     def slowly(*given):
         """The other one comes back from Slack between our question and what follows from it."""
-        ours = asked(*given)
+        ours = request(*given)
         if not others:
             others.append(Thread(target=store, args=(None, _installed("T0OTHER"))))
             others[0].start()
@@ -206,29 +200,27 @@ def _installed(team: str) -> Installation:
     )
 
 
-def test_a_token_that_would_expire_is_refused(site, database, api):
-    """It was kept, and the desk fell silent twelve hours later."""
+def test_expiring_token_is_refused(site, database, api):
+    """The desk stopped working twelve hours later."""
     api.answers["oauth.v2.access"] = {**_granted(), "expires_in": 43_200, "refresh_token": "xoxe-1"}
     status, page = _install(site)
     assert (status, "token rotation" in page, _bots(database)) == (403, True, [])
 
 
-def test_the_token_of_the_settings_goes_before_the_one_that_was_brought(
-    settings, database, api, site
-):
+def test_configured_token_takes_precedence(settings, database, api, site):
     assert _install(site)[0] == 200
-    told = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
-    named = Site(settings.model_copy(update=told), database)
+    result = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
+    named = Site(settings.model_copy(update=result), database)
     assert named.app.client.token == "xoxb-named"
 
 
-def test_a_desk_that_is_not_installed_yet_serves_and_waits(settings, database, site):
-    assert nothing_to_serve(settings) == ""
+def test_bot_and_sender_start_before_the_installation(settings, database, site):
+    assert missing_configuration(settings) == ""
     assert {"bot", "sender"} <= {child.name for child in Supervisor(settings).children}
     assert site.app.client.token is None
 
 
-def test_it_is_off_where_it_is_not_configured(settings, database):
+def test_oauth_is_off_unless_configured(settings, database):
     for missing in ({"slack_client_id": ""}, {"slack_client_secret": None}):
         site = Site(settings.model_copy(update=missing), database)
         assert (

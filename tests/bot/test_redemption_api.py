@@ -1,4 +1,4 @@
-"""``POST /redemptions``: signed, within minutes, once however often it is sent."""
+"""Test ``POST /redemptions``: signature, age, idempotency."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 from sqlalchemy import func, select
 
-from bot.buckets import TokenBuckets
-from bot.redemption_api import WRONG_CODES, WrongCodes
+from bot.rate_limit import TokenBuckets
+from bot.redemption_api import MAX_UNKNOWN_CODES, UnknownCodes
 from bot.web import Site
 from retention import clock
 from retention.campaigns.redemptions import Use, redeem
@@ -30,7 +30,7 @@ def site(settings, database) -> Site:
 
 
 def tell(site, body, *, key=KEY, at=None, tamper=b""):
-    """Call it: status and answer."""
+    """Call the API; return status and answer."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     signed = signing.headers(key, sent, at or clock.wall())
     headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
@@ -40,9 +40,9 @@ def tell(site, body, *, key=KEY, at=None, tamper=b""):
 
 @pytest.fixture
 def seconds(site) -> list[float]:
-    """The throttle's clock, which the test moves."""
+    """The limiter's clock, which a test can move."""
     now = [0.0]
-    site.wrong_codes = WrongCodes(TokenBuckets(WRONG_CODES, 60, now=lambda: now[0]))
+    site.unknown_codes = UnknownCodes(TokenBuckets(MAX_UNKNOWN_CODES, 60, now=lambda: now[0]))
     return now
 
 
@@ -50,7 +50,7 @@ GUESSES = count()
 
 
 def guess(site, times: int) -> list[int]:
-    """Try codes that nobody has tried before."""
+    """Send codes that were not tried before."""
     return [tell(site, {"code": f"WRONG{next(GUESSES)}"})[0] for _ in range(times)]
 
 
@@ -59,18 +59,18 @@ def _code(site, customer="k3") -> str:
         return session.scalars(select(Coupon.code).where(Coupon.customer_id == customer)).one()
 
 
-def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
+def test_replayed_redemption_gets_the_same_answer(site):
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     first, replay = tell(site, body), tell(site, body)
     assert first == replay
-    said = {
+    reply = {
         "outcome": "redeemed",
         "said": "used, as it was meant",
         "campaign_id": "c1",
         "action": "coupon",
         "discount": 0.1,
     }
-    assert first == (200, {**said, "amount": None, "min_order": None, "category": None})
+    assert first == (200, {**reply, "amount": None, "min_order": None, "category": None})
     assert tell(site, {**body, "order_id": "o2"})[0] == 409
     assert (
         tell(site, {"code": _code(site, "k5"), "customer_id": "k3"})[1]["outcome"]
@@ -81,8 +81,8 @@ def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
         assert session.scalar(select(func.count()).select_from(Redemption)) == 3
 
 
-def test_a_use_in_the_future_is_told_what_is_wrong_and_the_code_stays_good(site):
-    """It was refused as expired, or taken where the code still held by then."""
+def test_future_redemption_is_refused_and_the_code_stays_valid(site):
+    """It was refused as expired, or accepted."""
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     for ahead in (timedelta(days=2), timedelta(days=400)):
         at = clock.now() + ahead
@@ -96,8 +96,8 @@ def test_a_use_in_the_future_is_told_what_is_wrong_and_the_code_stays_good(site)
     assert tell(site, {**body, "at": zone.replace(tzinfo=None).isoformat()})[0] == 200
 
 
-def test_two_codes_of_one_slip_are_two_uses(site):
-    """The second was answered like the first, and stayed unused."""
+def test_two_codes_of_one_receipt_are_two_redemptions(site):
+    """The second code got the first one's answer and stayed unused."""
     first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
     assert [tell(site, one)[0] for one in (first, second, second)] == [200, 200, 200]
     with site.database.reading() as session:
@@ -110,8 +110,8 @@ def test_two_codes_of_one_slip_are_two_uses(site):
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
 
 
-def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site):
-    """So the version before did: sent again after the upgrade it was told that the code was used."""
+def test_call_stored_by_an_earlier_version_gets_the_same_answer(site):
+    """Earlier versions stored the id alone; the repeated call was refused after an upgrade."""
     first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
     with site.database.transaction() as session:
         redeem(session, site.settings, [Use(first["code"], clock.now(), "http", key="id:slip 1")])
@@ -120,7 +120,7 @@ def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site)
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
 
 
-def test_that_a_code_is_used_already_says_nothing_of_an_order_that_nobody_named(site):
+def test_used_code_does_not_reveal_an_order(site):
     body = {"code": _code(site), "id": "till 1, slip 1"}
     tell(site, body)
     assert tell(site, {**body, "id": "till 2, slip 9"}) == (
@@ -129,7 +129,7 @@ def test_that_a_code_is_used_already_says_nothing_of_an_order_that_nobody_named(
     )
 
 
-def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_an_order(site):
+def test_code_at_two_tills_counts_as_used_twice(site):
     body = {"code": _code(site), "id": "till 1, slip 1"}
     assert [tell(site, one)[0] for one in (body, {**body, "id": "till 2, slip 9"}, body)] == [
         200,
@@ -139,7 +139,7 @@ def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_a
     assert tell(site, {"code": _code(site), "order_id": "o7"})[1]["outcome"] == "twice"
 
 
-def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
+def test_call_without_a_valid_signature_changes_nothing(site):
     body = {"code": _code(site), "customer_id": "k3"}
     old, ahead = clock.wall() - timedelta(minutes=6), clock.wall() + timedelta(minutes=6)
     assert [tell(site, body, at=at)[0] for at in (old, ahead)] == [401, 401]
@@ -166,8 +166,8 @@ def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
         {"code": "x", "order_id": "\ud800"},
     ],
 )
-def test_what_is_no_redemption_is_said(site, body):
-    """503 said of a date that no database holds that it should be sent again, for ever."""
+def test_invalid_redemption_is_explained(site, body):
+    """An impossible date got 503, so tills repeated it for ever."""
     status, answer = tell(site, body)
     assert (status, bool(answer["error"])) == (400, True)
     assert "_told" not in answer["error"]
@@ -183,7 +183,7 @@ def test_the_log_names_neither_code_nor_customer(site, caplog):
     assert "ann@" not in caplog.text
 
 
-def test_too_much_or_no_key_or_no_database(site, settings):
+def test_large_body_missing_key_and_lost_database(site, settings):
     assert tell(site, b"x" * 10_001)[0] == 413
     assert tell(Site(settings, site.database), {"code": "x"})[0] == 404
     with site.database.engine.begin() as connection:
@@ -191,8 +191,8 @@ def test_too_much_or_no_key_or_no_database(site, settings):
     assert tell(site, {"code": "7KQ2-M9ZD-4HT6"})[0] == 503
 
 
-def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
-    """Whoever signed with no key was believed."""
+def test_empty_key_accepts_no_redemption(settings, database):
+    """A signature with an empty key was accepted."""
     made.live(database, settings, 10)
     site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
     status, said = tell(site, {"code": _code(site)}, key=b"")
@@ -205,7 +205,7 @@ def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
 # ---------------------------------------------------------------- wrong codes
 
 
-def test_codes_after_20_unknown_ones_wait_and_the_answer_says_how_long(site, seconds):
+def test_20_unknown_codes_delay_further_calls(site, seconds):
     assert guess(site, 22) == [404] * 20 + [429] * 2
     sent = json.dumps({"code": "WRONG"}).encode()
     signed = signing.headers(KEY, sent, clock.wall())
@@ -238,7 +238,7 @@ def test_unknown_codes_refill_at_20_in_a_minute(site, seconds):
     assert guess(site, 21) == [404] * 20 + [429]
 
 
-def test_a_till_that_repeats_one_unknown_code_locks_nobody_out(site, seconds):
+def test_repeated_unknown_code_locks_no_till_out(site, seconds):
     body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
     assert {tell(site, {"code": "MISTYPED"})[0] for _ in range(100)} == {404}
     assert tell(site, body)[0] == 200

@@ -1,4 +1,4 @@
-"""The bot's HTTP face, in this process and as a real server; Socket Mode over a local web socket."""
+"""Test the HTTP server, in this process and as a real one, and Socket Mode."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from sqlalchemy import update
 from websockets.asyncio.server import serve
 
 from bot import health
-from bot.server import nothing_to_serve
+from bot.server import missing_configuration
 from bot.web import Request, Site, connect
 from retention import clock
 from retention.db.tables import Job, Process
@@ -34,7 +34,7 @@ def site(settings, database) -> Site:
 
 
 def ask(site, method, path, body=b"", **headers):
-    """Answer one request in this process: status, headers, body. Header names are as in WSGI: ``HTTP_…``."""
+    """Answer one request in this process; header names are as in WSGI: ``HTTP_…``."""
     named = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): text for name, text in headers.items()
     }
@@ -77,7 +77,7 @@ def test_a_signed_command_is_answered(site, database):
         ("POST", "/metrics", 405),
     ],
 )
-def test_statuses(site, method, path, status):
+def test_http_statuses(site, method, path, status):
     answered, _, body = ask(site, method, path)
     assert answered == status
     assert (body == b"") == (method == "HEAD")
@@ -97,13 +97,13 @@ def test_url_verification_is_answered(site):
 
 
 def _acknowledged(site) -> str:
-    """What is answered to a sweep that was not asked for before."""
+    """Return the answer to a new sweep."""
     body = command("sweep", trigger_id=f"{time.monotonic_ns()}.0.0")
     _, _, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
     return json.dumps(json.loads(answer)["blocks"])
 
 
-def test_health_names_the_part_that_is_down(site, database, settings):
+def test_health_names_the_failed_component(site, database, settings):
     status, _, body = ask(site, "GET", "/health")
     parts = json.loads(body)["parts"]
     assert status == 503
@@ -131,15 +131,15 @@ def test_health_names_the_part_that_is_down(site, database, settings):
         valkey.wait()
 
 
-def test_a_worker_of_the_other_queue_does_not_count(database):
+def test_worker_of_another_queue_does_not_count(database):
     with database.transaction() as session:
         session.add(Process(name="worker:interactive@here", role="worker", seen_at=clock.wall()))
-    parts = health.parts(database, True)
+    parts = health.components(database, True)
     up = {name for name, part in parts.items() if part["up"] and name.startswith("worker:")}
     assert up == {"worker:interactive"}
 
 
-def test_the_oldest_job_grows_older_while_its_wake_up_is_published_again(site, database, settings):
+def test_repeated_wake_up_does_not_reset_the_age_of_a_job(site, database, settings):
     ask(site, "POST", "/slack/events", (body := command("sweep")).encode(), **signed(body))
     ago = clock.wall() - timedelta(hours=2)
     with database.transaction() as session:
@@ -149,14 +149,14 @@ def test_the_oldest_job_grows_older_while_its_wake_up_is_published_again(site, d
         assert health.counts(session, settings).oldest_queued_seconds >= 7200
 
 
-def test_with_the_queue_away_a_command_is_accepted_and_says_so(site, database):
+def test_command_is_accepted_without_the_queue(site, database):
     body = command("sweep")
     _, _, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
     assert "it starts when the queue is back" in json.dumps(json.loads(answer)["blocks"])
     assert all_jobs(database)[0].state == "queued"
 
 
-def test_with_the_database_away_nothing_is_ready(settings):
+def test_not_ready_without_the_database(settings):
     gone = settings.model_copy(update={"database_url": SecretStr("sqlite:////nowhere/at/all.db")})
     from retention.db import Database
 
@@ -212,15 +212,15 @@ def test_the_server_reports_itself_and_stops_on_sigterm(settings, database):
         ({"slack_client_id": "1.2", "slack_signing_secret": "s"}, False),
     ],
 )
-def test_without_a_slack_app_it_says_what_is_missing(given, serves, tmp_path):
-    assert (nothing_to_serve(Settings(home=tmp_path, _env_file=None, **given)) == "") == serves
+def test_missing_slack_app_names_the_variables(given, serves, tmp_path):
+    assert (missing_configuration(Settings(home=tmp_path, _env_file=None, **given)) == "") == serves
 
 
 # ---------------------------------------------------------------- Socket Mode
 
 
 class Sockets:
-    """Slack's end of Socket Mode: sends an envelope, notes the answer."""
+    """Slack's end of Socket Mode: sends an envelope, records the answer."""
 
     def __init__(self) -> None:
         self.answers: list[dict] = []
@@ -263,7 +263,7 @@ class Sockets:
         asyncio.run_coroutine_threadsafe(self._open[-1].close(), self._loop).result(10)
 
 
-def test_socket_mode_takes_commands_and_comes_back_after_a_drop(workspace, settings, database, api):
+def test_socket_mode_reconnects_after_a_drop(workspace, settings, database, api):
     slack = Sockets()
     api.answers["apps.connections.open"] = {"ok": True, "url": f"ws://127.0.0.1:{slack.port}/link"}
     handler = connect(

@@ -1,4 +1,4 @@
-"""Signatures and envelopes, checked before slack_bolt sees a request."""
+"""Test signatures and envelopes, which are checked before slack_bolt."""
 
 import json
 import time
@@ -119,7 +119,7 @@ def test_only_slacks_own_response_urls_are_used(url, accepted, tmp_path):
     assert is_slack_url(url, Settings(home=tmp_path, _env_file=None)) == accepted
 
 
-def test_response_urls_of_a_stand_in_for_slack_are_used(tmp_path):
+def test_response_urls_of_the_configured_host_are_used(tmp_path):
     settings = Settings(home=tmp_path, slack_api_url="http://127.0.0.1:8010/api/", _env_file=None)
     assert is_slack_url("http://127.0.0.1:8010/response/1", settings)
     assert not is_slack_url("http://127.0.0.1:8011/response/1", settings)

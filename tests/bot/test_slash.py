@@ -1,4 +1,4 @@
-"""`/retention …` as people type it, through `app.dispatch` with signed requests."""
+"""Test `/retention …` with signed requests through `app.dispatch`."""
 
 import json
 import re
@@ -22,10 +22,10 @@ def all_jobs(database):
         return session.scalars(select(Job)).all()
 
 
-def until(found, seconds=5.0):
+def until(match, seconds=5.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if hit := found():
+        if hit := match():
             return hit
         time.sleep(0.01)
     raise AssertionError("it did not happen")
@@ -39,8 +39,8 @@ def posts(database):
 # ---------------------------------------------------------------- what is accepted
 
 
-def test_a_sweep_is_stored_and_acknowledged_with_cancel(workspace, database):
-    said = workspace.run("sweep —tier medium --top 5")
+def test_sweep_is_stored_and_confirmed_with_cancel(workspace, database):
+    reply = workspace.run("sweep —tier medium --top 5")
     (job,) = all_jobs(database)
     assert (job.kind, job.state, job.requested_by, job.channel) == (
         "sweep",
@@ -50,12 +50,12 @@ def test_a_sweep_is_stored_and_acknowledged_with_cancel(workspace, database):
     )
     assert job.args["tier"] == "medium"
     assert job.args["top"] == 5
-    button = said["blocks"][-1]["elements"][0]
+    button = reply["blocks"][-1]["elements"][0]
     assert (button["action_id"], button["value"]) == (ids.CANCEL_JOB, job.id)
-    assert "this channel" in words(said["blocks"])
+    assert "this channel" in words(reply["blocks"])
 
 
-def test_the_channel_sees_the_job_with_its_bar_and_cancel(workspace, database):
+def test_channel_shows_the_job_with_progress_and_cancel(workspace, database):
     workspace.run("sweep")
     (post,) = until(lambda: posts(database))
     (job,) = all_jobs(database)
@@ -89,12 +89,12 @@ def test_fifty_at_once_are_fifty_jobs(workspace, database):
 
 
 @pytest.mark.parametrize("command", ["score 42", "recommend 42 --k 3"])
-def test_what_names_people_goes_to_the_direct_message(workspace, database, command):
-    said = workspace.run(command)
+def test_results_with_names_go_to_the_direct_message(workspace, database, command):
+    reply = workspace.run(command)
     (job,) = all_jobs(database)
     assert job.channel == ANALYST
     assert job.args["customer_id"] == "42"
-    assert "direct message" in words(said["blocks"])
+    assert "direct message" in words(reply["blocks"])
 
 
 def test_a_customer_is_found_by_pseudonym(workspace, database, settings):
@@ -104,16 +104,16 @@ def test_a_customer_is_found_by_pseudonym(workspace, database, settings):
     assert all_jobs(database)[0].args["customer_id"] == "42"
 
 
-def test_where_the_bot_is_not_it_says_how_to_invite_it(workspace, database, api):
+def test_channel_without_the_bot_explains_the_invitation(workspace, database, api):
     api.answers["conversations.info"] = {"ok": False, "error": "channel_not_found"}
-    said = workspace.run("sweep", channel="C0PRIVATE")
-    assert "/invite @retention" in words(said["blocks"])
+    reply = workspace.run("sweep", channel="C0PRIVATE")
+    assert "/invite @retention" in words(reply["blocks"])
     assert all_jobs(database)[0].channel == ANALYST
     workspace.run("sweep", channel="C0PRIVATE")
     assert len(api.named("conversations.info")) == 1  # remembered
 
 
-def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, database, api):
+def test_bot_counts_as_member_without_slacks_answer(workspace, database, api):
     api.answers["conversations.info"] = {"ok": False, "error": "missing_scope"}
     assert "this channel" in words(workspace.run("sweep")["blocks"])
     assert all_jobs(database)[0].channel == "C0CRM"
@@ -159,35 +159,35 @@ def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, dat
         ("role", "to use `role list` you need admin"),
     ],
 )
-def test_one_sentence_says_what_is_wrong(workspace, database, typed, sentence):
-    said = workspace.run(typed)
-    assert sentence in said["text"].replace("&lt;", "<")
-    assert "Traceback" not in json.dumps(said)
+def test_bad_command_gets_one_sentence(workspace, database, typed, sentence):
+    reply = workspace.run(typed)
+    assert sentence in reply["text"].replace("&lt;", "<")
+    assert "Traceback" not in json.dumps(reply)
     assert all_jobs(database) == []
 
 
 @pytest.mark.parametrize(
     "command", ["sweep", "retrain", "score 42", "score nobody", "recommend 42", "data"]
 )
-def test_a_viewer_is_told_which_role_it_takes(workspace, database, command):
-    said = workspace.run(command, VIEWER)
-    assert "Your role is viewer; to " in said["text"]
-    assert "you need analyst" in said["text"]
+def test_refusal_names_the_required_role(workspace, database, command):
+    reply = workspace.run(command, VIEWER)
+    assert "Your role is viewer; to " in reply["text"]
+    assert "you need analyst" in reply["text"]
     assert all_jobs(database) == []
 
 
-def test_an_approver_may_what_an_analyst_may(workspace, database):
+def test_approver_includes_the_analysts_rights(workspace, database):
     workspace.run("sweep", LEAD)
     assert len(all_jobs(database)) == 1
 
 
 def test_text_that_looks_like_slack_markup_is_shown_as_text(workspace):
-    said = workspace.run("&lt;!channel&gt;")
-    assert "<!channel>" not in json.dumps(said)
-    assert "&lt;!channel&gt;" in said["text"]
+    reply = workspace.run("&lt;!channel&gt;")
+    assert "<!channel>" not in json.dumps(reply)
+    assert "&lt;!channel&gt;" in reply["text"]
 
 
-def test_a_broken_database_refuses_with_a_sentence(workspace, database):
+def test_broken_database_gives_a_message(workspace, database):
     @event.listens_for(database.engine, "begin")
     def fail(connection):
         from sqlalchemy.exc import OperationalError
@@ -205,14 +205,14 @@ def test_an_unknown_error_is_a_reference_for_the_operators_log(workspace, monkey
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr("workers.jobs.submit", broken)
-    said = workspace.run("sweep")
-    reference = re.search(r"reference ([0-9a-f]{8})", said["text"])[1]
-    assert "secret detail" not in json.dumps(said)
+    reply = workspace.run("sweep")
+    reference = re.search(r"reference ([0-9a-f]{8})", reply["text"])[1]
+    assert "secret detail" not in json.dumps(reply)
     assert reference in caplog.text
     assert "secret detail" in caplog.text
 
 
-def test_a_busy_database_accepts_nothing_rather_than_too_late(workspace, database, monkeypatch):
+def test_busy_database_refuses_instead_of_answering_late(workspace, database, monkeypatch):
     monkeypatch.setattr("bot.slash.BUDGET_SECONDS", -1.0)
     assert "nothing was accepted; please try again" in workspace.run("sweep")["text"]
     assert all_jobs(database) == []
@@ -234,7 +234,7 @@ def test_signature_and_age_are_checked(workspace, database, changes, status):
 # ---------------------------------------------------------------- what is answered at once
 
 
-def test_help_is_what_the_role_may_do(workspace):
+def test_help_lists_the_commands_of_the_role(workspace):
     viewer = words(workspace.run("", VIEWER)["blocks"])
     analyst = words(workspace.run("help", ANALYST)["blocks"])
     assert "/retention status" in viewer
@@ -247,30 +247,30 @@ def test_help_is_what_the_role_may_do(workspace):
 
 @pytest.mark.parametrize("typed", ["help sweep", "sweep --help", "help SWEEP"])
 def test_help_of_one_command(workspace, typed):
-    said = words(workspace.run(typed)["blocks"])
-    assert "--tier" in said
-    assert "analyst" in said
-    assert "--csv" not in said
+    reply = words(workspace.run(typed)["blocks"])
+    assert "--tier" in reply
+    assert "analyst" in reply
+    assert "--csv" not in reply
 
 
 @pytest.mark.parametrize(
     "typed", ["help", "status", "jobs", "models", "data", "digest list", "help digest schedule"]
 )
-def test_answers_are_blocks_that_slack_takes(workspace, typed):
+def test_answers_are_valid_blocks(workspace, typed):
     workspace.run("sweep")
-    said = workspace.run(typed)
-    assert said["text"]
-    for block in said["blocks"]:
+    reply = workspace.run(typed)
+    assert reply["text"]
+    for block in reply["blocks"]:
         Block.parse(block).to_dict()
 
 
 def test_status_shows_queue_data_and_models(workspace):
     workspace.run("sweep")
-    said = words(workspace.run("status", VIEWER)["blocks"])
-    assert "0 running, 1 queued" in said
-    assert "1 customer" in said
-    assert "the rules decide" in said
-    assert "your role is viewer" in said
+    reply = words(workspace.run("status", VIEWER)["blocks"])
+    assert "0 running, 1 queued" in reply
+    assert "1 customer" in reply
+    assert "the rules decide" in reply
+    assert "your role is viewer" in reply
 
 
 def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):
@@ -284,24 +284,24 @@ def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):
     assert all_jobs(database)[0].state == "queued"
 
 
-def test_why_a_private_job_failed_is_told_to_who_asked_and_to_admins_alone(workspace, database):
+def test_error_of_a_private_job_is_for_requester_and_admins(workspace, database):
     workspace.run("score 42")
     workspace.run("sweep")
     for job in all_jobs(database):
         with database.transaction() as session:
             changed = update(Job).where(Job.id == job.id)
             session.execute(changed.values(state="failed", error=f"No {job.kind} of customer 42."))
-    seen = {
+    visible = {
         user: words(workspace.run("jobs", user)["blocks"])
         for user in (VIEWER, LEAD, ANALYST, ADMIN)
     }
-    assert {user: "No score of" in said for user, said in seen.items()} == {
+    assert {user: "No score of" in reply for user, reply in visible.items()} == {
         VIEWER: False,
         LEAD: False,
         ANALYST: True,
         ADMIN: True,
     }
-    assert all("No sweep of" in said for said in seen.values())
+    assert all("No sweep of" in reply for reply in visible.values())
     with (
         database.transaction() as session
     ):  # a direct message with the app has a channel of its own
@@ -312,8 +312,8 @@ def test_why_a_private_job_failed_is_told_to_who_asked_and_to_admins_alone(works
 
 def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
     for _ in range(2):
-        said = workspace.run("role grant &lt;@U0NEW|new&gt; analyst", ADMIN, trigger="G")
-    assert "analyst" in words(said["blocks"])
+        reply = workspace.run("role grant &lt;@U0NEW|new&gt; analyst", ADMIN, trigger="G")
+    assert "analyst" in words(reply["blocks"])
     with database.reading() as session:
         assert session.get(RoleGrant, ("local", "U0NEW")).role == "analyst"
         assert [one.subject for one in session.scalars(select(Audit))] == ["U0NEW"]
@@ -325,10 +325,10 @@ def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
 
 def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database):
     for _ in range(2):
-        said = workspace.run(
+        reply = workspace.run(
             "digest schedule —day friday —at 9.30 —timezone europe/london", trigger="D"
         )
-    assert "every Friday at 09:30 (Europe/London)" in words(said["blocks"])
+    assert "every Friday at 09:30 (Europe/London)" in words(reply["blocks"])
     with database.reading() as session:
         (plan,) = session.scalars(select(Schedule)).all()
     assert (plan.kind, plan.weekday, plan.at, plan.timezone) == (
@@ -345,13 +345,13 @@ def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database)
 
 def test_a_new_time_replaces_a_channels_digest_and_says_so(workspace, database):
     workspace.run("digest schedule")
-    said = words(workspace.run("digest schedule --day daily --at 10:00")["blocks"])
-    assert "every day at 10:00 (UTC), instead of every Monday at 09:00 (UTC)." in said
+    reply = words(workspace.run("digest schedule --day daily --at 10:00")["blocks"])
+    assert "every day at 10:00 (UTC), instead of every Monday at 09:00 (UTC)." in reply
     with database.reading() as session:
         assert session.scalars(select(Schedule.at).where(Schedule.active)).all() == ["10:00"]
 
 
-def test_what_slack_delivers_twice_is_answered_alike(workspace, database):
+def test_repeated_delivery_gets_the_same_answer(workspace, database):
     workspace.run("sweep")
     (job,) = all_jobs(database)
     workspace.run("digest schedule")
@@ -361,10 +361,10 @@ def test_what_slack_delivers_twice_is_answered_alike(workspace, database):
     assert all_jobs(database)[0].state == "queued"
 
 
-def test_a_search_that_no_job_has_the_time_for_is_refused_before_it_is_queued(workspace, database):
-    said = workspace.run("retrain churn --tune 1h")["text"]
-    assert "--tune is 60 minutes" in said
-    assert "at most 10m" in said
+def test_too_long_search_is_refused_before_queueing(workspace, database):
+    reply = workspace.run("retrain churn --tune 1h")["text"]
+    assert "--tune is 60 minutes" in reply
+    assert "at most 10m" in reply
     assert all_jobs(database) == []
 
 
@@ -382,7 +382,7 @@ def test_retrain_reads_weeks_and_ever(workspace, database):
     assert args["cutoff"].startswith("2017-10-02T00:00")
 
 
-def test_retrain_reads_how_long_to_search(workspace, database):
+def test_retrain_parses_the_search_time(workspace, database):
     workspace.run("retrain churn --tune 5m --tune-fits 40")
     args = all_jobs(database)[0].args
     assert (args["tune"], args["tune_fits"]) == (300, 40)
@@ -391,13 +391,13 @@ def test_retrain_reads_how_long_to_search(workspace, database):
     assert len(all_jobs(database)) == 1
 
 
-def test_every_role_is_listed_however_many_there_are(workspace, database):
+def test_all_roles_are_listed(workspace, database):
     people = [f"U0{number:09d}" for number in range(150)]
     with database.transaction() as session:
         session.add_all(RoleGrant(user_id=one, role="viewer", granted_by=ADMIN) for one in people)
-    said = json.dumps(workspace.run("role list", user=ADMIN)["blocks"])
-    assert all(one in said for one in people)
-    assert "does not fit" not in said
+    reply = json.dumps(workspace.run("role list", user=ADMIN)["blocks"])
+    assert all(one in reply for one in people)
+    assert "does not fit" not in reply
 
 
 @pytest.mark.parametrize(
@@ -408,8 +408,8 @@ def test_every_role_is_listed_however_many_there_are(workspace, database):
         ("2026-03-01T00:00Z", datetime(2026, 3, 1, tzinfo=UTC)),
     ],
 )
-def test_a_moment_without_a_zone_is_the_shops(settings, database, api, typed, meant):
-    """It was taken for UTC, and told by the shop's clock: of midnight's sweep the hour after was told."""
+def test_date_without_zone_is_in_the_shops_zone(settings, database, api, typed, meant):
+    """It was read as UTC but shown in the shop's zone."""
     berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
     desk = Workspace(build_app(berlin, database), api)
     desk.run(f"sweep --as-of {typed}", user=ADMIN)
@@ -418,7 +418,7 @@ def test_a_moment_without_a_zone_is_the_shops(settings, database, api, typed, me
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
-def test_a_day_that_no_shop_has_is_refused_at_once(workspace, database, day):
-    said = words(workspace.run(f"sweep --as-of {day}")["blocks"])
-    assert "is not a date from 1970 to 2199" in said
+def test_impossible_date_is_refused(workspace, database, day):
+    reply = words(workspace.run(f"sweep --as-of {day}")["blocks"])
+    assert "is not a date from 1970 to 2199" in reply
     assert not all_jobs(database)

@@ -1,4 +1,4 @@
-"""The terminal: one JSON object on standard output, one sentence on standard error, an exit status."""
+"""Test the terminal: JSON on standard output, one sentence on standard error, status."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from retention.settings import Settings
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home that is not there yet."""
+    """A home that does not exist yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
     for name in ("SLACK_BOT_TOKEN", "RETENTION_NOW", "RETENTION_DATABASE_URL"):
@@ -33,9 +33,9 @@ def stored(table):
 def test_init_makes_a_home_and_may_be_repeated(home, capsys):
     for _ in range(2):
         assert run(["init", "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["home"] == str(home)
-        assert said["demo"] is False
+        reply = json.loads(capsys.readouterr().out)
+        assert reply["home"] == str(home)
+        assert reply["demo"] is False
     assert (home / "secret.key").stat().st_mode & 0o777 == 0o600
     assert (home / "state.db").exists()
 
@@ -110,7 +110,7 @@ def test_a_bad_setting_is_one_sentence(home, capsys, monkeypatch):
     assert "no IANA time zone" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_is_status_1_with_a_reference(home, capsys, monkeypatch):
+def test_unexpected_error_is_status_1_with_a_reference(home, capsys, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("by zero")
 
@@ -121,20 +121,24 @@ def test_a_fault_of_ours_is_status_1_with_a_reference(home, capsys, monkeypatch)
     assert "ZeroDivisionError" in (home / "errors.log").read_text()
 
 
-def test_a_full_disk_is_said_whoever_found_out(home, capsys, monkeypatch):
+def test_full_disk_is_named(home, capsys, monkeypatch):
     def full(*_, **__):
         raise duckdb.IOException('IO Error: Could not write file "x": No space left on device')
 
     monkeypatch.setattr("workers.jobs.recent", full)
     assert run(["jobs"]) == 1
-    says = f"The disk of the server is full, so nothing was saved. The operator must free space in {home}; then try again."
+    says = (
+        "The disk of the server is full, so nothing was saved. "
+        f"The operator must free space in {home}; then try again."
+    )
     assert capsys.readouterr().err.strip() == says
 
 
-def test_a_new_database_for_a_lake_with_data_is_told_of_and_learns_who_is_a_customer(
-    home, capsys, monkeypatch, tmp_path
-):
-    rows = "customer_id,event_type,occurred_at,order_id\nc1,purchase,2025-01-01,1\nc1,purchase,2025-01-09,2\n"
+def test_new_database_gets_the_lakes_customers_on_upgrade(home, capsys, monkeypatch, tmp_path):
+    rows = (
+        "customer_id,event_type,occurred_at,order_id\n"
+        "c1,purchase,2025-01-01,1\nc1,purchase,2025-01-09,2\n"
+    )
     (tmp_path / "sales.csv").write_text(rows)
     assert run(["import", "events", str(tmp_path / "sales.csv")]) == 0
     monkeypatch.setenv("RETENTION_DATABASE_URL", f"sqlite:///{tmp_path}/new.db")
@@ -146,7 +150,7 @@ def test_a_new_database_for_a_lake_with_data_is_told_of_and_learns_who_is_a_cust
     assert run(["score", "c1"]) == 0
 
 
-def test_a_database_of_the_version_before_is_named_also_where_it_is_written_to(home, capsys):
+def test_old_schema_is_named_on_write_too(home, capsys):
     home.mkdir()
     upgrade(Settings(), "0009_erasures")  # jobs had no queued_at
     assert run(["sweep", "--queue"]) == 1
@@ -171,11 +175,11 @@ def test_roles_and_digests_from_the_terminal(home, capsys):
     assert [(one.channel, one.created_by) for one in stored(Schedule)] == [("C0CRM", "U0ANA")]
 
 
-def test_queue_hands_it_to_the_workers(home, capsys):
+def test_queue_option_queues_a_job(home, capsys):
     assert run(["sweep", "--queue", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    reply = json.loads(capsys.readouterr().out)
     (job,) = stored(Job)
-    assert said == {"job": job.id, "kind": "sweep", "state": "queued", "queue_away": True}
+    assert reply == {"job": job.id, "kind": "sweep", "state": "queued", "queue_away": True}
     assert (job.channel, job.requested_by) == (None, "operator")
 
 
@@ -196,11 +200,11 @@ def shop_home(shop_copy, monkeypatch):
     return shop_copy
 
 
-def test_a_sweep_on_a_shop_prints_the_contract_and_writes_the_cohort(shop_home, capsys, tmp_path):
+def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, capsys, tmp_path):
     file = tmp_path / "cohort.csv"
     assert run(["sweep", "--tier", "low", "--top", "5", "--csv", str(file), "--json"]) == 0
     captured = capsys.readouterr()
-    said = json.loads(captured.out)
+    reply = json.loads(captured.out)
     assert {
         "as_of",
         "customers",
@@ -209,42 +213,42 @@ def test_a_sweep_on_a_shop_prints_the_contract_and_writes_the_cohort(shop_home, 
         "cohort",
         "model_version",
         "seconds",
-    } <= set(said)
+    } <= set(reply)
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert [row["customer_id"] for row in rows] == [one["customer_id"] for one in said["cohort"]]
-    assert "customer" in printed("sweep", said, shop_home.settings)
+    assert [row["customer_id"] for row in rows] == [one["customer_id"] for one in reply["cohort"]]
+    assert "customer" in printed("sweep", reply, shop_home.settings)
 
 
-def test_one_customer_of_a_shop(shop_home, capsys):
+def test_score_of_one_customer(shop_home, capsys):
     assert run(["sweep", "--tier", "low", "--top", "1", "--json"]) == 0
     customer = json.loads(capsys.readouterr().out)["cohort"][0]["customer_id"]
     for command in ("score", "recommend"):
         assert run([command, customer, "--json"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert said["customer_id"] == customer
+        reply = json.loads(capsys.readouterr().out)
+        assert reply["customer_id"] == customer
         assert run([command, customer]) == 0
         assert customer in capsys.readouterr().out
 
 
-def test_a_draft_and_how_it_stands_are_told_as_text(shop_home, capsys):
-    """Its words were shared with Slack's messages and asked for a mention: the draft was made, and the command failed."""
+def test_campaign_draft_and_state_are_printed_as_text(shop_home, capsys):
+    """The draft was stored, but its message needed a mention, so the command failed."""
     assert run(["campaign", "draft", "--tier", "low", "--name", "Spring"]) == 0
-    assert "Spring" in (told := capsys.readouterr().out)
+    assert "Spring" in (result := capsys.readouterr().out)
     (drafted,) = stored(Campaign)
-    assert drafted.id in told
+    assert drafted.id in result
     assert run(["campaign", "show", drafted.id]) == 0
     assert f"Spring ({drafted.id}, version 1): draft" in capsys.readouterr().out
 
 
-def test_data_says_how_good_the_data_is(shop_home, capsys):
+def test_data_command_reports_quality(shop_home, capsys):
     assert run(["data", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
     assert run(["data"]) == 0
 
 
-def test_nothing_in_a_row_commands_the_terminal_that_shows_it(settings):
-    """Customers write their own names: one cleared the screen of whoever looked at the quarantine."""
+def test_control_characters_of_data_are_not_printed(settings):
+    """Customers write their own names; one cleared the screen of the quarantine."""
     row = {"name": "\x1b]0;owned\x07\x1b[2J\x9b31m\rAnn\x00", "note": "a\tb"}
     reason = {
         "rows": 1,

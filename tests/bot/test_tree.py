@@ -1,4 +1,4 @@
-"""Every command of the tree says what it does, where, and for whom; the bot's part of it is light."""
+"""Test that every command has help, surfaces and role, and loads little."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from bot.commands import SLACK, TERMINAL, Command, Group, root
 from bot.commands.catalogue import entries
-from bot.commands.tree import NAMES, module_of
+from bot.commands.tree import COMMAND_NAMES, module_name
 from workers.requests import Request
 from workers.roles import RANKS
 
@@ -36,45 +36,45 @@ def commands(group=None, path=()):
     group = group or root()
     context = click.Context(group)
     for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        if isinstance(found, Group):
-            yield from commands(found, (*path, name))
+        match = group.get_command(context, name)
+        if isinstance(match, Group):
+            yield from commands(match, (*path, name))
         else:
-            yield (*path, name), found
+            yield (*path, name), match
 
 
 ALL = list(commands())
 
 
-@pytest.mark.parametrize(("path", "found"), ALL, ids=[" ".join(path) for path, _ in ALL])
-def test_every_command_declares_itself(path, found):
-    assert isinstance(found, Command)
-    assert found.role in RANKS
-    assert found.surfaces <= {SLACK, TERMINAL}
-    assert found.surfaces
-    assert (found.help or "").strip()
-    assert found.request is None or (
-        issubclass(found.request, Request) and found.role == found.request.role
+@pytest.mark.parametrize(("path", "match"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_every_command_has_help_and_role(path, match):
+    assert isinstance(match, Command)
+    assert match.role in RANKS
+    assert match.surfaces <= {SLACK, TERMINAL}
+    assert match.surfaces
+    assert (match.help or "").strip()
+    assert match.request is None or (
+        issubclass(match.request, Request) and match.role == match.request.role
     )
-    assert (SLACK not in found.surfaces) == (
+    assert (SLACK not in match.surfaces) == (
         path[0] in TERMINAL_ONLY or " ".join(path) in TERMINAL_ONLY_BELOW
     )
-    assert not found.private or found.request
-    for param in found.params:
+    assert not match.private or match.request
+    for param in match.params:
         if isinstance(param, click.Option):
             assert param.help, param.name
             assert not param.prompt
             assert param.envvar is None
         if isinstance(param.type, click.Path | click.File):
-            assert getattr(param, "terminal_only", False) or SLACK not in found.surfaces, param.name
+            assert getattr(param, "terminal_only", False) or SLACK not in match.surfaces, param.name
 
 
 def test_every_file_is_in_the_tree():
-    assert {path[0] for path, _ in ALL} == set(NAMES)
-    assert {module_of(name) for name in NAMES} <= set(sys.modules)
+    assert {path[0] for path, _ in ALL} == set(COMMAND_NAMES)
+    assert {module_name(name) for name in COMMAND_NAMES} <= set(sys.modules)
 
 
-def test_the_catalogue_has_what_a_role_may_do():
+def test_catalogue_filters_by_role():
     viewer = {entry.name for entry in entries(root(), where=SLACK, role="viewer")}
     admin = {entry.name for entry in entries(root(), where=SLACK, role="admin")}
     assert {"help", "status", "jobs list", "digest now"} <= viewer
@@ -96,13 +96,17 @@ HEAVY = {
 }
 
 
-def test_a_built_app_has_loaded_nothing_heavy(tmp_path):
+def test_building_the_app_loads_no_heavy_module(tmp_path):
     code = f"""
 import sys
 from retention.settings import Settings
 from bot.web import Site
 import bot.server, bot.terminal
-Site(Settings(home={str(tmp_path)!r}, slack_signing_secret="s", slack_bot_token="xoxb-1", _env_file=None))
+Site(
+    Settings(
+        home={str(tmp_path)!r}, slack_signing_secret="s", slack_bot_token="xoxb-1", _env_file=None
+    )
+)
 print(sorted({HEAVY!r} & {{name.split(".")[0] for name in sys.modules}}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

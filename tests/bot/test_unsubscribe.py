@@ -1,4 +1,4 @@
-"""The page on which a customer unsubscribes, and a mail reader's one click."""
+"""Test the unsubscribe page and a mail program's one-click request."""
 
 import pytest
 from sqlalchemy import select
@@ -26,7 +26,7 @@ def _gone(site) -> list[str]:
         return list(session.scalars(select(Suppression.customer_id)))
 
 
-def test_a_look_changes_nothing_and_one_post_is_enough(site, link):
+def test_get_changes_nothing_and_one_post_unsubscribes(site, link):
     status, headers, page = ask(site, "GET", link)
     assert (status, b'<form method="post">' in page) == (200, True)
     assert headers["X-Frame-Options"] == "DENY"
@@ -55,20 +55,20 @@ def test_a_look_changes_nothing_and_one_post_is_enough(site, link):
         lambda t: "../x",
     ],
 )
-def test_a_token_that_we_did_not_sign_does_nothing(site, link, forge):
+def test_foreign_token_does_nothing(site, link, forge):
     forged = "/unsubscribe/" + forge(link.removeprefix("/unsubscribe/"))
     assert ask(site, "GET", forged)[0] == ask(site, "POST", forged)[0] == 404
     assert _gone(site) == []
 
 
-def test_with_the_database_away_it_does_not_say_that_it_is_done(site, link):
+def test_unsubscribe_without_database_does_not_confirm(site, link):
     with site.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE suppressions RENAME TO gone")
     status, _, page = ask(site, "POST", link)
     assert (status, b"try again" in page) == (503, True)
 
 
-def test_the_metrics_never_see_a_token(site, link):
+def test_metrics_contain_no_token(site, link):
     ask(site, "GET", link)
     _, _, page = ask(site, "GET", "/metrics")
     assert b"/unsubscribe/" in page

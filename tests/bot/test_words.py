@@ -1,4 +1,4 @@
-"""What phones do to punctuation is understood."""
+"""Test the splitting of typed text into words."""
 
 import shlex
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.commands.words import split
+from bot.commands.parsing import split_words
 from retention.errors import BadInput
 
 
@@ -30,14 +30,14 @@ from retention.errors import BadInput
         ("", []),
     ],
 )
-def test_typed_on_a_phone(typed, words):
-    assert split(typed) == words
+def test_splits_text_typed_on_a_phone(typed, words):
+    assert split_words(typed) == words
 
 
 @pytest.mark.parametrize("typed", ['score "42', "score “42", "campaign draft --name='x y", "a 'b"])
 def test_an_unclosed_quote_is_named(typed):
     with pytest.raises(BadInput, match=r"never closed"):
-        split(typed)
+        split_words(typed)
 
 
 _word = st.text(
@@ -47,15 +47,15 @@ _word = st.text(
 
 
 @given(st.lists(_word))
-def test_plain_words_are_what_a_shell_makes_of_them(words):
+def test_plain_words_are_split_as_by_a_shell(words):
     line = " ".join(words)
-    assert split(line) == shlex.split(line)
+    assert split_words(line) == shlex.split(line)
 
 
 @given(st.text())
-def test_no_text_does_more_than_refuse(text):
+def test_any_text_is_split_or_refused(text):
     try:
-        words = split(text)
+        words = split_words(text)
     except BadInput:
         return
     assert all(isinstance(word, str) for word in words)

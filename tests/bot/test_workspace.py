@@ -1,4 +1,4 @@
-"""Only people of the installation's own workspace are served."""
+"""Test that only the installation's own workspace is served."""
 
 import json
 from urllib.parse import urlencode
@@ -64,18 +64,18 @@ def test_another_enterprise_is_refused():
     assert refusal(event(event={"user_team": "E0OURS"}), grid) is None
 
 
-def test_auth_test_names_the_workspace_where_no_setting_does(settings, database, api):
+def test_auth_test_names_the_workspace_by_default(settings, database, api):
     api.answers["auth.test"] = {"ok": True, "team_id": "T0TOLD", "enterprise_id": "E0TOLD"}
     assert OwnWorkspace(settings, database).current() == Workspace("T0TOLD", "E0TOLD")
     named = settings.model_copy(update={"slack_team_id": TEAM})
     assert OwnWorkspace(named, database).current() == Workspace(TEAM)
 
 
-def test_until_slack_answers_nobody_is_served(workspace, api, monkeypatch):
+def test_no_request_is_served_before_slack_answers(workspace, api, monkeypatch):
     monkeypatch.setattr("bot.workspace.WAIT_SECONDS", 0.05)
     api.answers["auth.test"] = {"ok": False, "error": "internal_error"}
-    said = workspace.run("sweep")
-    assert "does not know its workspace" in said["text"]
+    reply = workspace.run("sweep")
+    assert "does not know its workspace" in reply["text"]
     api.answers["auth.test"] = {"ok": True, "team_id": TEAM}
     for _ in range(200):
         if "queued" in workspace.run("sweep")["text"]:

@@ -1,4 +1,4 @@
-"""Slack at the wire, for the bot's tests: what the app is sent (signed), and what it calls."""
+"""A fake Slack for the bot's tests: signed requests, recorded API calls."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ TEAM = "T0DEMO"  # of the recorded payloads
 
 @dataclass
 class Api:
-    """Slack's Web API and response URLs: notes each call and answers as it is told."""
+    """Slack's Web API and response URLs: records calls and gives prepared answers."""
 
     url: str = ""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Api:
         return [arguments for name, arguments in self.calls if name == method]
 
     def wait(self, method: str, seconds: float = 5) -> dict[str, Any]:
-        """The newest call of this method, waited for."""
+        """Wait for a call of this method and return the latest."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if found := self.named(method):
@@ -46,7 +46,7 @@ class Api:
 
 
 def serve(api: Api) -> ThreadingHTTPServer:
-    """Start answering."""
+    """Start the server."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -72,14 +72,14 @@ def serve(api: Api) -> ThreadingHTTPServer:
 
 @dataclass
 class Workspace:
-    """People at the other end of the app."""
+    """People who use the app."""
 
     app: App
     api: Api
     count: int = 0
 
     def send(self, body: str, kind: str, *, age: float = 0, secret: str = SECRET) -> BoltResponse:
-        """A signed request."""
+        """Send a signed request."""
         stamp = str(int(time.time() - age))
         signature = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
         headers = {
@@ -92,7 +92,7 @@ class Workspace:
     def form(
         self, text: str, user: str = ANALYST, channel: str = CHANNEL, trigger: str | None = None
     ) -> str:
-        """The recorded slash command, with these words."""
+        """Return the recorded slash command with another text."""
         self.count += 1
         recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
         recorded |= {
@@ -104,7 +104,7 @@ class Workspace:
         return urlencode(recorded)
 
     def run(self, text: str, user: str = ANALYST, **where: Any) -> dict[str, Any]:
-        """Type ``/retention …``; what the person sees."""
+        """Type ``/retention …`` and return the answer."""
         answer = self.send(self.form(text, user, **where), "application/x-www-form-urlencoded")
         assert answer.status == 200, answer.body
         said = json.loads(answer.body)
@@ -133,7 +133,7 @@ class Workspace:
         user: str,
         change: Callable[[dict[str, Any]], None] = lambda payload: None,
     ) -> BoltResponse:
-        """Send a recorded interaction, as this person."""
+        """Send a recorded interaction as this person."""
         payload = json.loads((PAYLOADS / recording).read_text())
         payload["user"]["id"] = user
         change(payload)
@@ -142,7 +142,7 @@ class Workspace:
         )
 
     def open_home(self, user: str = ANALYST) -> dict[str, Any]:
-        """Open the Home tab; the view that is published."""
+        """Open the Home tab and return the published view."""
         self.api.calls.clear()
         payload = json.loads((PAYLOADS / "app_home_opened.json").read_text())
         payload["event"]["user"] = user
@@ -151,7 +151,7 @@ class Workspace:
 
 
 def words(blocks: Any) -> str:
-    """All text in some blocks."""
+    """Return all text of some blocks."""
     if isinstance(blocks, dict):
         own = [blocks["text"]] if isinstance(blocks.get("text"), str) else []
         return " ".join(

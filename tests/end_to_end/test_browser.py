@@ -1,6 +1,7 @@
-"""A CRM team's weeks by clicks: a person's whole path through the page, on SQLite, with pictures kept on the way.
+"""Test a CRM team's weeks by clicks in the browser, on SQLite, and take screenshots.
 
-The pictures go to ``build/pictures``, or to the folder that ``RETENTION_PICTURES`` names (``make docs``: docs/pictures).
+The pictures go to ``RETENTION_PICTURES``, by default ``build/pictures``. ``make docs`` uses
+docs/pictures.
 """
 
 import csv
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.chromium import chromium, page
-from tests.end_to_end.desk import Desk, demo
+from tests.end_to_end.playground_client import PlaygroundClient, demo
 from workers import ids
 
 pytestmark = [pytest.mark.browser, pytest.mark.desk]
@@ -28,20 +29,20 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def desk(browser: Any, tmp_path_factory: Any) -> Iterator[Desk]:
+def desk(browser: Any, tmp_path_factory: Any) -> Iterator[PlaygroundClient]:
     folder = tmp_path_factory.mktemp("demo")
     with demo(folder / "home", log=folder / "demo.log") as started:
         yield started
 
 
 class Screen:
-    """The page as one person after another uses it."""
+    """The page, used by one person after another."""
 
     def __init__(self, shown: Any) -> None:
         self.shown = shown
 
     def become(self, name: str) -> None:
-        """Switch person by the menu at the top."""
+        """Switch to another person by the menu."""
         self.shown.locator("#who").click()
         self.shown.get_by_role("menuitemradio", name=re.compile(name)).click()
         self.shown.locator("#who", has_text=name).wait_for()
@@ -54,18 +55,18 @@ class Screen:
         self.shown.keyboard.press("Enter")
 
     def message(self, *, says: str = "", having: str | None = None) -> Any:
-        """The newest message that says something and has a button, once it is there."""
-        found = self.shown.locator("#messages article", has_text=re.compile(says, re.I))
+        """Wait for the latest message with a text and a button."""
+        article = self.shown.locator("#messages article", has_text=re.compile(says, re.I))
         if having:
-            found = found.filter(has=self.button(having))
-        found.last.wait_for(timeout=SLOW)
-        return found.last
+            article = article.filter(has=self.button(having))
+        article.last.wait_for(timeout=SLOW)
+        return article.last
 
     def button(self, action_id: str) -> Any:
         return self.shown.locator(f'[data-action-id="{action_id}"]')
 
     def press(self, message: Any, action_id: str, *, sure: str | None = None) -> None:
-        """Press a button of a message, and go on where it asks first."""
+        """Press a button of a message and confirm it."""
         message.locator(f'[data-action-id="{action_id}"]').click()
         if sure:
             self.shown.get_by_role("dialog").get_by_role("button", name=sure, exact=True).click()
@@ -75,7 +76,7 @@ class Screen:
         self.shown.locator(".sidebar").get_by_role("link", name=re.compile(place)).click()
 
     def picture(self, name: str, message: Any = None) -> None:
-        """Keep what is on the screen, from the top of a message on."""
+        """Take a screenshot from the top of a message on."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         if message is not None:
             self.shown.mouse.move(640, 20)
@@ -86,14 +87,14 @@ class Screen:
         self.shown.screenshot(path=PICTURES / f"{name}.png")
 
     def weeks(self, number: int) -> None:
-        """Let weeks pass by the clock at the top."""
+        """Advance the clock by weeks."""
         for _ in range(number):
             self.shown.locator("#next-week").click()
             self.shown.locator("#clock:not(.moving) #next-week:enabled").wait_for(timeout=SLOW)
 
 
 @pytest.mark.timeout(900)
-def test_a_persons_whole_path(desk: Desk, browser: Any) -> None:
+def test_a_person_uses_every_feature_in_the_browser(desk: PlaygroundClient, browser: Any) -> None:
     with page(browser, str(desk.http.base_url)) as shown:
         screen = Screen(shown)
         shown.get_by_text("Welcome to the retention desk").wait_for()
@@ -114,7 +115,7 @@ def _learn_and_sweep(screen: Screen) -> None:
     assert re.search(r"no order for \d+ days", cohort.inner_text())
     screen.picture("cohort", cohort)
     screen.press(cohort, ids.COHORT_CSV)
-    screen.go("Retention Desk")
+    screen.go("Retention PlaygroundClient")
     with screen.shown.expect_download() as download:
         screen.shown.get_by_role("link", name=re.compile("Download .*csv")).last.click(timeout=SLOW)
     rows = list(csv.DictReader(download.value.path().read_text("utf-8-sig").splitlines()))
@@ -153,12 +154,12 @@ def _approve(screen: Screen) -> None:
     screen.picture("approved_campaign", approved)
 
 
-def _codes_and_results(screen: Screen, desk: Desk) -> None:
+def _codes_and_results(screen: Screen, desk: PlaygroundClient) -> None:
     screen.shown.locator("#next-day").click()
     live = screen.message(says="live", having=ids.CAMPAIGN_CSV)
     screen.shown.locator("#clock:not(.moving)").wait_for(timeout=SLOW)
     screen.press(live, ids.CAMPAIGN_CSV)
-    screen.go("Retention Desk")
+    screen.go("Retention PlaygroundClient")
     screen.shown.locator(".file-preview", has_text="code").wait_for(timeout=SLOW)
     screen.go("crm")
     screen.weeks(1)

@@ -1,5 +1,7 @@
-"""A CRM team's weeks, end to end with real processes on real data and a real PostgreSQL: from a retrained model to
-what a campaign really earned. The same path by clicks, on SQLite, is in test_browser.py."""
+"""Test a CRM team's weeks with real processes, real data and PostgreSQL.
+
+The path goes from training to a measured campaign. test_browser.py does it by clicks, on SQLite.
+"""
 
 import csv
 import io
@@ -8,7 +10,7 @@ import shutil
 
 import pytest
 
-from tests.end_to_end.desk import Desk, button, demo, has_button, words
+from tests.end_to_end.playground_client import PlaygroundClient, button, demo, has_button, words
 from workers import ids
 
 pytestmark = pytest.mark.desk
@@ -37,7 +39,7 @@ def desk(postgres, tmp_path_factory):
 
 
 def _one(messages, *, says: str, having: str | None = None, but_not: set[str] = frozenset()):
-    """The newest message that says something (a regular expression) and has a button."""
+    """Return the latest message that matches a pattern and has a button."""
     for message in reversed(messages):
         if message["ts"] in but_not or not re.search(says, words(message), re.I | re.S):
             continue
@@ -47,7 +49,7 @@ def _one(messages, *, says: str, having: str | None = None, but_not: set[str] = 
 
 
 @pytest.mark.timeout(900)
-def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
+def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
     # A viewer may not; an analyst may. The answer comes at once.
     refused = desk.command("viewer", "sweep")
     assert "analyst" in str(refused["ack"])
@@ -100,7 +102,7 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     assert "U0LEAD" in words(approved)
     _press_an_old_copy(desk, "lead", submitted)
 
-    # The clearance time passes, codes are issued; the CSV reaches the approver's direct message only.
+    # After the clearance time, codes are issued. Their CSV goes to the approver's messages.
     desk.advance("1d")
     live = desk.wait(lambda m: _one(m, says="live", having=ids.CAMPAIGN_CSV))
     desk.press("lead", live, ids.CAMPAIGN_CSV)
@@ -150,7 +152,7 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     assert len(digests) >= 5
 
 
-def _press_an_old_copy(desk: Desk, user: str, message) -> None:
+def _press_an_old_copy(desk: PlaygroundClient, user: str, message) -> None:
     block, element = button(message, ids.APPROVE_CAMPAIGN)
     desk.http.post(
         "/playground/actions",
@@ -191,18 +193,18 @@ def _press_an_old_copy(desk: Desk, user: str, message) -> None:
         ("viewer", "status", "model"),
     ],
 )
-def test_wrong_words_get_one_clear_sentence(desk: Desk, user, text, says):
+def test_unknown_words_get_one_sentence(desk: PlaygroundClient, user, text, says):
     answer = desk.command(user, text)
     assert answer["status"] == 200
-    told = str(answer["ack"]) + "\n".join(
+    result = str(answer["ack"]) + "\n".join(
         words(m) for m in desk.messages(user=user) if m["ephemeral"]
     )
-    assert says.lower() in told.lower()
-    assert "Traceback" not in told
+    assert says.lower() in result.lower()
+    assert "Traceback" not in result
 
 
-def test_where_the_bot_is_no_member_it_says_how_to_invite_it_and_answers_by_direct_message(
-    desk: Desk,
+def test_channel_without_the_bot_gets_the_answer_by_direct_message(
+    desk: PlaygroundClient,
 ):
     answer = desk.command("analyst", "sweep", channel="private")
     assert "/invite" in str(answer["ack"])

@@ -22,7 +22,7 @@ from retention.backup import backup
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.settings import SECRETS, Settings
-from tests.end_to_end.desk import demo, free_port
+from tests.end_to_end.playground_client import demo, free_port
 from tests.workers.harness import ADMIN, wait
 from workers import processes, quotas
 from workers.environment import NEEDS, ChildEnvironments

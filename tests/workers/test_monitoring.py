@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from bot.health import models as champions
+from bot.health import champions
 from retention import clock
 from retention.churn.model_features import MEANING
 from retention.churn.uncertainty import Interval

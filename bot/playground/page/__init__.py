@@ -1,4 +1,4 @@
-"""The page: hand-written HTML, CSS and JavaScript, served as it is. No build step, nothing from elsewhere."""
+"""Serve the page, which needs no build step."""
 
 from pathlib import Path
 
@@ -16,7 +16,10 @@ _TYPES = {
 
 
 def page_routes() -> list[Route]:
-    """The page at ``/`` and its parts below ``/page/``; only files that lie beside this one."""
+    """Return the routes of the page.
+
+    The page is at ``/`` and its files are below ``/page/``.
+    """
     parts = {path.name: path for path in FOLDER.iterdir() if path.suffix in _TYPES}
 
     async def index(request: Request) -> Response:

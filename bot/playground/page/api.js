@@ -1,4 +1,4 @@
-// What the page asks of the playground: the same calls that scripts use.
+// Calls of the playground's API, as in scripts.
 
 async function answer(response) {
   const body = await response.json().catch(() => ({}));

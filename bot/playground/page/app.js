@@ -1,4 +1,4 @@
-// The page: keeps what is shown equal to what the workspace is.
+// The page: renders the workspace and its changes.
 
 import { get, post } from "./api.js";
 import { blocks } from "./blocks.js";
@@ -15,7 +15,7 @@ let stream = null;
 let box = null; // the composer
 let threadBox = null;
 
-// ---------------------------------------------------------------- where we are: #/person/channel
+// ---------------------------------------------------------------- location: #/person/channel
 
 async function route() {
   const [, who = "analyst", where = "crm"] = decodeURIComponent(location.hash).split("/");

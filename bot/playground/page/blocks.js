@@ -1,4 +1,5 @@
-// Block Kit as Slack shows it. `act(element, block, value)` sends a press or a choice and resolves to Slack's error.
+// Render Block Kit as Slack does. `act(element, block, value)` sends a press or a choice and
+// resolves to Slack's error.
 
 import { add, h, icon, popover } from "./dom.js";
 import { control, optionsOf } from "./inputs.js";
@@ -40,7 +41,7 @@ const RENDER = {
   input: (block, act) => input(block, act),
 };
 
-// ---------------------------------------------------------------- pictures and tables
+// ---------------------------------------------------------------- images and tables
 
 function image(node, className) {
   const source = node.slack_file ? `/playground/files/${node.slack_file.id}` : node.image_url;
@@ -65,7 +66,7 @@ function table(block) {
     ]));
 }
 
-// ---------------------------------------------------------------- elements that act
+// ---------------------------------------------------------------- interactive elements
 
 function element(one, block, act) {
   if (one.type === "image") return image(one, "accessory-image");

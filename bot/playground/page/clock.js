@@ -1,4 +1,4 @@
-// The time machine: shows business time, moves it, and says what is being worked on.
+// The time machine: show and advance business time, and report progress.
 
 import { post } from "./api.js";
 import { fill, h, toast } from "./dom.js";
@@ -8,8 +8,8 @@ const at = (id) => document.getElementById(id);
 let began = null;
 let asked = false;
 
-// What the stream says. The end of a journey that was asked for here is told by its answer: an event that comes late is
-// that of the journey before, and would let the next one be asked for while this one is under way.
+// Handle the stream's events. The answer of an advance reports its end. A late event belongs to
+// the advance before, and would allow another advance too early.
 export function hearClock(clock) {
   if (!asked || clock?.stepping) showClock(clock);
 }

@@ -6,7 +6,7 @@ import { channel, state } from "./state.js";
 
 const BUILT_IN = [{ usage: "/invite @retention", help: "Add the app to this channel" }];
 
-// Fill a form with a message box; `thread()` gives the thread it answers in.
+// Fill a form with a message box; `thread()` returns the thread to answer.
 export function composer(form, { thread = () => null, id = "composer-input", label }) {
   const list = h("ul", { class: "complete", role: "listbox", id: `${id}-list`, "aria-label": "Commands", hidden: true });
   const box = h("textarea", {
@@ -111,7 +111,7 @@ async function deliver(text, thread) {
   await (text.startsWith("/") ? post("/commands", where) : post("/messages", { ...where, thread_ts: thread }));
 }
 
-// What could follow what is typed: whole commands by any of their words.
+// Suggest commands that match any of the typed words.
 function suggestions(text) {
   if (!text.startsWith("/")) return [];
   const known = [...state.commands, ...(channel()?.im ? [] : BUILT_IN)];

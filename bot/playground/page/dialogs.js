@@ -1,11 +1,11 @@
-// Things on top of the page: modals with a trapped focus, confirmations, a large picture.
+// Dialogs: modals with a trapped focus, confirmations, large images.
 
 import { h, icon } from "./dom.js";
 import { textObject } from "./mrkdwn.js";
 
 const FOCUSABLE = "button:not([disabled]), input, select, textarea, a[href], [tabindex='0']";
 
-// A dialog: focus stays inside, Escape calls `onescape`, focus returns to where it was.
+// Open a dialog: focus stays inside, Escape calls `onescape`, and focus returns afterwards.
 export function dialog({ label, className = "", onescape, content }) {
   const back = document.activeElement;
   const box = h("div", { class: `dialog ${className}`, role: "dialog", "aria-modal": "true", "aria-label": label }, content);
@@ -42,7 +42,7 @@ function trap(event, box) {
   }
 }
 
-// Block Kit's confirm object; resolves to whether the person went on.
+// Block Kit's confirm object; resolves to true if the person confirms.
 export function sure(confirm) {
   return new Promise((resolve) => {
     const answer = (yes) => () => {

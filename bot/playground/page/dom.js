@@ -1,4 +1,4 @@
-// A few words for building the page. Text is always set as text: nothing a message says can become markup.
+// Helpers to build the page. Text is always set as text, so a message cannot inject markup.
 
 export function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -69,7 +69,7 @@ export function toast(text) {
   toastTimer = setTimeout(() => place.replaceChildren(), 7000);
 }
 
-// A menu or list that closes on Escape, on a click elsewhere, or once something is chosen.
+// A menu or list that closes on Escape, on a click elsewhere, or after a choice.
 export function popover(anchor, content, { onclose } = {}) {
   document.querySelector("#layer > .popover")?.close?.();
   const box = h("div", { class: "popover floating" }, content);

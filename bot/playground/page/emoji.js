@@ -1,4 +1,4 @@
-// The shortcodes people and templates use, as the characters they stand for.
+// Emoji characters by the shortcodes of people and templates.
 
 const NAMES = `
 +1 👍|thumbsup 👍|-1 👎|thumbsdown 👎|wave 👋|clap 👏|raised_hands 🙌|pray 🙏|raised_hand ✋|raised_back_of_hand 🤚|muscle 💪|ok_hand 👌|eyes 👀|point_right 👉|point_up ☝️

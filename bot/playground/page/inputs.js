@@ -1,4 +1,4 @@
-// Controls for choosing and typing, native where the browser's own are good, and what they hold as Slack's state.
+// Input controls, native if possible, and their values as Slack's state.
 
 import { h } from "./dom.js";
 import { plain, withEmoji } from "./mrkdwn.js";
@@ -11,7 +11,7 @@ export const optionsOf = (element) => [
 
 const label = (text) => withEmoji(text?.type === "mrkdwn" ? plain(text.text) : text?.text || "");
 
-// One control; `control.read()` gives its part of view.state.values.
+// One control; `control.read()` returns its part of view.state.values.
 export function control(element, { id, onchange, describedBy, compact } = {}) {
   const make = MAKE[element.type] || MAKE.plain_text_input;
   const node = make(element, { id, onchange, compact });
@@ -36,7 +36,7 @@ function select(element, { id, onchange, compact }) {
 const option = (one) =>
   h("option", { value: one.value }, label(one.text) + (one.description ? ` – ${label(one.description)}` : ""));
 
-// Every entity select offers what the workspace has.
+// Every entity select offers the workspace's people or channels.
 function entities(kind) {
   return (element, given) => {
     const listed = kind === "user"
@@ -102,7 +102,7 @@ const MAKE = {
   url_text_input: typed("url"), datepicker: picker("date", "date"), timepicker: picker("time", "time"),
 };
 
-// view.state.values of everything below a node.
+// Return view.state.values of all controls below a node.
 export function values(root) {
   const held = {};
   for (const node of root.querySelectorAll("[data-input]")) {
@@ -113,7 +113,7 @@ export function values(root) {
   return held;
 }
 
-// Carry what was typed into a re-rendered view, where an input of the same ids is still there.
+// Copy typed values into a re-rendered view's inputs with the same ids.
 export function keepTyped(before, after) {
   for (const node of before.querySelectorAll("[data-input]")) {
     const block = node.closest("[data-block-id]")?.dataset.blockId;

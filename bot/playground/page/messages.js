@@ -9,7 +9,7 @@ import { clockTime, dayKey, dayName, fullTime, isReply, ordered, person, state }
 
 const TOGETHER = 5 * 60 * 1000;
 
-// Bring a list's rows in line with its messages, touching only what changed.
+// Update a list's rows, touching only changed messages.
 export function renderList(place, list, { inThread = false, onthread } = {}) {
   const wanted = [];
   let before = null;
@@ -136,7 +136,7 @@ const size = (bytes) => (bytes < 1000 ? `${bytes} bytes` : bytes < 1e6 ? `${Math
 async function csvPreview(source, place) {
   try {
     const text = (await (await fetch(source)).text()).replace(/^\ufeff/, "");
-    const rows = text.match(/(?:"(?:[^"]|"")*"|[^"\r\n])+/g) ?? []; // a quoted cell may hold more than one line
+    const rows = text.match(/(?:"(?:[^"]|"")*"|[^"\r\n])+/g) ?? []; // a quoted cell may have several lines
     const cells = rows.slice(0, 6).map((row) => [...row.matchAll(/("(?:[^"]|"")*"|[^,]*)(?:,|$)/g)].map((match) => match[1].replace(/^"|"$/g, "").replaceAll('""', '"')).slice(0, 8));
     const [head, ...body] = cells;
     fill(place, h("table", {}, h("thead", {}, h("tr", {}, head.map((one) => h("th", {}, one)))),

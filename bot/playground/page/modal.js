@@ -1,4 +1,4 @@
-// The app's modal: renders the view on top, submits it, shows what was wrong with it.
+// The app's modal: render the top view, submit it, show its errors.
 
 import { get, post } from "./api.js";
 import { blocks } from "./blocks.js";
@@ -72,7 +72,7 @@ function content(view) {
   return form;
 }
 
-// What is being mended is no longer marked as wrong.
+// Remove an input's error while it is edited.
 function forgive(event) {
   const block = event.target.closest(".invalid");
   block?.classList.remove("invalid");
@@ -96,7 +96,7 @@ async function close() {
   try {
     await post("/views", { user: state.me.id, action: "close" });
   } catch {
-    showView(null); // it is gone already
+    showView(null); // already closed
   }
 }
 

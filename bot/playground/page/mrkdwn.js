@@ -1,4 +1,4 @@
-// Slack's mrkdwn and rich_text as DOM nodes.
+// Convert Slack's mrkdwn and rich_text to DOM nodes.
 
 import { h } from "./dom.js";
 import { EMOJI } from "./emoji.js";

@@ -1,4 +1,4 @@
-// Channels, direct messages and the app, with what is unread; and who the person at the screen is.
+// The sidebar: channels, direct messages and the app, with unread counts, and the person menu.
 
 import { avatar, fill, h, icon } from "./dom.js";
 import { person, state } from "./state.js";

@@ -1,4 +1,4 @@
-// What the page knows.
+// State of the page.
 
 export const state = {
   me: null, // a person

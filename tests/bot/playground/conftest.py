@@ -1,4 +1,4 @@
-"""Slack at the wire, and an app of a few lines at its other end."""
+"""Provide the fake Slack and a small app."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from bot.playground.server import StandIn, free_port, server
 
 @dataclass
 class Probe:
-    """An app that notes what it is sent and answers as it is told."""
+    """An app that records its requests and gives prepared answers."""
 
     url: str = ""
     received: list[dict[str, Any]] = field(default_factory=list)

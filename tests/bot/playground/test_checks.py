@@ -1,4 +1,4 @@
-"""What Slack refuses, and that what it takes is let through."""
+"""Test which blocks and views the fake Slack refuses."""
 
 from typing import Any
 
@@ -95,18 +95,18 @@ BAD = [
 
 
 @pytest.mark.parametrize("blocks", GOOD)
-def test_what_slack_takes_is_taken(blocks: Any) -> None:
+def test_accepts_blocks_that_slack_accepts(blocks: Any) -> None:
     assert check_blocks(blocks, "message", {"F1"}.__contains__) == []
 
 
 @pytest.mark.parametrize("blocks", BAD, ids=range(len(BAD)))
-def test_what_slack_refuses_is_refused_with_a_place(blocks: Any) -> None:
+def test_refuses_blocks_that_slack_refuses_with_a_pointer(blocks: Any) -> None:
     problems = check_blocks(blocks, "message", {"F1"}.__contains__)
     assert problems
     assert all("json-pointer:/" in one for one in problems)
 
 
-def test_the_total_size_counts() -> None:
+def test_total_size_of_blocks_is_limited() -> None:
     assert not too_long([section("x" * 2900)] * 4)
     assert too_long([section("x" * (MESSAGE_TOO_LONG // 5))] * 5)
 
@@ -134,5 +134,5 @@ INPUT = {"type": "input", "label": plain("Why"), "element": {"type": "plain_text
         ({"type": "window"}, False),
     ],
 )
-def test_views(view: dict[str, Any], fine: bool) -> None:
+def test_refuses_views_that_slack_refuses(view: dict[str, Any], fine: bool) -> None:
     assert (check_view(view, lambda _: False) == []) is fine

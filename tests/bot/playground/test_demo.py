@@ -1,4 +1,4 @@
-"""What the demo tells its processes, sets up once, and keeps for the next start."""
+"""Test the demo's environment, set-up and clock."""
 
 import asyncio
 import os
@@ -26,15 +26,15 @@ def business_time(database, settings) -> None:
         session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
 
 
-def test_every_process_is_pointed_at_the_page(tmp_path, monkeypatch) -> None:
+def test_environment_points_every_process_at_the_playground(tmp_path, monkeypatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         busy = taken.getsockname()[1]
-        told = demo.environment(
+        result = demo.environment(
             Settings(home=tmp_path, port=busy, playground_port=8765, _env_file=None)
         )
-    for name, value in told.items():
+    for name, value in result.items():
         monkeypatch.setenv(name, value)
     settings = Settings(_env_file=None)
     assert settings.slack_api_url == "http://127.0.0.1:8765/api/"
@@ -46,7 +46,7 @@ def test_every_process_is_pointed_at_the_page(tmp_path, monkeypatch) -> None:
 
 
 def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
-    """With a known secret, a web page whose name points at this machine could command the bot."""
+    """With a known secret, DNS rebinding would let a web page command the bot."""
     given = [demo.credentials() for _ in range(2)]
     assert len({*(one["slack_signing_secret"] for one in given), seed.SIGNING_SECRET}) == 3
     settings = Settings(home=tmp_path, _env_file=None, **given[0])
@@ -56,10 +56,8 @@ def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
     assert not {*given[0].values()} & {*variables.values()}
 
 
-def test_its_log_is_appended_to_for_it_is_shortened_under_who_writes_it(
-    tmp_path, database, monkeypatch
-):
-    """Written on where it was, a log that is set to nothing is as long again at once, of NULs."""
+def test_log_is_opened_for_appending(tmp_path, database, monkeypatch):
+    """Without append mode, a truncated log would be padded with NULs."""
     log = tmp_path / "logs" / "run.log"
     log.parent.mkdir()
     log.write_text("of the run before")
@@ -75,7 +73,7 @@ def test_its_log_is_appended_to_for_it_is_shortened_under_who_writes_it(
     assert log.read_bytes() == b"short"
 
 
-def test_a_taken_port_is_said(tmp_path) -> None:
+def test_taken_port_is_named(tmp_path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -84,7 +82,7 @@ def test_a_taken_port_is_said(tmp_path) -> None:
             demo.main(Settings(home=tmp_path, playground_port=port, _env_file=None))
 
 
-def test_people_and_the_digest_are_set_up_once_and_stay_as_people_change_them(
+def test_roles_and_digest_are_seeded_once_and_changes_persist(
     database, settings, business_time
 ) -> None:
     demo._seed(settings, database)
@@ -99,17 +97,17 @@ def test_people_and_the_digest_are_set_up_once_and_stay_as_people_change_them(
         assert roles.role_of(session, settings, "U0LEAD") == "viewer"
 
 
-def test_the_clock_stands_while_nobody_plays(database, settings, business_time) -> None:
+def test_clock_stops_while_the_demo_is_stopped(database, settings, business_time) -> None:
     running = demo._Demo(settings, database)
     before = clock.now()
-    running._keep_clock()
+    running._store_clock()
     with database.transaction() as session:  # a night passes
         session.get_one(BusinessClock, settings.team_id).offset_seconds += 8 * 3600
     running._resume_clock()
     assert abs(clock.now() - before) < timedelta(seconds=5)
 
 
-def test_the_channel_greets_once(database, settings, business_time) -> None:
+def test_welcome_message_is_posted_once(database, settings, business_time) -> None:
     running = demo._Demo(settings, database)
     running._welcome()
     running._welcome()

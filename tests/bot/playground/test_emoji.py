@@ -1,4 +1,4 @@
-"""The page shows every shortcode that our templates use as its character."""
+"""Test that the page knows every emoji shortcode of our templates."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from templates import FOLDER
 PAGE = Path("bot/playground/page/emoji.js")
 
 
-def test_no_shortcode_of_a_template_stays_a_word():
+def test_every_emoji_shortcode_of_templates_is_known():
     known = set(re.findall(r"[|`\n]([a-z0-9_+-]+) [^\s|]+", PAGE.read_text(encoding="utf-8")))
     used = {
         name

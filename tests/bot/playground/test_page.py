@@ -1,4 +1,4 @@
-"""The page in a browser: what a person sees and does, with the keyboard and by clicks."""
+"""Test the page in a browser, by keyboard and by clicks."""
 
 import re
 import time
@@ -36,7 +36,7 @@ def slack() -> Iterator[StandIn]:
 
 @pytest.fixture
 def see(browser: Any, slack: StandIn) -> Iterator[Callable[..., Any]]:
-    """Opens the page as a person in a channel."""
+    """Open the page as a person in a channel."""
     opened = []
 
     def open_as(person: str, where: str = "crm", **size: int) -> Any:
@@ -66,7 +66,7 @@ def buttons(*elements: dict[str, Any]) -> dict[str, Any]:
 GO = {"type": "button", "action_id": "go", "text": text("Go on"), "value": "1", "style": "primary"}
 
 
-def test_a_command_typed_with_completion_is_answered_below(see, slack: StandIn, app) -> None:
+def test_completed_command_is_answered_in_the_channel(see, slack: StandIn, app) -> None:
     app.answer = lambda payload: {"text": f"*{payload['text']}* is queued"}
     shown = see("analyst")
     shown.keyboard.type("/retention sw")
@@ -81,7 +81,7 @@ def test_a_command_typed_with_completion_is_answered_below(see, slack: StandIn, 
     assert shown.locator("#composer-input").input_value() == ""
 
 
-def test_what_happens_elsewhere_appears_without_losing_what_is_typed(
+def test_remote_changes_appear_without_losing_typed_text(
     see, slack: StandIn, client: WebClient
 ) -> None:
     shown = see("lead")
@@ -107,9 +107,10 @@ def test_what_happens_elsewhere_appears_without_losing_what_is_typed(
     assert badge.count() == 0
 
 
-def test_markup_is_shown_and_never_run(see, client: WebClient) -> None:
+def test_markup_is_escaped(see, client: WebClient) -> None:
     words = (
-        "*bold* _it_ ~no~ `a*b*c` <https://example.com/?a=1&amp;b=2|a link> <@U0LEAD> <#C0CRM> :tada: "
+        "*bold* _it_ ~no~ `a*b*c` <https://example.com/?a=1&amp;b=2|a link> "
+        "<@U0LEAD> <#C0CRM> :tada: "
         "&lt;img src=x onerror=alert(1)&gt; <javascript:alert(1)|bad>\n&gt; quoted\n```x = *1*```"
     )
     client.chat_postMessage(channel="C0CRM", text=words)
@@ -128,9 +129,7 @@ def test_markup_is_shown_and_never_run(see, client: WebClient) -> None:
     assert message.locator("a").count() == 2  # the link and the channel; the script is no link
 
 
-def test_a_button_asks_first_presses_once_and_says_when_it_failed(
-    see, client: WebClient, app
-) -> None:
+def test_button_confirms_presses_once_and_reports_failure(see, client: WebClient, app) -> None:
     confirm = {
         "title": text("Sure?"),
         "text": text("It cannot be undone."),
@@ -152,7 +151,9 @@ def test_a_button_asks_first_presses_once_and_says_when_it_failed(
     assert len(app.received) == 1
 
 
-def test_a_modal_by_keyboard_with_its_errors(see, slack: StandIn, client: WebClient, app) -> None:
+def test_modal_works_by_keyboard_and_shows_errors(
+    see, slack: StandIn, client: WebClient, app
+) -> None:
     view = {
         "type": "modal",
         "title": text("Reject"),
@@ -197,7 +198,7 @@ def test_a_modal_by_keyboard_with_its_errors(see, slack: StandIn, client: WebCli
     assert app.received[-1]["view"]["state"]["values"]["why"]["value"]["value"] == "No budget left"
 
 
-def test_a_thread_is_read_and_answered(see, slack: StandIn, client: WebClient) -> None:
+def test_thread_can_be_read_and_answered(see, slack: StandIn, client: WebClient) -> None:
     ts = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
     client.chat_postMessage(channel="C0CRM", text="first reply", thread_ts=ts)
     shown = see("lead")
@@ -213,7 +214,9 @@ def test_a_thread_is_read_and_answered(see, slack: StandIn, client: WebClient) -
     shown.get_by_role("button", name=re.compile("2 replies")).wait_for()
 
 
-def test_files_and_pictures_can_be_seen_and_had(see, client: WebClient, slack: StandIn) -> None:
+def test_files_and_images_can_be_viewed_and_downloaded(
+    see, client: WebClient, slack: StandIn
+) -> None:
     client.files_upload_v2(
         channel="C0CRM",
         filename="cohort.csv",
@@ -230,7 +233,7 @@ def test_files_and_pictures_can_be_seen_and_had(see, client: WebClient, slack: S
     assert download.value.path().read_text().startswith("id,why")
 
 
-def test_the_home_tab_shows_what_the_app_publishes(see, client: WebClient, app) -> None:
+def test_home_tab_shows_the_published_view(see, client: WebClient, app) -> None:
     def answer(payload: dict[str, Any]) -> Any:
         if payload["type"] == "event_callback":
             view = {"type": "home", "blocks": [section("*Your desk*"), buttons(GO)]}
@@ -248,7 +251,7 @@ def test_the_home_tab_shows_what_the_app_publishes(see, client: WebClient, app) 
     assert app.received[-1]["view"]["type"] == "home"
 
 
-def test_switching_person_shows_their_own(see, client: WebClient) -> None:
+def test_switching_person_shows_their_messages(see, client: WebClient) -> None:
     client.chat_postEphemeral(channel="C0CRM", user="U0LEAD", text="only Leo sees this")
     shown = see("analyst")
     assert shown.get_by_text("only Leo sees this").count() == 0
@@ -258,7 +261,7 @@ def test_switching_person_shows_their_own(see, client: WebClient) -> None:
     assert "Leo Okafor" in shown.locator("#who").inner_text()
 
 
-def test_it_fits_a_phone_and_says_whose_data_it_is(see, client: WebClient) -> None:
+def test_page_fits_a_phone_and_credits_the_data(see, client: WebClient) -> None:
     rows = [
         [{"type": "raw_text", "text": f"cell {row} {column}"} for column in range(8)]
         for row in range(3)
@@ -275,7 +278,7 @@ def test_it_fits_a_phone_and_says_whose_data_it_is(see, client: WebClient) -> No
     assert shown.get_by_text("Whose data it is.").is_visible()
 
 
-def test_nothing_comes_from_elsewhere(see, slack: StandIn) -> None:
+def test_page_loads_no_foreign_resources(see, slack: StandIn) -> None:
     shown = see("lead")
     policy = shown.evaluate(
         "fetch('/').then(answer => answer.headers.get('content-security-policy'))"
@@ -287,29 +290,30 @@ def test_nothing_comes_from_elsewhere(see, slack: StandIn) -> None:
     assert all(one.startswith(slack.url) for one in loaded)
 
 
-def test_every_control_has_a_name(see, client: WebClient) -> None:
+def test_every_control_has_an_accessible_name(see, client: WebClient) -> None:
     client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
     shown = see("lead")
     shown.get_by_role("button", name="Go on").wait_for()
     nameless = shown.evaluate(
         """[...document.querySelectorAll('button, a[href], input, select, textarea')].filter(node =>
-          !(node.getAttribute('aria-label') || node.textContent.trim() || node.title || node.labels?.length)
+          !(node.getAttribute('aria-label') || node.textContent.trim() || node.title
+            || node.labels?.length)
         ).map(node => node.outerHTML)"""
     )
     assert nameless == []
     assert seed.BOT.name in shown.locator(".sidebar").inner_text()
 
 
-def test_a_late_word_of_the_last_journey_does_not_end_the_one_under_way(
+def test_late_event_of_the_last_advance_does_not_end_the_current_one(
     see, slack: StandIn, client: WebClient
 ) -> None:
-    here = {"type": "clock", "now": "2017-10-02T09:00:00+00:00", "stepping": False}
+    current = {"type": "clock", "now": "2017-10-02T09:00:00+00:00", "stepping": False}
     shown, held = see("analyst"), []
     shown.route("**/playground/clock", lambda route: held.append(route))
-    slack.workspace.tell(here)
+    slack.workspace.notify(current)
     shown.locator("#next-week").click()
     shown.locator("#clock.moving").wait_for()
-    slack.workspace.tell(here)
+    slack.workspace.notify(current)
     client.chat_postMessage(channel="C0CRM", text="said after it")
     shown.get_by_text("said after it").wait_for()
     assert shown.locator("#next-week").is_disabled()

@@ -1,4 +1,4 @@
-"""The time machine: every due moment in order, its data before it, its work done before time goes on."""
+"""Test the time machine: moments in order, data first, work finished."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from bot.playground.timemachine import TimeMachine, span
+from bot.playground.timemachine import TimeMachine, parse_duration
 from retention import clock
 from retention.db.tables import BusinessClock, Campaign, Job, RoleGrant, Send
 from retention.errors import BadInput, Conflict
@@ -19,7 +19,7 @@ MONDAY = datetime(2017, 10, 2, 13, tzinfo=UTC)  # 9 o'clock in New York
 
 @pytest.fixture
 def machine(database, settings, monkeypatch):
-    """At Monday 9:00, with a digest each Monday 9:00; the queue is away, a thread stands in for the workers."""
+    """Monday 9:00, a digest each Monday 9:00, no broker; a thread acts as the workers."""
     monkeypatch.setattr(jobs, "wake", lambda *_: True)
     with database.transaction() as session:
         offset = (MONDAY - clock.wall()).total_seconds()
@@ -41,15 +41,18 @@ def machine(database, settings, monkeypatch):
             channel="C0CRM",
             created_by="U0ANALYST",
         )
-    told: list[dict] = []
-    made = TimeMachine(settings, database, told.append)
-    made.told = told
-    return made
+    result: list[dict] = []
+    created = TimeMachine(settings, database, result.append)
+    created.told = result
+    return created
 
 
 @pytest.fixture
 def worked(database):
-    """What the stand-in worker did: (kind, business time); it fails the kinds it is told to, and does what it is told with others."""
+    """The fake worker's jobs as (kind, business time).
+
+    It fails the kinds in ``fails``, and calls a hook for others.
+    """
     done: list[tuple[str, datetime]] = []
     stop, fails, does = threading.Event(), set(), {}
 
@@ -72,7 +75,7 @@ def worked(database):
     thread.join()
 
 
-def test_it_stops_at_each_due_moment_with_its_data_there_first(machine, worked) -> None:
+def test_stops_at_each_due_moment_after_importing_its_data(machine, worked) -> None:
     journey = machine.advance(timedelta(days=15))
     weeks = [MONDAY + timedelta(days=7 * week) for week in (1, 2)]
     assert list(journey.moments[:2]) == weeks
@@ -92,10 +95,8 @@ def test_it_stops_at_each_due_moment_with_its_data_there_first(machine, worked) 
     assert timedelta() <= clock.now() - (MONDAY + timedelta(days=15)) < timedelta(minutes=1)
 
 
-def test_the_copies_of_a_campaign_go_out_at_the_moment_at_which_it_goes_live(
-    machine, worked, database
-) -> None:
-    """They went out at the next moment at which anything was due, a digest days later."""
+def test_campaign_sends_its_emails_when_it_goes_live(machine, worked, database) -> None:
+    """They went out at the next due moment, days later."""
     due = MONDAY + timedelta(hours=4)
     team = machine.settings.team_id
     with database.transaction() as session:
@@ -133,7 +134,7 @@ def test_the_copies_of_a_campaign_go_out_at_the_moment_at_which_it_goes_live(
     assert timedelta() <= went_live - due <= went_out - due < timedelta(minutes=1)
 
 
-def test_each_feed_ends_where_its_step_ends(machine, worked, database) -> None:
+def test_each_import_ends_at_its_step(machine, worked, database) -> None:
     machine.advance(timedelta(days=8))
     with database.reading() as session:
         fed = [
@@ -143,14 +144,14 @@ def test_each_feed_ends_where_its_step_ends(machine, worked, database) -> None:
     assert datetime.fromisoformat(sorted(fed)[1]) - MONDAY >= timedelta(days=8)
 
 
-def test_it_says_where_it_is_and_that_it_has_arrived(machine, worked) -> None:
+def test_reports_progress_and_arrival(machine, worked) -> None:
     machine.advance(timedelta(days=7, hours=1))
     assert all(one["type"] == "clock" for one in machine.told)
     assert [one["stepping"] for one in machine.told][-2:] == [True, False]
     assert any("orders up to Mon 09 Oct" in one.get("what", "") for one in machine.told)
 
 
-def test_where_the_orders_cannot_come_in_time_stands_still(machine, worked) -> None:
+def test_failed_import_stops_the_advance(machine, worked) -> None:
     worked.fails.add("demo_feed")
     with pytest.raises(Conflict, match="could not be brought in"):
         machine.advance(timedelta(days=1))
@@ -158,7 +159,7 @@ def test_where_the_orders_cannot_come_in_time_stands_still(machine, worked) -> N
     assert machine.state()["stepping"] is False
 
 
-def test_one_journey_at_a_time(machine, database, settings) -> None:
+def test_second_advance_is_refused_while_one_runs(machine, database, settings) -> None:
     first = threading.Thread(target=machine.advance, args=(timedelta(hours=1),))
     first.start()
     while not machine.state()["stepping"]:
@@ -172,17 +173,17 @@ def test_one_journey_at_a_time(machine, database, settings) -> None:
 
 
 @pytest.mark.parametrize(("text", "hours"), [("12h", 12), ("1d", 24), (" 2W ", 336)])
-def test_spans(text: str, hours: int) -> None:
-    assert span(text) == timedelta(hours=hours)
+def test_parses_durations(text: str, hours: int) -> None:
+    assert parse_duration(text) == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize("text", ["", "7", "week", "-1d", "1.5d"])
-def test_what_is_no_span_is_told_how_to_write_it(text: str) -> None:
+def test_invalid_duration_explains_the_format(text: str) -> None:
     with pytest.raises(BadInput, match="write it like"):
-        span(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize("days", [0, 93])
-def test_it_goes_forward_and_not_too_far(machine, days: int) -> None:
+def test_refuses_negative_and_too_long_advances(machine, days: int) -> None:
     with pytest.raises(BadInput, match="advance is"):
         machine.advance(timedelta(days=days))

@@ -1,4 +1,4 @@
-"""The stand-in's Web API, through slack_sdk's own client."""
+"""Test the fake Slack's Web API with slack_sdk's client."""
 
 import json
 
@@ -19,7 +19,7 @@ def refused(call, *args, **kwargs) -> SlackApiError:
     return caught.value
 
 
-def test_it_knows_the_bot(client: WebClient) -> None:
+def test_auth_test_returns_the_bot(client: WebClient) -> None:
     answer = client.auth_test()
     assert (answer["user_id"], answer["team_id"]) == (seed.BOT_USER, seed.TEAM_ID)
 
@@ -41,7 +41,7 @@ def test_unknown_methods_are_refused(client: WebClient) -> None:
     assert refused(client.api_call, "chat.nonsense").response["error"] == "unknown_method"
 
 
-def test_a_post_comes_back_from_history_with_its_metadata_only_when_asked(
+def test_history_returns_metadata_only_on_request(
     client: WebClient,
 ) -> None:
     metadata = {"event_type": "retention_post", "event_payload": {"key": "job:1"}}
@@ -57,10 +57,8 @@ def test_a_post_comes_back_from_history_with_its_metadata_only_when_asked(
     assert full["metadata"] == metadata
 
 
-def test_replies_are_in_the_thread_and_not_in_the_history(
-    client: WebClient, slack: StandIn
-) -> None:
-    slack.slack.web_api.api.pace.strict = False
+def test_replies_are_only_in_the_thread(client: WebClient, slack: StandIn) -> None:
+    slack.slack.web_api.api.rate_limiter.strict = False
     parent = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
     metadata = {"event_type": "e", "event_payload": {"key": "k"}}
     reply = client.chat_postMessage(
@@ -80,7 +78,7 @@ def test_replies_are_in_the_thread_and_not_in_the_history(
     )
 
 
-def test_errors_are_slacks_own(client: WebClient) -> None:
+def test_errors_equal_slacks(client: WebClient) -> None:
     assert (
         refused(client.chat_postMessage, channel="C0NOWHERE", text="x").response["error"]
         == "channel_not_found"
@@ -117,7 +115,7 @@ def test_only_own_messages_can_be_updated(client: WebClient, slack: StandIn) -> 
     )
 
 
-def test_an_update_with_text_alone_drops_the_blocks_and_needs_the_channels_id(
+def test_text_update_drops_blocks_and_needs_the_channel_id(
     client: WebClient, slack: StandIn
 ) -> None:
     ts = client.chat_postMessage(channel="#crm", text="one", blocks=[SECTION])["ts"]
@@ -131,7 +129,7 @@ def test_an_update_with_text_alone_drops_the_blocks_and_needs_the_channels_id(
     assert shown["edited"]["user"] == seed.BOT_USER
 
 
-def test_one_message_a_second_a_channel(client: WebClient) -> None:
+def test_one_message_per_second_and_channel(client: WebClient) -> None:
     client.chat_postMessage(channel="C0CRM", text="one")
     error = refused(client.chat_postMessage, channel="C0CRM", text="two")
     assert (error.response.status_code, error.response["error"]) == (429, "ratelimited")
@@ -139,7 +137,7 @@ def test_one_message_a_second_a_channel(client: WebClient) -> None:
     client.chat_postMessage(channel="D0LEAD", text="another channel")
 
 
-def test_updates_have_their_tier(client: WebClient) -> None:
+def test_updates_are_limited_by_tier(client: WebClient) -> None:
     ts = client.chat_postMessage(channel="C0CRM", text="0")["ts"]
     for number in range(50):
         client.chat_update(channel="C0CRM", ts=ts, text=str(number))
@@ -148,20 +146,20 @@ def test_updates_have_their_tier(client: WebClient) -> None:
     )
 
 
-def test_a_user_id_is_their_direct_message(client: WebClient, slack: StandIn) -> None:
+def test_user_id_names_the_direct_message(client: WebClient, slack: StandIn) -> None:
     assert client.conversations_open(users="U0LEAD")["channel"]["id"] == "D0LEAD"
     assert client.chat_postMessage(channel="U0LEAD", text="for you")["channel"] == "D0LEAD"
     assert slack.messages("@lead")[0]["text"] == "for you"
 
 
-def test_ephemeral_messages_are_seen_by_one_person(client: WebClient, slack: StandIn) -> None:
+def test_ephemeral_message_is_visible_to_one_person(client: WebClient, slack: StandIn) -> None:
     client.chat_postEphemeral(channel="C0CRM", user="U0LEAD", text="psst")
     assert [one["ephemeral"] for one in slack.messages("crm", user="lead")] == [True]
     assert slack.messages("crm", user="analyst") == []
 
 
 def test_history_pages_by_cursor_and_time(client: WebClient, slack: StandIn) -> None:
-    slack.slack.web_api.api.pace.strict = False
+    slack.slack.web_api.api.rate_limiter.strict = False
     stamps = [client.chat_postMessage(channel="C0CRM", text=str(n))["ts"] for n in range(5)]
     first = client.conversations_history(channel="C0CRM", limit=3)
     second = client.conversations_history(
@@ -172,9 +170,7 @@ def test_history_pages_by_cursor_and_time(client: WebClient, slack: StandIn) -> 
     assert [m["ts"] for m in after] == [stamps[4]]
 
 
-def test_files_are_announced_uploaded_completed_and_shared(
-    client: WebClient, slack: StandIn
-) -> None:
+def test_file_upload_in_three_steps(client: WebClient, slack: StandIn) -> None:
     answer = client.files_upload_v2(
         channel="C0CRM", filename="cohort.csv", content="a,b\n1,2\n", initial_comment="Here"
     )
@@ -198,7 +194,7 @@ def test_an_image_block_needs_a_completed_upload(client: WebClient) -> None:
     assert client.chat_postMessage(channel="C0CRM", text="x", blocks=[image])["ok"]
 
 
-def test_faults_strike_as_often_as_asked_and_accept_before_they_hang(
+def test_faults_strike_n_times_and_accept_before_they_hang(
     client: WebClient, slack: StandIn
 ) -> None:
     slack.fault("server_error", 1)
@@ -241,12 +237,12 @@ def test_messages_survive_a_restart(tmp_path, client: WebClient) -> None:
         {"sec-fetch-site": "cross-site"},
     ],
 )
-def test_strangers_are_turned_away(slack: StandIn, headers: dict[str, str]) -> None:
+def test_foreign_origins_and_hosts_are_refused(slack: StandIn, headers: dict[str, str]) -> None:
     for path in ("/playground/workspace", "/api/auth.test"):
         assert httpx.get(slack.url + path, headers=headers).status_code == 403
 
 
-def test_json_and_form_bodies_are_read_alike(slack: StandIn) -> None:
+def test_json_and_form_bodies_are_equivalent(slack: StandIn) -> None:
     bearer = {"authorization": f"Bearer {seed.BOT_TOKEN}"}
     form = {"channel": "C0CRM", "text": "a", "blocks": json.dumps([SECTION])}
     assert httpx.post(f"{slack.api_url}chat.postMessage", data=form, headers=bearer).json()["ok"]

@@ -1,4 +1,4 @@
-"""A person at the playground, for scripts: types commands, presses buttons, fills in modals, waits for what appears."""
+"""Drive the playground as a person: type, press, fill in modals, wait for messages."""
 
 import json
 import os
@@ -21,8 +21,8 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-class Desk:
-    """The playground's API for scripts (contracts.md), with waiting."""
+class PlaygroundClient:
+    """A client of the playground's script API that waits for messages."""
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=300)
@@ -44,15 +44,15 @@ class Desk:
 
     def wait(
         self,
-        found: Callable[[list[dict[str, Any]]], Any],
+        condition: Callable[[list[dict[str, Any]]], Any],
         channel: str = "crm",
         user: str | None = None,
         seconds: float = 120,
     ) -> Any:
-        """The first truthy answer of ``found(messages)``."""
+        """Return the first truthy value of ``condition(messages)``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if hit := found(self.messages(channel, user)):
+            if hit := condition(self.messages(channel, user)):
                 return hit
             time.sleep(0.3)
         texts = [words(message)[:300] for message in self.messages(channel, user)]
@@ -86,7 +86,10 @@ class Desk:
         raise AssertionError(f"no modal with inputs for {user}: {view}")
 
     def fill(self, user: str, answers: dict[str, str], action: str = "submit") -> dict[str, Any]:
-        """Submit the open modal; ``answers`` by a part of the input's label, all others keep their initial value."""
+        """Submit the open modal.
+
+        ``answers`` has values by a part of the input's label. Other inputs stay initial.
+        """
         values: dict[str, dict[str, Any]] = {}
         for block in self.view(user)["blocks"]:
             if block["type"] != "input":
@@ -120,14 +123,14 @@ class Desk:
 
 
 def words(message: dict[str, Any]) -> str:
-    """All that a message says, text and blocks."""
-    found: list[str] = [message.get("text") or ""]
+    """Return all text of a message, including blocks."""
+    match: list[str] = [message.get("text") or ""]
 
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
                 if key in ("text", "alt_text", "title") and isinstance(value, str):
-                    found.append(value)
+                    match.append(value)
                 else:
                     walk(value)
         elif isinstance(node, list):
@@ -135,11 +138,11 @@ def words(message: dict[str, Any]) -> str:
                 walk(item)
 
     walk(message.get("blocks") or [])
-    return "\n".join(found)
+    return "\n".join(match)
 
 
 def button(message: dict[str, Any], action_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The block and the element of a button."""
+    """Return the block and the element of a button."""
     for block in message.get("blocks") or []:
         for element in [
             *block.get("elements", []),
@@ -159,8 +162,8 @@ def has_button(message: dict[str, Any], action_id: str) -> bool:
 
 
 @contextmanager
-def demo(home: Path, *, log: Path, **environment: str) -> Iterator[Desk]:
-    """`retention demo` in processes of its own, until the page can be used; stopped by SIGTERM."""
+def demo(home: Path, *, log: Path, **environment: str) -> Iterator[PlaygroundClient]:
+    """Run `retention demo` until the block ends."""
     port = free_port()
     env = {
         **{
@@ -185,7 +188,7 @@ def demo(home: Path, *, log: Path, **environment: str) -> Iterator[Desk]:
     try:
         url = f"http://127.0.0.1:{port}"
         _until_usable(url, process, log)
-        yield Desk(url)
+        yield PlaygroundClient(url)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

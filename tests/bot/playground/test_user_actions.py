@@ -1,4 +1,4 @@
-"""What a person does, as the app receives it; what the app answers, as the person sees it."""
+"""Test the requests of a person's actions and the display of the app's answers."""
 
 import hashlib
 import hmac
@@ -73,7 +73,7 @@ def typed(text: str, share: str = "20") -> dict:
 # ---------------------------------------------------------------- commands
 
 
-def test_a_command_is_signed_and_answered_to_the_person_alone(slack: StandIn, app) -> None:
+def test_command_is_signed_and_answered_ephemerally(slack: StandIn, app) -> None:
     app.answer = lambda payload: {"text": f"hello {payload['user_name']}"}
     answer = slack.command("analyst", "crm", "/retention sweep --tier high")
     assert (answer["status"], answer["ack"]) == (200, {"text": "hello analyst"})
@@ -88,25 +88,25 @@ def test_a_command_is_signed_and_answered_to_the_person_alone(slack: StandIn, ap
     assert slack.messages("crm", user="lead") == []
 
 
-def test_the_signature_is_slacks() -> None:
-    signed = deliver.sign("secret", "a=1", at=1_700_000_000)
+def test_signature_equals_slacks() -> None:
+    signed = deliver.signature_headers("secret", "a=1", at=1_700_000_000)
     expected = hmac.new(b"secret", b"v0:1700000000:a=1", hashlib.sha256).hexdigest()
     assert signed["x-slack-signature"] == f"v0={expected}"
 
 
-def test_people_and_channels_come_by_id(slack: StandIn, app) -> None:
+def test_mentions_are_sent_as_ids(slack: StandIn, app) -> None:
     slack.command("admin", "crm", "role @lead approver #crm")
     assert app.received[0]["text"] == "role <@U0LEAD|lead> approver <#C0CRM|crm>"
 
 
-def test_too_slow_an_answer_is_a_timeout(slack: StandIn, app, monkeypatch) -> None:
+def test_slow_answer_is_a_timeout(slack: StandIn, app, monkeypatch) -> None:
     monkeypatch.setattr(deliver, "ACK_SECONDS", 0.2)
     app.delay = 1
     assert slack.command("analyst", "crm", "help")["status"] == 504
     assert "operation_timeout" in slack.messages("crm", user="analyst")[0]["text"]
 
 
-def test_no_app_and_a_failing_app_are_said(slack: StandIn, app) -> None:
+def test_missing_or_failing_app_is_reported(slack: StandIn, app) -> None:
     app.status = 500
     assert slack.command("analyst", "crm", "help")["status"] == 500
     slack.bot_url = "http://127.0.0.1:9/slack/events"
@@ -114,7 +114,7 @@ def test_no_app_and_a_failing_app_are_said(slack: StandIn, app) -> None:
     assert all("dispatch_failed" in one["text"] for one in slack.messages("crm", user="analyst"))
 
 
-def test_a_response_url_serves_five_times_in_thirty_minutes(slack: StandIn, app) -> None:
+def test_response_url_expires_after_five_uses_or_thirty_minutes(slack: StandIn, app) -> None:
     slack.command("analyst", "crm", "help")
     url = app.received[0]["response_url"]
     answers = [
@@ -125,7 +125,7 @@ def test_a_response_url_serves_five_times_in_thirty_minutes(slack: StandIn, app)
     assert len(slack.messages("crm")) == 5
     slack.command("analyst", "crm", "help")
     for url in slack.workspace.response_urls.values():
-        url.made -= 1801
+        url.created_at -= 1801
     assert (
         httpx.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"]
         == "expired_url"
@@ -159,9 +159,7 @@ def test_a_button_carries_its_value_and_the_message(slack: StandIn, client: WebC
     assert app.received[1]["actions"][0]["selected_option"]["value"] == "high"
 
 
-def test_a_stale_screen_can_still_press_what_is_gone_and_nothing_else(
-    slack: StandIn, client: WebClient, app
-) -> None:
+def test_outdated_screen_can_press_old_buttons_only(slack: StandIn, client: WebClient, app) -> None:
     ts = client.chat_postMessage(channel="C0CRM", text="x", blocks=BUTTONS)["ts"]
     client.chat_update(channel="C0CRM", ts=ts, text="decided")
     assert slack.press("lead", "crm", ts, "go", value="7")["status"] == 200
@@ -170,7 +168,7 @@ def test_a_stale_screen_can_still_press_what_is_gone_and_nothing_else(
     assert slack.press("lead", "crm", "1.1", "go")["error"] == "message_not_found"
 
 
-def test_the_original_ephemeral_message_can_be_replaced(slack: StandIn, app) -> None:
+def test_ephemeral_message_can_be_replaced(slack: StandIn, app) -> None:
     app.answer = lambda payload: (
         {"text": "one", "blocks": BUTTONS} if "command" in payload else None
     )
@@ -193,7 +191,7 @@ def opened(slack: StandIn, client: WebClient, app):
     return app.received[0]["trigger_id"]
 
 
-def test_a_trigger_opens_once_within_three_seconds(
+def test_trigger_id_is_valid_once_for_three_seconds(
     slack: StandIn, client: WebClient, opened, monkeypatch
 ) -> None:
     with pytest.raises(SlackApiError, match="exchanged_trigger_id"):
@@ -201,13 +199,13 @@ def test_a_trigger_opens_once_within_three_seconds(
     with pytest.raises(SlackApiError, match="invalid_trigger_id"):
         client.views_open(trigger_id="1.2.3", view=MODAL)
     trigger = slack.workspace.trigger("U0LEAD")
-    user, made, used = slack.workspace.triggers[trigger]
-    slack.workspace.triggers[trigger] = (user, made - 3.1, used)
+    user, created, used = slack.workspace.triggers[trigger]
+    slack.workspace.triggers[trigger] = (user, created - 3.1, used)
     with pytest.raises(SlackApiError, match="expired_trigger_id"):
         client.views_open(trigger_id=trigger, view=MODAL)
 
 
-def test_a_submission_has_all_values_and_closes(slack: StandIn, opened, app) -> None:
+def test_submission_sends_all_values_and_closes_the_modal(slack: StandIn, opened, app) -> None:
     assert slack.view("lead")["callback_id"] == "edit"
     slack.submit("lead", {"why": {"value": {"value": "because"}}})
     sent = app.received[-1]
@@ -221,7 +219,7 @@ def test_a_submission_has_all_values_and_closes(slack: StandIn, opened, app) -> 
 @pytest.mark.parametrize(
     ("text", "share", "block"), [("", "10", "why"), ("x", "90", "share"), ("x", "1.5", "share")]
 )
-def test_slack_itself_refuses_what_an_input_forbids(
+def test_invalid_inputs_are_refused_before_submission(
     slack: StandIn, opened, app, text, share, block
 ) -> None:
     answer = slack.submit("lead", typed(text, share))
@@ -230,9 +228,7 @@ def test_slack_itself_refuses_what_an_input_forbids(
     assert slack.view("lead") is not None
 
 
-def test_the_apps_errors_keep_it_open_and_an_update_replaces_it(
-    slack: StandIn, opened, app
-) -> None:
+def test_errors_keep_the_modal_open_and_update_replaces_it(slack: StandIn, opened, app) -> None:
     app.answer = lambda payload: {"response_action": "errors", "errors": {"why": "Too short."}}
     assert slack.submit("lead", typed("x"))["ack"]["errors"] == {"why": "Too short."}
     assert slack.view("lead") is not None
@@ -244,7 +240,7 @@ def test_the_apps_errors_keep_it_open_and_an_update_replaces_it(
     assert slack.view("lead")["callback_id"] == "next"
 
 
-def test_closing_is_told_and_views_update_checks_its_hash(
+def test_closing_notifies_the_app_and_update_checks_the_hash(
     slack: StandIn, client: WebClient, opened, app
 ) -> None:
     view = slack.view("lead")
@@ -259,7 +255,7 @@ def test_closing_is_told_and_views_update_checks_its_hash(
 # ---------------------------------------------------------------- events
 
 
-def test_opening_home_tells_the_app_and_shows_what_it_publishes(
+def test_opening_home_notifies_the_app_and_shows_its_view(
     slack: StandIn, client: WebClient, app
 ) -> None:
     home = {"type": "home", "blocks": [{"type": "divider"}]}
@@ -273,7 +269,7 @@ def test_opening_home_tells_the_app_and_shows_what_it_publishes(
     assert app.received[0]["event"]["type"] == "app_home_opened"
 
 
-def test_events_come_again_until_they_are_acknowledged(slack: StandIn, app) -> None:
+def test_events_are_retried_until_acknowledged(slack: StandIn, app) -> None:
     slack.slack.delivery.retry_delays = (0.0, 0.05, 0.1)
     app.status = 500
     slack.say("lead", "@lead", "hello")
@@ -285,7 +281,7 @@ def test_events_come_again_until_they_are_acknowledged(slack: StandIn, app) -> N
     assert app.headers[1]["x-slack-retry-reason"] == "http_error"
 
 
-def test_a_duplicate_delivery_is_the_same_twice(slack: StandIn, app) -> None:
+def test_duplicate_delivery_repeats_the_payload(slack: StandIn, app) -> None:
     slack.fault("duplicate_delivery")
     slack.command("analyst", "crm", "sweep")
     slack.command("analyst", "crm", "sweep")
@@ -340,7 +336,7 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
         ("/views", {"user": "lead", "action": "close"}, 404, "no_view_open"),
     ],
 )
-def test_bad_calls_get_one_sentence(
+def test_bad_calls_get_an_error_message(
     slack: StandIn, path: str, form: dict, status: int, says: str
 ) -> None:
     response = httpx.post(f"{slack.url}/playground{path}", data=form)

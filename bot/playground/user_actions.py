@@ -1,6 +1,6 @@
-"""What a person at the screen does: type a command, press, choose, submit, open the Home tab, write a message.
+"""Act as a person in Slack.
 
-Each becomes what Slack would send to the app, and the app's answer becomes what Slack would show.
+Each action becomes Slack's request to the app, and the app's answer becomes Slack's display.
 """
 
 import asyncio
@@ -12,32 +12,31 @@ from bot.playground import seed
 from bot.playground.checks import check_blocks
 from bot.playground.deliver import Ack, Delivery
 from bot.playground.elements import action_of, full_state, missing_inputs
-from bot.playground.methods import Api
-from bot.playground.methods_more import make_view, push
+from bot.playground.methods import ApiContext, make_view, push
 from bot.playground.workspace import Json, Message, SlackError, Workspace
 
 HOME_SECONDS = 3.0
 
 
-class Desk:
-    """Everything a person can do.
+class UserActions:
+    """All actions of a person.
 
     Parameters
     ----------
     api : Api
         The workspace and its limits.
     delivery : Delivery
-        The way to the app.
+        The connection to the app.
     """
 
-    def __init__(self, api: Api, delivery: Delivery) -> None:
+    def __init__(self, api: ApiContext, delivery: Delivery) -> None:
         self.api, self.delivery = api, delivery
 
     @property
     def workspace(self) -> Workspace:
         return self.api.workspace
 
-    def _who(self, person: seed.Person) -> Json:
+    def _user(self, person: seed.Person) -> Json:
         return {
             "id": person.id,
             "username": person.handle,
@@ -47,7 +46,7 @@ class Desk:
 
     def _common(self, person: seed.Person) -> Json:
         return {
-            "user": self._who(person),
+            "user": self._user(person),
             "api_app_id": seed.APP_ID,
             "token": "playground",
             "team": {"id": seed.TEAM_ID, "domain": seed.TEAM_DOMAIN},
@@ -55,15 +54,21 @@ class Desk:
             "is_enterprise_install": False,
         }
 
-    def _tell_failed(self, channel: str, person: seed.Person, what: str, error: str) -> None:
+    def _show_failure(self, channel: str, person: seed.Person, action: str, error: str) -> None:
         self.workspace.post(
-            channel, seed.SLACKBOT.id, f"{what} failed with the error “{error}”", only_for=person.id
+            channel,
+            seed.SLACKBOT.id,
+            f"{action} failed with the error “{error}”",
+            only_for=person.id,
         )
 
     # ------------------------------------------------------------ commands and messages
 
     async def command(self, person: seed.Person, channel: seed.Channel, line: str) -> Ack:
-        """Type ``/word text`` in a conversation. ``/invite @retention`` is Slack's own."""
+        """Type ``/word text`` in a conversation.
+
+        ``/invite @retention`` is Slack's own.
+        """
         word, _, text = line.strip().partition(" ")
         if word == "/invite":
             return self._invite(person, channel, text)
@@ -85,7 +90,7 @@ class Desk:
         }
         ack = await self.delivery.command(payload)
         if ack.error:
-            self._tell_failed(channel.id, person, word, ack.error)
+            self._show_failure(channel.id, person, word, ack.error)
         elif ack.body:
             answer = ack.body if isinstance(ack.body, dict) else {"text": str(ack.body)}
             self.answer(channel.id, person.id, answer)
@@ -94,7 +99,24 @@ class Desk:
     def answer(
         self, channel: str, user: str, answer: Json, original: Message | None = None
     ) -> str | None:
-        """Show what the app answers with (in its acknowledgement or by a response URL); Slack's error or None."""
+        """Show the app's answer.
+
+        It comes from its acknowledgement or a response URL.
+
+        Parameters
+        ----------
+        channel, user : str
+            Ids of the conversation and of the person.
+        answer : dict
+            The app's answer.
+        original : Message, optional
+            The message to replace or delete.
+
+        Returns
+        -------
+        str or None
+            Slack's error.
+        """
         blocks = answer.get("blocks") or []
         if answer.get("delete_original") and original:
             self.workspace.remove(original)
@@ -118,21 +140,22 @@ class Desk:
         return None
 
     def _escaped(self, text: str) -> str:
-        """As ``should_escape: true`` sends it: people and channels by id."""
+        """Replace names by ids (``should_escape: true``)."""
 
         def mention(match: re.Match[str]) -> str:
             person = seed.person(match[1])
             return f"<@{person.id}|{person.handle}>" if person else match[0]
 
         def channel(match: re.Match[str]) -> str:
-            found = next((c for c in self.workspace.channels.values() if c.name == match[1]), None)
-            return f"<#{found.id}|{found.name}>" if found else match[0]
+            channels = self.workspace.channels.values()
+            named = next((channel for channel in channels if channel.name == match[1]), None)
+            return f"<#{named.id}|{named.name}>" if named else match[0]
 
         return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@(\w+)", mention, text))
 
     def _invite(self, person: seed.Person, channel: seed.Channel, text: str) -> Ack:
         if text.strip().removeprefix("@") not in (seed.BOT.handle, seed.BOT.name) or channel.im_of:
-            self._tell_failed(channel.id, person, "/invite", "user_not_found")
+            self._show_failure(channel.id, person, "/invite", "user_not_found")
             return Ack(200, "user_not_found", 0)
         self.workspace.join(channel, seed.BOT_USER)
         self.workspace.post(
@@ -145,13 +168,31 @@ class Desk:
     async def say(
         self, person: seed.Person, channel: seed.Channel, text: str, thread_ts: str | None = None
     ) -> Message:
-        """Write a message; the app hears of it in its direct message, and where it is mentioned."""
+        """Write a message.
+
+        The app gets an event in its direct message or after a mention.
+
+        Parameters
+        ----------
+        person : Person
+            The writer.
+        channel : Channel
+            The conversation.
+        text : str
+            The message.
+        thread_ts : str, optional
+            The parent message.
+
+        Returns
+        -------
+        Message
+        """
         plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         message = self.workspace.post(
             channel.id, person.id, self._escaped(plain), thread_ts=thread_ts
         )
-        mentioned = f"<@{seed.BOT_USER}" in message.text
-        if channel.im_of or (mentioned and channel.has_bot):
+        is_mentioned = f"<@{seed.BOT_USER}" in message.text
+        if channel.im_of or (is_mentioned and channel.has_bot):
             event = {
                 "type": "message" if channel.im_of else "app_mention",
                 "user": person.id,
@@ -175,7 +216,26 @@ class Desk:
         action_id: str,
         value: Any,
     ) -> Ack:
-        """Press a button or choose, on a message as it is, or as a stale screen still shows it.
+        """Press a button or choose in a message.
+
+        The message may be outdated.
+
+        Parameters
+        ----------
+        person : Person
+            The person.
+        channel : Channel
+            The conversation.
+        ts : str
+            The message.
+        block_id, action_id : str
+            Ids of the element.
+        value : object
+            Value of the button or of the chosen option.
+
+        Returns
+        -------
+        Ack
 
         Raises
         ------
@@ -187,7 +247,7 @@ class Desk:
             raise SlackError("message_not_found")
         action = action_of([*message.past, *message.blocks], block_id, action_id, value)
         wire = {**self.workspace.wire(message), "blocks": message.blocks}
-        ephemeral = bool(message.only_for)
+        is_ephemeral = bool(message.only_for)
         response = self.workspace.response_url(channel.id, person.id, message)
         return await self.delivery.interaction(
             {
@@ -198,7 +258,7 @@ class Desk:
                     "type": "message",
                     "message_ts": ts,
                     "channel_id": channel.id,
-                    "is_ephemeral": ephemeral,
+                    "is_ephemeral": is_ephemeral,
                 },
                 "channel": {
                     "id": channel.id,
@@ -220,7 +280,25 @@ class Desk:
         value: Any,
         state: Json,
     ) -> Ack:
-        """Press or choose in a modal or the Home tab."""
+        """Press a button or choose in a view.
+
+        Parameters
+        ----------
+        person : Person
+            The person.
+        view : dict
+            The open view.
+        block_id, action_id : str
+            Ids of the element.
+        value : object
+            Value of the button or of the chosen option.
+        state : dict
+            The view's inputs.
+
+        Returns
+        -------
+        Ack
+        """
         action = action_of(view["blocks"], block_id, action_id, value)
         view["state"] = {"values": full_state(view["blocks"], state)}
         return await self.delivery.interaction(
@@ -237,7 +315,20 @@ class Desk:
     # ------------------------------------------------------------ modals and the Home tab
 
     async def submit(self, person: seed.Person, values: Json) -> Ack:
-        """Submit the open modal; Slack itself asks for inputs that must not be empty.
+        """Submit the open modal.
+
+        Slack itself checks required inputs.
+
+        Parameters
+        ----------
+        person : Person
+            The person.
+        values : dict
+            Inputs by block and action id.
+
+        Returns
+        -------
+        Ack
 
         Raises
         ------
@@ -269,7 +360,7 @@ class Desk:
         return ack
 
     def _show_errors(self, person: seed.Person, view: Json, errors: Json) -> None:
-        self.workspace.tell(
+        self.workspace.notify(
             {"type": "view_errors", "user": person.id, "view_id": view["id"], "errors": errors}
         )
 
@@ -297,7 +388,9 @@ class Desk:
         self.workspace.show_modal(person.id)
 
     async def close(self, person: seed.Person) -> Ack:
-        """Close the open modal; the app hears of it where it asked to.
+        """Close the open modal.
+
+        The app is notified if it asked for that.
 
         Raises
         ------
@@ -317,7 +410,7 @@ class Desk:
         return await self.delivery.interaction(payload)
 
     async def home(self, person: seed.Person) -> Json | None:
-        """Open the Home tab: the app publishes it, and this is what the person then sees."""
+        """Open the Home tab and return its view."""
         before = self.workspace.homes.get(person.id)
         ack = await self.delivery.event(
             {
