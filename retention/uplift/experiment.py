@@ -71,7 +71,7 @@ def read_table(path: Path) -> pd.DataFrame:
     reader = "read_parquet(?)" if parquet else "read_csv(?, header = true)"
     try:
         with duckdb.connect() as connection:
-            table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608 - one of two literals
+            table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise BadInput(

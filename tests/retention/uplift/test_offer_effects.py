@@ -46,7 +46,7 @@ def test_randomised_offers_get_separate_models():
 
 
 def test_policy_driven_offers_are_not_confounded_by_their_customers():
-    """Coupons went mostly to responsive customers; compared with similar ones they do not differ."""
+    """Coupons went to responsive customers, but similar customers do not differ by offer."""
     rng = np.random.default_rng(1)
     number = 8000
     likes = rng.normal(size=number)

@@ -103,7 +103,8 @@ def test_identical_customers_use_the_whole_budget():
 
 
 def test_profit_of_one_customer_matches_hand_calculation():
-    # p₁ .35, margin 30 of 100, 10 off for half the buyers, .5 for the contact: .35 (30 − 5) − .3 · 30 − .5
+    # p₁ .35, margin 30 of 100, 10 off for half the buyers, contact .5:
+    # .35 (30 − 5) − .3 · 30 − .5
     costs = {"discount": 10.0, "redemption": 0.5, "contact": 0.5}
     profit = incremental_profit(
         np.array([0.3]), np.array([0.05]), np.array([100.0]), margin=0.3, **costs

@@ -88,14 +88,14 @@ def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture
-def two_learners(monkeypatch):
-    """The usual one, and the simplest; the others only cost time."""
-    names = ("effect_modelling", "risk_modelling")
+def few_learners(monkeypatch):
+    """Compare only the default learner and those of the sequential validation, to save time."""
+    names = ("effect_modelling", "risk_modelling", "s_logistic")
     monkeypatch.setattr(evaluation, "LEARNERS", {name: LEARNERS[name] for name in names})
 
 
 @pytest.fixture
-def desk(tmp_path, database, two_learners):
+def desk(tmp_path, database, few_learners):
     home = database and tmp_path / "home"
     (home / "policy.toml").write_text(POLICY)
     settings = Settings(home=home, admins="U0ADMIN", policy=home / "policy.toml", _env_file=None)
