@@ -306,7 +306,8 @@ def learning_curve(
 ) -> list[dict[str, Any]]:
     """Measure metrics with less training data.
 
-    Fewer customers or snapshots are used; the test set stays the same. Samples are drawn by hash, so each is part of the next larger one.
+    Fewer customers or snapshots are used; the test set stays the same. Samples are drawn by hash,
+    so each is part of the next larger one.
 
     Parameters
     ----------

@@ -74,8 +74,9 @@ def out_of_time_predictions(
 ) -> list[OriginPredictions]:
     """Predict the newest origins out of time.
 
-    Members are fitted on earlier label windows and use the observed season. The error of the season forecast is one number for all
-    customers and members, and its effect at one origin says nothing about the next.
+    Members are fitted on earlier label windows and use the observed season. The error of the
+    season forecast is one number for all customers and members, and its effect at one origin says
+    nothing about the next.
 
     Parameters
     ----------
