@@ -240,7 +240,7 @@ def _small_logistic(
 def _column_indices(names: Sequence[str], columns: Sequence[str]) -> list[int]:
     """Return the indices of named columns.
 
-    The first column if none exists.
+    If none exists, return the first column.
     """
     return [list(columns).index(name) for name in names if name in columns] or [0]
 

@@ -263,9 +263,7 @@ def _report(evaluations: Sequence[Evaluation], segments: list[dict[str, Any]]) -
 def _baseline_differences(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, float]]:
     """Return log-loss differences to each baseline.
 
-    With intervals.
-
-    Below 0 the model is better.
+    Each has its interval. Below 0 the model is better.
     """
     customers = np.concatenate([_ids(evaluation) for evaluation in evaluations])
     differences = {}
@@ -308,9 +306,8 @@ def learning_curve(
 ) -> list[dict[str, Any]]:
     """Measure metrics with less training data.
 
-    Fewer customers and fewer snapshots.
-
-    The test set stays the same. Samples are drawn by hash, so each is part of the next larger one.
+    Fewer customers or snapshots are used; the test set stays the same. Samples are drawn by hash,
+    so each is part of the next larger one.
 
     Parameters
     ----------

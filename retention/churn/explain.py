@@ -110,9 +110,7 @@ def explain(
 def _silence_note(trained: TrainedChurn, silent_days: float) -> str:
     """Return a caveat for very long silence.
 
-    Longer than in the training data.
-
-    Empty for other customers.
+    It concerns customers silent for longer than the training data. Empty for others.
     """
     if silent_days <= (trained.active_within_days or np.inf):
         return ""

@@ -42,7 +42,7 @@ def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 def top_decile_lift(churned: np.ndarray, probability: np.ndarray) -> float:
     """Return the lift of the riskiest tenth.
 
-    Ties are shared evenly.
+    This is their churn rate over that of all customers. Ties are shared evenly.
 
     Parameters
     ----------

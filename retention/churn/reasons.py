@@ -369,7 +369,7 @@ def _opinion(row: Mapping[str, Any], horizon_days: int) -> str:
 def _season(row: Mapping[str, Any], weight: float, horizon_days: int) -> str:
     """Describe the forecast change of repeat orders.
 
-    Only if it explains the weight.
+    The change is given only if it explains the weight.
     """
     change = np.expm1(row["season_ahead"])
     if abs(change) < MIN_SEASON_EFFECT or (change < 0) != (weight > 0):

@@ -74,10 +74,9 @@ def out_of_time_predictions(
 ) -> list[OriginPredictions]:
     """Predict the newest origins out of time.
 
-    Members are fitted on earlier label windows.
-
-    Members use the observed season. The error of the season forecast is one number for all
-    customers and members, and its effect at one origin says nothing about the next.
+    Members are fitted on earlier label windows and use the observed season. The error of the
+    season forecast is one number for all customers and members, and its effect at one origin says
+    nothing about the next.
 
     Parameters
     ----------
@@ -94,10 +93,8 @@ def out_of_time_predictions(
     newest = origins(training)
     predictions = []
     for number, origin in enumerate(newest):
-        earlier, X = (
-            training.before(origin.cutoff),
-            origin.matrix(training.columns, observed_season=True),
-        )
+        earlier = training.before(origin.cutoff)
+        X = origin.matrix(training.columns, observed_season=True)
         inner = part(progress, number, len(newest))
         probabilities = {
             name: estimators.churn_probability(
@@ -117,9 +114,8 @@ def cross_customer_predictions(
 ) -> OriginPredictions | None:
     """Predict each half of the customers from the other.
 
-    At the newest snapshot.
-
-    This favours learned members, because they know the moment that they predict.
+    The customers are those of the newest snapshot. This favours learned members, because they know
+    the moment that they predict.
 
     Parameters
     ----------
@@ -181,9 +177,7 @@ def not_worse_than_closed_forms(
 def origins(training: TrainingSet) -> list[Snapshot]:
     """Return the origins to evaluate on, newest first.
 
-    They have enough earlier data.
-
-    Label windows of consecutive origins do not overlap.
+    These are the newest snapshots with enough earlier data. Their label windows do not overlap.
     """
     rows = sum(len(snapshot.frame) for snapshot in training.snapshots)
     row_limit = FEWER_ORIGINS_ROWS_SEASONAL if training.has_season else FEWER_ORIGINS_ROWS

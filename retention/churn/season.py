@@ -1,10 +1,10 @@
 """Model a shop's season as operational time.
 
-With twice the orders before Christmas, a day there counts for two. On such a clock (operational
-time) the closed form knows the season: it is fitted on histories in operational days and evaluated
-for the operational days ahead. Last year's season and the drift of the level forecast them. No
-labels are needed, so the base rate of the next season is known even if the horizon is too long to
-learn from past outcomes.
+If customers order twice as often before Christmas, a day there counts for two. On such a clock
+(operational time) the closed form knows the season: it is fitted on histories in operational days
+and evaluated for the operational days ahead. Last year's season and the drift of the level
+forecast them. No labels are needed, so the base rate of the next season is known even if the
+horizon is too long to learn from past outcomes.
 
 The speed of the clock is the number of repeat orders per day, divided by the number that BG/NBD
 expects from the customers at that time. New and inactive customers are thus part of the model, not

@@ -1,9 +1,8 @@
 """Predict purchase intent and the next order date.
 
-Intent is P(order within 7, 30 and 90 days).
-
-The model of purchase intent is fitted at each retrain on the same snapshots and stored in the
-churn model's artefact. Without a model, the closed form of the purchase model is used.
+Intent is P(order within 7, 30 and 90 days). The model of purchase intent is fitted at each retrain
+on the same snapshots and stored in the churn model's artefact. Without a model, the closed form of
+the purchase model is used.
 """
 
 from dataclasses import dataclass

@@ -101,7 +101,7 @@ class BacktestResult:
     def as_dict(self) -> dict[str, Any]:
         """Return figures of all origins for the registry.
 
-        The newest, each, and pooled.
+        These are figures of the newest origin, of each origin, and pooled.
         """
         if not self.origins:
             return dict.fromkeys(("metrics", "baselines", "base_rate", "customers"))

@@ -191,7 +191,7 @@ def check_better(difference: Interval, origins: int) -> Check:
 def check_not_worse(difference: Interval, origins: int) -> Check:
     """Check that a retrained recipe is not worse.
 
-    Significance counts.
+    Only a significant loss fails.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 """Store model artefacts and their rows.
 
-Artefacts are below ``RETENTION_MODELS_URL``, rows in SQL.
-
-An artefact is read only after its seal is verified.
+Artefacts are below ``RETENTION_MODELS_URL``, rows in SQL. An artefact is read only after its seal
+is verified.
 """
 
 import difflib

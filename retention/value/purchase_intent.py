@@ -224,14 +224,14 @@ def _interval_weights(
 ) -> tuple[float, ...] | None:
     """Fit one interval on the customers without an order before it."""
     begin, end = EDGES[place], EDGES[place + 1]
-    cohorts = [(sample, sample.wait >= begin) for sample in samples if sample.observed_days >= end]
-    if not cohorts:
+    observed = [(sample, sample.wait >= begin) for sample in samples if sample.observed_days >= end]
+    if not observed:
         return None
-    y = np.concatenate([sample.wait[at_risk] < end for sample, at_risk in cohorts])
+    y = np.concatenate([sample.wait[at_risk] < end for sample, at_risk in observed])
     if min(y.sum(), (~y).sum()) < _MIN_OUTCOMES:
         return None
-    Z = np.concatenate([scaler._scaled(sample.X[at_risk]) for sample, at_risk in cohorts])
-    base = _logit(np.concatenate([sample.hazards[at_risk, place] for sample, at_risk in cohorts]))
+    Z = np.concatenate([scaler._scaled(sample.X[at_risk]) for sample, at_risk in observed])
+    base = _logit(np.concatenate([sample.hazards[at_risk, place] for sample, at_risk in observed]))
     with threadpool_limits(1):
         model = LogisticRegression(C=_C, max_iter=1000).fit(np.column_stack([Z, base]), y)
     return _rounded(np.concatenate([model.intercept_, model.coef_[0]]))

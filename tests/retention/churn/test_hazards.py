@@ -39,7 +39,7 @@ def test_return_times_improve_predictions(customers, name):
 
 @pytest.mark.parametrize("name", estimators.SURVIVAL_MEMBERS)
 def test_empty_columns_in_an_interval_do_not_stop_the_fit(customers, name):
-    """The last interval has a column without values, such as a gap that only early returners have."""
+    """The last interval has a column without values, such as a gap of early returners."""
     X, return_times, _ = customers
     X = np.column_stack([X, np.where(return_times < EDGES[0], 1.0, np.nan)])
     model = estimators.fit_member(
