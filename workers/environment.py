@@ -56,7 +56,7 @@ class ChildEnvironments:
         self._folder = self._parent / secrets.token_hex(8)
         self._lock: int | None = None
         self._files: dict[Path, str] = {}
-        self._secrets = {field: self._passed(field) for field in SECRETS}
+        self._secrets = {field: self._secret_variables(field) for field in SECRETS}
 
     def of(self, role: str) -> dict[str, str]:
         """Return the environment of a role.
@@ -72,7 +72,7 @@ class ChildEnvironments:
                 for name, value in self._inherited.items()
                 if name in _PLAIN or name.startswith("LC_")
             }
-        plain = self._plain(role)
+        plain = self._plain_variables(role)
         replaced = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")} | set(
             plain
         )
@@ -130,7 +130,7 @@ class ChildEnvironments:
                 finally:
                     os.close(lock)
 
-    def _passed(self, field: str) -> dict[str, str]:
+    def _secret_variables(self, field: str) -> dict[str, str]:
         """Return the variables for a secret."""
         name, value = SECRETS[field], _text(getattr(self._settings, field))
         if not value or (field == "database_url" and value.startswith("sqlite")):
@@ -149,7 +149,7 @@ class ChildEnvironments:
         self._files[file] = value
         return {twin: str(file)}
 
-    def _plain(self, role: str) -> dict[str, str]:
+    def _plain_variables(self, role: str) -> dict[str, str]:
         """Return settings and URLs that hold no secrets."""
         settings = self._settings
         variables = {

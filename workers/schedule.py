@@ -316,12 +316,12 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
                     announce=False,
                     limited=False,
                 )
-                if submission.created or _again(session, settings, submission.job):
+                if submission.created or _was_requeued(session, settings, submission.job):
                     submitted.append(submission.job)
     return submitted
 
 
-def _again(session: Session, settings: Settings, job: Job) -> bool:
+def _was_requeued(session: Session, settings: Settings, job: Job) -> bool:
     """Return whether a failed sending was queued again.
 
     Its cause may have been fixed.

@@ -47,7 +47,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
         for number, (every, act) in enumerate(rounds):
             if time.monotonic() >= due[number]:
                 due[number] = time.monotonic() + every
-                _guarded(act)
+                _run_round(act)
         stop.wait(0.5)
 
 
@@ -74,7 +74,7 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
     reporter.join(timeout=5)
 
 
-def _guarded(act: Callable[[], object]) -> None:
+def _run_round(act: Callable[[], object]) -> None:
     """Run one round and log its errors.
 
     A database that is down or one bad row must not end the process.
