@@ -525,7 +525,7 @@ def find_customer(services: Services, text: str) -> dict[str, str | None]:
     from retention.lake import directory
 
     with services.database.reading() as session:
-        customer = directory.found(session, services.settings, text)
+        customer = directory.find_match(session, services.settings, text)
     return {"customer_id": customer.customer_id, "merged": customer.merged}
 
 

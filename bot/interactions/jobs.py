@@ -7,7 +7,7 @@ from slack_bolt import Ack, App
 from bot.interactions import Click, confirm, send_ephemeral
 from bot.services import Services
 from retention.db.tables import Audit
-from workers import cohorts, ids, jobs, models
+from workers import campaigns, ids, jobs, models
 from workers.requests import CampaignDraft, CohortCsv, Forget, Request
 
 
@@ -83,7 +83,7 @@ def _submit_for_cohort(
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
-        cohort = cohorts.find(session, services.settings, click.value)
+        cohort = campaigns.find_cohort(session, services.settings, click.value)
         submission = jobs.submit(
             session,
             services.settings,

@@ -240,7 +240,7 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
         f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
     )
     accepted = con.execute("SELECT count(*) FROM fresh").fetchall()[0][0]
-    learned = exact.learned(con, "fresh", known) if table.name == "customers" else []
+    learned = exact.ids_with_new_keys(con, "fresh", known) if table.name == "customers" else []
     if accepted:
         stored = ", ".join(store.stored_columns(table).values())
         store.upsert(

@@ -23,7 +23,7 @@ from retention.lake.import_log import ImportReport
 from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
-from retention.lake.reading import flatten, sources
+from retention.lake.reading import sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
@@ -163,7 +163,7 @@ class ImportJob:
         query: str | None,
         only: str | None,
         map_name: str | None = None,
-        erased_customers: Callable[[], erased.Erased] = erased.Erased,
+        erased_customers: Callable[[], erased.ErasedCustomers] = erased.ErasedCustomers,
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
@@ -199,7 +199,7 @@ class ImportJob:
         progress : callable
             Called with the number of rows read so far.
         """
-        with sources.opened(
+        with sources.open_source(
             self.con, file, self.mapping, self.query, self.only, progress
         ) as source:
             source_rows = (
@@ -210,9 +210,9 @@ class ImportJob:
             mapped = self.mapping or mapping.canonical_mapping(self.table, list(source.columns))
             if self.format:
                 formats.check(self.format, source.columns, source.name)
-            source = flatten.shaped(self.con, source, mapped)
+            source = sources.reshape(self.con, source, mapped)
             mapping.check_mapping(mapped, list(source.columns), source.name)
-            source = sources.as_read(self.con, source, mapped)
+            source = sources.apply_readings(self.con, source, mapped)
             rows = self.stage_source(source, mapped, progress)
             total = (rows if source_rows is None else source_rows) + sum(source.rejected.values())
             stamps = import_log.content_hashes(file, mapped, self.source)
@@ -306,7 +306,7 @@ class ImportJob:
         # Rows that the map's filter excludes, and rows of erased customers.
         self.filtered += rows - (good - before) - sum(reasons.values())
         self.staged_sources.append(source.name)
-        if self.writer is not None and good >= sources.ROWS_AT_ONCE:
+        if self.writer is not None and good >= sources.MAX_ROWS_IN_MEMORY:
             self._flush()
 
     def _add_reasons(self, reasons: dict[str, int]) -> None:

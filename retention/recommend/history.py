@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from retention.lake.watermark import until
+from retention.lake.coverage import time_range
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -59,13 +59,13 @@ def rating_scale(lake: "Lake", before: datetime) -> RatingScale:
     -------
     RatingScale
     """
-    watermark = until(lake)
-    if not watermark.before(before):
+    times = time_range(lake)
+    if not times.ends_before(before):
         return _infer_scale(lake, before)
-    if watermark.state not in _SCALES:
+    if times.state not in _SCALES:
         _SCALES.clear()
-        _SCALES[watermark.state] = _infer_scale(lake, before)
-    return _SCALES[watermark.state]
+        _SCALES[times.state] = _infer_scale(lake, before)
+    return _SCALES[times.state]
 
 
 _SCALES: dict[tuple[Any, ...], RatingScale] = {}  # by lake state; holds the last lake's

@@ -11,8 +11,8 @@ import pandas as pd
 
 from retention.errors import TooLittleData
 from retention.features import NAMES, build
-from retention.lake.frames import computed
 from retention.lake.lake import naive
+from retention.lake.store import to_frame
 from retention.progress import Progress, silent
 from retention.uplift.evaluation import calibration_slope, select_learner, sequential_gain
 from retention.uplift.experiment import Experiment
@@ -264,7 +264,7 @@ def _features_before(
     They are in the order of the customers. Customers without an earlier order have missing values.
     """
     names = [name for name in NAMES if name not in EXCLUDED_FEATURES]
-    frame = computed(
+    frame = to_frame(
         build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names)
     )
     return (
