@@ -6,7 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from retention import clock, templating
 from retention.db import Database
-from retention.outreach import consent, tokens
+from retention.outreach import consent
 from retention.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,15 @@ Page = tuple[int, bytes, list[tuple[str, str]]]
 
 def asked(settings: Settings, path: str) -> Page:
     """The page with the button, for a link that we signed. Nothing changes yet: mail scanners follow links too."""
-    known = tokens.read(settings.keys, path.removeprefix(UNSUBSCRIBE)) is not None
+    known = (
+        consent.read_unsubscribe_token(settings.keys, path.removeprefix(UNSUBSCRIBE)) is not None
+    )
     return _page(settings, 200 if known else 404, "ask" if known else "unknown")
 
 
 def unsubscribe(database: Database, settings: Settings, path: str) -> Page:
     """Withdraw the consent of whom the token names. Asking again is harmless, and answered alike."""
-    send_id = tokens.read(settings.keys, path.removeprefix(UNSUBSCRIBE))
+    send_id = consent.read_unsubscribe_token(settings.keys, path.removeprefix(UNSUBSCRIBE))
     if send_id is None:
         return _page(settings, 404, "unknown")
     try:

@@ -78,7 +78,7 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
 
     Rows that still cannot be used stay where they are; a second time changes nothing.
     """
-    from retention.campaigns.import_events import LISTENER
+    from retention.campaigns.imports import LISTENER
     from retention.lake import Lake
     from retention.lake.release import release
 

@@ -75,7 +75,7 @@ def COMMAND(
 
     The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
     """
-    from retention.campaigns.import_events import LISTENER
+    from retention.campaigns.imports import LISTENER
     from retention.lake import Lake
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
@@ -124,8 +124,7 @@ def _judged(
     call: Call, table: str, files: list[str], map_path: Path | None, query: str | None
 ) -> Answer:
     """Import used codes or bounced copies."""
-    from retention.campaigns.bounce_import import import_bounces
-    from retention.campaigns.redemption_import import import_redemptions
+    from retention.campaigns.imports import import_bounces, import_redemptions
     from retention.lake import Lake
 
     services = call.services

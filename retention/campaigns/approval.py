@@ -11,8 +11,9 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
-from retention.campaigns.assignment import assign, set_offer, unassign
+from retention.campaigns.assignment import assign, unassign
 from retention.campaigns.edits import MINUTE, Changes, changed, named, refuse_far
+from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body
 from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
 from retention.db.advisory_locks import wait_turn

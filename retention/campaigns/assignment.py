@@ -8,18 +8,14 @@ import hashlib
 import hmac
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, case, cast, func, literal, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from retention.campaigns.states import HOLDING
 from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
-
-if TYPE_CHECKING:
-    from retention.campaigns.spec import OfferLine
 
 BUCKETS = 10_000
 ARMS = ("treatment", "control", "excluded")
@@ -159,32 +155,5 @@ def unassign(session: Session, campaign_id: str) -> None:
         update(Assignment)
         .where(Assignment.campaign_id == campaign_id)
         .values(arm="audience", propensity=None),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def set_offer(session: Session, campaign_id: str, line: "OfferLine") -> None:
-    """Give every customer of a rule what its line now says, without reading a row."""
-    terms: dict[str, str | float] = {
-        "action": line.action,
-        "discount": line.discount,
-        "amount": line.face,
-        "min_order": line.min_order,
-    }
-    given: Any
-    if session.get_bind().dialect.name == "sqlite":
-        given = func.json_set(
-            Assignment.offer,
-            *(part for key, value in terms.items() for part in (f"$.{key}", value)),
-        )
-    else:
-        merged = cast(Assignment.offer, JSONB).concat(literal(terms, JSONB))
-        given = cast(merged, JSON)
-    session.execute(
-        update(Assignment)
-        .where(
-            Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule
-        )
-        .values(offer=given),
         execution_options={"synchronize_session": False},
     )

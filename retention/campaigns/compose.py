@@ -14,9 +14,9 @@ from retention.campaigns.offers import conditions, terms, worth
 from retention.campaigns.spec import Body
 from retention.db.tables import Send
 from retention.keys import Keys
-from retention.outreach import tokens
-from retention.outreach.contract import Contact, Message
-from retention.outreach.tokens import public_url
+from retention.outreach import consent
+from retention.outreach.consent import public_url
+from retention.outreach.messages import Contact, Message
 from retention.settings import Settings
 
 LONGEST_TITLE = 120  # characters
@@ -49,7 +49,7 @@ def maker(
 
 def unsubscribe_url(base: str, keys: Keys, send_id: int) -> str:
     """The link by which a customer unsubscribes."""
-    return f"{base}/unsubscribe/{tokens.made(keys, send_id)}"
+    return f"{base}/unsubscribe/{consent.unsubscribe_token(keys, send_id)}"
 
 
 def composed(

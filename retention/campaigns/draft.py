@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns import item_selection, offers, wording
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
+from retention.campaigns.item_selection import Together
 from retention.campaigns.offers import Suggested
 from retention.campaigns.spec import Body, Prior
 from retention.campaigns.targeting import affordable, by_profit, told
@@ -37,7 +38,6 @@ LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
 Decide = Callable[["pd.DataFrame"], "pd.DataFrame"]
-Together = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def draft(
     recommended_by: str = "none",
     uplift: "Uplift | None" = None,
     decide: Decide | None = None,
-    together: "Together | None" = None,
+    together: Together | None = None,
     name: str | None = None,
     cohort_id: str | None = None,
     progress: Progress = silent,

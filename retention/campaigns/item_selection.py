@@ -1,10 +1,15 @@
 """Items for offers of a kind of their own: what a customer is due to buy again, what is new in their favourite category."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from retention.campaigns.offers import Suggested, as_items
+from retention.db.tables import Assignment
 from retention.lake.lake import naive
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ DUE = (
     3.0,
 )  # since the last time, in usual gaps: before, it is not due; after, it was given up
 TASTE_DAYS = 365  # purchases of so many days say which category is the favourite
+Offer = Mapping[str, Any]
+Together = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +150,45 @@ def _lists(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[Pick]
     for who, item_id, title, why in columns:
         found.setdefault(who, []).append(Pick(item_id, title, source, why))
     return found
+
+
+def sold_out(session: Session, campaign_id: str, barred: Collection[str]) -> dict[str, Offer]:
+    """Treated customer → their offer, where an item of it may not be offered any more."""
+    rows = session.execute(
+        select(Assignment.customer_id, Assignment.offer).where(
+            Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
+        )
+    )
+    return {
+        who: offer
+        for who, offer in rows
+        if any(item["item_id"] in barred for item in offer.get("items", ()))
+    }
+
+
+def replace(
+    session: Session,
+    campaign_id: str,
+    offers: Mapping[str, Offer],
+    lists: Mapping[str, Sequence[Suggested]],
+    together: Together,
+) -> None:
+    """Write these customers' offers anew: what may still be offered, filled up from their lists as of now.
+
+    Parameters
+    ----------
+    together : callable
+        Customer, items, further items, how many → those of both that may be offered to them.
+    """
+    rows = []
+    for who, offer in offers.items():
+        before = [Pick(**item) for item in offer["items"]]
+        items = together(who, before, lists.get(who, ()), len(before))
+        rows.append(
+            {
+                "campaign_id": campaign_id,
+                "customer_id": who,
+                "offer": {**offer, "items": as_items(items)},
+            }
+        )
+    session.execute(update(Assignment), rows)

@@ -1,7 +1,8 @@
 """Orders of a window that were imported after its result was told: how many, and what it would be with them."""
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # After a window's end; a month's orders come in the month after, at the latest.
 LOOKED_AT = timedelta(days=56)
 _ARMS = ("treatment", "control")
+BASELINE_WEEKS = 8  # before the window; gives the usual number of buyers per weekday
+MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
 
 
 def orders_here(counted: "Outcomes") -> dict[str, int]:
@@ -88,3 +91,27 @@ def _later(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any]
         return None
     measured = measure(counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
     return {**measured.as_dict(), "orders_here": here, "told": False}
+
+
+def missing_days(lake: "Lake", start: datetime, end: datetime) -> list[date]:
+    """Whole days of [start, end) by the shop's calendar without an order, of weekdays on which it never sold little.
+
+    Who closes on Sundays, or on some of them, misses none. A holiday looks like a day that was not imported.
+    """
+    import pandas as pd
+
+    first, last = (moment.astimezone(ZoneInfo(lake.zone)).date() for moment in (start, end))
+    events = lake.table("events", before=end, since=start - timedelta(weeks=BASELINE_WEEKS, days=1))
+    minute = events.occurred_at.truncate("m")
+    purchases = events.filter(events.event_type == "purchase").group_by(minute=minute)
+    sold = purchases.aggregate(buyers=events.customer_id.nunique()).execute()
+    day = pd.to_datetime(sold["minute"], utc=True).dt.tz_convert(lake.zone).dt.date
+    calendar = pd.date_range(first - timedelta(weeks=BASELINE_WEEKS), last - timedelta(days=1)).date
+    buyers = sold.groupby(day)["buyers"].sum().reindex(calendar, fill_value=0)
+    baseline, window = buyers[buyers.index < first], buyers[buyers.index > first]
+    fewest = baseline.groupby([day.weekday() for day in baseline.index]).min()
+    return [
+        day
+        for day, number in window.items()
+        if number == 0 and fewest[day.weekday()] >= MIN_USUAL_BUYERS
+    ]

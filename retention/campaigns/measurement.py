@@ -11,7 +11,8 @@ z + γ (z² − 1) / 6 (Cornish & Fisher 1938), with γ = κ₃ (1 / n² − 1 /
 """
 
 from dataclasses import asdict, dataclass
-from math import erfc, sqrt
+from math import ceil, erfc, sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ MOST_SKEWED = 2.0
 SMALLEST = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
 MOST = 4  # segments by one thing: of many, one differs by chance
 UNBELIEVABLE = 0.001  # p of the sample-ratio check below which a result is not read
+Z_ALPHA = NormalDist().inv_cdf(0.975)  # two-sided 5 %
+Z_POWER = NormalDist().inv_cdf(0.8)  # power 80 %
 Advice = Literal["repeat", "stop", "cheaper", "undecided", "unbelievable", "too_small"]
 
 
@@ -233,3 +236,40 @@ def _parts(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segme
 def _of(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:
     now, before = table[name].to_numpy(float), table[f"pre_{name}"].to_numpy(float)
     return difference(now[treated], now[~treated], before[treated], before[~treated])
+
+
+def smallest_effect(rate: float, treated: int, control: int) -> float | None:
+    """The smallest difference of two shares that is detected in four campaigns of five.
+
+    Parameters
+    ----------
+    rate : float
+        The share that buys without an offer, 0 … 1.
+    treated, control : int
+        Customers in each arm.
+
+    Returns
+    -------
+    float or None
+        In shares (0.03 is three customers in a hundred); None where an arm is empty.
+    """
+    if treated < 1 or control < 1:
+        return None
+    return (Z_ALPHA + Z_POWER) * sqrt(rate * (1 - rate) * (1 / treated + 1 / control))
+
+
+def customers_per_arm(rate: float, with_offer: float) -> int:
+    """Customers that each of two equal arms needs to tell ``with_offer`` from ``rate`` (Fleiss 1981, uncorrected).
+
+    Raises
+    ------
+    ValueError
+        Where the two are equal: no number is enough.
+    """
+    if rate == with_offer:
+        raise ValueError("two equal shares cannot be told apart by any number of customers")
+    pooled = (rate + with_offer) / 2
+    spread = Z_ALPHA * sqrt(2 * pooled * (1 - pooled)) + Z_POWER * sqrt(
+        rate * (1 - rate) + with_offer * (1 - with_offer)
+    )
+    return ceil((spread / (with_offer - rate)) ** 2)

@@ -4,8 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sqlalchemy import JSON, cast, func, literal, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
 from retention import templating
 from retention.campaigns.spec import OfferLine
+from retention.db.tables import Assignment
 from retention.errors import BadInput
 from retention.risk.policy import Policy
 from retention.risk.strategy import Rule
@@ -104,6 +109,33 @@ def as_items(items: Sequence[Suggested]) -> list[dict[str, str]]:
         {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
         for item in items
     ]
+
+
+def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
+    """Give every customer of a rule what its line now says, without reading a row."""
+    terms: dict[str, str | float] = {
+        "action": line.action,
+        "discount": line.discount,
+        "amount": line.face,
+        "min_order": line.min_order,
+    }
+    given: Any
+    if session.get_bind().dialect.name == "sqlite":
+        given = func.json_set(
+            Assignment.offer,
+            *(part for key, value in terms.items() for part in (f"$.{key}", value)),
+        )
+    else:
+        merged = cast(Assignment.offer, JSONB).concat(literal(terms, JSONB))
+        given = cast(merged, JSON)
+    session.execute(
+        update(Assignment)
+        .where(
+            Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule
+        )
+        .values(offer=given),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def worth(offer: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from retention.campaigns.compose import copy_of, placed, reads_as
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
-from retention.outreach.contract import Contact
+from retention.outreach.messages import Contact
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
 from retention.settings import Settings

@@ -20,7 +20,7 @@ from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
-from retention.outreach.adapters import channel
+from retention.outreach.dispatch import channel
 from retention.risk.strategy import CODED
 from retention.settings import Settings
 from retention.text import gettext

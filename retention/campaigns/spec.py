@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from retention.campaigns.assignment import control_size
-from retention.campaigns.power import Z_ALPHA, smallest_effect
+from retention.campaigns.measurement import Z_ALPHA, smallest_effect
 from retention.errors import BadInput
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED

@@ -54,7 +54,7 @@ def import_files(
     format_name : str, optional
         A known export, like ``shopify-orders``, whose map comes with us; times are of the installation's time zone.
     listener : ImportListener, optional
-        Called after events were imported. An installation with campaigns passes `retention.campaigns.import_events.LISTENER`.
+        Called after events were imported. An installation with campaigns passes `retention.campaigns.imports.LISTENER`.
 
     Raises
     ------

@@ -1,5 +1,7 @@
 """Who wants no more: one row a customer, written by their own click, read wherever somebody is chosen or written to."""
 
+import hmac
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,12 +11,17 @@ from sqlalchemy.orm import Session
 from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Send, Suppression
+from retention.errors import BadInput
+from retention.keys import Keys, keyed_hash
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
+
+_TOKEN = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 
 
 def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetime) -> bool:
@@ -78,3 +85,40 @@ def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series
     found[ids.isin(told.loc[~yes, "customer_id"])] = "refused"
     found[ids.isin(lake.identities.resolved(suppressed(session, settings)))] = "refused"
     return found
+
+
+def unsubscribe_token(keys: Keys, send_id: int) -> str:
+    """The token of a send: which key signs it, the send's number, the signature. It never expires."""
+    return f"{keys.current_id}-{send_id}-{_signature(keys.current, send_id)}"
+
+
+def read_unsubscribe_token(keys: Keys, token: str) -> int | None:
+    """The send that a token names; None where no key of ours signed it."""
+    match = _TOKEN.fullmatch(token)
+    key = keys.by_id(match[1]) if match else None
+    if match is None or key is None:
+        return None
+    send_id = int(match[2])
+    return send_id if hmac.compare_digest(_signature(key, send_id), match[3]) else None
+
+
+def _signature(key: bytes, send_id: int) -> str:
+    return keyed_hash(key, "unsubscribe", str(send_id)).hex()[:32]
+
+
+def public_url(settings: Settings) -> str:
+    """Where customers reach this installation, without a slash at the end.
+
+    Raises
+    ------
+    BadInput
+    """
+    if not settings.public_url:
+        raise BadInput(
+            gettext(
+                "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where "
+                "customers reach this server, e.g. https://crm.shop.example, before campaigns "
+                "are sent from here."
+            )
+        )
+    return settings.public_url.rstrip("/")

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Send
 from retention.outreach.consent import consents
-from retention.outreach.contract import Contact
+from retention.outreach.messages import Contact
 from retention.risk.policy import Policy
 from retention.settings import Settings
 

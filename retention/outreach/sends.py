@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
 from retention.db.tables import Assignment, Campaign, Send, Suppression
-from retention.outreach.contract import Verdict
+from retention.outreach.messages import Verdict
 
 LEASE = timedelta(minutes=4)  # longer than any adapter takes for one copy
 ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.contract import Message, Unreachable, Verdict, deadline
+from retention.outreach.messages import Message, Unreachable, Verdict, deadline
 from retention.templating import shorten
 from retention.text import gettext
 

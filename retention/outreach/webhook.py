@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.contract import Message, Unreachable, Verdict, deadline
+from retention.outreach.messages import Message, Unreachable, Verdict, deadline
 from retention.privacy import signing
 from retention.templating import straight
 from retention.text import gettext

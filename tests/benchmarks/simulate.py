@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from retention.campaigns.measurement import Effect, difference
-from retention.campaigns.power import smallest_effect
+from retention.campaigns.measurement import Effect, difference, smallest_effect
 from retention.campaigns.sequential import running, scale
 from retention.uplift.evaluate import best
 from retention.uplift.learners import LEARNERS, Risk

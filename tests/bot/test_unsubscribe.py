@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from bot.web import Site
 from retention.db.tables import Audit, Send, Suppression
-from retention.outreach import tokens
+from retention.outreach import consent
 from tests.bot.test_server import ask
 from tests.retention.outreach import made
 
@@ -18,7 +18,7 @@ def site(settings, database) -> Site:
 
 @pytest.fixture
 def link(site) -> str:
-    return f"/unsubscribe/{tokens.made(site.settings.keys, 1)}"
+    return f"/unsubscribe/{consent.unsubscribe_token(site.settings.keys, 1)}"
 
 
 def _gone(site) -> list[str]:

@@ -40,8 +40,8 @@ from retention.keys import Keys, key_id, keyed_hash
 from retention.lake import Lake, quarantine
 from retention.lake.identity.links import link_id
 from retention.lake.schema import TABLES
-from retention.outreach import tokens
-from retention.outreach.contract import Contact, Message
+from retention.outreach import consent
+from retention.outreach.messages import Contact, Message
 from retention.outreach.smtp import email
 from retention.privacy import email_hash, pseudonym, signing
 from retention.privacy.erased import Erased
@@ -285,11 +285,11 @@ def id_of_key(key: str) -> str:
 
 
 def unsubscribe_token(key: str, send_id: int) -> str:
-    return tokens.made(Keys((key.encode(),)), send_id)
+    return consent.unsubscribe_token(Keys((key.encode(),)), send_id)
 
 
 def read_unsubscribe_token(key: str, token: str) -> int | None:
-    return tokens.read(Keys((key.encode(),)), token)
+    return consent.read_unsubscribe_token(Keys((key.encode(),)), token)
 
 
 def is_erased(key: str, id_hash: str, customer_id: str) -> bool:

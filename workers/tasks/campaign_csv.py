@@ -132,7 +132,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     from retention.campaigns import wording
     from retention.campaigns.compose import copy_of, placed
     from retention.campaigns.offers import terms
-    from retention.outreach.contract import Contact
+    from retention.outreach.messages import Contact
 
     table = []
     for row in rows:
@@ -185,7 +185,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
 
     from retention.campaigns import wording
     from retention.campaigns.compose import copy_of, placed
-    from retention.outreach.contract import Contact
+    from retention.outreach.messages import Contact
 
     table = []
     for row in sorted(rows, key=lambda row: -row["expected_value"]):

@@ -10,7 +10,7 @@ from workers.requests import CampaignDeliver
 from workers.tasks.contract import Context, Outcome, Post
 
 if TYPE_CHECKING:
-    from retention.outreach.run import Report
+    from retention.outreach.dispatch import Report
 
 SECONDS = 240.0  # of one job; a job may take no more than 15 minutes
 
@@ -20,7 +20,7 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     from retention.campaigns.states import find
     from retention.errors import BadInput
     from retention.outreach import sends
-    from retention.outreach.run import Report
+    from retention.outreach.dispatch import Report
 
     settings, wanted = context.settings, request.campaign_id
     with (
@@ -50,10 +50,9 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
     from retention.campaigns.states import find
     from retention.lake import Lake
     from retention.outreach import sends
-    from retention.outreach.adapters import adapter, channel
     from retention.outreach.contacts import contacts, unwilling, waiting
-    from retention.outreach.contract import Contact
-    from retention.outreach.run import deliver
+    from retention.outreach.dispatch import adapter, channel, deliver
+    from retention.outreach.messages import Contact
     from retention.quiet_hours import next_allowed, parsed, zone_of
     from retention.risk.policy import load_policy
 

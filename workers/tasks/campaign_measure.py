@@ -54,8 +54,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
 
 def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
     """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
-    from retention.campaigns.late_orders import orders_here
-    from retention.campaigns.missing_days import missing_days
+    from retention.campaigns.late_orders import missing_days, orders_here
     from retention.erasure import NOBODY
     from retention.outreach import sends
 

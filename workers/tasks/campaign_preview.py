@@ -14,8 +14,8 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find
     from retention.lake import Lake
-    from retention.outreach.adapters import channel
     from retention.outreach.contacts import contacts
+    from retention.outreach.dispatch import channel
 
     settings, who = context.settings, context.requested_by
     with context.database.reading() as session:

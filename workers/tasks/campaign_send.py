@@ -15,7 +15,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     from retention import clock, impressions
     from retention.campaigns import sending
     from retention.lake import Lake
-    from retention.outreach import adapters
+    from retention.outreach import dispatch
     from retention.risk.policy import load_policy
 
     now = clock.now()  # it may have waited for a worker for days
@@ -25,7 +25,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     back = sending.returned(database, settings, lake, request.campaign_id, now)
     twice = sending.doubles(database, settings, lake, request.campaign_id) - back
     with database.transaction() as session:
-        adapters.check(settings)
+        dispatch.check(settings)
         campaign, left_out = sending.begin(session, settings, *wanted, who, now, back | twice)
         # Told here, for a run that dies after this and is taken up again leaves out nobody.
         for what, some in (("returned", back), ("doubles", twice)) if left_out else ():
@@ -72,7 +72,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
 def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
     """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
     from retention import clock
-    from retention.campaigns import restocking
+    from retention.campaigns import item_selection
     from retention.recommend.bandit.assignment import blended
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
@@ -82,11 +82,11 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
     name = request.campaign_id
     barred = assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
-        offers = restocking.sold_out(session, name, barred)
+        offers = item_selection.sold_out(session, name, barred)
         desk = open_desk(lake, session, context.settings, policy) if offers else None
     if desk is not None:
         own = policy.recommend.policy
         blends = {who: blend_of(offer.get("arm", ""), own) for who, offer in offers.items()}
         lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
-            restocking.replace(session, name, offers, lists, desk.together(lake))
+            item_selection.replace(session, name, offers, lists, desk.together(lake))

@@ -8,7 +8,7 @@ from retention.campaigns import wording
 from retention.campaigns.compose import LONGEST_TITLE, composed, placed
 from retention.campaigns.preview import previewed
 from retention.db.tables import Send
-from retention.outreach.contract import Contact
+from retention.outreach.messages import Contact
 from tests.retention.campaigns.samples import a_body
 
 

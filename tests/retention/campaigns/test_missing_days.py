@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pandas as pd
 import pytest
 
-from retention.campaigns.missing_days import missing_days
+from retention.campaigns.late_orders import missing_days
 from retention.lake import Lake
 from retention.lake.importing import import_files
 

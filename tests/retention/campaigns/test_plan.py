@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.campaigns import offers, wording
-from retention.campaigns.measurement import difference, sample_ratio
-from retention.campaigns.power import customers_per_arm, smallest_effect
+from retention.campaigns.measurement import (
+    customers_per_arm,
+    difference,
+    sample_ratio,
+    smallest_effect,
+)
 from retention.campaigns.prior import learnt_prior
 from retention.campaigns.spec import Prior
 from retention.campaigns.targeting import affordable

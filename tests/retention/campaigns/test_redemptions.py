@@ -7,9 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, func, select, text
 
-from retention.campaigns import approval, redemption_import, redemptions
-from retention.campaigns.import_events import LISTENER
-from retention.campaigns.redemption_import import import_redemptions
+from retention.campaigns import approval, imports, redemptions
+from retention.campaigns.imports import LISTENER, import_redemptions
 from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
@@ -258,13 +257,13 @@ def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_
             raise KeyboardInterrupt
         return redeem(session, settings, uses)
 
-    monkeypatch.setattr(redemption_import, "AT_ONCE", 4)
-    monkeypatch.setattr(redemption_import, "redeem", killed_in_the_third)
+    monkeypatch.setattr(imports, "BATCH_ROWS", 4)
+    monkeypatch.setattr(imports, "redeem", killed_in_the_third)
     with pytest.raises(KeyboardInterrupt):
         import_redemptions(lake, database, settings, [str(file)])
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Redemption)) == 8
-    monkeypatch.setattr(redemption_import, "redeem", redeem)
+    monkeypatch.setattr(imports, "redeem", redeem)
     again = import_redemptions(lake, database, settings, [str(file)])
     assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (
         whole - 8,

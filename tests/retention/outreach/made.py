@@ -11,8 +11,8 @@ from retention.campaigns.draft import Draft, store
 from retention.campaigns.spec import Body
 from retention.db import Database
 from retention.db.tables import Campaign, Send
-from retention.outreach.contract import Adapter, Contact, Message
-from retention.outreach.run import Report, deliver
+from retention.outreach.dispatch import Report, deliver
+from retention.outreach.messages import Adapter, Contact, Message
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention.campaigns import closing
-from retention.campaigns.bounce_import import import_bounces
+from retention.campaigns.imports import import_bounces
 from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake

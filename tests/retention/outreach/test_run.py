@@ -16,8 +16,8 @@ from retention.campaigns import approval, closing, due
 from retention.campaigns.states import find
 from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
-from retention.outreach import consent, sends, tokens
-from retention.outreach.contract import Contact, Unreachable, Verdict
+from retention.outreach import consent, sends
+from retention.outreach.messages import Contact, Unreachable, Verdict
 from retention.outreach.smtp import Smtp
 from retention.settings import Settings
 from tests.retention.outreach import made
@@ -79,7 +79,10 @@ def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database,
         coupon["List-Unsubscribe"].strip("<>").removeprefix("https://crm.shop.example/unsubscribe/")
     )
     with database.reading() as session:
-        assert session.get_one(Send, tokens.read(settings.keys, token)).customer_id == "k3"
+        assert (
+            session.get_one(Send, consent.read_unsubscribe_token(settings.keys, token)).customer_id
+            == "k3"
+        )
 
 
 def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(database, settings):

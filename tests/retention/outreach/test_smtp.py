@@ -12,7 +12,7 @@ from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends, smtp
 from retention.outreach.bounces import unreachable
-from retention.outreach.contract import Contact, Message, Unreachable
+from retention.outreach.messages import Contact, Message, Unreachable
 from retention.outreach.smtp import Smtp, email, parse
 from retention.settings import Settings
 from tests.retention.outreach import made

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retention.outreach.contract import Unreachable
+from retention.outreach.messages import Unreachable
 from retention.outreach.smtp import Smtp
 from retention.settings import Settings
 from tests import readonly

@@ -11,7 +11,7 @@ from retention import clock
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends
-from retention.outreach.contract import Contact, Unreachable
+from retention.outreach.messages import Contact, Unreachable
 from retention.outreach.webhook import Webhook
 from retention.privacy import signing
 from retention.settings import Settings

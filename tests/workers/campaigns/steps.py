@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns import closing
-from retention.campaigns.import_events import LISTENER
+from retention.campaigns.imports import LISTENER
 from retention.campaigns.prior import learnt_prior
 from retention.campaigns.states import find
 from retention.db.tables import (

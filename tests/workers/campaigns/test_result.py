@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
 from retention.campaigns import closing, coupons, due, missing_days, sending
-from retention.campaigns.import_events import LISTENER
+from retention.campaigns.imports import LISTENER
 from retention.db.tables import (
     Assignment,
     Audit,

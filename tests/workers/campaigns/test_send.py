@@ -24,7 +24,7 @@ from retention.db.tables import (
     Send,
 )
 from retention.outreach import consent
-from retention.outreach.contract import Contact
+from retention.outreach.messages import Contact
 from tests.shop import merged
 from tests.workers.campaigns.steps import (
     CHANNEL,

@@ -9,12 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pydantic import SecretStr
+
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Send
 from retention.outreach import sends
-from retention.outreach.contract import Adapter, Contact, Message, Unreachable, Verdict
+from retention.outreach.consent import public_url
+from retention.outreach.messages import Adapter, Contact, Message, Unreachable, Verdict
+from retention.outreach.smtp import Smtp, parse
+from retention.outreach.webhook import Webhook
 from retention.progress import Progress, silent
+from retention.settings import Settings
 
 Make = Callable[[Send, Contact], Message]
 Allowed = Callable[[Contact, datetime], datetime]
@@ -174,3 +180,39 @@ def _settle(
     # Were it taken for the recipient's, a filter that dislikes the text would make a whole campaign bounce, and so would a
     # platform that cannot read any of what we tell it.
     raise Unreachable(f"None of this campaign's e-mails is taken so far: {verdict.said}.")
+
+
+def channel(settings: Settings) -> str:
+    """``webhook`` or ``email`` where one is configured (the platform, where both are), else ``csv``: a person takes the file."""
+    if settings.webhook_url:
+        return "webhook"
+    return "email" if settings.smtp_url else "csv"
+
+
+def adapter(settings: Settings, name: str) -> Adapter:
+    """The carrier of a channel.
+
+    Raises
+    ------
+    BadInput
+        What it needs is not configured (any more).
+    """
+    if name == "webhook":
+        return Webhook(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
+    return Smtp(parse(_secret(settings.smtp_url)))
+
+
+def check(settings: Settings) -> None:
+    """Refuse to begin what could not be sent.
+
+    Raises
+    ------
+    BadInput
+    """
+    if (name := channel(settings)) != "csv":
+        adapter(settings, name)
+        public_url(settings)
+
+
+def _secret(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

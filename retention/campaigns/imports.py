@@ -5,32 +5,44 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from retention.campaigns import late_orders, redemptions
+from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.states import find
 from retention.db import Database
+from retention.db.tables import Campaign, Redemption, Send
 from retention.errors import BadInput
 from retention.lake import import_log, mapping, quarantine
 from retention.lake.import_job import Import, shown
+from retention.lake.import_log import ImportListener
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
 from retention.lake.reading import sources
-from retention.lake.schema import Table
+from retention.lake.schema import BOUNCES, REDEMPTIONS, Table
+from retention.outreach.bounces import Bounce, bounced
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
 
-FOREIGN = "unknown"  # the outcome of a row that is about nothing of ours
+UNKNOWN = "unknown"  # outcome of a row that matches nothing stored
+BATCH_ROWS = 2_000  # rows per transaction; it locks their coupons or sends
+# Record redeemed coupons, and recompute closed results that gained orders.
+LISTENER = ImportListener(in_transaction=redemptions.from_events, after_commit=late_orders.note)
+Recount = Callable[[Session, Campaign], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Judging:
     """What becomes of a table's rows.
 
-    ``judge``: rows, the earliest first → an outcome each, in the caller's session; `FOREIGN` goes to the quarantine with the
+    ``judge``: rows, the earliest first → an outcome each, in the caller's session; `UNKNOWN` goes to the quarantine with the
     reason ``foreign``. ``kept``: how many are known by now. ``at_once``: rows of a transaction, which holds what they are about.
     """
 
@@ -39,7 +51,6 @@ class Judging:
     kept: Callable[[Session], int]
     foreign: str
     doing: str
-    at_once: int
 
 
 def import_judged(
@@ -83,6 +94,75 @@ def import_judged(
     return report
 
 
+def import_redemptions(
+    lake: Lake,
+    database: Database,
+    settings: Settings,
+    files: list[str],
+    map_path: Path | None = None,
+    *,
+    query: str | None = None,
+    progress: Progress = silent,
+) -> ImportReport:
+    """Import files (or one database query) of used codes, as `import_judged` does. Codes that are none of ours go to the quarantine."""
+    judging = Judging(
+        REDEMPTIONS,
+        partial(_judge_redemptions, settings),
+        _stored_redemptions,
+        "no code of ours",
+        "judging the codes",
+    )
+    return import_judged(
+        lake, database, settings, judging, files, map_path, query=query, progress=progress
+    )
+
+
+def _judge_redemptions(settings: Settings, session: Session, rows: Sequence[Any]) -> list[str]:
+    uses = [Use(code, utc(at), "import", who, order) for code, at, who, order in rows]
+    return redeem(session, settings, uses)
+
+
+def _stored_redemptions(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(Redemption)) or 0
+
+
+def import_bounces(
+    lake: Lake,
+    database: Database,
+    settings: Settings,
+    files: list[str],
+    map_path: Path | None = None,
+    *,
+    recount: Recount,
+    query: str | None = None,
+    progress: Progress = silent,
+) -> ImportReport:
+    """Import files (or one database query) of bounces, as `import_judged` does.
+
+    Parameters
+    ----------
+    recount : callable
+        Tells of a campaign whose copies were marked, in the transaction that marks them.
+    """
+
+    def judge(session: Session, rows: Sequence[Any]) -> list[str]:
+        told = [Bounce(utc(at), who, email) for who, email, at in rows]
+        outcomes, campaigns = bounced(session, settings, told)
+        for campaign_id in sorted(campaigns):
+            recount(session, find(session, settings, campaign_id))
+        return outcomes
+
+    foreign = "nobody to whom a copy of ours had gone in the two weeks before"
+    judging = Judging(BOUNCES, judge, _stored_bounces, foreign, "finding their copies")
+    return import_judged(
+        lake, database, settings, judging, files, map_path, query=query, progress=progress
+    )
+
+
+def _stored_bounces(session: Session) -> int:
+    return session.scalar(select(func.count()).where(Send.state == "bounced")) or 0
+
+
 def utc(at: datetime) -> datetime:
     """A moment of an imported row, aware."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -107,18 +187,18 @@ class _Import(Import):
         with database.reading() as session:
             before = judging.kept(session)
         outcomes = list[str]()
-        for start in range(0, len(rows), judging.at_once):
+        for start in range(0, len(rows), BATCH_ROWS):
             # what was judged stays judged, and nobody waits for all of them
             with database.transaction() as session:
-                outcomes += judging.judge(session, rows[start : start + judging.at_once])
+                outcomes += judging.judge(session, rows[start : start + BATCH_ROWS])
         with database.reading() as session:
             accepted = judging.kept(session) - before
-        foreign = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == FOREIGN]
+        foreign = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == UNKNOWN]
         self._set_aside(foreign, judging.foreign)
         path = self._write_quarantine(
             files, refused=len(rows) == len(foreign) and bool(self.read_rows)
         )
-        counted = Counter(outcome for outcome in outcomes if outcome != FOREIGN)
+        counted = Counter(outcome for outcome in outcomes if outcome != UNKNOWN)
         report = ImportReport(
             self.table.name,
             self.read_rows,
