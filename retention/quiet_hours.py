@@ -1,4 +1,4 @@
-"""Quiet hours: when a customer is not to be disturbed, in the customer's own time zone. Pure functions of a moment."""
+"""Compute quiet hours in the customer's time zone."""
 
 import re
 from datetime import UTC, datetime, time, timedelta
@@ -10,13 +10,16 @@ _SPAN = re.compile(r"\s*([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*([01]?\d|2[0-3]):(
 
 
 class Quiet(NamedTuple):
-    """Local times [start, end) in which nothing is sent; an end before the start is on the next day."""
+    """Local times [start, end) without sending.
+
+    An end before the start is on the next day.
+    """
 
     start: time
     end: time
 
     def holds(self, at: time) -> bool:
-        """Whether a local time of day is quiet."""
+        """Whether a local time is in the quiet hours."""
         if self.start <= self.end:
             return self.start <= at < self.end
         return at >= self.start or at < self.end
@@ -24,12 +27,12 @@ class Quiet(NamedTuple):
 
 @lru_cache(maxsize=64)
 def parsed(text: str) -> Quiet | None:
-    """``21:00-08:00`` → the span; an empty text (or two equal times) → None, there are no quiet hours.
+    """Parse ``21:00-08:00``; empty text or equal times mean none.
 
     Raises
     ------
     ValueError
-        Naming the text and how to write it.
+        The text is not a time span.
     """
     if not text.strip():
         return None
@@ -44,7 +47,19 @@ def parsed(text: str) -> Quiet | None:
 
 @lru_cache(maxsize=1024)
 def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
-    """The customer's zone; the shop's where they have none, or one that does not exist."""
+    """Return the customer's time zone, or the shop's default.
+
+    Parameters
+    ----------
+    name : str or None
+        IANA name; empty or unknown names give the default.
+    default : ZoneInfo
+        The shop's time zone.
+
+    Returns
+    -------
+    ZoneInfo
+    """
     try:
         return ZoneInfo(name) if name else default
     except (KeyError, ValueError, OSError):  # no such zone, no zone's name, a folder of zones
@@ -52,26 +67,26 @@ def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
 
 
 def next_allowed(now: datetime, zone: ZoneInfo, quiet: Quiet | None) -> datetime:
-    """The first moment from ``now`` on at which somebody in ``zone`` may be written to.
+    """Return the first moment outside quiet hours.
 
     Parameters
     ----------
     now : datetime
-        Aware.
+        Timezone-aware.
     zone : ZoneInfo
-        The customer's (`zone_of`).
+        The customer's time zone.
     quiet : Quiet or None
-        Local hours in which nothing is sent.
+        Quiet hours; None without any.
 
     Returns
     -------
     datetime
-        UTC; ``now`` itself outside quiet hours, else the moment at which they end.
+        In UTC. ``now`` itself outside quiet hours, else their end.
 
     Notes
     -----
-    An end that the clock skips (in spring) is taken an hour later; one that comes twice (in autumn) at its first time
-    that is not over.
+    An end skipped by the clock (spring) moves by one hour. An end that occurs twice (autumn) is the
+    first one still ahead.
     """
     here = now.astimezone(zone)
     if quiet is None or not quiet.holds(here.time()):

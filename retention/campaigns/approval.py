@@ -1,6 +1,7 @@
-"""What people and time do to a campaign: submit, approve, reject, stop, edit; schedule, remind, expire. SQL only.
+"""Submit, approve, reject, stop, edit, schedule and expire campaigns.
 
-Roles are the caller's to check; who wrote a version is checked here, inside the approving UPDATE itself.
+SQL only. The caller checks roles. The approving UPDATE checks that the approver did not write the
+version.
 """
 
 from collections.abc import Collection
@@ -37,7 +38,32 @@ UNDECIDED: dict[str, Any] = {
 def submit(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, now: datetime
 ) -> Campaign:
-    """Hand a draft to the approvers; it expires undecided after the policy's time."""
+    """Submit a draft for approval.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    BadInput
+        An offer, the budget or the send time breaks the policy.
+    """
     body = Body.model_validate(find(session, settings, campaign_id).body)
     body.check_offers()
     body.check_budget()
@@ -65,7 +91,10 @@ def submit(
 
 
 class Approved(NamedTuple):
-    """A campaign that somebody has approved; how many customers are in each arm, once no other approval is needed."""
+    """An approved campaign and its group sizes.
+
+    ``arms`` is empty while another approval is missing.
+    """
 
     campaign: Campaign
     arms: dict[str, int]
@@ -74,18 +103,38 @@ class Approved(NamedTuple):
 def approve(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, now: datetime
 ) -> Approved:
-    """Approve a version. The last approval that it needs decides every arm and starts the clearance time.
+    """Approve a version of a campaign.
 
-    Of more people at once than it needs, as many win as are needed, in turn; all others are told.
+    The last required approval assigns the groups and starts the clearance time. Of concurrent
+    approvals, only the required number succeeds.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Approved
 
     Raises
     ------
     NotAllowed
-        The person drafted or edited it.
+        The person drafted or edited this version.
     Conflict
-        The person has approved it already, and somebody else has to as well; or it would go to nobody any more.
+        The person already approved it, or it would have no recipients.
     Stale
-        It is not that version, or no longer waiting for approval.
+        The version changed or is not waiting for approval.
     """
     before = find(session, settings, campaign_id, lock=True)
     if before.state == "submitted" and before.version == version and user in before.approved_by:
@@ -141,7 +190,34 @@ def reject(
     reason: str,
     now: datetime,
 ) -> Campaign:
-    """Say no to a version, and why."""
+    """Reject a version with a reason.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    reason : str
+        Reason that the person typed.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    Stale
+        The version changed or is not waiting for approval.
+    """
     reason = _reason(reason, "reject")
     campaign = move(
         session,
@@ -172,9 +248,35 @@ def stop(
     now: datetime,
     frm: Collection[str] = STOPPABLE,
 ) -> Campaign:
-    """Cancel a campaign at any time before its measurement; codes that are not redeemed become worthless.
+    """Cancel a campaign before its measurement.
 
-    ``frm``: the states in which this person may stop it; meanwhile it may have gone on.
+    Codes that are not redeemed become void.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    user : str
+        Slack user id.
+    reason : str
+        Reason that the person typed.
+    now : datetime
+        Business time.
+    frm : collection of str, optional
+        States in which this person may stop it.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    Stale
+        The campaign is in another state.
     """
     reason = _reason(reason, "stop")
     campaign = move(
@@ -206,14 +308,35 @@ def edit(
     changes: Changes,
     now: datetime,
 ) -> Campaign:
-    """Write the next version; whatever was submitted, approved or rejected before is reset.
+    """Store the next version and reset all approvals.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    changes : Changes
+        Values to change.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
 
     Raises
     ------
     BadInput
-        A value that cannot be used; nothing is written.
+        A value is not allowed; nothing is written.
     Stale
-        Another version, or already sent.
+        The version changed, or the campaign is already sent.
     """
     before = find(session, settings, campaign_id)
     was = Body.model_validate(before.body)
@@ -265,7 +388,28 @@ def edit(
 
 
 def schedule(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
-    """The clearance time is over and nobody stopped it: it is sent at its moment."""
+    """Schedule a campaign after its clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    Stale
+        It was stopped, or the clearance time is still running.
+    """
     return move(
         session,
         settings,
@@ -280,7 +424,28 @@ def schedule(session: Session, settings: Settings, campaign_id: str, now: dateti
 
 
 def remind(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
-    """Note that the approvers of a submitted version are reminded: once."""
+    """Record the reminder of the approvers; only once.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    Stale
+        It is decided, expired or already reminded.
+    """
     return move(
         session,
         settings,
@@ -296,7 +461,28 @@ def remind(session: Session, settings: Settings, campaign_id: str, now: datetime
 
 
 def expire(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
-    """End what ran out of time: a decision that nobody took, or an approval that was not acted on."""
+    """Expire a campaign without a decision or sending in time.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    Stale
+        It was decided or sent.
+    """
     campaign = move(
         session,
         settings,
@@ -317,11 +503,21 @@ def expire(session: Session, settings: Settings, campaign_id: str, now: datetime
 
 
 def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = False) -> None:
-    """A campaign whose every customer is elsewhere by now, or would be held out, is not approved; nor sent, where they have ``returned``.
+    """Reject a campaign without recipients.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    arms : mapping
+        Group sizes.
+    returned : bool, optional
+        Whether customers are excluded because they ordered again.
 
     Raises
     ------
     Conflict
+        The treatment group is empty.
     """
     if arms["treatment"]:
         return
@@ -375,7 +571,7 @@ def _decide(
 
 
 def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
-    """What the last approval sets: who and when, the clearance time, and until when the approval holds."""
+    """Column values that the last approval sets."""
     clears = now + timedelta(hours=body.clearance_hours)
     goes = max(clears, body.send_on or clears)
     return {
@@ -392,7 +588,7 @@ def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
 def _why_not(
     session: Session, campaign: Campaign, stale: Stale, version: int, user: str, now: datetime
 ) -> Exception:
-    """Why an approving UPDATE found no row."""
+    """Explain why an approving UPDATE changed no row."""
     if campaign.state == "submitted" and campaign.version == version:
         if session.scalar(
             select(CampaignEditor).where(

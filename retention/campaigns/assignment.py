@@ -1,7 +1,8 @@
-"""Who is in treatment and who is held out: a keyed hash orders the customers of each tier, a share of each is held out.
+"""Assign customers to treatment and hold-out.
 
-The hash needs no state and nobody can steer it without the key; ranking it inside the tier makes every tier's share
-exact to one customer, where a bare ``hash mod 10,000`` would leave it to chance.
+A keyed hash orders the customers of each tier, and the first share is held out. The hash needs no
+state and cannot be steered without the key. Ranking inside a tier makes the share of each tier
+exact to one customer; a plain ``hash mod 10,000`` would not.
 """
 
 import hashlib
@@ -24,20 +25,21 @@ _QUIETLY = {"synchronize_session": False}
 
 
 def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """A bucket, 0 … 9,999, for each customer.
+    """Return a bucket from 0 to 9,999 per customer.
 
     Parameters
     ----------
     salt : str
-        The campaign's own secret.
+        Secret of the campaign.
     campaign_id : str
+        Campaign id.
     customers : iterable of (customer id, tier)
-        In any order: the buckets do not depend on it.
+        Any order; buckets do not depend on it.
 
     Returns
     -------
-    dict
-        Customer id → bucket; the buckets of a tier are spread evenly.
+    dict of str to int
+        Bucket by customer id. The buckets of a tier are spread evenly.
     """
     tiers: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
     for customer_id, tier in customers:
@@ -51,25 +53,48 @@ def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -
 
 
 def cut(holdout: float) -> int:
-    """Buckets below this are held out."""
+    """Return the bucket below which customers are held out."""
     return round(holdout * BUCKETS)
 
 
 def control_size(customers: int, holdout: float) -> int:
-    """How many of a tier of ``customers`` are held out: the share, rounded to the nearest customer."""
+    """Return the hold-out size of one tier.
+
+    Parameters
+    ----------
+    customers : int
+        Customers in the tier.
+    holdout : float
+        Share to hold out, 0 to 1.
+
+    Returns
+    -------
+    int
+        The share, rounded to the nearest customer.
+    """
     return (cut(holdout) * customers + BUCKETS // 2 - 1) // BUCKETS
 
 
 def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, int]:
-    """Set every arm of a campaign, in the transaction that approves it.
+    """Assign every customer of a campaign to a group.
 
-    Who has got into another approved or running campaign since the draft, under whichever id, is left out. The propensity
-    that is logged is the share of the customer's tier that is really treated.
+    Runs in the transaction that approves the campaign. A customer who entered another approved or
+    running campaign since the draft, under any merged id, is excluded. The logged propensity is the
+    share of the tier that is really treated.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    holdout : float
+        Share to hold out, 0 to 1.
 
     Returns
     -------
-    dict
-        ``treatment``, ``control`` and ``excluded`` → customers.
+    dict of str to int
+        Customers in ``treatment``, ``control`` and ``excluded``.
     """
     ours = Assignment.campaign_id == campaign.id
     other = aliased(Assignment)
@@ -93,7 +118,7 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
 
 
 def _person(team_id: str, customer_id: Any) -> ColumnElement[str]:
-    """Whom an id stands for by now: ids that were merged are one customer."""
+    """Canonical id of a customer id."""
     merged = select(DirectoryEntry.canonical_id).where(
         DirectoryEntry.team_id == team_id, DirectoryEntry.customer_id == customer_id
     )
@@ -101,12 +126,23 @@ def _person(team_id: str, customer_id: Any) -> ColumnElement[str]:
 
 
 def leave_out(session: Session, campaign: Campaign, customers: Collection[str]) -> dict[str, int]:
-    """Leave these customers out of a campaign whose arms are decided, of both arms alike, in the transaction that begins to send it.
+    """Exclude customers from both groups of an assigned campaign.
+
+    Runs in the transaction that starts sending.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    customers : collection of str
+        Customers.
 
     Returns
     -------
-    dict
-        As `assign` does: ``excluded`` are all who are left out, whenever that was.
+    dict of str to int
+        Group sizes as in `assign`; ``excluded`` counts all exclusions so far.
     """
     ours = Assignment.campaign_id == campaign.id
     names = sorted(customers)
@@ -118,7 +154,7 @@ def leave_out(session: Session, campaign: Campaign, customers: Collection[str]) 
 
 
 def _weighed(session: Session, campaign_id: str) -> dict[str, int]:
-    """Log the propensity that the arms have come to; how many are in each."""
+    """Store the realised propensities and return group sizes."""
     ours = Assignment.campaign_id == campaign_id
     sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(ARMS, 0))
     counted = (
@@ -140,7 +176,20 @@ def _weighed(session: Session, campaign_id: str) -> dict[str, int]:
 
 
 def arms(session: Session, campaign_id: str) -> dict[str, int]:
-    """How many customers of a decided campaign are in each of `ARMS`."""
+    """Count the customers of each group.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    dict of str to int
+        Customers by group, one entry for each of `GROUPS`.
+    """
     counted = (
         select(Assignment.arm, func.count())
         .where(Assignment.campaign_id == campaign_id)
@@ -150,7 +199,17 @@ def arms(session: Session, campaign_id: str) -> dict[str, int]:
 
 
 def unassign(session: Session, campaign_id: str) -> None:
-    """Back to a mere audience: an edit has reset the approval."""
+    """Turn the groups back into a plain audience.
+
+    Called when an edit resets the approval.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    """
     session.execute(
         update(Assignment)
         .where(Assignment.campaign_id == campaign_id)

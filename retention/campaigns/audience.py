@@ -1,4 +1,7 @@
-"""Who of a cohort can be written to: everybody with a rule, minus exclusions, each counted by its first reason."""
+"""Select the customers of a campaign and count exclusions.
+
+Each customer with a rule is eligible unless excluded. An exclusion is counted by its first reason.
+"""
 
 import json
 from collections.abc import Callable, Iterable
@@ -39,8 +42,12 @@ EXCLUSIONS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """``customers``: one row each with the columns of the scores, ``rule`` and ``asks``, the states of consent that it is for
-    where nothing else is offered instead; ``excluded``: reason → customers."""
+    """Selected customers and counts of the excluded ones.
+
+    ``customers`` has one row per customer with the columns of the scores, ``rule`` and
+    ``consent_states`` (states of consent that the rule accepts). ``excluded`` maps reason to number
+    of customers.
+    """
 
     customers: "pd.DataFrame"
     excluded: dict[str, int]
@@ -57,24 +64,38 @@ def select_audience(
     now: datetime,
     choose: "Callable[[pd.DataFrame], Audience] | None" = None,
 ) -> Audience:
-    """Choose the audience among scored customers.
+    """Select the audience among scored customers.
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
     scores : DataFrame
-        ``customer_id, churn_probability, tier, reasons, expected_value``; reasons as JSON text or lists.
+        ``customer_id, churn_probability, tier, reasons, expected_value``. Reasons are JSON text or
+        lists.
     as_of : datetime
-        What the scores know lies before this; who ordered since then has returned already.
+        Cutoff of the scores. Customers with an order since then have returned.
     now : datetime
         Business time.
     choose : callable, optional
-        Of all who can be written to, those whom the campaign shall be for, and why the others are left out.
+        Selects among the eligible customers and counts the rest. By default the customers with the
+        largest churn probability × value stay, up to the policy's maximum.
+
+    Returns
+    -------
+    Audience
+        Customers in order of preference, and counts of the excluded ones.
 
     Notes
     -----
-    The bands of value are shares of the scored customers. A rule's call goes to those with a phone number, at most
-    the policy's number of them, the most valuable first; all others get their next rule. Without
-    ``choose``, where there are more than the policy allows, those with most to lose stay: churn probability × value.
+    Value bands are shares of the scored customers. Personal calls go to the most valuable customers
+    with a phone number, up to the policy's limit. All others get their next rule.
     """
     pool = _pool(lake, session, settings, policy, scores)
     stays, excluded = _staying(lake, session, settings, policy, pool, as_of, now)
@@ -95,7 +116,7 @@ def select_audience(
 def _pool(
     lake: "Lake", session: Session, settings: Settings, policy: Policy, scores: "pd.DataFrame"
 ) -> "pd.DataFrame":
-    """The scored customers, with all that a rule asks of them, and their ``rule``."""
+    """Scored customers with rule inputs and ``rule``."""
     pool = scores.drop_duplicates("customer_id").reset_index(drop=True)
     pool = pool.assign(
         features=[_features(reasons) for reasons in pool["reasons"]],
@@ -115,7 +136,7 @@ def _staying(
     as_of: datetime,
     now: datetime,
 ) -> "tuple[pd.Series, dict[str, int]]":
-    """Who of the pool can be written to by what is known of them, and how many cannot, each counted by the first reason."""
+    """Eligible customers and exclusion counts by first reason."""
     ids, asked = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
@@ -145,7 +166,7 @@ def _staying(
 
 
 def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
-    """As many as the policy allows, those with most to lose first."""
+    """Keep the customers with most at stake."""
     most = policy.campaign.max_audience
     at_stake = customers["churn_probability"] * customers["expected_value"]
     order = at_stake.sort_values(ascending=False, kind="stable").index
@@ -156,7 +177,22 @@ def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
 
 
 def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
-    """``high``, ``middle`` or ``low`` for each customer: the shares ``high`` and ``middle`` with most expected value first."""
+    """Label customers by value: high, middle or low.
+
+    Parameters
+    ----------
+    value : Series
+        Expected value per customer.
+    high : float
+        Share of customers in the ``high`` band, largest values first.
+    middle : float
+        Share of customers in the next band.
+
+    Returns
+    -------
+    Series
+        Band per customer.
+    """
     import pandas as pd
 
     place = value.fillna(0).rank(ascending=False, method="first")
@@ -168,13 +204,25 @@ def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
 
 
 def phoned(lake: "Lake") -> set[str]:
-    """Customers with a phone number."""
+    """Return customers with a phone number."""
     customers = lake.table("customers")
     return set(customers.filter(customers.phone.notnull()).customer_id.execute())
 
 
 def known(session: Session, settings: Settings) -> set[str]:
-    """Everybody the shop still knows: who was erased is no more in the directory."""
+    """Return the ids in the directory; erased customers are missing.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+    """
     mine = DirectoryEntry.team_id == settings.team_id
     return set(session.scalars(select(DirectoryEntry.customer_id).where(mine)))
 
@@ -182,7 +230,10 @@ def known(session: Session, settings: Settings) -> set[str]:
 def _rules(
     pool: "pd.DataFrame", policy: Policy, consent: str | None = None, without: tuple[str, ...] = ()
 ) -> "pd.Series":
-    """The name of each customer's rule; None where nothing is done. ``consent``: as if they had said so."""
+    """Rule name per customer; None without an action.
+
+    ``consent`` overrides the customers' own consent. ``without`` lists actions to skip.
+    """
     import pandas as pd
 
     columns = ["tier", "features", "value", "consent", "phone"]
@@ -197,7 +248,10 @@ def _rules(
 
 
 def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
-    """As many personal calls as the policy allows, to the most valuable; the others get their next rule."""
+    """Limit personal calls to the most valuable customers.
+
+    The others get their next rule.
+    """
     calls = kept["rule"].isin(_calls(policy))
     order = (
         kept.loc[calls, "expected_value"]
@@ -216,7 +270,21 @@ def _calls(policy: Policy) -> list[str]:
 
 
 def in_campaigns(session: Session, settings: Settings) -> set[str]:
-    """Customers (treated or held out) of campaigns that are approved or running."""
+    """Return customers assigned in approved or running campaigns.
+
+    Both groups count, treatment and hold-out.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+    """
     return set(
         session.scalars(
             select(Assignment.customer_id)
@@ -233,7 +301,27 @@ def in_campaigns(session: Session, settings: Settings) -> set[str]:
 def contacted(
     lake: "Lake", session: Session, settings: Settings, since: datetime, now: datetime
 ) -> set[str]:
-    """Customers who were sent a campaign since then: by our own sends (SQL), and by imported treatments (the lake)."""
+    """Return customers contacted since a moment.
+
+    Counts our own sends (SQL) and imported treatments (lake).
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    since : datetime
+        Start of the period, business time.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    set of str
+    """
     ours = sends.reached(session, settings.team_id, since)
     own = set(session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id)))
     sent = lake.table("treatments", before=now)
@@ -247,19 +335,71 @@ def contacted(
 def unreachable(
     lake: "Lake", session: Session, settings: Settings, policy: Policy, now: datetime
 ) -> set[str]:
-    """Customers whose newest copy bounced within the policy's days: another would, too, and mail servers count."""
+    """Return customers with a recent bounce.
+
+    Another e-mail would bounce too, and mail servers count bounces.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    set of str
+    """
     since = now - timedelta(days=policy.campaign.bounced_days)
     return lake.identities.resolved(bounces.unreachable(session, settings, since))
 
 
 def returned(lake: "Lake", customers: Iterable[str], since: datetime, now: datetime) -> set[str]:
-    """Who of these customers have ordered in [since, now), under whichever id: an offer is to bring them back, and they are."""
+    """Return the customers with an order in a period.
+
+    An order under any merged id counts.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    customers : iterable of str
+        Customer ids.
+    since : datetime
+        Start of the period.
+    now : datetime
+        End of the period, exclusive.
+
+    Returns
+    -------
+    set of str
+    """
     again, people = bought(lake, since, now), lake.identities.people()
     return {one for one in customers if people.get(one, one) in again}
 
 
 def bought(lake: "Lake", start: datetime, end: datetime) -> set[str]:
-    """Customers with an order in [start, end)."""
+    """Return customers with an order in a period.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    start : datetime
+        Start of the period.
+    end : datetime
+        End of the period, exclusive.
+
+    Returns
+    -------
+    set of str
+    """
     events = lake.table("events", before=end)
     orders = events.filter(events.event_type == "purchase", events.occurred_at >= naive(start))
     return set(orders.select("customer_id").distinct().execute()["customer_id"])

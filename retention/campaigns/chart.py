@@ -1,4 +1,4 @@
-"""The chart of a measured campaign: the cumulative difference of the arms, and the effect by segment."""
+"""Draw the chart of a measured campaign."""
 
 import io
 from typing import TYPE_CHECKING
@@ -11,7 +11,21 @@ TREATED, CONTROL, INK = "#4a154b", "#8d8d97", "#1d1c1d"
 
 
 def picture(outcomes: "Outcomes", measured: "Measurement", *, simulated: bool) -> bytes:
-    """A PNG of both; ``simulated`` is said in it, for a picture travels without its message."""
+    """Return a PNG with the cumulative difference and the effect by segment.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Counts of the campaign.
+    measured : Measurement
+        Result of the campaign.
+    simulated : bool
+        Label the chart as simulated, because pictures are shared without their message.
+
+    Returns
+    -------
+    bytes
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -37,7 +51,10 @@ def picture(outcomes: "Outcomes", measured: "Measurement", *, simulated: bool) -
 
 
 def _cumulative(axes, outcomes: "Outcomes") -> None:
-    """Extra orders per 100 treated to date, each day's difference with its own 95 % interval (after CUPED)."""
+    """Plot extra orders per 100 treated to date.
+
+    Each day's difference has its own 95 % interval (after CUPED).
+    """
     import numpy as np
 
     from retention.campaigns.measurement import difference
@@ -98,7 +115,7 @@ def _by_segment(axes, shown: "list[tuple[str, Effect]]") -> None:
 
 
 def _shown(measured: "Measurement") -> "list[tuple[str, Effect]]":
-    """From the bottom: each segment that can be told, then all."""
+    """Labels and effects from bottom to top: segments, then all."""
     parts = [
         (f"{by}: {one.name.replace('_', ' ')}", one.effect)
         for by, found in reversed(measured.segments.items())

@@ -1,7 +1,7 @@
-"""The end of a campaign: live → measuring → closed, with its result, or without one where its orders never came.
+"""Close campaigns: live → measuring → closed, with or without a result.
 
-One that was stopped while it was live stays cancelled and is measured all the same, over the window that was planned for
-it: a window that ends when somebody has seen enough would flatter what they saw.
+A campaign stopped while live stays cancelled. It is still measured over its planned window, because
+a window that ends at a chosen moment is biased.
 """
 
 from datetime import datetime, timedelta
@@ -29,14 +29,33 @@ NO_ORDERS = "no_orders"  # the advice of a campaign that was not measured
 def begin(
     session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime
 ) -> Campaign:
-    """From live to measuring, once the window is over; a run that died half-way is taken up again.
+    """Start measuring once the window is over.
+
+    A killed run is resumed.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
 
     Raises
     ------
     Conflict
         The window is still open.
     Stale
-        It is not live.
+        The campaign was never live.
     """
     campaign = find(session, settings, campaign_id)
     _refuse_what_never_was_live(campaign)
@@ -67,9 +86,33 @@ def finish(
     actor: str,
     now: datetime,
 ) -> Campaign:
-    """From measuring to closed, with the result; a cancelled one gets its result and stays so.
+    """Store the result and close the campaign.
 
-    ``result``: of `measure`, or `without_orders`.
+    A cancelled campaign gets its result and stays cancelled.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    result : dict of str to object
+        Of `measure` or `result_without_orders`.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    Stale
+        The campaign is not being measured.
     """
     measured = not never_measured(result)
     campaign = find(session, settings, campaign_id)
@@ -96,10 +139,23 @@ def finish(
 
 
 def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
-    """Whether the orders of its window have yet to be imported: without them nobody would have bought, in either arm.
+    """Whether orders of the window are not imported yet.
 
-    An order from after its end says that they are there. Once such a one has not come for `QUIET`, perhaps because nobody
-    has bought since, one of the window's last day (`LATE`) is enough.
+    An order after the window shows that they are. After `MAX_SILENCE` without one, an order on the
+    last day of the window (`IMPORT_DELAY`) is enough.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    newest_order : datetime or None
+        Newest order in the lake.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    bool
     """
     ends = campaign.window_ends_at
     assert ends is not None
@@ -108,13 +164,25 @@ def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) ->
 
 
 def given_up(campaign: Campaign, now: datetime) -> bool:
-    """Whether its orders have been awaited long enough."""
+    """Whether the campaign waited long enough for orders.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    bool
+    """
     assert campaign.window_ends_at is not None
     return now >= campaign.window_ends_at + GIVEN_UP
 
 
 def without_orders(newest_order: datetime | None) -> dict[str, Any]:
-    """The result of a campaign whose orders never came: no figures, for nothing can be said of it."""
+    """Return the result of a campaign whose orders never arrived."""
     return {
         "advice": NO_ORDERS,
         "effects": {},
@@ -123,17 +191,28 @@ def without_orders(newest_order: datetime | None) -> dict[str, Any]:
 
 
 def never_measured(result: dict[str, Any] | None) -> bool:
-    """Whether this result is that of a campaign whose orders never came."""
+    """Whether a result belongs to a campaign without orders."""
     return result is not None and result.get("advice") == NO_ORDERS
 
 
 def teaching_nothing(session: Session, settings: Settings) -> set[str]:
-    """Ids of the campaigns that nothing is learnt from.
+    """Return campaigns that give no evidence about effects.
 
-    Of some nobody knows who bought: their orders are awaited, or were given up. The arms of some have not the sizes they were
-    drawn with, so that they differ in more than the offer. Of those that were stopped many who
-    were to be treated got nothing, or a code that was void. Of some no copy ever went out, as of a file that nobody took;
-    where a code was redeemed all the same, they evidently went out another way.
+    These are campaigns with missing orders, with a sample-ratio mismatch, campaigns stopped early,
+    and campaigns without any delivered message. A redeemed code shows that messages were delivered
+    another way.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+        Campaign ids.
     """
     unread = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
     copies, codes = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
@@ -158,7 +237,7 @@ def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:
 
 
 def _refuse_what_never_was_live(campaign: Campaign) -> None:
-    """A cancelled campaign is measured once, and only if it had been sent."""
+    """Reject a cancelled campaign that was never live or has a result."""
     if campaign.state == "cancelled" and (
         campaign.window_ends_at is None or campaign.result is not None
     ):

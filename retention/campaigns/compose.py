@@ -1,4 +1,4 @@
-"""A customer's copy: the campaign's text with their name, code and items, as text and as an HTML e-mail."""
+"""Compose a customer's message as text and HTML."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -26,17 +26,25 @@ Offer = Mapping[str, Any]  # a row of `sending.codes`
 def maker(
     settings: Settings, body: Body, offers: Mapping[str, Offer]
 ) -> Callable[[Send, Contact], Message]:
-    """What makes a campaign's copies.
+    """Return a function that composes the campaign's messages.
 
     Parameters
     ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
     offers : mapping
-        Customer id → their row of `retention.campaigns.sending.codes`.
+        Row of `recipient_rows` by customer id.
+
+    Returns
+    -------
+    callable
 
     Raises
     ------
     BadInput
-        Without ``RETENTION_PUBLIC_URL`` nobody could unsubscribe, so nothing is sent.
+        ``RETENTION_PUBLIC_URL`` is not set, so customers could not unsubscribe.
     """
     base, keys = public_url(settings), settings.keys
 
@@ -48,14 +56,50 @@ def maker(
 
 
 def unsubscribe_url(base: str, keys: Keys, send_id: int) -> str:
-    """The link by which a customer unsubscribes."""
+    """Return the unsubscribe link of a send.
+
+    Parameters
+    ----------
+    base : str
+        Public URL of the installation.
+    keys : Keys
+        Signing keys.
+    send_id : int
+        Id of the send.
+
+    Returns
+    -------
+    str
+    """
     return f"{base}/unsubscribe/{consent.unsubscribe_token(keys, send_id)}"
 
 
 def composed(
     settings: Settings, body: Body, send: Send, contact: Contact, offer: Offer, unsubscribe: str
 ) -> Message:
-    """One copy. Every value is escaped in the HTML; the text says the same."""
+    """Compose one message.
+
+    HTML values are escaped. The text has the same content.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    send : Send
+        The send.
+    contact : Contact
+        Address and name of the customer.
+    offer : Offer
+        Row of `recipient_rows`.
+    unsubscribe : str
+        Unsubscribe link.
+
+    Returns
+    -------
+    Message
+    """
     given, public = offer["offer"], terms(offer["offer"])
     values = placed(settings, contact.name, offer)
     text = wording.filled(copy_of(body, given), values).strip()
@@ -94,7 +138,22 @@ def composed(
 
 
 def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]:
-    """What the placeholders of a text stand for, for one customer."""
+    """Return the placeholder values for one customer.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    name : str or None
+        Name of the customer.
+    offer : Offer
+        Row of `recipient_rows`.
+
+    Returns
+    -------
+    dict of str to str
+        Value by placeholder.
+    """
     given, zone = offer["offer"], ZoneInfo(settings.timezone)
     return {
         "name": templating.straight(name or ""),
@@ -108,7 +167,7 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
 
 
 def _titles(given: Mapping[str, Any]) -> list[str]:
-    """The items of an offer, as people call them; catalogues have titles that are whole descriptions."""
+    """Readable item titles, shortened."""
     return [
         templating.shorten(templating.straight(item["title"]), LONGEST_TITLE)
         for item in given["items"]
@@ -116,9 +175,10 @@ def _titles(given: Mapping[str, Any]) -> list[str]:
 
 
 def _named(given: Mapping[str, Any]) -> list[str]:
-    """Those that have a title: what was sold and never described has its id, which no customer knows it by.
+    """Titles of described items.
 
-    Where none has (a shop without a catalogue), their ids: a reminder of nothing would be worse.
+    An item without a title has only its id, and customers do not know ids. If no item has a title,
+    return the ids.
     """
     titles = _titles(given)
     known = [item["title"] != item["item_id"] for item in given["items"]]
@@ -126,7 +186,21 @@ def _named(given: Mapping[str, Any]) -> list[str]:
 
 
 def copy_of(body: Body, given: Mapping[str, Any]) -> str:
-    """The campaign's own text where it is for this offer's action (`Body.copy_action`); else the usual one for what it offers."""
+    """Return the campaign's text or the offer's default text.
+
+    The campaign's text applies to one action (`Body.copy_action`) and only if a person changed it.
+
+    Parameters
+    ----------
+    body : Body
+        The campaign's version.
+    given : mapping
+        Stored offer of the customer.
+
+    Returns
+    -------
+    str
+    """
     own = given["action"] == body.copy_action and body.copy_text != wording.default(
         body.copy_action
     )
@@ -134,12 +208,15 @@ def copy_of(body: Body, given: Mapping[str, Any]) -> str:
 
 
 def reads_as(given: Mapping[str, Any]) -> str:
-    """The action whose words an offer has: where nothing is new for a customer, who gets recommended items, none are told as new."""
+    """Return the action that the wording of an offer follows.
+
+    A new-arrivals offer without new items reads as a reminder.
+    """
     new = any(item.get("source") == NEW for item in given["items"])
     return "reminder" if given["action"] == "new_arrivals" and not new else str(given["action"])
 
 
 @cache
 def _inliner() -> css_inline.CSSInliner:
-    """Mail readers drop style sheets, so rules become attributes; nothing is ever fetched."""
+    """Inline styles, because mail readers drop style sheets; never fetch."""
     return css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True)

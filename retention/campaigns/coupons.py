@@ -1,4 +1,8 @@
-"""Single-use codes: readable aloud, checked for typing errors, unguessable, bound to one customer of one campaign."""
+"""Generate and manage single-use coupon codes.
+
+A code is readable aloud, has a check character, cannot be guessed and belongs to one customer of
+one campaign.
+"""
 
 import re
 import secrets
@@ -20,17 +24,17 @@ CHUNK = 10_000  # a transaction
 
 
 def new_code() -> str:
-    """A fresh code like ``7KQ2-M9ZD-4HT6``."""
+    """Return a new code like ``7KQ2-M9ZD-4HT6``."""
     drawn = secrets.randbits(5 * RANDOM)
     body = "".join(ALPHABET[drawn >> 5 * place & 31] for place in range(RANDOM))
     return _grouped(body + check_character(body))
 
 
 def check_character(body: str) -> str:
-    """The character that makes a code's weighted sum over GF(32) vanish.
+    """Return the check character of a code body.
 
-    Every position has its own non-zero weight, so that any single wrong character and any two that were swapped
-    change the sum: both are caught always, not mostly.
+    It makes the weighted sum over GF(32) zero. Each position has its own non-zero weight, so any
+    single wrong character and any swap of two is detected.
     """
     total = 0
     for character in body:
@@ -39,9 +43,9 @@ def check_character(body: str) -> str:
 
 
 def normal(text: str) -> str | None:
-    """A code as a person typed it, in its one spelling; None where it cannot be one.
+    """Normalize a typed code; None if it cannot be one.
 
-    Lower case, spaces, dashes and the look-alikes O, I and L are forgiven.
+    Accepts lower case, spaces, dashes and the look-alikes O, I and L.
     """
     plain = re.sub(r"[\s\-\u2010-\u2015]", "", text).upper().translate(_LOOK_ALIKES)
     if len(plain) != RANDOM + 1 or not set(plain) <= _VALUE.keys():
@@ -52,14 +56,27 @@ def normal(text: str) -> str | None:
 def reserve(
     session: Session, team_id: str, campaign_id: str, expires_at: datetime, limit: int = CHUNK
 ) -> int:
-    """Reserve codes for up to ``limit`` customers in treatment who have none yet.
+    """Reserve codes for treated customers without one.
 
-    Safe to run again and again, and by two at once: a customer has one code by constraint, and so has a code.
+    Safe to repeat and to run concurrently, because customer and code are unique.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    team_id : str
+        Slack team.
+    campaign_id : str
+        Campaign id.
+    expires_at : datetime
+        Provisional expiry.
+    limit : int, optional
+        Customers per call.
 
     Returns
     -------
     int
-        How many still have none: call again until it is 0.
+        Customers still without a code. Repeat until it is 0.
     """
     missing = (
         select(Assignment.customer_id)
@@ -91,13 +108,40 @@ def reserve(
 
 
 def valid_until(sent_at: datetime, days: int, zone: ZoneInfo) -> datetime:
-    """The last second in which codes hold: of a day, by the shop's calendar, for that is what their customers are told."""
+    """Return the last valid second of codes.
+
+    Codes end with a day of the shop's calendar, as the customer reads it.
+
+    Parameters
+    ----------
+    sent_at : datetime
+        Moment of sending.
+    days : int
+        Days of validity.
+    zone : ZoneInfo
+        The shop's time zone.
+
+    Returns
+    -------
+    datetime
+        In UTC.
+    """
     last = sent_at.astimezone(zone).date() + timedelta(days=days)
     return datetime.combine(last, time(23, 59, 59), zone).astimezone(UTC)
 
 
 def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
-    """Let what is reserved hold until then: it is issued later than it was reserved for."""
+    """Change the expiry of reserved codes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    expires_at : datetime
+        New expiry.
+    """
     session.execute(
         update(Coupon)
         .where(
@@ -111,7 +155,22 @@ def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
 
 
 def issue(session: Session, campaign_id: str, at: datetime) -> int:
-    """Issue what is reserved; what is issued already stays as it is. Returns how many are issued in all."""
+    """Issue the reserved codes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    at : datetime
+        Moment, timezone-aware.
+
+    Returns
+    -------
+    int
+        Issued codes of the campaign.
+    """
     session.execute(
         update(Coupon)
         .where(Coupon.campaign_id == campaign_id, Coupon.state == "reserved")
@@ -123,7 +182,20 @@ def issue(session: Session, campaign_id: str, at: datetime) -> int:
 
 
 def void(session: Session, campaign_id: str) -> int:
-    """Make every code of a stopped campaign that is not redeemed worthless; returns how many."""
+    """Void all codes that are not redeemed.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    int
+        Number of voided codes.
+    """
     done = session.execute(
         update(Coupon)
         .where(Coupon.campaign_id == campaign_id, Coupon.state.in_(("reserved", "issued")))

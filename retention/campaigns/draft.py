@@ -1,4 +1,7 @@
-"""Draft a campaign: audience, offer by rule, recommended items, cost and what may come of it. Writes nothing but `store`."""
+"""Draft a campaign: audience, offers, items, cost and expected profit.
+
+Only `store` writes.
+"""
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +45,10 @@ Decide = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A campaign that is not stored yet. ``rows``: one of `Assignment` for each customer, without the campaign."""
+    """A campaign that is not stored yet.
+
+    ``rows`` has one `Assignment` per customer, without campaign columns.
+    """
 
     campaign_id: str
     salt: str
@@ -52,7 +58,7 @@ class Draft:
     rows: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``campaign draft --json`` prints: counts and money, no customer."""
+        """Return the JSON of ``campaign draft``: counts and money, no customers."""
         return {
             "campaign_id": self.campaign_id,
             "name": self.name,
@@ -87,25 +93,50 @@ def draft(
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
     scores : DataFrame
-        As `select_audience` takes them.
+        Input of `select_audience`.
+    as_of : datetime
+        Cutoff of the scores.
+    model_version : str
+        Version of the churn model.
+    now : datetime
+        Business time.
     prior : Prior
-        What is believed of the effect.
-    suggest : callable
-        Customer ids → recommended items of each.
-    recommended_by : str
-        The version of the model that recommends.
+        Prior of the effect.
+    suggest : Suggest
+        Maps customer ids to recommended items.
+    recommended_by : str, optional
+        Version of the recommender.
     uplift : Uplift, optional
-        What past campaigns teach; with a learner it chooses the audience, else risk × value does.
-    decide : callable, optional
-        The audience → the same with each customer's ``rule`` as decided, its ``arm`` and the chance it was drawn with.
-    together : callable, optional
-        Customer, items of their action's own kind, their list, its length → what of both may be offered to them.
+        Result of past campaigns. With a learner, it selects the audience; otherwise risk × value
+        does.
+    decide : Decide, optional
+        Sets ``rule``, bandit ``arm`` and propensity of each customer in the audience.
+    together : Together, optional
+        Merges (customer, own items, recommended items, length) into one list that may be offered.
+    name : str, optional
+        Name of the campaign; by default risk tiers and date.
+    cohort_id : str, optional
+        Cohort that the scores come from.
+    progress : Progress, optional
+        Called with done, total and a label.
+
+    Returns
+    -------
+    Draft
 
     Raises
     ------
     BadInput
-        Nobody is left to write to (the sentence says why), or the policy's offers would sell below its own margin.
+        The audience is empty, or an offer breaks the policy's minimum margin.
     """
     progress(0, 4, "choosing the audience")
     margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
@@ -166,7 +197,29 @@ def store(
     post_key: str,
     now: datetime,
 ) -> Campaign:
-    """Store a draft as version 1, with its audience, its author and an audit row."""
+    """Store a draft as version 1 with its audience.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    drafted : Draft
+        The draft.
+    by : str
+        Author.
+    channel : str or None
+        Slack channel of the campaign.
+    post_key : str
+        Key of the campaign's message.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+    """
     stored = drafted.body.model_dump(mode="json")
     shared = {"team_id": settings.team_id, "campaign_id": drafted.campaign_id}
     campaign = Campaign(
@@ -204,7 +257,22 @@ def store(
 
 
 def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[float, bool]:
-    """Margin as a share of recent sales, and whether the items themselves said so (else it is the policy's)."""
+    """Return the average margin of recent sales.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    before : datetime
+        End of the period of `MARGIN_DAYS`.
+    default : float
+        Margin to use if items have none.
+
+    Returns
+    -------
+    tuple[float, bool]
+        Margin as a share of sales, and whether it comes from the items.
+    """
     events, items = lake.table("events", before), lake.table("items")
     recent = events.filter(
         events.event_type == "purchase",
@@ -223,7 +291,22 @@ def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[floa
 
 
 def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]:
-    """Which of the ``wanted`` columns were made up, as the rows' ``attributes`` say."""
+    """Return the columns that an import made up.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    table : str
+        Table of the lake.
+    wanted : sequence of str
+        Columns to check.
+
+    Returns
+    -------
+    list of str
+        Columns named in the rows' ``attributes``.
+    """
     import json
 
     attributes = lake.table(table).select("attributes")
@@ -240,7 +323,7 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
 def _persuadable(
     lake: "Lake", uplift: "Uplift", policy: Policy, margin: float, as_of: datetime
 ) -> Callable[["pd.DataFrame"], Audience]:
-    """Who of the customers earns most by which offer, by the uplift that past campaigns taught."""
+    """Build a selector that ranks customers by expected profit."""
 
     def chosen(customers: "pd.DataFrame") -> Audience:
         own = uplift.predict(lake, customers["customer_id"], as_of, policy.campaign.window_days)
@@ -250,9 +333,9 @@ def _persuadable(
 
 
 def _paid_for(audience: Audience, policy: Policy, prior: Prior) -> Audience:
-    """As many of the audience, those first who matter most, as the policy's budget pays for, by the count of `Body.plan`.
+    """Cut the audience to the policy's budget.
 
-    Who were chosen by profit fit into it already, but for the hold-out's rounding and offers that were drawn anew.
+    Selection by profit already fits, except for rounding of the hold-out and redrawn offers.
     """
     paid = affordable(audience.customers, policy, prior.mean)
     if not (beyond := len(audience.customers) - paid):
@@ -315,7 +398,10 @@ def _items(
     together: Together,
     now: datetime,
 ) -> tuple[dict[str, Sequence[Suggested]], dict[str, int]]:
-    """Each customer's items, those of their action's own kind first; and how many customers of a rule have one."""
+    """Items per customer, and customers with special items per rule.
+
+    Special items (due again, new arrivals) come first.
+    """
     k = policy.offer.items
     if not k:
         return {}, {}
@@ -346,7 +432,7 @@ def _joined(_who: str, first: Sequence[Any], rest: Sequence[Any], k: int) -> lis
 def _example(
     customers: "pd.DataFrame", body: Body, items: Mapping[str, Sequence[Suggested]]
 ) -> tuple[str, ...]:
-    """The titles of the first customer's items for whom the campaign's own text is; nobody is named."""
+    """Item titles of the first customer with the campaign's own text."""
     rules = [line.rule for line in body.offers if line.action == body.copy_action]
     first = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
     return tuple(
@@ -408,7 +494,7 @@ def _rows(
 
 
 def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
-    """The arm and its chance for each customer; empty for who has none."""
+    """Bandit arm and propensity per customer; empty without one."""
     if "propensity" not in customers:
         return [{}] * len(customers)
     return [

@@ -1,4 +1,7 @@
-"""What campaigns have due: a reminder, expiry, the end of clearance, going live, sending copies, measuring. SQL only."""
+"""Find the jobs that campaigns have due.
+
+Reminders, expiry, end of clearance, sending and measuring. SQL only.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,9 +22,9 @@ LONGEST_REST = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A job that a campaign's time has come for: its kind and arguments, and on whose behalf it runs.
+    """A due job with its arguments and requester.
 
-    ``answerable``: everybody who has to be an approver still, or it is not done.
+    ``answerable`` lists people that must still be approvers, or the job does not run.
     """
 
     kind: str
@@ -34,7 +37,23 @@ class Due:
 
 
 def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
-    """Jobs due at ``now``; their idempotency keys make asking twice harmless."""
+    """Return the jobs due at a moment.
+
+    Idempotency keys make repeated calls harmless.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of Due
+    """
     found = [
         _job(
             campaign,
@@ -66,12 +85,42 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
 
 
 def cleared(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the approved campaigns whose clearance time is over."""
+    """Return approved campaigns after their clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
     return [one.id for one in _reached(session, settings, ("approved",), Campaign.clears_at, now)]
 
 
 def to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the submitted campaigns that soon expire, and of which nobody was reminded yet."""
+    """Return submitted campaigns with a reminder due.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
     still = Campaign.expires_at > now
     return [
         one.id
@@ -80,19 +129,64 @@ def to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
 
 
 def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the campaigns on which nobody decided in time, or whose approval was not acted on in time."""
+    """Return campaigns without a decision or sending in time.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
     states = ("submitted", *CLEARING)
     return [one.id for one in _reached(session, settings, states, Campaign.expires_at, now)]
 
 
 def unsent(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the campaigns whose sending was begun and has failed, and whose approval is over by now."""
+    """Return campaigns with failed sending and an expired approval.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
     begun = _reached(session, settings, ("sending",), Campaign.expires_at, now)
     return [one.id for one in begun if not _under_way(session, "campaign_send", one.id)]
 
 
 def next_moment(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which a campaign has something due."""
+    """Return the next moment with something due.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None if nothing is scheduled.
+    """
     columns: tuple[tuple[tuple[str, ...], InstrumentedAttribute[datetime | None]], ...] = (
         (("submitted",), Campaign.remind_at),
         (("submitted", *CLEARING, "sending"), Campaign.expires_at),
@@ -117,16 +211,17 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
 
 
 def _under_way(session: Session, kind: str, campaign_id: str) -> bool:
-    """Whether a job of this kind is at work for the campaign, or is about to be."""
+    """Whether a job of this kind is queued or running."""
     job = select(Job.id).where(Job.state.in_(("queued", "running")), *_of(kind, campaign_id))
     return session.scalar(job.limit(1)) is not None
 
 
 def _resting(session: Session, campaign: Campaign) -> bool:
-    """Whether the last job could not send, and the next waits: for a tenth as long as it has been so already.
+    """Whether sending pauses after a failed attempt.
 
-    A mail server that is away for a minute costs none; one that nobody mends is not knocked at each minute of four weeks. All of
-    it is real time: a server is no sooner mended for a time machine that jumps.
+    The pause is a tenth of the time since the last success. A short outage costs no time, and a
+    long one is not retried each minute. All times are real time, because the time machine does not
+    repair servers.
     """
     wall, at = clock.wall(), Job.created_at
     ours = Job.team_id == campaign.team_id, at <= wall, *_of("campaign_deliver", campaign.id)
@@ -158,7 +253,7 @@ def _reached(
     now: datetime,
     *also: ColumnElement[bool],
 ) -> list[Campaign]:
-    """Campaigns in these states whose moment has come, the longest due first."""
+    """Campaigns in these states with a column in the past, oldest first."""
     mine = Campaign.team_id == settings.team_id, Campaign.state.in_(states), column <= now, *also
     return list(session.scalars(select(Campaign).where(*mine).order_by(column)))
 

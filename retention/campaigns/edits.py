@@ -1,4 +1,4 @@
-"""What an edit of a campaign may change, and the version that comes of it: each value held to the policy of the draft."""
+"""Apply edits to a campaign within the policy's limits."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,9 +23,10 @@ MINUTE = "%Y-%m-%d %H:%M"
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an edit changes; None leaves a thing as it is. Shares are 0 … 1, money is in the campaign's currency.
+    """Changes of one edit; None keeps a value.
 
-    ``offer`` (one of `OFFERS`) gives everybody who is written to the same; ``send_on`` is local time of the shop,
+    Shares are 0 to 1, money is in the campaign's currency. ``offer`` (one of `OFFER_KINDS`)
+    replaces the offer of every customer except calls. ``send_on`` is local time of the shop,
     ``2025-05-03 09:00``, or ``soon``.
     """
 
@@ -42,12 +43,27 @@ class Changes:
 
 
 def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
-    """The body with the changes in it, checked.
+    """Return the next version with the changes applied.
+
+    Parameters
+    ----------
+    body : Body
+        The campaign's version.
+    changes : Changes
+        Values to change.
+    zone : ZoneInfo
+        The shop's time zone.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Body
 
     Raises
     ------
     BadInput
-        One sentence that names the field, the value and what can be used.
+        A value is not allowed. The sentence names field, value and allowed values.
     """
     update: dict[str, object] = {
         "offers": tuple(_line(line, body, changes) for line in body.offers)
@@ -98,11 +114,16 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
 
 
 def named(name: str) -> str:
-    """A campaign's name as it is stored.
+    """Normalize and validate a campaign's name.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     BadInput
+        The name is empty or longer than 80 characters.
     """
     name = " ".join(name.split())
     if not 1 <= len(name) <= 80:
@@ -115,7 +136,7 @@ def named(name: str) -> str:
 
 
 def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
-    """One rule's offer after the edit; who is called keeps being called."""
+    """Offer of one rule after the edit; calls stay calls."""
     if line.action == "call":
         return line
     kind = changes.offer or _kind(line)
@@ -161,7 +182,7 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
 
 
 def _refuse_idle(made: Body, changes: Changes) -> None:
-    """Money off, or the order value that it takes, where no offer is of that kind: it would be forgotten without a word."""
+    """Reject values that no offer of the campaign uses."""
     kinds = {_kind(line) for line in made.offers}
     if changes.offer is not None:
         return  # an offer that was chosen says which of the fields are its own
@@ -210,7 +231,7 @@ def _budget(body: Body, budget: float) -> float:
 
 
 def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> datetime:
-    """The moment that was typed; what a window shows of the one that is ``kept`` names that one."""
+    """Parse a send time; text equal to the present time keeps it."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -234,7 +255,7 @@ def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> 
 
 
 def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
-    """A time of the shop's clock; one that the clock skips or shows twice that day is no moment, or two."""
+    """Interpret a local time; reject skipped and ambiguous times."""
     first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     there = first.astimezone(UTC).astimezone(zone)
     if there.replace(tzinfo=None) != at:
@@ -255,11 +276,25 @@ def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
 
 
 def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
-    """A moment of sending further ahead than an approval may wait; versions before this was asked have kept theirs.
+    """Reject send times beyond the longest approval.
+
+    Older versions keep their times.
+
+    Parameters
+    ----------
+    at : datetime
+        Moment, timezone-aware.
+    text : str
+        Time as typed.
+    zone : ZoneInfo
+        The shop's time zone.
+    now : datetime
+        Business time.
 
     Raises
     ------
     BadInput
+        The time is more than `LONGEST_HOURS` ahead.
     """
     latest = now + timedelta(hours=LONGEST_HOURS)
     if at > latest:
@@ -277,7 +312,7 @@ def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
 
 
 def _copy(before: Body, made: Body, text: str | None) -> str:
-    """The text that was typed; where another kind of offer needs another text and nobody wrote one, its default."""
+    """Return the typed text, or a new default for a changed offer kind."""
     typed = before.copy_text if text is None else wording.checked(text)
     if typed != before.copy_text or made.copy_action == before.copy_action:
         return typed

@@ -1,4 +1,7 @@
-"""Files of what happened outside and is judged here, a row at a time: read and mapped as every table is, kept in SQL and not in the lake."""
+"""Import coupon redemptions and bounces from files.
+
+Rows are read and mapped like tables of the lake, then judged one by one and stored in SQL.
+"""
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals
 
 from collections import Counter
@@ -40,10 +43,11 @@ Recount = Callable[[Session, Campaign], None]
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What becomes of a table's rows.
+    """How the rows of a table are judged.
 
-    ``judge``: rows, the earliest first → an outcome each, in the caller's session; `UNKNOWN` goes to the quarantine with the
-    reason ``foreign``. ``kept``: how many are known by now. ``at_once``: rows of a transaction, which holds what they are about.
+    ``judge`` maps rows (earliest first) to outcomes in the caller's session. Rows with the outcome
+    `UNKNOWN` are quarantined with the reason ``foreign``. ``kept`` counts the stored rows.
+    ``doing`` is the progress label.
     """
 
     table: Table
@@ -64,14 +68,37 @@ def import_judged(
     query: str | None = None,
     progress: Progress = silent,
 ) -> ImportReport:
-    """Import files (or one database query) in short transactions; the same file twice changes nothing.
+    """Import files and judge their rows in short transactions.
 
-    So what an import that was killed had judged stays judged, and the file again does the rest.
+    The same file twice changes nothing. After a killed import, the same file completes the rest.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    judging : Judging
+        Table, judge and labels.
+    files : list of str
+        Paths of the files.
+    map_path : Path, optional
+        Column map.
+    query : str, optional
+        Database query to import instead of files.
+    progress : Progress, optional
+        Called with done, total and a label.
+
+    Returns
+    -------
+    ImportReport
 
     Raises
     ------
     BadInput
-        As `retention.lake.importing.import_files` does, with nothing changed.
+        A file, the map or the query cannot be read; nothing is changed.
     """
     started = perf_counter()
     if not files:
@@ -104,7 +131,36 @@ def import_redemptions(
     query: str | None = None,
     progress: Progress = silent,
 ) -> ImportReport:
-    """Import files (or one database query) of used codes, as `import_judged` does. Codes that are none of ours go to the quarantine."""
+    """Import used codes from files or one database query.
+
+    Codes that are not ours are quarantined.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    files : list of str
+        Paths of the files.
+    map_path : Path, optional
+        Column map.
+    query : str, optional
+        Database query to import instead of files.
+    progress : Progress, optional
+        Called with done, total and a label.
+
+    Returns
+    -------
+    ImportReport
+
+    Raises
+    ------
+    BadInput
+        As for `import_judged`.
+    """
     judging = Judging(
         REDEMPTIONS,
         partial(_judge_redemptions, settings),
@@ -137,12 +193,35 @@ def import_bounces(
     query: str | None = None,
     progress: Progress = silent,
 ) -> ImportReport:
-    """Import files (or one database query) of bounces, as `import_judged` does.
+    """Import bounces from files or one database query.
 
     Parameters
     ----------
-    recount : callable
-        Tells of a campaign whose copies were marked, in the transaction that marks them.
+    lake : Lake
+        The shop's lake.
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    files : list of str
+        Paths of the files.
+    map_path : Path, optional
+        Column map.
+    recount : Recount
+        Updates the counts of a campaign in the transaction that marks its sends.
+    query : str, optional
+        Database query to import instead of files.
+    progress : Progress, optional
+        Called with done, total and a label.
+
+    Returns
+    -------
+    ImportReport
+
+    Raises
+    ------
+    BadInput
+        As for `import_judged`.
     """
 
     def judge(session: Session, rows: Sequence[Any]) -> list[str]:
@@ -164,12 +243,15 @@ def _stored_bounces(session: Session) -> int:
 
 
 def utc(at: datetime) -> datetime:
-    """A moment of an imported row, aware."""
+    """Return an imported time with its UTC zone."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 class _Import(Import):
-    """An import whose good rows are judged. What is set aside is imported again, not released: there is no such lake table."""
+    """An import that judges its rows.
+
+    Quarantined rows are imported again, not released, because the lake has no such table.
+    """
 
     def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
         super()._quarantine(rows, quarantine.LINE, source)
@@ -177,7 +259,23 @@ class _Import(Import):
     def judged(
         self, database: Database, judging: Judging, files: list[str], seconds: Callable[[], float]
     ) -> ImportReport:
-        """Judge what is staged and write the quarantine."""
+        """Judge the staged rows and write the quarantine.
+
+        Parameters
+        ----------
+        database : Database
+            Database of the installation.
+        judging : Judging
+            Table, judge and labels.
+        files : list of str
+            Paths of the files.
+        seconds : callable
+            Returns the elapsed seconds.
+
+        Returns
+        -------
+        ImportReport
+        """
         columns = ", ".join(self.table.names)
         rows: list[Any] = (
             self.con.execute(f"SELECT {columns} FROM staged ORDER BY occurred_at, rowid").fetchall()

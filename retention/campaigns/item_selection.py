@@ -1,4 +1,4 @@
-"""Items for offers of a kind of their own: what a customer is due to buy again, what is new in their favourite category."""
+"""Select items for offers: due again, new arrivals, replacements."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ Together = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """An item and why it is on a list."""
+    """An item and the reason it is listed."""
 
     item_id: str
     title: str
@@ -39,15 +39,27 @@ class Pick:
 
 
 def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict[str, list[Pick]]:
-    """What each customer usually buys again by now, the most regular first.
+    """Return items that customers are due to buy again.
 
-    An item bought on at least `DAYS` days has a usual gap, (last − first) ÷ (days − 1); it is due from 0.8 to 3 gaps
-    after the last time.
+    An item bought on at least `MIN_PURCHASE_DAYS` days has a usual gap, (last − first) ÷ (days −
+    1). It is due from 0.8 to 3 gaps after the last purchase.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    ids : iterable of str
+        Customer ids.
+    as_of : datetime
+        Moment of the offer.
+    k : int
+        Largest number of items.
 
     Returns
     -------
-    dict
-        Customer id → at most ``k`` items; who has none due is missing.
+    dict of str to list
+        Up to ``k`` items by customer id, most regular first. Customers without a due item are
+        missing.
     """
     events = lake.table("events", before=as_of).filter(lambda t: t.event_type == "purchase")
     daily = (
@@ -77,15 +89,29 @@ def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict
 def new_arrivals(
     lake: "Lake", ids: Iterable[str], as_of: datetime, k: int, days: int
 ) -> dict[str, list[Pick]]:
-    """What is new in each customer's favourite category, the best seller first.
+    """Return new items in each customer's favourite category.
 
-    The favourite is the category with the most days of purchase in the last year. An item is new whose first
-    event is younger than ``days``, in a lake whose own first event is at least twice as old.
+    The favourite has the most days of purchase in the last year. An item is new if its first event
+    is less than ``days`` old. The lake itself must be at least twice as old.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    ids : iterable of str
+        Customer ids.
+    as_of : datetime
+        Moment of the offer.
+    k : int
+        Largest number of items.
+    days : int
+        Largest age of a new item, in days.
 
     Returns
     -------
-    dict
-        Customer id → at most ``k`` items they have not bought; who has none is missing.
+    dict of str to list
+        Up to ``k`` items not bought yet by customer id, best sellers first. Customers without one
+        are missing.
     """
     events = lake.table("events", before=as_of)
     began = events.occurred_at.min().execute()
@@ -114,7 +140,7 @@ def new_arrivals(
 
 
 def _favourites(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
-    """``customer_id, category``: one row for each customer who has a favourite."""
+    """``customer_id, category`` of customers with a favourite category."""
     since = as_of - timedelta(days=TASTE_DAYS)
     events = _among(lake.table("events", before=as_of, since=since), ids)
     bought = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
@@ -137,7 +163,7 @@ def _among(events: Any, ids: Iterable[str]) -> Any:
 
 
 def _sold(lake: "Lake", table: Any) -> Any:
-    """The rows whose item has a title and is not out of stock, with title and category."""
+    """Rows of items with a title that are in stock, with title and category."""
     items = lake.table("items").select("item_id", "title", "category", "in_stock")
     joined = table.join(items, "item_id")
     return joined.filter(joined.title.notnull(), joined.in_stock.fill_null(True)).drop("in_stock")
@@ -153,7 +179,22 @@ def _lists(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[Pick]
 
 
 def sold_out(session: Session, campaign_id: str, barred: Collection[str]) -> dict[str, Offer]:
-    """Treated customer → their offer, where an item of it may not be offered any more."""
+    """Return offers that contain a barred item.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    barred : collection of str
+        Item ids that must not be offered.
+
+    Returns
+    -------
+    dict of str to mapping
+        Offer by treated customer.
+    """
     rows = session.execute(
         select(Assignment.customer_id, Assignment.offer).where(
             Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
@@ -173,12 +214,22 @@ def replace(
     lists: Mapping[str, Sequence[Suggested]],
     together: Together,
 ) -> None:
-    """Write these customers' offers anew: what may still be offered, filled up from their lists as of now.
+    """Replace barred items in stored offers.
+
+    Allowed items stay; the customer's current list fills the gaps.
 
     Parameters
     ----------
-    together : callable
-        Customer, items, further items, how many → those of both that may be offered to them.
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    offers : mapping
+        Offer by customer id.
+    lists : mapping
+        Current recommendations by customer id.
+    together : Together
+        Merges (customer, items, further items, length) into one list that may be offered.
     """
     rows = []
     for who, offer in offers.items():

@@ -1,4 +1,8 @@
-"""Orders of a window that were imported after its result was told: how many, and what it would be with them."""
+"""Find orders that arrive late or not at all.
+
+A result stays as reported, because people acted on it. The recomputed result is stored next to it
+under ``result["later"]`` and announced once in the campaign's thread.
+"""
 
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,20 +30,27 @@ MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
 
 
 def orders_here(counted: "Outcomes") -> dict[str, int]:
-    """How many orders of the window each arm has, as far as they are imported."""
+    """Count the imported orders of the window per group."""
     orders = counted.customers.groupby("arm")["orders"].sum()
     return {arm: int(orders.get(arm, 0)) for arm in _ARMS}
 
 
 def note(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
-    """Keep beside each result what it would be with the orders of its window that are there by now, where these are more.
+    """Store recomputed results of campaigns that gained orders.
 
-    The result stays as it was told, for it was acted on.
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
 
     Returns
     -------
     list of str
-        Ids of the campaigns of which there is something to tell.
+        Ids of the updated campaigns.
     """
     now, found = clock.now(), {}
     told = select(Campaign).where(
@@ -59,7 +70,22 @@ def note(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
 
 
 def untold(session: Session, settings: Settings) -> list[str]:
-    """Ids of the campaigns whose threads do not tell of it yet; from now on they count as told."""
+    """Mark new late results as announced and return their campaigns.
+
+    Call this in the transaction that writes the announcements.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
     fresh = Campaign.result["later"]["told"].as_boolean().is_(False)
     ids = list(
         session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id, fresh))
@@ -73,7 +99,7 @@ def untold(session: Session, settings: Settings) -> list[str]:
 
 
 def _later(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any] | None:
-    """What the result would be now, where there are more orders than when it was told last."""
+    """The new result; None if no group gained orders."""
     from retention.campaigns.measurement import measure
     from retention.campaigns.outcomes import METRICS, outcomes
     from retention.lake.watermark import newest_order
@@ -94,9 +120,29 @@ def _later(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any]
 
 
 def missing_days(lake: "Lake", start: datetime, end: datetime) -> list[date]:
-    """Whole days of [start, end) by the shop's calendar without an order, of weekdays on which it never sold little.
+    """Return days without orders on weekdays that always sell.
 
-    Who closes on Sundays, or on some of them, misses none. A holiday looks like a day that was not imported.
+    A day without imported orders hides sales of both groups. The comparison stays fair, but the
+    measured effect is too small.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    start : datetime
+        Start of the window.
+    end : datetime
+        End of the window, exclusive. Partial days at both ends are ignored.
+
+    Returns
+    -------
+    list of date
+        Days of the shop's calendar, in order. Weekdays on which the shop is sometimes closed are
+        never reported.
+
+    Notes
+    -----
+    A public holiday looks like a day that was not imported.
     """
     import pandas as pd
 

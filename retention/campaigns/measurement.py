@@ -1,13 +1,14 @@
-"""What a campaign really earned: treatment against hold-out, intent to treat, with intervals. Pure arithmetic.
+"""Measure treatment against hold-out, and compute power.
 
-Difference of means with Student's 95 % interval, after CUPED: Y* = Y − θ (X − X̄) with X the same metric before the
-campaign and θ = cov(X, Y) / var(X) within the arms, which shrinks the variance by ρ² and moves nothing else, for X
-cannot know the arm (Deng, Xu, Kohavi & Walker 2013).
+Difference of means, intention to treat, with Student's 95 % interval after CUPED: Y* = Y − θ (X −
+X̄), with X the same metric before the campaign and θ = cov(X, Y) / var(X) within the groups. CUPED
+reduces the variance by ρ² without bias, because X does not depend on the group (Deng, Xu, Kohavi &
+Walker 2013).
 
-The variance is the arms' together. A small hold-out's own goes with its own mean: where it happens to lack the large
-baskets both are small, and a gain is called that there is not. An offer moves few, so that the arms scatter alike. Then
-the variance does not go with the difference, and what skewness γ is left moves the quantiles z of a standard normal to
-z + γ (z² − 1) / 6 (Cornish & Fisher 1938), with γ = κ₃ (1 / n² − 1 / m²) / SE³.
+The variance is pooled. A small hold-out without large baskets has a small mean and a small
+variance, and would show a false gain. Offers move few customers, so both groups vary alike. The
+remaining skewness γ moves the quantiles z of a standard normal to z + γ (z² − 1) / 6 (Cornish &
+Fisher 1938), with γ = κ₃ (1 / n² − 1 / m²) / SE³.
 """
 
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ Advice = Literal["repeat", "stop", "cheaper", "undecided", "unbelievable", "too_
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """An effect: for each treated customer and in all, each with its 95 % interval."""
+    """Effect per treated customer and in total, with 95 % intervals."""
 
     per_customer: float
     low: float
@@ -50,7 +51,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The effect on the share of buyers in one part of the audience; None where an arm is below `SMALLEST` or `LEAST_BUYERS`."""
+    """Effect on the share of buyers in one segment.
+
+    None if a group has fewer than `MIN_SEGMENT_SIZE` customers or `MIN_BUYERS` buyers.
+    """
 
     name: str
     treated: int
@@ -60,7 +64,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
-    """Whether the arms have the sizes that they were drawn with."""
+    """Sample-ratio check: group sizes against the planned share."""
 
     treated: int
     control: int
@@ -71,7 +75,10 @@ class SampleRatio:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a campaign came to; ``effects`` is empty where an arm has fewer than two customers."""
+    """Result of a campaign.
+
+    ``effects`` is empty if a group has fewer than two customers.
+    """
 
     effects: dict[str, Effect]
     segments: dict[str, tuple[Segment, ...]]  # by `SEGMENTS`, those with two or more parts
@@ -86,7 +93,7 @@ class Measurement:
     advice: Advice
 
     def as_dict(self) -> dict[str, Any]:
-        """As stored in ``Campaign.result``."""
+        """Return the result as stored in ``Campaign.result``."""
         return asdict(self)
 
 
@@ -102,12 +109,18 @@ def measure(
     Parameters
     ----------
     outcomes : Outcomes
+        One row per assigned customer.
     planned_share : float
-        Share of the assigned that was to be treated.
-    metrics : tuple of str
-        Columns of ``outcomes.customers``; each has a ``pre_…`` twin. ``buyers``, ``orders`` and ``profit`` decide.
-    segmented : tuple of str
-        Columns by which the effect on the share of buyers is told apart.
+        Planned share of treated customers.
+    metrics : tuple[str, ...]
+        Columns of ``outcomes.customers``, each with a ``pre_…`` twin. ``buyers``, ``orders`` and
+        ``profit`` decide.
+    segmented : tuple[str, ...], optional
+        Columns that define segments.
+
+    Returns
+    -------
+    Measurement
     """
     table = outcomes.customers
     treated = table["arm"].to_numpy() == "treatment"
@@ -146,14 +159,22 @@ def difference(
     treated_before: "np.ndarray",
     control_before: "np.ndarray",
 ) -> Effect:
-    """The effect on one metric.
+    """Return the effect on one metric.
 
     Parameters
     ----------
-    treated, control : ndarray of shape (n,), (m,)
-        The metric of each customer in the window.
-    treated_before, control_before : ndarray of shape (n,), (m,)
-        The same before the campaign.
+    treated : ndarray of shape (n,)
+        Metric of the treatment group in the window.
+    control : ndarray of shape (m,)
+        Metric of the hold-out group in the window.
+    treated_before : ndarray of shape (n,)
+        The same metric before the campaign.
+    control_before : ndarray of shape (m,)
+        The same metric before the campaign.
+
+    Returns
+    -------
+    Effect
     """
     import numpy as np
     from scipy import stats
@@ -190,7 +211,23 @@ def difference(
 
 
 def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRatio:
-    """Chi-squared test (one degree of freedom) of the arms' sizes against the share they were drawn with."""
+    """Test group sizes against the planned share.
+
+    Chi-squared test with one degree of freedom.
+
+    Parameters
+    ----------
+    treated : int
+        Customers in the treatment group.
+    control : int
+        Customers in the hold-out group.
+    planned_share : float
+        Planned share of treated customers.
+
+    Returns
+    -------
+    SampleRatio
+    """
     everybody = treated + control
     expected = planned_share * everybody
     if not 0 < expected < everybody:
@@ -203,13 +240,39 @@ def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRati
 
 
 def enough_buyers(table: "pd.DataFrame", treated: "np.ndarray") -> bool:
-    """Whether both arms of a table with ``buyers`` have `LEAST_BUYERS`."""
+    """Whether both groups have at least `MIN_BUYERS` buyers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Has a column ``buyers``.
+    treated : ndarray of bool
+        Rows of the treatment group.
+
+    Returns
+    -------
+    bool
+    """
     buyers = table["buyers"].to_numpy(float)
     return bool(min(buyers[treated].sum(), buyers[~treated].sum()) >= LEAST_BUYERS)
 
 
 def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) -> Advice:
-    """What to do next, by what the intervals leave possible, where ``enough`` bought for an interval to be believed."""
+    """Recommend the next step from the intervals.
+
+    Parameters
+    ----------
+    effects : mapping
+        Effect by metric.
+    ratio : SampleRatio
+        Sample-ratio check.
+    enough : bool, optional
+        Whether enough customers bought for a valid interval.
+
+    Returns
+    -------
+    Advice
+    """
     if not ratio.believable:
         return "unbelievable"
     if not effects or not enough:
@@ -222,7 +285,7 @@ def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) 
 
 
 def _parts(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segment, ...]:
-    """The `MOST` largest parts of the audience by a column, the largest first."""
+    """Effects in the `MAX_SEGMENTS` largest segments of a column."""
     found = []
     for name in table[by].value_counts().index[:MOST]:
         inside = (table[by] == name).to_numpy()
@@ -239,19 +302,23 @@ def _of(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:
 
 
 def smallest_effect(rate: float, treated: int, control: int) -> float | None:
-    """The smallest difference of two shares that is detected in four campaigns of five.
+    """Return the smallest effect detected with 80 % power.
+
+    Two-sided test at 5 %.
 
     Parameters
     ----------
     rate : float
-        The share that buys without an offer, 0 … 1.
-    treated, control : int
-        Customers in each arm.
+        Share of buyers without an offer, 0 to 1.
+    treated : int
+        Customers in the treatment group.
+    control : int
+        Customers in the hold-out group.
 
     Returns
     -------
     float or None
-        In shares (0.03 is three customers in a hundred); None where an arm is empty.
+        Difference of shares (0.03 is three customers in a hundred). None if a group is empty.
     """
     if treated < 1 or control < 1:
         return None
@@ -259,12 +326,25 @@ def smallest_effect(rate: float, treated: int, control: int) -> float | None:
 
 
 def customers_per_arm(rate: float, with_offer: float) -> int:
-    """Customers that each of two equal arms needs to tell ``with_offer`` from ``rate`` (Fleiss 1981, uncorrected).
+    """Return the group size needed to detect a difference.
+
+    Two equal groups, two-sided test at 5 %, power 80 % (Fleiss 1981, uncorrected).
+
+    Parameters
+    ----------
+    rate : float
+        Share of buyers without an offer.
+    with_offer : float
+        Share of buyers with an offer.
+
+    Returns
+    -------
+    int
 
     Raises
     ------
     ValueError
-        Where the two are equal: no number is enough.
+        Both shares are equal.
     """
     if rate == with_offer:
         raise ValueError("two equal shares cannot be told apart by any number of customers")

@@ -1,4 +1,4 @@
-"""What a rule's customers are offered: its line in a campaign, each customer's own offer, and its words."""
+"""Define offers: terms per rule, per customer, and in words."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Suggested(Protocol):
-    """An item as `retention.recommend` suggests it."""
+    """An item that `retention.recommend` suggests."""
 
     @property
     def item_id(self) -> str: ...
@@ -38,15 +38,21 @@ class Suggested(Protocol):
 def lines(
     customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]
 ) -> tuple[OfferLine, ...]:
-    """One line for each rule that somebody falls under, in the policy's order.
+    """Return one offer line per rule in use.
 
     Parameters
     ----------
     customers : DataFrame
-        ``churn_probability, expected_value, rule``.
-        Also ``uplift`` where past campaigns tell it.
+        ``churn_probability, expected_value, rule``, optionally ``uplift``.
+    policy : Policy
+        The shop's policy.
     own : mapping
-        Rule → how many of its customers have an item of the action's own kind: something due, a new arrival.
+        Rule → customers with an item of the action's own kind (due again, new arrival).
+
+    Returns
+    -------
+    tuple[OfferLine, ...]
+        Lines in the policy's order.
     """
     stays = 1 - customers["churn_probability"]
     value = customers["expected_value"].fillna(0).clip(lower=0)
@@ -89,7 +95,25 @@ def given(
     recommended_by: str | None = None,
     category: str | None = None,
 ) -> dict[str, Any]:
-    """One customer's offer, as their assignment keeps it."""
+    """Return one customer's offer as stored in the assignment.
+
+    Parameters
+    ----------
+    line : OfferLine
+        Offer line of the customer's rule.
+    items : sequence of Suggested
+        Items for the customer.
+    currency : str
+        Currency code.
+    recommended_by : str, optional
+        Version of the recommender.
+    category : str, optional
+        Category that the coupon is limited to.
+
+    Returns
+    -------
+    mapping
+    """
     return {
         "rule": line.rule,
         "action": line.action,
@@ -104,7 +128,7 @@ def given(
 
 
 def as_items(items: Sequence[Suggested]) -> list[dict[str, str]]:
-    """Items as an offer keeps them."""
+    """Return items as stored in an offer."""
     return [
         {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
         for item in items
@@ -112,7 +136,19 @@ def as_items(items: Sequence[Suggested]) -> list[dict[str, str]]:
 
 
 def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
-    """Give every customer of a rule what its line now says, without reading a row."""
+    """Update the terms of all customers with a rule.
+
+    One UPDATE; no row is read.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    line : OfferLine
+        New terms.
+    """
     terms: dict[str, str | float] = {
         "action": line.action,
         "discount": line.discount,
@@ -139,7 +175,10 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
 
 
 def worth(offer: Mapping[str, Any]) -> str:
-    """What ``{discount}`` stands for: ``15 %``, ``£5.00``, ``free shipping``; nothing where there is none."""
+    """Return the value of ``{discount}``.
+
+    For example ``15 %``, ``£5.00``, ``free shipping`` or nothing.
+    """
     if offer["action"] == "free_shipping":
         return "free shipping"
     if offer.get("amount"):
@@ -148,14 +187,20 @@ def worth(offer: Mapping[str, Any]) -> str:
 
 
 def terms(offer: Mapping[str, Any]) -> dict[str, Any]:
-    """What others are told of an offer: tills, platforms, files. What a parcel costs us is no money off."""
+    """Return the public terms of an offer.
+
+    Tills, platforms and files see them. Shipping cost is not a public amount.
+    """
     told = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
     told |= {"amount": 0.0} if told["action"] == "free_shipping" else {}
     return {**told, "category": bound_to(offer)}
 
 
 def bound_to(offer: Mapping[str, Any]) -> str | None:
-    """The category that an offer holds for; None where it holds for all. An edit may have made it another offer."""
+    """Return the category that a coupon is limited to.
+
+    An edit may have turned a category coupon into another offer, so the action counts too.
+    """
     return (
         offer.get("category") if offer.get("action") == "coupon" and offer.get("discount") else None
     )
@@ -164,17 +209,30 @@ def bound_to(offer: Mapping[str, Any]) -> str | None:
 def categories(
     lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: datetime
 ) -> dict[str, str]:
-    """Customer id → the category of theirs, for those whose rule's coupon holds for one: the likeliest to be redeemed.
+    """Choose a category for each customer with a category coupon.
+
+    Picks the category with the highest chance of redemption.
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    policy : Policy
+        The shop's policy.
     customers : DataFrame
         ``customer_id, rule``.
+    as_of : datetime
+        Only data before this moment counts.
+
+    Returns
+    -------
+    dict of str to str
+        Category by customer id.
 
     Raises
     ------
     BadInput
-        A category that no item has.
+        No item has a category that the rule names.
     """
     from retention.recommend.offers import rank_offers
 
@@ -208,7 +266,10 @@ def _covered(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
 
 
 def conditions(offer: Mapping[str, Any]) -> str:
-    """What ``{conditions}`` stands for: `` (from £30.00 on)``, `` (only Coffee)``; nothing where there are none."""
+    """Return the value of ``{conditions}``.
+
+    For example `` (from £30.00 on)``, `` (only Coffee)`` or nothing.
+    """
     if category := bound_to(offer):
         return f" (only {category})"
     if not offer.get("min_order"):
@@ -217,7 +278,19 @@ def conditions(offer: Mapping[str, Any]) -> str:
 
 
 def described(rule: Rule, currency: str = "") -> str:
-    """A rule's action in words."""
+    """Describe a rule's action in words.
+
+    Parameters
+    ----------
+    rule : Rule
+        Rule of the policy.
+    currency : str, optional
+        Currency code.
+
+    Returns
+    -------
+    str
+    """
     if rule.action == "coupon":
         offer = {
             "action": rule.action,
@@ -237,10 +310,36 @@ def described(rule: Rule, currency: str = "") -> str:
 
 
 def face(rule: Rule, policy: Policy) -> float:
-    """Money off a redeemer's order: a fixed coupon's amount, the cost of a parcel."""
+    """Return the money off one redeemed order.
+
+    A fixed coupon's amount, or the cost of a parcel for free shipping.
+
+    Parameters
+    ----------
+    rule : Rule
+        Rule of the policy.
+    policy : Policy
+        The shop's policy.
+
+    Returns
+    -------
+    float
+    """
     return policy.offer.shipping_cost if rule.action == "free_shipping" else rule.amount
 
 
 def contact(rule: Rule, policy: Policy) -> float | None:
-    """What reaching one of its customers costs, where it is not the campaign's."""
+    """Return the rule's cost per contact; None uses the campaign's.
+
+    Parameters
+    ----------
+    rule : Rule
+        Rule of the policy.
+    policy : Policy
+        The shop's policy.
+
+    Returns
+    -------
+    float or None
+    """
     return policy.offer.call_cost if rule.action == "call" else None

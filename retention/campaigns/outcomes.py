@@ -1,4 +1,4 @@
-"""What the customers of a campaign did: from the lake's events to one row each, both arms counted alike."""
+"""Count orders, revenue and profit of both groups."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,11 +27,12 @@ SEGMENTS = ("tier", "value", "history", "reason")  # by what was known before se
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What there is to measure.
+    """Counts for the measurement of a campaign.
 
-    ``customers``: one row each with ``customer_id, arm``, the `SEGMENTS` that are known of them, the `METRICS` in the window and, as ``pre_…``, in an
-    equally long period before sending. ``orders``: ``customer_id, day``, the days of the window with an order;
-    ``profits``: ``customer_id, day, profit``, contacts not taken off. ``cost``: discounts and contacts, in the shop's currency; ``redeemed``: coupons used.
+    ``customers``: ``customer_id``, ``arm``, `SEGMENTS`, `METRICS` in the window and, as ``pre_…``,
+    in an equally long period before. ``orders``: ``customer_id, day`` per order. ``profits``:
+    ``customer_id, day, profit`` before contact costs. ``cost``: discounts and contacts in the
+    shop's currency. ``redeemed``: coupons used.
     """
 
     customers: "pd.DataFrame"
@@ -46,12 +47,30 @@ class Outcomes:
 def outcomes(
     lake: "Lake", session: Session, campaign: Campaign, until: datetime | None = None
 ) -> Outcomes:
-    """Count what both arms did in the window [sent, window end), or so far (``until``), intent to treat.
+    """Count the outcomes of both groups in the window.
 
-    Everybody who was assigned counts in their arm, whether or not the message reached them. A line's profit is its
-    amount × the item's margin (where it has none, the campaign's average); what coupons took off and what reaching a
-    customer costs is taken from the treated: of whom no copy reached, nothing. Customers who were merged after the audience was drawn are still counted
-    apart, each where they were assigned: a merge may be an effect of the campaign, and no order counts twice.
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    until : datetime, optional
+        End of the period so far; default the whole window.
+
+    Returns
+    -------
+    Outcomes
+
+    Notes
+    -----
+    Intention to treat: each assigned customer counts in their group. The profit of a line is amount
+    × margin of the item, or the campaign's average margin. Coupons and contact costs reduce the
+    profit of treated customers; customers without a delivered message cost no contact. Customers
+    merged after the audience was drawn are counted separately, because a merge may be an effect of
+    the campaign. Each order still counts once.
     """
     import pandas as pd
 
@@ -115,7 +134,7 @@ def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
 
 
 def _repeat(lake: "Lake", start: datetime, drawn: datetime) -> set[str]:
-    """Customers with orders on two days or more before a campaign was sent."""
+    """Customers with orders on two or more days before a campaign."""
     events = lake.table("events", before=start, identity=drawn)
     bought = events.filter(events.event_type == "purchase")
     days = bought.group_by("customer_id").aggregate(days=bought.occurred_at.date().nunique())
@@ -133,7 +152,7 @@ def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn:
 def _totals(
     lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
 ) -> "pd.DataFrame":
-    """`METRICS` of each customer with an order or a return in [start, end), by customer id."""
+    """`METRICS` of customers with an order or return in [start, end)."""
     import ibis
 
     lines = _lines(lake, ids, start, end, drawn, margin)
@@ -151,10 +170,10 @@ def _totals(
 def _lines(
     lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
 ) -> Any:
-    """Lines bought or returned in [start, end), with ``signed``, a return's amount negative, and ``earned``, its margin.
+    """Lines bought or returned in [start, end).
 
-    Those of an order that was wholly sent back since are no purchases any more, but sold they were: its returns alone would
-    be money that the shop never had.
+    ``signed`` is negative for returns; ``earned`` is its margin. Lines of an order returned in full
+    still count as sold. Otherwise its returns would be a loss the shop never had.
     """
     import ibis
 
@@ -173,7 +192,7 @@ def _lines(
 def _daily_profit(
     lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
 ) -> "pd.DataFrame":
-    """``customer_id, day, profit`` of the days with an order or a return; day 0 is that of sending."""
+    """``customer_id, day, profit`` per line; day 0 is the day of sending."""
     lines = _lines(lake, ids, start, end, drawn, margin).select(
         "customer_id", "occurred_at", "earned"
     )
@@ -185,7 +204,7 @@ def _daily_profit(
 def _order_days(
     lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime
 ) -> "pd.DataFrame":
-    """One row for each order of the window: ``customer_id, day`` (0 is the day of sending)."""
+    """``customer_id, day`` per order of the window; day 0 is the day of sending."""
     events = _within(lake, ids, start, end, drawn)
     orders = events.filter(events.event_type == "purchase").select(
         "customer_id", "order_id", "occurred_at"
@@ -200,13 +219,13 @@ def _order_days(
 def _discounts(
     lake: "Lake", session: Session, campaign: Campaign, start: datetime, end: datetime
 ) -> "pd.DataFrame":
-    """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
+    """Cost of each redeemed code as ``customer_id, day, profit`` (negative).
 
-    The redemption's own event says what it took off (not that of another code, which the same order may have had too); where it
-    does not, it is the offer's share of the order's amount (of its category's, where it holds for one), and its money off: that of
-    a parcel, too. Where nobody named an order that the lake knows, it is what the customer bought on that date of the shop's
-    calendar: many stamp all orders of a day at midnight. A use told by its date alone may so lie before the hour of sending. It is
-    paid for, unless its order lies there as well and is not counted either. Of an order that was wholly sent back a code took nothing off.
+    The redemption event gives the discount, unless it names another code. Otherwise it is the
+    offer's share of the order (or of its category) plus its money off, including parcels. Without a
+    known order, the customer's purchases on that date of the shop's calendar count, because many
+    shops stamp orders at midnight. A use dated only by day may precede the hour of sending. It
+    counts unless its order does, too. A code on a fully returned order costs nothing.
     """
     import pandas as pd
 
@@ -251,7 +270,10 @@ def _discounts(
 
 
 def _told(found: "pd.DataFrame") -> "pd.Series":
-    """Customer → what the events of their code's use say that it took off: of two systems that tell of one use, not twice as much."""
+    """Discount per customer as recorded by redemption events.
+
+    If two systems record one use, the larger value counts, not the sum.
+    """
     ours = found["query"].isna() | (found["query"].map(normal, na_action="ignore") == found["code"])
     off = found["discount"].where(ours & (found["event_type"] == "coupon_redeem")).astype(float)
     by_source = off.groupby([found["customer_id"], found["source"]], dropna=False).sum()
@@ -261,7 +283,7 @@ def _told(found: "pd.DataFrame") -> "pd.Series":
 def _redeemed(
     session: Session, campaign: Campaign, start: datetime, end: datetime
 ) -> "pd.DataFrame":
-    """The codes used by the window's end, with what each takes off: a ``share``, an ``amount_off``, of ``only`` one category."""
+    """Codes used before the end, with ``share``, ``amount_off`` and category ``only``."""
     import pandas as pd
 
     redeemed = session.execute(

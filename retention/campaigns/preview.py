@@ -1,4 +1,4 @@
-"""A dry run: what the first customers would read, without sending or storing anything."""
+"""Preview the first messages of a campaign without sending."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,12 +22,27 @@ NO_CODE = "XXXX-XXXX-XXXX"
 
 
 def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any]]:
-    """The first customers who are (or, before the approval, may be) treated, with offer and code as `sending.codes` has them.
+    """Return offer and code of the first recipients.
+
+    Before the approval, these are members of the audience. Columns are those of `recipient_rows`.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    limit : int
+        Largest number of rows.
+
+    Returns
+    -------
+    list[dict[str, Any]]
 
     Raises
     ------
     BadInput
-        Nobody is.
+        The campaign has no recipients.
     """
     found = session.execute(
         select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
@@ -53,7 +68,24 @@ def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any
 def previewed(
     settings: Settings, body: Body, first: Sequence[Mapping[str, Any]], known: Mapping[str, Contact]
 ) -> list[dict[str, str]]:
-    """Each copy as ``customer, to, subject, text``. A code that is not issued yet is shown as ``XXXX-XXXX-XXXX``."""
+    """Render messages as ``customer, to, subject, text``.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    first : sequence of mapping
+        Rows of `preview_rows`.
+    known : mapping
+        Contact by customer id.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
+    """
     copies = []
     for row in first:
         contact, offer = known.get(row["customer_id"], Contact()), row["offer"]
@@ -79,7 +111,22 @@ def previewed(
 def masked(
     settings: Settings, body: Body, first: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, str]]:
-    """The copies as others may read them: pseudonyms, and neither names, addresses nor codes."""
+    """Render messages without names, addresses and codes.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    first : sequence of mapping
+        Rows of `preview_rows`.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        Customers are pseudonyms.
+    """
     nameless = {row["customer_id"]: Contact("…", "…") for row in first}
     copies = previewed(settings, body, [{**row, "code": None} for row in first], nameless)
     return [

@@ -1,4 +1,7 @@
-"""Codes that were used: told by events, by a file or by a signed call; each use judged once, whoever tells of it."""
+"""Judge each use of a coupon code once.
+
+Uses come from events, files or signed calls of tills.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -37,7 +40,10 @@ DATED = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A code that somebody says was used. Customer and order may be unknown to them."""
+    """A reported use of a code.
+
+    Customer and order may be unknown. ``key`` is the source's own id of the report.
+    """
 
     code: str
     at: datetime
@@ -48,7 +54,10 @@ class Use:
 
     @property
     def identity(self) -> str:
-        """What makes this telling one: the teller's own key, else all that it says."""
+        """The stored key of the report.
+
+        A hash of the source's key, or of all values if it has none.
+        """
         said = self.key or "\x1f".join(
             (self.code, self.customer_id or "", self.order_id or "", self.at.isoformat())
         )
@@ -57,7 +66,7 @@ class Use:
 
 @dataclass(slots=True)
 class _Held:
-    """A coupon as it is while its chunk of uses is judged."""
+    """State of a coupon while its batch of uses is judged."""
 
     code: str
     campaign_id: str
@@ -72,15 +81,25 @@ class _Held:
 
 
 def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
-    """Judge each use, mark the codes that were used as they were meant, and keep what was told.
+    """Judge uses, redeem valid codes and store the reports.
 
-    A code is used up by its own customer, or by somebody whom the teller cannot name; a use by another customer is kept and
-    reported, and leaves the code to whom it was given. The same telling again changes nothing and is answered alike.
+    The code's own customer can redeem it, and so can a customer that the source does not name. A
+    use by another customer is stored and reported; the code stays valid. The same report again
+    changes nothing and gets the same outcome.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    uses : sequence of Use
+        Reported uses.
 
     Returns
     -------
     list of str
-        A key of `OUTCOMES` for each use, in order.
+        A key of `OUTCOMES` per use, in order.
     """
     found: list[str] = []
     for start in range(0, len(uses), CHUNK):
@@ -152,7 +171,10 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
 
 
 def _mark_used(session: Session, keys: Sequence[str]) -> None:
-    """Of two calls at once with one key only one is stored, and its word counts."""
+    """Mark codes by the stored reports.
+
+    Of two concurrent calls with one key, only one report is stored, and it decides.
+    """
     session.execute(
         update(Coupon)
         .where(
@@ -181,10 +203,11 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
 
 
 def _same_use(use: Use, coupon: _Held) -> bool:
-    """Whether a code that is used up is told of again: the same order, or, where nobody names one, the same minutes.
+    """Whether a report repeats a known use.
 
-    Two calls of tills are two uses, though, for a call that is sent again is known by its key, and so are two lines of
-    one file, for none tells a use twice at different times: else whoever shares a code has it taken at two tills.
+    It does if the order is the same or, without an order, if the times are close. Two calls of a
+    till are two uses, because a repeated call has the same key. Two rows of one file are also two
+    uses. Otherwise a shared code would pass at two tills.
     """
     if use.order_id is not None and coupon.order_id is not None:
         return use.order_id == coupon.order_id
@@ -196,7 +219,7 @@ def _same_use(use: Use, coupon: _Held) -> bool:
 
 
 def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[str, str]:
-    """Whom each id stands for now: ids that were merged are one customer."""
+    """Canonical id by customer id."""
     wanted = list(ids)
     rows = session.execute(
         select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id).where(
@@ -209,7 +232,19 @@ def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[st
 
 
 def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
-    """Judge the ``coupon_redeem`` events that name a code (in ``query``); codes that are not ours are the shop's own."""
+    """Judge ``coupon_redeem`` events with a code in ``query``.
+
+    Unknown codes are the shop's own and are ignored.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    """
     first = session.scalar(
         select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id)
     )
@@ -235,12 +270,19 @@ def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
 
 
 def untold(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
-    """What the threads do not count yet: campaign → outcome → uses, all of those that are wrong.
+    """Return misuse that the threads do not show yet.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
 
     Returns
     -------
-    dict
-        Campaigns with at least one new wrong use; their counts are of all wrong uses so far.
+    dict of str to dict
+        Campaign → outcome → number of all misuses so far, for campaigns with a new one.
     """
     ours = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(WRONG))
     fresh = select(Redemption.campaign_id).where(*ours, ~Redemption.told).distinct()
@@ -260,7 +302,21 @@ def untold(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
 
 
 def misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
-    """Each use of a campaign's codes that was not as it was meant, the newest first. It names people and codes."""
+    """Return each misuse of a campaign's codes, newest first.
+
+    The rows contain customers and codes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+    """
     rows = session.execute(
         select(
             Redemption.code,

@@ -1,6 +1,7 @@
-"""Make an approved campaign live: codes reserved in batches, the projection written, then issued at once with the state.
+"""Make an approved campaign live.
 
-Any of it may run twice or die half-way: until `finish` commits, nobody has a code.
+Codes are reserved in batches, the lake's rows are written, then codes and state change in one
+transaction. Each step can be repeated. Until `go_live` commits, no customer has a code.
 """
 
 from collections.abc import Collection, Iterator
@@ -35,7 +36,7 @@ _QUIETLY = {"synchronize_session": False}
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What went live."""
+    """A live campaign with its group sizes and codes."""
 
     campaign: Campaign
     treated: int
@@ -44,7 +45,7 @@ class Sent:
 
 
 class Begun(NamedTuple):
-    """A campaign that is being sent; how many customers were left out in this very step."""
+    """A campaign in state ``sending`` and the customers excluded just now."""
 
     campaign: Campaign
     left_out: int
@@ -53,7 +54,27 @@ class Begun(NamedTuple):
 def returned(
     database: Database, settings: Settings, lake: "Lake", campaign_id: str, now: datetime
 ) -> set[str]:
-    """Who of a decided campaign, in either arm, have ordered since the moment that it was drafted from: as a draft leaves them out."""
+    """Return assigned customers with an order since the draft.
+
+    Applies to both groups.
+
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    lake : Lake
+        The shop's lake.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    set of str
+    """
     with database.reading() as session:
         campaign = find(session, settings, campaign_id)
         inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
@@ -62,7 +83,25 @@ def returned(
 
 
 def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: str) -> set[str]:
-    """Ids of a decided campaign that are the same customer as another of it by now; one of each stays, whatever their arms are."""
+    """Return assigned ids that duplicate another id of the same customer.
+
+    One id per customer stays, in either group.
+
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    lake : Lake
+        The shop's lake.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    set of str
+    """
     people = lake.identities.people()
     with database.reading() as session:
         find(session, settings, campaign_id)
@@ -87,16 +126,36 @@ def begin(
     now: datetime,
     gone: Collection[str] = (),
 ) -> Begun:
-    """From approved to sending, once the clearance time has passed; a run that died half-way is taken up again, as of now.
+    """Start sending after the clearance time; resume a killed run.
 
-    ``gone``: who is left out of both arms from here on. Of a run that is taken up again nobody is: their codes are reserved.
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+    gone : collection of str, optional
+        Customers to exclude from both groups. A resumed run excludes none, because their codes are
+        reserved.
+
+    Returns
+    -------
+    Begun
 
     Raises
     ------
     Conflict
-        It is not yet time; or it would go to nobody any more.
+        The clearance time is running, or the campaign has no recipients left.
     Stale
-        Stopped, edited, or already live.
+        Stopped, edited or already live.
     """
     campaign = find(session, settings, campaign_id)
     if campaign.state == "sending" and campaign.version == version:
@@ -131,7 +190,10 @@ def begin(
 
 
 def _anew(session: Session, settings: Settings, campaign: Campaign, now: datetime) -> Campaign:
-    """Let the window and the codes begin now: days may have passed since the run that died, and nobody has got anything."""
+    """Restart window and codes of a resumed run.
+
+    Days may have passed, and no customer received anything.
+    """
     begun = (
         Campaign.id == campaign.id,
         Campaign.state == "sending",
@@ -155,7 +217,23 @@ def _valid_until(settings: Settings, campaign: Campaign, sent_at: datetime) -> d
 def reserve(
     database: Database, settings: Settings, campaign_id: str, version: int
 ) -> Iterator[tuple[int, int]]:
-    """Reserve a code for each treated customer, a batch a transaction; yields (reserved, needed) after each.
+    """Reserve a code per treated customer, one batch per transaction.
+
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+
+    Yields
+    ------
+    tuple[int, int]
+        Reserved and needed codes after each batch.
 
     Raises
     ------
@@ -179,7 +257,19 @@ def reserve(
 
 
 def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
-    """The campaign's rows of the lake's ``treatments``, from the SQL that decided them."""
+    """Return the campaign's rows for the lake's ``treatments``.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+
+    Returns
+    -------
+    DataFrame
+    """
     import json
 
     import pandas as pd
@@ -204,10 +294,23 @@ def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
 
 
 def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFrame":
-    """Rows of the lake's ``treatments`` (their keys) of whom a campaign treats that was stopped before their copy went out.
+    """Return keys of ``treatments`` that customers never received.
 
-    Of one that was live before each copy was a row, nobody knows. What came of others is told with their campaign's result:
-    in both arms all count as they were assigned.
+    These belong to campaigns stopped before the message went out. Campaigns from before sends were
+    stored are skipped. Other treatments keep counting as assigned, in both groups.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    DataFrame
     """
     import pandas as pd
 
@@ -238,14 +341,35 @@ def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFr
 def finish(
     session: Session, settings: Settings, campaign_id: str, version: int, actor: str, now: datetime
 ) -> Sent:
-    """From sending to live: every reserved code is issued, the measuring window begins.
+    """Change from sending to live and issue all codes.
+
+    The measurement window begins.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Sent
 
     Raises
     ------
     Stale
-        Stopped meanwhile, or live already: nothing is issued.
+        Stopped or already live; nothing is issued.
     Conflict
-        A treated customer has no code (an audience that changed under way).
+        A treated customer has no code.
     """
     campaign = find(session, settings, campaign_id)
     window = timedelta(days=Body.model_validate(campaign.body).window_days)
@@ -281,7 +405,21 @@ def finish(
 
 
 def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
-    """One row for each customer in treatment: offer and (live) code. Nobody who is held out is among them."""
+    """Return offer and code of each treated customer.
+
+    Customers in the hold-out group are never included.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+    """
     rows = session.execute(
         select(
             Assignment.customer_id,

@@ -1,10 +1,11 @@
-"""Figures that may be looked at every day: the mixture sequential probability ratio test. Pure arithmetic.
+"""Compute effects of a live campaign that are valid at any time.
 
-Effects are told at the pace so far, as what the whole window would bring. Under "no effect", the chance that p_n ever
-falls below α, however often one looks, is at most α (Johari, Koomen, Pekelis & Walsh 2022); the interval turns the same
-statement round: each day's holds the pace up to that day, on all days at once. They are not cut with each other, for most
-offers work in their first days, and what is true of these is not of the window. Counts that pile up on the same customers
-move together from day to day, which makes a crossing rarer still (Slepian's inequality).
+Mixture sequential probability ratio test. Effects are extrapolated from the pace so far to the
+whole window. Without an effect, the chance that p_n ever falls below α is at most α, for any number
+of looks (Johari, Koomen, Pekelis & Walsh 2022). The interval inverts the same test. All daily
+intervals together cover the pace up to their day. They are not intersected, because most offers
+work in the first days and the pace changes. Cumulative counts are positively correlated between
+days, which makes crossings rarer still (Slepian's inequality).
 """
 
 from dataclasses import asdict, dataclass
@@ -26,11 +27,11 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An effect while the window is open, in what the whole window would bring at this pace, for each treated customer.
+    """Effect so far, scaled to the whole window, per treated customer.
 
-    ``low`` … ``high`` holds what is true of that pace with 95 % on every day at once; ``p_value``, of there being no effect at
-    all, is always valid. All but ``tau`` (the scale of effects that was fixed beforehand) are None as long as an arm has
-    too few buyers to tell.
+    ``low`` and ``high`` hold with 95 % on all days at once. ``p_value`` tests for no effect and is
+    valid at any time. All but ``tau`` (the fixed scale of effects) are None while a group has too
+    few buyers.
     """
 
     tau: float
@@ -42,7 +43,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A campaign that is looked at before its window is over."""
+    """Interim result of a live campaign."""
 
     day: int
     days: int
@@ -57,14 +58,22 @@ class Look:
 def mixture_ratio(
     difference: np.ndarray | float, variance: np.ndarray | float, tau: float
 ) -> np.ndarray:
-    """Λ = √(V / (V + τ²)) exp(τ² D² / (2 V (V + τ²))): how much likelier "some effect ~ N(0, τ²)" is than "none".
+    """Return the likelihood ratio of N(0, τ²) against no effect.
+
+    Λ = √(V / (V + τ²)) exp(τ² D² / (2 V (V + τ²))).
 
     Parameters
     ----------
-    difference, variance : float or ndarray
-        D, the difference of the arms' means, and V, its variance, at each look.
+    difference : float or ndarray
+        D, difference of the group means at each look.
+    variance : float or ndarray
+        V, variance of the difference.
     tau : float
-        τ; it has to be fixed before the first look.
+        τ, fixed before the first look.
+
+    Returns
+    -------
+    ndarray
     """
     v, d = np.asarray(variance, float), np.asarray(difference, float)
     exponent = np.minimum(
@@ -76,12 +85,23 @@ def mixture_ratio(
 def always_valid(
     difference: np.ndarray, variance: np.ndarray, tau: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """p_n = min(p_{n−1}, 1/Λ_n), and the interval of which 1/Λ_n ≤ α leaves out 0, at each of (m,) looks.
+    """Return p-values and intervals valid at any time.
+
+    p_n = min(p_{n−1}, 1/Λ_n). The interval is inconclusive while 1/Λ_n > α.
+
+    Parameters
+    ----------
+    difference : ndarray of shape (m,)
+        D at each look.
+    variance : ndarray of shape (m,)
+        V at each look.
+    tau : float
+        τ, fixed before the first look.
 
     Returns
     -------
     p_value, low, high : ndarray of shape (m,)
-        p never rises: that there is no effect at all is ruled out for good. Each interval is of its own look.
+        p never rises. Each interval belongs to its own look.
     """
     p_value = np.minimum.accumulate(np.minimum(1.0, 1 / mixture_ratio(difference, variance, tau)))
     spread = variance + tau**2
@@ -98,19 +118,27 @@ def running(
     tau: float,
     once: float = 0.0,
 ) -> Running:
-    """The effect on one metric at the last of the days so far, all the earlier looks counted in.
+    """Return the effect on one metric after the last day.
 
     Parameters
     ----------
     daily : ndarray of shape (n, days)
-        The metric of each customer on each day since sending.
+        Metric per customer and day since sending.
     before : ndarray of shape (n,)
-        The metric before sending, for CUPED.
+        Metric before sending, for CUPED.
     treated : ndarray of bool, shape (n,)
+        Rows of the treatment group.
+    window_days : int
+        Length of the window.
     tau : float
         Scale of effects over the whole window.
-    once : float
-        What each treated customer cost on the first day (the contact): no pace, so it is taken off what the window brings.
+    once : float, optional
+        Contact cost per treated customer. It is paid once, so it reduces the effect of the whole
+        window.
+
+    Returns
+    -------
+    Running
     """
     totals = np.cumsum(daily, axis=1)
     active = np.cumsum(daily != 0, axis=1) > 0
@@ -141,7 +169,25 @@ def look(
     planned_share: float,
     scales: dict[str, float],
 ) -> Look:
-    """Look at a live campaign after ``day`` of its ``days``; ``scales``: metric (orders, profit) → τ."""
+    """Return the interim result after some days.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Counts so far.
+    day : int
+        Days that are over.
+    days : int
+        Length of the window.
+    planned_share : float
+        Planned share of treated customers.
+    scales : mapping
+        τ by metric (orders, profit).
+
+    Returns
+    -------
+    Look
+    """
     table = outcomes.customers
     treated = table["arm"].to_numpy() == "treatment"
     sources = {
@@ -165,7 +211,23 @@ def look(
 
 
 def by_day(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -> np.ndarray:
-    """``customer_id, day, name`` as a matrix (n customers, days); only days that are over count."""
+    """Return a matrix of shape (customers, days).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``customer_id, day`` and the column ``name``.
+    name : str
+        Column to sum.
+    customers : Series
+        Order of the customers.
+    days : int
+        Days that are over; later rows are ignored.
+
+    Returns
+    -------
+    ndarray
+    """
     table = np.zeros((len(customers), days))
     inside = rows[(rows["day"] >= 0) & (rows["day"] < days)]
     place = {customer: number for number, customer in enumerate(customers)}
@@ -178,20 +240,29 @@ def by_day(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -
 
 
 def scales(body: "Body") -> dict[str, float]:
-    """τ of orders and of profit, as a campaign's version fixes them (`scale`); an order earns value × margin."""
+    """Return τ of orders and profit for a campaign version.
+
+    An order earns value × margin.
+    """
     orders = scale(body.prior.mean, body.prior.sd, body.plan().smallest_effect)
     value = sum(line.sales for line in body.offers) / max(body.audience, 1)
     return {"orders": orders, "profit": orders * value * body.margin}
 
 
 def scale(uplift: float, uplift_sd: float, detectable: float | None) -> float:
-    """τ of orders, fixed with the campaign's version: the effects that its prior believes in, or could be detected.
+    """Return τ of orders, fixed with the campaign version.
 
     Parameters
     ----------
-    uplift, uplift_sd : float
-        The prior of the effect, whose root mean square is the least that τ is.
+    uplift : float
+        Prior mean of the effect.
+    uplift_sd : float
+        Prior standard deviation. The root mean square of the prior is the lower bound of τ.
     detectable : float or None
-        The smallest effect that the hold-out can detect: a smaller τ would look for what cannot be seen.
+        Smallest detectable effect; a smaller τ would look for invisible effects.
+
+    Returns
+    -------
+    float
     """
     return max(sqrt(uplift**2 + uplift_sd**2), detectable or 0.0)

@@ -1,6 +1,6 @@
-"""What a campaign says at one version: audience, offers, hold-out, and what follows from them for cost and profit.
+"""Define a campaign version and its expected cost and profit.
 
-Small sums stand for the audience, so that an edit recomputes everything without looking at a customer.
+Sums per rule represent the audience, so edits recompute the plan without reading customers.
 """
 
 from datetime import datetime
@@ -23,10 +23,10 @@ class _Frozen(BaseModel):
 
 
 class OfferLine(_Frozen):
-    """One rule's share of the audience.
+    """Terms and totals of one rule's customers.
 
-    ``sales`` is Σ v over its customers, v what each spends in the window if they buy at all; ``base_sales`` is
-    Σ p₀ v and ``base`` Σ p₀, p₀ the probability that they buy without an offer.
+    ``sales`` is Σ v, with v the spend of a customer in the window if they buy. ``base_sales`` is Σ
+    p₀ v and ``base`` is Σ p₀, with p₀ the probability of buying without an offer.
     """
 
     rule: str
@@ -50,32 +50,59 @@ class OfferLine(_Frozen):
     uplift_buyers: float | None = None
 
     def extra_sales(self, shift: float, mean: float) -> float:
-        """Σ δ v where everybody's δ is the ``mean``, or their own where it is known, and a ``shift`` more."""
+        """Return Σ (δ + shift) v.
+
+        Parameters
+        ----------
+        shift : float
+            Added to each δ.
+        mean : float
+            δ of each customer if past campaigns give none.
+
+        Returns
+        -------
+        float
+        """
         return shift * self.sales + (
             mean * self.sales if self.uplift_sales is None else self.uplift_sales
         )
 
     def extra_buyers(self, shift: float, mean: float) -> float:
-        """Σ δ, likewise."""
+        """Return Σ (δ + shift).
+
+        Parameters
+        ----------
+        shift : float
+            Added to each δ.
+        mean : float
+            δ of each customer if past campaigns give none.
+
+        Returns
+        -------
+        float
+        """
         return shift * self.customers + (
             mean * self.customers if self.uplift_buyers is None else self.uplift_buyers
         )
 
     @property
     def largest_share(self) -> float:
-        """The largest share of an order that it takes off; of money off, of the smallest order that it holds for."""
+        """The largest share of an order that the offer takes off.
+
+        For money off, this is the share of the smallest allowed order.
+        """
         if not self.face:
             return self.discount
         return self.face / self.min_order if self.min_order else 1.0
 
     @property
     def coded(self) -> bool:
-        """Whether its customers get a code."""
+        """Whether customers get a coupon code."""
         return self.action in CODED
 
 
 class Prior(_Frozen):
-    """What is believed of the effect before this campaign: extra buyers as a share of the treated, and its doubt."""
+    """Prior of the effect: extra buyers as a share of the treated."""
 
     mean: float
     sd: float
@@ -92,7 +119,10 @@ class Prior(_Frozen):
 
 
 class Targeting(_Frozen):
-    """How the audience was chosen: by uplift that past campaigns taught, or by risk × value, and why."""
+    """How and why the audience was selected.
+
+    By uplift from past campaigns, or by risk × value.
+    """
 
     by: Literal["uplift", "risk"]
     why: Literal["learnt", "none", "small", "indistinct"]
@@ -106,20 +136,33 @@ class Targeting(_Frozen):
 
 
 def _at_most(share: float) -> str:
-    """A share in words that is no more than it: what a refusal names as a limit is not refused in its turn."""
+    """Format a share, rounded down to 0.1 %, so it is a valid limit."""
     return f"{floor(1000 * share + 1e-6) / 10:g} %"
 
 
 def within(cost: Any, budget: float) -> Any:
-    """Whether a budget pays for a cost, or for each of many; the same sum in another order is a rounding more."""
+    """Whether the budget covers the cost, up to rounding.
+
+    Parameters
+    ----------
+    cost : float or ndarray
+        Cost in the shop's currency.
+    budget : float
+        Budget in the shop's currency.
+
+    Returns
+    -------
+    bool or ndarray
+    """
     return cost <= budget * (1 + 1e-9)
 
 
 class Plan(_Frozen):
-    """What is to be expected: money in the shop's currency, effects as shares of the treated.
+    """Expected result of a campaign, in the shop's currency.
 
-    ``effect``: extra buyers, the prior's or, where past campaigns tell each customer's own, theirs, with the prior's doubt.
-    ``learnable``: an effect at its upper end would be detected.
+    Effects are shares of the treated customers. ``effect`` is the expected share of extra buyers:
+    the prior's mean, or the customers' own uplift with the prior's uncertainty. ``learnable``: an
+    effect at the upper end would be detected.
     """
 
     treated: int
@@ -175,12 +218,15 @@ class Body(_Frozen):
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:
-        """The lines that carry a share of the order as discount."""
+        """The lines with a percentage discount."""
         return tuple(line for line in self.offers if line.action == "coupon" and not line.face)
 
     @property
     def copy_action(self) -> str:
-        """The action that ``copy_text`` is for: the coupons', where there are any, else that of most customers."""
+        """The action that ``copy_text`` is written for.
+
+        Coupons if there are any, otherwise the action of most customers.
+        """
         if any(line.action == "coupon" for line in self.offers):
             return "coupon"
         written = [line for line in self.offers if line.action != "call"] or [*self.offers]
@@ -188,13 +234,13 @@ class Body(_Frozen):
 
     @property
     def discount(self) -> float | None:
-        """The one discount of all coupons; None where they differ or there are none."""
+        """The common discount of all coupons; None if they differ."""
         found = {line.discount for line in self.coupons}
         return found.pop() if len(found) == 1 else None
 
     @property
     def second_because(self) -> tuple[str, ...]:
-        """What of it is so large that two people have to approve: ``audience``, ``cost``, ``discount``."""
+        """Limits exceeded: ``audience``, ``cost``, ``discount``; each needs a second approver."""
         above = self.second_approver
         if above is None:
             return ()
@@ -209,21 +255,22 @@ class Body(_Frozen):
 
     @property
     def approvals_needed(self) -> int:
-        """How many different people have to approve it."""
+        """Number of different people that must approve."""
         return 2 if self.second_because else 1
 
     def discount_of(self, rule: str) -> float:
-        """The discount of a rule's customers in this version."""
+        """Return the discount of a rule's customers."""
         return next((line.discount for line in self.offers if line.rule == rule), 0.0)
 
     def plan(self) -> Plan:
-        """Cost, profit and power.
+        """Return expected cost, profit and power.
 
         Notes
         -----
-        For a treated customer ΔΠ = p₁ (m v − (d v + f) ρ) − p₀ m v − c with p₁ = p₀ + δ, d a share of the order and f
-        money off it: what is off is paid to every redeemer, those included who would have bought anyway. The sum is linear in δ, so the interval of the profit
-        is that of the prior of δ; where past campaigns tell each customer's own δ, that of its level.
+        For a treated customer ΔΠ = p₁ (m v − (d v + f) ρ) − p₀ m v − c with p₁ = p₀ + δ, discount
+        share d, money off f, redemption ρ, margin m and contact cost c. Customers that would buy
+        anyway redeem, too. The sum is linear in δ. So the interval of the profit follows from the
+        prior of δ, or from the prior of its level if past campaigns give each customer's own δ.
         """
         control = sum(control_size(customers, self.holdout) for customers in self.tiers.values())
         treated = self.audience - control
@@ -280,23 +327,24 @@ class Body(_Frozen):
         return money(sum_, self.currency, 2)
 
     def _least(self, sum_: float) -> float:
-        """The next larger sum that its currency can say: what a refusal names is not refused in its turn."""
+        """Round up to a payable amount, so it is a valid limit."""
         parts = 1 if self.currency in WHOLE else 100
         return ceil(parts * sum_ - 1e-6) / parts
 
     def _off(self, line: OfferLine) -> str:
-        """What a line takes off, in words."""
+        """Describe the discount of a line in words."""
         least = f"orders from {self._money(line.min_order)} on"
         if line.action == "free_shipping":
             return f"Free shipping ({self._money(line.face)} a parcel) on {least}"
         return f"{self._money(line.face)} off {least}"
 
     def check_offers(self) -> None:
-        """Refuse an offer that sells below what the policy lets remain.
+        """Reject offers below the policy's minimum margin.
 
         Raises
         ------
         BadInput
+            An offer leaves too little margin.
         """
         most = max(self.margin - self.min_margin, 0)
         for line in self.offers:
@@ -334,11 +382,12 @@ class Body(_Frozen):
                 )
 
     def check_budget(self) -> None:
-        """Refuse a campaign that is expected to cost more than the policy's budget.
+        """Reject a campaign above its budget.
 
         Raises
         ------
         BadInput
+            The expected cost exceeds the budget.
         """
         if not within(cost := self.plan().cost, self.budget):
             raise BadInput(

@@ -1,4 +1,7 @@
-"""The state machine of a campaign. Every move is one compare-and-set UPDATE with an audit row beside it."""
+"""Define campaign states and change them atomically.
+
+Each transition is one compare-and-set UPDATE plus an audit row in the same transaction.
+"""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -61,10 +64,11 @@ _SAID = {
 
 
 class Stale(Conflict):
-    """The campaign is no longer what the person saw: somebody decided, edited or stopped it.
+    """A campaign changed after the person saw it.
 
-    Carries, as plain values, how it stands now, so that the message can be repaired and the person told who, when
-    and why; the transaction that found out is rolled back.
+    Holds the present state as plain values, because the transaction that noticed the change is
+    rolled back. The caller uses them to repair the message and to name the person, time and reason
+    of the change.
     """
 
     def __init__(self, campaign: Campaign, seen: int | None = None) -> None:
@@ -88,17 +92,32 @@ class Stale(Conflict):
 
     @property
     def told(self) -> dict[str, Any]:
-        """What a message tells of it."""
+        """Values for the ``campaign/stale`` template."""
         return {name: getattr(self, name) for name in ("name", "said", "who", "at", "reason")}
 
 
 def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool = False) -> Campaign:
-    """The campaign as the database has it now; with ``lock`` nobody else changes it in this transaction's time.
+    """Load a campaign as the database has it now.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    lock : bool, optional
+        Lock the row until the transaction ends. SQLite serialises writers anyway.
+
+    Returns
+    -------
+    Campaign
 
     Raises
     ------
     BadInput
-        There is none of that id.
+        No campaign has this id.
     """
     wanted = select(Campaign).where(
         Campaign.id == campaign_id, Campaign.team_id == settings.team_id
@@ -129,23 +148,46 @@ def move(
     details: dict[str, Any] | None = None,
     **values: Any,
 ) -> Campaign:
-    """Move a campaign along the graph, if it still is where the caller believes it to be.
+    """Change a campaign's state if it is unchanged.
 
     Parameters
     ----------
-    frm, to
-        States; every step must be an edge of ``GRAPH``.
-    seen
-        The version that the person saw; None where any will do.
-    where
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    frm : collection of str
+        Allowed present states; each step must be an edge of `TRANSITIONS`.
+    to : str
+        New state.
+    actor : str
+        Slack user id, or ``clock``.
+    action : str
+        Name of the audit entry.
+    at : datetime
+        Moment, timezone-aware.
+    seen : int, optional
+        Version that the person saw; None accepts any.
+    where : Collection[ColumnElement[bool]], optional
         Further conditions of the same UPDATE.
-    values
-        Columns to set with it.
+    details : mapping, optional
+        Further values of the audit entry.
+    **values : object
+        Columns to set in the same UPDATE.
+
+    Returns
+    -------
+    Campaign
+        The campaign in its new state.
 
     Raises
     ------
     Stale
-        Somebody was first: no row was changed.
+        The campaign is in another state or version, or a condition failed.
+    ValueError
+        The graph has no such step.
     """
     if wrong := [state for state in frm if to not in GRAPH[state]]:
         raise ValueError(f"no campaign goes from {wrong[0]} to {to}")

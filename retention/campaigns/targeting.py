@@ -1,4 +1,4 @@
-"""Whom a campaign is for: who earns most under the budget by what past campaigns teach, else who has most to lose."""
+"""Rank customers by expected profit within the budget."""
 
 from typing import TYPE_CHECKING
 
@@ -18,22 +18,30 @@ if TYPE_CHECKING:
 def by_profit(
     customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float
 ) -> Audience:
-    """Who earns most by which of their offers, under the policy's budget and largest audience, most profitable first.
+    """Select the most profitable offer per customer.
 
     Parameters
     ----------
     customers : DataFrame
-        ``churn_probability``, ``expected_value``, ``tier`` and ``rule`` of (n,) who may be written to.
+        ``churn_probability``, ``expected_value``, ``tier`` and ``rule`` of n eligible customers.
     predicted : Predicted
-        What an offer adds to P(order). Only offers that the past tells apart are weighed against the policy's own
-        choice: of those that it does not, the cheapest would always win.
+        Uplift in P(order) by offer.
+    policy : Policy
+        The shop's policy.
+    margin : float
+        Margin as a share of sales.
 
     Returns
     -------
     Audience
-        Those chosen, each with the ``rule`` of the offer that was chosen and its ``uplift``. Only the treated cost
-        anything, so a budget reaches as many more as are held out. Of the others, who would earn nothing by any offer,
-        and who are left out by the limits alone.
+        Selected customers, most profitable first, with the ``rule`` of the best offer and its
+        ``uplift``.
+
+    Notes
+    -----
+    Only treated customers cost money, so the budget covers proportionally more customers than are
+    treated. Only offers that past campaigns tell apart compete with the policy's own choice. Among
+    offers without a difference, the cheapest would always win.
     """
     import numpy as np
 
@@ -73,15 +81,23 @@ def by_profit(
 
 
 def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
-    """How many of the customers, in their order, the budget pays for, as `Body.plan` counts the cost.
+    """Count the leading customers that the budget covers.
+
+    Uses the same cost as `Body.plan`.
 
     Parameters
     ----------
     customers : DataFrame
-        ``churn_probability, expected_value, tier, rule`` and, where past campaigns tell it, ``uplift``; those who matter
-        most first.
+        ``churn_probability, expected_value, tier, rule``, optionally ``uplift``; most important
+        first.
+    policy : Policy
+        The shop's policy.
     mean : float
-        What an offer is believed to add to P(order) where there is no ``uplift``.
+        Assumed uplift in P(order) if the column ``uplift`` is missing.
+
+    Returns
+    -------
+    int
     """
     import numpy as np
 
@@ -107,7 +123,7 @@ def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
 
 
 def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[str, np.ndarray]":
-    """What `expected_cost` asks of each ``option`` (a rule's place in the policy) for customers who spend ``value``."""
+    """Arguments of `expected_cost` by rule index and value."""
     import numpy as np
 
     rules, usual = policy.rules, policy.offer.contact_cost
@@ -123,8 +139,11 @@ def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[s
 def _options(
     customers: "pd.DataFrame", predicted: "Predicted", policy: Policy
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """The offers that each customer may get, their own first, as places among the policy's rules, and the uplift of
-    each, NaN where there is none: both (n, most offers of one customer)."""
+    """Allowed offers per customer and their uplift.
+
+    Both arrays have shape (n, most offers of one customer). Offers are indices into the policy's
+    rules, the customer's own first. Uplift is NaN in unused slots.
+    """
     import numpy as np
 
     from retention.uplift.offers import kind
@@ -153,7 +172,7 @@ def _options(
 
 
 def told(uplift: "Uplift | None") -> Targeting:
-    """What the draft says of how its audience was chosen."""
+    """Describe the selection method for the draft."""
     if uplift is None:
         return Targeting(by="risk", why="none")
     return Targeting(

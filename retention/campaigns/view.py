@@ -1,4 +1,7 @@
-"""A campaign as plain data: what templates, ``--json`` and the job row show of it. Never a customer, never a code."""
+"""Convert campaigns to plain data for templates and JSON.
+
+The data never contains customers or codes.
+"""
 
 from typing import Any
 
@@ -20,7 +23,10 @@ _MOMENTS = (
 
 
 def described(campaign: Campaign) -> dict[str, Any]:
-    """The campaign at its present version; moments are ISO 8601, money is in ``currency``."""
+    """Return a campaign at its present version as plain data.
+
+    Times are ISO 8601. Money is in ``currency``.
+    """
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     return {
         "campaign_id": campaign.id,
@@ -44,7 +50,7 @@ def described(campaign: Campaign) -> dict[str, Any]:
 
 
 def said(body: Body) -> dict[str, Any]:
-    """What a version says, and what follows from it."""
+    """Return a version and its derived figures as plain data."""
     return {
         **body.model_dump(mode="json", exclude={"prior"}),
         "discount": body.discount,

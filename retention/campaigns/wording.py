@@ -1,6 +1,7 @@
-"""The copy of a campaign: a text with ``{placeholders}`` that a person may edit, filled in for each customer.
+"""Validate and fill in the text of a campaign.
 
-Placeholders are looked up in a fixed table; nothing a person or the data writes is ever evaluated.
+A person may edit the text and its ``{placeholders}``. Values come from a fixed table. Nothing in
+the text or the data is evaluated.
 """
 
 import re
@@ -21,17 +22,22 @@ _ANNOUNCING = re.compile(  # the items, with what of their sentence leads to the
 
 
 def default(action: str = "coupon") -> str:
-    """The text a draft starts with, from ``templates/campaigns/``."""
+    """Return the default text of an action."""
     return templating.text(f"campaigns/{action}.txt.j2").strip()
 
 
 def checked(text: str) -> str:
-    """A text that a person wrote, if it can be used.
+    """Validate a text that a person typed.
+
+    Returns
+    -------
+    str
+        The text without surrounding space.
 
     Raises
     ------
     BadInput
-        Empty, too long, or with a placeholder that does not exist or is not closed: the customer would read its braces.
+        The text is empty or too long, or a placeholder is unknown or not closed.
     """
     text = text.strip()
     if not text:
@@ -55,9 +61,21 @@ def checked(text: str) -> str:
 
 
 def filled(text: str, values: dict[str, Any]) -> str:
-    """The text for one customer; a placeholder without a value leaves nothing behind, nor the space before it (``Hello,``).
+    """Fill in the text for one customer.
 
-    Where there are no items, what ends a line with them is left out: it would announce what does not come.
+    An empty placeholder also removes the space before it (``Hello,``). Without items, the phrase
+    that announces them at the end of a line is removed.
+
+    Parameters
+    ----------
+    text : str
+        Text with placeholders.
+    values : dict of str to object
+        Value by placeholder name.
+
+    Returns
+    -------
+    str
     """
     lines = text.split("\n") if values.get("items") else map(_without_items, text.split("\n"))
 
@@ -69,6 +87,6 @@ def filled(text: str, values: dict[str, Any]) -> str:
 
 
 def _without_items(line: str) -> str | None:
-    """A line less what announces the items at its end; None where it fills in nothing else."""
+    """Remove the phrase that announces items; None if nothing remains."""
     ends = line.rstrip().endswith("{items}")
     return None if ends and {*_PLACE.findall(line)} == {"items"} else _ANNOUNCING.sub("", line)

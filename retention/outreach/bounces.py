@@ -1,4 +1,4 @@
-"""Copies that bounced later: a mail server had taken them, and said afterwards that it could not deliver them."""
+"""Record bounces that arrive after acceptance."""
 
 import re
 from collections import defaultdict
@@ -31,7 +31,7 @@ THERE = ("sent", "held", "bounced")  # what a bounce can be of
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """A copy that came back, as somebody tells of it: by its customer, by their address, or by both."""
+    """A reported bounce, by customer id, address or both."""
 
     at: datetime
     customer_id: str | None = None
@@ -49,15 +49,24 @@ class _Copy:
 def bounced(
     session: Session, settings: Settings, bounces: Sequence[Bounce]
 ) -> tuple[list[str], set[str]]:
-    """Mark the copy that each of these is of: the customer's newest, of any campaign, at that moment.
+    """Mark the send that each bounce belongs to.
+
+    It is the customer's newest send of any campaign at that moment.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    bounces : sequence of Bounce
+        Reported bounces.
 
     Returns
     -------
-    list of str
-        For each: ``bounced``, ``repeated`` (known already), or ``unknown``: none of our copies had gone to them in the
-        `LATER` days before.
-    set of str
-        Ids of the campaigns whose copies were marked.
+    tuple[list[str], set[str]]
+        Per bounce: ``bounced``, ``repeated`` (already known) or ``unknown`` (no send within
+        `MAX_DELAY` before); and the ids of campaigns with marked sends.
     """
     ids = _ids(session, settings, bounces)
     copies = _copies(session, settings, {one for some in ids for one in some})
@@ -88,7 +97,23 @@ def bounced(
 
 
 def unreachable(session: Session, settings: Settings, since: datetime) -> set[str]:
-    """Customers whose newest copy bounced for their address's sake, where that was sent since then and they have had no other address since."""
+    """Return customers with a bounced address that is still in use.
+
+    Their newest send bounced because of the address, and the address has not changed since.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    since : datetime
+        Start of the period.
+
+    Returns
+    -------
+    set of str
+    """
     at = func.coalesce(Send.sent_at, Send.queued_at)
     tried = select(Send.customer_id, Send.state, Send.error, at).where(
         Send.team_id == settings.team_id, Send.channel != "call", Send.state.in_(THERE), at >= since
@@ -109,7 +134,10 @@ def unreachable(session: Session, settings: Settings, since: datetime) -> set[st
 def _new_addresses(
     session: Session, settings: Settings, ids: Collection[str]
 ) -> dict[str, datetime]:
-    """When these customers were given another address, the last time and under whichever of their ids; only who was."""
+    """Last change of address per customer, over all merged ids.
+
+    Customers without a change are missing.
+    """
     last, named = dict[str, datetime](), sorted(ids)
     for start in range(0, len(named), AT_ONCE):
         entry = among(session, DirectoryEntry.customer_id, named[start : start + AT_ONCE])
@@ -125,14 +153,17 @@ def _new_addresses(
 
 
 def _of_the_address(said: str) -> bool:
-    """Whether a refusal is about whom it went to. What a mail server has against the message would be held against all customers."""
+    """Whether a bounce is about the address.
+
+    Rows without a code count as such: older processes wrote them during an upgrade.
+    """
     return not said.startswith(OF_MESSAGE) and (
         not said[:1].isdigit() or bool(_ADDRESS.search(said))
     )
 
 
 def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:
-    """The ids of each one's customer, those that were merged with it included."""
+    """Ids of each bounce's customer, including merged ids."""
     key = settings.key
     hashes = [email_hash(key, one.email) if one.email else None for one in bounces]
     ours = DirectoryEntry.team_id == settings.team_id
@@ -162,7 +193,7 @@ def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> lis
 def _rows(
     session: Session, settings: Settings, people: Collection[str]
 ) -> Sequence[tuple[str, str, datetime | None]]:
-    """The ids that stand for these people, each with whom it stands for and since when it has another address."""
+    """Ids of these people, with canonical id and last change of address."""
     named = or_(
         among(session, DirectoryEntry.canonical_id, people),
         among(session, DirectoryEntry.customer_id, people) & DirectoryEntry.canonical_id.is_(None),

@@ -1,4 +1,7 @@
-"""Who wants no more: one row a customer, written by their own click, read wherever somebody is chosen or written to."""
+"""Store unsubscribes and check unsubscribe links.
+
+An unsubscribed customer has one row. Selection and sending both read it.
+"""
 
 import hmac
 import re
@@ -25,12 +28,25 @@ _TOKEN = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 
 
 def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetime) -> bool:
-    """Withdraw the consent of the customer to whom a send went, and cancel what is still queued for them.
+    """Withdraw the consent of a send's customer.
+
+    Queued sends to the customer are cancelled. Repeating is harmless.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    send_id : int
+        Id of the send.
+    now : datetime
+        Business time.
 
     Returns
     -------
     bool
-        Whether the send is known; asking again is harmless.
+        Whether the send exists.
     """
     send = session.get(Send, send_id)
     if send is None or send.team_id != settings.team_id:
@@ -64,7 +80,19 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
 
 
 def suppressed(session: Session, settings: Settings) -> set[str]:
-    """Customers who have unsubscribed."""
+    """Return customers that unsubscribed.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+    """
     return set(
         session.scalars(
             select(Suppression.customer_id).where(Suppression.team_id == settings.team_id)
@@ -73,7 +101,24 @@ def suppressed(session: Session, settings: Settings) -> set[str]:
 
 
 def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series") -> "pd.Series":
-    """``given``, ``unknown`` or ``refused`` for each customer; who unsubscribed, under whichever id, refused."""
+    """Return the consent of each customer.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    ids : Series
+        Customer ids.
+
+    Returns
+    -------
+    Series
+        ``given``, ``unknown`` or ``refused``. An unsubscribe under any merged id refuses.
+    """
     import pandas as pd
 
     customers = lake.table("customers")
@@ -88,12 +133,38 @@ def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series
 
 
 def unsubscribe_token(keys: Keys, send_id: int) -> str:
-    """The token of a send: which key signs it, the send's number, the signature. It never expires."""
+    """Return the unsubscribe token of a send.
+
+    It contains key id, send id and signature. It never expires.
+
+    Parameters
+    ----------
+    keys : Keys
+        Signing keys.
+    send_id : int
+        Id of the send.
+
+    Returns
+    -------
+    str
+    """
     return f"{keys.current_id}-{send_id}-{_signature(keys.current, send_id)}"
 
 
 def read_unsubscribe_token(keys: Keys, token: str) -> int | None:
-    """The send that a token names; None where no key of ours signed it."""
+    """Return the send id of a token; None if the signature is invalid.
+
+    Parameters
+    ----------
+    keys : Keys
+        Signing keys.
+    token : str
+        Token of a link.
+
+    Returns
+    -------
+    int or None
+    """
     match = _TOKEN.fullmatch(token)
     key = keys.by_id(match[1]) if match else None
     if match is None or key is None:
@@ -107,11 +178,12 @@ def _signature(key: bytes, send_id: int) -> str:
 
 
 def public_url(settings: Settings) -> str:
-    """Where customers reach this installation, without a slash at the end.
+    """Return the public URL without a trailing slash.
 
     Raises
     ------
     BadInput
+        ``RETENTION_PUBLIC_URL`` is not set.
     """
     if not settings.public_url:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""How to reach the customers of a campaign, and who of them may (still) be written to, as the lake says now."""
+"""Look up addresses and consent of recipients in the lake."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -18,13 +18,40 @@ if TYPE_CHECKING:
 
 
 def waiting(session: Session, campaign_id: str) -> list[str]:
-    """Customers whose copy is queued."""
+    """Return customers with a queued send.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    list of str
+    """
     rows = select(Send.customer_id).where(Send.campaign_id == campaign_id, Send.state == "queued")
     return list(session.scalars(rows))
 
 
 def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
-    """How to reach each; who has no row in the lake is missing. An id that was merged is reached as whom it is now."""
+    """Return the contact of each customer.
+
+    Merged ids give the contact of the canonical customer. Customers without a row in the lake are
+    missing.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    ids : iterable of str
+        Customer ids.
+
+    Returns
+    -------
+    dict of str to Contact
+    """
     import ibis
 
     people = lake.identities.people()
@@ -48,13 +75,27 @@ def unwilling(
     policy: Policy,
     offers: Mapping[str, Mapping[str, Any]],
 ) -> set[str]:
-    """Those whose consent is not (any more) one of those that their rule is for; who refused, whatever the rule says.
+    """Return customers without the consent that their offer needs.
+
+    Customers that refused are always included.
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
     offers : mapping
-        Customer id → their offer: the ``rule`` by which they got it, and the states of ``consent`` that the rule which
-        chose them was for (of a campaign from before they were kept: what the policy says of the rule now).
+        Offer by customer id, with ``rule`` and accepted states of ``consent``. For offers stored
+        before consent was kept, the present policy decides.
+
+    Returns
+    -------
+    set of str
     """
     import pandas as pd
 

@@ -1,7 +1,8 @@
-"""Send a campaign's copies, one after the other, at a pace: claim, make, hand over, settle.
+"""Send the due e-mails of a campaign through its channel.
 
-It may die between any two lines. What was not claimed is sent by the next run; what was claimed and not settled is one
-copy at most, and in doubt (`sends.recover`).
+Each e-mail is claimed, composed, handed over and settled. The process may die at any point.
+Unclaimed e-mails are sent by the next run. At most one e-mail is claimed and not settled; its
+delivery is uncertain (`sends.recover`).
 """
 
 import time
@@ -28,7 +29,11 @@ Allowed = Callable[[Contact, datetime], datetime]
 
 @dataclass(slots=True)
 class Report:
-    """What one run did: ``counts`` of tries by the state they led to, and why it ended early (else empty)."""
+    """Result of one run.
+
+    ``counts`` maps the new state to attempts. ``stopped`` says why the run ended early, or is
+    empty.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
@@ -37,7 +42,7 @@ class Report:
     )
 
     def add(self, state: str) -> None:
-        """Count a try."""
+        """Count an attempt."""
         self.counts[state] = self.counts.get(state, 0) + 1
 
 
@@ -55,20 +60,32 @@ def deliver(
     now: Callable[[], datetime] = clock.now,
     progress: Progress = silent,
 ) -> Report:
-    """Send what is due until nothing is, the time is up, or the other side takes no more.
+    """Send until nothing is due, time is up or the server refuses.
 
     Parameters
     ----------
+    database : Database
+        Database of the installation.
+    campaign_id : str
+        Campaign id.
+    job_id : str
+        Job that sends.
+    adapter : Adapter
+        Channel to send through.
     contacts : mapping
-        Customer id → how to reach them, of all whose copies this run may send; a copy of anybody else is left to the next.
-    make : callable
-        The copy of a send.
-    allowed : callable
-        The first moment (business time) at which a contact may be written to: quiet hours.
+        Contact by customer id. Sends to other customers wait for the next run.
+    make : Make
+        Composes the message of a send.
+    allowed : Allowed
+        Returns the first moment (business time) outside the contact's quiet hours.
     rate : float
-        Copies a second, at most.
+        E-mails per second, at most.
     seconds : float
-        After so long no further copy is begun.
+        Time after which no further e-mail is started.
+    now : callable, optional
+        Returns the business time.
+    progress : Progress, optional
+        Called with done, total and a label.
 
     Returns
     -------
@@ -113,7 +130,7 @@ def _over(database: Database, campaign_id: str) -> bool:
 def _asleep(
     contacts: Mapping[str, Contact], allowed: Allowed, now: datetime
 ) -> dict[datetime, list[str]]:
-    """Who is not to be disturbed now, by the moment at which that is over."""
+    """Customers in quiet hours, by the end of these."""
     found: dict[datetime, list[str]] = {}
     for customer_id, contact in contacts.items():
         if (moment := allowed(contact, now)) > now:
@@ -131,7 +148,7 @@ def _one(
     now: Callable[[], datetime],
     report: Report,
 ) -> bool:
-    """See one claimed copy through; whether the other side was troubled with it."""
+    """Process one claimed send; True if the server was contacted."""
     contact = contacts.get(send.customer_id)
     if contact is None:
         # Released, or taken over from a dead run, since: their address and consent were not looked at.
@@ -160,7 +177,10 @@ def _one(
 def _settle(
     database: Database, send: Send, adapter: Adapter, verdict: Verdict, at: datetime, report: Report
 ) -> None:
-    """Write what became of a try; where it was no fault of this copy, it does not count, and the others wait as well."""
+    """Store the result of an attempt.
+
+    If this e-mail is not at fault, the attempt does not count and the run stops.
+    """
     if verdict.retry_at is not None:
         with database.transaction() as session:
             sends.put_back(session, send, said=verdict.said)
@@ -183,19 +203,33 @@ def _settle(
 
 
 def channel(settings: Settings) -> str:
-    """``webhook`` or ``email`` where one is configured (the platform, where both are), else ``csv``: a person takes the file."""
+    """Return the configured channel: ``webhook``, ``email`` or ``csv``.
+
+    The webhook wins over SMTP. With ``csv``, a person downloads a file.
+    """
     if settings.webhook_url:
         return "webhook"
     return "email" if settings.smtp_url else "csv"
 
 
 def adapter(settings: Settings, name: str) -> Adapter:
-    """The carrier of a channel.
+    """Return the adapter of a channel.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    name : str
+        ``webhook`` or ``email``.
+
+    Returns
+    -------
+    Adapter
 
     Raises
     ------
     BadInput
-        What it needs is not configured (any more).
+        A setting of the channel is missing.
     """
     if name == "webhook":
         return Webhook(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
@@ -203,11 +237,12 @@ def adapter(settings: Settings, name: str) -> Adapter:
 
 
 def check(settings: Settings) -> None:
-    """Refuse to begin what could not be sent.
+    """Check that the configured channel can send.
 
     Raises
     ------
     BadInput
+        A setting is missing.
     """
     if (name := channel(settings)) != "csv":
         adapter(settings, name)

@@ -1,4 +1,4 @@
-"""What carries a campaign's copies: one small interface, and what can become of one copy."""
+"""Define messages, delivery verdicts and the adapter interface."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +12,10 @@ State = Literal["sent", "again", "bounced", "failed", "doubtful"]
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """How to reach a customer, as the lake says; empty where it does not. ``timezone`` is an IANA name."""
+    """Contact data of a customer; empty fields are unknown.
+
+    ``timezone`` is an IANA name.
+    """
 
     email: str = ""
     name: str = ""
@@ -22,7 +25,10 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One customer's copy. ``key`` is the same however often it is tried, and is no other copy's."""
+    """One e-mail to one customer.
+
+    ``key`` is unique per send and equal in all attempts.
+    """
 
     key: str
     campaign_id: str
@@ -37,10 +43,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one try.
+    """Result of one attempt to send.
 
-    ``sent``: accepted, under ``message_id``. ``again``: certainly not accepted; later it may be. ``bounced``: refused
-    for good. ``failed``: cannot be sent at all. ``doubtful``: nobody knows whether it was accepted.
+    ``sent``: accepted under ``message_id``. ``again``: not accepted, may be later. ``bounced``:
+    refused for good. ``failed``: cannot be sent. ``doubtful``: unknown whether accepted.
     """
 
     state: State
@@ -58,9 +64,10 @@ class Verdict:
 
 
 class Unreachable(Exception):
-    """The other side takes nothing at present, from anybody. The copy at hand was certainly not accepted.
+    """The server accepts nothing at present.
 
-    ``until`` is the moment of real time before which it does not want to be asked, where it says so.
+    The present e-mail was not accepted. ``until`` is the real time before which the server wants no
+    request.
     """
 
     def __init__(self, said: str, until: datetime | None = None) -> None:
@@ -69,35 +76,46 @@ class Unreachable(Exception):
 
 
 class Adapter(Protocol):
-    """A carrier of copies. Used by one thread at a time."""
+    """Sends e-mails through one channel; one thread at a time."""
 
     channel: str
     repeats: bool  # whether a doubtful copy may be sent again under its key without the customer getting two
 
     def open(self) -> None:
-        """Reach the other side.
+        """Connect.
 
         Raises
         ------
         Unreachable
+            The server cannot be reached or used.
         """
 
     def send(self, message: Message) -> Verdict:
-        """Try one copy; takes at most about a minute whatever the other side does.
+        """Try to send one e-mail, for at most about a minute.
 
         Raises
         ------
         Unreachable
-            It certainly was not accepted, and no other copy would be.
+            It was not accepted, and others would not be either.
         """
 
     def close(self) -> None:
-        """Say goodbye; never raises."""
+        """Disconnect; never raises."""
 
 
 @contextmanager
 def deadline(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
-    """Call ``cut`` (shut the socket) should the block take longer: a time-out for each read does not bound a slow drip."""
+    """Call ``cut`` if the block takes too long.
+
+    Timeouts of single reads do not limit a slow drip of data.
+
+    Parameters
+    ----------
+    seconds : float
+        Time limit of the block.
+    cut : callable
+        Shuts the socket.
+    """
     timer = threading.Timer(seconds, cut)
     timer.daemon = True
     timer.start()

@@ -1,7 +1,8 @@
-"""The table of sends: a campaign's copies queued, claimed one at a time, settled. SQL only, in the caller's session.
+"""Queue, claim and settle the e-mails of a campaign.
 
-A copy is claimed and committed before it is handed over, and settled after. What a dead run leaves claimed is in doubt
-and is nobody else's to repeat, unless the other side drops repetitions.
+SQL only, in the caller's session. A send is claimed and committed before it is handed over, and
+settled afterwards. A send left claimed by a dead process is uncertain. It is repeated only if the
+server drops duplicates.
 """
 
 from collections.abc import Iterable
@@ -28,7 +29,21 @@ _QUIETLY = {"synchronize_session": False}
 
 
 def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
-    """One row for each treated customer, in the transaction that makes the campaign live. Again: nothing more."""
+    """Queue one send per treated customer.
+
+    Runs in the transaction that makes the campaign live. Repeating adds nothing.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    channel : str
+        Channel of the sends; calls are queued as ``call``.
+    now : datetime
+        Business time.
+    """
     columns = ["team_id", "campaign_id", "customer_id", "channel", "state", "attempts", "queued_at"]
     called = Assignment.offer["action"].as_string() == "call"
     by = case((called, literal("call")), else_=literal(channel))
@@ -55,12 +70,23 @@ def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> 
 
 
 def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Send | None:
-    """Take the next copy that is due; None where there is none, or the campaign is not live (any more).
+    """Claim the next due send.
 
     Parameters
     ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    job_id : str
+        Job that sends.
     now : datetime
         Business time.
+
+    Returns
+    -------
+    Send or None
+        None if nothing is due or the campaign is not live.
     """
     wall = clock.wall()
     due = _due(campaign_id, now, wall)
@@ -89,7 +115,26 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
 
 
 def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, repeats: bool) -> str:
-    """Write what became of a try, unless somebody settled it meanwhile; returns the row's new state."""
+    """Store the result of an attempt unless already settled.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    send : Send
+        The send.
+    verdict : Verdict
+        Result of the attempt.
+    now : datetime
+        Business time.
+    repeats : bool
+        Whether the server drops duplicates, so an uncertain e-mail may be repeated.
+
+    Returns
+    -------
+    str
+        New state of the row.
+    """
     wall = clock.wall()
     said = f"{OF_MESSAGE}{verdict.said}" if verdict.of_message else verdict.said
     values: dict[str, Any] = {"lease_until": None, "error": said or None}
@@ -114,7 +159,19 @@ def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, rep
 def put_back(
     session: Session, send: Send, *, not_before: datetime | None = None, said: str | None = None
 ) -> None:
-    """Undo a claim of which nothing was handed over: its try does not count."""
+    """Release a claim without counting the attempt.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    send : Send
+        The send.
+    not_before : datetime, optional
+        Business time of the next attempt.
+    said : str, optional
+        Error to show.
+    """
     session.execute(
         update(Send)
         .where(Send.id == send.id, Send.state == "sending", Send.job_id == send.job_id)
@@ -131,7 +188,15 @@ def put_back(
 
 
 def forgive(session: Session, send: Send) -> None:
-    """Undo a try that was settled already, as it turns out by no fault of this copy."""
+    """Undo a settled attempt that was not the e-mail's fault.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    send : Send
+        The send.
+    """
     session.execute(
         update(Send)
         .where(
@@ -146,14 +211,27 @@ def forgive(session: Session, send: Send) -> None:
 
 
 def back_off(attempts: int) -> timedelta:
-    """How long to wait after so many tries: 30 s, 1, 2, 4 … minutes, at most an hour."""
+    """Return the wait after n attempts: 30 s, doubled up to an hour."""
     return min(BACK_OFF * 2 ** (attempts - 1), LONGEST_BACK_OFF)
 
 
 def give_up_where_over(session: Session, campaign_id: str) -> bool:
-    """Whether the campaign is not live any more; then what is in doubt is held, and what is queued cancelled.
+    """Close the sends of a campaign that is not live.
 
-    A try that was under way when it was stopped may end in "once more", or never, because its process died.
+    Uncertain sends are held, queued sends cancelled. An attempt during the stop may end in a retry,
+    or never if its process died.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    bool
+        Whether the campaign is over.
     """
     over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) != "live"
     if over:
@@ -163,7 +241,22 @@ def give_up_where_over(session: Session, campaign_id: str) -> bool:
 
 
 def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
-    """Settle what a dead run left claimed: queued again where a repetition is harmless, else held for a person."""
+    """Settle sends left claimed by dead processes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    repeats : bool
+        Whether they may be repeated; otherwise a person decides.
+
+    Returns
+    -------
+    int
+        Number of such sends.
+    """
     lost = session.execute(
         update(Send)
         .where(
@@ -184,7 +277,19 @@ def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
 def put_off(
     session: Session, campaign_id: str, customer_ids: Iterable[str], until: datetime
 ) -> None:
-    """Let the queued copies of these customers wait for a moment of business time: their quiet hours."""
+    """Postpone queued sends until quiet hours end.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    customer_ids : iterable of str
+        Customer ids.
+    until : datetime
+        Business time.
+    """
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
         chosen = Send.customer_id.in_(ids[start : start + 500])
@@ -197,7 +302,17 @@ def put_off(
 
 
 def pause(session: Session, campaign_id: str, until: datetime) -> None:
-    """Let all queued copies of a campaign wait for a moment of real time: the other side takes none before."""
+    """Postpone all queued sends of a campaign.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    until : datetime
+        Real time before which the server accepts nothing.
+    """
     later = or_(Send.retry_at.is_(None), Send.retry_at < until)
     session.execute(
         update(Send)
@@ -208,14 +323,34 @@ def pause(session: Session, campaign_id: str, until: datetime) -> None:
 
 
 def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], why: str) -> None:
-    """Cancel queued copies of these customers."""
+    """Cancel the queued sends of some customers.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    customer_ids : iterable of str
+        Customer ids.
+    why : str
+        A key of `CANCEL_REASONS`.
+    """
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
         _cancel(session, campaign_id, why, Send.customer_id.in_(ids[start : start + 500]))
 
 
 def leave_out_suppressed(session: Session, campaign_id: str) -> None:
-    """Cancel queued copies of who has unsubscribed since."""
+    """Cancel the queued sends of unsubscribed customers.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    """
     _cancel(
         session,
         campaign_id,
@@ -225,19 +360,55 @@ def leave_out_suppressed(session: Session, campaign_id: str) -> None:
 
 
 def cancel(session: Session, campaign_id: str, why: str) -> None:
-    """Cancel whatever of a campaign is still queued."""
+    """Cancel all queued sends of a campaign.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    why : str
+        A key of `CANCEL_REASONS`.
+    """
     _cancel(session, campaign_id, why)
 
 
 def cancel_unsent(session: Session, campaign_id: str, why: str) -> None:
-    """Cancel what was to go out by itself; a file's copies wait on: its codes may have gone out another way."""
+    """Cancel queued e-mails; sends in files keep waiting.
+
+    Codes of a file may have gone out another way.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    why : str
+        A key of `CANCEL_REASONS`.
+    """
     _cancel(session, campaign_id, why, Send.channel.not_in(BY_HAND))
 
 
 def taken_as_file(
     session: Session, campaign_id: str, job_id: str, now: datetime, channel: str = "csv"
 ) -> None:
-    """The campaign's codes (or its call list) were handed over as a file: these count as sent from now on."""
+    """Mark the sends of a downloaded file as sent.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    job_id : str
+        Job that sends.
+    now : datetime
+        Business time.
+    channel : str, optional
+        ``csv`` (codes) or ``call``.
+    """
     session.execute(
         update(Send)
         .where(Send.campaign_id == campaign_id, Send.channel == channel, Send.state == "queued")
@@ -247,7 +418,19 @@ def taken_as_file(
 
 
 def left_out(session: Session, campaign_id: str) -> set[str]:
-    """Customers who were to get a copy and get none any more: unsubscribed, without consent, erased."""
+    """Return customers with a cancelled send.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    set of str
+    """
     rows = select(Send.customer_id).where(
         Send.campaign_id == campaign_id, Send.state == "cancelled"
     )
@@ -255,7 +438,21 @@ def left_out(session: Session, campaign_id: str) -> set[str]:
 
 
 def not_contacted(session: Session, campaign_id: str) -> set[str]:
-    """Customers whose copy has not reached them and will not: left out, bounced or failed. They cost no contact."""
+    """Return customers whose send did not and will not arrive.
+
+    They cost no contact.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    set of str
+    """
     rows = select(Send.customer_id).where(
         Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
     )
@@ -263,7 +460,19 @@ def not_contacted(session: Session, campaign_id: str) -> set[str]:
 
 
 def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
-    """How many of the treated got no copy and will get none, by the reason."""
+    """Count treated customers without an e-mail by reason.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    dict of str to int
+    """
     said = {"bounced": "it bounced", "failed": "it could not be sent"}
     gone = select(Send.state, Send.error, func.count()).where(
         Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
@@ -276,36 +485,98 @@ def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
 
 
 def untaken(session: Session, campaign_id: str) -> dict[str, int]:
-    """How many customers wait in a file that nobody has taken: ``csv`` (of codes) and ``call``."""
+    """Count customers in files that are not downloaded yet.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    dict of str to int
+        Customers by channel, ``csv`` and ``call``.
+    """
     waiting = Send.campaign_id == campaign_id, Send.state == "queued", Send.channel.in_(BY_HAND)
     counted = select(Send.channel, func.count()).where(*waiting).group_by(Send.channel)
     return {**dict.fromkeys(BY_HAND, 0), **dict(session.execute(counted).tuples().all())}
 
 
 def counts(session: Session, campaign_id: str) -> dict[str, int]:
-    """Copies of a campaign by state, of those that go out by themselves: a file's wait for whoever takes it."""
+    """Count sends by state, without files.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    dict of str to int
+    """
     ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND)
     counted = select(Send.state, func.count()).where(*ours).group_by(Send.state)
     return dict(session.execute(counted).tuples().all())
 
 
 def taken(session: Session, campaign_id: str) -> bool:
-    """Whether any of a campaign's copies that go out by themselves was taken."""
+    """Whether any e-mail of the campaign was accepted.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    bool
+    """
     ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND), Send.state == "sent"
     return session.scalar(select(Send.id).where(*ours).limit(1)) is not None
 
 
 def held(session: Session, campaign_id: str) -> list[Send]:
-    """Copies of which nobody knows whether they arrived, and that wait for a person, the oldest first."""
+    """Return sends with uncertain delivery, oldest first.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    list of Send
+    """
     waiting = select(Send).where(Send.campaign_id == campaign_id, Send.state == "held")
     return list(session.scalars(waiting.order_by(Send.id)))
 
 
 def release(session: Session, campaign_id: str, again: bool, copy: int | None = None) -> int:
-    """Settle held copies (or one, by its number) as a person says; returns how many.
+    """Settle held sends by a person's decision.
 
-    ``again``: each is queued once more with all its tries, and who has got it already gets it twice. Else it counts as
-    sent, at the moment from which it counts as contact.
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    again : bool
+        Queue them again with all attempts; a customer may get two. Otherwise they count as sent.
+    copy : int, optional
+        Id of one send; default all.
+
+    Returns
+    -------
+    int
+        Number of settled sends.
     """
     which = (Send.campaign_id == campaign_id, Send.state == "held")
     values: dict[str, Any] = (
@@ -321,7 +592,23 @@ def release(session: Session, campaign_id: str, again: bool, copy: int | None = 
 
 
 def reached(session: Session, team_id: str, since: datetime) -> set[str]:
-    """Customers contacted since then, by the rows: sent, perhaps sent, or about to be."""
+    """Return customers contacted since a moment.
+
+    Sent, possibly sent and queued e-mails count.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    team_id : str
+        Slack team.
+    since : datetime
+        Start of the period.
+
+    Returns
+    -------
+    set of str
+    """
     at = func.coalesce(Send.sent_at, Send.queued_at)
     found = select(Send.customer_id).where(
         Send.team_id == team_id, Send.state.in_(REACHED), at >= since
@@ -330,7 +617,23 @@ def reached(session: Session, team_id: str, since: datetime) -> set[str]:
 
 
 def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaign]:
-    """Campaigns with a copy to send by now, with one that a dead run left claimed, or over with one still queued."""
+    """Return campaigns that need a delivery job.
+
+    They have a due send, a send left claimed by a dead process, or a queued send after their end.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    team_id : str
+        Slack team.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of Campaign
+    """
     wall = clock.wall()
     copy = exists().where(
         Send.campaign_id == Campaign.id,
@@ -352,7 +655,21 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
 
 
 def next_moment(session: Session, team_id: str, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which somebody's quiet hours are over."""
+    """Return the next end of quiet hours.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    team_id : str
+        Slack team.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+    """
     return session.scalar(
         select(func.min(Send.not_before)).where(
             Send.team_id == team_id, Send.state == "queued", Send.not_before > after
@@ -381,7 +698,10 @@ def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:
 
 
 def _past(moment: InstrumentedAttribute[datetime | None], wall: datetime) -> ColumnElement[bool]:
-    """It is over; so is one further ahead than anything is put off: it was written while a machine's clock was wrong."""
+    """Whether a moment is over.
+
+    A moment too far ahead also counts; a wrong clock wrote it.
+    """
     return or_(moment <= wall, moment > wall + _FAR)
 
 

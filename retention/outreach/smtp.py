@@ -1,4 +1,4 @@
-"""E-mail over SMTP: one multipart message each, with what a mail reader's own unsubscribe button needs (RFC 8058)."""
+"""Send e-mails over SMTP with one-click unsubscribe (RFC 8058)."""
 
 import re
 import smtplib
@@ -31,7 +31,10 @@ _ADDRESS = re.compile(r"([^\s\"(),:;<>@\[\\\]]+)@([^\s\"(),:;<>@\[\\\]]+)")
 
 
 class _Whole(UnstructuredHeader, BaseHeader):
-    """A header that is never folded: a link longer than a line would become an encoded word, in which nobody sees a link."""
+    """A header that is never folded.
+
+    Python would encode a link longer than a line, and mail readers would not recognise it.
+    """
 
     max_count = 1
 
@@ -46,7 +49,7 @@ _POLICY = SMTP.clone(header_factory=_HEADERS)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where e-mail goes and whom it is from, as ``RETENTION_SMTP_URL`` says."""
+    """Mail server and sender address, from ``RETENTION_SMTP_URL``."""
 
     host: str
     port: int
@@ -57,12 +60,16 @@ class Server:
 
 
 def parse(url: str) -> Server:
-    """Read ``smtp[s]://user:password@host:port/?from=offers@shop.example&name=The+shop``.
+    """Parse ``smtp[s]://user:password@host:port/?from=offers@shop.example&name=The+shop``.
+
+    Returns
+    -------
+    Server
 
     Raises
     ------
     BadInput
-        Naming what is missing; the URL itself is never repeated, for it holds a password.
+        A part is missing or wrong. The message never repeats the URL, because it holds a password.
     """
     form = "write it like smtp://user:password@mail.example:587/?from=offers@shop.example"
     try:
@@ -107,14 +114,25 @@ def parse(url: str) -> Server:
 
 
 def email(message: Message, sender: Address) -> EmailMessage:
-    """The copy as an e-mail: text and HTML, and the headers of one-click unsubscribing.
+    """Build the e-mail with its unsubscribe headers.
 
-    The Message-ID follows from the key, so that two tries of one copy are one message for whoever removes doubles.
+    The Message-ID follows from the key, so duplicates of one send can be recognised.
+
+    Parameters
+    ----------
+    message : Message
+        The e-mail to send.
+    sender : Address
+        Address of the shop.
+
+    Returns
+    -------
+    EmailMessage
 
     Raises
     ------
     ValueError
-        The address is none.
+        The customer's address is not valid.
     """
     address = _ADDRESS.fullmatch(message.to.email.strip())
     if address is None or "=?" in address[0] or not address[0].isprintable():
@@ -134,7 +152,7 @@ def email(message: Message, sender: Address) -> EmailMessage:
 
 
 class Smtp:
-    """One mail server, over one connection at a time."""
+    """One mail server, one connection at a time."""
 
     channel = "email"
     repeats = False  # no mail server promises to drop a second copy
@@ -147,7 +165,7 @@ class Smtp:
         self._used = 0
 
     def open(self) -> None:
-        """Connect and log in, unless that is done."""
+        """Connect and log in if needed."""
         if self._smtp is not None and self._used < PER_CONNECTION:
             return
         self.close()
@@ -178,7 +196,10 @@ class Smtp:
             ) from None
 
     def _unconnected(self) -> smtplib.SMTP:
-        """A client that has yet to connect: in its constructor nobody could cut a greeting that never ends."""
+        """A client before connecting.
+
+        Its constructor would connect, and an endless greeting could not be cut.
+        """
         if self._server.tls:
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
                 timeout=self._timeout, context=ssl.create_default_context()
@@ -189,7 +210,11 @@ class Smtp:
         return smtp
 
     def send(self, message: Message) -> Verdict:
-        """Try one copy. Only a connection lost after the whole message was handed over leaves a doubt."""
+        """Try to send one e-mail.
+
+        Delivery is uncertain only if the connection is lost after the whole message was handed
+        over.
+        """
         to = message.to.email.strip()
         try:
             made = email(message, self._server.sender)
@@ -258,13 +283,13 @@ class Smtp:
         return self._untaken(smtp, code, said)
 
     def _untaken(self, smtp: smtplib.SMTP, code: int, said: bytes | str) -> Verdict:
-        """Of a copy that the server has seen and refused."""
+        """Verdict on an e-mail refused after its content."""
         _refuse_closing(code, said)
         self._reset(smtp)
         return _refused(code, said, data=True)
 
     def _reset(self, smtp: smtplib.SMTP) -> None:
-        """Ready for the next; where the server has hung up, a new connection will be."""
+        """Prepare for the next e-mail; reconnect if the server hung up."""
         try:
             smtp.rset()
         except (OSError, smtplib.SMTPException):
@@ -278,7 +303,7 @@ class Smtp:
                 return
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Disconnect."""
         smtp, self._smtp, self._used = self._smtp, None, 0
         if smtp is not None:
             try:
@@ -290,7 +315,7 @@ class Smtp:
 
 
 class _NotTaken(Exception):
-    """The connection was lost before any of the message was handed over, or the server ended it and took nothing."""
+    """The connection ended before any content was handed over."""
 
 
 def _refuse_closing(code: int, said: bytes | str) -> None:
@@ -299,10 +324,11 @@ def _refuse_closing(code: int, said: bytes | str) -> None:
 
 
 def _about_us(code: int, said: bytes | str) -> bool:
-    """Whether a recipient was refused because the server does not relay for us, or not from where we are.
+    """Whether a recipient is refused because of us.
 
-    Were it taken for the recipient's, a forgotten password would make a whole campaign bounce. What has a status of the
-    address or the mailbox (RFC 3463, 5.1 and 5.2) is theirs, also where it speaks of a relay's table.
+    The server does not relay for us, or not from our network. Treating this as a bounce would make
+    the whole campaign bounce after a wrong password. A status about the address (RFC 3463, 5.1 and
+    5.2) is always about the recipient.
     """
     text = _text(said)
     return code == 530 or (
@@ -311,22 +337,30 @@ def _about_us(code: int, said: bytes | str) -> bool:
 
 
 def _refused(code: int, said: bytes | str, *, data: bool = False) -> Verdict:
-    """``data``: whether the server had seen the message; then that is what it refuses, unless it speaks of the address or the mailbox."""
+    """Verdict on a refusal.
+
+    ``data``: the server had seen the content. Then it refuses the content, unless its status names
+    the address.
+    """
     text = _text(said)
     of_message = data and code >= 500 and not _FOR_THEM.search(text)
     return Verdict("bounced" if code >= 500 else "again", f"{code} {text}", of_message=of_message)
 
 
 def _text(said: bytes | str) -> str:
-    """What the server said, without the address that it repeats: it is kept where no address should be."""
+    """The server's reply without the address that it repeats.
+
+    Replies are stored, and addresses must not be.
+    """
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
     return re.sub(r"[^\s<>]+@[^\s<>]+", "…", " ".join(text.split()))[:200]
 
 
 def _line(text: str) -> str:
-    """One line: no header of an e-mail has more, and none can be smuggled in.
+    """Text on one line, for a header.
 
-    Also not as an encoded word (RFC 2047): Python reads those in what it is given, and a line end in one became a real one.
+    Line breaks would allow header injection. Encoded words (RFC 2047) are escaped, because Python
+    decodes them, including line breaks.
     """
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return plain.replace("=?", "= ?")

@@ -1,7 +1,8 @@
-"""Copies handed to an e-mail platform by a signed webhook, each under its idempotency key.
+"""Send e-mails through a platform's signed webhook.
 
-The platform answers 2xx with ``{"key": the copy's, "id": its own}``. Whether it really drops a repeated key is asked before the
-first copy, by a probe that is sent twice: the same id must come back. Only then is a doubtful copy sent again.
+The platform answers 2xx with ``{"key": …, "id": …}``: the idempotency key and its own id. Before
+the first e-mail, a probe is sent twice under one key. Only if both answers have the same id, the
+platform drops duplicates and uncertain e-mails are repeated.
 """
 
 import http.client
@@ -29,7 +30,7 @@ PAUSE = timedelta(minutes=1)  # where it asks for one and does not say how long
 
 
 class Webhook:
-    """One platform's URL."""
+    """The webhook of one platform."""
 
     channel = "webhook"
 
@@ -69,7 +70,7 @@ class Webhook:
         self.repeats = False
 
     def open(self) -> None:
-        """Send a probe twice under one key: a platform that means it answers both alike."""
+        """Send a probe twice under one key to test deduplication."""
         key = f"probe:{secrets.token_hex(8)}"
         first, second = (self._probe(key) for _ in range(2))
         self.repeats = first == second
@@ -90,11 +91,12 @@ class Webhook:
         return accepted
 
     def send(self, message: Message) -> Verdict:
-        """Hand over one copy. 5xx, a lost connection and a 2xx that confirms nothing leave a doubt.
+        """Hand over one e-mail.
 
-        Many platforms answer an address that they cannot read with 400 and a customer whom they do not know with 404, and what
-        stands before them dislikes one text with 403: were it taken for a wrong URL, one customer would keep all who come after
-        them waiting. A further probe tells the two apart. What is of the copy is tried as often as any, and then has failed.
+        5xx, a lost connection and a 2xx without confirmation leave the delivery uncertain.
+        Platforms may answer 400 to one bad address, 404 to one unknown customer and 403 to one
+        text. A further probe tells such a case from a wrong URL, which concerns all e-mails. An
+        e-mail refused on its own is retried as usual and then fails.
         """
         try:
             status, body, wait = self._post(message.key, _told(message))
@@ -120,12 +122,12 @@ class Webhook:
         )
 
     def _ask_again(self, status: int) -> None:
-        """Whether a copy's refusal is about the copy.
+        """Check with a probe whether only this e-mail is refused.
 
         Raises
         ------
         Unreachable
-            A probe fails as well: it is about us, or about the platform.
+            The probe fails, too.
         """
         try:
             self._probe(f"probe:{secrets.token_hex(8)}", "nothing more is sent")
@@ -163,7 +165,9 @@ class Webhook:
             self.close()
 
     def _connected(self) -> http.client.HTTPConnection:
-        """A connection of its own for each copy: on one that was kept open a failure would say less.
+        """Open a connection for one e-mail.
+
+        On a connection kept open, a failure would not show whether anything was handed over.
 
         Raises
         ------
@@ -194,18 +198,18 @@ class Webhook:
                 return
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
 class _Refused(Unreachable):
-    """A probe was answered in a way in which a wrong URL or key is."""
+    """A probe was refused as with a wrong URL or key."""
 
 
 class _Lost(Exception):
-    """No answer, after the request may have arrived."""
+    """No answer; the request may have arrived."""
 
 
 def _told(message: Message) -> dict[str, Any]:
@@ -224,7 +228,7 @@ def _told(message: Message) -> dict[str, Any]:
 
 
 def _accepted(status: int, body: bytes, key: str) -> str | None:
-    """The platform's own id of what it accepted; None where it confirms nothing, whatever its status says."""
+    """The platform's id; None without a confirmation of the key."""
     if not 200 <= status < 300:
         return None
     try:
@@ -238,7 +242,7 @@ def _accepted(status: int, body: bytes, key: str) -> str | None:
 
 
 def _paused(wait: timedelta | None) -> tuple[str, datetime]:
-    """What a platform says that wants a pause, and until when it lasts."""
+    """Detail and end of a pause that the platform asks for."""
     pause = wait or PAUSE
     return (
         f"the platform answers 429 and takes no more for {pause.total_seconds():,.0f} s",
@@ -247,7 +251,7 @@ def _paused(wait: timedelta | None) -> tuple[str, datetime]:
 
 
 def _wait(retry_after: str | None) -> timedelta | None:
-    """Of a Retry-After, in seconds or a date (RFC 9110); None where it says neither."""
+    """Parse Retry-After as seconds or date (RFC 9110); None if invalid."""
     if retry_after is None or not retry_after.isascii():
         return None
     if retry_after.isdecimal():
