@@ -13,7 +13,7 @@ from bot import refusals, signature
 from bot.interactions import Click, whisper
 from bot.services import Services
 from retention import clock, faults
-from retention.campaigns.states import Stale
+from retention.campaigns.states import StaleCampaign
 from retention.errors import Refused
 from retention.settings import Settings
 from workers.delivery import render
@@ -88,7 +88,9 @@ class Failures:
             self._tell(body, sentence)
             return None
         if body.get("command"):
-            told = self._stale(error) if isinstance(error, Stale) else self._message(sentence)
+            told = (
+                self._stale(error) if isinstance(error, StaleCampaign) else self._message(sentence)
+            )
             return _json({"response_type": "ephemeral", **told})
         if body.get("type") == "view_submission":
             return _json(_under_its_input(body["view"], sentence))
@@ -110,7 +112,7 @@ class Failures:
         said = render.message("job/refused", sentence=sentence)
         return {"text": said.text, "blocks": said.blocks}
 
-    def _stale(self, stale: Stale) -> dict[str, Any]:
+    def _stale(self, stale: StaleCampaign) -> dict[str, Any]:
         """What a stale button says, too: who was first is a person with a name, not an id."""
         said = render.message("campaign/stale", zone=self._services.settings.timezone, **stale.told)
         return {"text": said.text, "blocks": said.blocks}

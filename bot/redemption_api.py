@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from bot.buckets import TokenBuckets
 from retention import clock
 from retention.campaigns import coupons
-from retention.campaigns.offers import terms
-from retention.campaigns.redemptions import OUTCOMES, Use, redeem
+from retention.campaigns.offers import public_terms
+from retention.campaigns.redemptions import OUTCOMES, CodeUse, redeem
 from retention.db import Database
 from retention.db.tables import Assignment, Coupon, Redemption
 from retention.privacy import signing
@@ -198,18 +198,18 @@ def _read(settings: Settings, headers: Mapping[str, str], body: bytes) -> _Told 
     return told
 
 
-def _key(session: Session, told: _Told, use: Use, body: bytes) -> str:
+def _key(session: Session, told: _Told, use: CodeUse, body: bytes) -> str:
     """What makes a call one: its ``id`` and code, for a slip may have several codes; without an ``id`` its bytes."""
     if told.id is None:
         return body.decode("utf-8", "replace")
-    code, alone = coupons.normal(told.code), f"id:{told.id}"
+    code, alone = coupons.normalize_code(told.code), f"id:{told.id}"
     # Before, a call was stored by its ``id`` alone: sent again for its code it is that call still.
     stored = Redemption.key == replace(use, key=alone).identity, Redemption.code == code
     return alone if session.scalar(select(Redemption.id).where(*stored)) else f"{alone} {code}"
 
 
 def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> Answer:
-    use = Use(told.code, told.at or clock.now(), "http", told.customer_id, told.order_id)
+    use = CodeUse(told.code, told.at or clock.now(), "http", told.customer_id, told.order_id)
     with database.transaction() as session:
         (outcome,) = redeem(session, settings, [replace(use, key=_key(session, told, use, body))])
         answer: dict[str, Any] = {"outcome": outcome, "said": OUTCOMES[outcome]}
@@ -221,7 +221,7 @@ def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> 
                     (Assignment.campaign_id == Coupon.campaign_id)
                     & (Assignment.customer_id == Coupon.customer_id),
                 )
-                .where(Coupon.code == coupons.normal(told.code))
+                .where(Coupon.code == coupons.normalize_code(told.code))
             ).one()
-            answer |= {"campaign_id": offer.campaign_id, **terms(offer.offer)}
+            answer |= {"campaign_id": offer.campaign_id, **public_terms(offer.offer)}
     return _STATUS.get(outcome, 409), answer

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval, due, late_orders, redemptions
 from retention.campaigns.approval import Changes
-from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
-from retention.campaigns.view import described
+from retention.campaigns.states import CLOCK, IN_CLEARANCE, STOPPABLE, StaleCampaign, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.audit import record
 from retention.db.tables import Campaign, CampaignEditor, Outbox
 from retention.errors import Conflict, NotAllowed
@@ -81,7 +81,7 @@ def stop(
     session: Session, settings: Settings, campaign_id: str, user: str, reason: str
 ) -> Campaign:
     """Stop a campaign, with a reason; its codes become worthless."""
-    before = find(session, settings, campaign_id)
+    before = find_campaign(session, settings, campaign_id)
     states = stoppable(session, settings, before, user)
     campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
     recount(session, settings, campaign)
@@ -100,7 +100,7 @@ def stoppable(
     """
     if roles.allows(roles.role_of(session, settings, user), "approver"):
         return STOPPABLE
-    mine = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
+    mine = ("draft", "submitted", *IN_CLEARANCE) if campaign.drafted_by == user else IN_CLEARANCE
     if campaign.state in STOPPABLE and campaign.state not in mine:
         roles.require(
             session, settings, user, "approver", "stop a campaign outside its clearance time"
@@ -139,7 +139,7 @@ def release(
         None is held (any more), or the campaign is over, so that nothing is sent again.
     """
     roles.require(session, settings, user, "approver", "release held copies")
-    campaign = find(session, settings, campaign_id, lock=True)
+    campaign = find_campaign(session, settings, campaign_id, lock=True)
     if again and campaign.state != "live":
         raise Conflict(
             gettext(
@@ -194,23 +194,23 @@ def recount(session: Session, settings: Settings, campaign: Campaign) -> None:
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Expire what nobody decided on, or sent, in time; returns the ids."""
     gone = []
-    for campaign_id in due.expired(session, settings, now):
+    for campaign_id in due.expired_campaigns(session, settings, now):
         with _apart(session, settings, campaign_id):
-            decided = find(session, settings, campaign_id).state != "submitted"
+            decided = find_campaign(session, settings, campaign_id).state != "submitted"
             try:
                 campaign = approval.expire(session, settings, campaign_id, now)
-            except Stale:  # decided at this very moment
+            except StaleCampaign:  # decided at this very moment
                 continue
             _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
             gone.append(campaign_id)
-    for campaign_id in due.unsent(session, settings, now):
+    for campaign_id in due.failed_sendings(session, settings, now):
         with _apart(session, settings, campaign_id):
             why = "It could not be sent before its approval expired; draft it anew."
             try:
                 campaign = approval.stop(
                     session, settings, campaign_id, CLOCK, why, now, ("sending",)
                 )
-            except Stale:  # sent after all, or stopped, at this very moment
+            except StaleCampaign:  # sent after all, or stopped, at this very moment
                 continue
             _shown(session, settings, campaign, "cancelled", CLOCK)
             gone.append(campaign_id)
@@ -220,11 +220,11 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
 def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Schedule what nobody stopped in its clearance time; returns the ids."""
     through = []
-    for campaign_id in due.cleared(session, settings, now):
+    for campaign_id in due.cleared_campaigns(session, settings, now):
         with _apart(session, settings, campaign_id):
             try:
                 approval.schedule(session, settings, campaign_id, now)
-            except Stale:  # stopped at this very moment
+            except StaleCampaign:  # stopped at this very moment
                 continue
             show(session, settings, campaign_id)
             through.append(campaign_id)
@@ -234,11 +234,11 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
 def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Remind those who may decide, each by direct message and all in the thread; returns the ids."""
     reminded = []
-    for campaign_id in due.to_remind(session, settings, now):
+    for campaign_id in due.campaigns_to_remind(session, settings, now):
         with _apart(session, settings, campaign_id):
             try:
                 campaign = approval.remind(session, settings, campaign_id, now)
-            except Stale:  # decided at this very moment
+            except StaleCampaign:  # decided at this very moment
                 continue
             who = approvers(session, settings, campaign)
             told = line(settings, campaign, "reminder", CLOCK, approvers=who)
@@ -252,7 +252,7 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
 
 def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractContextManager[None]:
     """What is due of a campaign, so that its failure is told in its thread and stops no other."""
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     what = f"campaign:{campaign_id}"
     return apart(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
 
@@ -271,9 +271,9 @@ def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[
 def report_misuse(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Tell each campaign's thread, in one message a day, of codes used twice, by others, or out of their time."""
     told = []
-    for campaign_id, counts in redemptions.untold(session, settings).items():
+    for campaign_id, counts in redemptions.mark_misuses_announced(session, settings).items():
         with _apart(session, settings, campaign_id):
-            campaign = find(session, settings, campaign_id)
+            campaign = find_campaign(session, settings, campaign_id)
             post = line(settings, campaign, "misuse", "clock", counts=counts)
             day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
             post = Post(post.template, post.values, day, post.channel, post.thread_key)
@@ -284,9 +284,9 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
 
 def report_late(session: Session, settings: Settings) -> None:
     """Tell in each campaign's thread, in one message, of orders of its window that came in after its result."""
-    for campaign_id in late_orders.untold(session, settings):
+    for campaign_id in late_orders.mark_announced(session, settings):
         with _apart(session, settings, campaign_id):
-            campaign = find(session, settings, campaign_id)
+            campaign = find_campaign(session, settings, campaign_id)
             post = line(settings, campaign, "later", CLOCK)
             outbox.put(session, settings, post, default_channel=campaign.channel)
 
@@ -300,7 +300,7 @@ def requests(
     what was not sent yet is stopped.
     """
     found: list[tuple[Request, str, str, str | None, str]] = []
-    for job in due.due(session, settings, now):
+    for job in due.due_jobs(session, settings, now):
         with _apart(session, settings, job.args["campaign_id"]):
             behalf = job.requested_by
             lost = [
@@ -321,7 +321,7 @@ def card(settings: Settings, campaign: Campaign) -> Post:
     """The campaign's one message, as it stands now, with the buttons that it still has."""
     return Post(
         "campaign/card",
-        {"campaign": described(campaign), "demo": settings.demo},
+        {"campaign": campaign_data(campaign), "demo": settings.demo},
         key=campaign.post_key,
     )
 
@@ -330,7 +330,13 @@ def line(settings: Settings, campaign: Campaign, what: str, who: str, **values: 
     """A line in the campaign's thread."""
     return Post(
         "campaign/line",
-        {"what": what, "who": who, "campaign": described(campaign), "at": clock.now(), **values},
+        {
+            "what": what,
+            "who": who,
+            "campaign": campaign_data(campaign),
+            "at": clock.now(),
+            **values,
+        },
         key=f"campaign:{campaign.id}:{what}:{campaign.version}",
         channel=campaign.channel,
         thread_key=campaign.post_key,
@@ -343,10 +349,10 @@ def clearance(
     """The clearance time of a version, in the thread: to how many it goes and a Stop button while it lasts, then what became of it."""
     version = version or campaign.version
     values = {
-        "campaign": described(campaign),
+        "campaign": campaign_data(campaign),
         "version": version,
         "treated": treated,
-        "open": campaign.state in CLEARING and campaign.version == version,
+        "open": campaign.state in IN_CLEARANCE and campaign.version == version,
     }
     key = f"campaign:{campaign.id}:clearance:{version}"
     return Post("campaign/clearance", values, key, campaign.channel, campaign.post_key)
@@ -354,14 +360,14 @@ def clearance(
 
 def show(session: Session, settings: Settings, campaign_id: str) -> Campaign:
     """Make the campaign's message say how it stands, whatever it says now."""
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     outbox.put(session, settings, card(settings, campaign), default_channel=campaign.channel)
     return campaign
 
 
 def _reminder(campaign: Campaign, version: int, user: str) -> Post:
     """The reminder to one approver, with the buttons as long as they decide anything."""
-    values = {"campaign": described(campaign), "version": version, "user": user}
+    values = {"campaign": campaign_data(campaign), "version": version, "user": user}
     return Post(
         "campaign/reminder",
         values,
@@ -388,7 +394,7 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
             # Those of older versions are disarmed already.
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
                 post = _reminder(campaign, int(version), user)
-            case ["clearance", version] if campaign.state not in CLEARING:
+            case ["clearance", version] if campaign.state not in IN_CLEARANCE:
                 post = clearance(settings, campaign, int(version))
             case _:
                 continue

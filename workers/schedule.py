@@ -259,7 +259,7 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
 def _again(session: Session, settings: Settings, job: Job) -> bool:
     """Whether a campaign that could not be sent is tried anew: what kept it from that may have been mended since."""
     wall = clock.wall()
-    over = job.state == "failed" and (job.finished_at or wall) <= wall - due.LONGEST_REST
+    over = job.state == "failed" and (job.finished_at or wall) <= wall - due.MAX_PAUSE
     return (
         over and job.kind == "campaign_send" and jobs.requeue(session, settings, job, limited=False)
     )

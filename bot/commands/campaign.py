@@ -6,9 +6,9 @@ import click
 from sqlalchemy import select
 
 from bot.commands.tree import MONEY, SHARE, Answer, Call, choice, group, request, whole
-from retention.campaigns.edits import OFFERS, Changes, named
-from retention.campaigns.states import STATES, find
-from retention.campaigns.view import described
+from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
+from retention.campaigns.states import STATES, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.errors import BadInput
@@ -52,7 +52,7 @@ def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> Campai
     if cohort is not None:
         with call.services.database.reading() as session:
             cohorts.find(session, call.services.settings, cohort)
-    called = None if name is None else named(name)
+    called = None if name is None else normalize_name(name)
     return request(CampaignDraft, cohort_id=cohort, tier=tier, name=called)
 
 
@@ -69,7 +69,7 @@ def listing(call: Call, state: str | None) -> Answer:
     )
     with call.services.database.reading() as session:
         found = session.scalars(wanted.where(Campaign.state == state) if state else wanted).all()
-    return Answer("campaign/list", {"campaigns": [described(campaign) for campaign in found]})
+    return Answer("campaign/list", {"campaigns": [campaign_data(campaign) for campaign in found]})
 
 
 @COMMAND.command("show", role="viewer")
@@ -77,9 +77,9 @@ def listing(call: Call, state: str | None) -> Answer:
 def show(call: Call, campaign: str) -> Answer:
     """One campaign as it stands, and who did what to it."""
     with call.services.database.reading() as session:
-        found = find(session, call.services.settings, campaign)
+        found = find_campaign(session, call.services.settings, campaign)
         steps = history(session, found.team_id, found.id, "campaign")
-        return Answer("campaign/show", {"campaign": described(found), "history": steps})
+        return Answer("campaign/show", {"campaign": campaign_data(found), "history": steps})
 
 
 @COMMAND.command("edit", role="analyst")
@@ -90,7 +90,9 @@ def show(call: Call, campaign: str) -> Answer:
 @click.option("--holdout", type=SHARE, metavar="PERCENT", help="Share that gets nothing: 10 to 20.")
 @click.option("--expires", type=whole(), metavar="DAYS", help="How long a code can be used.")
 @click.option("--copy", "copy_text", help="What the customer reads, with {name}, {code} and so on.")
-@click.option("--offer", type=choice(*OFFERS), help="The same for everybody who is written to.")
+@click.option(
+    "--offer", type=choice(*OFFER_KINDS), help="The same for everybody who is written to."
+)
 @click.option("--amount", type=MONEY, metavar="MONEY", help="Money off, from --min-order on.")
 @click.option(
     "--min-order", type=MONEY, metavar="MONEY", help="The order value from which it holds."
@@ -133,7 +135,9 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
     services = call.services
     if call.channel and not services.places.can_post(call.channel):
         with services.database.reading() as session:
-            if find(session, services.settings, campaign).channel is None:  # it would be shown here
+            if (
+                find_campaign(session, services.settings, campaign).channel is None
+            ):  # it would be shown here
                 raise BadInput(
                     gettext(
                         "I am no member of this channel, so nobody would see the campaign here. "
@@ -187,7 +191,7 @@ def misuse(call: Call, campaign: str) -> CampaignMisuse:
 def _known(call: Call, campaign_id: str) -> str:
     """The id of a campaign that there is: of any other nothing is queued."""
     with call.services.database.reading() as session:
-        return find(session, call.services.settings, campaign_id).id
+        return find_campaign(session, call.services.settings, campaign_id).id
 
 
 def _titled(campaign: Campaign) -> dict[str, str]:
@@ -200,7 +204,7 @@ def held(call: Call, campaign: str) -> Answer:
     """Copies of which nobody knows whether they arrived, and why; nobody is named."""
     settings = call.services.settings
     with call.services.database.reading() as session:
-        found = find(session, settings, campaign)
+        found = find_campaign(session, settings, campaign)
         copies = [
             {
                 "copy": send.id,
@@ -231,7 +235,7 @@ def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
             freed = campaigns.release(
                 session, settings, campaign, call.user, again=again, copy=copy
             )
-        found = find(session, settings, campaign)
+        found = find_campaign(session, settings, campaign)
         told = _titled(found)
     return Answer("campaign/released", {"campaign": told, "copies": freed, "again": again})
 
@@ -241,7 +245,7 @@ def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
 def result(call: Call, campaign: str) -> Answer | CampaignLook:
     """What it really earned, by its hold-out; while it is live, how it does so far."""
     with call.services.database.reading() as session:
-        told = described(find(session, call.services.settings, campaign))
+        told = campaign_data(find_campaign(session, call.services.settings, campaign))
     if told["result"] is None and told["state"] in ("live", "measuring"):
         return request(CampaignLook, campaign_id=campaign)
     if told["result"] is None or told["never_measured"]:
@@ -263,8 +267,8 @@ def _do(call: Call, campaign_id: str, version: int | None, deed: Any, *more: Any
     """Do a deed once, even if the command is delivered twice."""
     settings = call.services.settings
     with call.services.database.transaction() as session:
-        campaign = find(session, settings, campaign_id)
+        campaign = find_campaign(session, settings, campaign_id)
         if call.first_time(session):
             seen = campaign.version if version is None else version
             campaign = deed(session, settings, campaign_id, seen, call.user, *more)
-        return Answer("campaign/done", {"campaign": described(campaign)})
+        return Answer("campaign/done", {"campaign": campaign_data(campaign)})

@@ -253,7 +253,7 @@ def uplift(
 def bandit(call: Call, as_of: datetime | None) -> Answer:
     """What the bandit would have earned on past campaigns, by their logged chances, and whether it may act."""
     from retention import clock
-    from retention.campaigns.closing import teaching_nothing
+    from retention.campaigns.closing import uninformative_campaigns
     from retention.recommend.bandit.decisions import decisions, judge
     from retention.risk.policy import load_policy
 
@@ -264,6 +264,6 @@ def bandit(call: Call, as_of: datetime | None) -> Answer:
             session,
             settings,
             as_of or clock.now(),
-            teaching_nothing(session, settings),
+            uninformative_campaigns(session, settings),
         )
     return Answer("bot/evaluate_bandit", judge(lines, load_policy(settings)).data)

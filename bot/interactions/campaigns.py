@@ -11,9 +11,9 @@ from bot import numbers
 from bot.interactions import Click, confirm, whisper
 from bot.services import Services
 from retention.campaigns import wording
-from retention.campaigns.edits import OFFERS, SOON, Changes
-from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find
-from retention.campaigns.view import described
+from retention.campaigns.edits import OFFER_KINDS, SOON, Changes
+from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
@@ -76,7 +76,7 @@ def register(app: App, services: Services) -> None:
 
         try:
             _submitted(services, ack, click, deed, keeps=EDITABLE)
-        except Stale as stale:
+        except StaleCampaign as stale:
             raise Conflict(
                 gettext(
                     "{stale} Copy what you typed, close this window and press Edit once more."
@@ -116,10 +116,10 @@ def _press(services: Services, click: Click, deed: Deed) -> None:
             if not click.first_time(session):
                 return
             campaign = deed(session, services.settings, campaign_id, version, click.user)
-    except Stale as stale:
+    except StaleCampaign as stale:
         _repair(services, click, stale)
         return
-    whisper(services, click, "campaign/done", campaign=described(campaign))
+    whisper(services, click, "campaign/done", campaign=campaign_data(campaign))
 
 
 def _open(services: Services, click: Click, deed: str, role: str, states: tuple[str, ...]) -> None:
@@ -128,15 +128,15 @@ def _open(services: Services, click: Click, deed: str, role: str, states: tuple[
     try:
         with services.database.reading() as session:
             roles.require(session, services.settings, click.user, role, f"{deed} a campaign")
-            campaign = find(session, services.settings, campaign_id)
+            campaign = find_campaign(session, services.settings, campaign_id)
             if campaign.state not in states or (campaign.version != version and deed != "stop"):
-                raise Stale(campaign, version)
+                raise StaleCampaign(campaign, version)
             if deed == "stop":
                 campaigns.stoppable(session, services.settings, campaign, click.user)
-    except Stale as stale:
+    except StaleCampaign as stale:
         _repair(services, click, stale)
         return
-    told = described(campaign)
+    told = campaign_data(campaign)
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(
         "campaign/edit" if deed == "edit" else "campaign/reason",
@@ -165,7 +165,7 @@ def _submitted(
         with services.database.transaction() as session:
             if click.first_time(session):
                 deed(session, services.settings, campaign_id, version, click.user)
-    except Stale as stale:
+    except StaleCampaign as stale:
         if stale.state in keeps:
             _reshow(services, stale)
             raise
@@ -180,7 +180,7 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
-        find(session, services.settings, campaign_id)
+        find_campaign(session, services.settings, campaign_id)
         submission = jobs.submit(
             session,
             services.settings,
@@ -192,13 +192,13 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
     confirm(services, click, submission, private=True)
 
 
-def _repair(services: Services, click: Click, stale: Stale) -> None:
+def _repair(services: Services, click: Click, stale: StaleCampaign) -> None:
     """Make the message show how things stand, and tell the person who was first, when and why."""
     _reshow(services, stale)
     whisper(services, click, "campaign/stale", **stale.told)
 
 
-def _reshow(services: Services, stale: Stale) -> None:
+def _reshow(services: Services, stale: StaleCampaign) -> None:
     with services.database.transaction() as session:
         campaigns.show(session, services.settings, stale.campaign_id)
 
@@ -245,7 +245,7 @@ def _typed(click: Click, block: str) -> str:
 def _chosen(click: Click, block: str) -> str | None:
     """An option of a menu; None for the one that leaves things as they are."""
     option = click.state.get(block, {}).get("value", {}).get("selected_option") or {}
-    return option.get("value") if option.get("value") in OFFERS else None
+    return option.get("value") if option.get("value") in OFFER_KINDS else None
 
 
 def _read(click: Click, block: str, read: Callable[[str], Any], what: str, like: str) -> Any:

@@ -12,11 +12,25 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
-from retention.campaigns.assignment import assign, unassign
-from retention.campaigns.edits import MINUTE, Changes, changed, named, refuse_far
+from retention.campaigns.assignment import assign, reset_groups
+from retention.campaigns.edits import (
+    MINUTE_FORMAT,
+    Changes,
+    apply_changes,
+    normalize_name,
+    require_near,
+)
 from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body
-from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
+from retention.campaigns.states import (
+    CLOCK,
+    EDITABLE,
+    IN_CLEARANCE,
+    STOPPABLE,
+    StaleCampaign,
+    find_campaign,
+    move_campaign,
+)
 from retention.db.advisory_locks import wait_turn
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
@@ -25,7 +39,7 @@ from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
 
-UNDECIDED: dict[str, Any] = {
+NO_DECISION: dict[str, Any] = {
     "decided_by": None,
     "decided_at": None,
     "reason": None,
@@ -64,21 +78,24 @@ def submit(
     BadInput
         An offer, the budget or the send time breaks the policy.
     """
-    body = Body.model_validate(find(session, settings, campaign_id).body)
+    body = Body.model_validate(find_campaign(session, settings, campaign_id).body)
     body.check_offers()
     body.check_budget()
     if body.send_on is not None:
-        refuse_far(
-            body.send_on, f"{body.send_on.astimezone(settings.zone):{MINUTE}}", settings.zone, now
+        require_near(
+            body.send_on,
+            f"{body.send_on.astimezone(settings.zone):{MINUTE_FORMAT}}",
+            settings.zone,
+            now,
         )
     ends = now + timedelta(hours=body.approval_expires_hours)
-    return move(
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("draft",),
-        to="submitted",
-        seen=version,
+        from_states=("draft",),
+        to_state="submitted",
+        seen_version=version,
         actor=user,
         action="campaign.submit",
         at=now,
@@ -86,11 +103,11 @@ def submit(
         submitted_at=now,
         expires_at=ends,
         remind_at=ends - timedelta(hours=body.remind_hours) if body.remind_hours else None,
-        **UNDECIDED,
+        **NO_DECISION,
     )
 
 
-class Approved(NamedTuple):
+class ApprovalResult(NamedTuple):
     """An approved campaign and its group sizes.
 
     ``arms`` is empty while another approval is missing.
@@ -102,7 +119,7 @@ class Approved(NamedTuple):
 
 def approve(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, now: datetime
-) -> Approved:
+) -> ApprovalResult:
     """Approve a version of a campaign.
 
     The last required approval assigns the groups and starts the clearance time. Of concurrent
@@ -136,7 +153,7 @@ def approve(
     Stale
         The version changed or is not waiting for approval.
     """
-    before = find(session, settings, campaign_id, lock=True)
+    before = find_campaign(session, settings, campaign_id, lock=True)
     if before.state == "submitted" and before.version == version and user in before.approved_by:
         raise Conflict(
             gettext(
@@ -155,30 +172,30 @@ def approve(
         CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user
     )
     try:
-        campaign = move(
+        campaign = move_campaign(
             session,
             settings,
             campaign_id,
-            frm=("submitted",),
-            to="approved" if enough else "submitted",
-            seen=version,
+            from_states=("submitted",),
+            to_state="approved" if enough else "submitted",
+            seen_version=version,
             actor=user,
             action="campaign.approve",
             at=now,
-            where=(~wrote, Campaign.expires_at > now),
+            conditions=(~wrote, Campaign.expires_at > now),
             details={"approval": len(approved_by), "needed": body.approvals_needed},
             approved_by=approved_by,
-            **(_cleared(body, user, now) if enough else {}),
+            **(_clearance_values(body, user, now) if enough else {}),
         )
-    except Stale as stale:
-        raise _why_not(
-            session, find(session, settings, campaign_id), stale, version, user, now
+    except StaleCampaign as stale:
+        raise _explain_refusal(
+            session, find_campaign(session, settings, campaign_id), stale, version, user, now
         ) from None
-    _decide(session, settings, campaign, user, "approve", None, now)
+    _store_decision(session, settings, campaign, user, "approve", None, now)
     arms = assign(session, campaign, body.holdout) if enough else {}
     if enough:
-        refuse_nobody(campaign, arms)
-    return Approved(campaign, arms)
+        require_recipients(campaign, arms)
+    return ApprovalResult(campaign, arms)
 
 
 def reject(
@@ -218,14 +235,14 @@ def reject(
     Stale
         The version changed or is not waiting for approval.
     """
-    reason = _reason(reason, "reject")
-    campaign = move(
+    reason = _require_reason(reason, "reject")
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("submitted",),
-        to="rejected",
-        seen=version,
+        from_states=("submitted",),
+        to_state="rejected",
+        seen_version=version,
         actor=user,
         action="campaign.reject",
         at=now,
@@ -235,7 +252,7 @@ def reject(
         remind_at=None,
         details={"reason": reason},
     )
-    _decide(session, settings, campaign, user, "reject", reason, now)
+    _store_decision(session, settings, campaign, user, "reject", reason, now)
     return campaign
 
 
@@ -246,7 +263,7 @@ def stop(
     user: str,
     reason: str,
     now: datetime,
-    frm: Collection[str] = STOPPABLE,
+    from_states: Collection[str] = STOPPABLE,
 ) -> Campaign:
     """Cancel a campaign before its measurement.
 
@@ -278,13 +295,13 @@ def stop(
     Stale
         The campaign is in another state.
     """
-    reason = _reason(reason, "stop")
-    campaign = move(
+    reason = _require_reason(reason, "stop")
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=frm,
-        to="cancelled",
+        from_states=from_states,
+        to_state="cancelled",
         actor=user,
         action="campaign.stop",
         at=now,
@@ -294,7 +311,7 @@ def stop(
         remind_at=None,
         details={"reason": reason},
     )
-    coupons.void(session, campaign_id)
+    coupons.void_codes(session, campaign_id)
     sends.cancel(session, campaign_id, "the campaign was stopped")
     return campaign
 
@@ -338,22 +355,22 @@ def edit(
     Stale
         The version changed, or the campaign is already sent.
     """
-    before = find(session, settings, campaign_id)
+    before = find_campaign(session, settings, campaign_id)
     was = Body.model_validate(before.body)
-    body = changed(was, changes, settings.zone, now)
-    name = named(changes.name) if changes.name is not None else before.name
+    body = apply_changes(was, changes, settings.zone, now)
+    name = normalize_name(changes.name) if changes.name is not None else before.name
     differing = [
         field for field in Body.model_fields if getattr(body, field) != getattr(was, field)
     ]
     differing += ["name"] if name != before.name else []
     stored = body.model_dump(mode="json")
-    campaign = move(
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=EDITABLE,
-        to="draft",
-        seen=version,
+        from_states=EDITABLE,
+        to_state="draft",
+        seen_version=version,
         actor=user,
         action="campaign.edit",
         at=now,
@@ -365,7 +382,7 @@ def edit(
         remind_at=None,
         version=Campaign.version + 1,
         details={"changed": differing},
-        **UNDECIDED,
+        **NO_DECISION,
     )
     session.add(
         CampaignVersion(
@@ -380,7 +397,7 @@ def edit(
     insert_once(
         session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user
     )
-    unassign(session, campaign_id)
+    reset_groups(session, campaign_id)
     for line, old in zip(body.offers, was.offers, strict=True):
         if line != old:
             set_offer(session, campaign_id, line)
@@ -410,16 +427,16 @@ def schedule(session: Session, settings: Settings, campaign_id: str, now: dateti
     Stale
         It was stopped, or the clearance time is still running.
     """
-    return move(
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("approved",),
-        to="scheduled",
+        from_states=("approved",),
+        to_state="scheduled",
         actor=CLOCK,
         action="campaign.schedule",
         at=now,
-        where=(Campaign.clears_at <= now,),
+        conditions=(Campaign.clears_at <= now,),
     )
 
 
@@ -446,16 +463,16 @@ def remind(session: Session, settings: Settings, campaign_id: str, now: datetime
     Stale
         It is decided, expired or already reminded.
     """
-    return move(
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("submitted",),
-        to="submitted",
+        from_states=("submitted",),
+        to_state="submitted",
         actor=CLOCK,
         action="campaign.remind",
         at=now,
-        where=(Campaign.remind_at <= now, Campaign.expires_at > now),
+        conditions=(Campaign.remind_at <= now, Campaign.expires_at > now),
         remind_at=None,
     )
 
@@ -483,26 +500,28 @@ def expire(session: Session, settings: Settings, campaign_id: str, now: datetime
     Stale
         It was decided or sent.
     """
-    campaign = move(
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("submitted", *CLEARING),
-        to="expired",
+        from_states=("submitted", *IN_CLEARANCE),
+        to_state="expired",
         actor=CLOCK,
         action="campaign.expire",
         at=now,
-        where=(Campaign.expires_at <= now,),
+        conditions=(Campaign.expires_at <= now,),
         decided_by=None,
         decided_at=now,
         reason=None,
         remind_at=None,
     )
-    unassign(session, campaign_id)
+    reset_groups(session, campaign_id)
     return campaign
 
 
-def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = False) -> None:
+def require_recipients(
+    campaign: Campaign, sizes: dict[str, int], *, has_returned: bool = False
+) -> None:
     """Reject a campaign without recipients.
 
     Parameters
@@ -519,9 +538,9 @@ def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = 
     Conflict
         The treatment group is empty.
     """
-    if arms["treatment"]:
+    if sizes["treatment"]:
         return
-    if returned:
+    if has_returned:
         gone, left = (
             "in other campaigns, or have ordered again since the sweep,",
             "have not ordered again since the sweep",
@@ -533,12 +552,12 @@ def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = 
             "are in no other approved or running campaign",
         )
         remedy = "approve it once those are over"
-    if arms["control"]:
+    if sizes["control"]:
         raise Conflict(
             gettext(
                 "Campaign {name!r} would go to nobody: those of its customers who {left} "
                 "({control:,}) would all be held out. Lower its hold-out, or {remedy}."
-            ).format(name=campaign.name, left=left, control=arms["control"], remedy=remedy)
+            ).format(name=campaign.name, left=left, control=sizes["control"], remedy=remedy)
         )
     raise Conflict(
         gettext(
@@ -548,7 +567,7 @@ def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = 
     )
 
 
-def _decide(
+def _store_decision(
     session: Session,
     settings: Settings,
     campaign: Campaign,
@@ -570,7 +589,7 @@ def _decide(
     )
 
 
-def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
+def _clearance_values(body: Body, user: str, now: datetime) -> dict[str, Any]:
     """Column values that the last approval sets."""
     clears = now + timedelta(hours=body.clearance_hours)
     goes = max(clears, body.send_on or clears)
@@ -585,8 +604,13 @@ def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _why_not(
-    session: Session, campaign: Campaign, stale: Stale, version: int, user: str, now: datetime
+def _explain_refusal(
+    session: Session,
+    campaign: Campaign,
+    stale: StaleCampaign,
+    version: int,
+    user: str,
+    now: datetime,
 ) -> Exception:
     """Explain why an approving UPDATE changed no row."""
     if campaign.state == "submitted" and campaign.version == version:
@@ -610,7 +634,7 @@ def _why_not(
     return stale
 
 
-def _reason(reason: str, deed: str) -> str:
+def _require_reason(reason: str, deed: str) -> str:
     reason = reason.strip()
     if not reason:
         raise BadInput(

@@ -14,14 +14,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from retention.campaigns.states import HOLDING
+from retention.campaigns.states import ACTIVE
 from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 
 BUCKETS = 10_000
-ARMS = ("treatment", "control", "excluded")
+GROUPS = ("treatment", "control", "excluded")
 CHUNK = 2_000
-_QUIETLY = {"synchronize_session": False}
+_NO_SYNC = {"synchronize_session": False}
 
 
 def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -> dict[str, int]:
@@ -52,7 +52,7 @@ def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -
     }
 
 
-def cut(holdout: float) -> int:
+def holdout_threshold(holdout: float) -> int:
     """Return the bucket below which customers are held out."""
     return round(holdout * BUCKETS)
 
@@ -72,7 +72,7 @@ def control_size(customers: int, holdout: float) -> int:
     int
         The share, rounded to the nearest customer.
     """
-    return (cut(holdout) * customers + BUCKETS // 2 - 1) // BUCKETS
+    return (holdout_threshold(holdout) * customers + BUCKETS // 2 - 1) // BUCKETS
 
 
 def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, int]:
@@ -99,25 +99,25 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
     ours = Assignment.campaign_id == campaign.id
     other = aliased(Assignment)
     elsewhere = (
-        select(_person(campaign.team_id, other.customer_id))
+        select(_canonical_id(campaign.team_id, other.customer_id))
         .join(Campaign, Campaign.id == other.campaign_id)
         .where(
             Campaign.team_id == campaign.team_id,
             Campaign.id != campaign.id,
-            Campaign.state.in_(HOLDING),
+            Campaign.state.in_(ACTIVE),
             other.arm.in_(("treatment", "control")),
         )
     )
     arm = case(
-        (_person(campaign.team_id, Assignment.customer_id).in_(elsewhere), "excluded"),
-        (Assignment.bucket < cut(holdout), "control"),
+        (_canonical_id(campaign.team_id, Assignment.customer_id).in_(elsewhere), "excluded"),
+        (Assignment.bucket < holdout_threshold(holdout), "control"),
         else_="treatment",
     )
-    session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=_QUIETLY)
-    return _weighed(session, campaign.id)
+    session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=_NO_SYNC)
+    return _update_propensities(session, campaign.id)
 
 
-def _person(team_id: str, customer_id: Any) -> ColumnElement[str]:
+def _canonical_id(team_id: str, customer_id: Any) -> ColumnElement[str]:
     """Canonical id of a customer id."""
     merged = select(DirectoryEntry.canonical_id).where(
         DirectoryEntry.team_id == team_id, DirectoryEntry.customer_id == customer_id
@@ -125,7 +125,9 @@ def _person(team_id: str, customer_id: Any) -> ColumnElement[str]:
     return func.coalesce(merged.scalar_subquery(), customer_id)
 
 
-def leave_out(session: Session, campaign: Campaign, customers: Collection[str]) -> dict[str, int]:
+def exclude_customers(
+    session: Session, campaign: Campaign, customers: Collection[str]
+) -> dict[str, int]:
     """Exclude customers from both groups of an assigned campaign.
 
     Runs in the transaction that starts sending.
@@ -149,14 +151,14 @@ def leave_out(session: Session, campaign: Campaign, customers: Collection[str]) 
     for start in range(0, len(names), CHUNK):
         some = among(session, Assignment.customer_id, names[start : start + CHUNK])
         them = update(Assignment).where(ours, some)
-        session.execute(them.values(arm="excluded", propensity=None), execution_options=_QUIETLY)
-    return _weighed(session, campaign.id)
+        session.execute(them.values(arm="excluded", propensity=None), execution_options=_NO_SYNC)
+    return _update_propensities(session, campaign.id)
 
 
-def _weighed(session: Session, campaign_id: str) -> dict[str, int]:
+def _update_propensities(session: Session, campaign_id: str) -> dict[str, int]:
     """Store the realised propensities and return group sizes."""
     ours = Assignment.campaign_id == campaign_id
-    sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(ARMS, 0))
+    sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(GROUPS, 0))
     counted = (
         select(Assignment.tier, Assignment.arm, func.count())
         .where(ours)
@@ -170,12 +172,12 @@ def _weighed(session: Session, campaign_id: str) -> dict[str, int]:
             update(Assignment)
             .where(ours, Assignment.tier == tier, Assignment.arm != "excluded")
             .values(propensity=size["treatment"] / inside if inside else None),
-            execution_options=_QUIETLY,
+            execution_options=_NO_SYNC,
         )
-    return {name: sum(size[name] for size in sizes.values()) for name in ARMS}
+    return {name: sum(size[name] for size in sizes.values()) for name in GROUPS}
 
 
-def arms(session: Session, campaign_id: str) -> dict[str, int]:
+def group_sizes(session: Session, campaign_id: str) -> dict[str, int]:
     """Count the customers of each group.
 
     Parameters
@@ -195,10 +197,10 @@ def arms(session: Session, campaign_id: str) -> dict[str, int]:
         .where(Assignment.campaign_id == campaign_id)
         .group_by(Assignment.arm)
     )
-    return {**dict.fromkeys(ARMS, 0), **dict(session.execute(counted).tuples().all())}
+    return {**dict.fromkeys(GROUPS, 0), **dict(session.execute(counted).tuples().all())}
 
 
-def unassign(session: Session, campaign_id: str) -> None:
+def reset_groups(session: Session, campaign_id: str) -> None:
     """Turn the groups back into a plain audience.
 
     Called when an edit resets the approval.

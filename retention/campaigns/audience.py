@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import HOLDING
+from retention.campaigns.states import ACTIVE
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.lake.lake import naive
 from retention.outreach import bounces, sends
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-EXCLUSIONS: dict[str, str] = {
+EXCLUSION_REASONS: dict[str, str] = {
     "erased": "erased since the sweep",
     "no_rule": "the policy does nothing for them",
     "no_consent": "no marketing consent",
@@ -97,37 +97,37 @@ def select_audience(
     Value bands are shares of the scored customers. Personal calls go to the most valuable customers
     with a phone number, up to the policy's limit. All others get their next rule.
     """
-    pool = _pool(lake, session, settings, policy, scores)
-    stays, excluded = _staying(lake, session, settings, policy, pool, as_of, now)
-    kept = _called(pool[stays], policy)
+    pool = _candidates(lake, session, settings, policy, scores)
+    stays, excluded = _eligible(lake, session, settings, policy, pool, as_of, now)
+    kept = _limit_calls(pool[stays], policy)
     excluded["no_rule"] += int(kept["rule"].isna().sum())
     kept = kept[kept["rule"].notna()]
-    bounced = kept["customer_id"].isin(unreachable(lake, session, settings, policy, now))
-    bounced &= ~kept["rule"].isin(_calls(policy))
+    bounced = kept["customer_id"].isin(bounced_customers(lake, session, settings, policy, now))
+    bounced &= ~kept["rule"].isin(_call_rules(policy))
     excluded["bounced"], kept = int(bounced.sum()), kept[~bounced]
     kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
-    chosen = (choose or partial(_most_at_stake, policy))(kept.reset_index(drop=True))
+    chosen = (choose or partial(_keep_most_at_stake, policy))(kept.reset_index(drop=True))
     excluded |= chosen.excluded
     return Audience(
         chosen.customers, {reason: number for reason, number in excluded.items() if number}
     )
 
 
-def _pool(
+def _candidates(
     lake: "Lake", session: Session, settings: Settings, policy: Policy, scores: "pd.DataFrame"
 ) -> "pd.DataFrame":
     """Scored customers with rule inputs and ``rule``."""
     pool = scores.drop_duplicates("customer_id").reset_index(drop=True)
     pool = pool.assign(
-        features=[_features(reasons) for reasons in pool["reasons"]],
-        value=bands(pool["expected_value"], policy.values.high, policy.values.middle),
+        features=[_reason_features(reasons) for reasons in pool["reasons"]],
+        value=value_bands(pool["expected_value"], policy.values.high, policy.values.middle),
         consent=consents(lake, session, settings, pool["customer_id"]),
-        phone=pool["customer_id"].isin(phoned(lake)),
+        phone=pool["customer_id"].isin(customers_with_phone(lake)),
     )
     return pool.assign(rule=_rules(pool, policy))
 
 
-def _staying(
+def _eligible(
     lake: "Lake",
     session: Session,
     settings: Settings,
@@ -140,7 +140,7 @@ def _staying(
     ids, asked = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
-        ("erased", lambda: ~ids.isin(known(session, settings))),
+        ("erased", lambda: ~ids.isin(directory_ids(session, settings))),
         (
             "no_consent",
             lambda: (
@@ -151,10 +151,13 @@ def _staying(
         ("no_rule", lambda: pool["rule"].isna()),
         (
             "other_campaign",
-            lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings))),
+            lambda: ids.isin(lake.identities.resolved(customers_in_campaigns(session, settings))),
         ),
-        ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
-        ("returned", lambda: ids.isin(returned(lake, ids, as_of, now))),
+        (
+            "frequency_cap",
+            lambda: ids.isin(contacted_customers(lake, session, settings, since, now)),
+        ),
+        ("returned", lambda: ids.isin(returned_customers(lake, ids, as_of, now))),
     )
     excluded: dict[str, int] = {}
     stays = ids.notna()
@@ -165,7 +168,7 @@ def _staying(
     return stays, excluded
 
 
-def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
+def _keep_most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
     """Keep the customers with most at stake."""
     most = policy.campaign.max_audience
     at_stake = customers["churn_probability"] * customers["expected_value"]
@@ -176,7 +179,7 @@ def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
     )
 
 
-def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
+def value_bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
     """Label customers by value: high, middle or low.
 
     Parameters
@@ -203,13 +206,13 @@ def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
     return found
 
 
-def phoned(lake: "Lake") -> set[str]:
+def customers_with_phone(lake: "Lake") -> set[str]:
     """Return customers with a phone number."""
     customers = lake.table("customers")
     return set(customers.filter(customers.phone.notnull()).customer_id.execute())
 
 
-def known(session: Session, settings: Settings) -> set[str]:
+def directory_ids(session: Session, settings: Settings) -> set[str]:
     """Return the ids in the directory; erased customers are missing.
 
     Parameters
@@ -247,12 +250,12 @@ def _rules(
     return pd.Series(names, index=pool.index, dtype=object)
 
 
-def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
+def _limit_calls(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
     """Limit personal calls to the most valuable customers.
 
     The others get their next rule.
     """
-    calls = kept["rule"].isin(_calls(policy))
+    calls = kept["rule"].isin(_call_rules(policy))
     order = (
         kept.loc[calls, "expected_value"]
         .fillna(0)
@@ -265,11 +268,11 @@ def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
     return kept
 
 
-def _calls(policy: Policy) -> list[str]:
+def _call_rules(policy: Policy) -> list[str]:
     return [rule.name for rule in policy.rules if rule.action == "call"]
 
 
-def in_campaigns(session: Session, settings: Settings) -> set[str]:
+def customers_in_campaigns(session: Session, settings: Settings) -> set[str]:
     """Return customers assigned in approved or running campaigns.
 
     Both groups count, treatment and hold-out.
@@ -291,14 +294,14 @@ def in_campaigns(session: Session, settings: Settings) -> set[str]:
             .join(Campaign, Campaign.id == Assignment.campaign_id)
             .where(
                 Campaign.team_id == settings.team_id,
-                Campaign.state.in_(HOLDING),
+                Campaign.state.in_(ACTIVE),
                 Assignment.arm.in_(("treatment", "control")),
             )
         )
     )
 
 
-def contacted(
+def contacted_customers(
     lake: "Lake", session: Session, settings: Settings, since: datetime, now: datetime
 ) -> set[str]:
     """Return customers contacted since a moment.
@@ -332,7 +335,7 @@ def contacted(
     return lake.identities.resolved({*ours, *theirs})
 
 
-def unreachable(
+def bounced_customers(
     lake: "Lake", session: Session, settings: Settings, policy: Policy, now: datetime
 ) -> set[str]:
     """Return customers with a recent bounce.
@@ -360,7 +363,9 @@ def unreachable(
     return lake.identities.resolved(bounces.unreachable(session, settings, since))
 
 
-def returned(lake: "Lake", customers: Iterable[str], since: datetime, now: datetime) -> set[str]:
+def returned_customers(
+    lake: "Lake", customers: Iterable[str], since: datetime, now: datetime
+) -> set[str]:
     """Return the customers with an order in a period.
 
     An order under any merged id counts.
@@ -380,11 +385,11 @@ def returned(lake: "Lake", customers: Iterable[str], since: datetime, now: datet
     -------
     set of str
     """
-    again, people = bought(lake, since, now), lake.identities.people()
+    again, people = buyers(lake, since, now), lake.identities.people()
     return {one for one in customers if people.get(one, one) in again}
 
 
-def bought(lake: "Lake", start: datetime, end: datetime) -> set[str]:
+def buyers(lake: "Lake", start: datetime, end: datetime) -> set[str]:
     """Return customers with an order in a period.
 
     Parameters
@@ -405,6 +410,6 @@ def bought(lake: "Lake", start: datetime, end: datetime) -> set[str]:
     return set(orders.select("customer_id").distinct().execute()["customer_id"])
 
 
-def _features(reasons: object) -> list[str]:
+def _reason_features(reasons: object) -> list[str]:
     found = json.loads(reasons) if isinstance(reasons, str) else reasons
     return [reason["feature"] for reason in found] if isinstance(found, list) else []

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import Stale, find, move
+from retention.campaigns.states import StaleCampaign, find_campaign, move_campaign
 from retention.db.audit import record
 from retention.db.tables import Campaign, Coupon, Send
 from retention.errors import Conflict
@@ -18,15 +18,15 @@ from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
 
-LATE = timedelta(days=1)  # shops import a day's orders the night after
-QUIET = timedelta(
+IMPORT_DELAY = timedelta(days=1)  # shops import a day's orders the night after
+MAX_SILENCE = timedelta(
     days=3
 )  # where nobody has bought since the window's end for so long, nobody may have
-GIVEN_UP = timedelta(days=28)  # after the window's end orders are not waited for any more
+MAX_WAIT = timedelta(days=28)  # after the window's end orders are not waited for any more
 NO_ORDERS = "no_orders"  # the advice of a campaign that was not measured
 
 
-def begin(
+def begin_measurement(
     session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime
 ) -> Campaign:
     """Start measuring once the window is over.
@@ -57,28 +57,28 @@ def begin(
     Stale
         The campaign was never live.
     """
-    campaign = find(session, settings, campaign_id)
-    _refuse_what_never_was_live(campaign)
+    campaign = find_campaign(session, settings, campaign_id)
+    _require_measurable(campaign)
     if campaign.state in ("live", "cancelled"):
-        _refuse_before_its_end(campaign, now)
+        _require_window_over(campaign, now)
     if campaign.state in ("measuring", "cancelled"):
         return campaign
-    moved = move(
+    moved = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("live",),
-        to="measuring",
+        from_states=("live",),
+        to_state="measuring",
         actor=actor,
         action="campaign.measuring",
         at=now,
-        where=(Campaign.window_ends_at <= now,),
+        conditions=(Campaign.window_ends_at <= now,),
     )
     sends.cancel_unsent(session, campaign_id, "not sent before the window was over")
     return moved
 
 
-def finish(
+def close_campaign(
     session: Session,
     settings: Settings,
     campaign_id: str,
@@ -114,23 +114,23 @@ def finish(
     Stale
         The campaign is not being measured.
     """
-    measured = not never_measured(result)
-    campaign = find(session, settings, campaign_id)
-    _refuse_what_never_was_live(campaign)
+    measured = not was_never_measured(result)
+    campaign = find_campaign(session, settings, campaign_id)
+    _require_measurable(campaign)
     if campaign.state == "cancelled":
-        _refuse_before_its_end(campaign, now)
+        _require_window_over(campaign, now)
         campaign.result = result
         details = {"version": campaign.version, "to": "cancelled"}
         deed = "campaign.measured" if measured else "campaign.unmeasured"
         record(session, settings, actor, deed, campaign_id, now, details)
         session.flush()
         return campaign
-    return move(
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("measuring",),
-        to="closed",
+        from_states=("measuring",),
+        to_state="closed",
         actor=actor,
         action="campaign.closed" if measured else "campaign.unmeasured",
         at=now,
@@ -138,7 +138,7 @@ def finish(
     )
 
 
-def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
+def is_waiting_for_orders(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
     """Whether orders of the window are not imported yet.
 
     An order after the window shows that they are. After `MAX_SILENCE` without one, an order on the
@@ -159,11 +159,11 @@ def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) ->
     """
     ends = campaign.window_ends_at
     assert ends is not None
-    reached = ends if now < ends + QUIET else ends - LATE
+    reached = ends if now < ends + MAX_SILENCE else ends - IMPORT_DELAY
     return newest_order is None or newest_order < reached
 
 
-def given_up(campaign: Campaign, now: datetime) -> bool:
+def has_waited_enough(campaign: Campaign, now: datetime) -> bool:
     """Whether the campaign waited long enough for orders.
 
     Parameters
@@ -178,10 +178,10 @@ def given_up(campaign: Campaign, now: datetime) -> bool:
     bool
     """
     assert campaign.window_ends_at is not None
-    return now >= campaign.window_ends_at + GIVEN_UP
+    return now >= campaign.window_ends_at + MAX_WAIT
 
 
-def without_orders(newest_order: datetime | None) -> dict[str, Any]:
+def result_without_orders(newest_order: datetime | None) -> dict[str, Any]:
     """Return the result of a campaign whose orders never arrived."""
     return {
         "advice": NO_ORDERS,
@@ -190,12 +190,12 @@ def without_orders(newest_order: datetime | None) -> dict[str, Any]:
     }
 
 
-def never_measured(result: dict[str, Any] | None) -> bool:
+def was_never_measured(result: dict[str, Any] | None) -> bool:
     """Whether a result belongs to a campaign without orders."""
     return result is not None and result.get("advice") == NO_ORDERS
 
 
-def teaching_nothing(session: Session, settings: Settings) -> set[str]:
+def uninformative_campaigns(session: Session, settings: Settings) -> set[str]:
     """Return campaigns that give no evidence about effects.
 
     These are campaigns with missing orders, with a sample-ratio mismatch, campaigns stopped early,
@@ -225,7 +225,7 @@ def teaching_nothing(session: Session, settings: Settings) -> set[str]:
     return set(session.scalars(found))
 
 
-def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:
+def _require_window_over(campaign: Campaign, now: datetime) -> None:
     ends = campaign.window_ends_at
     if ends is not None and ends > now:
         raise Conflict(
@@ -236,9 +236,9 @@ def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:
         )
 
 
-def _refuse_what_never_was_live(campaign: Campaign) -> None:
+def _require_measurable(campaign: Campaign) -> None:
     """Reject a cancelled campaign that was never live or has a result."""
     if campaign.state == "cancelled" and (
         campaign.window_ends_at is None or campaign.result is not None
     ):
-        raise Stale(campaign)
+        raise StaleCampaign(campaign)

@@ -9,8 +9,8 @@ import css_inline
 
 from retention import templating
 from retention.campaigns import wording
-from retention.campaigns.item_selection import NEW
-from retention.campaigns.offers import conditions, terms, worth
+from retention.campaigns.item_selection import NEW_ARRIVAL
+from retention.campaigns.offers import conditions_text, discount_text, public_terms
 from retention.campaigns.spec import Body
 from retention.db.tables import Send
 from retention.keys import Keys
@@ -19,11 +19,11 @@ from retention.outreach.consent import public_url
 from retention.outreach.messages import Contact, Message
 from retention.settings import Settings
 
-LONGEST_TITLE = 120  # characters
+MAX_TITLE = 120  # characters
 Offer = Mapping[str, Any]  # a row of `sending.codes`
 
 
-def maker(
+def message_composer(
     settings: Settings, body: Body, offers: Mapping[str, Offer]
 ) -> Callable[[Send, Contact], Message]:
     """Return a function that composes the campaign's messages.
@@ -50,7 +50,7 @@ def maker(
 
     def make(send: Send, contact: Contact) -> Message:
         link = unsubscribe_url(base, keys, send.id)
-        return composed(settings, body, send, contact, offers[send.customer_id], link)
+        return compose_message(settings, body, send, contact, offers[send.customer_id], link)
 
     return make
 
@@ -74,7 +74,7 @@ def unsubscribe_url(base: str, keys: Keys, send_id: int) -> str:
     return f"{base}/unsubscribe/{consent.unsubscribe_token(keys, send_id)}"
 
 
-def composed(
+def compose_message(
     settings: Settings, body: Body, send: Send, contact: Contact, offer: Offer, unsubscribe: str
 ) -> Message:
     """Compose one message.
@@ -100,16 +100,18 @@ def composed(
     -------
     Message
     """
-    given, public = offer["offer"], terms(offer["offer"])
-    values = placed(settings, contact.name, offer)
-    text = wording.filled(copy_of(body, given), values).strip()
-    subject = templating.text("campaigns/subject.txt.j2", action=reads_as(given), **values).strip()
+    given, public = offer["offer"], public_terms(offer["offer"])
+    values = placeholder_values(settings, contact.name, offer)
+    text = wording.fill_text(message_text(body, given), values).strip()
+    subject = templating.text(
+        "campaigns/subject.txt.j2", action=wording_action(given), **values
+    ).strip()
     told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
     told["agreed"] = "unknown" not in (given.get("consent") or ())
     html = templating.html(
         "campaigns/email.html.j2",
         paragraphs=[part for part in text.split("\n\n") if part.strip()],
-        titles=_named(given),
+        titles=_shown_titles(given),
         **told,
     )
     return Message(
@@ -137,7 +139,7 @@ def composed(
     )
 
 
-def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]:
+def placeholder_values(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]:
     """Return the placeholder values for one customer.
 
     Parameters
@@ -157,11 +159,11 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
     given, zone = offer["offer"], ZoneInfo(settings.timezone)
     return {
         "name": templating.straight(name or ""),
-        "discount": worth(given),
-        "conditions": conditions(given),
+        "discount": discount_text(given),
+        "conditions": conditions_text(given),
         "code": offer["code"] or "",
         "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
-        "items": "; ".join(_named(given)),
+        "items": "; ".join(_shown_titles(given)),
         "shop": settings.shop,
     }
 
@@ -169,12 +171,11 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
 def _titles(given: Mapping[str, Any]) -> list[str]:
     """Readable item titles, shortened."""
     return [
-        templating.shorten(templating.straight(item["title"]), LONGEST_TITLE)
-        for item in given["items"]
+        templating.shorten(templating.straight(item["title"]), MAX_TITLE) for item in given["items"]
     ]
 
 
-def _named(given: Mapping[str, Any]) -> list[str]:
+def _shown_titles(given: Mapping[str, Any]) -> list[str]:
     """Titles of described items.
 
     An item without a title has only its id, and customers do not know ids. If no item has a title,
@@ -185,7 +186,7 @@ def _named(given: Mapping[str, Any]) -> list[str]:
     return [title for title, named in zip(titles, known, strict=True) if named or not any(known)]
 
 
-def copy_of(body: Body, given: Mapping[str, Any]) -> str:
+def message_text(body: Body, given: Mapping[str, Any]) -> str:
     """Return the campaign's text or the offer's default text.
 
     The campaign's text applies to one action (`Body.copy_action`) and only if a person changed it.
@@ -201,18 +202,18 @@ def copy_of(body: Body, given: Mapping[str, Any]) -> str:
     -------
     str
     """
-    own = given["action"] == body.copy_action and body.copy_text != wording.default(
+    own = given["action"] == body.copy_action and body.copy_text != wording.default_text(
         body.copy_action
     )
-    return body.copy_text if own else wording.default(reads_as(given))
+    return body.copy_text if own else wording.default_text(wording_action(given))
 
 
-def reads_as(given: Mapping[str, Any]) -> str:
+def wording_action(given: Mapping[str, Any]) -> str:
     """Return the action that the wording of an offer follows.
 
     A new-arrivals offer without new items reads as a reminder.
     """
-    new = any(item.get("source") == NEW for item in given["items"])
+    new = any(item.get("source") == NEW_ARRIVAL for item in given["items"])
     return "reminder" if given["action"] == "new_arrivals" and not new else str(given["action"])
 
 

@@ -17,17 +17,17 @@ from retention.db.tables import Assignment, Coupon
 from retention.risk.strategy import CODED
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
-RANDOM, GROUP = 11, 4  # 55 random bits and a check character, in groups of four
-_VALUE = {character: value for value, character in enumerate(ALPHABET)}
+RANDOM_CHARACTERS, GROUP_SIZE = 11, 4  # 55 random bits and a check character, in groups of four
+_CHARACTER_VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _LOOK_ALIKES = str.maketrans({"O": "0", "I": "1", "L": "1"})
-CHUNK = 10_000  # a transaction
+BATCH_CUSTOMERS = 10_000  # a transaction
 
 
 def new_code() -> str:
     """Return a new code like ``7KQ2-M9ZD-4HT6``."""
-    drawn = secrets.randbits(5 * RANDOM)
-    body = "".join(ALPHABET[drawn >> 5 * place & 31] for place in range(RANDOM))
-    return _grouped(body + check_character(body))
+    drawn = secrets.randbits(5 * RANDOM_CHARACTERS)
+    body = "".join(ALPHABET[drawn >> 5 * place & 31] for place in range(RANDOM_CHARACTERS))
+    return _group(body + check_character(body))
 
 
 def check_character(body: str) -> str:
@@ -38,23 +38,27 @@ def check_character(body: str) -> str:
     """
     total = 0
     for character in body:
-        total = _times_x(total ^ _VALUE[character])
+        total = _times_x(total ^ _CHARACTER_VALUES[character])
     return ALPHABET[total]
 
 
-def normal(text: str) -> str | None:
+def normalize_code(text: str) -> str | None:
     """Normalize a typed code; None if it cannot be one.
 
     Accepts lower case, spaces, dashes and the look-alikes O, I and L.
     """
     plain = re.sub(r"[\s\-\u2010-\u2015]", "", text).upper().translate(_LOOK_ALIKES)
-    if len(plain) != RANDOM + 1 or not set(plain) <= _VALUE.keys():
+    if len(plain) != RANDOM_CHARACTERS + 1 or not set(plain) <= _CHARACTER_VALUES.keys():
         return None
-    return _grouped(plain) if check_character(plain[:-1]) == plain[-1] else None
+    return _group(plain) if check_character(plain[:-1]) == plain[-1] else None
 
 
-def reserve(
-    session: Session, team_id: str, campaign_id: str, expires_at: datetime, limit: int = CHUNK
+def reserve_codes(
+    session: Session,
+    team_id: str,
+    campaign_id: str,
+    expires_at: datetime,
+    limit: int = BATCH_CUSTOMERS,
 ) -> int:
     """Reserve codes for treated customers without one.
 
@@ -130,7 +134,7 @@ def valid_until(sent_at: datetime, days: int, zone: ZoneInfo) -> datetime:
     return datetime.combine(last, time(23, 59, 59), zone).astimezone(UTC)
 
 
-def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
+def extend_codes(session: Session, campaign_id: str, expires_at: datetime) -> None:
     """Change the expiry of reserved codes.
 
     Parameters
@@ -154,7 +158,7 @@ def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
     )
 
 
-def issue(session: Session, campaign_id: str, at: datetime) -> int:
+def issue_codes(session: Session, campaign_id: str, at: datetime) -> int:
     """Issue the reserved codes.
 
     Parameters
@@ -181,7 +185,7 @@ def issue(session: Session, campaign_id: str, at: datetime) -> int:
     return session.scalar(issued) or 0
 
 
-def void(session: Session, campaign_id: str) -> int:
+def void_codes(session: Session, campaign_id: str) -> int:
     """Void all codes that are not redeemed.
 
     Parameters
@@ -210,5 +214,5 @@ def _times_x(value: int) -> int:
     return (value << 1) ^ (37 if value & 16 else 0)
 
 
-def _grouped(plain: str) -> str:
-    return "-".join(plain[start : start + GROUP] for start in range(0, len(plain), GROUP))
+def _group(plain: str) -> str:
+    return "-".join(plain[start : start + GROUP_SIZE] for start in range(0, len(plain), GROUP_SIZE))

@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import item_selection, offers, wording
 from retention.campaigns.assignment import buckets
-from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
-from retention.campaigns.item_selection import Together
-from retention.campaigns.offers import Suggested
+from retention.campaigns.audience import EXCLUSION_REASONS, Audience, select_audience
+from retention.campaigns.item_selection import MergeItems
+from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.spec import Body, Prior
-from retention.campaigns.targeting import affordable, by_profit, told
-from retention.campaigns.view import said
+from retention.campaigns.targeting import affordable_count, describe_targeting, select_by_profit
+from retention.campaigns.view import version_data
 from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
@@ -39,7 +39,7 @@ MARGIN_DAYS = 56  # sales of so many days say what the average margin is
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 
-Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
+Suggest = Callable[[list[str]], Mapping[str, Sequence[SuggestedItem]]]
 Decide = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 
@@ -65,7 +65,7 @@ class Draft:
             "state": "draft",
             "version": 1,
             "cohort_id": self.cohort_id,
-            **said(self.body),
+            **version_data(self.body),
         }
 
 
@@ -84,7 +84,7 @@ def draft(
     recommended_by: str = "none",
     uplift: "Uplift | None" = None,
     decide: Decide | None = None,
-    together: Together | None = None,
+    merge_items: MergeItems | None = None,
     name: str | None = None,
     cohort_id: str | None = None,
     progress: Progress = silent,
@@ -141,7 +141,7 @@ def draft(
     progress(0, 4, "choosing the audience")
     margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
     choose = (
-        _persuadable(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
+        _profit_selector(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
     )
     with database.reading() as session:
         audience = select_audience(
@@ -149,28 +149,28 @@ def draft(
         )
     if decide is not None and not audience.customers.empty:
         audience = replace(audience, customers=decide(audience.customers))
-    audience = _paid_for(audience, policy, prior)
+    audience = _fit_to_budget(audience, policy, prior)
     if audience.customers.empty:
-        raise BadInput(_nobody(audience, len(scores)))
+        raise BadInput(_explain_empty_audience(audience, len(scores)))
     progress(1, 4, "costing the offers")
     body = _body(
         lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift
     )
     body.check_offers()
     progress(2, 4, "choosing items for each customer")
-    items, own = _items(lake, policy, audience.customers, suggest, together or _joined, now)
-    lines = offers.lines(audience.customers, policy, own)
-    example, untitled = _example(audience.customers, body, items), _untitled(items)
+    items, own = _items(lake, policy, audience.customers, suggest, merge_items or _concatenate, now)
+    lines = offers.offer_lines(audience.customers, policy, own)
+    example, untitled = _example_titles(audience.customers, body, items), _count_untitled(items)
     body = body.model_copy(update={"offers": lines, "example": example, "untitled": untitled})
     progress(3, 4, "drawing the hold-out")
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
-    own_category = offers.categories(lake, policy, audience.customers, now)
+    own_category = offers.coupon_categories(lake, policy, audience.customers, now)
     rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by, own_category)
     if "blend" in audience.customers:
         tried = int((audience.customers["blend"] != policy.recommend.policy).sum())
         body = body.model_copy(update={"tried": tried})
-    for row, chance in zip(rows, _chances(audience.customers), strict=True):
+    for row, chance in zip(rows, _propensities(audience.customers), strict=True):
         row["offer"] |= chance
     tiers = ", ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
     tiers = " and ".join(tiers.rsplit(", ", 1))
@@ -320,24 +320,24 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
     return [field for field in wanted if field in named]
 
 
-def _persuadable(
+def _profit_selector(
     lake: "Lake", uplift: "Uplift", policy: Policy, margin: float, as_of: datetime
 ) -> Callable[["pd.DataFrame"], Audience]:
     """Build a selector that ranks customers by expected profit."""
 
     def chosen(customers: "pd.DataFrame") -> Audience:
         own = uplift.predict(lake, customers["customer_id"], as_of, policy.campaign.window_days)
-        return by_profit(customers, own, policy, margin)
+        return select_by_profit(customers, own, policy, margin)
 
     return chosen
 
 
-def _paid_for(audience: Audience, policy: Policy, prior: Prior) -> Audience:
+def _fit_to_budget(audience: Audience, policy: Policy, prior: Prior) -> Audience:
     """Cut the audience to the policy's budget.
 
     Selection by profit already fits, except for rounding of the hold-out and redrawn offers.
     """
-    paid = affordable(audience.customers, policy, prior.mean)
+    paid = affordable_count(audience.customers, policy, prior.mean)
     if not (beyond := len(audience.customers) - paid):
         return audience
     beyond += audience.excluded.get("beyond_budget", 0)
@@ -366,7 +366,7 @@ def _body(
         audience=len(audience.customers),
         tiers={tier: int(n) for tier, n in audience.customers["tier"].value_counts().items()},
         excluded=audience.excluded,
-        offers=offers.lines(audience.customers, policy, {}),
+        offers=offers.offer_lines(audience.customers, policy, {}),
         holdout=rules.holdout,
         expires_days=policy.offer.expires_days,
         copy_text="",
@@ -384,10 +384,10 @@ def _body(
         quiet_hours=rules.quiet_hours,
         second_approver=policy.second_approver,
         prior=prior,
-        targeting=told(uplift),
+        targeting=describe_targeting(uplift),
         assumed=tuple(assumed),
     )
-    return body.model_copy(update={"copy_text": wording.default(body.copy_action)})
+    return body.model_copy(update={"copy_text": wording.default_text(body.copy_action)})
 
 
 def _items(
@@ -395,9 +395,9 @@ def _items(
     policy: Policy,
     customers: "pd.DataFrame",
     suggest: Suggest,
-    together: Together,
+    merge_items: MergeItems,
     now: datetime,
-) -> tuple[dict[str, Sequence[Suggested]], dict[str, int]]:
+) -> tuple[dict[str, Sequence[SuggestedItem]], dict[str, int]]:
     """Items per customer, and customers with special items per rule.
 
     Special items (due again, new arrivals) come first.
@@ -405,7 +405,7 @@ def _items(
     k = policy.offer.items
     if not k:
         return {}, {}
-    found: dict[str, Sequence[Suggested]] = dict(suggest(list(customers["customer_id"])))
+    found: dict[str, Sequence[SuggestedItem]] = dict(suggest(list(customers["customer_id"])))
     own: dict[str, int] = {}
     for name in customers["rule"].unique():
         rule = policy.rule(name)
@@ -419,18 +419,18 @@ def _items(
         )
         own[name] = 0
         for who, first in special.items():
-            found[who] = together(who, first, found.get(who, ()), k)
+            found[who] = merge_items(who, first, found.get(who, ()), k)
             own[name] += any(item in found[who] for item in first)
     return found, own
 
 
-def _joined(_who: str, first: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
+def _concatenate(_who: str, first: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
     had = {item.item_id for item in first}
     return [*first, *(item for item in rest if item.item_id not in had)][:k]
 
 
-def _example(
-    customers: "pd.DataFrame", body: Body, items: Mapping[str, Sequence[Suggested]]
+def _example_titles(
+    customers: "pd.DataFrame", body: Body, items: Mapping[str, Sequence[SuggestedItem]]
 ) -> tuple[str, ...]:
     """Item titles of the first customer with the campaign's own text."""
     rules = [line.rule for line in body.offers if line.action == body.copy_action]
@@ -440,7 +440,7 @@ def _example(
     )
 
 
-def _untitled(items: Mapping[str, Sequence[Suggested]]) -> int:
+def _count_untitled(items: Mapping[str, Sequence[SuggestedItem]]) -> int:
     return len(
         {
             item.item_id
@@ -454,7 +454,7 @@ def _untitled(items: Mapping[str, Sequence[Suggested]]) -> int:
 def _rows(
     customers: "pd.DataFrame",
     body: Body,
-    items: Mapping[str, Sequence[Suggested]],
+    items: Mapping[str, Sequence[SuggestedItem]],
     salt: str,
     campaign_id: str,
     recommended_by: str,
@@ -475,7 +475,7 @@ def _rows(
             if row.expected_value == row.expected_value
             else 0.0,
             "offer": {
-                **offers.given(
+                **offers.stored_offer(
                     line[row.rule],
                     items.get(row.customer_id, ()),
                     body.currency,
@@ -493,7 +493,7 @@ def _rows(
     ]
 
 
-def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
+def _propensities(customers: "pd.DataFrame") -> list[dict[str, Any]]:
     """Bandit arm and propensity per customer; empty without one."""
     if "propensity" not in customers:
         return [{}] * len(customers)
@@ -503,10 +503,10 @@ def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
     ]
 
 
-def _nobody(audience: Audience, found: int) -> str:
+def _explain_empty_audience(audience: Audience, found: int) -> str:
     if not found:
         return "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
     why = ", ".join(
-        f"{EXCLUSIONS[reason]}: {number:,}" for reason, number in audience.excluded.items()
+        f"{EXCLUSION_REASONS[reason]}: {number:,}" for reason, number in audience.excluded.items()
     )
     return f"Nobody of the cohort's {found:,} customers can be written to ({why}); sweep again or change the policy."

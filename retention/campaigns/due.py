@@ -11,17 +11,17 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
-from retention.campaigns.states import CLEARING
+from retention.campaigns.states import IN_CLEARANCE
 from retention.db.tables import Campaign, Job
 from retention.outreach import sends
 from retention.settings import Settings
 
 # Whoever mends what keeps a campaign from being sent waits no longer than that.
-LONGEST_REST = timedelta(minutes=15)
+MAX_PAUSE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueJob:
     """A due job with its arguments and requester.
 
     ``answerable`` lists people that must still be approvers, or the job does not run.
@@ -36,7 +36,7 @@ class Due:
     answerable: tuple[str, ...]
 
 
-def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
+def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob]:
     """Return the jobs due at a moment.
 
     Idempotency keys make repeated calls harmless.
@@ -55,36 +55,38 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     list of Due
     """
     found = [
-        _job(
+        _due_job(
             campaign,
             "campaign_send",
             f"send:{campaign.id}:{campaign.version}",
             version=campaign.version,
         )
         # One that is being sent has its job already, unless that has failed.
-        for campaign in _reached(session, settings, ("scheduled", "sending"), Campaign.send_at, now)
+        for campaign in _due_campaigns(
+            session, settings, ("scheduled", "sending"), Campaign.send_at, now
+        )
     ]
-    ended = _reached(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
-    ended += _reached(
+    ended = _due_campaigns(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
+    ended += _due_campaigns(
         session, settings, ("cancelled",), Campaign.window_ends_at, now, Campaign.result.is_(None)
     )  # it was live when it was stopped, so it is measured all the same
     # Once a day, until the orders of its window are there (`closing.awaited`).
     found += [
-        _job(campaign, "campaign_measure", f"measure:{campaign.id}:{now:%Y%m%d}")
+        _due_job(campaign, "campaign_measure", f"measure:{campaign.id}:{now:%Y%m%d}")
         for campaign in ended
-        if not _under_way(session, "campaign_measure", campaign.id)
+        if not _has_open_job(session, "campaign_measure", campaign.id)
     ]
     # Once a minute, and at each moment at which the time machine stops within one.
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
     return found + [
-        _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
+        _due_job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)
-        if not _under_way(session, "campaign_deliver", campaign.id)
-        and not _resting(session, campaign)
+        if not _has_open_job(session, "campaign_deliver", campaign.id)
+        and not _is_pausing(session, campaign)
     ]
 
 
-def cleared(session: Session, settings: Settings, now: datetime) -> list[str]:
+def cleared_campaigns(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Return approved campaigns after their clearance time.
 
     Parameters
@@ -101,10 +103,12 @@ def cleared(session: Session, settings: Settings, now: datetime) -> list[str]:
     list of str
         Campaign ids.
     """
-    return [one.id for one in _reached(session, settings, ("approved",), Campaign.clears_at, now)]
+    return [
+        one.id for one in _due_campaigns(session, settings, ("approved",), Campaign.clears_at, now)
+    ]
 
 
-def to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
+def campaigns_to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Return submitted campaigns with a reminder due.
 
     Parameters
@@ -124,11 +128,11 @@ def to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
     still = Campaign.expires_at > now
     return [
         one.id
-        for one in _reached(session, settings, ("submitted",), Campaign.remind_at, now, still)
+        for one in _due_campaigns(session, settings, ("submitted",), Campaign.remind_at, now, still)
     ]
 
 
-def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
+def expired_campaigns(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Return campaigns without a decision or sending in time.
 
     Parameters
@@ -145,11 +149,11 @@ def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
     list of str
         Campaign ids.
     """
-    states = ("submitted", *CLEARING)
-    return [one.id for one in _reached(session, settings, states, Campaign.expires_at, now)]
+    states = ("submitted", *IN_CLEARANCE)
+    return [one.id for one in _due_campaigns(session, settings, states, Campaign.expires_at, now)]
 
 
-def unsent(session: Session, settings: Settings, now: datetime) -> list[str]:
+def failed_sendings(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Return campaigns with failed sending and an expired approval.
 
     Parameters
@@ -166,8 +170,8 @@ def unsent(session: Session, settings: Settings, now: datetime) -> list[str]:
     list of str
         Campaign ids.
     """
-    begun = _reached(session, settings, ("sending",), Campaign.expires_at, now)
-    return [one.id for one in begun if not _under_way(session, "campaign_send", one.id)]
+    begun = _due_campaigns(session, settings, ("sending",), Campaign.expires_at, now)
+    return [one.id for one in begun if not _has_open_job(session, "campaign_send", one.id)]
 
 
 def next_moment(session: Session, settings: Settings, after: datetime) -> datetime | None:
@@ -189,9 +193,9 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
     """
     columns: tuple[tuple[tuple[str, ...], InstrumentedAttribute[datetime | None]], ...] = (
         (("submitted",), Campaign.remind_at),
-        (("submitted", *CLEARING, "sending"), Campaign.expires_at),
+        (("submitted", *IN_CLEARANCE, "sending"), Campaign.expires_at),
         (("approved",), Campaign.clears_at),
-        (CLEARING, Campaign.send_at),
+        (IN_CLEARANCE, Campaign.send_at),
         (("live", "cancelled"), Campaign.window_ends_at),
     )
     ahead = [
@@ -210,13 +214,15 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
     return min(ahead, default=None)
 
 
-def _under_way(session: Session, kind: str, campaign_id: str) -> bool:
+def _has_open_job(session: Session, kind: str, campaign_id: str) -> bool:
     """Whether a job of this kind is queued or running."""
-    job = select(Job.id).where(Job.state.in_(("queued", "running")), *_of(kind, campaign_id))
+    job = select(Job.id).where(
+        Job.state.in_(("queued", "running")), *_job_conditions(kind, campaign_id)
+    )
     return session.scalar(job.limit(1)) is not None
 
 
-def _resting(session: Session, campaign: Campaign) -> bool:
+def _is_pausing(session: Session, campaign: Campaign) -> bool:
     """Whether sending pauses after a failed attempt.
 
     The pause is a tenth of the time since the last success. A short outage costs no time, and a
@@ -224,11 +230,13 @@ def _resting(session: Session, campaign: Campaign) -> bool:
     repair servers.
     """
     wall, at = clock.wall(), Job.created_at
-    ours = Job.team_id == campaign.team_id, at <= wall, *_of("campaign_deliver", campaign.id)
+    ours = (
+        Job.team_id == campaign.team_id,
+        at <= wall,
+        *_job_conditions("campaign_deliver", campaign.id),
+    )
     newest = (
-        select(at, Job.state, Job.result)
-        .where(*ours, at >= wall - LONGEST_REST)
-        .order_by(at.desc())
+        select(at, Job.state, Job.result).where(*ours, at >= wall - MAX_PAUSE).order_by(at.desc())
     )
     last = session.execute(newest.limit(1)).first()
     if last is None or not (last.state == "failed" or (last.result or {}).get("stopped")):
@@ -241,11 +249,11 @@ def _resting(session: Session, campaign: Campaign) -> bool:
     return since is not None and wall < last.created_at + (wall - since) / 10
 
 
-def _of(kind: str, campaign_id: str) -> tuple[ColumnElement[bool], ...]:
+def _job_conditions(kind: str, campaign_id: str) -> tuple[ColumnElement[bool], ...]:
     return Job.kind == kind, Job.args["campaign_id"].as_string() == campaign_id
 
 
-def _reached(
+def _due_campaigns(
     session: Session,
     settings: Settings,
     states: tuple[str, ...],
@@ -258,8 +266,8 @@ def _reached(
     return list(session.scalars(select(Campaign).where(*mine).order_by(column)))
 
 
-def _job(campaign: Campaign, kind: str, idem_key: str, **more: Any) -> Due:
-    return Due(
+def _due_job(campaign: Campaign, kind: str, idem_key: str, **more: Any) -> DueJob:
+    return DueJob(
         kind,
         {"campaign_id": campaign.id, **more},
         idem_key,

@@ -11,14 +11,14 @@ from retention.risk.policy import HOLDOUT, LONGEST_HOURS
 from retention.templating import money
 from retention.text import gettext
 
-OFFERS = (
+OFFER_KINDS = (
     "share",
     "amount",
     "free_shipping",
     "reminder",
 )  # what everybody who is written to can be given instead
 SOON = "soon"  # as soon as the clearance time is over
-MINUTE = "%Y-%m-%d %H:%M"
+MINUTE_FORMAT = "%Y-%m-%d %H:%M"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Changes:
     send_on: str | None = None
 
 
-def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
+def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
     """Return the next version with the changes applied.
 
     Parameters
@@ -66,7 +66,7 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
         A value is not allowed. The sentence names field, value and allowed values.
     """
     update: dict[str, object] = {
-        "offers": tuple(_line(line, body, changes) for line in body.offers)
+        "offers": tuple(_changed_line(line, body, changes) for line in body.offers)
     }
     if (
         changes.discount is not None
@@ -101,19 +101,21 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
             )
         update["expires_days"] = changes.expires_days
     if changes.budget is not None:
-        update["budget"] = _budget(body, changes.budget)
+        update["budget"] = _validate_budget(body, changes.budget)
     if changes.send_on is not None:
         update["send_on"] = (
-            None if changes.send_on == SOON else _moment(changes.send_on, zone, now, body.send_on)
+            None
+            if changes.send_on == SOON
+            else _parse_moment(changes.send_on, zone, now, body.send_on)
         )
     made = body.model_copy(update=update)
-    _refuse_idle(made, changes)
-    made = made.model_copy(update={"copy_text": _copy(body, made, changes.copy_text)})
+    _require_used(made, changes)
+    made = made.model_copy(update={"copy_text": _changed_text(body, made, changes.copy_text)})
     made.check_offers()
     return made
 
 
-def named(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Normalize and validate a campaign's name.
 
     Returns
@@ -135,7 +137,7 @@ def named(name: str) -> str:
     return name
 
 
-def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
+def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
     """Offer of one rule after the edit; calls stay calls."""
     if line.action == "call":
         return line
@@ -148,7 +150,7 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                     "The offer is a share of the order and its discount is not said; use 1 to 99."
                 )
             )
-        return _with(line, "coupon", discount=share)
+        return _with_terms(line, "coupon", discount=share)
     if kind == "amount" and (
         changes.offer or changes.amount is not None or changes.min_order is not None
     ):
@@ -167,7 +169,7 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                     "like 40."
                 )
             )
-        return _with(line, "coupon", face=off, min_order=least)
+        return _with_terms(line, "coupon", face=off, min_order=least)
     if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
         least = line.min_order if changes.min_order is None else changes.min_order
         if least <= 0:
@@ -177,11 +179,11 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                     "one, like 40."
                 )
             )
-        return _with(line, "free_shipping", face=body.shipping_cost, min_order=least)
-    return _with(line, "reminder") if changes.offer == "reminder" else line
+        return _with_terms(line, "free_shipping", face=body.shipping_cost, min_order=least)
+    return _with_terms(line, "reminder") if changes.offer == "reminder" else line
 
 
-def _refuse_idle(made: Body, changes: Changes) -> None:
+def _require_used(made: Body, changes: Changes) -> None:
     """Reject values that no offer of the campaign uses."""
     kinds = {_kind(line) for line in made.offers}
     if changes.offer is not None:
@@ -199,7 +201,7 @@ def _refuse_idle(made: Body, changes: Changes) -> None:
             )
 
 
-def _with(
+def _with_terms(
     line: OfferLine, action: str, discount: float = 0.0, face: float = 0.0, min_order: float = 0.0
 ) -> OfferLine:
     own = line.own if action == line.action else None
@@ -219,7 +221,7 @@ def _kind(line: OfferLine) -> str:
     return line.action
 
 
-def _budget(body: Body, budget: float) -> float:
+def _validate_budget(body: Body, budget: float) -> float:
     most = body.budget if body.most_budget is None else body.most_budget
     if not 0 < budget <= most:
         raise BadInput(
@@ -230,7 +232,7 @@ def _budget(body: Body, budget: float) -> float:
     return budget
 
 
-def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> datetime:
+def _parse_moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> datetime:
     """Parse a send time; text equal to the present time keeps it."""
     try:
         at = datetime.fromisoformat(text.strip())
@@ -241,20 +243,20 @@ def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> 
                 '"{soon}".'
             ).format(text=text, soon=SOON)
         ) from None
-    if kept is not None and f"{kept.astimezone(zone):{MINUTE}}" == text.strip():
+    if kept is not None and f"{kept.astimezone(zone):{MINUTE_FORMAT}}" == text.strip():
         at = kept
-    at = at if at.tzinfo else _local(at, text, zone)
+    at = at if at.tzinfo else _parse_local(at, text, zone)
     if at <= now:
         raise BadInput(
             gettext(
                 'Send not before {text!r} is over already; use a later one, or "{soon}".'
             ).format(text=text, soon=SOON)
         )
-    refuse_far(at, text, zone, now)
+    require_near(at, text, zone, now)
     return at
 
 
-def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
+def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
     """Interpret a local time; reject skipped and ambiguous times."""
     first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     there = first.astimezone(UTC).astimezone(zone)
@@ -262,7 +264,7 @@ def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
         raise BadInput(
             gettext(
                 "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} instead."
-            ).format(text=text, zone=zone.key, next=f"{there:{MINUTE}}")
+            ).format(text=text, zone=zone.key, next=f"{there:{MINUTE_FORMAT}}")
         )
     if first.utcoffset() != second.utcoffset():
         either = " or ".join(one.isoformat(" ", "minutes") for one in (first, second))
@@ -275,7 +277,7 @@ def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
     return first
 
 
-def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
+def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
     """Reject send times beyond the longest approval.
 
     Older versions keep their times.
@@ -305,15 +307,15 @@ def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
             ).format(
                 text=text,
                 days=LONGEST_HOURS // 24,
-                latest=f"{latest.astimezone(zone):{MINUTE}}",
+                latest=f"{latest.astimezone(zone):{MINUTE_FORMAT}}",
                 soon=SOON,
             )
         )
 
 
-def _copy(before: Body, made: Body, text: str | None) -> str:
+def _changed_text(before: Body, made: Body, text: str | None) -> str:
     """Return the typed text, or a new default for a changed offer kind."""
-    typed = before.copy_text if text is None else wording.checked(text)
+    typed = before.copy_text if text is None else wording.validate_text(text)
     if typed != before.copy_text or made.copy_action == before.copy_action:
         return typed
-    return wording.default(made.copy_action)
+    return wording.default_text(made.copy_action)

@@ -17,8 +17,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import late_orders, redemptions
-from retention.campaigns.redemptions import Use, redeem
-from retention.campaigns.states import find
+from retention.campaigns.redemptions import CodeUse, redeem
+from retention.campaigns.states import find_campaign
 from retention.db import Database
 from retention.db.tables import Campaign, Redemption, Send
 from retention.errors import BadInput
@@ -37,12 +37,14 @@ from retention.text import gettext
 UNKNOWN = "unknown"  # outcome of a row that matches nothing stored
 BATCH_ROWS = 2_000  # rows per transaction; it locks their coupons or sends
 # Record redeemed coupons, and recompute closed results that gained orders.
-LISTENER = ImportListener(in_transaction=redemptions.from_events, after_commit=late_orders.note)
+LISTENER = ImportListener(
+    in_transaction=redemptions.redeem_events, after_commit=late_orders.update_late_results
+)
 Recount = Callable[[Session, Campaign], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class RowJudge:
     """How the rows of a table are judged.
 
     ``judge`` maps rows (earliest first) to outcomes in the caller's session. Rows with the outcome
@@ -61,7 +63,7 @@ def import_judged(
     lake: Lake,
     database: Database,
     settings: Settings,
-    judging: Judging,
+    judging: RowJudge,
     files: list[str],
     map_path: Path | None = None,
     *,
@@ -106,7 +108,7 @@ def import_judged(
     table = judging.table
     mapped = mapping.read_map(map_path, table, settings.timezone) if map_path else None
     files = sources.found(files)
-    work = _Import(
+    work = _JudgedImport(
         lake, settings, table, mapped, None, query, None, str(map_path) if map_path else None
     )
     try:
@@ -161,7 +163,7 @@ def import_redemptions(
     BadInput
         As for `import_judged`.
     """
-    judging = Judging(
+    judging = RowJudge(
         REDEMPTIONS,
         partial(_judge_redemptions, settings),
         _stored_redemptions,
@@ -174,7 +176,7 @@ def import_redemptions(
 
 
 def _judge_redemptions(settings: Settings, session: Session, rows: Sequence[Any]) -> list[str]:
-    uses = [Use(code, utc(at), "import", who, order) for code, at, who, order in rows]
+    uses = [CodeUse(code, as_utc(at), "import", who, order) for code, at, who, order in rows]
     return redeem(session, settings, uses)
 
 
@@ -225,14 +227,14 @@ def import_bounces(
     """
 
     def judge(session: Session, rows: Sequence[Any]) -> list[str]:
-        told = [Bounce(utc(at), who, email) for who, email, at in rows]
+        told = [Bounce(as_utc(at), who, email) for who, email, at in rows]
         outcomes, campaigns = bounced(session, settings, told)
         for campaign_id in sorted(campaigns):
-            recount(session, find(session, settings, campaign_id))
+            recount(session, find_campaign(session, settings, campaign_id))
         return outcomes
 
     foreign = "nobody to whom a copy of ours had gone in the two weeks before"
-    judging = Judging(BOUNCES, judge, _stored_bounces, foreign, "finding their copies")
+    judging = RowJudge(BOUNCES, judge, _stored_bounces, foreign, "finding their copies")
     return import_judged(
         lake, database, settings, judging, files, map_path, query=query, progress=progress
     )
@@ -242,12 +244,12 @@ def _stored_bounces(session: Session) -> int:
     return session.scalar(select(func.count()).where(Send.state == "bounced")) or 0
 
 
-def utc(at: datetime) -> datetime:
+def as_utc(at: datetime) -> datetime:
     """Return an imported time with its UTC zone."""
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-class _Import(Import):
+class _JudgedImport(Import):
     """An import that judges its rows.
 
     Quarantined rows are imported again, not released, because the lake has no such table.
@@ -257,7 +259,7 @@ class _Import(Import):
         super()._quarantine(rows, quarantine.LINE, source)
 
     def judged(
-        self, database: Database, judging: Judging, files: list[str], seconds: Callable[[], float]
+        self, database: Database, judging: RowJudge, files: list[str], seconds: Callable[[], float]
     ) -> ImportReport:
         """Judge the staged rows and write the quarantine.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from retention.campaigns.offers import Suggested, as_items
+from retention.campaigns.offers import SuggestedItem, stored_items
 from retention.db.tables import Assignment
 from retention.lake.lake import naive
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-NEW = "new"  # the source of an item that is a new arrival
-DAYS = 3  # days on which an item was bought, at least, before it has a rhythm
-DUE = (
+NEW_ARRIVAL = "new"  # the source of an item that is a new arrival
+MIN_PURCHASE_DAYS = 3  # days on which an item was bought, at least, before it has a rhythm
+DUE_GAPS = (
     0.8,
     3.0,
 )  # since the last time, in usual gaps: before, it is not due; after, it was given up
-TASTE_DAYS = 365  # purchases of so many days say which category is the favourite
+FAVOURITE_DAYS = 365  # purchases of so many days say which category is the favourite
 Offer = Mapping[str, Any]
-Together = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
+MergeItems = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class ListedItem:
     """An item and the reason it is listed."""
 
     item_id: str
@@ -38,7 +38,9 @@ class Pick:
     why: str
 
 
-def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict[str, list[Pick]]:
+def due_again(
+    lake: "Lake", ids: Iterable[str], as_of: datetime, k: int
+) -> dict[str, list[ListedItem]]:
     """Return items that customers are due to buy again.
 
     An item bought on at least `MIN_PURCHASE_DAYS` days has a usual gap, (last − first) ÷ (days −
@@ -63,7 +65,7 @@ def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict
     """
     events = lake.table("events", before=as_of).filter(lambda t: t.event_type == "purchase")
     daily = (
-        _among(events, ids)
+        _events_of(events, ids)
         .filter(lambda t: t.item_id.notnull())
         .mutate(day=lambda t: t.occurred_at.date())
         .distinct(on=["customer_id", "item_id", "day"])
@@ -71,10 +73,10 @@ def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict
     rhythm = daily.group_by("customer_id", "item_id").aggregate(
         days=daily.count(), first=daily.occurred_at.min(), last=daily.occurred_at.max()
     )
-    found = _sold(lake, rhythm.filter(rhythm.days >= DAYS)).execute()
+    found = _sellable(lake, rhythm.filter(rhythm.days >= MIN_PURCHASE_DAYS)).execute()
     gap = (found["last"] - found["first"]) / (found["days"] - 1)
     found["late"] = (naive(as_of) - found["last"]) / gap
-    found = found[(found["late"] >= DUE[0]) & (found["late"] <= DUE[1])]
+    found = found[(found["late"] >= DUE_GAPS[0]) & (found["late"] <= DUE_GAPS[1])]
     found["why"] = (
         "usually bought again every "
         + (gap.dt.days + 0.0).round().astype(int).clip(lower=1).astype(str)
@@ -83,12 +85,12 @@ def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict
     order = found.sort_values(
         ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
     )
-    return _lists(order, k, "due")
+    return _top_items(order, k, "due")
 
 
 def new_arrivals(
     lake: "Lake", ids: Iterable[str], as_of: datetime, k: int, days: int
-) -> dict[str, list[Pick]]:
+) -> dict[str, list[ListedItem]]:
     """Return new items in each customer's favourite category.
 
     The favourite has the most days of purchase in the last year. An item is new if its first event
@@ -125,24 +127,26 @@ def new_arrivals(
             buyers=events.customer_id.nunique(where=events.event_type == "purchase"),
         )
     )
-    fresh = _sold(lake, seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))).execute()
-    liked = _favourites(lake, ids, as_of)
+    fresh = _sellable(
+        lake, seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))
+    ).execute()
+    liked = _favourite_categories(lake, ids, as_of)
     pairs = liked.merge(fresh.dropna(subset=["category"]), on="category")
     had = (
-        _among(events.filter(events.event_type == "purchase"), ids)
+        _events_of(events.filter(events.event_type == "purchase"), ids)
         .select("customer_id", "item_id")
         .distinct()
     )
     mine = pairs.merge(had.execute(), on=["customer_id", "item_id"], how="left", indicator=True)
     mine = mine[mine["_merge"] == "left_only"].assign(why=lambda t: "new in " + t["category"])
     order = mine.sort_values(["customer_id", "buyers", "item_id"], ascending=[True, False, True])
-    return _lists(order, k, NEW)
+    return _top_items(order, k, NEW_ARRIVAL)
 
 
-def _favourites(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
+def _favourite_categories(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
     """``customer_id, category`` of customers with a favourite category."""
-    since = as_of - timedelta(days=TASTE_DAYS)
-    events = _among(lake.table("events", before=as_of, since=since), ids)
+    since = as_of - timedelta(days=FAVOURITE_DAYS)
+    events = _events_of(lake.table("events", before=as_of, since=since), ids)
     bought = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
     items = lake.table("items").select("item_id", "category")
     lines = bought.join(items, "item_id").filter(lambda t: t.category.notnull())
@@ -155,30 +159,32 @@ def _favourites(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFr
     return ordered.drop_duplicates("customer_id")[["customer_id", "category"]]
 
 
-def _among(events: Any, ids: Iterable[str]) -> Any:
+def _events_of(events: Any, ids: Iterable[str]) -> Any:
     import ibis
 
     wanted = ibis.memtable({"customer_id": sorted(set(ids))}, schema={"customer_id": "string"})
     return events.semi_join(wanted, "customer_id")
 
 
-def _sold(lake: "Lake", table: Any) -> Any:
+def _sellable(lake: "Lake", table: Any) -> Any:
     """Rows of items with a title that are in stock, with title and category."""
     items = lake.table("items").select("item_id", "title", "category", "in_stock")
     joined = table.join(items, "item_id")
     return joined.filter(joined.title.notnull(), joined.in_stock.fill_null(True)).drop("in_stock")
 
 
-def _lists(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[Pick]]:
+def _top_items(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[ListedItem]]:
     best = ordered.groupby("customer_id", sort=False).head(k)
     columns = zip(best["customer_id"], best["item_id"], best["title"], best["why"], strict=True)
-    found: dict[str, list[Pick]] = {}
+    found: dict[str, list[ListedItem]] = {}
     for who, item_id, title, why in columns:
-        found.setdefault(who, []).append(Pick(item_id, title, source, why))
+        found.setdefault(who, []).append(ListedItem(item_id, title, source, why))
     return found
 
 
-def sold_out(session: Session, campaign_id: str, barred: Collection[str]) -> dict[str, Offer]:
+def offers_with_barred_items(
+    session: Session, campaign_id: str, barred: Collection[str]
+) -> dict[str, Offer]:
     """Return offers that contain a barred item.
 
     Parameters
@@ -207,12 +213,12 @@ def sold_out(session: Session, campaign_id: str, barred: Collection[str]) -> dic
     }
 
 
-def replace(
+def replace_items(
     session: Session,
     campaign_id: str,
     offers: Mapping[str, Offer],
-    lists: Mapping[str, Sequence[Suggested]],
-    together: Together,
+    lists: Mapping[str, Sequence[SuggestedItem]],
+    merge_items: MergeItems,
 ) -> None:
     """Replace barred items in stored offers.
 
@@ -233,13 +239,13 @@ def replace(
     """
     rows = []
     for who, offer in offers.items():
-        before = [Pick(**item) for item in offer["items"]]
-        items = together(who, before, lists.get(who, ()), len(before))
+        before = [ListedItem(**item) for item in offer["items"]]
+        items = merge_items(who, before, lists.get(who, ()), len(before))
         rows.append(
             {
                 "campaign_id": campaign_id,
                 "customer_id": who,
-                "offer": {**offer, "items": as_items(items)},
+                "offer": {**offer, "items": stored_items(items)},
             }
         )
     session.execute(update(Assignment), rows)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import closing
-from retention.campaigns.states import find
+from retention.campaigns.states import find_campaign
 from retention.db.tables import Campaign
 from retention.settings import Settings
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 # After a window's end; a month's orders come in the month after, at the latest.
-LOOKED_AT = timedelta(days=56)
-_ARMS = ("treatment", "control")
+RECHECK_PERIOD = timedelta(days=56)
+GROUPS = ("treatment", "control")
 BASELINE_WEEKS = 8  # before the window; gives the usual number of buyers per weekday
 MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
 
 
-def orders_here(counted: "Outcomes") -> dict[str, int]:
+def count_orders(counted: "Outcomes") -> dict[str, int]:
     """Count the imported orders of the window per group."""
     orders = counted.customers.groupby("arm")["orders"].sum()
-    return {arm: int(orders.get(arm, 0)) for arm in _ARMS}
+    return {arm: int(orders.get(arm, 0)) for arm in GROUPS}
 
 
-def note(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
+def update_late_results(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
     """Store recomputed results of campaigns that gained orders.
 
     Parameters
@@ -56,20 +56,20 @@ def note(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
     told = select(Campaign).where(
         Campaign.team_id == settings.team_id,
         Campaign.state.in_(("closed", "cancelled")),
-        Campaign.window_ends_at > now - LOOKED_AT,
+        Campaign.window_ends_at > now - RECHECK_PERIOD,
     )
     with database.reading() as session:
         for campaign in session.scalars(told):
-            if later := _later(lake, session, campaign):
+            if later := _recompute(lake, session, campaign):
                 found[campaign.id] = later
     for campaign_id, later in found.items():
         with database.transaction() as session:
-            campaign = find(session, settings, campaign_id, lock=True)
+            campaign = find_campaign(session, settings, campaign_id, lock=True)
             campaign.result = {**(campaign.result or {}), "later": later}
     return list(found)
 
 
-def untold(session: Session, settings: Settings) -> list[str]:
+def mark_announced(session: Session, settings: Settings) -> list[str]:
     """Mark new late results as announced and return their campaigns.
 
     Call this in the transaction that writes the announcements.
@@ -91,29 +91,31 @@ def untold(session: Session, settings: Settings) -> list[str]:
         session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id, fresh))
     )
     for campaign_id in ids:
-        campaign = find(session, settings, campaign_id, lock=True)
+        campaign = find_campaign(session, settings, campaign_id, lock=True)
         result = campaign.result or {}
         campaign.result = {**result, "later": {**result["later"], "told": True}}
     session.flush()
     return ids
 
 
-def _later(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any] | None:
+def _recompute(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any] | None:
     """The new result; None if no group gained orders."""
     from retention.campaigns.measurement import measure
-    from retention.campaigns.outcomes import METRICS, outcomes
+    from retention.campaigns.outcomes import METRICS, collect_outcomes
     from retention.lake.watermark import newest_order
 
     result, now = campaign.result or {}, clock.now()
-    nothing = dict.fromkeys(_ARMS, 0) if closing.never_measured(result) else None
+    nothing = dict.fromkeys(GROUPS, 0) if closing.was_never_measured(result) else None
     before = (result.get("later") or result).get("orders_here", nothing)
     if before is None:  # it was measured when this was not kept
         return None
-    if closing.never_measured(result) and closing.awaited(campaign, newest_order(lake, now), now):
+    if closing.was_never_measured(result) and closing.is_waiting_for_orders(
+        campaign, newest_order(lake, now), now
+    ):
         return None
-    counted = outcomes(lake, session, campaign)
-    here = orders_here(counted)
-    if all(here[arm] <= before[arm] for arm in _ARMS):
+    counted = collect_outcomes(lake, session, campaign)
+    here = count_orders(counted)
+    if all(here[arm] <= before[arm] for arm in GROUPS):
         return None
     measured = measure(counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
     return {**measured.as_dict(), "orders_here": here, "told": False}

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from retention.campaigns.outcomes import Outcomes
 
-LEAST_BUYERS = 10  # in each arm: of fewer, a mean is not near enough to normal to conclude from
+MIN_BUYERS = 10  # in each arm: of fewer, a mean is not near enough to normal to conclude from
 # Skewness up to which the interval's first-order correction is made: the effect stays inside.
-MOST_SKEWED = 2.0
-SMALLEST = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
-MOST = 4  # segments by one thing: of many, one differs by chance
-UNBELIEVABLE = 0.001  # p of the sample-ratio check below which a result is not read
+MAX_SKEWNESS = 2.0
+MIN_SEGMENT_SIZE = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
+MAX_SEGMENTS = 4  # segments by one thing: of many, one differs by chance
+MISMATCH_P_VALUE = 0.001  # p of the sample-ratio check below which a result is not read
 Z_ALPHA = NormalDist().inv_cdf(0.975)  # two-sided 5 %
 Z_POWER = NormalDist().inv_cdf(0.8)  # power 80 %
 Advice = Literal["repeat", "stop", "cheaper", "undecided", "unbelievable", "too_small"]
@@ -127,14 +127,14 @@ def measure(
     ratio = sample_ratio(int(treated.sum()), int((~treated).sum()), planned_share)
     effects, segments = {}, {}
     if min(ratio.treated, ratio.control) > 1:
-        effects = {name: _of(table, treated, name) for name in metrics}
-        found = {by: _parts(table, treated, by) for by in segmented if by in table}
+        effects = {name: _metric_effect(table, treated, name) for name in metrics}
+        found = {by: _measure_segments(table, treated, by) for by in segmented if by in table}
         segments = {
             by: parts
             for by, parts in found.items()
             if sum(one.effect is not None for one in parts) > 1
         }
-    orders, enough = effects.get("orders"), enough_buyers(table, treated)
+    orders, enough = effects.get("orders"), has_enough_buyers(table, treated)
     per_order, low, high = (
         [outcomes.cost / number for number in (orders.total, orders.total_high, orders.total_low)]
         if orders is not None and orders.low > 0 and enough
@@ -193,7 +193,8 @@ def difference(
     skewness = float((left**3).mean()) * (1 / n**2 - 1 / m**2) / error**3 if error else 0.0
     quantile = float(stats.t.ppf(0.975, max(n + m - 2, 1)))
     middle = (
-        point - float(np.clip(skewness, -MOST_SKEWED, MOST_SKEWED)) * (quantile**2 - 1) / 6 * error
+        point
+        - float(np.clip(skewness, -MAX_SKEWNESS, MAX_SKEWNESS)) * (quantile**2 - 1) / 6 * error
     )
     low, high = middle - quantile * error, middle + quantile * error
     return Effect(
@@ -236,10 +237,10 @@ def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRati
         everybody - expected
     )
     p_value = erfc(sqrt(chi_squared / 2))
-    return SampleRatio(treated, control, planned_share, p_value, p_value >= UNBELIEVABLE)
+    return SampleRatio(treated, control, planned_share, p_value, p_value >= MISMATCH_P_VALUE)
 
 
-def enough_buyers(table: "pd.DataFrame", treated: "np.ndarray") -> bool:
+def has_enough_buyers(table: "pd.DataFrame", treated: "np.ndarray") -> bool:
     """Whether both groups have at least `MIN_BUYERS` buyers.
 
     Parameters
@@ -254,7 +255,7 @@ def enough_buyers(table: "pd.DataFrame", treated: "np.ndarray") -> bool:
     bool
     """
     buyers = table["buyers"].to_numpy(float)
-    return bool(min(buyers[treated].sum(), buyers[~treated].sum()) >= LEAST_BUYERS)
+    return bool(min(buyers[treated].sum(), buyers[~treated].sum()) >= MIN_BUYERS)
 
 
 def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) -> Advice:
@@ -284,19 +285,19 @@ def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) 
     return "undecided"
 
 
-def _parts(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segment, ...]:
+def _measure_segments(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segment, ...]:
     """Effects in the `MAX_SEGMENTS` largest segments of a column."""
     found = []
-    for name in table[by].value_counts().index[:MOST]:
+    for name in table[by].value_counts().index[:MAX_SEGMENTS]:
         inside = (table[by] == name).to_numpy()
         sizes = int((inside & treated).sum()), int((inside & ~treated).sum())
-        tells = min(sizes) >= SMALLEST and enough_buyers(table[inside], treated[inside])
-        effect = _of(table[inside], treated[inside], "buyers") if tells else None
+        tells = min(sizes) >= MIN_SEGMENT_SIZE and has_enough_buyers(table[inside], treated[inside])
+        effect = _metric_effect(table[inside], treated[inside], "buyers") if tells else None
         found.append(Segment(str(name), *sizes, effect))
     return tuple(found)
 
 
-def _of(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:
+def _metric_effect(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:
     now, before = table[name].to_numpy(float), table[f"pre_{name}"].to_numpy(float)
     return difference(now[treated], now[~treated], before[treated], before[~treated])
 
@@ -325,7 +326,7 @@ def smallest_effect(rate: float, treated: int, control: int) -> float | None:
     return (Z_ALPHA + Z_POWER) * sqrt(rate * (1 - rate) * (1 / treated + 1 / control))
 
 
-def customers_per_arm(rate: float, with_offer: float) -> int:
+def group_size_needed(rate: float, with_offer: float) -> int:
     """Return the group size needed to detect a difference.
 
     Two equal groups, two-sided test at 5 %, power 80 % (Fleiss 1981, uncorrected).

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
-class Suggested(Protocol):
+class SuggestedItem(Protocol):
     """An item that `retention.recommend` suggests."""
 
     @property
@@ -35,7 +35,7 @@ class Suggested(Protocol):
     def why(self) -> str: ...
 
 
-def lines(
+def offer_lines(
     customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]
 ) -> tuple[OfferLine, ...]:
     """Return one offer line per rule in use.
@@ -66,14 +66,14 @@ def lines(
                     rule=rule.name,
                     action=rule.action,
                     discount=rule.discount,
-                    face=face(rule, policy),
+                    face=money_off(rule, policy),
                     min_order=rule.min_order,
                     categories=rule.categories,
                     customers=int(chosen.sum()),
                     sales=float(value[chosen].sum()),
                     base_sales=float((stays * value)[chosen].sum()),
                     base=float(stays[chosen].sum()),
-                    contact=contact(rule, policy),
+                    contact=contact_cost(rule, policy),
                     own=own.get(rule.name),
                     **(
                         {}
@@ -88,9 +88,9 @@ def lines(
     return tuple(found)
 
 
-def given(
+def stored_offer(
     line: OfferLine,
-    items: Sequence[Suggested],
+    items: Sequence[SuggestedItem],
     currency: str,
     recommended_by: str | None = None,
     category: str | None = None,
@@ -122,12 +122,12 @@ def given(
         "min_order": line.min_order,
         "currency": currency,
         "category": category,
-        "items": as_items(items),
+        "items": stored_items(items),
         "recommended_by": recommended_by,
     }
 
 
-def as_items(items: Sequence[Suggested]) -> list[dict[str, str]]:
+def stored_items(items: Sequence[SuggestedItem]) -> list[dict[str, str]]:
     """Return items as stored in an offer."""
     return [
         {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
@@ -174,7 +174,7 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
     )
 
 
-def worth(offer: Mapping[str, Any]) -> str:
+def discount_text(offer: Mapping[str, Any]) -> str:
     """Return the value of ``{discount}``.
 
     For example ``15 %``, ``£5.00``, ``free shipping`` or nothing.
@@ -186,17 +186,17 @@ def worth(offer: Mapping[str, Any]) -> str:
     return templating.said_share(offer["discount"]) if offer.get("discount") else ""
 
 
-def terms(offer: Mapping[str, Any]) -> dict[str, Any]:
+def public_terms(offer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the public terms of an offer.
 
     Tills, platforms and files see them. Shipping cost is not a public amount.
     """
     told = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
     told |= {"amount": 0.0} if told["action"] == "free_shipping" else {}
-    return {**told, "category": bound_to(offer)}
+    return {**told, "category": limited_category(offer)}
 
 
-def bound_to(offer: Mapping[str, Any]) -> str | None:
+def limited_category(offer: Mapping[str, Any]) -> str | None:
     """Return the category that a coupon is limited to.
 
     An edit may have turned a category coupon into another offer, so the action counts too.
@@ -206,7 +206,7 @@ def bound_to(offer: Mapping[str, Any]) -> str | None:
     )
 
 
-def categories(
+def coupon_categories(
     lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: datetime
 ) -> dict[str, str]:
     """Choose a category for each customer with a category coupon.
@@ -244,12 +244,12 @@ def categories(
             else []
         )
         if ids:
-            ranked = rank_offers(lake, _covered(lake, rule), ids, as_of=as_of)
+            ranked = rank_offers(lake, _items_by_category(lake, rule), ids, as_of=as_of)
             found |= {who: ranked[who][0][0] for who in ids}
     return found
 
 
-def _covered(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
+def _items_by_category(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
     items = lake.table("items").select("item_id", "category").execute().dropna()
     mine = items[items["category"].isin(rule.categories)]
     covered = {str(name): list(each) for name, each in mine.groupby("category")["item_id"]}
@@ -265,19 +265,19 @@ def _covered(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
     return covered
 
 
-def conditions(offer: Mapping[str, Any]) -> str:
+def conditions_text(offer: Mapping[str, Any]) -> str:
     """Return the value of ``{conditions}``.
 
     For example `` (from £30.00 on)``, `` (only Coffee)`` or nothing.
     """
-    if category := bound_to(offer):
+    if category := limited_category(offer):
         return f" (only {category})"
     if not offer.get("min_order"):
         return ""
     return f" (from {templating.money(offer['min_order'], offer.get('currency') or '', 2)} on)"
 
 
-def described(rule: Rule, currency: str = "") -> str:
+def describe_rule(rule: Rule, currency: str = "") -> str:
     """Describe a rule's action in words.
 
     Parameters
@@ -298,8 +298,8 @@ def described(rule: Rule, currency: str = "") -> str:
             "amount": rule.amount,
             "currency": currency,
         }
-        more = conditions({"min_order": rule.min_order, "currency": currency})
-        return f"a coupon of {worth(offer)}{more}"
+        more = conditions_text({"min_order": rule.min_order, "currency": currency})
+        return f"a coupon of {discount_text(offer)}{more}"
     return {
         "free_shipping": "free shipping",
         "reminder": "a reminder of what is due, no discount",
@@ -309,7 +309,7 @@ def described(rule: Rule, currency: str = "") -> str:
     }[rule.action]
 
 
-def face(rule: Rule, policy: Policy) -> float:
+def money_off(rule: Rule, policy: Policy) -> float:
     """Return the money off one redeemed order.
 
     A fixed coupon's amount, or the cost of a parcel for free shipping.
@@ -328,7 +328,7 @@ def face(rule: Rule, policy: Policy) -> float:
     return policy.offer.shipping_cost if rule.action == "free_shipping" else rule.amount
 
 
-def contact(rule: Rule, policy: Policy) -> float | None:
+def contact_cost(rule: Rule, policy: Policy) -> float | None:
     """Return the rule's cost per contact; None uses the campaign's.
 
     Parameters

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.coupons import normal
-from retention.campaigns.offers import bound_to
-from retention.campaigns.redemptions import DATED
+from retention.campaigns.coupons import normalize_code
+from retention.campaigns.offers import limited_category
+from retention.campaigns.redemptions import DATE_TOLERANCE
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.lake.cleaning.returns import CANCELLED
@@ -44,7 +44,7 @@ class Outcomes:
     contact: float = 0.0  # what reaching a treated customer cost, on average
 
 
-def outcomes(
+def collect_outcomes(
     lake: "Lake", session: Session, campaign: Campaign, until: datetime | None = None
 ) -> Outcomes:
     """Count the outcomes of both groups in the window.
@@ -82,12 +82,14 @@ def outcomes(
     )
     end = min(until or campaign.window_ends_at, campaign.window_ends_at)
     body = Body.model_validate(campaign.body)
-    people = _assigned(session, campaign.id)
+    people = _assigned_customers(session, campaign.id)
     ids = list(people["customer_id"])
     now = _totals(lake, ids, start, end, drawn, body.margin)
     before = _totals(lake, ids, start - length, start, drawn, body.margin).add_prefix("pre_")
     people["history"] = (
-        people["customer_id"].isin(_repeat(lake, start, drawn)).map({True: "repeat", False: "new"})
+        people["customer_id"]
+        .isin(_repeat_customers(lake, start, drawn))
+        .map({True: "repeat", False: "new"})
     )
     table = people.set_index("customer_id").join(now).join(before)
     table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
@@ -111,7 +113,7 @@ def outcomes(
     )
 
 
-def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
+def _assigned_customers(session: Session, campaign_id: str) -> "pd.DataFrame":
     import pandas as pd
 
     told = Assignment.offer["segment"]  # a campaign from before it was kept has none
@@ -133,7 +135,7 @@ def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
     )
 
 
-def _repeat(lake: "Lake", start: datetime, drawn: datetime) -> set[str]:
+def _repeat_customers(lake: "Lake", start: datetime, drawn: datetime) -> set[str]:
     """Customers with orders on two or more days before a campaign."""
     events = lake.table("events", before=start, identity=drawn)
     bought = events.filter(events.event_type == "purchase")
@@ -141,7 +143,9 @@ def _repeat(lake: "Lake", start: datetime, drawn: datetime) -> set[str]:
     return set(days.filter(days.days > 1).customer_id.execute())
 
 
-def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime) -> Any:
+def _events_between(
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime
+) -> Any:
     import ibis
 
     events = lake.table("events", before=end, identity=drawn)
@@ -178,7 +182,7 @@ def _lines(
     import ibis
 
     events, items = (
-        _within(lake, ids, start, end, drawn),
+        _events_between(lake, ids, start, end, drawn),
         lake.table("items").select("item_id", "margin"),
     )
     lines = events.filter(events.event_type.isin(["purchase", CANCELLED, "return"]))
@@ -205,7 +209,7 @@ def _order_days(
     lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime
 ) -> "pd.DataFrame":
     """``customer_id, day`` per order of the window; day 0 is the day of sending."""
-    events = _within(lake, ids, start, end, drawn)
+    events = _events_between(lake, ids, start, end, drawn)
     orders = events.filter(events.event_type == "purchase").select(
         "customer_id", "order_id", "occurred_at"
     )
@@ -229,8 +233,10 @@ def _discounts(
     """
     import pandas as pd
 
-    codes = _redeemed(session, campaign, start, end)
-    events = _within(lake, list(codes["customer_id"]), start - DATED, end, campaign.created_at)
+    codes = _redeemed_codes(session, campaign, start, end)
+    events = _events_between(
+        lake, list(codes["customer_id"]), start - DATE_TOLERANCE, end, campaign.created_at
+    )
     events = events.filter(events.event_type.isin(["purchase", CANCELLED, "coupon_redeem"]))
     events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
     columns = "customer_id order_id occurred_at event_type amount discount category query source"
@@ -257,7 +263,7 @@ def _discounts(
     found["bought"] = (
         found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
     )
-    told = _told(found)
+    told = _recorded_discounts(found)
     keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
     found = found.groupby(keys, as_index=False)[["bought"]].sum()
     share, told = (
@@ -269,18 +275,20 @@ def _discounts(
     return found[["customer_id", "day", "profit"]]
 
 
-def _told(found: "pd.DataFrame") -> "pd.Series":
+def _recorded_discounts(found: "pd.DataFrame") -> "pd.Series":
     """Discount per customer as recorded by redemption events.
 
     If two systems record one use, the larger value counts, not the sum.
     """
-    ours = found["query"].isna() | (found["query"].map(normal, na_action="ignore") == found["code"])
+    ours = found["query"].isna() | (
+        found["query"].map(normalize_code, na_action="ignore") == found["code"]
+    )
     off = found["discount"].where(ours & (found["event_type"] == "coupon_redeem")).astype(float)
     by_source = off.groupby([found["customer_id"], found["source"]], dropna=False).sum()
     return by_source.groupby("customer_id").max()
 
 
-def _redeemed(
+def _redeemed_codes(
     session: Session, campaign: Campaign, start: datetime, end: datetime
 ) -> "pd.DataFrame":
     """Codes used before the end, with ``share``, ``amount_off`` and category ``only``."""
@@ -310,7 +318,7 @@ def _redeemed(
             max((at - start) // timedelta(days=1), 0),
             float(offer.get("discount") or 0.0),
             float(offer.get("amount") or 0.0),
-            bound_to(offer),
+            limited_category(offer),
         )
         for who, code, order, at, offer in redeemed
     ]

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from retention import templating
 from retention.campaigns import wording
-from retention.campaigns.compose import copy_of, placed, reads_as
+from retention.campaigns.compose import message_text, placeholder_values, wording_action
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
@@ -21,7 +21,7 @@ from retention.text import gettext
 NO_CODE = "XXXX-XXXX-XXXX"
 
 
-def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any]]:
+def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any]]:
     """Return offer and code of the first recipients.
 
     Before the approval, these are members of the audience. Columns are those of `recipient_rows`.
@@ -65,7 +65,7 @@ def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any
     return first
 
 
-def previewed(
+def preview_messages(
     settings: Settings, body: Body, first: Sequence[Mapping[str, Any]], known: Mapping[str, Contact]
 ) -> list[dict[str, str]]:
     """Render messages as ``customer, to, subject, text``.
@@ -90,13 +90,13 @@ def previewed(
     for row in first:
         contact, offer = known.get(row["customer_id"], Contact()), row["offer"]
         code = row["code"] or (NO_CODE if offer["action"] in CODED else None)
-        values = placed(settings, contact.name, {**row, "code": code})
+        values = placeholder_values(settings, contact.name, {**row, "code": code})
         if row["code"] is None and code:
             values["expires"] = f"{body.expires_days} days after sending"
         subject = templating.text(
-            "campaigns/subject.txt.j2", action=reads_as(offer), **values
+            "campaigns/subject.txt.j2", action=wording_action(offer), **values
         ).strip()
-        text = wording.filled(copy_of(body, offer), values).strip()
+        text = wording.fill_text(message_text(body, offer), values).strip()
         copies.append(
             {
                 "customer": row["customer_id"],
@@ -108,7 +108,7 @@ def previewed(
     return copies
 
 
-def masked(
+def masked_messages(
     settings: Settings, body: Body, first: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, str]]:
     """Render messages without names, addresses and codes.
@@ -128,7 +128,7 @@ def masked(
         Customers are pseudonyms.
     """
     nameless = {row["customer_id"]: Contact("…", "…") for row in first}
-    copies = previewed(settings, body, [{**row, "code": None} for row in first], nameless)
+    copies = preview_messages(settings, body, [{**row, "code": None} for row in first], nameless)
     return [
         {**copy, "customer": pseudonym(settings.key, row["customer_id"])}
         for row, copy in zip(first, copies, strict=True)

@@ -3,15 +3,15 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.closing import teaching_nothing
-from retention.campaigns.measurement import LEAST_BUYERS
+from retention.campaigns.closing import uninformative_campaigns
+from retention.campaigns.measurement import MIN_BUYERS
 from retention.campaigns.spec import Prior
 from retention.db.tables import Campaign
 from retention.risk.policy import Policy
 from retention.settings import Settings
 
 
-def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
+def prior_from_campaigns(session: Session, settings: Settings, policy: Policy) -> Prior:
     """Return the prior of the effect after past campaigns.
 
     Parameters
@@ -46,7 +46,7 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
         .where(
             Campaign.team_id == settings.team_id,
             Campaign.state == "closed",
-            Campaign.id.not_in(teaching_nothing(session, settings)),
+            Campaign.id.not_in(uninformative_campaigns(session, settings)),
         )
         .order_by(Campaign.id)
     )
@@ -71,5 +71,5 @@ def _variance(effect: dict[str, float], sizes: dict[str, float]) -> float:
     arms = ("treated", "control")
     buyers = {arm: effect[f"{arm}_mean"] * sizes[arm] for arm in arms}
     shares = {arm: (buyers[arm] + 1) / (sizes[arm] + 2) for arm in arms}
-    cut = effect["variance_cut"] if round(min(buyers.values())) >= LEAST_BUYERS else 0.0
+    cut = effect["variance_cut"] if round(min(buyers.values())) >= MIN_BUYERS else 0.0
     return (1 - cut) * sum(share * (1 - share) / (sizes[arm] + 2) for arm, share in shares.items())

@@ -31,15 +31,15 @@ OUTCOMES: dict[str, str] = {
     "unissued": "used before it was issued",
     "unknown": "no code of ours",
 }
-WRONG = ("twice", "other_customer", "expired", "void", "unissued")
-CHUNK = 2_000
-MINUTES = timedelta(minutes=10)  # clocks of two tellers differ by no more
+MISUSES = ("twice", "other_customer", "expired", "void", "unissued")
+BATCH_USES = 2_000
+SAME_USE_TOLERANCE = timedelta(minutes=10)  # clocks of two tellers differ by no more
 # Many tell of a use by its date alone, and some by that of another zone: up to a day and a half before the moment.
-DATED = timedelta(days=2)
+DATE_TOLERANCE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class CodeUse:
     """A reported use of a code.
 
     Customer and order may be unknown. ``key`` is the source's own id of the report.
@@ -65,7 +65,7 @@ class Use:
 
 
 @dataclass(slots=True)
-class _Held:
+class _CouponState:
     """State of a coupon while its batch of uses is judged."""
 
     code: str
@@ -80,7 +80,7 @@ class _Held:
     just_now: bool = False  # told of among the uses at hand
 
 
-def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
+def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
     """Judge uses, redeem valid codes and store the reports.
 
     The code's own customer can redeem it, and so can a customer that the source does not name. A
@@ -102,13 +102,13 @@ def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
         A key of `OUTCOMES` per use, in order.
     """
     found: list[str] = []
-    for start in range(0, len(uses), CHUNK):
-        found += _chunk(session, settings, uses[start : start + CHUNK])
+    for start in range(0, len(uses), BATCH_USES):
+        found += _redeem_batch(session, settings, uses[start : start + BATCH_USES])
     return found
 
 
-def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
-    spelled = [coupons.normal(use.code) for use in uses]
+def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
+    spelled = [coupons.normalize_code(use.code) for use in uses]
     wanted = (
         Coupon.team_id == settings.team_id,
         among(session, Coupon.code, {code for code in spelled if code}),
@@ -122,11 +122,13 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
         .label("teller")
     )
     stored = [
-        getattr(Coupon, name) for name in _Held.__slots__ if name not in ("teller", "just_now")
+        getattr(Coupon, name)
+        for name in _CouponState.__slots__
+        if name not in ("teller", "just_now")
     ]
     locked = select(*stored, teller).where(*wanted)
     coupons_now = session.execute(locked.order_by(Coupon.code).with_for_update(of=Coupon))
-    held = {row.code: _Held(**row._asdict()) for row in coupons_now}
+    held = {row.code: _CouponState(**row._asdict()) for row in coupons_now}
     keys = [use.identity for use in uses]
     known = dict(
         session.execute(
@@ -136,7 +138,7 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
         .all()
     )
     who = {use.customer_id for use in uses} | {coupon.customer_id for coupon in held.values()}
-    people = _people(session, settings, who - {None})
+    people = _canonical_ids(session, settings, who - {None})
     rows: list[dict[str, Any]] = []
     found: list[str] = []
     for use, code, key in zip(uses, spelled, keys, strict=True):
@@ -145,7 +147,7 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
             found.append("unknown")
             continue
         if key not in known:
-            known[key] = _judged(use, coupon, people)
+            known[key] = _judge(use, coupon, people)
             if known[key] == "redeemed":
                 coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
                 coupon.teller, coupon.just_now = use.source, True
@@ -187,14 +189,14 @@ def _mark_used(session: Session, keys: Sequence[str]) -> None:
     )
 
 
-def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
+def _judge(use: CodeUse, coupon: _CouponState, people: dict[str, str]) -> str:
     mine = use.customer_id is None or people[use.customer_id] == people[coupon.customer_id]
     if not mine:
         return "other_customer"
     if coupon.state == "redeemed":
-        return "repeated" if _same_use(use, coupon) else "twice"
+        return "repeated" if _is_same_use(use, coupon) else "twice"
     if coupon.state == "reserved" or (
-        coupon.issued_at is not None and use.at < coupon.issued_at - DATED
+        coupon.issued_at is not None and use.at < coupon.issued_at - DATE_TOLERANCE
     ):
         return "unissued"
     if coupon.state == "void":
@@ -202,7 +204,7 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
     return "redeemed" if use.at < coupon.expires_at else "expired"
 
 
-def _same_use(use: Use, coupon: _Held) -> bool:
+def _is_same_use(use: CodeUse, coupon: _CouponState) -> bool:
     """Whether a report repeats a known use.
 
     It does if the order is the same or, without an order, if the times are close. Two calls of a
@@ -215,10 +217,10 @@ def _same_use(use: Use, coupon: _Held) -> bool:
         return False
     if use.source == "import" and coupon.teller == "import" and coupon.just_now:
         return False
-    return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= MINUTES
+    return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= SAME_USE_TOLERANCE
 
 
-def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[str, str]:
+def _canonical_ids(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[str, str]:
     """Canonical id by customer id."""
     wanted = list(ids)
     rows = session.execute(
@@ -231,7 +233,7 @@ def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[st
     return {one: canonical.get(one, one) for one in wanted}
 
 
-def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
+def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
     """Judge ``coupon_redeem`` events with a code in ``query``.
 
     Unknown codes are the shop's own and are ignored.
@@ -250,13 +252,13 @@ def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
     )
     if first is None:
         return
-    events = lake.table("events", since=first - DATED, identity="stored")
+    events = lake.table("events", since=first - DATE_TOLERANCE, identity="stored")
     events = events.filter(events.event_type == "coupon_redeem", events.query.notnull())
     told = events.select("event_id", "customer_id", "order_id", "occurred_at", "query").order_by(
         "occurred_at", "event_id"
     )
     uses = [
-        Use(
+        CodeUse(
             row.query,
             row.occurred_at.to_pydatetime().replace(tzinfo=UTC),
             "event",
@@ -269,7 +271,7 @@ def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
     redeem(session, settings, uses)
 
 
-def untold(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
+def mark_misuses_announced(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
     """Return misuse that the threads do not show yet.
 
     Parameters
@@ -284,7 +286,7 @@ def untold(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
     dict of str to dict
         Campaign → outcome → number of all misuses so far, for campaigns with a new one.
     """
-    ours = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(WRONG))
+    ours = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(MISUSES))
     fresh = select(Redemption.campaign_id).where(*ours, ~Redemption.told).distinct()
     counted = (
         select(Redemption.campaign_id, Redemption.outcome, func.count())
@@ -301,7 +303,7 @@ def untold(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
     return found
 
 
-def misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
+def list_misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
     """Return each misuse of a campaign's codes, newest first.
 
     The rows contain customers and codes.
@@ -328,7 +330,7 @@ def misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
             Coupon.customer_id,
         )
         .join(Coupon, Coupon.code == Redemption.code)
-        .where(Redemption.campaign_id == campaign_id, Redemption.outcome.in_(WRONG))
+        .where(Redemption.campaign_id == campaign_id, Redemption.outcome.in_(MISUSES))
         .order_by(Redemption.at.desc(), Redemption.id.desc())
     )
     return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]

@@ -13,10 +13,10 @@ from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention.campaigns import audience, coupons
-from retention.campaigns.approval import refuse_nobody, schedule
-from retention.campaigns.assignment import arms, leave_out
+from retention.campaigns.approval import require_recipients, schedule
+from retention.campaigns.assignment import exclude_customers, group_sizes
 from retention.campaigns.spec import Body
-from retention.campaigns.states import CLEARING, Stale, find, move
+from retention.campaigns.states import IN_CLEARANCE, StaleCampaign, find_campaign, move_campaign
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import Conflict
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-_QUIETLY = {"synchronize_session": False}
+_NO_SYNC = {"synchronize_session": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SendingResult:
     """A live campaign with its group sizes and codes."""
 
     campaign: Campaign
     treated: int
     control: int
-    codes: int
+    recipient_rows: int
 
 
-class Begun(NamedTuple):
+class StartedSending(NamedTuple):
     """A campaign in state ``sending`` and the customers excluded just now."""
 
     campaign: Campaign
     left_out: int
 
 
-def returned(
+def returned_customers(
     database: Database, settings: Settings, lake: "Lake", campaign_id: str, now: datetime
 ) -> set[str]:
     """Return assigned customers with an order since the draft.
@@ -76,13 +76,17 @@ def returned(
     set of str
     """
     with database.reading() as session:
-        campaign = find(session, settings, campaign_id)
+        campaign = find_campaign(session, settings, campaign_id)
         inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
         customers = session.scalars(select(Assignment.customer_id).where(*inside)).all()
-    return audience.returned(lake, customers, Body.model_validate(campaign.body).as_of, now)
+    return audience.returned_customers(
+        lake, customers, Body.model_validate(campaign.body).as_of, now
+    )
 
 
-def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: str) -> set[str]:
+def merged_duplicates(
+    database: Database, settings: Settings, lake: "Lake", campaign_id: str
+) -> set[str]:
     """Return assigned ids that duplicate another id of the same customer.
 
     One id per customer stays, in either group.
@@ -104,7 +108,7 @@ def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: s
     """
     people = lake.identities.people()
     with database.reading() as session:
-        find(session, settings, campaign_id)
+        find_campaign(session, settings, campaign_id)
         inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
         customers = (
             session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
@@ -117,7 +121,7 @@ def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: s
     return set(customers) - set(stay.values())
 
 
-def begin(
+def begin_sending(
     session: Session,
     settings: Settings,
     campaign_id: str,
@@ -125,7 +129,7 @@ def begin(
     actor: str,
     now: datetime,
     gone: Collection[str] = (),
-) -> Begun:
+) -> StartedSending:
     """Start sending after the clearance time; resume a killed run.
 
     Parameters
@@ -157,10 +161,10 @@ def begin(
     Stale
         Stopped, edited or already live.
     """
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     if campaign.state == "sending" and campaign.version == version:
-        return Begun(_anew(session, settings, campaign, now), 0)
-    if campaign.state in CLEARING and campaign.send_at is not None and campaign.send_at > now:
+        return StartedSending(_restart_window(session, settings, campaign, now), 0)
+    if campaign.state in IN_CLEARANCE and campaign.send_at is not None and campaign.send_at > now:
         raise Conflict(
             gettext(
                 "Campaign {name!r} is in its clearance time until {send_at:%d %b %Y, %H:%M} "
@@ -170,26 +174,28 @@ def begin(
     if campaign.state == "approved" and campaign.version == version:  # the tick has not come by yet
         schedule(session, settings, campaign_id, now)
     in_time = or_(Campaign.expires_at.is_(None), Campaign.expires_at > now)
-    campaign = move(
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("scheduled",),
-        to="sending",
-        seen=version,
+        from_states=("scheduled",),
+        to_state="sending",
+        seen_version=version,
         actor=actor,
         action="campaign.sending",
         at=now,
-        where=(Campaign.send_at <= now, in_time),
+        conditions=(Campaign.send_at <= now, in_time),
         sent_at=now,
         details={"left_out": len(gone)} if gone else None,
     )
     if gone:
-        refuse_nobody(campaign, leave_out(session, campaign, gone), returned=True)
-    return Begun(campaign, len(gone))
+        require_recipients(campaign, exclude_customers(session, campaign, gone), has_returned=True)
+    return StartedSending(campaign, len(gone))
 
 
-def _anew(session: Session, settings: Settings, campaign: Campaign, now: datetime) -> Campaign:
+def _restart_window(
+    session: Session, settings: Settings, campaign: Campaign, now: datetime
+) -> Campaign:
     """Restart window and codes of a resumed run.
 
     Days may have passed, and no customer received anything.
@@ -200,10 +206,10 @@ def _anew(session: Session, settings: Settings, campaign: Campaign, now: datetim
         Campaign.version == campaign.version,
     )
     moved = session.execute(
-        update(Campaign).where(*begun).values(sent_at=now), execution_options=_QUIETLY
+        update(Campaign).where(*begun).values(sent_at=now), execution_options=_NO_SYNC
     )
     if moved.rowcount:  # type: ignore[attr-defined]
-        coupons.extend(session, campaign.id, _valid_until(settings, campaign, now))
+        coupons.extend_codes(session, campaign.id, _valid_until(settings, campaign, now))
     session.refresh(campaign)
     return campaign
 
@@ -214,7 +220,7 @@ def _valid_until(settings: Settings, campaign: Campaign, sent_at: datetime) -> d
     )
 
 
-def reserve(
+def reserve_codes(
     database: Database, settings: Settings, campaign_id: str, version: int
 ) -> Iterator[tuple[int, int]]:
     """Reserve a code per treated customer, one batch per transaction.
@@ -242,12 +248,12 @@ def reserve(
     """
     while True:
         with database.transaction() as session:
-            campaign = find(session, settings, campaign_id)
+            campaign = find_campaign(session, settings, campaign_id)
             if campaign.state != "sending" or campaign.version != version:
-                raise Stale(campaign, version)
+                raise StaleCampaign(campaign, version)
             assert campaign.sent_at is not None
             expires_at = _valid_until(settings, campaign, campaign.sent_at)
-            missing = coupons.reserve(session, settings.team_id, campaign_id, expires_at)
+            missing = coupons.reserve_codes(session, settings.team_id, campaign_id, expires_at)
             held = (
                 session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
             )
@@ -256,7 +262,7 @@ def reserve(
             return
 
 
-def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
+def treatment_rows(session: Session, campaign: Campaign) -> "pd.DataFrame":
     """Return the campaign's rows for the lake's ``treatments``.
 
     Parameters
@@ -293,7 +299,7 @@ def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
     )
 
 
-def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFrame":
+def unreceived_treatments(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFrame":
     """Return keys of ``treatments`` that customers never received.
 
     These belong to campaigns stopped before the message went out. Campaigns from before sends were
@@ -338,9 +344,9 @@ def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFr
     return held.select(*keys.columns).execute().merge(keys)
 
 
-def finish(
+def go_live(
     session: Session, settings: Settings, campaign_id: str, version: int, actor: str, now: datetime
-) -> Sent:
+) -> SendingResult:
     """Change from sending to live and issue all codes.
 
     The measurement window begins.
@@ -371,23 +377,23 @@ def finish(
     Conflict
         A treated customer has no code.
     """
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     window = timedelta(days=Body.model_validate(campaign.body).window_days)
-    campaign = move(
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("sending",),
-        to="live",
-        seen=version,
+        from_states=("sending",),
+        to_state="live",
+        seen_version=version,
         actor=actor,
         action="campaign.live",
         at=now,
         window_ends_at=(campaign.sent_at or now) + window,
     )
-    codes = coupons.issue(session, campaign_id, now)
+    codes = coupons.issue_codes(session, campaign_id, now)
     sends.queue(session, campaign, channel(settings), now)
-    sizes = arms(session, campaign_id)
+    sizes = group_sizes(session, campaign_id)
     owed = session.scalar(
         select(func.count()).where(
             Assignment.campaign_id == campaign_id,
@@ -401,10 +407,10 @@ def finish(
                 "{owed} customers are to get a code and {codes} have one; please send it again."
             ).format(owed=owed, codes=codes)
         )
-    return Sent(campaign, sizes["treatment"], sizes["control"], codes)
+    return SendingResult(campaign, sizes["treatment"], sizes["control"], codes)
 
 
-def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
+def recipient_rows(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
     """Return offer and code of each treated customer.
 
     Customers in the hold-out group are never included.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.campaigns.measurement import LEAST_BUYERS, SampleRatio, difference, sample_ratio
+from retention.campaigns.measurement import MIN_BUYERS, SampleRatio, difference, sample_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningEffect:
     """Effect so far, scaled to the whole window, per treated customer.
 
     ``low`` and ``high`` hold with 95 % on all days at once. ``p_value`` tests for no effect and is
@@ -42,12 +42,12 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class InterimResult:
     """Interim result of a live campaign."""
 
     day: int
     days: int
-    effects: dict[str, Running]
+    effects: dict[str, RunningEffect]
     sample_ratio: SampleRatio
     redeemed: int
 
@@ -109,15 +109,15 @@ def always_valid(
     return p_value, difference - half, difference + half
 
 
-def running(
+def running_effect(
     daily: np.ndarray,
     before: np.ndarray,
     treated: np.ndarray,
     *,
     window_days: int,
     tau: float,
-    once: float = 0.0,
-) -> Running:
+    contact_cost: float = 0.0,
+) -> RunningEffect:
     """Return the effect on one metric after the last day.
 
     Parameters
@@ -142,7 +142,7 @@ def running(
     """
     totals = np.cumsum(daily, axis=1)
     active = np.cumsum(daily != 0, axis=1) > 0
-    enough = np.minimum(active[treated].sum(axis=0), active[~treated].sum(axis=0)) >= LEAST_BUYERS
+    enough = np.minimum(active[treated].sum(axis=0), active[~treated].sum(axis=0)) >= MIN_BUYERS
     looks = []
     for day in np.flatnonzero(enough):
         pace = window_days / (day + 1)
@@ -153,22 +153,22 @@ def running(
             before[~treated],
         )
         if found.standard_error > 0:
-            looks.append((found.per_customer - once, found.standard_error**2))
+            looks.append((found.per_customer - contact_cost, found.standard_error**2))
     if not looks or tau <= 0:
-        return Running(tau)
+        return RunningEffect(tau)
     means, variances = np.array(looks).T
     p_value, low, high = always_valid(means, variances, tau)
-    return Running(tau, float(means[-1]), float(low[-1]), float(high[-1]), float(p_value[-1]))
+    return RunningEffect(tau, float(means[-1]), float(low[-1]), float(high[-1]), float(p_value[-1]))
 
 
-def look(
+def interim_result(
     outcomes: "Outcomes",
     *,
     day: int,
     days: int,
     planned_share: float,
     scales: dict[str, float],
-) -> Look:
+) -> InterimResult:
     """Return the interim result after some days.
 
     Parameters
@@ -198,19 +198,19 @@ def look(
     if min(treated.sum(), (~treated).sum()) > 1 and day > 0:
         for name, tau in scales.items():
             rows, once = sources[name]
-            effects[name] = running(
-                by_day(rows, name, table["customer_id"], day),
+            effects[name] = running_effect(
+                daily_matrix(rows, name, table["customer_id"], day),
                 table[f"pre_{name}"].to_numpy(float),
                 treated,
                 window_days=days,
                 tau=tau,
-                once=once,
+                contact_cost=once,
             )
     ratio = sample_ratio(int(treated.sum()), int((~treated).sum()), planned_share)
-    return Look(day, days, effects, ratio, outcomes.redeemed)
+    return InterimResult(day, days, effects, ratio, outcomes.redeemed)
 
 
-def by_day(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -> np.ndarray:
+def daily_matrix(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -> np.ndarray:
     """Return a matrix of shape (customers, days).
 
     Parameters
@@ -239,17 +239,17 @@ def by_day(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -
     return table
 
 
-def scales(body: "Body") -> dict[str, float]:
+def effect_scales(body: "Body") -> dict[str, float]:
     """Return τ of orders and profit for a campaign version.
 
     An order earns value × margin.
     """
-    orders = scale(body.prior.mean, body.prior.sd, body.plan().smallest_effect)
+    orders = effect_scale(body.prior.mean, body.prior.sd, body.plan().smallest_effect)
     value = sum(line.sales for line in body.offers) / max(body.audience, 1)
     return {"orders": orders, "profit": orders * value * body.margin}
 
 
-def scale(uplift: float, uplift_sd: float, detectable: float | None) -> float:
+def effect_scale(uplift: float, uplift_sd: float, detectable: float | None) -> float:
     """Return τ of orders, fixed with the campaign version.
 
     Parameters

@@ -18,11 +18,11 @@ from retention.templating import WHOLE, money
 from retention.text import gettext
 
 
-class _Frozen(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OfferLine(_Frozen):
+class OfferLine(_FrozenModel):
     """Terms and totals of one rule's customers.
 
     ``sales`` is Σ v, with v the spend of a customer in the window if they buy. ``base_sales`` is Σ
@@ -101,7 +101,7 @@ class OfferLine(_Frozen):
         return self.action in CODED
 
 
-class Prior(_Frozen):
+class Prior(_FrozenModel):
     """Prior of the effect: extra buyers as a share of the treated."""
 
     mean: float
@@ -118,7 +118,7 @@ class Prior(_Frozen):
         return self.mean + Z_ALPHA * self.sd
 
 
-class Targeting(_Frozen):
+class Targeting(_FrozenModel):
     """How and why the audience was selected.
 
     By uplift from past campaigns, or by risk × value.
@@ -135,12 +135,12 @@ class Targeting(_Frozen):
     offers: int = 0  # past offers that are told apart; 0: they are one
 
 
-def _at_most(share: float) -> str:
+def _format_limit(share: float) -> str:
     """Format a share, rounded down to 0.1 %, so it is a valid limit."""
     return f"{floor(1000 * share + 1e-6) / 10:g} %"
 
 
-def within(cost: Any, budget: float) -> Any:
+def is_within_budget(cost: Any, budget: float) -> Any:
     """Whether the budget covers the cost, up to rounding.
 
     Parameters
@@ -157,7 +157,7 @@ def within(cost: Any, budget: float) -> Any:
     return cost <= budget * (1 + 1e-9)
 
 
-class Plan(_Frozen):
+class Plan(_FrozenModel):
     """Expected result of a campaign, in the shop's currency.
 
     Effects are shares of the treated customers. ``effect`` is the expected share of extra buyers:
@@ -178,7 +178,7 @@ class Plan(_Frozen):
     learnable: bool
 
 
-class Body(_Frozen):
+class Body(_FrozenModel):
     """A version of a campaign, as stored in ``Campaign.body``."""
 
     as_of: datetime
@@ -361,7 +361,7 @@ class Body(_Frozen):
                     ).format(
                         off=self._off(line),
                         rule=line.rule,
-                        at_most=_at_most(self.margin - line.largest_share),
+                        at_most=_format_limit(self.margin - line.largest_share),
                         min_margin=100 * self.min_margin,
                         least=least,
                     )
@@ -375,9 +375,9 @@ class Body(_Frozen):
                     ).format(
                         discount=100 * line.discount,
                         rule=line.rule,
-                        at_most=_at_most(left),
+                        at_most=_format_limit(left),
                         min_margin=100 * self.min_margin,
-                        at_most_2=_at_most(most),
+                        at_most_2=_format_limit(most),
                     )
                 )
 
@@ -389,7 +389,7 @@ class Body(_Frozen):
         BadInput
             The expected cost exceeds the budget.
         """
-        if not within(cost := self.plan().cost, self.budget):
+        if not is_within_budget(cost := self.plan().cost, self.budget):
             raise BadInput(
                 gettext(
                     "It is expected to cost {money}, above the budget of {money_2}; lower the "

@@ -16,7 +16,7 @@ from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from retention.text import gettext
 
-GRAPH: dict[str, frozenset[str]] = {
+TRANSITIONS: dict[str, frozenset[str]] = {
     "draft": frozenset({"draft", "submitted", "cancelled"}),
     "submitted": frozenset(
         {"draft", "submitted", "approved", "rejected", "expired", "cancelled"}
@@ -35,20 +35,20 @@ GRAPH: dict[str, frozenset[str]] = {
     "closed": frozenset(),
     "cancelled": frozenset(),
 }
-STATES = tuple(GRAPH)
-FINAL = tuple(state for state, onward in GRAPH.items() if not onward)
-EDITABLE = tuple(state for state, onward in GRAPH.items() if "draft" in onward)
-STOPPABLE = tuple(state for state, onward in GRAPH.items() if "cancelled" in onward)
-CLEARING = ("approved", "scheduled")  # decided and not sent: anyone may stop it
+STATES = tuple(TRANSITIONS)
+FINAL = tuple(state for state, onward in TRANSITIONS.items() if not onward)
+EDITABLE = tuple(state for state, onward in TRANSITIONS.items() if "draft" in onward)
+STOPPABLE = tuple(state for state, onward in TRANSITIONS.items() if "cancelled" in onward)
+IN_CLEARANCE = ("approved", "scheduled")  # decided and not sent: anyone may stop it
 CLOCK = "clock"  # the actor where time itself acts
-HOLDING = (
+ACTIVE = (
     "approved",
     "scheduled",
     "sending",
     "live",
 )  # a customer in one of these gets into no other campaign
 
-_SAID = {
+_STATE_PHRASES = {
     "draft": "is a draft again",
     "submitted": "has been submitted for approval",
     "approved": "is already approved",
@@ -63,7 +63,7 @@ _SAID = {
 }
 
 
-class Stale(Conflict):
+class StaleCampaign(Conflict):
     """A campaign changed after the person saw it.
 
     Holds the present state as plain values, because the transaction that noticed the change is
@@ -84,7 +84,7 @@ class Stale(Conflict):
         self.said = (
             f"has been edited since (it is at version {self.version})"
             if edited
-            else _SAID[self.state]
+            else _STATE_PHRASES[self.state]
         )
         by = f" by {self.who}" if self.who and self.who != CLOCK else ""
         why = f": {self.reason}" if self.reason else ""
@@ -96,7 +96,9 @@ class Stale(Conflict):
         return {name: getattr(self, name) for name in ("name", "said", "who", "at", "reason")}
 
 
-def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool = False) -> Campaign:
+def find_campaign(
+    session: Session, settings: Settings, campaign_id: str, *, lock: bool = False
+) -> Campaign:
     """Load a campaign as the database has it now.
 
     Parameters
@@ -133,18 +135,18 @@ def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool =
     return campaign
 
 
-def move(
+def move_campaign(
     session: Session,
     settings: Settings,
     campaign_id: str,
     *,
-    frm: Collection[str],
-    to: str,
+    from_states: Collection[str],
+    to_state: str,
     actor: str,
     action: str,
     at: datetime,
-    seen: int | None = None,
-    where: Collection[ColumnElement[bool]] = (),
+    seen_version: int | None = None,
+    conditions: Collection[ColumnElement[bool]] = (),
     details: dict[str, Any] | None = None,
     **values: Any,
 ) -> Campaign:
@@ -189,22 +191,22 @@ def move(
     ValueError
         The graph has no such step.
     """
-    if wrong := [state for state in frm if to not in GRAPH[state]]:
-        raise ValueError(f"no campaign goes from {wrong[0]} to {to}")
+    if wrong := [state for state in from_states if to_state not in TRANSITIONS[state]]:
+        raise ValueError(f"no campaign goes from {wrong[0]} to {to_state}")
     statement = update(Campaign).where(
         Campaign.id == campaign_id,
         Campaign.team_id == settings.team_id,
-        Campaign.state.in_(tuple(frm)),
-        *where,
+        Campaign.state.in_(tuple(from_states)),
+        *conditions,
     )
-    if seen is not None:
-        statement = statement.where(Campaign.version == seen)
+    if seen_version is not None:
+        statement = statement.where(Campaign.version == seen_version)
     done = session.execute(
-        statement.values(state=to, **values).execution_options(synchronize_session=False)
+        statement.values(state=to_state, **values).execution_options(synchronize_session=False)
     )
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     if done.rowcount != 1:  # type: ignore[attr-defined]
-        raise Stale(campaign, seen)
+        raise StaleCampaign(campaign, seen_version)
     record(
         session,
         settings,
@@ -212,6 +214,6 @@ def move(
         action,
         campaign_id,
         at,
-        {"version": campaign.version, "to": to, **(details or {})},
+        {"version": campaign.version, "to": to_state, **(details or {})},
     )
     return campaign

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from retention.campaigns import offers
 from retention.campaigns.assignment import control_size
 from retention.campaigns.audience import Audience
-from retention.campaigns.spec import Targeting, within
+from retention.campaigns.spec import Targeting, is_within_budget
 from retention.risk.policy import Policy
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from retention.uplift.experiments import Predicted, Uplift
 
 
-def by_profit(
+def select_by_profit(
     customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float
 ) -> Audience:
     """Select the most profitable offer per customer.
@@ -80,7 +80,7 @@ def by_profit(
     )
 
 
-def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
+def affordable_count(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
     """Count the leading customers that the budget covers.
 
     Uses the same cost as `Body.plan`.
@@ -118,7 +118,9 @@ def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
     some = np.arange(1, len(customers) + 1)
     tiers = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
     held_out = sum(control_size(number.to_numpy(int), policy.campaign.holdout) for number in tiers)
-    paid = np.flatnonzero(within(spent * (some - held_out) / some, policy.campaign.budget))
+    paid = np.flatnonzero(
+        is_within_budget(spent * (some - held_out) / some, policy.campaign.budget)
+    )
     return int(paid[-1]) + 1 if len(paid) else 0
 
 
@@ -127,10 +129,10 @@ def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[s
     import numpy as np
 
     rules, usual = policy.rules, policy.offer.contact_cost
-    contacts = [offers.contact(rule, policy) for rule in rules]
+    contacts = [offers.contact_cost(rule, policy) for rule in rules]
     return {
         "discount": np.array([rule.discount for rule in rules])[option] * value
-        + np.array([offers.face(rule, policy) for rule in rules])[option],
+        + np.array([offers.money_off(rule, policy) for rule in rules])[option],
         "redemption": np.array(policy.offer.redemption),
         "contact": np.array([usual if cost is None else cost for cost in contacts])[option],
     }
@@ -171,7 +173,7 @@ def _options(
     return option, uplift
 
 
-def told(uplift: "Uplift | None") -> Targeting:
+def describe_targeting(uplift: "Uplift | None") -> Targeting:
     """Describe the selection method for the draft."""
     if uplift is None:
         return Targeting(by="risk", why="none")

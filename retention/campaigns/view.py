@@ -5,9 +5,9 @@ The data never contains customers or codes.
 
 from typing import Any
 
-from retention.campaigns.closing import never_measured
+from retention.campaigns.closing import was_never_measured
 from retention.campaigns.spec import Body
-from retention.campaigns.states import CLEARING, EDITABLE, STOPPABLE
+from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.db.tables import Campaign
 
 _MOMENTS = (
@@ -22,7 +22,7 @@ _MOMENTS = (
 )
 
 
-def described(campaign: Campaign) -> dict[str, Any]:
+def campaign_data(campaign: Campaign) -> dict[str, Any]:
     """Return a campaign at its present version as plain data.
 
     Times are ISO 8601. Money is in ``currency``.
@@ -40,16 +40,16 @@ def described(campaign: Campaign) -> dict[str, Any]:
         "reason": campaign.reason,
         "approved_by": list(campaign.approved_by or ()),
         **{name: at.isoformat() if at else None for name, at in moments.items()},
-        **said(Body.model_validate(campaign.body)),
+        **version_data(Body.model_validate(campaign.body)),
         "editable": campaign.state in EDITABLE,
         "stoppable": campaign.state in STOPPABLE,
-        "clearing": campaign.state in CLEARING,
+        "clearing": campaign.state in IN_CLEARANCE,
         "result": campaign.result,
-        "never_measured": never_measured(campaign.result),
+        "never_measured": was_never_measured(campaign.result),
     }
 
 
-def said(body: Body) -> dict[str, Any]:
+def version_data(body: Body) -> dict[str, Any]:
     """Return a version and its derived figures as plain data."""
     return {
         **body.model_dump(mode="json", exclude={"prior"}),

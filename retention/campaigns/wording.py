@@ -12,21 +12,21 @@ from retention.errors import BadInput
 from retention.text import gettext
 
 PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
-LONGEST = 2_000
-_PLACE = re.compile(r"\{(\w*)\}")
+MAX_CHARACTERS = 2_000
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # what a person may have meant for a placeholder
-_SPACED = re.compile(r"( ?)\{(\w*)\}")
-_ANNOUNCING = re.compile(  # the items, with what of their sentence leads to them alone
+_SPACED_PLACEHOLDER = re.compile(r"( ?)\{(\w*)\}")
+_ITEMS_PHRASE = re.compile(  # the items, with what of their sentence leads to them alone
     r"(?:(?:(?<=[.!?])|\s*[,;–—]|\s-)\s[^{}.,;!?–—]*|[\s:]*)\{items\}\s*$"
 )
 
 
-def default(action: str = "coupon") -> str:
+def default_text(action: str = "coupon") -> str:
     """Return the default text of an action."""
     return templating.text(f"campaigns/{action}.txt.j2").strip()
 
 
-def checked(text: str) -> str:
+def validate_text(text: str) -> str:
     """Validate a text that a person typed.
 
     Returns
@@ -42,10 +42,10 @@ def checked(text: str) -> str:
     text = text.strip()
     if not text:
         raise BadInput(gettext("The copy text is empty; write what the customer shall read."))
-    if len(text) > LONGEST:
+    if len(text) > MAX_CHARACTERS:
         raise BadInput(
             gettext("The copy text has {count:,} characters; use at most {longest:,}.").format(
-                count=len(text), longest=LONGEST
+                count=len(text), longest=MAX_CHARACTERS
             )
         )
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
@@ -60,7 +60,7 @@ def checked(text: str) -> str:
     return text
 
 
-def filled(text: str, values: dict[str, Any]) -> str:
+def fill_text(text: str, values: dict[str, Any]) -> str:
     """Fill in the text for one customer.
 
     An empty placeholder also removes the space before it (``Hello,``). Without items, the phrase
@@ -83,10 +83,12 @@ def filled(text: str, values: dict[str, Any]) -> str:
         found = str(values.get(place[2]) or "")
         return place[1] + found if found else ""
 
-    return _SPACED.sub(value, "\n".join(line for line in lines if line is not None))
+    return _SPACED_PLACEHOLDER.sub(value, "\n".join(line for line in lines if line is not None))
 
 
 def _without_items(line: str) -> str | None:
     """Remove the phrase that announces items; None if nothing remains."""
     ends = line.rstrip().endswith("{items}")
-    return None if ends and {*_PLACE.findall(line)} == {"items"} else _ANNOUNCING.sub("", line)
+    return (
+        None if ends and {*_PLACEHOLDER.findall(line)} == {"items"} else _ITEMS_PHRASE.sub("", line)
+    )

@@ -13,8 +13,8 @@ from sqlalchemy import func, select, update
 
 from retention import clock
 from retention.campaigns import approval
-from retention.campaigns.states import Stale, find
-from retention.campaigns.view import described
+from retention.campaigns.states import StaleCampaign, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Approval, Audit, Campaign, Outbox
 from tests.bot.campaign import KEY, drafted, fill, message, opened, state, whispered
 from tests.bot.test_slash import all_jobs, until
@@ -84,7 +84,7 @@ def test_what_time_has_ended_was_ended_by_nobody(workspace, database, submitted,
     with database.transaction() as session:
         (gone,) = campaigns.expire(session, settings, clock.now() + timedelta(days=30))
     with database.reading() as session:
-        stale = Stale(find(session, settings, gone))
+        stale = StaleCampaign(find_campaign(session, settings, gone))
     assert str(stale).endswith("has expired.")
 
 
@@ -273,7 +273,7 @@ def test_every_deed_in_a_history_has_a_word():
     for deed in (*deeds, "csv", "call"):  # what was taken as a file is named by its channel
         step = {"at": "2025-05-01T09:00:00+00:00", "actor": LEAD, "action": deed, "why": None}
         shown = render.message(
-            "campaign/show", campaign=described(campaign), zone="UTC", history=[step]
+            "campaign/show", campaign=campaign_data(campaign), zone="UTC", history=[step]
         )
         assert not words(shown.blocks).rstrip("\n").endswith(f"> {deed}")
 
@@ -305,7 +305,9 @@ def test_a_long_history_is_told_to_its_end():
         created_at=clock.wall(),
         body=a_body(assumed=("margin",)).model_dump(mode="json"),
     )
-    shown = render.message("campaign/show", campaign=described(campaign), zone="UTC", history=told)
+    shown = render.message(
+        "campaign/show", campaign=campaign_data(campaign), zone="UTC", history=told
+    )
     assert words(shown.blocks).index("drafted it") < words(shown.blocks).index(
         "measured and closed it"
     )
@@ -335,7 +337,7 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
     )
 
     def card(offers):
-        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        told = campaign_data(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
         return words(render.message("campaign/card", campaign=told, demo=False, zone="UTC").blocks)
 
     assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(
@@ -343,13 +345,13 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
     )
     assert "*Copy*\n" in card((line, body.offers[2]))
     assert "coupon, 12.5 % off" in card((line.model_copy(update={"discount": 0.125}),))
-    alone = described(campaign) | {"tried": 1}
+    alone = campaign_data(campaign) | {"tried": 1}
     assert "1 customer gets another kind" in words(
         render.message("campaign/card", campaign=alone, demo=False, zone="UTC").blocks
     )
 
     def result(offers):
-        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        told = campaign_data(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
         measured = {
             "advice": "cheaper",
             "effects": {},
@@ -387,7 +389,7 @@ def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
         created_at=now,
         body=a_body(copy_text=reason).model_dump(mode="json"),
     )
-    told = described(campaign)
+    told = campaign_data(campaign)
     for template in ("campaign/card", "campaign/show"):
         shown = render.message(template, campaign=told, demo=True, zone="UTC", history=[])
         assert "<!" not in words([b for b in shown.blocks if b["type"] != "header"])
@@ -406,4 +408,4 @@ def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
 def test_find_is_of_the_team_alone(database, settings, draft):
     other = settings.model_copy(update={"team_id": "T2"})
     with database.reading() as session, pytest.raises(Exception, match="no campaign"):
-        find(session, other, draft)
+        find_campaign(session, other, draft)

@@ -8,8 +8,8 @@ from sqlalchemy import select, update
 
 from retention import clock
 from retention.campaigns.spec import OfferLine
-from retention.campaigns.states import find
-from retention.campaigns.view import described
+from retention.campaigns.states import find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Assignment, Audit, Campaign
 from retention.templating import text
 from tests.bot.campaign import drafted, fill, message, opened, stands
@@ -192,7 +192,7 @@ def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, sett
     """A free parcel was told as money off: what it costs the shop."""
     drafted(database, settings, offers=SEVERAL)
     with database.reading() as session:
-        told = described(find(session, settings, "c7"))
+        told = campaign_data(find_campaign(session, settings, "c7"))
     shown = text("terminal/campaign/show.txt.j2", campaign=told, history=[], zone="UTC")
     assert "Parcel: free shipping on orders from €50.00 on, 25 customers" in shown
     assert "Fiver: coupon, €5.00 off orders from €30.00 on, 25 customers" in shown

@@ -12,7 +12,7 @@ from bot.buckets import TokenBuckets
 from bot.redemption_api import WRONG_CODES, WrongCodes
 from bot.web import Site
 from retention import clock
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import Coupon, Redemption
 from retention.privacy import signing
 from retention.settings import Settings
@@ -114,7 +114,9 @@ def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site)
     """So the version before did: sent again after the upgrade it was told that the code was used."""
     first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
     with site.database.transaction() as session:
-        redeem(session, site.settings, [Use(first["code"], clock.now(), "http", key="id:slip 1")])
+        redeem(
+            session, site.settings, [CodeUse(first["code"], clock.now(), "http", key="id:slip 1")]
+        )
     assert [tell(site, one)[0] for one in (first, second, second, first)] == [200] * 4
     with site.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2

@@ -28,7 +28,7 @@ from bot.terminal import run as run_terminal
 from bot.web import Request, Site
 from retention.campaigns.assignment import buckets
 from retention.campaigns.coupons import check_character
-from retention.campaigns.redemptions import Use
+from retention.campaigns.redemptions import CodeUse
 from retention.campaigns.spec import Body
 from retention.churn.model import ALLOWED
 from retention.churn.score import population
@@ -333,7 +333,7 @@ def redemption_identity(
     order_id: str | None = None,
     key: str = "",
 ) -> str:
-    return Use(code, at, source, customer_id, order_id, key).identity
+    return CodeUse(code, at, source, customer_id, order_id, key).identity
 
 
 def message_id(key: str) -> str:

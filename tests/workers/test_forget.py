@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from retention import clock, erasure
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -178,8 +178,8 @@ def test_others_stay_where_one_of_them_is_erased(shop):
             session,
             shop.settings,
             [
-                Use(codes["k7"], campaigns.NOW, "http", who, "o1"),
-                Use(codes["k9"], campaigns.NOW, "http", other, "o2"),
+                CodeUse(codes["k7"], campaigns.NOW, "http", who, "o1"),
+                CodeUse(codes["k9"], campaigns.NOW, "http", other, "o2"),
             ],
         )
     previewed = _run(shop, CampaignPreview(campaign_id="c1"), channel="C0CRM")

@@ -56,7 +56,7 @@ def _wanted(
         gone = sends.left_out(session, campaign.id)  # erased since, say
         rows = [
             row
-            for row in sending.codes(session, campaign)
+            for row in sending.recipient_rows(session, campaign)
             if (row["offer"]["action"] == "call") == called and row["customer_id"] not in gone
         ]
         given = {row["customer_id"]: row["offer"] for row in rows}
@@ -112,10 +112,10 @@ def _running(
     BadInput
         They are not.
     """
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.errors import BadInput
 
-    campaign = find(session, context.settings, request.campaign_id, lock=lock)
+    campaign = find_campaign(session, context.settings, request.campaign_id, lock=lock)
     if campaign.state not in ("live", "measuring"):
         raise BadInput(
             gettext(
@@ -130,19 +130,19 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     import pandas as pd
 
     from retention.campaigns import wording
-    from retention.campaigns.compose import copy_of, placed
-    from retention.campaigns.offers import terms
+    from retention.campaigns.compose import message_text, placeholder_values
+    from retention.campaigns.offers import public_terms
     from retention.outreach.messages import Contact
 
     table = []
     for row in rows:
         offer, told, person = (
             row["offer"],
-            terms(row["offer"]),
+            public_terms(row["offer"]),
             reach.get(row["customer_id"], Contact()),
         )
-        values = placed(settings, person.name, row)
-        text = wording.filled(copy_of(body, offer), values)
+        values = placeholder_values(settings, person.name, row)
+        text = wording.fill_text(message_text(body, offer), values)
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -184,13 +184,13 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     import pandas as pd
 
     from retention.campaigns import wording
-    from retention.campaigns.compose import copy_of, placed
+    from retention.campaigns.compose import message_text, placeholder_values
     from retention.outreach.messages import Contact
 
     table = []
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
         person = reach.get(row["customer_id"], Contact())
-        values = placed(settings, person.name, row)
+        values = placeholder_values(settings, person.name, row)
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -199,7 +199,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
                 "expected_value": round(row["expected_value"], 2),
                 "tier": row["tier"],
                 "items": values["items"],
-                "talk": wording.filled(copy_of(body, row["offer"]), values),
+                "talk": wording.fill_text(message_text(body, row["offer"]), values),
             }
         )
     return pd.DataFrame(

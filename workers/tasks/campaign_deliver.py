@@ -17,7 +17,7 @@ SECONDS = 240.0  # of one job; a job may take no more than 15 minutes
 
 def run(request: CampaignDeliver, context: Context) -> Outcome:
     """Send for a while. Any number of these, one after the other or at once, send each copy once."""
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.errors import BadInput
     from retention.outreach import sends
     from retention.outreach.dispatch import Report
@@ -34,7 +34,9 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 
     def apply(session: Session) -> tuple[Post, ...]:
         return (
-            campaigns.delivered(session, settings, find(session, settings, wanted), report.stopped),
+            campaigns.delivered(
+                session, settings, find_campaign(session, settings, wanted), report.stopped
+            ),
         )
 
     return Outcome(
@@ -44,10 +46,10 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 
 def _sent(request: CampaignDeliver, context: Context) -> "Report":
     from retention import clock
-    from retention.campaigns.compose import maker
-    from retention.campaigns.sending import codes
+    from retention.campaigns.compose import message_composer
+    from retention.campaigns.sending import recipient_rows
     from retention.campaigns.spec import Body
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.lake import Lake
     from retention.outreach import sends
     from retention.outreach.contacts import contacts, unwilling, waiting
@@ -59,9 +61,9 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
     settings, database, wanted = context.settings, context.database, request.campaign_id
     lake, policy = Lake.open(settings), load_policy(settings)
     with database.reading() as session:
-        campaign = find(session, settings, wanted)
+        campaign = find_campaign(session, settings, wanted)
         queued = waiting(session, wanted)
-        offers = {row["customer_id"]: row for row in codes(session, campaign)}
+        offers = {row["customer_id"]: row for row in recipient_rows(session, campaign)}
         ids = [one for one in queued if one in offers]  # who was erased between the two has none
         no = unwilling(lake, session, settings, policy, {one: offers[one]["offer"] for one in ids})
     with database.transaction() as session:
@@ -79,7 +81,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
         context.job_id,
         adapter(settings, channel(settings)),
         {one: reach.get(one, Contact()) for one in ids},
-        maker(settings, body, offers),
+        message_composer(settings, body, offers),
         allowed=awake,
         rate=settings.send_rate,
         seconds=SECONDS,

@@ -11,9 +11,9 @@ from workers.tasks.contract import Context, Outcome, Post
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
     """Draft for a cohort, or for a fresh sweep of a tier."""
-    from retention.campaigns.closing import teaching_nothing
+    from retention.campaigns.closing import uninformative_campaigns
     from retention.campaigns.draft import draft, store
-    from retention.campaigns.prior import learnt_prior
+    from retention.campaigns.prior import prior_from_campaigns
     from retention.lake import Lake
     from retention.progress import part
     from retention.recommend.bandit.assignment import choosing
@@ -25,9 +25,9 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy, lake = load_policy(settings), Lake.open(settings)
     policy.check_acts()  # before a sweep is made for it
     with context.database.reading() as session:
-        prior = learnt_prior(session, settings, policy)
+        prior = prior_from_campaigns(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)
-        unknown = teaching_nothing(session, settings)
+        unknown = uninformative_campaigns(session, settings)
         chosen = choosing(lake, session, settings, policy, now, unknown)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
@@ -52,7 +52,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
         decide=chosen.decide if policy.offer.items else None,
-        together=desk.together(lake),
+        merge_items=desk.together(lake),
         uplift=uplift,
         recommended_by=desk.version,
         name=request.name,

@@ -14,10 +14,10 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 def run(request: CampaignMeasure, context: Context) -> Outcome:
     """Measure a campaign whose window is over, once its orders are there; where they never come, close it without."""
     from retention.campaigns import closing
-    from retention.campaigns.chart import picture
+    from retention.campaigns.chart import draw_chart
     from retention.campaigns.measurement import measure
-    from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
-    from retention.campaigns.states import find
+    from retention.campaigns.outcomes import METRICS, SEGMENTS, collect_outcomes
+    from retention.campaigns.states import find_campaign
     from retention.lake import Lake
     from retention.lake.watermark import newest_order
 
@@ -28,19 +28,19 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         context.business_at,
     )
     with database.transaction() as session:
-        was = find(session, settings, request.campaign_id).state
-        begun = closing.begin(session, settings, request.campaign_id, who, now)
+        was = find_campaign(session, settings, request.campaign_id).state
+        begun = closing.begin_measurement(session, settings, request.campaign_id, who, now)
         if begun.state != was:
             campaigns.recount(session, settings, begun)
     lake = Lake.open(settings)
     with database.reading() as session:
-        campaign = find(session, settings, request.campaign_id)
+        campaign = find_campaign(session, settings, request.campaign_id)
     newest = newest_order(lake, now)
-    if closing.awaited(campaign, newest, now):
+    if closing.is_waiting_for_orders(campaign, newest, now):
         return _without_orders(campaign, newest, context)
     context.progress(1, 4, "Counting what both arms did")
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
         beside = _beside(lake, session, campaign, counted)
     context.progress(2, 4, "Comparing them")
     measured = measure(
@@ -48,13 +48,13 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     )
     result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **beside}
     context.progress(3, 4, "Drawing the chart")
-    chart = picture(counted, measured, simulated=settings.demo)
+    chart = draw_chart(counted, measured, simulated=settings.demo)
     return _posted(campaign, result, chart, context)
 
 
 def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
     """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
-    from retention.campaigns.late_orders import missing_days, orders_here
+    from retention.campaigns.late_orders import count_orders, missing_days
     from retention.erasure import NOBODY
     from retention.outreach import sends
 
@@ -72,7 +72,7 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
         "untaken": untaken["csv"],
         "uncalled": untaken["call"],
         "erased": {arm: int(number) for arm, number in erased.items()},
-        "orders_here": orders_here(counted),
+        "orders_here": count_orders(counted),
     }
 
 
@@ -91,7 +91,7 @@ def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Contex
     images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, told_of)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, who, now)
+        closed = closing.close_campaign(session, settings, campaign.id, result, who, now)
         told = campaigns.line(settings, closed, "result", who, **values)
         return (
             campaigns.card(settings, closed),
@@ -107,14 +107,14 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
 
     settings, who, now = context.settings, context.requested_by, context.business_at
     named = {"campaign_id": campaign.id, "name": campaign.name}
-    if not closing.given_up(campaign, now):
-        late = now >= campaign.window_ends_at + closing.LATE
+    if not closing.has_waited_enough(campaign, now):
+        late = now >= campaign.window_ends_at + closing.IMPORT_DELAY
         waits = (campaigns.line(settings, campaign, "waits", who, newest=newest),) if late else ()
         return Outcome({**named, "waits": True}, (campaigns.card(settings, campaign), *waits))
-    result = closing.without_orders(newest)
+    result = closing.result_without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, who, now)
+        closed = closing.close_campaign(session, settings, campaign.id, result, who, now)
         return campaigns.card(settings, closed), campaigns.line(settings, closed, "unmeasured", who)
 
     return Outcome({**named, **result}, apply=apply)

@@ -10,17 +10,17 @@ FIRST = 5
 
 def run(request: CampaignPreview, context: Context) -> Outcome:
     """Make the copies as the sending would, with codes only where they are issued. Nothing is sent or stored."""
-    from retention.campaigns.preview import masked, previewed, rows
+    from retention.campaigns.preview import masked_messages, preview_messages, preview_rows
     from retention.campaigns.spec import Body
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.lake import Lake
     from retention.outreach.contacts import contacts
     from retention.outreach.dispatch import channel
 
     settings, who = context.settings, context.requested_by
     with context.database.reading() as session:
-        campaign = find(session, settings, request.campaign_id)
-        first = rows(session, campaign, FIRST)
+        campaign = find_campaign(session, settings, request.campaign_id)
+        first = preview_rows(session, campaign, FIRST)
     known = contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
     told: dict[str, Any] = {
@@ -28,9 +28,9 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         "name": campaign.name,
         "by": channel(settings),
     }
-    full = {**told, "copies": previewed(settings, body, first, known), "masked": False}
+    full = {**told, "copies": preview_messages(settings, body, first, known), "masked": False}
     if context.channel is None or context.channel == who:
         return Outcome(full, (Post("campaign/preview", full),))
-    hidden = {**told, "copies": masked(settings, body, first), "masked": True}
+    hidden = {**told, "copies": masked_messages(settings, body, first), "masked": True}
     to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=who)
     return Outcome(hidden, (Post("campaign/preview", hidden), to_person))

@@ -22,27 +22,29 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     policy = load_policy(settings)  # one that cannot be read keeps it from being begun
     who, wanted = context.requested_by, (request.campaign_id, request.version)
-    back = sending.returned(database, settings, lake, request.campaign_id, now)
-    twice = sending.doubles(database, settings, lake, request.campaign_id) - back
+    back = sending.returned_customers(database, settings, lake, request.campaign_id, now)
+    twice = sending.merged_duplicates(database, settings, lake, request.campaign_id) - back
     with database.transaction() as session:
         dispatch.check(settings)
-        campaign, left_out = sending.begin(session, settings, *wanted, who, now, back | twice)
+        campaign, left_out = sending.begin_sending(
+            session, settings, *wanted, who, now, back | twice
+        )
         # Told here, for a run that dies after this and is taken up again leaves out nobody.
         for what, some in (("returned", back), ("doubles", twice)) if left_out else ():
             if some:
                 told = campaigns.line(settings, campaign, what, who, left_out=len(some))
                 outbox.put(session, settings, told, default_channel=campaign.channel)
-    for reserved, needed in sending.reserve(database, settings, *wanted):
+    for reserved, needed in sending.reserve_codes(database, settings, *wanted):
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
     _restocked(request, context, lake, policy)
     with database.reading() as session:
-        treatments = sending.projection(
-            session, sending.find(session, settings, request.campaign_id)
+        treatments = sending.treatment_rows(
+            session, sending.find_campaign(session, settings, request.campaign_id)
         )
     lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        sent = sending.finish(session, settings, *wanted, who, now)
+        sent = sending.go_live(session, settings, *wanted, who, now)
         impressions.of_campaign(session, settings, sent.campaign, now)
         return (
             campaigns.card(settings, sent.campaign),
@@ -82,11 +84,11 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
     name = request.campaign_id
     barred = assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
-        offers = item_selection.sold_out(session, name, barred)
+        offers = item_selection.offers_with_barred_items(session, name, barred)
         desk = open_desk(lake, session, context.settings, policy) if offers else None
     if desk is not None:
         own = policy.recommend.policy
         blends = {who: blend_of(offer.get("arm", ""), own) for who, offer in offers.items()}
         lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
-            item_selection.replace(session, name, offers, lists, desk.together(lake))
+            item_selection.replace_items(session, name, offers, lists, desk.together(lake))

@@ -127,6 +127,6 @@ def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
     rule = policy.rule_for(tier, [reason["feature"] for reason in reasons])
     if rule is None or rule.action == "nothing":
         return "nothing"
-    from retention.campaigns.offers import described
+    from retention.campaigns.offers import describe_rule
 
-    return f"{described(rule)} (rule: {rule.name})"
+    return f"{describe_rule(rule)} (rule: {rule.name})"

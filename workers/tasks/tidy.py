@@ -22,7 +22,7 @@ def run(request: Tidy, context: Context) -> Outcome:
     context.progress(0, 1, "tidying the lake")
     lake, known = Lake.open(settings), erased.known(database, settings)
     with database.reading() as session:
-        unreceived = sending.unreceived(lake, session, settings)
+        unreceived = sending.unreceived_treatments(lake, session, settings)
         again = erasure.returned(lake, session, known)
     lake.remove("treatments", unreceived)
     if again:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from retention.campaigns import audience, item_selection
-from retention.campaigns.audience import bands, select_audience
+from retention.campaigns.audience import select_audience, value_bands
 from retention.db.tables import DirectoryEntry
 from retention.risk.policy import read_policy
 
@@ -68,10 +68,11 @@ def _chosen(shop, policy, scores):
 
 
 def test_bands_are_shares_the_highest_value_first():
-    found = bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
+    found = value_bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
     assert "".join(found.str[0]) == "mlhlmllmml"
     assert (
-        list(bands(pd.Series([1.0] * 10), 0.2, 0.3)) == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
+        list(value_bands(pd.Series([1.0] * 10), 0.2, 0.3))
+        == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
     )
 
 
@@ -81,7 +82,7 @@ def test_calls_go_to_the_most_valuable_with_a_phone_and_the_others_get_their_nex
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:200]
     nobody = _chosen(shop, policy, _scores(ids))
     assert set(nobody.customers["rule"]) == {"Coupon"}
-    monkeypatch.setattr(audience, "phoned", lambda lake: set(ids) - {ids[0]})
+    monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids) - {ids[0]})
     called = _chosen(shop, policy, _scores(ids))
     calls = called.customers[called.customers["rule"] == "Call"]
     agreed = [who for who in ids if who in set(called.customers["customer_id"])]
@@ -115,7 +116,7 @@ def test_who_was_erased_since_the_sweep_is_left_out_and_counted(shop, policy):
 def test_whose_newest_copy_bounced_is_left_out_unless_they_are_called(shop, policy, monkeypatch):
     """Each campaign wrote to them anew, and a mail server that counts bounces takes less and less."""
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:40]
-    monkeypatch.setattr(audience, "phoned", lambda lake: set(ids))
+    monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids))
     before = _chosen(shop, policy, _scores(ids)).customers
     called, *_ = before.loc[before["rule"] == "Call", "customer_id"]
     one, two, *_ = before.loc[before["rule"] == "Coupon", "customer_id"]

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from retention.campaigns import wording
-from retention.campaigns.compose import LONGEST_TITLE, composed, placed
-from retention.campaigns.preview import previewed
+from retention.campaigns.compose import MAX_TITLE, compose_message, placeholder_values
+from retention.campaigns.preview import preview_messages
 from retention.db.tables import Send
 from retention.outreach.messages import Contact
 from tests.retention.campaigns.samples import a_body
@@ -22,10 +22,10 @@ def test_a_title_that_is_a_whole_description_is_cut_and_none_widens_the_mail(set
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
     offer = {"offer": given, "code": None, "expires_at": None}
-    made = composed(
+    made = compose_message(
         settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
-    assert made.html.count("Very long title") == 2 * (LONGEST_TITLE // len("Very long title "))
+    assert made.html.count("Very long title") == 2 * (MAX_TITLE // len("Very long title "))
     assert titles[1] not in made.text
     assert "Tea <b>" in made.text
     assert "Tea &lt;b&gt;" in made.html
@@ -37,13 +37,13 @@ def test_no_value_turns_the_text_after_it_around(settings):
     given = {"action": "reminder", "discount": 0.0, "items": [item]}
     offer = {"offer": given, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(
+    made = compose_message(
         settings, a_body(), send, Contact("a@b.example", "A\u202dnn"), offer, "https://x.example/u"
     )
     titles = [
         item["title"] for item in made.offer["items"]
     ]  # a platform writes them into texts of its own
-    placeholders = placed(settings, "A\u202dnn", offer)  # as do the files
+    placeholders = placeholder_values(settings, "A\u202dnn", offer)  # as do the files
     for text in (made.subject, made.text, made.html, *titles, *placeholders.values()):
         assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
     assert "Tea evil x" in made.text
@@ -54,17 +54,19 @@ def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
     given = {"action": "reminder", "discount": 0.0, "items": items}
     offer = {"offer": given, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(
+    made = compose_message(
         settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
     assert "5978656" not in made.subject + made.text + made.html
-    assert placed(settings, "Ann", offer)["items"] == "Tea"
+    assert placeholder_values(settings, "Ann", offer)["items"] == "Tea"
     assert [item["item_id"] for item in made.offer["items"]] == [
         "5978656",
         "i2",
     ]  # a platform knows its own ids
     assert (
-        placed(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})["items"]
+        placeholder_values(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})[
+            "items"
+        ]
         == "5978656"
     )
 
@@ -81,7 +83,7 @@ def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, c
     }
     body = a_body(copy_text=copy)
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(
+    made = compose_message(
         settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
     assert made.text.count("7KQ2-M9ZD-4HT6") == 1
@@ -95,11 +97,11 @@ def test_only_what_is_new_is_told_as_new(settings, source, new):
     given = {"action": "new_arrivals", "discount": 0.0, "items": items}
     offer = {"customer_id": "k", "offer": given, "code": None, "expires_at": None}
     send, ann = Send(id=5, campaign_id="c1", customer_id="k"), Contact("a@b.example", "Ann")
-    for text, own in ((wording.default("new_arrivals"), False), ("Look at {items}!", True)):
+    for text, own in ((wording.default_text("new_arrivals"), False), ("Look at {items}!", True)):
         lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
         body = a_body(offers=lines, copy_text=text)
-        made = composed(settings, body, send, ann, offer, "https://x.example/u")
-        (shown,) = previewed(settings, body, [offer], {"k": ann})
+        made = compose_message(settings, body, send, ann, offer, "https://x.example/u")
+        (shown,) = preview_messages(settings, body, [offer], {"k": ann})
         assert ("new" in made.subject.lower()) is new
         assert ("something new" in made.text) is (new and not own)
         assert ("Look at Milk!" in made.text) is own
@@ -117,7 +119,9 @@ def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(
     given |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
     offer = {"offer": given, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u")
+    made = compose_message(
+        settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u"
+    )
     for text in (made.text, made.html):
         assert ("because you agreed to hear from us." in text) is agreed
         assert ("because you have shopped with us." in text) is not agreed
@@ -138,7 +142,9 @@ def test_a_platform_is_told_of_a_free_parcel_no_money_off(settings):
         "expires_at": datetime(2025, 5, 29, tzinfo=UTC),
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u")
+    made = compose_message(
+        settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u"
+    )
     assert (made.offer["action"], made.offer["amount"], made.offer["min_order"]) == (
         "free_shipping",
         0.0,

@@ -35,7 +35,7 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
         assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
     kept = action == "coupon"
     assert campaign.body["copy_text"] == (
-        "Hello {name}: {code}" if kept else wording.default(action)
+        "Hello {name}: {code}" if kept else wording.default_text(action)
     )
 
 
@@ -93,8 +93,8 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
         assert (campaign.clears_at, campaign.send_at) == (NOW + timedelta(hours=4), wanted)
         assert campaign.expires_at == wanted + timedelta(hours=72)
         approval.schedule(session, london, "c1", NOW + timedelta(hours=4))
-        assert due.due(session, london, wanted - timedelta(seconds=1)) == []
-        assert [job.kind for job in due.due(session, london, wanted)] == ["campaign_send"]
+        assert due.due_jobs(session, london, wanted - timedelta(seconds=1)) == []
+        assert [job.kind for job in due.due_jobs(session, london, wanted)] == ["campaign_send"]
         edited = approval.edit(session, london, "c1", 2, "U0ANALYST", Changes(send_on="soon"), NOW)
         assert edited.body["send_on"] is None
 

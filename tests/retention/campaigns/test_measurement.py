@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from retention.campaigns.chart import picture
+from retention.campaigns.chart import draw_chart
 from retention.campaigns.measurement import advise, difference, measure, sample_ratio
 from retention.campaigns.outcomes import METRICS, Outcomes
 
@@ -138,7 +138,7 @@ def test_segments_have_their_own_intervals_and_small_ones_say_so():
     assert [one.effect is None for one in reasons] == [False, False, False, True]
     assert all(one.treated + one.control == (table["reason"] == one.name).sum() for one in reasons)
     assert reasons[1].effect.low > reasons[0].effect.high
-    assert imread(io.BytesIO(picture(outcomes, measured, simulated=False))).shape[2] == 4
+    assert imread(io.BytesIO(draw_chart(outcomes, measured, simulated=False))).shape[2] == 4
 
 
 def test_a_cost_per_order_only_where_an_order_is_certain():
@@ -185,7 +185,7 @@ def test_one_customer_in_an_arm_is_too_small_to_measure():
     outcomes = _simulated(4, customers=10, holdout=0.1)
     measured = measure(outcomes, planned_share=0.9, metrics=METRICS)
     assert (measured.effects, measured.advice) == ({}, "too_small")
-    assert imread(io.BytesIO(picture(outcomes, measured, simulated=True))).shape[2] == 4
+    assert imread(io.BytesIO(draw_chart(outcomes, measured, simulated=True))).shape[2] == 4
 
 
 def test_advice_follows_the_intervals():
@@ -210,7 +210,7 @@ def test_advice_follows_the_intervals():
 
 def test_the_chart_is_a_picture():
     outcomes = _simulated(6)
-    content = picture(
+    content = draw_chart(
         outcomes, measure(outcomes, planned_share=0.85, metrics=METRICS), simulated=False
     )
     assert imread(io.BytesIO(content)).shape[1] > 800

@@ -36,7 +36,7 @@ def test_each_gets_the_category_they_spend_most_on_of_those_the_rule_names(shop)
     people = pd.DataFrame(
         {"customer_id": [*clear.index, "other"], "rule": ["Own"] * len(clear) + ["All"]}
     )
-    found = offers.categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
+    found = offers.coupon_categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
     best = clear.idxmax(axis=1).to_dict()
     assert found.keys() == best.keys()
     assert sum(found[who] == best[who] for who in best) > 0.9 * len(
@@ -49,19 +49,19 @@ def test_a_category_that_no_item_has_is_refused_with_those_there_are(shop):
     with pytest.raises(
         BadInput, match="for the category 'cofee', which no item has; use of these: bread, cheese"
     ):
-        offers.categories(shop.lake, _policy("cofee"), people, shop.end)
+        offers.coupon_categories(shop.lake, _policy("cofee"), people, shop.end)
 
 
 def test_the_condition_is_said_and_goes_with_an_edit_that_makes_it_another_offer():
     offer = {"action": "coupon", "discount": 0.2, "category": "Tea"}
-    assert (offers.bound_to(offer), offers.conditions(offer)) == ("Tea", " (only Tea)")
+    assert (offers.limited_category(offer), offers.conditions_text(offer)) == ("Tea", " (only Tea)")
     for other in (
         {"action": "reminder", "discount": 0.0},
         {"discount": 0.0, "amount": 5.0, "min_order": 40.0},
     ):
         changed = offer | other
-        assert offers.bound_to(changed) is None
-        assert "Tea" not in offers.conditions(changed)
+        assert offers.limited_category(changed) is None
+        assert "Tea" not in offers.conditions_text(changed)
 
 
 def test_only_a_share_off_can_be_of_one_category():
@@ -73,5 +73,5 @@ def test_only_a_share_off_can_be_of_one_category():
 def test_what_a_parcel_costs_us_is_told_nobody_as_money_off():
     """Tills, the platform and the file read of a free parcel that it took 5.00 off."""
     free = {"action": "free_shipping", "discount": 0.0, "amount": 5.0, "min_order": 50.0}
-    assert offers.terms(free) == {**free, "amount": 0.0, "category": None}
-    assert offers.terms({**free, "action": "coupon"})["amount"] == 5.0
+    assert offers.public_terms(free) == {**free, "amount": 0.0, "category": None}
+    assert offers.public_terms({**free, "action": "coupon"})["amount"] == 5.0

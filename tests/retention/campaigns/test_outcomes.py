@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import select, update
 
 from retention import clock
-from retention.campaigns.audience import bought, contacted
+from retention.campaigns.audience import buyers, contacted_customers
 from retention.campaigns.coupons import new_code
 from retention.campaigns.draft import average_margin
-from retention.campaigns.outcomes import outcomes
+from retention.campaigns.outcomes import collect_outcomes
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
 from retention.lake.identity import links, review
@@ -124,7 +124,7 @@ def campaign(database) -> Campaign:
 
 def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, campaign):
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     rows = counted.customers.set_index("customer_id")
     assert list(rows.index) == ["a", "b", "c"]
     assert list(rows["orders"]) == [1, 1, 0]
@@ -155,7 +155,7 @@ def test_a_merge_taken_back_inside_the_window_changes_no_result(
 
     def counted(until: datetime) -> pd.DataFrame:
         with database.reading() as session:
-            return outcomes(lake, session, session.get_one(Campaign, "c1"), until).customers
+            return collect_outcomes(lake, session, session.get_one(Campaign, "c1"), until).customers
 
     apart = counted(END)
     clock.configure(fixed=merged_at)
@@ -182,7 +182,7 @@ def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
     _events(*rows).to_parquet(tmp_path / "back.parquet")
     import_files(lake, database, settings, "events", [str(tmp_path / "back.parquet")])
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     told = counted.customers.set_index("customer_id")
     assert list(told["orders"]) == [0, 1, 0]
     assert list(told["revenue"]) == [0, 30, 0]
@@ -211,7 +211,7 @@ def test_what_another_code_took_off_and_what_is_told_twice_is_not_paid_for(
             .values(code=ours, order_id="o2" if named else None)
         )
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     rows = counted.customers.set_index("customer_id")
     assert rows.loc["b", "profit"] == pytest.approx(30 * 0.5 - 4.5 - 1)
     assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4.5 + 2), 2)
@@ -227,7 +227,7 @@ def test_a_call_costs_what_a_call_costs(lake, database, campaign):
         called = session.get_one(Assignment, ("c1", "a"))
         called.offer = {**called.offer, "rule": "Call"}
     with database.reading() as session:
-        counted = outcomes(lake, session, session.get_one(Campaign, "c1"))
+        counted = collect_outcomes(lake, session, session.get_one(Campaign, "c1"))
     assert counted.contact == pytest.approx((5 + 1) / 2)
     assert counted.cost == pytest.approx(15 + 4 + 5 + 1)
 
@@ -239,7 +239,7 @@ def test_who_was_left_out_cost_no_contact(lake, database, campaign):
         session.add(Send(customer_id="a", state="cancelled", **kept))
         session.add(Send(customer_id="b", state="sent", **kept))
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 1)
 
 
@@ -267,7 +267,7 @@ def test_only_whom_a_copy_reached_or_may_have_reached_costs_a_contact(
             Send(campaign_id="c1", customer_id="b", channel="email", state="sent", queued_at=SENT)
         )
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 1 + contacts)
     assert counted.contact == pytest.approx((1 + contacts) / 2)
 
@@ -281,7 +281,7 @@ def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day
             code.order_id = None
         session.get_one(Coupon, "AAAA").redeemed_at = SENT + timedelta(hours=1)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 2)
     assert counted.redeemed == 2
 
@@ -305,7 +305,7 @@ def test_orders_stamped_at_midnight_are_found_by_the_local_date_of_the_codes_use
             used = session.get_one(Coupon, code)
             used.order_id, used.redeemed_at = None, midnight + timedelta(hours=hours)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(10 + 10 + 2)
 
 
@@ -324,7 +324,7 @@ def test_a_use_told_by_its_date_on_the_day_of_sending_is_paid_for_where_its_orde
         used = session.get_one(Coupon, "AAAA")
         used.order_id, used.redeemed_at = order, midnight
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(cost + 4 + 2), 2)
     assert counted.customers.set_index("customer_id").loc["a", "revenue"] == 150
     assert counted.profits["day"].min() == 0
@@ -338,7 +338,7 @@ def test_a_code_whose_named_order_is_not_known_is_paid_for_by_what_was_bought_th
             code.order_id = f"slip 4711-{code.code}"
         session.get_one(Coupon, "AAAA").redeemed_at = SENT + timedelta(hours=1)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4 + 2), 2)
 
 
@@ -347,7 +347,7 @@ def test_a_code_used_on_a_day_without_a_known_order_took_nothing_off(lake, datab
         for code in session.scalars(select(Coupon)):
             code.order_id, code.redeemed_at = None, SENT + timedelta(days=9)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(2), 2)
 
 
@@ -356,7 +356,7 @@ def test_without_a_redemption_only_contacts_cost(lake, database, campaign):
         for code in session.scalars(select(Coupon)):
             code.state = "issued"
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(2), 0)
 
 
@@ -369,7 +369,7 @@ def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database
         for row in session.scalars(select(Assignment)):
             row.offer = {**row.offer, "category": "wine"}
     with database.reading() as session:
-        rows = outcomes(lake, session, campaign).customers.set_index("customer_id")
+        rows = collect_outcomes(lake, session, campaign).customers.set_index("customer_id")
     assert rows.loc["a", "profit"] == pytest.approx(
         100 * 0.5 + 50 * 0.2 - 15 - 1
     )  # as its redemption says
@@ -378,7 +378,7 @@ def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database
 
 def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tmp_path):
     with database.reading() as session:
-        before = outcomes(lake, session, campaign).customers
+        before = collect_outcomes(lake, session, campaign).customers
     later = [
         (who, "purchase", END + timedelta(days=day), f"x{day}", "i1", 500.0, None)
         for day in (0, 3)
@@ -387,7 +387,7 @@ def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tm
     _events(*later).to_parquet(tmp_path / "later.parquet")
     import_files(lake, database, settings, "events", [str(tmp_path / "later.parquet")])
     with database.reading() as session:
-        after = outcomes(lake, session, campaign).customers
+        after = collect_outcomes(lake, session, campaign).customers
     pd.testing.assert_frame_equal(before, after)
 
 
@@ -402,7 +402,7 @@ def test_who_may_be_written_to(lake, database, settings):
                 one: {"rule": "High risk"} for one in "abc"
             }  # of before the states of consent were kept
             assert unwilling(lake, session, settings, policy, offers) == no
-    assert bought(lake, SENT + timedelta(days=1), END) == {"b"}
+    assert buyers(lake, SENT + timedelta(days=1), END) == {"b"}
     lake.upsert(
         "treatments",
         pd.DataFrame(
@@ -415,8 +415,8 @@ def test_who_may_be_written_to(lake, database, settings):
         ),
     )
     with database.reading() as session:
-        assert contacted(lake, session, settings, SENT, END) == {"a"}
-        assert contacted(lake, session, settings, SENT + timedelta(days=1), END) == set()
+        assert contacted_customers(lake, session, settings, SENT, END) == {"a"}
+        assert contacted_customers(lake, session, settings, SENT + timedelta(days=1), END) == set()
 
 
 @pytest.mark.parametrize(

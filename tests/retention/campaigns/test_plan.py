@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from retention.campaigns import offers, wording
 from retention.campaigns.measurement import (
-    customers_per_arm,
     difference,
+    group_size_needed,
     sample_ratio,
     smallest_effect,
 )
-from retention.campaigns.prior import learnt_prior
+from retention.campaigns.prior import prior_from_campaigns
 from retention.campaigns.spec import Prior
-from retention.campaigns.targeting import affordable
+from retention.campaigns.targeting import affordable_count
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.risk.policy import DEFAULT, read_policy
@@ -30,7 +30,7 @@ from tests.retention.campaigns.samples import a_body
     [(0.1, 0.12, 3841), (0.05, 0.06, 8158), (0.1, 0.11, 14751), (0.008, 0.0088, 204302)],
 )
 def test_customers_per_arm_agree_with_the_worked_values(rate, with_offer, needed):
-    assert customers_per_arm(rate, with_offer) == needed
+    assert group_size_needed(rate, with_offer) == needed
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_the_smallest_effect_agrees_with_the_worked_values(treated, control, eff
 def test_an_empty_arm_detects_nothing_and_equal_shares_need_no_number():
     assert smallest_effect(0.1, 100, 0) is None
     with pytest.raises(ValueError, match="equal"):
-        customers_per_arm(0.1, 0.1)
+        group_size_needed(0.1, 0.1)
 
 
 def test_a_plan_worked_by_hand():
@@ -126,16 +126,19 @@ def test_the_words_of_an_offer():
         "min_order": 30.0,
         "currency": "GBP",
     }
-    assert (offers.worth(five), offers.conditions(five)) == ("£5.00", " (from £30.00 on)")
+    assert (offers.discount_text(five), offers.conditions_text(five)) == (
+        "£5.00",
+        " (from £30.00 on)",
+    )
     share = {"action": "coupon", "discount": 0.15}
-    assert (offers.worth(share), offers.conditions(share)) == ("15 %", "")
+    assert (offers.discount_text(share), offers.conditions_text(share)) == ("15 %", "")
     assert (
-        offers.worth({"action": "coupon", "discount": 0.125}) == "12.5 %"
+        offers.discount_text({"action": "coupon", "discount": 0.125}) == "12.5 %"
     )  # what is promised is not rounded
-    assert offers.worth({"action": "free_shipping", "amount": 5.0}) == "free shipping"
-    assert offers.worth({"action": "reminder"}) == ""
+    assert offers.discount_text({"action": "free_shipping", "amount": 5.0}) == "free shipping"
+    assert offers.discount_text({"action": "reminder"}) == ""
     for rule in read_policy(DEFAULT).rules:
-        assert offers.described(rule)
+        assert offers.describe_rule(rule)
 
 
 def test_what_past_campaigns_tell_of_each_customer_is_what_is_expected():
@@ -190,7 +193,7 @@ def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
     policy = policy.model_copy(
         update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})}
     )
-    paid = affordable(customers, policy, 0.04)
+    paid = affordable_count(customers, policy, 0.04)
 
     def cost(many):
         return _body_of(customers.head(many), policy).plan().cost
@@ -214,7 +217,7 @@ def test_a_budget_pays_for_no_more_because_an_offer_is_thought_to_drive_customer
         update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})}
     )
     none, driven_away = (
-        affordable(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3)
+        affordable_count(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3)
     )
     assert 0 < driven_away == none < 200
 
@@ -235,7 +238,7 @@ def test_a_budget_that_is_spent_to_the_last_is_not_overspent_by_rounding(many):
     tight = policy.model_copy(
         update={"campaign": policy.campaign.model_copy(update={"budget": exact})}
     )
-    paid = affordable(customers, tight, 0.04)
+    paid = affordable_count(customers, tight, 0.04)
     assert paid == many
     _body_of(customers.head(paid), policy).model_copy(update={"budget": exact}).check_budget()
 
@@ -244,7 +247,7 @@ def _body_of(customers, policy):
     return a_body(
         audience=len(customers),
         tiers={tier: int(n) for tier, n in customers["tier"].value_counts().items()},
-        offers=offers.lines(customers, policy, {}),
+        offers=offers.offer_lines(customers, policy, {}),
         holdout=policy.campaign.holdout,
         redemption=policy.offer.redemption,
         contact_cost=policy.offer.contact_cost,
@@ -284,12 +287,12 @@ def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(dat
         return _measured(campaign_id, result)
 
     with database.transaction() as session:
-        assert learnt_prior(session, settings, policy).mean == policy.offer.uplift
+        assert prior_from_campaigns(session, settings, policy).mean == policy.offer.uplift
         session.add_all(
             [closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None)]
         )
     with database.reading() as session:
-        learnt = learnt_prior(session, settings, policy)
+        learnt = prior_from_campaigns(session, settings, policy)
     assert learnt.campaigns == 1
     assert learnt.simulated
     assert learnt.mean == pytest.approx((policy.offer.uplift + 0.12) / 2)
@@ -323,7 +326,7 @@ def _taught(database, settings, effect, treated, control):
             _measured("c1", {"effects": {"buyers": asdict(effect)}, "sample_ratio": asdict(ratio)})
         )
     with database.reading() as session:
-        return learnt_prior(session, settings, read_policy(DEFAULT))
+        return prior_from_campaigns(session, settings, read_policy(DEFAULT))
 
 
 @pytest.mark.parametrize(
@@ -357,10 +360,10 @@ def test_where_enough_bought_cuped_sharpens_the_floor_too(database, settings):
 def test_a_customer_without_a_name_or_items_reads_no_gaps():
     text = "Hello {name},\n\n{discount} off{conditions}: {code}\n\nPicked for you: {items}"
     told = {"discount": "10 %", "conditions": " (only Tea)", "code": "AAAA"}
-    assert wording.filled(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
+    assert wording.fill_text(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
     told |= {"name": "Ann", "items": "Tea"}
     assert (
-        wording.filled(text, told)
+        wording.fill_text(text, told)
         == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
     )
 
@@ -384,7 +387,7 @@ def test_a_customer_without_a_name_or_items_reads_no_gaps():
 )
 def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads):
     values = {"name": "Ann", "discount": "10 %", "code": "AAAA", "expires": "Friday", "items": ""}
-    assert wording.filled(line, values) == reads
+    assert wording.fill_text(line, values) == reads
 
 
 @pytest.mark.parametrize(
@@ -407,14 +410,16 @@ def test_nobody_reads_braces_that_were_meant_to_be_filled_in(place):
     with pytest.raises(
         BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")
     ):
-        wording.checked(f"{{code}} is yours\n{place}\nHello")
-    assert wording.checked("{name}{code}, {items}") == "{name}{code}, {items}"
+        wording.validate_text(f"{{code}} is yours\n{place}\nHello")
+    assert wording.validate_text("{name}{code}, {items}") == "{name}{code}, {items}"
 
 
 def test_copy_is_filled_in_and_never_evaluated():
     values = {"name": "{code} {{ 7*7 }}", "code": "AAAA", "discount": None}
-    assert wording.filled("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
+    assert (
+        wording.fill_text("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
+    )
     for action in ("coupon", "reminder", "free_shipping", "new_arrivals", "call"):
-        assert wording.checked(wording.default(action)) == wording.default(action)
+        assert wording.validate_text(wording.default_text(action)) == wording.default_text(action)
     with pytest.raises(BadInput, match="2,000"):
-        wording.checked("x" * 2001)
+        wording.validate_text("x" * 2001)

@@ -9,7 +9,7 @@ from sqlalchemy import event, func, select, text
 
 from retention.campaigns import approval, imports, redemptions
 from retention.campaigns.imports import LISTENER, import_redemptions
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db import Database
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.errors import BadInput
@@ -34,7 +34,7 @@ def _codes(database) -> dict[str, str]:
         return dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
 
 
-def _redeem(database, settings, *uses: Use) -> list[str]:
+def _redeem(database, settings, *uses: CodeUse) -> list[str]:
     with database.transaction() as session:
         return redeem(session, settings, uses)
 
@@ -49,45 +49,51 @@ def test_a_code_is_used_once_however_it_is_typed_and_however_often_it_is_told(
     database, settings, codes
 ):
     typed = codes["k3"].lower().replace("-", " ")
-    use = Use(typed, LATER, "http", "k3", "o1", key="till-7")
+    use = CodeUse(typed, LATER, "http", "k3", "o1", key="till-7")
     assert _redeem(database, settings, use) == ["redeemed"]
     assert _redeem(database, settings, use, use) == [
         "redeemed",
         "redeemed",
     ]  # the same call: the same answer
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "import", "k3", "o1")) == [
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "import", "k3", "o1")) == [
         "repeated"
     ]
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "event", None, "o2")) == ["twice"]
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "event", None, "o2")) == [
+        "twice"
+    ]
     assert _state(database, codes["k3"]) == ("redeemed", "o1")
 
 
 def test_a_use_from_before_the_code_was_issued_does_not_use_it_up(database, settings, codes):
     assert _redeem(
-        database, settings, Use(codes["k3"], NOW - timedelta(days=300), "import", "k3", "o1")
+        database, settings, CodeUse(codes["k3"], NOW - timedelta(days=300), "import", "k3", "o1")
     ) == ["unissued"]
     midnight = NOW.replace(hour=0, minute=0)  # a teller who knows the date alone
-    assert _redeem(database, settings, Use(codes["k3"], midnight, "import", "k3", "o2")) == [
+    assert _redeem(database, settings, CodeUse(codes["k3"], midnight, "import", "k3", "o2")) == [
         "redeemed"
     ]
     elsewhere = NOW - timedelta(
         hours=35
     )  # the date of an evening in the far west, taken for one of UTC
-    assert _redeem(database, settings, Use(codes["k5"], elsewhere, "import", "k5", "o3")) == [
+    assert _redeem(database, settings, CodeUse(codes["k5"], elsewhere, "import", "k5", "o3")) == [
         "redeemed"
     ]
 
 
 def test_another_customer_does_not_use_it_up_and_is_reported_once(database, settings, codes):
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "k5", "o9")) == [
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "k5", "o9")) == [
         "other_customer"
     ]
     assert _state(database, codes["k3"])[0] == "issued"
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "k3", "o1")) == ["redeemed"]
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "k3", "o1")) == [
+        "redeemed"
+    ]
     with database.transaction() as session:
-        assert redemptions.untold(session, settings) == {"c1": {"other_customer": 1}}
-        assert redemptions.untold(session, settings) == {}
-        (wrong,) = redemptions.misuses(session, "c1")
+        assert redemptions.mark_misuses_announced(session, settings) == {
+            "c1": {"other_customer": 1}
+        }
+        assert redemptions.mark_misuses_announced(session, settings) == {}
+        (wrong,) = redemptions.list_misuses(session, "c1")
     assert (wrong["used_by"], wrong["customer_id"], wrong["outcome"]) == (
         "k5",
         "k3",
@@ -99,7 +105,7 @@ def test_an_id_that_was_merged_is_the_same_customer(database, settings, codes):
     with database.transaction() as session:
         session.add(DirectoryEntry(customer_id="k3", pseudonym="A", canonical_id="web3"))
         session.add(DirectoryEntry(customer_id="web3", pseudonym="B"))
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "web3", "o1")) == [
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "web3", "o1")) == [
         "redeemed"
     ]
 
@@ -115,9 +121,9 @@ def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes
     assert _redeem(
         database,
         settings,
-        Use(one, late, "http", "k3"),
-        Use(swapped, LATER, "http"),
-        Use("SPRING10", LATER, "http"),
+        CodeUse(one, late, "http", "k3"),
+        CodeUse(swapped, LATER, "http"),
+        CodeUse("SPRING10", LATER, "http"),
     ) == [
         "expired",
         "unknown",
@@ -125,7 +131,7 @@ def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes
     ]
     with database.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "wrong price", NOW)
-    assert _redeem(database, settings, Use(other, LATER, "http", "k5")) == ["void"]
+    assert _redeem(database, settings, CodeUse(other, LATER, "http", "k5")) == ["void"]
 
 
 def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - the fixture
@@ -143,7 +149,7 @@ def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - t
             _redeem(
                 database,
                 empty,
-                Use(code, LATER, "http", None, f"o{number % 4}", key=f"call {number % 6}"),
+                CodeUse(code, LATER, "http", None, f"o{number % 4}", key=f"call {number % 6}"),
             )
         )
 
@@ -171,8 +177,10 @@ def test_many_codes_are_checked_by_a_few_freshly_planned_statements(empty, monke
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
     made.live(database, empty, 200)
-    uses = [Use(code, LATER, "import", who, f"o-{who}") for who, code in _codes(database).items()]
-    monkeypatch.setattr(redemptions, "CHUNK", 9)
+    uses = [
+        CodeUse(code, LATER, "import", who, f"o-{who}") for who, code in _codes(database).items()
+    ]
+    monkeypatch.setattr(redemptions, "BATCH_USES", 9)
     chunks, single = -(-len(uses) // 9), Counter()
     with database.transaction() as session:
 
@@ -234,10 +242,10 @@ def test_two_tills_in_one_file_are_two_uses_and_the_next_file_tells_of_them_agai
     database, settings, codes
 ):
     """Whoever shared a code had it taken at two tills within minutes, and the file's word for it was lost."""
-    first = Use(codes["k3"], LATER, "import", "k3")
-    second = Use(codes["k3"], LATER + timedelta(minutes=4), "import")
+    first = CodeUse(codes["k3"], LATER, "import", "k3")
+    second = CodeUse(codes["k3"], LATER + timedelta(minutes=4), "import")
     assert _redeem(database, settings, first, second) == ["redeemed", "twice"]
-    again = Use(
+    again = CodeUse(
         codes["k3"], LATER + timedelta(seconds=30), "import", None, "o1"
     )  # with its order, and by another clock
     assert _redeem(database, settings, first, second, again) == ["redeemed", "twice", "repeated"]

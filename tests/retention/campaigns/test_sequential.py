@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.measurement import LEAST_BUYERS
+from retention.campaigns.measurement import MIN_BUYERS
 from retention.campaigns.outcomes import Outcomes
 from retention.campaigns.sequential import (
     always_valid,
-    by_day,
-    look,
+    daily_matrix,
+    effect_scale,
+    interim_result,
     mixture_ratio,
-    running,
-    scale,
+    running_effect,
 )
 from tests.benchmarks.simulate import DAYS, TAU, campaign
 
@@ -47,7 +47,7 @@ def test_the_interval_holds_what_the_window_brought_where_an_offer_works_in_its_
         extra = rng.poisson(0.5 * days / days.sum(), (1500, DAYS)) * treated[:, None]
         orders = rng.poisson(rate[:, None] / DAYS, (1500, DAYS)) + extra
         before = rng.poisson(rate).astype(float)
-        told = running(orders.astype(float), before, treated, window_days=DAYS, tau=TAU)
+        told = running_effect(orders.astype(float), before, treated, window_days=DAYS, tau=TAU)
         held.append(told.low <= 0.5 <= told.high)
     assert np.mean(held) >= 0.95
 
@@ -64,12 +64,14 @@ def test_under_no_effect_the_chance_of_ever_calling_one_stays_below_five_percent
 
 def test_a_day_counts_once_both_arms_have_buyers_enough():
     drawn = campaign(0, 0.4)
-    few = drawn.orders * (np.cumsum(~drawn.treated) <= LEAST_BUYERS - 1)[:, None]
-    told = running(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    few = drawn.orders * (np.cumsum(~drawn.treated) <= MIN_BUYERS - 1)[:, None]
+    told = running_effect(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
     assert (told.per_customer, told.p_value) == (None, None)
-    told = running(drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    told = running_effect(
+        drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
+    )
     assert told.low < told.per_customer < told.high
-    half = running(
+    half = running_effect(
         drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
     )
     assert half.high - half.low >= told.high - told.low  # later looks only narrow it
@@ -81,13 +83,13 @@ def test_a_day_counts_once_both_arms_have_buyers_enough():
 def test_a_contact_is_paid_once_and_is_no_pace():
     drawn = campaign(1, 0.4)
     plain, paid = (
-        running(
+        running_effect(
             drawn.profit[:, :7],
             drawn.profit_before,
             drawn.treated,
             window_days=DAYS,
             tau=1.0,
-            once=once,
+            contact_cost=once,
         )
         for once in (0.0, 0.5)
     )
@@ -98,31 +100,33 @@ def test_a_contact_is_paid_once_and_is_no_pace():
 def test_p_and_interval_of_a_profit_are_both_of_what_is_left_after_the_contact():
     """Without the contact p was of the gross profit: below .05 beside an interval around nothing."""
     drawn = campaign(1, 0.4)
-    gross = running(drawn.profit, drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0)
+    gross = running_effect(
+        drawn.profit, drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0
+    )
     assert gross.p_value < 0.05
     assert gross.low > 0
-    told = running(
+    told = running_effect(
         drawn.profit,
         drawn.profit_before,
         drawn.treated,
         window_days=DAYS,
         tau=1.0,
-        once=gross.per_customer,
+        contact_cost=gross.per_customer,
     )
     assert told.low < 0 < told.high
     assert told.p_value > 0.05
 
 
 def test_scale_is_the_prior_or_what_can_be_detected():
-    assert scale(0.03, 0.04, None) == pytest.approx(0.05)
-    assert scale(0.03, 0.04, 0.2) == 0.2
+    assert effect_scale(0.03, 0.04, None) == pytest.approx(0.05)
+    assert effect_scale(0.03, 0.04, 0.2) == 0.2
 
 
 def test_rows_become_a_matrix_of_days_and_later_days_are_not_seen():
     rows = pd.DataFrame(
         {"customer_id": ["b", "a", "b", "a"], "day": [0, 1, 0, 5], "orders": [1.0, 1.0, 2.0, 9.0]}
     )
-    table = by_day(rows, "orders", pd.Series(["a", "b"]), 3)
+    table = daily_matrix(rows, "orders", pd.Series(["a", "b"]), 3)
     assert table.tolist() == [[0, 1, 0], [3, 0, 0]]
 
 
@@ -152,18 +156,23 @@ def test_a_look_at_a_campaign_whose_arms_are_broken_says_so():
         2,
         int(drawn.treated.sum()),
     )
-    told = look(
+    told = interim_result(
         outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
     )
     assert told.sample_ratio.believable
     assert told.effects["orders"].p_value is not None
     assert told.effects["profit"].low < told.effects["profit"].high
     paid = replace(outcomes, contact=0.5)
-    dearer = look(paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0})
+    dearer = interim_result(
+        paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
+    )
     assert dearer.effects["profit"].per_customer == pytest.approx(
         told.effects["profit"].per_customer - 0.5
     )
-    assert not look(
+    assert not interim_result(
         outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}
     ).sample_ratio.believable
-    assert look(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}).effects == {}
+    assert (
+        interim_result(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}).effects
+        == {}
+    )

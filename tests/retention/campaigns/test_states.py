@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 
 from retention.campaigns import approval, closing, due, sending
 from retention.campaigns.approval import Changes
-from retention.campaigns.assignment import arms
+from retention.campaigns.assignment import group_sizes
 from retention.campaigns.draft import Draft, store
-from retention.campaigns.states import Stale, find, move
+from retention.campaigns.states import StaleCampaign, find_campaign, move_campaign
 from retention.db import Database
 from retention.db.tables import Approval, Assignment, Base, Campaign, CampaignVersion
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
@@ -62,7 +62,7 @@ def submitted(database, settings):
 
 def _state(database, settings) -> str:
     with database.reading() as session:
-        return find(session, settings, "c1").state
+        return find_campaign(session, settings, "c1").state
 
 
 def _attempt(database, deed) -> Exception | None:
@@ -172,11 +172,13 @@ def test_an_approval_that_is_not_acted_on_expires(submitted, settings):
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     late = NOW + timedelta(hours=4 + 72)
-    refusal = _attempt(submitted, lambda s: sending.begin(s, settings, "c1", 1, "U0LEAD", late))
-    assert isinstance(refusal, Stale)
+    refusal = _attempt(
+        submitted, lambda s: sending.begin_sending(s, settings, "c1", 1, "U0LEAD", late)
+    )
+    assert isinstance(refusal, StaleCampaign)
     with submitted.transaction() as session:
-        assert due.expired(session, settings, late - timedelta(seconds=1)) == []
-        assert due.expired(session, settings, late) == ["c1"]
+        assert due.expired_campaigns(session, settings, late - timedelta(seconds=1)) == []
+        assert due.expired_campaigns(session, settings, late) == ["c1"]
         assert approval.expire(session, settings, "c1", late).state == "expired"
         assert set(session.scalars(select(Assignment.arm))) == {
             "audience"
@@ -187,7 +189,7 @@ def test_a_stale_decision_is_told_who_was_first_and_why(submitted, settings):
     with submitted.transaction() as session:
         approval.reject(session, settings, "c1", 1, "U0LEAD", "too dear", NOW)
     refusal = _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0ADMIN", NOW))
-    assert isinstance(refusal, Stale)
+    assert isinstance(refusal, StaleCampaign)
     assert "rejected by U0LEAD: too dear" in str(refusal)
 
 
@@ -242,7 +244,7 @@ def test_an_edit_that_cannot_be_is_refused_and_writes_nothing(database, settings
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
     with database.reading() as session:
-        assert find(session, settings, "c1").version == 1
+        assert find_campaign(session, settings, "c1").version == 1
 
 
 @pytest.mark.parametrize("deed", ["reject", "stop"])
@@ -261,14 +263,16 @@ def test_after_its_time_nobody_approves(submitted, settings):
         _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0LEAD", late))
     )
     with submitted.reading() as session:
-        assert due.expired(session, settings, late) == ["c1"]
+        assert due.expired_campaigns(session, settings, late) == ["c1"]
 
 
 def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     def seen(at):
         with submitted.reading() as session:
             moment = due.next_moment(session, settings, at)
-            return moment, [(job.kind, job.requested_by) for job in due.due(session, settings, at)]
+            return moment, [
+                (job.kind, job.requested_by) for job in due.due_jobs(session, settings, at)
+            ]
 
     assert seen(NOW) == (NOW + timedelta(hours=48), [])
     assert seen(NOW + timedelta(hours=48)) == (NOW + timedelta(hours=72), [])
@@ -277,16 +281,16 @@ def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     sends = NOW + timedelta(hours=4)
     assert seen(NOW) == (sends, [])
     with submitted.transaction() as session:
-        assert due.cleared(session, settings, sends) == ["c1"]
+        assert due.cleared_campaigns(session, settings, sends) == ["c1"]
         approval.schedule(session, settings, "c1", sends)
-        assert due.cleared(session, settings, sends) == []
+        assert due.cleared_campaigns(session, settings, sends) == []
     lapses = sends + timedelta(hours=72)
     assert seen(sends) == (lapses, [("campaign_send", "U0LEAD")])
     with submitted.transaction() as session:
-        sending.begin(session, settings, "c1", 1, "U0LEAD", sends)
-    list(sending.reserve(submitted, settings, "c1", 1))
+        sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
+    list(sending.reserve_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        assert sending.finish(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
+        assert sending.go_live(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
     ends = sends + timedelta(days=28)
     assert seen(sends) == (ends, [])
     assert seen(ends) == (None, [("campaign_measure", "U0LEAD")])
@@ -303,18 +307,23 @@ def test_who_has_returned_is_in_neither_arm_once_its_sending_has_begun(submitted
             next(who for who, arm in decided.items() if arm == one)
             for one in ("treatment", "control")
         ]
-        assert sending.begin(session, settings, "c1", 1, "U0LEAD", sends, gone).left_out == 2
+        assert (
+            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends, gone).left_out == 2
+        )
     with submitted.transaction() as session:
         assert (
-            sending.begin(session, settings, "c1", 1, "U0LEAD", sends, list(decided)).left_out == 0
+            sending.begin_sending(
+                session, settings, "c1", 1, "U0LEAD", sends, list(decided)
+            ).left_out
+            == 0
         )
-    list(sending.reserve(submitted, settings, "c1", 1))
+    list(sending.reserve_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        sent = sending.finish(session, settings, "c1", 1, "U0LEAD", sends)
+        sent = sending.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         assert (sent.treated, sent.control, sent.codes) == (84, 14, 84)
         left = select(Assignment.propensity).where(Assignment.arm != "excluded").distinct()
         assert session.scalars(left).all() == [pytest.approx(84 / 98)]
-        assert arms(session, "c1")["excluded"] == 2
+        assert group_sizes(session, "c1")["excluded"] == 2
 
 
 def test_what_was_stopped_while_live_is_measured_once_over_its_planned_window(submitted, settings):
@@ -322,32 +331,34 @@ def test_what_was_stopped_while_live_is_measured_once_over_its_planned_window(su
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
         approval.schedule(session, settings, "c1", sends)
-        sending.begin(session, settings, "c1", 1, "U0LEAD", sends)
-    list(sending.reserve(submitted, settings, "c1", 1))
+        sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
+    list(sending.reserve_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        sending.finish(session, settings, "c1", 1, "U0LEAD", sends)
+        sending.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         approval.stop(session, settings, "c1", "U0LEAD", "wrong price", sends + timedelta(days=3))
         assert due.next_moment(session, settings, sends + timedelta(days=3)) == ends
-        assert due.due(session, settings, ends - timedelta(hours=1)) == []
-        assert [job.kind for job in due.due(session, settings, ends)] == ["campaign_measure"]
+        assert due.due_jobs(session, settings, ends - timedelta(hours=1)) == []
+        assert [job.kind for job in due.due_jobs(session, settings, ends)] == ["campaign_measure"]
         with pytest.raises(Conflict, match="can be measured from"):
-            closing.begin(session, settings, "c1", "U0LEAD", sends + timedelta(days=4))
+            closing.begin_measurement(session, settings, "c1", "U0LEAD", sends + timedelta(days=4))
     with submitted.transaction() as session:
-        assert closing.begin(session, settings, "c1", "U0LEAD", ends).state == "cancelled"
-        closed = closing.finish(session, settings, "c1", {"advice": "stop"}, "U0LEAD", ends)
+        assert (
+            closing.begin_measurement(session, settings, "c1", "U0LEAD", ends).state == "cancelled"
+        )
+        closed = closing.close_campaign(session, settings, "c1", {"advice": "stop"}, "U0LEAD", ends)
         assert (closed.state, closed.result) == ("cancelled", {"advice": "stop"})
     with submitted.transaction() as session:
-        assert due.due(session, settings, ends) == []
-        with pytest.raises(Stale):
-            closing.finish(session, settings, "c1", {}, "U0LEAD", ends)
+        assert due.due_jobs(session, settings, ends) == []
+        with pytest.raises(StaleCampaign):
+            closing.close_campaign(session, settings, "c1", {}, "U0LEAD", ends)
 
 
 def test_what_was_stopped_before_it_was_sent_is_not_measured(submitted, settings):
     with submitted.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "no", NOW)
-        with pytest.raises(Stale):
-            closing.begin(session, settings, "c1", "U0LEAD", NOW + timedelta(days=90))
-        assert due.due(session, settings, NOW + timedelta(days=90)) == []
+        with pytest.raises(StaleCampaign):
+            closing.begin_measurement(session, settings, "c1", "U0LEAD", NOW + timedelta(days=90))
+        assert due.due_jobs(session, settings, NOW + timedelta(days=90)) == []
 
 
 def test_whatever_is_tried_it_does_as_its_model_says(settings):
@@ -379,21 +390,23 @@ def test_of_many_at_once_one_wins_and_all_others_are_told(submitted, settings):
     answers = _race(submitted, settings, [f"U0LEAD{number}" for number in range(6)])
     assert answers.count(None) == 1
     assert all(
-        isinstance(answer, Stale) and "already approved" in str(answer)
+        isinstance(answer, StaleCampaign) and "already approved" in str(answer)
         for answer in answers
         if answer
     )
     with submitted.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 1
-        assert find(session, settings, "c1").decided_by == session.scalar(select(Approval.user_id))
+        assert find_campaign(session, settings, "c1").decided_by == session.scalar(
+            select(Approval.user_id)
+        )
 
 
 def test_of_many_at_once_two_count_where_two_are_needed(large, settings):
     answers = _race(large, settings, [f"U0LEAD{number}" for number in range(6)])
     assert answers.count(None) == 2
-    assert all(isinstance(answer, Stale) for answer in answers if answer)
+    assert all(isinstance(answer, StaleCampaign) for answer in answers if answer)
     with large.reading() as session:
-        campaign = find(session, settings, "c1")
+        campaign = find_campaign(session, settings, "c1")
         assert (campaign.state, len(set(campaign.approved_by))) == ("approved", 2)
         assert set(campaign.approved_by) == set(session.scalars(select(Approval.user_id)))
 
@@ -434,12 +447,12 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
             approval.edit(session, settings, "c1", 1, "U0ANALYST", Changes(discount=0.12), NOW)
             assert {o["discount"] for o in session.scalars(select(Assignment.offer))} == {0.12}
             approval.edit(session, settings, "c1", 2, "U0ANALYST", Changes(discount=0.1), NOW)
-            move(
+            move_campaign(
                 session,
                 settings,
                 "c1",
-                frm=("draft",),
-                to="draft",
+                from_states=("draft",),
+                to_state="draft",
                 actor="x",
                 action="x",
                 at=NOW,
@@ -450,8 +463,8 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
         assert answers.count(None) == 1
         assert all(isinstance(answer, Conflict) for answer in answers if answer)
         with database.transaction() as session:
-            sending.begin(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
-        assert list(sending.reserve(database, settings, "c1", 1))[-1] == (85, 85)
+            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
+        assert list(sending.reserve_codes(database, settings, "c1", 1))[-1] == (85, 85)
         with database.transaction() as session:
             approval.stop(session, settings, "c1", "U0LEAD", "another", NOW + timedelta(hours=4))
             _draft(session, settings, "c2", **TWO)

@@ -8,7 +8,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from retention.campaigns.states import find
+from retention.campaigns.states import find_campaign
 from retention.db import Database
 from retention.outreach import sends
 from retention.outreach.smtp import Smtp, parse
@@ -26,7 +26,7 @@ def send(home: str, port: str, repeats: str) -> None:
     adapter = Smtp(parse(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
     adapter.repeats = repeats == "repeats"  # the control: whoever believes this doubles
     with database.reading() as session:
-        campaign = find(session, settings, "c1")
+        campaign = find_campaign(session, settings, "c1")
     made.run(database, settings, campaign, adapter, made.contacts(1000))
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 
 from retention.campaigns import approval, sending
-from retention.campaigns.compose import maker
+from retention.campaigns.compose import message_composer
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.spec import Body
 from retention.db import Database
@@ -66,10 +66,10 @@ def live(
         )
         approval.submit(session, settings, campaign_id, 1, "U0ANALYST", now)
         approval.approve(session, settings, campaign_id, 1, "U0LEAD", now)
-        sending.begin(session, settings, campaign_id, 1, "U0LEAD", now)
-    assert list(sending.reserve(database, settings, campaign_id, 1))
+        sending.begin_sending(session, settings, campaign_id, 1, "U0LEAD", now)
+    assert list(sending.reserve_codes(database, settings, campaign_id, 1))
     with database.transaction() as session:
-        return sending.finish(session, settings, campaign_id, 1, "U0LEAD", now).campaign
+        return sending.go_live(session, settings, campaign_id, 1, "U0LEAD", now).campaign
 
 
 def contacts(customers: int) -> dict[str, Contact]:
@@ -83,8 +83,8 @@ def making(
     database: Database, settings: Settings, campaign: Campaign
 ) -> Callable[[Send, Contact], Message]:
     with database.reading() as session:
-        offers = {row["customer_id"]: row for row in sending.codes(session, campaign)}
-    return maker(settings, Body.model_validate(campaign.body), offers)
+        offers = {row["customer_id"]: row for row in sending.recipient_rows(session, campaign)}
+    return message_composer(settings, Body.model_validate(campaign.body), offers)
 
 
 def run(

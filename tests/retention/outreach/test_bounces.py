@@ -81,7 +81,7 @@ def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(
     database, settings, campaign
 ):
     with database.transaction() as session:
-        closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
+        closing.begin_measurement(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
         later = campaign.window_ends_at + timedelta(days=1)
     made.live(database, settings, 20, "c2", later)
     with database.transaction() as session:

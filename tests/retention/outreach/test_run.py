@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 
 from retention import clock
 from retention.campaigns import approval, closing, due
-from retention.campaigns.states import find
+from retention.campaigns.states import find_campaign
 from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
 from retention.outreach import consent, sends
@@ -266,7 +266,7 @@ def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(
 def test_what_is_not_sent_before_the_window_ends_never_is(database, settings):
     campaign = made.live(database, settings, 10)
     with database.transaction() as session:
-        closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
+        closing.begin_measurement(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
     assert set(made.states(database).values()) == {"cancelled"}
 
 
@@ -297,7 +297,7 @@ def test_the_tick_asks_for_one_job_at_a_time(database, settings):
     made.live(database, settings, 10)
     clock.configure(fixed=NOW)
     with database.transaction() as session:
-        (job,) = due.due(session, settings, NOW)
+        (job,) = due.due_jobs(session, settings, NOW)
         assert (job.kind, job.args) == ("campaign_deliver", {"campaign_id": "c1"})
         session.add(
             Job(
@@ -311,7 +311,7 @@ def test_the_tick_asks_for_one_job_at_a_time(database, settings):
             )
         )
         session.flush()
-        assert due.due(session, settings, NOW) == []
+        assert due.due_jobs(session, settings, NOW) == []
 
 
 def test_without_a_public_address_nothing_is_sent(database, settings):
@@ -334,7 +334,7 @@ def test_only_what_reached_somebody_counts_as_contact(database, settings):
     with database.reading() as session:
         reached = sends.reached(session, settings.team_id, NOW)
         assert sends.reached(session, settings.team_id, NOW + timedelta(seconds=1)) == set()
-        assert find(session, settings, "c1").state == "live"
+        assert find_campaign(session, settings, "c1").state == "live"
     assert reached == {"k1", "k3", "k5", "k6", "k7", "k8", "k9"}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.targeting import by_profit, told
+from retention.campaigns.targeting import describe_targeting, select_by_profit
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.risk.policy import DEFAULT, read_policy
@@ -75,7 +75,7 @@ def test_a_past_campaign_teaches_whom_an_offer_moves_and_the_next_is_for_them(
     assert (campaigns, len(trial.outcome), set(kinds)) == (1, CUSTOMERS, {""})
     assert trial.outcome.mean() == pytest.approx(0.36, abs=0.04)
     learnt = learn(lake, NOW, window_days=WINDOW)
-    assert (learnt.why, told(learnt).by) == ("learnt", "uplift")
+    assert (learnt.why, describe_targeting(learnt).by) == ("learnt", "uplift")
     assert learnt.qini_low > 0
     assert 0 < learnt.slope <= 1
     ids = pd.Series([f"k{n:04d}" for n in range(CUSTOMERS)])
@@ -120,7 +120,7 @@ def test_without_a_hold_out_or_before_the_window_is_over_nothing_is_learnt(shop)
     everybody = lake.table("treatments").execute().assign(arm="treatment")
     lake.upsert("treatments", everybody)
     nothing = learn(lake, NOW, window_days=WINDOW)
-    assert (nothing.why, told(nothing).by) == ("none", "risk")
+    assert (nothing.why, describe_targeting(nothing).by) == ("none", "risk")
 
 
 def test_nothing_is_learnt_from_a_campaign_whose_orders_are_missing(shop):
@@ -197,5 +197,5 @@ def test_nobody_is_expected_to_buy_with_more_than_certainty():
 
 def _chosen(customers, uplift, policy):
     """Who are chosen, and how many are not, by reason."""
-    made = by_profit(customers, uplift, policy, 0.4)
+    made = select_by_profit(customers, uplift, policy, 0.4)
     return made.customers, made.excluded

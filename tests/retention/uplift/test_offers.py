@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.targeting import by_profit
+from retention.campaigns.targeting import select_by_profit
 from retention.errors import BadInput
 from retention.risk.policy import Policy, read_policy
 from retention.uplift.experiments import Predicted
@@ -116,23 +116,27 @@ def test_each_customer_gets_the_offer_that_earns_most_of_those_the_policy_allows
     told = Predicted(
         np.full(3, 0.1), {A: np.array([0.2, 0.05, 0.2]), B: np.array([0.05, 0.05, np.nan])}
     )
-    chosen = by_profit(people, told, policy, 0.3).customers.set_index("customer_id")
+    chosen = select_by_profit(people, told, policy, 0.3).customers.set_index("customer_id")
     assert chosen["rule"].to_dict() == {"k0": "Coupon", "k1": "Reminder", "k2": "Coupon"}
     assert chosen["uplift"].to_dict() == {"k0": 0.2, "k1": 0.05, "k2": 0.2}
 
 
 def test_pooled_everybody_keeps_the_policys_own_offer_however_cheap_the_others_are(policy):
-    chosen = by_profit(_customers([100.0] * 3), Predicted(np.full(3, 0.1)), policy, 0.3).customers
+    chosen = select_by_profit(
+        _customers([100.0] * 3), Predicted(np.full(3, 0.1)), policy, 0.3
+    ).customers
     assert set(chosen["rule"]) == {"Coupon"}
 
 
 def test_a_budget_moves_customers_to_the_cheaper_offer_before_it_leaves_them_out(policy):
     people = _customers([100.0] * 100)
     told = Predicted(np.full(100, 0.1), {A: np.full(100, 0.2), B: np.full(100, 0.15)})
-    free = by_profit(people, told, policy, 0.3).customers
+    free = select_by_profit(people, told, policy, 0.3).customers
     assert set(free["rule"]) == {"Coupon"}
     campaign = policy.campaign.model_copy(update={"budget": 30.0})
-    tight = by_profit(people, told, policy.model_copy(update={"campaign": campaign}), 0.3).customers
+    tight = select_by_profit(
+        people, told, policy.model_copy(update={"campaign": campaign}), 0.3
+    ).customers
     assert len(tight) == 100
     assert set(tight["rule"]) == {"Coupon", "Reminder"}
 

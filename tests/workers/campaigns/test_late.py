@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from retention import clock, templating
 from retention.campaigns import closing, late_orders
-from retention.campaigns.view import described
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Assignment
 from tests.workers.campaigns.steps import bring, campaign_of, go_on, live, measured, messages
 from workers import campaigns
@@ -59,16 +59,16 @@ def test_what_was_told_is_told_once_and_again_only_when_more_comes(desk, closed)
     bring(desk, "purchase", ends + timedelta(hours=2), who)  # after its window
     bring(desk, "purchase", ends - timedelta(days=8), ["passer-by"])  # of nobody in it
     with desk.database.transaction() as session:
-        assert late_orders.untold(session, desk.settings) == []
+        assert late_orders.mark_announced(session, desk.settings) == []
     bring(desk, "purchase", ends - timedelta(days=8), who[:1])
     with desk.database.transaction() as session:
-        assert late_orders.untold(session, desk.settings) == [closed]
+        assert late_orders.mark_announced(session, desk.settings) == [closed]
 
 
 def test_the_result_that_is_asked_for_says_so_too(desk, closed):
     ends = campaign_of(desk, closed).window_ends_at
     bring(desk, "purchase", ends - timedelta(days=9), _arm(desk, closed, "treatment"))
-    campaign = described(campaign_of(desk, closed))
+    campaign = campaign_data(campaign_of(desk, closed))
     shown = render.message(
         "campaign/result",
         campaign=campaign,
@@ -92,14 +92,14 @@ def test_the_result_that_is_asked_for_says_so_too(desk, closed):
 def test_of_a_campaign_that_was_closed_without_orders_it_is_told_what_they_say_once_they_come(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
-    assert measured(desk, campaign_id, ends + closing.GIVEN_UP) == "closed"
+    assert measured(desk, campaign_id, ends + closing.MAX_WAIT) == "closed"
     who = _arm(desk, campaign_id, "treatment")[:5]
     bring(desk, "purchase", ends - timedelta(days=9), who)
     assert _told(desk, campaign_id) == ""  # those of its last days are awaited still
     bring(desk, "purchase", ends - timedelta(hours=2), ["passer-by"])
     said = _told(desk, campaign_id)
     assert "closed without a result; by now 5 are here (5 and 0)" in said
-    campaign = described(campaign_of(desk, campaign_id))
+    campaign = campaign_data(campaign_of(desk, campaign_id))
     assert campaign["never_measured"]
     typed = templating.text("terminal/campaign/unmeasured.txt.j2", campaign=campaign, zone="UTC")
     assert "Orders of its window came in later: It was closed without a result; by now 5" in typed

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from bot.terminal import run as typed
 from retention import clock
 from retention.campaigns import audience
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
 from retention.outreach import contacts, sends
 from retention.outreach.consent import consents
@@ -249,7 +249,9 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     assert not any(secret in shown[CHANNEL] for secret in [*emails, *codes.values(), *treated])
 
     with shop.database.transaction() as session:
-        redeem(session, shop.settings, [Use(codes[first], clock.now(), "http", treated[-1], "o77")])
+        redeem(
+            session, shop.settings, [CodeUse(codes[first], clock.now(), "http", treated[-1], "o77")]
+        )
     _tick(shop)
     _tick(shop)
     told = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
@@ -289,7 +291,7 @@ def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_
     people = shop.lake.table("customers").execute().set_index("email")["customer_id"]
     policy = load_policy(shop.settings)
     with shop.database.reading() as session:
-        out = audience.unreachable(shop.lake, session, shop.settings, policy, now)
+        out = audience.bounced_customers(shop.lake, session, shop.settings, policy, now)
     assert people[back] in out
     assert people[further] not in out
 

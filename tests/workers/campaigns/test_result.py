@@ -83,7 +83,7 @@ def test_the_whole_way_to_a_result(desk):
         audited = session.scalars(select(Audit).where(Audit.action == "campaign.csv")).one()
     rows = list(csv.DictReader(io.StringIO(file.content.decode("utf-8-sig"))))
     assert {row["customer_id"] for row in rows} == treated
-    assert all(coupons.normal(row["code"]) == row["code"] for row in rows if row["code"])
+    assert all(coupons.normalize_code(row["code"]) == row["code"] for row in rows if row["code"])
     assert all(not row["code"] or row["code"] in row["text"] for row in rows)
     assert (sent_to.channel, file.sensitive, audited.details["rows"]) == (LEAD, True, len(rows))
     assert f"{len(rows)} rows" in messages(desk)
@@ -119,7 +119,7 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
     assert "import the orders of the window" in messages(desk, f"campaign:{campaign_id}:waits:1")
     go_on(desk, days=1)
     with desk.database.transaction() as session:
-        asked = [one.kind for one in due.due(session, desk.settings, clock.now())]
+        asked = [one.kind for one in due.due_jobs(session, desk.settings, clock.now())]
     assert asked == ["campaign_measure"]
     run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
     assert campaign_of(desk, campaign_id).state == "closed"
@@ -195,7 +195,7 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     assert "was not measured: the orders up to" in said
     assert messages(desk, f"campaign:{campaign_id}:result:1") == ""
     with desk.database.transaction() as session:
-        assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
+        assert due.due_jobs(session, desk.settings, ends + timedelta(days=29)) == []
         people = session.scalars(
             select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
         ).all()
@@ -259,13 +259,13 @@ def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_trea
     assert "left out" not in said
     if redeemed:
         with desk.database.reading() as session:
-            assert closing.teaching_nothing(session, desk.settings) == set()
+            assert closing.uninformative_campaigns(session, desk.settings) == set()
             assert not decisions(
                 desk.lake,
                 session,
                 desk.settings,
                 clock.now(),
-                closing.teaching_nothing(session, desk.settings),
+                closing.uninformative_campaigns(session, desk.settings),
             ).empty
     else:
         teaches_nothing(desk, campaign_id)
@@ -343,7 +343,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
 def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monkeypatch, before):
     """It counted as a campaign received by customers who had got nothing."""
     if before == "it is live":
-        monkeypatch.setattr(sending, "finish", lambda *_: 1 / 0)
+        monkeypatch.setattr(sending, "go_live", lambda *_: 1 / 0)
         campaign_id = approved(desk)
         clock.configure(fixed=clock.now() + timedelta(hours=5))
         assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).state == "failed"
@@ -446,7 +446,7 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
             session,
             desk.settings,
             clock.now(),
-            closing.teaching_nothing(session, desk.settings),
+            closing.uninformative_campaigns(session, desk.settings),
         ).empty  # its window has not ended
         feedback.record(
             session,
@@ -475,7 +475,7 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
             session,
             desk.settings,
             later,
-            closing.teaching_nothing(session, desk.settings),
+            closing.uninformative_campaigns(session, desk.settings),
         ).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
     assert (lines["propensity"] == [offers[who]["propensity"] for who in lines.index]).all()
