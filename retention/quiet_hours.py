@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 _SPAN = re.compile(r"\s*([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*([01]?\d|2[0-3]):([0-5]\d)\s*")
 
 
-class Quiet(NamedTuple):
+class QuietHours(NamedTuple):
     """Local times [start, end) without sending.
 
     An end before the start is on the next day.
@@ -26,7 +26,7 @@ class Quiet(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def parsed(text: str) -> Quiet | None:
+def parse_quiet_hours(text: str) -> QuietHours | None:
     """Parse ``21:00-08:00``; empty text or equal times mean none.
 
     Raises
@@ -41,12 +41,12 @@ def parsed(text: str) -> Quiet | None:
             f'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
         )
     first, second, third, fourth = map(int, found.groups())
-    quiet = Quiet(time(first, second), time(third, fourth))
+    quiet = QuietHours(time(first, second), time(third, fourth))
     return None if quiet.start == quiet.end else quiet
 
 
 @lru_cache(maxsize=1024)
-def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
+def customer_zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
     """Return the customer's time zone, or the shop's default.
 
     Parameters
@@ -66,7 +66,7 @@ def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
         return default
 
 
-def next_allowed(now: datetime, zone: ZoneInfo, quiet: Quiet | None) -> datetime:
+def next_allowed(now: datetime, zone: ZoneInfo, quiet: QuietHours | None) -> datetime:
     """Return the first moment outside quiet hours.
 
     Parameters

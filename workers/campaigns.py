@@ -147,7 +147,7 @@ def release(
                 "held count as sent: campaign release {id} sent."
             ).format(name=campaign.name, state=campaign.state, id=campaign.id)
         )
-    freed = sends.release(session, campaign_id, again, copy)
+    freed = sends.release_held(session, campaign_id, again, copy)
     if not freed:
         which = f"Copy {copy}" if copy is not None else "No copy"
         raise Conflict(

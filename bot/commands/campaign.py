@@ -213,7 +213,7 @@ def held(call: Call, campaign: str) -> Answer:
                 "attempts": send.attempts,
                 "doubt": send.error,
             }
-            for send in sends.held(session, found.id)
+            for send in sends.held_sends(session, found.id)
         ]
         told = _titled(found)
     return Answer(

@@ -312,7 +312,7 @@ def stop(
         details={"reason": reason},
     )
     coupons.void_codes(session, campaign_id)
-    sends.cancel(session, campaign_id, "the campaign was stopped")
+    sends.cancel(session, campaign_id, "campaign_stopped")
     return campaign
 
 

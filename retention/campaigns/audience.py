@@ -17,7 +17,7 @@ from retention.campaigns.states import ACTIVE
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.lake.lake import naive
 from retention.outreach import bounces, sends
-from retention.outreach.consent import consents
+from retention.outreach.consent import consent_states
 from retention.risk.policy import Policy
 from retention.settings import Settings
 
@@ -121,7 +121,7 @@ def _candidates(
     pool = pool.assign(
         features=[_reason_features(reasons) for reasons in pool["reasons"]],
         value=value_bands(pool["expected_value"], policy.values.high, policy.values.middle),
-        consent=consents(lake, session, settings, pool["customer_id"]),
+        consent=consent_states(lake, session, settings, pool["customer_id"]),
         phone=pool["customer_id"].isin(customers_with_phone(lake)),
     )
     return pool.assign(rule=_rules(pool, policy))
@@ -325,7 +325,7 @@ def contacted_customers(
     -------
     set of str
     """
-    ours = sends.reached(session, settings.team_id, since)
+    ours = sends.contacted_customers(session, settings.team_id, since)
     own = set(session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id)))
     sent = lake.table("treatments", before=now)
     sent = sent.filter(~sent.campaign_id.isin(sorted(own))) if own else sent
@@ -360,7 +360,7 @@ def bounced_customers(
     set of str
     """
     since = now - timedelta(days=policy.campaign.bounced_days)
-    return lake.identities.resolved(bounces.unreachable(session, settings, since))
+    return lake.identities.resolved(bounces.unreachable_customers(session, settings, since))
 
 
 def returned_customers(

@@ -74,7 +74,7 @@ def begin_measurement(
         at=now,
         conditions=(Campaign.window_ends_at <= now,),
     )
-    sends.cancel_unsent(session, campaign_id, "not sent before the window was over")
+    sends.cancel_unsent(session, campaign_id, "window_over")
     return moved
 
 
@@ -216,7 +216,7 @@ def uninformative_campaigns(session: Session, settings: Settings) -> set[str]:
     """
     unread = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
     copies, codes = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
-    reached = exists().where(copies, Send.state.in_(sends.PERHAPS_THERE))
+    reached = exists().where(copies, Send.state.in_(sends.POSSIBLY_DELIVERED))
     idle = exists().where(copies) & ~reached & ~exists().where(codes, Coupon.state == "redeemed")
     found = select(Campaign.id).where(
         Campaign.team_id == settings.team_id,

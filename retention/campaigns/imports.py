@@ -29,7 +29,7 @@ from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
 from retention.lake.reading import sources
 from retention.lake.schema import BOUNCES, REDEMPTIONS, Table
-from retention.outreach.bounces import Bounce, bounced
+from retention.outreach.bounces import Bounce, mark_bounced
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
@@ -228,7 +228,7 @@ def import_bounces(
 
     def judge(session: Session, rows: Sequence[Any]) -> list[str]:
         told = [Bounce(as_utc(at), who, email) for who, email, at in rows]
-        outcomes, campaigns = bounced(session, settings, told)
+        outcomes, campaigns = mark_bounced(session, settings, told)
         for campaign_id in sorted(campaigns):
             recount(session, find_campaign(session, settings, campaign_id))
         return outcomes

@@ -98,7 +98,7 @@ def collect_outcomes(
     taken = table.index.to_series().map(off).fillna(0.0)
     each = {line.rule: line.contact for line in body.offers if line.contact is not None}
     treated = table["arm"] == "treatment"
-    reached = treated & ~table.index.isin(sends.not_contacted(session, campaign.id))
+    reached = treated & ~table.index.isin(sends.uncontacted_customers(session, campaign.id))
     contact = reached * table.pop("rule").map(each).fillna(body.contact_cost)
     table["profit"] += taken - contact
     earned = _daily_profit(lake, ids, start, end, drawn, body.margin)

@@ -21,7 +21,7 @@ from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
-from retention.outreach.dispatch import channel
+from retention.outreach.dispatch import configured_channel
 from retention.risk.strategy import CODED
 from retention.settings import Settings
 from retention.text import gettext
@@ -325,7 +325,7 @@ def unreceived_treatments(lake: "Lake", session: Session, settings: Settings) ->
     there = list(held.select("campaign_id").distinct().execute()["campaign_id"])
     copy = Send.campaign_id == Campaign.id
     reached = exists().where(
-        copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.REACHED)
+        copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.CONTACT_STATES)
     )
     rows = session.execute(
         select(Assignment.campaign_id, Assignment.customer_id)
@@ -392,7 +392,7 @@ def go_live(
         window_ends_at=(campaign.sent_at or now) + window,
     )
     codes = coupons.issue_codes(session, campaign_id, now)
-    sends.queue(session, campaign, channel(settings), now)
+    sends.queue_sends(session, campaign, configured_channel(settings), now)
     sizes = group_sizes(session, campaign_id)
     owed = session.scalar(
         select(func.count()).where(

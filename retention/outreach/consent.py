@@ -16,6 +16,7 @@ from retention.db.insert import insert_once
 from retention.db.tables import Send, Suppression
 from retention.errors import BadInput
 from retention.keys import Keys, keyed_hash
+from retention.outreach.sends import cancel_reason
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -64,7 +65,11 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
         session.execute(
             update(Send)
             .where(Send.customer_id == send.customer_id, Send.state == "queued")
-            .values(state="cancelled", error="unsubscribed since"),
+            .values(
+                state="cancelled",
+                error=cancel_reason("unsubscribed"),
+                error_code="unsubscribed",
+            ),
             execution_options={"synchronize_session": False},
         )
         record(
@@ -79,7 +84,7 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
     return True
 
 
-def suppressed(session: Session, settings: Settings) -> set[str]:
+def suppressed_customers(session: Session, settings: Settings) -> set[str]:
     """Return customers that unsubscribed.
 
     Parameters
@@ -100,7 +105,9 @@ def suppressed(session: Session, settings: Settings) -> set[str]:
     )
 
 
-def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series") -> "pd.Series":
+def consent_states(
+    lake: "Lake", session: Session, settings: Settings, ids: "pd.Series"
+) -> "pd.Series":
     """Return the consent of each customer.
 
     Parameters
@@ -128,7 +135,7 @@ def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series
     found = pd.Series("unknown", index=ids.index)
     found[ids.isin(told.loc[yes, "customer_id"])] = "given"
     found[ids.isin(told.loc[~yes, "customer_id"])] = "refused"
-    found[ids.isin(lake.identities.resolved(suppressed(session, settings)))] = "refused"
+    found[ids.isin(lake.identities.resolved(suppressed_customers(session, settings)))] = "refused"
     return found
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Send
-from retention.outreach.consent import consents
+from retention.outreach.consent import consent_states
 from retention.outreach.messages import Contact
 from retention.risk.policy import Policy
 from retention.settings import Settings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
-def waiting(session: Session, campaign_id: str) -> list[str]:
+def queued_customers(session: Session, campaign_id: str) -> list[str]:
     """Return customers with a queued send.
 
     Parameters
@@ -35,7 +35,7 @@ def waiting(session: Session, campaign_id: str) -> list[str]:
     return list(session.scalars(rows))
 
 
-def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
+def find_contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
     """Return the contact of each customer.
 
     Merged ids give the contact of the canonical customer. Customers without a row in the lake are
@@ -68,7 +68,7 @@ def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
     return {one: known[who] for one, who in now.items() if who in known}
 
 
-def unwilling(
+def customers_without_consent(
     lake: "Lake",
     session: Session,
     settings: Settings,
@@ -101,10 +101,10 @@ def unwilling(
 
     people = lake.identities.people()
     now = pd.Series({one: people.get(one, one) for one in offers}, dtype=object)
-    said = consents(lake, session, settings, now)
+    said = consent_states(lake, session, settings, now)
     may = cache(policy.consent_for)
-    return {one for one, state in said.items() if state not in may(*_drawn_under(offers[one]))}
+    return {one for one, state in said.items() if state not in may(*_rule_and_consent(offers[one]))}
 
 
-def _drawn_under(offer: Mapping[str, Any]) -> tuple[str, tuple[str, ...] | None]:
+def _rule_and_consent(offer: Mapping[str, Any]) -> tuple[str, tuple[str, ...] | None]:
     return offer.get("rule", ""), tuple(offer["consent"]) if "consent" in offer else None

@@ -17,18 +17,27 @@ from retention.db import Database
 from retention.db.tables import Send
 from retention.outreach import sends
 from retention.outreach.consent import public_url
-from retention.outreach.messages import Adapter, Contact, Message, Unreachable, Verdict
-from retention.outreach.smtp import Smtp, parse
-from retention.outreach.webhook import Webhook
+from retention.outreach.messages import (
+    MESSAGE_REFUSED,
+    Adapter,
+    Contact,
+    Message,
+    Unreachable,
+    Verdict,
+    as_sentence,
+)
+from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
+from retention.outreach.webhook import WebhookAdapter
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 
-Make = Callable[[Send, Contact], Message]
-Allowed = Callable[[Contact, datetime], datetime]
+ComposeMessage = Callable[[Send, Contact], Message]
+AllowedFrom = Callable[[Contact, datetime], datetime]
 
 
 @dataclass(slots=True)
-class Report:
+class DeliveryReport:
     """Result of one run.
 
     ``counts`` maps the new state to attempts. ``stopped`` says why the run ended early, or is
@@ -37,9 +46,7 @@ class Report:
 
     counts: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
-    hung_up_on: Send | None = (
-        None  # the copy before, where the other side ended the connection on it
-    )
+    hung_up_on: Send | None = None  # the previous send, if the server hung up on it
 
     def add(self, state: str) -> None:
         """Count an attempt."""
@@ -52,14 +59,14 @@ def deliver(
     job_id: str,
     adapter: Adapter,
     contacts: Mapping[str, Contact],
-    make: Make,
+    compose: ComposeMessage,
     *,
-    allowed: Allowed,
+    allowed_from: AllowedFrom,
     rate: float,
     seconds: float,
     now: Callable[[], datetime] = clock.now,
     progress: Progress = silent,
-) -> Report:
+) -> DeliveryReport:
     """Send until nothing is due, time is up or the server refuses.
 
     Parameters
@@ -91,91 +98,97 @@ def deliver(
     -------
     Report
     """
-    report, began, after = Report(), time.monotonic(), 0.0
-    if _over(database, campaign_id):
+    report, started, next_start = DeliveryReport(), time.monotonic(), 0.0
+    if _close_if_over(database, campaign_id):
         return report
     try:
         adapter.open()
         with database.transaction() as session:
-            sends.recover(session, campaign_id, repeats=adapter.repeats)
-            sends.leave_out_suppressed(session, campaign_id)
-            for moment, whose in _asleep(contacts, allowed, now()).items():
-                sends.put_off(session, campaign_id, whose, moment)
-            waiting = sends.counts(session, campaign_id).get("queued", 0)
-        while time.monotonic() - began < seconds:
-            progress(sum(report.counts.values()), max(waiting, 1), "sending")
-            time.sleep(max(after - time.monotonic(), 0))
+            sends.recover_lost(session, campaign_id, repeats=adapter.repeats)
+            sends.cancel_suppressed(session, campaign_id)
+            asleep = _customers_in_quiet_hours(contacts, allowed_from, now())
+            for moment, customer_ids in asleep.items():
+                sends.postpone(session, campaign_id, customer_ids, moment)
+            queued = sends.counts(session, campaign_id).get("queued", 0)
+        while time.monotonic() - started < seconds:
+            progress(sum(report.counts.values()), max(queued, 1), gettext("sending"))
+            time.sleep(max(next_start - time.monotonic(), 0))
             with database.transaction() as session:
                 send = sends.claim(session, campaign_id, job_id, now())
             if send is None:
                 break
-            if _one(database, send, adapter, contacts, make, allowed, now, report):
-                after = time.monotonic() + 1 / rate
-    except Unreachable as reason:
-        report.stopped = str(reason)
-        if reason.until is not None:
+            if _deliver_one(database, send, adapter, contacts, compose, allowed_from, now, report):
+                next_start = time.monotonic() + 1 / rate
+    except Unreachable as error:
+        report.stopped = str(error)
+        if error.until is not None:
             with database.transaction() as session:
-                sends.pause(session, campaign_id, reason.until)
+                sends.pause(session, campaign_id, error.until)
     finally:
         adapter.close()
-    _over(database, campaign_id)  # it may have been stopped meanwhile
+    _close_if_over(database, campaign_id)  # it may have been stopped meanwhile
     return report
 
 
-def _over(database: Database, campaign_id: str) -> bool:
+def _close_if_over(database: Database, campaign_id: str) -> bool:
     with database.transaction() as session:
-        return sends.give_up_where_over(session, campaign_id)
+        return sends.close_if_over(session, campaign_id)
 
 
-def _asleep(
-    contacts: Mapping[str, Contact], allowed: Allowed, now: datetime
+def _customers_in_quiet_hours(
+    contacts: Mapping[str, Contact], allowed_from: AllowedFrom, now: datetime
 ) -> dict[datetime, list[str]]:
     """Customers in quiet hours, by the end of these."""
-    found: dict[datetime, list[str]] = {}
+    by_end: dict[datetime, list[str]] = {}
     for customer_id, contact in contacts.items():
-        if (moment := allowed(contact, now)) > now:
-            found.setdefault(moment, []).append(customer_id)
-    return found
+        if (end := allowed_from(contact, now)) > now:
+            by_end.setdefault(end, []).append(customer_id)
+    return by_end
 
 
-def _one(
+def _deliver_one(
     database: Database,
     send: Send,
     adapter: Adapter,
     contacts: Mapping[str, Contact],
-    make: Make,
-    allowed: Allowed,
+    compose: ComposeMessage,
+    allowed_from: AllowedFrom,
     now: Callable[[], datetime],
-    report: Report,
+    report: DeliveryReport,
 ) -> bool:
     """Process one claimed send; True if the server was contacted."""
     contact = contacts.get(send.customer_id)
     if contact is None:
-        # Released, or taken over from a dead run, since: their address and consent were not looked at.
+        # Released or recovered after contacts and consent were looked up.
         with database.transaction() as session:
-            sends.put_back(session, send, said=send.error)
+            sends.release_claim(session, send, error=send.error)
         return False
     at = now()
-    if (later := allowed(contact, at)) > at:
+    if (later := allowed_from(contact, at)) > at:
         with database.transaction() as session:
-            sends.put_back(session, send, not_before=later)
+            sends.release_claim(session, send, not_before=later)
         report.add("waiting")
         return False
     if not contact.email:
-        verdict = Verdict("failed", "the customer has no e-mail address")
+        verdict = Verdict("failed", gettext("the customer has no e-mail address"))
     else:
         try:
-            verdict = adapter.send(make(send, contact))
-        except Unreachable as reason:
+            verdict = adapter.send(compose(send, contact))
+        except Unreachable as error:
             with database.transaction() as session:
-                sends.put_back(session, send, said=str(reason))
+                sends.release_claim(session, send, error=str(error))
             raise
     _settle(database, send, adapter, verdict, at, report)
     return True
 
 
 def _settle(
-    database: Database, send: Send, adapter: Adapter, verdict: Verdict, at: datetime, report: Report
+    database: Database,
+    send: Send,
+    adapter: Adapter,
+    verdict: Verdict,
+    at: datetime,
+    report: DeliveryReport,
 ) -> None:
     """Store the result of an attempt.
 
@@ -183,26 +196,28 @@ def _settle(
     """
     if verdict.retry_at is not None:
         with database.transaction() as session:
-            sends.put_back(session, send, said=verdict.said)
-        raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.", verdict.retry_at)
-    before, report.hung_up_on = report.hung_up_on, send if verdict.hung_up else None
-    if verdict.hung_up and before is not None:  # it is not about either of them
+            sends.release_claim(session, send, error=verdict.detail)
+        raise Unreachable(as_sentence(verdict.detail), verdict.retry_at)
+    previous, report.hung_up_on = report.hung_up_on, send if verdict.has_hung_up else None
+    if verdict.has_hung_up and previous is not None:  # neither of the two e-mails is at fault
         with database.transaction() as session:
-            sends.put_back(session, send, said=verdict.said)
-            sends.forgive(session, before)
-        raise Unreachable(f"Nothing is taken at present: {verdict.said}.")
+            sends.release_claim(session, send, error=verdict.detail)
+            sends.undo_attempt(session, previous)
+        sentence = gettext("Nothing is taken at present: {detail}.")
+        raise Unreachable(sentence.format(detail=verdict.detail))
+    concerns_all = verdict.code == MESSAGE_REFUSED or verdict.is_about_all
     with database.transaction() as session:
-        if (verdict.of_message or verdict.of_all) and not sends.taken(session, send.campaign_id):
-            sends.put_back(session, send, said=verdict.said)
-        else:
+        if not concerns_all or sends.has_accepted_send(session, send.campaign_id):
             report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
             return
-    # Were it taken for the recipient's, a filter that dislikes the text would make a whole campaign bounce, and so would a
-    # platform that cannot read any of what we tell it.
-    raise Unreachable(f"None of this campaign's e-mails is taken so far: {verdict.said}.")
+        sends.release_claim(session, send, error=verdict.detail)
+    # A filter that dislikes the content, or a platform that cannot read our requests, would
+    # otherwise make the whole campaign bounce.
+    sentence = gettext("None of this campaign's e-mails is taken so far: {detail}.")
+    raise Unreachable(sentence.format(detail=verdict.detail))
 
 
-def channel(settings: Settings) -> str:
+def configured_channel(settings: Settings) -> str:
     """Return the configured channel: ``webhook``, ``email`` or ``csv``.
 
     The webhook wins over SMTP. With ``csv``, a person downloads a file.
@@ -212,7 +227,7 @@ def channel(settings: Settings) -> str:
     return "email" if settings.smtp_url else "csv"
 
 
-def adapter(settings: Settings, name: str) -> Adapter:
+def open_adapter(settings: Settings, name: str) -> Adapter:
     """Return the adapter of a channel.
 
     Parameters
@@ -232,11 +247,11 @@ def adapter(settings: Settings, name: str) -> Adapter:
         A setting of the channel is missing.
     """
     if name == "webhook":
-        return Webhook(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
-    return Smtp(parse(_secret(settings.smtp_url)))
+        return WebhookAdapter(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
+    return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
 
 
-def check(settings: Settings) -> None:
+def check_channel(settings: Settings) -> None:
     """Check that the configured channel can send.
 
     Raises
@@ -244,8 +259,8 @@ def check(settings: Settings) -> None:
     BadInput
         A setting is missing.
     """
-    if (name := channel(settings)) != "csv":
-        adapter(settings, name)
+    if (name := configured_channel(settings)) != "csv":
+        open_adapter(settings, name)
         public_url(settings)
 
 

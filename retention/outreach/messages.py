@@ -9,6 +9,16 @@ from typing import Any, Literal, Protocol
 
 State = Literal["sent", "again", "bounced", "failed", "doubtful"]
 
+# Stored in ``sends.error_code``. Code decides by these, never by the sentence in ``sends.error``.
+BounceCode = Literal["address_refused", "message_refused", "delivery_refused", "reported_later"]
+CancelCode = Literal[
+    "no_consent", "unsubscribed", "campaign_stopped", "campaign_over", "window_over", "erased"
+]
+ADDRESS_REFUSED: BounceCode = "address_refused"  # the address or its mailbox
+MESSAGE_REFUSED: BounceCode = "message_refused"  # the content
+DELIVERY_REFUSED: BounceCode = "delivery_refused"  # neither is named, e.g. a policy
+REPORTED_LATER: BounceCode = "reported_later"  # accepted first, then reported in a file
+
 
 @dataclass(frozen=True, slots=True)
 class Contact:
@@ -50,17 +60,12 @@ class Verdict:
     """
 
     state: State
-    said: str = ""
+    detail: str = ""
     message_id: str | None = None
-    retry_at: datetime | None = None  # real time: until then the other side takes no copy at all
-    of_message: bool = (
-        False  # what was refused is the message, of which others get theirs, not whom it is to
-    )
-    # The other side ended the connection; if it does so to the next copy as well, it is about us.
-    hung_up: bool = False
-    of_all: bool = (
-        False  # as far as is known it holds for every copy, until one of the campaign's was taken
-    )
+    retry_at: datetime | None = None  # real time before which the server accepts nothing
+    code: BounceCode | None = None  # if it bounced
+    has_hung_up: bool = False  # on two e-mails in a row, the fault is ours
+    is_about_all: bool = False  # presumably all e-mails are refused, until one is accepted
 
 
 class Unreachable(Exception):
@@ -70,8 +75,8 @@ class Unreachable(Exception):
     request.
     """
 
-    def __init__(self, said: str, until: datetime | None = None) -> None:
-        super().__init__(said)
+    def __init__(self, detail: str, until: datetime | None = None) -> None:
+        super().__init__(detail)
         self.until = until
 
 
@@ -101,6 +106,11 @@ class Adapter(Protocol):
 
     def close(self) -> None:
         """Disconnect; never raises."""
+
+
+def as_sentence(detail: str) -> str:
+    """Return a detail as a sentence with capital and full stop."""
+    return f"{detail[:1].upper()}{detail[1:]}."
 
 
 @contextmanager

@@ -14,21 +14,26 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
 from retention.db.tables import Assignment, Campaign, Send, Suppression
-from retention.outreach.messages import Verdict
+from retention.outreach.messages import MESSAGE_REFUSED, CancelCode, Verdict
+from retention.text import gettext
 
 LEASE = timedelta(minutes=4)  # longer than any adapter takes for one copy
-ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
+MAX_ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
 BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
-LONGEST_BACK_OFF = timedelta(hours=1)
-_FAR = timedelta(days=1)  # no back-off, and no pause that a platform asks for, is that long
-OF_MESSAGE = "the message was refused: "  # how the error of a copy begins of which the server had nothing against its customer
-BY_HAND = ("csv", "call")  # a person takes the file
-PERHAPS_THERE = ("sending", "sent", "held")  # it has reached them, or may have
-REACHED = ("queued", *PERHAPS_THERE)  # counts as contact: it has reached them, may have, or will
-_QUIETLY = {"synchronize_session": False}
+MAX_BACK_OFF = timedelta(hours=1)
+_TOO_FAR_AHEAD = timedelta(
+    days=1
+)  # no back-off, and no pause that a platform asks for, is that long
+MANUAL_CHANNELS = ("csv", "call")  # a person takes the file
+POSSIBLY_DELIVERED = ("sending", "sent", "held")  # it has reached them, or may have
+CONTACT_STATES = (
+    "queued",
+    *POSSIBLY_DELIVERED,
+)  # counts as contact: it has reached them, may have, or will
+_NO_SYNC = {"synchronize_session": False}
 
 
-def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
+def queue_sends(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
     """Queue one send per treated customer.
 
     Runs in the transaction that makes the campaign live. Repeating adds nothing.
@@ -136,12 +141,18 @@ def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, rep
         New state of the row.
     """
     wall = clock.wall()
-    said = f"{OF_MESSAGE}{verdict.said}" if verdict.of_message else verdict.said
-    values: dict[str, Any] = {"lease_until": None, "error": said or None}
+    error = verdict.detail
+    if verdict.code == MESSAGE_REFUSED:
+        error = gettext("the message was refused: {detail}").format(detail=error)
+    values: dict[str, Any] = {
+        "lease_until": None,
+        "error": error or None,
+        "error_code": verdict.code,
+    }
     if verdict.state == "sent":
         values |= {"state": "sent", "message_id": verdict.message_id, "sent_at": now}
     elif verdict.state == "again" or (verdict.state == "doubtful" and repeats):
-        given_up = send.attempts >= ATTEMPTS
+        given_up = send.attempts >= MAX_ATTEMPTS
         state = "queued" if not given_up else "failed" if verdict.state == "again" else "held"
         values |= {"state": state, "retry_at": wall + back_off(send.attempts)}
     else:
@@ -152,12 +163,12 @@ def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, rep
         Send.job_id == send.job_id,
         Send.attempts == send.attempts,
     )
-    session.execute(update(Send).where(*mine).values(**values), execution_options=_QUIETLY)
+    session.execute(update(Send).where(*mine).values(**values), execution_options=_NO_SYNC)
     return str(values["state"])
 
 
-def put_back(
-    session: Session, send: Send, *, not_before: datetime | None = None, said: str | None = None
+def release_claim(
+    session: Session, send: Send, *, not_before: datetime | None = None, error: str | None = None
 ) -> None:
     """Release a claim without counting the attempt.
 
@@ -169,7 +180,7 @@ def put_back(
         The send.
     not_before : datetime, optional
         Business time of the next attempt.
-    said : str, optional
+    error : str, optional
         Error to show.
     """
     session.execute(
@@ -179,15 +190,16 @@ def put_back(
             state="queued",
             attempts=Send.attempts - 1,
             lease_until=None,
-            error=said,
+            error=error,
+            error_code=None,
             not_before=not_before,
             retry_at=None if not_before else clock.wall() + BACK_OFF,
         ),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
-def forgive(session: Session, send: Send) -> None:
+def undo_attempt(session: Session, send: Send) -> None:
     """Undo a settled attempt that was not the e-mail's fault.
 
     Parameters
@@ -206,16 +218,16 @@ def forgive(session: Session, send: Send) -> None:
             Send.attempts == send.attempts,
         )
         .values(state="queued", attempts=Send.attempts - 1, retry_at=clock.wall() + BACK_OFF),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
 def back_off(attempts: int) -> timedelta:
     """Return the wait after n attempts: 30 s, doubled up to an hour."""
-    return min(BACK_OFF * 2 ** (attempts - 1), LONGEST_BACK_OFF)
+    return min(BACK_OFF * 2 ** (attempts - 1), MAX_BACK_OFF)
 
 
-def give_up_where_over(session: Session, campaign_id: str) -> bool:
+def close_if_over(session: Session, campaign_id: str) -> bool:
     """Close the sends of a campaign that is not live.
 
     Uncertain sends are held, queued sends cancelled. An attempt during the stop may end in a retry,
@@ -235,12 +247,12 @@ def give_up_where_over(session: Session, campaign_id: str) -> bool:
     """
     over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) != "live"
     if over:
-        recover(session, campaign_id, repeats=False)
-        cancel_unsent(session, campaign_id, "the campaign is over")
+        recover_lost(session, campaign_id, repeats=False)
+        cancel_unsent(session, campaign_id, "campaign_over")
     return over
 
 
-def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
+def recover_lost(session: Session, campaign_id: str, *, repeats: bool) -> int:
     """Settle sends left claimed by dead processes.
 
     Parameters
@@ -267,14 +279,14 @@ def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
         .values(
             state="queued" if repeats else "held",
             lease_until=None,
-            error="its process died before it learnt whether the copy was accepted",
+            error=gettext("its process died before it learnt whether the copy was accepted"),
         ),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
     return int(lost.rowcount)  # type: ignore[attr-defined]
 
 
-def put_off(
+def postpone(
     session: Session, campaign_id: str, customer_ids: Iterable[str], until: datetime
 ) -> None:
     """Postpone queued sends until quiet hours end.
@@ -297,7 +309,7 @@ def put_off(
             update(Send)
             .where(Send.campaign_id == campaign_id, Send.state == "queued", chosen)
             .values(not_before=until),
-            execution_options=_QUIETLY,
+            execution_options=_NO_SYNC,
         )
 
 
@@ -318,11 +330,13 @@ def pause(session: Session, campaign_id: str, until: datetime) -> None:
         update(Send)
         .where(Send.campaign_id == campaign_id, Send.state == "queued", later)
         .values(retry_at=until),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
-def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], why: str) -> None:
+def cancel_sends_to(
+    session: Session, campaign_id: str, customer_ids: Iterable[str], code: CancelCode
+) -> None:
     """Cancel the queued sends of some customers.
 
     Parameters
@@ -333,15 +347,15 @@ def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], w
         Campaign id.
     customer_ids : iterable of str
         Customer ids.
-    why : str
-        A key of `CANCEL_REASONS`.
+    code : CancelCode
+        Stored with the sends.
     """
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
-        _cancel(session, campaign_id, why, Send.customer_id.in_(ids[start : start + 500]))
+        _cancel(session, campaign_id, code, Send.customer_id.in_(ids[start : start + 500]))
 
 
-def leave_out_suppressed(session: Session, campaign_id: str) -> None:
+def cancel_suppressed(session: Session, campaign_id: str) -> None:
     """Cancel the queued sends of unsubscribed customers.
 
     Parameters
@@ -354,12 +368,12 @@ def leave_out_suppressed(session: Session, campaign_id: str) -> None:
     _cancel(
         session,
         campaign_id,
-        "unsubscribed since",
+        "unsubscribed",
         Send.customer_id.in_(select(Suppression.customer_id)),
     )
 
 
-def cancel(session: Session, campaign_id: str, why: str) -> None:
+def cancel(session: Session, campaign_id: str, code: CancelCode) -> None:
     """Cancel all queued sends of a campaign.
 
     Parameters
@@ -368,13 +382,13 @@ def cancel(session: Session, campaign_id: str, why: str) -> None:
         Open session; the caller commits.
     campaign_id : str
         Campaign id.
-    why : str
-        A key of `CANCEL_REASONS`.
+    code : CancelCode
+        Stored with the sends.
     """
-    _cancel(session, campaign_id, why)
+    _cancel(session, campaign_id, code)
 
 
-def cancel_unsent(session: Session, campaign_id: str, why: str) -> None:
+def cancel_unsent(session: Session, campaign_id: str, code: CancelCode) -> None:
     """Cancel queued e-mails; sends in files keep waiting.
 
     Codes of a file may have gone out another way.
@@ -385,13 +399,13 @@ def cancel_unsent(session: Session, campaign_id: str, why: str) -> None:
         Open session; the caller commits.
     campaign_id : str
         Campaign id.
-    why : str
-        A key of `CANCEL_REASONS`.
+    code : CancelCode
+        Stored with the sends.
     """
-    _cancel(session, campaign_id, why, Send.channel.not_in(BY_HAND))
+    _cancel(session, campaign_id, code, Send.channel.not_in(MANUAL_CHANNELS))
 
 
-def taken_as_file(
+def mark_file_taken(
     session: Session, campaign_id: str, job_id: str, now: datetime, channel: str = "csv"
 ) -> None:
     """Mark the sends of a downloaded file as sent.
@@ -413,11 +427,11 @@ def taken_as_file(
         update(Send)
         .where(Send.campaign_id == campaign_id, Send.channel == channel, Send.state == "queued")
         .values(state="sent", sent_at=now, job_id=job_id, attempts=1),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
-def left_out(session: Session, campaign_id: str) -> set[str]:
+def cancelled_customers(session: Session, campaign_id: str) -> set[str]:
     """Return customers with a cancelled send.
 
     Parameters
@@ -437,7 +451,7 @@ def left_out(session: Session, campaign_id: str) -> set[str]:
     return set(session.scalars(rows))
 
 
-def not_contacted(session: Session, campaign_id: str) -> set[str]:
+def uncontacted_customers(session: Session, campaign_id: str) -> set[str]:
     """Return customers whose send did not and will not arrive.
 
     They cost no contact.
@@ -454,12 +468,12 @@ def not_contacted(session: Session, campaign_id: str) -> set[str]:
     set of str
     """
     rows = select(Send.customer_id).where(
-        Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
+        Send.campaign_id == campaign_id, Send.state.not_in(CONTACT_STATES)
     )
     return set(session.scalars(rows))
 
 
-def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
+def uncontacted_reasons(session: Session, campaign_id: str) -> dict[str, int]:
     """Count treated customers without an e-mail by reason.
 
     Parameters
@@ -473,18 +487,35 @@ def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
     -------
     dict of str to int
     """
-    said = {"bounced": "it bounced", "failed": "it could not be sent"}
-    gone = select(Send.state, Send.error, func.count()).where(
-        Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
+    by_state = {
+        "bounced": gettext("it bounced"),
+        "failed": gettext("it could not be sent"),
+    }
+    uncontacted = (
+        select(Send.state, Send.error_code, Send.error, func.count())
+        .where(Send.campaign_id == campaign_id, Send.state.not_in(CONTACT_STATES))
+        .group_by(Send.state, Send.error_code, Send.error)
     )
-    found: dict[str, int] = {}
-    for state, error, number in session.execute(gone.group_by(Send.state, Send.error)):
-        why = said.get(state) or error or "stopped"
-        found[why] = found.get(why, 0) + number
-    return found
+    counts: dict[str, int] = {}
+    for state, code, error, number in session.execute(uncontacted):
+        reason = by_state.get(state) or cancel_reason(code) or error or gettext("stopped")
+        counts[reason] = counts.get(reason, 0) + number
+    return counts
 
 
-def untaken(session: Session, campaign_id: str) -> dict[str, int]:
+def cancel_reason(code: str | None) -> str | None:
+    """Return the sentence for a cancellation code; None for other codes."""
+    return {
+        "no_consent": gettext("no consent any more"),
+        "unsubscribed": gettext("unsubscribed since"),
+        "campaign_stopped": gettext("the campaign was stopped"),
+        "campaign_over": gettext("the campaign is over"),
+        "window_over": gettext("not sent before the window was over"),
+        "erased": gettext("erased"),
+    }.get(code or "")
+
+
+def untaken_files(session: Session, campaign_id: str) -> dict[str, int]:
     """Count customers in files that are not downloaded yet.
 
     Parameters
@@ -499,9 +530,13 @@ def untaken(session: Session, campaign_id: str) -> dict[str, int]:
     dict of str to int
         Customers by channel, ``csv`` and ``call``.
     """
-    waiting = Send.campaign_id == campaign_id, Send.state == "queued", Send.channel.in_(BY_HAND)
+    waiting = (
+        Send.campaign_id == campaign_id,
+        Send.state == "queued",
+        Send.channel.in_(MANUAL_CHANNELS),
+    )
     counted = select(Send.channel, func.count()).where(*waiting).group_by(Send.channel)
-    return {**dict.fromkeys(BY_HAND, 0), **dict(session.execute(counted).tuples().all())}
+    return {**dict.fromkeys(MANUAL_CHANNELS, 0), **dict(session.execute(counted).tuples().all())}
 
 
 def counts(session: Session, campaign_id: str) -> dict[str, int]:
@@ -518,12 +553,12 @@ def counts(session: Session, campaign_id: str) -> dict[str, int]:
     -------
     dict of str to int
     """
-    ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND)
+    ours = Send.campaign_id == campaign_id, Send.channel.not_in(MANUAL_CHANNELS)
     counted = select(Send.state, func.count()).where(*ours).group_by(Send.state)
     return dict(session.execute(counted).tuples().all())
 
 
-def taken(session: Session, campaign_id: str) -> bool:
+def has_accepted_send(session: Session, campaign_id: str) -> bool:
     """Whether any e-mail of the campaign was accepted.
 
     Parameters
@@ -537,11 +572,15 @@ def taken(session: Session, campaign_id: str) -> bool:
     -------
     bool
     """
-    ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND), Send.state == "sent"
+    ours = (
+        Send.campaign_id == campaign_id,
+        Send.channel.not_in(MANUAL_CHANNELS),
+        Send.state == "sent",
+    )
     return session.scalar(select(Send.id).where(*ours).limit(1)) is not None
 
 
-def held(session: Session, campaign_id: str) -> list[Send]:
+def held_sends(session: Session, campaign_id: str) -> list[Send]:
     """Return sends with uncertain delivery, oldest first.
 
     Parameters
@@ -559,7 +598,7 @@ def held(session: Session, campaign_id: str) -> list[Send]:
     return list(session.scalars(waiting.order_by(Send.id)))
 
 
-def release(session: Session, campaign_id: str, again: bool, copy: int | None = None) -> int:
+def release_held(session: Session, campaign_id: str, again: bool, copy: int | None = None) -> int:
     """Settle held sends by a person's decision.
 
     Parameters
@@ -580,18 +619,18 @@ def release(session: Session, campaign_id: str, again: bool, copy: int | None = 
     """
     which = (Send.campaign_id == campaign_id, Send.state == "held")
     values: dict[str, Any] = (
-        {"state": "queued", "attempts": 0, "retry_at": None, "error": None}
+        {"state": "queued", "attempts": 0, "retry_at": None, "error": None, "error_code": None}
         if again
         else {"state": "sent", "sent_at": Send.queued_at}
     )
     freed = session.execute(
         update(Send).where(*which, *([] if copy is None else [Send.id == copy])).values(**values),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
     return int(freed.rowcount)  # type: ignore[attr-defined]
 
 
-def reached(session: Session, team_id: str, since: datetime) -> set[str]:
+def contacted_customers(session: Session, team_id: str, since: datetime) -> set[str]:
     """Return customers contacted since a moment.
 
     Sent, possibly sent and queued e-mails count.
@@ -611,7 +650,7 @@ def reached(session: Session, team_id: str, since: datetime) -> set[str]:
     """
     at = func.coalesce(Send.sent_at, Send.queued_at)
     found = select(Send.customer_id).where(
-        Send.team_id == team_id, Send.state.in_(REACHED), at >= since
+        Send.team_id == team_id, Send.state.in_(CONTACT_STATES), at >= since
     )
     return set(session.scalars(found))
 
@@ -637,7 +676,7 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     wall = clock.wall()
     copy = exists().where(
         Send.campaign_id == Campaign.id,
-        Send.channel.not_in(BY_HAND),
+        Send.channel.not_in(MANUAL_CHANNELS),
         Send.state.in_(
             ("queued", "sending")
         ),  # in the index: what was sent long ago is not read at each tick
@@ -682,7 +721,7 @@ def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement
     wanted = ~exists().where(Suppression.customer_id == Send.customer_id)
     return (
         Send.campaign_id == campaign_id,
-        Send.channel.not_in(BY_HAND),
+        Send.channel.not_in(MANUAL_CHANNELS),
         _ready(now, wall),
         live,
         wanted,
@@ -702,13 +741,15 @@ def _past(moment: InstrumentedAttribute[datetime | None], wall: datetime) -> Col
 
     A moment too far ahead also counts; a wrong clock wrote it.
     """
-    return or_(moment <= wall, moment > wall + _FAR)
+    return or_(moment <= wall, moment > wall + _TOO_FAR_AHEAD)
 
 
-def _cancel(session: Session, campaign_id: str, why: str, *which: ColumnElement[bool]) -> None:
+def _cancel(
+    session: Session, campaign_id: str, code: CancelCode, *which: ColumnElement[bool]
+) -> None:
     session.execute(
         update(Send)
         .where(Send.campaign_id == campaign_id, Send.state == "queued", *which)
-        .values(state="cancelled", error=why),
-        execution_options=_QUIETLY,
+        .values(state="cancelled", error=cancel_reason(code), error_code=code),
+        execution_options=_NO_SYNC,
     )

@@ -14,23 +14,34 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.messages import Message, Unreachable, Verdict, deadline
+from retention.outreach.messages import (
+    ADDRESS_REFUSED,
+    DELIVERY_REFUSED,
+    MESSAGE_REFUSED,
+    BounceCode,
+    Message,
+    Unreachable,
+    Verdict,
+    deadline,
+)
 from retention.templating import shorten
 from retention.text import gettext
 
-TIMEOUT = 20.0  # seconds a single answer may take
-PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
-PER_CONNECTION = 100  # copies after which we knock anew: servers count them
-CLOSING = 421  # said of the connection, whatever command it answers (RFC 5321)
-# How servers say that it is us whom they refuse, not the recipient.
-_FOR_US = re.compile(r"\brelay|authenticat|client host", re.IGNORECASE)
-_FOR_THEM = re.compile(r"\b5\.[12]\.\d")
-_LONGEST_NAME = 64  # characters: of one over a line's end Python drops the quotes, and each comma in it began another recipient
-# Without signs that would have to be quoted: of a list, say, or of what ends an address.
+REPLY_TIMEOUT = 20.0  # seconds for a single reply
+MESSAGE_TIMEOUT = 45.0  # seconds for a whole e-mail, however slowly replies arrive
+PER_CONNECTION = 100  # e-mails before reconnecting; servers limit them
+CLOSING_CODE = 421  # the server closes the connection, in reply to any command (RFC 5321)
+# Replies that refuse the sender. No reply code distinguishes them, so the servers' texts do.
+_SENDER_FAULT = re.compile(r"\brelay|authenticat|client host", re.IGNORECASE)
+_ADDRESS_STATUS = re.compile(r"\b5\.[12]\.\d")
+_ADDRESS_REPLY = re.compile(r"\b5\.[12]\.\d|^55[0-3]\b(?! 5\.\d)")
+# Characters. Python drops the quotes of a longer name, and each comma starts a new recipient.
+_MAX_NAME = 64
+# Without characters that need quotes, such as separators and brackets.
 _ADDRESS = re.compile(r"([^\s\"(),:;<>@\[\\\]]+)@([^\s\"(),:;<>@\[\\\]]+)")
 
 
-class _Whole(UnstructuredHeader, BaseHeader):
+class _UnfoldedHeader(UnstructuredHeader, BaseHeader):
     """A header that is never folded.
 
     Python would encode a link longer than a line, and mail readers would not recognise it.
@@ -43,7 +54,7 @@ class _Whole(UnstructuredHeader, BaseHeader):
 
 
 _HEADERS = HeaderRegistry()
-_HEADERS.map_to_type("list-unsubscribe", _Whole)
+_HEADERS.map_to_type("list-unsubscribe", _UnfoldedHeader)
 _POLICY = SMTP.clone(header_factory=_HEADERS)
 
 
@@ -53,13 +64,13 @@ class Server:
 
     host: str
     port: int
-    tls: bool  # from the first byte; else STARTTLS, which is required wherever there is a password
+    tls: bool  # from the first byte; otherwise STARTTLS, which a password requires
     sender: Address
     user: str = ""
     password: str = field(default="", repr=False)
 
 
-def parse(url: str) -> Server:
+def parse_smtp_url(url: str) -> Server:
     """Parse ``smtp[s]://user:password@host:port/?from=offers@shop.example&name=The+shop``.
 
     Returns
@@ -113,7 +124,7 @@ def parse(url: str) -> Server:
     )
 
 
-def email(message: Message, sender: Address) -> EmailMessage:
+def build_email(message: Message, sender: Address) -> EmailMessage:
     """Build the e-mail with its unsubscribe headers.
 
     The Message-ID follows from the key, so duplicates of one send can be recognised.
@@ -137,28 +148,28 @@ def email(message: Message, sender: Address) -> EmailMessage:
     address = _ADDRESS.fullmatch(message.to.email.strip())
     if address is None or "=?" in address[0] or not address[0].isprintable():
         raise ValueError("it is no e-mail address")
-    made = EmailMessage(policy=_POLICY)
-    made["From"] = sender
-    made["To"] = Address(shorten(_line(message.to.name), _LONGEST_NAME), address[1], address[2])
-    made["Subject"] = _line(message.subject)
-    made["Date"] = format_datetime(clock.wall())
-    made["Message-ID"] = f"<{sha256(message.key.encode()).hexdigest()[:32]}@{sender.domain}>"
-    made["List-Unsubscribe"] = f"<{message.unsubscribe_url}>"
-    made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    made["X-Entity-Ref-ID"] = message.key
-    made.set_content(message.text, cte="quoted-printable")
-    made.add_alternative(message.html, subtype="html", cte="quoted-printable")
-    return made
+    email = EmailMessage(policy=_POLICY)
+    email["From"] = sender
+    email["To"] = Address(shorten(_header_text(message.to.name), _MAX_NAME), address[1], address[2])
+    email["Subject"] = _header_text(message.subject)
+    email["Date"] = format_datetime(clock.wall())
+    email["Message-ID"] = f"<{sha256(message.key.encode()).hexdigest()[:32]}@{sender.domain}>"
+    email["List-Unsubscribe"] = f"<{message.unsubscribe_url}>"
+    email["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    email["X-Entity-Ref-ID"] = message.key
+    email.set_content(message.text, cte="quoted-printable")
+    email.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    return email
 
 
-class Smtp:
+class SmtpAdapter:
     """One mail server, one connection at a time."""
 
     channel = "email"
     repeats = False  # no mail server promises to drop a second copy
 
     def __init__(
-        self, server: Server, *, timeout: float = TIMEOUT, patience: float = PATIENCE
+        self, server: Server, *, timeout: float = REPLY_TIMEOUT, patience: float = MESSAGE_TIMEOUT
     ) -> None:
         self._server, self._timeout, self._patience = server, timeout, patience
         self._smtp: smtplib.SMTP | None = None
@@ -180,19 +191,26 @@ class Smtp:
                     smtp.ehlo()
                 elif not server.tls and server.password:
                     raise Unreachable(
-                        f"The mail server {server.host} offers no encryption, so our password is not sent to it; use smtps://."
+                        gettext(
+                            "The mail server {host} offers no encryption, so our password is not "
+                            "sent to it; use smtps://."
+                        ).format(host=server.host)
                     )
                 if server.user:
                     smtp.login(server.user, server.password)
         except smtplib.SMTPAuthenticationError as error:
             self.close()
             raise Unreachable(
-                f"The mail server {server.host} refuses our user or password ({error.smtp_code})."
+                gettext("The mail server {host} refuses our user or password ({code}).").format(
+                    host=server.host, code=error.smtp_code
+                )
             ) from None
         except (OSError, smtplib.SMTPException) as error:
             self.close()
             raise Unreachable(
-                f"The mail server {server.host} cannot be used: {_brief(error)}."
+                gettext("The mail server {host} cannot be used: {error}.").format(
+                    host=server.host, error=_error_text(error)
+                )
             ) from None
 
     def _unconnected(self) -> smtplib.SMTP:
@@ -217,76 +235,90 @@ class Smtp:
         """
         to = message.to.email.strip()
         try:
-            made = email(message, self._server.sender)
-            content = made.as_bytes(policy=SMTP if to.isascii() else SMTPUTF8)
+            email = build_email(message, self._server.sender)
+            content = email.as_bytes(policy=SMTP if to.isascii() else SMTPUTF8)
         except ValueError as error:
-            return Verdict("failed", f"the customer cannot be written to: {error}")
-        for last in (False, True):
+            detail = gettext("the customer cannot be written to: {error}").format(error=error)
+            return Verdict("failed", detail)
+        message_id = str(email["Message-ID"])
+        for is_last in (False, True):
             self.open()
             assert self._smtp is not None
             self._used += 1
             try:
                 with deadline(self._patience, self._cut):
-                    return self._hand_over(self._smtp, content, to, str(made["Message-ID"]), last)
-            except (
-                _NotTaken
-            ) as lost:  # e.g. it hung up on an idle connection: nothing was handed over
+                    return self._hand_over(self._smtp, content, to, message_id, is_last)
+            except _NotAccepted as error:  # e.g. an idle connection was closed
                 self.close()
-                if last:
-                    return Verdict("again", f"the connection was lost ({lost})", hung_up=True)
+                if is_last:
+                    detail = gettext("the connection was lost ({error})").format(error=error)
+                    return Verdict("again", detail, has_hung_up=True)
         raise AssertionError("unreachable")
 
     def _hand_over(
-        self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str, last: bool
+        self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str, is_last: bool
     ) -> Verdict:
-        international = not to.isascii()
-        if international and not smtp.has_extn("smtputf8"):
-            return Verdict("bounced", "the mail server takes no international addresses")
-        try:
-            code, said = smtp.mail(
-                self._server.sender.addr_spec,
-                ["SMTPUTF8", "BODY=8BITMIME"] if international else [],
+        is_international = not to.isascii()
+        if is_international and not smtp.has_extn("smtputf8"):
+            return Verdict(
+                "bounced",
+                gettext("the mail server takes no international addresses"),
+                code=ADDRESS_REFUSED,
             )
-            if not last:  # many have had enough of one connection and take the copy over the next
-                _refuse_closing(code, said)
-            if (
-                code != 250
-            ):  # it knows nothing of the copy yet: this is about us, and holds for all of them
+        try:
+            code, reply = smtp.mail(
+                self._server.sender.addr_spec,
+                ["SMTPUTF8", "BODY=8BITMIME"] if is_international else [],
+            )
+            if not is_last:  # many servers limit a connection and accept the e-mail on the next
+                _raise_if_closing(code, reply)
+            if code != 250:  # the server knows no recipient yet, so this holds for all e-mails
                 self._reset(smtp)
-                does = "refuses" if code >= 500 else "takes nothing at present from"
-                raise Unreachable(
-                    f"The mail server {does} the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
-                )
-            code, said = smtp.rcpt(to)
-            _refuse_closing(code, said)
+                raise Unreachable(self._sender_refusal(code, reply))
+            code, reply = smtp.rcpt(to)
+            _raise_if_closing(code, reply)
         except (OSError, smtplib.SMTPException) as error:
-            raise _NotTaken(_brief(error)) from None
+            raise _NotAccepted(_error_text(error)) from None
         if code not in (250, 251):
             self._reset(smtp)
-            if _about_us(code, said):
+            if _is_sender_fault(code, reply):
                 raise Unreachable(
-                    f"The mail server {self._server.host} carries none of our e-mails: {code} {_text(said)}."
+                    gettext(
+                        "The mail server {host} carries none of our e-mails: {code} {reply}."
+                    ).format(host=self._server.host, code=code, reply=_reply_text(reply))
                 )
-            return _refused(code, said)
+            return _refusal(code, reply)
         try:
-            code, said = smtp.data(content)
+            code, reply = smtp.data(content)
         except smtplib.SMTPDataError as error:
-            return self._untaken(smtp, error.smtp_code, error.smtp_error)
+            return self._refused_content(smtp, error.smtp_code, error.smtp_error)
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            return Verdict(
-                "doubtful",
-                f"the connection was lost before the mail server said that it has it ({_brief(error)})",
-            )
+            detail = gettext(
+                "the connection was lost before the mail server said that it has it ({error})"
+            ).format(error=_error_text(error))
+            return Verdict("doubtful", detail)
         if code == 250:
             return Verdict("sent", message_id=message_id)
-        return self._untaken(smtp, code, said)
+        return self._refused_content(smtp, code, reply)
 
-    def _untaken(self, smtp: smtplib.SMTP, code: int, said: bytes | str) -> Verdict:
+    def _sender_refusal(self, code: int, reply: bytes | str) -> str:
+        sentence = (
+            gettext("The mail server refuses the sender {sender}: {code} {reply}.")
+            if code >= 500
+            else gettext(
+                "The mail server takes nothing at present from the sender {sender}: {code} {reply}."
+            )
+        )
+        return sentence.format(
+            sender=self._server.sender.addr_spec, code=code, reply=_reply_text(reply)
+        )
+
+    def _refused_content(self, smtp: smtplib.SMTP, code: int, reply: bytes | str) -> Verdict:
         """Verdict on an e-mail refused after its content."""
-        _refuse_closing(code, said)
+        _raise_if_closing(code, reply)
         self._reset(smtp)
-        return _refused(code, said, data=True)
+        return _refusal(code, reply, data=True)
 
     def _reset(self, smtp: smtplib.SMTP) -> None:
         """Prepare for the next e-mail; reconnect if the server hung up."""
@@ -299,7 +331,7 @@ class Smtp:
         if self._smtp is not None and self._smtp.sock is not None:
             try:
                 self._smtp.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it is gone already
+            except OSError:  # already closed
                 return
 
     def close(self) -> None:
@@ -308,55 +340,68 @@ class Smtp:
         if smtp is not None:
             try:
                 if smtp.sock is not None:
-                    smtp.sock.settimeout(1)  # nobody waits for a farewell
+                    smtp.sock.settimeout(1)  # do not wait long for the reply
                 smtp.quit()
             except (OSError, smtplib.SMTPException):
                 smtp.close()
 
 
-class _NotTaken(Exception):
+class _NotAccepted(Exception):
     """The connection ended before any content was handed over."""
 
 
-def _refuse_closing(code: int, said: bytes | str) -> None:
-    if code == CLOSING:
-        raise _NotTaken(f"{code} {_text(said)}")
+def _raise_if_closing(code: int, reply: bytes | str) -> None:
+    if code == CLOSING_CODE:
+        raise _NotAccepted(f"{code} {_reply_text(reply)}")
 
 
-def _about_us(code: int, said: bytes | str) -> bool:
+def _is_sender_fault(code: int, reply: bytes | str) -> bool:
     """Whether a recipient is refused because of us.
 
     The server does not relay for us, or not from our network. Treating this as a bounce would make
     the whole campaign bounce after a wrong password. A status about the address (RFC 3463, 5.1 and
     5.2) is always about the recipient.
     """
-    text = _text(said)
+    text = _reply_text(reply)
     return code == 530 or (
-        code >= 500 and bool(_FOR_US.search(text)) and not _FOR_THEM.search(text)
+        code >= 500 and bool(_SENDER_FAULT.search(text)) and not _ADDRESS_STATUS.search(text)
     )
 
 
-def _refused(code: int, said: bytes | str, *, data: bool = False) -> Verdict:
+def _refusal(code: int, reply: bytes | str, *, data: bool = False) -> Verdict:
     """Verdict on a refusal.
 
     ``data``: the server had seen the content. Then it refuses the content, unless its status names
     the address.
     """
-    text = _text(said)
-    of_message = data and code >= 500 and not _FOR_THEM.search(text)
-    return Verdict("bounced" if code >= 500 else "again", f"{code} {text}", of_message=of_message)
+    text = _reply_text(reply)
+    full_reply = f"{code} {text}"
+    if code < 500:
+        return Verdict("again", full_reply)
+    is_about_content = data and not _ADDRESS_STATUS.search(text)
+    bounce = MESSAGE_REFUSED if is_about_content else bounce_code(full_reply)
+    return Verdict("bounced", full_reply, code=bounce)
 
 
-def _text(said: bytes | str) -> str:
+def bounce_code(reply: str) -> BounceCode:
+    """Return the code of a refused recipient.
+
+    The enhanced status (RFC 3463) names the address or mailbox. Without one, the reply code does
+    (RFC 5321).
+    """
+    return ADDRESS_REFUSED if _ADDRESS_REPLY.search(reply) else DELIVERY_REFUSED
+
+
+def _reply_text(reply: bytes | str) -> str:
     """The server's reply without the address that it repeats.
 
     Replies are stored, and addresses must not be.
     """
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     return re.sub(r"[^\s<>]+@[^\s<>]+", "…", " ".join(text.split()))[:200]
 
 
-def _line(text: str) -> str:
+def _header_text(text: str) -> str:
     """Text on one line, for a header.
 
     Line breaks would allow header injection. Encoded words (RFC 2047) are escaped, because Python
@@ -366,5 +411,5 @@ def _line(text: str) -> str:
     return plain.replace("=?", "= ?")
 
 
-def _brief(error: Exception) -> str:
-    return _text(str(error)) or type(error).__name__
+def _error_text(error: Exception) -> str:
+    return _reply_text(str(error)) or type(error).__name__

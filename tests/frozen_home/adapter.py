@@ -42,7 +42,7 @@ from retention.lake.identity.links import link_id
 from retention.lake.schema import TABLES
 from retention.outreach import consent
 from retention.outreach.messages import Contact, Message
-from retention.outreach.smtp import email
+from retention.outreach.smtp import build_email
 from retention.privacy import email_hash, pseudonym, signing
 from retention.privacy.erased import Erased
 from retention.recommend import recommend
@@ -349,7 +349,7 @@ def message_id(key: str) -> str:
         unsubscribe_url="https://crm.shop.example/unsubscribe/x",
         offer={},
     )
-    return str(email(message, sender=Address(addr_spec="a@shop.example"))["Message-ID"])
+    return str(build_email(message, sender=Address(addr_spec="a@shop.example"))["Message-ID"])
 
 
 # ---------------------------------------------------------------- HTTP

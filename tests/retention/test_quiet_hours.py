@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.quiet_hours import next_allowed, parsed, zone_of
+from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
 
-NIGHT = parsed("21:00-08:00")
+NIGHT = parse_quiet_hours("21:00-08:00")
 LONDON = ZoneInfo("Europe/London")
 ZONES = (
     "Europe/London",
@@ -44,7 +44,7 @@ def test_a_customer_sleeps_in_their_own_zone(now, zone, expected):
 
 
 def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
-    until = parsed("00:00-01:30")
+    until = parse_quiet_hours("00:00-01:30")
     second = datetime(2025, 10, 26, 1, 15, tzinfo=UTC)  # 01:15 in London for the second time
     assert next_allowed(second, LONDON, until) == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
 
@@ -57,7 +57,7 @@ def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
 )
 def test_what_is_allowed_is_never_quiet_nor_later_than_it_must(now, zone, start, end):
     now, zone = now.replace(tzinfo=UTC), ZoneInfo(zone)
-    quiet = parsed(f"{start:%H:%M}-{end:%H:%M}")
+    quiet = parse_quiet_hours(f"{start:%H:%M}-{end:%H:%M}")
     found = next_allowed(now, zone, quiet)
     assert now <= found <= now + timedelta(hours=26)
     if quiet is None:
@@ -72,11 +72,11 @@ def test_what_is_allowed_is_never_quiet_nor_later_than_it_must(now, zone, start,
 @pytest.mark.parametrize("text", ["late", "25:00-08:00", "21-8", "21:00"])
 def test_hours_that_are_none_are_said(text):
     with pytest.raises(ValueError, match="write them like"):
-        parsed(text)
+        parse_quiet_hours(text)
 
 
 def test_no_quiet_hours_and_zones_that_do_not_exist():
-    assert parsed("") is parsed("08:00-08:00") is None
-    assert zone_of("Asia/Tokyo", LONDON) == ZoneInfo("Asia/Tokyo")
+    assert parse_quiet_hours("") is parse_quiet_hours("08:00-08:00") is None
+    assert customer_zone("Asia/Tokyo", LONDON) == ZoneInfo("Asia/Tokyo")
     for unknown in (None, "", "Mars/Base", "../etc/passwd", "Europe", "\x00"):
-        assert zone_of(unknown, LONDON) is LONDON
+        assert customer_zone(unknown, LONDON) is LONDON

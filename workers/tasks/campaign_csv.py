@@ -16,12 +16,12 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     from retention.campaigns.spec import Body
     from retention.csv import to_csv
     from retention.lake import Lake
-    from retention.outreach.contacts import contacts
+    from retention.outreach.contacts import find_contacts
 
     lake = Lake.open(context.settings)
     campaign, rows, unwilling = _wanted(request, context, lake)
     make = _calls if request.part == "calls" else _codes
-    reach = contacts(lake, [row["customer_id"] for row in rows])
+    reach = find_contacts(lake, [row["customer_id"] for row in rows])
     frame = make(context.settings, Body.model_validate(campaign.body), rows, reach)
     file = Attachment(
         f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True
@@ -47,20 +47,20 @@ def _wanted(
     from retention.campaigns import sending
     from retention.errors import BadInput
     from retention.outreach import sends
-    from retention.outreach.contacts import unwilling
+    from retention.outreach.contacts import customers_without_consent
     from retention.risk.policy import load_policy
 
     policy, called = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
         campaign = _running(session, context, request)
-        gone = sends.left_out(session, campaign.id)  # erased since, say
+        gone = sends.cancelled_customers(session, campaign.id)  # erased since, say
         rows = [
             row
             for row in sending.recipient_rows(session, campaign)
             if (row["offer"]["action"] == "call") == called and row["customer_id"] not in gone
         ]
         given = {row["customer_id"]: row["offer"] for row in rows}
-        no = unwilling(lake, session, context.settings, policy, given)
+        no = customers_without_consent(lake, session, context.settings, policy, given)
     rows = [row for row in rows if row["customer_id"] not in no]
     if not rows:
         raise BadInput(
@@ -88,8 +88,8 @@ def _taken(
     }
     channel = "call" if request.part == "calls" else "csv"
     record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
-    sends.leave_out(session, campaign.id, unwilling, "no consent any more")
-    sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
+    sends.cancel_sends_to(session, campaign.id, unwilling, "no_consent")
+    sends.mark_file_taken(session, campaign.id, context.job_id, now, channel)
     told = campaigns.line(settings, campaign, "csv", who, rows=rows, part=request.part)
     return (
         Post(

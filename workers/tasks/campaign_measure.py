@@ -59,8 +59,8 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     from retention.outreach import sends
 
     left_out, untaken = (
-        sends.why_left_out(session, campaign.id),
-        sends.untaken(session, campaign.id),
+        sends.uncontacted_reasons(session, campaign.id),
+        sends.untaken_files(session, campaign.id),
     )
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     people = counted.customers

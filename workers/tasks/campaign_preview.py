@@ -14,19 +14,19 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find_campaign
     from retention.lake import Lake
-    from retention.outreach.contacts import contacts
-    from retention.outreach.dispatch import channel
+    from retention.outreach.contacts import find_contacts
+    from retention.outreach.dispatch import configured_channel
 
     settings, who = context.settings, context.requested_by
     with context.database.reading() as session:
         campaign = find_campaign(session, settings, request.campaign_id)
         first = preview_rows(session, campaign, FIRST)
-    known = contacts(Lake.open(settings), [row["customer_id"] for row in first])
+    known = find_contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
     told: dict[str, Any] = {
         "campaign_id": campaign.id,
         "name": campaign.name,
-        "by": channel(settings),
+        "by": configured_channel(settings),
     }
     full = {**told, "copies": preview_messages(settings, body, first, known), "masked": False}
     if context.channel is None or context.channel == who:

@@ -25,7 +25,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     back = sending.returned_customers(database, settings, lake, request.campaign_id, now)
     twice = sending.merged_duplicates(database, settings, lake, request.campaign_id) - back
     with database.transaction() as session:
-        dispatch.check(settings)
+        dispatch.check_channel(settings)
         campaign, left_out = sending.begin_sending(
             session, settings, *wanted, who, now, back | twice
         )

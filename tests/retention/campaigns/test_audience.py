@@ -96,7 +96,7 @@ def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(
 ):
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:30]
     said = pd.Series(["given", "unknown", "refused"] * 10)
-    monkeypatch.setattr(audience, "consents", lambda lake, session, settings, asked: said)
+    monkeypatch.setattr(audience, "consent_states", lambda lake, session, settings, asked: said)
     chosen = _chosen(shop, policy, _scores(ids))
     assert chosen.customers["rule"].value_counts().to_dict() == {"Coupon": 10, "Unasked": 10}
     assert chosen.excluded == {"no_consent": 10}
@@ -120,7 +120,7 @@ def test_whose_newest_copy_bounced_is_left_out_unless_they_are_called(shop, poli
     before = _chosen(shop, policy, _scores(ids)).customers
     called, *_ = before.loc[before["rule"] == "Call", "customer_id"]
     one, two, *_ = before.loc[before["rule"] == "Coupon", "customer_id"]
-    monkeypatch.setattr(audience.bounces, "unreachable", lambda *_: {one, two, called})
+    monkeypatch.setattr(audience.bounces, "unreachable_customers", lambda *_: {one, two, called})
     chosen = _chosen(shop, policy, _scores(ids))
     assert chosen.excluded["bounced"] == 2
     rules = dict(chosen.customers[["customer_id", "rule"]].itertuples(index=False))

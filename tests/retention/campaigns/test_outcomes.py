@@ -15,7 +15,7 @@ from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
 from retention.lake.identity import links, review
 from retention.lake.importing import import_files
-from retention.outreach.contacts import unwilling
+from retention.outreach.contacts import customers_without_consent
 from retention.risk.policy import DEFAULT, read_policy
 from tests.retention.campaigns.samples import a_body
 from tests.shop import merged
@@ -401,7 +401,7 @@ def test_who_may_be_written_to(lake, database, settings):
             offers = {
                 one: {"rule": "High risk"} for one in "abc"
             }  # of before the states of consent were kept
-            assert unwilling(lake, session, settings, policy, offers) == no
+            assert customers_without_consent(lake, session, settings, policy, offers) == no
     assert buyers(lake, SENT + timedelta(days=1), END) == {"b"}
     lake.upsert(
         "treatments",
@@ -438,7 +438,7 @@ def test_consent_is_what_the_rule_that_chose_them_asked_and_still_asks(
     )
     offers = {one: {"rule": rule, "consent": drawn} for one in "abc"}
     with database.reading() as session:
-        assert unwilling(lake, session, settings, policy, offers) == {*no}
+        assert customers_without_consent(lake, session, settings, policy, offers) == {*no}
 
 
 def test_the_margin_is_that_of_recent_sales_or_the_policys(lake):

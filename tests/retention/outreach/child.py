@@ -11,7 +11,7 @@ from pathlib import Path
 from retention.campaigns.states import find_campaign
 from retention.db import Database
 from retention.outreach import sends
-from retention.outreach.smtp import Smtp, parse
+from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.settings import Settings
 from tests.retention.outreach import made
 
@@ -23,7 +23,7 @@ def send(home: str, port: str, repeats: str) -> None:
         home=Path(home), smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
     )
     database = Database.of(settings)
-    adapter = Smtp(parse(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
+    adapter = SmtpAdapter(parse_smtp_url(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
     adapter.repeats = repeats == "repeats"  # the control: whoever believes this doubles
     with database.reading() as session:
         campaign = find_campaign(session, settings, "c1")

@@ -11,7 +11,7 @@ from retention.campaigns.draft import Draft, store
 from retention.campaigns.spec import Body
 from retention.db import Database
 from retention.db.tables import Campaign, Send
-from retention.outreach.dispatch import Report, deliver
+from retention.outreach.dispatch import DeliveryReport, deliver
 from retention.outreach.messages import Adapter, Contact, Message
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
@@ -94,10 +94,10 @@ def run(
     adapter: Adapter,
     people: dict[str, Contact],
     **options,
-) -> Report:
+) -> DeliveryReport:
     """Send what is due now."""
     defaults = {
-        "allowed": lambda contact, at: at,
+        "allowed_from": lambda contact, at: at,
         "rate": 1000.0,
         "seconds": 60.0,
         "now": lambda: NOW,

@@ -11,7 +11,9 @@ from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.outreach import sends
-from retention.outreach.bounces import Bounce, bounced, unreachable
+from retention.outreach.bounces import Bounce, mark_bounced, unreachable_customers
+from retention.outreach.messages import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
+from retention.outreach.smtp import bounce_code
 from retention.privacy import email_hash
 from tests.retention.outreach import made
 from tests.retention.outreach.made import NOW
@@ -39,7 +41,7 @@ def campaign(database, settings):
 
 def _told(database, settings, *bounces) -> list[str]:
     with database.transaction() as session:
-        return bounced(session, settings, bounces)[0]
+        return mark_bounced(session, settings, bounces)[0]
 
 
 def _bounced(database) -> set[str]:
@@ -62,8 +64,8 @@ def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, setti
     assert _told(database, settings, by_address) == ["repeated"]
     assert _bounced(database) == {"k3", "k7"}
     with database.reading() as session:
-        assert sends.why_left_out(session, "c1") == {"it bounced": 2}
-        assert {"k3", "k7"} <= sends.not_contacted(session, "c1")
+        assert sends.uncontacted_reasons(session, "c1") == {"it bounced": 2}
+        assert {"k3", "k7"} <= sends.uncontacted_customers(session, "c1")
 
 
 def test_a_date_alone_is_that_of_the_day_on_which_it_was_sent(database, settings, campaign):
@@ -94,33 +96,35 @@ def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(
     with database.reading() as session:
         marked = select(Send.campaign_id, Send.customer_id).where(Send.state == "bounced")
         assert set(session.execute(marked).tuples()) == {("c1", "k3"), ("c2", "k7")}
-        assert unreachable(session, settings, NOW) == {"k7"}  # k3 has been reached since
-        assert unreachable(session, settings, later + timedelta(seconds=1)) == set()
+        assert unreachable_customers(session, settings, NOW) == {"k7"}  # k3 has been reached since
+        assert unreachable_customers(session, settings, later + timedelta(seconds=1)) == set()
 
 
 @pytest.mark.parametrize(
-    ("said", "theirs"),
+    ("code", "is_excluded"),
     [
-        ("550 5.1.1 …: user unknown", True),
-        ("550 no such user", True),
-        ("552 5.2.2 mailbox full", True),
-        ("the platform refuses the customer (422)", True),
-        ("bounced later", True),
-        ("554 5.7.1 spam", False),
-        ("550 5.7.1 policy", False),
-        ("552 5.3.4 message too big", False),
-        ("554 no", False),
+        (bounce_code("550 5.1.1 …: user unknown"), True),
+        (bounce_code("550 no such user"), True),
+        (bounce_code("552 5.2.2 mailbox full"), True),
+        (ADDRESS_REFUSED, True),
+        (REPORTED_LATER, True),
+        (None, True),
+        (bounce_code("554 5.7.1 spam"), False),
+        (bounce_code("550 5.7.1 policy"), False),
+        (bounce_code("552 5.3.4 message too big"), False),
+        (bounce_code("554 no"), False),
+        (MESSAGE_REFUSED, False),
     ],
 )
-def test_what_a_server_has_against_the_message_is_not_held_against_its_customer(
-    database, settings, campaign, said, theirs
+def test_only_bounces_about_the_address_exclude_a_customer(
+    database, settings, campaign, code, is_excluded
 ):
-    """A filter that took a whole campaign for spam would have left all its customers out of the next."""
+    """A spam filter that refuses a campaign must not exclude its customers from the next."""
     with database.transaction() as session:
-        session.execute(
-            update(Send).where(Send.customer_id == "k3").values(state="bounced", error=said)
-        )
-        assert unreachable(session, settings, NOW) == ({"k3"} if theirs else set())
+        bounced = update(Send).where(Send.customer_id == "k3")
+        session.execute(bounced.values(state="bounced", error_code=code))
+        excluded = unreachable_customers(session, settings, NOW)
+    assert excluded == ({"k3"} if is_excluded else set())
 
 
 def test_whose_address_was_corrected_since_is_not_left_out(database, settings, campaign):
@@ -137,7 +141,7 @@ def test_whose_address_was_corrected_since_is_not_left_out(database, settings, c
         for who, at in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
             entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == who)
             session.execute(entry.values(email_changed_at=at))
-        assert unreachable(session, settings, NOW) == {"k7", "k8"}
+        assert unreachable_customers(session, settings, NOW) == {"k7", "k8"}
 
 
 def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_aside(

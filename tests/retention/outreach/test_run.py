@@ -18,7 +18,7 @@ from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
 from retention.outreach import consent, sends
 from retention.outreach.messages import Contact, Unreachable, Verdict
-from retention.outreach.smtp import Smtp
+from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
 from tests.retention.outreach import made
 from tests.retention.outreach.made import NOW
@@ -61,8 +61,10 @@ def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database,
     server = Mailserver(inbox)
     server.start()
     try:
-        report = made.run(database, settings, campaign, Smtp(server.place), made.contacts(20))
-        again = made.run(database, settings, campaign, Smtp(server.place), made.contacts(20))
+        report = made.run(
+            database, settings, campaign, SmtpAdapter(server.place), made.contacts(20)
+        )
+        again = made.run(database, settings, campaign, SmtpAdapter(server.place), made.contacts(20))
     finally:
         server.stop()
     with database.reading() as session:
@@ -102,18 +104,18 @@ def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(dat
     assert (
         made.run(database, settings, campaign, adapter, people).counts == {}
     )  # not before its time
-    for _ in range(sends.ATTEMPTS):
+    for _ in range(sends.MAX_ATTEMPTS):
         made.later(database)
         made.run(database, settings, campaign, adapter, people)
     assert made.states(database)["k2"] == "failed"
-    assert len([m for m in adapter.given if m.customer_id == "k2"]) == sends.ATTEMPTS
+    assert len([m for m in adapter.given if m.customer_id == "k2"]) == sends.MAX_ATTEMPTS
     assert len({m.key for m in adapter.given if m.customer_id == "k2"}) == 1
-    assert len(adapter.given) == sends.ATTEMPTS + 7
+    assert len(adapter.given) == sends.MAX_ATTEMPTS + 7
 
 
 def test_a_copy_that_is_put_off_is_tried_for_hours():
     """A filter that was away for twenty minutes put off every copy, and had the whole campaign fail."""
-    waits = [sends.back_off(tries) for tries in range(1, sends.ATTEMPTS)]
+    waits = [sends.back_off(tries) for tries in range(1, sends.MAX_ATTEMPTS)]
     assert waits == sorted(waits)
     assert timedelta(hours=4) < sum(waits, timedelta()) < timedelta(hours=12)
 
@@ -181,13 +183,13 @@ def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
 
     people = made.contacts(10) | {"k3": Contact("k3@example.com", "", "Asia/Tokyo")}
     adapter = Scripted()
-    made.run(database, settings, campaign, adapter, people, allowed=allowed)
+    made.run(database, settings, campaign, adapter, people, allowed_from=allowed)
     assert [who for who, state in made.states(database).items() if state == "queued"] == ["k3"]
     with database.reading() as session:
         assert due.next_moment(session, settings, NOW) == morning
         assert not sends.due_campaigns(session, settings.team_id, NOW)
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, morning)] == ["c1"]
-    made.run(database, settings, campaign, adapter, people, allowed=allowed, now=lambda: morning)
+    made.run(database, settings, campaign, adapter, people, allowed_from=allowed, now=lambda: morning)
     assert set(made.states(database).values()) == {"sent"}
 
 
@@ -204,8 +206,8 @@ def test_who_unsubscribes_or_is_stopped_gets_nothing_more(database, settings):
         first, second = session.scalars(select(Send).order_by(Send.id).limit(2))
         assert consent.unsubscribe(session, settings, first.id, NOW)
         assert consent.unsubscribe(session, settings, first.id, NOW)  # again: harmless
-        sends.leave_out(session, "c1", [second.customer_id], "no consent any more")
-        assert consent.suppressed(session, settings) == {first.customer_id}
+        sends.cancel_sends_to(session, "c1", [second.customer_id], "no_consent")
+        assert consent.suppressed_customers(session, settings) == {first.customer_id}
     adapter = Scripted()
     made.run(database, settings, campaign, adapter, made.contacts(10), seconds=0.05, rate=30.0)
     assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
@@ -332,8 +334,11 @@ def test_only_what_reached_somebody_counts_as_contact(database, settings):
         made.contacts(10),
     )
     with database.reading() as session:
-        reached = sends.reached(session, settings.team_id, NOW)
-        assert sends.reached(session, settings.team_id, NOW + timedelta(seconds=1)) == set()
+        reached = sends.contacted_customers(session, settings.team_id, NOW)
+        assert (
+            sends.contacted_customers(session, settings.team_id, NOW + timedelta(seconds=1))
+            == set()
+        )
         assert find_campaign(session, settings, "c1").state == "live"
     assert reached == {"k1", "k3", "k5", "k6", "k7", "k8", "k9"}
 
@@ -342,12 +347,12 @@ def test_who_got_no_copy_is_counted_by_the_reason(database, settings):
     """The result told of who was left out beforehand, not of a seventh of the treated whose copies had bounced."""
     campaign = made.live(database, settings, 10)
     with database.transaction() as session:
-        sends.leave_out(session, "c1", ["k9"], "no consent any more")
+        sends.cancel_sends_to(session, "c1", ["k9"], "no_consent")
     carrier = Scripted(k2="bounced", k3="doubtful", k4="failed", k5="bounced")
     made.run(database, settings, campaign, carrier, made.contacts(10))
     with database.reading() as session:
-        why = sends.why_left_out(session, "c1")
-        assert sum(why.values()) == len(sends.not_contacted(session, "c1"))
+        why = sends.uncontacted_reasons(session, "c1")
+        assert sum(why.values()) == len(sends.uncontacted_customers(session, "c1"))
     assert why == {"it bounced": 2, "it could not be sent": 1, "no consent any more": 1}
 
 

@@ -11,9 +11,9 @@ from sqlalchemy import select
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends, smtp
-from retention.outreach.bounces import unreachable
+from retention.outreach.bounces import unreachable_customers
 from retention.outreach.messages import Contact, Message, Unreachable
-from retention.outreach.smtp import Smtp, email, parse
+from retention.outreach.smtp import SmtpAdapter, build_email, parse_smtp_url
 from retention.settings import Settings
 from tests.retention.outreach import made
 from tests.retention.outreach.mail import Inbox, Mailserver, only
@@ -52,7 +52,7 @@ def a_server(**says):
     inbox = Inbox(**says)
     server = Mailserver(inbox)
     server.start()
-    adapter = Smtp(server.place)
+    adapter = SmtpAdapter(server.place)
     # As our patience does when it is over, and not after seconds that a busy machine needs, too.
     inbox.on_hang = adapter._cut
     try:
@@ -86,22 +86,23 @@ def test_the_unsubscribe_link_stands_in_its_header_as_it_is_however_long(interna
     """Mail readers do not decode this header: `=?utf-8?q?=3Chttps…` gave them no button."""
     link = "https://crm.shop.example/unsubscribe/6e0c8841-123456-" + 32 * "d"
     to = "änn@example.com" if international else "ann@example.com"
-    made = email(
+    made = build_email(
         a_message(to, unsubscribe_url=link),
-        parse("smtp://localhost?from=a@b.example&name=Ä").sender,
+        parse_smtp_url("smtp://localhost?from=a@b.example&name=Ä").sender,
     )
     sent = made.as_bytes(policy=SMTPUTF8 if international else SMTP)
     assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in sent
 
 
 def test_two_tries_of_one_copy_are_one_message():
-    sender = parse("smtp://localhost?from=a@b.example").sender
+    sender = parse_smtp_url("smtp://localhost?from=a@b.example").sender
     assert (
-        email(a_message(), sender)["Message-ID"] == email(a_message(text="x"), sender)["Message-ID"]
+        build_email(a_message(), sender)["Message-ID"]
+        == build_email(a_message(text="x"), sender)["Message-ID"]
     )
     assert (
-        email(a_message(), sender)["Message-ID"]
-        != email(a_message(key="c1:8"), sender)["Message-ID"]
+        build_email(a_message(), sender)["Message-ID"]
+        != build_email(a_message(key="c1:8"), sender)["Message-ID"]
     )
 
 
@@ -126,7 +127,7 @@ def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, sta
         refused = adapter.send(a_message())
         assert adapter.send(a_message("bo@example.com", key="c1:8")).state == "sent"
     assert refused.state == state
-    assert bad not in refused.said
+    assert bad not in refused.detail
     assert inbox.addresses == {"bo@example.com": 1} | ({bad: 1} if state == "doubtful" else {})
 
 
@@ -186,7 +187,7 @@ def test_the_commas_of_a_long_name_begin_no_other_recipient():
 
 
 def test_a_server_that_is_away_or_refuses_us_stops_everything():
-    nobody = Smtp(parse("smtp://127.0.0.1:1/?from=a@b.example"))
+    nobody = SmtpAdapter(parse_smtp_url("smtp://127.0.0.1:1/?from=a@b.example"))
     with pytest.raises(Unreachable, match="cannot be used"):
         nobody.send(a_message())
     server = Mailserver(
@@ -196,7 +197,7 @@ def test_a_server_that_is_away_or_refuses_us_stops_everything():
     try:
         place = replace(server.place, user="shop", password="wrong")
         with pytest.raises(Unreachable, match="no encryption"):
-            Smtp(place).send(a_message())
+            SmtpAdapter(place).send(a_message())
     finally:
         server.stop()
 
@@ -239,7 +240,7 @@ def test_a_message_that_is_refused_without_a_status_is_not_held_against_its_cust
         made.run(database, settings, campaign, adapter, made.contacts(10))
     assert made.states(database)["k3"] == "bounced"
     with database.reading() as session:
-        assert unreachable(session, settings, made.NOW) == ({"k3"} if theirs else set())
+        assert unreachable_customers(session, settings, made.NOW) == ({"k3"} if theirs else set())
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(
     campaign = made.live(database, settings, 10)
     refuses = [said]
     with a_server(on_mail=lambda sender: refuses[0]) as (adapter, inbox):
-        for _ in range(sends.ATTEMPTS + 1):
+        for _ in range(sends.MAX_ATTEMPTS + 1):
             report = made.run(database, settings, campaign, adapter, made.contacts(10))
             assert said[:3] in report.stopped
             made.later(database)
@@ -269,7 +270,7 @@ def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, set
     campaign = made.live(database, settings, 10)
     refuses = ["421 4.7.0 try again later"]
     with a_server(**{at: lambda to: refuses[0] or None}) as (adapter, inbox):
-        for _ in range(sends.ATTEMPTS + 1):
+        for _ in range(sends.MAX_ATTEMPTS + 1):
             report = made.run(database, settings, campaign, adapter, made.contacts(10))
             assert (
                 "Nothing is taken at present: the connection was lost (421 4.7.0" in report.stopped
@@ -290,7 +291,7 @@ def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_u
     campaign = made.live(database, settings, 12)
     says = "421 4.4.2 the recipient's server does not answer"
     with a_server(on_rcpt=lambda to: says if to == "k3@example.com" else None) as (adapter, inbox):
-        for _ in range(sends.ATTEMPTS):
+        for _ in range(sends.MAX_ATTEMPTS):
             report = made.run(database, settings, campaign, adapter, made.contacts(12))
             assert report.stopped == ""
             made.later(database)
@@ -302,7 +303,7 @@ def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_u
 
 def test_a_copy_is_ours_for_as_long_as_it_may_take():
     """Twice a connection and a try: with three minutes another run could hold for lost what was being handed over."""
-    assert sends.LEASE.total_seconds() > 2 * (smtp.PATIENCE + smtp.PATIENCE)
+    assert sends.LEASE.total_seconds() > 2 * (smtp.MESSAGE_TIMEOUT + smtp.MESSAGE_TIMEOUT)
 
 
 @pytest.mark.parametrize("at", ["on_mail", "on_rcpt", "on_data"])
@@ -388,7 +389,7 @@ def test_a_slow_drip_is_cut_off():
     url = f"smtp://127.0.0.1:{listening.getsockname()[1]}/?from=a@b.example"
     try:
         with pytest.raises(Unreachable):
-            Smtp(parse(url), timeout=0.4, patience=0.5).send(a_message())
+            SmtpAdapter(parse_smtp_url(url), timeout=0.4, patience=0.5).send(a_message())
     finally:
         over.set()
         thread.join()
@@ -408,5 +409,5 @@ def test_a_slow_drip_is_cut_off():
 )
 def test_a_url_that_cannot_be_used_is_said_without_its_password(url, why):
     with pytest.raises(BadInput, match=re.escape(why)) as refused:
-        parse(url)
+        parse_smtp_url(url)
     assert "secret" not in str(refused.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from retention.outreach.messages import Unreachable
-from retention.outreach.smtp import Smtp
+from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
 from tests import readonly
 from tests.retention.outreach import made
@@ -72,7 +72,7 @@ def served(request, certificates):
     """``served(name)``: a mail server with this certificate that takes nothing without TLS and login; its inbox, and us."""
     running = []
 
-    def start(name: str) -> tuple[Smtp, Inbox]:
+    def start(name: str) -> tuple[SmtpAdapter, Inbox]:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificates[name])
         tls = (
@@ -88,7 +88,7 @@ def served(request, certificates):
         server.start()
         running.append(server)
         place = replace(server.place, tls=request.param == "smtps", user="shop", password="right")
-        return Smtp(place), inbox
+        return SmtpAdapter(place), inbox
 
     yield start
     for server in running:
@@ -114,7 +114,7 @@ def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(
 ):
     _trust(monkeypatch, certificates["ours"])
     adapter, inbox = served("ours")
-    wrong = Smtp(replace(adapter._server, password="wrong"))
+    wrong = SmtpAdapter(replace(adapter._server, password="wrong"))
     with pytest.raises(Unreachable, match="refuses our user or password"):
         wrong.send(a_message())
     assert not inbox.mails

@@ -12,7 +12,7 @@ from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends
 from retention.outreach.messages import Contact, Unreachable
-from retention.outreach.webhook import Webhook
+from retention.outreach.webhook import WebhookAdapter
 from retention.privacy import signing
 from retention.settings import Settings
 from tests.retention.outreach import made
@@ -30,13 +30,13 @@ def settings(tmp_path) -> Settings:
     )
 
 
-def to(platform: Platform) -> Webhook:
-    return Webhook(platform.url, KEY)
+def to(platform: Platform) -> WebhookAdapter:
+    return WebhookAdapter(platform.url, KEY)
 
 
-def hasty(platform: Platform) -> Webhook:
+def hasty(platform: Platform) -> WebhookAdapter:
     """For what gets no answer: an answer that comes may come late on a busy machine."""
-    return Webhook(platform.url, KEY, timeout=0.4, patience=0.8)
+    return WebhookAdapter(platform.url, KEY, timeout=0.4, patience=0.8)
 
 
 def test_the_platform_gets_the_whole_copy_signed():
@@ -131,9 +131,9 @@ def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
             adapter.send(a_message())
         answers.reverse()
         with pytest.raises(Unreachable, match="401"):
-            Webhook(platform.url, b"another key").open()
+            WebhookAdapter(platform.url, b"another key").open()
     with pytest.raises(Unreachable, match="cannot be reached"):
-        Webhook(platform.url, KEY).open()
+        WebhookAdapter(platform.url, KEY).open()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(
     campaign = made.live(database, settings, 12)
     with Platform(lambda customer, number: status if customer == "k3" else None) as platform:
         reports = []
-        for _ in range(sends.ATTEMPTS + 1):
+        for _ in range(sends.MAX_ATTEMPTS + 1):
             reports.append(made.run(database, settings, campaign, to(platform), made.contacts(12)))
             made.later(database)
     states = made.states(database)
@@ -183,7 +183,7 @@ def test_a_platform_that_takes_none_of_a_campaigns_copies_costs_none_a_try(
     """It accepts the probe and cannot read what the copies say: a whole campaign had failed, or bounced at the first try."""
     campaign, refuses = made.live(database, settings, 10), [status]
     with Platform(lambda customer, number: None if customer == "probe" else refuses[0]) as platform:
-        for _ in range(sends.ATTEMPTS + 1):
+        for _ in range(sends.MAX_ATTEMPTS + 1):
             report = made.run(database, settings, campaign, to(platform), made.contacts(10))
             assert "None of this campaign's e-mails is taken so far" in report.stopped
             assert f"({status})" in report.stopped
@@ -306,6 +306,6 @@ def test_where_the_platform_does_not_drop_repetitions_doubts_are_held(database, 
 )
 def test_a_url_that_cannot_be_used_is_refused(url):
     with pytest.raises(BadInput, match="RETENTION_WEBHOOK_URL"):
-        Webhook(url, KEY)
+        WebhookAdapter(url, KEY)
     with pytest.raises(BadInput, match="RETENTION_WEBHOOK_KEY"):
-        Webhook("https://platform.example/hook", b"")
+        WebhookAdapter("https://platform.example/hook", b"")

@@ -14,7 +14,7 @@ from retention.campaigns import audience
 from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
 from retention.outreach import contacts, sends
-from retention.outreach.consent import consents
+from retention.outreach.consent import consent_states
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
@@ -59,8 +59,10 @@ def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monk
     """PostgreSQL shows each read what was committed before it: queued by the first, of the second no offer any more."""
     shop, inbox = mail
     live(shop)
-    queued = contacts.waiting
-    monkeypatch.setattr(contacts, "waiting", lambda *of: ["erased-meanwhile", *queued(*of)])
+    queued = contacts.queued_customers
+    monkeypatch.setattr(
+        contacts, "queued_customers", lambda *of: ["erased-meanwhile", *queued(*of)]
+    )
     (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
     assert (job.error, job.state) == (None, "done")
     assert inbox.addresses
@@ -108,7 +110,7 @@ def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeyp
         with monkeypatch.context() as broken:
             away = {"smtp_url": SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")}
             if breaks == "bug":
-                broken.setattr(contacts, "contacts", lambda *_: 1 / 0)
+                broken.setattr(contacts, "find_contacts", lambda *_: 1 / 0)
             settings = shop.settings.model_copy(
                 update={"mail server": away, "setting": {"public_url": ""}, "bug": {}}[breaks]
             )
@@ -156,7 +158,7 @@ def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(days=10))
     with shop.database.transaction() as session:
         session.execute(update(Send).where(Send.state == "sent").values(state="held"))
-        assert sends.release(session, campaign_id, again=True)
+        assert sends.release_held(session, campaign_id, again=True)
     away = SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")
     _tick(replace(shop, settings=shop.settings.model_copy(update={"smtp_url": away})))
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(days=10, minutes=2))
@@ -263,7 +265,7 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     assert codes[first] in messages(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
-        may = consents(shop.lake, session, shop.settings, pd.Series(treated))
+        may = consent_states(shop.lake, session, shop.settings, pd.Series(treated))
     assert [one for one, said in zip(treated, may, strict=True) if said == "given"] == treated[2:]
 
 
