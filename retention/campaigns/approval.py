@@ -165,9 +165,8 @@ def approve(
     approved_by = [*before.approved_by, user]
     enough = len(approved_by) >= body.approvals_needed
     if enough:
-        wait_turn(
-            session, f"assign {settings.team_id}"
-        )  # else two at once would both get whom both want
+        # Two concurrent approvals must not assign the same customer.
+        wait_turn(session, f"assign {settings.team_id}")
     wrote = exists().where(
         CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user
     )
@@ -576,7 +575,7 @@ def _store_decision(
     reason: str | None,
     now: datetime,
 ) -> None:
-    session.merge(  # the first of two approvers may reject it after all
+    session.merge(  # the first of two approvers may still reject
         Approval(
             team_id=settings.team_id,
             campaign_id=campaign.id,

@@ -18,12 +18,10 @@ from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
 
-IMPORT_DELAY = timedelta(days=1)  # shops import a day's orders the night after
-MAX_SILENCE = timedelta(
-    days=3
-)  # where nobody has bought since the window's end for so long, nobody may have
-MAX_WAIT = timedelta(days=28)  # after the window's end orders are not waited for any more
-NO_ORDERS = "no_orders"  # the advice of a campaign that was not measured
+IMPORT_DELAY = timedelta(days=1)  # shops import a day's orders in the following night
+MAX_SILENCE = timedelta(days=3)  # after the window without orders; there may be none
+MAX_WAIT = timedelta(days=28)  # for orders, after the window
+NO_ORDERS = "no_orders"  # advice of a campaign that was not measured
 
 
 def begin_measurement(

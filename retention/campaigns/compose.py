@@ -20,7 +20,7 @@ from retention.outreach.messages import Contact, Message
 from retention.settings import Settings
 
 MAX_TITLE = 120  # characters
-Offer = Mapping[str, Any]  # a row of `sending.codes`
+Offer = Mapping[str, Any]  # a row of `sending.recipient_rows`
 
 
 def message_composer(

@@ -20,7 +20,7 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O
 RANDOM_CHARACTERS, GROUP_SIZE = 11, 4  # 55 random bits and a check character, in groups of four
 _CHARACTER_VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _LOOK_ALIKES = str.maketrans({"O": "0", "I": "1", "L": "1"})
-BATCH_CUSTOMERS = 10_000  # a transaction
+BATCH_CUSTOMERS = 10_000  # per transaction
 
 
 def new_code() -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.uplift.experiments import Uplift
 
-MARGIN_DAYS = 56  # sales of so many days say what the average margin is
+MARGIN_DAYS = 56  # of sales, for the average margin
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 

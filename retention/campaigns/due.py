@@ -16,7 +16,7 @@ from retention.db.tables import Campaign, Job
 from retention.outreach import sends
 from retention.settings import Settings
 
-# Whoever mends what keeps a campaign from being sent waits no longer than that.
+# Longest wait after a repair until sending continues.
 MAX_PAUSE = timedelta(minutes=15)
 
 
@@ -61,22 +61,23 @@ def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob
             f"send:{campaign.id}:{campaign.version}",
             version=campaign.version,
         )
-        # One that is being sent has its job already, unless that has failed.
+        # A campaign in ``sending`` has this job already, unless it failed.
         for campaign in _due_campaigns(
             session, settings, ("scheduled", "sending"), Campaign.send_at, now
         )
     ]
     ended = _due_campaigns(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
+    # Campaigns stopped while live are measured, too.
     ended += _due_campaigns(
         session, settings, ("cancelled",), Campaign.window_ends_at, now, Campaign.result.is_(None)
-    )  # it was live when it was stopped, so it is measured all the same
-    # Once a day, until the orders of its window are there (`closing.awaited`).
+    )
+    # Once a day, until the orders of the window are imported (`is_waiting_for_orders`).
     found += [
         _due_job(campaign, "campaign_measure", f"measure:{campaign.id}:{now:%Y%m%d}")
         for campaign in ended
         if not _has_open_job(session, "campaign_measure", campaign.id)
     ]
-    # Once a minute, and at each moment at which the time machine stops within one.
+    # Once a minute, and at each stop of the time machine within a minute.
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
     return found + [
         _due_job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")

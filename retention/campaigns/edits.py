@@ -11,13 +11,8 @@ from retention.risk.policy import HOLDOUT, LONGEST_HOURS
 from retention.templating import money
 from retention.text import gettext
 
-OFFER_KINDS = (
-    "share",
-    "amount",
-    "free_shipping",
-    "reminder",
-)  # what everybody who is written to can be given instead
-SOON = "soon"  # as soon as the clearance time is over
+OFFER_KINDS = ("share", "amount", "free_shipping", "reminder")  # that an edit can choose
+SOON = "soon"  # right after the clearance time
 MINUTE_FORMAT = "%Y-%m-%d %H:%M"
 
 
@@ -187,7 +182,7 @@ def _require_used(made: Body, changes: Changes) -> None:
     """Reject values that no offer of the campaign uses."""
     kinds = {_kind(line) for line in made.offers}
     if changes.offer is not None:
-        return  # an offer that was chosen says which of the fields are its own
+        return  # the chosen offer defines the fields that it uses
     for what, value, takers in (
         ("Money off", changes.amount, {"amount"}),
         ("From order value", changes.min_order, {"amount", "free_shipping"}),

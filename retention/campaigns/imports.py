@@ -288,7 +288,6 @@ class _JudgedImport(Import):
             before = judging.kept(session)
         outcomes = list[str]()
         for start in range(0, len(rows), BATCH_ROWS):
-            # what was judged stays judged, and nobody waits for all of them
             with database.transaction() as session:
                 outcomes += judging.judge(session, rows[start : start + BATCH_ROWS])
         with database.reading() as session:

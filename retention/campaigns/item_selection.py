@@ -17,13 +17,10 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-NEW_ARRIVAL = "new"  # the source of an item that is a new arrival
-MIN_PURCHASE_DAYS = 3  # days on which an item was bought, at least, before it has a rhythm
-DUE_GAPS = (
-    0.8,
-    3.0,
-)  # since the last time, in usual gaps: before, it is not due; after, it was given up
-FAVOURITE_DAYS = 365  # purchases of so many days say which category is the favourite
+NEW_ARRIVAL = "new"  # source of new arrivals
+MIN_PURCHASE_DAYS = 3  # with the item, to define a usual gap
+DUE_GAPS = (0.8, 3.0)  # usual gaps since the last purchase; later, the customer gave it up
+FAVOURITE_DAYS = 365  # of purchases, for the favourite category
 Offer = Mapping[str, Any]
 MergeItems = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from retention.db import Database
     from retention.lake import Lake
 
-# After a window's end; a month's orders come in the month after, at the latest.
-RECHECK_PERIOD = timedelta(days=56)
+RECHECK_PERIOD = timedelta(days=56)  # after the window; monthly order files arrive within it
 GROUPS = ("treatment", "control")
 BASELINE_WEEKS = 8  # before the window; gives the usual number of buyers per weekday
 MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
@@ -107,7 +106,7 @@ def _recompute(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, 
     result, now = campaign.result or {}, clock.now()
     nothing = dict.fromkeys(GROUPS, 0) if closing.was_never_measured(result) else None
     before = (result.get("later") or result).get("orders_here", nothing)
-    if before is None:  # it was measured when this was not kept
+    if before is None:  # measured before counts were stored
         return None
     if closing.was_never_measured(result) and closing.is_waiting_for_orders(
         campaign, newest_order(lake, now), now

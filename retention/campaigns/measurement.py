@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
     from retention.campaigns.outcomes import Outcomes
 
-MIN_BUYERS = 10  # in each arm: of fewer, a mean is not near enough to normal to conclude from
-# Skewness up to which the interval's first-order correction is made: the effect stays inside.
-MAX_SKEWNESS = 2.0
-MIN_SEGMENT_SIZE = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
-MAX_SEGMENTS = 4  # segments by one thing: of many, one differs by chance
-MISMATCH_P_VALUE = 0.001  # p of the sample-ratio check below which a result is not read
+MIN_BUYERS = 10  # per group; the mean of fewer is not close to normal
+MAX_SKEWNESS = 2.0  # limit of the first-order correction, keeps the effect inside its interval
+MIN_SEGMENT_SIZE = 20  # customers per group; fewer make a normal interval too narrow
+MAX_SEGMENTS = 4  # per column; of many segments, one differs by chance
+MISMATCH_P_VALUE = 0.001  # below this p-value, a sample-ratio mismatch
 Z_ALPHA = NormalDist().inv_cdf(0.975)  # two-sided 5 %
 Z_POWER = NormalDist().inv_cdf(0.8)  # power 80 %
 Advice = Literal["repeat", "stop", "cheaper", "undecided", "unbelievable", "too_small"]
@@ -46,7 +45,7 @@ class Effect:
     treated_mean: float
     control_mean: float
     standard_error: float
-    variance_cut: float  # share of the variance that CUPED took away
+    variance_cut: float  # share of the variance removed by CUPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +80,11 @@ class Measurement:
     """
 
     effects: dict[str, Effect]
-    segments: dict[str, tuple[Segment, ...]]  # by `SEGMENTS`, those with two or more parts
+    segments: dict[str, tuple[Segment, ...]]  # by column, with at least two effects
     sample_ratio: SampleRatio
     cost: float
     redeemed: int
-    cost_per_order: (
-        float | None
-    )  # the three are None where no incremental order can be told from none
+    cost_per_order: float | None  # the three are None if incremental orders are inconclusive
     cost_per_order_low: float | None
     cost_per_order_high: float | None
     advice: Advice

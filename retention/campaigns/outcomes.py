@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 METRICS = ("buyers", "orders", "revenue", "profit")
-SEGMENTS = ("tier", "value", "history", "reason")  # by what was known before sending
+SEGMENTS = ("tier", "value", "history", "reason")  # known before sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Outcomes:
     cost: float
     redeemed: int
     treated: int
-    contact: float = 0.0  # what reaching a treated customer cost, on average
+    contact: float = 0.0  # average cost per treated customer
 
 
 def collect_outcomes(
@@ -74,7 +74,8 @@ def collect_outcomes(
     """
     import pandas as pd
 
-    assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - live was reached
+    assert campaign.sent_at is not None  # it was live
+    assert campaign.window_ends_at is not None
     start, drawn, length = (
         campaign.sent_at,
         campaign.created_at,
@@ -116,7 +117,7 @@ def collect_outcomes(
 def _assigned_customers(session: Session, campaign_id: str) -> "pd.DataFrame":
     import pandas as pd
 
-    told = Assignment.offer["segment"]  # a campaign from before it was kept has none
+    told = Assignment.offer["segment"]  # missing in old campaigns
     rows = session.execute(
         select(
             Assignment.customer_id,

@@ -33,8 +33,8 @@ OUTCOMES: dict[str, str] = {
 }
 MISUSES = ("twice", "other_customer", "expired", "void", "unissued")
 BATCH_USES = 2_000
-SAME_USE_TOLERANCE = timedelta(minutes=10)  # clocks of two tellers differ by no more
-# Many tell of a use by its date alone, and some by that of another zone: up to a day and a half before the moment.
+SAME_USE_TOLERANCE = timedelta(minutes=10)  # between the clocks of two sources
+# Many sources report only a date, some in another zone: up to 1.5 days before the moment.
 DATE_TOLERANCE = timedelta(days=2)
 
 
@@ -50,7 +50,7 @@ class CodeUse:
     source: Source
     customer_id: str | None = None
     order_id: str | None = None
-    key: str = ""  # what the teller calls this telling
+    key: str = ""  # the source's id of the report
 
     @property
     def identity(self) -> str:
@@ -76,8 +76,8 @@ class _CouponState:
     expires_at: datetime
     redeemed_at: datetime | None
     order_id: str | None
-    teller: str | None = None  # the source that told of its use
-    just_now: bool = False  # told of among the uses at hand
+    teller: str | None = None  # source that reported the use
+    just_now: bool = False  # reported in this batch
 
 
 def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
@@ -113,7 +113,7 @@ def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse])
         Coupon.team_id == settings.team_id,
         among(session, Coupon.code, {code for code in spelled if code}),
     )
-    # Locked before anything is read of them: of two who tell of one code at once, the second sees what the first made of it.
+    # Lock before reading, so a concurrent report of the same code sees this outcome.
     teller = (
         select(Redemption.source)
         .where(Redemption.code == Coupon.code, Redemption.outcome == "redeemed")
@@ -213,7 +213,7 @@ def _is_same_use(use: CodeUse, coupon: _CouponState) -> bool:
     """
     if use.order_id is not None and coupon.order_id is not None:
         return use.order_id == coupon.order_id
-    if use.source == "http" and coupon.teller in ("http", None):  # None: told at this very moment
+    if use.source == "http" and coupon.teller in ("http", None):  # None: reported concurrently
         return False
     if use.source == "import" and coupon.teller == "import" and coupon.just_now:
         return False

@@ -113,12 +113,13 @@ def merged_duplicates(
         customers = (
             session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
         )
-    stay: dict[str, str] = {}
-    for one in sorted(
-        customers, key=lambda one: (one in people, one)
-    ):  # the id that they have now, if it is there
-        stay.setdefault(people.get(one, one), one)
-    return set(customers) - set(stay.values())
+    kept_ids: dict[str, str] = {}
+    # Canonical ids first.
+    for customer_id in sorted(
+        customers, key=lambda customer_id: (customer_id in people, customer_id)
+    ):
+        kept_ids.setdefault(people.get(customer_id, customer_id), customer_id)
+    return set(customers) - set(kept_ids.values())
 
 
 def begin_sending(
@@ -171,7 +172,7 @@ def begin_sending(
                 "UTC; until then it can be stopped, not sent."
             ).format(name=campaign.name, send_at=campaign.send_at)
         )
-    if campaign.state == "approved" and campaign.version == version:  # the tick has not come by yet
+    if campaign.state == "approved" and campaign.version == version:  # not scheduled by a tick yet
         schedule(session, settings, campaign_id, now)
     in_time = or_(Campaign.expires_at.is_(None), Campaign.expires_at > now)
     campaign = move_campaign(

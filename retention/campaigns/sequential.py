@@ -76,9 +76,7 @@ def mixture_ratio(
     ndarray
     """
     v, d = np.asarray(variance, float), np.asarray(difference, float)
-    exponent = np.minimum(
-        tau**2 * d**2 / (2 * v * (v + tau**2)), 700.0
-    )  # beyond, it is certain, and exp overflows
+    exponent = np.minimum(tau**2 * d**2 / (2 * v * (v + tau**2)), 700.0)  # avoids overflow
     return np.sqrt(v / (v + tau**2)) * np.exp(exponent)
 
 

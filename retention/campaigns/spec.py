@@ -36,18 +36,13 @@ class OfferLine(_FrozenModel):
     sales: float
     base_sales: float
     base: float
-    face: float = 0.0  # money off: a fixed coupon's amount, the cost of a parcel
+    face: float = 0.0  # money off: coupon amount or cost of a parcel
     min_order: float = 0.0
-    categories: tuple[str, ...] = ()  # its coupon holds for one of these, each customer's own
-    contact: float | None = None  # of reaching one customer, where it is not the campaign's
-    own: int | None = (
-        None  # customers with an item of the action's own kind: due again, new in their category
-    )
-
-    uplift_sales: float | None = (
-        None  # Σ δ v and Σ δ, where past campaigns tell each customer's own δ
-    )
-    uplift_buyers: float | None = None
+    categories: tuple[str, ...] = ()  # the coupon is limited to one of these per customer
+    contact: float | None = None  # cost per contact; None uses the campaign's
+    own: int | None = None  # customers with an item due again or a new arrival
+    uplift_sales: float | None = None  # Σ δ v, if past campaigns give each customer's δ
+    uplift_buyers: float | None = None  # Σ δ, likewise
 
     def extra_sales(self, shift: float, mean: float) -> float:
         """Return Σ (δ + shift) v.
@@ -106,8 +101,8 @@ class Prior(_FrozenModel):
 
     mean: float
     sd: float
-    campaigns: int = 0  # measured campaigns that speak in it; with none it is the policy's alone
-    simulated: bool = False  # whether the answers to one of them were simulated (the demo)
+    campaigns: int = 0  # measured campaigns included; 0: the policy's prior alone
+    simulated: bool = False  # whether one of them was simulated (demo)
 
     @property
     def low(self) -> float:
@@ -132,7 +127,7 @@ class Targeting(_FrozenModel):
     qini: float | None = None
     qini_low: float | None = None
     qini_high: float | None = None
-    offers: int = 0  # past offers that are told apart; 0: they are one
+    offers: int = 0  # past offers with their own effect; 0: pooled
 
 
 def _format_limit(share: float) -> str:
@@ -201,20 +196,16 @@ class Body(_FrozenModel):
     approval_expires_hours: float
     remind_hours: float = 0.0
     quiet_hours: str = ""
-    most_budget: float | None = (
-        None  # the policy's; None: the budget of a campaign from before it could be edited
-    )
+    most_budget: float | None = None  # the policy's limit; None in old campaigns
     shipping_cost: float = 0.0
     send_on: datetime | None = None  # not before
-    example: tuple[str, ...] = ()  # titles of one customer's items: what {items} stands for
-    second_approver: SecondApprover | None = None  # a campaign from before there were two
+    example: tuple[str, ...] = ()  # item titles of one customer, for {items}
+    second_approver: SecondApprover | None = None  # None in old campaigns
     prior: Prior
-    tried: int = 0  # customers with another kind of list than the policy's own
-    targeting: Targeting | None = None  # a campaign from before it was told
+    tried: int = 0  # customers with another recommender than the policy's
+    targeting: Targeting | None = None  # None in old campaigns
     assumed: tuple[str, ...] = ()
-    untitled: int = (
-        0  # items that copies name by their ids, for nobody has said what they are called
-    )
+    untitled: int = 0  # items without a title; e-mails show their ids
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:

@@ -18,15 +18,12 @@ from retention.text import gettext
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     "draft": frozenset({"draft", "submitted", "cancelled"}),
-    "submitted": frozenset(
-        {"draft", "submitted", "approved", "rejected", "expired", "cancelled"}
-    ),  # itself: one of two
-    "approved": frozenset(
-        {"draft", "scheduled", "expired", "cancelled"}
-    ),  # the clearance time is running
-    "scheduled": frozenset(
-        {"draft", "sending", "expired", "cancelled"}
-    ),  # it is over: sent at its moment
+    # To itself: the first of two approvals, or a reminder.
+    "submitted": frozenset({"draft", "submitted", "approved", "rejected", "expired", "cancelled"}),
+    # During the clearance time.
+    "approved": frozenset({"draft", "scheduled", "expired", "cancelled"}),
+    # After the clearance time, until the send time.
+    "scheduled": frozenset({"draft", "sending", "expired", "cancelled"}),
     "sending": frozenset({"live", "cancelled"}),
     "live": frozenset({"measuring", "cancelled"}),
     "measuring": frozenset({"closed"}),
@@ -36,17 +33,11 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "cancelled": frozenset(),
 }
 STATES = tuple(TRANSITIONS)
-FINAL = tuple(state for state, onward in TRANSITIONS.items() if not onward)
 EDITABLE = tuple(state for state, onward in TRANSITIONS.items() if "draft" in onward)
 STOPPABLE = tuple(state for state, onward in TRANSITIONS.items() if "cancelled" in onward)
-IN_CLEARANCE = ("approved", "scheduled")  # decided and not sent: anyone may stop it
-CLOCK = "clock"  # the actor where time itself acts
-ACTIVE = (
-    "approved",
-    "scheduled",
-    "sending",
-    "live",
-)  # a customer in one of these gets into no other campaign
+IN_CLEARANCE = ("approved", "scheduled")  # approved and not sent; anyone may stop it
+CLOCK = "clock"  # actor of transitions caused by time
+ACTIVE = ("approved", "scheduled", "sending", "live")  # exclude customers from other campaigns
 
 _STATE_PHRASES = {
     "draft": "is a draft again",
@@ -124,7 +115,7 @@ def find_campaign(
     wanted = select(Campaign).where(
         Campaign.id == campaign_id, Campaign.team_id == settings.team_id
     )
-    wanted = wanted.with_for_update() if lock else wanted  # SQLite's writers queue anyway
+    wanted = wanted.with_for_update() if lock else wanted  # no effect on SQLite
     campaign = session.scalar(wanted.execution_options(populate_existing=True))
     if campaign is None:
         raise BadInput(

@@ -50,7 +50,7 @@ def select_by_profit(
 
     option, uplift = _options(customers, predicted, policy)
     stays = 1 - customers["churn_probability"].to_numpy(float)[:, None]
-    uplift = np.clip(uplift, -stays, 1 - stays)  # nobody buys with more than certainty
+    uplift = np.clip(uplift, -stays, 1 - stays)  # P(order) stays in [0, 1]
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)[:, None]
     rules, costs = policy.rules, _costs(policy, option, value)
     earned = incremental_profit(stays, uplift, value, margin=margin, **costs)
@@ -113,7 +113,7 @@ def affordable_count(customers: "pd.DataFrame", policy: Policy, mean: float) -> 
         else np.full(len(customers), mean)
     )
     stays = 1 - customers["churn_probability"].to_numpy(float)
-    # By the same count as the knapsack's, but that nobody is taken to cost less for an offer that drives them away.
+    # As in the knapsack, but a negative uplift does not reduce the cost.
     spent = np.cumsum(expected_cost(stays, added.clip(min=0), **_costs(policy, option, value)))
     some = np.arange(1, len(customers) + 1)
     tiers = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]

@@ -14,9 +14,9 @@ from retention.text import gettext
 PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
 MAX_CHARACTERS = 2_000
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
-_BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # what a person may have meant for a placeholder
+_BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # possibly meant as a placeholder
 _SPACED_PLACEHOLDER = re.compile(r"( ?)\{(\w*)\}")
-_ITEMS_PHRASE = re.compile(  # the items, with what of their sentence leads to them alone
+_ITEMS_PHRASE = re.compile(  # the items with the phrase that announces them
     r"(?:(?:(?<=[.!?])|\s*[,;–—]|\s-)\s[^{}.,;!?–—]*|[\s:]*)\{items\}\s*$"
 )
 

@@ -84,7 +84,7 @@ class Adapter(Protocol):
     """Sends e-mails through one channel; one thread at a time."""
 
     channel: str
-    repeats: bool  # whether a doubtful copy may be sent again under its key without the customer getting two
+    repeats: bool  # whether the server drops duplicates of a key
 
     def open(self) -> None:
         """Connect.

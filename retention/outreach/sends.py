@@ -17,19 +17,14 @@ from retention.db.tables import Assignment, Campaign, Send, Suppression
 from retention.outreach.messages import MESSAGE_REFUSED, CancelCode, Verdict
 from retention.text import gettext
 
-LEASE = timedelta(minutes=4)  # longer than any adapter takes for one copy
-MAX_ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
-BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
+LEASE = timedelta(minutes=4)  # longer than any attempt takes
+MAX_ATTEMPTS = 12  # over five hours; spam filters may be down for a while
+BACK_OFF = timedelta(seconds=30)  # after the first attempt; doubled after each further one
 MAX_BACK_OFF = timedelta(hours=1)
-_TOO_FAR_AHEAD = timedelta(
-    days=1
-)  # no back-off, and no pause that a platform asks for, is that long
-MANUAL_CHANNELS = ("csv", "call")  # a person takes the file
-POSSIBLY_DELIVERED = ("sending", "sent", "held")  # it has reached them, or may have
-CONTACT_STATES = (
-    "queued",
-    *POSSIBLY_DELIVERED,
-)  # counts as contact: it has reached them, may have, or will
+_TOO_FAR_AHEAD = timedelta(days=1)  # longer than any back-off or pause
+MANUAL_CHANNELS = ("csv", "call")  # a person downloads a file
+POSSIBLY_DELIVERED = ("sending", "sent", "held")  # delivered, or maybe
+CONTACT_STATES = ("queued", *POSSIBLY_DELIVERED)  # delivered, maybe, or soon
 _NO_SYNC = {"synchronize_session": False}
 
 
@@ -95,7 +90,7 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
     """
     wall = clock.wall()
     due = _due(campaign_id, now, wall)
-    # Who was refused comes last: were it about them and not about us, nobody after them would ever be written to.
+    # Refused sends come last, so a bad address does not block the others.
     for first in (
         select(Send.id).where(*due, Send.error.is_(None)).order_by(Send.id),
         select(Send.id).where(*due, Send.error.is_not(None)).order_by(Send.retry_at, Send.id),
@@ -677,9 +672,7 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     copy = exists().where(
         Send.campaign_id == Campaign.id,
         Send.channel.not_in(MANUAL_CHANNELS),
-        Send.state.in_(
-            ("queued", "sending")
-        ),  # in the index: what was sent long ago is not read at each tick
+        Send.state.in_(("queued", "sending")),  # uses the index; skips old sends
         or_(
             _ready(now, wall),
             (Send.state == "sending") & _past(Send.lease_until, wall),

@@ -224,7 +224,8 @@ class SmtpAdapter:
             )
         else:
             smtp = smtplib.SMTP(timeout=self._timeout)
-        smtp._host = self._server.host  # type: ignore[attr-defined] # the name that TLS checks; only the constructor sets it
+        # TLS checks this name, and only the constructor would set it.
+        smtp._host = self._server.host  # type: ignore[attr-defined]
         return smtp
 
     def send(self, message: Message) -> Verdict:

@@ -189,7 +189,9 @@ def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
         assert due.next_moment(session, settings, NOW) == morning
         assert not sends.due_campaigns(session, settings.team_id, NOW)
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, morning)] == ["c1"]
-    made.run(database, settings, campaign, adapter, people, allowed_from=allowed, now=lambda: morning)
+    made.run(
+        database, settings, campaign, adapter, people, allowed_from=allowed, now=lambda: morning
+    )
     assert set(made.states(database).values()) == {"sent"}
 
 
