@@ -36,12 +36,12 @@ def parse_quiet_hours(text: str) -> QuietHours | None:
     """
     if not text.strip():
         return None
-    if (found := _SPAN.fullmatch(text)) is None:
+    if (match := _SPAN.fullmatch(text)) is None:
         raise ValueError(
             f'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
         )
-    first, second, third, fourth = map(int, found.groups())
-    quiet = QuietHours(time(first, second), time(third, fourth))
+    start_hour, start_minute, end_hour, end_minute = map(int, match.groups())
+    quiet = QuietHours(time(start_hour, start_minute), time(end_hour, end_minute))
     return None if quiet.start == quiet.end else quiet
 
 
@@ -88,10 +88,10 @@ def next_allowed(now: datetime, zone: ZoneInfo, quiet: QuietHours | None) -> dat
     An end skipped by the clock (spring) moves by one hour. An end that occurs twice (autumn) is the
     first one still ahead.
     """
-    here = now.astimezone(zone)
-    if quiet is None or not quiet.holds(here.time()):
+    local = now.astimezone(zone)
+    if quiet is None or not quiet.holds(local.time()):
         return now.astimezone(UTC)
-    day = here.date() if here.time() < quiet.end else here.date() + timedelta(days=1)
+    day = local.date() if local.time() < quiet.end else local.date() + timedelta(days=1)
     end = datetime.combine(day, quiet.end, zone)
-    found = end.astimezone(UTC)
-    return found if found > now else end.replace(fold=1).astimezone(UTC)
+    end_utc = end.astimezone(UTC)
+    return end_utc if end_utc > now else end.replace(fold=1).astimezone(UTC)

@@ -88,7 +88,7 @@ def submit(
             settings.zone,
             now,
         )
-    ends = now + timedelta(hours=body.approval_expires_hours)
+    expires_at = now + timedelta(hours=body.approval_expires_hours)
     return move_campaign(
         session,
         settings,
@@ -101,8 +101,8 @@ def submit(
         at=now,
         submitted_by=user,
         submitted_at=now,
-        expires_at=ends,
-        remind_at=ends - timedelta(hours=body.remind_hours) if body.remind_hours else None,
+        expires_at=expires_at,
+        remind_at=expires_at - timedelta(hours=body.remind_hours) if body.remind_hours else None,
         **NO_DECISION,
     )
 
@@ -163,11 +163,11 @@ def approve(
         )
     body = Body.model_validate(before.body)
     approved_by = [*before.approved_by, user]
-    enough = len(approved_by) >= body.approvals_needed
-    if enough:
+    is_complete = len(approved_by) >= body.approvals_needed
+    if is_complete:
         # Two concurrent approvals must not assign the same customer.
         wait_turn(session, f"assign {settings.team_id}")
-    wrote = exists().where(
+    is_editor = exists().where(
         CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user
     )
     try:
@@ -176,23 +176,23 @@ def approve(
             settings,
             campaign_id,
             from_states=("submitted",),
-            to_state="approved" if enough else "submitted",
+            to_state="approved" if is_complete else "submitted",
             seen_version=version,
             actor=user,
             action="campaign.approve",
             at=now,
-            conditions=(~wrote, Campaign.expires_at > now),
+            conditions=(~is_editor, Campaign.expires_at > now),
             details={"approval": len(approved_by), "needed": body.approvals_needed},
             approved_by=approved_by,
-            **(_clearance_values(body, user, now) if enough else {}),
+            **(_clearance_values(body, user, now) if is_complete else {}),
         )
     except StaleCampaign as stale:
         raise _explain_refusal(
             session, find_campaign(session, settings, campaign_id), stale, version, user, now
         ) from None
     _store_decision(session, settings, campaign, user, "approve", None, now)
-    arms = assign(session, campaign, body.holdout) if enough else {}
-    if enough:
+    arms = assign(session, campaign, body.holdout) if is_complete else {}
+    if is_complete:
         require_recipients(campaign, arms)
     return ApprovalResult(campaign, arms)
 
@@ -355,11 +355,11 @@ def edit(
         The version changed, or the campaign is already sent.
     """
     before = find_campaign(session, settings, campaign_id)
-    was = Body.model_validate(before.body)
-    body = apply_changes(was, changes, settings.zone, now)
+    old_body = Body.model_validate(before.body)
+    body = apply_changes(old_body, changes, settings.zone, now)
     name = normalize_name(changes.name) if changes.name is not None else before.name
     differing = [
-        field for field in Body.model_fields if getattr(body, field) != getattr(was, field)
+        field for field in Body.model_fields if getattr(body, field) != getattr(old_body, field)
     ]
     differing += ["name"] if name != before.name else []
     stored = body.model_dump(mode="json")
@@ -397,7 +397,7 @@ def edit(
         session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user
     )
     reset_groups(session, campaign_id)
-    for line, old in zip(body.offers, was.offers, strict=True):
+    for line, old in zip(body.offers, old_body.offers, strict=True):
         if line != old:
             set_offer(session, campaign_id, line)
     return campaign
@@ -540,13 +540,13 @@ def require_recipients(
     if sizes["treatment"]:
         return
     if has_returned:
-        gone, left = (
+        absence, requirement = (
             "in other campaigns, or have ordered again since the sweep,",
             "have not ordered again since the sweep",
         )
         remedy = "draft for a new sweep"
     else:
-        gone, left = (
+        absence, requirement = (
             "in other approved or running campaigns",
             "are in no other approved or running campaign",
         )
@@ -556,13 +556,13 @@ def require_recipients(
             gettext(
                 "Campaign {name!r} would go to nobody: those of its customers who {left} "
                 "({control:,}) would all be held out. Lower its hold-out, or {remedy}."
-            ).format(name=campaign.name, left=left, control=sizes["control"], remedy=remedy)
+            ).format(name=campaign.name, left=requirement, control=sizes["control"], remedy=remedy)
         )
     raise Conflict(
         gettext(
             "Campaign {name!r} would go to nobody: its customers are all {gone} by now. "
             "Stop it, or {remedy}."
-        ).format(name=campaign.name, gone=gone, remedy=remedy)
+        ).format(name=campaign.name, gone=absence, remedy=remedy)
     )
 
 
@@ -590,16 +590,16 @@ def _store_decision(
 
 def _clearance_values(body: Body, user: str, now: datetime) -> dict[str, Any]:
     """Column values that the last approval sets."""
-    clears = now + timedelta(hours=body.clearance_hours)
-    goes = max(clears, body.send_on or clears)
+    clears_at = now + timedelta(hours=body.clearance_hours)
+    send_at = max(clears_at, body.send_on or clears_at)
     return {
         "decided_by": user,
         "decided_at": now,
         "reason": None,
         "remind_at": None,
-        "clears_at": clears,
-        "send_at": goes,
-        "expires_at": goes + timedelta(hours=body.approval_expires_hours),
+        "clears_at": clears_at,
+        "send_at": send_at,
+        "expires_at": send_at + timedelta(hours=body.approval_expires_hours),
     }
 
 

@@ -43,12 +43,12 @@ def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -
     """
     tiers: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
     for customer_id, tier in customers:
-        drawn = hmac.digest(salt.encode(), f"{campaign_id}|{customer_id}".encode(), hashlib.sha256)
-        tiers[tier].append((drawn, customer_id))
+        digest = hmac.digest(salt.encode(), f"{campaign_id}|{customer_id}".encode(), hashlib.sha256)
+        tiers[tier].append((digest, customer_id))
     return {
-        customer_id: (2 * rank + 1) * BUCKETS // (2 * len(drawn))
-        for drawn in tiers.values()
-        for rank, (_, customer_id) in enumerate(sorted(drawn))
+        customer_id: (2 * rank + 1) * BUCKETS // (2 * len(digests))
+        for digests in tiers.values()
+        for rank, (_, customer_id) in enumerate(sorted(digests))
     }
 
 
@@ -96,24 +96,29 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
     dict of str to int
         Customers in ``treatment``, ``control`` and ``excluded``.
     """
-    ours = Assignment.campaign_id == campaign.id
-    other = aliased(Assignment)
-    elsewhere = (
-        select(_canonical_id(campaign.team_id, other.customer_id))
-        .join(Campaign, Campaign.id == other.campaign_id)
+    in_campaign = Assignment.campaign_id == campaign.id
+    other_assignment = aliased(Assignment)
+    assigned_elsewhere = (
+        select(_canonical_id(campaign.team_id, other_assignment.customer_id))
+        .join(Campaign, Campaign.id == other_assignment.campaign_id)
         .where(
             Campaign.team_id == campaign.team_id,
             Campaign.id != campaign.id,
             Campaign.state.in_(ACTIVE),
-            other.arm.in_(("treatment", "control")),
+            other_assignment.arm.in_(("treatment", "control")),
         )
     )
     arm = case(
-        (_canonical_id(campaign.team_id, Assignment.customer_id).in_(elsewhere), "excluded"),
+        (
+            _canonical_id(campaign.team_id, Assignment.customer_id).in_(assigned_elsewhere),
+            "excluded",
+        ),
         (Assignment.bucket < holdout_threshold(holdout), "control"),
         else_="treatment",
     )
-    session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=_NO_SYNC)
+    session.execute(
+        update(Assignment).where(in_campaign).values(arm=arm), execution_options=_NO_SYNC
+    )
     return _update_propensities(session, campaign.id)
 
 
@@ -146,32 +151,34 @@ def exclude_customers(
     dict of str to int
         Group sizes as in `assign`; ``excluded`` counts all exclusions so far.
     """
-    ours = Assignment.campaign_id == campaign.id
-    names = sorted(customers)
-    for start in range(0, len(names), CHUNK):
-        some = among(session, Assignment.customer_id, names[start : start + CHUNK])
-        them = update(Assignment).where(ours, some)
-        session.execute(them.values(arm="excluded", propensity=None), execution_options=_NO_SYNC)
+    in_campaign = Assignment.campaign_id == campaign.id
+    ordered = sorted(customers)
+    for start in range(0, len(ordered), CHUNK):
+        batch = among(session, Assignment.customer_id, ordered[start : start + CHUNK])
+        statement = update(Assignment).where(in_campaign, batch)
+        session.execute(
+            statement.values(arm="excluded", propensity=None), execution_options=_NO_SYNC
+        )
     return _update_propensities(session, campaign.id)
 
 
 def _update_propensities(session: Session, campaign_id: str) -> dict[str, int]:
     """Store the realised propensities and return group sizes."""
-    ours = Assignment.campaign_id == campaign_id
+    in_campaign = Assignment.campaign_id == campaign_id
     sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(GROUPS, 0))
-    counted = (
+    group_counts = (
         select(Assignment.tier, Assignment.arm, func.count())
-        .where(ours)
+        .where(in_campaign)
         .group_by(Assignment.tier, Assignment.arm)
     )
-    for tier, name, number in session.execute(counted):
+    for tier, name, number in session.execute(group_counts):
         sizes[tier][name] = number
     for tier, size in sizes.items():
-        inside = size["treatment"] + size["control"]
+        assigned = size["treatment"] + size["control"]
         session.execute(
             update(Assignment)
-            .where(ours, Assignment.tier == tier, Assignment.arm != "excluded")
-            .values(propensity=size["treatment"] / inside if inside else None),
+            .where(in_campaign, Assignment.tier == tier, Assignment.arm != "excluded")
+            .values(propensity=size["treatment"] / assigned if assigned else None),
             execution_options=_NO_SYNC,
         )
     return {name: sum(size[name] for size in sizes.values()) for name in GROUPS}
@@ -192,12 +199,12 @@ def group_sizes(session: Session, campaign_id: str) -> dict[str, int]:
     dict of str to int
         Customers by group, one entry for each of `GROUPS`.
     """
-    counted = (
+    group_counts = (
         select(Assignment.arm, func.count())
         .where(Assignment.campaign_id == campaign_id)
         .group_by(Assignment.arm)
     )
-    return {**dict.fromkeys(GROUPS, 0), **dict(session.execute(counted).tuples().all())}
+    return {**dict.fromkeys(GROUPS, 0), **dict(session.execute(group_counts).tuples().all())}
 
 
 def reset_groups(session: Session, campaign_id: str) -> None:

@@ -98,15 +98,17 @@ def select_audience(
     with a phone number, up to the policy's limit. All others get their next rule.
     """
     pool = _candidates(lake, session, settings, policy, scores)
-    stays, excluded = _eligible(lake, session, settings, policy, pool, as_of, now)
-    kept = _limit_calls(pool[stays], policy)
-    excluded["no_rule"] += int(kept["rule"].isna().sum())
-    kept = kept[kept["rule"].notna()]
-    bounced = kept["customer_id"].isin(bounced_customers(lake, session, settings, policy, now))
-    bounced &= ~kept["rule"].isin(_call_rules(policy))
-    excluded["bounced"], kept = int(bounced.sum()), kept[~bounced]
-    kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
-    chosen = (choose or partial(_keep_most_at_stake, policy))(kept.reset_index(drop=True))
+    is_eligible, excluded = _eligible(lake, session, settings, policy, pool, as_of, now)
+    customers = _limit_calls(pool[is_eligible], policy)
+    excluded["no_rule"] += int(customers["rule"].isna().sum())
+    customers = customers[customers["rule"].notna()]
+    has_bounced = customers["customer_id"].isin(
+        bounced_customers(lake, session, settings, policy, now)
+    )
+    has_bounced &= ~customers["rule"].isin(_call_rules(policy))
+    excluded["bounced"], customers = int(has_bounced.sum()), customers[~has_bounced]
+    customers = customers.assign(asks=customers["rule"].map(policy.consent_for))
+    chosen = (choose or partial(_keep_most_at_stake, policy))(customers.reset_index(drop=True))
     excluded |= chosen.excluded
     return Audience(
         chosen.customers, {reason: number for reason, number in excluded.items() if number}
@@ -137,14 +139,14 @@ def _eligible(
     now: datetime,
 ) -> "tuple[pd.Series, dict[str, int]]":
     """Eligible customers and exclusion counts by first reason."""
-    ids, asked = pool["customer_id"], pool["consent"]
+    ids, consent = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
         ("erased", lambda: ~ids.isin(directory_ids(session, settings))),
         (
             "no_consent",
             lambda: (
-                (asked == "refused")
+                (consent == "refused")
                 | (pool["rule"].isna() & (_rules(pool, policy, "given").notna()))
             ),
         ),
@@ -160,22 +162,22 @@ def _eligible(
         ("returned", lambda: ids.isin(returned_customers(lake, ids, as_of, now))),
     )
     excluded: dict[str, int] = {}
-    stays = ids.notna()
-    for reason, applies in steps:
-        out = applies() & stays
-        excluded[reason] = int(out.sum())
-        stays &= ~out
-    return stays, excluded
+    is_eligible = ids.notna()
+    for reason, is_affected in steps:
+        is_excluded = is_affected() & is_eligible
+        excluded[reason] = int(is_excluded.sum())
+        is_eligible &= ~is_excluded
+    return is_eligible, excluded
 
 
 def _keep_most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
     """Keep the customers with most at stake."""
-    most = policy.campaign.max_audience
+    maximum = policy.campaign.max_audience
     at_stake = customers["churn_probability"] * customers["expected_value"]
     order = at_stake.sort_values(ascending=False, kind="stable").index
-    beyond = max(len(customers) - most, 0)
+    excess = max(len(customers) - maximum, 0)
     return Audience(
-        customers.loc[order].head(most).reset_index(drop=True), {"beyond_maximum": beyond}
+        customers.loc[order].head(maximum).reset_index(drop=True), {"beyond_maximum": excess}
     )
 
 
@@ -198,12 +200,12 @@ def value_bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
     """
     import pandas as pd
 
-    place = value.fillna(0).rank(ascending=False, method="first")
+    rank = value.fillna(0).rank(ascending=False, method="first")
     edges = [0, high * len(value), (high + middle) * len(value), len(value)]
-    found = pd.Series("low", index=value.index)
-    found[place <= edges[2]] = "middle"
-    found[place <= edges[1]] = "high"
-    return found
+    labels = pd.Series("low", index=value.index)
+    labels[rank <= edges[2]] = "middle"
+    labels[rank <= edges[1]] = "high"
+    return labels
 
 
 def customers_with_phone(lake: "Lake") -> set[str]:
@@ -226,8 +228,8 @@ def directory_ids(session: Session, settings: Settings) -> set[str]:
     -------
     set of str
     """
-    mine = DirectoryEntry.team_id == settings.team_id
-    return set(session.scalars(select(DirectoryEntry.customer_id).where(mine)))
+    in_team = DirectoryEntry.team_id == settings.team_id
+    return set(session.scalars(select(DirectoryEntry.customer_id).where(in_team)))
 
 
 def _rules(
@@ -242,30 +244,30 @@ def _rules(
     columns = ["tier", "features", "value", "consent", "phone"]
     rules = [
         policy.rule_for(
-            tier, features, value, consent or said, without if phone else (*without, "call")
+            tier, features, value, consent or own_consent, without if phone else (*without, "call")
         )
-        for tier, features, value, said, phone in pool[columns].itertuples(index=False)
+        for tier, features, value, own_consent, phone in pool[columns].itertuples(index=False)
     ]
     names = [rule.name if rule and rule.action != "nothing" else None for rule in rules]
     return pd.Series(names, index=pool.index, dtype=object)
 
 
-def _limit_calls(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
+def _limit_calls(customers: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
     """Limit personal calls to the most valuable customers.
 
     The others get their next rule.
     """
-    calls = kept["rule"].isin(_call_rules(policy))
+    calls = customers["rule"].isin(_call_rules(policy))
     order = (
-        kept.loc[calls, "expected_value"]
+        customers.loc[calls, "expected_value"]
         .fillna(0)
         .sort_values(ascending=False, kind="stable")
         .index
     )
-    further = order[policy.campaign.max_calls :]
-    kept = kept.copy()
-    kept.loc[further, "rule"] = _rules(kept.loc[further], policy, without=("call",))
-    return kept
+    excess = order[policy.campaign.max_calls :]
+    customers = customers.copy()
+    customers.loc[excess, "rule"] = _rules(customers.loc[excess], policy, without=("call",))
+    return customers
 
 
 def _call_rules(policy: Policy) -> list[str]:
@@ -325,14 +327,16 @@ def contacted_customers(
     -------
     set of str
     """
-    ours = sends.contacted_customers(session, settings.team_id, since)
-    own = set(session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id)))
+    contacted = sends.contacted_customers(session, settings.team_id, since)
+    own_campaigns = set(
+        session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id))
+    )
     sent = lake.table("treatments", before=now)
-    sent = sent.filter(~sent.campaign_id.isin(sorted(own))) if own else sent
-    theirs = sent.filter(
+    sent = sent.filter(~sent.campaign_id.isin(sorted(own_campaigns))) if own_campaigns else sent
+    imported = sent.filter(
         sent.arm == "treatment", sent.sent_at >= naive(since)
     ).customer_id.execute()
-    return lake.identities.resolved({*ours, *theirs})
+    return lake.identities.resolved({*contacted, *imported})
 
 
 def bounced_customers(
@@ -385,8 +389,12 @@ def returned_customers(
     -------
     set of str
     """
-    again, people = buyers(lake, since, now), lake.identities.people()
-    return {one for one in customers if people.get(one, one) in again}
+    active, canonical = buyers(lake, since, now), lake.identities.people()
+    return {
+        customer_id
+        for customer_id in customers
+        if canonical.get(customer_id, customer_id) in active
+    }
 
 
 def buyers(lake: "Lake", start: datetime, end: datetime) -> set[str]:
@@ -411,5 +419,5 @@ def buyers(lake: "Lake", start: datetime, end: datetime) -> set[str]:
 
 
 def _reason_features(reasons: object) -> list[str]:
-    found = json.loads(reasons) if isinstance(reasons, str) else reasons
-    return [reason["feature"] for reason in found] if isinstance(found, list) else []
+    parsed = json.loads(reasons) if isinstance(reasons, str) else reasons
+    return [reason["feature"] for reason in parsed] if isinstance(parsed, list) else []

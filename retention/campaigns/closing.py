@@ -155,10 +155,10 @@ def is_waiting_for_orders(campaign: Campaign, newest_order: datetime | None, now
     -------
     bool
     """
-    ends = campaign.window_ends_at
-    assert ends is not None
-    reached = ends if now < ends + MAX_SILENCE else ends - IMPORT_DELAY
-    return newest_order is None or newest_order < reached
+    window_end = campaign.window_ends_at
+    assert window_end is not None
+    required = window_end if now < window_end + MAX_SILENCE else window_end - IMPORT_DELAY
+    return newest_order is None or newest_order < required
 
 
 def has_waited_enough(campaign: Campaign, now: datetime) -> bool:
@@ -212,25 +212,29 @@ def uninformative_campaigns(session: Session, settings: Settings) -> set[str]:
     set of str
         Campaign ids.
     """
-    unread = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
-    copies, codes = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
-    reached = exists().where(copies, Send.state.in_(sends.POSSIBLY_DELIVERED))
-    idle = exists().where(copies) & ~reached & ~exists().where(codes, Coupon.state == "redeemed")
-    found = select(Campaign.id).where(
-        Campaign.team_id == settings.team_id,
-        or_(Campaign.state.in_(("measuring", "cancelled")), unread, idle),
+    is_unusable = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
+    in_sends, in_coupons = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
+    is_delivered = exists().where(in_sends, Send.state.in_(sends.POSSIBLY_DELIVERED))
+    was_never_delivered = (
+        exists().where(in_sends)
+        & ~is_delivered
+        & ~exists().where(in_coupons, Coupon.state == "redeemed")
     )
-    return set(session.scalars(found))
+    uninformative = select(Campaign.id).where(
+        Campaign.team_id == settings.team_id,
+        or_(Campaign.state.in_(("measuring", "cancelled")), is_unusable, was_never_delivered),
+    )
+    return set(session.scalars(uninformative))
 
 
 def _require_window_over(campaign: Campaign, now: datetime) -> None:
-    ends = campaign.window_ends_at
-    if ends is not None and ends > now:
+    window_end = campaign.window_ends_at
+    if window_end is not None and window_end > now:
         raise Conflict(
             gettext(
                 "Campaign {name!r} can be measured from {ends:%d %b %Y, %H:%M} UTC on, when "
                 "its window is over."
-            ).format(name=campaign.name, ends=ends)
+            ).format(name=campaign.name, ends=window_end)
         )
 
 

@@ -100,19 +100,24 @@ def compose_message(
     -------
     Message
     """
-    given, public = offer["offer"], public_terms(offer["offer"])
+    terms, public_offer = offer["offer"], public_terms(offer["offer"])
     values = placeholder_values(settings, contact.name, offer)
-    text = wording.fill_text(message_text(body, given), values).strip()
+    text = wording.fill_text(message_text(body, terms), values).strip()
     subject = templating.text(
-        "campaigns/subject.txt.j2", action=wording_action(given), **values
+        "campaigns/subject.txt.j2", action=wording_action(terms), **values
     ).strip()
-    told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
-    told["agreed"] = "unknown" not in (given.get("consent") or ())
+    context = {
+        **values,
+        "subject": subject,
+        "unsubscribe_url": unsubscribe,
+        "action": terms["action"],
+    }
+    context["agreed"] = "unknown" not in (terms.get("consent") or ())
     html = templating.html(
         "campaigns/email.html.j2",
         paragraphs=[part for part in text.split("\n\n") if part.strip()],
-        titles=_shown_titles(given),
-        **told,
+        titles=_shown_titles(terms),
+        **context,
     )
     return Message(
         key=f"{send.campaign_id}:{send.id}",
@@ -120,20 +125,20 @@ def compose_message(
         customer_id=send.customer_id,
         to=contact,
         subject=subject,
-        text=templating.text("campaigns/email.txt.j2", text=text, **told),
+        text=templating.text("campaigns/email.txt.j2", text=text, **context),
         html=_inliner().inline(html),
         unsubscribe_url=unsubscribe,
         offer={
-            **public,
-            "amount": public["amount"] or 0.0,
-            "min_order": public["min_order"] or 0.0,
+            **public_offer,
+            "amount": public_offer["amount"] or 0.0,
+            "min_order": public_offer["min_order"] or 0.0,
             "code": offer["code"],
             "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat()
             if offer["expires_at"]
             else None,
             "items": [
                 {**item, "title": title}
-                for item, title in zip(given["items"], _titles(given), strict=True)
+                for item, title in zip(terms["items"], _titles(terms), strict=True)
             ],
         },
     )
@@ -156,37 +161,41 @@ def placeholder_values(settings: Settings, name: str | None, offer: Offer) -> di
     dict of str to str
         Value by placeholder.
     """
-    given, zone = offer["offer"], ZoneInfo(settings.timezone)
+    terms, zone = offer["offer"], ZoneInfo(settings.timezone)
     return {
         "name": templating.straight(name or ""),
-        "discount": discount_text(given),
-        "conditions": conditions_text(given),
+        "discount": discount_text(terms),
+        "conditions": conditions_text(terms),
         "code": offer["code"] or "",
         "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
-        "items": "; ".join(_shown_titles(given)),
+        "items": "; ".join(_shown_titles(terms)),
         "shop": settings.shop,
     }
 
 
-def _titles(given: Mapping[str, Any]) -> list[str]:
+def _titles(terms: Mapping[str, Any]) -> list[str]:
     """Readable item titles, shortened."""
     return [
-        templating.shorten(templating.straight(item["title"]), MAX_TITLE) for item in given["items"]
+        templating.shorten(templating.straight(item["title"]), MAX_TITLE) for item in terms["items"]
     ]
 
 
-def _shown_titles(given: Mapping[str, Any]) -> list[str]:
+def _shown_titles(terms: Mapping[str, Any]) -> list[str]:
     """Titles of described items.
 
     An item without a title has only its id, and customers do not know ids. If no item has a title,
     return the ids.
     """
-    titles = _titles(given)
-    known = [item["title"] != item["item_id"] for item in given["items"]]
-    return [title for title, named in zip(titles, known, strict=True) if named or not any(known)]
+    titles = _titles(terms)
+    has_title = [item["title"] != item["item_id"] for item in terms["items"]]
+    return [
+        title
+        for title, is_titled in zip(titles, has_title, strict=True)
+        if is_titled or not any(has_title)
+    ]
 
 
-def message_text(body: Body, given: Mapping[str, Any]) -> str:
+def message_text(body: Body, terms: Mapping[str, Any]) -> str:
     """Return the campaign's text or the offer's default text.
 
     The campaign's text applies to one action (`Body.copy_action`) and only if a person changed it.
@@ -195,26 +204,30 @@ def message_text(body: Body, given: Mapping[str, Any]) -> str:
     ----------
     body : Body
         The campaign's version.
-    given : mapping
+    terms : mapping
         Stored offer of the customer.
 
     Returns
     -------
     str
     """
-    own = given["action"] == body.copy_action and body.copy_text != wording.default_text(
+    is_own_text = terms["action"] == body.copy_action and body.copy_text != wording.default_text(
         body.copy_action
     )
-    return body.copy_text if own else wording.default_text(wording_action(given))
+    return body.copy_text if is_own_text else wording.default_text(wording_action(terms))
 
 
-def wording_action(given: Mapping[str, Any]) -> str:
+def wording_action(terms: Mapping[str, Any]) -> str:
     """Return the action that the wording of an offer follows.
 
     A new-arrivals offer without new items reads as a reminder.
     """
-    new = any(item.get("source") == NEW_ARRIVAL for item in given["items"])
-    return "reminder" if given["action"] == "new_arrivals" and not new else str(given["action"])
+    has_new_item = any(item.get("source") == NEW_ARRIVAL for item in terms["items"])
+    return (
+        "reminder"
+        if terms["action"] == "new_arrivals" and not has_new_item
+        else str(terms["action"])
+    )
 
 
 @cache

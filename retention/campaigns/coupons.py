@@ -25,8 +25,8 @@ BATCH_CUSTOMERS = 10_000  # per transaction
 
 def new_code() -> str:
     """Return a new code like ``7KQ2-M9ZD-4HT6``."""
-    drawn = secrets.randbits(5 * RANDOM_CHARACTERS)
-    body = "".join(ALPHABET[drawn >> 5 * place & 31] for place in range(RANDOM_CHARACTERS))
+    bits = secrets.randbits(5 * RANDOM_CHARACTERS)
+    body = "".join(ALPHABET[bits >> 5 * place & 31] for place in range(RANDOM_CHARACTERS))
     return _group(body + check_character(body))
 
 
@@ -130,8 +130,8 @@ def valid_until(sent_at: datetime, days: int, zone: ZoneInfo) -> datetime:
     datetime
         In UTC.
     """
-    last = sent_at.astimezone(zone).date() + timedelta(days=days)
-    return datetime.combine(last, time(23, 59, 59), zone).astimezone(UTC)
+    last_day = sent_at.astimezone(zone).date() + timedelta(days=days)
+    return datetime.combine(last_day, time(23, 59, 59), zone).astimezone(UTC)
 
 
 def extend_codes(session: Session, campaign_id: str, expires_at: datetime) -> None:
@@ -200,13 +200,13 @@ def void_codes(session: Session, campaign_id: str) -> int:
     int
         Number of voided codes.
     """
-    done = session.execute(
+    update_result = session.execute(
         update(Coupon)
         .where(Coupon.campaign_id == campaign_id, Coupon.state.in_(("reserved", "issued")))
         .values(state="void"),
         execution_options={"synchronize_session": False},
     )
-    return int(done.rowcount)  # type: ignore[attr-defined]
+    return int(update_result.rowcount)  # type: ignore[attr-defined]
 
 
 def _times_x(value: int) -> int:

@@ -158,8 +158,10 @@ def draft(
     )
     body.check_offers()
     progress(2, 4, "choosing items for each customer")
-    items, own = _items(lake, policy, audience.customers, suggest, merge_items or _concatenate, now)
-    lines = offers.offer_lines(audience.customers, policy, own)
+    items, special_counts = _items(
+        lake, policy, audience.customers, suggest, merge_items or _concatenate, now
+    )
+    lines = offers.offer_lines(audience.customers, policy, special_counts)
     example, untitled = _example_titles(audience.customers, body, items), _count_untitled(items)
     body = body.model_copy(update={"offers": lines, "example": example, "untitled": untitled})
     progress(3, 4, "drawing the hold-out")
@@ -192,7 +194,7 @@ def store(
     settings: Settings,
     drafted: Draft,
     *,
-    by: str,
+    author: str,
     channel: str | None,
     post_key: str,
     now: datetime,
@@ -207,7 +209,7 @@ def store(
         Settings of the installation.
     drafted : Draft
         The draft.
-    by : str
+    author : str
         Author.
     channel : str or None
         Slack channel of the campaign.
@@ -231,18 +233,18 @@ def store(
         post_key=post_key,
         body=stored,
         salt=drafted.salt,
-        drafted_by=by,
+        drafted_by=author,
         created_at=now,
     )
     session.add(campaign)
     session.flush()
-    session.add(CampaignVersion(**shared, version=1, body=stored, edited_by=by, edited_at=now))
-    session.add(CampaignEditor(**shared, user_id=by))
+    session.add(CampaignVersion(**shared, version=1, body=stored, edited_by=author, edited_at=now))
+    session.add(CampaignEditor(**shared, user_id=author))
     session.execute(insert(Assignment), [{**row, **shared} for row in drafted.rows])
     record(
         session,
         settings,
-        by,
+        author,
         "campaign.draft",
         drafted.campaign_id,
         now,
@@ -290,7 +292,7 @@ def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[floa
     return float(sums["earned"] / sums["sales"]), True
 
 
-def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]:
+def assumed_fields(lake: "Lake", table: str, columns: Sequence[str]) -> list[str]:
     """Return the columns that an import made up.
 
     Parameters
@@ -299,7 +301,7 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
         The shop's lake.
     table : str
         Table of the lake.
-    wanted : sequence of str
+    columns : sequence of str
         Columns to check.
 
     Returns
@@ -316,8 +318,10 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
         .limit(200)
         .execute()
     )
-    named = {field for text in texts["attributes"] for field in json.loads(text).get("assumed", [])}
-    return [field for field in wanted if field in named]
+    assumed = {
+        field for text in texts["attributes"] for field in json.loads(text).get("assumed", [])
+    }
+    return [field for field in columns if field in assumed]
 
 
 def _profit_selector(
@@ -326,8 +330,10 @@ def _profit_selector(
     """Build a selector that ranks customers by expected profit."""
 
     def chosen(customers: "pd.DataFrame") -> Audience:
-        own = uplift.predict(lake, customers["customer_id"], as_of, policy.campaign.window_days)
-        return select_by_profit(customers, own, policy, margin)
+        predicted = uplift.predict(
+            lake, customers["customer_id"], as_of, policy.campaign.window_days
+        )
+        return select_by_profit(customers, predicted, policy, margin)
 
     return chosen
 
@@ -337,11 +343,13 @@ def _fit_to_budget(audience: Audience, policy: Policy, prior: Prior) -> Audience
 
     Selection by profit already fits, except for rounding of the hold-out and redrawn offers.
     """
-    paid = affordable_count(audience.customers, policy, prior.mean)
-    if not (beyond := len(audience.customers) - paid):
+    affordable = affordable_count(audience.customers, policy, prior.mean)
+    if not (excess := len(audience.customers) - affordable):
         return audience
-    beyond += audience.excluded.get("beyond_budget", 0)
-    return Audience(audience.customers.head(paid), {**audience.excluded, "beyond_budget": beyond})
+    excess += audience.excluded.get("beyond_budget", 0)
+    return Audience(
+        audience.customers.head(affordable), {**audience.excluded, "beyond_budget": excess}
+    )
 
 
 def _body(
@@ -405,8 +413,8 @@ def _items(
     k = policy.offer.items
     if not k:
         return {}, {}
-    found: dict[str, Sequence[SuggestedItem]] = dict(suggest(list(customers["customer_id"])))
-    own: dict[str, int] = {}
+    items: dict[str, Sequence[SuggestedItem]] = dict(suggest(list(customers["customer_id"])))
+    special_counts: dict[str, int] = {}
     for name in customers["rule"].unique():
         rule = policy.rule(name)
         ids = list(customers.loc[customers["rule"] == name, "customer_id"])
@@ -417,16 +425,18 @@ def _items(
             if rule.action == "reminder"
             else item_selection.new_arrivals(lake, ids, now, k, policy.offer.new_days)
         )
-        own[name] = 0
-        for who, first in special.items():
-            found[who] = merge_items(who, first, found.get(who, ()), k)
-            own[name] += any(item in found[who] for item in first)
-    return found, own
+        special_counts[name] = 0
+        for customer_id, special_items in special.items():
+            items[customer_id] = merge_items(
+                customer_id, special_items, items.get(customer_id, ()), k
+            )
+            special_counts[name] += any(item in items[customer_id] for item in special_items)
+    return items, special_counts
 
 
-def _concatenate(_who: str, first: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
-    had = {item.item_id for item in first}
-    return [*first, *(item for item in rest if item.item_id not in had)][:k]
+def _concatenate(_who: str, special: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
+    special_ids = {item.item_id for item in special}
+    return [*special, *(item for item in rest if item.item_id not in special_ids)][:k]
 
 
 def _example_titles(
@@ -434,9 +444,12 @@ def _example_titles(
 ) -> tuple[str, ...]:
     """Item titles of the first customer with the campaign's own text."""
     rules = [line.rule for line in body.offers if line.action == body.copy_action]
-    first = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
+    example = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
     return tuple(
-        item.title for who in first for item in items.get(who, ()) if item.title != item.item_id
+        item.title
+        for customer_id in example
+        for item in items.get(customer_id, ())
+        if item.title != item.item_id
     )
 
 
@@ -460,15 +473,15 @@ def _rows(
     recommended_by: str,
     category: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    line = {offer.rule: offer for offer in body.offers}
-    drawn = buckets(
+    line_of = {offer.rule: offer for offer in body.offers}
+    bucket_of = buckets(
         salt, campaign_id, zip(customers["customer_id"], customers["tier"], strict=True)
     )
     return [
         {
             "customer_id": row.customer_id,
             "arm": "audience",
-            "bucket": drawn[row.customer_id],
+            "bucket": bucket_of[row.customer_id],
             "tier": row.tier,
             "churn_probability": float(row.churn_probability),
             "expected_value": float(row.expected_value)
@@ -476,7 +489,7 @@ def _rows(
             else 0.0,
             "offer": {
                 **offers.stored_offer(
-                    line[row.rule],
+                    line_of[row.rule],
                     items.get(row.customer_id, ()),
                     body.currency,
                     recommended_by,
@@ -503,10 +516,10 @@ def _propensities(customers: "pd.DataFrame") -> list[dict[str, Any]]:
     ]
 
 
-def _explain_empty_audience(audience: Audience, found: int) -> str:
-    if not found:
+def _explain_empty_audience(audience: Audience, scored: int) -> str:
+    if not scored:
         return "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
-    why = ", ".join(
+    reasons = ", ".join(
         f"{EXCLUSION_REASONS[reason]}: {number:,}" for reason, number in audience.excluded.items()
     )
-    return f"Nobody of the cohort's {found:,} customers can be written to ({why}); sweep again or change the policy."
+    return f"Nobody of the cohort's {scored:,} customers can be written to ({reasons}); sweep again or change the policy."

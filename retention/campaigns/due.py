@@ -54,7 +54,7 @@ def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob
     -------
     list of Due
     """
-    found = [
+    jobs = [
         _due_job(
             campaign,
             "campaign_send",
@@ -66,20 +66,20 @@ def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob
             session, settings, ("scheduled", "sending"), Campaign.send_at, now
         )
     ]
-    ended = _due_campaigns(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
+    over = _due_campaigns(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
     # Campaigns stopped while live are measured, too.
-    ended += _due_campaigns(
+    over += _due_campaigns(
         session, settings, ("cancelled",), Campaign.window_ends_at, now, Campaign.result.is_(None)
     )
     # Once a day, until the orders of the window are imported (`is_waiting_for_orders`).
-    found += [
+    jobs += [
         _due_job(campaign, "campaign_measure", f"measure:{campaign.id}:{now:%Y%m%d}")
-        for campaign in ended
+        for campaign in over
         if not _has_open_job(session, "campaign_measure", campaign.id)
     ]
     # Once a minute, and at each stop of the time machine within a minute.
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
-    return found + [
+    return jobs + [
         _due_job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)
         if not _has_open_job(session, "campaign_deliver", campaign.id)
@@ -105,7 +105,8 @@ def cleared_campaigns(session: Session, settings: Settings, now: datetime) -> li
         Campaign ids.
     """
     return [
-        one.id for one in _due_campaigns(session, settings, ("approved",), Campaign.clears_at, now)
+        campaign.id
+        for campaign in _due_campaigns(session, settings, ("approved",), Campaign.clears_at, now)
     ]
 
 
@@ -126,10 +127,12 @@ def campaigns_to_remind(session: Session, settings: Settings, now: datetime) -> 
     list of str
         Campaign ids.
     """
-    still = Campaign.expires_at > now
+    not_expired = Campaign.expires_at > now
     return [
-        one.id
-        for one in _due_campaigns(session, settings, ("submitted",), Campaign.remind_at, now, still)
+        campaign.id
+        for campaign in _due_campaigns(
+            session, settings, ("submitted",), Campaign.remind_at, now, not_expired
+        )
     ]
 
 
@@ -151,7 +154,10 @@ def expired_campaigns(session: Session, settings: Settings, now: datetime) -> li
         Campaign ids.
     """
     states = ("submitted", *IN_CLEARANCE)
-    return [one.id for one in _due_campaigns(session, settings, states, Campaign.expires_at, now)]
+    return [
+        campaign.id
+        for campaign in _due_campaigns(session, settings, states, Campaign.expires_at, now)
+    ]
 
 
 def failed_sendings(session: Session, settings: Settings, now: datetime) -> list[str]:
@@ -171,8 +177,12 @@ def failed_sendings(session: Session, settings: Settings, now: datetime) -> list
     list of str
         Campaign ids.
     """
-    begun = _due_campaigns(session, settings, ("sending",), Campaign.expires_at, now)
-    return [one.id for one in begun if not _has_open_job(session, "campaign_send", one.id)]
+    overdue = _due_campaigns(session, settings, ("sending",), Campaign.expires_at, now)
+    return [
+        campaign.id
+        for campaign in overdue
+        if not _has_open_job(session, "campaign_send", campaign.id)
+    ]
 
 
 def next_moment(session: Session, settings: Settings, after: datetime) -> datetime | None:
@@ -231,22 +241,26 @@ def _is_pausing(session: Session, campaign: Campaign) -> bool:
     repair servers.
     """
     wall, at = clock.wall(), Job.created_at
-    ours = (
+    delivery_jobs = (
         Job.team_id == campaign.team_id,
         at <= wall,
         *_job_conditions("campaign_deliver", campaign.id),
     )
     newest = (
-        select(at, Job.state, Job.result).where(*ours, at >= wall - MAX_PAUSE).order_by(at.desc())
+        select(at, Job.state, Job.result)
+        .where(*delivery_jobs, at >= wall - MAX_PAUSE)
+        .order_by(at.desc())
     )
     last = session.execute(newest.limit(1)).first()
     if last is None or not (last.state == "failed" or (last.result or {}).get("stopped")):
         return False
-    taken = Job.result["tried"]["sent"].as_integer() > 0
-    ended = (Job.state == "done") & (Job.result["stopped"].as_string() == "")
-    went_well = session.scalar(select(func.max(at)).where(*ours, or_(taken, ended)))
-    after = () if went_well is None else (at > went_well,)
-    since = session.scalar(select(func.min(at)).where(*ours, *after))
+    has_sent = Job.result["tried"]["sent"].as_integer() > 0
+    is_complete = (Job.state == "done") & (Job.result["stopped"].as_string() == "")
+    last_success = session.scalar(
+        select(func.max(at)).where(*delivery_jobs, or_(has_sent, is_complete))
+    )
+    after = () if last_success is None else (at > last_success,)
+    since = session.scalar(select(func.min(at)).where(*delivery_jobs, *after))
     return since is not None and wall < last.created_at + (wall - since) / 10
 
 
@@ -260,17 +274,22 @@ def _due_campaigns(
     states: tuple[str, ...],
     column: InstrumentedAttribute[datetime | None],
     now: datetime,
-    *also: ColumnElement[bool],
+    *further: ColumnElement[bool],
 ) -> list[Campaign]:
     """Campaigns in these states with a column in the past, oldest first."""
-    mine = Campaign.team_id == settings.team_id, Campaign.state.in_(states), column <= now, *also
-    return list(session.scalars(select(Campaign).where(*mine).order_by(column)))
+    conditions = (
+        Campaign.team_id == settings.team_id,
+        Campaign.state.in_(states),
+        column <= now,
+        *further,
+    )
+    return list(session.scalars(select(Campaign).where(*conditions).order_by(column)))
 
 
-def _due_job(campaign: Campaign, kind: str, idem_key: str, **more: Any) -> DueJob:
+def _due_job(campaign: Campaign, kind: str, idem_key: str, **args: Any) -> DueJob:
     return DueJob(
         kind,
-        {"campaign_id": campaign.id, **more},
+        {"campaign_id": campaign.id, **args},
         idem_key,
         campaign.decided_by or campaign.drafted_by,
         campaign.channel,

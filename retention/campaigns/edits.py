@@ -103,11 +103,11 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
             if changes.send_on == SOON
             else _parse_moment(changes.send_on, zone, now, body.send_on)
         )
-    made = body.model_copy(update=update)
-    _require_used(made, changes)
-    made = made.model_copy(update={"copy_text": _changed_text(body, made, changes.copy_text)})
-    made.check_offers()
-    return made
+    edited = body.model_copy(update=update)
+    _require_used(edited, changes)
+    edited = edited.model_copy(update={"copy_text": _changed_text(body, edited, changes.copy_text)})
+    edited.check_offers()
+    return edited
 
 
 def normalize_name(name: str) -> str:
@@ -149,63 +149,65 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
     if kind == "amount" and (
         changes.offer or changes.amount is not None or changes.min_order is not None
     ):
-        off = line.face if changes.amount is None and _kind(line) == "amount" else changes.amount
-        least = line.min_order if changes.min_order is None else changes.min_order
-        if not off or off < 0:
+        money_off = (
+            line.face if changes.amount is None and _kind(line) == "amount" else changes.amount
+        )
+        min_order = line.min_order if changes.min_order is None else changes.min_order
+        if not money_off or money_off < 0:
             raise BadInput(
                 gettext("Money off of {value:g} is none; say how much, like 5.").format(
-                    value=off or 0
+                    value=money_off or 0
                 )
             )
-        if least <= 0:
+        if min_order <= 0:
             raise BadInput(
                 gettext(
                     "Money off needs a From order value, or small orders sell below cost; say one, "
                     "like 40."
                 )
             )
-        return _with_terms(line, "coupon", face=off, min_order=least)
+        return _with_terms(line, "coupon", face=money_off, min_order=min_order)
     if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
-        least = line.min_order if changes.min_order is None else changes.min_order
-        if least <= 0:
+        min_order = line.min_order if changes.min_order is None else changes.min_order
+        if min_order <= 0:
             raise BadInput(
                 gettext(
                     "Free shipping needs a From order value, or small orders sell below cost; say "
                     "one, like 40."
                 )
             )
-        return _with_terms(line, "free_shipping", face=body.shipping_cost, min_order=least)
+        return _with_terms(line, "free_shipping", face=body.shipping_cost, min_order=min_order)
     return _with_terms(line, "reminder") if changes.offer == "reminder" else line
 
 
-def _require_used(made: Body, changes: Changes) -> None:
+def _require_used(edited: Body, changes: Changes) -> None:
     """Reject values that no offer of the campaign uses."""
-    kinds = {_kind(line) for line in made.offers}
+    kinds = {_kind(line) for line in edited.offers}
     if changes.offer is not None:
         return  # the chosen offer defines the fields that it uses
-    for what, value, takers in (
+    for field, value, users in (
         ("Money off", changes.amount, {"amount"}),
         ("From order value", changes.min_order, {"amount", "free_shipping"}),
     ):
-        if value and not kinds & takers:
+        if value and not kinds & users:
             raise BadInput(
                 gettext(
                     "{what} {value:g} is for no offer of this campaign; choose one for all that "
                     "has it, or leave it empty."
-                ).format(what=what, value=value)
+                ).format(what=field, value=value)
             )
 
 
 def _with_terms(
     line: OfferLine, action: str, discount: float = 0.0, face: float = 0.0, min_order: float = 0.0
 ) -> OfferLine:
-    own = line.own if action == line.action else None
+    special_count = line.own if action == line.action else None
     terms = {
         "action": action,
         "discount": discount,
         "face": face,
         "min_order": min_order,
-        "own": own,
+        "own": special_count,
     }
     return line.model_copy(update=terms)
 
@@ -217,17 +219,17 @@ def _kind(line: OfferLine) -> str:
 
 
 def _validate_budget(body: Body, budget: float) -> float:
-    most = body.budget if body.most_budget is None else body.most_budget
-    if not 0 < budget <= most:
+    limit = body.budget if body.most_budget is None else body.most_budget
+    if not 0 < budget <= limit:
         raise BadInput(
             gettext(
                 "A budget of {money} is outside the policy; use more than 0 and at most {money_2}."
-            ).format(money=money(budget, body.currency), money_2=money(most, body.currency))
+            ).format(money=money(budget, body.currency), money_2=money(limit, body.currency))
         )
     return budget
 
 
-def _parse_moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> datetime:
+def _parse_moment(text: str, zone: ZoneInfo, now: datetime, present: datetime | None) -> datetime:
     """Parse a send time; text equal to the present time keeps it."""
     try:
         at = datetime.fromisoformat(text.strip())
@@ -238,8 +240,8 @@ def _parse_moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | Non
                 '"{soon}".'
             ).format(text=text, soon=SOON)
         ) from None
-    if kept is not None and f"{kept.astimezone(zone):{MINUTE_FORMAT}}" == text.strip():
-        at = kept
+    if present is not None and f"{present.astimezone(zone):{MINUTE_FORMAT}}" == text.strip():
+        at = present
     at = at if at.tzinfo else _parse_local(at, text, zone)
     if at <= now:
         raise BadInput(
@@ -253,23 +255,23 @@ def _parse_moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | Non
 
 def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
     """Interpret a local time; reject skipped and ambiguous times."""
-    first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-    there = first.astimezone(UTC).astimezone(zone)
-    if there.replace(tzinfo=None) != at:
+    earlier, later = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    round_trip = earlier.astimezone(UTC).astimezone(zone)
+    if round_trip.replace(tzinfo=None) != at:
         raise BadInput(
             gettext(
                 "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} instead."
-            ).format(text=text, zone=zone.key, next=f"{there:{MINUTE_FORMAT}}")
+            ).format(text=text, zone=zone.key, next=f"{round_trip:{MINUTE_FORMAT}}")
         )
-    if first.utcoffset() != second.utcoffset():
-        either = " or ".join(one.isoformat(" ", "minutes") for one in (first, second))
+    if earlier.utcoffset() != later.utcoffset():
+        either = " or ".join(moment.isoformat(" ", "minutes") for moment in (earlier, later))
         raise BadInput(
             gettext(
                 "Send not before {text!r} comes twice by the clock of {key} that day; write "
                 "{either}."
             ).format(text=text, key=zone.key, either=either)
         )
-    return first
+    return earlier
 
 
 def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
@@ -308,9 +310,9 @@ def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None
         )
 
 
-def _changed_text(before: Body, made: Body, text: str | None) -> str:
+def _changed_text(body: Body, edited: Body, text: str | None) -> str:
     """Return the typed text, or a new default for a changed offer kind."""
-    typed = before.copy_text if text is None else wording.validate_text(text)
-    if typed != before.copy_text or made.copy_action == before.copy_action:
-        return typed
-    return wording.default_text(made.copy_action)
+    new_text = body.copy_text if text is None else wording.validate_text(text)
+    if new_text != body.copy_text or edited.copy_action == body.copy_action:
+        return new_text
+    return wording.default_text(edited.copy_action)

@@ -176,7 +176,10 @@ def import_redemptions(
 
 
 def _judge_redemptions(settings: Settings, session: Session, rows: Sequence[Any]) -> list[str]:
-    uses = [CodeUse(code, as_utc(at), "import", who, order) for code, at, who, order in rows]
+    uses = [
+        CodeUse(code, as_utc(at), "import", customer_id, order_id)
+        for code, at, customer_id, order_id in rows
+    ]
     return redeem(session, settings, uses)
 
 
@@ -227,8 +230,8 @@ def import_bounces(
     """
 
     def judge(session: Session, rows: Sequence[Any]) -> list[str]:
-        told = [Bounce(as_utc(at), who, email) for who, email, at in rows]
-        outcomes, campaigns = mark_bounced(session, settings, told)
+        bounces = [Bounce(as_utc(at), customer_id, email) for customer_id, email, at in rows]
+        outcomes, campaigns = mark_bounced(session, settings, bounces)
         for campaign_id in sorted(campaigns):
             recount(session, find_campaign(session, settings, campaign_id))
         return outcomes
@@ -297,7 +300,7 @@ class _JudgedImport(Import):
         path = self._write_quarantine(
             files, refused=len(rows) == len(foreign) and bool(self.read_rows)
         )
-        counted = Counter(outcome for outcome in outcomes if outcome != UNKNOWN)
+        outcome_counts = Counter(outcome for outcome in outcomes if outcome != UNKNOWN)
         report = ImportReport(
             self.table.name,
             self.read_rows,
@@ -310,7 +313,7 @@ class _JudgedImport(Import):
             seconds(),
             tuple(self.seen),
         )
-        getattr(report, self.table.name).update(counted)
+        getattr(report, self.table.name).update(outcome_counts)
         return report
 
     def _set_aside(self, foreign: list[Any], reason: str) -> None:

@@ -70,16 +70,16 @@ def due_again(
     rhythm = daily.group_by("customer_id", "item_id").aggregate(
         days=daily.count(), first=daily.occurred_at.min(), last=daily.occurred_at.max()
     )
-    found = _sellable(lake, rhythm.filter(rhythm.days >= MIN_PURCHASE_DAYS)).execute()
-    gap = (found["last"] - found["first"]) / (found["days"] - 1)
-    found["late"] = (naive(as_of) - found["last"]) / gap
-    found = found[(found["late"] >= DUE_GAPS[0]) & (found["late"] <= DUE_GAPS[1])]
-    found["why"] = (
+    items = _sellable(lake, rhythm.filter(rhythm.days >= MIN_PURCHASE_DAYS)).execute()
+    gap = (items["last"] - items["first"]) / (items["days"] - 1)
+    items["late"] = (naive(as_of) - items["last"]) / gap
+    items = items[(items["late"] >= DUE_GAPS[0]) & (items["late"] <= DUE_GAPS[1])]
+    items["why"] = (
         "usually bought again every "
         + (gap.dt.days + 0.0).round().astype(int).clip(lower=1).astype(str)
         + " days"
     )
-    order = found.sort_values(
+    order = items.sort_values(
         ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
     )
     return _top_items(order, k, "due")
@@ -113,8 +113,12 @@ def new_arrivals(
         are missing.
     """
     events = lake.table("events", before=as_of)
-    began = events.occurred_at.min().execute()
-    if began is None or began != began or naive(as_of) - began < timedelta(days=2 * days):
+    first_event = events.occurred_at.min().execute()
+    if (
+        first_event is None
+        or first_event != first_event
+        or naive(as_of) - first_event < timedelta(days=2 * days)
+    ):
         return {}
     seen = (
         events.filter(events.item_id.notnull())
@@ -124,19 +128,25 @@ def new_arrivals(
             buyers=events.customer_id.nunique(where=events.event_type == "purchase"),
         )
     )
-    fresh = _sellable(
+    new_items = _sellable(
         lake, seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))
     ).execute()
-    liked = _favourite_categories(lake, ids, as_of)
-    pairs = liked.merge(fresh.dropna(subset=["category"]), on="category")
-    had = (
+    favourites = _favourite_categories(lake, ids, as_of)
+    pairs = favourites.merge(new_items.dropna(subset=["category"]), on="category")
+    owned = (
         _events_of(events.filter(events.event_type == "purchase"), ids)
         .select("customer_id", "item_id")
         .distinct()
     )
-    mine = pairs.merge(had.execute(), on=["customer_id", "item_id"], how="left", indicator=True)
-    mine = mine[mine["_merge"] == "left_only"].assign(why=lambda t: "new in " + t["category"])
-    order = mine.sort_values(["customer_id", "buyers", "item_id"], ascending=[True, False, True])
+    candidates = pairs.merge(
+        owned.execute(), on=["customer_id", "item_id"], how="left", indicator=True
+    )
+    candidates = candidates[candidates["_merge"] == "left_only"].assign(
+        why=lambda t: "new in " + t["category"]
+    )
+    order = candidates.sort_values(
+        ["customer_id", "buyers", "item_id"], ascending=[True, False, True]
+    )
     return _top_items(order, k, NEW_ARRIVAL)
 
 
@@ -144,13 +154,13 @@ def _favourite_categories(lake: "Lake", ids: Iterable[str], as_of: datetime) -> 
     """``customer_id, category`` of customers with a favourite category."""
     since = as_of - timedelta(days=FAVOURITE_DAYS)
     events = _events_of(lake.table("events", before=as_of, since=since), ids)
-    bought = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
+    purchases = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
     items = lake.table("items").select("item_id", "category")
-    lines = bought.join(items, "item_id").filter(lambda t: t.category.notnull())
-    counted = lines.group_by("customer_id", "category").aggregate(
+    lines = purchases.join(items, "item_id").filter(lambda t: t.category.notnull())
+    purchase_days = lines.group_by("customer_id", "category").aggregate(
         days=lines.occurred_at.date().nunique()
     )
-    ordered = counted.execute().sort_values(
+    ordered = purchase_days.execute().sort_values(
         ["customer_id", "days", "category"], ascending=[True, False, True]
     )
     return ordered.drop_duplicates("customer_id")[["customer_id", "category"]]
@@ -159,8 +169,8 @@ def _favourite_categories(lake: "Lake", ids: Iterable[str], as_of: datetime) -> 
 def _events_of(events: Any, ids: Iterable[str]) -> Any:
     import ibis
 
-    wanted = ibis.memtable({"customer_id": sorted(set(ids))}, schema={"customer_id": "string"})
-    return events.semi_join(wanted, "customer_id")
+    customers = ibis.memtable({"customer_id": sorted(set(ids))}, schema={"customer_id": "string"})
+    return events.semi_join(customers, "customer_id")
 
 
 def _sellable(lake: "Lake", table: Any) -> Any:
@@ -173,10 +183,10 @@ def _sellable(lake: "Lake", table: Any) -> Any:
 def _top_items(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[ListedItem]]:
     best = ordered.groupby("customer_id", sort=False).head(k)
     columns = zip(best["customer_id"], best["item_id"], best["title"], best["why"], strict=True)
-    found: dict[str, list[ListedItem]] = {}
-    for who, item_id, title, why in columns:
-        found.setdefault(who, []).append(ListedItem(item_id, title, source, why))
-    return found
+    items: dict[str, list[ListedItem]] = {}
+    for customer_id, item_id, title, why in columns:
+        items.setdefault(customer_id, []).append(ListedItem(item_id, title, source, why))
+    return items
 
 
 def offers_with_barred_items(
@@ -204,8 +214,8 @@ def offers_with_barred_items(
         )
     )
     return {
-        who: offer
-        for who, offer in rows
+        customer_id: offer
+        for customer_id, offer in rows
         if any(item["item_id"] in barred for item in offer.get("items", ()))
     }
 
@@ -235,13 +245,13 @@ def replace_items(
         Merges (customer, items, further items, length) into one list that may be offered.
     """
     rows = []
-    for who, offer in offers.items():
-        before = [ListedItem(**item) for item in offer["items"]]
-        items = merge_items(who, before, lists.get(who, ()), len(before))
+    for customer_id, offer in offers.items():
+        stored = [ListedItem(**item) for item in offer["items"]]
+        items = merge_items(customer_id, stored, lists.get(customer_id, ()), len(stored))
         rows.append(
             {
                 "campaign_id": campaign_id,
-                "customer_id": who,
+                "customer_id": customer_id,
                 "offer": {**offer, "items": stored_items(items)},
             }
         )

@@ -28,9 +28,9 @@ BASELINE_WEEKS = 8  # before the window; gives the usual number of buyers per we
 MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
 
 
-def count_orders(counted: "Outcomes") -> dict[str, int]:
+def count_orders(outcomes: "Outcomes") -> dict[str, int]:
     """Count the imported orders of the window per group."""
-    orders = counted.customers.groupby("arm")["orders"].sum()
+    orders = outcomes.customers.groupby("arm")["orders"].sum()
     return {arm: int(orders.get(arm, 0)) for arm in GROUPS}
 
 
@@ -51,21 +51,21 @@ def update_late_results(lake: "Lake", database: "Database", settings: Settings) 
     list of str
         Ids of the updated campaigns.
     """
-    now, found = clock.now(), {}
-    told = select(Campaign).where(
+    now, recomputed = clock.now(), {}
+    recent = select(Campaign).where(
         Campaign.team_id == settings.team_id,
         Campaign.state.in_(("closed", "cancelled")),
         Campaign.window_ends_at > now - RECHECK_PERIOD,
     )
     with database.reading() as session:
-        for campaign in session.scalars(told):
-            if later := _recompute(lake, session, campaign):
-                found[campaign.id] = later
-    for campaign_id, later in found.items():
+        for campaign in session.scalars(recent):
+            if result := _recompute(lake, session, campaign):
+                recomputed[campaign.id] = result
+    for campaign_id, result in recomputed.items():
         with database.transaction() as session:
             campaign = find_campaign(session, settings, campaign_id, lock=True)
-            campaign.result = {**(campaign.result or {}), "later": later}
-    return list(found)
+            campaign.result = {**(campaign.result or {}), "later": result}
+    return list(recomputed)
 
 
 def mark_announced(session: Session, settings: Settings) -> list[str]:
@@ -85,9 +85,11 @@ def mark_announced(session: Session, settings: Settings) -> list[str]:
     list of str
         Campaign ids.
     """
-    fresh = Campaign.result["later"]["told"].as_boolean().is_(False)
+    unannounced = Campaign.result["later"]["told"].as_boolean().is_(False)
     ids = list(
-        session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id, fresh))
+        session.scalars(
+            select(Campaign.id).where(Campaign.team_id == settings.team_id, unannounced)
+        )
     )
     for campaign_id in ids:
         campaign = find_campaign(session, settings, campaign_id, lock=True)
@@ -104,20 +106,20 @@ def _recompute(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, 
     from retention.lake.watermark import newest_order
 
     result, now = campaign.result or {}, clock.now()
-    nothing = dict.fromkeys(GROUPS, 0) if closing.was_never_measured(result) else None
-    before = (result.get("later") or result).get("orders_here", nothing)
-    if before is None:  # measured before counts were stored
+    default = dict.fromkeys(GROUPS, 0) if closing.was_never_measured(result) else None
+    previous = (result.get("later") or result).get("orders_here", default)
+    if previous is None:  # measured before counts were stored
         return None
     if closing.was_never_measured(result) and closing.is_waiting_for_orders(
         campaign, newest_order(lake, now), now
     ):
         return None
-    counted = collect_outcomes(lake, session, campaign)
-    here = count_orders(counted)
-    if all(here[arm] <= before[arm] for arm in GROUPS):
+    outcomes = collect_outcomes(lake, session, campaign)
+    orders = count_orders(outcomes)
+    if all(orders[arm] <= previous[arm] for arm in GROUPS):
         return None
-    measured = measure(counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
-    return {**measured.as_dict(), "orders_here": here, "told": False}
+    measured = measure(outcomes, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
+    return {**measured.as_dict(), "orders_here": orders, "told": False}
 
 
 def missing_days(lake: "Lake", start: datetime, end: datetime) -> list[date]:
@@ -147,15 +149,17 @@ def missing_days(lake: "Lake", start: datetime, end: datetime) -> list[date]:
     """
     import pandas as pd
 
-    first, last = (moment.astimezone(ZoneInfo(lake.zone)).date() for moment in (start, end))
+    first_day, last_day = (moment.astimezone(ZoneInfo(lake.zone)).date() for moment in (start, end))
     events = lake.table("events", before=end, since=start - timedelta(weeks=BASELINE_WEEKS, days=1))
     minute = events.occurred_at.truncate("m")
     purchases = events.filter(events.event_type == "purchase").group_by(minute=minute)
     sold = purchases.aggregate(buyers=events.customer_id.nunique()).execute()
     day = pd.to_datetime(sold["minute"], utc=True).dt.tz_convert(lake.zone).dt.date
-    calendar = pd.date_range(first - timedelta(weeks=BASELINE_WEEKS), last - timedelta(days=1)).date
+    calendar = pd.date_range(
+        first_day - timedelta(weeks=BASELINE_WEEKS), last_day - timedelta(days=1)
+    ).date
     buyers = sold.groupby(day)["buyers"].sum().reindex(calendar, fill_value=0)
-    baseline, window = buyers[buyers.index < first], buyers[buyers.index > first]
+    baseline, window = buyers[buyers.index < first_day], buyers[buyers.index > first_day]
     fewest = baseline.groupby([day.weekday() for day in baseline.index]).min()
     return [
         day

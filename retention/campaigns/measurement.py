@@ -125,11 +125,15 @@ def measure(
     effects, segments = {}, {}
     if min(ratio.treated, ratio.control) > 1:
         effects = {name: _metric_effect(table, treated, name) for name in metrics}
-        found = {by: _measure_segments(table, treated, by) for by in segmented if by in table}
+        all_segments = {
+            column: _measure_segments(table, treated, column)
+            for column in segmented
+            if column in table
+        }
         segments = {
-            by: parts
-            for by, parts in found.items()
-            if sum(one.effect is not None for one in parts) > 1
+            column: segments_of_column
+            for column, segments_of_column in all_segments.items()
+            if sum(segment.effect is not None for segment in segments_of_column) > 1
         }
     orders, enough = effects.get("orders"), has_enough_buyers(table, treated)
     per_order, low, high = (
@@ -180,14 +184,14 @@ def difference(
         [treated_before - treated_before.mean(), control_before - control_before.mean()]
     )
     y = np.concatenate([treated - treated.mean(), control - control.mean()])
-    spread, raw = float(x @ x), float(y @ y)
-    theta = float(x @ y) / spread if spread > 0 else 0.0
-    left = y - theta * x
+    covariate_variation, total_variation = float(x @ x), float(y @ y)
+    theta = float(x @ y) / covariate_variation if covariate_variation > 0 else 0.0
+    residuals = y - theta * x
     n, m = len(treated), len(control)
-    error = sqrt(float(left @ left) / max(n + m - 2, 1) * (1 / n + 1 / m))
+    error = sqrt(float(residuals @ residuals) / max(n + m - 2, 1) * (1 / n + 1 / m))
     before = float(treated_before.mean() - control_before.mean())
     point = float(treated.mean() - control.mean()) - theta * before
-    skewness = float((left**3).mean()) * (1 / n**2 - 1 / m**2) / error**3 if error else 0.0
+    skewness = float((residuals**3).mean()) * (1 / n**2 - 1 / m**2) / error**3 if error else 0.0
     quantile = float(stats.t.ppf(0.975, max(n + m - 2, 1)))
     middle = (
         point
@@ -204,7 +208,7 @@ def difference(
         float(treated.mean()),
         float(control.mean()),
         error,
-        1 - float(left @ left) / raw if raw > 0 else 0.0,
+        1 - float(residuals @ residuals) / total_variation if total_variation > 0 else 0.0,
     )
 
 
@@ -226,12 +230,12 @@ def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRati
     -------
     SampleRatio
     """
-    everybody = treated + control
-    expected = planned_share * everybody
-    if not 0 < expected < everybody:
+    total = treated + control
+    expected = planned_share * total
+    if not 0 < expected < total:
         return SampleRatio(treated, control, planned_share, 1.0, True)
     chi_squared = (treated - expected) ** 2 / expected + (treated - expected) ** 2 / (
-        everybody - expected
+        total - expected
     )
     p_value = erfc(sqrt(chi_squared / 2))
     return SampleRatio(treated, control, planned_share, p_value, p_value >= MISMATCH_P_VALUE)
@@ -282,16 +286,24 @@ def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) 
     return "undecided"
 
 
-def _measure_segments(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segment, ...]:
+def _measure_segments(
+    table: "pd.DataFrame", treated: "np.ndarray", column: str
+) -> tuple[Segment, ...]:
     """Effects in the `MAX_SEGMENTS` largest segments of a column."""
-    found = []
-    for name in table[by].value_counts().index[:MAX_SEGMENTS]:
-        inside = (table[by] == name).to_numpy()
-        sizes = int((inside & treated).sum()), int((inside & ~treated).sum())
-        tells = min(sizes) >= MIN_SEGMENT_SIZE and has_enough_buyers(table[inside], treated[inside])
-        effect = _metric_effect(table[inside], treated[inside], "buyers") if tells else None
-        found.append(Segment(str(name), *sizes, effect))
-    return tuple(found)
+    segments = []
+    for name in table[column].value_counts().index[:MAX_SEGMENTS]:
+        is_member = (table[column] == name).to_numpy()
+        sizes = int((is_member & treated).sum()), int((is_member & ~treated).sum())
+        is_measurable = min(sizes) >= MIN_SEGMENT_SIZE and has_enough_buyers(
+            table[is_member], treated[is_member]
+        )
+        effect = (
+            _metric_effect(table[is_member], treated[is_member], "buyers")
+            if is_measurable
+            else None
+        )
+        segments.append(Segment(str(name), *sizes, effect))
+    return tuple(segments)
 
 
 def _metric_effect(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:

@@ -56,12 +56,12 @@ def offer_lines(
     """
     stays = 1 - customers["churn_probability"]
     value = customers["expected_value"].fillna(0).clip(lower=0)
-    told = customers.get("uplift")
-    found = []
+    uplift = customers.get("uplift")
+    lines = []
     for rule in policy.rules:
-        chosen = customers["rule"] == rule.name
-        if chosen.any():
-            found.append(
+        in_rule = customers["rule"] == rule.name
+        if in_rule.any():
+            lines.append(
                 OfferLine(
                     rule=rule.name,
                     action=rule.action,
@@ -69,23 +69,23 @@ def offer_lines(
                     face=money_off(rule, policy),
                     min_order=rule.min_order,
                     categories=rule.categories,
-                    customers=int(chosen.sum()),
-                    sales=float(value[chosen].sum()),
-                    base_sales=float((stays * value)[chosen].sum()),
-                    base=float(stays[chosen].sum()),
+                    customers=int(in_rule.sum()),
+                    sales=float(value[in_rule].sum()),
+                    base_sales=float((stays * value)[in_rule].sum()),
+                    base=float(stays[in_rule].sum()),
                     contact=contact_cost(rule, policy),
                     own=own.get(rule.name),
                     **(
                         {}
-                        if told is None
+                        if uplift is None
                         else {
-                            "uplift_sales": float((told * value)[chosen].sum()),
-                            "uplift_buyers": float(told[chosen].sum()),
+                            "uplift_sales": float((uplift * value)[in_rule].sum()),
+                            "uplift_buyers": float(uplift[in_rule].sum()),
                         }
                     ),
                 )
             )
-    return tuple(found)
+    return tuple(lines)
 
 
 def stored_offer(
@@ -149,27 +149,27 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
     line : OfferLine
         New terms.
     """
-    terms: dict[str, str | float] = {
+    new_terms: dict[str, str | float] = {
         "action": line.action,
         "discount": line.discount,
         "amount": line.face,
         "min_order": line.min_order,
     }
-    given: Any
+    new_offer: Any
     if session.get_bind().dialect.name == "sqlite":
-        given = func.json_set(
+        new_offer = func.json_set(
             Assignment.offer,
-            *(part for key, value in terms.items() for part in (f"$.{key}", value)),
+            *(part for key, value in new_terms.items() for part in (f"$.{key}", value)),
         )
     else:
-        merged = cast(Assignment.offer, JSONB).concat(literal(terms, JSONB))
-        given = cast(merged, JSON)
+        merged = cast(Assignment.offer, JSONB).concat(literal(new_terms, JSONB))
+        new_offer = cast(merged, JSON)
     session.execute(
         update(Assignment)
         .where(
             Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule
         )
-        .values(offer=given),
+        .values(offer=new_offer),
         execution_options={"synchronize_session": False},
     )
 
@@ -191,9 +191,9 @@ def public_terms(offer: Mapping[str, Any]) -> dict[str, Any]:
 
     Tills, platforms and files see them. Shipping cost is not a public amount.
     """
-    told = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
-    told |= {"amount": 0.0} if told["action"] == "free_shipping" else {}
-    return {**told, "category": limited_category(offer)}
+    public = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
+    public |= {"amount": 0.0} if public["action"] == "free_shipping" else {}
+    return {**public, "category": limited_category(offer)}
 
 
 def limited_category(offer: Mapping[str, Any]) -> str | None:
@@ -236,7 +236,7 @@ def coupon_categories(
     """
     from retention.recommend.offers import rank_offers
 
-    found: dict[str, str] = {}
+    category_of: dict[str, str] = {}
     for rule in policy.rules:
         ids = (
             list(customers.loc[customers["rule"] == rule.name, "customer_id"])
@@ -245,24 +245,26 @@ def coupon_categories(
         )
         if ids:
             ranked = rank_offers(lake, _items_by_category(lake, rule), ids, as_of=as_of)
-            found |= {who: ranked[who][0][0] for who in ids}
-    return found
+            category_of |= {customer_id: ranked[customer_id][0][0] for customer_id in ids}
+    return category_of
 
 
 def _items_by_category(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
     items = lake.table("items").select("item_id", "category").execute().dropna()
-    mine = items[items["category"].isin(rule.categories)]
-    covered = {str(name): list(each) for name, each in mine.groupby("category")["item_id"]}
-    for name in rule.categories:
-        if name not in covered:
+    covered_items = items[items["category"].isin(rule.categories)]
+    by_category = {
+        str(category): list(each) for category, each in covered_items.groupby("category")["item_id"]
+    }
+    for category in rule.categories:
+        if category not in by_category:
             known = ", ".join(sorted(items["category"].unique())[:10])
             raise BadInput(
                 gettext(
                     "The rule {name!r} has a coupon for the category {name_2!r}, which no item "
                     "has; use of these: {known}."
-                ).format(name=rule.name, name_2=name, known=known)
+                ).format(name=rule.name, name_2=category, known=known)
             )
-    return covered
+    return by_category
 
 
 def conditions_text(offer: Mapping[str, Any]) -> str:
@@ -298,8 +300,8 @@ def describe_rule(rule: Rule, currency: str = "") -> str:
             "amount": rule.amount,
             "currency": currency,
         }
-        more = conditions_text({"min_order": rule.min_order, "currency": currency})
-        return f"a coupon of {discount_text(offer)}{more}"
+        conditions = conditions_text({"min_order": rule.min_order, "currency": currency})
+        return f"a coupon of {discount_text(offer)}{conditions}"
     return {
         "free_shipping": "free shipping",
         "reminder": "a reminder of what is due, no discount",

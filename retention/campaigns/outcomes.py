@@ -76,38 +76,40 @@ def collect_outcomes(
 
     assert campaign.sent_at is not None  # it was live
     assert campaign.window_ends_at is not None
-    start, drawn, length = (
+    start, identities_at, length = (
         campaign.sent_at,
         campaign.created_at,
         campaign.window_ends_at - campaign.sent_at,
     )
     end = min(until or campaign.window_ends_at, campaign.window_ends_at)
     body = Body.model_validate(campaign.body)
-    people = _assigned_customers(session, campaign.id)
-    ids = list(people["customer_id"])
-    now = _totals(lake, ids, start, end, drawn, body.margin)
-    before = _totals(lake, ids, start - length, start, drawn, body.margin).add_prefix("pre_")
-    people["history"] = (
-        people["customer_id"]
-        .isin(_repeat_customers(lake, start, drawn))
+    customers = _assigned_customers(session, campaign.id)
+    ids = list(customers["customer_id"])
+    now = _totals(lake, ids, start, end, identities_at, body.margin)
+    before = _totals(lake, ids, start - length, start, identities_at, body.margin).add_prefix(
+        "pre_"
+    )
+    customers["history"] = (
+        customers["customer_id"]
+        .isin(_repeat_customers(lake, start, identities_at))
         .map({True: "repeat", False: "new"})
     )
-    table = people.set_index("customer_id").join(now).join(before)
+    table = customers.set_index("customer_id").join(now).join(before)
     table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
     discounts = _discounts(lake, session, campaign, start, end)
-    off = discounts.groupby("customer_id")["profit"].sum()
-    taken = table.index.to_series().map(off).fillna(0.0)
-    each = {line.rule: line.contact for line in body.offers if line.contact is not None}
+    discount_of = discounts.groupby("customer_id")["profit"].sum()
+    discount = table.index.to_series().map(discount_of).fillna(0.0)
+    contact_cost_of = {line.rule: line.contact for line in body.offers if line.contact is not None}
     treated = table["arm"] == "treatment"
-    reached = treated & ~table.index.isin(sends.uncontacted_customers(session, campaign.id))
-    contact = reached * table.pop("rule").map(each).fillna(body.contact_cost)
-    table["profit"] += taken - contact
-    earned = _daily_profit(lake, ids, start, end, drawn, body.margin)
+    was_contacted = treated & ~table.index.isin(sends.uncontacted_customers(session, campaign.id))
+    contact = was_contacted * table.pop("rule").map(contact_cost_of).fillna(body.contact_cost)
+    table["profit"] += discount - contact
+    daily_profit = _daily_profit(lake, ids, start, end, identities_at, body.margin)
     return Outcomes(
         customers=table.reset_index(),
-        orders=_order_days(lake, ids, start, end, drawn),
-        profits=pd.concat([earned, discounts]),
-        cost=float(contact.sum() - taken.sum()),
+        orders=_order_days(lake, ids, start, end, identities_at),
+        profits=pd.concat([daily_profit, discounts]),
+        cost=float(contact.sum() - discount.sum()),
         redeemed=len(discounts),
         treated=int(treated.sum()),
         contact=float(contact.sum() / max(treated.sum(), 1)),
@@ -117,15 +119,15 @@ def collect_outcomes(
 def _assigned_customers(session: Session, campaign_id: str) -> "pd.DataFrame":
     import pandas as pd
 
-    told = Assignment.offer["segment"]  # missing in old campaigns
+    segment = Assignment.offer["segment"]  # missing in old campaigns
     rows = session.execute(
         select(
             Assignment.customer_id,
             Assignment.arm,
             Assignment.tier,
             Assignment.offer["rule"].as_string(),
-            told["value"].as_string(),
-            told["reason"].as_string(),
+            segment["value"].as_string(),
+            segment["reason"].as_string(),
         )
         .where(Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control")))
         .order_by(Assignment.customer_id)
@@ -136,35 +138,40 @@ def _assigned_customers(session: Session, campaign_id: str) -> "pd.DataFrame":
     )
 
 
-def _repeat_customers(lake: "Lake", start: datetime, drawn: datetime) -> set[str]:
+def _repeat_customers(lake: "Lake", start: datetime, identities_at: datetime) -> set[str]:
     """Customers with orders on two or more days before a campaign."""
-    events = lake.table("events", before=start, identity=drawn)
-    bought = events.filter(events.event_type == "purchase")
-    days = bought.group_by("customer_id").aggregate(days=bought.occurred_at.date().nunique())
+    events = lake.table("events", before=start, identity=identities_at)
+    purchases = events.filter(events.event_type == "purchase")
+    days = purchases.group_by("customer_id").aggregate(days=purchases.occurred_at.date().nunique())
     return set(days.filter(days.days > 1).customer_id.execute())
 
 
 def _events_between(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, identities_at: datetime
 ) -> Any:
     import ibis
 
-    events = lake.table("events", before=end, identity=drawn)
-    wanted = ibis.memtable({"customer_id": ids}, schema={"customer_id": "string"})
-    return events.filter(events.occurred_at >= naive(start)).semi_join(wanted, "customer_id")
+    events = lake.table("events", before=end, identity=identities_at)
+    customers = ibis.memtable({"customer_id": ids}, schema={"customer_id": "string"})
+    return events.filter(events.occurred_at >= naive(start)).semi_join(customers, "customer_id")
 
 
 def _totals(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+    lake: "Lake",
+    ids: list[str],
+    start: datetime,
+    end: datetime,
+    identities_at: datetime,
+    margin: float,
 ) -> "pd.DataFrame":
     """`METRICS` of customers with an order or return in [start, end)."""
     import ibis
 
-    lines = _lines(lake, ids, start, end, drawn, margin)
-    bought = lines.event_type == "purchase"
+    lines = _lines(lake, ids, start, end, identities_at, margin)
+    is_purchase = lines.event_type == "purchase"
     order = ibis.coalesce(lines.order_id, lines.occurred_at.date().cast("string"))
     totals = lines.group_by("customer_id").aggregate(
-        orders=order.nunique(where=bought).cast("float64"),
+        orders=order.nunique(where=is_purchase).cast("float64"),
         revenue=lines.signed.sum(),
         profit=lines.earned.sum(),
     )
@@ -173,7 +180,12 @@ def _totals(
 
 
 def _lines(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+    lake: "Lake",
+    ids: list[str],
+    start: datetime,
+    end: datetime,
+    identities_at: datetime,
+    margin: float,
 ) -> Any:
     """Lines bought or returned in [start, end).
 
@@ -183,7 +195,7 @@ def _lines(
     import ibis
 
     events, items = (
-        _events_between(lake, ids, start, end, drawn),
+        _events_between(lake, ids, start, end, identities_at),
         lake.table("items").select("item_id", "margin"),
     )
     lines = events.filter(events.event_type.isin(["purchase", CANCELLED, "return"]))
@@ -195,10 +207,15 @@ def _lines(
 
 
 def _daily_profit(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+    lake: "Lake",
+    ids: list[str],
+    start: datetime,
+    end: datetime,
+    identities_at: datetime,
+    margin: float,
 ) -> "pd.DataFrame":
     """``customer_id, day, profit`` per line; day 0 is the day of sending."""
-    lines = _lines(lake, ids, start, end, drawn, margin).select(
+    lines = _lines(lake, ids, start, end, identities_at, margin).select(
         "customer_id", "occurred_at", "earned"
     )
     frame = lines.execute()
@@ -207,18 +224,18 @@ def _daily_profit(
 
 
 def _order_days(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, identities_at: datetime
 ) -> "pd.DataFrame":
     """``customer_id, day`` per order of the window; day 0 is the day of sending."""
-    events = _events_between(lake, ids, start, end, drawn)
+    events = _events_between(lake, ids, start, end, identities_at)
     orders = events.filter(events.event_type == "purchase").select(
         "customer_id", "order_id", "occurred_at"
     )
     frame = orders.execute()
     frame["order_id"] = frame["order_id"].fillna(frame["occurred_at"].dt.date.astype(str))
-    first = frame.groupby(["customer_id", "order_id"], as_index=False)["occurred_at"].min()
-    first["day"] = (first["occurred_at"] - naive(start)) // timedelta(days=1)
-    return first[["customer_id", "day"]]
+    first_lines = frame.groupby(["customer_id", "order_id"], as_index=False)["occurred_at"].min()
+    first_lines["day"] = (first_lines["occurred_at"] - naive(start)) // timedelta(days=1)
+    return first_lines[["customer_id", "day"]]
 
 
 def _discounts(
@@ -245,47 +262,51 @@ def _discounts(
     for table, moment in ((lines, "occurred_at"), (codes, "redeemed_at")):
         table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
     order = ["customer_id", "order_id"]
-    early = (lines["occurred_at"] < naive(start)) & (lines["event_type"] == "purchase")
-    uncounted = early | (lines["event_type"] == CANCELLED)
-    missed = pd.MultiIndex.from_frame(codes[order]).isin(
-        pd.MultiIndex.from_frame(lines.loc[uncounted, order].dropna())
+    is_early = (lines["occurred_at"] < naive(start)) & (lines["event_type"] == "purchase")
+    is_line_uncounted = is_early | (lines["event_type"] == CANCELLED)
+    is_uncounted = pd.MultiIndex.from_frame(codes[order]).isin(
+        pd.MultiIndex.from_frame(lines.loc[is_line_uncounted, order].dropna())
     )
-    lines = lines[~uncounted]
-    named = pd.MultiIndex.from_frame(codes[order]).isin(
+    lines = lines[~is_line_uncounted]
+    has_known_order = pd.MultiIndex.from_frame(codes[order]).isin(
         pd.MultiIndex.from_frame(lines[order].dropna())
     )
-    found = pd.concat(
+    matched = pd.concat(
         [
-            codes[named].merge(lines, how="left", on=order),
-            codes[~named].merge(lines, how="left", on=["customer_id", "date"]),
+            codes[has_known_order].merge(lines, how="left", on=order),
+            codes[~has_known_order].merge(lines, how="left", on=["customer_id", "date"]),
         ]
     )
-    covered = found["only"].isna() | (found["only"] == found["category"])
-    found["bought"] = (
-        found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
+    in_category = matched["only"].isna() | (matched["only"] == matched["category"])
+    matched["bought"] = (
+        matched["amount"].where(in_category & (matched["event_type"] == "purchase")).astype(float)
     )
-    told = _recorded_discounts(found)
+    recorded = _recorded_discounts(matched)
     keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
-    found = found.groupby(keys, as_index=False)[["bought"]].sum()
-    share, told = (
-        found["share"] * found["bought"] + found["amount_off"],
-        found["customer_id"].map(told),
+    matched = matched.groupby(keys, as_index=False)[["bought"]].sum()
+    computed, recorded = (
+        matched["share"] * matched["bought"] + matched["amount_off"],
+        matched["customer_id"].map(recorded),
     )
-    found["profit"] = -told.where(told != 0, share)
-    found.loc[found["customer_id"].isin(codes.loc[missed, "customer_id"]), "profit"] = 0.0
-    return found[["customer_id", "day", "profit"]]
+    matched["profit"] = -recorded.where(recorded != 0, computed)
+    matched.loc[matched["customer_id"].isin(codes.loc[is_uncounted, "customer_id"]), "profit"] = 0.0
+    return matched[["customer_id", "day", "profit"]]
 
 
-def _recorded_discounts(found: "pd.DataFrame") -> "pd.Series":
+def _recorded_discounts(matched: "pd.DataFrame") -> "pd.Series":
     """Discount per customer as recorded by redemption events.
 
     If two systems record one use, the larger value counts, not the sum.
     """
-    ours = found["query"].isna() | (
-        found["query"].map(normalize_code, na_action="ignore") == found["code"]
+    is_own_code = matched["query"].isna() | (
+        matched["query"].map(normalize_code, na_action="ignore") == matched["code"]
     )
-    off = found["discount"].where(ours & (found["event_type"] == "coupon_redeem")).astype(float)
-    by_source = off.groupby([found["customer_id"], found["source"]], dropna=False).sum()
+    discount = (
+        matched["discount"]
+        .where(is_own_code & (matched["event_type"] == "coupon_redeem"))
+        .astype(float)
+    )
+    by_source = discount.groupby([matched["customer_id"], matched["source"]], dropna=False).sum()
     return by_source.groupby("customer_id").max()
 
 
@@ -312,16 +333,16 @@ def _redeemed_codes(
     )
     rows = [
         (
-            who,
+            customer_id,
             code,
-            order,
+            order_id,
             at,
             max((at - start) // timedelta(days=1), 0),
             float(offer.get("discount") or 0.0),
             float(offer.get("amount") or 0.0),
             limited_category(offer),
         )
-        for who, code, order, at, offer in redeemed
+        for customer_id, code, order_id, at, offer in redeemed
     ]
     names = ["customer_id", "code", "order_id", "redeemed_at", "day", "share", "amount_off", "only"]
     return pd.DataFrame(rows, columns=names).astype(

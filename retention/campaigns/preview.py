@@ -44,7 +44,7 @@ def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[
     BadInput
         The campaign has no recipients.
     """
-    found = session.execute(
+    result = session.execute(
         select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
         .outerjoin(
             Coupon,
@@ -56,17 +56,20 @@ def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[
         .order_by(Assignment.customer_id)
         .limit(limit)
     )
-    if not (first := [row._asdict() for row in found]):
+    if not (rows := [row._asdict() for row in result]):
         raise BadInput(
             gettext("Campaign {name!r} goes to nobody, so there is nothing to preview.").format(
                 name=campaign.name
             )
         )
-    return first
+    return rows
 
 
 def preview_messages(
-    settings: Settings, body: Body, first: Sequence[Mapping[str, Any]], known: Mapping[str, Contact]
+    settings: Settings,
+    body: Body,
+    rows: Sequence[Mapping[str, Any]],
+    contacts: Mapping[str, Contact],
 ) -> list[dict[str, str]]:
     """Render messages as ``customer, to, subject, text``.
 
@@ -76,9 +79,9 @@ def preview_messages(
         Settings of the installation.
     body : Body
         The campaign's version.
-    first : sequence of mapping
+    rows : sequence of mapping
         Rows of `preview_rows`.
-    known : mapping
+    contacts : mapping
         Contact by customer id.
 
     Returns
@@ -86,9 +89,9 @@ def preview_messages(
     list[dict[str, str]]
         A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
     """
-    copies = []
-    for row in first:
-        contact, offer = known.get(row["customer_id"], Contact()), row["offer"]
+    messages = []
+    for row in rows:
+        contact, offer = contacts.get(row["customer_id"], Contact()), row["offer"]
         code = row["code"] or (NO_CODE if offer["action"] in CODED else None)
         values = placeholder_values(settings, contact.name, {**row, "code": code})
         if row["code"] is None and code:
@@ -97,7 +100,7 @@ def preview_messages(
             "campaigns/subject.txt.j2", action=wording_action(offer), **values
         ).strip()
         text = wording.fill_text(message_text(body, offer), values).strip()
-        copies.append(
+        messages.append(
             {
                 "customer": row["customer_id"],
                 "to": contact.email,
@@ -105,11 +108,11 @@ def preview_messages(
                 "text": text,
             }
         )
-    return copies
+    return messages
 
 
 def masked_messages(
-    settings: Settings, body: Body, first: Sequence[Mapping[str, Any]]
+    settings: Settings, body: Body, rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, str]]:
     """Render messages without names, addresses and codes.
 
@@ -119,7 +122,7 @@ def masked_messages(
         Settings of the installation.
     body : Body
         The campaign's version.
-    first : sequence of mapping
+    rows : sequence of mapping
         Rows of `preview_rows`.
 
     Returns
@@ -127,9 +130,11 @@ def masked_messages(
     list[dict[str, str]]
         Customers are pseudonyms.
     """
-    nameless = {row["customer_id"]: Contact("…", "…") for row in first}
-    copies = preview_messages(settings, body, [{**row, "code": None} for row in first], nameless)
+    masked_contacts = {row["customer_id"]: Contact("…", "…") for row in rows}
+    messages = preview_messages(
+        settings, body, [{**row, "code": None} for row in rows], masked_contacts
+    )
     return [
-        {**copy, "customer": pseudonym(settings.key, row["customer_id"])}
-        for row, copy in zip(first, copies, strict=True)
+        {**message, "customer": pseudonym(settings.key, row["customer_id"])}
+        for row, message in zip(rows, messages, strict=True)
     ]

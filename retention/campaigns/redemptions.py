@@ -58,10 +58,10 @@ class CodeUse:
 
         A hash of the source's key, or of all values if it has none.
         """
-        said = self.key or "\x1f".join(
+        report = self.key or "\x1f".join(
             (self.code, self.customer_id or "", self.order_id or "", self.at.isoformat())
         )
-        return f"{self.source}:{sha256(said.encode()).hexdigest()}"
+        return f"{self.source}:{sha256(report.encode()).hexdigest()}"
 
 
 @dataclass(slots=True)
@@ -101,17 +101,17 @@ def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> lis
     list of str
         A key of `OUTCOMES` per use, in order.
     """
-    found: list[str] = []
+    outcomes: list[str] = []
     for start in range(0, len(uses), BATCH_USES):
-        found += _redeem_batch(session, settings, uses[start : start + BATCH_USES])
-    return found
+        outcomes += _redeem_batch(session, settings, uses[start : start + BATCH_USES])
+    return outcomes
 
 
 def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
-    spelled = [coupons.normalize_code(use.code) for use in uses]
-    wanted = (
+    codes = [coupons.normalize_code(use.code) for use in uses]
+    conditions = (
         Coupon.team_id == settings.team_id,
-        among(session, Coupon.code, {code for code in spelled if code}),
+        among(session, Coupon.code, {code for code in codes if code}),
     )
     # Lock before reading, so a concurrent report of the same code sees this outcome.
     teller = (
@@ -126,29 +126,29 @@ def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse])
         for name in _CouponState.__slots__
         if name not in ("teller", "just_now")
     ]
-    locked = select(*stored, teller).where(*wanted)
+    locked = select(*stored, teller).where(*conditions)
     coupons_now = session.execute(locked.order_by(Coupon.code).with_for_update(of=Coupon))
-    held = {row.code: _CouponState(**row._asdict()) for row in coupons_now}
+    coupon_of = {row.code: _CouponState(**row._asdict()) for row in coupons_now}
     keys = [use.identity for use in uses]
-    known = dict(
+    outcome_of = dict(
         session.execute(
             select(Redemption.key, Redemption.outcome).where(among(session, Redemption.key, keys))
         )
         .tuples()
         .all()
     )
-    who = {use.customer_id for use in uses} | {coupon.customer_id for coupon in held.values()}
-    people = _canonical_ids(session, settings, who - {None})
+    ids = {use.customer_id for use in uses} | {coupon.customer_id for coupon in coupon_of.values()}
+    canonical = _canonical_ids(session, settings, ids - {None})
     rows: list[dict[str, Any]] = []
-    found: list[str] = []
-    for use, code, key in zip(uses, spelled, keys, strict=True):
-        coupon = held.get(code or "")
+    outcomes: list[str] = []
+    for use, code, key in zip(uses, codes, keys, strict=True):
+        coupon = coupon_of.get(code or "")
         if coupon is None:
-            found.append("unknown")
+            outcomes.append("unknown")
             continue
-        if key not in known:
-            known[key] = _judge(use, coupon, people)
-            if known[key] == "redeemed":
+        if key not in outcome_of:
+            outcome_of[key] = _judge(use, coupon, canonical)
+            if outcome_of[key] == "redeemed":
                 coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
                 coupon.teller, coupon.just_now = use.source, True
             rows.append(
@@ -161,15 +161,15 @@ def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse])
                     "order_id": use.order_id,
                     "at": use.at,
                     "source": use.source,
-                    "outcome": known[key],
+                    "outcome": outcome_of[key],
                     "told": False,
                 }
             )
-        found.append(known[key])
+        outcomes.append(outcome_of[key])
     insert_missing(session, Redemption, rows)
-    if used := [row["key"] for row in rows if row["outcome"] == "redeemed"]:
-        _mark_used(session, used)
-    return found
+    if redeemed_keys := [row["key"] for row in rows if row["outcome"] == "redeemed"]:
+        _mark_used(session, redeemed_keys)
+    return outcomes
 
 
 def _mark_used(session: Session, keys: Sequence[str]) -> None:
@@ -189,9 +189,11 @@ def _mark_used(session: Session, keys: Sequence[str]) -> None:
     )
 
 
-def _judge(use: CodeUse, coupon: _CouponState, people: dict[str, str]) -> str:
-    mine = use.customer_id is None or people[use.customer_id] == people[coupon.customer_id]
-    if not mine:
+def _judge(use: CodeUse, coupon: _CouponState, canonical: dict[str, str]) -> str:
+    is_own_customer = (
+        use.customer_id is None or canonical[use.customer_id] == canonical[coupon.customer_id]
+    )
+    if not is_own_customer:
         return "other_customer"
     if coupon.state == "redeemed":
         return "repeated" if _is_same_use(use, coupon) else "twice"
@@ -222,15 +224,15 @@ def _is_same_use(use: CodeUse, coupon: _CouponState) -> bool:
 
 def _canonical_ids(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[str, str]:
     """Canonical id by customer id."""
-    wanted = list(ids)
+    ordered = list(ids)
     rows = session.execute(
         select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id).where(
             DirectoryEntry.team_id == settings.team_id,
-            among(session, DirectoryEntry.customer_id, wanted),
+            among(session, DirectoryEntry.customer_id, ordered),
         )
     )
-    canonical = {one: other or one for one, other in rows}
-    return {one: canonical.get(one, one) for one in wanted}
+    canonical = {customer_id: canonical_id or customer_id for customer_id, canonical_id in rows}
+    return {customer_id: canonical.get(customer_id, customer_id) for customer_id in ordered}
 
 
 def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
@@ -247,16 +249,16 @@ def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
     settings : Settings
         Settings of the installation.
     """
-    first = session.scalar(
+    first_issued = session.scalar(
         select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id)
     )
-    if first is None:
+    if first_issued is None:
         return
-    events = lake.table("events", since=first - DATE_TOLERANCE, identity="stored")
+    events = lake.table("events", since=first_issued - DATE_TOLERANCE, identity="stored")
     events = events.filter(events.event_type == "coupon_redeem", events.query.notnull())
-    told = events.select("event_id", "customer_id", "order_id", "occurred_at", "query").order_by(
-        "occurred_at", "event_id"
-    )
+    reported = events.select(
+        "event_id", "customer_id", "order_id", "occurred_at", "query"
+    ).order_by("occurred_at", "event_id")
     uses = [
         CodeUse(
             row.query,
@@ -266,7 +268,7 @@ def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
             row.order_id if isinstance(row.order_id, str) else None,
             row.event_id,
         )
-        for row in told.execute().itertuples(index=False)
+        for row in reported.execute().itertuples(index=False)
     ]
     redeem(session, settings, uses)
 
@@ -286,21 +288,21 @@ def mark_misuses_announced(session: Session, settings: Settings) -> dict[str, di
     dict of str to dict
         Campaign → outcome → number of all misuses so far, for campaigns with a new one.
     """
-    ours = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(MISUSES))
-    fresh = select(Redemption.campaign_id).where(*ours, ~Redemption.told).distinct()
-    counted = (
+    is_misuse = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(MISUSES))
+    unannounced = select(Redemption.campaign_id).where(*is_misuse, ~Redemption.told).distinct()
+    misuse_counts = (
         select(Redemption.campaign_id, Redemption.outcome, func.count())
-        .where(*ours, Redemption.campaign_id.in_(fresh))
+        .where(*is_misuse, Redemption.campaign_id.in_(unannounced))
         .group_by(Redemption.campaign_id, Redemption.outcome)
     )
-    found: dict[str, dict[str, int]] = {}
-    for campaign_id, outcome, number in session.execute(counted):
-        found.setdefault(campaign_id, {})[outcome] = number
+    misuses: dict[str, dict[str, int]] = {}
+    for campaign_id, outcome, number in session.execute(misuse_counts):
+        misuses.setdefault(campaign_id, {})[outcome] = number
     session.execute(
-        update(Redemption).where(*ours, ~Redemption.told).values(told=True),
+        update(Redemption).where(*is_misuse, ~Redemption.told).values(told=True),
         execution_options={"synchronize_session": False},
     )
-    return found
+    return misuses
 
 
 def list_misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:

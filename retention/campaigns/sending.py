@@ -77,8 +77,11 @@ def returned_customers(
     """
     with database.reading() as session:
         campaign = find_campaign(session, settings, campaign_id)
-        inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
-        customers = session.scalars(select(Assignment.customer_id).where(*inside)).all()
+        is_assigned = (
+            Assignment.campaign_id == campaign_id,
+            Assignment.arm.in_(("treatment", "control")),
+        )
+        customers = session.scalars(select(Assignment.customer_id).where(*is_assigned)).all()
     return audience.returned_customers(
         lake, customers, Body.model_validate(campaign.body).as_of, now
     )
@@ -106,19 +109,24 @@ def merged_duplicates(
     -------
     set of str
     """
-    people = lake.identities.people()
+    canonical = lake.identities.people()
     with database.reading() as session:
         find_campaign(session, settings, campaign_id)
-        inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
+        is_assigned = (
+            Assignment.campaign_id == campaign_id,
+            Assignment.arm.in_(("treatment", "control")),
+        )
         customers = (
-            session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
+            session.scalars(select(Assignment.customer_id).where(*is_assigned)).all()
+            if canonical
+            else []
         )
     kept_ids: dict[str, str] = {}
     # Canonical ids first.
     for customer_id in sorted(
-        customers, key=lambda customer_id: (customer_id in people, customer_id)
+        customers, key=lambda customer_id: (customer_id in canonical, customer_id)
     ):
-        kept_ids.setdefault(people.get(customer_id, customer_id), customer_id)
+        kept_ids.setdefault(canonical.get(customer_id, customer_id), customer_id)
     return set(customers) - set(kept_ids.values())
 
 
@@ -129,7 +137,7 @@ def begin_sending(
     version: int,
     actor: str,
     now: datetime,
-    gone: Collection[str] = (),
+    excluded: Collection[str] = (),
 ) -> StartedSending:
     """Start sending after the clearance time; resume a killed run.
 
@@ -147,7 +155,7 @@ def begin_sending(
         Slack user id, or ``clock``.
     now : datetime
         Business time.
-    gone : collection of str, optional
+    excluded : collection of str, optional
         Customers to exclude from both groups. A resumed run excludes none, because their codes are
         reserved.
 
@@ -187,11 +195,13 @@ def begin_sending(
         at=now,
         conditions=(Campaign.send_at <= now, in_time),
         sent_at=now,
-        details={"left_out": len(gone)} if gone else None,
+        details={"left_out": len(excluded)} if excluded else None,
     )
-    if gone:
-        require_recipients(campaign, exclude_customers(session, campaign, gone), has_returned=True)
-    return StartedSending(campaign, len(gone))
+    if excluded:
+        require_recipients(
+            campaign, exclude_customers(session, campaign, excluded), has_returned=True
+        )
+    return StartedSending(campaign, len(excluded))
 
 
 def _restart_window(
@@ -201,15 +211,15 @@ def _restart_window(
 
     Days may have passed, and no customer received anything.
     """
-    begun = (
+    in_state = (
         Campaign.id == campaign.id,
         Campaign.state == "sending",
         Campaign.version == campaign.version,
     )
-    moved = session.execute(
-        update(Campaign).where(*begun).values(sent_at=now), execution_options=_NO_SYNC
+    update_result = session.execute(
+        update(Campaign).where(*in_state).values(sent_at=now), execution_options=_NO_SYNC
     )
-    if moved.rowcount:  # type: ignore[attr-defined]
+    if update_result.rowcount:  # type: ignore[attr-defined]
         coupons.extend_codes(session, campaign.id, _valid_until(settings, campaign, now))
     session.refresh(campaign)
     return campaign
@@ -255,10 +265,10 @@ def reserve_codes(
             assert campaign.sent_at is not None
             expires_at = _valid_until(settings, campaign, campaign.sent_at)
             missing = coupons.reserve_codes(session, settings.team_id, campaign_id, expires_at)
-            held = (
+            reserved = (
                 session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
             )
-        yield held, held + missing
+        yield reserved, reserved + missing
         if not missing:
             return
 
@@ -321,12 +331,14 @@ def unreceived_treatments(lake: "Lake", session: Session, settings: Settings) ->
     """
     import pandas as pd
 
-    held = lake.table("treatments", identity="stored")
-    held = held.filter(held.arm == "treatment")
-    there = list(held.select("campaign_id").distinct().execute()["campaign_id"])
-    copy = Send.campaign_id == Campaign.id
-    reached = exists().where(
-        copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.CONTACT_STATES)
+    treatments = lake.table("treatments", identity="stored")
+    treatments = treatments.filter(treatments.arm == "treatment")
+    campaign_ids = list(treatments.select("campaign_id").distinct().execute()["campaign_id"])
+    in_campaign = Send.campaign_id == Campaign.id
+    was_contacted = exists().where(
+        in_campaign,
+        Send.customer_id == Assignment.customer_id,
+        Send.state.in_(sends.CONTACT_STATES),
     )
     rows = session.execute(
         select(Assignment.campaign_id, Assignment.customer_id)
@@ -334,15 +346,15 @@ def unreceived_treatments(lake: "Lake", session: Session, settings: Settings) ->
         .where(
             Campaign.team_id == settings.team_id,
             Campaign.state == "cancelled",
-            Campaign.id.in_(there),
+            Campaign.id.in_(campaign_ids),
             Assignment.arm == "treatment",
-            or_(Campaign.window_ends_at.is_(None), exists().where(copy)),
-            ~reached,
+            or_(Campaign.window_ends_at.is_(None), exists().where(in_campaign)),
+            ~was_contacted,
         )
     )
     keys = pd.DataFrame(list(rows.tuples()), columns=["campaign_id", "customer_id"])
-    held = held.filter(held.campaign_id.isin(sorted(set(keys["campaign_id"]))))
-    return held.select(*keys.columns).execute().merge(keys)
+    treatments = treatments.filter(treatments.campaign_id.isin(sorted(set(keys["campaign_id"]))))
+    return treatments.select(*keys.columns).execute().merge(keys)
 
 
 def go_live(
@@ -395,18 +407,18 @@ def go_live(
     codes = coupons.issue_codes(session, campaign_id, now)
     sends.queue_sends(session, campaign, configured_channel(settings), now)
     sizes = group_sizes(session, campaign_id)
-    owed = session.scalar(
+    needed = session.scalar(
         select(func.count()).where(
             Assignment.campaign_id == campaign_id,
             Assignment.arm == "treatment",
             Assignment.offer["action"].as_string().in_(CODED),
         )
     )
-    if codes != owed:
+    if codes != needed:
         raise Conflict(
             gettext(
                 "{owed} customers are to get a code and {codes} have one; please send it again."
-            ).format(owed=owed, codes=codes)
+            ).format(owed=needed, codes=codes)
         )
     return SendingResult(campaign, sizes["treatment"], sizes["control"], codes)
 

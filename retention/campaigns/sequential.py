@@ -144,14 +144,14 @@ def running_effect(
     looks = []
     for day in np.flatnonzero(enough):
         pace = window_days / (day + 1)
-        found = difference(
+        effect = difference(
             pace * totals[treated, day],
             pace * totals[~treated, day],
             before[treated],
             before[~treated],
         )
-        if found.standard_error > 0:
-            looks.append((found.per_customer - contact_cost, found.standard_error**2))
+        if effect.standard_error > 0:
+            looks.append((effect.per_customer - contact_cost, effect.standard_error**2))
     if not looks or tau <= 0:
         return RunningEffect(tau)
     means, variances = np.array(looks).T

@@ -226,23 +226,23 @@ class Body(_FrozenModel):
     @property
     def discount(self) -> float | None:
         """The common discount of all coupons; None if they differ."""
-        found = {line.discount for line in self.coupons}
-        return found.pop() if len(found) == 1 else None
+        discounts = {line.discount for line in self.coupons}
+        return discounts.pop() if len(discounts) == 1 else None
 
     @property
     def second_because(self) -> tuple[str, ...]:
         """Limits exceeded: ``audience``, ``cost``, ``discount``; each needs a second approver."""
-        above = self.second_approver
-        if above is None:
+        limits = self.second_approver
+        if limits is None:
             return ()
         coupons = [line for line in self.offers if line.action == "coupon"]
         largest = max((line.largest_share for line in coupons), default=0.0)
         sizes = {
-            "audience": self.audience > above.audience,
-            "cost": self.plan().cost > above.cost,
-            "discount": largest > above.discount + 1e-9,
+            "audience": self.audience > limits.audience,
+            "cost": self.plan().cost > limits.cost,
+            "discount": largest > limits.discount + 1e-9,
         }
-        return tuple(name for name, beyond in sizes.items() if beyond)
+        return tuple(name for name, is_exceeded in sizes.items() if is_exceeded)
 
     @property
     def approvals_needed(self) -> int:
@@ -324,10 +324,10 @@ class Body(_FrozenModel):
 
     def _off(self, line: OfferLine) -> str:
         """Describe the discount of a line in words."""
-        least = f"orders from {self._money(line.min_order)} on"
+        minimum = f"orders from {self._money(line.min_order)} on"
         if line.action == "free_shipping":
-            return f"Free shipping ({self._money(line.face)} a parcel) on {least}"
-        return f"{self._money(line.face)} off {least}"
+            return f"Free shipping ({self._money(line.face)} a parcel) on {minimum}"
+        return f"{self._money(line.face)} off {minimum}"
 
     def check_offers(self) -> None:
         """Reject offers below the policy's minimum margin.
@@ -337,12 +337,12 @@ class Body(_FrozenModel):
         BadInput
             An offer leaves too little margin.
         """
-        most = max(self.margin - self.min_margin, 0)
+        max_discount = max(self.margin - self.min_margin, 0)
         for line in self.offers:
-            if line.face and line.face > most * line.min_order + 1e-9:
+            if line.face and line.face > max_discount * line.min_order + 1e-9:
                 least = (
-                    f"use it from {self._money(self._least(line.face / most))} on"
-                    if most
+                    f"use it from {self._money(self._least(line.face / max_discount))} on"
+                    if max_discount
                     else "no order can bear it"
                 )
                 raise BadInput(
@@ -357,8 +357,8 @@ class Body(_FrozenModel):
                         least=least,
                     )
                 )
-            left = self.margin - line.discount
-            if line.action == "coupon" and not line.face and left < self.min_margin - 1e-9:
+            remaining = self.margin - line.discount
+            if line.action == "coupon" and not line.face and remaining < self.min_margin - 1e-9:
                 raise BadInput(
                     gettext(
                         "A discount of {discount:g} % ({rule}) would leave {at_most} of sales as "
@@ -366,9 +366,9 @@ class Body(_FrozenModel):
                     ).format(
                         discount=100 * line.discount,
                         rule=line.rule,
-                        at_most=_format_limit(left),
+                        at_most=_format_limit(remaining),
                         min_margin=100 * self.min_margin,
-                        at_most_2=_format_limit(most),
+                        at_most_2=_format_limit(max_discount),
                     )
                 )
 

@@ -112,11 +112,9 @@ def find_campaign(
     BadInput
         No campaign has this id.
     """
-    wanted = select(Campaign).where(
-        Campaign.id == campaign_id, Campaign.team_id == settings.team_id
-    )
-    wanted = wanted.with_for_update() if lock else wanted  # no effect on SQLite
-    campaign = session.scalar(wanted.execution_options(populate_existing=True))
+    query = select(Campaign).where(Campaign.id == campaign_id, Campaign.team_id == settings.team_id)
+    query = query.with_for_update() if lock else query  # no effect on SQLite
+    campaign = session.scalar(query.execution_options(populate_existing=True))
     if campaign is None:
         raise BadInput(
             gettext(
@@ -192,11 +190,11 @@ def move_campaign(
     )
     if seen_version is not None:
         statement = statement.where(Campaign.version == seen_version)
-    done = session.execute(
+    update_result = session.execute(
         statement.values(state=to_state, **values).execution_options(synchronize_session=False)
     )
     campaign = find_campaign(session, settings, campaign_id)
-    if done.rowcount != 1:  # type: ignore[attr-defined]
+    if update_result.rowcount != 1:  # type: ignore[attr-defined]
         raise StaleCampaign(campaign, seen_version)
     record(
         session,

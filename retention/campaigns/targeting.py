@@ -49,33 +49,38 @@ def select_by_profit(
     from retention.uplift.targeting import Limit, choose
 
     option, uplift = _options(customers, predicted, policy)
-    stays = 1 - customers["churn_probability"].to_numpy(float)[:, None]
-    uplift = np.clip(uplift, -stays, 1 - stays)  # P(order) stays in [0, 1]
+    p_order = 1 - customers["churn_probability"].to_numpy(float)[:, None]
+    uplift = np.clip(uplift, -p_order, 1 - p_order)  # P(order) stays in [0, 1]
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)[:, None]
     rules, costs = policy.rules, _costs(policy, option, value)
-    earned = incremental_profit(stays, uplift, value, margin=margin, **costs)
-    profit = np.where(np.isnan(uplift), -np.inf, earned)
-    spent = (1 - policy.campaign.holdout) * np.nan_to_num(expected_cost(stays, uplift, **costs))
+    incremental = incremental_profit(p_order, uplift, value, margin=margin, **costs)
+    profit = np.where(np.isnan(uplift), -np.inf, incremental)
+    expected_costs = (1 - policy.campaign.holdout) * np.nan_to_num(
+        expected_cost(p_order, uplift, **costs)
+    )
     limits = [
         Limit(np.ones(profit.shape), policy.campaign.max_audience),
-        Limit(spent, policy.campaign.budget),
+        Limit(expected_costs, policy.campaign.budget),
     ]
     chosen = choose(profit, limits).offer
-    some = np.flatnonzero(chosen >= 0)
-    best = chosen[some]
-    kept = customers.iloc[some].assign(
-        rule=np.array([rule.name for rule in rules], dtype=object)[option[some, best]],
-        uplift=uplift[some, best],
-        profit=profit[some, best],
+    selected = np.flatnonzero(chosen >= 0)
+    best = chosen[selected]
+    audience = customers.iloc[selected].assign(
+        rule=np.array([rule.name for rule in rules], dtype=object)[option[selected, best]],
+        uplift=uplift[selected, best],
+        profit=profit[selected, best],
     )
-    kept = kept.sort_values("profit", ascending=False, kind="stable")
-    worth, most = int((profit.max(axis=1, initial=0) > 0).sum()), policy.campaign.max_audience
+    audience = audience.sort_values("profit", ascending=False, kind="stable")
+    profitable, maximum = (
+        int((profit.max(axis=1, initial=0) > 0).sum()),
+        policy.campaign.max_audience,
+    )
     return Audience(
-        kept.drop(columns="profit").reset_index(drop=True),
+        audience.drop(columns="profit").reset_index(drop=True),
         {
-            "no_gain": len(customers) - worth,
-            "beyond_maximum": max(worth - most, 0),
-            "beyond_budget": min(worth, most) - len(kept),
+            "no_gain": len(customers) - profitable,
+            "beyond_maximum": max(profitable - maximum, 0),
+            "beyond_budget": min(profitable, maximum) - len(audience),
         },
     )
 
@@ -107,21 +112,25 @@ def affordable_count(customers: "pd.DataFrame", policy: Policy, mean: float) -> 
         customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
     )
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)
-    added = (
+    uplift = (
         customers["uplift"].to_numpy(float)
         if "uplift" in customers
         else np.full(len(customers), mean)
     )
-    stays = 1 - customers["churn_probability"].to_numpy(float)
+    p_order = 1 - customers["churn_probability"].to_numpy(float)
     # As in the knapsack, but a negative uplift does not reduce the cost.
-    spent = np.cumsum(expected_cost(stays, added.clip(min=0), **_costs(policy, option, value)))
-    some = np.arange(1, len(customers) + 1)
-    tiers = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
-    held_out = sum(control_size(number.to_numpy(int), policy.campaign.holdout) for number in tiers)
-    paid = np.flatnonzero(
-        is_within_budget(spent * (some - held_out) / some, policy.campaign.budget)
+    cumulative_costs = np.cumsum(
+        expected_cost(p_order, uplift.clip(min=0), **_costs(policy, option, value))
     )
-    return int(paid[-1]) + 1 if len(paid) else 0
+    counts = np.arange(1, len(customers) + 1)
+    tier_sizes = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
+    held_out = sum(
+        control_size(number.to_numpy(int), policy.campaign.holdout) for number in tier_sizes
+    )
+    affordable = np.flatnonzero(
+        is_within_budget(cumulative_costs * (counts - held_out) / counts, policy.campaign.budget)
+    )
+    return int(affordable[-1]) + 1 if len(affordable) else 0
 
 
 def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[str, np.ndarray]":
@@ -150,7 +159,7 @@ def _options(
 
     from retention.uplift.offers import kind
 
-    place = {rule.name: at for at, rule in enumerate(policy.rules)}
+    rule_index = {rule.name: at for at, rule in enumerate(policy.rules)}
     kinds = {rule.name: kind(rule.model_dump()) for rule in policy.rules}
     groups = customers.groupby(["rule", "tier"]).indices
     offered = {
@@ -165,11 +174,11 @@ def _options(
     option, uplift = np.zeros(shape, int), np.full(shape, np.nan)
     for key, at in groups.items():
         for slot, name in enumerate(offered[key]):
-            told = predicted.by_offer.get(kinds[name])
-            option[at, slot] = place[name]
-            uplift[at, slot] = predicted.pooled[at] if told is None else told[at]
-        own = uplift[at, 0]
-        uplift[at, 0] = np.where(np.isnan(own), predicted.pooled[at], own)
+            offer_uplift = predicted.by_offer.get(kinds[name])
+            option[at, slot] = rule_index[name]
+            uplift[at, slot] = predicted.pooled[at] if offer_uplift is None else offer_uplift[at]
+        own_uplift = uplift[at, 0]
+        uplift[at, 0] = np.where(np.isnan(own_uplift), predicted.pooled[at], own_uplift)
     return option, uplift
 
 

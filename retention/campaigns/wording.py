@@ -49,12 +49,12 @@ def validate_text(text: str) -> str:
             )
         )
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
-    if wrong := [place for place in _BRACES.findall(text) if place not in known]:
-        found = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(wrong[:3]))
-        means = "means" if len(wrong) == 1 else "mean"
+    if unknown := [place for place in _BRACES.findall(text) if place not in known]:
+        shown = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(unknown[:3]))
+        means = "means" if len(unknown) == 1 else "mean"
         raise BadInput(
             gettext("The copy text has {found}, which {means} nothing here; use {known}.").format(
-                found=found, means=means, known=", ".join(known)
+                found=shown, means=means, known=", ".join(known)
             )
         )
     return text
@@ -80,15 +80,17 @@ def fill_text(text: str, values: dict[str, Any]) -> str:
     lines = text.split("\n") if values.get("items") else map(_without_items, text.split("\n"))
 
     def value(place: re.Match[str]) -> str:
-        found = str(values.get(place[2]) or "")
-        return place[1] + found if found else ""
+        text_value = str(values.get(place[2]) or "")
+        return place[1] + text_value if text_value else ""
 
     return _SPACED_PLACEHOLDER.sub(value, "\n".join(line for line in lines if line is not None))
 
 
 def _without_items(line: str) -> str | None:
     """Remove the phrase that announces items; None if nothing remains."""
-    ends = line.rstrip().endswith("{items}")
+    is_last = line.rstrip().endswith("{items}")
     return (
-        None if ends and {*_PLACEHOLDER.findall(line)} == {"items"} else _ITEMS_PHRASE.sub("", line)
+        None
+        if is_last and {*_PLACEHOLDER.findall(line)} == {"items"}
+        else _ITEMS_PHRASE.sub("", line)
     )

@@ -129,14 +129,14 @@ def consent_states(
     import pandas as pd
 
     customers = lake.table("customers")
-    said = customers.filter(customers.marketing_consent.notnull())
-    told = said.select("customer_id", "marketing_consent").execute()
-    yes = told["marketing_consent"].astype(bool)
-    found = pd.Series("unknown", index=ids.index)
-    found[ids.isin(told.loc[yes, "customer_id"])] = "given"
-    found[ids.isin(told.loc[~yes, "customer_id"])] = "refused"
-    found[ids.isin(lake.identities.resolved(suppressed_customers(session, settings)))] = "refused"
-    return found
+    known = customers.filter(customers.marketing_consent.notnull())
+    answers = known.select("customer_id", "marketing_consent").execute()
+    has_agreed = answers["marketing_consent"].astype(bool)
+    states = pd.Series("unknown", index=ids.index)
+    states[ids.isin(answers.loc[has_agreed, "customer_id"])] = "given"
+    states[ids.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
+    states[ids.isin(lake.identities.resolved(suppressed_customers(session, settings)))] = "refused"
+    return states
 
 
 def unsubscribe_token(keys: Keys, send_id: int) -> str:

@@ -54,18 +54,24 @@ def find_contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
     """
     import ibis
 
-    people = lake.identities.people()
-    now = {one: people.get(one, one) for one in ids}
-    wanted = ibis.memtable(
-        {"customer_id": sorted(set(now.values()))}, schema={"customer_id": "string"}
+    canonical = lake.identities.people()
+    canonical_of = {customer_id: canonical.get(customer_id, customer_id) for customer_id in ids}
+    canonical_ids = ibis.memtable(
+        {"customer_id": sorted(set(canonical_of.values()))}, schema={"customer_id": "string"}
     )
     rows = lake.table("customers").select("customer_id", "email", "name", "timezone", "phone")
-    found = rows.semi_join(wanted, "customer_id").execute().set_index("customer_id")
-    known = {
-        who: Contact(*(value if isinstance(value, str) else "" for value in row))
-        for who, row in zip(found.index, found.itertuples(index=False), strict=True)
+    customers = rows.semi_join(canonical_ids, "customer_id").execute().set_index("customer_id")
+    contact_of = {
+        canonical_id: Contact(*(value if isinstance(value, str) else "" for value in row))
+        for canonical_id, row in zip(
+            customers.index, customers.itertuples(index=False), strict=True
+        )
     }
-    return {one: known[who] for one, who in now.items() if who in known}
+    return {
+        customer_id: contact_of[canonical_id]
+        for customer_id, canonical_id in canonical_of.items()
+        if canonical_id in contact_of
+    }
 
 
 def customers_without_consent(
@@ -99,11 +105,18 @@ def customers_without_consent(
     """
     import pandas as pd
 
-    people = lake.identities.people()
-    now = pd.Series({one: people.get(one, one) for one in offers}, dtype=object)
-    said = consent_states(lake, session, settings, now)
-    may = cache(policy.consent_for)
-    return {one for one, state in said.items() if state not in may(*_rule_and_consent(offers[one]))}
+    canonical = lake.identities.people()
+    canonical_of = pd.Series(
+        {customer_id: canonical.get(customer_id, customer_id) for customer_id in offers},
+        dtype=object,
+    )
+    states = consent_states(lake, session, settings, canonical_of)
+    accepted_states = cache(policy.consent_for)
+    return {
+        customer_id
+        for customer_id, state in states.items()
+        if state not in accepted_states(*_rule_and_consent(offers[customer_id]))
+    }
 
 
 def _rule_and_consent(offer: Mapping[str, Any]) -> tuple[str, tuple[str, ...] | None]:

@@ -45,14 +45,14 @@ def queue_sends(session: Session, campaign: Campaign, channel: str, now: datetim
         Business time.
     """
     columns = ["team_id", "campaign_id", "customer_id", "channel", "state", "attempts", "queued_at"]
-    called = Assignment.offer["action"].as_string() == "call"
-    by = case((called, literal("call")), else_=literal(channel))
+    is_call = Assignment.offer["action"].as_string() == "call"
+    send_channel = case((is_call, literal("call")), else_=literal(channel))
     rows = (
         select(
             Assignment.team_id,
             Assignment.campaign_id,
             Assignment.customer_id,
-            by,
+            send_channel,
             literal("queued"),
             literal(0),
             literal(now, Send.queued_at.type),
@@ -89,16 +89,16 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
         None if nothing is due or the campaign is not live.
     """
     wall = clock.wall()
-    due = _due(campaign_id, now, wall)
+    is_due = _due(campaign_id, now, wall)
     # Refused sends come last, so a bad address does not block the others.
-    for first in (
-        select(Send.id).where(*due, Send.error.is_(None)).order_by(Send.id),
-        select(Send.id).where(*due, Send.error.is_not(None)).order_by(Send.retry_at, Send.id),
+    for order in (
+        select(Send.id).where(*is_due, Send.error.is_(None)).order_by(Send.id),
+        select(Send.id).where(*is_due, Send.error.is_not(None)).order_by(Send.retry_at, Send.id),
     ):
-        one = first.limit(1).with_for_update(skip_locked=True)
-        taken = session.scalars(
+        candidate = order.limit(1).with_for_update(skip_locked=True)
+        claimed = session.scalars(
             update(Send)
-            .where(Send.id == one.scalar_subquery(), Send.state == "queued")
+            .where(Send.id == candidate.scalar_subquery(), Send.state == "queued")
             .values(
                 state="sending",
                 attempts=Send.attempts + 1,
@@ -109,7 +109,7 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
             .returning(Send)
             .execution_options(synchronize_session=False, populate_existing=True)
         )
-        if (send := taken.one_or_none()) is not None:
+        if (send := claimed.one_or_none()) is not None:
             return send
     return None
 
@@ -152,13 +152,13 @@ def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, rep
         values |= {"state": state, "retry_at": wall + back_off(send.attempts)}
     else:
         values["state"] = "held" if verdict.state == "doubtful" else verdict.state
-    mine = (
+    is_own_claim = (
         Send.id == send.id,
         Send.state == "sending",
         Send.job_id == send.job_id,
         Send.attempts == send.attempts,
     )
-    session.execute(update(Send).where(*mine).values(**values), execution_options=_NO_SYNC)
+    session.execute(update(Send).where(*is_own_claim).values(**values), execution_options=_NO_SYNC)
     return str(values["state"])
 
 
@@ -530,8 +530,11 @@ def untaken_files(session: Session, campaign_id: str) -> dict[str, int]:
         Send.state == "queued",
         Send.channel.in_(MANUAL_CHANNELS),
     )
-    counted = select(Send.channel, func.count()).where(*waiting).group_by(Send.channel)
-    return {**dict.fromkeys(MANUAL_CHANNELS, 0), **dict(session.execute(counted).tuples().all())}
+    channel_counts = select(Send.channel, func.count()).where(*waiting).group_by(Send.channel)
+    return {
+        **dict.fromkeys(MANUAL_CHANNELS, 0),
+        **dict(session.execute(channel_counts).tuples().all()),
+    }
 
 
 def counts(session: Session, campaign_id: str) -> dict[str, int]:
@@ -548,9 +551,9 @@ def counts(session: Session, campaign_id: str) -> dict[str, int]:
     -------
     dict of str to int
     """
-    ours = Send.campaign_id == campaign_id, Send.channel.not_in(MANUAL_CHANNELS)
-    counted = select(Send.state, func.count()).where(*ours).group_by(Send.state)
-    return dict(session.execute(counted).tuples().all())
+    in_campaign = Send.campaign_id == campaign_id, Send.channel.not_in(MANUAL_CHANNELS)
+    state_counts = select(Send.state, func.count()).where(*in_campaign).group_by(Send.state)
+    return dict(session.execute(state_counts).tuples().all())
 
 
 def has_accepted_send(session: Session, campaign_id: str) -> bool:
@@ -567,12 +570,12 @@ def has_accepted_send(session: Session, campaign_id: str) -> bool:
     -------
     bool
     """
-    ours = (
+    is_accepted = (
         Send.campaign_id == campaign_id,
         Send.channel.not_in(MANUAL_CHANNELS),
         Send.state == "sent",
     )
-    return session.scalar(select(Send.id).where(*ours).limit(1)) is not None
+    return session.scalar(select(Send.id).where(*is_accepted).limit(1)) is not None
 
 
 def held_sends(session: Session, campaign_id: str) -> list[Send]:
@@ -593,7 +596,9 @@ def held_sends(session: Session, campaign_id: str) -> list[Send]:
     return list(session.scalars(waiting.order_by(Send.id)))
 
 
-def release_held(session: Session, campaign_id: str, again: bool, copy: int | None = None) -> int:
+def release_held(
+    session: Session, campaign_id: str, again: bool, send_id: int | None = None
+) -> int:
     """Settle held sends by a person's decision.
 
     Parameters
@@ -604,7 +609,7 @@ def release_held(session: Session, campaign_id: str, again: bool, copy: int | No
         Campaign id.
     again : bool
         Queue them again with all attempts; a customer may get two. Otherwise they count as sent.
-    copy : int, optional
+    send_id : int, optional
         Id of one send; default all.
 
     Returns
@@ -612,17 +617,19 @@ def release_held(session: Session, campaign_id: str, again: bool, copy: int | No
     int
         Number of settled sends.
     """
-    which = (Send.campaign_id == campaign_id, Send.state == "held")
+    is_held = (Send.campaign_id == campaign_id, Send.state == "held")
     values: dict[str, Any] = (
         {"state": "queued", "attempts": 0, "retry_at": None, "error": None, "error_code": None}
         if again
         else {"state": "sent", "sent_at": Send.queued_at}
     )
-    freed = session.execute(
-        update(Send).where(*which, *([] if copy is None else [Send.id == copy])).values(**values),
+    released = session.execute(
+        update(Send)
+        .where(*is_held, *([] if send_id is None else [Send.id == send_id]))
+        .values(**values),
         execution_options=_NO_SYNC,
     )
-    return int(freed.rowcount)  # type: ignore[attr-defined]
+    return int(released.rowcount)  # type: ignore[attr-defined]
 
 
 def contacted_customers(session: Session, team_id: str, since: datetime) -> set[str]:
@@ -644,10 +651,10 @@ def contacted_customers(session: Session, team_id: str, since: datetime) -> set[
     set of str
     """
     at = func.coalesce(Send.sent_at, Send.queued_at)
-    found = select(Send.customer_id).where(
+    contacted = select(Send.customer_id).where(
         Send.team_id == team_id, Send.state.in_(CONTACT_STATES), at >= since
     )
-    return set(session.scalars(found))
+    return set(session.scalars(contacted))
 
 
 def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaign]:
@@ -669,7 +676,7 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     list of Campaign
     """
     wall = clock.wall()
-    copy = exists().where(
+    has_due_send = exists().where(
         Send.campaign_id == Campaign.id,
         Send.channel.not_in(MANUAL_CHANNELS),
         Send.state.in_(("queued", "sending")),  # uses the index; skips old sends
@@ -681,7 +688,9 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     )
     return list(
         session.scalars(
-            select(Campaign).where(Campaign.team_id == team_id, copy).order_by(Campaign.sent_at)
+            select(Campaign)
+            .where(Campaign.team_id == team_id, has_due_send)
+            .order_by(Campaign.sent_at)
         )
     )
 
@@ -710,14 +719,14 @@ def next_moment(session: Session, team_id: str, after: datetime) -> datetime | N
 
 
 def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement[bool], ...]:
-    live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
-    wanted = ~exists().where(Suppression.customer_id == Send.customer_id)
+    is_live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
+    not_suppressed = ~exists().where(Suppression.customer_id == Send.customer_id)
     return (
         Send.campaign_id == campaign_id,
         Send.channel.not_in(MANUAL_CHANNELS),
         _ready(now, wall),
-        live,
-        wanted,
+        is_live,
+        not_suppressed,
     )
 
 

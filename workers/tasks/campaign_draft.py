@@ -65,7 +65,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             session,
             settings,
             drafted,
-            by=context.requested_by,
+            author=context.requested_by,
             channel=context.channel,
             post_key=f"job:{context.job_id}",
             now=now,

@@ -36,7 +36,13 @@ def _draft(session, settings, campaign_id="c1", by="U0ANALYST", **body) -> Campa
     ]
     drafted = Draft(campaign_id, "salt", "May", None, a_body(**body), rows)
     return store(
-        session, settings, drafted, by=by, channel="C0CRM", post_key=f"job:{campaign_id}", now=NOW
+        session,
+        settings,
+        drafted,
+        author=by,
+        channel="C0CRM",
+        post_key=f"job:{campaign_id}",
+        now=NOW,
     )
 
 

@@ -76,7 +76,7 @@ class Life(RuleBasedStateMachine):
                 session,
                 self.settings,
                 drafted,
-                by="U0ANA",
+                author="U0ANA",
                 channel=None,
                 post_key="k",
                 now=self.now,

@@ -59,7 +59,7 @@ def live(
             session,
             settings,
             drafted,
-            by="U0ANALYST",
+            author="U0ANALYST",
             channel="C0CRM",
             post_key=f"job:{campaign_id}",
             now=now,
