@@ -114,7 +114,9 @@ class Failures:
 
     def _stale(self, stale: StaleCampaign) -> dict[str, Any]:
         """What a stale button says, too: who was first is a person with a name, not an id."""
-        said = render.message("campaign/stale", zone=self._services.settings.timezone, **stale.told)
+        said = render.message(
+            "campaign/stale", zone=self._services.settings.timezone, **stale.template_values
+        )
         return {"text": said.text, "blocks": said.blocks}
 
     def _tell(self, body: dict[str, Any], sentence: str) -> None:

@@ -18,7 +18,7 @@ from bot.buckets import TokenBuckets
 from retention import clock
 from retention.campaigns import coupons
 from retention.campaigns.offers import public_terms
-from retention.campaigns.redemptions import OUTCOMES, CodeUse, redeem
+from retention.campaigns.redemptions import CodeUse, outcome_text, redeem
 from retention.db import Database
 from retention.db.tables import Assignment, Coupon, Redemption
 from retention.privacy import signing
@@ -155,7 +155,7 @@ def redemption(
     if isinstance(told, tuple):
         return *told, {}
     if wrong_codes.was_unknown(told.code):
-        return _STATUS["unknown"], {"outcome": "unknown", "said": OUTCOMES["unknown"]}, {}
+        return _STATUS["unknown"], {"outcome": "unknown", "said": outcome_text("unknown")}, {}
     if wait := wrong_codes.wait_seconds():
         return (
             429,
@@ -212,7 +212,7 @@ def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> 
     use = CodeUse(told.code, told.at or clock.now(), "http", told.customer_id, told.order_id)
     with database.transaction() as session:
         (outcome,) = redeem(session, settings, [replace(use, key=_key(session, told, use, body))])
-        answer: dict[str, Any] = {"outcome": outcome, "said": OUTCOMES[outcome]}
+        answer: dict[str, Any] = {"outcome": outcome, "said": outcome_text(outcome)}
         if outcome in ("redeemed", "repeated"):
             offer = session.execute(
                 select(Coupon.campaign_id, Assignment.offer)

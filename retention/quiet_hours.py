@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from retention.text import gettext
+
 _SPAN = re.compile(r"\s*([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*([01]?\d|2[0-3]):([0-5]\d)\s*")
 
 
@@ -38,7 +40,9 @@ def parse_quiet_hours(text: str) -> QuietHours | None:
         return None
     if (match := _SPAN.fullmatch(text)) is None:
         raise ValueError(
-            f'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
+            gettext(
+                'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
+            ).format(text=text)
         )
     start_hour, start_minute, end_hour, end_minute = map(int, match.groups())
     quiet = QuietHours(time(start_hour, start_minute), time(end_hour, end_minute))

@@ -195,7 +195,7 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
 def _repair(services: Services, click: Click, stale: StaleCampaign) -> None:
     """Make the message show how things stand, and tell the person who was first, when and why."""
     _reshow(services, stale)
-    whisper(services, click, "campaign/stale", **stale.told)
+    whisper(services, click, "campaign/stale", **stale.template_values)
 
 
 def _reshow(services: Services, stale: StaleCampaign) -> None:

@@ -282,7 +282,7 @@ def stop(
         Reason that the person typed.
     now : datetime
         Business time.
-    frm : collection of str, optional
+    from_states : collection of str, optional
         States in which this person may stop it.
 
     Returns
@@ -527,9 +527,9 @@ def require_recipients(
     ----------
     campaign : Campaign
         The campaign.
-    arms : mapping
+    sizes : mapping
         Group sizes.
-    returned : bool, optional
+    has_returned : bool, optional
         Whether customers are excluded because they ordered again.
 
     Raises
@@ -540,29 +540,31 @@ def require_recipients(
     if sizes["treatment"]:
         return
     if has_returned:
-        absence, requirement = (
-            "in other campaigns, or have ordered again since the sweep,",
-            "have not ordered again since the sweep",
-        )
-        remedy = "draft for a new sweep"
+        absence = gettext("in other campaigns, or have ordered again since the sweep,")
+        requirement = gettext("have not ordered again since the sweep")
+        remedy = gettext("draft for a new sweep")
     else:
-        absence, requirement = (
-            "in other approved or running campaigns",
-            "are in no other approved or running campaign",
-        )
-        remedy = "approve it once those are over"
+        absence = gettext("in other approved or running campaigns")
+        requirement = gettext("are in no other approved or running campaign")
+        remedy = gettext("approve it once those are over")
     if sizes["control"]:
         raise Conflict(
             gettext(
-                "Campaign {name!r} would go to nobody: those of its customers who {left} "
-                "({control:,}) would all be held out. Lower its hold-out, or {remedy}."
-            ).format(name=campaign.name, left=requirement, control=sizes["control"], remedy=remedy)
+                "Campaign {name!r} would go to nobody: those of its customers who "
+                "{requirement} ({control:,}) would all be held out. Lower its hold-out, or "
+                "{remedy}."
+            ).format(
+                name=campaign.name,
+                requirement=requirement,
+                control=sizes["control"],
+                remedy=remedy,
+            )
         )
     raise Conflict(
         gettext(
-            "Campaign {name!r} would go to nobody: its customers are all {gone} by now. "
+            "Campaign {name!r} would go to nobody: its customers are all {absence} by now. "
             "Stop it, or {remedy}."
-        ).format(name=campaign.name, gone=absence, remedy=remedy)
+        ).format(name=campaign.name, absence=absence, remedy=remedy)
     )
 
 
@@ -637,6 +639,8 @@ def _require_reason(reason: str, deed: str) -> str:
     reason = reason.strip()
     if not reason:
         raise BadInput(
-            gettext("Say why you {deed} it; the reason is shown in its thread.").format(deed=deed)
+            gettext("Say why you reject it; the reason is shown in its thread.")
+            if deed == "reject"
+            else gettext("Say why you stop it; the reason is shown in its thread.")
         )
     return reason[:500]

@@ -20,24 +20,12 @@ from retention.outreach import bounces, sends
 from retention.outreach.consent import consent_states
 from retention.risk.policy import Policy
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
-
-EXCLUSION_REASONS: dict[str, str] = {
-    "erased": "erased since the sweep",
-    "no_rule": "the policy does nothing for them",
-    "no_consent": "no marketing consent",
-    "other_campaign": "in another campaign",
-    "frequency_cap": "contacted too recently",
-    "returned": "ordered again since the sweep",
-    "bounced": "their last copy bounced",
-    "beyond_maximum": "beyond the largest audience",
-    "beyond_budget": "beyond the budget",
-    "no_gain": "an offer to them is expected to earn too little",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +95,28 @@ def select_audience(
     )
     has_bounced &= ~customers["rule"].isin(_call_rules(policy))
     excluded["bounced"], customers = int(has_bounced.sum()), customers[~has_bounced]
-    customers = customers.assign(asks=customers["rule"].map(policy.consent_for))
+    customers = customers.assign(consent_states=customers["rule"].map(policy.consent_for))
     chosen = (choose or partial(_keep_most_at_stake, policy))(customers.reset_index(drop=True))
     excluded |= chosen.excluded
     return Audience(
         chosen.customers, {reason: number for reason, number in excluded.items() if number}
     )
+
+
+def exclusion_reason(code: str) -> str:
+    """Return the sentence for an exclusion code."""
+    return {
+        "erased": gettext("erased since the sweep"),
+        "no_rule": gettext("the policy does nothing for them"),
+        "no_consent": gettext("no marketing consent"),
+        "other_campaign": gettext("in another campaign"),
+        "frequency_cap": gettext("contacted too recently"),
+        "returned": gettext("ordered again since the sweep"),
+        "bounced": gettext("their last copy bounced"),
+        "beyond_maximum": gettext("beyond the largest audience"),
+        "beyond_budget": gettext("beyond the budget"),
+        "no_gain": gettext("an offer to them is expected to earn too little"),
+    }[code]
 
 
 def _candidates(

@@ -3,6 +3,8 @@
 import io
 from typing import TYPE_CHECKING
 
+from retention.text import gettext
+
 if TYPE_CHECKING:
     from retention.campaigns.measurement import Effect, Measurement
     from retention.campaigns.outcomes import Outcomes
@@ -39,7 +41,7 @@ def draw_chart(outcomes: "Outcomes", measurement: "Measurement", *, simulated: b
         axes.spines[["top", "right"]].set_visible(False)
     if simulated:
         figure.suptitle(
-            "Simulated response on top of real orders",
+            gettext("Simulated response on top of real orders"),
             fontsize=9,
             color=HOLDOUT_COLOR,
             ha="right",
@@ -64,12 +66,14 @@ def _plot_cumulative(axes, outcomes: "Outcomes") -> None:
     treated = (customers["arm"] == "treatment").to_numpy()
     axes.axhline(0, color=HOLDOUT_COLOR, lw=1)
     axes.set_title(
-        f"Extra orders per 100 treated to date ({treated.sum():,} against {(~treated).sum():,})",
+        gettext("Extra orders per 100 treated to date ({treated:,} against {control:,})").format(
+            treated=treated.sum(), control=(~treated).sum()
+        ),
         fontsize=10,
         loc="left",
         color=TEXT_COLOR,
     )
-    axes.set_xlabel("days since sending")
+    axes.set_xlabel(gettext("days since sending"))
     if min(treated.sum(), (~treated).sum()) < 2 or outcomes.orders.empty:
         return
     days = int(outcomes.orders["day"].max()) + 1
@@ -111,7 +115,9 @@ def _plot_segments(axes, segments: "list[tuple[str, Effect]]") -> None:
     axes.axvline(0, color=HOLDOUT_COLOR, lw=1)
     axes.set_yticks(range(len(segments)), [name for name, _ in segments])
     axes.set_ylim(-0.6, max(len(segments), 1) - 0.4)
-    axes.set_title("Extra buyers per 100, 95 % interval", fontsize=10, loc="left", color=TEXT_COLOR)
+    axes.set_title(
+        gettext("Extra buyers per 100, 95 % interval"), fontsize=10, loc="left", color=TEXT_COLOR
+    )
 
 
 def _segment_effects(measurement: "Measurement") -> "list[tuple[str, Effect]]":
@@ -123,5 +129,5 @@ def _segment_effects(measurement: "Measurement") -> "list[tuple[str, Effect]]":
         if segment.effect is not None
     ]
     return parts + (
-        [("all", measurement.effects["buyers"])] if "buyers" in measurement.effects else []
+        [(gettext("all"), measurement.effects["buyers"])] if "buyers" in measurement.effects else []
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import item_selection, offers, wording
 from retention.campaigns.assignment import buckets
-from retention.campaigns.audience import EXCLUSION_REASONS, Audience, select_audience
+from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.item_selection import MergeItems
 from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.spec import Body, Prior
@@ -28,6 +28,7 @@ from retention.lake.lake import naive
 from retention.progress import Progress, silent
 from retention.risk.policy import Policy, reason_of
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ def draft(
         does.
     decide : Decide, optional
         Sets ``rule``, bandit ``arm`` and propensity of each customer in the audience.
-    together : Together, optional
+    merge_items : Together, optional
         Merges (customer, own items, recommended items, length) into one list that may be offered.
     name : str, optional
         Name of the campaign; by default risk tiers and date.
@@ -138,7 +139,7 @@ def draft(
     BadInput
         The audience is empty, or an offer breaks the policy's minimum margin.
     """
-    progress(0, 4, "choosing the audience")
+    progress(0, 4, gettext("choosing the audience"))
     margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
     choose = (
         _profit_selector(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
@@ -152,19 +153,19 @@ def draft(
     audience = _fit_to_budget(audience, policy, prior)
     if audience.customers.empty:
         raise BadInput(_explain_empty_audience(audience, len(scores)))
-    progress(1, 4, "costing the offers")
+    progress(1, 4, gettext("costing the offers"))
     body = _body(
         lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift
     )
     body.check_offers()
-    progress(2, 4, "choosing items for each customer")
+    progress(2, 4, gettext("choosing items for each customer"))
     items, special_counts = _items(
         lake, policy, audience.customers, suggest, merge_items or _concatenate, now
     )
     lines = offers.offer_lines(audience.customers, policy, special_counts)
     example, untitled = _example_titles(audience.customers, body, items), _count_untitled(items)
     body = body.model_copy(update={"offers": lines, "example": example, "untitled": untitled})
-    progress(3, 4, "drawing the hold-out")
+    progress(3, 4, gettext("drawing the hold-out"))
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
     own_category = offers.coupon_categories(lake, policy, audience.customers, now)
@@ -174,19 +175,17 @@ def draft(
         body = body.model_copy(update={"tried": tried})
     for row, chance in zip(rows, _propensities(audience.customers), strict=True):
         row["offer"] |= chance
-    tiers = ", ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
-    tiers = " and ".join(tiers.rsplit(", ", 1))
-    return Draft(
-        campaign_id,
-        salt,
-        name
-        or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(
-            ", 0", ", "
-        ),
-        cohort_id,
-        body,
-        rows,
-    )
+    name = name or _default_name(body, now.astimezone(settings.zone))
+    return Draft(campaign_id, salt, name, cohort_id, body, rows)
+
+
+def _default_name(body: Body, now: datetime) -> str:
+    tiers = [tier for tier in ("high", "medium", "low") if tier in body.tiers]
+    listed = ", ".join(tiers)
+    if len(tiers) > 1:
+        listed = gettext("{tiers} and {last}").format(tiers=", ".join(tiers[:-1]), last=tiers[-1])
+    date = f"{now:%d %b %Y}".removeprefix("0")
+    return gettext("{tiers} risk, {date}").format(tiers=listed.capitalize(), date=date)
 
 
 def store(
@@ -495,7 +494,7 @@ def _rows(
                     recommended_by,
                     category.get(row.customer_id),
                 ),
-                "consent": list(row.asks),
+                "consent": list(row.consent_states),
                 "segment": {
                     "value": row.value,
                     "reason": reason_of(row.features[0]) if row.features else "none",
@@ -518,8 +517,13 @@ def _propensities(customers: "pd.DataFrame") -> list[dict[str, Any]]:
 
 def _explain_empty_audience(audience: Audience, scored: int) -> str:
     if not scored:
-        return "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
+        return gettext(
+            "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
+        )
     reasons = ", ".join(
-        f"{EXCLUSION_REASONS[reason]}: {number:,}" for reason, number in audience.excluded.items()
+        f"{exclusion_reason(code)}: {number:,}" for code, number in audience.excluded.items()
     )
-    return f"Nobody of the cohort's {scored:,} customers can be written to ({reasons}); sweep again or change the policy."
+    return gettext(
+        "Nobody of the cohort's {scored:,} customers can be written to ({reasons}); sweep again or "
+        "change the policy."
+    ).format(scored=scored, reasons=reasons)

@@ -186,15 +186,15 @@ def _require_used(edited: Body, changes: Changes) -> None:
     if changes.offer is not None:
         return  # the chosen offer defines the fields that it uses
     for field, value, users in (
-        ("Money off", changes.amount, {"amount"}),
-        ("From order value", changes.min_order, {"amount", "free_shipping"}),
+        (gettext("Money off"), changes.amount, {"amount"}),
+        (gettext("From order value"), changes.min_order, {"amount", "free_shipping"}),
     ):
         if value and not kinds & users:
             raise BadInput(
                 gettext(
-                    "{what} {value:g} is for no offer of this campaign; choose one for all that "
+                    "{field} {value:g} is for no offer of this campaign; choose one for all that "
                     "has it, or leave it empty."
-                ).format(what=field, value=value)
+                ).format(field=field, value=value)
             )
 
 
@@ -223,8 +223,8 @@ def _validate_budget(body: Body, budget: float) -> float:
     if not 0 < budget <= limit:
         raise BadInput(
             gettext(
-                "A budget of {money} is outside the policy; use more than 0 and at most {money_2}."
-            ).format(money=money(budget, body.currency), money_2=money(limit, body.currency))
+                "A budget of {money} is outside the policy; use more than 0 and at most {limit}."
+            ).format(money=money(budget, body.currency), limit=money(limit, body.currency))
         )
     return budget
 
@@ -260,16 +260,17 @@ def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
     if round_trip.replace(tzinfo=None) != at:
         raise BadInput(
             gettext(
-                "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} instead."
+                "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} "
+                "instead."
             ).format(text=text, zone=zone.key, next=f"{round_trip:{MINUTE_FORMAT}}")
         )
     if earlier.utcoffset() != later.utcoffset():
         either = " or ".join(moment.isoformat(" ", "minutes") for moment in (earlier, later))
         raise BadInput(
             gettext(
-                "Send not before {text!r} comes twice by the clock of {key} that day; write "
+                "Send not before {text!r} comes twice by the clock of {zone} that day; write "
                 "{either}."
-            ).format(text=text, key=zone.key, either=either)
+            ).format(text=text, zone=zone.key, either=either)
         )
     return earlier
 

@@ -113,7 +113,7 @@ def import_judged(
     )
     try:
         for number, file in enumerate(files):
-            progress(number, len(files) + 1, f"reading {Path(file).name}")
+            progress(number, len(files) + 1, gettext("reading {file}").format(file=Path(file).name))
             work.read(file, lambda rows: None)
         progress(len(files), len(files) + 1, judging.doing)
         report = work.judged(database, judging, files, lambda: round(perf_counter() - started, 3))
@@ -167,8 +167,8 @@ def import_redemptions(
         REDEMPTIONS,
         partial(_judge_redemptions, settings),
         _stored_redemptions,
-        "no code of ours",
-        "judging the codes",
+        gettext("no code of ours"),
+        gettext("judging the codes"),
     )
     return import_judged(
         lake, database, settings, judging, files, map_path, query=query, progress=progress
@@ -236,8 +236,8 @@ def import_bounces(
             recount(session, find_campaign(session, settings, campaign_id))
         return outcomes
 
-    foreign = "nobody to whom a copy of ours had gone in the two weeks before"
-    judging = RowJudge(BOUNCES, judge, _stored_bounces, foreign, "finding their copies")
+    foreign = gettext("nobody to whom a copy of ours had gone in the two weeks before")
+    judging = RowJudge(BOUNCES, judge, _stored_bounces, foreign, gettext("finding their copies"))
     return import_judged(
         lake, database, settings, judging, files, map_path, query=query, progress=progress
     )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.offers import SuggestedItem, stored_items
 from retention.db.tables import Assignment
 from retention.lake.lake import naive
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,11 +75,9 @@ def due_again(
     gap = (items["last"] - items["first"]) / (items["days"] - 1)
     items["late"] = (naive(as_of) - items["last"]) / gap
     items = items[(items["late"] >= DUE_GAPS[0]) & (items["late"] <= DUE_GAPS[1])]
-    items["why"] = (
-        "usually bought again every "
-        + (gap.dt.days + 0.0).round().astype(int).clip(lower=1).astype(str)
-        + " days"
-    )
+    gap_days = (gap.dt.days + 0.0).round().astype(int).clip(lower=1)
+    reason = gettext("usually bought again every {days} days")
+    items["why"] = gap_days.map(lambda days: reason.format(days=days))
     order = items.sort_values(
         ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
     )
@@ -142,7 +141,9 @@ def new_arrivals(
         owned.execute(), on=["customer_id", "item_id"], how="left", indicator=True
     )
     candidates = candidates[candidates["_merge"] == "left_only"].assign(
-        why=lambda t: "new in " + t["category"]
+        why=lambda t: t["category"].map(
+            lambda category: gettext("new in {category}").format(category=category)
+        )
     )
     order = candidates.sort_values(
         ["customer_id", "buyers", "item_id"], ascending=[True, False, True]
@@ -241,7 +242,7 @@ def replace_items(
         Offer by customer id.
     lists : mapping
         Current recommendations by customer id.
-    together : Together
+    merge_items : Together
         Merges (customer, items, further items, length) into one list that may be offered.
     """
     rows = []

@@ -180,7 +180,7 @@ def discount_text(offer: Mapping[str, Any]) -> str:
     For example ``15 %``, ``£5.00``, ``free shipping`` or nothing.
     """
     if offer["action"] == "free_shipping":
-        return "free shipping"
+        return gettext("free shipping")
     if offer.get("amount"):
         return templating.money(offer["amount"], offer.get("currency") or "", 2)
     return templating.said_share(offer["discount"]) if offer.get("discount") else ""
@@ -260,9 +260,9 @@ def _items_by_category(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
             known = ", ".join(sorted(items["category"].unique())[:10])
             raise BadInput(
                 gettext(
-                    "The rule {name!r} has a coupon for the category {name_2!r}, which no item "
+                    "The rule {name!r} has a coupon for the category {category!r}, which no item "
                     "has; use of these: {known}."
-                ).format(name=rule.name, name_2=category, known=known)
+                ).format(name=rule.name, category=category, known=known)
             )
     return by_category
 
@@ -273,10 +273,11 @@ def conditions_text(offer: Mapping[str, Any]) -> str:
     For example `` (from £30.00 on)``, `` (only Coffee)`` or nothing.
     """
     if category := limited_category(offer):
-        return f" (only {category})"
+        return gettext(" (only {category})").format(category=category)
     if not offer.get("min_order"):
         return ""
-    return f" (from {templating.money(offer['min_order'], offer.get('currency') or '', 2)} on)"
+    amount = templating.money(offer["min_order"], offer.get("currency") or "", 2)
+    return gettext(" (from {amount} on)").format(amount=amount)
 
 
 def describe_rule(rule: Rule, currency: str = "") -> str:
@@ -301,13 +302,15 @@ def describe_rule(rule: Rule, currency: str = "") -> str:
             "currency": currency,
         }
         conditions = conditions_text({"min_order": rule.min_order, "currency": currency})
-        return f"a coupon of {discount_text(offer)}{conditions}"
+        return gettext("a coupon of {discount}{conditions}").format(
+            discount=discount_text(offer), conditions=conditions
+        )
     return {
-        "free_shipping": "free shipping",
-        "reminder": "a reminder of what is due, no discount",
-        "new_arrivals": "new arrivals in the favourite category, no discount",
-        "call": "a personal call",
-        "nothing": "nothing",
+        "free_shipping": gettext("free shipping"),
+        "reminder": gettext("a reminder of what is due, no discount"),
+        "new_arrivals": gettext("new arrivals in the favourite category, no discount"),
+        "call": gettext("a personal call"),
+        "nothing": gettext("nothing"),
     }[rule.action]
 
 

@@ -95,7 +95,7 @@ def preview_messages(
         code = row["code"] or (NO_CODE if offer["action"] in CODED else None)
         values = placeholder_values(settings, contact.name, {**row, "code": code})
         if row["code"] is None and code:
-            values["expires"] = f"{body.expires_days} days after sending"
+            values["expires"] = gettext("{days} days after sending").format(days=body.expires_days)
         subject = templating.text(
             "campaigns/subject.txt.j2", action=wording_action(offer), **values
         ).strip()

@@ -16,21 +16,12 @@ from retention.campaigns import coupons
 from retention.db.insert import among, insert_missing
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
 Source = Literal["event", "import", "http"]
-OUTCOMES: dict[str, str] = {
-    "redeemed": "used, as it was meant",
-    "repeated": "the same use, told again",
-    "twice": "used already",
-    "other_customer": "used by another customer",
-    "expired": "used after it had expired",
-    "void": "used although its campaign was stopped",
-    "unissued": "used before it was issued",
-    "unknown": "no code of ours",
-}
 MISUSES = ("twice", "other_customer", "expired", "void", "unissued")
 BATCH_USES = 2_000
 SAME_USE_TOLERANCE = timedelta(minutes=10)  # between the clocks of two sources
@@ -99,12 +90,26 @@ def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> lis
     Returns
     -------
     list of str
-        A key of `OUTCOMES` per use, in order.
+        Outcome per use, in order; `outcome_text` explains it.
     """
     outcomes: list[str] = []
     for start in range(0, len(uses), BATCH_USES):
         outcomes += _redeem_batch(session, settings, uses[start : start + BATCH_USES])
     return outcomes
+
+
+def outcome_text(outcome: str) -> str:
+    """Return the sentence for an outcome."""
+    return {
+        "redeemed": gettext("used, as it was meant"),
+        "repeated": gettext("the same use, told again"),
+        "twice": gettext("used already"),
+        "other_customer": gettext("used by another customer"),
+        "expired": gettext("used after it had expired"),
+        "void": gettext("used although its campaign was stopped"),
+        "unissued": gettext("used before it was issued"),
+        "unknown": gettext("no code of ours"),
+    }[outcome]
 
 
 def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:

@@ -41,7 +41,7 @@ class SendingResult:
     campaign: Campaign
     treated: int
     control: int
-    recipient_rows: int
+    codes: int
 
 
 class StartedSending(NamedTuple):

@@ -130,7 +130,7 @@ def running_effect(
         Length of the window.
     tau : float
         Scale of effects over the whole window.
-    once : float, optional
+    contact_cost : float, optional
         Contact cost per treated customer. It is paid once, so it reduces the effect of the whole
         window.
 

@@ -249,10 +249,6 @@ class Body(_FrozenModel):
         """Number of different people that must approve."""
         return 2 if self.second_because else 1
 
-    def discount_of(self, rule: str) -> float:
-        """Return the discount of a rule's customers."""
-        return next((line.discount for line in self.offers if line.rule == rule), 0.0)
-
     def plan(self) -> Plan:
         """Return expected cost, profit and power.
 
@@ -324,10 +320,12 @@ class Body(_FrozenModel):
 
     def _off(self, line: OfferLine) -> str:
         """Describe the discount of a line in words."""
-        minimum = f"orders from {self._money(line.min_order)} on"
+        orders = gettext("orders from {amount} on").format(amount=self._money(line.min_order))
         if line.action == "free_shipping":
-            return f"Free shipping ({self._money(line.face)} a parcel) on {minimum}"
-        return f"{self._money(line.face)} off {minimum}"
+            return gettext("Free shipping ({cost} a parcel) on {orders}").format(
+                cost=self._money(line.face), orders=orders
+            )
+        return gettext("{amount} off {orders}").format(amount=self._money(line.face), orders=orders)
 
     def check_offers(self) -> None:
         """Reject offers below the policy's minimum margin.
@@ -341,9 +339,11 @@ class Body(_FrozenModel):
         for line in self.offers:
             if line.face and line.face > max_discount * line.min_order + 1e-9:
                 least = (
-                    f"use it from {self._money(self._least(line.face / max_discount))} on"
+                    gettext("use it from {amount} on").format(
+                        amount=self._money(self._least(line.face / max_discount))
+                    )
                     if max_discount
-                    else "no order can bear it"
+                    else gettext("no order can bear it")
                 )
                 raise BadInput(
                     gettext(
@@ -362,13 +362,13 @@ class Body(_FrozenModel):
                 raise BadInput(
                     gettext(
                         "A discount of {discount:g} % ({rule}) would leave {at_most} of sales as "
-                        "margin; the policy wants at least {min_margin:g} %: use at most {at_most_2}."
+                        "margin; the policy wants at least {min_margin:g} %: use at most {limit}."
                     ).format(
                         discount=100 * line.discount,
                         rule=line.rule,
                         at_most=_format_limit(remaining),
                         min_margin=100 * self.min_margin,
-                        at_most_2=_format_limit(max_discount),
+                        limit=_format_limit(max_discount),
                     )
                 )
 
@@ -383,7 +383,7 @@ class Body(_FrozenModel):
         if not is_within_budget(cost := self.plan().cost, self.budget):
             raise BadInput(
                 gettext(
-                    "It is expected to cost {money}, above the budget of {money_2}; lower the "
+                    "It is expected to cost {cost}, above the budget of {budget}; lower the "
                     "discount, or draft for a smaller audience."
-                ).format(money=self._money(cost), money_2=self._money(self.budget))
+                ).format(cost=self._money(cost), budget=self._money(self.budget))
             )

@@ -39,20 +39,6 @@ IN_CLEARANCE = ("approved", "scheduled")  # approved and not sent; anyone may st
 CLOCK = "clock"  # actor of transitions caused by time
 ACTIVE = ("approved", "scheduled", "sending", "live")  # exclude customers from other campaigns
 
-_STATE_PHRASES = {
-    "draft": "is a draft again",
-    "submitted": "has been submitted for approval",
-    "approved": "is already approved",
-    "scheduled": "is approved and scheduled",
-    "sending": "is being sent",
-    "live": "is already live",
-    "measuring": "is being measured",
-    "closed": "is closed",
-    "rejected": "was already rejected",
-    "expired": "has expired",
-    "cancelled": "was already stopped and is cancelled",
-}
-
 
 class StaleCampaign(Conflict):
     """A campaign changed after the person saw it.
@@ -62,29 +48,53 @@ class StaleCampaign(Conflict):
     of the change.
     """
 
-    def __init__(self, campaign: Campaign, seen: int | None = None) -> None:
-        undecided = campaign.state in ("draft", "submitted")
+    def __init__(self, campaign: Campaign, seen_version: int | None = None) -> None:
+        is_undecided = campaign.state in ("draft", "submitted")
         self.campaign_id, self.name = campaign.id, campaign.name
         self.state, self.version = campaign.state, campaign.version
         self.who, self.at, self.reason = (
             (None, None, None)
-            if undecided
+            if is_undecided
             else (campaign.decided_by, campaign.decided_at, campaign.reason)
         )
-        edited = undecided and seen is not None and seen != campaign.version
-        self.said = (
-            f"has been edited since (it is at version {self.version})"
-            if edited
-            else _STATE_PHRASES[self.state]
+        is_edited = is_undecided and seen_version is not None and seen_version != campaign.version
+        self.status = (
+            gettext("has been edited since (it is at version {version})").format(
+                version=self.version
+            )
+            if is_edited
+            else _status_text(self.state)
         )
-        by = f" by {self.who}" if self.who and self.who != CLOCK else ""
-        why = f": {self.reason}" if self.reason else ""
-        super().__init__(f"Nothing changed: campaign {self.name!r} {self.said}{by}{why}.")
+        by = self.who if self.who and self.who != CLOCK else ""
+        super().__init__(
+            gettext("Nothing changed: campaign {name!r} {status}{by}{reason}.").format(
+                name=self.name,
+                status=self.status,
+                by=gettext(" by {person}").format(person=by) if by else "",
+                reason=f": {self.reason}" if self.reason else "",
+            )
+        )
 
     @property
-    def told(self) -> dict[str, Any]:
+    def template_values(self) -> dict[str, Any]:
         """Values for the ``campaign/stale`` template."""
-        return {name: getattr(self, name) for name in ("name", "said", "who", "at", "reason")}
+        return {name: getattr(self, name) for name in ("name", "status", "who", "at", "reason")}
+
+
+def _status_text(state: str) -> str:
+    return {
+        "draft": gettext("is a draft again"),
+        "submitted": gettext("has been submitted for approval"),
+        "approved": gettext("is already approved"),
+        "scheduled": gettext("is approved and scheduled"),
+        "sending": gettext("is being sent"),
+        "live": gettext("is already live"),
+        "measuring": gettext("is being measured"),
+        "closed": gettext("is closed"),
+        "rejected": gettext("was already rejected"),
+        "expired": gettext("has expired"),
+        "cancelled": gettext("was already stopped and is cancelled"),
+    }[state]
 
 
 def find_campaign(
@@ -149,9 +159,9 @@ def move_campaign(
         Settings of the installation.
     campaign_id : str
         Campaign id.
-    frm : collection of str
+    from_states : collection of str
         Allowed present states; each step must be an edge of `TRANSITIONS`.
-    to : str
+    to_state : str
         New state.
     actor : str
         Slack user id, or ``clock``.
@@ -159,9 +169,9 @@ def move_campaign(
         Name of the audit entry.
     at : datetime
         Moment, timezone-aware.
-    seen : int, optional
+    seen_version : int, optional
         Version that the person saw; None accepts any.
-    where : Collection[ColumnElement[bool]], optional
+    conditions : Collection[ColumnElement[bool]], optional
         Further conditions of the same UPDATE.
     details : mapping, optional
         Further values of the audit entry.

@@ -81,9 +81,9 @@ def deliver(
         Channel to send through.
     contacts : mapping
         Contact by customer id. Sends to other customers wait for the next run.
-    make : Make
+    compose : Make
         Composes the message of a send.
-    allowed : Allowed
+    allowed_from : Allowed
         Returns the first moment (business time) outside the contact's quiet hours.
     rate : float
         E-mails per second, at most.

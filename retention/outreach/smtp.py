@@ -82,7 +82,7 @@ def parse_smtp_url(url: str) -> Server:
     BadInput
         A part is missing or wrong. The message never repeats the URL, because it holds a password.
     """
-    form = "write it like smtp://user:password@mail.example:587/?from=offers@shop.example"
+    form = gettext("write it like smtp://user:password@mail.example:587/?from=offers@shop.example")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -147,7 +147,7 @@ def build_email(message: Message, sender: Address) -> EmailMessage:
     """
     address = _ADDRESS.fullmatch(message.to.email.strip())
     if address is None or "=?" in address[0] or not address[0].isprintable():
-        raise ValueError("it is no e-mail address")
+        raise ValueError(gettext("it is no e-mail address"))
     email = EmailMessage(policy=_POLICY)
     email["From"] = sender
     email["To"] = Address(shorten(_header_text(message.to.name), _MAX_NAME), address[1], address[2])
