@@ -20,7 +20,7 @@ from retention.campaigns.view import campaign_data
 from retention.db.audit import record
 from retention.db.tables import Campaign, CampaignEditor, Outbox
 from retention.errors import Conflict, NotAllowed
-from retention.outreach import sends
+from retention.outreach import send_summary, sends
 from retention.settings import Settings
 from retention.text import gettext
 from workers import roles
@@ -180,13 +180,13 @@ def release(
 
 def delivered(session: Session, settings: Settings, campaign: Campaign, stopped: str = "") -> Post:
     """The line of how many copies went out so far, and why no more do (else empty)."""
-    counts = sends.counts(session, campaign.id)
+    counts = send_summary.counts(session, campaign.id)
     return line(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
 def recount(session: Session, settings: Settings, campaign: Campaign) -> None:
     """What has become of its copies otherwise than by sending: the line that counts them says so, where there is one to count."""
-    if sends.counts(session, campaign.id):
+    if send_summary.counts(session, campaign.id):
         told = delivered(session, settings, campaign)
         outbox.put(session, settings, told, default_channel=campaign.channel)
 

@@ -12,7 +12,7 @@ from retention.campaigns.view import campaign_data
 from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.errors import BadInput
-from retention.outreach import sends
+from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import campaigns, cohorts
@@ -213,7 +213,7 @@ def held(call: Call, campaign: str) -> Answer:
                 "attempts": send.attempts,
                 "doubt": send.error,
             }
-            for send in sends.held_sends(session, found.id)
+            for send in send_summary.held_sends(session, found.id)
         ]
         told = _titled(found)
     return Answer(

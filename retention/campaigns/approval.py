@@ -12,7 +12,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
-from retention.campaigns.assignment import assign, reset_groups
+from retention.campaigns.assignment import assign, require_recipients, reset_groups
 from retention.campaigns.edits import (
     MINUTE_FORMAT,
     Changes,
@@ -516,56 +516,6 @@ def expire(session: Session, settings: Settings, campaign_id: str, now: datetime
     )
     reset_groups(session, campaign_id)
     return campaign
-
-
-def require_recipients(
-    campaign: Campaign, sizes: dict[str, int], *, has_returned: bool = False
-) -> None:
-    """Reject a campaign without recipients.
-
-    Parameters
-    ----------
-    campaign : Campaign
-        The campaign.
-    sizes : mapping
-        Group sizes.
-    has_returned : bool, optional
-        Whether customers are excluded because they ordered again.
-
-    Raises
-    ------
-    Conflict
-        The treatment group is empty.
-    """
-    if sizes["treatment"]:
-        return
-    if has_returned:
-        absence = gettext("in other campaigns, or have ordered again since the sweep,")
-        requirement = gettext("have not ordered again since the sweep")
-        remedy = gettext("draft for a new sweep")
-    else:
-        absence = gettext("in other approved or running campaigns")
-        requirement = gettext("are in no other approved or running campaign")
-        remedy = gettext("approve it once those are over")
-    if sizes["control"]:
-        raise Conflict(
-            gettext(
-                "Campaign {name!r} would go to nobody: those of its customers who "
-                "{requirement} ({control:,}) would all be held out. Lower its hold-out, or "
-                "{remedy}."
-            ).format(
-                name=campaign.name,
-                requirement=requirement,
-                control=sizes["control"],
-                remedy=remedy,
-            )
-        )
-    raise Conflict(
-        gettext(
-            "Campaign {name!r} would go to nobody: its customers are all {absence} by now. "
-            "Stop it, or {remedy}."
-        ).format(name=campaign.name, absence=absence, remedy=remedy)
-    )
 
 
 def _store_decision(

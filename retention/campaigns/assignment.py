@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session, aliased
 from retention.campaigns.states import ACTIVE
 from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
+from retention.errors import Conflict
+from retention.text import gettext
 
 BUCKETS = 10_000
 GROUPS = ("treatment", "control", "excluded")
@@ -224,4 +226,54 @@ def reset_groups(session: Session, campaign_id: str) -> None:
         .where(Assignment.campaign_id == campaign_id)
         .values(arm="audience", propensity=None),
         execution_options={"synchronize_session": False},
+    )
+
+
+def require_recipients(
+    campaign: Campaign, sizes: dict[str, int], *, has_returned: bool = False
+) -> None:
+    """Reject a campaign without recipients.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    sizes : mapping
+        Group sizes.
+    has_returned : bool, optional
+        Whether customers are excluded because they ordered again.
+
+    Raises
+    ------
+    Conflict
+        The treatment group is empty.
+    """
+    if sizes["treatment"]:
+        return
+    if has_returned:
+        absence = gettext("in other campaigns, or have ordered again since the sweep,")
+        requirement = gettext("have not ordered again since the sweep")
+        remedy = gettext("draft for a new sweep")
+    else:
+        absence = gettext("in other approved or running campaigns")
+        requirement = gettext("are in no other approved or running campaign")
+        remedy = gettext("approve it once those are over")
+    if sizes["control"]:
+        raise Conflict(
+            gettext(
+                "Campaign {name!r} would go to nobody: those of its customers who "
+                "{requirement} ({control:,}) would all be held out. Lower its hold-out, or "
+                "{remedy}."
+            ).format(
+                name=campaign.name,
+                requirement=requirement,
+                control=sizes["control"],
+                remedy=remedy,
+            )
+        )
+    raise Conflict(
+        gettext(
+            "Campaign {name!r} would go to nobody: its customers are all {absence} by now. "
+            "Stop it, or {remedy}."
+        ).format(name=campaign.name, absence=absence, remedy=remedy)
     )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.states import ACTIVE
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.lake.lake import naive
-from retention.outreach import bounces, sends
+from retention.outreach import bounces, send_summary
 from retention.outreach.consent import consent_states
 from retention.risk.policy import Policy
 from retention.settings import Settings
@@ -331,7 +331,7 @@ def contacted_customers(
     -------
     set of str
     """
-    contacted = sends.contacted_customers(session, settings.team_id, since)
+    contacted = send_summary.contacted_customers(session, settings.team_id, since)
     own_campaigns = set(
         session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id))
     )

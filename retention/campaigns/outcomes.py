@@ -14,7 +14,7 @@ from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.lake.cleaning.returns import CANCELLED
 from retention.lake.lake import naive
-from retention.outreach import sends
+from retention.outreach import send_summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,9 @@ def collect_outcomes(
     discount = table.index.to_series().map(discount_of).fillna(0.0)
     contact_cost_of = {line.rule: line.contact for line in body.offers if line.contact is not None}
     treated = table["arm"] == "treatment"
-    was_contacted = treated & ~table.index.isin(sends.uncontacted_customers(session, campaign.id))
+    was_contacted = treated & ~table.index.isin(
+        send_summary.uncontacted_customers(session, campaign.id)
+    )
     contact = was_contacted * table.pop("rule").map(contact_cost_of).fillna(body.contact_cost)
     table["profit"] += discount - contact
     daily_profit = _daily_profit(lake, ids, start, end, identities_at, body.margin)

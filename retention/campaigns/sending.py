@@ -13,8 +13,8 @@ from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention.campaigns import audience, coupons
-from retention.campaigns.approval import require_recipients, schedule
-from retention.campaigns.assignment import exclude_customers, group_sizes
+from retention.campaigns.approval import schedule
+from retention.campaigns.assignment import exclude_customers, group_sizes, require_recipients
 from retention.campaigns.spec import Body
 from retention.campaigns.states import IN_CLEARANCE, StaleCampaign, find_campaign, move_campaign
 from retention.db import Database

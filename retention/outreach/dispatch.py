@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Send
-from retention.outreach import sends
+from retention.outreach import send_summary, sends
 from retention.outreach.consent import public_url
 from retention.outreach.messages import (
     MESSAGE_REFUSED,
@@ -109,7 +109,7 @@ def deliver(
             asleep = _customers_in_quiet_hours(contacts, allowed_from, now())
             for moment, customer_ids in asleep.items():
                 sends.postpone(session, campaign_id, customer_ids, moment)
-            queued = sends.counts(session, campaign_id).get("queued", 0)
+            queued = send_summary.counts(session, campaign_id).get("queued", 0)
         while time.monotonic() - started < seconds:
             progress(sum(report.counts.values()), max(queued, 1), gettext("sending"))
             time.sleep(max(next_start - time.monotonic(), 0))
@@ -207,7 +207,7 @@ def _settle(
         raise Unreachable(sentence.format(detail=verdict.detail))
     concerns_all = verdict.code == MESSAGE_REFUSED or verdict.is_about_all
     with database.transaction() as session:
-        if not concerns_all or sends.has_accepted_send(session, send.campaign_id):
+        if not concerns_all or send_summary.has_accepted_send(session, send.campaign_id):
             report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
             return
         sends.release_claim(session, send, error=verdict.detail)

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.db.tables import Audit, Outbox, Send
-from retention.outreach import sends
+from retention.outreach import send_summary
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
 from tests.retention.outreach import made
 from tests.retention.outreach.test_run import Scripted
@@ -36,9 +36,9 @@ def held(database, settings):
 
 def test_they_are_listed_with_their_doubt_and_nobody_is_named(workspace, held, database):
     with database.transaction() as session:
-        for send in sends.held_sends(session, "c1"):
+        for send in send_summary.held_sends(session, "c1"):
             send.error = "its process died"
-        numbers = [send.id for send in sends.held_sends(session, "c1")]
+        numbers = [send.id for send in send_summary.held_sends(session, "c1")]
     said = words(workspace.run("campaign held c1", ANALYST)["blocks"])
     assert "2 copies are held" in said
     assert "its process died" in said
@@ -88,7 +88,7 @@ def _line(database) -> str:
 
 def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, database, settings):
     with database.reading() as session:
-        first, second = sends.held_sends(session, "c1")
+        first, second = send_summary.held_sends(session, "c1")
     said = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
     assert "1 held copy counts as sent" in said
     assert "8 copies sent, 1 held" in _line(database)
@@ -97,8 +97,8 @@ def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, data
     again = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
     assert f"Copy {first.id} of campaign 'May' is not held" in again
     with database.reading() as session:
-        assert {"k2", "k5"} <= sends.contacted_customers(session, settings.team_id, made.NOW)
-        assert [one.id for one in sends.held_sends(session, "c1")] == [second.id]
+        assert {"k2", "k5"} <= send_summary.contacted_customers(session, settings.team_id, made.NOW)
+        assert [one.id for one in send_summary.held_sends(session, "c1")] == [second.id]
 
 
 def test_what_is_over_is_not_sent_again(workspace, held, database):

@@ -46,14 +46,14 @@ def _wanted(
     """The campaign, its rows for the file, and who of them does not want to be written to any more."""
     from retention.campaigns import sending
     from retention.errors import BadInput
-    from retention.outreach import sends
+    from retention.outreach import send_summary
     from retention.outreach.contacts import customers_without_consent
     from retention.risk.policy import load_policy
 
     policy, called = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
         campaign = _running(session, context, request)
-        gone = sends.cancelled_customers(session, campaign.id)  # erased since, say
+        gone = send_summary.cancelled_customers(session, campaign.id)  # erased since, say
         rows = [
             row
             for row in sending.recipient_rows(session, campaign)

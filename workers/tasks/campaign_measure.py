@@ -56,11 +56,11 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
     from retention.campaigns.late_orders import count_orders, missing_days
     from retention.erasure import NOBODY
-    from retention.outreach import sends
+    from retention.outreach import send_summary
 
     left_out, untaken = (
-        sends.uncontacted_reasons(session, campaign.id),
-        sends.untaken_files(session, campaign.id),
+        send_summary.uncontacted_reasons(session, campaign.id),
+        send_summary.untaken_files(session, campaign.id),
     )
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     people = counted.customers

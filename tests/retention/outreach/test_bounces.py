@@ -10,7 +10,7 @@ from retention.campaigns.imports import import_bounces
 from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.outreach import sends
+from retention.outreach import send_summary
 from retention.outreach.bounces import Bounce, mark_bounced, unreachable_customers
 from retention.outreach.messages import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
 from retention.outreach.smtp import bounce_code
@@ -64,8 +64,8 @@ def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, setti
     assert _told(database, settings, by_address) == ["repeated"]
     assert _bounced(database) == {"k3", "k7"}
     with database.reading() as session:
-        assert sends.uncontacted_reasons(session, "c1") == {"it bounced": 2}
-        assert {"k3", "k7"} <= sends.uncontacted_customers(session, "c1")
+        assert send_summary.uncontacted_reasons(session, "c1") == {"it bounced": 2}
+        assert {"k3", "k7"} <= send_summary.uncontacted_customers(session, "c1")
 
 
 def test_a_date_alone_is_that_of_the_day_on_which_it_was_sent(database, settings, campaign):

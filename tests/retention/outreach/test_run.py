@@ -16,7 +16,7 @@ from retention.campaigns import approval, closing, due
 from retention.campaigns.states import find_campaign
 from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
-from retention.outreach import consent, sends
+from retention.outreach import consent, send_summary, sends
 from retention.outreach.messages import Contact, Unreachable, Verdict
 from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
@@ -171,7 +171,7 @@ def test_what_was_put_off_while_the_clock_was_wrong_is_not_waited_for(database, 
     report = made.run(database, settings, campaign, Scripted(), made.contacts(20))
     assert report.counts == {"sent": 17}
     with database.reading() as session:
-        assert sends.counts(session, "c1") == {"sent": 17, "held": 1}
+        assert send_summary.counts(session, "c1") == {"sent": 17, "held": 1}
 
 
 def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
@@ -336,9 +336,9 @@ def test_only_what_reached_somebody_counts_as_contact(database, settings):
         made.contacts(10),
     )
     with database.reading() as session:
-        reached = sends.contacted_customers(session, settings.team_id, NOW)
+        reached = send_summary.contacted_customers(session, settings.team_id, NOW)
         assert (
-            sends.contacted_customers(session, settings.team_id, NOW + timedelta(seconds=1))
+            send_summary.contacted_customers(session, settings.team_id, NOW + timedelta(seconds=1))
             == set()
         )
         assert find_campaign(session, settings, "c1").state == "live"
@@ -353,8 +353,8 @@ def test_who_got_no_copy_is_counted_by_the_reason(database, settings):
     carrier = Scripted(k2="bounced", k3="doubtful", k4="failed", k5="bounced")
     made.run(database, settings, campaign, carrier, made.contacts(10))
     with database.reading() as session:
-        why = sends.uncontacted_reasons(session, "c1")
-        assert sum(why.values()) == len(sends.uncontacted_customers(session, "c1"))
+        why = send_summary.uncontacted_reasons(session, "c1")
+        assert sum(why.values()) == len(send_summary.uncontacted_customers(session, "c1"))
     assert why == {"it bounced": 2, "it could not be sent": 1, "no consent any more": 1}
 
 

@@ -13,7 +13,7 @@ from retention import clock
 from retention.campaigns import audience
 from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
-from retention.outreach import contacts, sends
+from retention.outreach import contacts, send_summary, sends
 from retention.outreach.consent import consent_states
 from retention.risk.policy import load_policy
 from retention.settings import Settings
@@ -278,7 +278,7 @@ def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_
     _tick(shop)
     back, further = sorted(inbox.addresses)[:2]
     with shop.database.reading() as session:
-        at_once = sends.counts(session, campaign_id).get("bounced", 0)
+        at_once = send_summary.counts(session, campaign_id).get("bounced", 0)
     file, now = shop.settings.home / "bounces.csv", clock.now()
     at = now + timedelta(hours=6)
     file.write_text(f"email,occurred_at\n{back},{at:%Y-%m-%d %H:%M}\nx@x.example,{at:%Y-%m-%d}\n")
