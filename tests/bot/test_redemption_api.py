@@ -17,15 +17,15 @@ from retention.db.tables import Coupon, Redemption
 from retention.privacy import signing
 from retention.settings import Settings
 from tests.bot.test_server import ask
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 
 KEY = b"shared with the till"
 
 
 @pytest.fixture
 def site(settings, database) -> Site:
-    made.live(database, settings, 10)
-    clock.configure(fixed=made.NOW + timedelta(days=1))
+    live_campaigns.start_campaign(database, settings, 10)
+    clock.configure(fixed=live_campaigns.NOW + timedelta(days=1))
     return Site(Settings(home=settings.home, redemption_key=KEY.decode(), _env_file=None), database)
 
 
@@ -195,7 +195,7 @@ def test_too_much_or_no_key_or_no_database(site, settings):
 
 def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
     """Whoever signed with no key was believed."""
-    made.live(database, settings, 10)
+    live_campaigns.start_campaign(database, settings, 10)
     site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
     status, said = tell(site, {"code": _code(site)}, key=b"")
     assert (status, said["error"]) == (

@@ -38,12 +38,12 @@ ZONES = (
         ("2025-10-26T00:30Z", "Europe/London", "2025-10-26T08:00Z"),  # and back in this one
     ],
 )
-def test_a_customer_sleeps_in_their_own_zone(now, zone, expected):
+def test_quiet_hours_use_the_customers_zone(now, zone, expected):
     found = next_allowed(datetime.fromisoformat(now), ZoneInfo(zone), NIGHT)
     assert found == datetime.fromisoformat(expected)
 
 
-def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
+def test_ambiguous_end_of_quiet_hours_is_awaited_in_either_hour():
     until = parse_quiet_hours("00:00-01:30")
     second = datetime(2025, 10, 26, 1, 15, tzinfo=UTC)  # 01:15 in London for the second time
     assert next_allowed(second, LONDON, until) == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
@@ -55,7 +55,7 @@ def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
     st.times(),
     st.times(),
 )
-def test_what_is_allowed_is_never_quiet_nor_later_than_it_must(now, zone, start, end):
+def test_allowed_moment_is_outside_quiet_hours_and_earliest(now, zone, start, end):
     now, zone = now.replace(tzinfo=UTC), ZoneInfo(zone)
     quiet = parse_quiet_hours(f"{start:%H:%M}-{end:%H:%M}")
     found = next_allowed(now, zone, quiet)
@@ -70,12 +70,12 @@ def test_what_is_allowed_is_never_quiet_nor_later_than_it_must(now, zone, start,
 
 
 @pytest.mark.parametrize("text", ["late", "25:00-08:00", "21-8", "21:00"])
-def test_hours_that_are_none_are_said(text):
+def test_invalid_quiet_hours_are_rejected(text):
     with pytest.raises(ValueError, match="write them like"):
         parse_quiet_hours(text)
 
 
-def test_no_quiet_hours_and_zones_that_do_not_exist():
+def test_missing_quiet_hours_and_unknown_zones():
     assert parse_quiet_hours("") is parse_quiet_hours("08:00-08:00") is None
     assert customer_zone("Asia/Tokyo", LONDON) == ZoneInfo("Asia/Tokyo")
     for unknown in (None, "", "Mars/Base", "../etc/passwd", "Europe", "\x00"):

@@ -35,7 +35,7 @@ from retention.privacy.redaction import Names
 from retention.risk import sweep as sweeping
 from tests import readonly
 from tests import shop as tiny
-from tests.retention.outreach import made as campaigns
+from tests.retention.outreach import live_campaigns as campaigns
 from workers import heartbeat, ids, jobs
 from workers.requests import (
     CampaignDeliver,

@@ -23,7 +23,7 @@ def test_buckets_do_not_depend_on_the_order(audience, random):
 
 
 @given(audiences, shares)
-def test_the_share_of_every_tier_is_exact_to_one_customer(audience, share):
+def test_hold_out_share_of_each_tier_is_exact_to_one_customer(audience, share):
     drawn = buckets("salt", "c1", audience.items())
     for tier in set(audience.values()):
         inside = [drawn[who] for who, theirs in audience.items() if theirs == tier]
@@ -32,7 +32,7 @@ def test_the_share_of_every_tier_is_exact_to_one_customer(audience, share):
         assert abs(held - share * len(inside)) <= 0.5 + 1e-9
 
 
-def test_another_campaign_draws_others_and_nobody_is_always_held_out():
+def test_hold_outs_differ_between_campaigns():
     people = [(f"c{n}", "high") for n in range(2000)]
     one = {
         who

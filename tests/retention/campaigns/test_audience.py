@@ -67,7 +67,7 @@ def _chosen(shop, policy, scores):
         )
 
 
-def test_bands_are_shares_the_highest_value_first():
+def test_value_bands_are_shares_by_value():
     found = value_bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
     assert "".join(found.str[0]) == "mlhlmllmml"
     assert (
@@ -76,7 +76,7 @@ def test_bands_are_shares_the_highest_value_first():
     )
 
 
-def test_calls_go_to_the_most_valuable_with_a_phone_and_the_others_get_their_next_rule(
+def test_calls_go_to_valuable_customers_with_a_phone_others_get_next_rule(
     shop, policy, monkeypatch
 ):
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:200]
@@ -91,9 +91,7 @@ def test_calls_go_to_the_most_valuable_with_a_phone_and_the_others_get_their_nex
     assert called.excluded == nobody.excluded == {"no_consent": 200 - len(agreed)}
 
 
-def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(
-    shop, policy, monkeypatch
-):
+def test_unknown_consent_uses_its_own_rule_and_refusal_excludes(shop, policy, monkeypatch):
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:30]
     said = pd.Series(["given", "unknown", "refused"] * 10)
     monkeypatch.setattr(audience, "consent_states", lambda lake, session, settings, asked: said)
@@ -104,7 +102,7 @@ def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(
     assert _chosen(shop, strict, _scores(ids)).excluded == {"no_consent": 20}
 
 
-def test_who_was_erased_since_the_sweep_is_left_out_and_counted(shop, policy):
+def test_customers_erased_since_the_sweep_are_excluded_and_counted(shop, policy):
     ids = [*sorted(shop.lake.table("customers").customer_id.execute())[:20], "gone-1", "gone-2"]
     with shop.database.reading() as session:
         assert session.get(DirectoryEntry, ("local", ids[0]))
@@ -113,7 +111,7 @@ def test_who_was_erased_since_the_sweep_is_left_out_and_counted(shop, policy):
     assert not {"gone-1", "gone-2"} & set(chosen.customers["customer_id"])
 
 
-def test_whose_newest_copy_bounced_is_left_out_unless_they_are_called(shop, policy, monkeypatch):
+def test_bounced_customers_are_excluded_unless_called(shop, policy, monkeypatch):
     """Each campaign wrote to them anew, and a mail server that counts bounces takes less and less."""
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:40]
     monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids))
@@ -133,7 +131,7 @@ def _bought(shop, before) -> pd.DataFrame:
     return events[events["event_type"] == "purchase"]
 
 
-def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
+def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop):
     at = shop.end - timedelta(days=30)
     ids = list(shop.lake.table("customers").customer_id.execute())
     found = item_selection.due_again(shop.lake, ids, at, 3)
@@ -152,7 +150,7 @@ def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
     assert item_selection.due_again(shop.lake, ["nobody"], at, 3) == {}
 
 
-def test_new_arrivals_are_new_and_of_the_favourite_category(shop, monkeypatch):
+def test_new_arrivals_are_new_items_of_the_favourite_category(shop, monkeypatch):
     at = shop.end
     everyone = list(shop.lake.table("customers").customer_id.execute())
     assert (
@@ -175,7 +173,7 @@ def test_new_arrivals_are_new_and_of_the_favourite_category(shop, monkeypatch):
             assert pick.item_id not in set(mine["item_id"])
 
 
-def test_picks_see_nothing_after_their_moment(shop):
+def test_listed_items_use_no_later_data(shop):
     """The same list for the same moment, whatever happens later: the shop's last 60 days are the appended future."""
     at = shop.end - timedelta(days=60)
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:100]

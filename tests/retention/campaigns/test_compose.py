@@ -12,7 +12,7 @@ from retention.outreach.messages import Contact
 from tests.retention.campaigns.samples import a_body
 
 
-def test_a_title_that_is_a_whole_description_is_cut_and_none_widens_the_mail(settings):
+def test_long_titles_are_shortened_and_do_not_widen_the_email(settings):
     """The code stood outside the window of a telephone."""
     titles = ["Very long title " * 25, "WithoutAnyBreak" * 20, "Tea <b>"]
     given = {
@@ -32,7 +32,7 @@ def test_a_title_that_is_a_whole_description_is_cut_and_none_widens_the_mail(set
     assert "table-layout: fixed" in made.html
 
 
-def test_no_value_turns_the_text_after_it_around(settings):
+def test_values_with_direction_marks_do_not_reverse_the_text(settings):
     item = {"item_id": "i", "title": "Tea \u202eevil \u2067x"}
     given = {"action": "reminder", "discount": 0.0, "items": [item]}
     offer = {"offer": given, "code": None, "expires_at": None}
@@ -49,7 +49,7 @@ def test_no_value_turns_the_text_after_it_around(settings):
     assert "Tea evil x" in made.text
 
 
-def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
+def test_items_without_a_title_are_not_shown_by_id(settings):
     items = [{"item_id": "5978656", "title": "5978656"}, {"item_id": "i2", "title": "Tea"}]
     given = {"action": "reminder", "discount": 0.0, "items": items}
     offer = {"offer": given, "code": None, "expires_at": None}
@@ -74,7 +74,7 @@ def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
 @pytest.mark.parametrize(
     ("copy", "told"), [("Hello {name}", True), ("Hello {name}: {code}", False)]
 )
-def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, copy, told):
+def test_email_text_contains_the_code_once(settings, copy, told):
     """The HTML has it in a box of its own; who reads text would have got an offer without its code."""
     offer = {
         "offer": {"action": "coupon", "discount": 0.15, "items": []},
@@ -91,7 +91,7 @@ def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, c
 
 
 @pytest.mark.parametrize(("source", "new"), [("new", True), ("repeat", False)])
-def test_only_what_is_new_is_told_as_new(settings, source, new):
+def test_only_new_items_are_presented_as_new(settings, source, new):
     """Who has no new arrival in their category gets recommended items, and read of milk that there was something new."""
     items = [{"item_id": "i", "title": "Milk", "source": source}]
     given = {"action": "new_arrivals", "discount": 0.0, "items": items}
@@ -112,9 +112,7 @@ def test_only_what_is_new_is_told_as_new(settings, source, new):
 @pytest.mark.parametrize(
     ("consent", "agreed"), [(["given"], True), (["given", "unknown"], False), (None, True)]
 )
-def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(
-    settings, consent, agreed
-):
+def test_email_mentions_consent_only_if_the_rule_requires_it(settings, consent, agreed):
     given = {"action": "reminder", "discount": 0.0, "items": []}
     given |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
     offer = {"offer": given, "code": None, "expires_at": None}
@@ -127,7 +125,7 @@ def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(
         assert ("because you have shopped with us." in text) is not agreed
 
 
-def test_a_platform_is_told_of_a_free_parcel_no_money_off(settings):
+def test_platform_sees_no_amount_for_free_shipping(settings):
     given = {
         "action": "free_shipping",
         "discount": 0.0,

@@ -20,7 +20,7 @@ def _code(body: str) -> str:
 
 
 @given(bodies)
-def test_a_code_comes_back_however_it_is_typed(body):
+def test_any_spelling_of_a_code_is_normalized(body):
     code = normalize_code(_code(body))
     assert code is not None
     assert normalize_code(code) == code
@@ -29,14 +29,14 @@ def test_a_code_comes_back_however_it_is_typed(body):
 
 
 @given(bodies, st.integers(0, coupons.RANDOM_CHARACTERS), st.sampled_from(ALPHABET))
-def test_one_wrong_character_is_always_caught(body, place, wrong):
+def test_one_wrong_character_is_always_detected(body, place, wrong):
     code = _code(body)
     typed = code[:place] + wrong + code[place + 1 :]
     assert (normalize_code(typed) is None) == (typed != code)
 
 
 @given(bodies, st.integers(0, coupons.RANDOM_CHARACTERS), st.integers(0, coupons.RANDOM_CHARACTERS))
-def test_two_swapped_characters_are_always_caught(body, one, other):
+def test_two_swapped_characters_are_always_detected(body, one, other):
     code = list(_code(body))
     code[one], code[other] = code[other], code[one]
     assert (normalize_code("".join(code)) is None) == ("".join(code) != _code(body))
@@ -45,20 +45,18 @@ def test_two_swapped_characters_are_always_caught(body, one, other):
 @pytest.mark.parametrize(
     "typed", ["", "7KQ2", "UUUU-UUUU-UUUU", "7KQ2-M9ZD-4HT6-0000", "<script>alert"]
 )
-def test_what_is_no_code_is_none(typed):
+def test_invalid_codes_are_rejected(typed):
     assert normalize_code(typed) is None
 
 
-def test_new_codes_are_valid_readable_and_all_different():
+def test_new_codes_are_valid_readable_and_distinct():
     codes = {new_code() for _ in range(20_000)}
     assert len(codes) == 20_000
     assert all(normalize_code(code) == code for code in codes)
     assert not set("".join(codes)) & set("ILOU")
 
 
-def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it_runs(
-    database, settings
-):
+def test_repeated_reservation_gives_each_treated_customer_one_code(database, settings):
     from retention import clock
 
     at = clock.wall()
@@ -109,6 +107,6 @@ def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it
         ),  # the clock goes forward that day
     ],
 )
-def test_codes_hold_to_the_end_of_their_last_day_by_the_shops_calendar(sent, zone, until):
+def test_codes_expire_at_the_end_of_a_day_in_the_shops_calendar(sent, zone, until):
     found = coupons.valid_until(datetime.fromisoformat(sent), 28, ZoneInfo(zone))
     assert found == datetime.fromisoformat(until)

@@ -122,7 +122,7 @@ def campaign(database) -> Campaign:
     return made
 
 
-def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, campaign):
+def test_both_groups_are_counted_alike_and_offers_cost(lake, database, campaign):
     with database.reading() as session:
         counted = collect_outcomes(lake, session, campaign)
     rows = counted.customers.set_index("customer_id")
@@ -146,7 +146,7 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
 
 @pytest.mark.parametrize("merged_at", [SENT - timedelta(days=10), SENT + timedelta(days=3)])
 @pytest.mark.parametrize("pair", [("a", "c"), ("a", "z")])
-def test_a_merge_taken_back_inside_the_window_changes_no_result(
+def test_merge_undone_within_the_window_changes_no_result(
     lake, database, settings, campaign, pair, merged_at
 ):
     """As whom the draft had them they are counted to the end: one, where they were one then, else each alone."""
@@ -169,9 +169,7 @@ def test_a_merge_taken_back_inside_the_window_changes_no_result(
     assert people.get(pair[0], pair[0]) != people.get(pair[1], pair[1])
 
 
-def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
-    lake, database, settings, campaign, tmp_path
-):
+def test_fully_returned_order_earns_and_costs_nothing(lake, database, settings, campaign, tmp_path):
     """It had become no purchase, and its return was taken off all the same: minus 150 for an order of 150."""
     back = SENT + timedelta(days=5)
     rows = (
@@ -195,7 +193,7 @@ def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_what_another_code_took_off_and_what_is_told_twice_is_not_paid_for(
+def test_discounts_of_other_codes_and_double_reports_do_not_count(
     lake, database, settings, campaign, tmp_path, named
 ):
     """An order had a code of the shop's own besides, and two systems told of ours: all three were taken from the profit."""
@@ -217,7 +215,7 @@ def test_what_another_code_took_off_and_what_is_told_twice_is_not_paid_for(
     assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4.5 + 2), 2)
 
 
-def test_a_call_costs_what_a_call_costs(lake, database, campaign):
+def test_calls_cost_the_call_cost(lake, database, campaign):
     """The figures of a running campaign took an e-mail's cost off for everybody."""
     line = a_body().offers[0].model_copy(update={"rule": "Call", "action": "call", "contact": 5.0})
     with database.transaction() as session:
@@ -232,7 +230,7 @@ def test_a_call_costs_what_a_call_costs(lake, database, campaign):
     assert counted.cost == pytest.approx(15 + 4 + 5 + 1)
 
 
-def test_who_was_left_out_cost_no_contact(lake, database, campaign):
+def test_cancelled_sends_cost_no_contact(lake, database, campaign):
     """A campaign that was stopped after 31 copies had paid for all 960."""
     with database.transaction() as session:
         kept = {"campaign_id": "c1", "channel": "email", "queued_at": SENT}
@@ -255,9 +253,7 @@ def test_who_was_left_out_cost_no_contact(lake, database, campaign):
         ("cancelled", 0),
     ],
 )
-def test_only_whom_a_copy_reached_or_may_have_reached_costs_a_contact(
-    lake, database, campaign, state, contacts
-):
+def test_only_possibly_delivered_emails_cost_a_contact(lake, database, campaign, state, contacts):
     """E-mails that the mail server refused, and customers without an address, were paid for."""
     with database.transaction() as session:
         session.add(
@@ -272,9 +268,7 @@ def test_only_whom_a_copy_reached_or_may_have_reached_costs_a_contact(
     assert counted.contact == pytest.approx((1 + contacts) / 2)
 
 
-def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(
-    lake, database, campaign
-):
+def test_code_without_order_costs_a_share_of_that_days_purchases(lake, database, campaign):
     """Tills that name no order made coupons look as if they cost nothing."""
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
@@ -286,7 +280,7 @@ def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day
     assert counted.redeemed == 2
 
 
-def test_orders_stamped_at_midnight_are_found_by_the_local_date_of_the_codes_use(
+def test_orders_stamped_at_midnight_match_the_local_date_of_the_use(
     settings, database, tmp_path, campaign
 ):
     """A code used in the afternoon was counted into the next day since sending, and cost nothing."""
@@ -312,7 +306,7 @@ def test_orders_stamped_at_midnight_are_found_by_the_local_date_of_the_codes_use
 @pytest.mark.parametrize(
     ("order", "cost"), [("o1", 15), (None, 15), ("slip 4711", 15), ("dated", 0)], ids=str
 )
-def test_a_use_told_by_its_date_on_the_day_of_sending_is_paid_for_where_its_order_counts(
+def test_use_dated_on_the_day_of_sending_costs_if_its_order_counts(
     lake, database, settings, tmp_path, campaign, order, cost
 ):
     """The busiest day of a campaign cost nothing where the till's file has dates only."""
@@ -330,9 +324,7 @@ def test_a_use_told_by_its_date_on_the_day_of_sending_is_paid_for_where_its_orde
     assert counted.profits["day"].min() == 0
 
 
-def test_a_code_whose_named_order_is_not_known_is_paid_for_by_what_was_bought_that_day(
-    lake, database, campaign
-):
+def test_code_with_unknown_order_costs_a_share_of_that_days_purchases(lake, database, campaign):
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.order_id = f"slip 4711-{code.code}"
@@ -342,7 +334,7 @@ def test_a_code_whose_named_order_is_not_known_is_paid_for_by_what_was_bought_th
     assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4 + 2), 2)
 
 
-def test_a_code_used_on_a_day_without_a_known_order_took_nothing_off(lake, database, campaign):
+def test_code_used_on_a_day_without_orders_costs_nothing(lake, database, campaign):
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.order_id, code.redeemed_at = None, SENT + timedelta(days=9)
@@ -351,7 +343,7 @@ def test_a_code_used_on_a_day_without_a_known_order_took_nothing_off(lake, datab
     assert (counted.cost, counted.redeemed) == (pytest.approx(2), 2)
 
 
-def test_without_a_redemption_only_contacts_cost(lake, database, campaign):
+def test_only_contacts_cost_without_redemptions(lake, database, campaign):
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.state = "issued"
@@ -360,7 +352,7 @@ def test_without_a_redemption_only_contacts_cost(lake, database, campaign):
     assert (counted.cost, counted.redeemed) == (pytest.approx(2), 0)
 
 
-def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database, campaign):
+def test_category_coupon_discounts_only_its_category(lake, database, campaign):
     lake.upsert(
         "items",
         pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None], "category": ["tea", "wine"]}),
@@ -376,7 +368,7 @@ def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database
     assert rows.loc["b", "profit"] == pytest.approx(30 * 0.5 - 0 - 1)  # there was no wine in it
 
 
-def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tmp_path):
+def test_later_events_change_no_outcome(lake, database, settings, campaign, tmp_path):
     with database.reading() as session:
         before = collect_outcomes(lake, session, campaign).customers
     later = [
@@ -391,7 +383,7 @@ def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tm
     pd.testing.assert_frame_equal(before, after)
 
 
-def test_who_may_be_written_to(lake, database, settings):
+def test_consent_decides_which_customers_are_contacted(lake, database, settings):
     strict = read_policy(DEFAULT)
     lenient = strict.model_copy(
         update={"campaign": strict.campaign.model_copy(update={"consent": "unless_refused"})}
@@ -429,7 +421,7 @@ def test_who_may_be_written_to(lake, database, settings):
         ("unless_refused", "Renamed since", ["given"], "bc"),
     ],
 )
-def test_consent_is_what_the_rule_that_chose_them_asked_and_still_asks(
+def test_consent_must_meet_the_rule_of_the_draft_and_of_today(
     lake, database, settings, asks, rule, drawn, no
 ):
     usual = read_policy(DEFAULT)
@@ -441,6 +433,6 @@ def test_consent_is_what_the_rule_that_chose_them_asked_and_still_asks(
         assert customers_without_consent(lake, session, settings, policy, offers) == {*no}
 
 
-def test_the_margin_is_that_of_recent_sales_or_the_policys(lake):
+def test_margin_comes_from_recent_sales_or_the_policy(lake):
     assert average_margin(lake, END, 0.3) == (pytest.approx(0.5), True)
     assert average_margin(lake, SENT - timedelta(days=400), 0.3) == (0.3, False)

@@ -16,8 +16,8 @@ from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from tests.retention.db.conftest import empty, postgres_url  # noqa: F401 - fixtures
-from tests.retention.outreach import made
-from tests.retention.outreach.made import NOW
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import NOW
 
 LATER = NOW + timedelta(days=3)
 
@@ -25,7 +25,7 @@ LATER = NOW + timedelta(days=3)
 @pytest.fixture
 def codes(database, settings) -> dict[str, str]:
     """Customer → code, of a campaign that is live."""
-    made.live(database, settings, 20)
+    live_campaigns.start_campaign(database, settings, 20)
     return _codes(database)
 
 
@@ -45,9 +45,7 @@ def _state(database, code) -> tuple[str, str | None]:
         return coupon.state, coupon.order_id
 
 
-def test_a_code_is_used_once_however_it_is_typed_and_however_often_it_is_told(
-    database, settings, codes
-):
+def test_code_is_redeemed_once_for_any_spelling_and_repeated_reports(database, settings, codes):
     typed = codes["k3"].lower().replace("-", " ")
     use = CodeUse(typed, LATER, "http", "k3", "o1", key="till-7")
     assert _redeem(database, settings, use) == ["redeemed"]
@@ -64,7 +62,7 @@ def test_a_code_is_used_once_however_it_is_typed_and_however_often_it_is_told(
     assert _state(database, codes["k3"]) == ("redeemed", "o1")
 
 
-def test_a_use_from_before_the_code_was_issued_does_not_use_it_up(database, settings, codes):
+def test_use_before_issue_does_not_redeem_the_code(database, settings, codes):
     assert _redeem(
         database, settings, CodeUse(codes["k3"], NOW - timedelta(days=300), "import", "k3", "o1")
     ) == ["unissued"]
@@ -80,7 +78,7 @@ def test_a_use_from_before_the_code_was_issued_does_not_use_it_up(database, sett
     ]
 
 
-def test_another_customer_does_not_use_it_up_and_is_reported_once(database, settings, codes):
+def test_use_by_another_customer_keeps_the_code_and_is_reported_once(database, settings, codes):
     assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "k5", "o9")) == [
         "other_customer"
     ]
@@ -101,7 +99,7 @@ def test_another_customer_does_not_use_it_up_and_is_reported_once(database, sett
     )
 
 
-def test_an_id_that_was_merged_is_the_same_customer(database, settings, codes):
+def test_merged_ids_are_one_customer(database, settings, codes):
     with database.transaction() as session:
         session.add(DirectoryEntry(customer_id="k3", pseudonym="A", canonical_id="web3"))
         session.add(DirectoryEntry(customer_id="web3", pseudonym="B"))
@@ -110,7 +108,7 @@ def test_an_id_that_was_merged_is_the_same_customer(database, settings, codes):
     ]
 
 
-def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes):
+def test_expired_void_and_unknown_codes_are_not_redeemed(database, settings, codes):
     late = NOW + timedelta(days=29)
     one, other = codes["k3"], codes["k5"]
     swapped = (
@@ -134,12 +132,12 @@ def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes
     assert _redeem(database, settings, CodeUse(other, LATER, "http", "k5")) == ["void"]
 
 
-def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - the fixture
+def test_one_of_many_concurrent_uses_of_a_code_wins(empty):  # noqa: F811 - the fixture
     from retention.db.migrate import upgrade
 
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
-    made.live(database, empty, 20)
+    live_campaigns.start_campaign(database, empty, 20)
     code = _codes(database)["k3"]
     start, outcomes = threading.Barrier(8), Counter()
 
@@ -170,13 +168,13 @@ def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - t
     assert sum(outcomes.values()) == 8
 
 
-def test_many_codes_are_checked_by_a_few_freshly_planned_statements(empty, monkeypatch):  # noqa: F811
+def test_many_codes_need_few_statements(empty, monkeypatch):  # noqa: F811
     """A plan kept from when the tables were empty made 100,000 on PostgreSQL take 133 s."""
     from retention.db.migrate import upgrade
 
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
-    made.live(database, empty, 200)
+    live_campaigns.start_campaign(database, empty, 200)
     uses = [
         CodeUse(code, LATER, "import", who, f"o-{who}") for who, code in _codes(database).items()
     ]
@@ -205,7 +203,7 @@ def test_many_codes_are_checked_by_a_few_freshly_planned_statements(empty, monke
     database.engine.dispose()
 
 
-def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(
+def test_redemption_file_is_judged_once_and_unknown_codes_are_quarantined(
     database, settings, codes, tmp_path
 ):
     lake = Lake.open(settings)
@@ -238,7 +236,7 @@ def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(
         import_redemptions(lake, database, settings, [str(file)])
 
 
-def test_two_tills_in_one_file_are_two_uses_and_the_next_file_tells_of_them_again(
+def test_two_tills_in_one_file_are_two_uses_and_the_next_file_repeats_them(
     database, settings, codes
 ):
     """Whoever shared a code had it taken at two tills within minutes, and the file's word for it was lost."""
@@ -251,7 +249,7 @@ def test_two_tills_in_one_file_are_two_uses_and_the_next_file_tells_of_them_agai
     assert _redeem(database, settings, first, second, again) == ["redeemed", "twice", "repeated"]
 
 
-def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_again_does_the_rest(
+def test_import_of_the_same_file_completes_a_killed_import(
     database, settings, codes, tmp_path, monkeypatch
 ):
     lake, file = Lake.open(settings), tmp_path / "uses.csv"
@@ -281,7 +279,7 @@ def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_
     assert {_state(database, code)[0] for code in codes.values()} == {"redeemed"}
 
 
-def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(
+def test_events_redeem_codes_and_the_shops_own_coupons_are_ignored(
     database, settings, codes, tmp_path
 ):
     file = tmp_path / "events.csv"
@@ -299,7 +297,7 @@ def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(
         assert session.scalars(select(Redemption.outcome)).all() == ["redeemed"]
 
 
-def test_an_event_that_tells_of_a_use_by_its_date_alone_may_lie_before_the_first_campaigns_hour(
+def test_event_dated_by_day_may_precede_the_hour_of_the_first_campaign(
     database, settings, codes, tmp_path
 ):
     """On the day on which the first campaign ever was sent such uses were not seen."""

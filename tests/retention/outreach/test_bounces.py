@@ -15,8 +15,8 @@ from retention.outreach.bounces import Bounce, mark_bounced, unreachable_custome
 from retention.outreach.messages import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
 from retention.outreach.smtp import bounce_code
 from retention.privacy import email_hash
-from tests.retention.outreach import made
-from tests.retention.outreach.made import NOW
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import NOW
 
 AT = NOW + timedelta(days=2)
 
@@ -24,7 +24,7 @@ AT = NOW + timedelta(days=2)
 @pytest.fixture
 def campaign(database, settings):
     """Twenty customers, of whom eighteen have been sent their copies; k5 is an id of k4 by now."""
-    campaign = made.live(database, settings, 20)
+    campaign = live_campaigns.start_campaign(database, settings, 20)
     with database.transaction() as session:
         session.execute(update(Send).values(channel="email", state="sent", sent_at=NOW))
         for number in range(20):
@@ -45,10 +45,12 @@ def _told(database, settings, *bounces) -> list[str]:
 
 
 def _bounced(database) -> set[str]:
-    return {who for who, state in made.states(database).items() if state == "bounced"}
+    return {
+        who for who, state in live_campaigns.send_states(database).items() if state == "bounced"
+    }
 
 
-def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, settings, campaign):
+def test_each_bounce_marks_one_earlier_send_once(database, settings, campaign):
     by_id, by_address = Bounce(AT, "k3"), Bounce(AT, email=" K7@Example.com ")
     early, late = Bounce(NOW - timedelta(days=3), "k8"), Bounce(NOW + timedelta(days=20), "k8")
     stranger, held_out = Bounce(AT, "nobody", "nobody@example.com"), Bounce(AT, "k0")
@@ -68,24 +70,22 @@ def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, setti
         assert {"k3", "k7"} <= send_summary.uncontacted_customers(session, "c1")
 
 
-def test_a_date_alone_is_that_of_the_day_on_which_it_was_sent(database, settings, campaign):
+def test_bounce_dated_by_day_matches_a_send_of_that_day(database, settings, campaign):
     assert _told(database, settings, Bounce(NOW.replace(hour=0), "k3")) == ["bounced"]
 
 
-def test_ids_that_were_merged_are_one_customer(database, settings, campaign):
+def test_bounces_treat_merged_ids_as_one_customer(database, settings, campaign):
     with database.transaction() as session:
         session.execute(update(Send).where(Send.customer_id == "k4").values(state="cancelled"))
     assert _told(database, settings, Bounce(AT, "k4")) == ["bounced"]
     assert _bounced(database) == {"k5"}
 
 
-def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(
-    database, settings, campaign
-):
+def test_bounce_marks_the_newest_send_and_later_delivery_clears_it(database, settings, campaign):
     with database.transaction() as session:
         closing.begin_measurement(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
         later = campaign.window_ends_at + timedelta(days=1)
-    made.live(database, settings, 20, "c2", later)
+    live_campaigns.start_campaign(database, settings, 20, "c2", later)
     with database.transaction() as session:
         second = update(Send).where(Send.campaign_id == "c2")
         session.execute(
@@ -127,7 +127,7 @@ def test_only_bounces_about_the_address_exclude_a_customer(
     assert excluded == ({"k3"} if is_excluded else set())
 
 
-def test_whose_address_was_corrected_since_is_not_left_out(database, settings, campaign):
+def test_customers_with_a_corrected_address_are_not_excluded(database, settings, campaign):
     """Who had mistyped it, and told the shop, got nothing for the ninety days all the same."""
     lifted = {
         "k3": NOW + timedelta(days=3),
@@ -144,7 +144,7 @@ def test_whose_address_was_corrected_since_is_not_left_out(database, settings, c
         assert unreachable_customers(session, settings, NOW) == {"k7", "k8"}
 
 
-def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_aside(
+def test_bounce_file_is_imported_once_and_unknown_rows_are_quarantined(
     database, settings, campaign, tmp_path
 ):
     lake, told = Lake.open(settings), []

@@ -20,8 +20,8 @@ from retention.outreach import consent, send_summary, sends
 from retention.outreach.messages import Contact, Unreachable, Verdict
 from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
-from tests.retention.outreach import made
-from tests.retention.outreach.made import NOW
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import NOW
 from tests.retention.outreach.mail import Inbox, Mailserver
 
 
@@ -55,16 +55,18 @@ class Scripted:
         return Verdict(said, message_id="m")
 
 
-def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database, settings):
-    campaign = made.live(database, settings, 20)
+def test_each_treated_customer_gets_one_email_and_the_hold_out_none(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 20)
     inbox = Inbox()
     server = Mailserver(inbox)
     server.start()
     try:
-        report = made.run(
-            database, settings, campaign, SmtpAdapter(server.place), made.contacts(20)
+        report = live_campaigns.deliver_now(
+            database, settings, campaign, SmtpAdapter(server.place), live_campaigns.contacts_of(20)
         )
-        again = made.run(database, settings, campaign, SmtpAdapter(server.place), made.contacts(20))
+        again = live_campaigns.deliver_now(
+            database, settings, campaign, SmtpAdapter(server.place), live_campaigns.contacts_of(20)
+        )
     finally:
         server.stop()
     with database.reading() as session:
@@ -87,12 +89,12 @@ def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database,
         )
 
 
-def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_each_send_stores_its_state_and_only_retryable_sends_are_retried(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     adapter = Scripted(k2="again", k3="bounced", k4="doubtful", k5="failed")
-    people = made.contacts(10) | {"k6": Contact("", "no address")}
-    made.run(database, settings, campaign, adapter, people)
-    found = made.states(database)
+    people = live_campaigns.contacts_of(10) | {"k6": Contact("", "no address")}
+    live_campaigns.deliver_now(database, settings, campaign, adapter, people)
+    found = live_campaigns.send_states(database)
     assert [found[f"k{n}"] for n in range(2, 8)] == [
         "queued",
         "bounced",
@@ -102,61 +104,66 @@ def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(dat
         "sent",
     ]
     assert (
-        made.run(database, settings, campaign, adapter, people).counts == {}
+        live_campaigns.deliver_now(database, settings, campaign, adapter, people).counts == {}
     )  # not before its time
     for _ in range(sends.MAX_ATTEMPTS):
-        made.later(database)
-        made.run(database, settings, campaign, adapter, people)
-    assert made.states(database)["k2"] == "failed"
+        live_campaigns.end_waits(database)
+        live_campaigns.deliver_now(database, settings, campaign, adapter, people)
+    assert live_campaigns.send_states(database)["k2"] == "failed"
     assert len([m for m in adapter.given if m.customer_id == "k2"]) == sends.MAX_ATTEMPTS
     assert len({m.key for m in adapter.given if m.customer_id == "k2"}) == 1
     assert len(adapter.given) == sends.MAX_ATTEMPTS + 7
 
 
-def test_a_copy_that_is_put_off_is_tried_for_hours():
+def test_deferred_emails_are_retried_for_hours():
     """A filter that was away for twenty minutes put off every copy, and had the whole campaign fail."""
     waits = [sends.back_off(tries) for tries in range(1, sends.MAX_ATTEMPTS)]
     assert waits == sorted(waits)
     assert timedelta(hours=4) < sum(waits, timedelta()) < timedelta(hours=12)
 
 
-def test_a_server_that_is_away_costs_no_copy_a_try(database, settings):
-    campaign = made.live(database, settings, 10)
-    report = made.run(database, settings, campaign, Scripted(k1="away"), made.contacts(10))
+def test_unreachable_server_counts_no_attempt(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
+    report = live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(k1="away"), live_campaigns.contacts_of(10)
+    )
     assert report.stopped == "The mail server is away."
-    assert set(made.states(database).values()) == {"queued"}
-    made.later(database)
-    assert made.run(database, settings, campaign, Scripted(), made.contacts(10)).counts == {
-        "sent": 9
-    }
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+    live_campaigns.end_waits(database)
+    assert live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(), live_campaigns.contacts_of(10)
+    ).counts == {"sent": 9}
     with database.reading() as session:
         assert set(session.scalars(select(Send.attempts))) == {1}
 
 
-def test_a_copy_that_comes_back_while_a_run_is_under_way_waits_for_the_next(database, settings):
+def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
     """Released, or taken over from a dead process: nobody had looked up its customer, and it failed for want of an address."""
-    campaign = made.live(database, settings, 10)
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
         session.execute(update(Send).where(Send.id == dead.id).values(lease_until=NOW))
     platform = Scripted()
     platform.repeats = True
-    known = made.contacts(10)
+    known = live_campaigns.contacts_of(10)
     looked_up = {who: contact for who, contact in known.items() if who != dead.customer_id}
-    made.run(database, settings, campaign, platform, looked_up)
-    assert made.states(database) == {who: "sent" for who in looked_up if who != "k0"} | {
-        dead.customer_id: "queued"
-    }
-    made.later(database)
-    made.run(database, settings, campaign, platform, known)
-    assert set(made.states(database).values()) == {"sent"}
+    live_campaigns.deliver_now(database, settings, campaign, platform, looked_up)
+    assert live_campaigns.send_states(database) == {
+        who: "sent" for who in looked_up if who != "k0"
+    } | {dead.customer_id: "queued"}
+    live_campaigns.end_waits(database)
+    live_campaigns.deliver_now(database, settings, campaign, platform, known)
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
     with database.reading() as session:
         assert session.get_one(Send, dead.id).attempts == 2  # that of the dead process, and its own
 
 
-def test_what_was_put_off_while_the_clock_was_wrong_is_not_waited_for(database, settings):
+def test_sends_postponed_by_a_wrong_clock_are_due(database, settings):
     """A machine that began a year ahead, until it was set right: its copies waited for that year."""
-    campaign, ahead = made.live(database, settings, 20), clock.wall() + timedelta(days=365)
+    campaign, ahead = (
+        live_campaigns.start_campaign(database, settings, 20),
+        clock.wall() + timedelta(days=365),
+    )
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
         waiting = session.scalars(
@@ -168,42 +175,48 @@ def test_what_was_put_off_while_the_clock_was_wrong_is_not_waited_for(database, 
         )
     with database.reading() as session:
         assert [one.id for one in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
-    report = made.run(database, settings, campaign, Scripted(), made.contacts(20))
+    report = live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(), live_campaigns.contacts_of(20)
+    )
     assert report.counts == {"sent": 17}
     with database.reading() as session:
         assert send_summary.counts(session, "c1") == {"sent": 17, "held": 1}
 
 
-def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_quiet_hours_postpone_without_counting_an_attempt(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     morning = NOW + timedelta(hours=8)
 
     def allowed(contact, at):
         return morning if contact.timezone == "Asia/Tokyo" and at < morning else at
 
-    people = made.contacts(10) | {"k3": Contact("k3@example.com", "", "Asia/Tokyo")}
+    people = live_campaigns.contacts_of(10) | {"k3": Contact("k3@example.com", "", "Asia/Tokyo")}
     adapter = Scripted()
-    made.run(database, settings, campaign, adapter, people, allowed_from=allowed)
-    assert [who for who, state in made.states(database).items() if state == "queued"] == ["k3"]
+    live_campaigns.deliver_now(database, settings, campaign, adapter, people, allowed_from=allowed)
+    assert [
+        who for who, state in live_campaigns.send_states(database).items() if state == "queued"
+    ] == ["k3"]
     with database.reading() as session:
         assert due.next_moment(session, settings, NOW) == morning
         assert not sends.due_campaigns(session, settings.team_id, NOW)
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, morning)] == ["c1"]
-    made.run(
+    live_campaigns.deliver_now(
         database, settings, campaign, adapter, people, allowed_from=allowed, now=lambda: morning
     )
-    assert set(made.states(database).values()) == {"sent"}
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
 
 
-def test_sending_keeps_its_pace(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_sending_respects_the_rate(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     began = time.monotonic()
-    made.run(database, settings, campaign, Scripted(), made.contacts(10), rate=40.0)
+    live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(), live_campaigns.contacts_of(10), rate=40.0
+    )
     assert time.monotonic() - began >= 8 / 40
 
 
-def test_who_unsubscribes_or_is_stopped_gets_nothing_more(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         first, second = session.scalars(select(Send).order_by(Send.id).limit(2))
         assert consent.unsubscribe(session, settings, first.id, NOW)
@@ -211,14 +224,24 @@ def test_who_unsubscribes_or_is_stopped_gets_nothing_more(database, settings):
         sends.cancel_sends_to(session, "c1", [second.customer_id], "no_consent")
         assert consent.suppressed_customers(session, settings) == {first.customer_id}
     adapter = Scripted()
-    made.run(database, settings, campaign, adapter, made.contacts(10), seconds=0.05, rate=30.0)
+    live_campaigns.deliver_now(
+        database,
+        settings,
+        campaign,
+        adapter,
+        live_campaigns.contacts_of(10),
+        seconds=0.05,
+        rate=30.0,
+    )
     assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
     given = len(adapter.given)
     with database.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
-    made.run(database, settings, campaign, adapter, made.contacts(10))
+    live_campaigns.deliver_now(
+        database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+    )
     assert len(adapter.given) == given
-    assert set(made.states(database).values()) <= {"sent", "cancelled"}
+    assert set(live_campaigns.send_states(database).values()) <= {"sent", "cancelled"}
 
 
 class Stopping(Scripted):
@@ -234,24 +257,22 @@ class Stopping(Scripted):
 
 
 @pytest.mark.parametrize("said", ["again", "away"])
-def test_a_copy_that_comes_back_after_the_campaign_was_stopped_waits_for_nothing(
-    database, settings, said
-):
-    campaign = made.live(database, settings, 10)
+def test_send_returned_after_a_stop_is_cancelled(database, settings, said):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
 
     def stop():
         with database.transaction() as session:
             approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
 
-    made.run(database, settings, campaign, Stopping(stop, said), made.contacts(10))
-    assert set(made.states(database).values()) == {"cancelled"}
+    live_campaigns.deliver_now(
+        database, settings, campaign, Stopping(stop, said), live_campaigns.contacts_of(10)
+    )
+    assert set(live_campaigns.send_states(database).values()) == {"cancelled"}
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(
-    database, settings, repeats
-):
-    campaign = made.live(database, settings, 10)
+def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         assert sends.claim(session, "c1", "dead", NOW)
         approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
@@ -260,23 +281,25 @@ def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
     adapter = Scripted()
     adapter.repeats = repeats
-    made.run(database, settings, campaign, adapter, made.contacts(10))
+    live_campaigns.deliver_now(
+        database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+    )
     assert adapter.given == []
-    assert sorted(set(made.states(database).values())) == ["cancelled", "held"]
+    assert sorted(set(live_campaigns.send_states(database).values())) == ["cancelled", "held"]
     with database.reading() as session:
         assert not sends.due_campaigns(session, settings.team_id, NOW)
 
 
-def test_what_is_not_sent_before_the_window_ends_never_is(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_unsent_emails_are_cancelled_when_the_window_ends(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         closing.begin_measurement(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
-    assert set(made.states(database).values()) == {"cancelled"}
+    assert set(live_campaigns.send_states(database).values()) == {"cancelled"}
 
 
-def test_a_tick_does_not_read_what_was_sent_long_ago(database, settings):
+def test_tick_does_not_read_old_sends(database, settings):
     """It read every copy of every campaign that ever was, each minute."""
-    made.live(database, settings, 10)
+    live_campaigns.start_campaign(database, settings, 10)
     old = {
         "campaign_id": "c1",
         "channel": "email",
@@ -297,8 +320,8 @@ def test_a_tick_does_not_read_what_was_sent_long_ago(database, settings):
     assert len(steps) < 5  # thousands of the database's steps
 
 
-def test_the_tick_asks_for_one_job_at_a_time(database, settings):
-    made.live(database, settings, 10)
+def test_tick_requests_one_delivery_job_at_a_time(database, settings):
+    live_campaigns.start_campaign(database, settings, 10)
     clock.configure(fixed=NOW)
     with database.transaction() as session:
         (job,) = due.due_jobs(session, settings, NOW)
@@ -318,22 +341,24 @@ def test_the_tick_asks_for_one_job_at_a_time(database, settings):
         assert due.due_jobs(session, settings, NOW) == []
 
 
-def test_without_a_public_address_nothing_is_sent(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_sending_requires_a_public_url(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     private = Settings(home=settings.home, smtp_url="smtp://x", _env_file=None)
     with pytest.raises(BadInput, match="RETENTION_PUBLIC_URL"):
-        made.run(database, private, campaign, Scripted(), made.contacts(10))
-    assert set(made.states(database).values()) == {"queued"}
+        live_campaigns.deliver_now(
+            database, private, campaign, Scripted(), live_campaigns.contacts_of(10)
+        )
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
 
 
-def test_only_what_reached_somebody_counts_as_contact(database, settings):
-    campaign = made.live(database, settings, 10)
-    made.run(
+def test_only_possibly_delivered_emails_count_as_contact(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
+    live_campaigns.deliver_now(
         database,
         settings,
         campaign,
         Scripted(k2="bounced", k3="doubtful", k4="failed"),
-        made.contacts(10),
+        live_campaigns.contacts_of(10),
     )
     with database.reading() as session:
         reached = send_summary.contacted_customers(session, settings.team_id, NOW)
@@ -345,13 +370,15 @@ def test_only_what_reached_somebody_counts_as_contact(database, settings):
     assert reached == {"k1", "k3", "k5", "k6", "k7", "k8", "k9"}
 
 
-def test_who_got_no_copy_is_counted_by_the_reason(database, settings):
+def test_customers_without_an_email_are_counted_by_reason(database, settings):
     """The result told of who was left out beforehand, not of a seventh of the treated whose copies had bounced."""
-    campaign = made.live(database, settings, 10)
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         sends.cancel_sends_to(session, "c1", ["k9"], "no_consent")
     carrier = Scripted(k2="bounced", k3="doubtful", k4="failed", k5="bounced")
-    made.run(database, settings, campaign, carrier, made.contacts(10))
+    live_campaigns.deliver_now(
+        database, settings, campaign, carrier, live_campaigns.contacts_of(10)
+    )
     with database.reading() as session:
         why = send_summary.uncontacted_reasons(session, "c1")
         assert sum(why.values()) == len(send_summary.uncontacted_customers(session, "c1"))
@@ -363,7 +390,7 @@ KILLS = 8
 
 def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, dict[str, str], int]:
     """Send 60 copies with processes that are killed (kill -9) at random moments; what arrived, the rows, the kills."""
-    made.live(database, settings, 66)
+    live_campaigns.start_campaign(database, settings, 66)
     inbox = Inbox(pause=0.02)  # it has the mail, and takes its time to say so
     server = Mailserver(inbox)
     server.start()
@@ -382,7 +409,7 @@ def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, di
         ) as forks:
             assert forks.stdin is not None
             assert forks.stdout is not None
-            while {"queued", "sending"} & set(made.states(database).values()):
+            while {"queued", "sending"} & set(live_campaigns.send_states(database).values()):
                 forks.stdin.write("go\n")
                 child, enough = (
                     int(forks.stdout.readline()),
@@ -398,11 +425,11 @@ def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, di
             forks.stdin.close()
     finally:
         server.stop()
-    return inbox, made.states(database), kills
+    return inbox, live_campaigns.send_states(database), kills
 
 
 @pytest.mark.parametrize("control", ["honest", pytest.param("repeats", marks=pytest.mark.slow)])
-def test_killed_at_any_moment_no_copy_is_lost_or_sent_twice(database, settings, control):
+def test_killed_processes_lose_and_duplicate_no_email(database, settings, control):
     inbox, found, kills = _killed_again_and_again(database, settings, control)
     arrived = {who: inbox.addresses[f"{who}@example.com"] for who in found}
     doubled = [who for who, number in arrived.items() if number > 1]

@@ -1,4 +1,4 @@
-"""A campaign that has just gone live, and what sends it."""
+"""Start live campaigns for tests and deliver their e-mails."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from tests.retention.campaigns.samples import a_body
 NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 
 
-def offer(number: int) -> dict:
+def offer_of(number: int) -> dict:
     return {
         "rule": "High risk",
         "action": "coupon" if number % 2 else "reminder",
@@ -28,14 +28,14 @@ def offer(number: int) -> dict:
     }
 
 
-def live(
+def start_campaign(
     database: Database,
     settings: Settings,
     customers: int,
     campaign_id: str = "c1",
     now: datetime = NOW,
 ) -> Campaign:
-    """Draft, approve and send, all at one moment; a tenth is held out."""
+    """Draft, approve and send at one moment; a tenth is held out."""
     rows = [
         {
             "customer_id": f"k{number}",
@@ -44,7 +44,7 @@ def live(
             "tier": "high",
             "churn_probability": 0.6,
             "expected_value": 50.0,
-            "offer": offer(number),
+            "offer": offer_of(number),
         }
         for number in range(customers)
     ]
@@ -72,14 +72,14 @@ def live(
         return sending.go_live(session, settings, campaign_id, 1, "U0LEAD", now).campaign
 
 
-def contacts(customers: int) -> dict[str, Contact]:
+def contacts_of(customers: int) -> dict[str, Contact]:
     return {
         f"k{number}": Contact(f"k{number}@example.com", f"K {number}")
         for number in range(customers)
     }
 
 
-def making(
+def composer(
     database: Database, settings: Settings, campaign: Campaign
 ) -> Callable[[Send, Contact], Message]:
     with database.reading() as session:
@@ -87,7 +87,7 @@ def making(
     return message_composer(settings, Body.model_validate(campaign.body), offers)
 
 
-def run(
+def deliver_now(
     database: Database,
     settings: Settings,
     campaign: Campaign,
@@ -95,7 +95,7 @@ def run(
     people: dict[str, Contact],
     **options,
 ) -> DeliveryReport:
-    """Send what is due now."""
+    """Send the due e-mails."""
     defaults = {
         "allowed_from": lambda contact, at: at,
         "rate": 1000.0,
@@ -103,26 +103,26 @@ def run(
         "now": lambda: NOW,
         "job_id": "j1",
     }
-    given = defaults | options
+    arguments = defaults | options
     return deliver(
         database,
         campaign.id,
-        given.pop("job_id"),
+        arguments.pop("job_id"),
         adapter,
         people,
-        making(database, settings, campaign),
-        **given,
+        composer(database, settings, campaign),
+        **arguments,
     )
 
 
-def states(database: Database) -> dict[str, str]:
-    """Customer → state of their send."""
+def send_states(database: Database) -> dict[str, str]:
+    """Return the state of each customer's send."""
     with database.reading() as session:
         return dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
 
 
-def later(database: Database) -> None:
-    """Let every wait for a retry be over."""
+def end_waits(database: Database) -> None:
+    """Make all postponed retries due."""
     with database.transaction() as session:
         for send in session.scalars(select(Send).where(Send.retry_at.is_not(None))):
             send.retry_at -= timedelta(days=1)
