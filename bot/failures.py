@@ -14,7 +14,7 @@ from bot.interactions import Click, whisper
 from bot.services import Services
 from retention import clock, faults
 from retention.campaigns.states import StaleCampaign
-from retention.errors import Refused
+from retention.errors import BadInput, Refused
 from retention.settings import Settings
 from workers.delivery import render
 
@@ -93,7 +93,8 @@ class Failures:
             )
             return _json({"response_type": "ephemeral", **told})
         if body.get("type") == "view_submission":
-            return _json(_under_its_input(body["view"], sentence))
+            field = error.field if isinstance(error, BadInput) else ""
+            return _json(_under_its_input(body["view"], sentence, field))
         ack()
         self._tell(body, sentence)
         return BoltResponse(status=200)
@@ -139,8 +140,11 @@ class Failures:
         show(trigger_id=body["trigger_id"], view=view)
 
 
-def _under_its_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
-    """Keep the modal as the person filled it in, with the sentence under the input it names first, else the first."""
+def _under_its_input(view: dict[str, Any], sentence: str, field: str = "") -> dict[str, Any]:
+    """Keep the modal and show the sentence under the input of the field.
+
+    Without a field, the input that the sentence names first, else the first.
+    """
     inputs = [
         block
         for block in view.get("blocks", [])
@@ -158,7 +162,8 @@ def _under_its_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
         at = sentence.lower().find(first_word)
         return at if at >= 0 else len(sentence)
 
-    block = min(inputs, key=place)
+    named = [block for block in inputs if block["block_id"] == field]
+    block = named[0] if named else min(inputs, key=place)
     return {"response_action": "errors", "errors": {block["block_id"]: sentence}}
 
 

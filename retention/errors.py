@@ -11,7 +11,14 @@ class Refused(Exception):
 
 
 class BadInput(Refused):
-    """A value that cannot be used."""
+    """A value that cannot be used.
+
+    ``field`` is the block id of the modal's input that holds the value, if there is one.
+    """
+
+    def __init__(self, message: str = "", *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotAllowed(Refused):

@@ -22,7 +22,7 @@ from retention.text import gettext
 
 BUCKETS = 10_000
 GROUPS = ("treatment", "control", "excluded")
-CHUNK = 2_000
+BATCH_CUSTOMERS = 2_000
 _NO_SYNC = {"synchronize_session": False}
 
 
@@ -155,8 +155,8 @@ def exclude_customers(
     """
     in_campaign = Assignment.campaign_id == campaign.id
     ordered = sorted(customers)
-    for start in range(0, len(ordered), CHUNK):
-        batch = among(session, Assignment.customer_id, ordered[start : start + CHUNK])
+    for start in range(0, len(ordered), BATCH_CUSTOMERS):
+        batch = among(session, Assignment.customer_id, ordered[start : start + BATCH_CUSTOMERS])
         statement = update(Assignment).where(in_campaign, batch)
         session.execute(
             statement.values(arm="excluded", propensity=None), execution_options=_NO_SYNC

@@ -70,13 +70,15 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
     ):
         if not body.coupons and changes.offer is None:
             raise BadInput(
-                gettext("No part of this campaign carries a discount, so there is none to change.")
+                gettext("No part of this campaign carries a discount, so there is none to change."),
+                field="discount",
             )
         if not 0.01 <= changes.discount <= 0.99:
             raise BadInput(
                 gettext("A discount of {discount:g} % is none; use 1 to 99.").format(
                     discount=100 * changes.discount
-                )
+                ),
+                field="discount",
             )
     if changes.holdout is not None:
         low, high = HOLDOUT
@@ -84,7 +86,8 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
             raise BadInput(
                 gettext(
                     "A hold-out of {holdout:g} % is outside the policy; use {low:g} to {high:g}."
-                ).format(holdout=100 * changes.holdout, low=100 * low, high=100 * high)
+                ).format(holdout=100 * changes.holdout, low=100 * low, high=100 * high),
+                field="holdout",
             )
         update["holdout"] = changes.holdout
     if changes.expires_days is not None:
@@ -92,7 +95,8 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
             raise BadInput(
                 gettext("Codes cannot expire after {expires_days} days; use 1 to 365.").format(
                     expires_days=changes.expires_days
-                )
+                ),
+                field="expires",
             )
         update["expires_days"] = changes.expires_days
     if changes.budget is not None:
@@ -127,7 +131,8 @@ def normalize_name(name: str) -> str:
         raise BadInput(
             gettext("A campaign's name has 1 to 80 characters; this one has {count}.").format(
                 count=len(name)
-            )
+            ),
+            field="name",
         )
     return name
 
@@ -143,7 +148,8 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
             raise BadInput(
                 gettext(
                     "The offer is a share of the order and its discount is not said; use 1 to 99."
-                )
+                ),
+                field="offer",
             )
         return _with_terms(line, "coupon", discount=share)
     if kind == "amount" and (
@@ -157,14 +163,16 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
             raise BadInput(
                 gettext("Money off of {value:g} is none; say how much, like 5.").format(
                     value=money_off or 0
-                )
+                ),
+                field="amount",
             )
         if min_order <= 0:
             raise BadInput(
                 gettext(
                     "Money off needs a From order value, or small orders sell below cost; say one, "
                     "like 40."
-                )
+                ),
+                field="amount",
             )
         return _with_terms(line, "coupon", face=money_off, min_order=min_order)
     if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
@@ -174,7 +182,8 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                 gettext(
                     "Free shipping needs a From order value, or small orders sell below cost; say "
                     "one, like 40."
-                )
+                ),
+                field="min_order",
             )
         return _with_terms(line, "free_shipping", face=body.shipping_cost, min_order=min_order)
     return _with_terms(line, "reminder") if changes.offer == "reminder" else line
@@ -185,16 +194,22 @@ def _require_used(edited: Body, changes: Changes) -> None:
     kinds = {_kind(line) for line in edited.offers}
     if changes.offer is not None:
         return  # the chosen offer defines the fields that it uses
-    for field, value, users in (
-        (gettext("Money off"), changes.amount, {"amount"}),
-        (gettext("From order value"), changes.min_order, {"amount", "free_shipping"}),
+    for field, label, value, users in (
+        ("amount", gettext("Money off"), changes.amount, {"amount"}),
+        (
+            "min_order",
+            gettext("From order value"),
+            changes.min_order,
+            {"amount", "free_shipping"},
+        ),
     ):
         if value and not kinds & users:
             raise BadInput(
                 gettext(
-                    "{field} {value:g} is for no offer of this campaign; choose one for all that "
+                    "{label} {value:g} is for no offer of this campaign; choose one for all that "
                     "has it, or leave it empty."
-                ).format(field=field, value=value)
+                ).format(label=label, value=value),
+                field=field,
             )
 
 
@@ -224,7 +239,8 @@ def _validate_budget(body: Body, budget: float) -> float:
         raise BadInput(
             gettext(
                 "A budget of {money} is outside the policy; use more than 0 and at most {limit}."
-            ).format(money=money(budget, body.currency), limit=money(limit, body.currency))
+            ).format(money=money(budget, body.currency), limit=money(limit, body.currency)),
+            field="budget",
         )
     return budget
 
@@ -238,7 +254,8 @@ def _parse_moment(text: str, zone: ZoneInfo, now: datetime, present: datetime | 
             gettext(
                 "Send not before {text!r} is no moment; write it like 2025-05-03 09:00, or "
                 '"{soon}".'
-            ).format(text=text, soon=SOON)
+            ).format(text=text, soon=SOON),
+            field="send_on",
         ) from None
     if present is not None and f"{present.astimezone(zone):{MINUTE_FORMAT}}" == text.strip():
         at = present
@@ -247,7 +264,8 @@ def _parse_moment(text: str, zone: ZoneInfo, now: datetime, present: datetime | 
         raise BadInput(
             gettext(
                 'Send not before {text!r} is over already; use a later one, or "{soon}".'
-            ).format(text=text, soon=SOON)
+            ).format(text=text, soon=SOON),
+            field="send_on",
         )
     require_near(at, text, zone, now)
     return at
@@ -262,7 +280,8 @@ def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
             gettext(
                 "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} "
                 "instead."
-            ).format(text=text, zone=zone.key, next=f"{round_trip:{MINUTE_FORMAT}}")
+            ).format(text=text, zone=zone.key, next=f"{round_trip:{MINUTE_FORMAT}}"),
+            field="send_on",
         )
     if earlier.utcoffset() != later.utcoffset():
         either = " or ".join(moment.isoformat(" ", "minutes") for moment in (earlier, later))
@@ -270,7 +289,8 @@ def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
             gettext(
                 "Send not before {text!r} comes twice by the clock of {zone} that day; write "
                 "{either}."
-            ).format(text=text, zone=zone.key, either=either)
+            ).format(text=text, zone=zone.key, either=either),
+            field="send_on",
         )
     return earlier
 
@@ -307,7 +327,8 @@ def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None
                 days=LONGEST_HOURS // 24,
                 latest=f"{latest.astimezone(zone):{MINUTE_FORMAT}}",
                 soon=SOON,
-            )
+            ),
+            field="send_on",
         )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 RECHECK_PERIOD = timedelta(days=56)  # after the window; monthly order files arrive within it
-GROUPS = ("treatment", "control")
+MEASURED_GROUPS = ("treatment", "control")
 BASELINE_WEEKS = 8  # before the window; gives the usual number of buyers per weekday
 MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
 
@@ -31,7 +31,7 @@ MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
 def count_orders(outcomes: "Outcomes") -> dict[str, int]:
     """Count the imported orders of the window per group."""
     orders = outcomes.customers.groupby("arm")["orders"].sum()
-    return {arm: int(orders.get(arm, 0)) for arm in GROUPS}
+    return {arm: int(orders.get(arm, 0)) for arm in MEASURED_GROUPS}
 
 
 def update_late_results(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
@@ -106,7 +106,7 @@ def _recompute(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, 
     from retention.lake.watermark import newest_order
 
     result, now = campaign.result or {}, clock.now()
-    default = dict.fromkeys(GROUPS, 0) if closing.was_never_measured(result) else None
+    default = dict.fromkeys(MEASURED_GROUPS, 0) if closing.was_never_measured(result) else None
     previous = (result.get("later") or result).get("orders_here", default)
     if previous is None:  # measured before counts were stored
         return None
@@ -116,7 +116,7 @@ def _recompute(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, 
         return None
     outcomes = collect_outcomes(lake, session, campaign)
     orders = count_orders(outcomes)
-    if all(orders[arm] <= previous[arm] for arm in GROUPS):
+    if all(orders[arm] <= previous[arm] for arm in MEASURED_GROUPS):
         return None
     measured = measure(outcomes, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
     return {**measured.as_dict(), "orders_here": orders, "told": False}

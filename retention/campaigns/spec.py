@@ -355,7 +355,8 @@ class Body(_FrozenModel):
                         at_most=_format_limit(self.margin - line.largest_share),
                         min_margin=100 * self.min_margin,
                         least=least,
-                    )
+                    ),
+                    field="min_order",
                 )
             remaining = self.margin - line.discount
             if line.action == "coupon" and not line.face and remaining < self.min_margin - 1e-9:
@@ -369,7 +370,8 @@ class Body(_FrozenModel):
                         at_most=_format_limit(remaining),
                         min_margin=100 * self.min_margin,
                         limit=_format_limit(max_discount),
-                    )
+                    ),
+                    field="discount",
                 )
 
     def check_budget(self) -> None:

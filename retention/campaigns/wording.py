@@ -41,22 +41,25 @@ def validate_text(text: str) -> str:
     """
     text = text.strip()
     if not text:
-        raise BadInput(gettext("The copy text is empty; write what the customer shall read."))
+        raise BadInput(
+            gettext("The copy text is empty; write what the customer shall read."), field="copy"
+        )
     if len(text) > MAX_CHARACTERS:
         raise BadInput(
             gettext("The copy text has {count:,} characters; use at most {longest:,}.").format(
                 count=len(text), longest=MAX_CHARACTERS
-            )
+            ),
+            field="copy",
         )
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
     if unknown := [place for place in _BRACES.findall(text) if place not in known]:
         shown = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(unknown[:3]))
-        means = "means" if len(unknown) == 1 else "mean"
-        raise BadInput(
-            gettext("The copy text has {found}, which {means} nothing here; use {known}.").format(
-                found=shown, means=means, known=", ".join(known)
-            )
+        sentence = (
+            gettext("The copy text has {unknown}, which means nothing here; use {known}.")
+            if len(unknown) == 1
+            else gettext("The copy text has {unknown}, which mean nothing here; use {known}.")
         )
+        raise BadInput(sentence.format(unknown=shown, known=", ".join(known)), field="copy")
     return text
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due, missing_days, sending
+from retention.campaigns import closing, coupons, due, late_orders, sending
 from retention.campaigns.imports import LISTENER
 from retention.db.tables import (
     Assignment,
