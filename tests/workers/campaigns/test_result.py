@@ -128,7 +128,7 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
 def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, monkeypatch):
     campaign_id = live(desk)
     monkeypatch.setattr(
-        missing_days, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
+        late_orders, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
     )
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
