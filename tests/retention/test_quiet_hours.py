@@ -39,8 +39,8 @@ ZONES = (
     ],
 )
 def test_quiet_hours_use_the_customers_zone(now, zone, expected):
-    found = next_allowed(datetime.fromisoformat(now), ZoneInfo(zone), NIGHT)
-    assert found == datetime.fromisoformat(expected)
+    allowed = next_allowed(datetime.fromisoformat(now), ZoneInfo(zone), NIGHT)
+    assert allowed == datetime.fromisoformat(expected)
 
 
 def test_ambiguous_end_of_quiet_hours_is_awaited_in_either_hour():
@@ -58,14 +58,14 @@ def test_ambiguous_end_of_quiet_hours_is_awaited_in_either_hour():
 def test_allowed_moment_is_outside_quiet_hours_and_earliest(now, zone, start, end):
     now, zone = now.replace(tzinfo=UTC), ZoneInfo(zone)
     quiet = parse_quiet_hours(f"{start:%H:%M}-{end:%H:%M}")
-    found = next_allowed(now, zone, quiet)
-    assert now <= found <= now + timedelta(hours=26)
+    allowed = next_allowed(now, zone, quiet)
+    assert now <= allowed <= now + timedelta(hours=26)
     if quiet is None:
-        assert found == now
+        assert allowed == now
         return
-    assert not quiet.holds(found.astimezone(zone).time())
+    assert not quiet.holds(allowed.astimezone(zone).time())
     for part in range(1, 12):  # all the time waited was quiet, but for the hour a clock may skip
-        at = now + (found - timedelta(hours=1) - now) * part / 12
+        at = now + (allowed - timedelta(hours=1) - now) * part / 12
         assert at < now or quiet.holds(at.astimezone(zone).time())
 
 

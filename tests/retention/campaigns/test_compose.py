@@ -13,58 +13,58 @@ from tests.retention.campaigns.samples import a_body
 
 
 def test_long_titles_are_shortened_and_do_not_widen_the_email(settings):
-    """The code stood outside the window of a telephone."""
+    """A wide e-mail hides the code on a telephone."""
     titles = ["Very long title " * 25, "WithoutAnyBreak" * 20, "Tea <b>"]
-    given = {
+    terms = {
         "action": "reminder",
         "discount": 0.0,
         "items": [{"item_id": "i", "title": one} for one in titles],
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    offer = {"offer": given, "code": None, "expires_at": None}
-    made = compose_message(
+    offer = {"offer": terms, "code": None, "expires_at": None}
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
-    assert made.html.count("Very long title") == 2 * (MAX_TITLE // len("Very long title "))
-    assert titles[1] not in made.text
-    assert "Tea <b>" in made.text
-    assert "Tea &lt;b&gt;" in made.html
-    assert "table-layout: fixed" in made.html
+    assert message.html.count("Very long title") == 2 * (MAX_TITLE // len("Very long title "))
+    assert titles[1] not in message.text
+    assert "Tea <b>" in message.text
+    assert "Tea &lt;b&gt;" in message.html
+    assert "table-layout: fixed" in message.html
 
 
 def test_values_with_direction_marks_do_not_reverse_the_text(settings):
     item = {"item_id": "i", "title": "Tea \u202eevil \u2067x"}
-    given = {"action": "reminder", "discount": 0.0, "items": [item]}
-    offer = {"offer": given, "code": None, "expires_at": None}
+    terms = {"action": "reminder", "discount": 0.0, "items": [item]}
+    offer = {"offer": terms, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = compose_message(
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example", "A\u202dnn"), offer, "https://x.example/u"
     )
     titles = [
-        item["title"] for item in made.offer["items"]
+        item["title"] for item in message.offer["items"]
     ]  # a platform writes them into texts of its own
     placeholders = placeholder_values(settings, "A\u202dnn", offer)  # as do the files
-    for text in (made.subject, made.text, made.html, *titles, *placeholders.values()):
+    for text in (message.subject, message.text, message.html, *titles, *placeholders.values()):
         assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-    assert "Tea evil x" in made.text
+    assert "Tea evil x" in message.text
 
 
 def test_items_without_a_title_are_not_shown_by_id(settings):
     items = [{"item_id": "5978656", "title": "5978656"}, {"item_id": "i2", "title": "Tea"}]
-    given = {"action": "reminder", "discount": 0.0, "items": items}
-    offer = {"offer": given, "code": None, "expires_at": None}
+    terms = {"action": "reminder", "discount": 0.0, "items": items}
+    offer = {"offer": terms, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = compose_message(
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
-    assert "5978656" not in made.subject + made.text + made.html
+    assert "5978656" not in message.subject + message.text + message.html
     assert placeholder_values(settings, "Ann", offer)["items"] == "Tea"
-    assert [item["item_id"] for item in made.offer["items"]] == [
+    assert [item["item_id"] for item in message.offer["items"]] == [
         "5978656",
         "i2",
     ]  # a platform knows its own ids
     assert (
-        placeholder_values(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})[
+        placeholder_values(settings, "Ann", {**offer, "offer": {**terms, "items": items[:1]}})[
             "items"
         ]
         == "5978656"
@@ -75,7 +75,7 @@ def test_items_without_a_title_are_not_shown_by_id(settings):
     ("copy", "told"), [("Hello {name}", True), ("Hello {name}: {code}", False)]
 )
 def test_email_text_contains_the_code_once(settings, copy, told):
-    """The HTML has it in a box of its own; who reads text would have got an offer without its code."""
+    """Readers of the plain text need the code, too."""
     offer = {
         "offer": {"action": "coupon", "discount": 0.15, "items": []},
         "code": "7KQ2-M9ZD-4HT6",
@@ -83,50 +83,50 @@ def test_email_text_contains_the_code_once(settings, copy, told):
     }
     body = a_body(copy_text=copy)
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = compose_message(
+    message = compose_message(
         settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
-    assert made.text.count("7KQ2-M9ZD-4HT6") == 1
-    assert ("15 % off, once, until 29 May 2025" in made.text) == told
+    assert message.text.count("7KQ2-M9ZD-4HT6") == 1
+    assert ("15 % off, once, until 29 May 2025" in message.text) == told
 
 
 @pytest.mark.parametrize(("source", "new"), [("new", True), ("repeat", False)])
 def test_only_new_items_are_presented_as_new(settings, source, new):
-    """Who has no new arrival in their category gets recommended items, and read of milk that there was something new."""
+    """Customers without a new arrival get recommended items."""
     items = [{"item_id": "i", "title": "Milk", "source": source}]
-    given = {"action": "new_arrivals", "discount": 0.0, "items": items}
-    offer = {"customer_id": "k", "offer": given, "code": None, "expires_at": None}
+    terms = {"action": "new_arrivals", "discount": 0.0, "items": items}
+    offer = {"customer_id": "k", "offer": terms, "code": None, "expires_at": None}
     send, ann = Send(id=5, campaign_id="c1", customer_id="k"), Contact("a@b.example", "Ann")
     for text, own in ((wording.default_text("new_arrivals"), False), ("Look at {items}!", True)):
         lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
         body = a_body(offers=lines, copy_text=text)
-        made = compose_message(settings, body, send, ann, offer, "https://x.example/u")
+        message = compose_message(settings, body, send, ann, offer, "https://x.example/u")
         (shown,) = preview_messages(settings, body, [offer], {"k": ann})
-        assert ("new" in made.subject.lower()) is new
-        assert ("something new" in made.text) is (new and not own)
-        assert ("Look at Milk!" in made.text) is own
-        assert shown["subject"] == made.subject
-        assert shown["text"] in made.text
+        assert ("new" in message.subject.lower()) is new
+        assert ("something new" in message.text) is (new and not own)
+        assert ("Look at Milk!" in message.text) is own
+        assert shown["subject"] == message.subject
+        assert shown["text"] in message.text
 
 
 @pytest.mark.parametrize(
     ("consent", "agreed"), [(["given"], True), (["given", "unknown"], False), (None, True)]
 )
 def test_email_mentions_consent_only_if_the_rule_requires_it(settings, consent, agreed):
-    given = {"action": "reminder", "discount": 0.0, "items": []}
-    given |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
-    offer = {"offer": given, "code": None, "expires_at": None}
+    terms = {"action": "reminder", "discount": 0.0, "items": []}
+    terms |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
+    offer = {"offer": terms, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = compose_message(
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u"
     )
-    for text in (made.text, made.html):
+    for text in (message.text, message.html):
         assert ("because you agreed to hear from us." in text) is agreed
         assert ("because you have shopped with us." in text) is not agreed
 
 
 def test_platform_sees_no_amount_for_free_shipping(settings):
-    given = {
+    terms = {
         "action": "free_shipping",
         "discount": 0.0,
         "amount": 5.0,
@@ -135,18 +135,18 @@ def test_platform_sees_no_amount_for_free_shipping(settings):
         "currency": "EUR",
     }
     offer = {
-        "offer": given,
+        "offer": terms,
         "code": "7KQ2-M9ZD-4HT6",
         "expires_at": datetime(2025, 5, 29, tzinfo=UTC),
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = compose_message(
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u"
     )
-    assert (made.offer["action"], made.offer["amount"], made.offer["min_order"]) == (
+    assert (message.offer["action"], message.offer["amount"], message.offer["min_order"]) == (
         "free_shipping",
         0.0,
         50.0,
     )
-    assert "5.00" not in made.text.replace("€50.00", "")
-    assert "free shipping (from €50.00 on)" in made.text
+    assert "5.00" not in message.text.replace("€50.00", "")
+    assert "free shipping (from €50.00 on)" in message.text

@@ -108,5 +108,5 @@ def test_repeated_reservation_gives_each_treated_customer_one_code(database, set
     ],
 )
 def test_codes_expire_at_the_end_of_a_day_in_the_shops_calendar(sent, zone, until):
-    found = coupons.valid_until(datetime.fromisoformat(sent), 28, ZoneInfo(zone))
-    assert found == datetime.fromisoformat(until)
+    expiry = coupons.valid_until(datetime.fromisoformat(sent), 28, ZoneInfo(zone))
+    assert expiry == datetime.fromisoformat(until)

@@ -33,9 +33,9 @@ def test_edit_can_replace_all_offers(database, settings, changes, action, terms)
     assert {offer["action"] for offer in offers} == {action}
     if changes != Changes(offer="share"):
         assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
-    kept = action == "coupon"
+    unchanged = action == "coupon"
     assert campaign.body["copy_text"] == (
-        "Hello {name}: {code}" if kept else wording.default_text(action)
+        "Hello {name}: {code}" if unchanged else wording.default_text(action)
     )
 
 
@@ -145,7 +145,7 @@ def test_submit_rejects_a_send_time_too_far_ahead(database, settings):
 
 
 def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, settings):
-    """It was forgotten without a word."""
+    """Unused values must not be dropped silently."""
     free = Changes(offer="free_shipping", min_order=30)
     with database.transaction() as session:
         _draft(session, settings, shipping_cost=6.0)

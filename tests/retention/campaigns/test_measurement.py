@@ -162,7 +162,7 @@ def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
 
 
 def test_few_buyers_give_no_false_gain():
-    """An arm in which nobody happens to buy has no variance of its own, and any buyer of the other looked like a gain."""
+    """A group without buyers has no variance of its own."""
     measured = [
         measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS)
         for seed in range(100)

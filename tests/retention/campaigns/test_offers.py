@@ -36,10 +36,10 @@ def test_customer_gets_the_named_category_with_most_spend(shop):
     people = pd.DataFrame(
         {"customer_id": [*clear.index, "other"], "rule": ["Own"] * len(clear) + ["All"]}
     )
-    found = offers.coupon_categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
+    categories_of = offers.coupon_categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
     best = clear.idxmax(axis=1).to_dict()
-    assert found.keys() == best.keys()
-    assert sum(found[who] == best[who] for who in best) > 0.9 * len(
+    assert categories_of.keys() == best.keys()
+    assert sum(categories_of[customer_id] == best[customer_id] for customer_id in best) > 0.9 * len(
         best
     )  # what is older counts a little
 
@@ -71,7 +71,7 @@ def test_only_percentage_coupons_can_be_limited_to_a_category():
 
 
 def test_shipping_cost_is_not_public():
-    """Tills, the platform and the file read of a free parcel that it took 5.00 off."""
+    """Tills, platforms and files must not show it as money off."""
     free = {"action": "free_shipping", "discount": 0.0, "amount": 5.0, "min_order": 50.0}
     assert offers.public_terms(free) == {**free, "amount": 0.0, "category": None}
     assert offers.public_terms({**free, "action": "coupon"})["amount"] == 5.0

@@ -72,7 +72,7 @@ def lake(settings, database, tmp_path) -> Lake:
 @pytest.fixture
 def campaign(database) -> Campaign:
     with database.transaction() as session:
-        made = Campaign(
+        campaign_row = Campaign(
             id="c1",
             name="May",
             state="live",
@@ -83,7 +83,7 @@ def campaign(database) -> Campaign:
             window_ends_at=END,
             body=a_body(contact_cost=1.0, margin=0.2).model_dump(mode="json"),
         )
-        session.add(made)
+        session.add(campaign_row)
         session.flush()
         for customer_id, arm in (
             ("a", "treatment"),
@@ -119,7 +119,7 @@ def campaign(database) -> Campaign:
                     redeemed_at=SENT + timedelta(days=1),
                 )
             )
-    return made
+    return campaign_row
 
 
 def test_both_groups_are_counted_alike_and_offers_cost(lake, database, campaign):
@@ -149,7 +149,7 @@ def test_both_groups_are_counted_alike_and_offers_cost(lake, database, campaign)
 def test_merge_undone_within_the_window_changes_no_result(
     lake, database, settings, campaign, pair, merged_at
 ):
-    """As whom the draft had them they are counted to the end: one, where they were one then, else each alone."""
+    """Customers are counted as they were identified at the draft."""
     with database.transaction() as session:
         session.execute(update(Campaign).values(created_at=SENT - timedelta(days=2)))
 
@@ -170,7 +170,7 @@ def test_merge_undone_within_the_window_changes_no_result(
 
 
 def test_fully_returned_order_earns_and_costs_nothing(lake, database, settings, campaign, tmp_path):
-    """It had become no purchase, and its return was taken off all the same: minus 150 for an order of 150."""
+    """The return alone would count as a loss."""
     back = SENT + timedelta(days=5)
     rows = (
         ("a", "return", back, "o1", "i1", 100.0, None),
@@ -196,7 +196,7 @@ def test_fully_returned_order_earns_and_costs_nothing(lake, database, settings, 
 def test_discounts_of_other_codes_and_double_reports_do_not_count(
     lake, database, settings, campaign, tmp_path, named
 ):
-    """An order had a code of the shop's own besides, and two systems told of ours: all three were taken from the profit."""
+    """One order with another code and two reports of ours."""
     ours, at = new_code(), SENT + timedelta(days=1)
     rows = _events(*[("b", "coupon_redeem", at, "o2", None, None, off) for off in (9.0, 4.5, 4.5)])
     rows = rows.assign(query=["WELCOME", ours.lower(), ours], source=["shop", "shop", "till"])
@@ -216,7 +216,7 @@ def test_discounts_of_other_codes_and_double_reports_do_not_count(
 
 
 def test_calls_cost_the_call_cost(lake, database, campaign):
-    """The figures of a running campaign took an e-mail's cost off for everybody."""
+    """Calls do not cost the price of an e-mail."""
     line = a_body().offers[0].model_copy(update={"rule": "Call", "action": "call", "contact": 5.0})
     with database.transaction() as session:
         session.get_one(Campaign, "c1").body = a_body(contact_cost=1.0, offers=(line,)).model_dump(
@@ -231,11 +231,11 @@ def test_calls_cost_the_call_cost(lake, database, campaign):
 
 
 def test_cancelled_sends_cost_no_contact(lake, database, campaign):
-    """A campaign that was stopped after 31 copies had paid for all 960."""
+    """A campaign stopped after 31 of 960 e-mails pays for 31."""
     with database.transaction() as session:
-        kept = {"campaign_id": "c1", "channel": "email", "queued_at": SENT}
-        session.add(Send(customer_id="a", state="cancelled", **kept))
-        session.add(Send(customer_id="b", state="sent", **kept))
+        delivered = {"campaign_id": "c1", "channel": "email", "queued_at": SENT}
+        session.add(Send(customer_id="a", state="cancelled", **delivered))
+        session.add(Send(customer_id="b", state="sent", **delivered))
     with database.reading() as session:
         counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 1)
@@ -254,7 +254,7 @@ def test_cancelled_sends_cost_no_contact(lake, database, campaign):
     ],
 )
 def test_only_possibly_delivered_emails_cost_a_contact(lake, database, campaign, state, contacts):
-    """E-mails that the mail server refused, and customers without an address, were paid for."""
+    """Refused e-mails and customers without an address cost nothing."""
     with database.transaction() as session:
         session.add(
             Send(campaign_id="c1", customer_id="a", channel="email", state=state, queued_at=SENT)
@@ -269,7 +269,7 @@ def test_only_possibly_delivered_emails_cost_a_contact(lake, database, campaign,
 
 
 def test_code_without_order_costs_a_share_of_that_days_purchases(lake, database, campaign):
-    """Tills that name no order made coupons look as if they cost nothing."""
+    """Many tills report no order."""
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.order_id = None
@@ -283,7 +283,7 @@ def test_code_without_order_costs_a_share_of_that_days_purchases(lake, database,
 def test_orders_stamped_at_midnight_match_the_local_date_of_the_use(
     settings, database, tmp_path, campaign
 ):
-    """A code used in the afternoon was counted into the next day since sending, and cost nothing."""
+    """A use in the afternoon belongs to the same local day."""
     settings = settings.model_copy(update={"timezone": "America/New_York"})
     lake, midnight = Lake.open(settings), datetime(2025, 5, 4, 4, tzinfo=UTC)
     bought = ((who, "purchase", midnight, f"o{who}", "i1", 100.0, None) for who in "ab")
@@ -309,7 +309,7 @@ def test_orders_stamped_at_midnight_match_the_local_date_of_the_use(
 def test_use_dated_on_the_day_of_sending_costs_if_its_order_counts(
     lake, database, settings, tmp_path, campaign, order, cost
 ):
-    """The busiest day of a campaign cost nothing where the till's file has dates only."""
+    """Many files have dates only, and the day of sending is the busiest."""
     midnight = SENT.replace(hour=0)
     dated = _events(("a", "purchase", midnight, "dated", "i1", 70.0, None))
     dated.to_parquet(tmp_path / "dated.parquet")

@@ -93,7 +93,7 @@ def test_offer_below_the_minimum_margin_is_rejected(change, says):
 
 @given(st.floats(0.1, 0.9), st.floats(1, 50), st.sampled_from(["EUR", "JPY"]))
 def test_limit_named_in_a_rejection_is_accepted(margin, face, currency):
-    """With a margin of 25.55 % a discount of 21 % was refused with: use at most 21 %. Of yen there are no hundredths."""
+    """Rounding must not make the limit invalid, also in yen."""
     line = a_body().offers[0]
     dear = {
         "share": {"discount": 0.99},
@@ -142,7 +142,7 @@ def test_offer_is_described_in_words():
 
 
 def test_plan_uses_each_customers_uplift_from_past_campaigns():
-    """A draft of whom an offer moves by 13 in a hundred was too small to learn from: "at most 8 are expected"."""
+    """A draft for customers with high uplift is large enough to measure."""
     usual_line = a_body().offers[0].model_copy(update={"customers": 1500, "base": 600.0})
     own_line = usual_line.model_copy(update={"uplift_buyers": 300.0, "uplift_sales": 1000.0})
     usual, own = (
@@ -177,7 +177,7 @@ def test_larger_discount_never_raises_profit_or_lowers_cost(discount, holdout, m
 
 @pytest.mark.parametrize("seed", range(8))
 def test_affordable_count_agrees_with_the_plan(seed):
-    """The share that is held out is rounded in each tier, so a budget reached by the share alone could be overrun."""
+    """The hold-out is rounded per tier, so its share alone is not exact."""
     rng, policy = np.random.default_rng(seed), read_policy(DEFAULT)
     rules = [rule.name for rule in policy.rules if rule.action != "nothing"]
     customers = pd.DataFrame(
@@ -335,7 +335,7 @@ def _taught(database, settings, effect, treated, control):
 def test_few_regular_buyers_do_not_dominate_the_prior(
     database, settings, treated, control, regulars, new
 ):
-    """What they bought before explains what they bought after, all of it: CUPED left no variance, and the floor none."""
+    """Their past explains their purchases, so CUPED leaves no variance."""
     before, after = np.arange(treated) < regulars, np.arange(treated) < regulars + new
     effect = difference(after * 1.0, np.zeros(control), before * 1.0, np.zeros(control))
     assert effect.variance_cut > 0.85

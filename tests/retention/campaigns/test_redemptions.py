@@ -169,7 +169,7 @@ def test_one_of_many_concurrent_uses_of_a_code_wins(empty):  # noqa: F811 - the 
 
 
 def test_many_codes_need_few_statements(empty, monkeypatch):  # noqa: F811
-    """A plan kept from when the tables were empty made 100,000 on PostgreSQL take 133 s."""
+    """A PostgreSQL plan cached for empty tables took 133 s for 100,000 codes."""
     from retention.db.migrate import upgrade
 
     upgrade(empty)
@@ -239,7 +239,7 @@ def test_redemption_file_is_judged_once_and_unknown_codes_are_quarantined(
 def test_two_tills_in_one_file_are_two_uses_and_the_next_file_repeats_them(
     database, settings, codes
 ):
-    """Whoever shared a code had it taken at two tills within minutes, and the file's word for it was lost."""
+    """A shared code can be used at two tills within minutes."""
     first = CodeUse(codes["k3"], LATER, "import", "k3")
     second = CodeUse(codes["k3"], LATER + timedelta(minutes=4), "import")
     assert _redeem(database, settings, first, second) == ["redeemed", "twice"]
@@ -300,7 +300,7 @@ def test_events_redeem_codes_and_the_shops_own_coupons_are_ignored(
 def test_event_dated_by_day_may_precede_the_hour_of_the_first_campaign(
     database, settings, codes, tmp_path
 ):
-    """On the day on which the first campaign ever was sent such uses were not seen."""
+    """Such uses count on the day of the first campaign."""
     file = tmp_path / "events.csv"
     file.write_text(
         "event_id,customer_id,event_type,occurred_at,order_id,query\n"

@@ -38,7 +38,7 @@ def test_p_value_never_rises_and_agrees_with_the_interval():
 
 
 def test_interval_covers_the_window_effect_of_a_front_loaded_offer():
-    """Cut with those of earlier days, whose pace was higher, it left out the truth of most such campaigns, or was none."""
+    """Intersecting with earlier intervals would exclude the true effect."""
     days = np.exp(-np.arange(DAYS) / 3)
     held = []
     for seed in range(20):
@@ -47,8 +47,8 @@ def test_interval_covers_the_window_effect_of_a_front_loaded_offer():
         extra = rng.poisson(0.5 * days / days.sum(), (1500, DAYS)) * treated[:, None]
         orders = rng.poisson(rate[:, None] / DAYS, (1500, DAYS)) + extra
         before = rng.poisson(rate).astype(float)
-        told = running_effect(orders.astype(float), before, treated, window_days=DAYS, tau=TAU)
-        held.append(told.low <= 0.5 <= told.high)
+        effect = running_effect(orders.astype(float), before, treated, window_days=DAYS, tau=TAU)
+        held.append(effect.low <= 0.5 <= effect.high)
     assert np.mean(held) >= 0.95
 
 
@@ -65,18 +65,18 @@ def test_false_alarm_rate_over_all_looks_stays_below_five_percent():
 def test_days_count_once_both_groups_have_enough_buyers():
     drawn = campaign(0, 0.4)
     few = drawn.orders * (np.cumsum(~drawn.treated) <= MIN_BUYERS - 1)[:, None]
-    told = running_effect(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
-    assert (told.per_customer, told.p_value) == (None, None)
-    told = running_effect(
+    effect = running_effect(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    assert (effect.per_customer, effect.p_value) == (None, None)
+    effect = running_effect(
         drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
     )
-    assert told.low < told.per_customer < told.high
+    assert effect.low < effect.per_customer < effect.high
     half = running_effect(
         drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
     )
-    assert half.high - half.low >= told.high - told.low  # later looks only narrow it
+    assert half.high - half.low >= effect.high - effect.low  # later looks only narrow it
     assert half.per_customer == pytest.approx(
-        told.per_customer, abs=0.35
+        effect.per_customer, abs=0.35
     )  # told at the pace of the whole window
 
 
@@ -98,14 +98,14 @@ def test_contact_cost_is_not_extrapolated():
 
 
 def test_p_value_and_interval_of_profit_include_contact_cost():
-    """Without the contact p was of the gross profit: below .05 beside an interval around nothing."""
+    """Both must describe the same profit."""
     drawn = campaign(1, 0.4)
     gross = running_effect(
         drawn.profit, drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0
     )
     assert gross.p_value < 0.05
     assert gross.low > 0
-    told = running_effect(
+    effect = running_effect(
         drawn.profit,
         drawn.profit_before,
         drawn.treated,
@@ -113,8 +113,8 @@ def test_p_value_and_interval_of_profit_include_contact_cost():
         tau=1.0,
         contact_cost=gross.per_customer,
     )
-    assert told.low < 0 < told.high
-    assert told.p_value > 0.05
+    assert effect.low < 0 < effect.high
+    assert effect.p_value > 0.05
 
 
 def test_effect_scale_is_the_prior_or_the_detectable_effect():
@@ -132,22 +132,22 @@ def test_daily_matrix_ignores_later_days():
 
 def test_interim_result_reports_a_sample_ratio_mismatch():
     drawn = campaign(2, 0.2, customers=600)
-    who = [f"c{n}" for n in range(600)]
+    customer_id = [f"c{n}" for n in range(600)]
     at = np.argwhere(drawn.orders > 0)
     outcomes = Outcomes(
         pd.DataFrame(
             {
-                "customer_id": who,
+                "customer_id": customer_id,
                 "arm": np.where(drawn.treated, "treatment", "control"),
                 "tier": "high",
                 "pre_orders": drawn.orders_before,
                 "pre_profit": drawn.profit_before,
             }
         ),
-        pd.DataFrame({"customer_id": [who[i] for i in at[:, 0]], "day": at[:, 1]}),
+        pd.DataFrame({"customer_id": [customer_id[i] for i in at[:, 0]], "day": at[:, 1]}),
         pd.DataFrame(
             {
-                "customer_id": [who[i] for i in at[:, 0]],
+                "customer_id": [customer_id[i] for i in at[:, 0]],
                 "day": at[:, 1],
                 "profit": drawn.profit[tuple(at.T)],
             }
@@ -156,18 +156,18 @@ def test_interim_result_reports_a_sample_ratio_mismatch():
         2,
         int(drawn.treated.sum()),
     )
-    told = interim_result(
+    result = interim_result(
         outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
     )
-    assert told.sample_ratio.believable
-    assert told.effects["orders"].p_value is not None
-    assert told.effects["profit"].low < told.effects["profit"].high
+    assert result.sample_ratio.believable
+    assert result.effects["orders"].p_value is not None
+    assert result.effects["profit"].low < result.effects["profit"].high
     paid = replace(outcomes, contact=0.5)
     dearer = interim_result(
         paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
     )
     assert dearer.effects["profit"].per_customer == pytest.approx(
-        told.effects["profit"].per_customer - 0.5
+        result.effects["profit"].per_customer - 0.5
     )
     assert not interim_result(
         outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}

@@ -82,7 +82,7 @@ def _attempt(database, deed) -> Exception | None:
 
 def test_approval_assigns_groups_and_starts_the_clearance_time(submitted, settings):
     with submitted.transaction() as session:
-        campaign, told = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+        campaign, sizes = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     assert campaign.send_at == NOW + timedelta(hours=4)
     with submitted.reading() as session:
         arms = dict(
@@ -93,7 +93,7 @@ def test_approval_assigns_groups_and_starts_the_clearance_time(submitted, settin
         propensities = set(session.scalars(select(Assignment.propensity)))
         assert session.get(Approval, ("c1", 1, "U0LEAD")).decision == "approve"
     assert arms == {"treatment": 85, "control": 15}
-    assert told == {**arms, "excluded": 0}  # nobody has to count again
+    assert sizes == {**arms, "excluded": 0}  # nobody has to count again
     assert propensities == {0.85}
 
 
@@ -115,7 +115,7 @@ def test_author_of_a_version_cannot_approve_it(database, settings, writes):
 
 
 def test_money_off_counts_as_a_share_of_the_smallest_order():
-    """5 off 20 took one approver where 25 % took two."""
+    """5 off 20 needs as many approvers as 25 %."""
     line = a_body().offers[0].model_copy(update={"discount": 0.0, "face": 5.0, "min_order": 20.0})
     shipping = line.model_copy(update={"action": "free_shipping"})
     above = {"second_approver": SecondApprover(discount=0.2)}
@@ -309,12 +309,13 @@ def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted, 
         decided = dict(
             session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all()
         )
-        gone = [
-            next(who for who, arm in decided.items() if arm == one)
+        returned = [
+            next(customer_id for customer_id, arm in decided.items() if arm == one)
             for one in ("treatment", "control")
         ]
         assert (
-            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends, gone).left_out == 2
+            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends, returned).left_out
+            == 2
         )
     with submitted.transaction() as session:
         assert (
@@ -376,11 +377,11 @@ def test_random_walk_agrees_with_the_model(settings):
 
 def _race(database, settings, people: list[str], campaign_id: str = "c1") -> list[Exception | None]:
     """Everybody approves at the same instant."""
-    barrier, told = threading.Barrier(len(people)), {}
+    barrier, outcomes = threading.Barrier(len(people)), {}
 
     def press(user: str) -> None:
         barrier.wait()
-        told[user] = _attempt(
+        outcomes[user] = _attempt(
             database, lambda s: approval.approve(s, settings, campaign_id, 1, user, NOW)
         )
 
@@ -389,7 +390,7 @@ def _race(database, settings, people: list[str], campaign_id: str = "c1") -> lis
         thread.start()
     for thread in threads:
         thread.join()
-    return [told[user] for user in people]
+    return [outcomes[user] for user in people]
 
 
 def test_one_of_many_concurrent_approvals_wins(submitted, settings):

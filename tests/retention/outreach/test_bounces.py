@@ -46,7 +46,9 @@ def _told(database, settings, *bounces) -> list[str]:
 
 def _bounced(database) -> set[str]:
     return {
-        who for who, state in live_campaigns.send_states(database).items() if state == "bounced"
+        customer_id
+        for customer_id, state in live_campaigns.send_states(database).items()
+        if state == "bounced"
     }
 
 
@@ -91,8 +93,8 @@ def test_bounce_marks_the_newest_send_and_later_delivery_clears_it(database, set
         session.execute(
             second.values(channel="email", state="sent", sent_at=later, queued_at=later)
         )
-    told = [Bounce(NOW + timedelta(days=1), "k3"), Bounce(later + timedelta(days=1), "k7")]
-    assert _told(database, settings, *told) == ["bounced", "bounced"]
+    bounces = [Bounce(NOW + timedelta(days=1), "k3"), Bounce(later + timedelta(days=1), "k7")]
+    assert _told(database, settings, *bounces) == ["bounced", "bounced"]
     with database.reading() as session:
         marked = select(Send.campaign_id, Send.customer_id).where(Send.state == "bounced")
         assert set(session.execute(marked).tuples()) == {("c1", "k3"), ("c2", "k7")}
@@ -128,18 +130,21 @@ def test_only_bounces_about_the_address_exclude_a_customer(
 
 
 def test_customers_with_a_corrected_address_are_not_excluded(database, settings, campaign):
-    """Who had mistyped it, and told the shop, got nothing for the ninety days all the same."""
+    """A corrected address ends the exclusion."""
     lifted = {
         "k3": NOW + timedelta(days=3),
         "k5": NOW + timedelta(days=3),
         "k8": NOW - timedelta(days=3),
     }
     assert _told(
-        database, settings, *(Bounce(AT, who) for who in ("k3", "k4", "k7", "k8"))
+        database, settings, *(Bounce(AT, customer_id) for customer_id in ("k3", "k4", "k7", "k8"))
     ) == 4 * ["bounced"]
     with database.transaction() as session:
-        for who, at in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
-            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == who)
+        for (
+            customer_id,
+            at,
+        ) in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
+            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == customer_id)
             session.execute(entry.values(email_changed_at=at))
         assert unreachable_customers(session, settings, NOW) == {"k7", "k8"}
 
@@ -147,7 +152,7 @@ def test_customers_with_a_corrected_address_are_not_excluded(database, settings,
 def test_bounce_file_is_imported_once_and_unknown_rows_are_quarantined(
     database, settings, campaign, tmp_path
 ):
-    lake, told = Lake.open(settings), []
+    lake, recounts = Lake.open(settings), []
     file = tmp_path / "bounces.csv"
     lines = [
         "k3@example.com,2025-05-03 10:00:00",
@@ -157,7 +162,9 @@ def test_bounce_file_is_imported_once_and_unknown_rows_are_quarantined(
     file.write_text("\n".join(["email,occurred_at", *lines]))
 
     def recount(session, of):
-        told.append((of.id, session.scalar(select(func.count()).where(Send.state == "bounced"))))
+        recounts.append(
+            (of.id, session.scalar(select(func.count()).where(Send.state == "bounced")))
+        )
 
     report = import_bounces(lake, database, settings, [str(file)], recount=recount)
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
@@ -165,7 +172,7 @@ def test_bounce_file_is_imported_once_and_unknown_rows_are_quarantined(
     assert "nobody to whom a copy of ours had gone in the two weeks before" in report.quarantine
     again = import_bounces(lake, database, settings, [str(file)], recount=recount)
     assert (again.rows_accepted, again.rows_duplicate, again.bounces) == (0, 1, {"repeated": 1})
-    assert told == [("c1", 1)]
+    assert recounts == [("c1", 1)]
     file.write_text("email,occurred_at\nx@example.com,2025-05-03")
     with pytest.raises(BadInput, match="nobody to whom a copy of ours had gone"):
         import_bounces(lake, database, settings, [str(file)], recount=recount)

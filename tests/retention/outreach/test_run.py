@@ -36,7 +36,7 @@ def settings(tmp_path) -> Settings:
 
 
 class Scripted:
-    """An adapter that says what it is told to, by customer; it keeps what it was given."""
+    """An adapter with scripted verdicts per customer that records its messages."""
 
     channel, repeats = "email", False
 
@@ -73,7 +73,7 @@ def test_each_treated_customer_gets_one_email_and_the_hold_out_none(database, se
         treated = set(
             session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment"))
         )
-    assert inbox.addresses == {f"{who}@example.com": 1 for who in treated}
+    assert inbox.addresses == {f"{customer_id}@example.com": 1 for customer_id in treated}
     assert (report.counts, again.counts) == ({"sent": 18}, {})
     coupon = next(mail for mail in inbox.mails if mail["To"] == "K 3 <k3@example.com>")
     html = coupon.get_body(("html",)).get_content()
@@ -94,8 +94,8 @@ def test_each_send_stores_its_state_and_only_retryable_sends_are_retried(databas
     adapter = Scripted(k2="again", k3="bounced", k4="doubtful", k5="failed")
     people = live_campaigns.contacts_of(10) | {"k6": Contact("", "no address")}
     live_campaigns.deliver_now(database, settings, campaign, adapter, people)
-    found = live_campaigns.send_states(database)
-    assert [found[f"k{n}"] for n in range(2, 8)] == [
+    states = live_campaigns.send_states(database)
+    assert [states[f"k{n}"] for n in range(2, 8)] == [
         "queued",
         "bounced",
         "held",
@@ -116,7 +116,7 @@ def test_each_send_stores_its_state_and_only_retryable_sends_are_retried(databas
 
 
 def test_deferred_emails_are_retried_for_hours():
-    """A filter that was away for twenty minutes put off every copy, and had the whole campaign fail."""
+    """Spam filters may be down for twenty minutes."""
     waits = [sends.back_off(tries) for tries in range(1, sends.MAX_ATTEMPTS)]
     assert waits == sorted(waits)
     assert timedelta(hours=4) < sum(waits, timedelta()) < timedelta(hours=12)
@@ -138,7 +138,7 @@ def test_unreachable_server_counts_no_attempt(database, settings):
 
 
 def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
-    """Released, or taken over from a dead process: nobody had looked up its customer, and it failed for want of an address."""
+    """The present run has not looked up its contact."""
     campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
@@ -146,10 +146,14 @@ def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
     platform = Scripted()
     platform.repeats = True
     known = live_campaigns.contacts_of(10)
-    looked_up = {who: contact for who, contact in known.items() if who != dead.customer_id}
+    looked_up = {
+        customer_id: contact
+        for customer_id, contact in known.items()
+        if customer_id != dead.customer_id
+    }
     live_campaigns.deliver_now(database, settings, campaign, platform, looked_up)
     assert live_campaigns.send_states(database) == {
-        who: "sent" for who in looked_up if who != "k0"
+        customer_id: "sent" for customer_id in looked_up if customer_id != "k0"
     } | {dead.customer_id: "queued"}
     live_campaigns.end_waits(database)
     live_campaigns.deliver_now(database, settings, campaign, platform, known)
@@ -159,7 +163,7 @@ def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
 
 
 def test_sends_postponed_by_a_wrong_clock_are_due(database, settings):
-    """A machine that began a year ahead, until it was set right: its copies waited for that year."""
+    """The machine's clock was a year ahead."""
     campaign, ahead = (
         live_campaigns.start_campaign(database, settings, 20),
         clock.wall() + timedelta(days=365),
@@ -194,7 +198,9 @@ def test_quiet_hours_postpone_without_counting_an_attempt(database, settings):
     adapter = Scripted()
     live_campaigns.deliver_now(database, settings, campaign, adapter, people, allowed_from=allowed)
     assert [
-        who for who, state in live_campaigns.send_states(database).items() if state == "queued"
+        customer_id
+        for customer_id, state in live_campaigns.send_states(database).items()
+        if state == "queued"
     ] == ["k3"]
     with database.reading() as session:
         assert due.next_moment(session, settings, NOW) == morning
@@ -234,18 +240,18 @@ def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, settings):
         rate=30.0,
     )
     assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
-    given = len(adapter.given)
+    message_count = len(adapter.given)
     with database.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
     live_campaigns.deliver_now(
         database, settings, campaign, adapter, live_campaigns.contacts_of(10)
     )
-    assert len(adapter.given) == given
+    assert len(adapter.given) == message_count
     assert set(live_campaigns.send_states(database).values()) <= {"sent", "cancelled"}
 
 
 class Stopping(Scripted):
-    """Somebody stops the campaign while its first copy is under way, which then ends as scripted."""
+    """Stops the campaign during the first e-mail, which then ends as scripted."""
 
     def __init__(self, stop, said: str) -> None:
         super().__init__(k1=said)
@@ -298,7 +304,7 @@ def test_unsent_emails_are_cancelled_when_the_window_ends(database, settings):
 
 
 def test_tick_does_not_read_old_sends(database, settings):
-    """It read every copy of every campaign that ever was, each minute."""
+    """A tick runs each minute."""
     live_campaigns.start_campaign(database, settings, 10)
     old = {
         "campaign_id": "c1",
@@ -371,7 +377,7 @@ def test_only_possibly_delivered_emails_count_as_contact(database, settings):
 
 
 def test_customers_without_an_email_are_counted_by_reason(database, settings):
-    """The result told of who was left out beforehand, not of a seventh of the treated whose copies had bounced."""
+    """Bounced and failed sends count, too."""
     campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         sends.cancel_sends_to(session, "c1", ["k9"], "no_consent")
@@ -389,7 +395,10 @@ KILLS = 8
 
 
 def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, dict[str, str], int]:
-    """Send 60 copies with processes that are killed (kill -9) at random moments; what arrived, the rows, the kills."""
+    """Send 60 e-mails with processes killed at random moments.
+
+    Returns the inbox, the states of the sends and the number of kills.
+    """
     live_campaigns.start_campaign(database, settings, 66)
     inbox = Inbox(pause=0.02)  # it has the mail, and takes its time to say so
     server = Mailserver(inbox)
@@ -430,17 +439,21 @@ def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, di
 
 @pytest.mark.parametrize("control", ["honest", pytest.param("repeats", marks=pytest.mark.slow)])
 def test_killed_processes_lose_and_duplicate_no_email(database, settings, control):
-    inbox, found, kills = _killed_again_and_again(database, settings, control)
-    arrived = {who: inbox.addresses[f"{who}@example.com"] for who in found}
-    doubled = [who for who, number in arrived.items() if number > 1]
-    lost = [who for who, state in found.items() if state == "sent" and not arrived[who]]
-    held = [who for who, state in found.items() if state == "held"]
+    inbox, states, kills = _killed_again_and_again(database, settings, control)
+    arrived = {customer_id: inbox.addresses[f"{customer_id}@example.com"] for customer_id in states}
+    doubled = [customer_id for customer_id, number in arrived.items() if number > 1]
+    lost = [
+        customer_id
+        for customer_id, state in states.items()
+        if state == "sent" and not arrived[customer_id]
+    ]
+    held = [customer_id for customer_id, state in states.items() if state == "held"]
     print(
-        f"kills={kills} copies={len(found)} doubled={len(doubled)} lost={len(lost)} held={len(held)}"
+        f"kills={kills} copies={len(states)} doubled={len(doubled)} lost={len(lost)} held={len(held)}"
     )
     assert kills == KILLS
     assert not lost
-    assert set(found.values()) <= {"sent", "held"}
+    assert set(states.values()) <= {"sent", "held"}
     if control == "repeats":
         assert doubled  # the control: repeating what is in doubt sends twice
     else:

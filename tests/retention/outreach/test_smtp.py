@@ -83,14 +83,14 @@ def test_email_has_text_html_and_one_click_unsubscribe():
 
 @pytest.mark.parametrize("international", [False, True])
 def test_long_unsubscribe_link_is_not_folded_in_its_header(international):
-    """Mail readers do not decode this header: `=?utf-8?q?=3Chttps…` gave them no button."""
+    """Mail readers do not decode ``=?utf-8?q?=3Chttps…`` in this header."""
     link = "https://crm.shop.example/unsubscribe/6e0c8841-123456-" + 32 * "d"
     to = "änn@example.com" if international else "ann@example.com"
-    made = build_email(
+    email = build_email(
         a_message(to, unsubscribe_url=link),
         parse_smtp_url("smtp://localhost?from=a@b.example&name=Ä").sender,
     )
-    sent = made.as_bytes(policy=SMTPUTF8 if international else SMTP)
+    sent = email.as_bytes(policy=SMTPUTF8 if international else SMTP)
     assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in sent
 
 
@@ -164,7 +164,7 @@ def test_name_and_subject_cannot_inject_headers():
     "word", ["=?utf-8?q?a=0D=0ABcc:_x@example.com?=", "=?utf-8?b?YQ0KQmNjOiB4QGV4YW1wbGUuY29t?="]
 )
 def test_encoded_words_in_name_or_subject_are_not_decoded(word):
-    """Who signs up in the shop chooses the name; Python read the word, and wrote its line end out as one."""
+    """Customers choose their name, and Python decodes line breaks in it."""
     with a_server() as (adapter, inbox):
         assert (
             adapter.send(
@@ -203,7 +203,7 @@ def test_unreachable_server_or_refused_login_stops_the_run():
 
 
 def test_filter_that_refuses_all_content_causes_no_bounces(database, settings):
-    """Within minutes all of them had bounced for good, their codes issued, for a word in the text."""
+    """A word in the text must not make all customers bounce."""
     campaign, refuses = (
         live_campaigns.start_campaign(database, settings, 10),
         ["554 5.7.1 looks like spam"],
@@ -228,9 +228,9 @@ def test_filter_that_refuses_all_content_causes_no_bounces(database, settings):
         live_campaigns.deliver_now(
             database, settings, campaign, adapter, live_campaigns.contacts_of(10)
         )
-    found = live_campaigns.send_states(database)
-    assert {who for who, state in found.items() if state == "bounced"} == {"k3"}
-    assert set(found.values()) == {"sent", "bounced"}
+    states = live_campaigns.send_states(database)
+    assert {customer_id for customer_id, state in states.items() if state == "bounced"} == {"k3"}
+    assert set(states.values()) == {"sent", "bounced"}
     with database.reading() as session:
         assert set(session.scalars(select(Send.attempts))) == {1}
 
@@ -241,7 +241,7 @@ def test_filter_that_refuses_all_content_causes_no_bounces(database, settings):
 def test_refused_content_without_status_does_not_exclude_the_customer(
     database, settings, said, theirs
 ):
-    """550 is also what a server says of a recipient that it does not know; once it has the message, it is policy (RFC 5321)."""
+    """A 550 after the content is about policy (RFC 5321)."""
     campaign = live_campaigns.start_campaign(database, settings, 10)
     with a_server(on_data=lambda to: said if to.startswith("k3@") else None) as (adapter, _):
         live_campaigns.deliver_now(
@@ -258,7 +258,7 @@ def test_refused_content_without_status_does_not_exclude_the_customer(
     "said", ["451 4.7.1 too many messages from you", "421 later", "550 sender unknown"]
 )
 def test_temporary_refusal_of_the_sender_counts_no_attempt(database, settings, said):
-    """A quota that was used up had a whole campaign fail within a quarter of an hour."""
+    """A used-up quota must not fail the whole campaign."""
     campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = [said]
     with a_server(on_mail=lambda sender: refuses[0]) as (adapter, inbox):
@@ -279,7 +279,7 @@ def test_temporary_refusal_of_the_sender_counts_no_attempt(database, settings, s
 
 @pytest.mark.parametrize("at", ["on_rcpt", "on_data"])
 def test_hang_up_on_a_recipient_counts_no_attempt_of_others(database, settings, at):
-    """421 is said of the connection: an evening on which a server had enough of us used up all tries of whom it was said to."""
+    """421 is about the connection, not about a recipient."""
     campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = ["421 4.7.0 try again later"]
     with a_server(**{at: lambda to: refuses[0] or None}) as (adapter, inbox):
@@ -319,7 +319,7 @@ def test_hang_up_on_one_recipient_fails_only_that_send(database, settings):
 
 
 def test_lease_is_longer_than_an_attempt():
-    """Twice a connection and a try: with three minutes another run could hold for lost what was being handed over."""
+    """An attempt takes up to two connections."""
     assert sends.LEASE.total_seconds() > 2 * (smtp.MESSAGE_TIMEOUT + smtp.MESSAGE_TIMEOUT)
 
 
@@ -342,7 +342,7 @@ def test_email_is_sent_on_a_new_connection_after_a_server_limit(at):
     ],
 )
 def test_relay_refusal_causes_no_bounces(database, settings, said):
-    """Where a user and password were forgotten, a whole campaign had bounced for good within minutes."""
+    """A missing password must not make the whole campaign bounce."""
     campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = [said]
     with a_server(on_rcpt=lambda to: refuses[0]) as (adapter, _):
@@ -362,7 +362,7 @@ def test_relay_refusal_causes_no_bounces(database, settings, said):
 
 @pytest.mark.parametrize("refused", [("k3",), ("k3", "k4")], ids=str)
 def test_recipient_refused_like_a_sender_fault_blocks_no_others(database, settings, refused):
-    """A server that asks the recipient's says so of one of them; all who came after waited until the window was over."""
+    """The recipient's own server may give such a reply for one address."""
     campaign, theirs = (
         live_campaigns.start_campaign(database, settings, 12),
         [f"{who}@example.com" for who in refused],

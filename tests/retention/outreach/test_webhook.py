@@ -148,7 +148,7 @@ def test_wrong_url_or_key_stops_the_run_with_a_reason(status):
     ],
 )
 def test_other_failure_of_the_second_probe_is_reported(probe, says):
-    """URL and key were said to be wrong, though the probes before the first copy had been taken by them."""
+    """URL and key are right, because earlier probes were accepted."""
     answers = [None, probe]
     with Platform(lambda customer, number: answers[0] if customer == "probe" else 400) as platform:
         adapter = to(platform)
@@ -182,7 +182,7 @@ def test_one_refused_email_does_not_block_the_others(database, settings, status)
 
 @pytest.mark.parametrize("status", [404, 422])
 def test_platform_that_refuses_all_emails_counts_no_attempt(database, settings, status):
-    """It accepts the probe and cannot read what the copies say: a whole campaign had failed, or bounced at the first try."""
+    """It accepts probes, but cannot read the messages."""
     campaign, refuses = live_campaigns.start_campaign(database, settings, 10), [status]
     with Platform(lambda customer, number: None if customer == "probe" else refuses[0]) as platform:
         for _ in range(sends.MAX_ATTEMPTS + 1):
@@ -218,7 +218,7 @@ def test_first_refused_customer_bounces_and_blocks_no_others(database, settings)
     ids=["for how long it does not say", "120 s", "a date that is none"],
 )
 def test_requested_pause_is_kept_and_fails_no_send(database, settings, asked):
-    """Every copy met the limit, used up its six tries and had failed; and all were tried in spite of Retry-After."""
+    """No further e-mail is tried during Retry-After."""
     campaign, free = live_campaigns.start_campaign(database, settings, 40), [0]
 
     def does(customer, number):
@@ -248,7 +248,7 @@ def test_requested_pause_is_kept_and_fails_no_send(database, settings, asked):
 
 @pytest.mark.parametrize("unasked", ["probe", "nobody"])
 def test_requested_pause_is_reported_and_kept(database, settings, unasked):
-    """Asked for by the answer to a probe it was none: two probes a minute went on, and the key was said to be missing."""
+    """Answers to probes and to e-mails can both ask for a pause."""
     campaign = live_campaigns.start_campaign(database, settings, 10)
     with Platform(lambda customer, number: None if customer == unasked else 429) as platform:
         report = live_campaigns.deliver_now(
@@ -261,7 +261,7 @@ def test_requested_pause_is_reported_and_kept(database, settings, unasked):
 
 @pytest.mark.parametrize(("minutes", "waits"), [(30, 30), (-30, 1), (60 * 24 * 365, 6 * 60)])
 def test_pause_can_be_requested_until_a_date(database, settings, monkeypatch, minutes, waits):
-    """It was taken for none that says how long: the platform was asked again each minute."""
+    """Retry-After holds seconds or a date."""
     campaign, wall = (
         live_campaigns.start_campaign(database, settings, 10),
         clock.wall().replace(microsecond=0),
@@ -314,12 +314,16 @@ def test_uncertain_emails_are_held_if_duplicates_are_not_dropped(database, setti
                 database, settings, campaign, to(platform), live_campaigns.contacts_of(12)
             )
             live_campaigns.end_waits(database)
-    found = live_campaigns.send_states(database)
-    assert {who for who, state in found.items() if state == "held"} == {"k2", "k3", "k4"}
+    states = live_campaigns.send_states(database)
+    assert {customer_id for customer_id, state in states.items() if state == "held"} == {
+        "k2",
+        "k3",
+        "k4",
+    }
     assert max(platform.copies.values()) == 1
     with database.reading() as session:
-        said = dict(session.execute(select(Send.customer_id, Send.error)).tuples().all())
-    assert "does not confirm" in said["k4"]
+        errors = dict(session.execute(select(Send.customer_id, Send.error)).tuples().all())
+    assert "does not confirm" in errors["k4"]
 
 
 @pytest.mark.parametrize(
