@@ -79,7 +79,7 @@ def next_allowed(now: datetime, zone: ZoneInfo, quiet: QuietHours | None) -> dat
         Timezone-aware.
     zone : ZoneInfo
         The customer's time zone.
-    quiet : Quiet or None
+    quiet : QuietHours or None
         Quiet hours; None without any.
 
     Returns

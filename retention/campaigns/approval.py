@@ -142,7 +142,7 @@ def approve(
 
     Returns
     -------
-    Approved
+    ApprovalResult
 
     Raises
     ------
@@ -150,7 +150,7 @@ def approve(
         The person drafted or edited this version.
     Conflict
         The person already approved it, or it would have no recipients.
-    Stale
+    StaleCampaign
         The version changed or is not waiting for approval.
     """
     before = find_campaign(session, settings, campaign_id, lock=True)
@@ -231,7 +231,7 @@ def reject(
 
     Raises
     ------
-    Stale
+    StaleCampaign
         The version changed or is not waiting for approval.
     """
     reason = _require_reason(reason, "reject")
@@ -291,7 +291,7 @@ def stop(
 
     Raises
     ------
-    Stale
+    StaleCampaign
         The campaign is in another state.
     """
     reason = _require_reason(reason, "stop")
@@ -351,7 +351,7 @@ def edit(
     ------
     BadInput
         A value is not allowed; nothing is written.
-    Stale
+    StaleCampaign
         The version changed, or the campaign is already sent.
     """
     before = find_campaign(session, settings, campaign_id)
@@ -423,7 +423,7 @@ def schedule(session: Session, settings: Settings, campaign_id: str, now: dateti
 
     Raises
     ------
-    Stale
+    StaleCampaign
         It was stopped, or the clearance time is still running.
     """
     return move_campaign(
@@ -459,7 +459,7 @@ def remind(session: Session, settings: Settings, campaign_id: str, now: datetime
 
     Raises
     ------
-    Stale
+    StaleCampaign
         It is decided, expired or already reminded.
     """
     return move_campaign(
@@ -496,7 +496,7 @@ def expire(session: Session, settings: Settings, campaign_id: str, now: datetime
 
     Raises
     ------
-    Stale
+    StaleCampaign
         It was decided or sent.
     """
     campaign = move_campaign(

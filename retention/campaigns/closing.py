@@ -52,7 +52,7 @@ def begin_measurement(
     ------
     Conflict
         The window is still open.
-    Stale
+    StaleCampaign
         The campaign was never live.
     """
     campaign = find_campaign(session, settings, campaign_id)
@@ -109,7 +109,7 @@ def close_campaign(
 
     Raises
     ------
-    Stale
+    StaleCampaign
         The campaign is not being measured.
     """
     measured = not was_never_measured(result)

@@ -121,7 +121,7 @@ def draft(
         does.
     decide : Decide, optional
         Sets ``rule``, bandit ``arm`` and propensity of each customer in the audience.
-    merge_items : Together, optional
+    merge_items : MergeItems, optional
         Merges (customer, own items, recommended items, length) into one list that may be offered.
     name : str, optional
         Name of the campaign; by default risk tiers and date.

@@ -52,7 +52,7 @@ def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob
 
     Returns
     -------
-    list of Due
+    list of DueJob
     """
     jobs = [
         _due_job(

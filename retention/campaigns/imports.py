@@ -48,22 +48,22 @@ class RowJudge:
     """How the rows of a table are judged.
 
     ``judge`` maps rows (earliest first) to outcomes in the caller's session. Rows with the outcome
-    `UNKNOWN` are quarantined with the reason ``foreign``. ``kept`` counts the stored rows.
-    ``doing`` is the progress label.
+    `UNKNOWN` are quarantined with ``unknown_reason``. ``count_stored`` counts the stored rows.
+    ``label`` is the progress label.
     """
 
     table: Table
     judge: Callable[[Session, Sequence[Any]], list[str]]
-    kept: Callable[[Session], int]
-    foreign: str
-    doing: str
+    count_stored: Callable[[Session], int]
+    unknown_reason: str
+    label: str
 
 
 def import_judged(
     lake: Lake,
     database: Database,
     settings: Settings,
-    judging: RowJudge,
+    row_judge: RowJudge,
     files: list[str],
     map_path: Path | None = None,
     *,
@@ -82,7 +82,7 @@ def import_judged(
         Database of the installation.
     settings : Settings
         Settings of the installation.
-    judging : Judging
+    row_judge : RowJudge
         Table, judge and labels.
     files : list of str
         Paths of the files.
@@ -105,7 +105,7 @@ def import_judged(
     started = perf_counter()
     if not files:
         raise BadInput(gettext("Name at least one file to import."))
-    table = judging.table
+    table = row_judge.table
     mapped = mapping.read_map(map_path, table, settings.timezone) if map_path else None
     files = sources.found(files)
     work = _JudgedImport(
@@ -115,8 +115,8 @@ def import_judged(
         for number, file in enumerate(files):
             progress(number, len(files) + 1, gettext("reading {file}").format(file=Path(file).name))
             work.read(file, lambda rows: None)
-        progress(len(files), len(files) + 1, judging.doing)
-        report = work.judged(database, judging, files, lambda: round(perf_counter() - started, 3))
+        progress(len(files), len(files) + 1, row_judge.label)
+        report = work.judged(database, row_judge, files, lambda: round(perf_counter() - started, 3))
     finally:
         work.close()
     import_log.keep(lake, database, settings, report, shown(files))
@@ -163,7 +163,7 @@ def import_redemptions(
     BadInput
         As for `import_judged`.
     """
-    judging = RowJudge(
+    row_judge = RowJudge(
         REDEMPTIONS,
         partial(_judge_redemptions, settings),
         _stored_redemptions,
@@ -171,7 +171,7 @@ def import_redemptions(
         gettext("judging the codes"),
     )
     return import_judged(
-        lake, database, settings, judging, files, map_path, query=query, progress=progress
+        lake, database, settings, row_judge, files, map_path, query=query, progress=progress
     )
 
 
@@ -236,10 +236,10 @@ def import_bounces(
             recount(session, find_campaign(session, settings, campaign_id))
         return outcomes
 
-    foreign = gettext("nobody to whom a copy of ours had gone in the two weeks before")
-    judging = RowJudge(BOUNCES, judge, _stored_bounces, foreign, gettext("finding their copies"))
+    unknown = gettext("nobody to whom a copy of ours had gone in the two weeks before")
+    row_judge = RowJudge(BOUNCES, judge, _stored_bounces, unknown, gettext("finding their copies"))
     return import_judged(
-        lake, database, settings, judging, files, map_path, query=query, progress=progress
+        lake, database, settings, row_judge, files, map_path, query=query, progress=progress
     )
 
 
@@ -262,7 +262,11 @@ class _JudgedImport(Import):
         super()._quarantine(rows, quarantine.LINE, source)
 
     def judged(
-        self, database: Database, judging: RowJudge, files: list[str], seconds: Callable[[], float]
+        self,
+        database: Database,
+        row_judge: RowJudge,
+        files: list[str],
+        seconds: Callable[[], float],
     ) -> ImportReport:
         """Judge the staged rows and write the quarantine.
 
@@ -270,7 +274,7 @@ class _JudgedImport(Import):
         ----------
         database : Database
             Database of the installation.
-        judging : Judging
+        row_judge : RowJudge
             Table, judge and labels.
         files : list of str
             Paths of the files.
@@ -288,17 +292,17 @@ class _JudgedImport(Import):
             else []
         )
         with database.reading() as session:
-            before = judging.kept(session)
+            before = row_judge.count_stored(session)
         outcomes = list[str]()
         for start in range(0, len(rows), BATCH_ROWS):
             with database.transaction() as session:
-                outcomes += judging.judge(session, rows[start : start + BATCH_ROWS])
+                outcomes += row_judge.judge(session, rows[start : start + BATCH_ROWS])
         with database.reading() as session:
-            accepted = judging.kept(session) - before
-        foreign = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == UNKNOWN]
-        self._set_aside(foreign, judging.foreign)
+            accepted = row_judge.count_stored(session) - before
+        unknown = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == UNKNOWN]
+        self._set_aside(unknown, row_judge.unknown_reason)
         path = self._write_quarantine(
-            files, refused=len(rows) == len(foreign) and bool(self.read_rows)
+            files, refused=len(rows) == len(unknown) and bool(self.read_rows)
         )
         outcome_counts = Counter(outcome for outcome in outcomes if outcome != UNKNOWN)
         report = ImportReport(
@@ -306,7 +310,7 @@ class _JudgedImport(Import):
             self.read_rows,
             self.filtered,
             accepted,
-            len(rows) - len(foreign) - accepted,
+            len(rows) - len(unknown) - accepted,
             sum(self.reasons.values()),
             dict(sorted(self.reasons.items(), key=lambda item: -item[1])),
             path,
@@ -316,15 +320,15 @@ class _JudgedImport(Import):
         getattr(report, self.table.name).update(outcome_counts)
         return report
 
-    def _set_aside(self, foreign: list[Any], reason: str) -> None:
-        if not foreign:
+    def _set_aside(self, unknown: list[Any], reason: str) -> None:
+        if not unknown:
             return
         import pandas as pd
 
-        self.con.register("foreign_rows", pd.DataFrame(foreign, columns=list(self.table.names)))
-        rows = f"SELECT {mapping.literal(reason)} AS reason, * FROM foreign_rows"
+        self.con.register("unknown_rows", pd.DataFrame(unknown, columns=list(self.table.names)))
+        rows = f"SELECT {mapping.literal(reason)} AS reason, * FROM unknown_rows"
         self._quarantine(
             rows, quarantine.RULES, sources.Source(", ".join(dict.fromkeys(self.names)), rows, {})
         )
-        self._count({reason: len(foreign)})
-        self.con.unregister("foreign_rows")
+        self._count({reason: len(unknown)})
+        self.con.unregister("unknown_rows")

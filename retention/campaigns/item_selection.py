@@ -242,7 +242,7 @@ def replace_items(
         Offer by customer id.
     lists : mapping
         Current recommendations by customer id.
-    merge_items : Together
+    merge_items : MergeItems
         Merges (customer, items, further items, length) into one list that may be offered.
     """
     rows = []

@@ -101,7 +101,7 @@ def stored_offer(
     ----------
     line : OfferLine
         Offer line of the customer's rule.
-    items : sequence of Suggested
+    items : sequence of SuggestedItem
         Items for the customer.
     currency : str
         Currency code.

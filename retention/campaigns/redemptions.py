@@ -84,7 +84,7 @@ def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> lis
         Open session; the caller commits.
     settings : Settings
         Settings of the installation.
-    uses : sequence of Use
+    uses : sequence of CodeUse
         Reported uses.
 
     Returns

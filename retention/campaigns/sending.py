@@ -161,13 +161,13 @@ def begin_sending(
 
     Returns
     -------
-    Begun
+    StartedSending
 
     Raises
     ------
     Conflict
         The clearance time is running, or the campaign has no recipients left.
-    Stale
+    StaleCampaign
         Stopped, edited or already live.
     """
     campaign = find_campaign(session, settings, campaign_id)
@@ -254,7 +254,7 @@ def reserve_codes(
 
     Raises
     ------
-    Stale
+    StaleCampaign
         The campaign was stopped meanwhile.
     """
     while True:
@@ -381,11 +381,11 @@ def go_live(
 
     Returns
     -------
-    Sent
+    SendingResult
 
     Raises
     ------
-    Stale
+    StaleCampaign
         Stopped or already live; nothing is issued.
     Conflict
         A treated customer has no code.

@@ -136,7 +136,7 @@ def running_effect(
 
     Returns
     -------
-    Running
+    RunningEffect
     """
     totals = np.cumsum(daily, axis=1)
     active = np.cumsum(daily != 0, axis=1) > 0
@@ -184,7 +184,7 @@ def interim_result(
 
     Returns
     -------
-    Look
+    InterimResult
     """
     table = outcomes.customers
     treated = table["arm"].to_numpy() == "treatment"

@@ -185,7 +185,7 @@ def move_campaign(
 
     Raises
     ------
-    Stale
+    StaleCampaign
         The campaign is in another state or version, or a condition failed.
     ValueError
         The graph has no such step.

@@ -29,10 +29,10 @@ class ImportReport:
     """What linking came to, after customers were imported (`identity.exact.Linked`)."""
 
     redemptions: dict[str, int] = field(default_factory=dict)
-    """What is to be thought of the codes, after redemptions were imported (`retention.campaigns.redemptions.OUTCOMES`)."""
+    """What is to be thought of the codes, after redemptions were imported (`retention.campaigns.redemptions.outcome_text`)."""
 
     bounces: dict[str, int] = field(default_factory=dict)
-    """What became of the copies, after bounces were imported (`retention.outreach.bounces.bounced`)."""
+    """What became of the copies, after bounces were imported (`retention.outreach.bounces.mark_bounced`)."""
 
     timezone: str = ""
     """The zone of the map's times, where the installation has named none: weekdays and hours are then by UTC."""

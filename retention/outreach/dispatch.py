@@ -81,9 +81,9 @@ def deliver(
         Channel to send through.
     contacts : mapping
         Contact by customer id. Sends to other customers wait for the next run.
-    compose : Make
+    compose : ComposeMessage
         Composes the message of a send.
-    allowed_from : Allowed
+    allowed_from : AllowedFrom
         Returns the first moment (business time) outside the contact's quiet hours.
     rate : float
         E-mails per second, at most.
@@ -96,7 +96,7 @@ def deliver(
 
     Returns
     -------
-    Report
+    DeliveryReport
     """
     report, started, next_start = DeliveryReport(), time.monotonic(), 0.0
     if _close_if_over(database, campaign_id):

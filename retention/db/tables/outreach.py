@@ -66,7 +66,7 @@ class Redemption(Base):
     order_id: Mapped[str | None]
     at: Mapped[datetime]
     source: Mapped[str] = mapped_column(String(8))  # event | import | http
-    outcome: Mapped[str] = mapped_column(String(16))  # retention.campaigns.redemptions.OUTCOMES
+    outcome: Mapped[str] = mapped_column(String(16))  # retention.campaigns.redemptions.outcome_text
     told: Mapped[bool] = mapped_column(default=False)  # whether the campaign's thread counts it
 
     __table_args__ = (Index(None, "campaign_id", "told", "outcome"), Index(None, "code"))

@@ -53,7 +53,7 @@ def decisions(
     before : datetime
         Of business time.
     excluded : collection of str
-        Ids of campaigns without a usable result (`retention.campaigns.closing.teaching_nothing`).
+        Ids of campaigns without a usable result (`retention.campaigns.closing.uninformative_campaigns`).
 
     Returns
     -------
