@@ -2,7 +2,7 @@
 
 Each e-mail is claimed, composed, handed over and settled. The process may die at any point.
 Unclaimed e-mails are sent by the next run. At most one e-mail is claimed and not settled; its
-delivery is uncertain (`sends.recover`).
+delivery is uncertain (`sends.recover_lost`).
 """
 
 import time
