@@ -20,7 +20,7 @@ class QuietHours(NamedTuple):
     start: time
     end: time
 
-    def holds(self, at: time) -> bool:
+    def contains(self, at: time) -> bool:
         """Whether a local time is in the quiet hours."""
         if self.start <= self.end:
             return self.start <= at < self.end
@@ -66,7 +66,7 @@ def customer_zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name) if name else default
-    except (KeyError, ValueError, OSError):  # no such zone, no zone's name, a folder of zones
+    except (KeyError, ValueError, OSError):  # unknown zone, invalid name, or a folder
         return default
 
 
@@ -93,7 +93,7 @@ def next_allowed(now: datetime, zone: ZoneInfo, quiet: QuietHours | None) -> dat
     first one still ahead.
     """
     local = now.astimezone(zone)
-    if quiet is None or not quiet.holds(local.time()):
+    if quiet is None or not quiet.contains(local.time()):
         return now.astimezone(UTC)
     day = local.date() if local.time() < quiet.end else local.date() + timedelta(days=1)
     end = datetime.combine(day, quiet.end, zone)

@@ -67,8 +67,8 @@ class _CouponState:
     expires_at: datetime
     redeemed_at: datetime | None
     order_id: str | None
-    teller: str | None = None  # source that reported the use
-    just_now: bool = False  # reported in this batch
+    reported_by: str | None = None  # source that reported the use
+    is_in_batch: bool = False  # reported in this batch
 
 
 def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
@@ -119,19 +119,19 @@ def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse])
         among(session, Coupon.code, {code for code in codes if code}),
     )
     # Lock before reading, so a concurrent report of the same code sees this outcome.
-    teller = (
+    reported_by = (
         select(Redemption.source)
         .where(Redemption.code == Coupon.code, Redemption.outcome == "redeemed")
         .limit(1)
         .scalar_subquery()
-        .label("teller")
+        .label("reported_by")
     )
     stored = [
         getattr(Coupon, name)
         for name in _CouponState.__slots__
-        if name not in ("teller", "just_now")
+        if name not in ("reported_by", "is_in_batch")
     ]
-    locked = select(*stored, teller).where(*conditions)
+    locked = select(*stored, reported_by).where(*conditions)
     coupons_now = session.execute(locked.order_by(Coupon.code).with_for_update(of=Coupon))
     coupon_of = {row.code: _CouponState(**row._asdict()) for row in coupons_now}
     keys = [use.identity for use in uses]
@@ -155,7 +155,7 @@ def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse])
             outcome_of[key] = _judge(use, coupon, canonical)
             if outcome_of[key] == "redeemed":
                 coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
-                coupon.teller, coupon.just_now = use.source, True
+                coupon.reported_by, coupon.is_in_batch = use.source, True
             rows.append(
                 {
                     "team_id": settings.team_id,
@@ -220,9 +220,9 @@ def _is_same_use(use: CodeUse, coupon: _CouponState) -> bool:
     """
     if use.order_id is not None and coupon.order_id is not None:
         return use.order_id == coupon.order_id
-    if use.source == "http" and coupon.teller in ("http", None):  # None: reported concurrently
+    if use.source == "http" and coupon.reported_by in ("http", None):  # None: reported concurrently
         return False
-    if use.source == "import" and coupon.teller == "import" and coupon.just_now:
+    if use.source == "import" and coupon.reported_by == "import" and coupon.is_in_batch:
         return False
     return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= SAME_USE_TOLERANCE
 
