@@ -14,7 +14,7 @@ from bot.interactions import Click, send_ephemeral
 from bot.interactions.campaigns import INPUT_OF_FIELD
 from bot.services import Services
 from retention import clock, faults
-from retention.campaigns.states import Stale
+from retention.campaigns.states import StaleCampaign
 from retention.errors import Refused
 from retention.settings import Settings
 from retention.text import gettext
@@ -114,7 +114,9 @@ class Failures:
             self._show(body, message)
             return None
         if body.get("command"):
-            content = self._stale(error) if isinstance(error, Stale) else self._refused(message)
+            content = (
+                self._stale(error) if isinstance(error, StaleCampaign) else self._refused(message)
+            )
             return _json({"response_type": "ephemeral", **content})
         if body.get("type") == "view_submission":
             return _json(_modal_errors(body["view"], message, getattr(error, "field", None)))
@@ -139,10 +141,10 @@ class Failures:
         rendered = render.message("job/refused", sentence=message)
         return {"text": rendered.text, "blocks": rendered.blocks}
 
-    def _stale(self, stale: Stale) -> dict[str, Any]:
+    def _stale(self, stale: StaleCampaign) -> dict[str, Any]:
         """Render a stale button's message with names."""
         zone = self._services.settings.timezone
-        rendered = render.message("campaign/stale", zone=zone, **stale.told)
+        rendered = render.message("campaign/stale", zone=zone, **stale.template_values)
         return {"text": rendered.text, "blocks": rendered.blocks}
 
     def _show(self, body: dict[str, Any], message: str) -> None:

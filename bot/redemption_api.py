@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from bot.rate_limit import TokenBuckets
 from retention import clock
 from retention.campaigns import coupons
-from retention.campaigns.offers import terms
-from retention.campaigns.redemptions import OUTCOMES, Use, redeem
+from retention.campaigns.offers import public_terms
+from retention.campaigns.redemptions import CodeUse, outcome_text, redeem
 from retention.db import Database
 from retention.db.tables import Assignment, Coupon, Redemption
 from retention.privacy import signing
@@ -164,7 +164,7 @@ def handle_redemption(
     if isinstance(call, tuple):
         return *call, {}
     if unknown_codes.was_unknown(call.code):
-        return _STATUS["unknown"], {"outcome": "unknown", "said": OUTCOMES["unknown"]}, {}
+        return _STATUS["unknown"], {"outcome": "unknown", "said": outcome_text("unknown")}, {}
     if wait := unknown_codes.wait_seconds():
         return (
             429,
@@ -219,14 +219,14 @@ def _parse_call(
     return call
 
 
-def _idempotency_key(session: Session, call: _RedemptionCall, use: Use, body: bytes) -> str:
+def _idempotency_key(session: Session, call: _RedemptionCall, use: CodeUse, body: bytes) -> str:
     """Return the call's idempotency key.
 
     It is its ``id`` and code, or else its bytes. A receipt may have several codes.
     """
     if call.id is None:
         return body.decode("utf-8", "replace")
-    code, id_key = coupons.normal(call.code), f"id:{call.id}"
+    code, id_key = coupons.normalize_code(call.code), f"id:{call.id}"
     # Earlier versions stored a call by its ``id`` alone.
     stored = Redemption.key == replace(use, key=id_key).identity, Redemption.code == code
     return id_key if session.scalar(select(Redemption.id).where(*stored)) else f"{id_key} {code}"
@@ -235,11 +235,11 @@ def _idempotency_key(session: Session, call: _RedemptionCall, use: Use, body: by
 def _redeem_code(
     database: Database, settings: Settings, call: _RedemptionCall, body: bytes
 ) -> Answer:
-    use = Use(call.code, call.at or clock.now(), "http", call.customer_id, call.order_id)
+    use = CodeUse(call.code, call.at or clock.now(), "http", call.customer_id, call.order_id)
     with database.transaction() as session:
         key = _idempotency_key(session, call, use, body)
         (outcome,) = redeem(session, settings, [replace(use, key=key)])
-        answer: dict[str, Any] = {"outcome": outcome, "said": OUTCOMES[outcome]}
+        answer: dict[str, Any] = {"outcome": outcome, "said": outcome_text(outcome)}
         if outcome in ("redeemed", "repeated"):
             offer = session.execute(
                 select(Coupon.campaign_id, Assignment.offer)
@@ -248,7 +248,7 @@ def _redeem_code(
                     (Assignment.campaign_id == Coupon.campaign_id)
                     & (Assignment.customer_id == Coupon.customer_id),
                 )
-                .where(Coupon.code == coupons.normal(call.code))
+                .where(Coupon.code == coupons.normalize_code(call.code))
             ).one()
-            answer |= {"campaign_id": offer.campaign_id, **terms(offer.offer)}
+            answer |= {"campaign_id": offer.campaign_id, **public_terms(offer.offer)}
     return _STATUS.get(outcome, 409), answer

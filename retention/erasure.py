@@ -155,7 +155,7 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
     session.execute(
         update(Send)
         .where(Send.customer_id.in_(ids), Send.state == "queued")
-        .values(state="cancelled", error="erased"),
+        .values(state="cancelled", error="erased", error_code="erased"),
         execution_options=_QUIETLY,
     )
     session.execute(

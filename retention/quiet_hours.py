@@ -1,4 +1,4 @@
-"""Quiet hours: when a customer is not to be disturbed, in the customer's own time zone. Pure functions of a moment."""
+"""Compute quiet hours in the customer's time zone."""
 
 import re
 from datetime import UTC, datetime, time, timedelta
@@ -6,77 +6,96 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from retention.text import gettext
+
 _SPAN = re.compile(r"\s*([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*([01]?\d|2[0-3]):([0-5]\d)\s*")
 
 
-class Quiet(NamedTuple):
-    """Local times [start, end) in which nothing is sent; an end before the start is on the next day."""
+class QuietHours(NamedTuple):
+    """Local times [start, end) without sending.
+
+    An end before the start is on the next day.
+    """
 
     start: time
     end: time
 
-    def holds(self, at: time) -> bool:
-        """Whether a local time of day is quiet."""
+    def contains(self, at: time) -> bool:
+        """Whether a local time is in the quiet hours."""
         if self.start <= self.end:
             return self.start <= at < self.end
         return at >= self.start or at < self.end
 
 
 @lru_cache(maxsize=64)
-def parsed(text: str) -> Quiet | None:
-    """``21:00-08:00`` → the span; an empty text (or two equal times) → None, there are no quiet hours.
+def parse_quiet_hours(text: str) -> QuietHours | None:
+    """Parse ``21:00-08:00``; empty text or equal times mean none.
 
     Raises
     ------
     ValueError
-        Naming the text and how to write it.
+        The text is not a time span.
     """
     if not text.strip():
         return None
-    if (found := _SPAN.fullmatch(text)) is None:
+    if (match := _SPAN.fullmatch(text)) is None:
         raise ValueError(
-            f'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
+            gettext(
+                'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
+            ).format(text=text)
         )
-    first, second, third, fourth = map(int, found.groups())
-    quiet = Quiet(time(first, second), time(third, fourth))
+    start_hour, start_minute, end_hour, end_minute = map(int, match.groups())
+    quiet = QuietHours(time(start_hour, start_minute), time(end_hour, end_minute))
     return None if quiet.start == quiet.end else quiet
 
 
 @lru_cache(maxsize=1024)
-def zone_of(name: str | None, default: ZoneInfo) -> ZoneInfo:
-    """The customer's zone; the shop's where they have none, or one that does not exist."""
+def customer_zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
+    """Return the customer's time zone, or the shop's default.
+
+    Parameters
+    ----------
+    name : str or None
+        IANA name; empty or unknown names give the default.
+    default : ZoneInfo
+        The shop's time zone.
+
+    Returns
+    -------
+    ZoneInfo
+    """
     try:
         return ZoneInfo(name) if name else default
-    except (KeyError, ValueError, OSError):  # no such zone, no zone's name, a folder of zones
+    except (KeyError, ValueError, OSError):  # unknown zone, invalid name, or a folder
         return default
 
 
-def next_allowed(now: datetime, zone: ZoneInfo, quiet: Quiet | None) -> datetime:
-    """The first moment from ``now`` on at which somebody in ``zone`` may be written to.
+def next_allowed(now: datetime, zone: ZoneInfo, quiet: QuietHours | None) -> datetime:
+    """Return the first moment outside quiet hours.
 
     Parameters
     ----------
     now : datetime
-        Aware.
+        Timezone-aware.
     zone : ZoneInfo
-        The customer's (`zone_of`).
-    quiet : Quiet or None
-        Local hours in which nothing is sent.
+        The customer's time zone.
+    quiet : QuietHours or None
+        Quiet hours; None without any.
 
     Returns
     -------
     datetime
-        UTC; ``now`` itself outside quiet hours, else the moment at which they end.
+        In UTC. ``now`` itself outside quiet hours, else their end.
 
     Notes
     -----
-    An end that the clock skips (in spring) is taken an hour later; one that comes twice (in autumn) at its first time
-    that is not over.
+    An end skipped by the clock (spring) moves by one hour. An end that occurs twice (autumn) is the
+    first one still ahead.
     """
-    here = now.astimezone(zone)
-    if quiet is None or not quiet.holds(here.time()):
+    local = now.astimezone(zone)
+    if quiet is None or not quiet.contains(local.time()):
         return now.astimezone(UTC)
-    day = here.date() if here.time() < quiet.end else here.date() + timedelta(days=1)
+    day = local.date() if local.time() < quiet.end else local.date() + timedelta(days=1)
     end = datetime.combine(day, quiet.end, zone)
-    found = end.astimezone(UTC)
-    return found if found > now else end.replace(fold=1).astimezone(UTC)
+    end_utc = end.astimezone(UTC)
+    return end_utc if end_utc > now else end.replace(fold=1).astimezone(UTC)

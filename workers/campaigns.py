@@ -16,12 +16,12 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval, due, late_orders, redemptions
 from retention.campaigns.approval import Changes
-from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
-from retention.campaigns.view import described
+from retention.campaigns.states import CLOCK, IN_CLEARANCE, STOPPABLE, StaleCampaign, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.audit import record
 from retention.db.tables import Campaign, CampaignEditor, Cohort, Outbox
 from retention.errors import BadInput, Conflict, NotAllowed
-from retention.outreach import sends
+from retention.outreach import send_summary, sends
 from retention.settings import Settings
 from retention.text import gettext
 from workers import roles
@@ -184,7 +184,7 @@ def stop(
     NotAllowed
         The person may not stop it in its present state.
     """
-    before = find(session, settings, campaign_id)
+    before = find_campaign(session, settings, campaign_id)
     states = stoppable_states(session, settings, before, user)
     campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
     refresh_counts(session, settings, campaign)
@@ -222,7 +222,9 @@ def stoppable_states(
     """
     if roles.allows(roles.role_of(session, settings, user), "approver"):
         return STOPPABLE
-    own_states = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
+    own_states = (
+        ("draft", "submitted", *IN_CLEARANCE) if campaign.drafted_by == user else IN_CLEARANCE
+    )
     if campaign.state in STOPPABLE and campaign.state not in own_states:
         roles.require(
             session,
@@ -311,7 +313,7 @@ def release(
         None is held, or the campaign is over and cannot send again.
     """
     roles.require(session, settings, user, "approver", gettext("release held copies"))
-    campaign = find(session, settings, campaign_id, lock=True)
+    campaign = find_campaign(session, settings, campaign_id, lock=True)
     if again and campaign.state != "live":
         raise Conflict(
             gettext(
@@ -319,7 +321,7 @@ def release(
                 "held count as sent: campaign release {id} sent."
             ).format(name=campaign.name, state=campaign.state, id=campaign.id)
         )
-    released = sends.release(session, campaign_id, again, copy)
+    released = sends.release_held(session, campaign_id, again, copy)
     if not released:
         raise Conflict(
             (
@@ -371,7 +373,7 @@ def delivery_post(
     Post
         A post for the thread.
     """
-    counts = sends.counts(session, campaign.id)
+    counts = send_summary.counts(session, campaign.id)
     return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
@@ -387,7 +389,7 @@ def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> 
     campaign : Campaign
         As stored.
     """
-    if sends.counts(session, campaign.id):
+    if send_summary.counts(session, campaign.id):
         post = delivery_post(session, settings, campaign)
         outbox.put(session, settings, post, default_channel=campaign.channel)
 
@@ -410,23 +412,23 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
         Ids of the expired campaigns.
     """
     expired = []
-    for campaign_id in due.expired(session, settings, now):
+    for campaign_id in due.expired_campaigns(session, settings, now):
         with _isolated(session, settings, campaign_id):
-            decided = find(session, settings, campaign_id).state != "submitted"
+            decided = find_campaign(session, settings, campaign_id).state != "submitted"
             try:
                 campaign = approval.expire(session, settings, campaign_id, now)
-            except Stale:  # decided just now
+            except StaleCampaign:  # decided just now
                 continue
             _show_change(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
             expired.append(campaign_id)
-    for campaign_id in due.unsent(session, settings, now):
+    for campaign_id in due.failed_sendings(session, settings, now):
         with _isolated(session, settings, campaign_id):
             why = gettext("It could not be sent before its approval expired; draft it anew.")
             try:
                 campaign = approval.stop(
                     session, settings, campaign_id, CLOCK, why, now, ("sending",)
                 )
-            except Stale:  # sent or stopped just now
+            except StaleCampaign:  # sent or stopped just now
                 continue
             _show_change(session, settings, campaign, "cancelled", CLOCK)
             expired.append(campaign_id)
@@ -451,11 +453,11 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
         Ids of the scheduled campaigns.
     """
     scheduled = []
-    for campaign_id in due.cleared(session, settings, now):
+    for campaign_id in due.cleared_campaigns(session, settings, now):
         with _isolated(session, settings, campaign_id):
             try:
                 approval.schedule(session, settings, campaign_id, now)
-            except Stale:  # stopped just now
+            except StaleCampaign:  # stopped just now
                 continue
             refresh_card(session, settings, campaign_id)
             scheduled.append(campaign_id)
@@ -480,11 +482,11 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
         Ids of the campaigns.
     """
     reminded = []
-    for campaign_id in due.to_remind(session, settings, now):
+    for campaign_id in due.campaigns_to_remind(session, settings, now):
         with _isolated(session, settings, campaign_id):
             try:
                 campaign = approval.remind(session, settings, campaign_id, now)
-            except Stale:  # decided just now
+            except StaleCampaign:  # decided just now
                 continue
             users = approvers(session, settings, campaign)
             post = thread_post(settings, campaign, "reminder", CLOCK, approvers=users)
@@ -500,7 +502,7 @@ def _isolated(
     session: Session, settings: Settings, campaign_id: str
 ) -> AbstractContextManager[None]:
     """Run a step of one campaign in a savepoint."""
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     what = f"campaign:{campaign_id}"
     return isolated(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
 
@@ -551,9 +553,9 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
         Ids of the campaigns.
     """
     reported = []
-    for campaign_id, counts in redemptions.untold(session, settings).items():
+    for campaign_id, counts in redemptions.mark_misuses_announced(session, settings).items():
         with _isolated(session, settings, campaign_id):
-            campaign = find(session, settings, campaign_id)
+            campaign = find_campaign(session, settings, campaign_id)
             post = thread_post(settings, campaign, "misuse", "clock", counts=counts)
             day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
             post = Post(post.template, post.values, day, post.channel, post.thread_key)
@@ -572,9 +574,9 @@ def report_late(session: Session, settings: Settings) -> None:
     settings : Settings
         Of the installation.
     """
-    for campaign_id in late_orders.untold(session, settings):
+    for campaign_id in late_orders.mark_announced(session, settings):
         with _isolated(session, settings, campaign_id):
-            campaign = find(session, settings, campaign_id)
+            campaign = find_campaign(session, settings, campaign_id)
             post = thread_post(settings, campaign, "later", CLOCK)
             outbox.put(session, settings, post, default_channel=campaign.channel)
 
@@ -602,7 +604,7 @@ def due_requests(
         Request, idempotency key, user, channel and thread key of each job.
     """
     requests: list[tuple[Request, str, str, str | None, str]] = []
-    for job in due.due(session, settings, now):
+    for job in due.due_jobs(session, settings, now):
         with _isolated(session, settings, job.args["campaign_id"]):
             requester = job.requested_by
             without_role = [
@@ -636,7 +638,7 @@ def card_post(settings: Settings, campaign: Campaign) -> Post:
     """
     return Post(
         "campaign/card",
-        {"campaign": described(campaign), "demo": settings.demo},
+        {"campaign": campaign_data(campaign), "demo": settings.demo},
         key=campaign.post_key,
     )
 
@@ -666,7 +668,13 @@ def thread_post(
     """
     return Post(
         "campaign/line",
-        {"what": event, "who": actor, "campaign": described(campaign), "at": clock.now(), **values},
+        {
+            "what": event,
+            "who": actor,
+            "campaign": campaign_data(campaign),
+            "at": clock.now(),
+            **values,
+        },
         key=f"campaign:{campaign.id}:{event}:{campaign.version}",
         channel=campaign.channel,
         thread_key=campaign.post_key,
@@ -698,10 +706,10 @@ def clearance_post(
     """
     version = version or campaign.version
     values = {
-        "campaign": described(campaign),
+        "campaign": campaign_data(campaign),
         "version": version,
         "treated": treated,
-        "open": campaign.state in CLEARING and campaign.version == version,
+        "open": campaign.state in IN_CLEARANCE and campaign.version == version,
     }
     key = f"campaign:{campaign.id}:clearance:{version}"
     return Post("campaign/clearance", values, key, campaign.channel, campaign.post_key)
@@ -724,7 +732,7 @@ def refresh_card(session: Session, settings: Settings, campaign_id: str) -> Camp
     Campaign
         The campaign.
     """
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     outbox.put(session, settings, card_post(settings, campaign), default_channel=campaign.channel)
     return campaign
 
@@ -734,7 +742,7 @@ def _reminder(campaign: Campaign, version: int, user: str) -> Post:
 
     It has buttons as long as a decision is possible.
     """
-    values = {"campaign": described(campaign), "version": version, "user": user}
+    values = {"campaign": campaign_data(campaign), "version": version, "user": user}
     return Post(
         "campaign/reminder",
         values,
@@ -764,7 +772,7 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
             # Older versions have no buttons left.
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
                 post = _reminder(campaign, int(version), user)
-            case ["clearance", version] if campaign.state not in CLEARING:
+            case ["clearance", version] if campaign.state not in IN_CLEARANCE:
                 post = clearance_post(settings, campaign, int(version))
             case _:
                 continue

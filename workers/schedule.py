@@ -327,7 +327,7 @@ def _was_requeued(session: Session, settings: Settings, job: Job) -> bool:
     Its cause may have been fixed.
     """
     wall = clock.wall()
-    over = job.state == "failed" and (job.finished_at or wall) <= wall - due.LONGEST_REST
+    over = job.state == "failed" and (job.finished_at or wall) <= wall - due.MAX_PAUSE
     return (
         over and job.kind == "campaign_send" and jobs.requeue(session, settings, job, limited=False)
     )

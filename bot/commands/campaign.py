@@ -6,13 +6,13 @@ import click
 from sqlalchemy import select
 
 from bot.commands.tree import MONEY, PERCENTAGE, Answer, Call, choice, group, integer, request
-from retention.campaigns.edits import OFFERS, Changes, named
-from retention.campaigns.states import STATES, find
-from retention.campaigns.view import described
+from retention.campaigns.edits import Changes, normalize_name
+from retention.campaigns.states import STATES, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.errors import BadInput
-from retention.outreach import sends
+from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import campaigns
@@ -60,7 +60,7 @@ def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> Campai
     if cohort is not None:
         with call.services.database.reading() as session:
             campaigns.find_cohort(session, call.services.settings, cohort)
-    valid_name = None if name is None else named(name)
+    valid_name = None if name is None else normalize_name(name)
     return request(CampaignDraft, cohort_id=cohort, tier=tier, name=valid_name)
 
 
@@ -79,7 +79,9 @@ def listing(call: Call, state: str | None) -> Answer:
         if state:
             query = query.where(Campaign.state == state)
         campaigns = session.scalars(query).all()
-    return Answer("campaign/list", {"campaigns": [described(campaign) for campaign in campaigns]})
+    return Answer(
+        "campaign/list", {"campaigns": [campaign_data(campaign) for campaign in campaigns]}
+    )
 
 
 @COMMAND.command(
@@ -89,9 +91,9 @@ def listing(call: Call, state: str | None) -> Answer:
 def show(call: Call, campaign: str) -> Answer:
     """Show a campaign and its history."""
     with call.services.database.reading() as session:
-        row = find(session, call.services.settings, campaign)
+        row = find_campaign(session, call.services.settings, campaign)
         steps = history(session, row.team_id, row.id, "campaign")
-        return Answer("campaign/show", {"campaign": described(row), "history": steps})
+        return Answer("campaign/show", {"campaign": campaign_data(row), "history": steps})
 
 
 @COMMAND.command(
@@ -114,7 +116,7 @@ def show(call: Call, campaign: str) -> Answer:
     "--copy", "copy_text", help=gettext("What the customer reads, with {name}, {code} and so on.")
 )
 @click.option(
-    "--offer", type=choice(*OFFERS), help=gettext("The same for everybody who is written to.")
+    "--offer", type=choice(*OFFER_KINDS), help=gettext("The same for everybody who is written to.")
 )
 @click.option(
     "--amount", type=MONEY, metavar="MONEY", help=gettext("Money off, from --min-order on.")
@@ -169,7 +171,7 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
     if call.channel and not services.channels.can_post(call.channel):
         with services.database.reading() as session:
             # Without a channel of its own, the campaign would be posted here.
-            if find(session, services.settings, campaign).channel is None:
+            if find_campaign(session, services.settings, campaign).channel is None:
                 raise BadInput(
                     gettext(
                         "I am no member of this channel, so nobody would see the campaign here. "
@@ -242,7 +244,7 @@ def misuse(call: Call, campaign: str) -> CampaignMisuse:
 def _known(call: Call, campaign_id: str) -> str:
     """Return the id of an existing campaign, before anything is queued."""
     with call.services.database.reading() as session:
-        return find(session, call.services.settings, campaign_id).id
+        return find_campaign(session, call.services.settings, campaign_id).id
 
 
 def _summary(campaign: Campaign) -> dict[str, str]:
@@ -259,7 +261,7 @@ def held(call: Call, campaign: str) -> Answer:
     """List sends with an unknown outcome, without names."""
     settings = call.services.settings
     with call.services.database.reading() as session:
-        row = find(session, settings, campaign)
+        row = find_campaign(session, settings, campaign)
         copies = [
             {
                 "copy": send.id,
@@ -268,7 +270,7 @@ def held(call: Call, campaign: str) -> Answer:
                 "attempts": send.attempts,
                 "doubt": send.error,
             }
-            for send in sends.held(session, row.id)
+            for send in send_summary.held_sends(session, row.id)
         ]
         details = _summary(row)
     return Answer(
@@ -300,7 +302,7 @@ def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
             released = campaigns.release(
                 session, settings, campaign, call.user, again=sends_again, copy=copy
             )
-        details = _summary(find(session, settings, campaign))
+        details = _summary(find_campaign(session, settings, campaign))
     return Answer(
         "campaign/released", {"campaign": details, "copies": released, "again": sends_again}
     )
@@ -315,7 +317,7 @@ def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
 def result(call: Call, campaign: str) -> Answer | CampaignLook:
     """Show a campaign's measured result, or queue an interim one."""
     with call.services.database.reading() as session:
-        details = described(find(session, call.services.settings, campaign))
+        details = campaign_data(find_campaign(session, call.services.settings, campaign))
     if details["result"] is None and details["state"] in ("live", "measuring"):
         return request(CampaignLook, campaign_id=campaign)
     if details["result"] is None or details["never_measured"]:
@@ -339,8 +341,8 @@ def _apply(
     """Apply a transition once, even after a repeated delivery."""
     settings = call.services.settings
     with call.services.database.transaction() as session:
-        campaign = find(session, settings, campaign_id)
+        campaign = find_campaign(session, settings, campaign_id)
         if call.first_time(session):
             expected = campaign.version if version is None else version
             campaign = transition(session, settings, campaign_id, expected, call.user, *more)
-        return Answer("campaign/done", {"campaign": described(campaign)})
+        return Answer("campaign/done", {"campaign": campaign_data(campaign)})

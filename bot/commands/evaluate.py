@@ -322,7 +322,7 @@ def uplift(
 def bandit(call: Call, as_of: datetime | None) -> Answer:
     """Estimate the bandit's earnings on past campaigns."""
     from retention import clock
-    from retention.campaigns.closing import teaching_nothing
+    from retention.campaigns.closing import uninformative_campaigns
     from retention.recommend.bandit.decisions import evaluate_bandit, logged_decisions
     from retention.risk.policy import load_policy
 
@@ -333,6 +333,6 @@ def bandit(call: Call, as_of: datetime | None) -> Answer:
             session,
             settings,
             as_of or clock.now(),
-            teaching_nothing(session, settings),
+            uninformative_campaigns(session, settings),
         )
     return Answer("bot/evaluate_bandit", evaluate_bandit(logged, load_policy(settings)).data)

@@ -11,9 +11,9 @@ from bot import numbers
 from bot.interactions import Click, confirm, send_ephemeral
 from bot.services import Services
 from retention.campaigns import wording
-from retention.campaigns.edits import OFFERS, SOON, Changes
-from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find
-from retention.campaigns.view import described
+from retention.campaigns.edits import OFFER_KINDS, SOON, Changes
+from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
@@ -97,7 +97,7 @@ def register(app: App, services: Services) -> None:
 
         try:
             _apply_from_modal(services, ack, click, transition, open_states=EDITABLE)
-        except Stale as stale:
+        except StaleCampaign as stale:
             raise Conflict(
                 gettext(
                     "{stale} Copy what you typed, close this window and press Edit once more."
@@ -140,10 +140,10 @@ def _apply_from_button(services: Services, click: Click, transition: Transition)
             if not click.first_time(session):
                 return
             campaign = transition(session, services.settings, campaign_id, version, click.user)
-    except Stale as stale:
+    except StaleCampaign as stale:
         _show_stale(services, click, stale)
         return
-    send_ephemeral(services, click, "campaign/done", campaign=described(campaign))
+    send_ephemeral(services, click, "campaign/done", campaign=campaign_data(campaign))
 
 
 def _open_modal(
@@ -162,15 +162,15 @@ def _open_modal(
     try:
         with services.database.reading() as session:
             roles.require(session, services.settings, click.user, role, action)
-            campaign = find(session, services.settings, campaign_id)
+            campaign = find_campaign(session, services.settings, campaign_id)
             if campaign.state not in states or (campaign.version != version and deed != "stop"):
-                raise Stale(campaign, version)
+                raise StaleCampaign(campaign, version)
             if deed == "stop":
                 campaigns.stoppable_states(session, services.settings, campaign, click.user)
-    except Stale as stale:
+    except StaleCampaign as stale:
         _show_stale(services, click, stale)
         return
-    details = described(campaign)
+    details = campaign_data(campaign)
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(
         "campaign/edit" if deed == "edit" else "campaign/reason",
@@ -206,7 +206,7 @@ def _apply_from_modal(
         with services.database.transaction() as session:
             if click.first_time(session):
                 transition(session, services.settings, campaign_id, version, click.user)
-    except Stale as stale:
+    except StaleCampaign as stale:
         if stale.state in open_states:
             _update_message(services, stale)
             raise
@@ -221,7 +221,7 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
-        find(session, services.settings, campaign_id)
+        find_campaign(session, services.settings, campaign_id)
         submission = jobs.submit(
             session,
             services.settings,
@@ -233,13 +233,13 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
     confirm(services, click, submission, private=True)
 
 
-def _show_stale(services: Services, click: Click, stale: Stale) -> None:
+def _show_stale(services: Services, click: Click, stale: StaleCampaign) -> None:
     """Show an earlier change to the person."""
     _update_message(services, stale)
-    send_ephemeral(services, click, "campaign/stale", **stale.told)
+    send_ephemeral(services, click, "campaign/stale", **stale.template_values)
 
 
-def _update_message(services: Services, stale: Stale) -> None:
+def _update_message(services: Services, stale: StaleCampaign) -> None:
     with services.database.transaction() as session:
         campaigns.refresh_card(session, services.settings, stale.campaign_id)
 
@@ -319,7 +319,7 @@ def _chosen_offer(click: Click) -> str | None:
     """
     block = click.state.get(INPUT_OF_FIELD["offer"], {})
     option = block.get("value", {}).get("selected_option") or {}
-    return option.get("value") if option.get("value") in OFFERS else None
+    return option.get("value") if option.get("value") in OFFER_KINDS else None
 
 
 def _parse(click: Click, field: str, parse: Callable[[str], Any], message: str) -> Any:

@@ -1,5 +1,6 @@
-"""Campaigns: who gets which offer, approved by whom, and what it really earned.
+"""Draft, approve, send and measure campaigns.
 
-draft → submitted → approved → sending → live → measuring → closed; `states` holds the graph, everything that moves a
-campaign is SQL and light. Drafting, sending and measuring are heavy and import their libraries inside functions.
+A campaign goes draft → submitted → approved → scheduled → sending → live → measuring → closed.
+`states` holds the graph. State changes are SQL only and light. Drafting, sending and measuring
+import heavy libraries inside functions.
 """

@@ -1,6 +1,7 @@
-"""What people and time do to a campaign: submit, approve, reject, stop, edit; schedule, remind, expire. SQL only.
+"""Submit, approve, reject, stop, edit, schedule and expire campaigns.
 
-Roles are the caller's to check; who wrote a version is checked here, inside the approving UPDATE itself.
+SQL only. The caller checks roles. The approving UPDATE checks that the approver did not write the
+version.
 """
 
 from collections.abc import Collection
@@ -11,10 +12,25 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
-from retention.campaigns.assignment import assign, set_offer, unassign
-from retention.campaigns.edits import MINUTE, Changes, changed, named, refuse_far
+from retention.campaigns.assignment import assign, require_recipients, reset_groups
+from retention.campaigns.edits import (
+    MINUTE_FORMAT,
+    Changes,
+    apply_changes,
+    normalize_name,
+    require_near,
+)
+from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body
-from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
+from retention.campaigns.states import (
+    CLOCK,
+    EDITABLE,
+    IN_CLEARANCE,
+    STOPPABLE,
+    StaleCampaign,
+    find_campaign,
+    move_campaign,
+)
 from retention.db.engine import advisory_lock
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
@@ -23,7 +39,7 @@ from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
 
-UNDECIDED: dict[str, Any] = {
+NO_DECISION: dict[str, Any] = {
     "decided_by": None,
     "decided_at": None,
     "reason": None,
@@ -36,35 +52,66 @@ UNDECIDED: dict[str, Any] = {
 def submit(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, now: datetime
 ) -> Campaign:
-    """Hand a draft to the approvers; it expires undecided after the policy's time."""
-    body = Body.model_validate(find(session, settings, campaign_id).body)
+    """Submit a draft for approval.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    BadInput
+        An offer, the budget or the send time breaks the policy.
+    """
+    body = Body.model_validate(find_campaign(session, settings, campaign_id).body)
     body.check_offers()
     body.check_budget()
     if body.send_on is not None:
-        refuse_far(
-            body.send_on, f"{body.send_on.astimezone(settings.zone):{MINUTE}}", settings.zone, now
+        require_near(
+            body.send_on,
+            f"{body.send_on.astimezone(settings.zone):{MINUTE_FORMAT}}",
+            settings.zone,
+            now,
         )
-    ends = now + timedelta(hours=body.approval_expires_hours)
-    return move(
+    expires_at = now + timedelta(hours=body.approval_expires_hours)
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("draft",),
-        to="submitted",
-        seen=version,
+        from_states=("draft",),
+        to_state="submitted",
+        seen_version=version,
         actor=user,
         action="campaign.submit",
         at=now,
         submitted_by=user,
         submitted_at=now,
-        expires_at=ends,
-        remind_at=ends - timedelta(hours=body.remind_hours) if body.remind_hours else None,
-        **UNDECIDED,
+        expires_at=expires_at,
+        remind_at=expires_at - timedelta(hours=body.remind_hours) if body.remind_hours else None,
+        **NO_DECISION,
     )
 
 
-class Approved(NamedTuple):
-    """A campaign that somebody has approved; how many customers are in each arm, once no other approval is needed."""
+class ApprovalResult(NamedTuple):
+    """An approved campaign and its group sizes.
+
+    ``arms`` is empty while another approval is missing.
+    """
 
     campaign: Campaign
     arms: dict[str, int]
@@ -72,21 +119,41 @@ class Approved(NamedTuple):
 
 def approve(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, now: datetime
-) -> Approved:
-    """Approve a version. The last approval that it needs decides every arm and starts the clearance time.
+) -> ApprovalResult:
+    """Approve a version of a campaign.
 
-    Of more people at once than it needs, as many win as are needed, in turn; all others are told.
+    The last required approval assigns the groups and starts the clearance time. Of concurrent
+    approvals, only the required number succeeds.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    ApprovalResult
 
     Raises
     ------
     NotAllowed
-        The person drafted or edited it.
+        The person drafted or edited this version.
     Conflict
-        The person has approved it already, and somebody else has to as well; or it would go to nobody any more.
-    Stale
-        It is not that version, or no longer waiting for approval.
+        The person already approved it, or it would have no recipients.
+    StaleCampaign
+        The version changed or is not waiting for approval.
     """
-    before = find(session, settings, campaign_id, lock=True)
+    before = find_campaign(session, settings, campaign_id, lock=True)
     if before.state == "submitted" and before.version == version and user in before.approved_by:
         raise Conflict(
             gettext(
@@ -96,39 +163,38 @@ def approve(
         )
     body = Body.model_validate(before.body)
     approved_by = [*before.approved_by, user]
-    enough = len(approved_by) >= body.approvals_needed
-    if enough:
-        advisory_lock(
-            session, f"assign {settings.team_id}"
-        )  # else two at once would both get whom both want
-    wrote = exists().where(
+    is_complete = len(approved_by) >= body.approvals_needed
+    if is_complete:
+        # Two concurrent approvals must not assign the same customer.
+        advisory_lock(session, f"assign {settings.team_id}")
+    is_editor = exists().where(
         CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user
     )
     try:
-        campaign = move(
+        campaign = move_campaign(
             session,
             settings,
             campaign_id,
-            frm=("submitted",),
-            to="approved" if enough else "submitted",
-            seen=version,
+            from_states=("submitted",),
+            to_state="approved" if is_complete else "submitted",
+            seen_version=version,
             actor=user,
             action="campaign.approve",
             at=now,
-            where=(~wrote, Campaign.expires_at > now),
+            conditions=(~is_editor, Campaign.expires_at > now),
             details={"approval": len(approved_by), "needed": body.approvals_needed},
             approved_by=approved_by,
-            **(_cleared(body, user, now) if enough else {}),
+            **(_clearance_values(body, user, now) if is_complete else {}),
         )
-    except Stale as stale:
-        raise _why_not(
-            session, find(session, settings, campaign_id), stale, version, user, now
+    except StaleCampaign as stale:
+        raise _explain_refusal(
+            session, find_campaign(session, settings, campaign_id), stale, version, user, now
         ) from None
-    _decide(session, settings, campaign, user, "approve", None, now)
-    arms = assign(session, campaign, body.holdout) if enough else {}
-    if enough:
-        refuse_nobody(campaign, arms)
-    return Approved(campaign, arms)
+    _store_decision(session, settings, campaign, user, "approve", None, now)
+    arms = assign(session, campaign, body.holdout) if is_complete else {}
+    if is_complete:
+        require_recipients(campaign, arms)
+    return ApprovalResult(campaign, arms)
 
 
 def reject(
@@ -140,15 +206,42 @@ def reject(
     reason: str,
     now: datetime,
 ) -> Campaign:
-    """Say no to a version, and why."""
-    reason = _reason(reason, "reject")
-    campaign = move(
+    """Reject a version with a reason.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    reason : str
+        Reason that the person typed.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    StaleCampaign
+        The version changed or is not waiting for approval.
+    """
+    reason = _require_reason(reason, "reject")
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("submitted",),
-        to="rejected",
-        seen=version,
+        from_states=("submitted",),
+        to_state="rejected",
+        seen_version=version,
         actor=user,
         action="campaign.reject",
         at=now,
@@ -158,7 +251,7 @@ def reject(
         remind_at=None,
         details={"reason": reason},
     )
-    _decide(session, settings, campaign, user, "reject", reason, now)
+    _store_decision(session, settings, campaign, user, "reject", reason, now)
     return campaign
 
 
@@ -169,19 +262,45 @@ def stop(
     user: str,
     reason: str,
     now: datetime,
-    frm: Collection[str] = STOPPABLE,
+    from_states: Collection[str] = STOPPABLE,
 ) -> Campaign:
-    """Cancel a campaign at any time before its measurement; codes that are not redeemed become worthless.
+    """Cancel a campaign before its measurement.
 
-    ``frm``: the states in which this person may stop it; meanwhile it may have gone on.
+    Codes that are not redeemed become void.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    user : str
+        Slack user id.
+    reason : str
+        Reason that the person typed.
+    now : datetime
+        Business time.
+    from_states : collection of str, optional
+        States in which this person may stop it.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    StaleCampaign
+        The campaign is in another state.
     """
-    reason = _reason(reason, "stop")
-    campaign = move(
+    reason = _require_reason(reason, "stop")
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=frm,
-        to="cancelled",
+        from_states=from_states,
+        to_state="cancelled",
         actor=user,
         action="campaign.stop",
         at=now,
@@ -191,8 +310,8 @@ def stop(
         remind_at=None,
         details={"reason": reason},
     )
-    coupons.void(session, campaign_id)
-    sends.cancel(session, campaign_id, "the campaign was stopped")
+    coupons.void_codes(session, campaign_id)
+    sends.cancel(session, campaign_id, "campaign_stopped")
     return campaign
 
 
@@ -205,31 +324,52 @@ def edit(
     changes: Changes,
     now: datetime,
 ) -> Campaign:
-    """Write the next version; whatever was submitted, approved or rejected before is reset.
+    """Store the next version and reset all approvals.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    changes : Changes
+        Values to change.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
 
     Raises
     ------
     BadInput
-        A value that cannot be used; nothing is written.
-    Stale
-        Another version, or already sent.
+        A value is not allowed; nothing is written.
+    StaleCampaign
+        The version changed, or the campaign is already sent.
     """
-    before = find(session, settings, campaign_id)
-    was = Body.model_validate(before.body)
-    body = changed(was, changes, settings.zone, now)
-    name = named(changes.name) if changes.name is not None else before.name
+    before = find_campaign(session, settings, campaign_id)
+    old_body = Body.model_validate(before.body)
+    body = apply_changes(old_body, changes, settings.zone, now)
+    name = normalize_name(changes.name) if changes.name is not None else before.name
     differing = [
-        field for field in Body.model_fields if getattr(body, field) != getattr(was, field)
+        field for field in Body.model_fields if getattr(body, field) != getattr(old_body, field)
     ]
     differing += ["name"] if name != before.name else []
     stored = body.model_dump(mode="json")
-    campaign = move(
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=EDITABLE,
-        to="draft",
-        seen=version,
+        from_states=EDITABLE,
+        to_state="draft",
+        seen_version=version,
         actor=user,
         action="campaign.edit",
         at=now,
@@ -241,7 +381,7 @@ def edit(
         remind_at=None,
         version=Campaign.version + 1,
         details={"changed": differing},
-        **UNDECIDED,
+        **NO_DECISION,
     )
     session.add(
         CampaignVersion(
@@ -256,102 +396,129 @@ def edit(
     insert_once(
         session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user
     )
-    unassign(session, campaign_id)
-    for line, old in zip(body.offers, was.offers, strict=True):
+    reset_groups(session, campaign_id)
+    for line, old in zip(body.offers, old_body.offers, strict=True):
         if line != old:
             set_offer(session, campaign_id, line)
     return campaign
 
 
 def schedule(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
-    """The clearance time is over and nobody stopped it: it is sent at its moment."""
-    return move(
+    """Schedule a campaign after its clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    StaleCampaign
+        It was stopped, or the clearance time is still running.
+    """
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("approved",),
-        to="scheduled",
+        from_states=("approved",),
+        to_state="scheduled",
         actor=CLOCK,
         action="campaign.schedule",
         at=now,
-        where=(Campaign.clears_at <= now,),
+        conditions=(Campaign.clears_at <= now,),
     )
 
 
 def remind(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
-    """Note that the approvers of a submitted version are reminded: once."""
-    return move(
+    """Record the reminder of the approvers; only once.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    StaleCampaign
+        It is decided, expired or already reminded.
+    """
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("submitted",),
-        to="submitted",
+        from_states=("submitted",),
+        to_state="submitted",
         actor=CLOCK,
         action="campaign.remind",
         at=now,
-        where=(Campaign.remind_at <= now, Campaign.expires_at > now),
+        conditions=(Campaign.remind_at <= now, Campaign.expires_at > now),
         remind_at=None,
     )
 
 
 def expire(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
-    """End what ran out of time: a decision that nobody took, or an approval that was not acted on."""
-    campaign = move(
+    """Expire a campaign without a decision or sending in time.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    StaleCampaign
+        It was decided or sent.
+    """
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("submitted", *CLEARING),
-        to="expired",
+        from_states=("submitted", *IN_CLEARANCE),
+        to_state="expired",
         actor=CLOCK,
         action="campaign.expire",
         at=now,
-        where=(Campaign.expires_at <= now,),
+        conditions=(Campaign.expires_at <= now,),
         decided_by=None,
         decided_at=now,
         reason=None,
         remind_at=None,
     )
-    unassign(session, campaign_id)
+    reset_groups(session, campaign_id)
     return campaign
 
 
-def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = False) -> None:
-    """A campaign whose every customer is elsewhere by now, or would be held out, is not approved; nor sent, where they have ``returned``.
-
-    Raises
-    ------
-    Conflict
-    """
-    if arms["treatment"]:
-        return
-    if returned:
-        gone, left = (
-            "in other campaigns, or have ordered again since the sweep,",
-            "have not ordered again since the sweep",
-        )
-        remedy = "draft for a new sweep"
-    else:
-        gone, left = (
-            "in other approved or running campaigns",
-            "are in no other approved or running campaign",
-        )
-        remedy = "approve it once those are over"
-    if arms["control"]:
-        raise Conflict(
-            gettext(
-                "Campaign {name!r} would go to nobody: those of its customers who {left} "
-                "({control:,}) would all be held out. Lower its hold-out, or {remedy}."
-            ).format(name=campaign.name, left=left, control=arms["control"], remedy=remedy)
-        )
-    raise Conflict(
-        gettext(
-            "Campaign {name!r} would go to nobody: its customers are all {gone} by now. "
-            "Stop it, or {remedy}."
-        ).format(name=campaign.name, gone=gone, remedy=remedy)
-    )
-
-
-def _decide(
+def _store_decision(
     session: Session,
     settings: Settings,
     campaign: Campaign,
@@ -360,7 +527,7 @@ def _decide(
     reason: str | None,
     now: datetime,
 ) -> None:
-    session.merge(  # the first of two approvers may reject it after all
+    session.merge(  # the first of two approvers may still reject
         Approval(
             team_id=settings.team_id,
             campaign_id=campaign.id,
@@ -373,25 +540,30 @@ def _decide(
     )
 
 
-def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
-    """What the last approval sets: who and when, the clearance time, and until when the approval holds."""
-    clears = now + timedelta(hours=body.clearance_hours)
-    goes = max(clears, body.send_on or clears)
+def _clearance_values(body: Body, user: str, now: datetime) -> dict[str, Any]:
+    """Column values that the last approval sets."""
+    clears_at = now + timedelta(hours=body.clearance_hours)
+    send_at = max(clears_at, body.send_on or clears_at)
     return {
         "decided_by": user,
         "decided_at": now,
         "reason": None,
         "remind_at": None,
-        "clears_at": clears,
-        "send_at": goes,
-        "expires_at": goes + timedelta(hours=body.approval_expires_hours),
+        "clears_at": clears_at,
+        "send_at": send_at,
+        "expires_at": send_at + timedelta(hours=body.approval_expires_hours),
     }
 
 
-def _why_not(
-    session: Session, campaign: Campaign, stale: Stale, version: int, user: str, now: datetime
+def _explain_refusal(
+    session: Session,
+    campaign: Campaign,
+    stale: StaleCampaign,
+    version: int,
+    user: str,
+    now: datetime,
 ) -> Exception:
-    """Why an approving UPDATE found no row."""
+    """Explain why an approving UPDATE changed no row."""
     if campaign.state == "submitted" and campaign.version == version:
         if session.scalar(
             select(CampaignEditor).where(
@@ -413,11 +585,13 @@ def _why_not(
     return stale
 
 
-def _reason(reason: str, deed: str) -> str:
+def _require_reason(reason: str, deed: str) -> str:
     reason = reason.strip()
     if not reason:
         raise BadInput(
-            gettext("Say why you {deed} it; the reason is shown in its thread.").format(deed=deed),
+            gettext("Say why you reject it; the reason is shown in its thread.")
+            if deed == "reject"
+            else gettext("Say why you stop it; the reason is shown in its thread."),
             field="reason",
         )
     return reason[:500]

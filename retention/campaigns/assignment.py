@@ -1,160 +1,226 @@
-"""Who is in treatment and who is held out: a keyed hash orders the customers of each tier, a share of each is held out.
+"""Assign customers to treatment and hold-out.
 
-The hash needs no state and nobody can steer it without the key; ranking it inside the tier makes every tier's share
-exact to one customer, where a bare ``hash mod 10,000`` would leave it to chance.
+A keyed hash orders the customers of each tier, and the first share is held out. The hash needs no
+state and cannot be steered without the key. Ranking inside a tier makes the share of each tier
+exact to one customer; a plain ``hash mod 10,000`` would not.
 """
 
 import hashlib
 import hmac
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, case, cast, func, literal, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from retention.campaigns.states import HOLDING
+from retention.campaigns.states import ACTIVE
 from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
-
-if TYPE_CHECKING:
-    from retention.campaigns.spec import OfferLine
+from retention.errors import Conflict
+from retention.text import gettext
 
 BUCKETS = 10_000
-ARMS = ("treatment", "control", "excluded")
-CHUNK = 2_000
-_QUIETLY = {"synchronize_session": False}
+GROUPS = ("treatment", "control", "excluded")
+BATCH_CUSTOMERS = 2_000
+_NO_SYNC = {"synchronize_session": False}
 
 
 def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """A bucket, 0 … 9,999, for each customer.
+    """Return a bucket from 0 to 9,999 per customer.
 
     Parameters
     ----------
     salt : str
-        The campaign's own secret.
+        Secret of the campaign.
     campaign_id : str
+        Campaign id.
     customers : iterable of (customer id, tier)
-        In any order: the buckets do not depend on it.
+        Any order; buckets do not depend on it.
 
     Returns
     -------
-    dict
-        Customer id → bucket; the buckets of a tier are spread evenly.
+    dict of str to int
+        Bucket by customer id. The buckets of a tier are spread evenly.
     """
     tiers: dict[str, list[tuple[bytes, str]]] = defaultdict(list)
     for customer_id, tier in customers:
-        drawn = hmac.digest(salt.encode(), f"{campaign_id}|{customer_id}".encode(), hashlib.sha256)
-        tiers[tier].append((drawn, customer_id))
+        digest = hmac.digest(salt.encode(), f"{campaign_id}|{customer_id}".encode(), hashlib.sha256)
+        tiers[tier].append((digest, customer_id))
     return {
-        customer_id: (2 * rank + 1) * BUCKETS // (2 * len(drawn))
-        for drawn in tiers.values()
-        for rank, (_, customer_id) in enumerate(sorted(drawn))
+        customer_id: (2 * rank + 1) * BUCKETS // (2 * len(digests))
+        for digests in tiers.values()
+        for rank, (_, customer_id) in enumerate(sorted(digests))
     }
 
 
-def cut(holdout: float) -> int:
-    """Buckets below this are held out."""
+def holdout_threshold(holdout: float) -> int:
+    """Return the bucket below which customers are held out."""
     return round(holdout * BUCKETS)
 
 
 def control_size(customers: int, holdout: float) -> int:
-    """How many of a tier of ``customers`` are held out: the share, rounded to the nearest customer."""
-    return (cut(holdout) * customers + BUCKETS // 2 - 1) // BUCKETS
+    """Return the hold-out size of one tier.
 
-
-def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, int]:
-    """Set every arm of a campaign, in the transaction that approves it.
-
-    Who has got into another approved or running campaign since the draft, under whichever id, is left out. The propensity
-    that is logged is the share of the customer's tier that is really treated.
+    Parameters
+    ----------
+    customers : int
+        Customers in the tier.
+    holdout : float
+        Share to hold out, 0 to 1.
 
     Returns
     -------
-    dict
-        ``treatment``, ``control`` and ``excluded`` → customers.
+    int
+        The share, rounded to the nearest customer.
     """
-    ours = Assignment.campaign_id == campaign.id
-    other = aliased(Assignment)
-    elsewhere = (
-        select(_person(campaign.team_id, other.customer_id))
-        .join(Campaign, Campaign.id == other.campaign_id)
+    return (holdout_threshold(holdout) * customers + BUCKETS // 2 - 1) // BUCKETS
+
+
+def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, int]:
+    """Assign every customer of a campaign to a group.
+
+    Runs in the transaction that approves the campaign. A customer who entered another approved or
+    running campaign since the draft, under any merged id, is excluded. The logged propensity is the
+    share of the tier that is really treated.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    holdout : float
+        Share to hold out, 0 to 1.
+
+    Returns
+    -------
+    dict of str to int
+        Customers in ``treatment``, ``control`` and ``excluded``.
+    """
+    in_campaign = Assignment.campaign_id == campaign.id
+    other_assignment = aliased(Assignment)
+    assigned_elsewhere = (
+        select(_canonical_id(campaign.team_id, other_assignment.customer_id))
+        .join(Campaign, Campaign.id == other_assignment.campaign_id)
         .where(
             Campaign.team_id == campaign.team_id,
             Campaign.id != campaign.id,
-            Campaign.state.in_(HOLDING),
-            other.arm.in_(("treatment", "control")),
+            Campaign.state.in_(ACTIVE),
+            other_assignment.arm.in_(("treatment", "control")),
         )
     )
     arm = case(
-        (_person(campaign.team_id, Assignment.customer_id).in_(elsewhere), "excluded"),
-        (Assignment.bucket < cut(holdout), "control"),
+        (
+            _canonical_id(campaign.team_id, Assignment.customer_id).in_(assigned_elsewhere),
+            "excluded",
+        ),
+        (Assignment.bucket < holdout_threshold(holdout), "control"),
         else_="treatment",
     )
-    session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=_QUIETLY)
-    return _weighed(session, campaign.id)
+    session.execute(
+        update(Assignment).where(in_campaign).values(arm=arm), execution_options=_NO_SYNC
+    )
+    return _update_propensities(session, campaign.id)
 
 
-def _person(team_id: str, customer_id: Any) -> ColumnElement[str]:
-    """Whom an id stands for by now: ids that were merged are one customer."""
+def _canonical_id(team_id: str, customer_id: Any) -> ColumnElement[str]:
+    """Canonical id of a customer id."""
     merged = select(DirectoryEntry.canonical_id).where(
         DirectoryEntry.team_id == team_id, DirectoryEntry.customer_id == customer_id
     )
     return func.coalesce(merged.scalar_subquery(), customer_id)
 
 
-def leave_out(session: Session, campaign: Campaign, customers: Collection[str]) -> dict[str, int]:
-    """Leave these customers out of a campaign whose arms are decided, of both arms alike, in the transaction that begins to send it.
+def exclude_customers(
+    session: Session, campaign: Campaign, customers: Collection[str]
+) -> dict[str, int]:
+    """Exclude customers from both groups of an assigned campaign.
+
+    Runs in the transaction that starts sending.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    customers : collection of str
+        Customers.
 
     Returns
     -------
-    dict
-        As `assign` does: ``excluded`` are all who are left out, whenever that was.
+    dict of str to int
+        Group sizes as in `assign`; ``excluded`` counts all exclusions so far.
     """
-    ours = Assignment.campaign_id == campaign.id
-    names = sorted(customers)
-    for start in range(0, len(names), CHUNK):
-        some = among(session, Assignment.customer_id, names[start : start + CHUNK])
-        them = update(Assignment).where(ours, some)
-        session.execute(them.values(arm="excluded", propensity=None), execution_options=_QUIETLY)
-    return _weighed(session, campaign.id)
+    in_campaign = Assignment.campaign_id == campaign.id
+    ordered = sorted(customers)
+    for start in range(0, len(ordered), BATCH_CUSTOMERS):
+        batch = among(session, Assignment.customer_id, ordered[start : start + BATCH_CUSTOMERS])
+        statement = update(Assignment).where(in_campaign, batch)
+        session.execute(
+            statement.values(arm="excluded", propensity=None), execution_options=_NO_SYNC
+        )
+    return _update_propensities(session, campaign.id)
 
 
-def _weighed(session: Session, campaign_id: str) -> dict[str, int]:
-    """Log the propensity that the arms have come to; how many are in each."""
-    ours = Assignment.campaign_id == campaign_id
-    sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(ARMS, 0))
-    counted = (
+def _update_propensities(session: Session, campaign_id: str) -> dict[str, int]:
+    """Store the realised propensities and return group sizes."""
+    in_campaign = Assignment.campaign_id == campaign_id
+    sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(GROUPS, 0))
+    group_counts = (
         select(Assignment.tier, Assignment.arm, func.count())
-        .where(ours)
+        .where(in_campaign)
         .group_by(Assignment.tier, Assignment.arm)
     )
-    for tier, name, number in session.execute(counted):
+    for tier, name, number in session.execute(group_counts):
         sizes[tier][name] = number
     for tier, size in sizes.items():
-        inside = size["treatment"] + size["control"]
+        assigned = size["treatment"] + size["control"]
         session.execute(
             update(Assignment)
-            .where(ours, Assignment.tier == tier, Assignment.arm != "excluded")
-            .values(propensity=size["treatment"] / inside if inside else None),
-            execution_options=_QUIETLY,
+            .where(in_campaign, Assignment.tier == tier, Assignment.arm != "excluded")
+            .values(propensity=size["treatment"] / assigned if assigned else None),
+            execution_options=_NO_SYNC,
         )
-    return {name: sum(size[name] for size in sizes.values()) for name in ARMS}
+    return {name: sum(size[name] for size in sizes.values()) for name in GROUPS}
 
 
-def arms(session: Session, campaign_id: str) -> dict[str, int]:
-    """How many customers of a decided campaign are in each of `ARMS`."""
-    counted = (
+def group_sizes(session: Session, campaign_id: str) -> dict[str, int]:
+    """Count the customers of each group.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    dict of str to int
+        Customers by group, one entry for each of `GROUPS`.
+    """
+    group_counts = (
         select(Assignment.arm, func.count())
         .where(Assignment.campaign_id == campaign_id)
         .group_by(Assignment.arm)
     )
-    return {**dict.fromkeys(ARMS, 0), **dict(session.execute(counted).tuples().all())}
+    return {**dict.fromkeys(GROUPS, 0), **dict(session.execute(group_counts).tuples().all())}
 
 
-def unassign(session: Session, campaign_id: str) -> None:
-    """Back to a mere audience: an edit has reset the approval."""
+def reset_groups(session: Session, campaign_id: str) -> None:
+    """Turn the groups back into a plain audience.
+
+    Called when an edit resets the approval.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    """
     session.execute(
         update(Assignment)
         .where(Assignment.campaign_id == campaign_id)
@@ -163,28 +229,51 @@ def unassign(session: Session, campaign_id: str) -> None:
     )
 
 
-def set_offer(session: Session, campaign_id: str, line: "OfferLine") -> None:
-    """Give every customer of a rule what its line now says, without reading a row."""
-    terms: dict[str, str | float] = {
-        "action": line.action,
-        "discount": line.discount,
-        "amount": line.face,
-        "min_order": line.min_order,
-    }
-    given: Any
-    if session.get_bind().dialect.name == "sqlite":
-        given = func.json_set(
-            Assignment.offer,
-            *(part for key, value in terms.items() for part in (f"$.{key}", value)),
-        )
+def require_recipients(
+    campaign: Campaign, sizes: dict[str, int], *, has_returned: bool = False
+) -> None:
+    """Reject a campaign without recipients.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    sizes : mapping
+        Group sizes.
+    has_returned : bool, optional
+        Whether customers are excluded because they ordered again.
+
+    Raises
+    ------
+    Conflict
+        The treatment group is empty.
+    """
+    if sizes["treatment"]:
+        return
+    if has_returned:
+        absence = gettext("in other campaigns, or have ordered again since the sweep,")
+        requirement = gettext("have not ordered again since the sweep")
+        remedy = gettext("draft for a new sweep")
     else:
-        merged = cast(Assignment.offer, JSONB).concat(literal(terms, JSONB))
-        given = cast(merged, JSON)
-    session.execute(
-        update(Assignment)
-        .where(
-            Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule
+        absence = gettext("in other approved or running campaigns")
+        requirement = gettext("are in no other approved or running campaign")
+        remedy = gettext("approve it once those are over")
+    if sizes["control"]:
+        raise Conflict(
+            gettext(
+                "Campaign {name!r} would go to nobody: those of its customers who "
+                "{requirement} ({control:,}) would all be held out. Lower its hold-out, or "
+                "{remedy}."
+            ).format(
+                name=campaign.name,
+                requirement=requirement,
+                control=sizes["control"],
+                remedy=remedy,
+            )
         )
-        .values(offer=given),
-        execution_options={"synchronize_session": False},
+    raise Conflict(
+        gettext(
+            "Campaign {name!r} would go to nobody: its customers are all {absence} by now. "
+            "Stop it, or {remedy}."
+        ).format(name=campaign.name, absence=absence, remedy=remedy)
     )

@@ -1,4 +1,7 @@
-"""Who of a cohort can be written to: everybody with a rule, minus exclusions, each counted by its first reason."""
+"""Select the customers of a campaign and count exclusions.
+
+Each customer with a rule is eligible unless excluded. An exclusion is counted by its first reason.
+"""
 
 import json
 from collections.abc import Callable, Iterable
@@ -10,37 +13,29 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import HOLDING
+from retention.campaigns.states import ACTIVE
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.lake.lake import naive
-from retention.outreach import bounces, sends
-from retention.outreach.consent import consents
+from retention.outreach import bounces, send_summary
+from retention.outreach.consent import consent_states
 from retention.risk.policy import Policy
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
 
-EXCLUSIONS: dict[str, str] = {
-    "erased": "erased since the sweep",
-    "no_rule": "the policy does nothing for them",
-    "no_consent": "no marketing consent",
-    "other_campaign": "in another campaign",
-    "frequency_cap": "contacted too recently",
-    "returned": "ordered again since the sweep",
-    "bounced": "their last copy bounced",
-    "beyond_maximum": "beyond the largest audience",
-    "beyond_budget": "beyond the budget",
-    "no_gain": "an offer to them is expected to earn too little",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """``customers``: one row each with the columns of the scores, ``rule`` and ``asks``, the states of consent that it is for
-    where nothing else is offered instead; ``excluded``: reason → customers."""
+    """Selected customers and counts of the excluded ones.
+
+    ``customers`` has one row per customer with the columns of the scores, ``rule`` and
+    ``consent_states`` (states of consent that the rule accepts). ``excluded`` maps reason to number
+    of customers.
+    """
 
     customers: "pd.DataFrame"
     excluded: dict[str, int]
@@ -57,56 +52,88 @@ def select_audience(
     now: datetime,
     choose: "Callable[[pd.DataFrame], Audience] | None" = None,
 ) -> Audience:
-    """Choose the audience among scored customers.
+    """Select the audience among scored customers.
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
     scores : DataFrame
-        ``customer_id, churn_probability, tier, reasons, expected_value``; reasons as JSON text or lists.
+        ``customer_id, churn_probability, tier, reasons, expected_value``. Reasons are JSON text or
+        lists.
     as_of : datetime
-        What the scores know lies before this; who ordered since then has returned already.
+        Cutoff of the scores. Customers with an order since then have returned.
     now : datetime
         Business time.
     choose : callable, optional
-        Of all who can be written to, those whom the campaign shall be for, and why the others are left out.
+        Selects among the eligible customers and counts the rest. By default the customers with the
+        largest churn probability × value stay, up to the policy's maximum.
+
+    Returns
+    -------
+    Audience
+        Customers in order of preference, and counts of the excluded ones.
 
     Notes
     -----
-    The bands of value are shares of the scored customers. A rule's call goes to those with a phone number, at most
-    the policy's number of them, the most valuable first; all others get their next rule. Without
-    ``choose``, where there are more than the policy allows, those with most to lose stay: churn probability × value.
+    Value bands are shares of the scored customers. Personal calls go to the most valuable customers
+    with a phone number, up to the policy's limit. All others get their next rule.
     """
-    pool = _pool(lake, session, settings, policy, scores)
-    stays, excluded = _staying(lake, session, settings, policy, pool, as_of, now)
-    kept = _called(pool[stays], policy)
-    excluded["no_rule"] += int(kept["rule"].isna().sum())
-    kept = kept[kept["rule"].notna()]
-    bounced = kept["customer_id"].isin(unreachable(lake, session, settings, policy, now))
-    bounced &= ~kept["rule"].isin(_calls(policy))
-    excluded["bounced"], kept = int(bounced.sum()), kept[~bounced]
-    kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
-    chosen = (choose or partial(_most_at_stake, policy))(kept.reset_index(drop=True))
+    pool = _candidates(lake, session, settings, policy, scores)
+    is_eligible, excluded = _eligible(lake, session, settings, policy, pool, as_of, now)
+    customers = _limit_calls(pool[is_eligible], policy)
+    excluded["no_rule"] += int(customers["rule"].isna().sum())
+    customers = customers[customers["rule"].notna()]
+    has_bounced = customers["customer_id"].isin(
+        bounced_customers(lake, session, settings, policy, now)
+    )
+    has_bounced &= ~customers["rule"].isin(_call_rules(policy))
+    excluded["bounced"], customers = int(has_bounced.sum()), customers[~has_bounced]
+    customers = customers.assign(consent_states=customers["rule"].map(policy.consent_for))
+    chosen = (choose or partial(_keep_most_at_stake, policy))(customers.reset_index(drop=True))
     excluded |= chosen.excluded
     return Audience(
         chosen.customers, {reason: number for reason, number in excluded.items() if number}
     )
 
 
-def _pool(
+def exclusion_reason(code: str) -> str:
+    """Return the sentence for an exclusion code."""
+    return {
+        "erased": gettext("erased since the sweep"),
+        "no_rule": gettext("the policy does nothing for them"),
+        "no_consent": gettext("no marketing consent"),
+        "other_campaign": gettext("in another campaign"),
+        "frequency_cap": gettext("contacted too recently"),
+        "returned": gettext("ordered again since the sweep"),
+        "bounced": gettext("their last copy bounced"),
+        "beyond_maximum": gettext("beyond the largest audience"),
+        "beyond_budget": gettext("beyond the budget"),
+        "no_gain": gettext("an offer to them is expected to earn too little"),
+    }[code]
+
+
+def _candidates(
     lake: "Lake", session: Session, settings: Settings, policy: Policy, scores: "pd.DataFrame"
 ) -> "pd.DataFrame":
-    """The scored customers, with all that a rule asks of them, and their ``rule``."""
+    """Scored customers with rule inputs and ``rule``."""
     pool = scores.drop_duplicates("customer_id").reset_index(drop=True)
     pool = pool.assign(
-        features=[_features(reasons) for reasons in pool["reasons"]],
-        value=bands(pool["expected_value"], policy.values.high, policy.values.middle),
-        consent=consents(lake, session, settings, pool["customer_id"]),
-        phone=pool["customer_id"].isin(phoned(lake)),
+        features=[_reason_features(reasons) for reasons in pool["reasons"]],
+        value=value_bands(pool["expected_value"], policy.values.high, policy.values.middle),
+        consent=consent_states(lake, session, settings, pool["customer_id"]),
+        phone=pool["customer_id"].isin(customers_with_phone(lake)),
     )
     return pool.assign(rule=_rules(pool, policy))
 
 
-def _staying(
+def _eligible(
     lake: "Lake",
     session: Session,
     settings: Settings,
@@ -115,156 +142,286 @@ def _staying(
     as_of: datetime,
     now: datetime,
 ) -> "tuple[pd.Series, dict[str, int]]":
-    """Who of the pool can be written to by what is known of them, and how many cannot, each counted by the first reason."""
-    ids, asked = pool["customer_id"], pool["consent"]
+    """Eligible customers and exclusion counts by first reason."""
+    ids, consent = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
-        ("erased", lambda: ~ids.isin(known(session, settings))),
+        ("erased", lambda: ~ids.isin(directory_ids(session, settings))),
         (
             "no_consent",
             lambda: (
-                (asked == "refused")
+                (consent == "refused")
                 | (pool["rule"].isna() & (_rules(pool, policy, "given").notna()))
             ),
         ),
         ("no_rule", lambda: pool["rule"].isna()),
         (
             "other_campaign",
-            lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings))),
+            lambda: ids.isin(lake.identities.resolved(customers_in_campaigns(session, settings))),
         ),
-        ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
-        ("returned", lambda: ids.isin(returned(lake, ids, as_of, now))),
+        (
+            "frequency_cap",
+            lambda: ids.isin(contacted_customers(lake, session, settings, since, now)),
+        ),
+        ("returned", lambda: ids.isin(returned_customers(lake, ids, as_of, now))),
     )
     excluded: dict[str, int] = {}
-    stays = ids.notna()
-    for reason, applies in steps:
-        out = applies() & stays
-        excluded[reason] = int(out.sum())
-        stays &= ~out
-    return stays, excluded
+    is_eligible = ids.notna()
+    for reason, is_affected in steps:
+        is_excluded = is_affected() & is_eligible
+        excluded[reason] = int(is_excluded.sum())
+        is_eligible &= ~is_excluded
+    return is_eligible, excluded
 
 
-def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
-    """As many as the policy allows, those with most to lose first."""
-    most = policy.campaign.max_audience
+def _keep_most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
+    """Keep the customers with most at stake."""
+    maximum = policy.campaign.max_audience
     at_stake = customers["churn_probability"] * customers["expected_value"]
     order = at_stake.sort_values(ascending=False, kind="stable").index
-    beyond = max(len(customers) - most, 0)
+    excess = max(len(customers) - maximum, 0)
     return Audience(
-        customers.loc[order].head(most).reset_index(drop=True), {"beyond_maximum": beyond}
+        customers.loc[order].head(maximum).reset_index(drop=True), {"beyond_maximum": excess}
     )
 
 
-def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
-    """``high``, ``middle`` or ``low`` for each customer: the shares ``high`` and ``middle`` with most expected value first."""
+def value_bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
+    """Label customers by value: high, middle or low.
+
+    Parameters
+    ----------
+    value : Series
+        Expected value per customer.
+    high : float
+        Share of customers in the ``high`` band, largest values first.
+    middle : float
+        Share of customers in the next band.
+
+    Returns
+    -------
+    Series
+        Band per customer.
+    """
     import pandas as pd
 
-    place = value.fillna(0).rank(ascending=False, method="first")
+    rank = value.fillna(0).rank(ascending=False, method="first")
     edges = [0, high * len(value), (high + middle) * len(value), len(value)]
-    found = pd.Series("low", index=value.index)
-    found[place <= edges[2]] = "middle"
-    found[place <= edges[1]] = "high"
-    return found
+    labels = pd.Series("low", index=value.index)
+    labels[rank <= edges[2]] = "middle"
+    labels[rank <= edges[1]] = "high"
+    return labels
 
 
-def phoned(lake: "Lake") -> set[str]:
-    """Customers with a phone number."""
+def customers_with_phone(lake: "Lake") -> set[str]:
+    """Return customers with a phone number."""
     customers = lake.table("customers")
     return set(customers.filter(customers.phone.notnull()).customer_id.execute())
 
 
-def known(session: Session, settings: Settings) -> set[str]:
-    """Everybody the shop still knows: who was erased is no more in the directory."""
-    mine = DirectoryEntry.team_id == settings.team_id
-    return set(session.scalars(select(DirectoryEntry.customer_id).where(mine)))
+def directory_ids(session: Session, settings: Settings) -> set[str]:
+    """Return the ids in the directory; erased customers are missing.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+    """
+    in_team = DirectoryEntry.team_id == settings.team_id
+    return set(session.scalars(select(DirectoryEntry.customer_id).where(in_team)))
 
 
 def _rules(
     pool: "pd.DataFrame", policy: Policy, consent: str | None = None, without: tuple[str, ...] = ()
 ) -> "pd.Series":
-    """The name of each customer's rule; None where nothing is done. ``consent``: as if they had said so."""
+    """Rule name per customer; None without an action.
+
+    ``consent`` overrides the customers' own consent. ``without`` lists actions to skip.
+    """
     import pandas as pd
 
     columns = ["tier", "features", "value", "consent", "phone"]
     rules = [
         policy.rule_for(
-            tier, features, value, consent or said, without if phone else (*without, "call")
+            tier, features, value, consent or own_consent, without if phone else (*without, "call")
         )
-        for tier, features, value, said, phone in pool[columns].itertuples(index=False)
+        for tier, features, value, own_consent, phone in pool[columns].itertuples(index=False)
     ]
     names = [rule.name if rule and rule.action != "nothing" else None for rule in rules]
     return pd.Series(names, index=pool.index, dtype=object)
 
 
-def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
-    """As many personal calls as the policy allows, to the most valuable; the others get their next rule."""
-    calls = kept["rule"].isin(_calls(policy))
+def _limit_calls(customers: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
+    """Limit personal calls to the most valuable customers.
+
+    The others get their next rule.
+    """
+    calls = customers["rule"].isin(_call_rules(policy))
     order = (
-        kept.loc[calls, "expected_value"]
+        customers.loc[calls, "expected_value"]
         .fillna(0)
         .sort_values(ascending=False, kind="stable")
         .index
     )
-    further = order[policy.campaign.max_calls :]
-    kept = kept.copy()
-    kept.loc[further, "rule"] = _rules(kept.loc[further], policy, without=("call",))
-    return kept
+    excess = order[policy.campaign.max_calls :]
+    customers = customers.copy()
+    customers.loc[excess, "rule"] = _rules(customers.loc[excess], policy, without=("call",))
+    return customers
 
 
-def _calls(policy: Policy) -> list[str]:
+def _call_rules(policy: Policy) -> list[str]:
     return [rule.name for rule in policy.rules if rule.action == "call"]
 
 
-def in_campaigns(session: Session, settings: Settings) -> set[str]:
-    """Customers (treated or held out) of campaigns that are approved or running."""
+def customers_in_campaigns(session: Session, settings: Settings) -> set[str]:
+    """Return customers assigned in approved or running campaigns.
+
+    Both groups count, treatment and hold-out.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+    """
     return set(
         session.scalars(
             select(Assignment.customer_id)
             .join(Campaign, Campaign.id == Assignment.campaign_id)
             .where(
                 Campaign.team_id == settings.team_id,
-                Campaign.state.in_(HOLDING),
+                Campaign.state.in_(ACTIVE),
                 Assignment.arm.in_(("treatment", "control")),
             )
         )
     )
 
 
-def contacted(
+def contacted_customers(
     lake: "Lake", session: Session, settings: Settings, since: datetime, now: datetime
 ) -> set[str]:
-    """Customers who were sent a campaign since then: by our own sends (SQL), and by imported treatments (the lake)."""
-    ours = sends.reached(session, settings.team_id, since)
-    own = set(session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id)))
+    """Return customers contacted since a moment.
+
+    Counts our own sends (SQL) and imported treatments (lake).
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    since : datetime
+        Start of the period, business time.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    set of str
+    """
+    contacted = send_summary.contacted_customers(session, settings.team_id, since)
+    own_campaigns = set(
+        session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id))
+    )
     sent = lake.table("treatments", before=now)
-    sent = sent.filter(~sent.campaign_id.isin(sorted(own))) if own else sent
-    theirs = sent.filter(
+    sent = sent.filter(~sent.campaign_id.isin(sorted(own_campaigns))) if own_campaigns else sent
+    imported = sent.filter(
         sent.arm == "treatment", sent.sent_at >= naive(since)
     ).customer_id.execute()
-    return lake.identities.resolved({*ours, *theirs})
+    return lake.identities.resolved({*contacted, *imported})
 
 
-def unreachable(
+def bounced_customers(
     lake: "Lake", session: Session, settings: Settings, policy: Policy, now: datetime
 ) -> set[str]:
-    """Customers whose newest copy bounced within the policy's days: another would, too, and mail servers count."""
+    """Return customers with a recent bounce.
+
+    Another e-mail would bounce too, and mail servers count bounces.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    set of str
+    """
     since = now - timedelta(days=policy.campaign.bounced_days)
-    return lake.identities.resolved(bounces.unreachable(session, settings, since))
+    return lake.identities.resolved(bounces.unreachable_customers(session, settings, since))
 
 
-def returned(lake: "Lake", customers: Iterable[str], since: datetime, now: datetime) -> set[str]:
-    """Who of these customers have ordered in [since, now), under whichever id: an offer is to bring them back, and they are."""
-    again, people = bought(lake, since, now), lake.identities.canonical_ids()
-    return {one for one in customers if people.get(one, one) in again}
+def returned_customers(
+    lake: "Lake", customers: Iterable[str], since: datetime, now: datetime
+) -> set[str]:
+    """Return the customers with an order in a period.
+
+    An order under any merged id counts.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    customers : iterable of str
+        Customer ids.
+    since : datetime
+        Start of the period.
+    now : datetime
+        End of the period, exclusive.
+
+    Returns
+    -------
+    set of str
+    """
+    active, canonical = buyers(lake, since, now), lake.identities.canonical_ids()
+    return {
+        customer_id
+        for customer_id in customers
+        if canonical.get(customer_id, customer_id) in active
+    }
 
 
-def bought(lake: "Lake", start: datetime, end: datetime) -> set[str]:
-    """Customers with an order in [start, end)."""
+def buyers(lake: "Lake", start: datetime, end: datetime) -> set[str]:
+    """Return customers with an order in a period.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    start : datetime
+        Start of the period.
+    end : datetime
+        End of the period, exclusive.
+
+    Returns
+    -------
+    set of str
+    """
     events = lake.table("events", before=end)
     orders = events.filter(events.event_type == "purchase", events.occurred_at >= naive(start))
     return set(orders.select("customer_id").distinct().execute()["customer_id"])
 
 
-def _features(reasons: object) -> list[str]:
-    found = json.loads(reasons) if isinstance(reasons, str) else reasons
-    return [reason["feature"] for reason in found] if isinstance(found, list) else []
+def _reason_features(reasons: object) -> list[str]:
+    parsed = json.loads(reasons) if isinstance(reasons, str) else reasons
+    return [reason["feature"] for reason in parsed] if isinstance(parsed, list) else []

@@ -1,33 +1,49 @@
-"""The chart of a measured campaign: the cumulative difference of the arms, and the effect by segment."""
+"""Draw the chart of a measured campaign."""
 
 import io
 from typing import TYPE_CHECKING
+
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.campaigns.measurement import Effect, Measurement
     from retention.campaigns.outcomes import Outcomes
 
-TREATED, CONTROL, INK = "#4a154b", "#8d8d97", "#1d1c1d"
+TREATMENT_COLOR, HOLDOUT_COLOR, TEXT_COLOR = "#4a154b", "#8d8d97", "#1d1c1d"
 
 
-def picture(outcomes: "Outcomes", measured: "Measurement", *, simulated: bool) -> bytes:
-    """A PNG of both; ``simulated`` is said in it, for a picture travels without its message."""
+def draw_chart(outcomes: "Outcomes", measurement: "Measurement", *, simulated: bool) -> bytes:
+    """Return a PNG with the cumulative difference and the effect by segment.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Counts of the campaign.
+    measurement : Measurement
+        Result of the campaign.
+    simulated : bool
+        Label the chart as simulated, because pictures are shared without their message.
+
+    Returns
+    -------
+    bytes
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = _shown(measured)
-    figure = Figure(figsize=(9, max(3.6, 0.3 * len(shown))), dpi=120, layout="constrained")
+    segments = _segment_effects(measurement)
+    figure = Figure(figsize=(9, max(3.6, 0.3 * len(segments))), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(5, 4))
-    _cumulative(left, outcomes)
-    _by_segment(right, shown)
+    _plot_cumulative(left, outcomes)
+    _plot_segments(right, segments)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     if simulated:
         figure.suptitle(
-            "Simulated response on top of real orders",
+            gettext("Simulated response on top of real orders"),
             fontsize=9,
-            color=CONTROL,
+            color=HOLDOUT_COLOR,
             ha="right",
             x=0.99,
         )
@@ -36,30 +52,35 @@ def picture(outcomes: "Outcomes", measured: "Measurement", *, simulated: bool) -
     return content.getvalue()
 
 
-def _cumulative(axes, outcomes: "Outcomes") -> None:
-    """Extra orders per 100 treated to date, each day's difference with its own 95 % interval (after CUPED)."""
+def _plot_cumulative(axes, outcomes: "Outcomes") -> None:
+    """Plot extra orders per 100 treated to date.
+
+    Each day's difference has its own 95 % interval (after CUPED).
+    """
     import numpy as np
 
     from retention.campaigns.measurement import difference
-    from retention.campaigns.sequential import by_day
+    from retention.campaigns.sequential import daily_matrix
 
-    people = outcomes.customers
-    treated = (people["arm"] == "treatment").to_numpy()
-    axes.axhline(0, color=CONTROL, lw=1)
+    customers = outcomes.customers
+    treated = (customers["arm"] == "treatment").to_numpy()
+    axes.axhline(0, color=HOLDOUT_COLOR, lw=1)
     axes.set_title(
-        f"Extra orders per 100 treated to date ({treated.sum():,} against {(~treated).sum():,})",
+        gettext("Extra orders per 100 treated to date ({treated:,} against {control:,})").format(
+            treated=treated.sum(), control=(~treated).sum()
+        ),
         fontsize=10,
         loc="left",
-        color=INK,
+        color=TEXT_COLOR,
     )
-    axes.set_xlabel("days since sending")
+    axes.set_xlabel(gettext("days since sending"))
     if min(treated.sum(), (~treated).sum()) < 2 or outcomes.orders.empty:
         return
     days = int(outcomes.orders["day"].max()) + 1
-    totals = 100 * by_day(
-        outcomes.orders.assign(orders=1.0), "orders", people["customer_id"], days
+    totals = 100 * daily_matrix(
+        outcomes.orders.assign(orders=1.0), "orders", customers["customer_id"], days
     ).cumsum(axis=1)
-    before = 100 * people["pre_orders"].to_numpy(float)
+    before = 100 * customers["pre_orders"].to_numpy(float)
     effects = [
         difference(totals[treated, day], totals[~treated, day], before[treated], before[~treated])
         for day in range(days)
@@ -67,17 +88,17 @@ def _cumulative(axes, outcomes: "Outcomes") -> None:
     at = np.arange(1, days + 1)
     axes.fill_between(
         at,
-        [one.low for one in effects],
-        [one.high for one in effects],
-        color=TREATED,
+        [effect.low for effect in effects],
+        [effect.high for effect in effects],
+        color=TREATMENT_COLOR,
         alpha=0.15,
         lw=0,
     )
-    axes.plot(at, [one.per_customer for one in effects], color=TREATED, lw=2)
+    axes.plot(at, [effect.per_customer for effect in effects], color=TREATMENT_COLOR, lw=2)
 
 
-def _by_segment(axes, shown: "list[tuple[str, Effect]]") -> None:
-    for height, (_name, effect) in enumerate(shown):
+def _plot_segments(axes, segments: "list[tuple[str, Effect]]") -> None:
+    for height, (_name, effect) in enumerate(segments):
         low, high = (
             100 * (effect.per_customer - effect.low),
             100 * (effect.high - effect.per_customer),
@@ -87,22 +108,26 @@ def _by_segment(axes, shown: "list[tuple[str, Effect]]") -> None:
             height,
             xerr=[[low], [high]],
             fmt="o",
-            color=TREATED,
+            color=TREATMENT_COLOR,
             capsize=3,
             lw=2,
         )
-    axes.axvline(0, color=CONTROL, lw=1)
-    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
-    axes.set_ylim(-0.6, max(len(shown), 1) - 0.4)
-    axes.set_title("Extra buyers per 100, 95 % interval", fontsize=10, loc="left", color=INK)
+    axes.axvline(0, color=HOLDOUT_COLOR, lw=1)
+    axes.set_yticks(range(len(segments)), [name for name, _ in segments])
+    axes.set_ylim(-0.6, max(len(segments), 1) - 0.4)
+    axes.set_title(
+        gettext("Extra buyers per 100, 95 % interval"), fontsize=10, loc="left", color=TEXT_COLOR
+    )
 
 
-def _shown(measured: "Measurement") -> "list[tuple[str, Effect]]":
-    """From the bottom: each segment that can be told, then all."""
+def _segment_effects(measurement: "Measurement") -> "list[tuple[str, Effect]]":
+    """Labels and effects from bottom to top: segments, then all."""
     parts = [
-        (f"{by}: {one.name.replace('_', ' ')}", one.effect)
-        for by, found in reversed(measured.segments.items())
-        for one in reversed(found)
-        if one.effect is not None
+        (f"{column}: {segment.name.replace('_', ' ')}", segment.effect)
+        for column, segments in reversed(measurement.segments.items())
+        for segment in reversed(segments)
+        if segment.effect is not None
     ]
-    return parts + ([("all", measured.effects["buyers"])] if "buyers" in measured.effects else [])
+    return parts + (
+        [(gettext("all"), measurement.effects["buyers"])] if "buyers" in measurement.effects else []
+    )

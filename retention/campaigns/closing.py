@@ -1,7 +1,7 @@
-"""The end of a campaign: live → measuring → closed, with its result, or without one where its orders never came.
+"""Close campaigns: live → measuring → closed, with or without a result.
 
-One that was stopped while it was live stays cancelled and is measured all the same, over the window that was planned for
-it: a window that ends when somebody has seen enough would flatter what they saw.
+A campaign stopped while live stays cancelled. It is still measured over its planned window, because
+a window that ends at a chosen moment is biased.
 """
 
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import Stale, find, move
+from retention.campaigns.states import StaleCampaign, find_campaign, move_campaign
 from retention.db.audit import record
 from retention.db.tables import Campaign, Coupon, Send
 from retention.errors import Conflict
@@ -18,48 +18,65 @@ from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
 
-LATE = timedelta(days=1)  # shops import a day's orders the night after
-QUIET = timedelta(
-    days=3
-)  # where nobody has bought since the window's end for so long, nobody may have
-GIVEN_UP = timedelta(days=28)  # after the window's end orders are not waited for any more
-NO_ORDERS = "no_orders"  # the advice of a campaign that was not measured
+IMPORT_DELAY = timedelta(days=1)  # shops import a day's orders in the following night
+MAX_SILENCE = timedelta(days=3)  # after the window without orders; there may be none
+MAX_WAIT = timedelta(days=28)  # for orders, after the window
+NO_ORDERS = "no_orders"  # advice of a campaign that was not measured
 
 
-def begin(
+def begin_measurement(
     session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime
 ) -> Campaign:
-    """From live to measuring, once the window is over; a run that died half-way is taken up again.
+    """Start measuring once the window is over.
+
+    A killed run is resumed.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
 
     Raises
     ------
     Conflict
         The window is still open.
-    Stale
-        It is not live.
+    StaleCampaign
+        The campaign was never live.
     """
-    campaign = find(session, settings, campaign_id)
-    _refuse_what_never_was_live(campaign)
+    campaign = find_campaign(session, settings, campaign_id)
+    _require_measurable(campaign)
     if campaign.state in ("live", "cancelled"):
-        _refuse_before_its_end(campaign, now)
+        _require_window_over(campaign, now)
     if campaign.state in ("measuring", "cancelled"):
         return campaign
-    moved = move(
+    moved = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("live",),
-        to="measuring",
+        from_states=("live",),
+        to_state="measuring",
         actor=actor,
         action="campaign.measuring",
         at=now,
-        where=(Campaign.window_ends_at <= now,),
+        conditions=(Campaign.window_ends_at <= now,),
     )
-    sends.cancel_unsent(session, campaign_id, "not sent before the window was over")
+    sends.cancel_unsent(session, campaign_id, "window_over")
     return moved
 
 
-def finish(
+def close_campaign(
     session: Session,
     settings: Settings,
     campaign_id: str,
@@ -67,27 +84,51 @@ def finish(
     actor: str,
     now: datetime,
 ) -> Campaign:
-    """From measuring to closed, with the result; a cancelled one gets its result and stays so.
+    """Store the result and close the campaign.
 
-    ``result``: of `measure`, or `without_orders`.
+    A cancelled campaign gets its result and stays cancelled.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    result : dict of str to object
+        Of `measure` or `result_without_orders`.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    StaleCampaign
+        The campaign is not being measured.
     """
-    measured = not never_measured(result)
-    campaign = find(session, settings, campaign_id)
-    _refuse_what_never_was_live(campaign)
+    measured = not was_never_measured(result)
+    campaign = find_campaign(session, settings, campaign_id)
+    _require_measurable(campaign)
     if campaign.state == "cancelled":
-        _refuse_before_its_end(campaign, now)
+        _require_window_over(campaign, now)
         campaign.result = result
         details = {"version": campaign.version, "to": "cancelled"}
         deed = "campaign.measured" if measured else "campaign.unmeasured"
         record(session, settings, actor, deed, campaign_id, now, details)
         session.flush()
         return campaign
-    return move(
+    return move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("measuring",),
-        to="closed",
+        from_states=("measuring",),
+        to_state="closed",
         actor=actor,
         action="campaign.closed" if measured else "campaign.unmeasured",
         at=now,
@@ -95,26 +136,51 @@ def finish(
     )
 
 
-def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
-    """Whether the orders of its window have yet to be imported: without them nobody would have bought, in either arm.
+def is_waiting_for_orders(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
+    """Whether orders of the window are not imported yet.
 
-    An order from after its end says that they are there. Once such a one has not come for `QUIET`, perhaps because nobody
-    has bought since, one of the window's last day (`LATE`) is enough.
+    An order after the window shows that they are. After `MAX_SILENCE` without one, an order on the
+    last day of the window (`IMPORT_DELAY`) is enough.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    newest_order : datetime or None
+        Newest order in the lake.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    bool
     """
-    ends = campaign.window_ends_at
-    assert ends is not None
-    reached = ends if now < ends + QUIET else ends - LATE
-    return newest_order is None or newest_order < reached
+    window_end = campaign.window_ends_at
+    assert window_end is not None
+    required = window_end if now < window_end + MAX_SILENCE else window_end - IMPORT_DELAY
+    return newest_order is None or newest_order < required
 
 
-def given_up(campaign: Campaign, now: datetime) -> bool:
-    """Whether its orders have been awaited long enough."""
+def has_waited_enough(campaign: Campaign, now: datetime) -> bool:
+    """Whether the campaign waited long enough for orders.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    bool
+    """
     assert campaign.window_ends_at is not None
-    return now >= campaign.window_ends_at + GIVEN_UP
+    return now >= campaign.window_ends_at + MAX_WAIT
 
 
-def without_orders(newest_order: datetime | None) -> dict[str, Any]:
-    """The result of a campaign whose orders never came: no figures, for nothing can be said of it."""
+def result_without_orders(newest_order: datetime | None) -> dict[str, Any]:
+    """Return the result of a campaign whose orders never arrived."""
     return {
         "advice": NO_ORDERS,
         "effects": {},
@@ -122,44 +188,59 @@ def without_orders(newest_order: datetime | None) -> dict[str, Any]:
     }
 
 
-def never_measured(result: dict[str, Any] | None) -> bool:
-    """Whether this result is that of a campaign whose orders never came."""
+def was_never_measured(result: dict[str, Any] | None) -> bool:
+    """Whether a result belongs to a campaign without orders."""
     return result is not None and result.get("advice") == NO_ORDERS
 
 
-def teaching_nothing(session: Session, settings: Settings) -> set[str]:
-    """Ids of the campaigns that nothing is learnt from.
+def uninformative_campaigns(session: Session, settings: Settings) -> set[str]:
+    """Return campaigns that give no evidence about effects.
 
-    Of some nobody knows who bought: their orders are awaited, or were given up. The arms of some have not the sizes they were
-    drawn with, so that they differ in more than the offer. Of those that were stopped many who
-    were to be treated got nothing, or a code that was void. Of some no copy ever went out, as of a file that nobody took;
-    where a code was redeemed all the same, they evidently went out another way.
+    These are campaigns with missing orders, with a sample-ratio mismatch, campaigns stopped early,
+    and campaigns without any delivered message. A redeemed code shows that messages were delivered
+    another way.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+        Campaign ids.
     """
-    unread = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
-    copies, codes = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
-    reached = exists().where(copies, Send.state.in_(sends.PERHAPS_THERE))
-    idle = exists().where(copies) & ~reached & ~exists().where(codes, Coupon.state == "redeemed")
-    found = select(Campaign.id).where(
-        Campaign.team_id == settings.team_id,
-        or_(Campaign.state.in_(("measuring", "cancelled")), unread, idle),
+    is_unusable = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
+    in_sends, in_coupons = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
+    is_delivered = exists().where(in_sends, Send.state.in_(sends.POSSIBLY_DELIVERED))
+    was_never_delivered = (
+        exists().where(in_sends)
+        & ~is_delivered
+        & ~exists().where(in_coupons, Coupon.state == "redeemed")
     )
-    return set(session.scalars(found))
+    uninformative = select(Campaign.id).where(
+        Campaign.team_id == settings.team_id,
+        or_(Campaign.state.in_(("measuring", "cancelled")), is_unusable, was_never_delivered),
+    )
+    return set(session.scalars(uninformative))
 
 
-def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:
-    ends = campaign.window_ends_at
-    if ends is not None and ends > now:
+def _require_window_over(campaign: Campaign, now: datetime) -> None:
+    window_end = campaign.window_ends_at
+    if window_end is not None and window_end > now:
         raise Conflict(
             gettext(
                 "Campaign {name!r} can be measured from {ends:%d %b %Y, %H:%M} UTC on, when "
                 "its window is over."
-            ).format(name=campaign.name, ends=ends)
+            ).format(name=campaign.name, ends=window_end)
         )
 
 
-def _refuse_what_never_was_live(campaign: Campaign) -> None:
-    """A cancelled campaign is measured once, and only if it had been sent."""
+def _require_measurable(campaign: Campaign) -> None:
+    """Reject a cancelled campaign that was never live or has a result."""
     if campaign.state == "cancelled" and (
         campaign.window_ends_at is None or campaign.result is not None
     ):
-        raise Stale(campaign)
+        raise StaleCampaign(campaign)

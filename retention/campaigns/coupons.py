@@ -1,4 +1,8 @@
-"""Single-use codes: readable aloud, checked for typing errors, unguessable, bound to one customer of one campaign."""
+"""Generate and manage single-use coupon codes.
+
+A code is readable aloud, has a check character, cannot be guessed and belongs to one customer of
+one campaign.
+"""
 
 import re
 import secrets
@@ -13,53 +17,70 @@ from retention.db.tables import Assignment, Coupon
 from retention.risk.strategy import CODED
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
-RANDOM, GROUP = 11, 4  # 55 random bits and a check character, in groups of four
-_VALUE = {character: value for value, character in enumerate(ALPHABET)}
+RANDOM_CHARACTERS, GROUP_SIZE = 11, 4  # 55 random bits and a check character, in groups of four
+_CHARACTER_VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _LOOK_ALIKES = str.maketrans({"O": "0", "I": "1", "L": "1"})
-CHUNK = 10_000  # a transaction
+BATCH_CUSTOMERS = 10_000  # per transaction
 
 
 def new_code() -> str:
-    """A fresh code like ``7KQ2-M9ZD-4HT6``."""
-    drawn = secrets.randbits(5 * RANDOM)
-    body = "".join(ALPHABET[drawn >> 5 * place & 31] for place in range(RANDOM))
-    return _grouped(body + check_character(body))
+    """Return a new code like ``7KQ2-M9ZD-4HT6``."""
+    bits = secrets.randbits(5 * RANDOM_CHARACTERS)
+    body = "".join(ALPHABET[bits >> 5 * place & 31] for place in range(RANDOM_CHARACTERS))
+    return _group(body + check_character(body))
 
 
 def check_character(body: str) -> str:
-    """The character that makes a code's weighted sum over GF(32) vanish.
+    """Return the check character of a code body.
 
-    Every position has its own non-zero weight, so that any single wrong character and any two that were swapped
-    change the sum: both are caught always, not mostly.
+    It makes the weighted sum over GF(32) zero. Each position has its own non-zero weight, so any
+    single wrong character and any swap of two is detected.
     """
     total = 0
     for character in body:
-        total = _times_x(total ^ _VALUE[character])
+        total = _times_x(total ^ _CHARACTER_VALUES[character])
     return ALPHABET[total]
 
 
-def normal(text: str) -> str | None:
-    """A code as a person typed it, in its one spelling; None where it cannot be one.
+def normalize_code(text: str) -> str | None:
+    """Normalize a typed code; None if it cannot be one.
 
-    Lower case, spaces, dashes and the look-alikes O, I and L are forgiven.
+    Accepts lower case, spaces, dashes and the look-alikes O, I and L.
     """
     plain = re.sub(r"[\s\-\u2010-\u2015]", "", text).upper().translate(_LOOK_ALIKES)
-    if len(plain) != RANDOM + 1 or not set(plain) <= _VALUE.keys():
+    if len(plain) != RANDOM_CHARACTERS + 1 or not set(plain) <= _CHARACTER_VALUES.keys():
         return None
-    return _grouped(plain) if check_character(plain[:-1]) == plain[-1] else None
+    return _group(plain) if check_character(plain[:-1]) == plain[-1] else None
 
 
-def reserve(
-    session: Session, team_id: str, campaign_id: str, expires_at: datetime, limit: int = CHUNK
+def reserve_codes(
+    session: Session,
+    team_id: str,
+    campaign_id: str,
+    expires_at: datetime,
+    limit: int = BATCH_CUSTOMERS,
 ) -> int:
-    """Reserve codes for up to ``limit`` customers in treatment who have none yet.
+    """Reserve codes for treated customers without one.
 
-    Safe to run again and again, and by two at once: a customer has one code by constraint, and so has a code.
+    Safe to repeat and to run concurrently, because customer and code are unique.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    team_id : str
+        Slack team.
+    campaign_id : str
+        Campaign id.
+    expires_at : datetime
+        Provisional expiry.
+    limit : int, optional
+        Customers per call.
 
     Returns
     -------
     int
-        How many still have none: call again until it is 0.
+        Customers still without a code. Repeat until it is 0.
     """
     missing = (
         select(Assignment.customer_id)
@@ -91,13 +112,40 @@ def reserve(
 
 
 def valid_until(sent_at: datetime, days: int, zone: ZoneInfo) -> datetime:
-    """The last second in which codes hold: of a day, by the shop's calendar, for that is what their customers are told."""
-    last = sent_at.astimezone(zone).date() + timedelta(days=days)
-    return datetime.combine(last, time(23, 59, 59), zone).astimezone(UTC)
+    """Return the last valid second of codes.
+
+    Codes end with a day of the shop's calendar, as the customer reads it.
+
+    Parameters
+    ----------
+    sent_at : datetime
+        Moment of sending.
+    days : int
+        Days of validity.
+    zone : ZoneInfo
+        The shop's time zone.
+
+    Returns
+    -------
+    datetime
+        In UTC.
+    """
+    last_day = sent_at.astimezone(zone).date() + timedelta(days=days)
+    return datetime.combine(last_day, time(23, 59, 59), zone).astimezone(UTC)
 
 
-def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
-    """Let what is reserved hold until then: it is issued later than it was reserved for."""
+def extend_codes(session: Session, campaign_id: str, expires_at: datetime) -> None:
+    """Change the expiry of reserved codes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    expires_at : datetime
+        New expiry.
+    """
     session.execute(
         update(Coupon)
         .where(
@@ -110,8 +158,23 @@ def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
     )
 
 
-def issue(session: Session, campaign_id: str, at: datetime) -> int:
-    """Issue what is reserved; what is issued already stays as it is. Returns how many are issued in all."""
+def issue_codes(session: Session, campaign_id: str, at: datetime) -> int:
+    """Issue the reserved codes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    at : datetime
+        Moment, timezone-aware.
+
+    Returns
+    -------
+    int
+        Issued codes of the campaign.
+    """
     session.execute(
         update(Coupon)
         .where(Coupon.campaign_id == campaign_id, Coupon.state == "reserved")
@@ -122,15 +185,28 @@ def issue(session: Session, campaign_id: str, at: datetime) -> int:
     return session.scalar(issued) or 0
 
 
-def void(session: Session, campaign_id: str) -> int:
-    """Make every code of a stopped campaign that is not redeemed worthless; returns how many."""
-    done = session.execute(
+def void_codes(session: Session, campaign_id: str) -> int:
+    """Void all codes that are not redeemed.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    int
+        Number of voided codes.
+    """
+    update_result = session.execute(
         update(Coupon)
         .where(Coupon.campaign_id == campaign_id, Coupon.state.in_(("reserved", "issued")))
         .values(state="void"),
         execution_options={"synchronize_session": False},
     )
-    return int(done.rowcount)  # type: ignore[attr-defined]
+    return int(update_result.rowcount)  # type: ignore[attr-defined]
 
 
 def _times_x(value: int) -> int:
@@ -138,5 +214,5 @@ def _times_x(value: int) -> int:
     return (value << 1) ^ (37 if value & 16 else 0)
 
 
-def _grouped(plain: str) -> str:
-    return "-".join(plain[start : start + GROUP] for start in range(0, len(plain), GROUP))
+def _group(plain: str) -> str:
+    return "-".join(plain[start : start + GROUP_SIZE] for start in range(0, len(plain), GROUP_SIZE))

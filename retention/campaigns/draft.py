@@ -1,4 +1,7 @@
-"""Draft a campaign: audience, offer by rule, recommended items, cost and what may come of it. Writes nothing but `store`."""
+"""Draft a campaign: audience, offers, items, cost and expected profit.
+
+Only `store` writes.
+"""
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +14,12 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import item_selection, offers, wording
 from retention.campaigns.assignment import buckets
-from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
-from retention.campaigns.offers import Suggested
+from retention.campaigns.audience import Audience, exclusion_reason, select_audience
+from retention.campaigns.item_selection import MergeItems
+from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.spec import Body, Prior
-from retention.campaigns.targeting import affordable, by_profit, told
-from retention.campaigns.view import said
+from retention.campaigns.targeting import affordable_count, describe_targeting, select_by_profit
+from retention.campaigns.view import version_data
 from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
@@ -24,6 +28,7 @@ from retention.lake.lake import naive
 from retention.progress import Progress, silent
 from retention.risk.policy import Policy, reason_of
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,18 +36,20 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.uplift.past_campaigns import UpliftModel
 
-MARGIN_DAYS = 56  # sales of so many days say what the average margin is
+MARGIN_DAYS = 56  # of sales, for the average margin
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 
-Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
+Suggest = Callable[[list[str]], Mapping[str, Sequence[SuggestedItem]]]
 Decide = Callable[["pd.DataFrame"], "pd.DataFrame"]
-Together = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A campaign that is not stored yet. ``rows``: one of `Assignment` for each customer, without the campaign."""
+    """A campaign that is not stored yet.
+
+    ``rows`` has one `Assignment` per customer, without campaign columns.
+    """
 
     campaign_id: str
     salt: str
@@ -52,14 +59,14 @@ class Draft:
     rows: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``campaign draft --json`` prints: counts and money, no customer."""
+        """Return the JSON of ``campaign draft``: counts and money, no customers."""
         return {
             "campaign_id": self.campaign_id,
             "name": self.name,
             "state": "draft",
             "version": 1,
             "cohort_id": self.cohort_id,
-            **said(self.body),
+            **version_data(self.body),
         }
 
 
@@ -78,7 +85,7 @@ def draft(
     recommended_by: str = "none",
     uplift: "UpliftModel | None" = None,
     decide: Decide | None = None,
-    together: "Together | None" = None,
+    merge_items: MergeItems | None = None,
     name: str | None = None,
     cohort_id: str | None = None,
     progress: Progress = silent,
@@ -87,30 +94,55 @@ def draft(
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
     scores : DataFrame
-        As `select_audience` takes them.
+        Input of `select_audience`.
+    as_of : datetime
+        Cutoff of the scores.
+    model_version : str
+        Version of the churn model.
+    now : datetime
+        Business time.
     prior : Prior
-        What is believed of the effect.
-    suggest : callable
-        Customer ids → recommended items of each.
-    recommended_by : str
-        The version of the model that recommends.
+        Prior of the effect.
+    suggest : Suggest
+        Maps customer ids to recommended items.
+    recommended_by : str, optional
+        Version of the recommender.
     uplift : UpliftModel, optional
-        What past campaigns teach; with a learner it chooses the audience, else risk × value does.
-    decide : callable, optional
-        The audience → the same with each customer's ``rule`` as decided, its ``arm`` and the chance it was drawn with.
-    together : callable, optional
-        Customer, items of their action's own kind, their list, its length → what of both may be offered to them.
+        Result of past campaigns. With a learner, it selects the audience; otherwise risk × value
+        does.
+    decide : Decide, optional
+        Sets ``rule``, bandit ``arm`` and propensity of each customer in the audience.
+    merge_items : MergeItems, optional
+        Merges (customer, own items, recommended items, length) into one list that may be offered.
+    name : str, optional
+        Name of the campaign; by default risk tiers and date.
+    cohort_id : str, optional
+        Cohort that the scores come from.
+    progress : Progress, optional
+        Called with done, total and a label.
+
+    Returns
+    -------
+    Draft
 
     Raises
     ------
     BadInput
-        Nobody is left to write to (the sentence says why), or the policy's offers would sell below its own margin.
+        The audience is empty, or an offer breaks the policy's minimum margin.
     """
-    progress(0, 4, "choosing the audience")
+    progress(0, 4, gettext("choosing the audience"))
     margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
     choose = (
-        _persuadable(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
+        _profit_selector(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
     )
     with database.reading() as session:
         audience = select_audience(
@@ -118,42 +150,42 @@ def draft(
         )
     if decide is not None and not audience.customers.empty:
         audience = replace(audience, customers=decide(audience.customers))
-    audience = _paid_for(audience, policy, prior)
+    audience = _fit_to_budget(audience, policy, prior)
     if audience.customers.empty:
-        raise BadInput(_nobody(audience, len(scores)))
-    progress(1, 4, "costing the offers")
+        raise BadInput(_explain_empty_audience(audience, len(scores)))
+    progress(1, 4, gettext("costing the offers"))
     body = _body(
         lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift
     )
     body.check_offers()
-    progress(2, 4, "choosing items for each customer")
-    items, own = _items(lake, policy, audience.customers, suggest, together or _joined, now)
-    lines = offers.lines(audience.customers, policy, own)
-    example, untitled = _example(audience.customers, body, items), _untitled(items)
+    progress(2, 4, gettext("choosing items for each customer"))
+    items, special_counts = _items(
+        lake, policy, audience.customers, suggest, merge_items or _concatenate, now
+    )
+    lines = offers.offer_lines(audience.customers, policy, special_counts)
+    example, untitled = _example_titles(audience.customers, body, items), _count_untitled(items)
     body = body.model_copy(update={"offers": lines, "example": example, "untitled": untitled})
-    progress(3, 4, "drawing the hold-out")
+    progress(3, 4, gettext("drawing the hold-out"))
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
-    own_category = offers.categories(lake, policy, audience.customers, now)
+    own_category = offers.coupon_categories(lake, policy, audience.customers, now)
     rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by, own_category)
     if "blend" in audience.customers:
         tried = int((audience.customers["blend"] != policy.recommend.policy).sum())
         body = body.model_copy(update={"tried": tried})
-    for row, chance in zip(rows, _chances(audience.customers), strict=True):
+    for row, chance in zip(rows, _propensities(audience.customers), strict=True):
         row["offer"] |= chance
-    tiers = ", ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
-    tiers = " and ".join(tiers.rsplit(", ", 1))
-    return Draft(
-        campaign_id,
-        salt,
-        name
-        or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(
-            ", 0", ", "
-        ),
-        cohort_id,
-        body,
-        rows,
-    )
+    name = name or _default_name(body, now.astimezone(settings.zone))
+    return Draft(campaign_id, salt, name, cohort_id, body, rows)
+
+
+def _default_name(body: Body, now: datetime) -> str:
+    tiers = [tier for tier in ("high", "medium", "low") if tier in body.tiers]
+    listed = ", ".join(tiers)
+    if len(tiers) > 1:
+        listed = gettext("{tiers} and {last}").format(tiers=", ".join(tiers[:-1]), last=tiers[-1])
+    date = f"{now:%d %b %Y}".removeprefix("0")
+    return gettext("{tiers} risk, {date}").format(tiers=listed.capitalize(), date=date)
 
 
 def store(
@@ -161,12 +193,34 @@ def store(
     settings: Settings,
     drafted: Draft,
     *,
-    by: str,
+    author: str,
     channel: str | None,
     post_key: str,
     now: datetime,
 ) -> Campaign:
-    """Store a draft as version 1, with its audience, its author and an audit row."""
+    """Store a draft as version 1 with its audience.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    drafted : Draft
+        The draft.
+    author : str
+        Author.
+    channel : str or None
+        Slack channel of the campaign.
+    post_key : str
+        Key of the campaign's message.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+    """
     stored = drafted.body.model_dump(mode="json")
     shared = {"team_id": settings.team_id, "campaign_id": drafted.campaign_id}
     campaign = Campaign(
@@ -178,18 +232,18 @@ def store(
         post_key=post_key,
         body=stored,
         salt=drafted.salt,
-        drafted_by=by,
+        drafted_by=author,
         created_at=now,
     )
     session.add(campaign)
     session.flush()
-    session.add(CampaignVersion(**shared, version=1, body=stored, edited_by=by, edited_at=now))
-    session.add(CampaignEditor(**shared, user_id=by))
+    session.add(CampaignVersion(**shared, version=1, body=stored, edited_by=author, edited_at=now))
+    session.add(CampaignEditor(**shared, user_id=author))
     session.execute(insert(Assignment), [{**row, **shared} for row in drafted.rows])
     record(
         session,
         settings,
-        by,
+        author,
         "campaign.draft",
         drafted.campaign_id,
         now,
@@ -204,7 +258,22 @@ def store(
 
 
 def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[float, bool]:
-    """Margin as a share of recent sales, and whether the items themselves said so (else it is the policy's)."""
+    """Return the average margin of recent sales.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    before : datetime
+        End of the period of `MARGIN_DAYS`.
+    default : float
+        Margin to use if items have none.
+
+    Returns
+    -------
+    tuple[float, bool]
+        Margin as a share of sales, and whether it comes from the items.
+    """
     events, items = lake.table("events", before), lake.table("items")
     recent = events.filter(
         events.event_type == "purchase",
@@ -222,8 +291,23 @@ def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[floa
     return float(sums["earned"] / sums["sales"]), True
 
 
-def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]:
-    """Which of the ``wanted`` columns were made up, as the rows' ``attributes`` say."""
+def assumed_fields(lake: "Lake", table: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that an import made up.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    table : str
+        Table of the lake.
+    columns : sequence of str
+        Columns to check.
+
+    Returns
+    -------
+    list of str
+        Columns named in the rows' ``attributes``.
+    """
     import json
 
     attributes = lake.table(table).select("attributes")
@@ -233,32 +317,38 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
         .limit(200)
         .execute()
     )
-    named = {field for text in texts["attributes"] for field in json.loads(text).get("assumed", [])}
-    return [field for field in wanted if field in named]
+    assumed = {
+        field for text in texts["attributes"] for field in json.loads(text).get("assumed", [])
+    }
+    return [field for field in columns if field in assumed]
 
 
-def _persuadable(
+def _profit_selector(
     lake: "Lake", uplift: "UpliftModel", policy: Policy, margin: float, as_of: datetime
 ) -> Callable[["pd.DataFrame"], Audience]:
-    """Who of the customers earns most by which offer, by the uplift that past campaigns taught."""
+    """Build a selector that ranks customers by expected profit."""
 
     def chosen(customers: "pd.DataFrame") -> Audience:
-        own = uplift.predict(lake, customers["customer_id"], as_of, policy.campaign.window_days)
-        return by_profit(customers, own, policy, margin)
+        predicted = uplift.predict(
+            lake, customers["customer_id"], as_of, policy.campaign.window_days
+        )
+        return select_by_profit(customers, predicted, policy, margin)
 
     return chosen
 
 
-def _paid_for(audience: Audience, policy: Policy, prior: Prior) -> Audience:
-    """As many of the audience, those first who matter most, as the policy's budget pays for, by the count of `Body.plan`.
+def _fit_to_budget(audience: Audience, policy: Policy, prior: Prior) -> Audience:
+    """Cut the audience to the policy's budget.
 
-    Who were chosen by profit fit into it already, but for the hold-out's rounding and offers that were drawn anew.
+    Selection by profit already fits, except for rounding of the hold-out and redrawn offers.
     """
-    paid = affordable(audience.customers, policy, prior.mean)
-    if not (beyond := len(audience.customers) - paid):
+    affordable = affordable_count(audience.customers, policy, prior.mean)
+    if not (excess := len(audience.customers) - affordable):
         return audience
-    beyond += audience.excluded.get("beyond_budget", 0)
-    return Audience(audience.customers.head(paid), {**audience.excluded, "beyond_budget": beyond})
+    excess += audience.excluded.get("beyond_budget", 0)
+    return Audience(
+        audience.customers.head(affordable), {**audience.excluded, "beyond_budget": excess}
+    )
 
 
 def _body(
@@ -283,7 +373,7 @@ def _body(
         audience=len(audience.customers),
         tiers={tier: int(n) for tier, n in audience.customers["tier"].value_counts().items()},
         excluded=audience.excluded,
-        offers=offers.lines(audience.customers, policy, {}),
+        offers=offers.offer_lines(audience.customers, policy, {}),
         holdout=rules.holdout,
         expires_days=policy.offer.expires_days,
         copy_text="",
@@ -301,10 +391,10 @@ def _body(
         quiet_hours=rules.quiet_hours,
         second_approver=policy.second_approver,
         prior=prior,
-        targeting=told(uplift),
+        targeting=describe_targeting(uplift),
         assumed=tuple(assumed),
     )
-    return body.model_copy(update={"copy_text": wording.default(body.copy_action)})
+    return body.model_copy(update={"copy_text": wording.default_text(body.copy_action)})
 
 
 def _items(
@@ -312,15 +402,18 @@ def _items(
     policy: Policy,
     customers: "pd.DataFrame",
     suggest: Suggest,
-    together: Together,
+    merge_items: MergeItems,
     now: datetime,
-) -> tuple[dict[str, Sequence[Suggested]], dict[str, int]]:
-    """Each customer's items, those of their action's own kind first; and how many customers of a rule have one."""
+) -> tuple[dict[str, Sequence[SuggestedItem]], dict[str, int]]:
+    """Items per customer, and customers with special items per rule.
+
+    Special items (due again, new arrivals) come first.
+    """
     k = policy.offer.items
     if not k:
         return {}, {}
-    found: dict[str, Sequence[Suggested]] = dict(suggest(list(customers["customer_id"])))
-    own: dict[str, int] = {}
+    items: dict[str, Sequence[SuggestedItem]] = dict(suggest(list(customers["customer_id"])))
+    special_counts: dict[str, int] = {}
     for name in customers["rule"].unique():
         rule = policy.rule(name)
         ids = list(customers.loc[customers["rule"] == name, "customer_id"])
@@ -331,30 +424,35 @@ def _items(
             if rule.action == "reminder"
             else item_selection.new_arrivals(lake, ids, now, k, policy.offer.new_days)
         )
-        own[name] = 0
-        for who, first in special.items():
-            found[who] = together(who, first, found.get(who, ()), k)
-            own[name] += any(item in found[who] for item in first)
-    return found, own
+        special_counts[name] = 0
+        for customer_id, special_items in special.items():
+            items[customer_id] = merge_items(
+                customer_id, special_items, items.get(customer_id, ()), k
+            )
+            special_counts[name] += any(item in items[customer_id] for item in special_items)
+    return items, special_counts
 
 
-def _joined(_who: str, first: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
-    had = {item.item_id for item in first}
-    return [*first, *(item for item in rest if item.item_id not in had)][:k]
+def _concatenate(_who: str, special: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
+    special_ids = {item.item_id for item in special}
+    return [*special, *(item for item in rest if item.item_id not in special_ids)][:k]
 
 
-def _example(
-    customers: "pd.DataFrame", body: Body, items: Mapping[str, Sequence[Suggested]]
+def _example_titles(
+    customers: "pd.DataFrame", body: Body, items: Mapping[str, Sequence[SuggestedItem]]
 ) -> tuple[str, ...]:
-    """The titles of the first customer's items for whom the campaign's own text is; nobody is named."""
+    """Item titles of the first customer with the campaign's own text."""
     rules = [line.rule for line in body.offers if line.action == body.copy_action]
-    first = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
+    example = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
     return tuple(
-        item.title for who in first for item in items.get(who, ()) if item.title != item.item_id
+        item.title
+        for customer_id in example
+        for item in items.get(customer_id, ())
+        if item.title != item.item_id
     )
 
 
-def _untitled(items: Mapping[str, Sequence[Suggested]]) -> int:
+def _count_untitled(items: Mapping[str, Sequence[SuggestedItem]]) -> int:
     return len(
         {
             item.item_id
@@ -368,35 +466,35 @@ def _untitled(items: Mapping[str, Sequence[Suggested]]) -> int:
 def _rows(
     customers: "pd.DataFrame",
     body: Body,
-    items: Mapping[str, Sequence[Suggested]],
+    items: Mapping[str, Sequence[SuggestedItem]],
     salt: str,
     campaign_id: str,
     recommended_by: str,
     category: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    line = {offer.rule: offer for offer in body.offers}
-    drawn = buckets(
+    line_of = {offer.rule: offer for offer in body.offers}
+    bucket_of = buckets(
         salt, campaign_id, zip(customers["customer_id"], customers["tier"], strict=True)
     )
     return [
         {
             "customer_id": row.customer_id,
             "arm": "audience",
-            "bucket": drawn[row.customer_id],
+            "bucket": bucket_of[row.customer_id],
             "tier": row.tier,
             "churn_probability": float(row.churn_probability),
             "expected_value": float(row.expected_value)
             if row.expected_value == row.expected_value
             else 0.0,
             "offer": {
-                **offers.given(
-                    line[row.rule],
+                **offers.stored_offer(
+                    line_of[row.rule],
                     items.get(row.customer_id, ()),
                     body.currency,
                     recommended_by,
                     category.get(row.customer_id),
                 ),
-                "consent": list(row.asks),
+                "consent": list(row.consent_states),
                 "segment": {
                     "value": row.value,
                     "reason": reason_of(row.features[0]) if row.features else "none",
@@ -407,8 +505,8 @@ def _rows(
     ]
 
 
-def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
-    """The arm and its chance for each customer; empty for who has none."""
+def _propensities(customers: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Bandit arm and propensity per customer; empty without one."""
     if "propensity" not in customers:
         return [{}] * len(customers)
     return [
@@ -417,10 +515,15 @@ def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
     ]
 
 
-def _nobody(audience: Audience, found: int) -> str:
-    if not found:
-        return "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
-    why = ", ".join(
-        f"{EXCLUSIONS[reason]}: {number:,}" for reason, number in audience.excluded.items()
+def _explain_empty_audience(audience: Audience, scored: int) -> str:
+    if not scored:
+        return gettext(
+            "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
+        )
+    reasons = ", ".join(
+        f"{exclusion_reason(code)}: {number:,}" for code, number in audience.excluded.items()
     )
-    return f"Nobody of the cohort's {found:,} customers can be written to ({why}); sweep again or change the policy."
+    return gettext(
+        "Nobody of the cohort's {scored:,} customers can be written to ({reasons}); sweep again or "
+        "change the policy."
+    ).format(scored=scored, reasons=reasons)

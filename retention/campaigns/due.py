@@ -1,4 +1,7 @@
-"""What campaigns have due: a reminder, expiry, the end of clearance, going live, sending copies, measuring. SQL only."""
+"""Find the jobs that campaigns have due.
+
+Reminders, expiry, end of clearance, sending and measuring. SQL only.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,20 +11,20 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
-from retention.campaigns.states import CLEARING
+from retention.campaigns.states import IN_CLEARANCE
 from retention.db.tables import Campaign, Job
 from retention.outreach import sends
 from retention.settings import Settings
 
-# Whoever mends what keeps a campaign from being sent waits no longer than that.
-LONGEST_REST = timedelta(minutes=15)
+# Longest wait after a repair until sending continues.
+MAX_PAUSE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A job that a campaign's time has come for: its kind and arguments, and on whose behalf it runs.
+class DueJob:
+    """A due job with its arguments and requester.
 
-    ``answerable``: everybody who has to be an approver still, or it is not done.
+    ``answerable`` lists people that must still be approvers, or the job does not run.
     """
 
     kind: str
@@ -33,71 +36,177 @@ class Due:
     answerable: tuple[str, ...]
 
 
-def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
-    """Jobs due at ``now``; their idempotency keys make asking twice harmless."""
-    found = [
-        _job(
+def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob]:
+    """Return the jobs due at a moment.
+
+    Idempotency keys make repeated calls harmless.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of DueJob
+    """
+    jobs = [
+        _due_job(
             campaign,
             "campaign_send",
             f"send:{campaign.id}:{campaign.version}",
             version=campaign.version,
         )
-        # One that is being sent has its job already, unless that has failed.
-        for campaign in _reached(session, settings, ("scheduled", "sending"), Campaign.send_at, now)
+        # A campaign in ``sending`` has this job already, unless it failed.
+        for campaign in _due_campaigns(
+            session, settings, ("scheduled", "sending"), Campaign.send_at, now
+        )
     ]
-    ended = _reached(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
-    ended += _reached(
+    over = _due_campaigns(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
+    # Campaigns stopped while live are measured, too.
+    over += _due_campaigns(
         session, settings, ("cancelled",), Campaign.window_ends_at, now, Campaign.result.is_(None)
-    )  # it was live when it was stopped, so it is measured all the same
-    # Once a day, until the orders of its window are there (`closing.awaited`).
-    found += [
-        _job(campaign, "campaign_measure", f"measure:{campaign.id}:{now:%Y%m%d}")
-        for campaign in ended
-        if not _under_way(session, "campaign_measure", campaign.id)
+    )
+    # Once a day, until the orders of the window are imported (`is_waiting_for_orders`).
+    jobs += [
+        _due_job(campaign, "campaign_measure", f"measure:{campaign.id}:{now:%Y%m%d}")
+        for campaign in over
+        if not _has_open_job(session, "campaign_measure", campaign.id)
     ]
-    # Once a minute, and at each moment at which the time machine stops within one.
+    # Once a minute, and at each stop of the time machine within a minute.
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
-    return found + [
-        _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
+    return jobs + [
+        _due_job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)
-        if not _under_way(session, "campaign_deliver", campaign.id)
-        and not _resting(session, campaign)
+        if not _has_open_job(session, "campaign_deliver", campaign.id)
+        and not _is_pausing(session, campaign)
     ]
 
 
-def cleared(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the approved campaigns whose clearance time is over."""
-    return [one.id for one in _reached(session, settings, ("approved",), Campaign.clears_at, now)]
+def cleared_campaigns(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Return approved campaigns after their clearance time.
 
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
 
-def to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the submitted campaigns that soon expire, and of which nobody was reminded yet."""
-    still = Campaign.expires_at > now
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
     return [
-        one.id
-        for one in _reached(session, settings, ("submitted",), Campaign.remind_at, now, still)
+        campaign.id
+        for campaign in _due_campaigns(session, settings, ("approved",), Campaign.clears_at, now)
     ]
 
 
-def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the campaigns on which nobody decided in time, or whose approval was not acted on in time."""
-    states = ("submitted", *CLEARING)
-    return [one.id for one in _reached(session, settings, states, Campaign.expires_at, now)]
+def campaigns_to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Return submitted campaigns with a reminder due.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
+    not_expired = Campaign.expires_at > now
+    return [
+        campaign.id
+        for campaign in _due_campaigns(
+            session, settings, ("submitted",), Campaign.remind_at, now, not_expired
+        )
+    ]
 
 
-def unsent(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the campaigns whose sending was begun and has failed, and whose approval is over by now."""
-    begun = _reached(session, settings, ("sending",), Campaign.expires_at, now)
-    return [one.id for one in begun if not _under_way(session, "campaign_send", one.id)]
+def expired_campaigns(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Return campaigns without a decision or sending in time.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
+    states = ("submitted", *IN_CLEARANCE)
+    return [
+        campaign.id
+        for campaign in _due_campaigns(session, settings, states, Campaign.expires_at, now)
+    ]
+
+
+def failed_sendings(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Return campaigns with failed sending and an expired approval.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
+    overdue = _due_campaigns(session, settings, ("sending",), Campaign.expires_at, now)
+    return [
+        campaign.id
+        for campaign in overdue
+        if not _has_open_job(session, "campaign_send", campaign.id)
+    ]
 
 
 def next_moment(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which a campaign has something due."""
+    """Return the next moment with something due.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None if nothing is scheduled.
+    """
     columns: tuple[tuple[tuple[str, ...], InstrumentedAttribute[datetime | None]], ...] = (
         (("submitted",), Campaign.remind_at),
-        (("submitted", *CLEARING, "sending"), Campaign.expires_at),
+        (("submitted", *IN_CLEARANCE, "sending"), Campaign.expires_at),
         (("approved",), Campaign.clears_at),
-        (CLEARING, Campaign.send_at),
+        (IN_CLEARANCE, Campaign.send_at),
         (("live", "cancelled"), Campaign.window_ends_at),
     )
     ahead = [
@@ -116,57 +225,71 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
     return min(ahead, default=None)
 
 
-def _under_way(session: Session, kind: str, campaign_id: str) -> bool:
-    """Whether a job of this kind is at work for the campaign, or is about to be."""
-    job = select(Job.id).where(Job.state.in_(("queued", "running")), *_of(kind, campaign_id))
+def _has_open_job(session: Session, kind: str, campaign_id: str) -> bool:
+    """Whether a job of this kind is queued or running."""
+    job = select(Job.id).where(
+        Job.state.in_(("queued", "running")), *_job_conditions(kind, campaign_id)
+    )
     return session.scalar(job.limit(1)) is not None
 
 
-def _resting(session: Session, campaign: Campaign) -> bool:
-    """Whether the last job could not send, and the next waits: for a tenth as long as it has been so already.
+def _is_pausing(session: Session, campaign: Campaign) -> bool:
+    """Whether sending pauses after a failed attempt.
 
-    A mail server that is away for a minute costs none; one that nobody mends is not knocked at each minute of four weeks. All of
-    it is real time: a server is no sooner mended for a time machine that jumps.
+    The pause is a tenth of the time since the last success. A short outage costs no time, and a
+    long one is not retried each minute. All times are real time, because the time machine does not
+    repair servers.
     """
     wall, at = clock.wall(), Job.created_at
-    ours = Job.team_id == campaign.team_id, at <= wall, *_of("campaign_deliver", campaign.id)
+    delivery_jobs = (
+        Job.team_id == campaign.team_id,
+        at <= wall,
+        *_job_conditions("campaign_deliver", campaign.id),
+    )
     newest = (
         select(at, Job.state, Job.result)
-        .where(*ours, at >= wall - LONGEST_REST)
+        .where(*delivery_jobs, at >= wall - MAX_PAUSE)
         .order_by(at.desc())
     )
     last = session.execute(newest.limit(1)).first()
     if last is None or not (last.state == "failed" or (last.result or {}).get("stopped")):
         return False
-    taken = Job.result["tried"]["sent"].as_integer() > 0
-    ended = (Job.state == "done") & (Job.result["stopped"].as_string() == "")
-    went_well = session.scalar(select(func.max(at)).where(*ours, or_(taken, ended)))
-    after = () if went_well is None else (at > went_well,)
-    since = session.scalar(select(func.min(at)).where(*ours, *after))
+    has_sent = Job.result["tried"]["sent"].as_integer() > 0
+    is_complete = (Job.state == "done") & (Job.result["stopped"].as_string() == "")
+    last_success = session.scalar(
+        select(func.max(at)).where(*delivery_jobs, or_(has_sent, is_complete))
+    )
+    after = () if last_success is None else (at > last_success,)
+    since = session.scalar(select(func.min(at)).where(*delivery_jobs, *after))
     return since is not None and wall < last.created_at + (wall - since) / 10
 
 
-def _of(kind: str, campaign_id: str) -> tuple[ColumnElement[bool], ...]:
+def _job_conditions(kind: str, campaign_id: str) -> tuple[ColumnElement[bool], ...]:
     return Job.kind == kind, Job.args["campaign_id"].as_string() == campaign_id
 
 
-def _reached(
+def _due_campaigns(
     session: Session,
     settings: Settings,
     states: tuple[str, ...],
     column: InstrumentedAttribute[datetime | None],
     now: datetime,
-    *also: ColumnElement[bool],
+    *further: ColumnElement[bool],
 ) -> list[Campaign]:
-    """Campaigns in these states whose moment has come, the longest due first."""
-    mine = Campaign.team_id == settings.team_id, Campaign.state.in_(states), column <= now, *also
-    return list(session.scalars(select(Campaign).where(*mine).order_by(column)))
+    """Campaigns in these states with a column in the past, oldest first."""
+    conditions = (
+        Campaign.team_id == settings.team_id,
+        Campaign.state.in_(states),
+        column <= now,
+        *further,
+    )
+    return list(session.scalars(select(Campaign).where(*conditions).order_by(column)))
 
 
-def _job(campaign: Campaign, kind: str, idem_key: str, **more: Any) -> Due:
-    return Due(
+def _due_job(campaign: Campaign, kind: str, idem_key: str, **args: Any) -> DueJob:
+    return DueJob(
         kind,
-        {"campaign_id": campaign.id, **more},
+        {"campaign_id": campaign.id, **args},
         idem_key,
         campaign.decided_by or campaign.drafted_by,
         campaign.channel,

@@ -1,4 +1,4 @@
-"""What an edit of a campaign may change, and the version that comes of it: each value held to the policy of the draft."""
+"""Apply edits to a campaign within the policy's limits."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,21 +11,17 @@ from retention.risk.policy import HOLDOUT, LONGEST_HOURS
 from retention.templating import money
 from retention.text import gettext
 
-OFFERS = (
-    "share",
-    "amount",
-    "free_shipping",
-    "reminder",
-)  # what everybody who is written to can be given instead
-SOON = "soon"  # as soon as the clearance time is over
-MINUTE = "%Y-%m-%d %H:%M"
+OFFER_KINDS = ("share", "amount", "free_shipping", "reminder")  # that an edit can choose
+SOON = "soon"  # right after the clearance time
+MINUTE_FORMAT = "%Y-%m-%d %H:%M"
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an edit changes; None leaves a thing as it is. Shares are 0 … 1, money is in the campaign's currency.
+    """Changes of one edit; None keeps a value.
 
-    ``offer`` (one of `OFFERS`) gives everybody who is written to the same; ``send_on`` is local time of the shop,
+    Shares are 0 to 1, money is in the campaign's currency. ``offer`` (one of `OFFER_KINDS`)
+    replaces the offer of every customer except calls. ``send_on`` is local time of the shop,
     ``2025-05-03 09:00``, or ``soon``.
     """
 
@@ -41,16 +37,31 @@ class Changes:
     send_on: str | None = None
 
 
-def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
-    """The body with the changes in it, checked.
+def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
+    """Return the next version with the changes applied.
+
+    Parameters
+    ----------
+    body : Body
+        The campaign's version.
+    changes : Changes
+        Values to change.
+    zone : ZoneInfo
+        The shop's time zone.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Body
 
     Raises
     ------
     BadInput
-        One sentence that names the field, the value and what can be used.
+        A value is not allowed. The sentence names field, value and allowed values.
     """
     update: dict[str, object] = {
-        "offers": tuple(_line(line, body, changes) for line in body.offers)
+        "offers": tuple(_changed_line(line, body, changes) for line in body.offers)
     }
     if (
         changes.discount is not None
@@ -89,24 +100,31 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
             )
         update["expires_days"] = changes.expires_days
     if changes.budget is not None:
-        update["budget"] = _budget(body, changes.budget)
+        update["budget"] = _validate_budget(body, changes.budget)
     if changes.send_on is not None:
         update["send_on"] = (
-            None if changes.send_on == SOON else _moment(changes.send_on, zone, now, body.send_on)
+            None
+            if changes.send_on == SOON
+            else _parse_moment(changes.send_on, zone, now, body.send_on)
         )
-    made = body.model_copy(update=update)
-    _refuse_idle(made, changes)
-    made = made.model_copy(update={"copy_text": _copy(body, made, changes.copy_text)})
-    made.check_offers()
-    return made
+    edited = body.model_copy(update=update)
+    _require_used(edited, changes)
+    edited = edited.model_copy(update={"copy_text": _changed_text(body, edited, changes.copy_text)})
+    edited.check_offers()
+    return edited
 
 
-def named(name: str) -> str:
-    """A campaign's name as it is stored.
+def normalize_name(name: str) -> str:
+    """Normalize and validate a campaign's name.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     BadInput
+        The name is empty or longer than 80 characters.
     """
     name = " ".join(name.split())
     if not 1 <= len(name) <= 80:
@@ -119,8 +137,8 @@ def named(name: str) -> str:
     return name
 
 
-def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
-    """One rule's offer after the edit; who is called keeps being called."""
+def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
+    """Offer of one rule after the edit; calls stay calls."""
     if line.action == "call":
         return line
     kind = changes.offer or _kind(line)
@@ -133,20 +151,22 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                 ),
                 field="offer",
             )
-        return _with(line, "coupon", discount=share)
+        return _with_terms(line, "coupon", discount=share)
     if kind == "amount" and (
         changes.offer or changes.amount is not None or changes.min_order is not None
     ):
-        off = line.face if changes.amount is None and _kind(line) == "amount" else changes.amount
-        least = line.min_order if changes.min_order is None else changes.min_order
-        if not off or off < 0:
+        money_off = (
+            line.face if changes.amount is None and _kind(line) == "amount" else changes.amount
+        )
+        min_order = line.min_order if changes.min_order is None else changes.min_order
+        if not money_off or money_off < 0:
             raise BadInput(
                 gettext("Money off of {value:g} is none; say how much, like 5.").format(
-                    value=off or 0
+                    value=money_off or 0
                 ),
                 field="amount",
             )
-        if least <= 0:
+        if min_order <= 0:
             raise BadInput(
                 gettext(
                     "Money off needs a From order value, or small orders sell below cost; say one, "
@@ -154,10 +174,10 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                 ),
                 field="amount",
             )
-        return _with(line, "coupon", face=off, min_order=least)
+        return _with_terms(line, "coupon", face=money_off, min_order=min_order)
     if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
-        least = line.min_order if changes.min_order is None else changes.min_order
-        if least <= 0:
+        min_order = line.min_order if changes.min_order is None else changes.min_order
+        if min_order <= 0:
             raise BadInput(
                 gettext(
                     "Free shipping needs a From order value, or small orders sell below cost; say "
@@ -165,39 +185,44 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                 ),
                 field="min_order",
             )
-        return _with(line, "free_shipping", face=body.shipping_cost, min_order=least)
-    return _with(line, "reminder") if changes.offer == "reminder" else line
+        return _with_terms(line, "free_shipping", face=body.shipping_cost, min_order=min_order)
+    return _with_terms(line, "reminder") if changes.offer == "reminder" else line
 
 
-def _refuse_idle(made: Body, changes: Changes) -> None:
-    """Money off, or the order value that it takes, where no offer is of that kind: it would be forgotten without a word."""
-    kinds = {_kind(line) for line in made.offers}
+def _require_used(edited: Body, changes: Changes) -> None:
+    """Reject values that no offer of the campaign uses."""
+    kinds = {_kind(line) for line in edited.offers}
     if changes.offer is not None:
-        return  # an offer that was chosen says which of the fields are its own
-    for field, what, value, takers in (
-        ("amount", "Money off", changes.amount, {"amount"}),
-        ("min_order", "From order value", changes.min_order, {"amount", "free_shipping"}),
+        return  # the chosen offer defines the fields that it uses
+    for field, label, value, users in (
+        ("amount", gettext("Money off"), changes.amount, {"amount"}),
+        (
+            "min_order",
+            gettext("From order value"),
+            changes.min_order,
+            {"amount", "free_shipping"},
+        ),
     ):
-        if value and not kinds & takers:
+        if value and not kinds & users:
             raise BadInput(
                 gettext(
-                    "{what} {value:g} is for no offer of this campaign; choose one for all that "
+                    "{label} {value:g} is for no offer of this campaign; choose one for all that "
                     "has it, or leave it empty."
-                ).format(what=what, value=value),
+                ).format(label=label, value=value),
                 field=field,
             )
 
 
-def _with(
+def _with_terms(
     line: OfferLine, action: str, discount: float = 0.0, face: float = 0.0, min_order: float = 0.0
 ) -> OfferLine:
-    own = line.own if action == line.action else None
+    special_count = line.own if action == line.action else None
     terms = {
         "action": action,
         "discount": discount,
         "face": face,
         "min_order": min_order,
-        "own": own,
+        "own": special_count,
     }
     return line.model_copy(update=terms)
 
@@ -208,20 +233,20 @@ def _kind(line: OfferLine) -> str:
     return line.action
 
 
-def _budget(body: Body, budget: float) -> float:
-    most = body.budget if body.most_budget is None else body.most_budget
-    if not 0 < budget <= most:
+def _validate_budget(body: Body, budget: float) -> float:
+    limit = body.budget if body.most_budget is None else body.most_budget
+    if not 0 < budget <= limit:
         raise BadInput(
             gettext(
-                "A budget of {money} is outside the policy; use more than 0 and at most {money_2}."
-            ).format(money=money(budget, body.currency), money_2=money(most, body.currency)),
+                "A budget of {money} is outside the policy; use more than 0 and at most {limit}."
+            ).format(money=money(budget, body.currency), limit=money(limit, body.currency)),
             field="budget",
         )
     return budget
 
 
-def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> datetime:
-    """The moment that was typed; what a window shows of the one that is ``kept`` names that one."""
+def _parse_moment(text: str, zone: ZoneInfo, now: datetime, present: datetime | None) -> datetime:
+    """Parse a send time; text equal to the present time keeps it."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -232,9 +257,9 @@ def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> 
             ).format(text=text, soon=SOON),
             field="send_on",
         ) from None
-    if kept is not None and f"{kept.astimezone(zone):{MINUTE}}" == text.strip():
-        at = kept
-    at = at if at.tzinfo else _local(at, text, zone)
+    if present is not None and f"{present.astimezone(zone):{MINUTE_FORMAT}}" == text.strip():
+        at = present
+    at = at if at.tzinfo else _parse_local(at, text, zone)
     if at <= now:
         raise BadInput(
             gettext(
@@ -242,39 +267,54 @@ def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> 
             ).format(text=text, soon=SOON),
             field="send_on",
         )
-    refuse_far(at, text, zone, now)
+    require_near(at, text, zone, now)
     return at
 
 
-def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
-    """A time of the shop's clock; one that the clock skips or shows twice that day is no moment, or two."""
-    first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-    there = first.astimezone(UTC).astimezone(zone)
-    if there.replace(tzinfo=None) != at:
+def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
+    """Interpret a local time; reject skipped and ambiguous times."""
+    earlier, later = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    round_trip = earlier.astimezone(UTC).astimezone(zone)
+    if round_trip.replace(tzinfo=None) != at:
         raise BadInput(
             gettext(
-                "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} instead."
-            ).format(text=text, zone=zone.key, next=f"{there:{MINUTE}}"),
+                "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} "
+                "instead."
+            ).format(text=text, zone=zone.key, next=f"{round_trip:{MINUTE_FORMAT}}"),
             field="send_on",
         )
-    if first.utcoffset() != second.utcoffset():
-        either = " or ".join(one.isoformat(" ", "minutes") for one in (first, second))
+    if earlier.utcoffset() != later.utcoffset():
+        either = " or ".join(moment.isoformat(" ", "minutes") for moment in (earlier, later))
         raise BadInput(
             gettext(
-                "Send not before {text!r} comes twice by the clock of {key} that day; write "
+                "Send not before {text!r} comes twice by the clock of {zone} that day; write "
                 "{either}."
-            ).format(text=text, key=zone.key, either=either),
+            ).format(text=text, zone=zone.key, either=either),
             field="send_on",
         )
-    return first
+    return earlier
 
 
-def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
-    """A moment of sending further ahead than an approval may wait; versions before this was asked have kept theirs.
+def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
+    """Reject send times beyond the longest approval.
+
+    Older versions keep their times.
+
+    Parameters
+    ----------
+    at : datetime
+        Moment, timezone-aware.
+    text : str
+        Time as typed.
+    zone : ZoneInfo
+        The shop's time zone.
+    now : datetime
+        Business time.
 
     Raises
     ------
     BadInput
+        The time is more than `LONGEST_HOURS` ahead.
     """
     latest = now + timedelta(hours=LONGEST_HOURS)
     if at > latest:
@@ -285,16 +325,16 @@ def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
             ).format(
                 text=text,
                 days=LONGEST_HOURS // 24,
-                latest=f"{latest.astimezone(zone):{MINUTE}}",
+                latest=f"{latest.astimezone(zone):{MINUTE_FORMAT}}",
                 soon=SOON,
             ),
             field="send_on",
         )
 
 
-def _copy(before: Body, made: Body, text: str | None) -> str:
-    """The text that was typed; where another kind of offer needs another text and nobody wrote one, its default."""
-    typed = before.copy_text if text is None else wording.checked(text)
-    if typed != before.copy_text or made.copy_action == before.copy_action:
-        return typed
-    return wording.default(made.copy_action)
+def _changed_text(body: Body, edited: Body, text: str | None) -> str:
+    """Return the typed text, or a new default for a changed offer kind."""
+    new_text = body.copy_text if text is None else wording.validate_text(text)
+    if new_text != body.copy_text or edited.copy_action == body.copy_action:
+        return new_text
+    return wording.default_text(edited.copy_action)

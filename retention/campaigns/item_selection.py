@@ -1,29 +1,34 @@
-"""Items for offers of a kind of their own: what a customer is due to buy again, what is new in their favourite category."""
+"""Select items for offers: due again, new arrivals, replacements."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from retention.campaigns.offers import SuggestedItem, stored_items
+from retention.db.tables import Assignment
 from retention.lake.lake import naive
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
 
-NEW = "new"  # the source of an item that is a new arrival
-DAYS = 3  # days on which an item was bought, at least, before it has a rhythm
-DUE = (
-    0.8,
-    3.0,
-)  # since the last time, in usual gaps: before, it is not due; after, it was given up
-TASTE_DAYS = 365  # purchases of so many days say which category is the favourite
+NEW_ARRIVAL = "new"  # source of new arrivals
+MIN_PURCHASE_DAYS = 3  # with the item, to define a usual gap
+DUE_GAPS = (0.8, 3.0)  # usual gaps since the last purchase; later, the customer gave it up
+FAVOURITE_DAYS = 365  # of purchases, for the favourite category
+Offer = Mapping[str, Any]
+MergeItems = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
-    """An item and why it is on a list."""
+class ListedItem:
+    """An item and the reason it is listed."""
 
     item_id: str
     title: str
@@ -31,20 +36,34 @@ class Pick:
     why: str
 
 
-def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict[str, list[Pick]]:
-    """What each customer usually buys again by now, the most regular first.
+def due_again(
+    lake: "Lake", ids: Iterable[str], as_of: datetime, k: int
+) -> dict[str, list[ListedItem]]:
+    """Return items that customers are due to buy again.
 
-    An item bought on at least `DAYS` days has a usual gap, (last − first) ÷ (days − 1); it is due from 0.8 to 3 gaps
-    after the last time.
+    An item bought on at least `MIN_PURCHASE_DAYS` days has a usual gap, (last − first) ÷ (days −
+    1). It is due from 0.8 to 3 gaps after the last purchase.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    ids : iterable of str
+        Customer ids.
+    as_of : datetime
+        Moment of the offer.
+    k : int
+        Largest number of items.
 
     Returns
     -------
-    dict
-        Customer id → at most ``k`` items; who has none due is missing.
+    dict of str to list
+        Up to ``k`` items by customer id, most regular first. Customers without a due item are
+        missing.
     """
     events = lake.table("events", before=as_of).filter(lambda t: t.event_type == "purchase")
     daily = (
-        _among(events, ids)
+        _events_of(events, ids)
         .filter(lambda t: t.item_id.notnull())
         .mutate(day=lambda t: t.occurred_at.date())
         .distinct(on=["customer_id", "item_id", "day"])
@@ -52,37 +71,53 @@ def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict
     rhythm = daily.group_by("customer_id", "item_id").aggregate(
         days=daily.count(), first=daily.occurred_at.min(), last=daily.occurred_at.max()
     )
-    found = _sold(lake, rhythm.filter(rhythm.days >= DAYS)).execute()
-    gap = (found["last"] - found["first"]) / (found["days"] - 1)
-    found["late"] = (naive(as_of) - found["last"]) / gap
-    found = found[(found["late"] >= DUE[0]) & (found["late"] <= DUE[1])]
-    found["why"] = (
-        "usually bought again every "
-        + (gap.dt.days + 0.0).round().astype(int).clip(lower=1).astype(str)
-        + " days"
-    )
-    order = found.sort_values(
+    items = _sellable(lake, rhythm.filter(rhythm.days >= MIN_PURCHASE_DAYS)).execute()
+    gap = (items["last"] - items["first"]) / (items["days"] - 1)
+    items["late"] = (naive(as_of) - items["last"]) / gap
+    items = items[(items["late"] >= DUE_GAPS[0]) & (items["late"] <= DUE_GAPS[1])]
+    gap_days = (gap.dt.days + 0.0).round().astype(int).clip(lower=1)
+    reason = gettext("usually bought again every {days} days")
+    items["why"] = gap_days.map(lambda days: reason.format(days=days))
+    order = items.sort_values(
         ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
     )
-    return _lists(order, k, "due")
+    return _top_items(order, k, "due")
 
 
 def new_arrivals(
     lake: "Lake", ids: Iterable[str], as_of: datetime, k: int, days: int
-) -> dict[str, list[Pick]]:
-    """What is new in each customer's favourite category, the best seller first.
+) -> dict[str, list[ListedItem]]:
+    """Return new items in each customer's favourite category.
 
-    The favourite is the category with the most days of purchase in the last year. An item is new whose first
-    event is younger than ``days``, in a lake whose own first event is at least twice as old.
+    The favourite has the most days of purchase in the last year. An item is new if its first event
+    is less than ``days`` old. The lake itself must be at least twice as old.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    ids : iterable of str
+        Customer ids.
+    as_of : datetime
+        Moment of the offer.
+    k : int
+        Largest number of items.
+    days : int
+        Largest age of a new item, in days.
 
     Returns
     -------
-    dict
-        Customer id → at most ``k`` items they have not bought; who has none is missing.
+    dict of str to list
+        Up to ``k`` items not bought yet by customer id, best sellers first. Customers without one
+        are missing.
     """
     events = lake.table("events", before=as_of)
-    began = events.occurred_at.min().execute()
-    if began is None or began != began or naive(as_of) - began < timedelta(days=2 * days):
+    first_event = events.occurred_at.min().execute()
+    if (
+        first_event is None
+        or first_event != first_event
+        or naive(as_of) - first_event < timedelta(days=2 * days)
+    ):
         return {}
     seen = (
         events.filter(events.item_id.notnull())
@@ -92,54 +127,133 @@ def new_arrivals(
             buyers=events.customer_id.nunique(where=events.event_type == "purchase"),
         )
     )
-    fresh = _sold(lake, seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))).execute()
-    liked = _favourites(lake, ids, as_of)
-    pairs = liked.merge(fresh.dropna(subset=["category"]), on="category")
-    had = (
-        _among(events.filter(events.event_type == "purchase"), ids)
+    new_items = _sellable(
+        lake, seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))
+    ).execute()
+    favourites = _favourite_categories(lake, ids, as_of)
+    pairs = favourites.merge(new_items.dropna(subset=["category"]), on="category")
+    owned = (
+        _events_of(events.filter(events.event_type == "purchase"), ids)
         .select("customer_id", "item_id")
         .distinct()
     )
-    mine = pairs.merge(had.execute(), on=["customer_id", "item_id"], how="left", indicator=True)
-    mine = mine[mine["_merge"] == "left_only"].assign(why=lambda t: "new in " + t["category"])
-    order = mine.sort_values(["customer_id", "buyers", "item_id"], ascending=[True, False, True])
-    return _lists(order, k, NEW)
+    candidates = pairs.merge(
+        owned.execute(), on=["customer_id", "item_id"], how="left", indicator=True
+    )
+    candidates = candidates[candidates["_merge"] == "left_only"].assign(
+        why=lambda t: t["category"].map(
+            lambda category: gettext("new in {category}").format(category=category)
+        )
+    )
+    order = candidates.sort_values(
+        ["customer_id", "buyers", "item_id"], ascending=[True, False, True]
+    )
+    return _top_items(order, k, NEW_ARRIVAL)
 
 
-def _favourites(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
-    """``customer_id, category``: one row for each customer who has a favourite."""
-    since = as_of - timedelta(days=TASTE_DAYS)
-    events = _among(lake.table("events", before=as_of, since=since), ids)
-    bought = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
+def _favourite_categories(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
+    """``customer_id, category`` of customers with a favourite category."""
+    since = as_of - timedelta(days=FAVOURITE_DAYS)
+    events = _events_of(lake.table("events", before=as_of, since=since), ids)
+    purchases = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
     items = lake.table("items").select("item_id", "category")
-    lines = bought.join(items, "item_id").filter(lambda t: t.category.notnull())
-    counted = lines.group_by("customer_id", "category").aggregate(
+    lines = purchases.join(items, "item_id").filter(lambda t: t.category.notnull())
+    purchase_days = lines.group_by("customer_id", "category").aggregate(
         days=lines.occurred_at.date().nunique()
     )
-    ordered = counted.execute().sort_values(
+    ordered = purchase_days.execute().sort_values(
         ["customer_id", "days", "category"], ascending=[True, False, True]
     )
     return ordered.drop_duplicates("customer_id")[["customer_id", "category"]]
 
 
-def _among(events: Any, ids: Iterable[str]) -> Any:
+def _events_of(events: Any, ids: Iterable[str]) -> Any:
     import ibis
 
-    wanted = ibis.memtable({"customer_id": sorted(set(ids))}, schema={"customer_id": "string"})
-    return events.semi_join(wanted, "customer_id")
+    customers = ibis.memtable({"customer_id": sorted(set(ids))}, schema={"customer_id": "string"})
+    return events.semi_join(customers, "customer_id")
 
 
-def _sold(lake: "Lake", table: Any) -> Any:
-    """The rows whose item has a title and is not out of stock, with title and category."""
+def _sellable(lake: "Lake", table: Any) -> Any:
+    """Rows of items with a title that are in stock, with title and category."""
     items = lake.table("items").select("item_id", "title", "category", "in_stock")
     joined = table.join(items, "item_id")
     return joined.filter(joined.title.notnull(), joined.in_stock.fill_null(True)).drop("in_stock")
 
 
-def _lists(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[Pick]]:
+def _top_items(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[ListedItem]]:
     best = ordered.groupby("customer_id", sort=False).head(k)
     columns = zip(best["customer_id"], best["item_id"], best["title"], best["why"], strict=True)
-    found: dict[str, list[Pick]] = {}
-    for who, item_id, title, why in columns:
-        found.setdefault(who, []).append(Pick(item_id, title, source, why))
-    return found
+    items: dict[str, list[ListedItem]] = {}
+    for customer_id, item_id, title, why in columns:
+        items.setdefault(customer_id, []).append(ListedItem(item_id, title, source, why))
+    return items
+
+
+def offers_with_barred_items(
+    session: Session, campaign_id: str, barred: Collection[str]
+) -> dict[str, Offer]:
+    """Return offers that contain a barred item.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    barred : collection of str
+        Item ids that must not be offered.
+
+    Returns
+    -------
+    dict of str to mapping
+        Offer by treated customer.
+    """
+    rows = session.execute(
+        select(Assignment.customer_id, Assignment.offer).where(
+            Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
+        )
+    )
+    return {
+        customer_id: offer
+        for customer_id, offer in rows
+        if any(item["item_id"] in barred for item in offer.get("items", ()))
+    }
+
+
+def replace_items(
+    session: Session,
+    campaign_id: str,
+    offers: Mapping[str, Offer],
+    lists: Mapping[str, Sequence[SuggestedItem]],
+    merge_items: MergeItems,
+) -> None:
+    """Replace barred items in stored offers.
+
+    Allowed items stay; the customer's current list fills the gaps.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    offers : mapping
+        Offer by customer id.
+    lists : mapping
+        Current recommendations by customer id.
+    merge_items : MergeItems
+        Merges (customer, items, further items, length) into one list that may be offered.
+    """
+    rows = []
+    for customer_id, offer in offers.items():
+        stored = [ListedItem(**item) for item in offer["items"]]
+        items = merge_items(customer_id, stored, lists.get(customer_id, ()), len(stored))
+        rows.append(
+            {
+                "campaign_id": campaign_id,
+                "customer_id": customer_id,
+                "offer": {**offer, "items": stored_items(items)},
+            }
+        )
+    session.execute(update(Assignment), rows)

@@ -1,14 +1,19 @@
-"""Orders of a window that were imported after its result was told: how many, and what it would be with them."""
+"""Find orders that arrive late or not at all.
 
-from datetime import timedelta
+A result stays as reported, because people acted on it. The recomputed result is stored next to it
+under ``result["later"]`` and announced once in the campaign's thread.
+"""
+
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import closing
-from retention.campaigns.states import find
+from retention.campaigns.states import find_campaign
 from retention.db.tables import Campaign
 from retention.settings import Settings
 
@@ -17,74 +22,147 @@ if TYPE_CHECKING:
     from retention.db import Database
     from retention.lake import Lake
 
-# After a window's end; a month's orders come in the month after, at the latest.
-LOOKED_AT = timedelta(days=56)
-_ARMS = ("treatment", "control")
+RECHECK_PERIOD = timedelta(days=56)  # after the window; monthly order files arrive within it
+MEASURED_GROUPS = ("treatment", "control")
+BASELINE_WEEKS = 8  # before the window; gives the usual number of buyers per weekday
+MIN_USUAL_BUYERS = 20  # below this, a day without orders may be chance
 
 
-def orders_here(counted: "Outcomes") -> dict[str, int]:
-    """How many orders of the window each arm has, as far as they are imported."""
-    orders = counted.customers.groupby("arm")["orders"].sum()
-    return {arm: int(orders.get(arm, 0)) for arm in _ARMS}
+def count_orders(outcomes: "Outcomes") -> dict[str, int]:
+    """Count the imported orders of the window per group."""
+    orders = outcomes.customers.groupby("arm")["orders"].sum()
+    return {arm: int(orders.get(arm, 0)) for arm in MEASURED_GROUPS}
 
 
-def note(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
-    """Keep beside each result what it would be with the orders of its window that are there by now, where these are more.
+def update_late_results(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
+    """Store recomputed results of campaigns that gained orders.
 
-    The result stays as it was told, for it was acted on.
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
 
     Returns
     -------
     list of str
-        Ids of the campaigns of which there is something to tell.
+        Ids of the updated campaigns.
     """
-    now, found = clock.now(), {}
-    told = select(Campaign).where(
+    now, recomputed = clock.now(), {}
+    recent = select(Campaign).where(
         Campaign.team_id == settings.team_id,
         Campaign.state.in_(("closed", "cancelled")),
-        Campaign.window_ends_at > now - LOOKED_AT,
+        Campaign.window_ends_at > now - RECHECK_PERIOD,
     )
     with database.reading() as session:
-        for campaign in session.scalars(told):
-            if later := _later(lake, session, campaign):
-                found[campaign.id] = later
-    for campaign_id, later in found.items():
+        for campaign in session.scalars(recent):
+            if result := _recompute(lake, session, campaign):
+                recomputed[campaign.id] = result
+    for campaign_id, result in recomputed.items():
         with database.transaction() as session:
-            campaign = find(session, settings, campaign_id, lock=True)
-            campaign.result = {**(campaign.result or {}), "later": later}
-    return list(found)
+            campaign = find_campaign(session, settings, campaign_id, lock=True)
+            campaign.result = {**(campaign.result or {}), "later": result}
+    return list(recomputed)
 
 
-def untold(session: Session, settings: Settings) -> list[str]:
-    """Ids of the campaigns whose threads do not tell of it yet; from now on they count as told."""
-    fresh = Campaign.result["later"]["told"].as_boolean().is_(False)
+def mark_announced(session: Session, settings: Settings) -> list[str]:
+    """Mark new late results as announced and return their campaigns.
+
+    Call this in the transaction that writes the announcements.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    list of str
+        Campaign ids.
+    """
+    unannounced = Campaign.result["later"]["told"].as_boolean().is_(False)
     ids = list(
-        session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id, fresh))
+        session.scalars(
+            select(Campaign.id).where(Campaign.team_id == settings.team_id, unannounced)
+        )
     )
     for campaign_id in ids:
-        campaign = find(session, settings, campaign_id, lock=True)
+        campaign = find_campaign(session, settings, campaign_id, lock=True)
         result = campaign.result or {}
         campaign.result = {**result, "later": {**result["later"], "told": True}}
     session.flush()
     return ids
 
 
-def _later(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any] | None:
-    """What the result would be now, where there are more orders than when it was told last."""
+def _recompute(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any] | None:
+    """The new result; None if no group gained orders."""
     from retention.campaigns.measurement import measure
-    from retention.campaigns.outcomes import METRICS, outcomes
+    from retention.campaigns.outcomes import METRICS, collect_outcomes
     from retention.lake.coverage import newest_order
 
     result, now = campaign.result or {}, clock.now()
-    nothing = dict.fromkeys(_ARMS, 0) if closing.never_measured(result) else None
-    before = (result.get("later") or result).get("orders_here", nothing)
-    if before is None:  # it was measured when this was not kept
+    default = dict.fromkeys(MEASURED_GROUPS, 0) if closing.was_never_measured(result) else None
+    previous = (result.get("later") or result).get("orders_here", default)
+    if previous is None:  # measured before counts were stored
         return None
-    if closing.never_measured(result) and closing.awaited(campaign, newest_order(lake, now), now):
+    if closing.was_never_measured(result) and closing.is_waiting_for_orders(
+        campaign, newest_order(lake, now), now
+    ):
         return None
-    counted = outcomes(lake, session, campaign)
-    here = orders_here(counted)
-    if all(here[arm] <= before[arm] for arm in _ARMS):
+    outcomes = collect_outcomes(lake, session, campaign)
+    orders = count_orders(outcomes)
+    if all(orders[arm] <= previous[arm] for arm in MEASURED_GROUPS):
         return None
-    measured = measure(counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
-    return {**measured.as_dict(), "orders_here": here, "told": False}
+    measured = measure(outcomes, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
+    return {**measured.as_dict(), "orders_here": orders, "told": False}
+
+
+def missing_days(lake: "Lake", start: datetime, end: datetime) -> list[date]:
+    """Return days without orders on weekdays that always sell.
+
+    A day without imported orders hides sales of both groups. The comparison stays fair, but the
+    measured effect is too small.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    start : datetime
+        Start of the window.
+    end : datetime
+        End of the window, exclusive. Partial days at both ends are ignored.
+
+    Returns
+    -------
+    list of date
+        Days of the shop's calendar, in order. Weekdays on which the shop is sometimes closed are
+        never reported.
+
+    Notes
+    -----
+    A public holiday looks like a day that was not imported.
+    """
+    import pandas as pd
+
+    first_day, last_day = (moment.astimezone(ZoneInfo(lake.zone)).date() for moment in (start, end))
+    events = lake.table("events", before=end, since=start - timedelta(weeks=BASELINE_WEEKS, days=1))
+    minute = events.occurred_at.truncate("m")
+    purchases = events.filter(events.event_type == "purchase").group_by(minute=minute)
+    sold = purchases.aggregate(buyers=events.customer_id.nunique()).execute()
+    day = pd.to_datetime(sold["minute"], utc=True).dt.tz_convert(lake.zone).dt.date
+    calendar = pd.date_range(
+        first_day - timedelta(weeks=BASELINE_WEEKS), last_day - timedelta(days=1)
+    ).date
+    buyers = sold.groupby(day)["buyers"].sum().reindex(calendar, fill_value=0)
+    baseline, window = buyers[buyers.index < first_day], buyers[buyers.index > first_day]
+    fewest = baseline.groupby([day.weekday() for day in baseline.index]).min()
+    return [
+        day
+        for day, number in window.items()
+        if number == 0 and fewest[day.weekday()] >= MIN_USUAL_BUYERS
+    ]

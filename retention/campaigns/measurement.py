@@ -1,17 +1,19 @@
-"""What a campaign really earned: treatment against hold-out, intent to treat, with intervals. Pure arithmetic.
+"""Measure treatment against hold-out, and compute power.
 
-Difference of means with Student's 95 % interval, after CUPED: Y* = Y − θ (X − X̄) with X the same metric before the
-campaign and θ = cov(X, Y) / var(X) within the arms, which shrinks the variance by ρ² and moves nothing else, for X
-cannot know the arm (Deng, Xu, Kohavi & Walker 2013).
+Difference of means, intention to treat, with Student's 95 % interval after CUPED: Y* = Y − θ (X −
+X̄), with X the same metric before the campaign and θ = cov(X, Y) / var(X) within the groups. CUPED
+reduces the variance by ρ² without bias, because X does not depend on the group (Deng, Xu, Kohavi &
+Walker 2013).
 
-The variance is the arms' together. A small hold-out's own goes with its own mean: where it happens to lack the large
-baskets both are small, and a gain is called that there is not. An offer moves few, so that the arms scatter alike. Then
-the variance does not go with the difference, and what skewness γ is left moves the quantiles z of a standard normal to
-z + γ (z² − 1) / 6 (Cornish & Fisher 1938), with γ = κ₃ (1 / n² − 1 / m²) / SE³.
+The variance is pooled. A small hold-out without large baskets has a small mean and a small
+variance, and would show a false gain. Offers move few customers, so both groups vary alike. The
+remaining skewness γ moves the quantiles z of a standard normal to z + γ (z² − 1) / 6 (Cornish &
+Fisher 1938), with γ = κ₃ (1 / n² − 1 / m²) / SE³.
 """
 
 from dataclasses import asdict, dataclass
-from math import erfc, sqrt
+from math import ceil, erfc, sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -20,18 +22,19 @@ if TYPE_CHECKING:
 
     from retention.campaigns.outcomes import Outcomes
 
-LEAST_BUYERS = 10  # in each arm: of fewer, a mean is not near enough to normal to conclude from
-# Skewness up to which the interval's first-order correction is made: the effect stays inside.
-MOST_SKEWED = 2.0
-SMALLEST = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
-MOST = 4  # segments by one thing: of many, one differs by chance
-UNBELIEVABLE = 0.001  # p of the sample-ratio check below which a result is not read
+MIN_BUYERS = 10  # per group; the mean of fewer is not close to normal
+MAX_SKEWNESS = 2.0  # limit of the first-order correction, keeps the effect inside its interval
+MIN_SEGMENT_SIZE = 20  # customers per group; fewer make a normal interval too narrow
+MAX_SEGMENTS = 4  # per column; of many segments, one differs by chance
+MISMATCH_P_VALUE = 0.001  # below this p-value, a sample-ratio mismatch
+Z_ALPHA = NormalDist().inv_cdf(0.975)  # two-sided 5 %
+Z_POWER = NormalDist().inv_cdf(0.8)  # power 80 %
 Advice = Literal["repeat", "stop", "cheaper", "undecided", "unbelievable", "too_small"]
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """An effect: for each treated customer and in all, each with its 95 % interval."""
+    """Effect per treated customer and in total, with 95 % intervals."""
 
     per_customer: float
     low: float
@@ -42,12 +45,15 @@ class Effect:
     treated_mean: float
     control_mean: float
     standard_error: float
-    variance_cut: float  # share of the variance that CUPED took away
+    variance_cut: float  # share of the variance removed by CUPED
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The effect on the share of buyers in one part of the audience; None where an arm is below `SMALLEST` or `LEAST_BUYERS`."""
+    """Effect on the share of buyers in one segment.
+
+    None if a group has fewer than `MIN_SEGMENT_SIZE` customers or `MIN_BUYERS` buyers.
+    """
 
     name: str
     treated: int
@@ -57,7 +63,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
-    """Whether the arms have the sizes that they were drawn with."""
+    """Sample-ratio check: group sizes against the planned share."""
 
     treated: int
     control: int
@@ -68,22 +74,23 @@ class SampleRatio:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a campaign came to; ``effects`` is empty where an arm has fewer than two customers."""
+    """Result of a campaign.
+
+    ``effects`` is empty if a group has fewer than two customers.
+    """
 
     effects: dict[str, Effect]
-    segments: dict[str, tuple[Segment, ...]]  # by `SEGMENTS`, those with two or more parts
+    segments: dict[str, tuple[Segment, ...]]  # by column, with at least two effects
     sample_ratio: SampleRatio
     cost: float
     redeemed: int
-    cost_per_order: (
-        float | None
-    )  # the three are None where no incremental order can be told from none
+    cost_per_order: float | None  # the three are None if incremental orders are inconclusive
     cost_per_order_low: float | None
     cost_per_order_high: float | None
     advice: Advice
 
     def as_dict(self) -> dict[str, Any]:
-        """As stored in ``Campaign.result``."""
+        """Return the result as stored in ``Campaign.result``."""
         return asdict(self)
 
 
@@ -99,26 +106,36 @@ def measure(
     Parameters
     ----------
     outcomes : Outcomes
+        One row per assigned customer.
     planned_share : float
-        Share of the assigned that was to be treated.
-    metrics : tuple of str
-        Columns of ``outcomes.customers``; each has a ``pre_…`` twin. ``buyers``, ``orders`` and ``profit`` decide.
-    segmented : tuple of str
-        Columns by which the effect on the share of buyers is told apart.
+        Planned share of treated customers.
+    metrics : tuple[str, ...]
+        Columns of ``outcomes.customers``, each with a ``pre_…`` twin. ``buyers``, ``orders`` and
+        ``profit`` decide.
+    segmented : tuple[str, ...], optional
+        Columns that define segments.
+
+    Returns
+    -------
+    Measurement
     """
     table = outcomes.customers
     treated = table["arm"].to_numpy() == "treatment"
     ratio = sample_ratio(int(treated.sum()), int((~treated).sum()), planned_share)
     effects, segments = {}, {}
     if min(ratio.treated, ratio.control) > 1:
-        effects = {name: _of(table, treated, name) for name in metrics}
-        found = {by: _parts(table, treated, by) for by in segmented if by in table}
-        segments = {
-            by: parts
-            for by, parts in found.items()
-            if sum(one.effect is not None for one in parts) > 1
+        effects = {name: _metric_effect(table, treated, name) for name in metrics}
+        all_segments = {
+            column: _measure_segments(table, treated, column)
+            for column in segmented
+            if column in table
         }
-    orders, enough = effects.get("orders"), enough_buyers(table, treated)
+        segments = {
+            column: segments_of_column
+            for column, segments_of_column in all_segments.items()
+            if sum(segment.effect is not None for segment in segments_of_column) > 1
+        }
+    orders, enough = effects.get("orders"), has_enough_buyers(table, treated)
     per_order, low, high = (
         [outcomes.cost / number for number in (orders.total, orders.total_high, orders.total_low)]
         if orders is not None and orders.low > 0 and enough
@@ -143,14 +160,22 @@ def difference(
     treated_before: "np.ndarray",
     control_before: "np.ndarray",
 ) -> Effect:
-    """The effect on one metric.
+    """Return the effect on one metric.
 
     Parameters
     ----------
-    treated, control : ndarray of shape (n,), (m,)
-        The metric of each customer in the window.
-    treated_before, control_before : ndarray of shape (n,), (m,)
-        The same before the campaign.
+    treated : ndarray of shape (n,)
+        Metric of the treatment group in the window.
+    control : ndarray of shape (m,)
+        Metric of the hold-out group in the window.
+    treated_before : ndarray of shape (n,)
+        The same metric before the campaign.
+    control_before : ndarray of shape (m,)
+        The same metric before the campaign.
+
+    Returns
+    -------
+    Effect
     """
     import numpy as np
     from scipy import stats
@@ -159,17 +184,18 @@ def difference(
         [treated_before - treated_before.mean(), control_before - control_before.mean()]
     )
     y = np.concatenate([treated - treated.mean(), control - control.mean()])
-    spread, raw = float(x @ x), float(y @ y)
-    theta = float(x @ y) / spread if spread > 0 else 0.0
-    left = y - theta * x
+    covariate_variation, total_variation = float(x @ x), float(y @ y)
+    theta = float(x @ y) / covariate_variation if covariate_variation > 0 else 0.0
+    residuals = y - theta * x
     n, m = len(treated), len(control)
-    error = sqrt(float(left @ left) / max(n + m - 2, 1) * (1 / n + 1 / m))
+    error = sqrt(float(residuals @ residuals) / max(n + m - 2, 1) * (1 / n + 1 / m))
     before = float(treated_before.mean() - control_before.mean())
     point = float(treated.mean() - control.mean()) - theta * before
-    skewness = float((left**3).mean()) * (1 / n**2 - 1 / m**2) / error**3 if error else 0.0
+    skewness = float((residuals**3).mean()) * (1 / n**2 - 1 / m**2) / error**3 if error else 0.0
     quantile = float(stats.t.ppf(0.975, max(n + m - 2, 1)))
     middle = (
-        point - float(np.clip(skewness, -MOST_SKEWED, MOST_SKEWED)) * (quantile**2 - 1) / 6 * error
+        point
+        - float(np.clip(skewness, -MAX_SKEWNESS, MAX_SKEWNESS)) * (quantile**2 - 1) / 6 * error
     )
     low, high = middle - quantile * error, middle + quantile * error
     return Effect(
@@ -182,31 +208,73 @@ def difference(
         float(treated.mean()),
         float(control.mean()),
         error,
-        1 - float(left @ left) / raw if raw > 0 else 0.0,
+        1 - float(residuals @ residuals) / total_variation if total_variation > 0 else 0.0,
     )
 
 
 def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRatio:
-    """Chi-squared test (one degree of freedom) of the arms' sizes against the share they were drawn with."""
-    everybody = treated + control
-    expected = planned_share * everybody
-    if not 0 < expected < everybody:
+    """Test group sizes against the planned share.
+
+    Chi-squared test with one degree of freedom.
+
+    Parameters
+    ----------
+    treated : int
+        Customers in the treatment group.
+    control : int
+        Customers in the hold-out group.
+    planned_share : float
+        Planned share of treated customers.
+
+    Returns
+    -------
+    SampleRatio
+    """
+    total = treated + control
+    expected = planned_share * total
+    if not 0 < expected < total:
         return SampleRatio(treated, control, planned_share, 1.0, True)
     chi_squared = (treated - expected) ** 2 / expected + (treated - expected) ** 2 / (
-        everybody - expected
+        total - expected
     )
     p_value = erfc(sqrt(chi_squared / 2))
-    return SampleRatio(treated, control, planned_share, p_value, p_value >= UNBELIEVABLE)
+    return SampleRatio(treated, control, planned_share, p_value, p_value >= MISMATCH_P_VALUE)
 
 
-def enough_buyers(table: "pd.DataFrame", treated: "np.ndarray") -> bool:
-    """Whether both arms of a table with ``buyers`` have `LEAST_BUYERS`."""
+def has_enough_buyers(table: "pd.DataFrame", treated: "np.ndarray") -> bool:
+    """Whether both groups have at least `MIN_BUYERS` buyers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Has a column ``buyers``.
+    treated : ndarray of bool
+        Rows of the treatment group.
+
+    Returns
+    -------
+    bool
+    """
     buyers = table["buyers"].to_numpy(float)
-    return bool(min(buyers[treated].sum(), buyers[~treated].sum()) >= LEAST_BUYERS)
+    return bool(min(buyers[treated].sum(), buyers[~treated].sum()) >= MIN_BUYERS)
 
 
 def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) -> Advice:
-    """What to do next, by what the intervals leave possible, where ``enough`` bought for an interval to be believed."""
+    """Recommend the next step from the intervals.
+
+    Parameters
+    ----------
+    effects : mapping
+        Effect by metric.
+    ratio : SampleRatio
+        Sample-ratio check.
+    enough : bool, optional
+        Whether enough customers bought for a valid interval.
+
+    Returns
+    -------
+    Advice
+    """
     if not ratio.believable:
         return "unbelievable"
     if not effects or not enough:
@@ -218,18 +286,80 @@ def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) 
     return "undecided"
 
 
-def _parts(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segment, ...]:
-    """The `MOST` largest parts of the audience by a column, the largest first."""
-    found = []
-    for name in table[by].value_counts().index[:MOST]:
-        inside = (table[by] == name).to_numpy()
-        sizes = int((inside & treated).sum()), int((inside & ~treated).sum())
-        tells = min(sizes) >= SMALLEST and enough_buyers(table[inside], treated[inside])
-        effect = _of(table[inside], treated[inside], "buyers") if tells else None
-        found.append(Segment(str(name), *sizes, effect))
-    return tuple(found)
+def _measure_segments(
+    table: "pd.DataFrame", treated: "np.ndarray", column: str
+) -> tuple[Segment, ...]:
+    """Effects in the `MAX_SEGMENTS` largest segments of a column."""
+    segments = []
+    for name in table[column].value_counts().index[:MAX_SEGMENTS]:
+        is_member = (table[column] == name).to_numpy()
+        sizes = int((is_member & treated).sum()), int((is_member & ~treated).sum())
+        is_measurable = min(sizes) >= MIN_SEGMENT_SIZE and has_enough_buyers(
+            table[is_member], treated[is_member]
+        )
+        effect = (
+            _metric_effect(table[is_member], treated[is_member], "buyers")
+            if is_measurable
+            else None
+        )
+        segments.append(Segment(str(name), *sizes, effect))
+    return tuple(segments)
 
 
-def _of(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:
+def _metric_effect(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:
     now, before = table[name].to_numpy(float), table[f"pre_{name}"].to_numpy(float)
     return difference(now[treated], now[~treated], before[treated], before[~treated])
+
+
+def smallest_effect(rate: float, treated: int, control: int) -> float | None:
+    """Return the smallest effect detected with 80 % power.
+
+    Two-sided test at 5 %.
+
+    Parameters
+    ----------
+    rate : float
+        Share of buyers without an offer, 0 to 1.
+    treated : int
+        Customers in the treatment group.
+    control : int
+        Customers in the hold-out group.
+
+    Returns
+    -------
+    float or None
+        Difference of shares (0.03 is three customers in a hundred). None if a group is empty.
+    """
+    if treated < 1 or control < 1:
+        return None
+    return (Z_ALPHA + Z_POWER) * sqrt(rate * (1 - rate) * (1 / treated + 1 / control))
+
+
+def group_size_needed(rate: float, with_offer: float) -> int:
+    """Return the group size needed to detect a difference.
+
+    Two equal groups, two-sided test at 5 %, power 80 % (Fleiss 1981, uncorrected).
+
+    Parameters
+    ----------
+    rate : float
+        Share of buyers without an offer.
+    with_offer : float
+        Share of buyers with an offer.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        Both shares are equal.
+    """
+    if rate == with_offer:
+        raise ValueError("two equal shares cannot be told apart by any number of customers")
+    pooled = (rate + with_offer) / 2
+    spread = Z_ALPHA * sqrt(2 * pooled * (1 - pooled)) + Z_POWER * sqrt(
+        rate * (1 - rate) + with_offer * (1 - with_offer)
+    )
+    return ceil((spread / (with_offer - rate)) ** 2)

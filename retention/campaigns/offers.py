@@ -1,11 +1,16 @@
-"""What a rule's customers are offered: its line in a campaign, each customer's own offer, and its words."""
+"""Define offers: terms per rule, per customer, and in words."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sqlalchemy import JSON, cast, func, literal, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
 from retention import templating
 from retention.campaigns.spec import OfferLine
+from retention.db.tables import Assignment
 from retention.errors import BadInput
 from retention.risk.policy import Policy
 from retention.risk.strategy import Rule
@@ -17,8 +22,8 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
-class Suggested(Protocol):
-    """An item as `retention.recommend` suggests it."""
+class SuggestedItem(Protocol):
+    """An item that `retention.recommend` suggests."""
 
     @property
     def item_id(self) -> str: ...
@@ -30,61 +35,85 @@ class Suggested(Protocol):
     def why(self) -> str: ...
 
 
-def lines(
+def offer_lines(
     customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]
 ) -> tuple[OfferLine, ...]:
-    """One line for each rule that somebody falls under, in the policy's order.
+    """Return one offer line per rule in use.
 
     Parameters
     ----------
     customers : DataFrame
-        ``churn_probability, expected_value, rule``.
-        Also ``uplift`` where past campaigns tell it.
+        ``churn_probability, expected_value, rule``, optionally ``uplift``.
+    policy : Policy
+        The shop's policy.
     own : mapping
-        Rule → how many of its customers have an item of the action's own kind: something due, a new arrival.
+        Rule → customers with an item of the action's own kind (due again, new arrival).
+
+    Returns
+    -------
+    tuple[OfferLine, ...]
+        Lines in the policy's order.
     """
     stays = 1 - customers["churn_probability"]
     value = customers["expected_value"].fillna(0).clip(lower=0)
-    told = customers.get("uplift")
-    found = []
+    uplift = customers.get("uplift")
+    lines = []
     for rule in policy.rules:
-        chosen = customers["rule"] == rule.name
-        if chosen.any():
-            found.append(
+        in_rule = customers["rule"] == rule.name
+        if in_rule.any():
+            lines.append(
                 OfferLine(
                     rule=rule.name,
                     action=rule.action,
                     discount=rule.discount,
-                    face=face(rule, policy),
+                    face=money_off(rule, policy),
                     min_order=rule.min_order,
                     categories=rule.categories,
-                    customers=int(chosen.sum()),
-                    sales=float(value[chosen].sum()),
-                    base_sales=float((stays * value)[chosen].sum()),
-                    base=float(stays[chosen].sum()),
-                    contact=contact(rule, policy),
+                    customers=int(in_rule.sum()),
+                    sales=float(value[in_rule].sum()),
+                    base_sales=float((stays * value)[in_rule].sum()),
+                    base=float(stays[in_rule].sum()),
+                    contact=contact_cost(rule, policy),
                     own=own.get(rule.name),
                     **(
                         {}
-                        if told is None
+                        if uplift is None
                         else {
-                            "uplift_sales": float((told * value)[chosen].sum()),
-                            "uplift_buyers": float(told[chosen].sum()),
+                            "uplift_sales": float((uplift * value)[in_rule].sum()),
+                            "uplift_buyers": float(uplift[in_rule].sum()),
                         }
                     ),
                 )
             )
-    return tuple(found)
+    return tuple(lines)
 
 
-def given(
+def stored_offer(
     line: OfferLine,
-    items: Sequence[Suggested],
+    items: Sequence[SuggestedItem],
     currency: str,
     recommended_by: str | None = None,
     category: str | None = None,
 ) -> dict[str, Any]:
-    """One customer's offer, as their assignment keeps it."""
+    """Return one customer's offer as stored in the assignment.
+
+    Parameters
+    ----------
+    line : OfferLine
+        Offer line of the customer's rule.
+    items : sequence of SuggestedItem
+        Items for the customer.
+    currency : str
+        Currency code.
+    recommended_by : str, optional
+        Version of the recommender.
+    category : str, optional
+        Category that the coupon is limited to.
+
+    Returns
+    -------
+    mapping
+    """
     return {
         "rule": line.rule,
         "action": line.action,
@@ -93,60 +122,121 @@ def given(
         "min_order": line.min_order,
         "currency": currency,
         "category": category,
-        "items": as_items(items),
+        "items": stored_items(items),
         "recommended_by": recommended_by,
     }
 
 
-def as_items(items: Sequence[Suggested]) -> list[dict[str, str]]:
-    """Items as an offer keeps them."""
+def stored_items(items: Sequence[SuggestedItem]) -> list[dict[str, str]]:
+    """Return items as stored in an offer."""
     return [
         {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
         for item in items
     ]
 
 
-def worth(offer: Mapping[str, Any]) -> str:
-    """What ``{discount}`` stands for: ``15 %``, ``£5.00``, ``free shipping``; nothing where there is none."""
+def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
+    """Update the terms of all customers with a rule.
+
+    One UPDATE; no row is read.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    line : OfferLine
+        New terms.
+    """
+    new_terms: dict[str, str | float] = {
+        "action": line.action,
+        "discount": line.discount,
+        "amount": line.face,
+        "min_order": line.min_order,
+    }
+    new_offer: Any
+    if session.get_bind().dialect.name == "sqlite":
+        new_offer = func.json_set(
+            Assignment.offer,
+            *(part for key, value in new_terms.items() for part in (f"$.{key}", value)),
+        )
+    else:
+        merged = cast(Assignment.offer, JSONB).concat(literal(new_terms, JSONB))
+        new_offer = cast(merged, JSON)
+    session.execute(
+        update(Assignment)
+        .where(
+            Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule
+        )
+        .values(offer=new_offer),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def discount_text(offer: Mapping[str, Any]) -> str:
+    """Return the value of ``{discount}``.
+
+    For example ``15 %``, ``£5.00``, ``free shipping`` or nothing.
+    """
     if offer["action"] == "free_shipping":
-        return "free shipping"
+        return gettext("free shipping")
     if offer.get("amount"):
         return templating.money(offer["amount"], offer.get("currency") or "", 2)
     return templating.said_share(offer["discount"]) if offer.get("discount") else ""
 
 
-def terms(offer: Mapping[str, Any]) -> dict[str, Any]:
-    """What others are told of an offer: tills, platforms, files. What a parcel costs us is no money off."""
-    told = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
-    told |= {"amount": 0.0} if told["action"] == "free_shipping" else {}
-    return {**told, "category": bound_to(offer)}
+def public_terms(offer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the public terms of an offer.
+
+    Tills, platforms and files see them. Shipping cost is not a public amount.
+    """
+    public = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
+    public |= {"amount": 0.0} if public["action"] == "free_shipping" else {}
+    return {**public, "category": limited_category(offer)}
 
 
-def bound_to(offer: Mapping[str, Any]) -> str | None:
-    """The category that an offer holds for; None where it holds for all. An edit may have made it another offer."""
+def limited_category(offer: Mapping[str, Any]) -> str | None:
+    """Return the category that a coupon is limited to.
+
+    An edit may have turned a category coupon into another offer, so the action counts too.
+    """
     return (
         offer.get("category") if offer.get("action") == "coupon" and offer.get("discount") else None
     )
 
 
-def categories(
+def coupon_categories(
     lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: datetime
 ) -> dict[str, str]:
-    """Customer id → the category of theirs, for those whose rule's coupon holds for one: the likeliest to be redeemed.
+    """Choose a category for each customer with a category coupon.
+
+    Picks the category with the highest chance of redemption.
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    policy : Policy
+        The shop's policy.
     customers : DataFrame
         ``customer_id, rule``.
+    as_of : datetime
+        Only data before this moment counts.
+
+    Returns
+    -------
+    dict of str to str
+        Category by customer id.
 
     Raises
     ------
     BadInput
-        A category that no item has.
+        No item has a category that the rule names.
     """
     from retention.recommend.offers import rank_offers
 
-    found: dict[str, str] = {}
+    category_of: dict[str, str] = {}
     for rule in policy.rules:
         ids = (
             list(customers.loc[customers["rule"] == rule.name, "customer_id"])
@@ -154,38 +244,56 @@ def categories(
             else []
         )
         if ids:
-            ranked = rank_offers(lake, _covered(lake, rule), ids, as_of=as_of)
-            found |= {who: ranked[who][0][0] for who in ids}
-    return found
+            ranked = rank_offers(lake, _items_by_category(lake, rule), ids, as_of=as_of)
+            category_of |= {customer_id: ranked[customer_id][0][0] for customer_id in ids}
+    return category_of
 
 
-def _covered(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
+def _items_by_category(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
     items = lake.table("items").select("item_id", "category").execute().dropna()
-    mine = items[items["category"].isin(rule.categories)]
-    covered = {str(name): list(each) for name, each in mine.groupby("category")["item_id"]}
-    for name in rule.categories:
-        if name not in covered:
+    covered_items = items[items["category"].isin(rule.categories)]
+    by_category = {
+        str(category): list(each) for category, each in covered_items.groupby("category")["item_id"]
+    }
+    for category in rule.categories:
+        if category not in by_category:
             known = ", ".join(sorted(items["category"].unique())[:10])
             raise BadInput(
                 gettext(
-                    "The rule {name!r} has a coupon for the category {name_2!r}, which no item "
+                    "The rule {name!r} has a coupon for the category {category!r}, which no item "
                     "has; use of these: {known}."
-                ).format(name=rule.name, name_2=name, known=known)
+                ).format(name=rule.name, category=category, known=known)
             )
-    return covered
+    return by_category
 
 
-def conditions(offer: Mapping[str, Any]) -> str:
-    """What ``{conditions}`` stands for: `` (from £30.00 on)``, `` (only Coffee)``; nothing where there are none."""
-    if category := bound_to(offer):
-        return f" (only {category})"
+def conditions_text(offer: Mapping[str, Any]) -> str:
+    """Return the value of ``{conditions}``.
+
+    For example `` (from £30.00 on)``, `` (only Coffee)`` or nothing.
+    """
+    if category := limited_category(offer):
+        return gettext(" (only {category})").format(category=category)
     if not offer.get("min_order"):
         return ""
-    return f" (from {templating.money(offer['min_order'], offer.get('currency') or '', 2)} on)"
+    amount = templating.money(offer["min_order"], offer.get("currency") or "", 2)
+    return gettext(" (from {amount} on)").format(amount=amount)
 
 
-def described(rule: Rule, currency: str = "") -> str:
-    """A rule's action in words."""
+def describe_rule(rule: Rule, currency: str = "") -> str:
+    """Describe a rule's action in words.
+
+    Parameters
+    ----------
+    rule : Rule
+        Rule of the policy.
+    currency : str, optional
+        Currency code.
+
+    Returns
+    -------
+    str
+    """
     if rule.action == "coupon":
         offer = {
             "action": rule.action,
@@ -193,22 +301,50 @@ def described(rule: Rule, currency: str = "") -> str:
             "amount": rule.amount,
             "currency": currency,
         }
-        more = conditions({"min_order": rule.min_order, "currency": currency})
-        return f"a coupon of {worth(offer)}{more}"
+        conditions = conditions_text({"min_order": rule.min_order, "currency": currency})
+        return gettext("a coupon of {discount}{conditions}").format(
+            discount=discount_text(offer), conditions=conditions
+        )
     return {
-        "free_shipping": "free shipping",
-        "reminder": "a reminder of what is due, no discount",
-        "new_arrivals": "new arrivals in the favourite category, no discount",
-        "call": "a personal call",
-        "nothing": "nothing",
+        "free_shipping": gettext("free shipping"),
+        "reminder": gettext("a reminder of what is due, no discount"),
+        "new_arrivals": gettext("new arrivals in the favourite category, no discount"),
+        "call": gettext("a personal call"),
+        "nothing": gettext("nothing"),
     }[rule.action]
 
 
-def face(rule: Rule, policy: Policy) -> float:
-    """Money off a redeemer's order: a fixed coupon's amount, the cost of a parcel."""
+def money_off(rule: Rule, policy: Policy) -> float:
+    """Return the money off one redeemed order.
+
+    A fixed coupon's amount, or the cost of a parcel for free shipping.
+
+    Parameters
+    ----------
+    rule : Rule
+        Rule of the policy.
+    policy : Policy
+        The shop's policy.
+
+    Returns
+    -------
+    float
+    """
     return policy.offer.shipping_cost if rule.action == "free_shipping" else rule.amount
 
 
-def contact(rule: Rule, policy: Policy) -> float | None:
-    """What reaching one of its customers costs, where it is not the campaign's."""
+def contact_cost(rule: Rule, policy: Policy) -> float | None:
+    """Return the rule's cost per contact; None uses the campaign's.
+
+    Parameters
+    ----------
+    rule : Rule
+        Rule of the policy.
+    policy : Policy
+        The shop's policy.
+
+    Returns
+    -------
+    float or None
+    """
     return policy.offer.call_cost if rule.action == "call" else None

@@ -1,4 +1,4 @@
-"""What the customers of a campaign did: from the lake's events to one row each, both arms counted alike."""
+"""Count orders, revenue and profit of both groups."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.coupons import normal
-from retention.campaigns.offers import bound_to
-from retention.campaigns.redemptions import DATED
+from retention.campaigns.coupons import normalize_code
+from retention.campaigns.offers import limited_category
+from retention.campaigns.redemptions import DATE_TOLERANCE
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.lake.cleaning.returns import CANCELLED
 from retention.lake.lake import naive
-from retention.outreach import sends
+from retention.outreach import send_summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 METRICS = ("buyers", "orders", "revenue", "profit")
-SEGMENTS = ("tier", "value", "history", "reason")  # by what was known before sending
+SEGMENTS = ("tier", "value", "history", "reason")  # known before sending
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What there is to measure.
+    """Counts for the measurement of a campaign.
 
-    ``customers``: one row each with ``customer_id, arm``, the `SEGMENTS` that are known of them, the `METRICS` in the window and, as ``pre_…``, in an
-    equally long period before sending. ``orders``: ``customer_id, day``, the days of the window with an order;
-    ``profits``: ``customer_id, day, profit``, contacts not taken off. ``cost``: discounts and contacts, in the shop's currency; ``redeemed``: coupons used.
+    ``customers``: ``customer_id``, ``arm``, `SEGMENTS`, `METRICS` in the window and, as ``pre_…``,
+    in an equally long period before. ``orders``: ``customer_id, day`` per order. ``profits``:
+    ``customer_id, day, profit`` before contact costs. ``cost``: discounts and contacts in the
+    shop's currency. ``redeemed``: coupons used.
     """
 
     customers: "pd.DataFrame"
@@ -40,70 +41,95 @@ class Outcomes:
     cost: float
     redeemed: int
     treated: int
-    contact: float = 0.0  # what reaching a treated customer cost, on average
+    contact: float = 0.0  # average cost per treated customer
 
 
-def outcomes(
+def collect_outcomes(
     lake: "Lake", session: Session, campaign: Campaign, until: datetime | None = None
 ) -> Outcomes:
-    """Count what both arms did in the window [sent, window end), or so far (``until``), intent to treat.
+    """Count the outcomes of both groups in the window.
 
-    Everybody who was assigned counts in their arm, whether or not the message reached them. A line's profit is its
-    amount × the item's margin (where it has none, the campaign's average); what coupons took off and what reaching a
-    customer costs is taken from the treated: of whom no copy reached, nothing. Customers who were merged after the audience was drawn are still counted
-    apart, each where they were assigned: a merge may be an effect of the campaign, and no order counts twice.
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    until : datetime, optional
+        End of the period so far; default the whole window.
+
+    Returns
+    -------
+    Outcomes
+
+    Notes
+    -----
+    Intention to treat: each assigned customer counts in their group. The profit of a line is amount
+    × margin of the item, or the campaign's average margin. Coupons and contact costs reduce the
+    profit of treated customers; customers without a delivered message cost no contact. Customers
+    merged after the audience was drawn are counted separately, because a merge may be an effect of
+    the campaign. Each order still counts once.
     """
     import pandas as pd
 
-    assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - live was reached
-    start, drawn, length = (
+    assert campaign.sent_at is not None  # it was live
+    assert campaign.window_ends_at is not None
+    start, identities_at, length = (
         campaign.sent_at,
         campaign.created_at,
         campaign.window_ends_at - campaign.sent_at,
     )
     end = min(until or campaign.window_ends_at, campaign.window_ends_at)
     body = Body.model_validate(campaign.body)
-    people = _assigned(session, campaign.id)
-    ids = list(people["customer_id"])
-    now = _totals(lake, ids, start, end, drawn, body.margin)
-    before = _totals(lake, ids, start - length, start, drawn, body.margin).add_prefix("pre_")
-    people["history"] = (
-        people["customer_id"].isin(_repeat(lake, start, drawn)).map({True: "repeat", False: "new"})
+    customers = _assigned_customers(session, campaign.id)
+    ids = list(customers["customer_id"])
+    now = _totals(lake, ids, start, end, identities_at, body.margin)
+    before = _totals(lake, ids, start - length, start, identities_at, body.margin).add_prefix(
+        "pre_"
     )
-    table = people.set_index("customer_id").join(now).join(before)
+    customers["history"] = (
+        customers["customer_id"]
+        .isin(_repeat_customers(lake, start, identities_at))
+        .map({True: "repeat", False: "new"})
+    )
+    table = customers.set_index("customer_id").join(now).join(before)
     table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
     discounts = _discounts(lake, session, campaign, start, end)
-    off = discounts.groupby("customer_id")["profit"].sum()
-    taken = table.index.to_series().map(off).fillna(0.0)
-    each = {line.rule: line.contact for line in body.offers if line.contact is not None}
+    discount_of = discounts.groupby("customer_id")["profit"].sum()
+    discount = table.index.to_series().map(discount_of).fillna(0.0)
+    contact_cost_of = {line.rule: line.contact for line in body.offers if line.contact is not None}
     treated = table["arm"] == "treatment"
-    reached = treated & ~table.index.isin(sends.not_contacted(session, campaign.id))
-    contact = reached * table.pop("rule").map(each).fillna(body.contact_cost)
-    table["profit"] += taken - contact
-    earned = _daily_profit(lake, ids, start, end, drawn, body.margin)
+    was_contacted = treated & ~table.index.isin(
+        send_summary.uncontacted_customers(session, campaign.id)
+    )
+    contact = was_contacted * table.pop("rule").map(contact_cost_of).fillna(body.contact_cost)
+    table["profit"] += discount - contact
+    daily_profit = _daily_profit(lake, ids, start, end, identities_at, body.margin)
     return Outcomes(
         customers=table.reset_index(),
-        orders=_order_days(lake, ids, start, end, drawn),
-        profits=pd.concat([earned, discounts]),
-        cost=float(contact.sum() - taken.sum()),
+        orders=_order_days(lake, ids, start, end, identities_at),
+        profits=pd.concat([daily_profit, discounts]),
+        cost=float(contact.sum() - discount.sum()),
         redeemed=len(discounts),
         treated=int(treated.sum()),
         contact=float(contact.sum() / max(treated.sum(), 1)),
     )
 
 
-def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
+def _assigned_customers(session: Session, campaign_id: str) -> "pd.DataFrame":
     import pandas as pd
 
-    told = Assignment.offer["segment"]  # a campaign from before it was kept has none
+    segment = Assignment.offer["segment"]  # missing in old campaigns
     rows = session.execute(
         select(
             Assignment.customer_id,
             Assignment.arm,
             Assignment.tier,
             Assignment.offer["rule"].as_string(),
-            told["value"].as_string(),
-            told["reason"].as_string(),
+            segment["value"].as_string(),
+            segment["reason"].as_string(),
         )
         .where(Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control")))
         .order_by(Assignment.customer_id)
@@ -114,33 +140,40 @@ def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
     )
 
 
-def _repeat(lake: "Lake", start: datetime, drawn: datetime) -> set[str]:
-    """Customers with orders on two days or more before a campaign was sent."""
-    events = lake.table("events", before=start, identity=drawn)
-    bought = events.filter(events.event_type == "purchase")
-    days = bought.group_by("customer_id").aggregate(days=bought.occurred_at.date().nunique())
+def _repeat_customers(lake: "Lake", start: datetime, identities_at: datetime) -> set[str]:
+    """Customers with orders on two or more days before a campaign."""
+    events = lake.table("events", before=start, identity=identities_at)
+    purchases = events.filter(events.event_type == "purchase")
+    days = purchases.group_by("customer_id").aggregate(days=purchases.occurred_at.date().nunique())
     return set(days.filter(days.days > 1).customer_id.execute())
 
 
-def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime) -> Any:
+def _events_between(
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, identities_at: datetime
+) -> Any:
     import ibis
 
-    events = lake.table("events", before=end, identity=drawn)
-    wanted = ibis.memtable({"customer_id": ids}, schema={"customer_id": "string"})
-    return events.filter(events.occurred_at >= naive(start)).semi_join(wanted, "customer_id")
+    events = lake.table("events", before=end, identity=identities_at)
+    customers = ibis.memtable({"customer_id": ids}, schema={"customer_id": "string"})
+    return events.filter(events.occurred_at >= naive(start)).semi_join(customers, "customer_id")
 
 
 def _totals(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+    lake: "Lake",
+    ids: list[str],
+    start: datetime,
+    end: datetime,
+    identities_at: datetime,
+    margin: float,
 ) -> "pd.DataFrame":
-    """`METRICS` of each customer with an order or a return in [start, end), by customer id."""
+    """`METRICS` of customers with an order or return in [start, end)."""
     import ibis
 
-    lines = _lines(lake, ids, start, end, drawn, margin)
-    bought = lines.event_type == "purchase"
+    lines = _lines(lake, ids, start, end, identities_at, margin)
+    is_purchase = lines.event_type == "purchase"
     order = ibis.coalesce(lines.order_id, lines.occurred_at.date().cast("string"))
     totals = lines.group_by("customer_id").aggregate(
-        orders=order.nunique(where=bought).cast("float64"),
+        orders=order.nunique(where=is_purchase).cast("float64"),
         revenue=lines.signed.sum(),
         profit=lines.earned.sum(),
     )
@@ -149,17 +182,22 @@ def _totals(
 
 
 def _lines(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+    lake: "Lake",
+    ids: list[str],
+    start: datetime,
+    end: datetime,
+    identities_at: datetime,
+    margin: float,
 ) -> Any:
-    """Lines bought or returned in [start, end), with ``signed``, a return's amount negative, and ``earned``, its margin.
+    """Lines bought or returned in [start, end).
 
-    Those of an order that was wholly sent back since are no purchases any more, but sold they were: its returns alone would
-    be money that the shop never had.
+    ``signed`` is negative for returns; ``earned`` is its margin. Lines of an order returned in full
+    still count as sold. Otherwise its returns would be a loss the shop never had.
     """
     import ibis
 
     events, items = (
-        _within(lake, ids, start, end, drawn),
+        _events_between(lake, ids, start, end, identities_at),
         lake.table("items").select("item_id", "margin"),
     )
     lines = events.filter(events.event_type.isin(["purchase", CANCELLED, "return"]))
@@ -171,10 +209,15 @@ def _lines(
 
 
 def _daily_profit(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+    lake: "Lake",
+    ids: list[str],
+    start: datetime,
+    end: datetime,
+    identities_at: datetime,
+    margin: float,
 ) -> "pd.DataFrame":
-    """``customer_id, day, profit`` of the days with an order or a return; day 0 is that of sending."""
-    lines = _lines(lake, ids, start, end, drawn, margin).select(
+    """``customer_id, day, profit`` per line; day 0 is the day of sending."""
+    lines = _lines(lake, ids, start, end, identities_at, margin).select(
         "customer_id", "occurred_at", "earned"
     )
     frame = lines.execute()
@@ -183,35 +226,37 @@ def _daily_profit(
 
 
 def _order_days(
-    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, identities_at: datetime
 ) -> "pd.DataFrame":
-    """One row for each order of the window: ``customer_id, day`` (0 is the day of sending)."""
-    events = _within(lake, ids, start, end, drawn)
+    """``customer_id, day`` per order of the window; day 0 is the day of sending."""
+    events = _events_between(lake, ids, start, end, identities_at)
     orders = events.filter(events.event_type == "purchase").select(
         "customer_id", "order_id", "occurred_at"
     )
     frame = orders.execute()
     frame["order_id"] = frame["order_id"].fillna(frame["occurred_at"].dt.date.astype(str))
-    first = frame.groupby(["customer_id", "order_id"], as_index=False)["occurred_at"].min()
-    first["day"] = (first["occurred_at"] - naive(start)) // timedelta(days=1)
-    return first[["customer_id", "day"]]
+    first_lines = frame.groupby(["customer_id", "order_id"], as_index=False)["occurred_at"].min()
+    first_lines["day"] = (first_lines["occurred_at"] - naive(start)) // timedelta(days=1)
+    return first_lines[["customer_id", "day"]]
 
 
 def _discounts(
     lake: "Lake", session: Session, campaign: Campaign, start: datetime, end: datetime
 ) -> "pd.DataFrame":
-    """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
+    """Cost of each redeemed code as ``customer_id, day, profit`` (negative).
 
-    The redemption's own event says what it took off (not that of another code, which the same order may have had too); where it
-    does not, it is the offer's share of the order's amount (of its category's, where it holds for one), and its money off: that of
-    a parcel, too. Where nobody named an order that the lake knows, it is what the customer bought on that date of the shop's
-    calendar: many stamp all orders of a day at midnight. A use told by its date alone may so lie before the hour of sending. It is
-    paid for, unless its order lies there as well and is not counted either. Of an order that was wholly sent back a code took nothing off.
+    The redemption event gives the discount, unless it names another code. Otherwise it is the
+    offer's share of the order (or of its category) plus its money off, including parcels. Without a
+    known order, the customer's purchases on that date of the shop's calendar count, because many
+    shops stamp orders at midnight. A use dated only by day may precede the hour of sending. It
+    counts unless its order does, too. A code on a fully returned order costs nothing.
     """
     import pandas as pd
 
-    codes = _redeemed(session, campaign, start, end)
-    events = _within(lake, list(codes["customer_id"]), start - DATED, end, campaign.created_at)
+    codes = _redeemed_codes(session, campaign, start, end)
+    events = _events_between(
+        lake, list(codes["customer_id"]), start - DATE_TOLERANCE, end, campaign.created_at
+    )
     events = events.filter(events.event_type.isin(["purchase", CANCELLED, "coupon_redeem"]))
     events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
     columns = "customer_id order_id occurred_at event_type amount discount category query source"
@@ -219,49 +264,58 @@ def _discounts(
     for table, moment in ((lines, "occurred_at"), (codes, "redeemed_at")):
         table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
     order = ["customer_id", "order_id"]
-    early = (lines["occurred_at"] < naive(start)) & (lines["event_type"] == "purchase")
-    uncounted = early | (lines["event_type"] == CANCELLED)
-    missed = pd.MultiIndex.from_frame(codes[order]).isin(
-        pd.MultiIndex.from_frame(lines.loc[uncounted, order].dropna())
+    is_early = (lines["occurred_at"] < naive(start)) & (lines["event_type"] == "purchase")
+    is_line_uncounted = is_early | (lines["event_type"] == CANCELLED)
+    is_uncounted = pd.MultiIndex.from_frame(codes[order]).isin(
+        pd.MultiIndex.from_frame(lines.loc[is_line_uncounted, order].dropna())
     )
-    lines = lines[~uncounted]
-    named = pd.MultiIndex.from_frame(codes[order]).isin(
+    lines = lines[~is_line_uncounted]
+    has_known_order = pd.MultiIndex.from_frame(codes[order]).isin(
         pd.MultiIndex.from_frame(lines[order].dropna())
     )
-    found = pd.concat(
+    matched = pd.concat(
         [
-            codes[named].merge(lines, how="left", on=order),
-            codes[~named].merge(lines, how="left", on=["customer_id", "date"]),
+            codes[has_known_order].merge(lines, how="left", on=order),
+            codes[~has_known_order].merge(lines, how="left", on=["customer_id", "date"]),
         ]
     )
-    covered = found["only"].isna() | (found["only"] == found["category"])
-    found["bought"] = (
-        found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
+    in_category = matched["only"].isna() | (matched["only"] == matched["category"])
+    matched["bought"] = (
+        matched["amount"].where(in_category & (matched["event_type"] == "purchase")).astype(float)
     )
-    told = _told(found)
+    recorded = _recorded_discounts(matched)
     keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
-    found = found.groupby(keys, as_index=False)[["bought"]].sum()
-    share, told = (
-        found["share"] * found["bought"] + found["amount_off"],
-        found["customer_id"].map(told),
+    matched = matched.groupby(keys, as_index=False)[["bought"]].sum()
+    computed, recorded = (
+        matched["share"] * matched["bought"] + matched["amount_off"],
+        matched["customer_id"].map(recorded),
     )
-    found["profit"] = -told.where(told != 0, share)
-    found.loc[found["customer_id"].isin(codes.loc[missed, "customer_id"]), "profit"] = 0.0
-    return found[["customer_id", "day", "profit"]]
+    matched["profit"] = -recorded.where(recorded != 0, computed)
+    matched.loc[matched["customer_id"].isin(codes.loc[is_uncounted, "customer_id"]), "profit"] = 0.0
+    return matched[["customer_id", "day", "profit"]]
 
 
-def _told(found: "pd.DataFrame") -> "pd.Series":
-    """Customer → what the events of their code's use say that it took off: of two systems that tell of one use, not twice as much."""
-    ours = found["query"].isna() | (found["query"].map(normal, na_action="ignore") == found["code"])
-    off = found["discount"].where(ours & (found["event_type"] == "coupon_redeem")).astype(float)
-    by_source = off.groupby([found["customer_id"], found["source"]], dropna=False).sum()
+def _recorded_discounts(matched: "pd.DataFrame") -> "pd.Series":
+    """Discount per customer as recorded by redemption events.
+
+    If two systems record one use, the larger value counts, not the sum.
+    """
+    is_own_code = matched["query"].isna() | (
+        matched["query"].map(normalize_code, na_action="ignore") == matched["code"]
+    )
+    discount = (
+        matched["discount"]
+        .where(is_own_code & (matched["event_type"] == "coupon_redeem"))
+        .astype(float)
+    )
+    by_source = discount.groupby([matched["customer_id"], matched["source"]], dropna=False).sum()
     return by_source.groupby("customer_id").max()
 
 
-def _redeemed(
+def _redeemed_codes(
     session: Session, campaign: Campaign, start: datetime, end: datetime
 ) -> "pd.DataFrame":
-    """The codes used by the window's end, with what each takes off: a ``share``, an ``amount_off``, of ``only`` one category."""
+    """Codes used before the end, with ``share``, ``amount_off`` and category ``only``."""
     import pandas as pd
 
     redeemed = session.execute(
@@ -281,16 +335,16 @@ def _redeemed(
     )
     rows = [
         (
-            who,
+            customer_id,
             code,
-            order,
+            order_id,
             at,
             max((at - start) // timedelta(days=1), 0),
             float(offer.get("discount") or 0.0),
             float(offer.get("amount") or 0.0),
-            bound_to(offer),
+            limited_category(offer),
         )
-        for who, code, order, at, offer in redeemed
+        for customer_id, code, order_id, at, offer in redeemed
     ]
     names = ["customer_id", "code", "order_id", "redeemed_at", "day", "share", "amount_off", "only"]
     return pd.DataFrame(rows, columns=names).astype(

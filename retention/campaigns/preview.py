@@ -1,4 +1,4 @@
-"""A dry run: what the first customers would read, without sending or storing anything."""
+"""Preview the first messages of a campaign without sending."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from retention import templating
 from retention.campaigns import wording
-from retention.campaigns.compose import copy_of, placed, reads_as
+from retention.campaigns.compose import message_text, placeholder_values, wording_action
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
-from retention.outreach.contract import Contact
+from retention.outreach.messages import Contact
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
 from retention.settings import Settings
@@ -21,15 +21,30 @@ from retention.text import gettext
 NO_CODE = "XXXX-XXXX-XXXX"
 
 
-def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any]]:
-    """The first customers who are (or, before the approval, may be) treated, with offer and code as `sending.codes` has them.
+def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any]]:
+    """Return offer and code of the first recipients.
+
+    Before the approval, these are members of the audience. Columns are those of `recipient_rows`.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    limit : int
+        Largest number of rows.
+
+    Returns
+    -------
+    list[dict[str, Any]]
 
     Raises
     ------
     BadInput
-        Nobody is.
+        The campaign has no recipients.
     """
-    found = session.execute(
+    result = session.execute(
         select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
         .outerjoin(
             Coupon,
@@ -41,31 +56,51 @@ def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any
         .order_by(Assignment.customer_id)
         .limit(limit)
     )
-    if not (first := [row._asdict() for row in found]):
+    if not (rows := [row._asdict() for row in result]):
         raise BadInput(
             gettext("Campaign {name!r} goes to nobody, so there is nothing to preview.").format(
                 name=campaign.name
             )
         )
-    return first
+    return rows
 
 
-def previewed(
-    settings: Settings, body: Body, first: Sequence[Mapping[str, Any]], known: Mapping[str, Contact]
+def preview_messages(
+    settings: Settings,
+    body: Body,
+    rows: Sequence[Mapping[str, Any]],
+    contacts: Mapping[str, Contact],
 ) -> list[dict[str, str]]:
-    """Each copy as ``customer, to, subject, text``. A code that is not issued yet is shown as ``XXXX-XXXX-XXXX``."""
-    copies = []
-    for row in first:
-        contact, offer = known.get(row["customer_id"], Contact()), row["offer"]
+    """Render messages as ``customer, to, subject, text``.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    rows : sequence of mapping
+        Rows of `preview_rows`.
+    contacts : mapping
+        Contact by customer id.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
+    """
+    messages = []
+    for row in rows:
+        contact, offer = contacts.get(row["customer_id"], Contact()), row["offer"]
         code = row["code"] or (NO_CODE if offer["action"] in CODED else None)
-        values = placed(settings, contact.name, {**row, "code": code})
+        values = placeholder_values(settings, contact.name, {**row, "code": code})
         if row["code"] is None and code:
-            values["expires"] = f"{body.expires_days} days after sending"
+            values["expires"] = gettext("{days} days after sending").format(days=body.expires_days)
         subject = templating.text(
-            "campaigns/subject.txt.j2", action=reads_as(offer), **values
+            "campaigns/subject.txt.j2", action=wording_action(offer), **values
         ).strip()
-        text = wording.filled(copy_of(body, offer), values).strip()
-        copies.append(
+        text = wording.fill_text(message_text(body, offer), values).strip()
+        messages.append(
             {
                 "customer": row["customer_id"],
                 "to": contact.email,
@@ -73,16 +108,33 @@ def previewed(
                 "text": text,
             }
         )
-    return copies
+    return messages
 
 
-def masked(
-    settings: Settings, body: Body, first: Sequence[Mapping[str, Any]]
+def masked_messages(
+    settings: Settings, body: Body, rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, str]]:
-    """The copies as others may read them: pseudonyms, and neither names, addresses nor codes."""
-    nameless = {row["customer_id"]: Contact("…", "…") for row in first}
-    copies = previewed(settings, body, [{**row, "code": None} for row in first], nameless)
+    """Render messages without names, addresses and codes.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    rows : sequence of mapping
+        Rows of `preview_rows`.
+
+    Returns
+    -------
+    list[dict[str, str]]
+        Customers are pseudonyms.
+    """
+    masked_contacts = {row["customer_id"]: Contact("…", "…") for row in rows}
+    messages = preview_messages(
+        settings, body, [{**row, "code": None} for row in rows], masked_contacts
+    )
     return [
-        {**copy, "customer": pseudonym(settings.key, row["customer_id"])}
-        for row, copy in zip(first, copies, strict=True)
+        {**message, "customer": pseudonym(settings.key, row["customer_id"])}
+        for row, message in zip(rows, messages, strict=True)
     ]

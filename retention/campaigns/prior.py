@@ -1,26 +1,39 @@
-"""What is believed of an offer's effect before a campaign: the policy's prior, sharpened by what campaigns really did."""
+"""Combine the policy's prior with measured campaigns."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.closing import teaching_nothing
-from retention.campaigns.measurement import LEAST_BUYERS
+from retention.campaigns.closing import uninformative_campaigns
+from retention.campaigns.measurement import MIN_BUYERS
 from retention.campaigns.spec import Prior
 from retention.db.tables import Campaign
 from retention.risk.policy import Policy
 from retention.settings import Settings
 
 
-def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
-    """Combine the policy's prior with every measured campaign, each weighted by its precision.
+def prior_from_campaigns(session: Session, settings: Settings, policy: Policy) -> Prior:
+    """Return the prior of the effect after past campaigns.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
+
+    Returns
+    -------
+    Prior
 
     Notes
     -----
-    Normal prior, normal likelihood: precisions (1/variance) add up. A campaign whose sample-ratio check failed, or
-    that was too small for a standard error, says nothing. Where few bought the standard error flatters itself (where
-    nobody did it is naught); it is at least that with one buyer more and one other customer more in each arm
-    (Agresti & Caffo 2000), less what CUPED took away where enough bought for that to be known: θ is fitted to the few
-    as well, and where a few regulars are all who bought it seems to leave no variance at all.
+    Normal prior and normal likelihood: precisions (1 / variance) add up. Campaigns with a
+    sample-ratio mismatch or without a standard error are ignored. With few buyers, the estimated
+    standard error is too small. It is bounded from below by the error with one more buyer and one
+    more other customer per group (Agresti & Caffo 2000). The variance reduction of CUPED counts
+    only with enough buyers, because θ overfits small groups.
     """
     mean, precision, campaigns, simulated = (
         policy.offer.uplift,
@@ -33,7 +46,7 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
         .where(
             Campaign.team_id == settings.team_id,
             Campaign.state == "closed",
-            Campaign.id.not_in(teaching_nothing(session, settings)),
+            Campaign.id.not_in(uninformative_campaigns(session, settings)),
         )
         .order_by(Campaign.id)
     )
@@ -51,9 +64,12 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
 
 
 def _variance(effect: dict[str, float], sizes: dict[str, float]) -> float:
-    """Of the difference of the arms' shares of buyers, as if each arm had one buyer and one other customer more."""
+    """Variance of the difference in buyer shares.
+
+    Adds one buyer and one other customer to each group.
+    """
     arms = ("treated", "control")
     buyers = {arm: effect[f"{arm}_mean"] * sizes[arm] for arm in arms}
     shares = {arm: (buyers[arm] + 1) / (sizes[arm] + 2) for arm in arms}
-    cut = effect["variance_cut"] if round(min(buyers.values())) >= LEAST_BUYERS else 0.0
+    cut = effect["variance_cut"] if round(min(buyers.values())) >= MIN_BUYERS else 0.0
     return (1 - cut) * sum(share * (1 - share) / (sizes[arm] + 2) for arm, share in shares.items())

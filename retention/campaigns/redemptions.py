@@ -1,4 +1,7 @@
-"""Codes that were used: told by events, by a file or by a signed call; each use judged once, whoever tells of it."""
+"""Judge each use of a coupon code once.
+
+Uses come from events, files or signed calls of tills.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,51 +16,48 @@ from retention.campaigns import coupons
 from retention.db.insert import among, insert_missing
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
 Source = Literal["event", "import", "http"]
-OUTCOMES: dict[str, str] = {
-    "redeemed": "used, as it was meant",
-    "repeated": "the same use, told again",
-    "twice": "used already",
-    "other_customer": "used by another customer",
-    "expired": "used after it had expired",
-    "void": "used although its campaign was stopped",
-    "unissued": "used before it was issued",
-    "unknown": "no code of ours",
-}
-WRONG = ("twice", "other_customer", "expired", "void", "unissued")
-CHUNK = 2_000
-MINUTES = timedelta(minutes=10)  # clocks of two tellers differ by no more
-# Many tell of a use by its date alone, and some by that of another zone: up to a day and a half before the moment.
-DATED = timedelta(days=2)
+MISUSES = ("twice", "other_customer", "expired", "void", "unissued")
+BATCH_USES = 2_000
+SAME_USE_TOLERANCE = timedelta(minutes=10)  # between the clocks of two sources
+# Many sources report only a date, some in another zone: up to 1.5 days before the moment.
+DATE_TOLERANCE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """A code that somebody says was used. Customer and order may be unknown to them."""
+class CodeUse:
+    """A reported use of a code.
+
+    Customer and order may be unknown. ``key`` is the source's own id of the report.
+    """
 
     code: str
     at: datetime
     source: Source
     customer_id: str | None = None
     order_id: str | None = None
-    key: str = ""  # what the teller calls this telling
+    key: str = ""  # the source's id of the report
 
     @property
     def identity(self) -> str:
-        """What makes this telling one: the teller's own key, else all that it says."""
-        said = self.key or "\x1f".join(
+        """The stored key of the report.
+
+        A hash of the source's key, or of all values if it has none.
+        """
+        report = self.key or "\x1f".join(
             (self.code, self.customer_id or "", self.order_id or "", self.at.isoformat())
         )
-        return f"{self.source}:{sha256(said.encode()).hexdigest()}"
+        return f"{self.source}:{sha256(report.encode()).hexdigest()}"
 
 
 @dataclass(slots=True)
-class _Held:
-    """A coupon as it is while its chunk of uses is judged."""
+class _CouponState:
+    """State of a coupon while its batch of uses is judged."""
 
     code: str
     campaign_id: str
@@ -67,69 +67,95 @@ class _Held:
     expires_at: datetime
     redeemed_at: datetime | None
     order_id: str | None
-    teller: str | None = None  # the source that told of its use
-    just_now: bool = False  # told of among the uses at hand
+    reported_by: str | None = None  # source that reported the use
+    is_in_batch: bool = False  # reported in this batch
 
 
-def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
-    """Judge each use, mark the codes that were used as they were meant, and keep what was told.
+def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
+    """Judge uses, redeem valid codes and store the reports.
 
-    A code is used up by its own customer, or by somebody whom the teller cannot name; a use by another customer is kept and
-    reported, and leaves the code to whom it was given. The same telling again changes nothing and is answered alike.
+    The code's own customer can redeem it, and so can a customer that the source does not name. A
+    use by another customer is stored and reported; the code stays valid. The same report again
+    changes nothing and gets the same outcome.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    uses : sequence of CodeUse
+        Reported uses.
 
     Returns
     -------
     list of str
-        A key of `OUTCOMES` for each use, in order.
+        Outcome per use, in order; `outcome_text` explains it.
     """
-    found: list[str] = []
-    for start in range(0, len(uses), CHUNK):
-        found += _chunk(session, settings, uses[start : start + CHUNK])
-    return found
+    outcomes: list[str] = []
+    for start in range(0, len(uses), BATCH_USES):
+        outcomes += _redeem_batch(session, settings, uses[start : start + BATCH_USES])
+    return outcomes
 
 
-def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
-    spelled = [coupons.normal(use.code) for use in uses]
-    wanted = (
+def outcome_text(outcome: str) -> str:
+    """Return the sentence for an outcome."""
+    return {
+        "redeemed": gettext("used, as it was meant"),
+        "repeated": gettext("the same use, told again"),
+        "twice": gettext("used already"),
+        "other_customer": gettext("used by another customer"),
+        "expired": gettext("used after it had expired"),
+        "void": gettext("used although its campaign was stopped"),
+        "unissued": gettext("used before it was issued"),
+        "unknown": gettext("no code of ours"),
+    }[outcome]
+
+
+def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
+    codes = [coupons.normalize_code(use.code) for use in uses]
+    conditions = (
         Coupon.team_id == settings.team_id,
-        among(session, Coupon.code, {code for code in spelled if code}),
+        among(session, Coupon.code, {code for code in codes if code}),
     )
-    # Locked before anything is read of them: of two who tell of one code at once, the second sees what the first made of it.
-    teller = (
+    # Lock before reading, so a concurrent report of the same code sees this outcome.
+    reported_by = (
         select(Redemption.source)
         .where(Redemption.code == Coupon.code, Redemption.outcome == "redeemed")
         .limit(1)
         .scalar_subquery()
-        .label("teller")
+        .label("reported_by")
     )
     stored = [
-        getattr(Coupon, name) for name in _Held.__slots__ if name not in ("teller", "just_now")
+        getattr(Coupon, name)
+        for name in _CouponState.__slots__
+        if name not in ("reported_by", "is_in_batch")
     ]
-    locked = select(*stored, teller).where(*wanted)
+    locked = select(*stored, reported_by).where(*conditions)
     coupons_now = session.execute(locked.order_by(Coupon.code).with_for_update(of=Coupon))
-    held = {row.code: _Held(**row._asdict()) for row in coupons_now}
+    coupon_of = {row.code: _CouponState(**row._asdict()) for row in coupons_now}
     keys = [use.identity for use in uses]
-    known = dict(
+    outcome_of = dict(
         session.execute(
             select(Redemption.key, Redemption.outcome).where(among(session, Redemption.key, keys))
         )
         .tuples()
         .all()
     )
-    who = {use.customer_id for use in uses} | {coupon.customer_id for coupon in held.values()}
-    people = _people(session, settings, who - {None})
+    ids = {use.customer_id for use in uses} | {coupon.customer_id for coupon in coupon_of.values()}
+    canonical = _canonical_ids(session, settings, ids - {None})
     rows: list[dict[str, Any]] = []
-    found: list[str] = []
-    for use, code, key in zip(uses, spelled, keys, strict=True):
-        coupon = held.get(code or "")
+    outcomes: list[str] = []
+    for use, code, key in zip(uses, codes, keys, strict=True):
+        coupon = coupon_of.get(code or "")
         if coupon is None:
-            found.append("unknown")
+            outcomes.append("unknown")
             continue
-        if key not in known:
-            known[key] = _judged(use, coupon, people)
-            if known[key] == "redeemed":
+        if key not in outcome_of:
+            outcome_of[key] = _judge(use, coupon, canonical)
+            if outcome_of[key] == "redeemed":
                 coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
-                coupon.teller, coupon.just_now = use.source, True
+                coupon.reported_by, coupon.is_in_batch = use.source, True
             rows.append(
                 {
                     "team_id": settings.team_id,
@@ -140,19 +166,22 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
                     "order_id": use.order_id,
                     "at": use.at,
                     "source": use.source,
-                    "outcome": known[key],
+                    "outcome": outcome_of[key],
                     "told": False,
                 }
             )
-        found.append(known[key])
+        outcomes.append(outcome_of[key])
     insert_missing(session, Redemption, rows)
-    if used := [row["key"] for row in rows if row["outcome"] == "redeemed"]:
-        _mark_used(session, used)
-    return found
+    if redeemed_keys := [row["key"] for row in rows if row["outcome"] == "redeemed"]:
+        _mark_used(session, redeemed_keys)
+    return outcomes
 
 
 def _mark_used(session: Session, keys: Sequence[str]) -> None:
-    """Of two calls at once with one key only one is stored, and its word counts."""
+    """Mark codes by the stored reports.
+
+    Of two concurrent calls with one key, only one report is stored, and it decides.
+    """
     session.execute(
         update(Coupon)
         .where(
@@ -165,14 +194,16 @@ def _mark_used(session: Session, keys: Sequence[str]) -> None:
     )
 
 
-def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
-    mine = use.customer_id is None or people[use.customer_id] == people[coupon.customer_id]
-    if not mine:
+def _judge(use: CodeUse, coupon: _CouponState, canonical: dict[str, str]) -> str:
+    is_own_customer = (
+        use.customer_id is None or canonical[use.customer_id] == canonical[coupon.customer_id]
+    )
+    if not is_own_customer:
         return "other_customer"
     if coupon.state == "redeemed":
-        return "repeated" if _same_use(use, coupon) else "twice"
+        return "repeated" if _is_same_use(use, coupon) else "twice"
     if coupon.state == "reserved" or (
-        coupon.issued_at is not None and use.at < coupon.issued_at - DATED
+        coupon.issued_at is not None and use.at < coupon.issued_at - DATE_TOLERANCE
     ):
         return "unissued"
     if coupon.state == "void":
@@ -180,48 +211,61 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
     return "redeemed" if use.at < coupon.expires_at else "expired"
 
 
-def _same_use(use: Use, coupon: _Held) -> bool:
-    """Whether a code that is used up is told of again: the same order, or, where nobody names one, the same minutes.
+def _is_same_use(use: CodeUse, coupon: _CouponState) -> bool:
+    """Whether a report repeats a known use.
 
-    Two calls of tills are two uses, though, for a call that is sent again is known by its key, and so are two lines of
-    one file, for none tells a use twice at different times: else whoever shares a code has it taken at two tills.
+    It does if the order is the same or, without an order, if the times are close. Two calls of a
+    till are two uses, because a repeated call has the same key. Two rows of one file are also two
+    uses. Otherwise a shared code would pass at two tills.
     """
     if use.order_id is not None and coupon.order_id is not None:
         return use.order_id == coupon.order_id
-    if use.source == "http" and coupon.teller in ("http", None):  # None: told at this very moment
+    if use.source == "http" and coupon.reported_by in ("http", None):  # None: reported concurrently
         return False
-    if use.source == "import" and coupon.teller == "import" and coupon.just_now:
+    if use.source == "import" and coupon.reported_by == "import" and coupon.is_in_batch:
         return False
-    return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= MINUTES
+    return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= SAME_USE_TOLERANCE
 
 
-def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[str, str]:
-    """Whom each id stands for now: ids that were merged are one customer."""
-    wanted = list(ids)
+def _canonical_ids(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[str, str]:
+    """Canonical id by customer id."""
+    ordered = list(ids)
     rows = session.execute(
         select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id).where(
             DirectoryEntry.team_id == settings.team_id,
-            among(session, DirectoryEntry.customer_id, wanted),
+            among(session, DirectoryEntry.customer_id, ordered),
         )
     )
-    canonical = {one: other or one for one, other in rows}
-    return {one: canonical.get(one, one) for one in wanted}
+    canonical = {customer_id: canonical_id or customer_id for customer_id, canonical_id in rows}
+    return {customer_id: canonical.get(customer_id, customer_id) for customer_id in ordered}
 
 
-def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
-    """Judge the ``coupon_redeem`` events that name a code (in ``query``); codes that are not ours are the shop's own."""
-    first = session.scalar(
+def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
+    """Judge ``coupon_redeem`` events with a code in ``query``.
+
+    Unknown codes are the shop's own and are ignored.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    """
+    first_issued = session.scalar(
         select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id)
     )
-    if first is None:
+    if first_issued is None:
         return
-    events = lake.table("events", since=first - DATED, identity="stored")
+    events = lake.table("events", since=first_issued - DATE_TOLERANCE, identity="stored")
     events = events.filter(events.event_type == "coupon_redeem", events.query.notnull())
-    told = events.select("event_id", "customer_id", "order_id", "occurred_at", "query").order_by(
-        "occurred_at", "event_id"
-    )
+    reported = events.select(
+        "event_id", "customer_id", "order_id", "occurred_at", "query"
+    ).order_by("occurred_at", "event_id")
     uses = [
-        Use(
+        CodeUse(
             row.query,
             row.occurred_at.to_pydatetime().replace(tzinfo=UTC),
             "event",
@@ -229,38 +273,59 @@ def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
             row.order_id if isinstance(row.order_id, str) else None,
             row.event_id,
         )
-        for row in told.execute().itertuples(index=False)
+        for row in reported.execute().itertuples(index=False)
     ]
     redeem(session, settings, uses)
 
 
-def untold(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
-    """What the threads do not count yet: campaign → outcome → uses, all of those that are wrong.
+def mark_misuses_announced(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
+    """Return misuse that the threads do not show yet.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
 
     Returns
     -------
-    dict
-        Campaigns with at least one new wrong use; their counts are of all wrong uses so far.
+    dict of str to dict
+        Campaign → outcome → number of all misuses so far, for campaigns with a new one.
     """
-    ours = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(WRONG))
-    fresh = select(Redemption.campaign_id).where(*ours, ~Redemption.told).distinct()
-    counted = (
+    is_misuse = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(MISUSES))
+    unannounced = select(Redemption.campaign_id).where(*is_misuse, ~Redemption.told).distinct()
+    misuse_counts = (
         select(Redemption.campaign_id, Redemption.outcome, func.count())
-        .where(*ours, Redemption.campaign_id.in_(fresh))
+        .where(*is_misuse, Redemption.campaign_id.in_(unannounced))
         .group_by(Redemption.campaign_id, Redemption.outcome)
     )
-    found: dict[str, dict[str, int]] = {}
-    for campaign_id, outcome, number in session.execute(counted):
-        found.setdefault(campaign_id, {})[outcome] = number
+    misuses: dict[str, dict[str, int]] = {}
+    for campaign_id, outcome, number in session.execute(misuse_counts):
+        misuses.setdefault(campaign_id, {})[outcome] = number
     session.execute(
-        update(Redemption).where(*ours, ~Redemption.told).values(told=True),
+        update(Redemption).where(*is_misuse, ~Redemption.told).values(told=True),
         execution_options={"synchronize_session": False},
     )
-    return found
+    return misuses
 
 
-def misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
-    """Each use of a campaign's codes that was not as it was meant, the newest first. It names people and codes."""
+def list_misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
+    """Return each misuse of a campaign's codes, newest first.
+
+    The rows contain customers and codes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+    """
     rows = session.execute(
         select(
             Redemption.code,
@@ -272,7 +337,7 @@ def misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
             Coupon.customer_id,
         )
         .join(Coupon, Coupon.code == Redemption.code)
-        .where(Redemption.campaign_id == campaign_id, Redemption.outcome.in_(WRONG))
+        .where(Redemption.campaign_id == campaign_id, Redemption.outcome.in_(MISUSES))
         .order_by(Redemption.at.desc(), Redemption.id.desc())
     )
     return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]

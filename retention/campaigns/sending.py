@@ -1,6 +1,7 @@
-"""Make an approved campaign live: codes reserved in batches, the projection written, then issued at once with the state.
+"""Make an approved campaign live.
 
-Any of it may run twice or die half-way: until `finish` commits, nobody has a code.
+Codes are reserved in batches, the lake's rows are written, then codes and state change in one
+transaction. Each step can be repeated. Until `go_live` commits, no customer has a code.
 """
 
 from collections.abc import Collection, Iterator
@@ -12,15 +13,15 @@ from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention.campaigns import audience, coupons
-from retention.campaigns.approval import refuse_nobody, schedule
-from retention.campaigns.assignment import arms, leave_out
+from retention.campaigns.approval import schedule
+from retention.campaigns.assignment import exclude_customers, group_sizes, require_recipients
 from retention.campaigns.spec import Body
-from retention.campaigns.states import CLEARING, Stale, find, move
+from retention.campaigns.states import IN_CLEARANCE, StaleCampaign, find_campaign, move_campaign
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
-from retention.outreach.adapters import channel
+from retention.outreach.dispatch import configured_channel
 from retention.risk.strategy import CODED
 from retention.settings import Settings
 from retention.text import gettext
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-_QUIETLY = {"synchronize_session": False}
+_NO_SYNC = {"synchronize_session": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What went live."""
+class SendingResult:
+    """A live campaign with its group sizes and codes."""
 
     campaign: Campaign
     treated: int
@@ -43,105 +44,183 @@ class Sent:
     codes: int
 
 
-class Begun(NamedTuple):
-    """A campaign that is being sent; how many customers were left out in this very step."""
+class StartedSending(NamedTuple):
+    """A campaign in state ``sending`` and the customers excluded just now."""
 
     campaign: Campaign
     left_out: int
 
 
-def returned(
+def returned_customers(
     database: Database, settings: Settings, lake: "Lake", campaign_id: str, now: datetime
 ) -> set[str]:
-    """Who of a decided campaign, in either arm, have ordered since the moment that it was drafted from: as a draft leaves them out."""
-    with database.reading() as session:
-        campaign = find(session, settings, campaign_id)
-        inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
-        customers = session.scalars(select(Assignment.customer_id).where(*inside)).all()
-    return audience.returned(lake, customers, Body.model_validate(campaign.body).as_of, now)
+    """Return assigned customers with an order since the draft.
 
+    Applies to both groups.
 
-def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: str) -> set[str]:
-    """Ids of a decided campaign that are the same customer as another of it by now; one of each stays, whatever their arms are."""
-    people = lake.identities.canonical_ids()
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    lake : Lake
+        The shop's lake.
+    campaign_id : str
+        Campaign id.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    set of str
+    """
     with database.reading() as session:
-        find(session, settings, campaign_id)
-        inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
-        customers = (
-            session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
+        campaign = find_campaign(session, settings, campaign_id)
+        is_assigned = (
+            Assignment.campaign_id == campaign_id,
+            Assignment.arm.in_(("treatment", "control")),
         )
-    stay: dict[str, str] = {}
-    for one in sorted(
-        customers, key=lambda one: (one in people, one)
-    ):  # the id that they have now, if it is there
-        stay.setdefault(people.get(one, one), one)
-    return set(customers) - set(stay.values())
+        customers = session.scalars(select(Assignment.customer_id).where(*is_assigned)).all()
+    return audience.returned_customers(
+        lake, customers, Body.model_validate(campaign.body).as_of, now
+    )
 
 
-def begin(
+def merged_duplicates(
+    database: Database, settings: Settings, lake: "Lake", campaign_id: str
+) -> set[str]:
+    """Return assigned ids that duplicate another id of the same customer.
+
+    One id per customer stays, in either group.
+
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    lake : Lake
+        The shop's lake.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    set of str
+    """
+    canonical = lake.identities.people()
+    with database.reading() as session:
+        find_campaign(session, settings, campaign_id)
+        is_assigned = (
+            Assignment.campaign_id == campaign_id,
+            Assignment.arm.in_(("treatment", "control")),
+        )
+        customers = (
+            session.scalars(select(Assignment.customer_id).where(*is_assigned)).all()
+            if canonical
+            else []
+        )
+    kept_ids: dict[str, str] = {}
+    # Canonical ids first.
+    for customer_id in sorted(
+        customers, key=lambda customer_id: (customer_id in canonical, customer_id)
+    ):
+        kept_ids.setdefault(canonical.get(customer_id, customer_id), customer_id)
+    return set(customers) - set(kept_ids.values())
+
+
+def begin_sending(
     session: Session,
     settings: Settings,
     campaign_id: str,
     version: int,
     actor: str,
     now: datetime,
-    gone: Collection[str] = (),
-) -> Begun:
-    """From approved to sending, once the clearance time has passed; a run that died half-way is taken up again, as of now.
+    excluded: Collection[str] = (),
+) -> StartedSending:
+    """Start sending after the clearance time; resume a killed run.
 
-    ``gone``: who is left out of both arms from here on. Of a run that is taken up again nobody is: their codes are reserved.
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+    excluded : collection of str, optional
+        Customers to exclude from both groups. A resumed run excludes none, because their codes are
+        reserved.
+
+    Returns
+    -------
+    StartedSending
 
     Raises
     ------
     Conflict
-        It is not yet time; or it would go to nobody any more.
-    Stale
-        Stopped, edited, or already live.
+        The clearance time is running, or the campaign has no recipients left.
+    StaleCampaign
+        Stopped, edited or already live.
     """
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     if campaign.state == "sending" and campaign.version == version:
-        return Begun(_anew(session, settings, campaign, now), 0)
-    if campaign.state in CLEARING and campaign.send_at is not None and campaign.send_at > now:
+        return StartedSending(_restart_window(session, settings, campaign, now), 0)
+    if campaign.state in IN_CLEARANCE and campaign.send_at is not None and campaign.send_at > now:
         raise Conflict(
             gettext(
                 "Campaign {name!r} is in its clearance time until {send_at:%d %b %Y, %H:%M} "
                 "UTC; until then it can be stopped, not sent."
             ).format(name=campaign.name, send_at=campaign.send_at)
         )
-    if campaign.state == "approved" and campaign.version == version:  # the tick has not come by yet
+    if campaign.state == "approved" and campaign.version == version:  # not scheduled by a tick yet
         schedule(session, settings, campaign_id, now)
     in_time = or_(Campaign.expires_at.is_(None), Campaign.expires_at > now)
-    campaign = move(
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("scheduled",),
-        to="sending",
-        seen=version,
+        from_states=("scheduled",),
+        to_state="sending",
+        seen_version=version,
         actor=actor,
         action="campaign.sending",
         at=now,
-        where=(Campaign.send_at <= now, in_time),
+        conditions=(Campaign.send_at <= now, in_time),
         sent_at=now,
-        details={"left_out": len(gone)} if gone else None,
+        details={"left_out": len(excluded)} if excluded else None,
     )
-    if gone:
-        refuse_nobody(campaign, leave_out(session, campaign, gone), returned=True)
-    return Begun(campaign, len(gone))
+    if excluded:
+        require_recipients(
+            campaign, exclude_customers(session, campaign, excluded), has_returned=True
+        )
+    return StartedSending(campaign, len(excluded))
 
 
-def _anew(session: Session, settings: Settings, campaign: Campaign, now: datetime) -> Campaign:
-    """Let the window and the codes begin now: days may have passed since the run that died, and nobody has got anything."""
-    begun = (
+def _restart_window(
+    session: Session, settings: Settings, campaign: Campaign, now: datetime
+) -> Campaign:
+    """Restart window and codes of a resumed run.
+
+    Days may have passed, and no customer received anything.
+    """
+    in_state = (
         Campaign.id == campaign.id,
         Campaign.state == "sending",
         Campaign.version == campaign.version,
     )
-    moved = session.execute(
-        update(Campaign).where(*begun).values(sent_at=now), execution_options=_QUIETLY
+    update_result = session.execute(
+        update(Campaign).where(*in_state).values(sent_at=now), execution_options=_NO_SYNC
     )
-    if moved.rowcount:  # type: ignore[attr-defined]
-        coupons.extend(session, campaign.id, _valid_until(settings, campaign, now))
+    if update_result.rowcount:  # type: ignore[attr-defined]
+        coupons.extend_codes(session, campaign.id, _valid_until(settings, campaign, now))
     session.refresh(campaign)
     return campaign
 
@@ -152,34 +231,62 @@ def _valid_until(settings: Settings, campaign: Campaign, sent_at: datetime) -> d
     )
 
 
-def reserve(
+def reserve_codes(
     database: Database, settings: Settings, campaign_id: str, version: int
 ) -> Iterator[tuple[int, int]]:
-    """Reserve a code for each treated customer, a batch a transaction; yields (reserved, needed) after each.
+    """Reserve a code per treated customer, one batch per transaction.
+
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+
+    Yields
+    ------
+    tuple[int, int]
+        Reserved and needed codes after each batch.
 
     Raises
     ------
-    Stale
+    StaleCampaign
         The campaign was stopped meanwhile.
     """
     while True:
         with database.transaction() as session:
-            campaign = find(session, settings, campaign_id)
+            campaign = find_campaign(session, settings, campaign_id)
             if campaign.state != "sending" or campaign.version != version:
-                raise Stale(campaign, version)
+                raise StaleCampaign(campaign, version)
             assert campaign.sent_at is not None
             expires_at = _valid_until(settings, campaign, campaign.sent_at)
-            missing = coupons.reserve(session, settings.team_id, campaign_id, expires_at)
-            held = (
+            missing = coupons.reserve_codes(session, settings.team_id, campaign_id, expires_at)
+            reserved = (
                 session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
             )
-        yield held, held + missing
+        yield reserved, reserved + missing
         if not missing:
             return
 
 
-def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
-    """The campaign's rows of the lake's ``treatments``, from the SQL that decided them."""
+def treatment_rows(session: Session, campaign: Campaign) -> "pd.DataFrame":
+    """Return the campaign's rows for the lake's ``treatments``.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+
+    Returns
+    -------
+    DataFrame
+    """
     import json
 
     import pandas as pd
@@ -203,20 +310,35 @@ def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
     )
 
 
-def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFrame":
-    """Rows of the lake's ``treatments`` (their keys) of whom a campaign treats that was stopped before their copy went out.
+def unreceived_treatments(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFrame":
+    """Return keys of ``treatments`` that customers never received.
 
-    Of one that was live before each copy was a row, nobody knows. What came of others is told with their campaign's result:
-    in both arms all count as they were assigned.
+    These belong to campaigns stopped before the message went out. Campaigns from before sends were
+    stored are skipped. Other treatments keep counting as assigned, in both groups.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    DataFrame
     """
     import pandas as pd
 
-    held = lake.table("treatments", identity="stored")
-    held = held.filter(held.arm == "treatment")
-    there = list(held.select("campaign_id").distinct().execute()["campaign_id"])
-    copy = Send.campaign_id == Campaign.id
-    reached = exists().where(
-        copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.REACHED)
+    treatments = lake.table("treatments", identity="stored")
+    treatments = treatments.filter(treatments.arm == "treatment")
+    campaign_ids = list(treatments.select("campaign_id").distinct().execute()["campaign_id"])
+    in_campaign = Send.campaign_id == Campaign.id
+    was_contacted = exists().where(
+        in_campaign,
+        Send.customer_id == Assignment.customer_id,
+        Send.state.in_(sends.CONTACT_STATES),
     )
     rows = session.execute(
         select(Assignment.campaign_id, Assignment.customer_id)
@@ -224,64 +346,99 @@ def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFr
         .where(
             Campaign.team_id == settings.team_id,
             Campaign.state == "cancelled",
-            Campaign.id.in_(there),
+            Campaign.id.in_(campaign_ids),
             Assignment.arm == "treatment",
-            or_(Campaign.window_ends_at.is_(None), exists().where(copy)),
-            ~reached,
+            or_(Campaign.window_ends_at.is_(None), exists().where(in_campaign)),
+            ~was_contacted,
         )
     )
     keys = pd.DataFrame(list(rows.tuples()), columns=["campaign_id", "customer_id"])
-    held = held.filter(held.campaign_id.isin(sorted(set(keys["campaign_id"]))))
-    return held.select(*keys.columns).execute().merge(keys)
+    treatments = treatments.filter(treatments.campaign_id.isin(sorted(set(keys["campaign_id"]))))
+    return treatments.select(*keys.columns).execute().merge(keys)
 
 
-def finish(
+def go_live(
     session: Session, settings: Settings, campaign_id: str, version: int, actor: str, now: datetime
-) -> Sent:
-    """From sending to live: every reserved code is issued, the measuring window begins.
+) -> SendingResult:
+    """Change from sending to live and issue all codes.
+
+    The measurement window begins.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    actor : str
+        Slack user id, or ``clock``.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    SendingResult
 
     Raises
     ------
-    Stale
-        Stopped meanwhile, or live already: nothing is issued.
+    StaleCampaign
+        Stopped or already live; nothing is issued.
     Conflict
-        A treated customer has no code (an audience that changed under way).
+        A treated customer has no code.
     """
-    campaign = find(session, settings, campaign_id)
+    campaign = find_campaign(session, settings, campaign_id)
     window = timedelta(days=Body.model_validate(campaign.body).window_days)
-    campaign = move(
+    campaign = move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("sending",),
-        to="live",
-        seen=version,
+        from_states=("sending",),
+        to_state="live",
+        seen_version=version,
         actor=actor,
         action="campaign.live",
         at=now,
         window_ends_at=(campaign.sent_at or now) + window,
     )
-    codes = coupons.issue(session, campaign_id, now)
-    sends.queue(session, campaign, channel(settings), now)
-    sizes = arms(session, campaign_id)
-    owed = session.scalar(
+    codes = coupons.issue_codes(session, campaign_id, now)
+    sends.queue_sends(session, campaign, configured_channel(settings), now)
+    sizes = group_sizes(session, campaign_id)
+    needed = session.scalar(
         select(func.count()).where(
             Assignment.campaign_id == campaign_id,
             Assignment.arm == "treatment",
             Assignment.offer["action"].as_string().in_(CODED),
         )
     )
-    if codes != owed:
+    if codes != needed:
         raise Conflict(
             gettext(
                 "{owed} customers are to get a code and {codes} have one; please send it again."
-            ).format(owed=owed, codes=codes)
+            ).format(owed=needed, codes=codes)
         )
-    return Sent(campaign, sizes["treatment"], sizes["control"], codes)
+    return SendingResult(campaign, sizes["treatment"], sizes["control"], codes)
 
 
-def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
-    """One row for each customer in treatment: offer and (live) code. Nobody who is held out is among them."""
+def recipient_rows(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
+    """Return offer and code of each treated customer.
+
+    Customers in the hold-out group are never included.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+    """
     rows = session.execute(
         select(
             Assignment.customer_id,

@@ -1,10 +1,11 @@
-"""Figures that may be looked at every day: the mixture sequential probability ratio test. Pure arithmetic.
+"""Compute effects of a live campaign that are valid at any time.
 
-Effects are told at the pace so far, as what the whole window would bring. Under "no effect", the chance that p_n ever
-falls below α, however often one looks, is at most α (Johari, Koomen, Pekelis & Walsh 2022); the interval turns the same
-statement round: each day's holds the pace up to that day, on all days at once. They are not cut with each other, for most
-offers work in their first days, and what is true of these is not of the window. Counts that pile up on the same customers
-move together from day to day, which makes a crossing rarer still (Slepian's inequality).
+Mixture sequential probability ratio test. Effects are extrapolated from the pace so far to the
+whole window. Without an effect, the chance that p_n ever falls below α is at most α, for any number
+of looks (Johari, Koomen, Pekelis & Walsh 2022). The interval inverts the same test. All daily
+intervals together cover the pace up to their day. They are not intersected, because most offers
+work in the first days and the pace changes. Cumulative counts are positively correlated between
+days, which makes crossings rarer still (Slepian's inequality).
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.campaigns.measurement import LEAST_BUYERS, SampleRatio, difference, sample_ratio
+from retention.campaigns.measurement import MIN_BUYERS, SampleRatio, difference, sample_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +26,12 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """An effect while the window is open, in what the whole window would bring at this pace, for each treated customer.
+class RunningEffect:
+    """Effect so far, scaled to the whole window, per treated customer.
 
-    ``low`` … ``high`` holds what is true of that pace with 95 % on every day at once; ``p_value``, of there being no effect at
-    all, is always valid. All but ``tau`` (the scale of effects that was fixed beforehand) are None as long as an arm has
-    too few buyers to tell.
+    ``low`` and ``high`` hold with 95 % on all days at once. ``p_value`` tests for no effect and is
+    valid at any time. All but ``tau`` (the fixed scale of effects) are None while a group has too
+    few buyers.
     """
 
     tau: float
@@ -41,12 +42,12 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A campaign that is looked at before its window is over."""
+class InterimResult:
+    """Interim result of a live campaign."""
 
     day: int
     days: int
-    effects: dict[str, Running]
+    effects: dict[str, RunningEffect]
     sample_ratio: SampleRatio
     redeemed: int
 
@@ -57,31 +58,48 @@ class Look:
 def mixture_ratio(
     difference: np.ndarray | float, variance: np.ndarray | float, tau: float
 ) -> np.ndarray:
-    """Λ = √(V / (V + τ²)) exp(τ² D² / (2 V (V + τ²))): how much likelier "some effect ~ N(0, τ²)" is than "none".
+    """Return the likelihood ratio of N(0, τ²) against no effect.
+
+    Λ = √(V / (V + τ²)) exp(τ² D² / (2 V (V + τ²))).
 
     Parameters
     ----------
-    difference, variance : float or ndarray
-        D, the difference of the arms' means, and V, its variance, at each look.
+    difference : float or ndarray
+        D, difference of the group means at each look.
+    variance : float or ndarray
+        V, variance of the difference.
     tau : float
-        τ; it has to be fixed before the first look.
+        τ, fixed before the first look.
+
+    Returns
+    -------
+    ndarray
     """
     v, d = np.asarray(variance, float), np.asarray(difference, float)
-    exponent = np.minimum(
-        tau**2 * d**2 / (2 * v * (v + tau**2)), 700.0
-    )  # beyond, it is certain, and exp overflows
+    exponent = np.minimum(tau**2 * d**2 / (2 * v * (v + tau**2)), 700.0)  # avoids overflow
     return np.sqrt(v / (v + tau**2)) * np.exp(exponent)
 
 
 def always_valid(
     difference: np.ndarray, variance: np.ndarray, tau: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """p_n = min(p_{n−1}, 1/Λ_n), and the interval of which 1/Λ_n ≤ α leaves out 0, at each of (m,) looks.
+    """Return p-values and intervals valid at any time.
+
+    p_n = min(p_{n−1}, 1/Λ_n). The interval is inconclusive while 1/Λ_n > α.
+
+    Parameters
+    ----------
+    difference : ndarray of shape (m,)
+        D at each look.
+    variance : ndarray of shape (m,)
+        V at each look.
+    tau : float
+        τ, fixed before the first look.
 
     Returns
     -------
     p_value, low, high : ndarray of shape (m,)
-        p never rises: that there is no effect at all is ruled out for good. Each interval is of its own look.
+        p never rises. Each interval belongs to its own look.
     """
     p_value = np.minimum.accumulate(np.minimum(1.0, 1 / mixture_ratio(difference, variance, tau)))
     spread = variance + tau**2
@@ -89,59 +107,85 @@ def always_valid(
     return p_value, difference - half, difference + half
 
 
-def running(
+def running_effect(
     daily: np.ndarray,
     before: np.ndarray,
     treated: np.ndarray,
     *,
     window_days: int,
     tau: float,
-    once: float = 0.0,
-) -> Running:
-    """The effect on one metric at the last of the days so far, all the earlier looks counted in.
+    contact_cost: float = 0.0,
+) -> RunningEffect:
+    """Return the effect on one metric after the last day.
 
     Parameters
     ----------
     daily : ndarray of shape (n, days)
-        The metric of each customer on each day since sending.
+        Metric per customer and day since sending.
     before : ndarray of shape (n,)
-        The metric before sending, for CUPED.
+        Metric before sending, for CUPED.
     treated : ndarray of bool, shape (n,)
+        Rows of the treatment group.
+    window_days : int
+        Length of the window.
     tau : float
         Scale of effects over the whole window.
-    once : float
-        What each treated customer cost on the first day (the contact): no pace, so it is taken off what the window brings.
+    contact_cost : float, optional
+        Contact cost per treated customer. It is paid once, so it reduces the effect of the whole
+        window.
+
+    Returns
+    -------
+    RunningEffect
     """
     totals = np.cumsum(daily, axis=1)
     active = np.cumsum(daily != 0, axis=1) > 0
-    enough = np.minimum(active[treated].sum(axis=0), active[~treated].sum(axis=0)) >= LEAST_BUYERS
+    enough = np.minimum(active[treated].sum(axis=0), active[~treated].sum(axis=0)) >= MIN_BUYERS
     looks = []
     for day in np.flatnonzero(enough):
         pace = window_days / (day + 1)
-        found = difference(
+        effect = difference(
             pace * totals[treated, day],
             pace * totals[~treated, day],
             before[treated],
             before[~treated],
         )
-        if found.standard_error > 0:
-            looks.append((found.per_customer - once, found.standard_error**2))
+        if effect.standard_error > 0:
+            looks.append((effect.per_customer - contact_cost, effect.standard_error**2))
     if not looks or tau <= 0:
-        return Running(tau)
+        return RunningEffect(tau)
     means, variances = np.array(looks).T
     p_value, low, high = always_valid(means, variances, tau)
-    return Running(tau, float(means[-1]), float(low[-1]), float(high[-1]), float(p_value[-1]))
+    return RunningEffect(tau, float(means[-1]), float(low[-1]), float(high[-1]), float(p_value[-1]))
 
 
-def look(
+def interim_result(
     outcomes: "Outcomes",
     *,
     day: int,
     days: int,
     planned_share: float,
     scales: dict[str, float],
-) -> Look:
-    """Look at a live campaign after ``day`` of its ``days``; ``scales``: metric (orders, profit) → τ."""
+) -> InterimResult:
+    """Return the interim result after some days.
+
+    Parameters
+    ----------
+    outcomes : Outcomes
+        Counts so far.
+    day : int
+        Days that are over.
+    days : int
+        Length of the window.
+    planned_share : float
+        Planned share of treated customers.
+    scales : mapping
+        τ by metric (orders, profit).
+
+    Returns
+    -------
+    InterimResult
+    """
     table = outcomes.customers
     treated = table["arm"].to_numpy() == "treatment"
     sources = {
@@ -152,20 +196,36 @@ def look(
     if min(treated.sum(), (~treated).sum()) > 1 and day > 0:
         for name, tau in scales.items():
             rows, once = sources[name]
-            effects[name] = running(
-                by_day(rows, name, table["customer_id"], day),
+            effects[name] = running_effect(
+                daily_matrix(rows, name, table["customer_id"], day),
                 table[f"pre_{name}"].to_numpy(float),
                 treated,
                 window_days=days,
                 tau=tau,
-                once=once,
+                contact_cost=once,
             )
     ratio = sample_ratio(int(treated.sum()), int((~treated).sum()), planned_share)
-    return Look(day, days, effects, ratio, outcomes.redeemed)
+    return InterimResult(day, days, effects, ratio, outcomes.redeemed)
 
 
-def by_day(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -> np.ndarray:
-    """``customer_id, day, name`` as a matrix (n customers, days); only days that are over count."""
+def daily_matrix(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -> np.ndarray:
+    """Return a matrix of shape (customers, days).
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``customer_id, day`` and the column ``name``.
+    name : str
+        Column to sum.
+    customers : Series
+        Order of the customers.
+    days : int
+        Days that are over; later rows are ignored.
+
+    Returns
+    -------
+    ndarray
+    """
     table = np.zeros((len(customers), days))
     inside = rows[(rows["day"] >= 0) & (rows["day"] < days)]
     place = {customer: number for number, customer in enumerate(customers)}
@@ -177,21 +237,30 @@ def by_day(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -
     return table
 
 
-def scales(body: "Body") -> dict[str, float]:
-    """τ of orders and of profit, as a campaign's version fixes them (`scale`); an order earns value × margin."""
-    orders = scale(body.prior.mean, body.prior.sd, body.plan().smallest_effect)
+def effect_scales(body: "Body") -> dict[str, float]:
+    """Return τ of orders and profit for a campaign version.
+
+    An order earns value × margin.
+    """
+    orders = effect_scale(body.prior.mean, body.prior.sd, body.plan().smallest_effect)
     value = sum(line.sales for line in body.offers) / max(body.audience, 1)
     return {"orders": orders, "profit": orders * value * body.margin}
 
 
-def scale(uplift: float, uplift_sd: float, detectable: float | None) -> float:
-    """τ of orders, fixed with the campaign's version: the effects that its prior believes in, or could be detected.
+def effect_scale(uplift: float, uplift_sd: float, detectable: float | None) -> float:
+    """Return τ of orders, fixed with the campaign version.
 
     Parameters
     ----------
-    uplift, uplift_sd : float
-        The prior of the effect, whose root mean square is the least that τ is.
+    uplift : float
+        Prior mean of the effect.
+    uplift_sd : float
+        Prior standard deviation. The root mean square of the prior is the lower bound of τ.
     detectable : float or None
-        The smallest effect that the hold-out can detect: a smaller τ would look for what cannot be seen.
+        Smallest detectable effect; a smaller τ would look for invisible effects.
+
+    Returns
+    -------
+    float
     """
     return max(sqrt(uplift**2 + uplift_sd**2), detectable or 0.0)

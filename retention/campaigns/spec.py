@@ -1,6 +1,6 @@
-"""What a campaign says at one version: audience, offers, hold-out, and what follows from them for cost and profit.
+"""Define a campaign version and its expected cost and profit.
 
-Small sums stand for the audience, so that an edit recomputes everything without looking at a customer.
+Sums per rule represent the audience, so edits recompute the plan without reading customers.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from retention.campaigns.assignment import control_size
-from retention.campaigns.power import Z_ALPHA, smallest_effect
+from retention.campaigns.measurement import Z_ALPHA, smallest_effect
 from retention.errors import BadInput
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
@@ -18,15 +18,15 @@ from retention.templating import WHOLE, money
 from retention.text import gettext
 
 
-class _Frozen(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OfferLine(_Frozen):
-    """One rule's share of the audience.
+class OfferLine(_FrozenModel):
+    """Terms and totals of one rule's customers.
 
-    ``sales`` is Σ v over its customers, v what each spends in the window if they buy at all; ``base_sales`` is
-    Σ p₀ v and ``base`` Σ p₀, p₀ the probability that they buy without an offer.
+    ``sales`` is Σ v, with v the spend of a customer in the window if they buy. ``base_sales`` is Σ
+    p₀ v and ``base`` is Σ p₀, with p₀ the probability of buying without an offer.
     """
 
     rule: str
@@ -36,51 +36,73 @@ class OfferLine(_Frozen):
     sales: float
     base_sales: float
     base: float
-    face: float = 0.0  # money off: a fixed coupon's amount, the cost of a parcel
+    face: float = 0.0  # money off: coupon amount or cost of a parcel
     min_order: float = 0.0
-    categories: tuple[str, ...] = ()  # its coupon holds for one of these, each customer's own
-    contact: float | None = None  # of reaching one customer, where it is not the campaign's
-    own: int | None = (
-        None  # customers with an item of the action's own kind: due again, new in their category
-    )
-
-    uplift_sales: float | None = (
-        None  # Σ δ v and Σ δ, where past campaigns tell each customer's own δ
-    )
-    uplift_buyers: float | None = None
+    categories: tuple[str, ...] = ()  # the coupon is limited to one of these per customer
+    contact: float | None = None  # cost per contact; None uses the campaign's
+    own: int | None = None  # customers with an item due again or a new arrival
+    uplift_sales: float | None = None  # Σ δ v, if past campaigns give each customer's δ
+    uplift_buyers: float | None = None  # Σ δ, likewise
 
     def extra_sales(self, shift: float, mean: float) -> float:
-        """Σ δ v where everybody's δ is the ``mean``, or their own where it is known, and a ``shift`` more."""
+        """Return Σ (δ + shift) v.
+
+        Parameters
+        ----------
+        shift : float
+            Added to each δ.
+        mean : float
+            δ of each customer if past campaigns give none.
+
+        Returns
+        -------
+        float
+        """
         return shift * self.sales + (
             mean * self.sales if self.uplift_sales is None else self.uplift_sales
         )
 
     def extra_buyers(self, shift: float, mean: float) -> float:
-        """Σ δ, likewise."""
+        """Return Σ (δ + shift).
+
+        Parameters
+        ----------
+        shift : float
+            Added to each δ.
+        mean : float
+            δ of each customer if past campaigns give none.
+
+        Returns
+        -------
+        float
+        """
         return shift * self.customers + (
             mean * self.customers if self.uplift_buyers is None else self.uplift_buyers
         )
 
     @property
     def largest_share(self) -> float:
-        """The largest share of an order that it takes off; of money off, of the smallest order that it holds for."""
+        """The largest share of an order that the offer takes off.
+
+        For money off, this is the share of the smallest allowed order.
+        """
         if not self.face:
             return self.discount
         return self.face / self.min_order if self.min_order else 1.0
 
     @property
     def coded(self) -> bool:
-        """Whether its customers get a code."""
+        """Whether customers get a coupon code."""
         return self.action in CODED
 
 
-class Prior(_Frozen):
-    """What is believed of the effect before this campaign: extra buyers as a share of the treated, and its doubt."""
+class Prior(_FrozenModel):
+    """Prior of the effect: extra buyers as a share of the treated."""
 
     mean: float
     sd: float
-    campaigns: int = 0  # measured campaigns that speak in it; with none it is the policy's alone
-    simulated: bool = False  # whether the answers to one of them were simulated (the demo)
+    campaigns: int = 0  # measured campaigns included; 0: the policy's prior alone
+    simulated: bool = False  # whether one of them was simulated (demo)
 
     @property
     def low(self) -> float:
@@ -91,8 +113,11 @@ class Prior(_Frozen):
         return self.mean + Z_ALPHA * self.sd
 
 
-class Targeting(_Frozen):
-    """How the audience was chosen: by uplift that past campaigns taught, or by risk × value, and why."""
+class Targeting(_FrozenModel):
+    """How and why the audience was selected.
+
+    By uplift from past campaigns, or by risk × value.
+    """
 
     by: Literal["uplift", "risk"]
     why: Literal["learnt", "none", "small", "indistinct"]
@@ -102,24 +127,37 @@ class Targeting(_Frozen):
     qini: float | None = None
     qini_low: float | None = None
     qini_high: float | None = None
-    offers: int = 0  # past offers that are told apart; 0: they are one
+    offers: int = 0  # past offers with their own effect; 0: pooled
 
 
-def _at_most(share: float) -> str:
-    """A share in words that is no more than it: what a refusal names as a limit is not refused in its turn."""
+def _format_limit(share: float) -> str:
+    """Format a share, rounded down to 0.1 %, so it is a valid limit."""
     return f"{floor(1000 * share + 1e-6) / 10:g} %"
 
 
-def within(cost: Any, budget: float) -> Any:
-    """Whether a budget pays for a cost, or for each of many; the same sum in another order is a rounding more."""
+def is_within_budget(cost: Any, budget: float) -> Any:
+    """Whether the budget covers the cost, up to rounding.
+
+    Parameters
+    ----------
+    cost : float or ndarray
+        Cost in the shop's currency.
+    budget : float
+        Budget in the shop's currency.
+
+    Returns
+    -------
+    bool or ndarray
+    """
     return cost <= budget * (1 + 1e-9)
 
 
-class Plan(_Frozen):
-    """What is to be expected: money in the shop's currency, effects as shares of the treated.
+class Plan(_FrozenModel):
+    """Expected result of a campaign, in the shop's currency.
 
-    ``effect``: extra buyers, the prior's or, where past campaigns tell each customer's own, theirs, with the prior's doubt.
-    ``learnable``: an effect at its upper end would be detected.
+    Effects are shares of the treated customers. ``effect`` is the expected share of extra buyers:
+    the prior's mean, or the customers' own uplift with the prior's uncertainty. ``learnable``: an
+    effect at the upper end would be detected.
     """
 
     treated: int
@@ -135,7 +173,7 @@ class Plan(_Frozen):
     learnable: bool
 
 
-class Body(_Frozen):
+class Body(_FrozenModel):
     """A version of a campaign, as stored in ``Campaign.body``."""
 
     as_of: datetime
@@ -158,29 +196,28 @@ class Body(_Frozen):
     approval_expires_hours: float
     remind_hours: float = 0.0
     quiet_hours: str = ""
-    most_budget: float | None = (
-        None  # the policy's; None: the budget of a campaign from before it could be edited
-    )
+    most_budget: float | None = None  # the policy's limit; None in old campaigns
     shipping_cost: float = 0.0
     send_on: datetime | None = None  # not before
-    example: tuple[str, ...] = ()  # titles of one customer's items: what {items} stands for
-    second_approver: SecondApprover | None = None  # a campaign from before there were two
+    example: tuple[str, ...] = ()  # item titles of one customer, for {items}
+    second_approver: SecondApprover | None = None  # None in old campaigns
     prior: Prior
-    tried: int = 0  # customers with another kind of list than the policy's own
-    targeting: Targeting | None = None  # a campaign from before it was told
+    tried: int = 0  # customers with another recommender than the policy's
+    targeting: Targeting | None = None  # None in old campaigns
     assumed: tuple[str, ...] = ()
-    untitled: int = (
-        0  # items that copies name by their ids, for nobody has said what they are called
-    )
+    untitled: int = 0  # items without a title; e-mails show their ids
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:
-        """The lines that carry a share of the order as discount."""
+        """The lines with a percentage discount."""
         return tuple(line for line in self.offers if line.action == "coupon" and not line.face)
 
     @property
     def copy_action(self) -> str:
-        """The action that ``copy_text`` is for: the coupons', where there are any, else that of most customers."""
+        """The action that ``copy_text`` is written for.
+
+        Coupons if there are any, otherwise the action of most customers.
+        """
         if any(line.action == "coupon" for line in self.offers):
             return "coupon"
         written = [line for line in self.offers if line.action != "call"] or [*self.offers]
@@ -188,42 +225,39 @@ class Body(_Frozen):
 
     @property
     def discount(self) -> float | None:
-        """The one discount of all coupons; None where they differ or there are none."""
-        found = {line.discount for line in self.coupons}
-        return found.pop() if len(found) == 1 else None
+        """The common discount of all coupons; None if they differ."""
+        discounts = {line.discount for line in self.coupons}
+        return discounts.pop() if len(discounts) == 1 else None
 
     @property
     def second_because(self) -> tuple[str, ...]:
-        """What of it is so large that two people have to approve: ``audience``, ``cost``, ``discount``."""
-        above = self.second_approver
-        if above is None:
+        """Limits exceeded: ``audience``, ``cost``, ``discount``; each needs a second approver."""
+        limits = self.second_approver
+        if limits is None:
             return ()
         coupons = [line for line in self.offers if line.action == "coupon"]
         largest = max((line.largest_share for line in coupons), default=0.0)
         sizes = {
-            "audience": self.audience > above.audience,
-            "cost": self.plan().cost > above.cost,
-            "discount": largest > above.discount + 1e-9,
+            "audience": self.audience > limits.audience,
+            "cost": self.plan().cost > limits.cost,
+            "discount": largest > limits.discount + 1e-9,
         }
-        return tuple(name for name, beyond in sizes.items() if beyond)
+        return tuple(name for name, is_exceeded in sizes.items() if is_exceeded)
 
     @property
     def approvals_needed(self) -> int:
-        """How many different people have to approve it."""
+        """Number of different people that must approve."""
         return 2 if self.second_because else 1
 
-    def discount_of(self, rule: str) -> float:
-        """The discount of a rule's customers in this version."""
-        return next((line.discount for line in self.offers if line.rule == rule), 0.0)
-
     def plan(self) -> Plan:
-        """Cost, profit and power.
+        """Return expected cost, profit and power.
 
         Notes
         -----
-        For a treated customer ΔΠ = p₁ (m v − (d v + f) ρ) − p₀ m v − c with p₁ = p₀ + δ, d a share of the order and f
-        money off it: what is off is paid to every redeemer, those included who would have bought anyway. The sum is linear in δ, so the interval of the profit
-        is that of the prior of δ; where past campaigns tell each customer's own δ, that of its level.
+        For a treated customer ΔΠ = p₁ (m v − (d v + f) ρ) − p₀ m v − c with p₁ = p₀ + δ, discount
+        share d, money off f, redemption ρ, margin m and contact cost c. Customers that would buy
+        anyway redeem, too. The sum is linear in δ. So the interval of the profit follows from the
+        prior of δ, or from the prior of its level if past campaigns give each customer's own δ.
         """
         control = sum(control_size(customers, self.holdout) for customers in self.tiers.values())
         treated = self.audience - control
@@ -280,31 +314,36 @@ class Body(_Frozen):
         return money(sum_, self.currency, 2)
 
     def _least(self, sum_: float) -> float:
-        """The next larger sum that its currency can say: what a refusal names is not refused in its turn."""
+        """Round up to a payable amount, so it is a valid limit."""
         parts = 1 if self.currency in WHOLE else 100
         return ceil(parts * sum_ - 1e-6) / parts
 
     def _off(self, line: OfferLine) -> str:
-        """What a line takes off, in words."""
-        least = f"orders from {self._money(line.min_order)} on"
+        """Describe the discount of a line in words."""
+        orders = gettext("orders from {amount} on").format(amount=self._money(line.min_order))
         if line.action == "free_shipping":
-            return f"Free shipping ({self._money(line.face)} a parcel) on {least}"
-        return f"{self._money(line.face)} off {least}"
+            return gettext("Free shipping ({cost} a parcel) on {orders}").format(
+                cost=self._money(line.face), orders=orders
+            )
+        return gettext("{amount} off {orders}").format(amount=self._money(line.face), orders=orders)
 
     def check_offers(self) -> None:
-        """Refuse an offer that sells below what the policy lets remain.
+        """Reject offers below the policy's minimum margin.
 
         Raises
         ------
         BadInput
+            An offer leaves too little margin.
         """
-        most = max(self.margin - self.min_margin, 0)
+        max_discount = max(self.margin - self.min_margin, 0)
         for line in self.offers:
-            if line.face and line.face > most * line.min_order + 1e-9:
+            if line.face and line.face > max_discount * line.min_order + 1e-9:
                 least = (
-                    f"use it from {self._money(self._least(line.face / most))} on"
-                    if most
-                    else "no order can bear it"
+                    gettext("use it from {amount} on").format(
+                        amount=self._money(self._least(line.face / max_discount))
+                    )
+                    if max_discount
+                    else gettext("no order can bear it")
                 )
                 raise BadInput(
                     gettext(
@@ -313,39 +352,40 @@ class Body(_Frozen):
                     ).format(
                         off=self._off(line),
                         rule=line.rule,
-                        at_most=_at_most(self.margin - line.largest_share),
+                        at_most=_format_limit(self.margin - line.largest_share),
                         min_margin=100 * self.min_margin,
                         least=least,
                     ),
                     field="min_order",
                 )
-            left = self.margin - line.discount
-            if line.action == "coupon" and not line.face and left < self.min_margin - 1e-9:
+            remaining = self.margin - line.discount
+            if line.action == "coupon" and not line.face and remaining < self.min_margin - 1e-9:
                 raise BadInput(
                     gettext(
                         "A discount of {discount:g} % ({rule}) would leave {at_most} of sales as "
-                        "margin; the policy wants at least {min_margin:g} %: use at most {at_most_2}."
+                        "margin; the policy wants at least {min_margin:g} %: use at most {limit}."
                     ).format(
                         discount=100 * line.discount,
                         rule=line.rule,
-                        at_most=_at_most(left),
+                        at_most=_format_limit(remaining),
                         min_margin=100 * self.min_margin,
-                        at_most_2=_at_most(most),
+                        limit=_format_limit(max_discount),
                     ),
                     field="discount",
                 )
 
     def check_budget(self) -> None:
-        """Refuse a campaign that is expected to cost more than the policy's budget.
+        """Reject a campaign above its budget.
 
         Raises
         ------
         BadInput
+            The expected cost exceeds the budget.
         """
-        if not within(cost := self.plan().cost, self.budget):
+        if not is_within_budget(cost := self.plan().cost, self.budget):
             raise BadInput(
                 gettext(
-                    "It is expected to cost {money}, above the budget of {money_2}; lower the "
+                    "It is expected to cost {cost}, above the budget of {budget}; lower the "
                     "discount, or draft for a smaller audience."
-                ).format(money=self._money(cost), money_2=self._money(self.budget))
+                ).format(cost=self._money(cost), budget=self._money(self.budget))
             )

@@ -1,4 +1,7 @@
-"""The state machine of a campaign. Every move is one compare-and-set UPDATE with an audit row beside it."""
+"""Define campaign states and change them atomically.
+
+Each transition is one compare-and-set UPDATE plus an audit row in the same transaction.
+"""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,17 +16,14 @@ from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from retention.text import gettext
 
-GRAPH: dict[str, frozenset[str]] = {
+TRANSITIONS: dict[str, frozenset[str]] = {
     "draft": frozenset({"draft", "submitted", "cancelled"}),
-    "submitted": frozenset(
-        {"draft", "submitted", "approved", "rejected", "expired", "cancelled"}
-    ),  # itself: one of two
-    "approved": frozenset(
-        {"draft", "scheduled", "expired", "cancelled"}
-    ),  # the clearance time is running
-    "scheduled": frozenset(
-        {"draft", "sending", "expired", "cancelled"}
-    ),  # it is over: sent at its moment
+    # To itself: the first of two approvals, or a reminder.
+    "submitted": frozenset({"draft", "submitted", "approved", "rejected", "expired", "cancelled"}),
+    # During the clearance time.
+    "approved": frozenset({"draft", "scheduled", "expired", "cancelled"}),
+    # After the clearance time, until the send time.
+    "scheduled": frozenset({"draft", "sending", "expired", "cancelled"}),
     "sending": frozenset({"live", "cancelled"}),
     "live": frozenset({"measuring", "cancelled"}),
     "measuring": frozenset({"closed"}),
@@ -32,79 +32,99 @@ GRAPH: dict[str, frozenset[str]] = {
     "closed": frozenset(),
     "cancelled": frozenset(),
 }
-STATES = tuple(GRAPH)
-FINAL = tuple(state for state, onward in GRAPH.items() if not onward)
-EDITABLE = tuple(state for state, onward in GRAPH.items() if "draft" in onward)
-STOPPABLE = tuple(state for state, onward in GRAPH.items() if "cancelled" in onward)
-CLEARING = ("approved", "scheduled")  # decided and not sent: anyone may stop it
-CLOCK = "clock"  # the actor where time itself acts
-HOLDING = (
-    "approved",
-    "scheduled",
-    "sending",
-    "live",
-)  # a customer in one of these gets into no other campaign
-
-_SAID = {
-    "draft": "is a draft again",
-    "submitted": "has been submitted for approval",
-    "approved": "is already approved",
-    "scheduled": "is approved and scheduled",
-    "sending": "is being sent",
-    "live": "is already live",
-    "measuring": "is being measured",
-    "closed": "is closed",
-    "rejected": "was already rejected",
-    "expired": "has expired",
-    "cancelled": "was already stopped and is cancelled",
-}
+STATES = tuple(TRANSITIONS)
+EDITABLE = tuple(state for state, onward in TRANSITIONS.items() if "draft" in onward)
+STOPPABLE = tuple(state for state, onward in TRANSITIONS.items() if "cancelled" in onward)
+IN_CLEARANCE = ("approved", "scheduled")  # approved and not sent; anyone may stop it
+CLOCK = "clock"  # actor of transitions caused by time
+ACTIVE = ("approved", "scheduled", "sending", "live")  # exclude customers from other campaigns
 
 
-class Stale(Conflict):
-    """The campaign is no longer what the person saw: somebody decided, edited or stopped it.
+class StaleCampaign(Conflict):
+    """A campaign changed after the person saw it.
 
-    Carries, as plain values, how it stands now, so that the message can be repaired and the person told who, when
-    and why; the transaction that found out is rolled back.
+    Holds the present state as plain values, because the transaction that noticed the change is
+    rolled back. The caller uses them to repair the message and to name the person, time and reason
+    of the change.
     """
 
-    def __init__(self, campaign: Campaign, seen: int | None = None) -> None:
-        undecided = campaign.state in ("draft", "submitted")
+    def __init__(self, campaign: Campaign, seen_version: int | None = None) -> None:
+        is_undecided = campaign.state in ("draft", "submitted")
         self.campaign_id, self.name = campaign.id, campaign.name
         self.state, self.version = campaign.state, campaign.version
         self.who, self.at, self.reason = (
             (None, None, None)
-            if undecided
+            if is_undecided
             else (campaign.decided_by, campaign.decided_at, campaign.reason)
         )
-        edited = undecided and seen is not None and seen != campaign.version
-        self.said = (
-            f"has been edited since (it is at version {self.version})"
-            if edited
-            else _SAID[self.state]
+        is_edited = is_undecided and seen_version is not None and seen_version != campaign.version
+        self.status = (
+            gettext("has been edited since (it is at version {version})").format(
+                version=self.version
+            )
+            if is_edited
+            else _status_text(self.state)
         )
-        by = f" by {self.who}" if self.who and self.who != CLOCK else ""
-        why = f": {self.reason}" if self.reason else ""
-        super().__init__(f"Nothing changed: campaign {self.name!r} {self.said}{by}{why}.")
+        by = self.who if self.who and self.who != CLOCK else ""
+        super().__init__(
+            gettext("Nothing changed: campaign {name!r} {status}{by}{reason}.").format(
+                name=self.name,
+                status=self.status,
+                by=gettext(" by {person}").format(person=by) if by else "",
+                reason=f": {self.reason}" if self.reason else "",
+            )
+        )
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What a message tells of it."""
-        return {name: getattr(self, name) for name in ("name", "said", "who", "at", "reason")}
+    def template_values(self) -> dict[str, Any]:
+        """Values for the ``campaign/stale`` template."""
+        return {name: getattr(self, name) for name in ("name", "status", "who", "at", "reason")}
 
 
-def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool = False) -> Campaign:
-    """The campaign as the database has it now; with ``lock`` nobody else changes it in this transaction's time.
+def _status_text(state: str) -> str:
+    return {
+        "draft": gettext("is a draft again"),
+        "submitted": gettext("has been submitted for approval"),
+        "approved": gettext("is already approved"),
+        "scheduled": gettext("is approved and scheduled"),
+        "sending": gettext("is being sent"),
+        "live": gettext("is already live"),
+        "measuring": gettext("is being measured"),
+        "closed": gettext("is closed"),
+        "rejected": gettext("was already rejected"),
+        "expired": gettext("has expired"),
+        "cancelled": gettext("was already stopped and is cancelled"),
+    }[state]
+
+
+def find_campaign(
+    session: Session, settings: Settings, campaign_id: str, *, lock: bool = False
+) -> Campaign:
+    """Load a campaign as the database has it now.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    lock : bool, optional
+        Lock the row until the transaction ends. SQLite serialises writers anyway.
+
+    Returns
+    -------
+    Campaign
 
     Raises
     ------
     BadInput
-        There is none of that id.
+        No campaign has this id.
     """
-    wanted = select(Campaign).where(
-        Campaign.id == campaign_id, Campaign.team_id == settings.team_id
-    )
-    wanted = wanted.with_for_update() if lock else wanted  # SQLite's writers queue anyway
-    campaign = session.scalar(wanted.execution_options(populate_existing=True))
+    query = select(Campaign).where(Campaign.id == campaign_id, Campaign.team_id == settings.team_id)
+    query = query.with_for_update() if lock else query  # no effect on SQLite
+    campaign = session.scalar(query.execution_options(populate_existing=True))
     if campaign is None:
         raise BadInput(
             gettext(
@@ -114,55 +134,78 @@ def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool =
     return campaign
 
 
-def move(
+def move_campaign(
     session: Session,
     settings: Settings,
     campaign_id: str,
     *,
-    frm: Collection[str],
-    to: str,
+    from_states: Collection[str],
+    to_state: str,
     actor: str,
     action: str,
     at: datetime,
-    seen: int | None = None,
-    where: Collection[ColumnElement[bool]] = (),
+    seen_version: int | None = None,
+    conditions: Collection[ColumnElement[bool]] = (),
     details: dict[str, Any] | None = None,
     **values: Any,
 ) -> Campaign:
-    """Move a campaign along the graph, if it still is where the caller believes it to be.
+    """Change a campaign's state if it is unchanged.
 
     Parameters
     ----------
-    frm, to
-        States; every step must be an edge of ``GRAPH``.
-    seen
-        The version that the person saw; None where any will do.
-    where
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    from_states : collection of str
+        Allowed present states; each step must be an edge of `TRANSITIONS`.
+    to_state : str
+        New state.
+    actor : str
+        Slack user id, or ``clock``.
+    action : str
+        Name of the audit entry.
+    at : datetime
+        Moment, timezone-aware.
+    seen_version : int, optional
+        Version that the person saw; None accepts any.
+    conditions : Collection[ColumnElement[bool]], optional
         Further conditions of the same UPDATE.
-    values
-        Columns to set with it.
+    details : mapping, optional
+        Further values of the audit entry.
+    **values : object
+        Columns to set in the same UPDATE.
+
+    Returns
+    -------
+    Campaign
+        The campaign in its new state.
 
     Raises
     ------
-    Stale
-        Somebody was first: no row was changed.
+    StaleCampaign
+        The campaign is in another state or version, or a condition failed.
+    ValueError
+        The graph has no such step.
     """
-    if wrong := [state for state in frm if to not in GRAPH[state]]:
-        raise ValueError(f"no campaign goes from {wrong[0]} to {to}")
+    if wrong := [state for state in from_states if to_state not in TRANSITIONS[state]]:
+        raise ValueError(f"no campaign goes from {wrong[0]} to {to_state}")
     statement = update(Campaign).where(
         Campaign.id == campaign_id,
         Campaign.team_id == settings.team_id,
-        Campaign.state.in_(tuple(frm)),
-        *where,
+        Campaign.state.in_(tuple(from_states)),
+        *conditions,
     )
-    if seen is not None:
-        statement = statement.where(Campaign.version == seen)
-    done = session.execute(
-        statement.values(state=to, **values).execution_options(synchronize_session=False)
+    if seen_version is not None:
+        statement = statement.where(Campaign.version == seen_version)
+    update_result = session.execute(
+        statement.values(state=to_state, **values).execution_options(synchronize_session=False)
     )
-    campaign = find(session, settings, campaign_id)
-    if done.rowcount != 1:  # type: ignore[attr-defined]
-        raise Stale(campaign, seen)
+    campaign = find_campaign(session, settings, campaign_id)
+    if update_result.rowcount != 1:  # type: ignore[attr-defined]
+        raise StaleCampaign(campaign, seen_version)
     record(
         session,
         settings,
@@ -170,6 +213,6 @@ def move(
         action,
         campaign_id,
         at,
-        {"version": campaign.version, "to": to, **(details or {})},
+        {"version": campaign.version, "to": to_state, **(details or {})},
     )
     return campaign

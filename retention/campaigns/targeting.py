@@ -1,11 +1,11 @@
-"""Whom a campaign is for: who earns most under the budget by what past campaigns teach, else who has most to lose."""
+"""Rank customers by expected profit within the budget."""
 
 from typing import TYPE_CHECKING
 
 from retention.campaigns import offers
 from retention.campaigns.assignment import control_size
 from retention.campaigns.audience import Audience
-from retention.campaigns.spec import Targeting, within
+from retention.campaigns.spec import Targeting, is_within_budget
 from retention.risk.policy import Policy
 
 if TYPE_CHECKING:
@@ -15,72 +15,93 @@ if TYPE_CHECKING:
     from retention.uplift.past_campaigns import UpliftModel, UpliftPrediction
 
 
-def by_profit(
+def select_by_profit(
     customers: "pd.DataFrame", predicted: "UpliftPrediction", policy: Policy, margin: float
 ) -> Audience:
-    """Who earns most by which of their offers, under the policy's budget and largest audience, most profitable first.
+    """Select the most profitable offer per customer.
 
     Parameters
     ----------
     customers : DataFrame
-        ``churn_probability``, ``expected_value``, ``tier`` and ``rule`` of (n,) who may be written to.
+        ``churn_probability``, ``expected_value``, ``tier`` and ``rule`` of n eligible customers.
     predicted : UpliftPrediction
-        What an offer adds to P(order). Only offers that the past tells apart are weighed against the policy's own
-        choice: of those that it does not, the cheapest would always win.
+        Uplift in P(order) by offer.
+    policy : Policy
+        The shop's policy.
+    margin : float
+        Margin as a share of sales.
 
     Returns
     -------
     Audience
-        Those chosen, each with the ``rule`` of the offer that was chosen and its ``uplift``. Only the treated cost
-        anything, so a budget reaches as many more as are held out. Of the others, who would earn nothing by any offer,
-        and who are left out by the limits alone.
+        Selected customers, most profitable first, with the ``rule`` of the best offer and its
+        ``uplift``.
+
+    Notes
+    -----
+    Only treated customers cost money, so the budget covers proportionally more customers than are
+    treated. Only offers that past campaigns tell apart compete with the policy's own choice. Among
+    offers without a difference, the cheapest would always win.
     """
     import numpy as np
 
     from retention.uplift.targeting import Limit, allocate_offers, expected_cost, incremental_profit
 
     option, uplift = _options(customers, predicted, policy)
-    stays = 1 - customers["churn_probability"].to_numpy(float)[:, None]
-    uplift = np.clip(uplift, -stays, 1 - stays)  # nobody buys with more than certainty
+    p_order = 1 - customers["churn_probability"].to_numpy(float)[:, None]
+    uplift = np.clip(uplift, -p_order, 1 - p_order)  # P(order) stays in [0, 1]
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)[:, None]
     rules, costs = policy.rules, _costs(policy, option, value)
-    earned = incremental_profit(stays, uplift, value, margin=margin, **costs)
-    profit = np.where(np.isnan(uplift), -np.inf, earned)
-    spent = (1 - policy.campaign.holdout) * np.nan_to_num(expected_cost(stays, uplift, **costs))
+    incremental = incremental_profit(p_order, uplift, value, margin=margin, **costs)
+    profit = np.where(np.isnan(uplift), -np.inf, incremental)
+    expected_costs = (1 - policy.campaign.holdout) * np.nan_to_num(
+        expected_cost(p_order, uplift, **costs)
+    )
     limits = [
         Limit(np.ones(profit.shape), policy.campaign.max_audience),
-        Limit(spent, policy.campaign.budget),
+        Limit(expected_costs, policy.campaign.budget),
     ]
     chosen = allocate_offers(profit, limits).offer
-    some = np.flatnonzero(chosen >= 0)
-    best = chosen[some]
-    kept = customers.iloc[some].assign(
-        rule=np.array([rule.name for rule in rules], dtype=object)[option[some, best]],
-        uplift=uplift[some, best],
-        profit=profit[some, best],
+    selected = np.flatnonzero(chosen >= 0)
+    best = chosen[selected]
+    audience = customers.iloc[selected].assign(
+        rule=np.array([rule.name for rule in rules], dtype=object)[option[selected, best]],
+        uplift=uplift[selected, best],
+        profit=profit[selected, best],
     )
-    kept = kept.sort_values("profit", ascending=False, kind="stable")
-    worth, most = int((profit.max(axis=1, initial=0) > 0).sum()), policy.campaign.max_audience
+    audience = audience.sort_values("profit", ascending=False, kind="stable")
+    profitable, maximum = (
+        int((profit.max(axis=1, initial=0) > 0).sum()),
+        policy.campaign.max_audience,
+    )
     return Audience(
-        kept.drop(columns="profit").reset_index(drop=True),
+        audience.drop(columns="profit").reset_index(drop=True),
         {
-            "no_gain": len(customers) - worth,
-            "beyond_maximum": max(worth - most, 0),
-            "beyond_budget": min(worth, most) - len(kept),
+            "no_gain": len(customers) - profitable,
+            "beyond_maximum": max(profitable - maximum, 0),
+            "beyond_budget": min(profitable, maximum) - len(audience),
         },
     )
 
 
-def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
-    """How many of the customers, in their order, the budget pays for, as `Body.plan` counts the cost.
+def affordable_count(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
+    """Count the leading customers that the budget covers.
+
+    Uses the same cost as `Body.plan`.
 
     Parameters
     ----------
     customers : DataFrame
-        ``churn_probability, expected_value, tier, rule`` and, where past campaigns tell it, ``uplift``; those who matter
-        most first.
+        ``churn_probability, expected_value, tier, rule``, optionally ``uplift``; most important
+        first.
+    policy : Policy
+        The shop's policy.
     mean : float
-        What an offer is believed to add to P(order) where there is no ``uplift``.
+        Assumed uplift in P(order) if the column ``uplift`` is missing.
+
+    Returns
+    -------
+    int
     """
     import numpy as np
 
@@ -90,30 +111,36 @@ def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
         customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
     )
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)
-    added = (
+    uplift = (
         customers["uplift"].to_numpy(float)
         if "uplift" in customers
         else np.full(len(customers), mean)
     )
-    stays = 1 - customers["churn_probability"].to_numpy(float)
-    # By the same count as the knapsack's, but that nobody is taken to cost less for an offer that drives them away.
-    spent = np.cumsum(expected_cost(stays, added.clip(min=0), **_costs(policy, option, value)))
-    some = np.arange(1, len(customers) + 1)
-    tiers = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
-    held_out = sum(control_size(number.to_numpy(int), policy.campaign.holdout) for number in tiers)
-    paid = np.flatnonzero(within(spent * (some - held_out) / some, policy.campaign.budget))
-    return int(paid[-1]) + 1 if len(paid) else 0
+    p_order = 1 - customers["churn_probability"].to_numpy(float)
+    # As in the knapsack, but a negative uplift does not reduce the cost.
+    cumulative_costs = np.cumsum(
+        expected_cost(p_order, uplift.clip(min=0), **_costs(policy, option, value))
+    )
+    counts = np.arange(1, len(customers) + 1)
+    tier_sizes = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
+    held_out = sum(
+        control_size(number.to_numpy(int), policy.campaign.holdout) for number in tier_sizes
+    )
+    affordable = np.flatnonzero(
+        is_within_budget(cumulative_costs * (counts - held_out) / counts, policy.campaign.budget)
+    )
+    return int(affordable[-1]) + 1 if len(affordable) else 0
 
 
 def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[str, np.ndarray]":
-    """What `expected_cost` asks of each ``option`` (a rule's place in the policy) for customers who spend ``value``."""
+    """Arguments of `expected_cost` by rule index and value."""
     import numpy as np
 
     rules, usual = policy.rules, policy.offer.contact_cost
-    contacts = [offers.contact(rule, policy) for rule in rules]
+    contacts = [offers.contact_cost(rule, policy) for rule in rules]
     return {
         "discount": np.array([rule.discount for rule in rules])[option] * value
-        + np.array([offers.face(rule, policy) for rule in rules])[option],
+        + np.array([offers.money_off(rule, policy) for rule in rules])[option],
         "redemption": np.array(policy.offer.redemption),
         "contact": np.array([usual if cost is None else cost for cost in contacts])[option],
     }
@@ -122,13 +149,16 @@ def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[s
 def _options(
     customers: "pd.DataFrame", predicted: "UpliftPrediction", policy: Policy
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """The offers that each customer may get, their own first, as places among the policy's rules, and the uplift of
-    each, NaN where there is none: both (n, most offers of one customer)."""
+    """Allowed offers per customer and their uplift.
+
+    Both arrays have shape (n, most offers of one customer). Offers are indices into the policy's
+    rules, the customer's own first. Uplift is NaN in unused slots.
+    """
     import numpy as np
 
     from retention.uplift.offer_effects import offer_kind
 
-    place = {rule.name: at for at, rule in enumerate(policy.rules)}
+    rule_index = {rule.name: at for at, rule in enumerate(policy.rules)}
     kinds = {rule.name: offer_kind(rule.model_dump()) for rule in policy.rules}
     groups = customers.groupby(["rule", "tier"]).indices
     offered = {
@@ -143,16 +173,16 @@ def _options(
     option, uplift = np.zeros(shape, int), np.full(shape, np.nan)
     for key, at in groups.items():
         for slot, name in enumerate(offered[key]):
-            told = predicted.by_offer.get(kinds[name])
-            option[at, slot] = place[name]
-            uplift[at, slot] = predicted.pooled[at] if told is None else told[at]
-        own = uplift[at, 0]
-        uplift[at, 0] = np.where(np.isnan(own), predicted.pooled[at], own)
+            offer_uplift = predicted.by_offer.get(kinds[name])
+            option[at, slot] = rule_index[name]
+            uplift[at, slot] = predicted.pooled[at] if offer_uplift is None else offer_uplift[at]
+        own_uplift = uplift[at, 0]
+        uplift[at, 0] = np.where(np.isnan(own_uplift), predicted.pooled[at], own_uplift)
     return option, uplift
 
 
-def told(uplift: "UpliftModel | None") -> Targeting:
-    """What the draft says of how its audience was chosen."""
+def describe_targeting(uplift: "UpliftModel | None") -> Targeting:
+    """Describe the selection method for the draft."""
     if uplift is None:
         return Targeting(by="risk", why="none")
     return Targeting(

@@ -1,10 +1,13 @@
-"""A campaign as plain data: what templates, ``--json`` and the job row show of it. Never a customer, never a code."""
+"""Convert campaigns to plain data for templates and JSON.
+
+The data never contains customers or codes.
+"""
 
 from typing import Any
 
-from retention.campaigns.closing import never_measured
+from retention.campaigns.closing import was_never_measured
 from retention.campaigns.spec import Body
-from retention.campaigns.states import CLEARING, EDITABLE, STOPPABLE
+from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.db.tables import Campaign
 
 _MOMENTS = (
@@ -19,8 +22,11 @@ _MOMENTS = (
 )
 
 
-def described(campaign: Campaign) -> dict[str, Any]:
-    """The campaign at its present version; moments are ISO 8601, money is in ``currency``."""
+def campaign_data(campaign: Campaign) -> dict[str, Any]:
+    """Return a campaign at its present version as plain data.
+
+    Times are ISO 8601. Money is in ``currency``.
+    """
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     return {
         "campaign_id": campaign.id,
@@ -34,17 +40,17 @@ def described(campaign: Campaign) -> dict[str, Any]:
         "reason": campaign.reason,
         "approved_by": list(campaign.approved_by or ()),
         **{name: at.isoformat() if at else None for name, at in moments.items()},
-        **said(Body.model_validate(campaign.body)),
+        **version_data(Body.model_validate(campaign.body)),
         "editable": campaign.state in EDITABLE,
         "stoppable": campaign.state in STOPPABLE,
-        "clearing": campaign.state in CLEARING,
+        "clearing": campaign.state in IN_CLEARANCE,
         "result": campaign.result,
-        "never_measured": never_measured(campaign.result),
+        "never_measured": was_never_measured(campaign.result),
     }
 
 
-def said(body: Body) -> dict[str, Any]:
-    """What a version says, and what follows from it."""
+def version_data(body: Body) -> dict[str, Any]:
+    """Return a version and its derived figures as plain data."""
     return {
         **body.model_dump(mode="json", exclude={"prior"}),
         "discount": body.discount,

@@ -1,6 +1,7 @@
-"""The copy of a campaign: a text with ``{placeholders}`` that a person may edit, filled in for each customer.
+"""Validate and fill in the text of a campaign.
 
-Placeholders are looked up in a fixed table; nothing a person or the data writes is ever evaluated.
+A person may edit the text and its ``{placeholders}``. Values come from a fixed table. Nothing in
+the text or the data is evaluated.
 """
 
 import re
@@ -11,27 +12,32 @@ from retention.errors import BadInput
 from retention.text import gettext
 
 PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
-LONGEST = 2_000
-_PLACE = re.compile(r"\{(\w*)\}")
-_BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # what a person may have meant for a placeholder
-_SPACED = re.compile(r"( ?)\{(\w*)\}")
-_ANNOUNCING = re.compile(  # the items, with what of their sentence leads to them alone
+MAX_CHARACTERS = 2_000
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+_BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # possibly meant as a placeholder
+_SPACED_PLACEHOLDER = re.compile(r"( ?)\{(\w*)\}")
+_ITEMS_PHRASE = re.compile(  # the items with the phrase that announces them
     r"(?:(?:(?<=[.!?])|\s*[,;–—]|\s-)\s[^{}.,;!?–—]*|[\s:]*)\{items\}\s*$"
 )
 
 
-def default(action: str = "coupon") -> str:
-    """The text a draft starts with, from ``templates/campaigns/``."""
+def default_text(action: str = "coupon") -> str:
+    """Return the default text of an action."""
     return templating.text(f"campaigns/{action}.txt.j2").strip()
 
 
-def checked(text: str) -> str:
-    """A text that a person wrote, if it can be used.
+def validate_text(text: str) -> str:
+    """Validate a text that a person typed.
+
+    Returns
+    -------
+    str
+        The text without surrounding space.
 
     Raises
     ------
     BadInput
-        Empty, too long, or with a placeholder that does not exist or is not closed: the customer would read its braces.
+        The text is empty or too long, or a placeholder is unknown or not closed.
     """
     text = text.strip()
     if not text:
@@ -39,41 +45,56 @@ def checked(text: str) -> str:
             gettext("The copy text is empty; write what the customer shall read."),
             field="copy_text",
         )
-    if len(text) > LONGEST:
+    if len(text) > MAX_CHARACTERS:
         raise BadInput(
             gettext("The copy text has {count:,} characters; use at most {longest:,}.").format(
-                count=len(text), longest=LONGEST
+                count=len(text), longest=MAX_CHARACTERS
             ),
             field="copy_text",
         )
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
-    if wrong := [place for place in _BRACES.findall(text) if place not in known]:
-        found = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(wrong[:3]))
-        means = "means" if len(wrong) == 1 else "mean"
-        raise BadInput(
-            gettext("The copy text has {found}, which {means} nothing here; use {known}.").format(
-                found=found, means=means, known=", ".join(known)
-            ),
-            field="copy_text",
+    if unknown := [place for place in _BRACES.findall(text) if place not in known]:
+        shown = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(unknown[:3]))
+        sentence = (
+            gettext("The copy text has {unknown}, which means nothing here; use {known}.")
+            if len(unknown) == 1
+            else gettext("The copy text has {unknown}, which mean nothing here; use {known}.")
         )
+        raise BadInput(sentence.format(unknown=shown, known=", ".join(known)), field="copy_text")
     return text
 
 
-def filled(text: str, values: dict[str, Any]) -> str:
-    """The text for one customer; a placeholder without a value leaves nothing behind, nor the space before it (``Hello,``).
+def fill_text(text: str, values: dict[str, Any]) -> str:
+    """Fill in the text for one customer.
 
-    Where there are no items, what ends a line with them is left out: it would announce what does not come.
+    An empty placeholder also removes the space before it (``Hello,``). Without items, the phrase
+    that announces them at the end of a line is removed.
+
+    Parameters
+    ----------
+    text : str
+        Text with placeholders.
+    values : dict of str to object
+        Value by placeholder name.
+
+    Returns
+    -------
+    str
     """
     lines = text.split("\n") if values.get("items") else map(_without_items, text.split("\n"))
 
     def value(place: re.Match[str]) -> str:
-        found = str(values.get(place[2]) or "")
-        return place[1] + found if found else ""
+        text_value = str(values.get(place[2]) or "")
+        return place[1] + text_value if text_value else ""
 
-    return _SPACED.sub(value, "\n".join(line for line in lines if line is not None))
+    return _SPACED_PLACEHOLDER.sub(value, "\n".join(line for line in lines if line is not None))
 
 
 def _without_items(line: str) -> str | None:
-    """A line less what announces the items at its end; None where it fills in nothing else."""
-    ends = line.rstrip().endswith("{items}")
-    return None if ends and {*_PLACE.findall(line)} == {"items"} else _ANNOUNCING.sub("", line)
+    """Remove the phrase that announces items; None if nothing remains."""
+    is_last = line.rstrip().endswith("{items}")
+    return (
+        None
+        if is_last and {*_PLACEHOLDER.findall(line)} == {"items"}
+        else _ITEMS_PHRASE.sub("", line)
+    )

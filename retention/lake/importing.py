@@ -75,7 +75,7 @@ def import_files(
         Called per file and piece.
     listener : ImportListener, optional
         Called after events were imported. Installations with campaigns pass
-        `retention.campaigns.import_events.LISTENER`.
+        `retention.campaigns.imports.LISTENER`.
 
     Returns
     -------
@@ -299,7 +299,7 @@ class ImportJob:
         if reasons:
             self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
-        self.erased_customers().drop(self.con)
+        self.erased_customers().delete_staged(self.con)
         good = self._scalar("SELECT count(*) FROM staged")
         self._add_reasons(reasons)
         self.read_rows += rows
@@ -446,7 +446,7 @@ class ImportJob:
         if not self.is_locked:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
             self.is_locked = True
-            self.filtered += self.erased_customers().drop(self.con) if self.staged else 0
+            self.filtered += self.erased_customers().delete_staged(self.con) if self.staged else 0
 
     def _unlock_table(self) -> None:
         self.lock.close()

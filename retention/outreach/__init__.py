@@ -1,5 +1,5 @@
-"""Outreach: a campaign's copies to its customers, each sent once, through whatever carries them.
+"""Send campaign e-mails and track consent and bounces.
 
-`contract` is what an adapter gives and gets; `smtp` and `webhook` are two; `sends` is the table in which every copy is
-a row; `compose` makes the copies; `run` sends what is due. `consent` and `tokens` hold who wants no more.
+`messages` defines the adapter interface. `smtp` and `webhook` implement it. `sends` holds one row
+per e-mail. `dispatch` sends due rows. `consent` holds unsubscribes.
 """

@@ -1,6 +1,5 @@
-"""Copies that bounced later: a mail server had taken them, and said afterwards that it could not deliver them."""
+"""Record bounces that arrive after acceptance."""
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,26 +11,22 @@ from sqlalchemy.orm import Session
 
 from retention.db.insert import among
 from retention.db.tables import DirectoryEntry, Send
-from retention.outreach.sends import OF_MESSAGE
+from retention.outreach.messages import DELIVERY_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
 from retention.privacy import email_hash
 from retention.settings import Settings
+from retention.text import gettext
 
-LATER = timedelta(days=14)  # mail servers try for five days, and platforms export when they export
-AT_ONCE = 2_000  # ids of a statement
-DATED = timedelta(
-    days=1
-)  # many tell of a bounce by its date alone, which began before the copy went out
-# By its status (RFC 3463): of the address or the mailbox; where there is none, what is said of a recipient (RFC 5321).
-_ADDRESS = re.compile(r"\b5\.[12]\.\d|^55[0-3]\b(?! 5\.\d)")
-_PERSON = func.coalesce(
-    DirectoryEntry.canonical_id, DirectoryEntry.customer_id
-)  # whom an id stands for
-THERE = ("sent", "held", "bounced")  # what a bounce can be of
+MAX_DELAY = timedelta(days=14)  # mail servers retry for five days; platforms export later
+BATCH_IDS = 2_000  # ids per statement
+DATE_TOLERANCE = timedelta(days=1)  # many reports have only a date, which starts before the send
+BOUNCEABLE = ("sent", "held", "bounced")  # states of sends that a bounce can belong to
+NOT_ABOUT_ADDRESS = (MESSAGE_REFUSED, DELIVERY_REFUSED)
+_CANONICAL_ID = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """A copy that came back, as somebody tells of it: by its customer, by their address, or by both."""
+    """A reported bounce, by customer id, address or both."""
 
     at: datetime
     customer_id: str | None = None
@@ -39,154 +34,199 @@ class Bounce:
 
 
 @dataclass(slots=True)
-class _Copy:
+class _DeliveredSend:
     id: int
     campaign_id: str
     state: str
     at: datetime
 
 
-def bounced(
+def mark_bounced(
     session: Session, settings: Settings, bounces: Sequence[Bounce]
 ) -> tuple[list[str], set[str]]:
-    """Mark the copy that each of these is of: the customer's newest, of any campaign, at that moment.
+    """Mark the send that each bounce belongs to.
+
+    It is the customer's newest send of any campaign at that moment.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    bounces : sequence of Bounce
+        Reported bounces.
 
     Returns
     -------
-    list of str
-        For each: ``bounced``, ``repeated`` (known already), or ``unknown``: none of our copies had gone to them in the
-        `LATER` days before.
-    set of str
-        Ids of the campaigns whose copies were marked.
+    tuple[list[str], set[str]]
+        Per bounce: ``bounced``, ``repeated`` (already known) or ``unknown`` (no send within
+        `MAX_DELAY` before); and the ids of campaigns with marked sends.
     """
-    ids = _ids(session, settings, bounces)
-    copies = _copies(session, settings, {one for some in ids for one in some})
+    ids_of_bounces = _customer_ids(session, settings, bounces)
+    all_ids = {customer_id for ids in ids_of_bounces for customer_id in ids}
+    sends = _delivered_sends(session, settings, all_ids)
     outcomes, campaigns, marked = list[str](), set[str](), list[int]()
-    for told, some in zip(bounces, ids, strict=True):
-        gone = [
-            copy
-            for one in some
-            for copy in copies[one]
-            if told.at - LATER <= copy.at < told.at + DATED
+    for bounce, ids in zip(bounces, ids_of_bounces, strict=True):
+        candidates = [
+            send
+            for customer_id in ids
+            for send in sends[customer_id]
+            if bounce.at - MAX_DELAY <= send.at < bounce.at + DATE_TOLERANCE
         ]
-        if not gone:
+        if not candidates:
             outcomes.append("unknown")
             continue
-        copy = max(gone, key=lambda copy: (copy.at, copy.id))
-        outcomes.append("repeated" if copy.state == "bounced" else "bounced")
-        if copy.state != "bounced":
-            copy.state = "bounced"
-            campaigns.add(copy.campaign_id)
-            marked.append(copy.id)
+        send = max(candidates, key=lambda send: (send.at, send.id))
+        outcomes.append("repeated" if send.state == "bounced" else "bounced")
+        if send.state != "bounced":
+            send.state = "bounced"
+            campaigns.add(send.campaign_id)
+            marked.append(send.id)
     session.execute(
         update(Send)
-        .where(among(session, Send.id, marked), Send.state.in_(THERE))
-        .values(state="bounced", error="bounced later"),
+        .where(among(session, Send.id, marked), Send.state.in_(BOUNCEABLE))
+        .values(state="bounced", error=gettext("bounced later"), error_code=REPORTED_LATER),
         execution_options={"synchronize_session": False},
     )
     return outcomes, campaigns
 
 
-def unreachable(session: Session, settings: Settings, since: datetime) -> set[str]:
-    """Customers whose newest copy bounced for their address's sake, where that was sent since then and they have had no other address since."""
+def unreachable_customers(session: Session, settings: Settings, since: datetime) -> set[str]:
+    """Return customers with a bounced address that is still in use.
+
+    Their newest send bounced because of the address, and the address has not changed since. A
+    bounce without a code counts: older processes may store one during an upgrade.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    since : datetime
+        Start of the period.
+
+    Returns
+    -------
+    set of str
+    """
     at = func.coalesce(Send.sent_at, Send.queued_at)
-    tried = select(Send.customer_id, Send.state, Send.error, at).where(
-        Send.team_id == settings.team_id, Send.channel != "call", Send.state.in_(THERE), at >= since
+    recent = select(Send.customer_id, Send.state, Send.error_code, at).where(
+        Send.team_id == settings.team_id,
+        Send.channel != "call",
+        Send.state.in_(BOUNCEABLE),
+        at >= since,
     )
     newest = {
-        who: (state, said, gone)
-        for who, state, said, gone in session.execute(tried.order_by(at, Send.id)).tuples()
+        customer_id: (state, code, sent_at)
+        for customer_id, state, code, sent_at in session.execute(
+            recent.order_by(at, Send.id)
+        ).tuples()
     }
-    back = {
-        who: gone
-        for who, (state, said, gone) in newest.items()
-        if state == "bounced" and _of_the_address(said or "")
+    bounced = {
+        customer_id: sent_at
+        for customer_id, (state, code, sent_at) in newest.items()
+        if state == "bounced" and code not in NOT_ABOUT_ADDRESS
     }
-    given = _new_addresses(session, settings, back)
-    return {who for who, gone in back.items() if who not in given or given[who] <= gone}
+    changed = _new_addresses(session, settings, bounced)
+    return {
+        customer_id
+        for customer_id, sent_at in bounced.items()
+        if customer_id not in changed or changed[customer_id] <= sent_at
+    }
 
 
 def _new_addresses(
     session: Session, settings: Settings, ids: Collection[str]
 ) -> dict[str, datetime]:
-    """When these customers were given another address, the last time and under whichever of their ids; only who was."""
-    last, named = dict[str, datetime](), sorted(ids)
-    for start in range(0, len(named), AT_ONCE):
-        entry = among(session, DirectoryEntry.customer_id, named[start : start + AT_ONCE])
-        mine = select(DirectoryEntry.customer_id, _PERSON).where(
-            DirectoryEntry.team_id == settings.team_id, entry
+    """Last change of address per customer, over all merged ids.
+
+    Customers without a change are missing.
+    """
+    changes, ordered = dict[str, datetime](), sorted(ids)
+    for start in range(0, len(ordered), BATCH_IDS):
+        batch = among(session, DirectoryEntry.customer_id, ordered[start : start + BATCH_IDS])
+        entries = select(DirectoryEntry.customer_id, _CANONICAL_ID).where(
+            DirectoryEntry.team_id == settings.team_id, batch
         )
-        people = dict(session.execute(mine).tuples().all())
-        own = defaultdict[str, list[datetime]](list)
-        for _, who, at in _rows(session, settings, {*people.values()}):
-            own[who] += [at] if at is not None else []
-        last |= {one: max(own[who]) for one, who in people.items() if own[who]}
-    return last
+        canonical = dict(session.execute(entries).tuples().all())
+        times = defaultdict[str, list[datetime]](list)
+        for _, person, at in _directory_rows(session, settings, {*canonical.values()}):
+            times[person] += [at] if at is not None else []
+        changes |= {
+            customer_id: max(times[person])
+            for customer_id, person in canonical.items()
+            if times[person]
+        }
+    return changes
 
 
-def _of_the_address(said: str) -> bool:
-    """Whether a refusal is about whom it went to. What a mail server has against the message would be held against all customers."""
-    return not said.startswith(OF_MESSAGE) and (
-        not said[:1].isdigit() or bool(_ADDRESS.search(said))
-    )
-
-
-def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:
-    """The ids of each one's customer, those that were merged with it included."""
+def _customer_ids(
+    session: Session, settings: Settings, bounces: Sequence[Bounce]
+) -> list[set[str]]:
+    """Ids of each bounce's customer, including merged ids."""
     key = settings.key
-    hashes = [email_hash(key, one.email) if one.email else None for one in bounces]
-    ours = DirectoryEntry.team_id == settings.team_id
+    hashes = [email_hash(key, bounce.email) if bounce.email else None for bounce in bounces]
     named = or_(
-        among(session, DirectoryEntry.customer_id, _there(one.customer_id for one in bounces)),
-        among(session, DirectoryEntry.email_hash, _there(hashes)),
+        among(
+            session,
+            DirectoryEntry.customer_id,
+            _known_values(bounce.customer_id for bounce in bounces),
+        ),
+        among(session, DirectoryEntry.email_hash, _known_values(hashes)),
     )
-    columns = DirectoryEntry.customer_id, DirectoryEntry.email_hash, _PERSON
+    entries = select(DirectoryEntry.customer_id, DirectoryEntry.email_hash, _CANONICAL_ID).where(
+        DirectoryEntry.team_id == settings.team_id, named
+    )
     by_id, by_hash = dict[str, str](), defaultdict[str, set[str]](set)
-    for one, hashed, who in session.execute(select(*columns).where(ours, named)).tuples():
-        by_id[one] = who
-        by_hash[hashed or ""].add(who)
-    alike = defaultdict[str, set[str]](set)
-    for one, who, _ in _rows(session, settings, {*by_id.values()}):
-        alike[who].add(one)
-    found = []
-    for told, hashed in zip(bounces, hashes, strict=True):
-        mine = (
-            {by_id[told.customer_id]}
-            if told.customer_id in by_id
+    for customer_id, hashed, person in session.execute(entries).tuples():
+        by_id[customer_id] = person
+        by_hash[hashed or ""].add(person)
+    merged = defaultdict[str, set[str]](set)
+    for customer_id, person, _ in _directory_rows(session, settings, {*by_id.values()}):
+        merged[person].add(customer_id)
+    ids = []
+    for bounce, hashed in zip(bounces, hashes, strict=True):
+        people = (
+            {by_id[bounce.customer_id]}
+            if bounce.customer_id in by_id
             else by_hash.get(hashed or "", set())
         )
-        found.append({one for who in mine for one in alike[who]})
-    return found
+        ids.append({customer_id for person in people for customer_id in merged[person]})
+    return ids
 
 
-def _rows(
+def _directory_rows(
     session: Session, settings: Settings, people: Collection[str]
 ) -> Sequence[tuple[str, str, datetime | None]]:
-    """The ids that stand for these people, each with whom it stands for and since when it has another address."""
-    named = or_(
+    """Ids of these people, with canonical id and last change of address."""
+    named = or_(  # each part uses an index; the canonical id has none
         among(session, DirectoryEntry.canonical_id, people),
         among(session, DirectoryEntry.customer_id, people) & DirectoryEntry.canonical_id.is_(None),
-    )  # each found by its index, which whom an id stands for has none of
-    columns = DirectoryEntry.customer_id, _PERSON, DirectoryEntry.email_changed_at
-    found = select(*columns).where(DirectoryEntry.team_id == settings.team_id, named)
-    return session.execute(found).tuples().all()
+    )
+    columns = DirectoryEntry.customer_id, _CANONICAL_ID, DirectoryEntry.email_changed_at
+    entries = select(*columns).where(DirectoryEntry.team_id == settings.team_id, named)
+    return session.execute(entries).tuples().all()
 
 
-def _copies(session: Session, settings: Settings, ids: Iterable[str]) -> dict[str, list[_Copy]]:
+def _delivered_sends(
+    session: Session, settings: Settings, ids: Iterable[str]
+) -> dict[str, list[_DeliveredSend]]:
     at = func.coalesce(Send.sent_at, Send.queued_at)
     rows = session.execute(
         select(Send.customer_id, Send.id, Send.campaign_id, Send.state, at).where(
             Send.team_id == settings.team_id,
             among(session, Send.customer_id, [*ids]),
-            Send.state.in_(THERE),
+            Send.state.in_(BOUNCEABLE),
             Send.channel != "call",
         )
     )
-    found = defaultdict[str, list[_Copy]](list)
-    for who, number, campaign_id, state, moment in rows.tuples():
-        found[who].append(_Copy(number, campaign_id, state, moment))
-    return found
+    sends = defaultdict[str, list[_DeliveredSend]](list)
+    for customer_id, send_id, campaign_id, state, sent_at in rows.tuples():
+        sends[customer_id].append(_DeliveredSend(send_id, campaign_id, state, sent_at))
+    return sends
 
 
-def _there(values: Iterable[Any]) -> list[Any]:
+def _known_values(values: Iterable[Any]) -> list[Any]:
     return sorted({value for value in values if value is not None})

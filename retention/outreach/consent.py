@@ -1,5 +1,10 @@
-"""Who wants no more: one row a customer, written by their own click, read wherever somebody is chosen or written to."""
+"""Store unsubscribes and check unsubscribe links.
 
+An unsubscribed customer has one row. Selection and sending both read it.
+"""
+
+import hmac
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,21 +14,40 @@ from sqlalchemy.orm import Session
 from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Send, Suppression
+from retention.errors import BadInput
+from retention.keys import Keys, keyed_hash
+from retention.outreach.sends import cancel_reason
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
 
+_TOKEN = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
+
 
 def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetime) -> bool:
-    """Withdraw the consent of the customer to whom a send went, and cancel what is still queued for them.
+    """Withdraw the consent of a send's customer.
+
+    Queued sends to the customer are cancelled. Repeating is harmless.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    send_id : int
+        Id of the send.
+    now : datetime
+        Business time.
 
     Returns
     -------
     bool
-        Whether the send is known; asking again is harmless.
+        Whether the send exists.
     """
     send = session.get(Send, send_id)
     if send is None or send.team_id != settings.team_id:
@@ -41,7 +65,11 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
         session.execute(
             update(Send)
             .where(Send.customer_id == send.customer_id, Send.state == "queued")
-            .values(state="cancelled", error="unsubscribed since"),
+            .values(
+                state="cancelled",
+                error=cancel_reason("unsubscribed"),
+                error_code="unsubscribed",
+            ),
             execution_options={"synchronize_session": False},
         )
         record(
@@ -56,8 +84,20 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
     return True
 
 
-def suppressed(session: Session, settings: Settings) -> set[str]:
-    """Customers who have unsubscribed."""
+def suppressed_customers(session: Session, settings: Settings) -> set[str]:
+    """Return customers that unsubscribed.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    set of str
+    """
     return set(
         session.scalars(
             select(Suppression.customer_id).where(Suppression.team_id == settings.team_id)
@@ -65,16 +105,99 @@ def suppressed(session: Session, settings: Settings) -> set[str]:
     )
 
 
-def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series") -> "pd.Series":
-    """``given``, ``unknown`` or ``refused`` for each customer; who unsubscribed, under whichever id, refused."""
+def consent_states(
+    lake: "Lake", session: Session, settings: Settings, ids: "pd.Series"
+) -> "pd.Series":
+    """Return the consent of each customer.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    ids : Series
+        Customer ids.
+
+    Returns
+    -------
+    Series
+        ``given``, ``unknown`` or ``refused``. An unsubscribe under any merged id refuses.
+    """
     import pandas as pd
 
     customers = lake.table("customers")
-    said = customers.filter(customers.marketing_consent.notnull())
-    told = said.select("customer_id", "marketing_consent").execute()
-    yes = told["marketing_consent"].astype(bool)
-    found = pd.Series("unknown", index=ids.index)
-    found[ids.isin(told.loc[yes, "customer_id"])] = "given"
-    found[ids.isin(told.loc[~yes, "customer_id"])] = "refused"
-    found[ids.isin(lake.identities.resolved(suppressed(session, settings)))] = "refused"
-    return found
+    known = customers.filter(customers.marketing_consent.notnull())
+    answers = known.select("customer_id", "marketing_consent").execute()
+    has_agreed = answers["marketing_consent"].astype(bool)
+    states = pd.Series("unknown", index=ids.index)
+    states[ids.isin(answers.loc[has_agreed, "customer_id"])] = "given"
+    states[ids.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
+    states[ids.isin(lake.identities.resolved(suppressed_customers(session, settings)))] = "refused"
+    return states
+
+
+def unsubscribe_token(keys: Keys, send_id: int) -> str:
+    """Return the unsubscribe token of a send.
+
+    It contains key id, send id and signature. It never expires.
+
+    Parameters
+    ----------
+    keys : Keys
+        Signing keys.
+    send_id : int
+        Id of the send.
+
+    Returns
+    -------
+    str
+    """
+    return f"{keys.current_id}-{send_id}-{_signature(keys.current, send_id)}"
+
+
+def read_unsubscribe_token(keys: Keys, token: str) -> int | None:
+    """Return the send id of a token; None if the signature is invalid.
+
+    Parameters
+    ----------
+    keys : Keys
+        Signing keys.
+    token : str
+        Token of a link.
+
+    Returns
+    -------
+    int or None
+    """
+    match = _TOKEN.fullmatch(token)
+    key = keys.by_id(match[1]) if match else None
+    if match is None or key is None:
+        return None
+    send_id = int(match[2])
+    return send_id if hmac.compare_digest(_signature(key, send_id), match[3]) else None
+
+
+def _signature(key: bytes, send_id: int) -> str:
+    return keyed_hash(key, "unsubscribe", str(send_id)).hex()[:32]
+
+
+def public_url(settings: Settings) -> str:
+    """Return the public URL without a trailing slash.
+
+    Raises
+    ------
+    BadInput
+        ``RETENTION_PUBLIC_URL`` is not set.
+    """
+    if not settings.public_url:
+        raise BadInput(
+            gettext(
+                "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where "
+                "customers reach this server, e.g. https://crm.shop.example, before campaigns "
+                "are sent from here."
+            )
+        )
+    return settings.public_url.rstrip("/")

@@ -1,4 +1,4 @@
-"""How to reach the customers of a campaign, and who of them may (still) be written to, as the lake says now."""
+"""Look up addresses and consent of recipients in the lake."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Send
-from retention.outreach.consent import consents
-from retention.outreach.contract import Contact
+from retention.outreach.consent import consent_states
+from retention.outreach.messages import Contact
 from retention.risk.policy import Policy
 from retention.settings import Settings
 
@@ -17,53 +17,107 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
-def waiting(session: Session, campaign_id: str) -> list[str]:
-    """Customers whose copy is queued."""
+def queued_customers(session: Session, campaign_id: str) -> list[str]:
+    """Return customers with a queued send.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    list of str
+    """
     rows = select(Send.customer_id).where(Send.campaign_id == campaign_id, Send.state == "queued")
     return list(session.scalars(rows))
 
 
-def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
-    """How to reach each; who has no row in the lake is missing. An id that was merged is reached as whom it is now."""
+def find_contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
+    """Return the contact of each customer.
+
+    Merged ids give the contact of the canonical customer. Customers without a row in the lake are
+    missing.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    ids : iterable of str
+        Customer ids.
+
+    Returns
+    -------
+    dict of str to Contact
+    """
     import ibis
 
-    people = lake.identities.canonical_ids()
-    now = {one: people.get(one, one) for one in ids}
-    wanted = ibis.memtable(
-        {"customer_id": sorted(set(now.values()))}, schema={"customer_id": "string"}
+    canonical = lake.identities.canonical_ids()
+    canonical_of = {customer_id: canonical.get(customer_id, customer_id) for customer_id in ids}
+    canonical_ids = ibis.memtable(
+        {"customer_id": sorted(set(canonical_of.values()))}, schema={"customer_id": "string"}
     )
     rows = lake.table("customers").select("customer_id", "email", "name", "timezone", "phone")
-    found = rows.semi_join(wanted, "customer_id").execute().set_index("customer_id")
-    known = {
-        who: Contact(*(value if isinstance(value, str) else "" for value in row))
-        for who, row in zip(found.index, found.itertuples(index=False), strict=True)
+    customers = rows.semi_join(canonical_ids, "customer_id").execute().set_index("customer_id")
+    contact_of = {
+        canonical_id: Contact(*(value if isinstance(value, str) else "" for value in row))
+        for canonical_id, row in zip(
+            customers.index, customers.itertuples(index=False), strict=True
+        )
     }
-    return {one: known[who] for one, who in now.items() if who in known}
+    return {
+        customer_id: contact_of[canonical_id]
+        for customer_id, canonical_id in canonical_of.items()
+        if canonical_id in contact_of
+    }
 
 
-def unwilling(
+def customers_without_consent(
     lake: "Lake",
     session: Session,
     settings: Settings,
     policy: Policy,
     offers: Mapping[str, Mapping[str, Any]],
 ) -> set[str]:
-    """Those whose consent is not (any more) one of those that their rule is for; who refused, whatever the rule says.
+    """Return customers without the consent that their offer needs.
+
+    Customers that refused are always included.
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
     offers : mapping
-        Customer id → their offer: the ``rule`` by which they got it, and the states of ``consent`` that the rule which
-        chose them was for (of a campaign from before they were kept: what the policy says of the rule now).
+        Offer by customer id, with ``rule`` and accepted states of ``consent``. For offers stored
+        before consent was kept, the present policy decides.
+
+    Returns
+    -------
+    set of str
     """
     import pandas as pd
 
-    people = lake.identities.canonical_ids()
-    now = pd.Series({one: people.get(one, one) for one in offers}, dtype=object)
-    said = consents(lake, session, settings, now)
-    may = cache(policy.consent_for)
-    return {one for one, state in said.items() if state not in may(*_drawn_under(offers[one]))}
+    canonical = lake.identities.canonical_ids()
+    canonical_of = pd.Series(
+        {customer_id: canonical.get(customer_id, customer_id) for customer_id in offers},
+        dtype=object,
+    )
+    states = consent_states(lake, session, settings, canonical_of)
+    accepted_states = cache(policy.consent_for)
+    return {
+        customer_id
+        for customer_id, state in states.items()
+        if state not in accepted_states(*_rule_and_consent(offers[customer_id]))
+    }
 
 
-def _drawn_under(offer: Mapping[str, Any]) -> tuple[str, tuple[str, ...] | None]:
+def _rule_and_consent(offer: Mapping[str, Any]) -> tuple[str, tuple[str, ...] | None]:
     return offer.get("rule", ""), tuple(offer["consent"]) if "consent" in offer else None

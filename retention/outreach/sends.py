@@ -1,7 +1,8 @@
-"""The table of sends: a campaign's copies queued, claimed one at a time, settled. SQL only, in the caller's session.
+"""Queue, claim and settle the e-mails of a campaign.
 
-A copy is claimed and committed before it is handed over, and settled after. What a dead run leaves claimed is in doubt
-and is nobody else's to repeat, unless the other side drops repetitions.
+SQL only, in the caller's session. A send is claimed and committed before it is handed over, and
+settled afterwards. A send left claimed by a dead process is uncertain. It is repeated only if the
+server drops duplicates.
 """
 
 from collections.abc import Iterable
@@ -13,31 +14,45 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
 from retention.db.tables import Assignment, Campaign, Send, Suppression
-from retention.outreach.contract import Verdict
+from retention.outreach.messages import MESSAGE_REFUSED, CancelCode, Verdict
+from retention.text import gettext
 
-LEASE = timedelta(minutes=4)  # longer than any adapter takes for one copy
-ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
-BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
-LONGEST_BACK_OFF = timedelta(hours=1)
-_FAR = timedelta(days=1)  # no back-off, and no pause that a platform asks for, is that long
-OF_MESSAGE = "the message was refused: "  # how the error of a copy begins of which the server had nothing against its customer
-BY_HAND = ("csv", "call")  # a person takes the file
-PERHAPS_THERE = ("sending", "sent", "held")  # it has reached them, or may have
-REACHED = ("queued", *PERHAPS_THERE)  # counts as contact: it has reached them, may have, or will
-_QUIETLY = {"synchronize_session": False}
+LEASE = timedelta(minutes=4)  # longer than any attempt takes
+MAX_ATTEMPTS = 12  # over five hours; spam filters may be down for a while
+BACK_OFF = timedelta(seconds=30)  # after the first attempt; doubled after each further one
+MAX_BACK_OFF = timedelta(hours=1)
+_TOO_FAR_AHEAD = timedelta(days=1)  # longer than any back-off or pause
+MANUAL_CHANNELS = ("csv", "call")  # a person downloads a file
+POSSIBLY_DELIVERED = ("sending", "sent", "held")  # delivered, or maybe
+CONTACT_STATES = ("queued", *POSSIBLY_DELIVERED)  # delivered, maybe, or soon
+_NO_SYNC = {"synchronize_session": False}
 
 
-def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
-    """One row for each treated customer, in the transaction that makes the campaign live. Again: nothing more."""
+def queue_sends(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
+    """Queue one send per treated customer.
+
+    Runs in the transaction that makes the campaign live. Repeating adds nothing.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign : Campaign
+        The campaign.
+    channel : str
+        Channel of the sends; calls are queued as ``call``.
+    now : datetime
+        Business time.
+    """
     columns = ["team_id", "campaign_id", "customer_id", "channel", "state", "attempts", "queued_at"]
-    called = Assignment.offer["action"].as_string() == "call"
-    by = case((called, literal("call")), else_=literal(channel))
+    is_call = Assignment.offer["action"].as_string() == "call"
+    send_channel = case((is_call, literal("call")), else_=literal(channel))
     rows = (
         select(
             Assignment.team_id,
             Assignment.campaign_id,
             Assignment.customer_id,
-            by,
+            send_channel,
             literal("queued"),
             literal(0),
             literal(now, Send.queued_at.type),
@@ -55,24 +70,35 @@ def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> 
 
 
 def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Send | None:
-    """Take the next copy that is due; None where there is none, or the campaign is not live (any more).
+    """Claim the next due send.
 
     Parameters
     ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    job_id : str
+        Job that sends.
     now : datetime
         Business time.
+
+    Returns
+    -------
+    Send or None
+        None if nothing is due or the campaign is not live.
     """
     wall = clock.wall()
-    due = _due(campaign_id, now, wall)
-    # Who was refused comes last: were it about them and not about us, nobody after them would ever be written to.
-    for first in (
-        select(Send.id).where(*due, Send.error.is_(None)).order_by(Send.id),
-        select(Send.id).where(*due, Send.error.is_not(None)).order_by(Send.retry_at, Send.id),
+    is_due = _due(campaign_id, now, wall)
+    # Refused sends come last, so a bad address does not block the others.
+    for order in (
+        select(Send.id).where(*is_due, Send.error.is_(None)).order_by(Send.id),
+        select(Send.id).where(*is_due, Send.error.is_not(None)).order_by(Send.retry_at, Send.id),
     ):
-        one = first.limit(1).with_for_update(skip_locked=True)
-        taken = session.scalars(
+        candidate = order.limit(1).with_for_update(skip_locked=True)
+        claimed = session.scalars(
             update(Send)
-            .where(Send.id == one.scalar_subquery(), Send.state == "queued")
+            .where(Send.id == candidate.scalar_subquery(), Send.state == "queued")
             .values(
                 state="sending",
                 attempts=Send.attempts + 1,
@@ -83,38 +109,75 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
             .returning(Send)
             .execution_options(synchronize_session=False, populate_existing=True)
         )
-        if (send := taken.one_or_none()) is not None:
+        if (send := claimed.one_or_none()) is not None:
             return send
     return None
 
 
 def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, repeats: bool) -> str:
-    """Write what became of a try, unless somebody settled it meanwhile; returns the row's new state."""
+    """Store the result of an attempt unless already settled.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    send : Send
+        The send.
+    verdict : Verdict
+        Result of the attempt.
+    now : datetime
+        Business time.
+    repeats : bool
+        Whether the server drops duplicates, so an uncertain e-mail may be repeated.
+
+    Returns
+    -------
+    str
+        New state of the row.
+    """
     wall = clock.wall()
-    said = f"{OF_MESSAGE}{verdict.said}" if verdict.of_message else verdict.said
-    values: dict[str, Any] = {"lease_until": None, "error": said or None}
+    error = verdict.detail
+    if verdict.code == MESSAGE_REFUSED:
+        error = gettext("the message was refused: {detail}").format(detail=error)
+    values: dict[str, Any] = {
+        "lease_until": None,
+        "error": error or None,
+        "error_code": verdict.code,
+    }
     if verdict.state == "sent":
         values |= {"state": "sent", "message_id": verdict.message_id, "sent_at": now}
     elif verdict.state == "again" or (verdict.state == "doubtful" and repeats):
-        given_up = send.attempts >= ATTEMPTS
+        given_up = send.attempts >= MAX_ATTEMPTS
         state = "queued" if not given_up else "failed" if verdict.state == "again" else "held"
         values |= {"state": state, "retry_at": wall + back_off(send.attempts)}
     else:
         values["state"] = "held" if verdict.state == "doubtful" else verdict.state
-    mine = (
+    is_own_claim = (
         Send.id == send.id,
         Send.state == "sending",
         Send.job_id == send.job_id,
         Send.attempts == send.attempts,
     )
-    session.execute(update(Send).where(*mine).values(**values), execution_options=_QUIETLY)
+    session.execute(update(Send).where(*is_own_claim).values(**values), execution_options=_NO_SYNC)
     return str(values["state"])
 
 
-def put_back(
-    session: Session, send: Send, *, not_before: datetime | None = None, said: str | None = None
+def release_claim(
+    session: Session, send: Send, *, not_before: datetime | None = None, error: str | None = None
 ) -> None:
-    """Undo a claim of which nothing was handed over: its try does not count."""
+    """Release a claim without counting the attempt.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    send : Send
+        The send.
+    not_before : datetime, optional
+        Business time of the next attempt.
+    error : str, optional
+        Error to show.
+    """
     session.execute(
         update(Send)
         .where(Send.id == send.id, Send.state == "sending", Send.job_id == send.job_id)
@@ -122,16 +185,25 @@ def put_back(
             state="queued",
             attempts=Send.attempts - 1,
             lease_until=None,
-            error=said,
+            error=error,
+            error_code=None,
             not_before=not_before,
             retry_at=None if not_before else clock.wall() + BACK_OFF,
         ),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
-def forgive(session: Session, send: Send) -> None:
-    """Undo a try that was settled already, as it turns out by no fault of this copy."""
+def undo_attempt(session: Session, send: Send) -> None:
+    """Undo a settled attempt that was not the e-mail's fault.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    send : Send
+        The send.
+    """
     session.execute(
         update(Send)
         .where(
@@ -141,29 +213,57 @@ def forgive(session: Session, send: Send) -> None:
             Send.attempts == send.attempts,
         )
         .values(state="queued", attempts=Send.attempts - 1, retry_at=clock.wall() + BACK_OFF),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
 def back_off(attempts: int) -> timedelta:
-    """How long to wait after so many tries: 30 s, 1, 2, 4 … minutes, at most an hour."""
-    return min(BACK_OFF * 2 ** (attempts - 1), LONGEST_BACK_OFF)
+    """Return the wait after n attempts: 30 s, doubled up to an hour."""
+    return min(BACK_OFF * 2 ** (attempts - 1), MAX_BACK_OFF)
 
 
-def give_up_where_over(session: Session, campaign_id: str) -> bool:
-    """Whether the campaign is not live any more; then what is in doubt is held, and what is queued cancelled.
+def close_if_over(session: Session, campaign_id: str) -> bool:
+    """Close the sends of a campaign that is not live.
 
-    A try that was under way when it was stopped may end in "once more", or never, because its process died.
+    Uncertain sends are held, queued sends cancelled. An attempt during the stop may end in a retry,
+    or never if its process died.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    bool
+        Whether the campaign is over.
     """
     over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) != "live"
     if over:
-        recover(session, campaign_id, repeats=False)
-        cancel_unsent(session, campaign_id, "the campaign is over")
+        recover_lost(session, campaign_id, repeats=False)
+        cancel_unsent(session, campaign_id, "campaign_over")
     return over
 
 
-def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
-    """Settle what a dead run left claimed: queued again where a repetition is harmless, else held for a person."""
+def recover_lost(session: Session, campaign_id: str, *, repeats: bool) -> int:
+    """Settle sends left claimed by dead processes.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    repeats : bool
+        Whether they may be repeated; otherwise a person decides.
+
+    Returns
+    -------
+    int
+        Number of such sends.
+    """
     lost = session.execute(
         update(Send)
         .where(
@@ -174,17 +274,29 @@ def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
         .values(
             state="queued" if repeats else "held",
             lease_until=None,
-            error="its process died before it learnt whether the copy was accepted",
+            error=gettext("its process died before it learnt whether the copy was accepted"),
         ),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
     return int(lost.rowcount)  # type: ignore[attr-defined]
 
 
-def put_off(
+def postpone(
     session: Session, campaign_id: str, customer_ids: Iterable[str], until: datetime
 ) -> None:
-    """Let the queued copies of these customers wait for a moment of business time: their quiet hours."""
+    """Postpone queued sends until quiet hours end.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    customer_ids : iterable of str
+        Customer ids.
+    until : datetime
+        Business time.
+    """
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
         chosen = Send.customer_id.in_(ids[start : start + 500])
@@ -192,152 +304,199 @@ def put_off(
             update(Send)
             .where(Send.campaign_id == campaign_id, Send.state == "queued", chosen)
             .values(not_before=until),
-            execution_options=_QUIETLY,
+            execution_options=_NO_SYNC,
         )
 
 
 def pause(session: Session, campaign_id: str, until: datetime) -> None:
-    """Let all queued copies of a campaign wait for a moment of real time: the other side takes none before."""
+    """Postpone all queued sends of a campaign.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    until : datetime
+        Real time before which the server accepts nothing.
+    """
     later = or_(Send.retry_at.is_(None), Send.retry_at < until)
     session.execute(
         update(Send)
         .where(Send.campaign_id == campaign_id, Send.state == "queued", later)
         .values(retry_at=until),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
-def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], why: str) -> None:
-    """Cancel queued copies of these customers."""
+def cancel_sends_to(
+    session: Session, campaign_id: str, customer_ids: Iterable[str], code: CancelCode
+) -> None:
+    """Cancel the queued sends of some customers.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    customer_ids : iterable of str
+        Customer ids.
+    code : CancelCode
+        Stored with the sends.
+    """
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
-        _cancel(session, campaign_id, why, Send.customer_id.in_(ids[start : start + 500]))
+        _cancel(session, campaign_id, code, Send.customer_id.in_(ids[start : start + 500]))
 
 
-def leave_out_suppressed(session: Session, campaign_id: str) -> None:
-    """Cancel queued copies of who has unsubscribed since."""
+def cancel_suppressed(session: Session, campaign_id: str) -> None:
+    """Cancel the queued sends of unsubscribed customers.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    """
     _cancel(
         session,
         campaign_id,
-        "unsubscribed since",
+        "unsubscribed",
         Send.customer_id.in_(select(Suppression.customer_id)),
     )
 
 
-def cancel(session: Session, campaign_id: str, why: str) -> None:
-    """Cancel whatever of a campaign is still queued."""
-    _cancel(session, campaign_id, why)
+def cancel(session: Session, campaign_id: str, code: CancelCode) -> None:
+    """Cancel all queued sends of a campaign.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    code : CancelCode
+        Stored with the sends.
+    """
+    _cancel(session, campaign_id, code)
 
 
-def cancel_unsent(session: Session, campaign_id: str, why: str) -> None:
-    """Cancel what was to go out by itself; a file's copies wait on: its codes may have gone out another way."""
-    _cancel(session, campaign_id, why, Send.channel.not_in(BY_HAND))
+def cancel_unsent(session: Session, campaign_id: str, code: CancelCode) -> None:
+    """Cancel queued e-mails; sends in files keep waiting.
+
+    Codes of a file may have gone out another way.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    code : CancelCode
+        Stored with the sends.
+    """
+    _cancel(session, campaign_id, code, Send.channel.not_in(MANUAL_CHANNELS))
 
 
-def taken_as_file(
+def mark_file_taken(
     session: Session, campaign_id: str, job_id: str, now: datetime, channel: str = "csv"
 ) -> None:
-    """The campaign's codes (or its call list) were handed over as a file: these count as sent from now on."""
+    """Mark the sends of a downloaded file as sent.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    job_id : str
+        Job that sends.
+    now : datetime
+        Business time.
+    channel : str, optional
+        ``csv`` (codes) or ``call``.
+    """
     session.execute(
         update(Send)
         .where(Send.campaign_id == campaign_id, Send.channel == channel, Send.state == "queued")
         .values(state="sent", sent_at=now, job_id=job_id, attempts=1),
-        execution_options=_QUIETLY,
+        execution_options=_NO_SYNC,
     )
 
 
-def left_out(session: Session, campaign_id: str) -> set[str]:
-    """Customers who were to get a copy and get none any more: unsubscribed, without consent, erased."""
-    rows = select(Send.customer_id).where(
-        Send.campaign_id == campaign_id, Send.state == "cancelled"
-    )
-    return set(session.scalars(rows))
+def cancel_reason(code: str | None) -> str | None:
+    """Return the sentence for a cancellation code; None for other codes."""
+    return {
+        "no_consent": gettext("no consent any more"),
+        "unsubscribed": gettext("unsubscribed since"),
+        "campaign_stopped": gettext("the campaign was stopped"),
+        "campaign_over": gettext("the campaign is over"),
+        "window_over": gettext("not sent before the window was over"),
+        "erased": gettext("erased"),
+    }.get(code or "")
 
 
-def not_contacted(session: Session, campaign_id: str) -> set[str]:
-    """Customers whose copy has not reached them and will not: left out, bounced or failed. They cost no contact."""
-    rows = select(Send.customer_id).where(
-        Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
-    )
-    return set(session.scalars(rows))
+def release_held(
+    session: Session, campaign_id: str, again: bool, send_id: int | None = None
+) -> int:
+    """Settle held sends by a person's decision.
 
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    again : bool
+        Queue them again with all attempts; a customer may get two. Otherwise they count as sent.
+    send_id : int, optional
+        Id of one send; default all.
 
-def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
-    """How many of the treated got no copy and will get none, by the reason."""
-    said = {"bounced": "it bounced", "failed": "it could not be sent"}
-    gone = select(Send.state, Send.error, func.count()).where(
-        Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
-    )
-    found: dict[str, int] = {}
-    for state, error, number in session.execute(gone.group_by(Send.state, Send.error)):
-        why = said.get(state) or error or "stopped"
-        found[why] = found.get(why, 0) + number
-    return found
-
-
-def untaken(session: Session, campaign_id: str) -> dict[str, int]:
-    """How many customers wait in a file that nobody has taken: ``csv`` (of codes) and ``call``."""
-    waiting = Send.campaign_id == campaign_id, Send.state == "queued", Send.channel.in_(BY_HAND)
-    counted = select(Send.channel, func.count()).where(*waiting).group_by(Send.channel)
-    return {**dict.fromkeys(BY_HAND, 0), **dict(session.execute(counted).tuples().all())}
-
-
-def counts(session: Session, campaign_id: str) -> dict[str, int]:
-    """Copies of a campaign by state, of those that go out by themselves: a file's wait for whoever takes it."""
-    ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND)
-    counted = select(Send.state, func.count()).where(*ours).group_by(Send.state)
-    return dict(session.execute(counted).tuples().all())
-
-
-def taken(session: Session, campaign_id: str) -> bool:
-    """Whether any of a campaign's copies that go out by themselves was taken."""
-    ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND), Send.state == "sent"
-    return session.scalar(select(Send.id).where(*ours).limit(1)) is not None
-
-
-def held(session: Session, campaign_id: str) -> list[Send]:
-    """Copies of which nobody knows whether they arrived, and that wait for a person, the oldest first."""
-    waiting = select(Send).where(Send.campaign_id == campaign_id, Send.state == "held")
-    return list(session.scalars(waiting.order_by(Send.id)))
-
-
-def release(session: Session, campaign_id: str, again: bool, copy: int | None = None) -> int:
-    """Settle held copies (or one, by its number) as a person says; returns how many.
-
-    ``again``: each is queued once more with all its tries, and who has got it already gets it twice. Else it counts as
-    sent, at the moment from which it counts as contact.
+    Returns
+    -------
+    int
+        Number of settled sends.
     """
-    which = (Send.campaign_id == campaign_id, Send.state == "held")
+    is_held = (Send.campaign_id == campaign_id, Send.state == "held")
     values: dict[str, Any] = (
-        {"state": "queued", "attempts": 0, "retry_at": None, "error": None}
+        {"state": "queued", "attempts": 0, "retry_at": None, "error": None, "error_code": None}
         if again
         else {"state": "sent", "sent_at": Send.queued_at}
     )
-    freed = session.execute(
-        update(Send).where(*which, *([] if copy is None else [Send.id == copy])).values(**values),
-        execution_options=_QUIETLY,
+    released = session.execute(
+        update(Send)
+        .where(*is_held, *([] if send_id is None else [Send.id == send_id]))
+        .values(**values),
+        execution_options=_NO_SYNC,
     )
-    return int(freed.rowcount)  # type: ignore[attr-defined]
-
-
-def reached(session: Session, team_id: str, since: datetime) -> set[str]:
-    """Customers contacted since then, by the rows: sent, perhaps sent, or about to be."""
-    at = func.coalesce(Send.sent_at, Send.queued_at)
-    found = select(Send.customer_id).where(
-        Send.team_id == team_id, Send.state.in_(REACHED), at >= since
-    )
-    return set(session.scalars(found))
+    return int(released.rowcount)  # type: ignore[attr-defined]
 
 
 def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaign]:
-    """Campaigns with a copy to send by now, with one that a dead run left claimed, or over with one still queued."""
+    """Return campaigns that need a delivery job.
+
+    They have a due send, a send left claimed by a dead process, or a queued send after their end.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    team_id : str
+        Slack team.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of Campaign
+    """
     wall = clock.wall()
-    copy = exists().where(
+    has_due_send = exists().where(
         Send.campaign_id == Campaign.id,
-        Send.channel.not_in(BY_HAND),
-        Send.state.in_(
-            ("queued", "sending")
-        ),  # in the index: what was sent long ago is not read at each tick
+        Send.channel.not_in(MANUAL_CHANNELS),
+        Send.state.in_(("queued", "sending")),  # uses the index; skips old sends
         or_(
             _ready(now, wall),
             (Send.state == "sending") & _past(Send.lease_until, wall),
@@ -346,13 +505,29 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     )
     return list(
         session.scalars(
-            select(Campaign).where(Campaign.team_id == team_id, copy).order_by(Campaign.sent_at)
+            select(Campaign)
+            .where(Campaign.team_id == team_id, has_due_send)
+            .order_by(Campaign.sent_at)
         )
     )
 
 
 def next_moment(session: Session, team_id: str, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which somebody's quiet hours are over."""
+    """Return the next end of quiet hours.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    team_id : str
+        Slack team.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+    """
     return session.scalar(
         select(func.min(Send.not_before)).where(
             Send.team_id == team_id, Send.state == "queued", Send.not_before > after
@@ -361,14 +536,14 @@ def next_moment(session: Session, team_id: str, after: datetime) -> datetime | N
 
 
 def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement[bool], ...]:
-    live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
-    wanted = ~exists().where(Suppression.customer_id == Send.customer_id)
+    is_live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
+    not_suppressed = ~exists().where(Suppression.customer_id == Send.customer_id)
     return (
         Send.campaign_id == campaign_id,
-        Send.channel.not_in(BY_HAND),
+        Send.channel.not_in(MANUAL_CHANNELS),
         _ready(now, wall),
-        live,
-        wanted,
+        is_live,
+        not_suppressed,
     )
 
 
@@ -381,14 +556,19 @@ def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:
 
 
 def _past(moment: InstrumentedAttribute[datetime | None], wall: datetime) -> ColumnElement[bool]:
-    """It is over; so is one further ahead than anything is put off: it was written while a machine's clock was wrong."""
-    return or_(moment <= wall, moment > wall + _FAR)
+    """Whether a moment is over.
+
+    A moment too far ahead also counts; a wrong clock wrote it.
+    """
+    return or_(moment <= wall, moment > wall + _TOO_FAR_AHEAD)
 
 
-def _cancel(session: Session, campaign_id: str, why: str, *which: ColumnElement[bool]) -> None:
+def _cancel(
+    session: Session, campaign_id: str, code: CancelCode, *which: ColumnElement[bool]
+) -> None:
     session.execute(
         update(Send)
         .where(Send.campaign_id == campaign_id, Send.state == "queued", *which)
-        .values(state="cancelled", error=why),
-        execution_options=_QUIETLY,
+        .values(state="cancelled", error=cancel_reason(code), error_code=code),
+        execution_options=_NO_SYNC,
     )

@@ -1,4 +1,4 @@
-"""E-mail over SMTP: one multipart message each, with what a mail reader's own unsubscribe button needs (RFC 8058)."""
+"""Send e-mails over SMTP with one-click unsubscribe (RFC 8058)."""
 
 import re
 import smtplib
@@ -14,24 +14,38 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.contract import Message, Unreachable, Verdict, deadline
+from retention.outreach.messages import (
+    ADDRESS_REFUSED,
+    DELIVERY_REFUSED,
+    MESSAGE_REFUSED,
+    BounceCode,
+    Message,
+    Unreachable,
+    Verdict,
+    deadline,
+)
 from retention.templating import shorten
 from retention.text import gettext
 
-TIMEOUT = 20.0  # seconds a single answer may take
-PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
-PER_CONNECTION = 100  # copies after which we knock anew: servers count them
-CLOSING = 421  # said of the connection, whatever command it answers (RFC 5321)
-# How servers say that it is us whom they refuse, not the recipient.
-_FOR_US = re.compile(r"\brelay|authenticat|client host", re.IGNORECASE)
-_FOR_THEM = re.compile(r"\b5\.[12]\.\d")
-_LONGEST_NAME = 64  # characters: of one over a line's end Python drops the quotes, and each comma in it began another recipient
-# Without signs that would have to be quoted: of a list, say, or of what ends an address.
+REPLY_TIMEOUT = 20.0  # seconds for a single reply
+MESSAGE_TIMEOUT = 45.0  # seconds for a whole e-mail, however slowly replies arrive
+PER_CONNECTION = 100  # e-mails before reconnecting; servers limit them
+CLOSING_CODE = 421  # the server closes the connection, in reply to any command (RFC 5321)
+# Replies that refuse the sender. No reply code distinguishes them, so the servers' texts do.
+_SENDER_FAULT = re.compile(r"\brelay|authenticat|client host", re.IGNORECASE)
+_ADDRESS_STATUS = re.compile(r"\b5\.[12]\.\d")
+_ADDRESS_REPLY = re.compile(r"\b5\.[12]\.\d|^55[0-3]\b(?! 5\.\d)")
+# Characters. Python drops the quotes of a longer name, and each comma starts a new recipient.
+_MAX_NAME = 64
+# Without characters that need quotes, such as separators and brackets.
 _ADDRESS = re.compile(r"([^\s\"(),:;<>@\[\\\]]+)@([^\s\"(),:;<>@\[\\\]]+)")
 
 
-class _Whole(UnstructuredHeader, BaseHeader):
-    """A header that is never folded: a link longer than a line would become an encoded word, in which nobody sees a link."""
+class _UnfoldedHeader(UnstructuredHeader, BaseHeader):
+    """A header that is never folded.
+
+    Python would encode a link longer than a line, and mail readers would not recognise it.
+    """
 
     max_count = 1
 
@@ -40,31 +54,35 @@ class _Whole(UnstructuredHeader, BaseHeader):
 
 
 _HEADERS = HeaderRegistry()
-_HEADERS.map_to_type("list-unsubscribe", _Whole)
+_HEADERS.map_to_type("list-unsubscribe", _UnfoldedHeader)
 _POLICY = SMTP.clone(header_factory=_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where e-mail goes and whom it is from, as ``RETENTION_SMTP_URL`` says."""
+    """Mail server and sender address, from ``RETENTION_SMTP_URL``."""
 
     host: str
     port: int
-    tls: bool  # from the first byte; else STARTTLS, which is required wherever there is a password
+    tls: bool  # from the first byte; otherwise STARTTLS, which a password requires
     sender: Address
     user: str = ""
     password: str = field(default="", repr=False)
 
 
-def parse(url: str) -> Server:
-    """Read ``smtp[s]://user:password@host:port/?from=offers@shop.example&name=The+shop``.
+def parse_smtp_url(url: str) -> Server:
+    """Parse ``smtp[s]://user:password@host:port/?from=offers@shop.example&name=The+shop``.
+
+    Returns
+    -------
+    Server
 
     Raises
     ------
     BadInput
-        Naming what is missing; the URL itself is never repeated, for it holds a password.
+        A part is missing or wrong. The message never repeats the URL, because it holds a password.
     """
-    form = "write it like smtp://user:password@mail.example:587/?from=offers@shop.example"
+    form = gettext("write it like smtp://user:password@mail.example:587/?from=offers@shop.example")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -106,48 +124,59 @@ def parse(url: str) -> Server:
     )
 
 
-def email(message: Message, sender: Address) -> EmailMessage:
-    """The copy as an e-mail: text and HTML, and the headers of one-click unsubscribing.
+def build_email(message: Message, sender: Address) -> EmailMessage:
+    """Build the e-mail with its unsubscribe headers.
 
-    The Message-ID follows from the key, so that two tries of one copy are one message for whoever removes doubles.
+    The Message-ID follows from the key, so duplicates of one send can be recognised.
+
+    Parameters
+    ----------
+    message : Message
+        The e-mail to send.
+    sender : Address
+        Address of the shop.
+
+    Returns
+    -------
+    EmailMessage
 
     Raises
     ------
     ValueError
-        The address is none.
+        The customer's address is not valid.
     """
     address = _ADDRESS.fullmatch(message.to.email.strip())
     if address is None or "=?" in address[0] or not address[0].isprintable():
-        raise ValueError("it is no e-mail address")
-    made = EmailMessage(policy=_POLICY)
-    made["From"] = sender
-    made["To"] = Address(shorten(_line(message.to.name), _LONGEST_NAME), address[1], address[2])
-    made["Subject"] = _line(message.subject)
-    made["Date"] = format_datetime(clock.wall())
-    made["Message-ID"] = f"<{sha256(message.key.encode()).hexdigest()[:32]}@{sender.domain}>"
-    made["List-Unsubscribe"] = f"<{message.unsubscribe_url}>"
-    made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    made["X-Entity-Ref-ID"] = message.key
-    made.set_content(message.text, cte="quoted-printable")
-    made.add_alternative(message.html, subtype="html", cte="quoted-printable")
-    return made
+        raise ValueError(gettext("it is no e-mail address"))
+    email = EmailMessage(policy=_POLICY)
+    email["From"] = sender
+    email["To"] = Address(shorten(_header_text(message.to.name), _MAX_NAME), address[1], address[2])
+    email["Subject"] = _header_text(message.subject)
+    email["Date"] = format_datetime(clock.wall())
+    email["Message-ID"] = f"<{sha256(message.key.encode()).hexdigest()[:32]}@{sender.domain}>"
+    email["List-Unsubscribe"] = f"<{message.unsubscribe_url}>"
+    email["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    email["X-Entity-Ref-ID"] = message.key
+    email.set_content(message.text, cte="quoted-printable")
+    email.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    return email
 
 
-class Smtp:
-    """One mail server, over one connection at a time."""
+class SmtpAdapter:
+    """One mail server, one connection at a time."""
 
     channel = "email"
     repeats = False  # no mail server promises to drop a second copy
 
     def __init__(
-        self, server: Server, *, timeout: float = TIMEOUT, patience: float = PATIENCE
+        self, server: Server, *, timeout: float = REPLY_TIMEOUT, patience: float = MESSAGE_TIMEOUT
     ) -> None:
         self._server, self._timeout, self._patience = server, timeout, patience
         self._smtp: smtplib.SMTP | None = None
         self._used = 0
 
     def open(self) -> None:
-        """Connect and log in, unless that is done."""
+        """Connect and log in if needed."""
         if self._smtp is not None and self._used < PER_CONNECTION:
             return
         self.close()
@@ -162,109 +191,138 @@ class Smtp:
                     smtp.ehlo()
                 elif not server.tls and server.password:
                     raise Unreachable(
-                        f"The mail server {server.host} offers no encryption, so our password is not sent to it; use smtps://."
+                        gettext(
+                            "The mail server {host} offers no encryption, so our password is not "
+                            "sent to it; use smtps://."
+                        ).format(host=server.host)
                     )
                 if server.user:
                     smtp.login(server.user, server.password)
         except smtplib.SMTPAuthenticationError as error:
             self.close()
             raise Unreachable(
-                f"The mail server {server.host} refuses our user or password ({error.smtp_code})."
+                gettext("The mail server {host} refuses our user or password ({code}).").format(
+                    host=server.host, code=error.smtp_code
+                )
             ) from None
         except (OSError, smtplib.SMTPException) as error:
             self.close()
             raise Unreachable(
-                f"The mail server {server.host} cannot be used: {_brief(error)}."
+                gettext("The mail server {host} cannot be used: {error}.").format(
+                    host=server.host, error=_error_text(error)
+                )
             ) from None
 
     def _unconnected(self) -> smtplib.SMTP:
-        """A client that has yet to connect: in its constructor nobody could cut a greeting that never ends."""
+        """A client before connecting.
+
+        Its constructor would connect, and an endless greeting could not be cut.
+        """
         if self._server.tls:
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
                 timeout=self._timeout, context=ssl.create_default_context()
             )
         else:
             smtp = smtplib.SMTP(timeout=self._timeout)
-        smtp._host = self._server.host  # type: ignore[attr-defined] # the name that TLS checks; only the constructor sets it
+        # TLS checks this name, and only the constructor would set it.
+        smtp._host = self._server.host  # type: ignore[attr-defined]
         return smtp
 
     def send(self, message: Message) -> Verdict:
-        """Try one copy. Only a connection lost after the whole message was handed over leaves a doubt."""
+        """Try to send one e-mail.
+
+        Delivery is uncertain only if the connection is lost after the whole message was handed
+        over.
+        """
         to = message.to.email.strip()
         try:
-            made = email(message, self._server.sender)
-            content = made.as_bytes(policy=SMTP if to.isascii() else SMTPUTF8)
+            email = build_email(message, self._server.sender)
+            content = email.as_bytes(policy=SMTP if to.isascii() else SMTPUTF8)
         except ValueError as error:
-            return Verdict("failed", f"the customer cannot be written to: {error}")
-        for last in (False, True):
+            detail = gettext("the customer cannot be written to: {error}").format(error=error)
+            return Verdict("failed", detail)
+        message_id = str(email["Message-ID"])
+        for is_last in (False, True):
             self.open()
             assert self._smtp is not None
             self._used += 1
             try:
                 with deadline(self._patience, self._cut):
-                    return self._hand_over(self._smtp, content, to, str(made["Message-ID"]), last)
-            except (
-                _NotTaken
-            ) as lost:  # e.g. it hung up on an idle connection: nothing was handed over
+                    return self._hand_over(self._smtp, content, to, message_id, is_last)
+            except _NotAccepted as error:  # e.g. an idle connection was closed
                 self.close()
-                if last:
-                    return Verdict("again", f"the connection was lost ({lost})", hung_up=True)
+                if is_last:
+                    detail = gettext("the connection was lost ({error})").format(error=error)
+                    return Verdict("again", detail, has_hung_up=True)
         raise AssertionError("unreachable")
 
     def _hand_over(
-        self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str, last: bool
+        self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str, is_last: bool
     ) -> Verdict:
-        international = not to.isascii()
-        if international and not smtp.has_extn("smtputf8"):
-            return Verdict("bounced", "the mail server takes no international addresses")
-        try:
-            code, said = smtp.mail(
-                self._server.sender.addr_spec,
-                ["SMTPUTF8", "BODY=8BITMIME"] if international else [],
+        is_international = not to.isascii()
+        if is_international and not smtp.has_extn("smtputf8"):
+            return Verdict(
+                "bounced",
+                gettext("the mail server takes no international addresses"),
+                code=ADDRESS_REFUSED,
             )
-            if not last:  # many have had enough of one connection and take the copy over the next
-                _refuse_closing(code, said)
-            if (
-                code != 250
-            ):  # it knows nothing of the copy yet: this is about us, and holds for all of them
+        try:
+            code, reply = smtp.mail(
+                self._server.sender.addr_spec,
+                ["SMTPUTF8", "BODY=8BITMIME"] if is_international else [],
+            )
+            if not is_last:  # many servers limit a connection and accept the e-mail on the next
+                _raise_if_closing(code, reply)
+            if code != 250:  # the server knows no recipient yet, so this holds for all e-mails
                 self._reset(smtp)
-                does = "refuses" if code >= 500 else "takes nothing at present from"
-                raise Unreachable(
-                    f"The mail server {does} the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
-                )
-            code, said = smtp.rcpt(to)
-            _refuse_closing(code, said)
+                raise Unreachable(self._sender_refusal(code, reply))
+            code, reply = smtp.rcpt(to)
+            _raise_if_closing(code, reply)
         except (OSError, smtplib.SMTPException) as error:
-            raise _NotTaken(_brief(error)) from None
+            raise _NotAccepted(_error_text(error)) from None
         if code not in (250, 251):
             self._reset(smtp)
-            if _about_us(code, said):
+            if _is_sender_fault(code, reply):
                 raise Unreachable(
-                    f"The mail server {self._server.host} carries none of our e-mails: {code} {_text(said)}."
+                    gettext(
+                        "The mail server {host} carries none of our e-mails: {code} {reply}."
+                    ).format(host=self._server.host, code=code, reply=_reply_text(reply))
                 )
-            return _refused(code, said)
+            return _refusal(code, reply)
         try:
-            code, said = smtp.data(content)
+            code, reply = smtp.data(content)
         except smtplib.SMTPDataError as error:
-            return self._untaken(smtp, error.smtp_code, error.smtp_error)
+            return self._refused_content(smtp, error.smtp_code, error.smtp_error)
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            return Verdict(
-                "doubtful",
-                f"the connection was lost before the mail server said that it has it ({_brief(error)})",
-            )
+            detail = gettext(
+                "the connection was lost before the mail server said that it has it ({error})"
+            ).format(error=_error_text(error))
+            return Verdict("doubtful", detail)
         if code == 250:
             return Verdict("sent", message_id=message_id)
-        return self._untaken(smtp, code, said)
+        return self._refused_content(smtp, code, reply)
 
-    def _untaken(self, smtp: smtplib.SMTP, code: int, said: bytes | str) -> Verdict:
-        """Of a copy that the server has seen and refused."""
-        _refuse_closing(code, said)
+    def _sender_refusal(self, code: int, reply: bytes | str) -> str:
+        sentence = (
+            gettext("The mail server refuses the sender {sender}: {code} {reply}.")
+            if code >= 500
+            else gettext(
+                "The mail server takes nothing at present from the sender {sender}: {code} {reply}."
+            )
+        )
+        return sentence.format(
+            sender=self._server.sender.addr_spec, code=code, reply=_reply_text(reply)
+        )
+
+    def _refused_content(self, smtp: smtplib.SMTP, code: int, reply: bytes | str) -> Verdict:
+        """Verdict on an e-mail refused after its content."""
+        _raise_if_closing(code, reply)
         self._reset(smtp)
-        return _refused(code, said, data=True)
+        return _refusal(code, reply, data=True)
 
     def _reset(self, smtp: smtplib.SMTP) -> None:
-        """Ready for the next; where the server has hung up, a new connection will be."""
+        """Prepare for the next e-mail; reconnect if the server hung up."""
         try:
             smtp.rset()
         except (OSError, smtplib.SMTPException):
@@ -274,63 +332,85 @@ class Smtp:
         if self._smtp is not None and self._smtp.sock is not None:
             try:
                 self._smtp.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it is gone already
+            except OSError:  # already closed
                 return
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Disconnect."""
         smtp, self._smtp, self._used = self._smtp, None, 0
         if smtp is not None:
             try:
                 if smtp.sock is not None:
-                    smtp.sock.settimeout(1)  # nobody waits for a farewell
+                    smtp.sock.settimeout(1)  # do not wait long for the reply
                 smtp.quit()
             except (OSError, smtplib.SMTPException):
                 smtp.close()
 
 
-class _NotTaken(Exception):
-    """The connection was lost before any of the message was handed over, or the server ended it and took nothing."""
+class _NotAccepted(Exception):
+    """The connection ended before any content was handed over."""
 
 
-def _refuse_closing(code: int, said: bytes | str) -> None:
-    if code == CLOSING:
-        raise _NotTaken(f"{code} {_text(said)}")
+def _raise_if_closing(code: int, reply: bytes | str) -> None:
+    if code == CLOSING_CODE:
+        raise _NotAccepted(f"{code} {_reply_text(reply)}")
 
 
-def _about_us(code: int, said: bytes | str) -> bool:
-    """Whether a recipient was refused because the server does not relay for us, or not from where we are.
+def _is_sender_fault(code: int, reply: bytes | str) -> bool:
+    """Whether a recipient is refused because of us.
 
-    Were it taken for the recipient's, a forgotten password would make a whole campaign bounce. What has a status of the
-    address or the mailbox (RFC 3463, 5.1 and 5.2) is theirs, also where it speaks of a relay's table.
+    The server does not relay for us, or not from our network. Treating this as a bounce would make
+    the whole campaign bounce after a wrong password. A status about the address (RFC 3463, 5.1 and
+    5.2) is always about the recipient.
     """
-    text = _text(said)
+    text = _reply_text(reply)
     return code == 530 or (
-        code >= 500 and bool(_FOR_US.search(text)) and not _FOR_THEM.search(text)
+        code >= 500 and bool(_SENDER_FAULT.search(text)) and not _ADDRESS_STATUS.search(text)
     )
 
 
-def _refused(code: int, said: bytes | str, *, data: bool = False) -> Verdict:
-    """``data``: whether the server had seen the message; then that is what it refuses, unless it speaks of the address or the mailbox."""
-    text = _text(said)
-    of_message = data and code >= 500 and not _FOR_THEM.search(text)
-    return Verdict("bounced" if code >= 500 else "again", f"{code} {text}", of_message=of_message)
+def _refusal(code: int, reply: bytes | str, *, data: bool = False) -> Verdict:
+    """Verdict on a refusal.
+
+    ``data``: the server had seen the content. Then it refuses the content, unless its status names
+    the address.
+    """
+    text = _reply_text(reply)
+    full_reply = f"{code} {text}"
+    if code < 500:
+        return Verdict("again", full_reply)
+    is_about_content = data and not _ADDRESS_STATUS.search(text)
+    bounce = MESSAGE_REFUSED if is_about_content else bounce_code(full_reply)
+    return Verdict("bounced", full_reply, code=bounce)
 
 
-def _text(said: bytes | str) -> str:
-    """What the server said, without the address that it repeats: it is kept where no address should be."""
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+def bounce_code(reply: str) -> BounceCode:
+    """Return the code of a refused recipient.
+
+    The enhanced status (RFC 3463) names the address or mailbox. Without one, the reply code does
+    (RFC 5321).
+    """
+    return ADDRESS_REFUSED if _ADDRESS_REPLY.search(reply) else DELIVERY_REFUSED
+
+
+def _reply_text(reply: bytes | str) -> str:
+    """The server's reply without the address that it repeats.
+
+    Replies are stored, and addresses must not be.
+    """
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     return re.sub(r"[^\s<>]+@[^\s<>]+", "…", " ".join(text.split()))[:200]
 
 
-def _line(text: str) -> str:
-    """One line: no header of an e-mail has more, and none can be smuggled in.
+def _header_text(text: str) -> str:
+    """Text on one line, for a header.
 
-    Also not as an encoded word (RFC 2047): Python reads those in what it is given, and a line end in one became a real one.
+    Line breaks would allow header injection. Encoded words (RFC 2047) are escaped, because Python
+    decodes them, including line breaks.
     """
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return plain.replace("=?", "= ?")
 
 
-def _brief(error: Exception) -> str:
-    return _text(str(error)) or type(error).__name__
+def _error_text(error: Exception) -> str:
+    return _reply_text(str(error)) or type(error).__name__

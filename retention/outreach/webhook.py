@@ -1,7 +1,8 @@
-"""Copies handed to an e-mail platform by a signed webhook, each under its idempotency key.
+"""Send e-mails through a platform's signed webhook.
 
-The platform answers 2xx with ``{"key": the copy's, "id": its own}``. Whether it really drops a repeated key is asked before the
-first copy, by a probe that is sent twice: the same id must come back. Only then is a doubtful copy sent again.
+The platform answers 2xx with ``{"key": …, "id": …}``: the idempotency key and its own id. Before
+the first e-mail, a probe is sent twice under one key. Only if both answers have the same id, the
+platform drops duplicates and uncertain e-mails are repeated.
 """
 
 import http.client
@@ -16,25 +17,37 @@ from urllib.parse import urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.contract import Message, Unreachable, Verdict, deadline
+from retention.outreach.messages import (
+    ADDRESS_REFUSED,
+    Message,
+    Unreachable,
+    Verdict,
+    as_sentence,
+    deadline,
+)
 from retention.privacy import signing
 from retention.templating import straight
 from retention.text import gettext
 
-TIMEOUT = 10.0  # seconds a single read may take
-PATIENCE = 20.0  # seconds a whole answer may take, however slowly it drips in
-LONGEST = 65_536  # bytes of an answer that are read
-LONGEST_WAIT = timedelta(hours=6)  # that a platform may ask for
-PAUSE = timedelta(minutes=1)  # where it asks for one and does not say how long
+REPLY_TIMEOUT = 10.0  # seconds for a single read
+MESSAGE_TIMEOUT = 20.0  # seconds for a whole answer, however slowly it arrives
+MAX_ANSWER = 65_536  # bytes of an answer that are read
+MAX_PAUSE = timedelta(hours=6)  # longest pause that a platform may ask for
+DEFAULT_PAUSE = timedelta(minutes=1)  # if it asks for a pause without a length
 
 
-class Webhook:
-    """One platform's URL."""
+class WebhookAdapter:
+    """The webhook of one platform."""
 
     channel = "webhook"
 
     def __init__(
-        self, url: str, key: bytes, *, timeout: float = TIMEOUT, patience: float = PATIENCE
+        self,
+        url: str,
+        key: bytes,
+        *,
+        timeout: float = REPLY_TIMEOUT,
+        patience: float = MESSAGE_TIMEOUT,
     ) -> None:
         try:
             parts = urlsplit(url)
@@ -69,75 +82,98 @@ class Webhook:
         self.repeats = False
 
     def open(self) -> None:
-        """Send a probe twice under one key: a platform that means it answers both alike."""
+        """Send a probe twice under one key to test deduplication."""
         key = f"probe:{secrets.token_hex(8)}"
         first, second = (self._probe(key) for _ in range(2))
         self.repeats = first == second
 
-    def _probe(self, key: str, so: str = "nothing was sent") -> str:
+    def _probe(self, key: str, *, is_between: bool = False) -> str:
+        consequence = gettext("nothing more is sent") if is_between else gettext("nothing was sent")
         try:
             status, body, wait = self._post(key, {"type": "probe", "key": key})
-        except _Lost as lost:
-            raise Unreachable(f"The platform does not answer a probe ({lost}), so {so}.") from None
+        except _NoAnswer as error:
+            raise Unreachable(
+                gettext("The platform does not answer a probe ({error}), so {consequence}.").format(
+                    error=error, consequence=consequence
+                )
+            ) from None
         if status == 429:
-            said, until = _paused(wait)
-            raise Unreachable(f"T{said[1:]}.", until)
-        accepted = _accepted(status, body, key)
-        if accepted is None:
-            raise (_Refused if 300 <= status < 500 else Unreachable)(
-                f"The platform answers a probe with {status} and not with the key and an id of its own, so {so}."
-            )
-        return accepted
+            detail, until = _pause(wait)
+            raise Unreachable(as_sentence(detail), until)
+        platform_id = _platform_id(status, body, key)
+        if platform_id is None:
+            sentence = gettext(
+                "The platform answers a probe with {status} and not with the key and an id of its "
+                "own, so {consequence}."
+            ).format(status=status, consequence=consequence)
+            raise (_ProbeRefused if 300 <= status < 500 else Unreachable)(sentence)
+        return platform_id
 
     def send(self, message: Message) -> Verdict:
-        """Hand over one copy. 5xx, a lost connection and a 2xx that confirms nothing leave a doubt.
+        """Hand over one e-mail.
 
-        Many platforms answer an address that they cannot read with 400 and a customer whom they do not know with 404, and what
-        stands before them dislikes one text with 403: were it taken for a wrong URL, one customer would keep all who come after
-        them waiting. A further probe tells the two apart. What is of the copy is tried as often as any, and then has failed.
+        5xx, a lost connection and a 2xx without confirmation leave the delivery uncertain.
+        Platforms may answer 400 to one bad address, 404 to one unknown customer and 403 to one
+        text. A further probe tells such a case from a wrong URL, which concerns all e-mails. An
+        e-mail refused on its own is retried as usual and then fails.
         """
         try:
-            status, body, wait = self._post(message.key, _told(message))
-        except _Lost as lost:
-            return Verdict("doubtful", f"the platform did not answer ({lost})")
+            status, body, wait = self._post(message.key, _payload(message))
+        except _NoAnswer as error:
+            detail = gettext("the platform did not answer ({error})").format(error=error)
+            return Verdict("doubtful", detail)
         if status == 429:
-            said, until = _paused(wait)
-            return Verdict("again", said, retry_at=until)
+            detail, until = _pause(wait)
+            return Verdict("again", detail, retry_at=until)
+        answer = gettext("the platform answers {status}").format(status=status)
         if status in (408, 425):
-            return Verdict("again", f"the platform answers {status}")
+            return Verdict("again", answer)
         if status in (410, 422):
-            return Verdict("bounced", f"the platform refuses the customer ({status})", of_all=True)
+            return Verdict(
+                "bounced",
+                gettext("the platform refuses the customer ({status})").format(status=status),
+                code=ADDRESS_REFUSED,
+                is_about_all=True,
+            )
         if 300 <= status < 500:
-            self._ask_again(status)
-            return Verdict("again", f"the platform does not take this copy ({status})", of_all=True)
-        accepted = _accepted(status, body, message.key)
-        if accepted is not None:
-            return Verdict("sent", message_id=accepted[:255])
+            self._check_platform(status)
+            return Verdict(
+                "again",
+                gettext("the platform does not take this copy ({status})").format(status=status),
+                is_about_all=True,
+            )
+        platform_id = _platform_id(status, body, message.key)
+        if platform_id is not None:
+            return Verdict("sent", message_id=platform_id[:255])
         if status >= 500:
-            return Verdict("doubtful", f"the platform answers {status}")
-        return Verdict(
-            "doubtful", f"the platform answers {status}, but does not confirm the copy's key"
-        )
+            return Verdict("doubtful", answer)
+        unconfirmed = gettext(
+            "the platform answers {status}, but does not confirm the copy's key"
+        ).format(status=status)
+        return Verdict("doubtful", unconfirmed)
 
-    def _ask_again(self, status: int) -> None:
-        """Whether a copy's refusal is about the copy.
+    def _check_platform(self, status: int) -> None:
+        """Check with a probe whether only this e-mail is refused.
 
         Raises
         ------
         Unreachable
-            A probe fails as well: it is about us, or about the platform.
+            The probe fails, too.
         """
         try:
-            self._probe(f"probe:{secrets.token_hex(8)}", "nothing more is sent")
-        except _Refused:
+            self._probe(f"probe:{secrets.token_hex(8)}", is_between=True)
+        except _ProbeRefused:
             raise Unreachable(
-                f"The platform answers {status}; check RETENTION_WEBHOOK_URL and RETENTION_WEBHOOK_KEY."
+                gettext(
+                    "The platform answers {status}; check RETENTION_WEBHOOK_URL and "
+                    "RETENTION_WEBHOOK_KEY."
+                ).format(status=status)
             ) from None
 
-    def _post(self, key: str, told: dict[str, Any]) -> tuple[int, bytes, timedelta | None]:
-        body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+    def _post(self, key: str, payload: dict[str, Any]) -> tuple[int, bytes, timedelta | None]:
+        body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
         signed = signing.headers(self._key, body, clock.wall())
-        connection = self._connected()
+        connection = self._connect()
         try:
             with deadline(self._patience, self._cut):
                 connection.request(
@@ -154,16 +190,18 @@ class Webhook:
                 response = connection.getresponse()
                 return (
                     response.status,
-                    response.read(LONGEST),
-                    _wait(response.headers.get("Retry-After")),
+                    response.read(MAX_ANSWER),
+                    _parse_retry_after(response.headers.get("Retry-After")),
                 )
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _Lost(str(error) or type(error).__name__) from None
+            raise _NoAnswer(str(error) or type(error).__name__) from None
         finally:
             self.close()
 
-    def _connected(self) -> http.client.HTTPConnection:
-        """A connection of its own for each copy: on one that was kept open a failure would say less.
+    def _connect(self) -> http.client.HTTPConnection:
+        """Open a connection for one e-mail.
+
+        On a connection kept open, a failure would not show whether anything was handed over.
 
         Raises
         ------
@@ -172,43 +210,47 @@ class Webhook:
         """
         if self._tls:
             context = ssl.create_default_context()
-            made: http.client.HTTPConnection = http.client.HTTPSConnection(
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=self._timeout, context=context
             )
         else:
-            made = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            made.connect()
+            connection.connect()
         except OSError as error:
-            made.close()
-            raise Unreachable(f"The platform {self._host} cannot be reached: {error}.") from None
-        self._connection = made
-        return made
+            connection.close()
+            raise Unreachable(
+                gettext("The platform {host} cannot be reached: {error}.").format(
+                    host=self._host, error=error
+                )
+            ) from None
+        self._connection = connection
+        return connection
 
     def _cut(self) -> None:
         connection = self._connection
         if connection is not None and connection.sock is not None:
             try:
                 connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it is gone already
+            except OSError:  # already closed
                 return
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
-class _Refused(Unreachable):
-    """A probe was answered in a way in which a wrong URL or key is."""
+class _ProbeRefused(Unreachable):
+    """A probe was refused as with a wrong URL or key."""
 
 
-class _Lost(Exception):
-    """No answer, after the request may have arrived."""
+class _NoAnswer(Exception):
+    """No answer; the request may have arrived."""
 
 
-def _told(message: Message) -> dict[str, Any]:
+def _payload(message: Message) -> dict[str, Any]:
     return {
         "type": "message",
         "key": message.key,
@@ -223,38 +265,38 @@ def _told(message: Message) -> dict[str, Any]:
     }
 
 
-def _accepted(status: int, body: bytes, key: str) -> str | None:
-    """The platform's own id of what it accepted; None where it confirms nothing, whatever its status says."""
+def _platform_id(status: int, body: bytes, key: str) -> str | None:
+    """The platform's id; None without a confirmation of the key."""
     if not 200 <= status < 300:
         return None
     try:
-        told = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
         return None
-    if not isinstance(told, dict) or told.get("key") != key:
+    if not isinstance(answer, dict) or answer.get("key") != key:
         return None
-    named = told.get("id")
-    return str(named) if isinstance(named, str | int) and str(named) else None
+    platform_id = answer.get("id")
+    return str(platform_id) if isinstance(platform_id, str | int) and str(platform_id) else None
 
 
-def _paused(wait: timedelta | None) -> tuple[str, datetime]:
-    """What a platform says that wants a pause, and until when it lasts."""
-    pause = wait or PAUSE
-    return (
-        f"the platform answers 429 and takes no more for {pause.total_seconds():,.0f} s",
-        clock.wall() + pause,
+def _pause(wait: timedelta | None) -> tuple[str, datetime]:
+    """Detail and end of a pause that the platform asks for."""
+    pause = wait or DEFAULT_PAUSE
+    detail = gettext("the platform answers 429 and takes no more for {seconds:,.0f} s").format(
+        seconds=pause.total_seconds()
     )
+    return detail, clock.wall() + pause
 
 
-def _wait(retry_after: str | None) -> timedelta | None:
-    """Of a Retry-After, in seconds or a date (RFC 9110); None where it says neither."""
+def _parse_retry_after(retry_after: str | None) -> timedelta | None:
+    """Parse Retry-After as seconds or date (RFC 9110); None if invalid."""
     if retry_after is None or not retry_after.isascii():
         return None
     if retry_after.isdecimal():
-        return min(timedelta(seconds=int(retry_after[:9])), LONGEST_WAIT)
+        return min(timedelta(seconds=int(retry_after[:9])), MAX_PAUSE)
     try:
         until = parsedate_to_datetime(retry_after)
-    except (ValueError, OverflowError):  # e.g. of a year with twenty digits
+    except (ValueError, OverflowError):  # e.g. a year with twenty digits
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return min(max(until - clock.wall(), timedelta()), LONGEST_WAIT)
+    return min(max(until - clock.wall(), timedelta()), MAX_PAUSE)

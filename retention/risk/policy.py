@@ -16,7 +16,7 @@ from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
 from retention.list_rules import RecommendRules
 from retention.policy_file import first_fault, not_toml, read_text, validated
-from retention.quiet_hours import parsed
+from retention.quiet_hours import parse_quiet_hours
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 from retention.text import gettext
@@ -109,7 +109,7 @@ class CampaignRules(_Strict):
     @field_validator("quiet_hours")
     @classmethod
     def _a_span(cls, text: str) -> str:
-        parsed(text)
+        parse_quiet_hours(text)
         return text
 
     @model_validator(mode="after")

@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from retention.campaigns.measurement import Effect, difference
-from retention.campaigns.power import smallest_effect
-from retention.campaigns.sequential import running, scale
+from retention.campaigns.measurement import Effect, difference, smallest_effect
+from retention.campaigns.sequential import effect_scale, running_effect
 from retention.uplift.evaluation import RankingGain, select_learner, sequential_gain
 from retention.uplift.experiment import Experiment
 from retention.uplift.learners import LEARNERS, RiskBaseline
@@ -26,7 +25,7 @@ from retention.uplift.targeting import Limit, allocate_offers, expected_cost, in
 CAMPAIGNS, SEED = 2000, 20261124
 DAYS, HOLDOUT, CUSTOMERS = 28, 0.15, 1500
 BUYERS = 0.52  # share who order in the window without an offer
-TAU = scale(
+TAU = effect_scale(
     0.04,
     0.02,
     smallest_effect(BUYERS, CUSTOMERS - round(HOLDOUT * CUSTOMERS), round(HOLDOUT * CUSTOMERS)),
@@ -95,7 +94,9 @@ def false_calls(runs: int) -> dict[str, float]:
         drawn = campaign(100_000 + seed, 0.0)
         at_end = effect(drawn, "orders")
         called["end"] += not at_end.low <= 0 <= at_end.high
-        found = running(drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+        found = running_effect(
+            drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
+        )
         called["looking"] += found.p_value is not None and found.p_value < 0.05
         if seed < runs // 4:  # the naive rate is only for comparison
             called["naive"] += _naive(drawn)
@@ -126,7 +127,9 @@ def detected(runs: int, lift: float = 0.4) -> dict[str, float]:
     for seed in range(runs):
         drawn = campaign(200_000 + seed, lift)
         seen["end"] += effect(drawn, "orders").low > 0
-        found = running(drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+        found = running_effect(
+            drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
+        )
         seen["looking"] += found.p_value is not None and found.p_value < 0.05
     return {name: number / runs for name, number in seen.items()}
 

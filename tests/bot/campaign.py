@@ -33,7 +33,7 @@ def drafted(database, settings, **body) -> str:
             session,
             settings,
             Draft("c7", "salt", "May", None, a_body(**body), rows),
-            by=ANALYST,
+            author=ANALYST,
             channel=CHANNEL,
             post_key=KEY,
             now=clock.now(),

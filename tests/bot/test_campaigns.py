@@ -13,8 +13,8 @@ from sqlalchemy import func, select, update
 
 from retention import clock
 from retention.campaigns import approval
-from retention.campaigns.states import Stale, find
-from retention.campaigns.view import described
+from retention.campaigns.states import StaleCampaign, find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Approval, Audit, Campaign, Outbox
 from tests.bot.campaign import KEY, drafted, fill, message, opened, state, whispered
 from tests.bot.test_slash import all_jobs, until
@@ -84,7 +84,7 @@ def test_expired_campaign_names_no_person(workspace, database, submitted, settin
     with database.transaction() as session:
         (gone,) = campaigns.expire(session, settings, clock.now() + timedelta(days=30))
     with database.reading() as session:
-        stale = Stale(find(session, settings, gone))
+        stale = StaleCampaign(find_campaign(session, settings, gone))
     assert str(stale).endswith("has expired.")
 
 
@@ -271,7 +271,7 @@ def test_every_history_action_has_a_label():
     for deed in (*deeds, "csv", "call"):  # what was taken as a file is named by its channel
         step = {"at": "2025-05-01T09:00:00+00:00", "actor": LEAD, "action": deed, "why": None}
         shown = render.message(
-            "campaign/show", campaign=described(campaign), zone="UTC", history=[step]
+            "campaign/show", campaign=campaign_data(campaign), zone="UTC", history=[step]
         )
         assert not words(shown.blocks).rstrip("\n").endswith(f"> {deed}")
 
@@ -304,7 +304,7 @@ def test_long_history_is_shown_completely():
         body=a_body(assumed=("margin",)).model_dump(mode="json"),
     )
     shown = render.message(
-        "campaign/show", campaign=described(campaign), zone="UTC", history=result
+        "campaign/show", campaign=campaign_data(campaign), zone="UTC", history=result
     )
     assert words(shown.blocks).index("drafted it") < words(shown.blocks).index(
         "measured and closed it"
@@ -335,7 +335,9 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
     )
 
     def card(offers):
-        details = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        details = campaign_data(campaign) | {
+            "offers": [one.model_dump(mode="json") for one in offers]
+        }
         return words(
             render.message("campaign/card", campaign=details, demo=False, zone="UTC").blocks
         )
@@ -345,13 +347,15 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
     )
     assert "*Copy*\n" in card((line, body.offers[2]))
     assert "coupon, 12.5 % off" in card((line.model_copy(update={"discount": 0.125}),))
-    alone = described(campaign) | {"tried": 1}
+    alone = campaign_data(campaign) | {"tried": 1}
     assert "1 customer gets another kind" in words(
         render.message("campaign/card", campaign=alone, demo=False, zone="UTC").blocks
     )
 
     def result(offers):
-        details = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        details = campaign_data(campaign) | {
+            "offers": [one.model_dump(mode="json") for one in offers]
+        }
         measured = {
             "advice": "cheaper",
             "effects": {},
@@ -389,7 +393,7 @@ def test_any_typed_text_gives_a_valid_slack_message(name, reason):
         created_at=now,
         body=a_body(copy_text=reason).model_dump(mode="json"),
     )
-    result = described(campaign)
+    result = campaign_data(campaign)
     for template in ("campaign/card", "campaign/show"):
         shown = render.message(template, campaign=result, demo=True, zone="UTC", history=[])
         assert "<!" not in words([b for b in shown.blocks if b["type"] != "header"])
@@ -408,4 +412,4 @@ def test_any_typed_text_gives_a_valid_slack_message(name, reason):
 def test_find_returns_only_the_teams_campaigns(database, settings, draft):
     other = settings.model_copy(update={"team_id": "T2"})
     with database.reading() as session, pytest.raises(Exception, match="no campaign"):
-        find(session, other, draft)
+        find_campaign(session, other, draft)

@@ -12,8 +12,8 @@ from bot.interactions.campaigns import INPUT_OF_FIELD
 from retention import clock
 from retention.campaigns.edits import Changes, changed, named
 from retention.campaigns.spec import OfferLine
-from retention.campaigns.states import find
-from retention.campaigns.view import described
+from retention.campaigns.states import find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Assignment, Audit, Campaign
 from retention.errors import BadInput
 from retention.templating import text
@@ -289,7 +289,7 @@ def test_terminal_describes_each_offer_for_customers(database, settings):
     """Free shipping was shown as money off."""
     drafted(database, settings, offers=SEVERAL)
     with database.reading() as session:
-        result = described(find(session, settings, "c7"))
+        result = campaign_data(find_campaign(session, settings, "c7"))
     shown = text("terminal/campaign/show.txt.j2", campaign=result, history=[], zone="UTC")
     assert "Parcel: free shipping on orders from €50.00 on, 25 customers" in shown
     assert "Fiver: coupon, €5.00 off orders from €30.00 on, 25 customers" in shown

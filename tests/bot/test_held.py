@@ -5,9 +5,9 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.db.tables import Audit, Outbox, Send
-from retention.outreach import sends
+from retention.outreach import send_summary
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.test_run import Scripted
 
 
@@ -19,15 +19,17 @@ def settings(settings):
 @pytest.fixture
 def held(database, settings):
     """A live campaign of nine sends, two with an unknown outcome, and its sender."""
-    clock.configure(fixed=made.NOW)
-    campaign = made.live(database, settings, 10)
+    clock.configure(fixed=live_campaigns.NOW)
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         for send in session.scalars(select(Send)):
             send.channel = "email"
 
     def run(**says: str) -> Scripted:
         adapter = Scripted(**says)
-        made.run(database, settings, campaign, adapter, made.contacts(10))
+        live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
         return adapter
 
     run(k2="doubtful", k5="doubtful")
@@ -36,9 +38,9 @@ def held(database, settings):
 
 def test_held_sends_are_listed_without_names(workspace, held, database):
     with database.transaction() as session:
-        for send in sends.held(session, "c1"):
+        for send in send_summary.held_sends(session, "c1"):
             send.error = "its process died"
-        numbers = [send.id for send in sends.held(session, "c1")]
+        numbers = [send.id for send in send_summary.held_sends(session, "c1")]
     reply = words(workspace.run("campaign held c1", ANALYST)["blocks"])
     assert "2 copies are held" in reply
     assert "its process died" in reply
@@ -54,7 +56,7 @@ def test_released_sends_go_out_once_and_are_audited(workspace, held, database):
     for _ in range(2):  # Slack delivers it twice
         workspace.run("campaign release c1 again", LEAD, trigger="t1")
     assert {message.customer_id for message in held().given} == {"k2", "k5"}
-    assert made.states(database)["k2"] == "sent"
+    assert live_campaigns.send_states(database)["k2"] == "sent"
     with database.reading() as session:
         (audit,) = session.scalars(select(Audit).where(Audit.action == "campaign.release"))
         lines = [
@@ -86,17 +88,22 @@ def _line(database) -> str:
 
 def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, settings):
     with database.reading() as session:
-        first, second = sends.held(session, "c1")
+        first, second = send_summary.held_sends(session, "c1")
     reply = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
     assert "1 held copy counts as sent" in reply
     assert "8 copies sent, 1 held" in _line(database)
     assert held().given == []
-    assert (made.states(database)["k2"], made.states(database)["k5"]) == ("sent", "held")
+    assert (
+        live_campaigns.send_states(database)["k2"],
+        live_campaigns.send_states(database)["k5"],
+    ) == ("sent", "held")
     again = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
     assert f"Copy {first.id} of campaign 'May' is not held" in again
     with database.reading() as session:
-        assert {"k2", "k5"} <= sends.reached(session, settings.team_id, made.NOW)
-        assert [one.id for one in sends.held(session, "c1")] == [second.id]
+        assert {"k2", "k5"} <= send_summary.contacted_customers(
+            session, settings.team_id, live_campaigns.NOW
+        )
+        assert [one.id for one in send_summary.held_sends(session, "c1")] == [second.id]
 
 
 def test_ended_campaign_sends_nothing_again(workspace, held, database):

@@ -12,20 +12,20 @@ from bot.rate_limit import TokenBuckets
 from bot.redemption_api import MAX_UNKNOWN_CODES, UnknownCodes
 from bot.web import Site
 from retention import clock
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import Coupon, Redemption
 from retention.privacy import signing
 from retention.settings import Settings
 from tests.bot.test_server import ask
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 
 KEY = b"shared with the till"
 
 
 @pytest.fixture
 def site(settings, database) -> Site:
-    made.live(database, settings, 10)
-    clock.configure(fixed=made.NOW + timedelta(days=1))
+    live_campaigns.start_campaign(database, settings, 10)
+    clock.configure(fixed=live_campaigns.NOW + timedelta(days=1))
     return Site(Settings(home=settings.home, redemption_key=KEY.decode(), _env_file=None), database)
 
 
@@ -114,7 +114,9 @@ def test_call_stored_by_an_earlier_version_gets_the_same_answer(site):
     """Earlier versions stored the id alone; the repeated call was refused after an upgrade."""
     first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
     with site.database.transaction() as session:
-        redeem(session, site.settings, [Use(first["code"], clock.now(), "http", key="id:slip 1")])
+        redeem(
+            session, site.settings, [CodeUse(first["code"], clock.now(), "http", key="id:slip 1")]
+        )
     assert [tell(site, one)[0] for one in (first, second, second, first)] == [200] * 4
     with site.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
@@ -193,7 +195,7 @@ def test_large_body_missing_key_and_lost_database(site, settings):
 
 def test_empty_key_accepts_no_redemption(settings, database):
     """A signature with an empty key was accepted."""
-    made.live(database, settings, 10)
+    live_campaigns.start_campaign(database, settings, 10)
     site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
     status, said = tell(site, {"code": _code(site)}, key=b"")
     assert (status, said["error"]) == (

@@ -5,20 +5,20 @@ from sqlalchemy import select
 
 from bot.web import Site
 from retention.db.tables import Audit, Send, Suppression
-from retention.outreach import tokens
+from retention.outreach import consent
 from tests.bot.test_server import ask
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 
 
 @pytest.fixture
 def site(settings, database) -> Site:
-    made.live(database, settings, 10)
+    live_campaigns.start_campaign(database, settings, 10)
     return Site(settings, database)
 
 
 @pytest.fixture
 def link(site) -> str:
-    return f"/unsubscribe/{tokens.made(site.settings.keys, 1)}"
+    return f"/unsubscribe/{consent.unsubscribe_token(site.settings.keys, 1)}"
 
 
 def _gone(site) -> list[str]:

@@ -15,7 +15,7 @@ from retention.db.tables import RoleGrant, Send
 from retention.lake import Lake
 from retention.outreach import sends
 from retention.settings import Settings
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.workers.harness import ADMIN
 from workers import campaigns
@@ -47,7 +47,7 @@ def mailserver() -> Iterator[tuple[Inbox, dict[str, str]]]:
 
 def begin(database: Database, settings: Settings) -> None:
     """A campaign that is live, with all its copies still to be sent."""
-    people = made.contacts(CUSTOMERS)
+    people = live_campaigns.contacts_of(CUSTOMERS)
     Lake.open(settings).upsert(
         "customers",
         pd.DataFrame(
@@ -59,7 +59,7 @@ def begin(database: Database, settings: Settings) -> None:
         session.add(
             RoleGrant(team_id=settings.team_id, user_id="U0LEAD", role="approver", granted_by=ADMIN)
         )
-    campaign = made.live(database, settings, CUSTOMERS, now=clock.now())
+    campaign = live_campaigns.start_campaign(database, settings, CUSTOMERS, now=clock.now())
     with database.transaction() as session:
         outbox.put(
             session,
@@ -95,7 +95,7 @@ class Copies:
 
 def counted(database: Database, inbox: Inbox) -> Copies:
     """Compare the rows with what arrived."""
-    found = made.states(database)
+    found = live_campaigns.send_states(database)
     arrived = {who: inbox.addresses[f"{who}@example.com"] for who in found}
     lost = [
         who

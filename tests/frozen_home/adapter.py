@@ -28,7 +28,7 @@ from bot.terminal import run as run_terminal
 from bot.web import Request, Site
 from retention.campaigns.assignment import buckets
 from retention.campaigns.coupons import check_character
-from retention.campaigns.redemptions import Use
+from retention.campaigns.redemptions import CodeUse
 from retention.campaigns.spec import Body
 from retention.churn.model import ALLOWED
 from retention.churn.score import population
@@ -40,9 +40,9 @@ from retention.keys import Keys, key_id, keyed_hash
 from retention.lake import Lake, quarantine
 from retention.lake.identity.links import link_id
 from retention.lake.schema import TABLES
-from retention.outreach import tokens
-from retention.outreach.contract import Contact, Message
-from retention.outreach.smtp import email
+from retention.outreach import consent
+from retention.outreach.messages import Contact, Message
+from retention.outreach.smtp import build_email
 from retention.privacy import email_hash, pseudonym, signing
 from retention.privacy.erased import ErasedCustomers
 from retention.recommend import recommend
@@ -285,11 +285,11 @@ def id_of_key(key: str) -> str:
 
 
 def unsubscribe_token(key: str, send_id: int) -> str:
-    return tokens.made(Keys((key.encode(),)), send_id)
+    return consent.unsubscribe_token(Keys((key.encode(),)), send_id)
 
 
 def read_unsubscribe_token(key: str, token: str) -> int | None:
-    return tokens.read(Keys((key.encode(),)), token)
+    return consent.read_unsubscribe_token(Keys((key.encode(),)), token)
 
 
 def is_erased(key: str, id_hash: str, customer_id: str) -> bool:
@@ -333,7 +333,7 @@ def redemption_identity(
     order_id: str | None = None,
     key: str = "",
 ) -> str:
-    return Use(code, at, source, customer_id, order_id, key).identity
+    return CodeUse(code, at, source, customer_id, order_id, key).identity
 
 
 def message_id(key: str) -> str:
@@ -349,7 +349,7 @@ def message_id(key: str) -> str:
         unsubscribe_url="https://crm.shop.example/unsubscribe/x",
         offer={},
     )
-    return str(email(message, sender=Address(addr_spec="a@shop.example"))["Message-ID"])
+    return str(build_email(message, sender=Address(addr_spec="a@shop.example"))["Message-ID"])
 
 
 # ---------------------------------------------------------------- HTTP

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.quiet_hours import next_allowed, parsed, zone_of
+from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
 
-NIGHT = parsed("21:00-08:00")
+NIGHT = parse_quiet_hours("21:00-08:00")
 LONDON = ZoneInfo("Europe/London")
 ZONES = (
     "Europe/London",
@@ -38,13 +38,13 @@ ZONES = (
         ("2025-10-26T00:30Z", "Europe/London", "2025-10-26T08:00Z"),  # and back in this one
     ],
 )
-def test_a_customer_sleeps_in_their_own_zone(now, zone, expected):
-    found = next_allowed(datetime.fromisoformat(now), ZoneInfo(zone), NIGHT)
-    assert found == datetime.fromisoformat(expected)
+def test_quiet_hours_use_the_customers_zone(now, zone, expected):
+    allowed = next_allowed(datetime.fromisoformat(now), ZoneInfo(zone), NIGHT)
+    assert allowed == datetime.fromisoformat(expected)
 
 
-def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
-    until = parsed("00:00-01:30")
+def test_ambiguous_end_of_quiet_hours_is_awaited_in_either_hour():
+    until = parse_quiet_hours("00:00-01:30")
     second = datetime(2025, 10, 26, 1, 15, tzinfo=UTC)  # 01:15 in London for the second time
     assert next_allowed(second, LONDON, until) == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
 
@@ -55,28 +55,28 @@ def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
     st.times(),
     st.times(),
 )
-def test_what_is_allowed_is_never_quiet_nor_later_than_it_must(now, zone, start, end):
+def test_allowed_moment_is_outside_quiet_hours_and_earliest(now, zone, start, end):
     now, zone = now.replace(tzinfo=UTC), ZoneInfo(zone)
-    quiet = parsed(f"{start:%H:%M}-{end:%H:%M}")
-    found = next_allowed(now, zone, quiet)
-    assert now <= found <= now + timedelta(hours=26)
+    quiet = parse_quiet_hours(f"{start:%H:%M}-{end:%H:%M}")
+    allowed = next_allowed(now, zone, quiet)
+    assert now <= allowed <= now + timedelta(hours=26)
     if quiet is None:
-        assert found == now
+        assert allowed == now
         return
-    assert not quiet.holds(found.astimezone(zone).time())
+    assert not quiet.contains(allowed.astimezone(zone).time())
     for part in range(1, 12):  # all the time waited was quiet, but for the hour a clock may skip
-        at = now + (found - timedelta(hours=1) - now) * part / 12
-        assert at < now or quiet.holds(at.astimezone(zone).time())
+        at = now + (allowed - timedelta(hours=1) - now) * part / 12
+        assert at < now or quiet.contains(at.astimezone(zone).time())
 
 
 @pytest.mark.parametrize("text", ["late", "25:00-08:00", "21-8", "21:00"])
-def test_hours_that_are_none_are_said(text):
+def test_invalid_quiet_hours_are_rejected(text):
     with pytest.raises(ValueError, match="write them like"):
-        parsed(text)
+        parse_quiet_hours(text)
 
 
-def test_no_quiet_hours_and_zones_that_do_not_exist():
-    assert parsed("") is parsed("08:00-08:00") is None
-    assert zone_of("Asia/Tokyo", LONDON) == ZoneInfo("Asia/Tokyo")
+def test_missing_quiet_hours_and_unknown_zones():
+    assert parse_quiet_hours("") is parse_quiet_hours("08:00-08:00") is None
+    assert customer_zone("Asia/Tokyo", LONDON) == ZoneInfo("Asia/Tokyo")
     for unknown in (None, "", "Mars/Base", "../etc/passwd", "Europe", "\x00"):
-        assert zone_of(unknown, LONDON) is LONDON
+        assert customer_zone(unknown, LONDON) is LONDON

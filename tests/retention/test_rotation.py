@@ -9,7 +9,7 @@ from sqlalchemy import select
 from retention.db.tables import DirectoryEntry, ModelVersion
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.outreach import tokens
+from retention.outreach import consent
 from retention.privacy import erased, pseudonym
 from retention.registry.store import load, save
 from retention.rotation import reseal_all, rotate
@@ -39,7 +39,7 @@ def _saved(settings) -> ModelVersion:
 
 
 def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings):
-    token, old = tokens.made(settings.keys, 7), settings.key
+    token, old = consent.unsubscribe_token(settings.keys, 7), settings.key
     with database.transaction() as session:
         session.add(_saved(settings))
         erased.record_erased(session, settings, ["k1"], "U0ADMIN", NOW)
@@ -50,8 +50,8 @@ def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings
     again = Settings(home=settings.home, _env_file=None)
     assert again.keys == settings.keys  # another process sees the same
     assert stat.S_IMODE((settings.home / "secret.key").stat().st_mode) == 0o600
-    assert tokens.read(again.keys, token) == 7
-    assert tokens.made(again.keys, 7) != token
+    assert consent.read_unsubscribe_token(again.keys, token) == 7
+    assert consent.unsubscribe_token(again.keys, 7) != token
     assert erased.load_erased(database, again).among(["k1", "k2"]) == {"k1"}
     with database.transaction() as session:
         (row,) = session.scalars(select(ModelVersion))

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from retention import clock, erasure
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -35,7 +35,7 @@ from retention.privacy.redaction import CustomerNames
 from retention.risk import sweep as sweeping
 from tests import readonly
 from tests import shop as tiny
-from tests.retention.outreach import made as campaigns
+from tests.retention.outreach import live_campaigns as campaigns
 from workers import heartbeat, ids, jobs
 from workers.requests import (
     CampaignDeliver,
@@ -180,8 +180,8 @@ def test_erasure_keeps_other_customers(shop):
             session,
             shop.settings,
             [
-                Use(codes["k7"], campaigns.NOW, "http", user, "o1"),
-                Use(codes["k9"], campaigns.NOW, "http", other, "o2"),
+                CodeUse(codes["k7"], campaigns.NOW, "http", user, "o1"),
+                CodeUse(codes["k9"], campaigns.NOW, "http", other, "o2"),
             ],
         )
     previewed = _run(shop, CampaignPreview(campaign_id="c1"), channel="C0CRM")

@@ -37,12 +37,12 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     from retention.campaigns.spec import Body
     from retention.csv import to_csv
     from retention.lake import Lake
-    from retention.outreach.contacts import contacts
+    from retention.outreach.contacts import find_contacts
 
     lake = Lake.open(context.settings)
     campaign, rows, unwilling = _selected(request, context, lake)
     make = _calls if request.part == "calls" else _codes
-    reach = contacts(lake, [row["customer_id"] for row in rows])
+    reach = find_contacts(lake, [row["customer_id"] for row in rows])
     frame = make(context.settings, Body.model_validate(campaign.body), rows, reach)
     file = Attachment(
         f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True
@@ -67,22 +67,22 @@ def _selected(
     """Return the campaign, its rows, and newly unsubscribed customers."""
     from retention.campaigns import sending
     from retention.errors import BadInput
-    from retention.outreach import sends
-    from retention.outreach.contacts import unwilling
+    from retention.outreach import send_summary
+    from retention.outreach.contacts import customers_without_consent
     from retention.risk.policy import load_policy
 
     policy, is_call_list = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
         campaign = _live_campaign(session, context, request)
-        left_out = sends.left_out(session, campaign.id)
+        left_out = send_summary.cancelled_customers(session, campaign.id)
         rows = [
             row
-            for row in sending.codes(session, campaign)
+            for row in sending.recipient_rows(session, campaign)
             if (row["offer"]["action"] == "call") == is_call_list
             and row["customer_id"] not in left_out
         ]
         offers = {row["customer_id"]: row["offer"] for row in rows}
-        unsubscribed = unwilling(lake, session, context.settings, policy, offers)
+        unsubscribed = customers_without_consent(lake, session, context.settings, policy, offers)
     rows = [row for row in rows if row["customer_id"] not in unsubscribed]
     if not rows:
         raise BadInput(
@@ -113,8 +113,8 @@ def _record_download(
     }
     channel = "call" if request.part == "calls" else "csv"
     record(session, settings, user, f"campaign.{channel}", campaign.id, now, details)
-    sends.leave_out(session, campaign.id, unwilling, "no consent any more")
-    sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
+    sends.cancel_sends_to(session, campaign.id, unwilling, "no_consent")
+    sends.mark_file_taken(session, campaign.id, context.job_id, now, channel)
     post = campaigns.thread_post(settings, campaign, "csv", user, rows=rows, part=request.part)
     return (
         Post(
@@ -137,10 +137,10 @@ def _live_campaign(
     BadInput
         The campaign is not live.
     """
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.errors import BadInput
 
-    campaign = find(session, context.settings, request.campaign_id, lock=lock)
+    campaign = find_campaign(session, context.settings, request.campaign_id, lock=lock)
     if campaign.state not in ("live", "measuring"):
         raise BadInput(
             gettext(
@@ -155,19 +155,19 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     import pandas as pd
 
     from retention.campaigns import wording
-    from retention.campaigns.compose import copy_of, placed
-    from retention.campaigns.offers import terms
-    from retention.outreach.contract import Contact
+    from retention.campaigns.compose import message_text, placeholder_values
+    from retention.campaigns.offers import public_terms
+    from retention.outreach.messages import Contact
 
     table = []
     for row in rows:
         offer, offer_terms, person = (
             row["offer"],
-            terms(row["offer"]),
+            public_terms(row["offer"]),
             contacts.get(row["customer_id"], Contact()),
         )
-        values = placed(settings, person.name, row)
-        text = wording.filled(copy_of(body, offer), values)
+        values = placeholder_values(settings, person.name, row)
+        text = wording.fill_text(message_text(body, offer), values)
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -209,13 +209,13 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     import pandas as pd
 
     from retention.campaigns import wording
-    from retention.campaigns.compose import copy_of, placed
-    from retention.outreach.contract import Contact
+    from retention.campaigns.compose import message_text, placeholder_values
+    from retention.outreach.messages import Contact
 
     table = []
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
         person = contacts.get(row["customer_id"], Contact())
-        values = placed(settings, person.name, row)
+        values = placeholder_values(settings, person.name, row)
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -224,7 +224,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
                 "expected_value": round(row["expected_value"], 2),
                 "tier": row["tier"],
                 "items": values["items"],
-                "talk": wording.filled(copy_of(body, row["offer"]), values),
+                "talk": wording.fill_text(message_text(body, row["offer"]), values),
             }
         )
     return pd.DataFrame(

@@ -13,7 +13,7 @@ from workers.requests import CampaignDeliver
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
-    from retention.outreach.run import Report
+    from retention.outreach.dispatch import DeliveryReport
 
 SECONDS = 240.0  # of sending per job; a job may take 15 minutes
 
@@ -35,23 +35,23 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     Outcome
         Counts, and the thread message with all counts.
     """
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.errors import BadInput
     from retention.outreach import sends
-    from retention.outreach.run import Report
+    from retention.outreach.dispatch import DeliveryReport
 
     settings, campaign_id = context.settings, request.campaign_id
     with context.database.transaction() as session:  # needs no setting for sending
-        is_over = sends.give_up_where_over(session, campaign_id)
+        is_over = sends.close_if_over(session, campaign_id)
     try:
-        report = Report() if is_over else _sent(request, context)
+        report = DeliveryReport() if is_over else _sent(request, context)
     except BadInput as refusal:  # a wrong setting is reported in the thread, once
-        report = Report(stopped=str(refusal))
+        report = DeliveryReport(stopped=str(refusal))
 
     def apply(session: Session) -> tuple[Post, ...]:
         return (
             campaigns.delivery_post(
-                session, settings, find(session, settings, campaign_id), report.stopped
+                session, settings, find_campaign(session, settings, campaign_id), report.stopped
             ),
         )
 
@@ -60,48 +60,51 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     )
 
 
-def _sent(request: CampaignDeliver, context: Context) -> "Report":
+def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     from retention import clock
-    from retention.campaigns.compose import maker
-    from retention.campaigns.sending import codes
+    from retention.campaigns.compose import message_composer
+    from retention.campaigns.sending import recipient_rows
     from retention.campaigns.spec import Body
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.lake import Lake
     from retention.outreach import sends
-    from retention.outreach.adapters import adapter, channel
-    from retention.outreach.contacts import contacts, unwilling, waiting
-    from retention.outreach.contract import Contact
-    from retention.outreach.run import deliver
-    from retention.quiet_hours import next_allowed, parsed, zone_of
+    from retention.outreach.contacts import (
+        customers_without_consent,
+        find_contacts,
+        queued_customers,
+    )
+    from retention.outreach.dispatch import configured_channel, deliver, open_adapter
+    from retention.outreach.messages import Contact
+    from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
     from retention.risk.policy import load_policy
 
     settings, database, campaign_id = context.settings, context.database, request.campaign_id
     lake, policy = Lake.open(settings), load_policy(settings)
     with database.reading() as session:
-        campaign = find(session, settings, campaign_id)
-        queued = waiting(session, campaign_id)
-        offers = {row["customer_id"]: row for row in codes(session, campaign)}
+        campaign = find_campaign(session, settings, campaign_id)
+        queued = queued_customers(session, campaign_id)
+        offers = {row["customer_id"]: row for row in recipient_rows(session, campaign)}
         # A customer who was erased between the two queries has no offer.
         ids = [customer for customer in queued if customer in offers]
         chosen = {customer: offers[customer]["offer"] for customer in ids}
-        unsubscribed = unwilling(lake, session, settings, policy, chosen)
+        unsubscribed = customers_without_consent(lake, session, settings, policy, chosen)
     with database.transaction() as session:
-        sends.leave_out(session, campaign_id, unsubscribed, "no consent any more")
-    contact_of = contacts(lake, ids)
+        sends.cancel_sends_to(session, campaign_id, unsubscribed, "no_consent")
+    contact_of = find_contacts(lake, ids)
     body = Body.model_validate(campaign.body)
-    quiet_hours = parsed(body.quiet_hours)
+    quiet_hours = parse_quiet_hours(body.quiet_hours)
 
     def allowed_at(contact: Contact, at: datetime) -> datetime:
-        return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet_hours)
+        return next_allowed(at, customer_zone(contact.timezone, settings.zone), quiet_hours)
 
     return deliver(
         database,
         campaign_id,
         context.job_id,
-        adapter(settings, channel(settings)),
+        open_adapter(settings, configured_channel(settings)),
         {customer: contact_of.get(customer, Contact()) for customer in ids},
-        maker(settings, body, offers),
-        allowed=allowed_at,
+        message_composer(settings, body, offers),
+        allowed_from=allowed_at,
         rate=settings.send_rate,
         seconds=SECONDS,
         now=clock.now,

@@ -24,9 +24,9 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     Outcome
         The draft and its card.
     """
-    from retention.campaigns.closing import teaching_nothing
+    from retention.campaigns.closing import uninformative_campaigns
     from retention.campaigns.draft import draft, store
-    from retention.campaigns.prior import learnt_prior
+    from retention.campaigns.prior import prior_from_campaigns
     from retention.lake import Lake
     from retention.progress import part
     from retention.recommend.bandit.assignment import create_assigner
@@ -38,9 +38,9 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy, lake = load_policy(settings), Lake.open(settings)
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
-        prior = learnt_prior(session, settings, policy)
+        prior = prior_from_campaigns(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)
-        unmeasured = teaching_nothing(session, settings)
+        unmeasured = uninformative_campaigns(session, settings)
         lists = create_assigner(lake, session, settings, policy, now, unmeasured)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = fit_uplift(
@@ -65,7 +65,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
         decide=lists.decide if policy.offer.items else None,
-        together=desk.merger(lake),
+        merge_items=desk.merger(lake),
         uplift=uplift,
         recommended_by=desk.version,
         name=request.name,
@@ -78,7 +78,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             session,
             settings,
             drafted,
-            by=context.requested_by,
+            author=context.requested_by,
             channel=context.channel,
             post_key=f"job:{context.job_id}",
             now=now,

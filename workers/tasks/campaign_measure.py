@@ -33,10 +33,10 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         The result, its chart and the updated card.
     """
     from retention.campaigns import closing
-    from retention.campaigns.chart import picture
+    from retention.campaigns.chart import draw_chart
     from retention.campaigns.measurement import measure
-    from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
-    from retention.campaigns.states import find
+    from retention.campaigns.outcomes import METRICS, SEGMENTS, collect_outcomes
+    from retention.campaigns.states import find_campaign
     from retention.lake import Lake
     from retention.lake.coverage import newest_order
 
@@ -47,19 +47,19 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         context.business_at,
     )
     with database.transaction() as session:
-        old_state = find(session, settings, request.campaign_id).state
-        measuring = closing.begin(session, settings, request.campaign_id, user, now)
+        old_state = find_campaign(session, settings, request.campaign_id).state
+        measuring = closing.begin_measurement(session, settings, request.campaign_id, user, now)
         if measuring.state != old_state:
             campaigns.refresh_counts(session, settings, measuring)
     lake = Lake.open(settings)
     with database.reading() as session:
-        campaign = find(session, settings, request.campaign_id)
+        campaign = find_campaign(session, settings, request.campaign_id)
     newest = newest_order(lake, now)
-    if closing.awaited(campaign, newest, now):
+    if closing.is_waiting_for_orders(campaign, newest, now):
         return _without_orders(campaign, newest, context)
     context.progress(1, 4, gettext("Counting what both arms did"))
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
         limits = _limits(lake, session, campaign, counted)
     context.progress(2, 4, gettext("Comparing them"))
     measured = measure(
@@ -67,7 +67,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     )
     result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **limits}
     context.progress(3, 4, gettext("Drawing the chart"))
-    chart = picture(counted, measured, simulated=settings.demo)
+    chart = draw_chart(counted, measured, simulated=settings.demo)
     return _result_outcome(campaign, result, chart, context)
 
 
@@ -76,14 +76,13 @@ def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
 
     They are days without orders, customers without an e-mail and erased customers.
     """
-    from retention.campaigns.late_orders import orders_here
-    from retention.campaigns.missing_days import missing_days
+    from retention.campaigns.late_orders import count_orders, missing_days
     from retention.erasure import NOBODY
-    from retention.outreach import sends
+    from retention.outreach import send_summary
 
     left_out, untaken = (
-        sends.why_left_out(session, campaign.id),
-        sends.untaken(session, campaign.id),
+        send_summary.uncontacted_reasons(session, campaign.id),
+        send_summary.untaken_files(session, campaign.id),
     )
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     people = counted.customers
@@ -95,7 +94,7 @@ def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
         "untaken": untaken["csv"],
         "uncalled": untaken["call"],
         "erased": {arm: int(number) for arm, number in erased.items()},
-        "orders_here": orders_here(counted),
+        "orders_here": count_orders(counted),
     }
 
 
@@ -116,7 +115,7 @@ def _result_outcome(
     images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, alt_text)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, user, now)
+        closed = closing.close_campaign(session, settings, campaign.id, result, user, now)
         post = campaigns.thread_post(settings, closed, "result", user, **values)
         return (
             campaigns.card_post(settings, closed),
@@ -135,18 +134,18 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
 
     settings, user, now = context.settings, context.requested_by, context.business_at
     names = {"campaign_id": campaign.id, "name": campaign.name}
-    if not closing.given_up(campaign, now):
-        is_late = now >= campaign.window_ends_at + closing.LATE
+    if not closing.has_waited_enough(campaign, now):
+        is_late = now >= campaign.window_ends_at + closing.IMPORT_DELAY
         waits = (
             (campaigns.thread_post(settings, campaign, "waits", user, newest=newest),)
             if is_late
             else ()
         )
         return Outcome({**names, "waits": True}, (campaigns.card_post(settings, campaign), *waits))
-    result = closing.without_orders(newest)
+    result = closing.result_without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, user, now)
+        closed = closing.close_campaign(session, settings, campaign.id, result, user, now)
         return campaigns.card_post(settings, closed), campaigns.thread_post(
             settings, closed, "unmeasured", user
         )

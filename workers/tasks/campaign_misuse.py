@@ -21,12 +21,12 @@ def run(request: CampaignMisuse, context: Context) -> Outcome:
     Outcome
         Customers and codes.
     """
-    from retention.campaigns.redemptions import misuses
-    from retention.campaigns.states import find
+    from retention.campaigns.redemptions import list_misuses
+    from retention.campaigns.states import find_campaign
 
     with context.database.reading() as session:
-        campaign = find(session, context.settings, request.campaign_id)
-        uses = misuses(session, campaign.id)
+        campaign = find_campaign(session, context.settings, request.campaign_id)
+        uses = list_misuses(session, campaign.id)
     data = {"campaign_id": campaign.id, "name": campaign.name, "uses": uses}
     shown = {**data, "uses": uses[:MAX_SHOWN], "more": max(len(uses) - MAX_SHOWN, 0)}
     return Outcome(data, (Post("campaign/misuse", shown),))

@@ -28,27 +28,31 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     Outcome
         The e-mails, masked for a channel.
     """
-    from retention.campaigns.preview import masked, previewed, rows
+    from retention.campaigns.preview import masked_messages, preview_messages, preview_rows
     from retention.campaigns.spec import Body
-    from retention.campaigns.states import find
+    from retention.campaigns.states import find_campaign
     from retention.lake import Lake
-    from retention.outreach.adapters import channel
-    from retention.outreach.contacts import contacts
+    from retention.outreach.contacts import find_contacts
+    from retention.outreach.dispatch import configured_channel
 
     settings, user = context.settings, context.requested_by
     with context.database.reading() as session:
-        campaign = find(session, settings, request.campaign_id)
-        first = rows(session, campaign, COPIES)
-    contact_of = contacts(Lake.open(settings), [row["customer_id"] for row in first])
+        campaign = find_campaign(session, settings, request.campaign_id)
+        first = preview_rows(session, campaign, COPIES)
+    contact_of = find_contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
     common: dict[str, Any] = {
         "campaign_id": campaign.id,
         "name": campaign.name,
-        "by": channel(settings),
+        "by": configured_channel(settings),
     }
-    full = {**common, "copies": previewed(settings, body, first, contact_of), "masked": False}
+    full = {
+        **common,
+        "copies": preview_messages(settings, body, first, contact_of),
+        "masked": False,
+    }
     if context.channel is None or context.channel == user:
         return Outcome(full, (Post("campaign/preview", full),))
-    hidden = {**common, "copies": masked(settings, body, first), "masked": True}
+    hidden = {**common, "copies": masked_messages(settings, body, first), "masked": True}
     to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
     return Outcome(hidden, (Post("campaign/preview", hidden), to_person))

@@ -34,18 +34,18 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     from retention import clock, impressions
     from retention.campaigns import sending
     from retention.lake import Lake
-    from retention.outreach import adapters
+    from retention.outreach import dispatch
     from retention.risk.policy import load_policy
 
     now = clock.now()  # the job may have waited for days
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     policy = load_policy(settings)  # an unreadable policy stops the job here
     user, campaign_version = context.requested_by, (request.campaign_id, request.version)
-    returned = sending.returned(database, settings, lake, request.campaign_id, now)
-    doubles = sending.doubles(database, settings, lake, request.campaign_id) - returned
+    returned = sending.returned_customers(database, settings, lake, request.campaign_id, now)
+    doubles = sending.merged_duplicates(database, settings, lake, request.campaign_id) - returned
     with database.transaction() as session:
-        adapters.check(settings)
-        campaign, left_out = sending.begin(
+        dispatch.check_channel(settings)
+        campaign, left_out = sending.begin_sending(
             session, settings, *campaign_version, user, now, returned | doubles
         )
         # Posted here, because a second run of the job would leave out no one.
@@ -55,7 +55,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                     settings, campaign, what, user, left_out=len(customers)
                 )
                 outbox.put(session, settings, post, default_channel=campaign.channel)
-    for reserved, needed in sending.reserve(database, settings, *campaign_version):
+    for reserved, needed in sending.reserve_codes(database, settings, *campaign_version):
         context.progress(
             reserved,
             needed + 1,
@@ -65,13 +65,13 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         )
     _replace_sold_out(request, context, lake, policy)
     with database.reading() as session:
-        treatments = sending.projection(
-            session, sending.find(session, settings, request.campaign_id)
+        treatments = sending.treatment_rows(
+            session, sending.find_campaign(session, settings, request.campaign_id)
         )
     lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        sent = sending.finish(session, settings, *campaign_version, user, now)
+        sent = sending.go_live(session, settings, *campaign_version, user, now)
         impressions.of_campaign(session, settings, sent.campaign, now)
         return (
             campaigns.card_post(settings, sent.campaign),
@@ -104,7 +104,7 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
     The new items come from the blend that was drawn for the customer.
     """
     from retention import clock
-    from retention.campaigns import restocking
+    from retention.campaigns import item_selection
     from retention.recommend.bandit.assignment import lists_by_blend
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
@@ -114,7 +114,7 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
     name = request.campaign_id
     barred = cached_assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
-        offers = restocking.sold_out(session, name, barred)
+        offers = item_selection.offers_with_barred_items(session, name, barred)
         desk = open_desk(lake, session, context.settings, policy) if offers else None
     if desk is not None:
         own = policy.recommend.policy
@@ -123,4 +123,4 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
         }
         lists = lists_by_blend(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
-            restocking.replace(session, name, offers, lists, desk.merger(lake))
+            item_selection.replace_items(session, name, offers, lists, desk.merger(lake))

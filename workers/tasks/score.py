@@ -160,6 +160,6 @@ def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
     rule = policy.rule_for(tier, [reason["feature"] for reason in reasons])
     if rule is None or rule.action == "nothing":
         return "nothing"
-    from retention.campaigns.offers import described
+    from retention.campaigns.offers import describe_rule
 
-    return gettext("{action} (rule: {rule})").format(action=described(rule), rule=rule.name)
+    return gettext("{action} (rule: {rule})").format(action=describe_rule(rule), rule=rule.name)

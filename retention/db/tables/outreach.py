@@ -33,6 +33,7 @@ class Send(Base):
     job_id: Mapped[str | None] = mapped_column(String(32))
     message_id: Mapped[str | None]
     error: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(String(32))  # retention.outreach.messages
     queued_at: Mapped[datetime] = mapped_column(default=clock.now)
     sent_at: Mapped[datetime | None]
 
@@ -73,7 +74,7 @@ class Redemption(Base):
     order_id: Mapped[str | None]
     at: Mapped[datetime]
     source: Mapped[str] = mapped_column(String(8))  # event | import | http
-    outcome: Mapped[str] = mapped_column(String(16))  # retention.campaigns.redemptions.OUTCOMES
+    outcome: Mapped[str] = mapped_column(String(16))  # retention.campaigns.redemptions.outcome_text
     told: Mapped[bool] = mapped_column(default=False)  # whether the campaign's thread counts it
 
     __table_args__ = (Index(None, "campaign_id", "told", "outcome"), Index(None, "code"))

@@ -52,7 +52,7 @@ def logged_decisions(
     before : datetime
         Business time; only campaigns whose window ended by then.
     excluded : collection of str
-        Ids of campaigns without a usable result (`retention.campaigns.closing.teaching_nothing`).
+        Ids of campaigns without a usable result (`retention.campaigns.closing.uninformative_campaigns`).
 
     Returns
     -------

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.campaigns.assignment import BUCKETS, buckets, control_size, cut
+from retention.campaigns.assignment import BUCKETS, buckets, control_size, holdout_threshold
 
 audiences = st.dictionaries(
     st.text(min_size=1, max_size=8), st.sampled_from(("high", "medium", "low")), max_size=120
@@ -23,19 +23,27 @@ def test_buckets_do_not_depend_on_the_order(audience, random):
 
 
 @given(audiences, shares)
-def test_the_share_of_every_tier_is_exact_to_one_customer(audience, share):
+def test_hold_out_share_of_each_tier_is_exact_to_one_customer(audience, share):
     drawn = buckets("salt", "c1", audience.items())
     for tier in set(audience.values()):
-        inside = [drawn[who] for who, theirs in audience.items() if theirs == tier]
-        held = sum(bucket < cut(share) for bucket in inside)
+        inside = [drawn[customer_id] for customer_id, theirs in audience.items() if theirs == tier]
+        held = sum(bucket < holdout_threshold(share) for bucket in inside)
         assert held == control_size(len(inside), share)
         assert abs(held - share * len(inside)) <= 0.5 + 1e-9
 
 
-def test_another_campaign_draws_others_and_nobody_is_always_held_out():
+def test_hold_outs_differ_between_campaigns():
     people = [(f"c{n}", "high") for n in range(2000)]
-    one = {who for who, bucket in buckets("salt", "c1", people).items() if bucket < cut(0.15)}
-    two = {who for who, bucket in buckets("other", "c1", people).items() if bucket < cut(0.15)}
-    assert len(one) == len(two) == 300
+    customer = {
+        customer_id
+        for customer_id, bucket in buckets("salt", "c1", people).items()
+        if bucket < holdout_threshold(0.15)
+    }
+    two = {
+        customer_id
+        for customer_id, bucket in buckets("other", "c1", people).items()
+        if bucket < holdout_threshold(0.15)
+    }
+    assert len(customer) == len(two) == 300
     spread = math.sqrt(300 * 0.15 * 0.85)
-    assert abs(len(one & two) - 45) < 5 * spread
+    assert abs(len(customer & two) - 45) < 5 * spread

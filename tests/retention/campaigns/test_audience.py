@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from retention.campaigns import audience, item_selection
-from retention.campaigns.audience import bands, select_audience
+from retention.campaigns.audience import select_audience, value_bands
 from retention.db.tables import DirectoryEntry
 from retention.risk.policy import read_policy
 
@@ -67,35 +67,41 @@ def _chosen(shop, policy, scores):
         )
 
 
-def test_bands_are_shares_the_highest_value_first():
-    found = bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
-    assert "".join(found.str[0]) == "mlhlmllmml"
+def test_value_bands_are_shares_by_value():
+    bands = value_bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
+    assert "".join(bands.str[0]) == "mlhlmllmml"
     assert (
-        list(bands(pd.Series([1.0] * 10), 0.2, 0.3)) == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
+        list(value_bands(pd.Series([1.0] * 10), 0.2, 0.3))
+        == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
     )
 
 
-def test_calls_go_to_the_most_valuable_with_a_phone_and_the_others_get_their_next_rule(
+def test_calls_go_to_valuable_customers_with_a_phone_others_get_next_rule(
     shop, policy, monkeypatch
 ):
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:200]
     nobody = _chosen(shop, policy, _scores(ids))
     assert set(nobody.customers["rule"]) == {"Coupon"}
-    monkeypatch.setattr(audience, "phoned", lambda lake: set(ids) - {ids[0]})
+    monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids) - {ids[0]})
     called = _chosen(shop, policy, _scores(ids))
     calls = called.customers[called.customers["rule"] == "Call"]
-    agreed = [who for who in ids if who in set(called.customers["customer_id"])]
-    assert sorted(calls["customer_id"]) == [who for who in agreed if who != ids[0]][:3]
+    agreed = [
+        customer_id for customer_id in ids if customer_id in set(called.customers["customer_id"])
+    ]
+    assert (
+        sorted(calls["customer_id"])
+        == [customer_id for customer_id in agreed if customer_id != ids[0]][:3]
+    )
     assert len(called.customers) == len(nobody.customers)
     assert called.excluded == nobody.excluded == {"no_consent": 200 - len(agreed)}
 
 
-def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(
-    shop, policy, monkeypatch
-):
+def test_unknown_consent_uses_its_own_rule_and_refusal_excludes(shop, policy, monkeypatch):
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:30]
-    said = pd.Series(["given", "unknown", "refused"] * 10)
-    monkeypatch.setattr(audience, "consents", lambda lake, session, settings, asked: said)
+    states = pd.Series(["given", "unknown", "refused"] * 10)
+    monkeypatch.setattr(
+        audience, "consent_states", lambda lake, session, settings, ids_asked: states
+    )
     chosen = _chosen(shop, policy, _scores(ids))
     assert chosen.customers["rule"].value_counts().to_dict() == {"Coupon": 10, "Unasked": 10}
     assert chosen.excluded == {"no_consent": 10}
@@ -103,7 +109,7 @@ def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(
     assert _chosen(shop, strict, _scores(ids)).excluded == {"no_consent": 20}
 
 
-def test_who_was_erased_since_the_sweep_is_left_out_and_counted(shop, policy):
+def test_customers_erased_since_the_sweep_are_excluded_and_counted(shop, policy):
     ids = [*sorted(shop.lake.table("customers").customer_id.execute())[:20], "gone-1", "gone-2"]
     with shop.database.reading() as session:
         assert session.get(DirectoryEntry, ("local", ids[0]))
@@ -112,18 +118,18 @@ def test_who_was_erased_since_the_sweep_is_left_out_and_counted(shop, policy):
     assert not {"gone-1", "gone-2"} & set(chosen.customers["customer_id"])
 
 
-def test_whose_newest_copy_bounced_is_left_out_unless_they_are_called(shop, policy, monkeypatch):
-    """Each campaign wrote to them anew, and a mail server that counts bounces takes less and less."""
+def test_bounced_customers_are_excluded_unless_called(shop, policy, monkeypatch):
+    """Repeated bounces make mail servers refuse more and more e-mails."""
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:40]
-    monkeypatch.setattr(audience, "phoned", lambda lake: set(ids))
+    monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids))
     before = _chosen(shop, policy, _scores(ids)).customers
     called, *_ = before.loc[before["rule"] == "Call", "customer_id"]
-    one, two, *_ = before.loc[before["rule"] == "Coupon", "customer_id"]
-    monkeypatch.setattr(audience.bounces, "unreachable", lambda *_: {one, two, called})
+    first, two, *_ = before.loc[before["rule"] == "Coupon", "customer_id"]
+    monkeypatch.setattr(audience.bounces, "unreachable_customers", lambda *_: {first, two, called})
     chosen = _chosen(shop, policy, _scores(ids))
     assert chosen.excluded["bounced"] == 2
     rules = dict(chosen.customers[["customer_id", "rule"]].itertuples(index=False))
-    assert {one, two} & set(rules) == set()
+    assert {first, two} & set(rules) == set()
     assert rules[called] == "Call"
 
 
@@ -132,18 +138,18 @@ def _bought(shop, before) -> pd.DataFrame:
     return events[events["event_type"] == "purchase"]
 
 
-def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
+def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop):
     at = shop.end - timedelta(days=30)
     ids = list(shop.lake.table("customers").customer_id.execute())
-    found = item_selection.due_again(shop.lake, ids, at, 3)
-    assert found
+    due = item_selection.due_again(shop.lake, ids, at, 3)
+    assert due
     events = _bought(shop, at)
-    for who, chosen in list(found.items())[:20]:
+    for customer_id, chosen in list(due.items())[:20]:
         assert len(chosen) <= 3
         for pick in chosen:
-            days = events[(events["customer_id"] == who) & (events["item_id"] == pick.item_id)][
-                "occurred_at"
-            ]
+            days = events[
+                (events["customer_id"] == customer_id) & (events["item_id"] == pick.item_id)
+            ]["occurred_at"]
             days = sorted(days.groupby(days.dt.date).min())
             assert len(days) >= 3
             gap = (days[-1] - days[0]) / (len(days) - 1)
@@ -151,7 +157,7 @@ def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
     assert item_selection.due_again(shop.lake, ["nobody"], at, 3) == {}
 
 
-def test_new_arrivals_are_new_and_of_the_favourite_category(shop, monkeypatch):
+def test_new_arrivals_are_new_items_of_the_favourite_category(shop, monkeypatch):
     at = shop.end
     everyone = list(shop.lake.table("customers").customer_id.execute())
     assert (
@@ -160,13 +166,13 @@ def test_new_arrivals_are_new_and_of_the_favourite_category(shop, monkeypatch):
     first = _bought(shop, at).groupby("item_id")["occurred_at"].min().sort_values()
     newest = first.index[-1]
     days = (pd.Timestamp(at).tz_localize(None) - first[newest]).days + 1
-    found = item_selection.new_arrivals(shop.lake, everyone, at, 3, days=min(days, 99))
+    arrivals = item_selection.new_arrivals(shop.lake, everyone, at, 3, days=min(days, 99))
     if days <= 99:
-        assert {pick.item_id for chosen in found.values() for pick in chosen} >= {newest}
+        assert {pick.item_id for chosen in arrivals.values() for pick in chosen} >= {newest}
     category = shop.lake.table("items").execute().set_index("item_id")["category"]
     events = _bought(shop, at)
-    for who, chosen in found.items():
-        mine = events[events["customer_id"] == who]
+    for customer_id, chosen in arrivals.items():
+        mine = events[events["customer_id"] == customer_id]
         counted = mine.assign(c=mine["item_id"].map(category), d=mine["occurred_at"].dt.date)
         best = counted.groupby("c")["d"].nunique().max()
         for pick in chosen:
@@ -174,8 +180,8 @@ def test_new_arrivals_are_new_and_of_the_favourite_category(shop, monkeypatch):
             assert pick.item_id not in set(mine["item_id"])
 
 
-def test_picks_see_nothing_after_their_moment(shop):
-    """The same list for the same moment, whatever happens later: the shop's last 60 days are the appended future."""
+def test_listed_items_use_no_later_data(shop):
+    """The list for one moment is the same after 60 more days of data."""
     at = shop.end - timedelta(days=60)
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:100]
 

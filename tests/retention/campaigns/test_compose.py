@@ -5,66 +5,68 @@ from datetime import UTC, datetime
 import pytest
 
 from retention.campaigns import wording
-from retention.campaigns.compose import LONGEST_TITLE, composed, placed
-from retention.campaigns.preview import previewed
+from retention.campaigns.compose import MAX_TITLE, compose_message, placeholder_values
+from retention.campaigns.preview import preview_messages
 from retention.db.tables import Send
-from retention.outreach.contract import Contact
+from retention.outreach.messages import Contact
 from tests.retention.campaigns.samples import a_body
 
 
-def test_a_title_that_is_a_whole_description_is_cut_and_none_widens_the_mail(settings):
-    """The code stood outside the window of a telephone."""
+def test_long_titles_are_shortened_and_do_not_widen_the_email(settings):
+    """A wide e-mail hides the code on a telephone."""
     titles = ["Very long title " * 25, "WithoutAnyBreak" * 20, "Tea <b>"]
-    given = {
+    terms = {
         "action": "reminder",
         "discount": 0.0,
         "items": [{"item_id": "i", "title": one} for one in titles],
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    offer = {"offer": given, "code": None, "expires_at": None}
-    made = composed(
+    offer = {"offer": terms, "code": None, "expires_at": None}
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
-    assert made.html.count("Very long title") == 2 * (LONGEST_TITLE // len("Very long title "))
-    assert titles[1] not in made.text
-    assert "Tea <b>" in made.text
-    assert "Tea &lt;b&gt;" in made.html
-    assert "table-layout: fixed" in made.html
+    assert message.html.count("Very long title") == 2 * (MAX_TITLE // len("Very long title "))
+    assert titles[1] not in message.text
+    assert "Tea <b>" in message.text
+    assert "Tea &lt;b&gt;" in message.html
+    assert "table-layout: fixed" in message.html
 
 
-def test_no_value_turns_the_text_after_it_around(settings):
+def test_values_with_direction_marks_do_not_reverse_the_text(settings):
     item = {"item_id": "i", "title": "Tea \u202eevil \u2067x"}
-    given = {"action": "reminder", "discount": 0.0, "items": [item]}
-    offer = {"offer": given, "code": None, "expires_at": None}
+    terms = {"action": "reminder", "discount": 0.0, "items": [item]}
+    offer = {"offer": terms, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example", "A\u202dnn"), offer, "https://x.example/u"
     )
     titles = [
-        item["title"] for item in made.offer["items"]
+        item["title"] for item in message.offer["items"]
     ]  # a platform writes them into texts of its own
-    placeholders = placed(settings, "A\u202dnn", offer)  # as do the files
-    for text in (made.subject, made.text, made.html, *titles, *placeholders.values()):
+    placeholders = placeholder_values(settings, "A\u202dnn", offer)  # as do the files
+    for text in (message.subject, message.text, message.html, *titles, *placeholders.values()):
         assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-    assert "Tea evil x" in made.text
+    assert "Tea evil x" in message.text
 
 
-def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
+def test_items_without_a_title_are_not_shown_by_id(settings):
     items = [{"item_id": "5978656", "title": "5978656"}, {"item_id": "i2", "title": "Tea"}]
-    given = {"action": "reminder", "discount": 0.0, "items": items}
-    offer = {"offer": given, "code": None, "expires_at": None}
+    terms = {"action": "reminder", "discount": 0.0, "items": items}
+    offer = {"offer": terms, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(
+    message = compose_message(
         settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
-    assert "5978656" not in made.subject + made.text + made.html
-    assert placed(settings, "Ann", offer)["items"] == "Tea"
-    assert [item["item_id"] for item in made.offer["items"]] == [
+    assert "5978656" not in message.subject + message.text + message.html
+    assert placeholder_values(settings, "Ann", offer)["items"] == "Tea"
+    assert [item["item_id"] for item in message.offer["items"]] == [
         "5978656",
         "i2",
     ]  # a platform knows its own ids
     assert (
-        placed(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})["items"]
+        placeholder_values(settings, "Ann", {**offer, "offer": {**terms, "items": items[:1]}})[
+            "items"
+        ]
         == "5978656"
     )
 
@@ -72,8 +74,8 @@ def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
 @pytest.mark.parametrize(
     ("copy", "told"), [("Hello {name}", True), ("Hello {name}: {code}", False)]
 )
-def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, copy, told):
-    """The HTML has it in a box of its own; who reads text would have got an offer without its code."""
+def test_email_text_contains_the_code_once(settings, copy, told):
+    """Readers of the plain text need the code, too."""
     offer = {
         "offer": {"action": "coupon", "discount": 0.15, "items": []},
         "code": "7KQ2-M9ZD-4HT6",
@@ -81,50 +83,50 @@ def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, c
     }
     body = a_body(copy_text=copy)
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(
+    message = compose_message(
         settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
-    assert made.text.count("7KQ2-M9ZD-4HT6") == 1
-    assert ("15 % off, once, until 29 May 2025" in made.text) == told
+    assert message.text.count("7KQ2-M9ZD-4HT6") == 1
+    assert ("15 % off, once, until 29 May 2025" in message.text) == told
 
 
 @pytest.mark.parametrize(("source", "new"), [("new", True), ("repeat", False)])
-def test_only_what_is_new_is_told_as_new(settings, source, new):
-    """Who has no new arrival in their category gets recommended items, and read of milk that there was something new."""
+def test_only_new_items_are_presented_as_new(settings, source, new):
+    """Customers without a new arrival get recommended items."""
     items = [{"item_id": "i", "title": "Milk", "source": source}]
-    given = {"action": "new_arrivals", "discount": 0.0, "items": items}
-    offer = {"customer_id": "k", "offer": given, "code": None, "expires_at": None}
+    terms = {"action": "new_arrivals", "discount": 0.0, "items": items}
+    offer = {"customer_id": "k", "offer": terms, "code": None, "expires_at": None}
     send, ann = Send(id=5, campaign_id="c1", customer_id="k"), Contact("a@b.example", "Ann")
-    for text, own in ((wording.default("new_arrivals"), False), ("Look at {items}!", True)):
+    for text, own in ((wording.default_text("new_arrivals"), False), ("Look at {items}!", True)):
         lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
         body = a_body(offers=lines, copy_text=text)
-        made = composed(settings, body, send, ann, offer, "https://x.example/u")
-        (shown,) = previewed(settings, body, [offer], {"k": ann})
-        assert ("new" in made.subject.lower()) is new
-        assert ("something new" in made.text) is (new and not own)
-        assert ("Look at Milk!" in made.text) is own
-        assert shown["subject"] == made.subject
-        assert shown["text"] in made.text
+        message = compose_message(settings, body, send, ann, offer, "https://x.example/u")
+        (shown,) = preview_messages(settings, body, [offer], {"k": ann})
+        assert ("new" in message.subject.lower()) is new
+        assert ("something new" in message.text) is (new and not own)
+        assert ("Look at Milk!" in message.text) is own
+        assert shown["subject"] == message.subject
+        assert shown["text"] in message.text
 
 
 @pytest.mark.parametrize(
     ("consent", "agreed"), [(["given"], True), (["given", "unknown"], False), (None, True)]
 )
-def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(
-    settings, consent, agreed
-):
-    given = {"action": "reminder", "discount": 0.0, "items": []}
-    given |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
-    offer = {"offer": given, "code": None, "expires_at": None}
+def test_email_mentions_consent_only_if_the_rule_requires_it(settings, consent, agreed):
+    terms = {"action": "reminder", "discount": 0.0, "items": []}
+    terms |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
+    offer = {"offer": terms, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u")
-    for text in (made.text, made.html):
+    message = compose_message(
+        settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u"
+    )
+    for text in (message.text, message.html):
         assert ("because you agreed to hear from us." in text) is agreed
         assert ("because you have shopped with us." in text) is not agreed
 
 
-def test_a_platform_is_told_of_a_free_parcel_no_money_off(settings):
-    given = {
+def test_platform_sees_no_amount_for_free_shipping(settings):
+    terms = {
         "action": "free_shipping",
         "discount": 0.0,
         "amount": 5.0,
@@ -133,16 +135,18 @@ def test_a_platform_is_told_of_a_free_parcel_no_money_off(settings):
         "currency": "EUR",
     }
     offer = {
-        "offer": given,
+        "offer": terms,
         "code": "7KQ2-M9ZD-4HT6",
         "expires_at": datetime(2025, 5, 29, tzinfo=UTC),
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u")
-    assert (made.offer["action"], made.offer["amount"], made.offer["min_order"]) == (
+    message = compose_message(
+        settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u"
+    )
+    assert (message.offer["action"], message.offer["amount"], message.offer["min_order"]) == (
         "free_shipping",
         0.0,
         50.0,
     )
-    assert "5.00" not in made.text.replace("€50.00", "")
-    assert "free shipping (from €50.00 on)" in made.text
+    assert "5.00" not in message.text.replace("€50.00", "")
+    assert "free shipping (from €50.00 on)" in message.text

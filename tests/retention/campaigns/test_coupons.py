@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from retention.campaigns import coupons
-from retention.campaigns.coupons import ALPHABET, check_character, new_code, normal
+from retention.campaigns.coupons import ALPHABET, check_character, new_code, normalize_code
 from retention.db.tables import Assignment, Campaign, Coupon
 
-bodies = st.text(ALPHABET, min_size=coupons.RANDOM, max_size=coupons.RANDOM)
+bodies = st.text(ALPHABET, min_size=coupons.RANDOM_CHARACTERS, max_size=coupons.RANDOM_CHARACTERS)
 
 
 def _code(body: str) -> str:
@@ -20,45 +20,43 @@ def _code(body: str) -> str:
 
 
 @given(bodies)
-def test_a_code_comes_back_however_it_is_typed(body):
-    code = normal(_code(body))
+def test_any_spelling_of_a_code_is_normalized(body):
+    code = normalize_code(_code(body))
     assert code is not None
-    assert normal(code) == code
-    assert normal(code.lower().replace("-", " ")) == code
-    assert normal(code.replace("0", "O").replace("1", "l").replace("-", "–")) == code
+    assert normalize_code(code) == code
+    assert normalize_code(code.lower().replace("-", " ")) == code
+    assert normalize_code(code.replace("0", "O").replace("1", "l").replace("-", "–")) == code
 
 
-@given(bodies, st.integers(0, coupons.RANDOM), st.sampled_from(ALPHABET))
-def test_one_wrong_character_is_always_caught(body, place, wrong):
+@given(bodies, st.integers(0, coupons.RANDOM_CHARACTERS), st.sampled_from(ALPHABET))
+def test_one_wrong_character_is_always_detected(body, place, wrong):
     code = _code(body)
     typed = code[:place] + wrong + code[place + 1 :]
-    assert (normal(typed) is None) == (typed != code)
+    assert (normalize_code(typed) is None) == (typed != code)
 
 
-@given(bodies, st.integers(0, coupons.RANDOM), st.integers(0, coupons.RANDOM))
-def test_two_swapped_characters_are_always_caught(body, one, other):
+@given(bodies, st.integers(0, coupons.RANDOM_CHARACTERS), st.integers(0, coupons.RANDOM_CHARACTERS))
+def test_two_swapped_characters_are_always_detected(body, one, other):
     code = list(_code(body))
     code[one], code[other] = code[other], code[one]
-    assert (normal("".join(code)) is None) == ("".join(code) != _code(body))
+    assert (normalize_code("".join(code)) is None) == ("".join(code) != _code(body))
 
 
 @pytest.mark.parametrize(
     "typed", ["", "7KQ2", "UUUU-UUUU-UUUU", "7KQ2-M9ZD-4HT6-0000", "<script>alert"]
 )
-def test_what_is_no_code_is_none(typed):
-    assert normal(typed) is None
+def test_invalid_codes_are_rejected(typed):
+    assert normalize_code(typed) is None
 
 
-def test_new_codes_are_valid_readable_and_all_different():
+def test_new_codes_are_valid_readable_and_distinct():
     codes = {new_code() for _ in range(20_000)}
     assert len(codes) == 20_000
-    assert all(normal(code) == code for code in codes)
+    assert all(normalize_code(code) == code for code in codes)
     assert not set("".join(codes)) & set("ILOU")
 
 
-def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it_runs(
-    database, settings
-):
+def test_repeated_reservation_gives_each_treated_customer_one_code(database, settings):
     from retention import clock
 
     at = clock.wall()
@@ -82,14 +80,14 @@ def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it
         left = 1
         while left:
             with database.transaction() as session:
-                left = coupons.reserve(session, "local", "c1", at, limit=500)
+                left = coupons.reserve_codes(session, "local", "c1", at, limit=500)
     with database.transaction() as session:
-        assert coupons.issue(session, "c1", at) == coupons.issue(session, "c1", at)
+        assert coupons.issue_codes(session, "c1", at) == coupons.issue_codes(session, "c1", at)
         got = dict(session.execute(select(Coupon.customer_id, Coupon.state)).tuples().all())
     assert set(got) == {f"k{n}" for n in range(1200) if n % 5 and n % 7}
     assert set(got.values()) == {"issued"}
     with database.transaction() as session:
-        assert coupons.void(session, "c1") == len(got)
+        assert coupons.void_codes(session, "c1") == len(got)
         assert session.scalar(select(func.count()).where(Coupon.state == "issued")) == 0
 
 
@@ -109,6 +107,6 @@ def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it
         ),  # the clock goes forward that day
     ],
 )
-def test_codes_hold_to_the_end_of_their_last_day_by_the_shops_calendar(sent, zone, until):
-    found = coupons.valid_until(datetime.fromisoformat(sent), 28, ZoneInfo(zone))
-    assert found == datetime.fromisoformat(until)
+def test_codes_expire_at_the_end_of_a_day_in_the_shops_calendar(sent, zone, until):
+    expiry = coupons.valid_until(datetime.fromisoformat(sent), 28, ZoneInfo(zone))
+    assert expiry == datetime.fromisoformat(until)

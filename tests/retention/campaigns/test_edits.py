@@ -23,7 +23,7 @@ from tests.retention.campaigns.test_states import NOW, _attempt, _draft
         (Changes(offer="share", discount=0.2), "coupon", (0.2, 0.0, 0.0)),
     ],
 )
-def test_an_edit_may_give_everybody_another_offer(database, settings, changes, action, terms):
+def test_edit_can_replace_all_offers(database, settings, changes, action, terms):
     with database.transaction() as session:
         _draft(session, settings, shipping_cost=6.0)
         campaign = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
@@ -33,9 +33,9 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
     assert {offer["action"] for offer in offers} == {action}
     if changes != Changes(offer="share"):
         assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
-    kept = action == "coupon"
+    unchanged = action == "coupon"
     assert campaign.body["copy_text"] == (
-        "Hello {name}: {code}" if kept else wording.default(action)
+        "Hello {name}: {code}" if unchanged else wording.default_text(action)
     )
 
 
@@ -70,7 +70,7 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
         (Changes(send_on="2025-07-30 09:01"), "more than 90 days ahead"),
     ],
 )
-def test_an_offer_that_cannot_be_is_refused(database, settings, changes, says):
+def test_invalid_offer_is_rejected(database, settings, changes, says):
     with database.transaction() as session:
         _draft(session, settings, shipping_cost=6.0)
     refusal = _attempt(
@@ -80,7 +80,7 @@ def test_an_offer_that_cannot_be_is_refused(database, settings, changes, says):
     assert says in str(refusal)
 
 
-def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, settings):
+def test_campaign_is_sent_at_the_chosen_time(database, settings):
     london = settings.model_copy(update={"timezone": "Europe/London"})
     with database.transaction() as session:
         _draft(session, london)
@@ -93,8 +93,8 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
         assert (campaign.clears_at, campaign.send_at) == (NOW + timedelta(hours=4), wanted)
         assert campaign.expires_at == wanted + timedelta(hours=72)
         approval.schedule(session, london, "c1", NOW + timedelta(hours=4))
-        assert due.due(session, london, wanted - timedelta(seconds=1)) == []
-        assert [job.kind for job in due.due(session, london, wanted)] == ["campaign_send"]
+        assert due.due_jobs(session, london, wanted - timedelta(seconds=1)) == []
+        assert [job.kind for job in due.due_jobs(session, london, wanted)] == ["campaign_send"]
         edited = approval.edit(session, london, "c1", 2, "U0ANALYST", Changes(send_on="soon"), NOW)
         assert edited.body["send_on"] is None
 
@@ -112,9 +112,7 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
         ),
     ],
 )
-def test_a_time_that_the_shops_clock_skips_or_shows_twice_is_asked_for_again(
-    database, settings, typed, says
-):
+def test_skipped_and_ambiguous_local_times_are_rejected(database, settings, typed, says):
     london = settings.model_copy(update={"timezone": "Europe/London"})
     with database.transaction() as session:
         _draft(session, settings)
@@ -124,9 +122,7 @@ def test_a_time_that_the_shops_clock_skips_or_shows_twice_is_asked_for_again(
     assert says in str(refused.value)
 
 
-def test_the_second_of_two_moments_stays_what_it_is_when_a_window_that_shows_it_is_submitted(
-    database, settings
-):
+def test_resubmitting_an_ambiguous_send_time_keeps_it(database, settings):
     london = settings.model_copy(update={"timezone": "Europe/London"})
     october = datetime(2025, 10, 1, tzinfo=UTC)
     with database.transaction() as session:
@@ -138,7 +134,7 @@ def test_the_second_of_two_moments_stays_what_it_is_when_a_window_that_shows_it_
     assert Body.model_validate(edited.body).send_on == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
 
 
-def test_a_distant_moment_that_an_older_version_took_is_not_submitted(database, settings):
+def test_submit_rejects_a_send_time_too_far_ahead(database, settings):
     with database.transaction() as session:
         _draft(session, settings, send_on=NOW + timedelta(days=91))
     refusal = _attempt(database, lambda s: approval.submit(s, settings, "c1", 1, "U0ANALYST", NOW))
@@ -148,8 +144,8 @@ def test_a_distant_moment_that_an_older_version_took_is_not_submitted(database, 
         assert approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW + timedelta(days=1))
 
 
-def test_money_off_for_free_shipping_alone_is_refused_and_its_order_value_taken(database, settings):
-    """It was forgotten without a word."""
+def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, settings):
+    """Unused values must not be dropped silently."""
     free = Changes(offer="free_shipping", min_order=30)
     with database.transaction() as session:
         _draft(session, settings, shipping_cost=6.0)

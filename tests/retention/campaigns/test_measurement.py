@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from retention.campaigns.chart import picture
+from retention.campaigns.chart import draw_chart
 from retention.campaigns.measurement import advise, difference, measure, sample_ratio
 from retention.campaigns.outcomes import METRICS, Outcomes
 
@@ -52,14 +52,14 @@ def _orders_effect(seed: int, lift: float):
     return difference(now[treated], now[~treated], before[treated], before[~treated])
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
+def test_interval_has_its_nominal_coverage():
     effects = [_orders_effect(seed, LIFT) for seed in range(400)]
     covered = sum(effect.low <= LIFT <= effect.high for effect in effects) / len(effects)
     assert 0.92 <= covered <= 0.98  # 2.7 standard errors of 400 draws around 95 %
     assert np.mean([effect.per_customer for effect in effects]) == pytest.approx(LIFT, abs=0.02)
 
 
-def test_without_an_effect_a_difference_is_called_about_once_in_twenty():
+def test_false_positive_rate_is_about_five_percent():
     effects = [_orders_effect(seed, 0.0) for seed in range(1000, 1300)]
     assert sum(not effect.low <= 0 <= effect.high for effect in effects) / len(effects) <= 0.09
 
@@ -67,7 +67,7 @@ def test_without_an_effect_a_difference_is_called_about_once_in_twenty():
 @pytest.mark.parametrize(
     "tail", [1.2, 1.8]
 )  # σ of log baskets; by Welch's interval 7 and 10 % were gains
-def test_a_few_large_baskets_are_not_called_a_gain_because_a_small_hold_out_lacks_them(tail):
+def test_small_hold_out_without_large_baskets_gives_no_false_gain(tail):
     covered, gains, runs = 0, 0, 600
     for seed in range(runs):
         rng = np.random.default_rng([20, seed])
@@ -85,7 +85,7 @@ def test_a_few_large_baskets_are_not_called_a_gain_because_a_small_hold_out_lack
     assert gains / runs <= 0.045
 
 
-def test_cuped_shrinks_the_variance_by_the_squared_correlation():
+def test_cuped_reduces_the_variance_by_the_squared_correlation():
     rng = np.random.default_rng(1)
     before = rng.normal(0, 1, 20_000)
     now = 0.8 * before + rng.normal(0, 0.6, 20_000)  # correlation .8
@@ -96,27 +96,27 @@ def test_cuped_shrinks_the_variance_by_the_squared_correlation():
     assert plain.variance_cut == pytest.approx(0, abs=1e-12)
 
 
-def test_the_sample_ratio_check_agrees_with_the_worked_value():
+def test_sample_ratio_check_matches_a_worked_example():
     checked = sample_ratio(821_588, 815_482, 0.5)
     assert checked.p_value == pytest.approx(1.82e-6, rel=5e-3)
     assert not checked.believable
     assert sample_ratio(850, 150, 0.85).p_value == 1.0
 
 
-def test_a_broken_ratio_is_not_read_whatever_it_says():
+def test_sample_ratio_mismatch_overrides_the_advice():
     outcomes = _simulated(3)
     measured = measure(outcomes, planned_share=0.5, metrics=METRICS)
     assert measured.advice == "unbelievable"
 
 
-def test_in_all_is_each_times_the_treated():
+def test_total_effect_is_per_customer_times_treated():
     measured = measure(_simulated(5), planned_share=0.85, metrics=METRICS)
     effect = measured.effects["revenue"]
     assert effect.total == pytest.approx(effect.per_customer * measured.sample_ratio.treated)
     assert effect.low < effect.per_customer < effect.high
 
 
-def test_segments_have_their_own_intervals_and_small_ones_say_so():
+def test_segments_have_intervals_unless_too_small():
     outcomes = _simulated(5, customers=4000)
     table, rng = outcomes.customers, np.random.default_rng(0)
     table["reason"] = rng.choice(
@@ -138,10 +138,10 @@ def test_segments_have_their_own_intervals_and_small_ones_say_so():
     assert [one.effect is None for one in reasons] == [False, False, False, True]
     assert all(one.treated + one.control == (table["reason"] == one.name).sum() for one in reasons)
     assert reasons[1].effect.low > reasons[0].effect.high
-    assert imread(io.BytesIO(picture(outcomes, measured, simulated=False))).shape[2] == 4
+    assert imread(io.BytesIO(draw_chart(outcomes, measured, simulated=False))).shape[2] == 4
 
 
-def test_a_cost_per_order_only_where_an_order_is_certain():
+def test_cost_per_order_needs_conclusive_orders():
     certain = measure(_simulated(2, customers=4000, lift=0.9), planned_share=0.85, metrics=METRICS)
     assert certain.cost_per_order == pytest.approx(40.0 / certain.effects["orders"].total)
     assert certain.cost_per_order_low < certain.cost_per_order < certain.cost_per_order_high
@@ -161,8 +161,8 @@ def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
     return outcomes
 
 
-def test_where_few_buy_chance_is_not_called_a_gain():
-    """An arm in which nobody happens to buy has no variance of its own, and any buyer of the other looked like a gain."""
+def test_few_buyers_give_no_false_gain():
+    """A group without buyers has no variance of its own."""
     measured = [
         measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS)
         for seed in range(100)
@@ -181,11 +181,11 @@ def test_where_few_buy_chance_is_not_called_a_gain():
     assert sum(one.advice != "undecided" for one in often) <= 8
 
 
-def test_one_customer_in_an_arm_is_too_small_to_measure():
+def test_group_with_one_customer_is_too_small_to_measure():
     outcomes = _simulated(4, customers=10, holdout=0.1)
     measured = measure(outcomes, planned_share=0.9, metrics=METRICS)
     assert (measured.effects, measured.advice) == ({}, "too_small")
-    assert imread(io.BytesIO(picture(outcomes, measured, simulated=True))).shape[2] == 4
+    assert imread(io.BytesIO(draw_chart(outcomes, measured, simulated=True))).shape[2] == 4
 
 
 def test_advice_follows_the_intervals():
@@ -208,9 +208,9 @@ def test_advice_follows_the_intervals():
     assert advise(effects(0, 0), ratio) == "undecided"
 
 
-def test_the_chart_is_a_picture():
+def test_chart_is_a_png():
     outcomes = _simulated(6)
-    content = picture(
+    content = draw_chart(
         outcomes, measure(outcomes, planned_share=0.85, metrics=METRICS), simulated=False
     )
     assert imread(io.BytesIO(content)).shape[1] > 800

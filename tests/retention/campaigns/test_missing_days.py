@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pandas as pd
 import pytest
 
-from retention.campaigns.missing_days import missing_days
+from retention.campaigns.late_orders import missing_days
 from retention.lake import Lake
 from retention.lake.importing import import_files
 
@@ -57,11 +57,9 @@ def settings(settings):
         ),  # closed on a Tuesday before, too
     ],
 )
-def test_days_without_any_order_are_told_where_the_shop_always_sells_on_them(
-    database, settings, shop, missing
-):
+def test_reports_days_without_orders_on_busy_weekdays(database, settings, shop, missing):
     assert missing_days(_shop(database, settings, **shop), SENT, END) == list(missing)
 
 
-def test_without_any_order_at_all_nothing_is_told(database, settings):
+def test_reports_no_days_for_a_lake_without_orders(database, settings):
     assert missing_days(Lake.open(settings), SENT, END) == []

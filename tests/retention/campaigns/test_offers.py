@@ -23,7 +23,7 @@ def _policy(*categories: str) -> Policy:
     return Policy.model_validate({"rules": [rule, plain]})
 
 
-def test_each_gets_the_category_they_spend_most_on_of_those_the_rule_names(shop):
+def test_customer_gets_the_named_category_with_most_spend(shop):
     events = shop.lake.table("events", before=shop.end).execute()
     category = shop.lake.table("items").execute().set_index("item_id")["category"]
     lately = events[events["occurred_at"] > (shop.end - timedelta(days=60)).replace(tzinfo=None)]
@@ -36,42 +36,42 @@ def test_each_gets_the_category_they_spend_most_on_of_those_the_rule_names(shop)
     people = pd.DataFrame(
         {"customer_id": [*clear.index, "other"], "rule": ["Own"] * len(clear) + ["All"]}
     )
-    found = offers.categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
+    categories_of = offers.coupon_categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
     best = clear.idxmax(axis=1).to_dict()
-    assert found.keys() == best.keys()
-    assert sum(found[who] == best[who] for who in best) > 0.9 * len(
+    assert categories_of.keys() == best.keys()
+    assert sum(categories_of[customer_id] == best[customer_id] for customer_id in best) > 0.9 * len(
         best
     )  # what is older counts a little
 
 
-def test_a_category_that_no_item_has_is_refused_with_those_there_are(shop):
+def test_unknown_category_is_rejected_with_the_known_ones(shop):
     people = pd.DataFrame({"customer_id": ["c0000"], "rule": ["Own"]})
     with pytest.raises(
         BadInput, match="for the category 'cofee', which no item has; use of these: bread, cheese"
     ):
-        offers.categories(shop.lake, _policy("cofee"), people, shop.end)
+        offers.coupon_categories(shop.lake, _policy("cofee"), people, shop.end)
 
 
-def test_the_condition_is_said_and_goes_with_an_edit_that_makes_it_another_offer():
+def test_condition_is_shown_and_removed_when_the_offer_kind_changes():
     offer = {"action": "coupon", "discount": 0.2, "category": "Tea"}
-    assert (offers.bound_to(offer), offers.conditions(offer)) == ("Tea", " (only Tea)")
+    assert (offers.limited_category(offer), offers.conditions_text(offer)) == ("Tea", " (only Tea)")
     for other in (
         {"action": "reminder", "discount": 0.0},
         {"discount": 0.0, "amount": 5.0, "min_order": 40.0},
     ):
         changed = offer | other
-        assert offers.bound_to(changed) is None
-        assert "Tea" not in offers.conditions(changed)
+        assert offers.limited_category(changed) is None
+        assert "Tea" not in offers.conditions_text(changed)
 
 
-def test_only_a_share_off_can_be_of_one_category():
+def test_only_percentage_coupons_can_be_limited_to_a_category():
     for terms in ({"action": "reminder"}, {"action": "coupon", "amount": 5.0, "min_order": 50.0}):
         with pytest.raises(ValueError, match="only a coupon with a discount"):
             Rule(name="A", tiers=("high",), categories=("Tea",), **terms)
 
 
-def test_what_a_parcel_costs_us_is_told_nobody_as_money_off():
-    """Tills, the platform and the file read of a free parcel that it took 5.00 off."""
+def test_shipping_cost_is_not_public():
+    """Tills, platforms and files must not show it as money off."""
     free = {"action": "free_shipping", "discount": 0.0, "amount": 5.0, "min_order": 50.0}
-    assert offers.terms(free) == {**free, "amount": 0.0, "category": None}
-    assert offers.terms({**free, "action": "coupon"})["amount"] == 5.0
+    assert offers.public_terms(free) == {**free, "amount": 0.0, "category": None}
+    assert offers.public_terms({**free, "action": "coupon"})["amount"] == 5.0

@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import select, update
 
 from retention import clock
-from retention.campaigns.audience import bought, contacted
+from retention.campaigns.audience import buyers, contacted_customers
 from retention.campaigns.coupons import new_code
 from retention.campaigns.draft import average_margin
-from retention.campaigns.outcomes import outcomes
+from retention.campaigns.outcomes import collect_outcomes
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
 from retention.lake.identity import links, review
 from retention.lake.importing import import_files
-from retention.outreach.contacts import unwilling
+from retention.outreach.contacts import customers_without_consent
 from retention.risk.policy import DEFAULT, read_policy
 from tests.retention.campaigns.samples import a_body
 from tests.shop import merged
@@ -72,7 +72,7 @@ def lake(settings, database, tmp_path) -> Lake:
 @pytest.fixture
 def campaign(database) -> Campaign:
     with database.transaction() as session:
-        made = Campaign(
+        campaign_row = Campaign(
             id="c1",
             name="May",
             state="live",
@@ -83,7 +83,7 @@ def campaign(database) -> Campaign:
             window_ends_at=END,
             body=a_body(contact_cost=1.0, margin=0.2).model_dump(mode="json"),
         )
-        session.add(made)
+        session.add(campaign_row)
         session.flush()
         for customer_id, arm in (
             ("a", "treatment"),
@@ -119,12 +119,12 @@ def campaign(database) -> Campaign:
                     redeemed_at=SENT + timedelta(days=1),
                 )
             )
-    return made
+    return campaign_row
 
 
-def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, campaign):
+def test_both_groups_are_counted_alike_and_offers_cost(lake, database, campaign):
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     rows = counted.customers.set_index("customer_id")
     assert list(rows.index) == ["a", "b", "c"]
     assert list(rows["orders"]) == [1, 1, 0]
@@ -146,16 +146,16 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
 
 @pytest.mark.parametrize("merged_at", [SENT - timedelta(days=10), SENT + timedelta(days=3)])
 @pytest.mark.parametrize("pair", [("a", "c"), ("a", "z")])
-def test_a_merge_taken_back_inside_the_window_changes_no_result(
+def test_merge_undone_within_the_window_changes_no_result(
     lake, database, settings, campaign, pair, merged_at
 ):
-    """As whom the draft had them they are counted to the end: one, where they were one then, else each alone."""
+    """Customers are counted as they were identified at the draft."""
     with database.transaction() as session:
         session.execute(update(Campaign).values(created_at=SENT - timedelta(days=2)))
 
     def counted(until: datetime) -> pd.DataFrame:
         with database.reading() as session:
-            return outcomes(lake, session, session.get_one(Campaign, "c1"), until).customers
+            return collect_outcomes(lake, session, session.get_one(Campaign, "c1"), until).customers
 
     apart = counted(END)
     clock.configure(fixed=merged_at)
@@ -169,10 +169,8 @@ def test_a_merge_taken_back_inside_the_window_changes_no_result(
     assert people.get(pair[0], pair[0]) != people.get(pair[1], pair[1])
 
 
-def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
-    lake, database, settings, campaign, tmp_path
-):
-    """It had become no purchase, and its return was taken off all the same: minus 150 for an order of 150."""
+def test_fully_returned_order_earns_and_costs_nothing(lake, database, settings, campaign, tmp_path):
+    """The return alone would count as a loss."""
     back = SENT + timedelta(days=5)
     rows = (
         ("a", "return", back, "o1", "i1", 100.0, None),
@@ -182,7 +180,7 @@ def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
     _events(*rows).to_parquet(tmp_path / "back.parquet")
     import_files(lake, database, settings, "events", [str(tmp_path / "back.parquet")])
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     told = counted.customers.set_index("customer_id")
     assert list(told["orders"]) == [0, 1, 0]
     assert list(told["revenue"]) == [0, 30, 0]
@@ -195,10 +193,10 @@ def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_what_another_code_took_off_and_what_is_told_twice_is_not_paid_for(
+def test_discounts_of_other_codes_and_double_reports_do_not_count(
     lake, database, settings, campaign, tmp_path, named
 ):
-    """An order had a code of the shop's own besides, and two systems told of ours: all three were taken from the profit."""
+    """One order with another code and two reports of ours."""
     ours, at = new_code(), SENT + timedelta(days=1)
     rows = _events(*[("b", "coupon_redeem", at, "o2", None, None, off) for off in (9.0, 4.5, 4.5)])
     rows = rows.assign(query=["WELCOME", ours.lower(), ours], source=["shop", "shop", "till"])
@@ -211,14 +209,14 @@ def test_what_another_code_took_off_and_what_is_told_twice_is_not_paid_for(
             .values(code=ours, order_id="o2" if named else None)
         )
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     rows = counted.customers.set_index("customer_id")
     assert rows.loc["b", "profit"] == pytest.approx(30 * 0.5 - 4.5 - 1)
     assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4.5 + 2), 2)
 
 
-def test_a_call_costs_what_a_call_costs(lake, database, campaign):
-    """The figures of a running campaign took an e-mail's cost off for everybody."""
+def test_calls_cost_the_call_cost(lake, database, campaign):
+    """Calls do not cost the price of an e-mail."""
     line = a_body().offers[0].model_copy(update={"rule": "Call", "action": "call", "contact": 5.0})
     with database.transaction() as session:
         session.get_one(Campaign, "c1").body = a_body(contact_cost=1.0, offers=(line,)).model_dump(
@@ -227,19 +225,19 @@ def test_a_call_costs_what_a_call_costs(lake, database, campaign):
         called = session.get_one(Assignment, ("c1", "a"))
         called.offer = {**called.offer, "rule": "Call"}
     with database.reading() as session:
-        counted = outcomes(lake, session, session.get_one(Campaign, "c1"))
+        counted = collect_outcomes(lake, session, session.get_one(Campaign, "c1"))
     assert counted.contact == pytest.approx((5 + 1) / 2)
     assert counted.cost == pytest.approx(15 + 4 + 5 + 1)
 
 
-def test_who_was_left_out_cost_no_contact(lake, database, campaign):
-    """A campaign that was stopped after 31 copies had paid for all 960."""
+def test_cancelled_sends_cost_no_contact(lake, database, campaign):
+    """A campaign stopped after 31 of 960 e-mails pays for 31."""
     with database.transaction() as session:
-        kept = {"campaign_id": "c1", "channel": "email", "queued_at": SENT}
-        session.add(Send(customer_id="a", state="cancelled", **kept))
-        session.add(Send(customer_id="b", state="sent", **kept))
+        delivered = {"campaign_id": "c1", "channel": "email", "queued_at": SENT}
+        session.add(Send(customer_id="a", state="cancelled", **delivered))
+        session.add(Send(customer_id="b", state="sent", **delivered))
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 1)
 
 
@@ -255,10 +253,8 @@ def test_who_was_left_out_cost_no_contact(lake, database, campaign):
         ("cancelled", 0),
     ],
 )
-def test_only_whom_a_copy_reached_or_may_have_reached_costs_a_contact(
-    lake, database, campaign, state, contacts
-):
-    """E-mails that the mail server refused, and customers without an address, were paid for."""
+def test_only_possibly_delivered_emails_cost_a_contact(lake, database, campaign, state, contacts):
+    """Refused e-mails and customers without an address cost nothing."""
     with database.transaction() as session:
         session.add(
             Send(campaign_id="c1", customer_id="a", channel="email", state=state, queued_at=SENT)
@@ -267,29 +263,27 @@ def test_only_whom_a_copy_reached_or_may_have_reached_costs_a_contact(
             Send(campaign_id="c1", customer_id="b", channel="email", state="sent", queued_at=SENT)
         )
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 1 + contacts)
     assert counted.contact == pytest.approx((1 + contacts) / 2)
 
 
-def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(
-    lake, database, campaign
-):
-    """Tills that name no order made coupons look as if they cost nothing."""
+def test_code_without_order_costs_a_share_of_that_days_purchases(lake, database, campaign):
+    """Many tills report no order."""
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.order_id = None
         session.get_one(Coupon, "AAAA").redeemed_at = SENT + timedelta(hours=1)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 2)
     assert counted.redeemed == 2
 
 
-def test_orders_stamped_at_midnight_are_found_by_the_local_date_of_the_codes_use(
+def test_orders_stamped_at_midnight_match_the_local_date_of_the_use(
     settings, database, tmp_path, campaign
 ):
-    """A code used in the afternoon was counted into the next day since sending, and cost nothing."""
+    """A use in the afternoon belongs to the same local day."""
     settings = settings.model_copy(update={"timezone": "America/New_York"})
     lake, midnight = Lake.open(settings), datetime(2025, 5, 4, 4, tzinfo=UTC)
     bought = ((who, "purchase", midnight, f"o{who}", "i1", 100.0, None) for who in "ab")
@@ -305,17 +299,17 @@ def test_orders_stamped_at_midnight_are_found_by_the_local_date_of_the_codes_use
             used = session.get_one(Coupon, code)
             used.order_id, used.redeemed_at = None, midnight + timedelta(hours=hours)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(10 + 10 + 2)
 
 
 @pytest.mark.parametrize(
     ("order", "cost"), [("o1", 15), (None, 15), ("slip 4711", 15), ("dated", 0)], ids=str
 )
-def test_a_use_told_by_its_date_on_the_day_of_sending_is_paid_for_where_its_order_counts(
+def test_use_dated_on_the_day_of_sending_costs_if_its_order_counts(
     lake, database, settings, tmp_path, campaign, order, cost
 ):
-    """The busiest day of a campaign cost nothing where the till's file has dates only."""
+    """Many files have dates only, and the day of sending is the busiest."""
     midnight = SENT.replace(hour=0)
     dated = _events(("a", "purchase", midnight, "dated", "i1", 70.0, None))
     dated.to_parquet(tmp_path / "dated.parquet")
@@ -324,43 +318,41 @@ def test_a_use_told_by_its_date_on_the_day_of_sending_is_paid_for_where_its_orde
         used = session.get_one(Coupon, "AAAA")
         used.order_id, used.redeemed_at = order, midnight
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(cost + 4 + 2), 2)
     assert counted.customers.set_index("customer_id").loc["a", "revenue"] == 150
     assert counted.profits["day"].min() == 0
 
 
-def test_a_code_whose_named_order_is_not_known_is_paid_for_by_what_was_bought_that_day(
-    lake, database, campaign
-):
+def test_code_with_unknown_order_costs_a_share_of_that_days_purchases(lake, database, campaign):
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.order_id = f"slip 4711-{code.code}"
         session.get_one(Coupon, "AAAA").redeemed_at = SENT + timedelta(hours=1)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4 + 2), 2)
 
 
-def test_a_code_used_on_a_day_without_a_known_order_took_nothing_off(lake, database, campaign):
+def test_code_used_on_a_day_without_orders_costs_nothing(lake, database, campaign):
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.order_id, code.redeemed_at = None, SENT + timedelta(days=9)
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(2), 2)
 
 
-def test_without_a_redemption_only_contacts_cost(lake, database, campaign):
+def test_only_contacts_cost_without_redemptions(lake, database, campaign):
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
             code.state = "issued"
     with database.reading() as session:
-        counted = outcomes(lake, session, campaign)
+        counted = collect_outcomes(lake, session, campaign)
     assert (counted.cost, counted.redeemed) == (pytest.approx(2), 0)
 
 
-def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database, campaign):
+def test_category_coupon_discounts_only_its_category(lake, database, campaign):
     lake.upsert(
         "items",
         pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None], "category": ["tea", "wine"]}),
@@ -369,16 +361,16 @@ def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database
         for row in session.scalars(select(Assignment)):
             row.offer = {**row.offer, "category": "wine"}
     with database.reading() as session:
-        rows = outcomes(lake, session, campaign).customers.set_index("customer_id")
+        rows = collect_outcomes(lake, session, campaign).customers.set_index("customer_id")
     assert rows.loc["a", "profit"] == pytest.approx(
         100 * 0.5 + 50 * 0.2 - 15 - 1
     )  # as its redemption says
     assert rows.loc["b", "profit"] == pytest.approx(30 * 0.5 - 0 - 1)  # there was no wine in it
 
 
-def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tmp_path):
+def test_later_events_change_no_outcome(lake, database, settings, campaign, tmp_path):
     with database.reading() as session:
-        before = outcomes(lake, session, campaign).customers
+        before = collect_outcomes(lake, session, campaign).customers
     later = [
         (who, "purchase", END + timedelta(days=day), f"x{day}", "i1", 500.0, None)
         for day in (0, 3)
@@ -387,11 +379,11 @@ def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tm
     _events(*later).to_parquet(tmp_path / "later.parquet")
     import_files(lake, database, settings, "events", [str(tmp_path / "later.parquet")])
     with database.reading() as session:
-        after = outcomes(lake, session, campaign).customers
+        after = collect_outcomes(lake, session, campaign).customers
     pd.testing.assert_frame_equal(before, after)
 
 
-def test_who_may_be_written_to(lake, database, settings):
+def test_consent_decides_which_customers_are_contacted(lake, database, settings):
     strict = read_policy(DEFAULT)
     lenient = strict.model_copy(
         update={"campaign": strict.campaign.model_copy(update={"consent": "unless_refused"})}
@@ -401,8 +393,8 @@ def test_who_may_be_written_to(lake, database, settings):
             offers = {
                 one: {"rule": "High risk"} for one in "abc"
             }  # of before the states of consent were kept
-            assert unwilling(lake, session, settings, policy, offers) == no
-    assert bought(lake, SENT + timedelta(days=1), END) == {"b"}
+            assert customers_without_consent(lake, session, settings, policy, offers) == no
+    assert buyers(lake, SENT + timedelta(days=1), END) == {"b"}
     lake.upsert(
         "treatments",
         pd.DataFrame(
@@ -415,8 +407,8 @@ def test_who_may_be_written_to(lake, database, settings):
         ),
     )
     with database.reading() as session:
-        assert contacted(lake, session, settings, SENT, END) == {"a"}
-        assert contacted(lake, session, settings, SENT + timedelta(days=1), END) == set()
+        assert contacted_customers(lake, session, settings, SENT, END) == {"a"}
+        assert contacted_customers(lake, session, settings, SENT + timedelta(days=1), END) == set()
 
 
 @pytest.mark.parametrize(
@@ -429,7 +421,7 @@ def test_who_may_be_written_to(lake, database, settings):
         ("unless_refused", "Renamed since", ["given"], "bc"),
     ],
 )
-def test_consent_is_what_the_rule_that_chose_them_asked_and_still_asks(
+def test_consent_must_meet_the_rule_of_the_draft_and_of_today(
     lake, database, settings, asks, rule, drawn, no
 ):
     usual = read_policy(DEFAULT)
@@ -438,9 +430,9 @@ def test_consent_is_what_the_rule_that_chose_them_asked_and_still_asks(
     )
     offers = {one: {"rule": rule, "consent": drawn} for one in "abc"}
     with database.reading() as session:
-        assert unwilling(lake, session, settings, policy, offers) == {*no}
+        assert customers_without_consent(lake, session, settings, policy, offers) == {*no}
 
 
-def test_the_margin_is_that_of_recent_sales_or_the_policys(lake):
+def test_margin_comes_from_recent_sales_or_the_policy(lake):
     assert average_margin(lake, END, 0.3) == (pytest.approx(0.5), True)
     assert average_margin(lake, SENT - timedelta(days=400), 0.3) == (0.3, False)

@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.campaigns import offers, wording
-from retention.campaigns.measurement import difference, sample_ratio
-from retention.campaigns.power import customers_per_arm, smallest_effect
-from retention.campaigns.prior import learnt_prior
+from retention.campaigns.measurement import (
+    difference,
+    group_size_needed,
+    sample_ratio,
+    smallest_effect,
+)
+from retention.campaigns.prior import prior_from_campaigns
 from retention.campaigns.spec import Prior
-from retention.campaigns.targeting import affordable
+from retention.campaigns.targeting import affordable_count
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.risk.policy import DEFAULT, read_policy
@@ -25,24 +29,24 @@ from tests.retention.campaigns.samples import a_body
     ("rate", "with_offer", "needed"),
     [(0.1, 0.12, 3841), (0.05, 0.06, 8158), (0.1, 0.11, 14751), (0.008, 0.0088, 204302)],
 )
-def test_customers_per_arm_agree_with_the_worked_values(rate, with_offer, needed):
-    assert customers_per_arm(rate, with_offer) == needed
+def test_group_size_needed_matches_worked_examples(rate, with_offer, needed):
+    assert group_size_needed(rate, with_offer) == needed
 
 
 @pytest.mark.parametrize(
     ("treated", "control", "effect"), [(90_000, 10_000, 0.00886), (9_000, 1_000, 0.0280)]
 )
-def test_the_smallest_effect_agrees_with_the_worked_values(treated, control, effect):
+def test_smallest_effect_matches_worked_examples(treated, control, effect):
     assert smallest_effect(0.1, treated, control) == pytest.approx(effect, abs=5e-5)
 
 
-def test_an_empty_arm_detects_nothing_and_equal_shares_need_no_number():
+def test_power_of_an_empty_group_and_of_equal_shares():
     assert smallest_effect(0.1, 100, 0) is None
     with pytest.raises(ValueError, match="equal"):
-        customers_per_arm(0.1, 0.1)
+        group_size_needed(0.1, 0.1)
 
 
-def test_a_plan_worked_by_hand():
+def test_plan_matches_a_worked_example():
     plan = a_body().plan()
     # 85 % of: .04 (.3 − .1·.1) 5000 − .1·.1·2000 − .02·100
     assert plan.profit == pytest.approx(0.85 * (0.04 * 0.29 * 5000 - 20 - 2))
@@ -52,7 +56,7 @@ def test_a_plan_worked_by_hand():
     assert not plan.learnable  # 15 held out tell nothing of 4 in a hundred
 
 
-def test_a_plan_with_money_off_and_calls_worked_by_hand():
+def test_plan_with_money_off_and_calls_matches_a_worked_example():
     line = a_body().offers[0]
     fixed = line.model_copy(update={"discount": 0.0, "face": 4.0, "min_order": 40.0})
     plan = a_body(offers=(fixed,)).plan()
@@ -75,7 +79,7 @@ def test_a_plan_with_money_off_and_calls_worked_by_hand():
         ({"action": "free_shipping", "face": 5.0, "min_order": 10.0}, "would leave -20 %"),
     ],
 )
-def test_an_offer_that_sells_below_what_must_be_left_is_refused(change, says):
+def test_offer_below_the_minimum_margin_is_rejected(change, says):
     body = a_body(offers=(a_body().offers[0].model_copy(update={"discount": 0.0, **change}),))
     if says is None:
         body.check_offers()
@@ -88,8 +92,8 @@ def test_an_offer_that_sells_below_what_must_be_left_is_refused(change, says):
 
 
 @given(st.floats(0.1, 0.9), st.floats(1, 50), st.sampled_from(["EUR", "JPY"]))
-def test_the_limit_that_a_refusal_names_is_one_that_is_taken(margin, face, currency):
-    """With a margin of 25.55 % a discount of 21 % was refused with: use at most 21 %. Of yen there are no hundredths."""
+def test_limit_named_in_a_rejection_is_accepted(margin, face, currency):
+    """Rounding must not make the limit invalid, also in yen."""
     line = a_body().offers[0]
     dear = {
         "share": {"discount": 0.99},
@@ -108,13 +112,13 @@ def test_the_limit_that_a_refusal_names_is_one_that_is_taken(margin, face, curre
         assert float(left) < 5
 
 
-def test_a_cost_above_the_budget_is_told_as_more_than_it():
+def test_cost_above_the_budget_is_shown_as_larger():
     body = a_body(budget=20.1)
     with pytest.raises(BadInput, match=re.escape("€20.40, above the budget of €20.10")):
         body.check_budget()
 
 
-def test_the_words_of_an_offer():
+def test_offer_is_described_in_words():
     five = {
         "action": "coupon",
         "discount": 0.0,
@@ -122,20 +126,23 @@ def test_the_words_of_an_offer():
         "min_order": 30.0,
         "currency": "GBP",
     }
-    assert (offers.worth(five), offers.conditions(five)) == ("£5.00", " (from £30.00 on)")
+    assert (offers.discount_text(five), offers.conditions_text(five)) == (
+        "£5.00",
+        " (from £30.00 on)",
+    )
     share = {"action": "coupon", "discount": 0.15}
-    assert (offers.worth(share), offers.conditions(share)) == ("15 %", "")
+    assert (offers.discount_text(share), offers.conditions_text(share)) == ("15 %", "")
     assert (
-        offers.worth({"action": "coupon", "discount": 0.125}) == "12.5 %"
+        offers.discount_text({"action": "coupon", "discount": 0.125}) == "12.5 %"
     )  # what is promised is not rounded
-    assert offers.worth({"action": "free_shipping", "amount": 5.0}) == "free shipping"
-    assert offers.worth({"action": "reminder"}) == ""
+    assert offers.discount_text({"action": "free_shipping", "amount": 5.0}) == "free shipping"
+    assert offers.discount_text({"action": "reminder"}) == ""
     for rule in read_policy(DEFAULT).rules:
-        assert offers.described(rule)
+        assert offers.describe_rule(rule)
 
 
-def test_what_past_campaigns_tell_of_each_customer_is_what_is_expected():
-    """A draft of whom an offer moves by 13 in a hundred was too small to learn from: "at most 8 are expected"."""
+def test_plan_uses_each_customers_uplift_from_past_campaigns():
+    """A draft for customers with high uplift is large enough to measure."""
     usual_line = a_body().offers[0].model_copy(update={"customers": 1500, "base": 600.0})
     own_line = usual_line.model_copy(update={"uplift_buyers": 300.0, "uplift_sales": 1000.0})
     usual, own = (
@@ -151,13 +158,13 @@ def test_what_past_campaigns_tell_of_each_customer_is_what_is_expected():
     assert not usual.learnable
 
 
-def test_a_large_audience_can_learn():
+def test_large_audience_is_learnable():
     body = a_body(audience=40_000, tiers={"high": 40_000})
     assert body.plan().learnable
 
 
 @given(st.floats(0.05, 0.25), st.floats(0.1, 0.2), st.floats(0, 0.2), st.floats(0.001, 0.05))
-def test_a_dearer_offer_never_earns_or_saves_more(discount, holdout, mean, sd):
+def test_larger_discount_never_raises_profit_or_lowers_cost(discount, holdout, mean, sd):
     def plan(share):
         line = a_body().offers[0].model_copy(update={"discount": share})
         return a_body(offers=(line,), holdout=holdout, prior=Prior(mean=mean, sd=sd)).plan()
@@ -169,8 +176,8 @@ def test_a_dearer_offer_never_earns_or_saves_more(discount, holdout, mean, sd):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
-    """The share that is held out is rounded in each tier, so a budget reached by the share alone could be overrun."""
+def test_affordable_count_agrees_with_the_plan(seed):
+    """The hold-out is rounded per tier, so its share alone is not exact."""
     rng, policy = np.random.default_rng(seed), read_policy(DEFAULT)
     rules = [rule.name for rule in policy.rules if rule.action != "nothing"]
     customers = pd.DataFrame(
@@ -186,7 +193,7 @@ def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
     policy = policy.model_copy(
         update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})}
     )
-    paid = affordable(customers, policy, 0.04)
+    paid = affordable_count(customers, policy, 0.04)
 
     def cost(many):
         return _body_of(customers.head(many), policy).plan().cost
@@ -195,7 +202,7 @@ def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
     assert cost(paid) <= 40 < cost(paid + 1)
 
 
-def test_a_budget_pays_for_no_more_because_an_offer_is_thought_to_drive_customers_away():
+def test_negative_uplift_does_not_stretch_the_budget():
     rng, policy = np.random.default_rng(0), read_policy(DEFAULT)
     rule = next(rule.name for rule in policy.rules if rule.discount)
     customers = pd.DataFrame(
@@ -210,13 +217,13 @@ def test_a_budget_pays_for_no_more_because_an_offer_is_thought_to_drive_customer
         update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})}
     )
     none, driven_away = (
-        affordable(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3)
+        affordable_count(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3)
     )
     assert 0 < driven_away == none < 200
 
 
 @pytest.mark.parametrize("many", range(2, 60))
-def test_a_budget_that_is_spent_to_the_last_is_not_overspent_by_rounding(many):
+def test_rounding_does_not_exceed_a_fully_used_budget(many):
     policy = read_policy(DEFAULT)
     rule = next(rule.name for rule in policy.rules if rule.action == "reminder")
     customers = pd.DataFrame(
@@ -231,7 +238,7 @@ def test_a_budget_that_is_spent_to_the_last_is_not_overspent_by_rounding(many):
     tight = policy.model_copy(
         update={"campaign": policy.campaign.model_copy(update={"budget": exact})}
     )
-    paid = affordable(customers, tight, 0.04)
+    paid = affordable_count(customers, tight, 0.04)
     assert paid == many
     _body_of(customers.head(paid), policy).model_copy(update={"budget": exact}).check_budget()
 
@@ -240,7 +247,7 @@ def _body_of(customers, policy):
     return a_body(
         audience=len(customers),
         tiers={tier: int(n) for tier, n in customers["tier"].value_counts().items()},
-        offers=offers.lines(customers, policy, {}),
+        offers=offers.offer_lines(customers, policy, {}),
         holdout=policy.campaign.holdout,
         redemption=policy.offer.redemption,
         contact_cost=policy.offer.contact_cost,
@@ -260,7 +267,7 @@ def _measured(campaign_id, result):
     )
 
 
-def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(database, settings):
+def test_measured_campaigns_update_the_prior_unless_ratio_mismatch(database, settings):
     policy = read_policy(DEFAULT)
 
     def closed(campaign_id, error, believable=True):
@@ -280,19 +287,19 @@ def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(dat
         return _measured(campaign_id, result)
 
     with database.transaction() as session:
-        assert learnt_prior(session, settings, policy).mean == policy.offer.uplift
+        assert prior_from_campaigns(session, settings, policy).mean == policy.offer.uplift
         session.add_all(
             [closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None)]
         )
     with database.reading() as session:
-        learnt = learnt_prior(session, settings, policy)
+        learnt = prior_from_campaigns(session, settings, policy)
     assert learnt.campaigns == 1
     assert learnt.simulated
     assert learnt.mean == pytest.approx((policy.offer.uplift + 0.12) / 2)
     assert learnt.sd == pytest.approx(0.02 / 2**0.5)
 
 
-def test_a_hold_out_in_which_nobody_bought_does_not_outweigh_the_policy(database, settings):
+def test_hold_out_without_buyers_does_not_dominate_the_prior(database, settings):
     policy = read_policy(DEFAULT)
     treated, control, bought = 180, 20, 10
     share = bought / treated
@@ -319,16 +326,16 @@ def _taught(database, settings, effect, treated, control):
             _measured("c1", {"effects": {"buyers": asdict(effect)}, "sample_ratio": asdict(ratio)})
         )
     with database.reading() as session:
-        return learnt_prior(session, settings, read_policy(DEFAULT))
+        return prior_from_campaigns(session, settings, read_policy(DEFAULT))
 
 
 @pytest.mark.parametrize(
     ("treated", "control", "regulars", "new"), [(180, 20, 3, 0), (500, 75, 8, 1)]
 )
-def test_a_few_regulars_do_not_settle_the_prior_for_ever(
+def test_few_regular_buyers_do_not_dominate_the_prior(
     database, settings, treated, control, regulars, new
 ):
-    """What they bought before explains what they bought after, all of it: CUPED left no variance, and the floor none."""
+    """Their past explains their purchases, so CUPED leaves no variance."""
     before, after = np.arange(treated) < regulars, np.arange(treated) < regulars + new
     effect = difference(after * 1.0, np.zeros(control), before * 1.0, np.zeros(control))
     assert effect.variance_cut > 0.85
@@ -340,7 +347,7 @@ def test_a_few_regulars_do_not_settle_the_prior_for_ever(
     assert learnt.sd == pytest.approx((usual**-2 + 1 / floor) ** -0.5)
 
 
-def test_where_enough_bought_cuped_sharpens_the_floor_too(database, settings):
+def test_cuped_lowers_the_error_bound_with_enough_buyers(database, settings):
     before = np.tile([1.0, 0.0, 0.0, 0.0], 40)
     after = np.where(
         np.arange(160) % 40 == 1, 1.0, before
@@ -350,13 +357,13 @@ def test_where_enough_bought_cuped_sharpens_the_floor_too(database, settings):
     assert learnt.sd == pytest.approx((0.02**-2 + 1 / effect.standard_error**2) ** -0.5, rel=0.05)
 
 
-def test_a_customer_without_a_name_or_items_reads_no_gaps():
+def test_empty_placeholders_leave_no_gaps():
     text = "Hello {name},\n\n{discount} off{conditions}: {code}\n\nPicked for you: {items}"
     told = {"discount": "10 %", "conditions": " (only Tea)", "code": "AAAA"}
-    assert wording.filled(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
+    assert wording.fill_text(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
     told |= {"name": "Ann", "items": "Tea"}
     assert (
-        wording.filled(text, told)
+        wording.fill_text(text, told)
         == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
     )
 
@@ -378,9 +385,9 @@ def test_a_customer_without_a_name_or_items_reads_no_gaps():
         ("Picked for you, perhaps: {items}", ""),
     ],
 )
-def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads):
+def test_line_without_items_keeps_its_other_text(line, reads):
     values = {"name": "Ann", "discount": "10 %", "code": "AAAA", "expires": "Friday", "items": ""}
-    assert wording.filled(line, values) == reads
+    assert wording.fill_text(line, values) == reads
 
 
 @pytest.mark.parametrize(
@@ -399,18 +406,20 @@ def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads
         "{na-me}",
     ],
 )
-def test_nobody_reads_braces_that_were_meant_to_be_filled_in(place):
+def test_malformed_placeholders_are_rejected(place):
     with pytest.raises(
         BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")
     ):
-        wording.checked(f"{{code}} is yours\n{place}\nHello")
-    assert wording.checked("{name}{code}, {items}") == "{name}{code}, {items}"
+        wording.validate_text(f"{{code}} is yours\n{place}\nHello")
+    assert wording.validate_text("{name}{code}, {items}") == "{name}{code}, {items}"
 
 
-def test_copy_is_filled_in_and_never_evaluated():
+def test_text_is_filled_in_and_never_evaluated():
     values = {"name": "{code} {{ 7*7 }}", "code": "AAAA", "discount": None}
-    assert wording.filled("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
+    assert (
+        wording.fill_text("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
+    )
     for action in ("coupon", "reminder", "free_shipping", "new_arrivals", "call"):
-        assert wording.checked(wording.default(action)) == wording.default(action)
+        assert wording.validate_text(wording.default_text(action)) == wording.default_text(action)
     with pytest.raises(BadInput, match="2,000"):
-        wording.checked("x" * 2001)
+        wording.validate_text("x" * 2001)

@@ -7,18 +7,17 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, func, select, text
 
-from retention.campaigns import approval, redemption_import, redemptions
-from retention.campaigns.import_events import LISTENER
-from retention.campaigns.redemption_import import import_redemptions
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns import approval, imports, redemptions
+from retention.campaigns.imports import LISTENER, import_redemptions
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db import Database
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from tests.retention.db.conftest import empty, postgres_url  # noqa: F401 - fixtures
-from tests.retention.outreach import made
-from tests.retention.outreach.made import NOW
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import NOW
 
 LATER = NOW + timedelta(days=3)
 
@@ -26,7 +25,7 @@ LATER = NOW + timedelta(days=3)
 @pytest.fixture
 def codes(database, settings) -> dict[str, str]:
     """Customer → code, of a campaign that is live."""
-    made.live(database, settings, 20)
+    live_campaigns.start_campaign(database, settings, 20)
     return _codes(database)
 
 
@@ -35,7 +34,7 @@ def _codes(database) -> dict[str, str]:
         return dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
 
 
-def _redeem(database, settings, *uses: Use) -> list[str]:
+def _redeem(database, settings, *uses: CodeUse) -> list[str]:
     with database.transaction() as session:
         return redeem(session, settings, uses)
 
@@ -46,49 +45,53 @@ def _state(database, code) -> tuple[str, str | None]:
         return coupon.state, coupon.order_id
 
 
-def test_a_code_is_used_once_however_it_is_typed_and_however_often_it_is_told(
-    database, settings, codes
-):
+def test_code_is_redeemed_once_for_any_spelling_and_repeated_reports(database, settings, codes):
     typed = codes["k3"].lower().replace("-", " ")
-    use = Use(typed, LATER, "http", "k3", "o1", key="till-7")
+    use = CodeUse(typed, LATER, "http", "k3", "o1", key="till-7")
     assert _redeem(database, settings, use) == ["redeemed"]
     assert _redeem(database, settings, use, use) == [
         "redeemed",
         "redeemed",
     ]  # the same call: the same answer
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "import", "k3", "o1")) == [
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "import", "k3", "o1")) == [
         "repeated"
     ]
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "event", None, "o2")) == ["twice"]
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "event", None, "o2")) == [
+        "twice"
+    ]
     assert _state(database, codes["k3"]) == ("redeemed", "o1")
 
 
-def test_a_use_from_before_the_code_was_issued_does_not_use_it_up(database, settings, codes):
+def test_use_before_issue_does_not_redeem_the_code(database, settings, codes):
     assert _redeem(
-        database, settings, Use(codes["k3"], NOW - timedelta(days=300), "import", "k3", "o1")
+        database, settings, CodeUse(codes["k3"], NOW - timedelta(days=300), "import", "k3", "o1")
     ) == ["unissued"]
     midnight = NOW.replace(hour=0, minute=0)  # a teller who knows the date alone
-    assert _redeem(database, settings, Use(codes["k3"], midnight, "import", "k3", "o2")) == [
+    assert _redeem(database, settings, CodeUse(codes["k3"], midnight, "import", "k3", "o2")) == [
         "redeemed"
     ]
     elsewhere = NOW - timedelta(
         hours=35
     )  # the date of an evening in the far west, taken for one of UTC
-    assert _redeem(database, settings, Use(codes["k5"], elsewhere, "import", "k5", "o3")) == [
+    assert _redeem(database, settings, CodeUse(codes["k5"], elsewhere, "import", "k5", "o3")) == [
         "redeemed"
     ]
 
 
-def test_another_customer_does_not_use_it_up_and_is_reported_once(database, settings, codes):
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "k5", "o9")) == [
+def test_use_by_another_customer_keeps_the_code_and_is_reported_once(database, settings, codes):
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "k5", "o9")) == [
         "other_customer"
     ]
     assert _state(database, codes["k3"])[0] == "issued"
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "k3", "o1")) == ["redeemed"]
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "k3", "o1")) == [
+        "redeemed"
+    ]
     with database.transaction() as session:
-        assert redemptions.untold(session, settings) == {"c1": {"other_customer": 1}}
-        assert redemptions.untold(session, settings) == {}
-        (wrong,) = redemptions.misuses(session, "c1")
+        assert redemptions.mark_misuses_announced(session, settings) == {
+            "c1": {"other_customer": 1}
+        }
+        assert redemptions.mark_misuses_announced(session, settings) == {}
+        (wrong,) = redemptions.list_misuses(session, "c1")
     assert (wrong["used_by"], wrong["customer_id"], wrong["outcome"]) == (
         "k5",
         "k3",
@@ -96,16 +99,16 @@ def test_another_customer_does_not_use_it_up_and_is_reported_once(database, sett
     )
 
 
-def test_an_id_that_was_merged_is_the_same_customer(database, settings, codes):
+def test_merged_ids_are_one_customer(database, settings, codes):
     with database.transaction() as session:
         session.add(DirectoryEntry(customer_id="k3", pseudonym="A", canonical_id="web3"))
         session.add(DirectoryEntry(customer_id="web3", pseudonym="B"))
-    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "web3", "o1")) == [
+    assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "web3", "o1")) == [
         "redeemed"
     ]
 
 
-def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes):
+def test_expired_void_and_unknown_codes_are_not_redeemed(database, settings, codes):
     late = NOW + timedelta(days=29)
     one, other = codes["k3"], codes["k5"]
     swapped = (
@@ -116,9 +119,9 @@ def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes
     assert _redeem(
         database,
         settings,
-        Use(one, late, "http", "k3"),
-        Use(swapped, LATER, "http"),
-        Use("SPRING10", LATER, "http"),
+        CodeUse(one, late, "http", "k3"),
+        CodeUse(swapped, LATER, "http"),
+        CodeUse("SPRING10", LATER, "http"),
     ) == [
         "expired",
         "unknown",
@@ -126,15 +129,15 @@ def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes
     ]
     with database.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "wrong price", NOW)
-    assert _redeem(database, settings, Use(other, LATER, "http", "k5")) == ["void"]
+    assert _redeem(database, settings, CodeUse(other, LATER, "http", "k5")) == ["void"]
 
 
-def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - the fixture
+def test_one_of_many_concurrent_uses_of_a_code_wins(empty):  # noqa: F811 - the fixture
     from retention.db.migrate import upgrade
 
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
-    made.live(database, empty, 20)
+    live_campaigns.start_campaign(database, empty, 20)
     code = _codes(database)["k3"]
     start, outcomes = threading.Barrier(8), Counter()
 
@@ -144,7 +147,7 @@ def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - t
             _redeem(
                 database,
                 empty,
-                Use(code, LATER, "http", None, f"o{number % 4}", key=f"call {number % 6}"),
+                CodeUse(code, LATER, "http", None, f"o{number % 4}", key=f"call {number % 6}"),
             )
         )
 
@@ -165,15 +168,17 @@ def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - t
     assert sum(outcomes.values()) == 8
 
 
-def test_many_codes_are_checked_by_a_few_freshly_planned_statements(empty, monkeypatch):  # noqa: F811
-    """A plan kept from when the tables were empty made 100,000 on PostgreSQL take 133 s."""
+def test_many_codes_need_few_statements(empty, monkeypatch):  # noqa: F811
+    """A PostgreSQL plan cached for empty tables took 133 s for 100,000 codes."""
     from retention.db.migrate import upgrade
 
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
-    made.live(database, empty, 200)
-    uses = [Use(code, LATER, "import", who, f"o-{who}") for who, code in _codes(database).items()]
-    monkeypatch.setattr(redemptions, "CHUNK", 9)
+    live_campaigns.start_campaign(database, empty, 200)
+    uses = [
+        CodeUse(code, LATER, "import", who, f"o-{who}") for who, code in _codes(database).items()
+    ]
+    monkeypatch.setattr(redemptions, "BATCH_USES", 9)
     chunks, single = -(-len(uses) // 9), Counter()
     with database.transaction() as session:
 
@@ -198,7 +203,7 @@ def test_many_codes_are_checked_by_a_few_freshly_planned_statements(empty, monke
     database.engine.dispose()
 
 
-def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(
+def test_redemption_file_is_judged_once_and_unknown_codes_are_quarantined(
     database, settings, codes, tmp_path
 ):
     lake = Lake.open(settings)
@@ -231,20 +236,20 @@ def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(
         import_redemptions(lake, database, settings, [str(file)])
 
 
-def test_two_tills_in_one_file_are_two_uses_and_the_next_file_tells_of_them_again(
+def test_two_tills_in_one_file_are_two_uses_and_the_next_file_repeats_them(
     database, settings, codes
 ):
-    """Whoever shared a code had it taken at two tills within minutes, and the file's word for it was lost."""
-    first = Use(codes["k3"], LATER, "import", "k3")
-    second = Use(codes["k3"], LATER + timedelta(minutes=4), "import")
+    """A shared code can be used at two tills within minutes."""
+    first = CodeUse(codes["k3"], LATER, "import", "k3")
+    second = CodeUse(codes["k3"], LATER + timedelta(minutes=4), "import")
     assert _redeem(database, settings, first, second) == ["redeemed", "twice"]
-    again = Use(
+    again = CodeUse(
         codes["k3"], LATER + timedelta(seconds=30), "import", None, "o1"
     )  # with its order, and by another clock
     assert _redeem(database, settings, first, second, again) == ["redeemed", "twice", "repeated"]
 
 
-def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_again_does_the_rest(
+def test_import_of_the_same_file_completes_a_killed_import(
     database, settings, codes, tmp_path, monkeypatch
 ):
     lake, file = Lake.open(settings), tmp_path / "uses.csv"
@@ -258,13 +263,13 @@ def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_
             raise KeyboardInterrupt
         return redeem(session, settings, uses)
 
-    monkeypatch.setattr(redemption_import, "AT_ONCE", 4)
-    monkeypatch.setattr(redemption_import, "redeem", killed_in_the_third)
+    monkeypatch.setattr(imports, "BATCH_ROWS", 4)
+    monkeypatch.setattr(imports, "redeem", killed_in_the_third)
     with pytest.raises(KeyboardInterrupt):
         import_redemptions(lake, database, settings, [str(file)])
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Redemption)) == 8
-    monkeypatch.setattr(redemption_import, "redeem", redeem)
+    monkeypatch.setattr(imports, "redeem", redeem)
     again = import_redemptions(lake, database, settings, [str(file)])
     assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (
         whole - 8,
@@ -274,7 +279,7 @@ def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_
     assert {_state(database, code)[0] for code in codes.values()} == {"redeemed"}
 
 
-def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(
+def test_events_redeem_codes_and_the_shops_own_coupons_are_ignored(
     database, settings, codes, tmp_path
 ):
     file = tmp_path / "events.csv"
@@ -292,10 +297,10 @@ def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(
         assert session.scalars(select(Redemption.outcome)).all() == ["redeemed"]
 
 
-def test_an_event_that_tells_of_a_use_by_its_date_alone_may_lie_before_the_first_campaigns_hour(
+def test_event_dated_by_day_may_precede_the_hour_of_the_first_campaign(
     database, settings, codes, tmp_path
 ):
-    """On the day on which the first campaign ever was sent such uses were not seen."""
+    """Such uses count on the day of the first campaign."""
     file = tmp_path / "events.csv"
     file.write_text(
         "event_id,customer_id,event_type,occurred_at,order_id,query\n"

@@ -6,26 +6,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.measurement import LEAST_BUYERS
+from retention.campaigns.measurement import MIN_BUYERS
 from retention.campaigns.outcomes import Outcomes
 from retention.campaigns.sequential import (
     always_valid,
-    by_day,
-    look,
+    daily_matrix,
+    effect_scale,
+    interim_result,
     mixture_ratio,
-    running,
-    scale,
+    running_effect,
 )
 from tests.benchmarks.simulate import DAYS, TAU, campaign
 
 
-def test_the_worked_value():
+def test_mixture_ratio_matches_a_worked_example():
     assert mixture_ratio(0.01, 0.004**2, 0.01) == pytest.approx(5.4929, abs=5e-5)
     assert mixture_ratio(0.0, 0.004**2, 0.01) == pytest.approx(np.sqrt(0.16 / 1.16))
     assert np.isfinite(mixture_ratio(10.0, 1e-9, 0.01))
 
 
-def test_what_was_ruled_out_once_stays_so_and_p_and_interval_say_the_same():
+def test_p_value_never_rises_and_agrees_with_the_interval():
     rng = np.random.default_rng(0)
     for drift in (0.0, 0.3, 0.6):
         differences = drift + np.cumsum(rng.normal(0, 1, 40)) / np.arange(1, 41)
@@ -37,8 +37,8 @@ def test_what_was_ruled_out_once_stays_so_and_p_and_interval_say_the_same():
         )
 
 
-def test_the_interval_holds_what_the_window_brought_where_an_offer_works_in_its_first_days():
-    """Cut with those of earlier days, whose pace was higher, it left out the truth of most such campaigns, or was none."""
+def test_interval_covers_the_window_effect_of_a_front_loaded_offer():
+    """Intersecting with earlier intervals would exclude the true effect."""
     days = np.exp(-np.arange(DAYS) / 3)
     held = []
     for seed in range(20):
@@ -47,12 +47,12 @@ def test_the_interval_holds_what_the_window_brought_where_an_offer_works_in_its_
         extra = rng.poisson(0.5 * days / days.sum(), (1500, DAYS)) * treated[:, None]
         orders = rng.poisson(rate[:, None] / DAYS, (1500, DAYS)) + extra
         before = rng.poisson(rate).astype(float)
-        told = running(orders.astype(float), before, treated, window_days=DAYS, tau=TAU)
-        held.append(told.low <= 0.5 <= told.high)
+        effect = running_effect(orders.astype(float), before, treated, window_days=DAYS, tau=TAU)
+        held.append(effect.low <= 0.5 <= effect.high)
     assert np.mean(held) >= 0.95
 
 
-def test_under_no_effect_the_chance_of_ever_calling_one_stays_below_five_percent():
+def test_false_alarm_rate_over_all_looks_stays_below_five_percent():
     rng = np.random.default_rng(1)
     steps = np.arange(1, 201)
     called = sum(
@@ -62,32 +62,34 @@ def test_under_no_effect_the_chance_of_ever_calling_one_stays_below_five_percent
     assert called / 1500 <= 0.05
 
 
-def test_a_day_counts_once_both_arms_have_buyers_enough():
+def test_days_count_once_both_groups_have_enough_buyers():
     drawn = campaign(0, 0.4)
-    few = drawn.orders * (np.cumsum(~drawn.treated) <= LEAST_BUYERS - 1)[:, None]
-    told = running(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
-    assert (told.per_customer, told.p_value) == (None, None)
-    told = running(drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
-    assert told.low < told.per_customer < told.high
-    half = running(
+    few = drawn.orders * (np.cumsum(~drawn.treated) <= MIN_BUYERS - 1)[:, None]
+    effect = running_effect(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    assert (effect.per_customer, effect.p_value) == (None, None)
+    effect = running_effect(
+        drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
+    )
+    assert effect.low < effect.per_customer < effect.high
+    half = running_effect(
         drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
     )
-    assert half.high - half.low >= told.high - told.low  # later looks only narrow it
+    assert half.high - half.low >= effect.high - effect.low  # later looks only narrow it
     assert half.per_customer == pytest.approx(
-        told.per_customer, abs=0.35
+        effect.per_customer, abs=0.35
     )  # told at the pace of the whole window
 
 
-def test_a_contact_is_paid_once_and_is_no_pace():
+def test_contact_cost_is_not_extrapolated():
     drawn = campaign(1, 0.4)
     plain, paid = (
-        running(
+        running_effect(
             drawn.profit[:, :7],
             drawn.profit_before,
             drawn.treated,
             window_days=DAYS,
             tau=1.0,
-            once=once,
+            contact_cost=once,
         )
         for once in (0.0, 0.5)
     )
@@ -95,55 +97,57 @@ def test_a_contact_is_paid_once_and_is_no_pace():
     assert paid.high == pytest.approx(plain.high - 0.5)
 
 
-def test_p_and_interval_of_a_profit_are_both_of_what_is_left_after_the_contact():
-    """Without the contact p was of the gross profit: below .05 beside an interval around nothing."""
+def test_p_value_and_interval_of_profit_include_contact_cost():
+    """Both must describe the same profit."""
     drawn = campaign(1, 0.4)
-    gross = running(drawn.profit, drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0)
+    gross = running_effect(
+        drawn.profit, drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0
+    )
     assert gross.p_value < 0.05
     assert gross.low > 0
-    told = running(
+    effect = running_effect(
         drawn.profit,
         drawn.profit_before,
         drawn.treated,
         window_days=DAYS,
         tau=1.0,
-        once=gross.per_customer,
+        contact_cost=gross.per_customer,
     )
-    assert told.low < 0 < told.high
-    assert told.p_value > 0.05
+    assert effect.low < 0 < effect.high
+    assert effect.p_value > 0.05
 
 
-def test_scale_is_the_prior_or_what_can_be_detected():
-    assert scale(0.03, 0.04, None) == pytest.approx(0.05)
-    assert scale(0.03, 0.04, 0.2) == 0.2
+def test_effect_scale_is_the_prior_or_the_detectable_effect():
+    assert effect_scale(0.03, 0.04, None) == pytest.approx(0.05)
+    assert effect_scale(0.03, 0.04, 0.2) == 0.2
 
 
-def test_rows_become_a_matrix_of_days_and_later_days_are_not_seen():
+def test_daily_matrix_ignores_later_days():
     rows = pd.DataFrame(
         {"customer_id": ["b", "a", "b", "a"], "day": [0, 1, 0, 5], "orders": [1.0, 1.0, 2.0, 9.0]}
     )
-    table = by_day(rows, "orders", pd.Series(["a", "b"]), 3)
+    table = daily_matrix(rows, "orders", pd.Series(["a", "b"]), 3)
     assert table.tolist() == [[0, 1, 0], [3, 0, 0]]
 
 
-def test_a_look_at_a_campaign_whose_arms_are_broken_says_so():
+def test_interim_result_reports_a_sample_ratio_mismatch():
     drawn = campaign(2, 0.2, customers=600)
-    who = [f"c{n}" for n in range(600)]
+    customer_id = [f"c{n}" for n in range(600)]
     at = np.argwhere(drawn.orders > 0)
     outcomes = Outcomes(
         pd.DataFrame(
             {
-                "customer_id": who,
+                "customer_id": customer_id,
                 "arm": np.where(drawn.treated, "treatment", "control"),
                 "tier": "high",
                 "pre_orders": drawn.orders_before,
                 "pre_profit": drawn.profit_before,
             }
         ),
-        pd.DataFrame({"customer_id": [who[i] for i in at[:, 0]], "day": at[:, 1]}),
+        pd.DataFrame({"customer_id": [customer_id[i] for i in at[:, 0]], "day": at[:, 1]}),
         pd.DataFrame(
             {
-                "customer_id": [who[i] for i in at[:, 0]],
+                "customer_id": [customer_id[i] for i in at[:, 0]],
                 "day": at[:, 1],
                 "profit": drawn.profit[tuple(at.T)],
             }
@@ -152,18 +156,23 @@ def test_a_look_at_a_campaign_whose_arms_are_broken_says_so():
         2,
         int(drawn.treated.sum()),
     )
-    told = look(
+    result = interim_result(
         outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
     )
-    assert told.sample_ratio.believable
-    assert told.effects["orders"].p_value is not None
-    assert told.effects["profit"].low < told.effects["profit"].high
+    assert result.sample_ratio.believable
+    assert result.effects["orders"].p_value is not None
+    assert result.effects["profit"].low < result.effects["profit"].high
     paid = replace(outcomes, contact=0.5)
-    dearer = look(paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0})
-    assert dearer.effects["profit"].per_customer == pytest.approx(
-        told.effects["profit"].per_customer - 0.5
+    dearer = interim_result(
+        paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
     )
-    assert not look(
+    assert dearer.effects["profit"].per_customer == pytest.approx(
+        result.effects["profit"].per_customer - 0.5
+    )
+    assert not interim_result(
         outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}
     ).sample_ratio.believable
-    assert look(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}).effects == {}
+    assert (
+        interim_result(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}).effects
+        == {}
+    )

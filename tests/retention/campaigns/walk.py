@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from retention.campaigns import approval, closing, sending
 from retention.campaigns.approval import Changes
 from retention.campaigns.draft import Draft, store
-from retention.campaigns.states import Stale, find, move
+from retention.campaigns.states import StaleCampaign, find_campaign, move_campaign
 from retention.db import Database
 from retention.db.tables import Assignment, Audit, Campaign
 from retention.errors import Conflict, NotAllowed, Refused
@@ -76,7 +76,7 @@ class Life(RuleBasedStateMachine):
                 session,
                 self.settings,
                 drafted,
-                by="U0ANA",
+                author="U0ANA",
                 channel=None,
                 post_key="k",
                 now=self.now,
@@ -95,7 +95,7 @@ class Life(RuleBasedStateMachine):
         assert (refused is None) == allowed, (deed.__name__, args, self.state, refused)
         self.deeds += deeds * allowed
         if refused is not None:
-            assert isinstance(refused, Stale | Conflict | NotAllowed | Refused)
+            assert isinstance(refused, StaleCampaign | Conflict | NotAllowed | Refused)
             assert str(refused).endswith(".")
         return allowed
 
@@ -163,7 +163,7 @@ class Life(RuleBasedStateMachine):
         steps = 0 if again else 2 if self.state == "approved" else 1
         allowed = (in_time or again) and behind == 0
         if self.tried(
-            allowed, sending.begin, self.version - behind, "U0LEA", self.now, deeds=steps
+            allowed, sending.begin_sending, self.version - behind, "U0LEA", self.now, deeds=steps
         ):
             self.state = "sending"
 
@@ -179,14 +179,16 @@ class Life(RuleBasedStateMachine):
             allowed = again or (self.state == "live" and over) or self.cut_short(over)
             kept = again or self.state == "cancelled"
             if (
-                self.tried(allowed, closing.begin, "U0LEA", self.now, deeds=0 if kept else 1)
+                self.tried(
+                    allowed, closing.begin_measurement, "U0LEA", self.now, deeds=0 if kept else 1
+                )
                 and not kept
             ):
                 self.state = "measuring"
         elif self.tried(
             self.state == "measuring"
             or self.cut_short(self.ends is not None and self.now >= self.ends),
-            closing.finish,
+            closing.close_campaign,
             {},
             "U0LEA",
             self.now,
@@ -203,7 +205,7 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "id"):
             return
         with self.database.reading() as session:
-            found: Campaign = find(session, self.settings, self.id)
+            found: Campaign = find_campaign(session, self.settings, self.id)
             arms = set(
                 session.scalars(select(Assignment.arm).where(Assignment.campaign_id == self.id))
             )
@@ -221,12 +223,12 @@ class Life(RuleBasedStateMachine):
 
 
 def _live(session: Any, settings: Settings, campaign_id: str, at: datetime, ends: datetime) -> None:
-    move(
+    move_campaign(
         session,
         settings,
         campaign_id,
-        frm=("sending",),
-        to="live",
+        from_states=("sending",),
+        to_state="live",
         actor="x",
         action="x",
         at=at,

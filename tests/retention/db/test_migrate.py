@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import insert, inspect, select, text
 
 from retention import clock
 from retention.db import Base, Database
@@ -125,8 +125,8 @@ def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty):
                 ("refused", "csv", "no consent any more"),
                 ("erased-0a", "csv", "not sent before the window was over"),
             ):
-                session.add(
-                    Send(
+                session.execute(
+                    insert(Send).values(
                         campaign_id=name,
                         customer_id=who,
                         channel=channel,
@@ -135,7 +135,7 @@ def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty):
                         queued_at=at,
                     )
                 )
-    upgrade(empty)
+    upgrade(empty, "0013_files_nobody_took")
     with database.reading() as session:
         waiting = select(Send.campaign_id, Send.customer_id).where(
             Send.state == "queued", Send.error.is_(None)
@@ -144,6 +144,63 @@ def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty):
             ("measuring", "file"),
             ("measuring", "call"),
         }
+    database.engine.dispose()
+
+
+def test_upgrade_derives_codes_from_stored_errors_of_sends(empty):
+    expected = {
+        ("bounced", "550 5.1.1 …: user unknown"): "address_refused",
+        ("bounced", "550 no such user"): "address_refused",
+        ("bounced", "the platform refuses the customer (422)"): "address_refused",
+        ("bounced", "the mail server takes no international addresses"): "address_refused",
+        ("bounced", "bounced later"): "reported_later",
+        ("bounced", "554 5.7.1 spam"): "delivery_refused",
+        ("bounced", "550 5.7.1 policy"): "delivery_refused",
+        ("bounced", "the message was refused: 554 5.1.1 spam"): "message_refused",
+        ("bounced", None): None,
+        ("cancelled", "no consent any more"): "no_consent",
+        ("cancelled", "unsubscribed since"): "unsubscribed",
+        ("cancelled", "the campaign was stopped"): "campaign_stopped",
+        ("cancelled", "the campaign is over"): "campaign_over",
+        ("cancelled", "not sent before the window was over"): "window_over",
+        ("cancelled", "erased"): "erased",
+        ("cancelled", None): None,
+        ("queued", "450 4.2.1 try later"): None,
+        ("sent", "450 4.2.1 try later"): None,
+    }
+    upgrade(empty, "0016_request_limits")
+    database = Database(empty.database_url.get_secret_value())
+    at = datetime(2025, 5, 1, tzinfo=UTC)
+    with database.transaction() as session:
+        session.add(
+            Campaign(
+                id="c1",
+                name="May",
+                state="live",
+                version=1,
+                post_key="c1",
+                body={},
+                salt="s",
+                drafted_by="U0ANA",
+                created_at=at,
+            )
+        )
+        session.flush()
+        for number, (state, error) in enumerate(expected):
+            session.execute(
+                insert(Send).values(
+                    campaign_id="c1",
+                    customer_id=f"k{number}",
+                    channel="email",
+                    state=state,
+                    error=error,
+                    queued_at=at,
+                )
+            )
+    upgrade(empty)
+    with database.reading() as session:
+        rows = session.execute(select(Send.state, Send.error, Send.error_code)).tuples()
+        assert {(state, error): code for state, error, code in rows} == expected
     database.engine.dispose()
 
 

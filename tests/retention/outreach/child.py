@@ -8,12 +8,12 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from retention.campaigns.states import find
+from retention.campaigns.states import find_campaign
 from retention.db import Database
 from retention.outreach import sends
-from retention.outreach.smtp import Smtp, parse
+from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.settings import Settings
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 
 
 def send(home: str, port: str, repeats: str) -> None:
@@ -23,11 +23,13 @@ def send(home: str, port: str, repeats: str) -> None:
         home=Path(home), smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
     )
     database = Database.of(settings)
-    adapter = Smtp(parse(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
+    adapter = SmtpAdapter(parse_smtp_url(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
     adapter.repeats = repeats == "repeats"  # the control: whoever believes this doubles
     with database.reading() as session:
-        campaign = find(session, settings, "c1")
-    made.run(database, settings, campaign, adapter, made.contacts(1000))
+        campaign = find_campaign(session, settings, "c1")
+    live_campaigns.deliver_now(
+        database, settings, campaign, adapter, live_campaigns.contacts_of(1000)
+    )
 
 
 def main(*given: str) -> None:

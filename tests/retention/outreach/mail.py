@@ -11,7 +11,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from retention.outreach.smtp import Server, parse
+from retention.outreach.smtp import Server, parse_smtp_url
 
 Says = Callable[[str], str | None]
 
@@ -79,7 +79,9 @@ class Mailserver(Controller):
 
     @property
     def place(self) -> Server:
-        return parse(f"smtp://127.0.0.1:{self.port}/?from=offers@shop.example&name=The%20Shop")
+        return parse_smtp_url(
+            f"smtp://127.0.0.1:{self.port}/?from=offers@shop.example&name=The%20Shop"
+        )
 
 
 def only(user: str, password: str) -> Any:

@@ -6,15 +6,17 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention.campaigns import closing
-from retention.campaigns.bounce_import import import_bounces
+from retention.campaigns.imports import import_bounces
 from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.outreach import sends
-from retention.outreach.bounces import Bounce, bounced, unreachable
+from retention.outreach import send_summary
+from retention.outreach.bounces import Bounce, mark_bounced, unreachable_customers
+from retention.outreach.messages import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
+from retention.outreach.smtp import bounce_code
 from retention.privacy import email_hash
-from tests.retention.outreach import made
-from tests.retention.outreach.made import NOW
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import NOW
 
 AT = NOW + timedelta(days=2)
 
@@ -22,7 +24,7 @@ AT = NOW + timedelta(days=2)
 @pytest.fixture
 def campaign(database, settings):
     """Twenty customers, of whom eighteen have been sent their copies; k5 is an id of k4 by now."""
-    campaign = made.live(database, settings, 20)
+    campaign = live_campaigns.start_campaign(database, settings, 20)
     with database.transaction() as session:
         session.execute(update(Send).values(channel="email", state="sent", sent_at=NOW))
         for number in range(20):
@@ -39,14 +41,18 @@ def campaign(database, settings):
 
 def _told(database, settings, *bounces) -> list[str]:
     with database.transaction() as session:
-        return bounced(session, settings, bounces)[0]
+        return mark_bounced(session, settings, bounces)[0]
 
 
 def _bounced(database) -> set[str]:
-    return {who for who, state in made.states(database).items() if state == "bounced"}
+    return {
+        customer_id
+        for customer_id, state in live_campaigns.send_states(database).items()
+        if state == "bounced"
+    }
 
 
-def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, settings, campaign):
+def test_each_bounce_marks_one_earlier_send_once(database, settings, campaign):
     by_id, by_address = Bounce(AT, "k3"), Bounce(AT, email=" K7@Example.com ")
     early, late = Bounce(NOW - timedelta(days=3), "k8"), Bounce(NOW + timedelta(days=20), "k8")
     stranger, held_out = Bounce(AT, "nobody", "nobody@example.com"), Bounce(AT, "k0")
@@ -62,88 +68,91 @@ def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, setti
     assert _told(database, settings, by_address) == ["repeated"]
     assert _bounced(database) == {"k3", "k7"}
     with database.reading() as session:
-        assert sends.why_left_out(session, "c1") == {"it bounced": 2}
-        assert {"k3", "k7"} <= sends.not_contacted(session, "c1")
+        assert send_summary.uncontacted_reasons(session, "c1") == {"it bounced": 2}
+        assert {"k3", "k7"} <= send_summary.uncontacted_customers(session, "c1")
 
 
-def test_a_date_alone_is_that_of_the_day_on_which_it_was_sent(database, settings, campaign):
+def test_bounce_dated_by_day_matches_a_send_of_that_day(database, settings, campaign):
     assert _told(database, settings, Bounce(NOW.replace(hour=0), "k3")) == ["bounced"]
 
 
-def test_ids_that_were_merged_are_one_customer(database, settings, campaign):
+def test_bounces_treat_merged_ids_as_one_customer(database, settings, campaign):
     with database.transaction() as session:
         session.execute(update(Send).where(Send.customer_id == "k4").values(state="cancelled"))
     assert _told(database, settings, Bounce(AT, "k4")) == ["bounced"]
     assert _bounced(database) == {"k5"}
 
 
-def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(
-    database, settings, campaign
-):
+def test_bounce_marks_the_newest_send_and_later_delivery_clears_it(database, settings, campaign):
     with database.transaction() as session:
-        closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
+        closing.begin_measurement(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
         later = campaign.window_ends_at + timedelta(days=1)
-    made.live(database, settings, 20, "c2", later)
+    live_campaigns.start_campaign(database, settings, 20, "c2", later)
     with database.transaction() as session:
         second = update(Send).where(Send.campaign_id == "c2")
         session.execute(
             second.values(channel="email", state="sent", sent_at=later, queued_at=later)
         )
-    told = [Bounce(NOW + timedelta(days=1), "k3"), Bounce(later + timedelta(days=1), "k7")]
-    assert _told(database, settings, *told) == ["bounced", "bounced"]
+    bounces = [Bounce(NOW + timedelta(days=1), "k3"), Bounce(later + timedelta(days=1), "k7")]
+    assert _told(database, settings, *bounces) == ["bounced", "bounced"]
     with database.reading() as session:
         marked = select(Send.campaign_id, Send.customer_id).where(Send.state == "bounced")
         assert set(session.execute(marked).tuples()) == {("c1", "k3"), ("c2", "k7")}
-        assert unreachable(session, settings, NOW) == {"k7"}  # k3 has been reached since
-        assert unreachable(session, settings, later + timedelta(seconds=1)) == set()
+        assert unreachable_customers(session, settings, NOW) == {"k7"}  # k3 has been reached since
+        assert unreachable_customers(session, settings, later + timedelta(seconds=1)) == set()
 
 
 @pytest.mark.parametrize(
-    ("said", "theirs"),
+    ("code", "is_excluded"),
     [
-        ("550 5.1.1 …: user unknown", True),
-        ("550 no such user", True),
-        ("552 5.2.2 mailbox full", True),
-        ("the platform refuses the customer (422)", True),
-        ("bounced later", True),
-        ("554 5.7.1 spam", False),
-        ("550 5.7.1 policy", False),
-        ("552 5.3.4 message too big", False),
-        ("554 no", False),
+        (bounce_code("550 5.1.1 …: user unknown"), True),
+        (bounce_code("550 no such user"), True),
+        (bounce_code("552 5.2.2 mailbox full"), True),
+        (ADDRESS_REFUSED, True),
+        (REPORTED_LATER, True),
+        (None, True),
+        (bounce_code("554 5.7.1 spam"), False),
+        (bounce_code("550 5.7.1 policy"), False),
+        (bounce_code("552 5.3.4 message too big"), False),
+        (bounce_code("554 no"), False),
+        (MESSAGE_REFUSED, False),
     ],
 )
-def test_what_a_server_has_against_the_message_is_not_held_against_its_customer(
-    database, settings, campaign, said, theirs
+def test_only_bounces_about_the_address_exclude_a_customer(
+    database, settings, campaign, code, is_excluded
 ):
-    """A filter that took a whole campaign for spam would have left all its customers out of the next."""
+    """A spam filter that refuses a campaign must not exclude its customers from the next."""
     with database.transaction() as session:
-        session.execute(
-            update(Send).where(Send.customer_id == "k3").values(state="bounced", error=said)
-        )
-        assert unreachable(session, settings, NOW) == ({"k3"} if theirs else set())
+        bounced = update(Send).where(Send.customer_id == "k3")
+        session.execute(bounced.values(state="bounced", error_code=code))
+        excluded = unreachable_customers(session, settings, NOW)
+    assert excluded == ({"k3"} if is_excluded else set())
 
 
-def test_whose_address_was_corrected_since_is_not_left_out(database, settings, campaign):
-    """Who had mistyped it, and told the shop, got nothing for the ninety days all the same."""
+def test_customers_with_a_corrected_address_are_not_excluded(database, settings, campaign):
+    """A corrected address ends the exclusion."""
     lifted = {
         "k3": NOW + timedelta(days=3),
         "k5": NOW + timedelta(days=3),
         "k8": NOW - timedelta(days=3),
     }
     assert _told(
-        database, settings, *(Bounce(AT, who) for who in ("k3", "k4", "k7", "k8"))
+        database, settings, *(Bounce(AT, customer_id) for customer_id in ("k3", "k4", "k7", "k8"))
     ) == 4 * ["bounced"]
     with database.transaction() as session:
-        for who, at in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
-            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == who)
+        for (
+            customer_id,
+            at,
+        ) in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
+            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == customer_id)
             session.execute(entry.values(email_changed_at=at))
-        assert unreachable(session, settings, NOW) == {"k7", "k8"}
+        assert unreachable_customers(session, settings, NOW) == {"k7", "k8"}
 
 
-def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_aside(
+def test_bounce_file_is_imported_once_and_unknown_rows_are_quarantined(
     database, settings, campaign, tmp_path
 ):
-    lake, told = Lake.open(settings), []
+    lake, recounts = Lake.open(settings), []
     file = tmp_path / "bounces.csv"
     lines = [
         "k3@example.com,2025-05-03 10:00:00",
@@ -153,7 +162,9 @@ def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_asid
     file.write_text("\n".join(["email,occurred_at", *lines]))
 
     def recount(session, of):
-        told.append((of.id, session.scalar(select(func.count()).where(Send.state == "bounced"))))
+        recounts.append(
+            (of.id, session.scalar(select(func.count()).where(Send.state == "bounced")))
+        )
 
     report = import_bounces(lake, database, settings, [str(file)], recount=recount)
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
@@ -163,7 +174,7 @@ def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_asid
     )
     again = import_bounces(lake, database, settings, [str(file)], recount=recount)
     assert (again.rows_accepted, again.rows_duplicate, again.bounces) == (0, 1, {"repeated": 1})
-    assert told == [("c1", 1)]
+    assert recounts == [("c1", 1)]
     file.write_text("email,occurred_at\nx@example.com,2025-05-03")
     with pytest.raises(BadInput, match="nobody to whom a copy of ours had gone"):
         import_bounces(lake, database, settings, [str(file)], recount=recount)

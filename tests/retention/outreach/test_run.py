@@ -13,15 +13,15 @@ from sqlalchemy import insert, select, update
 
 from retention import clock
 from retention.campaigns import approval, closing, due
-from retention.campaigns.states import find
+from retention.campaigns.states import find_campaign
 from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
-from retention.outreach import consent, sends, tokens
-from retention.outreach.contract import Contact, Unreachable, Verdict
-from retention.outreach.smtp import Smtp
+from retention.outreach import consent, send_summary, sends
+from retention.outreach.messages import Contact, Unreachable, Verdict
+from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
-from tests.retention.outreach import made
-from tests.retention.outreach.made import NOW
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import NOW
 from tests.retention.outreach.mail import Inbox, Mailserver
 
 
@@ -36,7 +36,7 @@ def settings(tmp_path) -> Settings:
 
 
 class Scripted:
-    """An adapter that says what it is told to, by customer; it keeps what it was given."""
+    """An adapter with scripted verdicts per customer that records its messages."""
 
     channel, repeats = "email", False
 
@@ -55,21 +55,25 @@ class Scripted:
         return Verdict(said, message_id="m")
 
 
-def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database, settings):
-    campaign = made.live(database, settings, 20)
+def test_each_treated_customer_gets_one_email_and_the_hold_out_none(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 20)
     inbox = Inbox()
     server = Mailserver(inbox)
     server.start()
     try:
-        report = made.run(database, settings, campaign, Smtp(server.place), made.contacts(20))
-        again = made.run(database, settings, campaign, Smtp(server.place), made.contacts(20))
+        report = live_campaigns.deliver_now(
+            database, settings, campaign, SmtpAdapter(server.place), live_campaigns.contacts_of(20)
+        )
+        again = live_campaigns.deliver_now(
+            database, settings, campaign, SmtpAdapter(server.place), live_campaigns.contacts_of(20)
+        )
     finally:
         server.stop()
     with database.reading() as session:
         treated = set(
             session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment"))
         )
-    assert inbox.addresses == {f"{who}@example.com": 1 for who in treated}
+    assert inbox.addresses == {f"{customer_id}@example.com": 1 for customer_id in treated}
     assert (report.counts, again.counts) == ({"sent": 18}, {})
     coupon = next(mail for mail in inbox.mails if mail["To"] == "K 3 <k3@example.com>")
     html = coupon.get_body(("html",)).get_content()
@@ -79,16 +83,19 @@ def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database,
         coupon["List-Unsubscribe"].strip("<>").removeprefix("https://crm.shop.example/unsubscribe/")
     )
     with database.reading() as session:
-        assert session.get_one(Send, tokens.read(settings.keys, token)).customer_id == "k3"
+        assert (
+            session.get_one(Send, consent.read_unsubscribe_token(settings.keys, token)).customer_id
+            == "k3"
+        )
 
 
-def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_each_send_stores_its_state_and_only_retryable_sends_are_retried(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     adapter = Scripted(k2="again", k3="bounced", k4="doubtful", k5="failed")
-    people = made.contacts(10) | {"k6": Contact("", "no address")}
-    made.run(database, settings, campaign, adapter, people)
-    found = made.states(database)
-    assert [found[f"k{n}"] for n in range(2, 8)] == [
+    people = live_campaigns.contacts_of(10) | {"k6": Contact("", "no address")}
+    live_campaigns.deliver_now(database, settings, campaign, adapter, people)
+    states = live_campaigns.send_states(database)
+    assert [states[f"k{n}"] for n in range(2, 8)] == [
         "queued",
         "bounced",
         "held",
@@ -97,61 +104,70 @@ def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(dat
         "sent",
     ]
     assert (
-        made.run(database, settings, campaign, adapter, people).counts == {}
+        live_campaigns.deliver_now(database, settings, campaign, adapter, people).counts == {}
     )  # not before its time
-    for _ in range(sends.ATTEMPTS):
-        made.later(database)
-        made.run(database, settings, campaign, adapter, people)
-    assert made.states(database)["k2"] == "failed"
-    assert len([m for m in adapter.given if m.customer_id == "k2"]) == sends.ATTEMPTS
+    for _ in range(sends.MAX_ATTEMPTS):
+        live_campaigns.end_waits(database)
+        live_campaigns.deliver_now(database, settings, campaign, adapter, people)
+    assert live_campaigns.send_states(database)["k2"] == "failed"
+    assert len([m for m in adapter.given if m.customer_id == "k2"]) == sends.MAX_ATTEMPTS
     assert len({m.key for m in adapter.given if m.customer_id == "k2"}) == 1
-    assert len(adapter.given) == sends.ATTEMPTS + 7
+    assert len(adapter.given) == sends.MAX_ATTEMPTS + 7
 
 
-def test_a_copy_that_is_put_off_is_tried_for_hours():
-    """A filter that was away for twenty minutes put off every copy, and had the whole campaign fail."""
-    waits = [sends.back_off(tries) for tries in range(1, sends.ATTEMPTS)]
+def test_deferred_emails_are_retried_for_hours():
+    """Spam filters may be down for twenty minutes."""
+    waits = [sends.back_off(tries) for tries in range(1, sends.MAX_ATTEMPTS)]
     assert waits == sorted(waits)
     assert timedelta(hours=4) < sum(waits, timedelta()) < timedelta(hours=12)
 
 
-def test_a_server_that_is_away_costs_no_copy_a_try(database, settings):
-    campaign = made.live(database, settings, 10)
-    report = made.run(database, settings, campaign, Scripted(k1="away"), made.contacts(10))
+def test_unreachable_server_counts_no_attempt(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
+    report = live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(k1="away"), live_campaigns.contacts_of(10)
+    )
     assert report.stopped == "The mail server is away."
-    assert set(made.states(database).values()) == {"queued"}
-    made.later(database)
-    assert made.run(database, settings, campaign, Scripted(), made.contacts(10)).counts == {
-        "sent": 9
-    }
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+    live_campaigns.end_waits(database)
+    assert live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(), live_campaigns.contacts_of(10)
+    ).counts == {"sent": 9}
     with database.reading() as session:
         assert set(session.scalars(select(Send.attempts))) == {1}
 
 
-def test_a_copy_that_comes_back_while_a_run_is_under_way_waits_for_the_next(database, settings):
-    """Released, or taken over from a dead process: nobody had looked up its customer, and it failed for want of an address."""
-    campaign = made.live(database, settings, 10)
+def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
+    """The present run has not looked up its contact."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
         session.execute(update(Send).where(Send.id == dead.id).values(lease_until=NOW))
     platform = Scripted()
     platform.repeats = True
-    known = made.contacts(10)
-    looked_up = {who: contact for who, contact in known.items() if who != dead.customer_id}
-    made.run(database, settings, campaign, platform, looked_up)
-    assert made.states(database) == {who: "sent" for who in looked_up if who != "k0"} | {
-        dead.customer_id: "queued"
+    known = live_campaigns.contacts_of(10)
+    looked_up = {
+        customer_id: contact
+        for customer_id, contact in known.items()
+        if customer_id != dead.customer_id
     }
-    made.later(database)
-    made.run(database, settings, campaign, platform, known)
-    assert set(made.states(database).values()) == {"sent"}
+    live_campaigns.deliver_now(database, settings, campaign, platform, looked_up)
+    assert live_campaigns.send_states(database) == {
+        customer_id: "sent" for customer_id in looked_up if customer_id != "k0"
+    } | {dead.customer_id: "queued"}
+    live_campaigns.end_waits(database)
+    live_campaigns.deliver_now(database, settings, campaign, platform, known)
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
     with database.reading() as session:
         assert session.get_one(Send, dead.id).attempts == 2  # that of the dead process, and its own
 
 
-def test_what_was_put_off_while_the_clock_was_wrong_is_not_waited_for(database, settings):
-    """A machine that began a year ahead, until it was set right: its copies waited for that year."""
-    campaign, ahead = made.live(database, settings, 20), clock.wall() + timedelta(days=365)
+def test_sends_postponed_by_a_wrong_clock_are_due(database, settings):
+    """The machine's clock was a year ahead."""
+    campaign, ahead = (
+        live_campaigns.start_campaign(database, settings, 20),
+        clock.wall() + timedelta(days=365),
+    )
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
         waiting = session.scalars(
@@ -163,59 +179,79 @@ def test_what_was_put_off_while_the_clock_was_wrong_is_not_waited_for(database, 
         )
     with database.reading() as session:
         assert [one.id for one in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
-    report = made.run(database, settings, campaign, Scripted(), made.contacts(20))
+    report = live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(), live_campaigns.contacts_of(20)
+    )
     assert report.counts == {"sent": 17}
     with database.reading() as session:
-        assert sends.counts(session, "c1") == {"sent": 17, "held": 1}
+        assert send_summary.counts(session, "c1") == {"sent": 17, "held": 1}
 
 
-def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_quiet_hours_postpone_without_counting_an_attempt(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     morning = NOW + timedelta(hours=8)
 
     def allowed(contact, at):
         return morning if contact.timezone == "Asia/Tokyo" and at < morning else at
 
-    people = made.contacts(10) | {"k3": Contact("k3@example.com", "", "Asia/Tokyo")}
+    people = live_campaigns.contacts_of(10) | {"k3": Contact("k3@example.com", "", "Asia/Tokyo")}
     adapter = Scripted()
-    made.run(database, settings, campaign, adapter, people, allowed=allowed)
-    assert [who for who, state in made.states(database).items() if state == "queued"] == ["k3"]
+    live_campaigns.deliver_now(database, settings, campaign, adapter, people, allowed_from=allowed)
+    assert [
+        customer_id
+        for customer_id, state in live_campaigns.send_states(database).items()
+        if state == "queued"
+    ] == ["k3"]
     with database.reading() as session:
         assert due.next_moment(session, settings, NOW) == morning
         assert not sends.due_campaigns(session, settings.team_id, NOW)
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, morning)] == ["c1"]
-    made.run(database, settings, campaign, adapter, people, allowed=allowed, now=lambda: morning)
-    assert set(made.states(database).values()) == {"sent"}
+    live_campaigns.deliver_now(
+        database, settings, campaign, adapter, people, allowed_from=allowed, now=lambda: morning
+    )
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
 
 
-def test_sending_keeps_its_pace(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_sending_respects_the_rate(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     began = time.monotonic()
-    made.run(database, settings, campaign, Scripted(), made.contacts(10), rate=40.0)
+    live_campaigns.deliver_now(
+        database, settings, campaign, Scripted(), live_campaigns.contacts_of(10), rate=40.0
+    )
     assert time.monotonic() - began >= 8 / 40
 
 
-def test_who_unsubscribes_or_is_stopped_gets_nothing_more(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         first, second = session.scalars(select(Send).order_by(Send.id).limit(2))
         assert consent.unsubscribe(session, settings, first.id, NOW)
         assert consent.unsubscribe(session, settings, first.id, NOW)  # again: harmless
-        sends.leave_out(session, "c1", [second.customer_id], "no consent any more")
-        assert consent.suppressed(session, settings) == {first.customer_id}
+        sends.cancel_sends_to(session, "c1", [second.customer_id], "no_consent")
+        assert consent.suppressed_customers(session, settings) == {first.customer_id}
     adapter = Scripted()
-    made.run(database, settings, campaign, adapter, made.contacts(10), seconds=0.05, rate=30.0)
+    live_campaigns.deliver_now(
+        database,
+        settings,
+        campaign,
+        adapter,
+        live_campaigns.contacts_of(10),
+        seconds=0.05,
+        rate=30.0,
+    )
     assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
-    given = len(adapter.given)
+    message_count = len(adapter.given)
     with database.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
-    made.run(database, settings, campaign, adapter, made.contacts(10))
-    assert len(adapter.given) == given
-    assert set(made.states(database).values()) <= {"sent", "cancelled"}
+    live_campaigns.deliver_now(
+        database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+    )
+    assert len(adapter.given) == message_count
+    assert set(live_campaigns.send_states(database).values()) <= {"sent", "cancelled"}
 
 
 class Stopping(Scripted):
-    """Somebody stops the campaign while its first copy is under way, which then ends as scripted."""
+    """Stops the campaign during the first e-mail, which then ends as scripted."""
 
     def __init__(self, stop, said: str) -> None:
         super().__init__(k1=said)
@@ -227,24 +263,22 @@ class Stopping(Scripted):
 
 
 @pytest.mark.parametrize("said", ["again", "away"])
-def test_a_copy_that_comes_back_after_the_campaign_was_stopped_waits_for_nothing(
-    database, settings, said
-):
-    campaign = made.live(database, settings, 10)
+def test_send_returned_after_a_stop_is_cancelled(database, settings, said):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
 
     def stop():
         with database.transaction() as session:
             approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
 
-    made.run(database, settings, campaign, Stopping(stop, said), made.contacts(10))
-    assert set(made.states(database).values()) == {"cancelled"}
+    live_campaigns.deliver_now(
+        database, settings, campaign, Stopping(stop, said), live_campaigns.contacts_of(10)
+    )
+    assert set(live_campaigns.send_states(database).values()) == {"cancelled"}
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(
-    database, settings, repeats
-):
-    campaign = made.live(database, settings, 10)
+def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         assert sends.claim(session, "c1", "dead", NOW)
         approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
@@ -253,23 +287,25 @@ def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
     adapter = Scripted()
     adapter.repeats = repeats
-    made.run(database, settings, campaign, adapter, made.contacts(10))
+    live_campaigns.deliver_now(
+        database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+    )
     assert adapter.given == []
-    assert sorted(set(made.states(database).values())) == ["cancelled", "held"]
+    assert sorted(set(live_campaigns.send_states(database).values())) == ["cancelled", "held"]
     with database.reading() as session:
         assert not sends.due_campaigns(session, settings.team_id, NOW)
 
 
-def test_what_is_not_sent_before_the_window_ends_never_is(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_unsent_emails_are_cancelled_when_the_window_ends(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
-        closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
-    assert set(made.states(database).values()) == {"cancelled"}
+        closing.begin_measurement(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
+    assert set(live_campaigns.send_states(database).values()) == {"cancelled"}
 
 
-def test_a_tick_does_not_read_what_was_sent_long_ago(database, settings):
-    """It read every copy of every campaign that ever was, each minute."""
-    made.live(database, settings, 10)
+def test_tick_does_not_read_old_sends(database, settings):
+    """A tick runs each minute."""
+    live_campaigns.start_campaign(database, settings, 10)
     old = {
         "campaign_id": "c1",
         "channel": "email",
@@ -290,11 +326,11 @@ def test_a_tick_does_not_read_what_was_sent_long_ago(database, settings):
     assert len(steps) < 5  # thousands of the database's steps
 
 
-def test_the_tick_asks_for_one_job_at_a_time(database, settings):
-    made.live(database, settings, 10)
+def test_tick_requests_one_delivery_job_at_a_time(database, settings):
+    live_campaigns.start_campaign(database, settings, 10)
     clock.configure(fixed=NOW)
     with database.transaction() as session:
-        (job,) = due.due(session, settings, NOW)
+        (job,) = due.due_jobs(session, settings, NOW)
         assert (job.kind, job.args) == ("campaign_deliver", {"campaign_id": "c1"})
         session.add(
             Job(
@@ -308,43 +344,50 @@ def test_the_tick_asks_for_one_job_at_a_time(database, settings):
             )
         )
         session.flush()
-        assert due.due(session, settings, NOW) == []
+        assert due.due_jobs(session, settings, NOW) == []
 
 
-def test_without_a_public_address_nothing_is_sent(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_sending_requires_a_public_url(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     private = Settings(home=settings.home, smtp_url="smtp://x", _env_file=None)
     with pytest.raises(BadInput, match="RETENTION_PUBLIC_URL"):
-        made.run(database, private, campaign, Scripted(), made.contacts(10))
-    assert set(made.states(database).values()) == {"queued"}
+        live_campaigns.deliver_now(
+            database, private, campaign, Scripted(), live_campaigns.contacts_of(10)
+        )
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
 
 
-def test_only_what_reached_somebody_counts_as_contact(database, settings):
-    campaign = made.live(database, settings, 10)
-    made.run(
+def test_only_possibly_delivered_emails_count_as_contact(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
+    live_campaigns.deliver_now(
         database,
         settings,
         campaign,
         Scripted(k2="bounced", k3="doubtful", k4="failed"),
-        made.contacts(10),
+        live_campaigns.contacts_of(10),
     )
     with database.reading() as session:
-        reached = sends.reached(session, settings.team_id, NOW)
-        assert sends.reached(session, settings.team_id, NOW + timedelta(seconds=1)) == set()
-        assert find(session, settings, "c1").state == "live"
+        reached = send_summary.contacted_customers(session, settings.team_id, NOW)
+        assert (
+            send_summary.contacted_customers(session, settings.team_id, NOW + timedelta(seconds=1))
+            == set()
+        )
+        assert find_campaign(session, settings, "c1").state == "live"
     assert reached == {"k1", "k3", "k5", "k6", "k7", "k8", "k9"}
 
 
-def test_who_got_no_copy_is_counted_by_the_reason(database, settings):
-    """The result told of who was left out beforehand, not of a seventh of the treated whose copies had bounced."""
-    campaign = made.live(database, settings, 10)
+def test_customers_without_an_email_are_counted_by_reason(database, settings):
+    """Bounced and failed sends count, too."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
-        sends.leave_out(session, "c1", ["k9"], "no consent any more")
+        sends.cancel_sends_to(session, "c1", ["k9"], "no_consent")
     carrier = Scripted(k2="bounced", k3="doubtful", k4="failed", k5="bounced")
-    made.run(database, settings, campaign, carrier, made.contacts(10))
+    live_campaigns.deliver_now(
+        database, settings, campaign, carrier, live_campaigns.contacts_of(10)
+    )
     with database.reading() as session:
-        why = sends.why_left_out(session, "c1")
-        assert sum(why.values()) == len(sends.not_contacted(session, "c1"))
+        why = send_summary.uncontacted_reasons(session, "c1")
+        assert sum(why.values()) == len(send_summary.uncontacted_customers(session, "c1"))
     assert why == {"it bounced": 2, "it could not be sent": 1, "no consent any more": 1}
 
 
@@ -352,8 +395,11 @@ KILLS = 8
 
 
 def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, dict[str, str], int]:
-    """Send 60 copies with processes that are killed (kill -9) at random moments; what arrived, the rows, the kills."""
-    made.live(database, settings, 66)
+    """Send 60 e-mails with processes killed at random moments.
+
+    Returns the inbox, the states of the sends and the number of kills.
+    """
+    live_campaigns.start_campaign(database, settings, 66)
     inbox = Inbox(pause=0.02)  # it has the mail, and takes its time to say so
     server = Mailserver(inbox)
     server.start()
@@ -372,7 +418,7 @@ def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, di
         ) as forks:
             assert forks.stdin is not None
             assert forks.stdout is not None
-            while {"queued", "sending"} & set(made.states(database).values()):
+            while {"queued", "sending"} & set(live_campaigns.send_states(database).values()):
                 forks.stdin.write("go\n")
                 child, enough = (
                     int(forks.stdout.readline()),
@@ -388,22 +434,26 @@ def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, di
             forks.stdin.close()
     finally:
         server.stop()
-    return inbox, made.states(database), kills
+    return inbox, live_campaigns.send_states(database), kills
 
 
 @pytest.mark.parametrize("control", ["honest", pytest.param("repeats", marks=pytest.mark.slow)])
-def test_killed_at_any_moment_no_copy_is_lost_or_sent_twice(database, settings, control):
-    inbox, found, kills = _killed_again_and_again(database, settings, control)
-    arrived = {who: inbox.addresses[f"{who}@example.com"] for who in found}
-    doubled = [who for who, number in arrived.items() if number > 1]
-    lost = [who for who, state in found.items() if state == "sent" and not arrived[who]]
-    held = [who for who, state in found.items() if state == "held"]
+def test_killed_processes_lose_and_duplicate_no_email(database, settings, control):
+    inbox, states, kills = _killed_again_and_again(database, settings, control)
+    arrived = {customer_id: inbox.addresses[f"{customer_id}@example.com"] for customer_id in states}
+    doubled = [customer_id for customer_id, number in arrived.items() if number > 1]
+    lost = [
+        customer_id
+        for customer_id, state in states.items()
+        if state == "sent" and not arrived[customer_id]
+    ]
+    held = [customer_id for customer_id, state in states.items() if state == "held"]
     print(
-        f"kills={kills} copies={len(found)} doubled={len(doubled)} lost={len(lost)} held={len(held)}"
+        f"kills={kills} copies={len(states)} doubled={len(doubled)} lost={len(lost)} held={len(held)}"
     )
     assert kills == KILLS
     assert not lost
-    assert set(found.values()) <= {"sent", "held"}
+    assert set(states.values()) <= {"sent", "held"}
     if control == "repeats":
         assert doubled  # the control: repeating what is in doubt sends twice
     else:

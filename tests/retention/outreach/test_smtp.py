@@ -11,11 +11,11 @@ from sqlalchemy import select
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends, smtp
-from retention.outreach.bounces import unreachable
-from retention.outreach.contract import Contact, Message, Unreachable
-from retention.outreach.smtp import Smtp, email, parse
+from retention.outreach.bounces import unreachable_customers
+from retention.outreach.messages import Contact, Message, Unreachable
+from retention.outreach.smtp import SmtpAdapter, build_email, parse_smtp_url
 from retention.settings import Settings
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.mail import Inbox, Mailserver, only
 
 LINK = "https://crm.shop.example/unsubscribe/abc"
@@ -52,7 +52,7 @@ def a_server(**says):
     inbox = Inbox(**says)
     server = Mailserver(inbox)
     server.start()
-    adapter = Smtp(server.place)
+    adapter = SmtpAdapter(server.place)
     # As our patience does when it is over, and not after seconds that a busy machine needs, too.
     inbox.on_hang = adapter._cut
     try:
@@ -62,7 +62,7 @@ def a_server(**says):
         server.stop()
 
 
-def test_a_copy_arrives_as_text_and_html_with_one_click_unsubscribing():
+def test_email_has_text_html_and_one_click_unsubscribe():
     with a_server() as (adapter, inbox):
         verdict = adapter.send(a_message())
     (mail,) = inbox.mails
@@ -82,26 +82,27 @@ def test_a_copy_arrives_as_text_and_html_with_one_click_unsubscribing():
 
 
 @pytest.mark.parametrize("international", [False, True])
-def test_the_unsubscribe_link_stands_in_its_header_as_it_is_however_long(international):
-    """Mail readers do not decode this header: `=?utf-8?q?=3Chttps…` gave them no button."""
+def test_long_unsubscribe_link_is_not_folded_in_its_header(international):
+    """Mail readers do not decode ``=?utf-8?q?=3Chttps…`` in this header."""
     link = "https://crm.shop.example/unsubscribe/6e0c8841-123456-" + 32 * "d"
     to = "änn@example.com" if international else "ann@example.com"
-    made = email(
+    email = build_email(
         a_message(to, unsubscribe_url=link),
-        parse("smtp://localhost?from=a@b.example&name=Ä").sender,
+        parse_smtp_url("smtp://localhost?from=a@b.example&name=Ä").sender,
     )
-    sent = made.as_bytes(policy=SMTPUTF8 if international else SMTP)
+    sent = email.as_bytes(policy=SMTPUTF8 if international else SMTP)
     assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in sent
 
 
-def test_two_tries_of_one_copy_are_one_message():
-    sender = parse("smtp://localhost?from=a@b.example").sender
+def test_two_attempts_of_a_send_have_one_message_id():
+    sender = parse_smtp_url("smtp://localhost?from=a@b.example").sender
     assert (
-        email(a_message(), sender)["Message-ID"] == email(a_message(text="x"), sender)["Message-ID"]
+        build_email(a_message(), sender)["Message-ID"]
+        == build_email(a_message(text="x"), sender)["Message-ID"]
     )
     assert (
-        email(a_message(), sender)["Message-ID"]
-        != email(a_message(key="c1:8"), sender)["Message-ID"]
+        build_email(a_message(), sender)["Message-ID"]
+        != build_email(a_message(key="c1:8"), sender)["Message-ID"]
     )
 
 
@@ -116,7 +117,7 @@ def test_two_tries_of_one_copy_are_one_message():
         (None, "hang", "doubtful"),
     ],
 )
-def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, state):
+def test_each_refusal_gives_its_verdict_and_the_next_email_is_sent(rcpt, data, state):
     bad = "ann@example.com"
     says = {
         "on_rcpt": lambda to: rcpt if to == bad else None,
@@ -126,7 +127,7 @@ def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, sta
         refused = adapter.send(a_message())
         assert adapter.send(a_message("bo@example.com", key="c1:8")).state == "sent"
     assert refused.state == state
-    assert bad not in refused.said
+    assert bad not in refused.detail
     assert inbox.addresses == {"bo@example.com": 1} | ({bad: 1} if state == "doubtful" else {})
 
 
@@ -144,13 +145,13 @@ def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, sta
         "a\0@example.com",
     ],
 )
-def test_what_is_no_address_fails_and_reaches_nobody(address):
+def test_invalid_address_fails(address):
     with a_server() as (adapter, inbox):
         assert adapter.send(a_message(address)).state == "failed"
     assert not inbox.mails
 
 
-def test_nothing_in_a_name_or_subject_becomes_a_header():
+def test_name_and_subject_cannot_inject_headers():
     with a_server() as (adapter, inbox):
         nasty = a_message(subject="Hi\r\nBcc: x@example.com")
         adapter.send(replace(nasty, to=Contact("ann@example.com", "Ann\r\nBcc: y@example.com")))
@@ -162,8 +163,8 @@ def test_nothing_in_a_name_or_subject_becomes_a_header():
 @pytest.mark.parametrize(
     "word", ["=?utf-8?q?a=0D=0ABcc:_x@example.com?=", "=?utf-8?b?YQ0KQmNjOiB4QGV4YW1wbGUuY29t?="]
 )
-def test_an_encoded_word_in_a_name_or_subject_is_not_decoded_into_a_header(word):
-    """Who signs up in the shop chooses the name; Python read the word, and wrote its line end out as one."""
+def test_encoded_words_in_name_or_subject_are_not_decoded(word):
+    """Customers choose their name, and Python decodes line breaks in it."""
     with a_server() as (adapter, inbox):
         assert (
             adapter.send(
@@ -176,7 +177,7 @@ def test_an_encoded_word_in_a_name_or_subject_is_not_decoded_into_a_header(word)
     assert [one.addr_spec for one in mail["To"].addresses] == ["ann@example.com"]
 
 
-def test_the_commas_of_a_long_name_begin_no_other_recipient():
+def test_commas_in_a_long_name_add_no_recipient():
     name = "Smith, Doe, x@example.org, Partners & Sons, Attorneys at Law, Registered in England and Wales, Ltd"
     with a_server() as (adapter, inbox):
         adapter.send(replace(a_message(), to=Contact("ann@example.com", name)))
@@ -185,8 +186,8 @@ def test_the_commas_of_a_long_name_begin_no_other_recipient():
     assert mail["To"].addresses[0].display_name.startswith("Smith, Doe, x@example.org")
 
 
-def test_a_server_that_is_away_or_refuses_us_stops_everything():
-    nobody = Smtp(parse("smtp://127.0.0.1:1/?from=a@b.example"))
+def test_unreachable_server_or_refused_login_stops_the_run():
+    nobody = SmtpAdapter(parse_smtp_url("smtp://127.0.0.1:1/?from=a@b.example"))
     with pytest.raises(Unreachable, match="cannot be used"):
         nobody.send(a_message())
     server = Mailserver(
@@ -196,14 +197,17 @@ def test_a_server_that_is_away_or_refuses_us_stops_everything():
     try:
         place = replace(server.place, user="shop", password="wrong")
         with pytest.raises(Unreachable, match="no encryption"):
-            Smtp(place).send(a_message())
+            SmtpAdapter(place).send(a_message())
     finally:
         server.stop()
 
 
-def test_a_filter_that_takes_none_of_a_campaigns_messages_makes_no_copy_bounce(database, settings):
-    """Within minutes all of them had bounced for good, their codes issued, for a word in the text."""
-    campaign, refuses = made.live(database, settings, 10), ["554 5.7.1 looks like spam"]
+def test_filter_that_refuses_all_content_causes_no_bounces(database, settings):
+    """A word in the text must not make all customers bounce."""
+    campaign, refuses = (
+        live_campaigns.start_campaign(database, settings, 10),
+        ["554 5.7.1 looks like spam"],
+    )
     with a_server(
         on_data=lambda to: refuses[0] or ("554 5.7.1 spam" if to.startswith("k3@") else None)
     ) as (
@@ -211,18 +215,22 @@ def test_a_filter_that_takes_none_of_a_campaigns_messages_makes_no_copy_bounce(d
         _,
     ):
         for _ in range(3):
-            report = made.run(database, settings, campaign, adapter, made.contacts(10))
+            report = live_campaigns.deliver_now(
+                database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+            )
             assert (
                 report.stopped
                 == "None of this campaign's e-mails is taken so far: 554 5.7.1 looks like spam."
             )
-            made.later(database)
-        assert set(made.states(database).values()) == {"queued"}
+            live_campaigns.end_waits(database)
+        assert set(live_campaigns.send_states(database).values()) == {"queued"}
         refuses[0] = ""
-        made.run(database, settings, campaign, adapter, made.contacts(10))
-    found = made.states(database)
-    assert {who for who, state in found.items() if state == "bounced"} == {"k3"}
-    assert set(found.values()) == {"sent", "bounced"}
+        live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
+    states = live_campaigns.send_states(database)
+    assert {customer_id for customer_id, state in states.items() if state == "bounced"} == {"k3"}
+    assert set(states.values()) == {"sent", "bounced"}
     with database.reading() as session:
         assert set(session.scalars(select(Send.attempts))) == {1}
 
@@ -230,83 +238,93 @@ def test_a_filter_that_takes_none_of_a_campaigns_messages_makes_no_copy_bounce(d
 @pytest.mark.parametrize(
     ("said", "theirs"), [("550 rejected as spam", False), ("550 5.1.1 no such user", True)]
 )
-def test_a_message_that_is_refused_without_a_status_is_not_held_against_its_customer(
+def test_refused_content_without_status_does_not_exclude_the_customer(
     database, settings, said, theirs
 ):
-    """550 is also what a server says of a recipient that it does not know; once it has the message, it is policy (RFC 5321)."""
-    campaign = made.live(database, settings, 10)
+    """A 550 after the content is about policy (RFC 5321)."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with a_server(on_data=lambda to: said if to.startswith("k3@") else None) as (adapter, _):
-        made.run(database, settings, campaign, adapter, made.contacts(10))
-    assert made.states(database)["k3"] == "bounced"
+        live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
+    assert live_campaigns.send_states(database)["k3"] == "bounced"
     with database.reading() as session:
-        assert unreachable(session, settings, made.NOW) == ({"k3"} if theirs else set())
+        assert unreachable_customers(session, settings, live_campaigns.NOW) == (
+            {"k3"} if theirs else set()
+        )
 
 
 @pytest.mark.parametrize(
     "said", ["451 4.7.1 too many messages from you", "421 later", "550 sender unknown"]
 )
-def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(
-    database, settings, said
-):
-    """A quota that was used up had a whole campaign fail within a quarter of an hour."""
-    campaign = made.live(database, settings, 10)
+def test_temporary_refusal_of_the_sender_counts_no_attempt(database, settings, said):
+    """A used-up quota must not fail the whole campaign."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = [said]
     with a_server(on_mail=lambda sender: refuses[0]) as (adapter, inbox):
-        for _ in range(sends.ATTEMPTS + 1):
-            report = made.run(database, settings, campaign, adapter, made.contacts(10))
+        for _ in range(sends.MAX_ATTEMPTS + 1):
+            report = live_campaigns.deliver_now(
+                database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+            )
             assert said[:3] in report.stopped
-            made.later(database)
-        assert set(made.states(database).values()) == {"queued"}
+            live_campaigns.end_waits(database)
+        assert set(live_campaigns.send_states(database).values()) == {"queued"}
         refuses[0] = ""
-        made.run(database, settings, campaign, adapter, made.contacts(10))
-    assert set(made.states(database).values()) == {"sent"}
+        live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
 
 
 @pytest.mark.parametrize("at", ["on_rcpt", "on_data"])
-def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, settings, at):
-    """421 is said of the connection: an evening on which a server had enough of us used up all tries of whom it was said to."""
-    campaign = made.live(database, settings, 10)
+def test_hang_up_on_a_recipient_counts_no_attempt_of_others(database, settings, at):
+    """421 is about the connection, not about a recipient."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = ["421 4.7.0 try again later"]
     with a_server(**{at: lambda to: refuses[0] or None}) as (adapter, inbox):
-        for _ in range(sends.ATTEMPTS + 1):
-            report = made.run(database, settings, campaign, adapter, made.contacts(10))
+        for _ in range(sends.MAX_ATTEMPTS + 1):
+            report = live_campaigns.deliver_now(
+                database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+            )
             assert (
                 "Nothing is taken at present: the connection was lost (421 4.7.0" in report.stopped
             )
-            made.later(database)
-        assert set(made.states(database).values()) == {"queued"}
+            live_campaigns.end_waits(database)
+        assert set(live_campaigns.send_states(database).values()) == {"queued"}
         with database.reading() as session:
             assert set(session.scalars(select(Send.attempts))) == {0}
         refuses[0] = ""
-        made.run(database, settings, campaign, adapter, made.contacts(10))
-    assert set(made.states(database).values()) == {"sent"}
+        live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
 
 
-def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_up(
-    database, settings
-):
-    campaign = made.live(database, settings, 12)
+def test_hang_up_on_one_recipient_fails_only_that_send(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 12)
     says = "421 4.4.2 the recipient's server does not answer"
     with a_server(on_rcpt=lambda to: says if to == "k3@example.com" else None) as (adapter, inbox):
-        for _ in range(sends.ATTEMPTS):
-            report = made.run(database, settings, campaign, adapter, made.contacts(12))
+        for _ in range(sends.MAX_ATTEMPTS):
+            report = live_campaigns.deliver_now(
+                database, settings, campaign, adapter, live_campaigns.contacts_of(12)
+            )
             assert report.stopped == ""
-            made.later(database)
-    states = made.states(database)
+            live_campaigns.end_waits(database)
+    states = live_campaigns.send_states(database)
     assert states.pop("k3") == "failed"
     assert set(states.values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
 
 
-def test_a_copy_is_ours_for_as_long_as_it_may_take():
-    """Twice a connection and a try: with three minutes another run could hold for lost what was being handed over."""
-    assert sends.LEASE.total_seconds() > 2 * (smtp.PATIENCE + smtp.PATIENCE)
+def test_lease_is_longer_than_an_attempt():
+    """An attempt takes up to two connections."""
+    assert sends.LEASE.total_seconds() > 2 * (smtp.MESSAGE_TIMEOUT + smtp.MESSAGE_TIMEOUT)
 
 
 @pytest.mark.parametrize("at", ["on_mail", "on_rcpt", "on_data"])
-def test_a_server_that_has_enough_of_one_connection_takes_the_copy_over_the_next(at):
+def test_email_is_sent_on_a_new_connection_after_a_server_limit(at):
     says = iter(["421 4.7.0 too many messages in this session"])
     with a_server(**{at: lambda _: next(says, None)}) as (adapter, inbox):
         assert adapter.send(a_message()).state == "sent"
@@ -323,31 +341,40 @@ def test_a_server_that_has_enough_of_one_connection_takes_the_copy_over_the_next
         "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using a list",
     ],
 )
-def test_a_server_that_carries_nothing_for_us_makes_no_copy_bounce(database, settings, said):
-    """Where a user and password were forgotten, a whole campaign had bounced for good within minutes."""
-    campaign = made.live(database, settings, 10)
+def test_relay_refusal_causes_no_bounces(database, settings, said):
+    """A missing password must not make the whole campaign bounce."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = [said]
     with a_server(on_rcpt=lambda to: refuses[0]) as (adapter, _):
-        report = made.run(database, settings, campaign, adapter, made.contacts(10))
-        assert set(made.states(database).values()) == {"queued"}
+        report = live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
+        assert set(live_campaigns.send_states(database).values()) == {"queued"}
         assert f"carries none of our e-mails: {said[:3]}" in report.stopped
         assert "@" not in report.stopped
         refuses[0] = ""
-        made.later(database)
-        made.run(database, settings, campaign, adapter, made.contacts(10))
-    assert set(made.states(database).values()) == {"sent"}
+        live_campaigns.end_waits(database)
+        live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
 
 
 @pytest.mark.parametrize("refused", [("k3",), ("k3", "k4")], ids=str)
-def test_who_is_refused_as_if_it_were_us_keeps_nobody_else_waiting(database, settings, refused):
-    """A server that asks the recipient's says so of one of them; all who came after waited until the window was over."""
-    campaign, theirs = made.live(database, settings, 12), [f"{who}@example.com" for who in refused]
+def test_recipient_refused_like_a_sender_fault_blocks_no_others(database, settings, refused):
+    """The recipient's own server may give such a reply for one address."""
+    campaign, theirs = (
+        live_campaigns.start_campaign(database, settings, 12),
+        [f"{who}@example.com" for who in refused],
+    )
     says = "550 relay not permitted (asked mx.example.com)"
     with a_server(on_rcpt=lambda to: says if to in theirs else None) as (adapter, inbox):
         for _ in range(3):
-            report = made.run(database, settings, campaign, adapter, made.contacts(12))
-            made.later(database)
-    states = made.states(database)
+            report = live_campaigns.deliver_now(
+                database, settings, campaign, adapter, live_campaigns.contacts_of(12)
+            )
+            live_campaigns.end_waits(database)
+    states = live_campaigns.send_states(database)
     assert {states.pop(who) for who in refused} == {"queued"}
     assert set(states.values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
@@ -362,12 +389,12 @@ def test_who_is_refused_as_if_it_were_us_keeps_nobody_else_waiting(database, set
         "552 5.2.2 relay: full",
     ],
 )
-def test_a_refusal_of_one_address_is_no_refusal_of_us(said):
+def test_refusal_of_an_address_is_not_a_sender_fault(said):
     with a_server(on_rcpt=lambda to: said) as (adapter, _):
         assert adapter.send(a_message()).state == "bounced"
 
 
-def test_a_slow_drip_is_cut_off():
+def test_slow_drip_is_cut_off():
     import socket
     import threading
 
@@ -388,7 +415,7 @@ def test_a_slow_drip_is_cut_off():
     url = f"smtp://127.0.0.1:{listening.getsockname()[1]}/?from=a@b.example"
     try:
         with pytest.raises(Unreachable):
-            Smtp(parse(url), timeout=0.4, patience=0.5).send(a_message())
+            SmtpAdapter(parse_smtp_url(url), timeout=0.4, patience=0.5).send(a_message())
     finally:
         over.set()
         thread.join()
@@ -406,7 +433,7 @@ def test_a_slow_drip_is_cut_off():
         ("smtp://u:secret@mail.example:99999?from=a@b.c", "cannot be read"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_said_without_its_password(url, why):
+def test_invalid_smtp_url_is_reported_without_its_password(url, why):
     with pytest.raises(BadInput, match=re.escape(why)) as refused:
-        parse(url)
+        parse_smtp_url(url)
     assert "secret" not in str(refused.value)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from retention.outreach.contract import Unreachable
-from retention.outreach.smtp import Smtp
+from retention.outreach.messages import Unreachable
+from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
 from tests import readonly
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.mail import Inbox, Mailserver, only
 from tests.retention.outreach.test_smtp import a_message
 
@@ -72,7 +72,7 @@ def served(request, certificates):
     """``served(name)``: a mail server with this certificate that takes nothing without TLS and login; its inbox, and us."""
     running = []
 
-    def start(name: str) -> tuple[Smtp, Inbox]:
+    def start(name: str) -> tuple[SmtpAdapter, Inbox]:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificates[name])
         tls = (
@@ -88,7 +88,7 @@ def served(request, certificates):
         server.start()
         running.append(server)
         place = replace(server.place, tls=request.param == "smtps", user="shop", password="right")
-        return Smtp(place), inbox
+        return SmtpAdapter(place), inbox
 
     yield start
     for server in running:
@@ -99,9 +99,7 @@ def _trust(monkeypatch, file: Path) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
 
 
-def test_a_server_whose_certificate_holds_gets_our_password_and_the_copy(
-    served, certificates, monkeypatch
-):
+def test_valid_certificate_receives_password_and_email(served, certificates, monkeypatch):
     _trust(monkeypatch, certificates["ours"])
     adapter, inbox = served("ours")
     assert adapter.send(a_message()).state == "sent"
@@ -109,12 +107,10 @@ def test_a_server_whose_certificate_holds_gets_our_password_and_the_copy(
     assert inbox.addresses == {"ann@example.com": 1}
 
 
-def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(
-    served, certificates, monkeypatch
-):
+def test_wrong_password_over_tls_gives_a_readable_error(served, certificates, monkeypatch):
     _trust(monkeypatch, certificates["ours"])
     adapter, inbox = served("ours")
-    wrong = Smtp(replace(adapter._server, password="wrong"))
+    wrong = SmtpAdapter(replace(adapter._server, password="wrong"))
     with pytest.raises(Unreachable, match="refuses our user or password"):
         wrong.send(a_message())
     assert not inbox.mails
@@ -128,7 +124,7 @@ def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(
     ],
     ids=["nobody vouches for it", "it is another server's"],
 )
-def test_a_certificate_that_does_not_hold_stops_the_campaign_before_anything_is_sent(
+def test_invalid_certificate_stops_sending(
     served, certificates, monkeypatch, database, settings, trusted, shown, why
 ):
     _trust(monkeypatch, certificates[trusted])
@@ -139,11 +135,13 @@ def test_a_certificate_that_does_not_hold_stops_the_campaign_before_anything_is_
         public_url="https://crm.shop.example",
         _env_file=None,
     )
-    campaign = made.live(database, shop, 10)
-    report = made.run(database, shop, campaign, adapter, made.contacts(10))
+    campaign = live_campaigns.start_campaign(database, shop, 10)
+    report = live_campaigns.deliver_now(
+        database, shop, campaign, adapter, live_campaigns.contacts_of(10)
+    )
     assert report.stopped.startswith("The mail server 127.0.0.1 cannot be used: ")
     assert why in report.stopped
     assert "right" not in report.stopped
     assert report.counts == {}
-    assert set(made.states(database).values()) == {"queued"}
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
     assert not inbox.mails

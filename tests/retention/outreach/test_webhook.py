@@ -11,11 +11,11 @@ from retention import clock
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends
-from retention.outreach.contract import Contact, Unreachable
-from retention.outreach.webhook import Webhook
+from retention.outreach.messages import Contact, Unreachable
+from retention.outreach.webhook import WebhookAdapter
 from retention.privacy import signing
 from retention.settings import Settings
-from tests.retention.outreach import made
+from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.platform import KEY, Platform
 from tests.retention.outreach.test_smtp import LINK, a_message
 
@@ -30,16 +30,16 @@ def settings(tmp_path) -> Settings:
     )
 
 
-def to(platform: Platform) -> Webhook:
-    return Webhook(platform.url, KEY)
+def to(platform: Platform) -> WebhookAdapter:
+    return WebhookAdapter(platform.url, KEY)
 
 
-def hasty(platform: Platform) -> Webhook:
+def hasty(platform: Platform) -> WebhookAdapter:
     """For what gets no answer: an answer that comes may come late on a busy machine."""
-    return Webhook(platform.url, KEY, timeout=0.4, patience=0.8)
+    return WebhookAdapter(platform.url, KEY, timeout=0.4, patience=0.8)
 
 
-def test_the_platform_gets_the_whole_copy_signed():
+def test_platform_gets_the_whole_message_signed():
     with Platform() as platform:
         adapter = to(platform)
         adapter.open()
@@ -61,7 +61,7 @@ def test_the_platform_gets_the_whole_copy_signed():
     )
 
 
-def test_a_name_does_not_turn_around_what_the_platform_writes_after_it():
+def test_name_with_direction_marks_does_not_reverse_platform_text():
     with Platform() as platform:
         adapter = to(platform)
         adapter.open()
@@ -69,7 +69,7 @@ def test_a_name_does_not_turn_around_what_the_platform_writes_after_it():
     assert platform.told[0]["to"]["name"] == "Ann"
 
 
-def test_a_signature_holds_for_this_body_and_these_minutes_only():
+def test_signature_is_valid_only_for_its_body_and_minutes():
     now = clock.wall()
     signed = signing.headers(KEY, b"{}", now)
     stamp, signature = signed[signing.TIMESTAMP], signed[signing.SIGNATURE]
@@ -100,7 +100,7 @@ def test_a_signature_holds_for_this_body_and_these_minutes_only():
         (410, "bounced"),
     ],
 )
-def test_each_misbehaviour_is_what_it_is(does, state):
+def test_each_platform_answer_gives_its_verdict(does, state):
     with Platform(lambda customer, number: does if customer == "k7" else None) as platform:
         verdict = (hasty if does in ("hang", "drip") else to)(platform).send(a_message())
         assert to(platform).send(a_message(customer_id="k8", key="c1:8")).state == "sent"
@@ -110,18 +110,20 @@ def test_each_misbehaviour_is_what_it_is(does, state):
 
 
 @pytest.mark.parametrize("does", [500, "hang", "lie", "drop", 404, 302])
-def test_a_platform_that_fails_its_probe_gets_no_copy_at_all(database, settings, does):
-    campaign = made.live(database, settings, 10)
+def test_failed_probe_sends_no_email(database, settings, does):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with Platform(lambda customer, number: does) as platform:
         adapter = (hasty if does == "hang" else to)(platform)
-        report = made.run(database, settings, campaign, adapter, made.contacts(10))
+        report = live_campaigns.deliver_now(
+            database, settings, campaign, adapter, live_campaigns.contacts_of(10)
+        )
     assert "nothing was sent" in report.stopped
     assert not platform.copies
-    assert set(made.states(database).values()) == {"queued"}
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])
-def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
+def test_wrong_url_or_key_stops_the_run_with_a_reason(status):
     answers = [None, status]
     with Platform(lambda customer, number: answers[0]) as platform:
         adapter = to(platform)
@@ -131,9 +133,9 @@ def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
             adapter.send(a_message())
         answers.reverse()
         with pytest.raises(Unreachable, match="401"):
-            Webhook(platform.url, b"another key").open()
+            WebhookAdapter(platform.url, b"another key").open()
     with pytest.raises(Unreachable, match="cannot be reached"):
-        Webhook(platform.url, KEY).open()
+        WebhookAdapter(platform.url, KEY).open()
 
 
 @pytest.mark.parametrize(
@@ -145,8 +147,8 @@ def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
         ("lie", "The platform answers a probe with 200"),
     ],
 )
-def test_a_platform_that_fails_otherwise_when_it_is_asked_again_is_told_as_it_is(probe, says):
-    """URL and key were said to be wrong, though the probes before the first copy had been taken by them."""
+def test_other_failure_of_the_second_probe_is_reported(probe, says):
+    """URL and key are right, because earlier probes were accepted."""
     answers = [None, probe]
     with Platform(lambda customer, number: answers[0] if customer == "probe" else 400) as platform:
         adapter = to(platform)
@@ -159,16 +161,18 @@ def test_a_platform_that_fails_otherwise_when_it_is_asked_again_is_told_as_it_is
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 403, 431, 302])
-def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(
-    database, settings, status
-):
-    campaign = made.live(database, settings, 12)
+def test_one_refused_email_does_not_block_the_others(database, settings, status):
+    campaign = live_campaigns.start_campaign(database, settings, 12)
     with Platform(lambda customer, number: status if customer == "k3" else None) as platform:
         reports = []
-        for _ in range(sends.ATTEMPTS + 1):
-            reports.append(made.run(database, settings, campaign, to(platform), made.contacts(12)))
-            made.later(database)
-    states = made.states(database)
+        for _ in range(sends.MAX_ATTEMPTS + 1):
+            reports.append(
+                live_campaigns.deliver_now(
+                    database, settings, campaign, to(platform), live_campaigns.contacts_of(12)
+                )
+            )
+            live_campaigns.end_waits(database)
+    states = live_campaigns.send_states(database)
     assert states.pop("k3") == "failed"
     assert set(states.values()) == {"sent"}
     assert reports[0].stopped == ""
@@ -177,29 +181,33 @@ def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(
 
 
 @pytest.mark.parametrize("status", [404, 422])
-def test_a_platform_that_takes_none_of_a_campaigns_copies_costs_none_a_try(
-    database, settings, status
-):
-    """It accepts the probe and cannot read what the copies say: a whole campaign had failed, or bounced at the first try."""
-    campaign, refuses = made.live(database, settings, 10), [status]
+def test_platform_that_refuses_all_emails_counts_no_attempt(database, settings, status):
+    """It accepts probes, but cannot read the messages."""
+    campaign, refuses = live_campaigns.start_campaign(database, settings, 10), [status]
     with Platform(lambda customer, number: None if customer == "probe" else refuses[0]) as platform:
-        for _ in range(sends.ATTEMPTS + 1):
-            report = made.run(database, settings, campaign, to(platform), made.contacts(10))
+        for _ in range(sends.MAX_ATTEMPTS + 1):
+            report = live_campaigns.deliver_now(
+                database, settings, campaign, to(platform), live_campaigns.contacts_of(10)
+            )
             assert "None of this campaign's e-mails is taken so far" in report.stopped
             assert f"({status})" in report.stopped
-            made.later(database)
+            live_campaigns.end_waits(database)
         refuses[0] = None
-        made.run(database, settings, campaign, to(platform), made.contacts(10))
-    assert set(made.states(database).values()) == {"sent"}
+        live_campaigns.deliver_now(
+            database, settings, campaign, to(platform), live_campaigns.contacts_of(10)
+        )
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
 
 
-def test_who_is_refused_first_keeps_nobody_else_waiting_and_bounces(database, settings):
-    campaign = made.live(database, settings, 10)
+def test_first_refused_customer_bounces_and_blocks_no_others(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with Platform(lambda customer, number: 422 if customer == "k1" else None) as platform:
         for _ in range(2):
-            made.run(database, settings, campaign, to(platform), made.contacts(10))
-            made.later(database)
-    states = made.states(database)
+            live_campaigns.deliver_now(
+                database, settings, campaign, to(platform), live_campaigns.contacts_of(10)
+            )
+            live_campaigns.end_waits(database)
+    states = live_campaigns.send_states(database)
     assert states.pop("k1") == "bounced"
     assert set(states.values()) == {"sent"}
 
@@ -209,11 +217,9 @@ def test_who_is_refused_first_keeps_nobody_else_waiting_and_bounces(database, se
     [{}, {"Retry-After": "120"}, {"Retry-After": f"Wed, 21 Oct {20 * '9'} 07:28:00 GMT"}],
     ids=["for how long it does not say", "120 s", "a date that is none"],
 )
-def test_a_platform_that_asks_for_a_pause_gets_it_and_no_copy_fails_for_it(
-    database, settings, asked
-):
-    """Every copy met the limit, used up its six tries and had failed; and all were tried in spite of Retry-After."""
-    campaign, free = made.live(database, settings, 40), [0]
+def test_requested_pause_is_kept_and_fails_no_send(database, settings, asked):
+    """No further e-mail is tried during Retry-After."""
+    campaign, free = live_campaigns.start_campaign(database, settings, 40), [0]
 
     def does(customer, number):
         if customer == "probe":
@@ -224,43 +230,54 @@ def test_a_platform_that_asks_for_a_pause_gets_it_and_no_copy_fails_for_it(
     with Platform(does, slow_down=asked) as platform:
         for _ in range(10):
             free[0] = 4
-            report = made.run(database, settings, campaign, to(platform), made.contacts(40))
+            report = live_campaigns.deliver_now(
+                database, settings, campaign, to(platform), live_campaigns.contacts_of(40)
+            )
             tried = sum(platform.tries.values())
             with database.reading() as session:
-                assert not sends.due_campaigns(session, settings.team_id, made.NOW)
-            made.run(database, settings, campaign, to(platform), made.contacts(40))
+                assert not sends.due_campaigns(session, settings.team_id, live_campaigns.NOW)
+            live_campaigns.deliver_now(
+                database, settings, campaign, to(platform), live_campaigns.contacts_of(40)
+            )
             assert sum(platform.tries.values()) == tried + 2  # the probe alone
-            made.later(database)
-    assert set(made.states(database).values()) == {"sent"}
+            live_campaigns.end_waits(database)
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
     assert set(platform.copies.values()) == {1}
     assert report.stopped == ""
 
 
 @pytest.mark.parametrize("unasked", ["probe", "nobody"])
-def test_what_a_pause_asks_for_is_told_and_kept(database, settings, unasked):
-    """Asked for by the answer to a probe it was none: two probes a minute went on, and the key was said to be missing."""
-    campaign = made.live(database, settings, 10)
+def test_requested_pause_is_reported_and_kept(database, settings, unasked):
+    """Answers to probes and to e-mails can both ask for a pause."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
     with Platform(lambda customer, number: None if customer == unasked else 429) as platform:
-        report = made.run(database, settings, campaign, to(platform), made.contacts(10))
+        report = live_campaigns.deliver_now(
+            database, settings, campaign, to(platform), live_campaigns.contacts_of(10)
+        )
     with database.reading() as session:
-        assert not sends.due_campaigns(session, settings.team_id, made.NOW)
+        assert not sends.due_campaigns(session, settings.team_id, live_campaigns.NOW)
     assert report.stopped == "The platform answers 429 and takes no more for 120 s."
 
 
 @pytest.mark.parametrize(("minutes", "waits"), [(30, 30), (-30, 1), (60 * 24 * 365, 6 * 60)])
-def test_a_pause_may_be_asked_for_until_a_date(database, settings, monkeypatch, minutes, waits):
-    """It was taken for none that says how long: the platform was asked again each minute."""
-    campaign, wall = made.live(database, settings, 10), clock.wall().replace(microsecond=0)
+def test_pause_can_be_requested_until_a_date(database, settings, monkeypatch, minutes, waits):
+    """Retry-After holds seconds or a date."""
+    campaign, wall = (
+        live_campaigns.start_campaign(database, settings, 10),
+        clock.wall().replace(microsecond=0),
+    )
     monkeypatch.setattr(clock, "wall", lambda: wall)
     until = format_datetime(wall + timedelta(minutes=minutes), usegmt=True)
     with Platform(lambda customer, number: 429, slow_down={"Retry-After": until}) as platform:
-        made.run(database, settings, campaign, to(platform), made.contacts(10))
+        live_campaigns.deliver_now(
+            database, settings, campaign, to(platform), live_campaigns.contacts_of(10)
+        )
     with database.reading() as session:
         assert set(session.scalars(select(Send.retry_at))) == {wall + timedelta(minutes=waits)}
 
 
-def test_doubts_are_sent_again_under_their_key_and_the_customer_gets_one(database, settings):
-    campaign = made.live(database, settings, 12)
+def test_uncertain_emails_are_repeated_under_their_key_and_arrive_once(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 12)
     faults = {
         "k2": "accept and 500",
         "k3": "accept and drop",
@@ -275,15 +292,17 @@ def test_doubts_are_sent_again_under_their_key_and_the_customer_gets_one(databas
 
     with Platform(does) as platform:
         for _ in range(2):
-            made.run(database, settings, campaign, to(platform), made.contacts(12))
-            made.later(database)
-    assert set(made.states(database).values()) == {"sent"}
+            live_campaigns.deliver_now(
+                database, settings, campaign, to(platform), live_campaigns.contacts_of(12)
+            )
+            live_campaigns.end_waits(database)
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
     assert set(platform.copies.values()) == {1}
-    assert len(platform.copies) == len(made.states(database))
+    assert len(platform.copies) == len(live_campaigns.send_states(database))
 
 
-def test_where_the_platform_does_not_drop_repetitions_doubts_are_held(database, settings):
-    campaign = made.live(database, settings, 12)
+def test_uncertain_emails_are_held_if_duplicates_are_not_dropped(database, settings):
+    campaign = live_campaigns.start_campaign(database, settings, 12)
     faults = {"k2": "accept and 500", "k3": "accept and drop", "k4": "lie", "k5": 429}
 
     def does(customer, number):
@@ -291,21 +310,27 @@ def test_where_the_platform_does_not_drop_repetitions_doubts_are_held(database, 
 
     with Platform(does, honours=False) as platform:
         for _ in range(2):
-            made.run(database, settings, campaign, to(platform), made.contacts(12))
-            made.later(database)
-    found = made.states(database)
-    assert {who for who, state in found.items() if state == "held"} == {"k2", "k3", "k4"}
+            live_campaigns.deliver_now(
+                database, settings, campaign, to(platform), live_campaigns.contacts_of(12)
+            )
+            live_campaigns.end_waits(database)
+    states = live_campaigns.send_states(database)
+    assert {customer_id for customer_id, state in states.items() if state == "held"} == {
+        "k2",
+        "k3",
+        "k4",
+    }
     assert max(platform.copies.values()) == 1
     with database.reading() as session:
-        said = dict(session.execute(select(Send.customer_id, Send.error)).tuples().all())
-    assert "does not confirm" in said["k4"]
+        errors = dict(session.execute(select(Send.customer_id, Send.error)).tuples().all())
+    assert "does not confirm" in errors["k4"]
 
 
 @pytest.mark.parametrize(
     "url", ["", "platform", "ftp://x.example/", "http://platform.example/hook", "https://[x/"]
 )
-def test_a_url_that_cannot_be_used_is_refused(url):
+def test_invalid_webhook_url_is_rejected(url):
     with pytest.raises(BadInput, match="RETENTION_WEBHOOK_URL"):
-        Webhook(url, KEY)
+        WebhookAdapter(url, KEY)
     with pytest.raises(BadInput, match="RETENTION_WEBHOOK_KEY"):
-        Webhook("https://platform.example/hook", b"")
+        WebhookAdapter("https://platform.example/hook", b"")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.targeting import by_profit
+from retention.campaigns.targeting import select_by_profit
 from retention.errors import BadInput
 from retention.risk.policy import Policy, read_policy
 from retention.uplift.experiment import Experiment
@@ -116,13 +116,13 @@ def test_customer_gets_the_most_profitable_allowed_offer(policy):
     predicted = UpliftPrediction(
         np.full(3, 0.1), {A: np.array([0.2, 0.05, 0.2]), B: np.array([0.05, 0.05, np.nan])}
     )
-    chosen = by_profit(people, predicted, policy, 0.3).customers.set_index("customer_id")
+    chosen = select_by_profit(people, predicted, policy, 0.3).customers.set_index("customer_id")
     assert chosen["rule"].to_dict() == {"k0": "Coupon", "k1": "Reminder", "k2": "Coupon"}
     assert chosen["uplift"].to_dict() == {"k0": 0.2, "k1": 0.05, "k2": 0.2}
 
 
 def test_pooled_uplift_keeps_the_policys_own_offer(policy):
-    chosen = by_profit(
+    chosen = select_by_profit(
         _customers([100.0] * 3), UpliftPrediction(np.full(3, 0.1)), policy, 0.3
     ).customers
     assert set(chosen["rule"]) == {"Coupon"}
@@ -131,10 +131,10 @@ def test_pooled_uplift_keeps_the_policys_own_offer(policy):
 def test_budget_prefers_cheaper_offers_to_excluding_customers(policy):
     people = _customers([100.0] * 100)
     predicted = UpliftPrediction(np.full(100, 0.1), {A: np.full(100, 0.2), B: np.full(100, 0.15)})
-    free = by_profit(people, predicted, policy, 0.3).customers
+    free = select_by_profit(people, predicted, policy, 0.3).customers
     assert set(free["rule"]) == {"Coupon"}
     campaign = policy.campaign.model_copy(update={"budget": 30.0})
-    tight = by_profit(
+    tight = select_by_profit(
         people, predicted, policy.model_copy(update={"campaign": campaign}), 0.3
     ).customers
     assert len(tight) == 100

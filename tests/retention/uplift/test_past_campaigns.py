@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.targeting import by_profit, told
+from retention.campaigns.targeting import describe_targeting, select_by_profit
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.risk.policy import DEFAULT, read_policy
@@ -73,7 +73,7 @@ def test_past_campaign_teaches_responsive_customers(shop, settings, database, tm
     assert (campaigns, len(trial.outcome), set(kinds)) == (1, CUSTOMERS, {""})
     assert trial.outcome.mean() == pytest.approx(0.36, abs=0.04)
     model = fit_uplift(lake, NOW, window_days=WINDOW)
-    assert (model.why, told(model).by) == ("learnt", "uplift")
+    assert (model.why, describe_targeting(model).by) == ("learnt", "uplift")
     assert model.qini_low > 0
     assert 0 < model.slope <= 1
     ids = pd.Series([f"k{n:04d}" for n in range(CUSTOMERS)])
@@ -118,7 +118,7 @@ def test_no_model_without_hold_out_or_before_window_end(shop):
     all_treated = lake.table("treatments").execute().assign(arm="treatment")
     lake.upsert("treatments", all_treated)
     model = fit_uplift(lake, NOW, window_days=WINDOW)
-    assert (model.why, told(model).by) == ("none", "risk")
+    assert (model.why, describe_targeting(model).by) == ("none", "risk")
 
 
 def test_excluded_campaigns_teach_nothing(shop):
@@ -195,5 +195,5 @@ def test_order_probability_is_at_most_one():
 
 def _chosen(customers, uplift, policy):
     """Return the chosen customers and the counts of the others by reason."""
-    audience = by_profit(customers, uplift, policy, 0.4)
+    audience = select_by_profit(customers, uplift, policy, 0.4)
     return audience.customers, audience.excluded

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns import closing
-from retention.campaigns.import_events import LISTENER
-from retention.campaigns.prior import learnt_prior
-from retention.campaigns.states import find
+from retention.campaigns.imports import LISTENER
+from retention.campaigns.prior import prior_from_campaigns
+from retention.campaigns.states import find_campaign
 from retention.db.tables import (
     Assignment,
     Campaign,
@@ -106,7 +106,7 @@ def bring(desk, event_type, at, customers) -> None:
 
 def campaign_of(desk, campaign_id) -> Campaign:
     with desk.database.reading() as session:
-        return find(session, desk.settings, campaign_id)
+        return find_campaign(session, desk.settings, campaign_id)
 
 
 def messages(desk, key=None) -> str:
@@ -149,15 +149,17 @@ def measured(desk, campaign_id, at) -> str:
 
 def teaches_nothing(desk, campaign_id) -> None:
     with desk.database.transaction() as session:
-        assert closing.teaching_nothing(session, desk.settings) == {campaign_id}
+        assert closing.uninformative_campaigns(session, desk.settings) == {campaign_id}
         assert logged_decisions(
             desk.lake,
             session,
             desk.settings,
             clock.now(),
-            closing.teaching_nothing(session, desk.settings),
+            closing.uninformative_campaigns(session, desk.settings),
         ).empty
-        assert learnt_prior(session, desk.settings, load_policy(desk.settings)).campaigns == 0
+        assert (
+            prior_from_campaigns(session, desk.settings, load_policy(desk.settings)).campaigns == 0
+        )
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
     assert job.error is None
     assert job.result["targeting"]["why"] == "none"

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, update
 
 from retention import clock
 from retention.campaigns.approval import Changes
-from retention.campaigns.states import Stale
+from retention.campaigns.states import StaleCampaign
 from retention.db.tables import (
     Assignment,
     DirectoryEntry,
@@ -139,7 +139,7 @@ def test_undecided_campaign_expires_and_can_be_edited(desk):
     with desk.database.transaction() as session:
         assert campaigns.expire(session, desk.settings, clock.now()) == []
         assert campaigns.expire(session, desk.settings, later) == [campaign_id]
-    with pytest.raises(Stale), desk.database.transaction() as session:
+    with pytest.raises(StaleCampaign), desk.database.transaction() as session:
         campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
     with desk.database.transaction() as session:
         assert (

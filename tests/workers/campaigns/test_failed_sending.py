@@ -36,15 +36,15 @@ def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
         if breaks == "policy":
             desk.settings.policy.write_text(BROKEN)
         else:
-            broken.setattr(sending, "finish", lambda *_: 1 / 0)
+            broken.setattr(sending, "go_live", lambda *_: 1 / 0)
         assert len(_ticked(desk)) == 1
         assert _ticked(desk) == []
-        minutes[0] += due.LONGEST_REST.total_seconds() / 60 + 1
+        minutes[0] += due.MAX_PAUSE.total_seconds() / 60 + 1
         (text,) = _ticked(desk)
         assert ("budget" in text) is (breaks == "policy")
         assert campaign_of(desk, campaign_id).state == waits_as
     desk.settings.policy.write_text(policy)
-    minutes[0] += due.LONGEST_REST.total_seconds() / 60 + 1
+    minutes[0] += due.MAX_PAUSE.total_seconds() / 60 + 1
     assert _ticked(desk) == [""]
     assert campaign_of(desk, campaign_id).state == "live"
     assert _ticked(desk) == []
@@ -62,9 +62,9 @@ def _failing(desk, monkeypatch) -> str:
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with monkeypatch.context() as broken:
-        broken.setattr(sending, "finish", lambda *_: 1 / 0)
+        broken.setattr(sending, "go_live", lambda *_: 1 / 0)
         assert len(_ticked(desk)) == 1
-    wall = clock.wall() + due.LONGEST_REST + timedelta(minutes=1)
+    wall = clock.wall() + due.MAX_PAUSE + timedelta(minutes=1)
     monkeypatch.setattr(clock, "wall", lambda: wall)
     return campaign_id
 

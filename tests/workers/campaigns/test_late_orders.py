@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from retention import clock, templating
 from retention.campaigns import closing, late_orders
-from retention.campaigns.view import described
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Assignment
 from tests.workers.campaigns.steps import bring, campaign_of, go_on, live, measured, messages
 from workers import campaigns
@@ -59,16 +59,16 @@ def test_late_orders_are_reported_once_until_more_arrive(desk, closed):
     bring(desk, "purchase", ends + timedelta(hours=2), customers)  # after its window
     bring(desk, "purchase", ends - timedelta(days=8), ["passer-by"])  # of nobody in it
     with desk.database.transaction() as session:
-        assert late_orders.untold(session, desk.settings) == []
+        assert late_orders.mark_announced(session, desk.settings) == []
     bring(desk, "purchase", ends - timedelta(days=8), customers[:1])
     with desk.database.transaction() as session:
-        assert late_orders.untold(session, desk.settings) == [closed]
+        assert late_orders.mark_announced(session, desk.settings) == [closed]
 
 
 def test_requested_result_mentions_late_orders(desk, closed):
     ends = campaign_of(desk, closed).window_ends_at
     bring(desk, "purchase", ends - timedelta(days=9), _arm(desk, closed, "treatment"))
-    campaign = described(campaign_of(desk, closed))
+    campaign = campaign_data(campaign_of(desk, closed))
     shown = render.message(
         "campaign/result",
         campaign=campaign,
@@ -92,14 +92,14 @@ def test_requested_result_mentions_late_orders(desk, closed):
 def test_late_orders_of_an_unmeasured_campaign_are_reported(desk):
     campaign_id = live(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
-    assert measured(desk, campaign_id, ends + closing.GIVEN_UP) == "closed"
+    assert measured(desk, campaign_id, ends + closing.MAX_WAIT) == "closed"
     customers = _arm(desk, campaign_id, "treatment")[:5]
     bring(desk, "purchase", ends - timedelta(days=9), customers)
     assert _told(desk, campaign_id) == ""  # those of its last days are awaited still
     bring(desk, "purchase", ends - timedelta(hours=2), ["passer-by"])
     text = _told(desk, campaign_id)
     assert "closed without a result; by now 5 are here (5 and 0)" in text
-    campaign = described(campaign_of(desk, campaign_id))
+    campaign = campaign_data(campaign_of(desk, campaign_id))
     assert campaign["never_measured"]
     typed = templating.text("terminal/campaign/unmeasured.txt.j2", campaign=campaign, zone="UTC")
     assert "Orders of its window came in later: It was closed without a result; by now 5" in typed

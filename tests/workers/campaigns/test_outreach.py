@@ -11,10 +11,10 @@ from sqlalchemy import select, update
 from bot.terminal import run as typed
 from retention import clock
 from retention.campaigns import audience
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
-from retention.outreach import contacts, sends
-from retention.outreach.consent import consents
+from retention.outreach import contacts, send_summary, sends
+from retention.outreach.consent import consent_states
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
@@ -59,8 +59,10 @@ def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
     """PostgreSQL: the first query saw the queued e-mail, the second no offer."""
     shop, inbox = mail
     live(shop)
-    queued = contacts.waiting
-    monkeypatch.setattr(contacts, "waiting", lambda *of: ["erased-meanwhile", *queued(*of)])
+    queued = contacts.queued_customers
+    monkeypatch.setattr(
+        contacts, "queued_customers", lambda *of: ["erased-meanwhile", *queued(*of)]
+    )
     (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
     assert (job.error, job.state) == (None, "done")
     assert inbox.addresses
@@ -108,7 +110,7 @@ def test_failing_sends_back_off(mail, monkeypatch, breaks):
         with monkeypatch.context() as broken:
             away = {"smtp_url": SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")}
             if breaks == "bug":
-                broken.setattr(contacts, "contacts", lambda *_: 1 / 0)
+                broken.setattr(contacts, "find_contacts", lambda *_: 1 / 0)
             settings = shop.settings.model_copy(
                 update={"mail server": away, "setting": {"public_url": ""}, "bug": {}}[breaks]
             )
@@ -154,7 +156,7 @@ def test_released_emails_start_with_short_intervals(mail, monkeypatch):
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(days=10))
     with shop.database.transaction() as session:
         session.execute(update(Send).where(Send.state == "sent").values(state="held"))
-        assert sends.release(session, campaign_id, again=True)
+        assert sends.release_held(session, campaign_id, again=True)
     away = SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")
     _tick(replace(shop, settings=shop.settings.model_copy(update={"smtp_url": away})))
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(days=10, minutes=2))
@@ -247,7 +249,9 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     assert not any(secret in shown[CHANNEL] for secret in [*emails, *codes.values(), *treated])
 
     with shop.database.transaction() as session:
-        redeem(session, shop.settings, [Use(codes[first], clock.now(), "http", treated[-1], "o77")])
+        redeem(
+            session, shop.settings, [CodeUse(codes[first], clock.now(), "http", treated[-1], "o77")]
+        )
     _tick(shop)
     _tick(shop)
     values = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
@@ -259,7 +263,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     assert codes[first] in messages(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
-        may = consents(shop.lake, session, shop.settings, pd.Series(treated))
+        may = consent_states(shop.lake, session, shop.settings, pd.Series(treated))
     assert [one for one, text in zip(treated, may, strict=True) if text == "given"] == treated[2:]
 
 
@@ -270,7 +274,7 @@ def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys)
     _tick(shop)
     back, further = sorted(inbox.addresses)[:2]
     with shop.database.reading() as session:
-        at_once = sends.counts(session, campaign_id).get("bounced", 0)
+        at_once = send_summary.counts(session, campaign_id).get("bounced", 0)
     file, now = shop.settings.home / "bounces.csv", clock.now()
     at = now + timedelta(hours=6)
     file.write_text(f"email,occurred_at\n{back},{at:%Y-%m-%d %H:%M}\nx@x.example,{at:%Y-%m-%d}\n")
@@ -285,7 +289,7 @@ def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys)
     people = shop.lake.table("customers").execute().set_index("email")["customer_id"]
     policy = load_policy(shop.settings)
     with shop.database.reading() as session:
-        out = audience.unreachable(shop.lake, session, shop.settings, policy, now)
+        out = audience.bounced_customers(shop.lake, session, shop.settings, policy, now)
     assert people[back] in out
     assert people[further] not in out
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due, missing_days, sending
-from retention.campaigns.import_events import LISTENER
+from retention.campaigns import closing, coupons, due, late_orders, sending
+from retention.campaigns.imports import LISTENER
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -83,7 +83,7 @@ def test_campaign_reaches_its_result(desk):
         audited = session.scalars(select(Audit).where(Audit.action == "campaign.csv")).one()
     rows = list(csv.DictReader(io.StringIO(file.content.decode("utf-8-sig"))))
     assert {row["customer_id"] for row in rows} == treated
-    assert all(coupons.normal(row["code"]) == row["code"] for row in rows if row["code"])
+    assert all(coupons.normalize_code(row["code"]) == row["code"] for row in rows if row["code"])
     assert all(not row["code"] or row["code"] in row["text"] for row in rows)
     assert (sent_to.channel, file.sensitive, audited.details["rows"]) == (LEAD, True, len(rows))
     assert f"{len(rows)} rows" in messages(desk)
@@ -119,7 +119,7 @@ def test_measurement_waits_for_orders(desk):
     assert "import the orders of the window" in messages(desk, f"campaign:{campaign_id}:waits:1")
     go_on(desk, days=1)
     with desk.database.transaction() as session:
-        requested = [item.kind for item in due.due(session, desk.settings, clock.now())]
+        requested = [item.kind for item in due.due_jobs(session, desk.settings, clock.now())]
     assert requested == ["campaign_measure"]
     run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
     assert campaign_of(desk, campaign_id).state == "closed"
@@ -128,7 +128,7 @@ def test_measurement_waits_for_orders(desk):
 def test_result_mentions_missing_days(desk, monkeypatch):
     campaign_id = live(desk)
     monkeypatch.setattr(
-        missing_days, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
+        late_orders, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
     )
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
@@ -193,7 +193,7 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     assert "was not measured: the orders up to" in text
     assert messages(desk, f"campaign:{campaign_id}:result:1") == ""
     with desk.database.transaction() as session:
-        assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
+        assert due.due_jobs(session, desk.settings, ends + timedelta(days=29)) == []
         people = session.scalars(
             select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
         ).all()
@@ -257,13 +257,13 @@ def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
     assert "left out" not in text
     if redeemed:
         with desk.database.reading() as session:
-            assert closing.teaching_nothing(session, desk.settings) == set()
+            assert closing.uninformative_campaigns(session, desk.settings) == set()
             assert not logged_decisions(
                 desk.lake,
                 session,
                 desk.settings,
                 clock.now(),
-                closing.teaching_nothing(session, desk.settings),
+                closing.uninformative_campaigns(session, desk.settings),
             ).empty
     else:
         teaches_nothing(desk, campaign_id)
@@ -341,7 +341,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
 def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch, before):
     """It counted as a campaign received by customers who had got nothing."""
     if before == "it is live":
-        monkeypatch.setattr(sending, "finish", lambda *_: 1 / 0)
+        monkeypatch.setattr(sending, "go_live", lambda *_: 1 / 0)
         campaign_id = approved(desk)
         clock.configure(fixed=clock.now() + timedelta(hours=5))
         assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).state == "failed"
@@ -446,7 +446,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
             session,
             desk.settings,
             clock.now(),
-            closing.teaching_nothing(session, desk.settings),
+            closing.uninformative_campaigns(session, desk.settings),
         ).empty  # its window has not ended
         feedback.record(
             session,
@@ -475,7 +475,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
             session,
             desk.settings,
             later,
-            closing.teaching_nothing(session, desk.settings),
+            closing.uninformative_campaigns(session, desk.settings),
         ).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
     assert (lines["propensity"] == [offers[user]["propensity"] for user in lines.index]).all()

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 
 from retention import clock, erasure
 from retention.campaigns import compose, sending
-from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.redemptions import CodeUse, redeem
 from retention.campaigns.spec import Body
 from retention.db.tables import (
     Assignment,
@@ -24,7 +24,7 @@ from retention.db.tables import (
     Send,
 )
 from retention.outreach import consent
-from retention.outreach.contract import Contact
+from retention.outreach.messages import Contact
 from tests.shop import merged
 from tests.workers.campaigns.steps import (
     CHANNEL,
@@ -228,13 +228,17 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
     campaign_id = live(desk)
     with desk.database.reading() as session:
         row = next(
-            row for row in sending.codes(session, campaign_of(desk, campaign_id)) if row["code"]
+            row
+            for row in sending.recipient_rows(session, campaign_of(desk, campaign_id))
+            if row["code"]
         )
     last = (
         campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)
     ).date()
-    assert compose.placed(settings, "Ann", row)["expires"] == f"{last:%d %b %Y}".lstrip("0")
-    shown = compose.composed(
+    assert compose.placeholder_values(settings, "Ann", row)["expires"] == f"{last:%d %b %Y}".lstrip(
+        "0"
+    )
+    shown = compose.compose_message(
         settings,
         Body.model_validate(campaign_of(desk, campaign_id).body),
         Send(id=1, campaign_id=campaign_id, customer_id="k"),
@@ -248,7 +252,7 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
     midnight = datetime.combine(last + timedelta(days=1), time(), settings.zone)
     with desk.database.transaction() as session:
         late, in_time = (
-            Use(row["code"], midnight - before, "http", key=str(before))
+            CodeUse(row["code"], midnight - before, "http", key=str(before))
             for before in (timedelta(), timedelta(minutes=1))
         )
         assert redeem(session, settings, [late, in_time]) == ["expired", "redeemed"]
@@ -298,19 +302,19 @@ def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch)
 
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
-    finish = sending.finish
+    finish = sending.go_live
 
     def crash(*_args):
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(sending, "finish", crash)
+    monkeypatch.setattr(sending, "go_live", crash)
     request = CampaignSend(campaign_id=campaign_id, version=1)
     assert run(desk, request, LEAD, key="send").state == "failed"
     assert campaign_of(desk, campaign_id).state == "sending"
     with desk.database.reading() as session:
         reserved = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
     assert {state for _, state in reserved} == {"reserved"}
-    monkeypatch.setattr(sending, "finish", finish)
+    monkeypatch.setattr(sending, "go_live", finish)
     assert run(desk, request, LEAD, key="again").error is None
     with desk.database.reading() as session:
         issued = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
@@ -418,7 +422,7 @@ def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     if broken_off:
         with monkeypatch.context() as broken:
-            broken.setattr(sending, "finish", lambda *_: 1 / 0)
+            broken.setattr(sending, "go_live", lambda *_: 1 / 0)
             assert run(desk, request, LEAD, key="send").state == "failed"
     with desk.database.transaction() as session:
         erasure.from_sql(session, desk.settings, removed)
@@ -476,7 +480,7 @@ def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
     clock.configure(fixed=drafted_at + timedelta(hours=5))
     request = CampaignSend(campaign_id=campaign_id, version=1)
     with monkeypatch.context() as broken:
-        broken.setattr(sending, "finish", lambda *_: 1 / 0)
+        broken.setattr(sending, "go_live", lambda *_: 1 / 0)
         assert run(desk, request, LEAD, key="send").state == "failed"
     bring(desk, "purchase", drafted_at + timedelta(hours=2), first[1:2])  # imported too late
     clock.configure(fixed=drafted_at + timedelta(hours=7))

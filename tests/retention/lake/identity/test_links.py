@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from retention.campaigns.outcomes import outcomes
+from retention.campaigns.outcomes import collect_outcomes
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.errors import BadInput
 from retention.features import build
@@ -395,11 +395,11 @@ def test_merge_across_arms_counts_orders_once_where_assigned(shop):
         ("b", MAY + timedelta(days=3)),
     )
     with shop.database.reading() as session:
-        apart = outcomes(shop.lake, session, campaign).customers
+        apart = collect_outcomes(shop.lake, session, campaign).customers
     shop.import_rows("customers", [{"customer_id": "b", "email": "a@x.org"}])
     assert shop.people() == {"b": "a"}
     with shop.database.reading() as session:
-        merged = outcomes(shop.lake, session, campaign).customers
+        merged = collect_outcomes(shop.lake, session, campaign).customers
         assert review.campaigns_with_both_arms(shop.lake, session, shop.settings) == (
             {"campaign_id": "c1", "name": "May", "customers": 1},
         )

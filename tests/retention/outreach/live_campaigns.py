@@ -1,4 +1,4 @@
-"""A campaign that has just gone live, and what sends it."""
+"""Start live campaigns for tests and deliver their e-mails."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -6,20 +6,20 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 
 from retention.campaigns import approval, sending
-from retention.campaigns.compose import maker
+from retention.campaigns.compose import message_composer
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.spec import Body
 from retention.db import Database
 from retention.db.tables import Campaign, Send
-from retention.outreach.contract import Adapter, Contact, Message
-from retention.outreach.run import Report, deliver
+from retention.outreach.dispatch import DeliveryReport, deliver
+from retention.outreach.messages import Adapter, Contact, Message
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
 
 NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 
 
-def offer(number: int) -> dict:
+def offer_of(number: int) -> dict:
     return {
         "rule": "High risk",
         "action": "coupon" if number % 2 else "reminder",
@@ -28,14 +28,14 @@ def offer(number: int) -> dict:
     }
 
 
-def live(
+def start_campaign(
     database: Database,
     settings: Settings,
     customers: int,
     campaign_id: str = "c1",
     now: datetime = NOW,
 ) -> Campaign:
-    """Draft, approve and send, all at one moment; a tenth is held out."""
+    """Draft, approve and send at one moment; a tenth is held out."""
     rows = [
         {
             "customer_id": f"k{number}",
@@ -44,7 +44,7 @@ def live(
             "tier": "high",
             "churn_probability": 0.6,
             "expected_value": 50.0,
-            "offer": offer(number),
+            "offer": offer_of(number),
         }
         for number in range(customers)
     ]
@@ -59,70 +59,70 @@ def live(
             session,
             settings,
             drafted,
-            by="U0ANALYST",
+            author="U0ANALYST",
             channel="C0CRM",
             post_key=f"job:{campaign_id}",
             now=now,
         )
         approval.submit(session, settings, campaign_id, 1, "U0ANALYST", now)
         approval.approve(session, settings, campaign_id, 1, "U0LEAD", now)
-        sending.begin(session, settings, campaign_id, 1, "U0LEAD", now)
-    assert list(sending.reserve(database, settings, campaign_id, 1))
+        sending.begin_sending(session, settings, campaign_id, 1, "U0LEAD", now)
+    assert list(sending.reserve_codes(database, settings, campaign_id, 1))
     with database.transaction() as session:
-        return sending.finish(session, settings, campaign_id, 1, "U0LEAD", now).campaign
+        return sending.go_live(session, settings, campaign_id, 1, "U0LEAD", now).campaign
 
 
-def contacts(customers: int) -> dict[str, Contact]:
+def contacts_of(customers: int) -> dict[str, Contact]:
     return {
         f"k{number}": Contact(f"k{number}@example.com", f"K {number}")
         for number in range(customers)
     }
 
 
-def making(
+def composer(
     database: Database, settings: Settings, campaign: Campaign
 ) -> Callable[[Send, Contact], Message]:
     with database.reading() as session:
-        offers = {row["customer_id"]: row for row in sending.codes(session, campaign)}
-    return maker(settings, Body.model_validate(campaign.body), offers)
+        offers = {row["customer_id"]: row for row in sending.recipient_rows(session, campaign)}
+    return message_composer(settings, Body.model_validate(campaign.body), offers)
 
 
-def run(
+def deliver_now(
     database: Database,
     settings: Settings,
     campaign: Campaign,
     adapter: Adapter,
     people: dict[str, Contact],
     **options,
-) -> Report:
-    """Send what is due now."""
+) -> DeliveryReport:
+    """Send the due e-mails."""
     defaults = {
-        "allowed": lambda contact, at: at,
+        "allowed_from": lambda contact, at: at,
         "rate": 1000.0,
         "seconds": 60.0,
         "now": lambda: NOW,
         "job_id": "j1",
     }
-    given = defaults | options
+    arguments = defaults | options
     return deliver(
         database,
         campaign.id,
-        given.pop("job_id"),
+        arguments.pop("job_id"),
         adapter,
         people,
-        making(database, settings, campaign),
-        **given,
+        composer(database, settings, campaign),
+        **arguments,
     )
 
 
-def states(database: Database) -> dict[str, str]:
-    """Customer → state of their send."""
+def send_states(database: Database) -> dict[str, str]:
+    """Return the state of each customer's send."""
     with database.reading() as session:
         return dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
 
 
-def later(database: Database) -> None:
-    """Let every wait for a retry be over."""
+def end_waits(database: Database) -> None:
+    """Make all postponed retries due."""
     with database.transaction() as session:
         for send in session.scalars(select(Send).where(Send.retry_at.is_not(None))):
             send.retry_at -= timedelta(days=1)

@@ -1,0 +1,268 @@
+"""Send the due e-mails of a campaign through its channel.
+
+Each e-mail is claimed, composed, handed over and settled. The process may die at any point.
+Unclaimed e-mails are sent by the next run. At most one e-mail is claimed and not settled; its
+delivery is uncertain (`sends.recover_lost`).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import SecretStr
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Send
+from retention.outreach import send_summary, sends
+from retention.outreach.consent import public_url
+from retention.outreach.messages import (
+    MESSAGE_REFUSED,
+    Adapter,
+    Contact,
+    Message,
+    Unreachable,
+    Verdict,
+    as_sentence,
+)
+from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
+from retention.outreach.webhook import WebhookAdapter
+from retention.progress import Progress, silent
+from retention.settings import Settings
+from retention.text import gettext
+
+ComposeMessage = Callable[[Send, Contact], Message]
+AllowedFrom = Callable[[Contact, datetime], datetime]
+
+
+@dataclass(slots=True)
+class DeliveryReport:
+    """Result of one run.
+
+    ``counts`` maps the new state to attempts. ``stopped`` says why the run ended early, or is
+    empty.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    stopped: str = ""
+    hung_up_on: Send | None = None  # the previous send, if the server hung up on it
+
+    def add(self, state: str) -> None:
+        """Count an attempt."""
+        self.counts[state] = self.counts.get(state, 0) + 1
+
+
+def deliver(
+    database: Database,
+    campaign_id: str,
+    job_id: str,
+    adapter: Adapter,
+    contacts: Mapping[str, Contact],
+    compose: ComposeMessage,
+    *,
+    allowed_from: AllowedFrom,
+    rate: float,
+    seconds: float,
+    now: Callable[[], datetime] = clock.now,
+    progress: Progress = silent,
+) -> DeliveryReport:
+    """Send until nothing is due, time is up or the server refuses.
+
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    campaign_id : str
+        Campaign id.
+    job_id : str
+        Job that sends.
+    adapter : Adapter
+        Channel to send through.
+    contacts : mapping
+        Contact by customer id. Sends to other customers wait for the next run.
+    compose : ComposeMessage
+        Composes the message of a send.
+    allowed_from : AllowedFrom
+        Returns the first moment (business time) outside the contact's quiet hours.
+    rate : float
+        E-mails per second, at most.
+    seconds : float
+        Time after which no further e-mail is started.
+    now : callable, optional
+        Returns the business time.
+    progress : Progress, optional
+        Called with done, total and a label.
+
+    Returns
+    -------
+    DeliveryReport
+    """
+    report, started, next_start = DeliveryReport(), time.monotonic(), 0.0
+    if _close_if_over(database, campaign_id):
+        return report
+    try:
+        adapter.open()
+        with database.transaction() as session:
+            sends.recover_lost(session, campaign_id, repeats=adapter.repeats)
+            sends.cancel_suppressed(session, campaign_id)
+            asleep = _customers_in_quiet_hours(contacts, allowed_from, now())
+            for moment, customer_ids in asleep.items():
+                sends.postpone(session, campaign_id, customer_ids, moment)
+            queued = send_summary.counts(session, campaign_id).get("queued", 0)
+        while time.monotonic() - started < seconds:
+            progress(sum(report.counts.values()), max(queued, 1), gettext("sending"))
+            time.sleep(max(next_start - time.monotonic(), 0))
+            with database.transaction() as session:
+                send = sends.claim(session, campaign_id, job_id, now())
+            if send is None:
+                break
+            if _deliver_one(database, send, adapter, contacts, compose, allowed_from, now, report):
+                next_start = time.monotonic() + 1 / rate
+    except Unreachable as error:
+        report.stopped = str(error)
+        if error.until is not None:
+            with database.transaction() as session:
+                sends.pause(session, campaign_id, error.until)
+    finally:
+        adapter.close()
+    _close_if_over(database, campaign_id)  # it may have been stopped meanwhile
+    return report
+
+
+def _close_if_over(database: Database, campaign_id: str) -> bool:
+    with database.transaction() as session:
+        return sends.close_if_over(session, campaign_id)
+
+
+def _customers_in_quiet_hours(
+    contacts: Mapping[str, Contact], allowed_from: AllowedFrom, now: datetime
+) -> dict[datetime, list[str]]:
+    """Customers in quiet hours, by the end of these."""
+    by_end: dict[datetime, list[str]] = {}
+    for customer_id, contact in contacts.items():
+        if (end := allowed_from(contact, now)) > now:
+            by_end.setdefault(end, []).append(customer_id)
+    return by_end
+
+
+def _deliver_one(
+    database: Database,
+    send: Send,
+    adapter: Adapter,
+    contacts: Mapping[str, Contact],
+    compose: ComposeMessage,
+    allowed_from: AllowedFrom,
+    now: Callable[[], datetime],
+    report: DeliveryReport,
+) -> bool:
+    """Process one claimed send; True if the server was contacted."""
+    contact = contacts.get(send.customer_id)
+    if contact is None:
+        # Released or recovered after contacts and consent were looked up.
+        with database.transaction() as session:
+            sends.release_claim(session, send, error=send.error)
+        return False
+    at = now()
+    if (later := allowed_from(contact, at)) > at:
+        with database.transaction() as session:
+            sends.release_claim(session, send, not_before=later)
+        report.add("waiting")
+        return False
+    if not contact.email:
+        verdict = Verdict("failed", gettext("the customer has no e-mail address"))
+    else:
+        try:
+            verdict = adapter.send(compose(send, contact))
+        except Unreachable as error:
+            with database.transaction() as session:
+                sends.release_claim(session, send, error=str(error))
+            raise
+    _settle(database, send, adapter, verdict, at, report)
+    return True
+
+
+def _settle(
+    database: Database,
+    send: Send,
+    adapter: Adapter,
+    verdict: Verdict,
+    at: datetime,
+    report: DeliveryReport,
+) -> None:
+    """Store the result of an attempt.
+
+    If this e-mail is not at fault, the attempt does not count and the run stops.
+    """
+    if verdict.retry_at is not None:
+        with database.transaction() as session:
+            sends.release_claim(session, send, error=verdict.detail)
+        raise Unreachable(as_sentence(verdict.detail), verdict.retry_at)
+    previous, report.hung_up_on = report.hung_up_on, send if verdict.has_hung_up else None
+    if verdict.has_hung_up and previous is not None:  # neither of the two e-mails is at fault
+        with database.transaction() as session:
+            sends.release_claim(session, send, error=verdict.detail)
+            sends.undo_attempt(session, previous)
+        sentence = gettext("Nothing is taken at present: {detail}.")
+        raise Unreachable(sentence.format(detail=verdict.detail))
+    concerns_all = verdict.code == MESSAGE_REFUSED or verdict.is_about_all
+    with database.transaction() as session:
+        if not concerns_all or send_summary.has_accepted_send(session, send.campaign_id):
+            report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
+            return
+        sends.release_claim(session, send, error=verdict.detail)
+    # A filter that dislikes the content, or a platform that cannot read our requests, would
+    # otherwise make the whole campaign bounce.
+    sentence = gettext("None of this campaign's e-mails is taken so far: {detail}.")
+    raise Unreachable(sentence.format(detail=verdict.detail))
+
+
+def configured_channel(settings: Settings) -> str:
+    """Return the configured channel: ``webhook``, ``email`` or ``csv``.
+
+    The webhook wins over SMTP. With ``csv``, a person downloads a file.
+    """
+    if settings.webhook_url:
+        return "webhook"
+    return "email" if settings.smtp_url else "csv"
+
+
+def open_adapter(settings: Settings, name: str) -> Adapter:
+    """Return the adapter of a channel.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    name : str
+        ``webhook`` or ``email``.
+
+    Returns
+    -------
+    Adapter
+
+    Raises
+    ------
+    BadInput
+        A setting of the channel is missing.
+    """
+    if name == "webhook":
+        return WebhookAdapter(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
+    return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
+
+
+def check_channel(settings: Settings) -> None:
+    """Check that the configured channel can send.
+
+    Raises
+    ------
+    BadInput
+        A setting is missing.
+    """
+    if (name := configured_channel(settings)) != "csv":
+        open_adapter(settings, name)
+        public_url(settings)
+
+
+def _secret(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

@@ -1,0 +1,135 @@
+"""Define messages, delivery verdicts and the adapter interface."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+State = Literal["sent", "again", "bounced", "failed", "doubtful"]
+
+# Stored in ``sends.error_code``. Code decides by these, never by the sentence in ``sends.error``.
+BounceCode = Literal["address_refused", "message_refused", "delivery_refused", "reported_later"]
+CancelCode = Literal[
+    "no_consent", "unsubscribed", "campaign_stopped", "campaign_over", "window_over", "erased"
+]
+ADDRESS_REFUSED: BounceCode = "address_refused"  # the address or its mailbox
+MESSAGE_REFUSED: BounceCode = "message_refused"  # the content
+DELIVERY_REFUSED: BounceCode = "delivery_refused"  # neither is named, e.g. a policy
+REPORTED_LATER: BounceCode = "reported_later"  # accepted first, then reported in a file
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Contact data of a customer; empty fields are unknown.
+
+    ``timezone`` is an IANA name.
+    """
+
+    email: str = ""
+    name: str = ""
+    timezone: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One e-mail to one customer.
+
+    ``key`` is unique per send and equal in all attempts.
+    """
+
+    key: str
+    campaign_id: str
+    customer_id: str
+    to: Contact
+    subject: str
+    text: str
+    html: str
+    unsubscribe_url: str
+    offer: dict[str, Any] = field(default_factory=dict)  # action, discount, code, expires_at, items
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Result of one attempt to send.
+
+    ``sent``: accepted under ``message_id``. ``again``: not accepted, may be later. ``bounced``:
+    refused for good. ``failed``: cannot be sent. ``doubtful``: unknown whether accepted.
+    """
+
+    state: State
+    detail: str = ""
+    message_id: str | None = None
+    retry_at: datetime | None = None  # real time before which the server accepts nothing
+    code: BounceCode | None = None  # if it bounced
+    has_hung_up: bool = False  # on two e-mails in a row, the fault is ours
+    is_about_all: bool = False  # presumably all e-mails are refused, until one is accepted
+
+
+class Unreachable(Exception):
+    """The server accepts nothing at present.
+
+    The present e-mail was not accepted. ``until`` is the real time before which the server wants no
+    request.
+    """
+
+    def __init__(self, detail: str, until: datetime | None = None) -> None:
+        super().__init__(detail)
+        self.until = until
+
+
+class Adapter(Protocol):
+    """Sends e-mails through one channel; one thread at a time."""
+
+    channel: str
+    repeats: bool  # whether the server drops duplicates of a key
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises
+        ------
+        Unreachable
+            The server cannot be reached or used.
+        """
+
+    def send(self, message: Message) -> Verdict:
+        """Try to send one e-mail, for at most about a minute.
+
+        Raises
+        ------
+        Unreachable
+            It was not accepted, and others would not be either.
+        """
+
+    def close(self) -> None:
+        """Disconnect; never raises."""
+
+
+def as_sentence(detail: str) -> str:
+    """Return a detail as a sentence with capital and full stop."""
+    return f"{detail[:1].upper()}{detail[1:]}."
+
+
+@contextmanager
+def deadline(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
+    """Call ``cut`` if the block takes too long.
+
+    Timeouts of single reads do not limit a slow drip of data.
+
+    Parameters
+    ----------
+    seconds : float
+        Time limit of the block.
+    cut : callable
+        Shuts the socket.
+    """
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
