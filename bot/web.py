@@ -24,7 +24,7 @@ from bot.rate_limit import TokenBuckets
 from bot.workspace import OwnWorkspace
 from retention import clock, templating
 from retention.db import Database
-from retention.outreach import consent, tokens
+from retention.outreach import consent
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, processes
@@ -213,7 +213,9 @@ class Site:
         return self._page(200, "done")
 
     def _send_id(self, request: Request) -> int | None:
-        return tokens.read(self.settings.keys, request.path.removeprefix(UNSUBSCRIBE))
+        return consent.read_unsubscribe_token(
+            self.settings.keys, request.path.removeprefix(UNSUBSCRIBE)
+        )
 
     def _page(self, status: int, what: str) -> Reply:
         html = templating.html("campaigns/unsubscribe.html.j2", what=what, shop=self.settings.shop)

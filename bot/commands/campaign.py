@@ -6,7 +6,7 @@ import click
 from sqlalchemy import select
 
 from bot.commands.tree import MONEY, PERCENTAGE, Answer, Call, choice, group, integer, request
-from retention.campaigns.edits import Changes, normalize_name
+from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.states import STATES, find_campaign
 from retention.campaigns.view import campaign_data
 from retention.db.audit import history

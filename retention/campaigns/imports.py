@@ -23,10 +23,10 @@ from retention.db import Database
 from retention.db.tables import Campaign, Redemption, Send
 from retention.errors import BadInput
 from retention.lake import import_log, mapping, quarantine
-from retention.lake.import_job import Import, shown
-from retention.lake.import_log import ImportListener
-from retention.lake.import_report import ImportReport
+from retention.lake.import_log import ImportListener, ImportReport
+from retention.lake.importing import ImportJob, display_names
 from retention.lake.lake import Lake
+from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.schema import BOUNCES, REDEMPTIONS, Table
 from retention.outreach.bounces import Bounce, mark_bounced
@@ -55,7 +55,7 @@ class RowJudge:
     table: Table
     judge: Callable[[Session, Sequence[Any]], list[str]]
     count_stored: Callable[[Session], int]
-    unknown_reason: str
+    unknown_reason: ReasonCode
     label: str
 
 
@@ -107,7 +107,7 @@ def import_judged(
         raise BadInput(gettext("Name at least one file to import."))
     table = row_judge.table
     mapped = mapping.read_map(map_path, table, settings.timezone) if map_path else None
-    files = sources.found(files)
+    files = sources.expand_paths(files)
     work = _JudgedImport(
         lake, settings, table, mapped, None, query, None, str(map_path) if map_path else None
     )
@@ -119,7 +119,7 @@ def import_judged(
         report = work.judged(database, row_judge, files, lambda: round(perf_counter() - started, 3))
     finally:
         work.close()
-    import_log.keep(lake, database, settings, report, shown(files))
+    import_log.log_import(lake, database, settings, report, display_names(files))
     return report
 
 
@@ -167,7 +167,7 @@ def import_redemptions(
         REDEMPTIONS,
         partial(_judge_redemptions, settings),
         _stored_redemptions,
-        gettext("no code of ours"),
+        ReasonCode.UNKNOWN_COUPON,
         gettext("judging the codes"),
     )
     return import_judged(
@@ -236,8 +236,13 @@ def import_bounces(
             recount(session, find_campaign(session, settings, campaign_id))
         return outcomes
 
-    unknown = gettext("nobody to whom a copy of ours had gone in the two weeks before")
-    row_judge = RowJudge(BOUNCES, judge, _stored_bounces, unknown, gettext("finding their copies"))
+    row_judge = RowJudge(
+        BOUNCES,
+        judge,
+        _stored_bounces,
+        ReasonCode.UNKNOWN_RECIPIENT,
+        gettext("finding their copies"),
+    )
     return import_judged(
         lake, database, settings, row_judge, files, map_path, query=query, progress=progress
     )
@@ -252,7 +257,7 @@ def as_utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-class _JudgedImport(Import):
+class _JudgedImport(ImportJob):
     """An import that judges its rows.
 
     Quarantined rows are imported again, not released, because the lake has no such table.
@@ -312,23 +317,27 @@ class _JudgedImport(Import):
             accepted,
             len(rows) - len(unknown) - accepted,
             sum(self.reasons.values()),
-            dict(sorted(self.reasons.items(), key=lambda item: -item[1])),
+            by_code(self.parsed_reasons),
             path,
             seconds(),
-            tuple(self.seen),
+            tuple(self.file_reports),
+            by_text(self.parsed_reasons),
         )
         getattr(report, self.table.name).update(outcome_counts)
         return report
 
-    def _set_aside(self, unknown: list[Any], reason: str) -> None:
+    def _set_aside(self, unknown: list[Any], code: ReasonCode) -> None:
         if not unknown:
             return
         import pandas as pd
 
         self.con.register("unknown_rows", pd.DataFrame(unknown, columns=list(self.table.names)))
+        reason = Reason(code).key
         rows = f"SELECT {mapping.literal(reason)} AS reason, * FROM unknown_rows"
         self._quarantine(
-            rows, quarantine.RULES, sources.Source(", ".join(dict.fromkeys(self.names)), rows, {})
+            rows,
+            quarantine.RULES,
+            sources.Source(", ".join(dict.fromkeys(self.staged_sources)), rows, {}),
         )
-        self._count({reason: len(unknown)})
+        self._add_reasons({reason: len(unknown)})
         self.con.unregister("unknown_rows")

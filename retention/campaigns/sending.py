@@ -109,7 +109,7 @@ def merged_duplicates(
     -------
     set of str
     """
-    canonical = lake.identities.people()
+    canonical = lake.identities.canonical_ids()
     with database.reading() as session:
         find_campaign(session, settings, campaign_id)
         is_assigned = (
