@@ -246,7 +246,7 @@ def train_single_model(
         return None
     model = fit_model(lake, scene, asked, part(progress, 1, 2))
     customers, items = len(history.customers), len(scene.shelf.items)
-    note = getattr(model, "told", "")
+    note = getattr(model, "pruning_note", "")
     sentence = gettext("{model} alone, on {customers:,} customers, {items:,} items.")
     description = sentence.format(model=model.name, customers=customers, items=items)
     description += f" {note}" if note else ""

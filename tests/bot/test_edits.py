@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from bot.interactions.campaigns import INPUT_OF_FIELD
 from retention import clock
-from retention.campaigns.edits import Changes, changed, named
+from retention.campaigns.edits import Changes, apply_changes, normalize_name
 from retention.campaigns.spec import OfferLine
 from retention.campaigns.states import find_campaign
 from retention.campaigns.view import campaign_data
@@ -154,27 +154,27 @@ NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
 )
 def test_refused_value_names_its_field(changes, field):
     with pytest.raises(BadInput) as refusal:
-        changed(a_body(), Changes(**changes), ZoneInfo("Europe/Berlin"), NOW)
+        apply_changes(a_body(), Changes(**changes), ZoneInfo("Europe/Berlin"), NOW)
     assert refusal.value.field == field
 
 
 def test_refused_name_names_its_field():
     with pytest.raises(BadInput) as refusal:
-        named(81 * "x")
+        normalize_name(81 * "x")
     assert refusal.value.field == "name"
 
 
 def test_missing_discount_is_shown_under_the_offer():
     body = a_body(offers=(_line("Due", "reminder"),))
     with pytest.raises(BadInput) as refusal:
-        changed(body, Changes(offer="share"), ZoneInfo("UTC"), NOW)
+        apply_changes(body, Changes(offer="share"), ZoneInfo("UTC"), NOW)
     assert refusal.value.field == "offer"
 
 
 def test_discount_of_a_campaign_without_coupons_is_refused_by_field():
     body = a_body(offers=(_line("Due", "reminder"),))
     with pytest.raises(BadInput, match="carries a discount") as refusal:
-        changed(body, Changes(discount=0.1), ZoneInfo("UTC"), NOW)
+        apply_changes(body, Changes(discount=0.1), ZoneInfo("UTC"), NOW)
     assert refusal.value.field == "discount"
 
 

@@ -8,7 +8,7 @@ import pytest
 from retention.recommend import training
 from retention.recommend.catalogue import catalogue
 from retention.recommend.history import day_of, read
-from retention.recommend.metrics import Ranking
+from retention.recommend.metrics import RankingMetrics
 from retention.recommend.ranking import ranker_training
 from retention.recommend.ranking.features import NAMES, Examples
 from retention.recommend.ranking.ranker_training import (
@@ -125,9 +125,9 @@ def test_horizon_without_purchases_of_known_items_is_skipped(shop, options, hist
     assert ranker_training.learn_to_rank(history, last, options).rankers
 
 
-def _rankings(**ndcg: np.ndarray) -> dict[str, Ranking]:
+def _rankings(**ndcg: np.ndarray) -> dict[str, RankingMetrics]:
     return {
-        kind: Ranking(len(each), 0.0, float(each.mean()), 0.0, 0.0, {"ndcg": each})
+        kind: RankingMetrics(len(each), 0.0, float(each.mean()), 0.0, 0.0, {"ndcg": each})
         for kind, each in ndcg.items()
     }
 
@@ -139,7 +139,7 @@ def test_default_kind_stays_unless_another_is_clearly_better():
     noise += usual.mean() - noise.mean() + 1e-4
     kinds = ("all", "learned", "popular")
 
-    def chosen(*horizons: dict[str, Ranking]) -> str:
+    def chosen(*horizons: dict[str, RankingMetrics]) -> str:
         return ranker_training.select_kind(horizons, kinds)
 
     better = _rankings(all=usual, learned=noise, popular=usual + 0.05)
