@@ -100,7 +100,7 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
                 customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
             )
         )
-    campaigns.live(shop.database, shop.settings, 20)
+    campaigns.start_campaign(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
         send = session.scalars(select(Send).where(Send.customer_id == "k3")).one()
         coupon = session.scalars(select(Coupon).where(Coupon.customer_id == "k3")).one()
@@ -169,7 +169,7 @@ def test_erasure_keeps_other_customers(shop):
     refused = _run(shop, Score(customer_id=user, as_of=first.to_pydatetime()))
     assert user in refused.error
     clock.configure(fixed=campaigns.NOW)
-    campaigns.live(shop.database, shop.settings, 20)
+    campaigns.start_campaign(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
         for mine, theirs in (("k3", user), ("k5", other)):
             for table in (Assignment, Coupon):
