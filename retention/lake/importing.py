@@ -481,8 +481,8 @@ class ImportJob:
             self.con,
             fresh,
             self.policy,
-            near=writer.nearby_files(fresh),
-            known=writer.all_files(),
+            nearby_files=writer.nearby_files(fresh),
+            stored_files=writer.all_files(),
             testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
         )
         if faulty:

@@ -238,10 +238,9 @@ def listing(
     where = f" WHERE {condition(matching_reasons(con, settings, reason))}" if reason else ""
     groups = con.execute(
         "SELECT reason, count(*), list(DISTINCT table_name), list(DISTINCT file), min(kept_at), "
-        f"max(kept_at), list(row)[1:{int(examples)}] FROM ({rows_sql}){where} GROUP BY 1 "
-        "ORDER BY 2 DESC, 1"
+        f"max(kept_at), list(row)[1:{int(examples)}] FROM ({rows_sql}){where} GROUP BY 1"
     ).fetchall()
-    reasons = []
+    reasons: list[dict[str, Any]] = []
     for key, rows, tables, names, first, last, shown in groups:
         parsed = Reason.parse(key)
         reasons.append(
@@ -257,6 +256,7 @@ def listing(
                 "examples": [json.loads(row) for row in shown],
             }
         )
+    reasons.sort(key=lambda group: (-group["rows"], group["reason"]))
     return {"rows": sum(group["rows"] for group in reasons), "reasons": reasons}
 
 
@@ -265,10 +265,9 @@ def reason_counts(con: Any, settings: Settings) -> dict[Reason, int]:
     rows_sql = view(con, settings)
     if rows_sql is None:
         return {}
-    rows = con.execute(
-        f"SELECT reason, count(*) FROM ({rows_sql}) GROUP BY 1 ORDER BY 2 DESC, 1"
-    ).fetchall()
-    return {Reason.parse(key): number for key, number in rows}
+    rows = con.execute(f"SELECT reason, count(*) FROM ({rows_sql}) GROUP BY 1").fetchall()
+    counted = [(Reason.parse(key), number) for key, number in rows]
+    return dict(sorted(counted, key=lambda item: (-item[1], item[0].text)))
 
 
 def counts(con: Any, settings: Settings) -> dict[str, int]:

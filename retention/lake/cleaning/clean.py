@@ -114,8 +114,8 @@ def find_faulty(
     relation: str,
     policy: CleanPolicy,
     *,
-    near: list[str],
-    known: list[str],
+    nearby_files: list[str],
+    stored_files: list[str],
     testers: str | None = None,
 ) -> dict[str, int]:
     """Find new events that break a cleaning rule.
@@ -130,7 +130,7 @@ def find_faulty(
         Table of new events with the canonical columns.
     policy : CleanPolicy
         The rules.
-    near, known : list of str
+    nearby_files, stored_files : list of str
         Parquet files of the lake's events: of the same months, and all.
     testers : str, optional
         SQL of the e-mail addresses and ids (email, customer_id) of known customers.
@@ -144,7 +144,7 @@ def find_faulty(
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
     if not _one(con, f"SELECT count(*) FROM {relation}"):
         return {}
-    rules = _Rules(con, relation, policy, near, known, testers)
+    rules = _Rules(con, relation, policy, nearby_files, stored_files, testers)
     for rule in (
         rules.rows,
         rules.ids,
@@ -179,8 +179,8 @@ class _Rules:
     con: Any
     relation: str
     policy: CleanPolicy
-    near: list[str]
-    known: list[str]
+    nearby_files: list[str]
+    stored_files: list[str]
     testers: str | None
 
     def rows(self) -> None:
@@ -240,25 +240,25 @@ class _Rules:
 
     def repetition(self) -> None:
         """Find repeated orders and lines among similar events."""
-        if self.near:
+        if self.nearby_files:
             self.con.execute(
-                f"INSERT INTO clean_alike SELECT DISTINCT {SIMILARITY} FROM ({_stored(self.near)}) "
+                f"INSERT INTO clean_alike SELECT DISTINCT {SIMILARITY} FROM ({_stored(self.nearby_files)}) "
                 f"WHERE {SIMILARITY} IN (SELECT alike FROM clean_hashes)"
             )
         if not _one(self.con, "SELECT count(*) FROM clean_alike"):
             return
         sale = "event_type = 'purchase'"
-        old = f"SELECT NULL, {LINE_COLUMNS}, {SIMILARITY} FROM ({_stored(self.near)}) WHERE {sale} AND {SIMILARITY} IN (FROM clean_alike)"
+        old = f"SELECT NULL, {LINE_COLUMNS}, {SIMILARITY} FROM ({_stored(self.nearby_files)}) WHERE {sale} AND {SIMILARITY} IN (FROM clean_alike)"
         self.con.execute(
             f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {LINE_COLUMNS}, {SIMILARITY} AS alike "
-            f"FROM {self.relation} WHERE {sale} AND {IS_SIMILAR}{f' UNION ALL {old}' if self.near else ''}"
+            f"FROM {self.relation} WHERE {sale} AND {IS_SIMILAR}{f' UNION ALL {old}' if self.nearby_files else ''}"
         )
         if self.policy.order_twice.is_active:
             self._repeated_orders(_seconds(self.policy.order_twice.seconds))
         if self.policy.near_duplicate.is_active:
             self._near_duplicates(self.policy.near_duplicate)
 
-    def _repeated_orders(self, near: str) -> None:
+    def _repeated_orders(self, interval: str) -> None:
         """Find repeated orders of a customer under another id.
 
         Times without a time of day cannot show this.
@@ -267,7 +267,7 @@ class _Rules:
             "SELECT customer_id FROM (SELECT customer_id, order_id, occurred_at, lag(order_id) OVER same AS other, "
             "lag(occurred_at) OVER same AS earlier FROM clean_lines "
             "WINDOW same AS (PARTITION BY alike, amount ORDER BY occurred_at, order_id)) "
-            f"WHERE other <> order_id AND occurred_at - earlier <= {near}"
+            f"WHERE other <> order_id AND occurred_at - earlier <= {interval}"
         )
         if not self.con.execute(f"{suspects} LIMIT 1").fetchall() or not self._has_time_of_day():
             return
@@ -278,14 +278,14 @@ class _Rules:
             "lead(began) OVER same AS later, lead(order_id) OVER same AS next, lead(fresh) OVER same AS next_fresh "
             "FROM clean_orders WHERE named = lines AND priced = lines WINDOW same AS "
             f"(PARTITION BY customer_id, signature, lines, {_TEN_MINUTES.format('began')} ORDER BY began, fresh, order_id)) "
-            f"WHERE fresh AND ((other <> order_id AND began - earlier <= {near}) OR "
-            f"(NOT next_fresh AND next <> order_id AND later - began <= {near}))",
+            f"WHERE fresh AND ((other <> order_id AND began - earlier <= {interval}) OR "
+            f"(NOT next_fresh AND next <> order_id AND later - began <= {interval}))",
             Reason(ReasonCode.DUPLICATE_ORDER),
         )
 
     def _near_duplicates(self, rule: NearDuplicate) -> None:
         """Find lines of one order that are almost equal."""
-        old = f"{_stored(self.near)} UNION ALL BY NAME " if self.near else ""
+        old = f"{_stored(self.nearby_files)} UNION ALL BY NAME " if self.nearby_files else ""
         _find_near_duplicates(self.con, rule, f"{old}SELECT * FROM {self.relation}")
         for code, where in (
             (ReasonCode.DUPLICATE_LINE_TIME, "NOT rounded"),
@@ -323,9 +323,9 @@ class _Rules:
             return
         sold = f"SELECT item_id, count(*) AS sold, min({_UNIT_PRICE}) AS least, max({_UNIT_PRICE}) AS most, avg({_UNIT_PRICE}) AS mean"
         items = f"{sold} FROM {self.relation} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
-        if self.known:
+        if self.stored_files:
             new = f"SEMI JOIN (SELECT item_id FROM {self.relation}) USING (item_id)"
-            items += f" UNION ALL {sold} FROM ({_stored(self.known)}) {new} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
+            items += f" UNION ALL {sold} FROM ({_stored(self.stored_files)}) {new} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
         is_product = f"NOT {_matches('item_id', self.policy.not_a_product.item)}"
         self.con.execute(
             f"CREATE OR REPLACE TABLE clean_prices AS SELECT item_id FROM ({items}) GROUP BY 1 "
@@ -336,8 +336,8 @@ class _Rules:
         columns = f"item_id, ln({_UNIT_PRICE}) AS price FROM"
         condition = f"WHERE {_HAS_UNIT_PRICE} AND item_id IN (FROM clean_prices)"
         old = (
-            f" UNION ALL SELECT NULL, {columns} ({_stored(self.known)}) {condition}"
-            if self.known
+            f" UNION ALL SELECT NULL, {columns} ({_stored(self.stored_files)}) {condition}"
+            if self.stored_files
             else ""
         )
         self.con.execute(
@@ -358,8 +358,8 @@ class _Rules:
         """Collect some customers' orders in ``clean_orders``."""
         condition = f"SEMI JOIN ({customers}) USING (customer_id) WHERE event_type = 'purchase' AND order_id IS NOT NULL"
         old = (
-            f" UNION ALL SELECT {_ORDER_COLUMNS}, false FROM ({_stored(self.near)}) {condition} GROUP BY customer_id, order_id"
-            if self.near
+            f" UNION ALL SELECT {_ORDER_COLUMNS}, false FROM ({_stored(self.nearby_files)}) {condition} GROUP BY customer_id, order_id"
+            if self.nearby_files
             else ""
         )
         self.con.execute(
@@ -373,8 +373,8 @@ class _Rules:
         Midnight moves by an hour in summer. So two times of day prove nothing.
         """
         rows = f"SELECT occurred_at FROM {self.relation}"
-        if self.near:
-            rows += f" UNION ALL SELECT occurred_at FROM ({_stored(self.near)})"
+        if self.nearby_files:
+            rows += f" UNION ALL SELECT occurred_at FROM ({_stored(self.nearby_files)})"
         return (
             _one(
                 self.con, f"SELECT count(DISTINCT epoch_us(occurred_at) % {_DAY_US}) FROM ({rows})"
