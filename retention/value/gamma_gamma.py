@@ -89,26 +89,3 @@ def fit(x: np.ndarray, mean: np.ndarray) -> GammaGamma:
     with threadpool_limits(1):  # BLAS threads slow down a problem with three parameters
         fitted = model(minimize(loss, np.zeros(3), method="L-BFGS-B", options={"ftol": 1e-12}).x)
     return GammaGamma(fitted.p, fitted.q, fitted.v * scale)
-
-
-def normalised_gini(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Return how well expected spend ranks customers; 1 is a perfect ranking.
-
-    Parameters
-    ----------
-    actual, expected : numpy.ndarray
-        (n,) actual and expected spend.
-
-    Returns
-    -------
-    float
-        Gini of ``actual`` in the order of ``expected``, divided by its Gini in the best order.
-    """
-    return _gini(actual, expected) / _gini(actual, actual)
-
-
-def _gini(actual: np.ndarray, order: np.ndarray) -> float:
-    total = np.cumsum(
-        np.asarray(actual, dtype=float)[np.argsort(-np.asarray(order), kind="stable")]
-    )
-    return float(2 * total.mean() / total[-1] - 1 - 1 / len(total))

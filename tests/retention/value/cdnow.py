@@ -31,3 +31,26 @@ def test_period() -> tuple[np.ndarray, np.ndarray]:
     days = later.drop_duplicates(["customer", "date"]).groupby("customer").size()
     spend = later.groupby("customer").dollars.sum()
     return tuple(one.reindex(customers, fill_value=0).to_numpy(float) for one in (days, spend))
+
+
+def normalised_gini(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Return how well expected spend ranks customers; 1 is a perfect ranking.
+
+    Parameters
+    ----------
+    actual, expected : numpy.ndarray
+        (n,) actual and expected spend.
+
+    Returns
+    -------
+    float
+        Gini of ``actual`` in the order of ``expected``, divided by its Gini in the best order.
+    """
+    return _gini(actual, expected) / _gini(actual, actual)
+
+
+def _gini(actual: np.ndarray, order: np.ndarray) -> float:
+    total = np.cumsum(
+        np.asarray(actual, dtype=float)[np.argsort(-np.asarray(order), kind="stable")]
+    )
+    return float(2 * total.mean() / total[-1] - 1 - 1 / len(total))
