@@ -102,7 +102,7 @@ class _Marks:
         if isinstance(value, Markup):  # output of a macro or a block, already marked
             return value
         self.values.append(value)
-        return Markup(f"\ue000{len(self.values) - 1}\ue001")  # noqa: S704 - our own mark, no content
+        return Markup(f"\ue000{len(self.values) - 1}\ue001")  # noqa: S704 - our own mark
 
     def fill(self, text: str, *, mrkdwn: bool) -> Any:
         whole = _MARK.fullmatch(text)
@@ -147,7 +147,7 @@ def _parsed(source: str) -> Any:
 
     Values are marks in it, so each structure is parsed once. Callers must not change the result.
     """
-    return yaml.load(source, Loader=_Loader)  # noqa: S506 - the safe loader, in C where there is one
+    return yaml.load(source, Loader=_Loader)  # noqa: S506 - a safe loader
 
 
 @pass_context  # also keeps Jinja from compiling one rendering's marks into the cached code

@@ -168,8 +168,8 @@ def classify(error: Exception) -> Failure:
         return Failure(
             FailureKind.REFUSED,
             gettext(
-                "its bytes were dropped: it waited too long, or a customer in it was erased; ask for "
-                "it again"
+                "its bytes were dropped: it waited too long, or a customer in it was erased; ask "
+                "for it again"
             ),
         )
     if isinstance(error, urllib.error.HTTPError):
