@@ -35,6 +35,8 @@ def role_of(session: Session, settings: Settings, user_id: str) -> str:
     str
         One of `RANKS`.
     """
+    if _is_admin(settings, user_id):  # also before `db upgrade` has created the table of grants
+        return "admin"
     session.flush()  # a grant may not be flushed yet
     granted = session.connection().scalar(
         _granted(), {"team_id": settings.team_id, "user_id": user_id}
@@ -59,9 +61,11 @@ def effective_role(settings: Settings, user_id: str, granted: str | None) -> str
     str
         One of `RANKS`.
     """
-    if user_id == OPERATOR or user_id in settings.admin_ids:
-        return "admin"
-    return granted or settings.default_role
+    return "admin" if _is_admin(settings, user_id) else granted or settings.default_role
+
+
+def _is_admin(settings: Settings, user_id: str) -> bool:
+    return user_id == OPERATOR or user_id in settings.admin_ids
 
 
 @cache
