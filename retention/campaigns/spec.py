@@ -347,8 +347,8 @@ class Body(_FrozenModel):
                 )
                 raise BadInput(
                     gettext(
-                        "{off} ({rule}) would leave {at_most} of the smallest as margin; the policy "
-                        "wants at least {min_margin:g} %: {least}."
+                        "{off} ({rule}) would leave {at_most} of the smallest as margin; the "
+                        "policy wants at least {min_margin:g} %: {least}."
                     ).format(
                         off=self._off(line),
                         rule=line.rule,

@@ -1,4 +1,4 @@
-"""Who gets what: tier × value × reason × consent, every exclusion counted once, items of the action's own kind."""
+"""Test the audience: tier × value × reason × consent, and counts of exclusions."""
 
 from datetime import timedelta
 

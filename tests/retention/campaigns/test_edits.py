@@ -1,4 +1,4 @@
-"""What an edit may change: another offer for everybody, the budget, the moment of sending; the rest is refused."""
+"""Test edits: other offers, budget, send time, and their limits."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Measurement on simulated campaigns with a known effect: intervals that cover it, a variance that CUPED shrinks."""
+"""Test the measurement on simulated campaigns with a known effect."""
 
 import io
 
@@ -17,7 +17,7 @@ LIFT = 0.08
 def _simulated(
     seed: int, customers: int = 800, lift: float = LIFT, holdout: float = 0.15
 ) -> Outcomes:
-    """A shop whose customers differ in how often they buy; the offer makes ``lift`` extra orders each."""
+    """Simulate customers with different order rates; the offer adds ``lift`` orders each."""
     rng = np.random.default_rng(seed)
     rate = rng.gamma(1.5, 0.6, customers)
     table = pd.DataFrame(

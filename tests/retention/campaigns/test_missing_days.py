@@ -1,4 +1,4 @@
-"""Days of a window that were not imported: told where the shop always sells on such days, else not."""
+"""Test the detection of days without imported orders."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,7 +15,7 @@ HOLE = (date(2025, 5, 6), date(2025, 5, 7), date(2025, 5, 11))  # a Tuesday, a W
 
 
 def _shop(database, settings, *, buyers: int, closed_on: tuple[date, ...] = ()) -> Lake:
-    """Ten weeks before the window and all of it, without `HOLE`; nobody sells on Sundays. Shops sell in the evening."""
+    """Make evening orders from ten weeks before the window, without Sundays and `HOLE`."""
     days = pd.date_range("2025-02-20", "2025-06-01")
     days = days[(days.weekday < 6) & ~days.isin(pd.to_datetime([*HOLE, *closed_on]))]
     frame = pd.MultiIndex.from_product([days, range(buyers)], names=["day", "who"]).to_frame(

@@ -1,4 +1,4 @@
-"""Outcomes counted by hand: windows half-open, returns taken off, coupons paid for, the future unseen."""
+"""Test outcomes against hand-counted windows, returns and coupons."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Always-valid figures: the worked value, what they promise, and who is measured although they were stopped."""
+"""Test the always-valid interim results."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Deciding: as many approvals as it needs, of different people, none of whom wrote it; everybody else is told."""
+"""Test decisions: approvals by different people, time limits, edits and stops."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -420,7 +420,7 @@ def test_two_of_many_concurrent_approvals_count_if_two_are_needed(large, setting
 
 
 def _second_of_two_with_the_same_customers(database, settings) -> Exception | None:
-    """What the approver of c4 is told while c3, with the same customers, is approved but not committed yet."""
+    """Return the refusal of c4 while c3, with the same customers, is approved but not committed."""
     with database.transaction() as session:
         for name in ("c3", "c4"):
             _draft(session, settings, name)

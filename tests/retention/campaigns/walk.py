@@ -1,4 +1,4 @@
-"""Random walks through a campaign's life beside a model of it: what is allowed happens, what is not changes nothing."""
+"""Walk a campaign at random and compare it with a model."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -85,7 +85,7 @@ class Life(RuleBasedStateMachine):
             self.submit("U0ANA", 0)
 
     def tried(self, allowed: bool, deed: Callable[..., Any], *args: Any, deeds: int = 1) -> bool:
-        """Do it; it has to succeed where the model allows it, and to be refused with a sentence where not."""
+        """Run a step; the model says whether it must succeed or be refused."""
         try:
             with self.database.transaction() as session:
                 deed(session, self.settings, self.id, *args)
@@ -197,7 +197,7 @@ class Life(RuleBasedStateMachine):
             self.state = "closed" if self.state == "measuring" else "cancelled"
 
     def cut_short(self, over: bool) -> bool:
-        """Whether it was stopped while it was live, its window is over, and it has no result yet."""
+        """Whether it was stopped while live, its window is over and it has no result."""
         return self.state == "cancelled" and over and not self.measured
 
     @invariant()

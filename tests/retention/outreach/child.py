@@ -1,6 +1,7 @@
-"""Processes that send a campaign until they are killed: ``python -m tests.retention.outreach.child HOME PORT REPEATS``.
+"""Send a campaign in killable processes.
 
-Imports once, then forks a sender for each line on standard input, prints its process id, and waits for its end.
+Run ``python -m tests.retention.outreach.child HOME PORT REPEATS``. It imports once. For each line
+on standard input it forks a sender, prints its process id and waits for its end.
 """
 
 import os

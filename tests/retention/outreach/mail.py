@@ -1,4 +1,4 @@
-"""A real SMTP server that can misbehave as it is told, and keeps what it accepted."""
+"""A real SMTP server with configurable faults that keeps accepted e-mails."""
 
 import asyncio
 import ssl
@@ -17,9 +17,10 @@ Says = Callable[[str], str | None]
 
 
 class Inbox:
-    """What arrived. ``on_mail``, ``on_rcpt`` and ``on_data`` decide by the address: an SMTP reply, ``hang up``, ``hang``, or None: fine.
+    """Received e-mails of the test server.
 
-    ``on_hang`` is called once the client waits for an answer that does not come.
+    ``on_mail``, ``on_rcpt`` and ``on_data`` map an address to an SMTP reply, ``hang up``, ``hang``
+    or None (accept). ``on_hang`` is called when the client waits for a missing answer.
     """
 
     def __init__(

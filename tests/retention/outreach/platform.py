@@ -1,4 +1,4 @@
-"""An e-mail platform on a real HTTP server, which can misbehave as it is told and keeps what it accepted."""
+"""An e-mail platform on a real HTTP server with configurable faults."""
 
 import json
 import threading
@@ -14,13 +14,16 @@ from retention.privacy import signing
 
 KEY = b"shared with the platform"
 
-# What it does with the n-th try (from 0) of a copy: a status; "hang"; "drip"; "drop"; "lie" (200, wrong body);
-# "accept and 500"; "accept and drop"; None: accept.
+# Reaction to the n-th attempt (from 0) of an e-mail: a status; "hang"; "drip"; "drop";
+# "lie" (200, wrong body); "accept and 500"; "accept and drop"; None: accept.
 Does = Callable[[str, int], Any]
 
 
 class Platform:
-    """``honours``: whether it drops a repeated key; ``slow_down``: the headers of what it refuses."""
+    """A test platform.
+
+    ``honours``: whether it drops a repeated key. ``slow_down``: headers of refusals.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Bounces that are told later: whose copy each is of, once, and who is left out of drafts for it."""
+"""Test bounces reported later: matched sends and excluded customers."""
 
 from datetime import timedelta
 

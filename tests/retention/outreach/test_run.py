@@ -1,4 +1,4 @@
-"""Sending a campaign: each copy once, whatever dies; refusals row by row; quiet hours; who left meanwhile."""
+"""Test sending: each e-mail once, refusals, quiet hours and unsubscribes."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""E-mail over TLS, from the first byte or by STARTTLS: whoever is not who they say they are gets neither a copy nor our password."""
+"""Test e-mail over TLS and STARTTLS with valid and invalid certificates."""
 
 import shutil
 import ssl
@@ -69,7 +69,10 @@ def certificates(tmp_path_factory) -> Iterator[dict[str, Path]]:
 
 @pytest.fixture(params=["smtps", "starttls"])
 def served(request, certificates):
-    """``served(name)``: a mail server with this certificate that takes nothing without TLS and login; its inbox, and us."""
+    """``served(name)`` starts a server with this certificate that requires TLS and login.
+
+    Yields its inbox and our adapter.
+    """
     running = []
 
     def start(name: str) -> tuple[SmtpAdapter, Inbox]:

@@ -1,4 +1,4 @@
-"""The platform's webhook against a real HTTP server that answers 500, hangs, drips, drops, lies, or accepts twice."""
+"""Test the webhook against a real HTTP server with faults."""
 
 from dataclasses import replace
 from datetime import timedelta
