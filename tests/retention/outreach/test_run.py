@@ -391,6 +391,16 @@ def test_customers_without_an_email_are_counted_by_reason(database, settings):
     assert why == {"it bounced": 2, "it could not be sent": 1, "no consent any more": 1}
 
 
+def test_reasons_are_grouped_by_code_not_by_sentence(database, settings):
+    live_campaigns.start_campaign(database, settings, 10)
+    with database.transaction() as session:
+        sends.cancel_sends_to(session, "c1", ["k8", "k9"], "no_consent")
+        other_language = update(Send).where(Send.customer_id == "k8")
+        session.execute(other_language.values(error="keine Einwilligung mehr"))
+    with database.reading() as session:
+        assert send_summary.uncontacted_reasons(session, "c1") == {"no consent any more": 2}
+
+
 KILLS = 8
 
 
