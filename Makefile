@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
+.PHONY: setup setup-spark setup-deep demo test test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -92,6 +92,10 @@ docs: setup
 	$(BIN)/python -m tests.make_docs
 
 # The sentences in code, for translators; brings the catalogues of all languages up to date.
+# Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
+test-pseudo: setup
+	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench' tests/bot tests/workers tests/end_to_end
+
 messages: setup
 	$(BIN)/pybabel extract --keywords gettext --no-location --sort-output --project retention \
 	  --output-file retention/locale/retention.pot retention workers bot
