@@ -97,6 +97,35 @@ def shop_copy(shop, tmp_path) -> Iterator[tiny.Shop]:
     copy.database.dispose()
 
 
+@pytest.fixture(scope="session")
+def champion_shop(tmp_path_factory) -> Iterator[tiny.Shop]:
+    """A read-only shop with a churn champion that two colleagues gave feedback on."""
+    from retention.feedback import Subject, record
+    from retention.registry import promote
+    from retention.registry.retrain import RetrainRequest, churn
+
+    shop = tiny.build(tmp_path_factory.mktemp("champion") / "home", customers=160)
+    request = RetrainRequest(shop.end, 21, 42, "logistic", "U0LEAD", None)
+    row = churn(shop.settings, shop.lake, None, request, lambda *_: None).row
+    reason = "=HYPERLINK(<script>alert(1)</script>) & by phone"
+    with shop.database.transaction() as session:
+        session.add(row)
+        promote(session, shop.settings, row, "U0LEAD")
+        subject = Subject("c1", row.version, shop.end)
+        record(session, shop.settings, subject, "wrong", "U1", reason)
+        record(session, shop.settings, subject, "useful", "U2")
+    with readonly.shared(shop) as shared:
+        yield shared
+
+
+@pytest.fixture
+def champion_shop_copy(champion_shop, tmp_path) -> Iterator[tiny.Shop]:
+    """A writable copy of the shop with a champion."""
+    copy = readonly.copy_of(champion_shop, tmp_path / "shop")
+    yield copy
+    copy.database.dispose()
+
+
 @pytest.fixture
 def hasty():
     """Rankers of recommendations learn hastily, where a test asks how and from what, not how well."""

@@ -33,6 +33,21 @@ def _imports(path: Path) -> list[tuple[int, str]]:
     return found
 
 
+def _imported_modules(path: Path) -> list[tuple[int, str]]:
+    """List imports with relative ones resolved and each ``from a import b`` also as ``a.b``."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    imported: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            source = [*base, node.module] if node.module else [*base]
+            imported.append((node.lineno, ".".join(source)))
+            imported += [(node.lineno, ".".join([*source, alias.name])) for alias in node.names]
+    return imported
+
+
 @pytest.mark.parametrize("package", FLOOR)
 def test_no_file_imports_a_higher_floor(package):
     upward = [
@@ -42,6 +57,42 @@ def test_no_file_imports_a_higher_floor(package):
         if FLOOR.get(name.split(".")[0], 0) > FLOOR[package]
     ]
     assert not upward
+
+
+def test_tests_of_retention_import_neither_bot_nor_workers():
+    """Imports inside functions count, and so do those of helpers below tests/ that they import."""
+    pending = sorted((ROOT / "tests" / "retention").rglob("*.py"))
+    pending += [ROOT / "tests" / "__init__.py", ROOT / "tests" / "conftest.py"]
+    checked: set[Path] = set()
+    guilty = []
+    while pending:
+        path = pending.pop()
+        if path in checked:
+            continue
+        checked.add(path)
+        for line, name in _imported_modules(path):
+            if name.split(".")[0] in {"bot", "workers"}:
+                guilty.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+            elif name.split(".")[0] == "tests":
+                module = ROOT / Path(*name.split("."))
+                files = (
+                    module.with_suffix(".py"),
+                    module / "__init__.py",
+                    module.parent / "conftest.py",
+                )
+                pending += [file for file in files if file.exists()]
+    assert not guilty
+
+
+def test_test_names_have_at_most_80_characters():
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if node.name.lower().startswith("test") and len(node.name) > 80
+    ]
+    assert not long
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from dataclasses import asdict
 import pytest
 from sqlalchemy import select
 
-from bot.terminal import printed
 from retention.backup import backup, restore
 from retention.db import Database
 from retention.db.migrate import upgrade
@@ -19,6 +18,7 @@ from retention.db.tables import RoleGrant
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.settings import Settings
+from tests.terminal_text import terminal_text
 
 
 @pytest.fixture
@@ -231,10 +231,10 @@ def test_backup_without_the_key_says_so(home, tmp_path):
         there = Settings(home=tmp_path / name, secret_key=given, _env_file=None)
         restored = restore(there, tmp_path / "without.tar.gz")
         assert (restored.contains_key, restored.key) == (False, state)
-        shown = printed("bot/restore", asdict(restored), there)
+        shown = terminal_text("bot/restore", asdict(restored), there)
         assert ("WARNING" in shown) == (state != "elsewhere")
-    assert "is NOT inside" in printed("bot/backup", asdict(without), home)
-    assert "is inside: keep the file as safe" in printed("bot/backup", asdict(inside), home)
+    assert "is NOT inside" in terminal_text("bot/backup", asdict(without), home)
+    assert "is inside: keep the file as safe" in terminal_text("bot/backup", asdict(inside), home)
 
 
 def test_backup_with_a_stale_key_file_does_not_contain_the_key(home, tmp_path):

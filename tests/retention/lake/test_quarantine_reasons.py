@@ -2,7 +2,6 @@
 
 import pytest
 
-from bot.terminal import printed
 from retention import templating
 from retention.errors import BadInput
 from retention.lake import Lake, quarantine
@@ -11,6 +10,7 @@ from retention.lake.quality import quality
 from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.release import release
 from retention.text import LANGUAGE
+from tests.terminal_text import terminal_text
 
 EARLIER = {
     "customer_id is missing": (ReasonCode.MISSING_CUSTOMER, {}),
@@ -203,7 +203,7 @@ def test_stored_sentence_of_another_language_keeps_its_code(lake, settings, repo
 def test_terminal_shows_sentences_instead_of_codes(lake, database, settings, report):
     released = release(lake, database, settings).as_dict()
     for template, result in (("bot/import", report.as_dict()), ("bot/release", released)):
-        output = printed(template, result, settings)
+        output = terminal_text(template, result, settings)
         assert "1 row: customer_id is missing" in output
         assert "missing_customer" not in output
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from bot.terminal import printed
 from retention.recommend import evaluate
 from tests import shop as tiny
 from tests.haste import hastily
+from tests.terminal_text import terminal_text
 
 pytestmark = pytest.mark.usefixtures("hasty")
 METRICS = {"recall", "ndcg", "map", "coverage", "hit_rate", "novelty", "diversity", "calibration"}
@@ -62,7 +62,7 @@ def test_new_items_only_gives_the_same_figures(shop, report):
 
 
 def test_terminal_shows_tables_and_tuning_cutoff(shop, report):
-    words = printed("bot/evaluate_recommend", report, shop.settings)
+    words = terminal_text("bot/evaluate_recommend", report, shop.settings)
     tuned = shop.end - timedelta(days=56)
     assert f"from {tuned:%d %b %Y}".replace(" 0", " ") in words
     for row in ("model", "popular", "buy_it_again", "als"):
@@ -83,4 +83,6 @@ def test_report_explains_a_baseline_left_out(tmp_path):
     report_ = evaluate(shop.lake, cutoff=shop.end - timedelta(days=60), min_buyers=1)
     assert set(report_["baselines"]) == {"popular", "buy_it_again"}
     assert "ALS takes 20 customers" in report_["left_out"]["als"]
-    assert report_["left_out"]["als"] in printed("bot/evaluate_recommend", report_, shop.settings)
+    assert report_["left_out"]["als"] in terminal_text(
+        "bot/evaluate_recommend", report_, shop.settings
+    )

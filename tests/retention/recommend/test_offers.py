@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bot.terminal import printed
 from retention.errors import BadInput, TooLittleData
 from retention.recommend.history import bought_between
 from retention.recommend.offers import (
@@ -15,6 +14,7 @@ from retention.recommend.offers import (
     fit_offer_ranker,
     rank_offers,
 )
+from tests.terminal_text import terminal_text
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_evaluation_beats_popularity_and_learns_once_there_are_redemptions(shop,
     assert result["metrics"]["ndcg"] > result["baselines"]["popular"]["ndcg"]
     low, high = result["intervals"]["ndcg"]
     assert low < result["metrics"]["ndcg"] < high
-    assert "best baseline" in printed("bot/evaluate_offers", result, shop.settings)
+    assert "best baseline" in terminal_text("bot/evaluate_offers", result, shop.settings)
     later = evaluate_offers(shop.lake, *campaigns, k=3, since=shop.begin + timedelta(days=150))
     assert (later["campaigns"], later["learned"]) == (1, 1)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from retention import feedback, impressions
-from retention.db.tables import Assignment, Campaign, Coupon, Impression
+from retention.db.tables import Impression
 from retention.feedback import Subject
 from retention.recommend import responses
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
@@ -25,89 +25,26 @@ from retention.reports.recommendations import Performance, drawn, report
 from retention.risk.policy import Policy
 from retention.templating import text
 from tests.chromium import chromium
-from tests.retention.recommend.small_shop import SmallShop, make_shop
-from workers.delivery import render
-from workers.requests import RecommendReport
-from workers.tasks import recommend_report
-from workers.tasks.interface import Context
-
-SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
-NOW = datetime(2025, 6, 1, tzinfo=UTC)
-ITEMS = [
-    {"item_id": f"i{place}", "title": f"Item {place}", "source": "buy_again"} for place in (1, 2, 3)
-]
+from tests.retention.recommend.responses_shop import (
+    ITEMS,
+    NOW,
+    SENT,
+    make_responses_shop,
+    send_campaign,
+)
+from tests.retention.recommend.small_shop import SmallShop
 
 
 @pytest.fixture
 def shop(tmp_path) -> SmallShop:
-    """Build a shop of three customers with responses to a campaign of 1 May; c is held out."""
-    day = timedelta(days=1)
-    lines = [(who, "purchase", SENT - 30 * day, "i9", {"order_id": f"old-{who}"}) for who in "abc"]
-    lines += [
-        ("a", "email_click", SENT + day, "i3", {}),
-        ("a", "email_click", SENT + 2 * day, "i3", {}),
-        ("a", "purchase", SENT + 2 * day, "i3", {"order_id": "o1"}),
-        ("b", "purchase", SENT + 3 * day, "i1", {"order_id": "o2"}),
-        ("b", "purchase", SENT + 29 * day, "i2", {"order_id": "o3"}),  # after the window
-        ("b", "email_click", SENT - day, "i2", {}),  # before it was shown
-        ("c", "email_click", SENT + day, "i1", {}),  # nothing was shown to c
-    ]
-    return make_shop(
-        tmp_path, lines, [(f"i{place}", f"Item {place}", "things", 2.0) for place in (1, 2, 3, 9)]
-    )
+    """A shop of three customers with responses to a campaign that is not stored."""
+    return make_responses_shop(tmp_path)
 
 
 @pytest.fixture
 def sent(shop) -> SmallShop:
-    """Add the campaign's impressions and one redeemed code."""
-    offer = {
-        "items": ITEMS,
-        "recommended_by": "recommend-1",
-        "arm": "both",
-        "propensity": 0.8,
-        "action": "coupon",
-    }
-    with shop.database.transaction() as session:
-        campaign = Campaign(
-            id="camp",
-            team_id="local",
-            name="May",
-            post_key="job:1",
-            body={},
-            salt="s",
-            drafted_by="U1",
-            created_at=SENT,
-        )
-        session.add(campaign)
-        session.flush()
-        for who, arm in (("a", "treatment"), ("b", "treatment"), ("c", "control")):
-            session.add(
-                Assignment(
-                    campaign_id="camp",
-                    customer_id=who,
-                    team_id="local",
-                    arm=arm,
-                    bucket=1,
-                    tier="high",
-                    churn_probability=0.6,
-                    expected_value=10.0,
-                    offer=offer,
-                )
-            )
-        session.add(
-            Coupon(
-                code="X",
-                team_id="local",
-                campaign_id="camp",
-                customer_id="b",
-                state="redeemed",
-                expires_at=NOW,
-                redeemed_at=SENT + timedelta(days=3),
-                order_id="o2",
-            )
-        )
-        assert impressions.of_campaign(session, shop.settings, campaign, SENT) == 6
-    return shop
+    """The shop with the campaign's impressions and one redeemed code."""
+    return send_campaign(shop)
 
 
 def _responses(shop: SmallShop, before: datetime = NOW) -> pd.DataFrame:
@@ -333,42 +270,26 @@ def test_report_counts_items_with_an_open_window(sent):
     ]
 
 
-def test_report_message_and_page_name_no_customer(sent):
-    context = Context(
-        sent.settings,
-        sent.database,
-        job_id="j",
-        attempt=1,
-        requested_by="U1",
-        channel="C1",
-        thread_key=None,
-        business_at=NOW,
-    )
-    outcome = recommend_report.run(RecommendReport(days=90, as_of=NOW), context)
-    message, page = outcome.posts
-    rendered = render.message(
-        message.template,
-        zone="UTC",
-        demo=False,
-        **{k: v for k, v in message.values.items() if k != "demo"},
-    )
-    blocks = " ".join(str(block) for block in rendered.blocks)
-    assert "By place" in blocks
-    assert "bought before" in blocks
-    assert message.images["rates"].content.startswith(b"\x89PNG")
-    assert "place 3: 50.0% clicked" in message.images["rates"].alt_text
-    html = page.file.content.decode()
+def test_report_page_is_static_and_names_sources_in_words(sent):
+    performance = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90)
+    assert performance.chart.png.startswith(b"\x89PNG")
+    assert "place 3: 50.0% clicked" in performance.chart.alt_text
+    html = performance.html(sent.settings)
     assert "<script" not in html
     assert "By week" in html
     assert "bought before" in html
     assert "buy_again" not in html
     assert {"due", "new"} < set(SOURCES)  # sources of special offers
-    lines = [{**outcome.data["reasons"][0], "name": source} for source in SOURCES]
-    page_html = Performance({**outcome.data, "reasons": lines}).html(sent.settings)
+    lines = [{**performance.data["reasons"][0], "name": source} for source in SOURCES]
+    page_html = Performance({**performance.data, "reasons": lines}).html(sent.settings)
     assert [source for source in SOURCES if f">{source}<" in page_html] == [
         "popular"
     ]  # this source is named so in the report, too
-    empty = Performance({**outcome.data, "slots": [], "weeks": [], "reasons": [], "models": []})
+
+
+def test_report_without_lists_says_so(sent):
+    data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
+    empty = Performance({**data, "slots": [], "weeks": [], "reasons": [], "models": []})
     assert "Nothing was sent yet" in empty.chart.alt_text
     assert "Nothing was shown yet" in empty.html(sent.settings)
 

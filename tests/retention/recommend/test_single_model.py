@@ -9,7 +9,6 @@ from retention.errors import BadInput
 from retention.progress import silent
 from retention.recommend import TrainedRecommender, evaluate, recommend, train
 from retention.recommend.history import preferences
-from retention.recommend.models import MODELS
 from retention.recommend.side_information import friends, segments
 from retention.registry import retrain
 from retention.registry.model_cache import recommender
@@ -18,7 +17,6 @@ from tests import shop as tiny
 from tests.retention.recommend.small_shop import import_relations
 from tests.retention.recommend.test_models import NAMES
 from tests.retention.recommend.test_recommend import append_future
-from workers.requests import RECOMMENDERS, Retrain
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +53,6 @@ def test_every_model_can_be_evaluated(small, name):
     report = evaluate(small.lake, cutoff=small.end - timedelta(days=28), model=name)
     assert report["model"] == name
     assert report["metrics"]["ndcg"] > report["baselines"]["popular"]["ndcg"] * 0.9
-
-
-def test_command_line_names_match_models():
-    assert set(RECOMMENDERS) == set(MODELS)
-
-
-def test_churn_model_name_is_refused_with_the_right_command():
-    with pytest.raises(BadInput, match="retrain recommend --model bpr"):
-        Retrain(model="bpr")
-    with pytest.raises(BadInput, match="retrain churn --model forest"):
-        Retrain(models=("recommend",), model="forest")
-    with pytest.raises(BadInput, match="one of auto, blend"):
-        Retrain(models=("recommend",), model="magic")
-    assert Retrain(models=("recommend",), model="bpr").model == "bpr"
 
 
 def test_small_shop_falls_back_from_single_model_with_note(tmp_path):

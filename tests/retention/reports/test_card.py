@@ -1,6 +1,5 @@
 """The model card: every section, on a page and on paper; nobody is named."""
 
-import io
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -9,12 +8,8 @@ import pytest
 
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
-from retention.feedback import Subject, record
-from retention.registry import promote, save
-from retention.registry.retrain import RetrainRequest, churn
+from retention.registry import save
 from retention.reports.card import _fair, card
-from tests import readonly
-from tests import shop as tiny
 
 SECTIONS = (
     "Purpose",
@@ -32,36 +27,15 @@ SECTIONS = (
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A shop with a champion that somebody commented on, and its card."""
-    shop = tiny.build(tmp_path_factory.mktemp("card") / "home", customers=160)
-    asked = RetrainRequest(shop.end, 21, 42, "logistic", "U0LEAD", None)
-    found = churn(shop.settings, shop.lake, None, asked, lambda *_: None)
-    with shop.database.transaction() as session:
-        session.add(found.row)
-        promote(session, shop.settings, found.row, "U0LEAD")
-        subject = Subject("c1", found.row.version, shop.end)
-        record(
-            session,
-            shop.settings,
-            subject,
-            "wrong",
-            "U1",
-            "=HYPERLINK(<script>alert(1)</script>) & by phone",
-        )
-        record(session, shop.settings, subject, "useful", "U2")
-    found = card(shop.lake, shop.database, shop.settings)
-    with readonly.shared(shop) as shared:
-        yield shared, found
+def champion_card(champion_shop):
+    """The card of the champion."""
+    return card(champion_shop.lake, champion_shop.database, champion_shop.settings)
 
 
 @pytest.fixture
-def made(built, tmp_path):
-    """A copy of that shop, and the card of the original."""
-    shop, found = built
-    copy = readonly.copy_of(shop, tmp_path / "shop")
-    yield copy, found
-    copy.database.dispose()
+def made(champion_shop_copy, champion_card):
+    """A copy of the shop, and the card of the original."""
+    return champion_shop_copy, champion_card
 
 
 class Outline(HTMLParser):
@@ -182,42 +156,3 @@ def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
 def test_a_group_is_marked_where_it_is_off_by_more_than_chance(expected, observed, customers, off):
     one = {"expected": expected, "observed": observed, "customers": customers}
     assert _fair(one)["off"] is off
-
-
-def test_the_command_writes_both_files_and_feedback_is_safe_in_a_spreadsheet(
-    made, tmp_path, monkeypatch, capsys
-):
-    import csv
-
-    from bot import terminal
-
-    shop, found = made
-    monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
-    page, paper, table = (tmp_path / name for name in ("card.html", "card.pdf", "feedback.csv"))
-    assert terminal.run(["models", "card", "--html", str(page), "--pdf", str(paper)]) == 0
-    assert found.data["version"] in capsys.readouterr().out
-    assert page.read_text().startswith("<!doctype html>")
-    assert paper.read_bytes().startswith(b"%PDF")
-    assert terminal.run(["models", "feedback", "--csv", str(table)]) == 0
-    rows = list(csv.DictReader(io.StringIO(table.read_text())))
-    assert {row["verdict"] for row in rows} == {"useful", "wrong"}
-    assert any(row["reason"].startswith("'=HYPERLINK") for row in rows)
-
-
-def test_the_task_posts_a_message_and_both_files_in_its_thread(made):
-    from types import SimpleNamespace
-
-    from workers.delivery import render
-    from workers.requests import ModelCard
-    from workers.tasks.model_card import run
-
-    shop, _ = made
-    context = SimpleNamespace(
-        settings=shop.settings, database=shop.database, job_id="j1", progress=lambda *_: None
-    )
-    outcome = run(ModelCard(), context)
-    message, page, paper = outcome.posts
-    said = render.message(message.template, zone="UTC", **message.values)
-    assert "Model card" in said.text
-    assert [one.file.mime for one in (page, paper)] == ["text/html", "application/pdf"]
-    assert {one.thread_key for one in (page, paper)} == {"job:j1"}

@@ -1,4 +1,4 @@
-"""The digest on the tiny shop: its numbers, its page, its message."""
+"""Test the weekly digest of the tiny shop: its numbers and its page."""
 
 import json
 from datetime import timedelta
@@ -7,16 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from retention import clock
-from retention.db.tables import Campaign, Outbox
 from retention.errors import TooLittleData
 from retention.lake import Lake
 from retention.reports.digest import digest, most_wanted
 from tests import readonly
-from workers import jobs
-from workers.delivery import render
-from workers.delivery.limits import MESSAGE_CHARACTERS, size
-from workers.requests import Digest, Recommend, Sweep
-from workers.tasks import runner
+from tests.retention.reports.samples import add_campaign, add_measured_campaign
 
 
 @pytest.fixture
@@ -43,15 +38,6 @@ def test_the_digest_is_plain_json_whose_parts_agree(desk):
     assert data["top_items"].keys() == {"customers", "list", "items", "model_version"}
 
 
-def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
-    settings, database, lake, end = desk
-    runner.run_inline(settings, database, Sweep(), user="operator", progress=lambda *_: None)
-    clock.configure(fixed=end)
-    found = digest(lake, database, settings).data["came_true"]
-    assert (found["days"], found["finished"]) == (21, False)
-    assert 0 <= found["lapsed"] <= found["flagged"] > 0
-
-
 def test_one_product_under_two_numbers_is_one_to_the_reader():
     milk, other, bread = (
         SimpleNamespace(item_id=n, title=t)
@@ -75,149 +61,26 @@ def test_the_future_changes_no_number(desk):
     assert digest(lake, database, settings, as_of=end - timedelta(days=60)).data == earlier.data
 
 
-def test_campaigns_are_told_and_their_names_harm_nothing(desk):
+def test_a_shop_without_events_is_told_what_to_do(settings, database):
+    with pytest.raises(TooLittleData, match="retention import"):
+        digest(Lake.open(settings), database, settings)
+
+
+def test_campaign_names_are_escaped_on_the_page(desk):
     settings, database, lake, _ = desk
-    with database.transaction() as session:
-        session.add(
-            Campaign(
-                id="c1",
-                name='<!channel> & "friends"',
-                state="submitted",
-                post_key="k",
-                body={},
-                salt="s",
-                drafted_by="U1",
-                created_at=clock.now() - timedelta(days=1),
-            )
-        )
-    found = digest(lake, database, settings)
-    page = found.html(settings)
+    add_campaign(database, name='<!channel> & "friends"', state="submitted")
+    page = digest(lake, database, settings).html(settings)
     assert "&lt;!channel&gt;" in page
     assert "<!channel>" not in page
-    message = render.message("digest/week", **found.data, alt_text=found.chart.alt_text, zone="UTC")
-    assert "<!channel>" not in json.dumps(message.blocks)
-    assert "waiting for approval" in json.dumps(message.blocks)
-
-
-def _measured(database, **result):
-    effect = {"total": 120.0, "total_low": 10.0, "total_high": 250.0}
-    with database.transaction() as session:
-        session.add(
-            Campaign(
-                id="c1",
-                name="Autumn",
-                state="closed",
-                post_key="k",
-                body={},
-                salt="s",
-                drafted_by="U1",
-                window_ends_at=clock.now() - timedelta(days=2),
-                created_at=clock.now() - timedelta(days=40),
-                result={"effects": {"profit": effect, "orders": effect}, **result},
-            )
-        )
-
-
-def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk):
-    settings, database, lake, _ = desk
-    effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
-    _measured(database, effects={"profit": effect, "orders": effect})
-    found = digest(lake, database, settings)
-    values = {**found.data, "demo": True, "alt_text": "", "zone": "UTC"}
-    told = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
-    assert "−\u2060€10 to €250" in told
-    assert "simulated responses" in told
-    assert "assumed" in told
 
 
 @pytest.mark.parametrize(
     ("advice", "says"),
     [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")],
 )
-def test_what_nothing_may_be_concluded_from_is_no_gain_in_the_digest_either(desk, advice, says):
+def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
     settings, database, lake, _ = desk
-    _measured(database, advice=advice)
-    found = digest(lake, database, settings)
-    message = render.message("digest/week", **found.data, alt_text="", zone="UTC")
-    for told in (json.dumps(message.blocks, ensure_ascii=False), found.html(settings)):
-        assert says in told
-        assert "€250" not in told
-
-
-def test_the_message_fits_into_slack_with_many_campaigns(desk):
-    settings, database, lake, _ = desk
-    with database.transaction() as session:
-        for number in range(30):
-            session.add(
-                Campaign(
-                    id=f"c{number}",
-                    name="Long " * 40,
-                    state="live",
-                    post_key=f"k{number}",
-                    body={},
-                    salt="s",
-                    drafted_by="U1",
-                    window_ends_at=clock.now(),
-                    created_at=clock.now(),
-                )
-            )
-    found = digest(lake, database, settings)
-    message = render.message("digest/week", **found.data, alt_text=found.chart.alt_text, zone="UTC")
-    assert size(message.blocks) <= MESSAGE_CHARACTERS
-
-
-def test_a_shop_without_events_is_told_what_to_do(settings, database):
-    with pytest.raises(TooLittleData, match="retention import"):
-        digest(Lake.open(settings), database, settings)
-
-
-def test_the_job_posts_one_message_with_its_picture_and_the_page_in_its_thread(desk):
-    settings, database, _, _ = desk
-    with database.transaction() as session:
-        submitted = jobs.submit(
-            session,
-            settings,
-            Digest(),
-            requested_by="U0VIEWER",
-            channel="C0CRM",
-            idem_key="k",
-            announce=True,
-        )
-    from workers.tasks.runner import run_job
-
-    assert run_job(settings, database, submitted.job.id, "t") == "done"
-    with database.reading() as session:
-        rows = {row.key: row for row in session.query(Outbox)}
-    message, page = rows[f"job:{submitted.job.id}"], rows[f"job:{submitted.job.id}:report"]
-    assert "week" in message.payload["images"]
-    assert page.kind == "file"
-    assert page.thread_key == message.key
-
-
-def test_recommendations_name_a_customer_so_they_go_to_the_person_who_asked(desk):
-    settings, database, _, _ = desk
-    with database.reading() as session:
-        from retention.db.tables import DirectoryEntry
-
-        who = session.query(DirectoryEntry).order_by(DirectoryEntry.customer_id).first()
-    found = runner.run_inline(
-        settings,
-        database,
-        Recommend(customer_id=who.pseudonym, k=3),
-        user="operator",
-        progress=lambda *_: None,
-    )
-    assert found["customer_id"] == who.customer_id
-    assert len(found["items"]) == 3
-    assert set(found["items"][0]) == {"item_id", "title", "score", "source", "why"}
-    message = render.message(
-        "recommend/list",
-        **found,
-        more=0,
-        pseudonym="c-1",
-        shown_in="1",
-        zone="UTC",
-        demo=False,
-        currency="",
-    )
-    assert found["items"][0]["title"] in json.dumps(message.blocks, ensure_ascii=False)
+    add_measured_campaign(database, advice=advice)
+    page = digest(lake, database, settings).html(settings)
+    assert says in page
+    assert "€250" not in page

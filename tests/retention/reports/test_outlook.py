@@ -9,7 +9,7 @@ import pytest
 from retention.db.tables import Cohort, Run
 from retention.reports.outlook import came_true, risk
 from retention.risk.policy import load_policy
-from tests.retention.reports.conftest import UNTIL, bought
+from tests.retention.reports.samples import UNTIL, bought
 
 
 @pytest.fixture

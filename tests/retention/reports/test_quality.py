@@ -1,41 +1,29 @@
-"""The quality report says what is odd, what limits the models, and how to mend it, in every place where it is shown."""
+"""Test the data quality report, in the terminal and as a page."""
 
-import json
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from retention import clock, templating
-from retention.db.tables import ModelVersion
 from retention.lake import Lake
 from retention.reports.limits import limits
 from retention.reports.quality import report
-from tests.retention.reports.conftest import UNTIL, bought
-from workers.delivery import render
+from tests.retention.reports.samples import UNTIL, lake_with_gap_and_spike, register_champion
 
 
-def _shown(found) -> str:
-    """The report in Slack, in the terminal and as a page, as text."""
-    values = {"zone": "UTC", "demo": False, "alt_text": found.chart.alt_text, **found.data}
-    message = render.message("data/quality", **values)
-    terminal = templating.text(
-        "terminal/data_quality.txt.j2", result=found.data, **{"zone": "UTC", **found.data}
+def _terminal(page) -> str:
+    """Return the report as the terminal prints it."""
+    return templating.text(
+        "terminal/data_quality.txt.j2", result=page.data, **{"zone": "UTC", **page.data}
     )
-    return "\n".join([json.dumps(message.blocks, ensure_ascii=False), terminal])
 
 
 @pytest.fixture
 def found(lake_of, settings, database):
-    """A shop of three customers that was silent for ten days and once sold everything at once."""
+    """The report on a lake with a gap, a spike and a quarantined event."""
     clock.configure(fixed=UNTIL)
-    days = [day for day in range(1, 120) if not 40 <= day < 50]
-    lines = [
-        bought(customer, *[day + hour / 24 for day in days]) for hour, customer in enumerate("abc")
-    ]
-    rush = bought("a", *[80 + step / 300 for step in range(1, 90)])
-    nobody = [{**bought("x", 5)[0], "customer_id": None}]
-    return report(lake_of(*lines, rush, nobody), database, settings)
+    return report(lake_with_gap_and_spike(lake_of), database, settings)
 
 
 def test_gaps_spikes_and_the_quarantine_are_told(found):
@@ -47,7 +35,7 @@ def test_gaps_spikes_and_the_quarantine_are_told(found):
         found.data["imports"][f"rows_{fate}"]
         for fate in ("accepted", "duplicate", "filtered", "quarantined")
     )
-    said = _shown(found)
+    said = _terminal(found)
     assert "0 were not meant, 1 were set aside." in said
     for words in ("2025-04-14", "customer_id is missing", "calendar features need 13", "no margin"):
         assert words in said
@@ -73,45 +61,14 @@ def test_the_picture_and_the_page(found, settings):
 def test_an_empty_lake_has_a_report_too(settings, database):
     found = report(Lake.open(settings), database, settings)
     assert found.data["limits"][0]["limit"] == "no events: nothing can be predicted"
-    assert "no events" in _shown(found)
+    assert "no events" in _terminal(found)
     assert found.html(settings)
 
 
 @pytest.fixture
 def champion(shop_copy):
-    """Profiles of a champion that is registered in a copy of the shop; it learned from a dearer one."""
-    from retention.churn.drift import profile
-    from retention.churn.snapshots import take_snapshot
-
-    cutoff = shop_copy.end - timedelta(days=60)
-    people = take_snapshot(
-        shop_copy.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False
-    )
-    names = ("orders_all", "spend_1h")
-    people.frame["spend_1h"] += 1000  # as if the shop had been dearer
-    profiles = {name: profile(people.matrix([name])[:, 0]) for name in names}
-    row = ModelVersion(
-        team_id=shop_copy.settings.team_id,
-        version="churn-test",
-        kind="churn",
-        state="champion",
-        estimator="logistic",
-        cutoff=cutoff,
-        horizon_days=28,
-        active_within_days=56,
-        data_fingerprint="",
-        code_version="",
-        seed=0,
-        artefact="",
-        sha256="",
-        hmac="",
-        created_by="U0ANA",
-        metrics={"reference": {"features": profiles}},
-        promoted_at=cutoff,
-    )
-    with shop_copy.database.transaction() as session:
-        session.add(row)
-    return profiles
+    """Profiles of the champion of a copy of the shop."""
+    return register_champion(shop_copy)
 
 
 def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
@@ -134,7 +91,7 @@ def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
 def test_what_moved_is_told_in_the_words_of_the_catalogue(shop_copy, champion, settings):
     clock.configure(fixed=shop_copy.end)
     found = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
-    for said in (_shown(found), found.html(settings)):
+    for said in (_terminal(found), found.html(settings)):
         assert "spend in the last H" in said
         assert "spend_1h" not in said
         assert "spend 1h" not in said

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from retention.reports.week import SHOWN, week
-from tests.retention.reports.conftest import UNTIL, bought
+from tests.retention.reports.samples import UNTIL, bought
 
 
 def counted(lake, until=UNTIL):

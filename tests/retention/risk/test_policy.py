@@ -182,7 +182,7 @@ def test_every_customer_has_exactly_one_rule_and_it_is_of_their_tier(tier, featu
     assert tier in POLICY.rule_for(tier, features).tiers
 
 
-def test_a_rule_for_the_value_goes_before_one_for_the_reason_and_what_cannot_be_had_is_passed_over():
+def test_value_rule_precedes_reason_rule_and_unavailable_actions_are_skipped():
     rule = POLICY.rule_for("high", ["discount_share"], "high")
     assert rule.action == "call"
     assert POLICY.rule_for("high", ["discount_share"], "high", without=("call",)).discount == 0.20

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bot.terminal import run
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
@@ -553,12 +552,3 @@ def test_proposes_other_tables_and_refuses_unknown_files(settings, tmp_path):
     (tmp_path / "x.csv").write_text("colour,size\nred,1\nblue,2\n")
     with pytest.raises(BadInput, match="looks like occurred_at"):
         suggest(lake, "events", str(tmp_path / "x.csv"))
-
-
-def test_terminal_prints_only_the_map(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
-    path = _file("grocer", tmp_path)
-    assert run(["import", "events", "--suggest-map", str(path)]) == 0
-    assert tomllib.loads(capsys.readouterr().out)["events"]["customer_id"] == "user_id"
-    assert run(["import", "events"]) == 2
-    assert "Name at least one file" in capsys.readouterr().err

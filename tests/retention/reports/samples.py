@@ -1,0 +1,122 @@
+"""Build small lakes whose reports are known."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Campaign, ModelVersion
+from retention.lake import Lake
+from retention.settings import Settings
+from tests import shop as tiny
+
+UNTIL = datetime(2025, 6, 2, 9, tzinfo=UTC)
+
+
+def bought(customer: str, *days: float, **more) -> list[dict]:
+    """Return purchases this many days before ``UNTIL``."""
+    return [
+        {
+            "customer_id": customer,
+            "event_type": "purchase",
+            "occurred_at": UNTIL - timedelta(days=day),
+            "order_id": f"{customer}-{day}",
+            "item_id": "i1",
+            "amount": 10.0,
+            "source": "till",
+            **more,
+        }
+        for day in days
+    ]
+
+
+def event_importer(settings: Settings, database: Database, folder: Path) -> Callable[..., Lake]:
+    """Return a function that imports lists of events and gives the lake."""
+    import pandas as pd
+
+    from retention.lake.importing import import_files
+
+    lake = Lake.open(settings)
+
+    def load(*groups: list[dict[str, Any]]) -> Lake:
+        file = folder / f"{len(list(folder.iterdir()))}.parquet"
+        pd.DataFrame([event for group in groups for event in group]).to_parquet(file)
+        import_files(lake, database, settings, "events", [str(file)])
+        return lake
+
+    return load
+
+
+def lake_with_gap_and_spike(load: Callable[..., Lake]) -> Lake:
+    """Import three customers with a gap of ten days, one day of many sales and one bad event."""
+    days = [day for day in range(1, 120) if not 40 <= day < 50]
+    lines = [
+        bought(customer, *[day + hour / 24 for day in days]) for hour, customer in enumerate("abc")
+    ]
+    rush = bought("a", *[80 + step / 300 for step in range(1, 90)])
+    no_customer = [{**bought("x", 5)[0], "customer_id": None}]
+    return load(*lines, rush, no_customer)
+
+
+def register_champion(shop: tiny.Shop) -> dict[str, Any]:
+    """Register a champion that learned from a shop with higher prices; return its profiles."""
+    from retention.churn.drift import profile
+    from retention.churn.snapshots import take_snapshot
+
+    cutoff = shop.end - timedelta(days=60)
+    people = take_snapshot(
+        shop.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False
+    )
+    names = ("orders_all", "spend_1h")
+    people.frame["spend_1h"] += 1000  # as if the prices had been higher
+    profiles = {name: profile(people.matrix([name])[:, 0]) for name in names}
+    row = ModelVersion(
+        team_id=shop.settings.team_id,
+        version="churn-test",
+        kind="churn",
+        state="champion",
+        estimator="logistic",
+        cutoff=cutoff,
+        horizon_days=28,
+        active_within_days=56,
+        data_fingerprint="",
+        code_version="",
+        seed=0,
+        artefact="",
+        sha256="",
+        hmac="",
+        created_by="U0ANA",
+        metrics={"reference": {"features": profiles}},
+        promoted_at=cutoff,
+    )
+    with shop.database.transaction() as session:
+        session.add(row)
+    return profiles
+
+
+def add_campaign(database: Database, campaign_id: str = "c1", **values: Any) -> None:
+    """Store a campaign of yesterday."""
+    defaults = {
+        "post_key": campaign_id,
+        "body": {},
+        "salt": "s",
+        "drafted_by": "U1",
+        "created_at": clock.now() - timedelta(days=1),
+    }
+    with database.transaction() as session:
+        session.add(Campaign(id=campaign_id, **{**defaults, **values}))
+
+
+def add_measured_campaign(database: Database, **result: Any) -> None:
+    """Store a closed campaign whose profit is likely between 10 and 250."""
+    effect = {"total": 120.0, "total_low": 10.0, "total_high": 250.0}
+    add_campaign(
+        database,
+        name="Autumn",
+        state="closed",
+        window_ends_at=clock.now() - timedelta(days=2),
+        created_at=clock.now() - timedelta(days=40),
+        result={"effects": {"profit": effect, "orders": effect}, **result},
+    )

@@ -1,0 +1,107 @@
+"""Test the weekly digest as a job and as a Slack message."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from retention import clock
+from retention.db.tables import Outbox
+from retention.reports.digest import digest
+from tests import readonly
+from tests.retention.reports.samples import add_campaign, add_measured_campaign
+from workers import jobs
+from workers.delivery import render
+from workers.delivery.limits import MESSAGE_CHARACTERS, size
+from workers.requests import Digest, Sweep
+from workers.tasks import runner
+
+
+@pytest.fixture
+def desk(shop, tmp_path):
+    """A copy of the tiny shop, three weeks before its last event."""
+    copy = readonly.copy_of(shop, tmp_path / "shop", currency="EUR")
+    clock.configure(fixed=shop.end - timedelta(days=21))
+    yield copy.settings, copy.database, copy.lake, shop.end
+    copy.database.dispose()
+
+
+def test_digest_counts_lapsed_customers_of_an_earlier_sweep(desk):
+    settings, database, lake, end = desk
+    runner.run_inline(settings, database, Sweep(), user="operator", progress=lambda *_: None)
+    clock.configure(fixed=end)
+    found = digest(lake, database, settings).data["came_true"]
+    assert (found["days"], found["finished"]) == (21, False)
+    assert 0 <= found["lapsed"] <= found["flagged"] > 0
+
+
+def test_campaign_names_cannot_mention_a_channel(desk):
+    settings, database, lake, _ = desk
+    add_campaign(database, name='<!channel> & "friends"', state="submitted")
+    page = digest(lake, database, settings)
+    message = render.message("digest/week", **page.data, alt_text=page.chart.alt_text, zone="UTC")
+    assert "<!channel>" not in json.dumps(message.blocks)
+    assert "waiting for approval" in json.dumps(message.blocks)
+
+
+def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
+    settings, database, lake, _ = desk
+    effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
+    add_measured_campaign(database, effects={"profit": effect, "orders": effect})
+    page = digest(lake, database, settings)
+    values = {**page.data, "demo": True, "alt_text": "", "zone": "UTC"}
+    text = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
+    assert "−\u2060€10 to €250" in text
+    assert "simulated responses" in text
+    assert "assumed" in text
+
+
+@pytest.mark.parametrize(
+    ("advice", "says"),
+    [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")],
+)
+def test_message_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
+    settings, database, lake, _ = desk
+    add_measured_campaign(database, advice=advice)
+    page = digest(lake, database, settings)
+    message = render.message("digest/week", **page.data, alt_text="", zone="UTC")
+    text = json.dumps(message.blocks, ensure_ascii=False)
+    assert says in text
+    assert "€250" not in text
+
+
+def test_digest_message_fits_slack_with_many_campaigns(desk):
+    settings, database, lake, _ = desk
+    for number in range(30):
+        add_campaign(
+            database,
+            f"c{number}",
+            name="Long " * 40,
+            state="live",
+            window_ends_at=clock.now(),
+            created_at=clock.now(),
+        )
+    page = digest(lake, database, settings)
+    message = render.message("digest/week", **page.data, alt_text=page.chart.alt_text, zone="UTC")
+    assert size(message.blocks) <= MESSAGE_CHARACTERS
+
+
+def test_digest_job_posts_a_message_and_its_page_in_the_thread(desk):
+    settings, database, _, _ = desk
+    with database.transaction() as session:
+        submitted = jobs.submit(
+            session,
+            settings,
+            Digest(),
+            requested_by="U0VIEWER",
+            channel="C0CRM",
+            idem_key="k",
+            announce=True,
+        )
+    assert runner.run_job(settings, database, submitted.job.id, "t") == "done"
+    with database.reading() as session:
+        rows = {row.key: row for row in session.query(Outbox)}
+    message, page = rows[f"job:{submitted.job.id}"], rows[f"job:{submitted.job.id}:report"]
+    assert "week" in message.payload["images"]
+    assert page.kind == "file"
+    assert page.thread_key == message.key

@@ -1,0 +1,20 @@
+"""Test the task that posts a model card."""
+
+from types import SimpleNamespace
+
+from workers.delivery import render
+from workers.requests import ModelCard
+from workers.tasks.model_card import run
+
+
+def test_card_task_posts_a_message_and_both_files_in_its_thread(champion_shop_copy):
+    shop = champion_shop_copy
+    context = SimpleNamespace(
+        settings=shop.settings, database=shop.database, job_id="j1", progress=lambda *_: None
+    )
+    outcome = run(ModelCard(), context)
+    message, page, pdf = outcome.posts
+    rendered = render.message(message.template, zone="UTC", **message.values)
+    assert "Model card" in rendered.text
+    assert [post.file.mime for post in (page, pdf)] == ["text/html", "application/pdf"]
+    assert {post.thread_key for post in (page, pdf)} == {"job:j1"}
