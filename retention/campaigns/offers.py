@@ -234,7 +234,7 @@ def coupon_categories(
     BadInput
         No item has a category that the rule names.
     """
-    from retention.recommend.offers import rank_offers
+    from retention.recommend.past_offers import rank_offers
 
     category_of: dict[str, str] = {}
     for rule in policy.rules:

@@ -19,7 +19,7 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     Parameters
     ----------
     points
-        From `retention.churn.metrics.reliability`.
+        From `retention.churn.classification_metrics.reliability`.
     """
     made, (axes,) = figure(3.2)
     most = (
