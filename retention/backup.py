@@ -23,8 +23,8 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.faults import diagnose
-from retention.folders import private
 from retention.keys import key_id
+from retention.paths import create_private_folder
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
@@ -339,7 +339,7 @@ def _extract(
         content = tar.extractfile(member)
         digest = hashlib.sha256()
         path = inside / member.name
-        private(path.parent)
+        create_private_folder(path.parent)
         with path.open("wb") as file:
             path.chmod(0o600)
             while content and (chunk := content.read(1 << 20)):

@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retention.errors import BadInput
-from retention.folders import private
 from retention.keys import Keys
+from retention.paths import create_private_folder
 from retention.text import gettext
 
 # By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
@@ -290,7 +290,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one with: openssl rand -hex 32"
             )
-        path = private(self.home) / "secret.key"
+        path = create_private_folder(self.home) / "secret.key"
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

@@ -13,9 +13,9 @@ from retention.db import Database
 from retention.db.tables import BusinessClock
 from retention.demo import extracts
 from retention.errors import BadInput
-from retention.folders import private
 from retention.lake import Lake
 from retention.lake.importing import ImportReport, import_files
+from retention.paths import create_private_folder
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
@@ -179,7 +179,7 @@ def _newest(lake: Lake) -> datetime | None:
 
 @contextmanager
 def _folder(settings: Settings) -> Iterator[Path]:
-    private(settings.home)
+    create_private_folder(settings.home)
     with TemporaryDirectory(dir=settings.home, prefix="demo-") as folder:
         yield Path(folder)
 
