@@ -30,7 +30,7 @@ from retention.faults import diagnose
 from retention.paths import create_private_folder
 from retention.progress import Progress, silent
 from retention.settings import Settings, load_settings
-from retention.templating import bar, straight, text
+from retention.templating import bar, strip_controls, text
 from retention.text import gettext
 from workers import roles
 from workers.requests import Request
@@ -245,7 +245,7 @@ class ProgressBar:
 
 
 def _print_error(message: str, status: int) -> int:
-    click.echo(straight(message), err=True)
+    click.echo(strip_controls(message), err=True)
     return status
 
 

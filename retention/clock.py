@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
-_held: ContextVar[datetime | None] = ContextVar("business time held", default=None)
+_frozen: ContextVar[datetime | None] = ContextVar("business time held", default=None)
 _offset: Callable[[], timedelta] = timedelta
 _fixed: datetime | None = None
 
@@ -25,18 +25,18 @@ def configure(
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def frozen() -> Iterator[None]:
     """Keep business time fixed within this block and thread."""
-    token = _held.set(now())
+    token = _frozen.set(now())
     try:
         yield
     finally:
-        _held.reset(token)
+        _frozen.reset(token)
 
 
 def now() -> datetime:
     """Return business time, aware, in UTC."""
-    if (moment := _held.get()) is not None:
+    if (moment := _frozen.get()) is not None:
         return moment
     return _fixed if _fixed is not None else wall() + _offset()
 

@@ -16,7 +16,7 @@ _BEGINS_ANEW = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))"
 _SET_IN = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 
 
-def harmless(cell: Any) -> Any:
+def escape_formulas(cell: Any) -> Any:
     """Put an apostrophe in front of text that a spreadsheet would run as a formula.
 
     Lines within a cell are checked, too. Numbers stay numbers: ``-3.5`` is no formula.
@@ -26,8 +26,8 @@ def harmless(cell: Any) -> Any:
     return _BEGINS_ANEW.sub("'", f"'{cell}" if cell.startswith(DANGEROUS) else cell)
 
 
-def unmarked(sheet: str) -> str:
-    """Remove the apostrophes that `harmless` has put inside cells."""
+def unescape_cells(sheet: str) -> str:
+    """Remove the apostrophes that `escape_formulas` has put inside cells."""
     return _SET_IN.sub("", sheet)
 
 
@@ -45,10 +45,10 @@ def to_csv(frame: "pd.DataFrame") -> bytes:
     """
     sheet = io.StringIO(newline="")
     writer = csv.writer(sheet, lineterminator="\r\n")
-    writer.writerow([harmless(str(name)) for name in frame.columns])
+    writer.writerow([escape_formulas(str(name)) for name in frame.columns])
     present = frame.notna().to_numpy()
     for row, there in zip(frame.itertuples(index=False, name=None), present, strict=True):
         writer.writerow(
-            [harmless(cell) if kept else "" for cell, kept in zip(row, there, strict=True)]
+            [escape_formulas(cell) if kept else "" for cell, kept in zip(row, there, strict=True)]
         )
     return sheet.getvalue().encode("utf-8-sig")

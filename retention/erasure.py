@@ -48,12 +48,12 @@ _PEOPLE = {
     if "customer_id" in table.names
 }
 _NAMING = (Assignment, Send, Impression, Coupon, Redemption, DirectoryEntry, Suppression, Feedback)
-NOBODY = "erased-"  # how what is counted of somebody begins once they are erased
+ERASED_PREFIX = "erased-"  # how what is counted of somebody begins once they are erased
 _DIGITS = 7  # of the shortest telephone number that tells one customer
 _QUIETLY = {"synchronize_session": False}
 
 
-def ids_of(lake: "Lake", customer_id: str) -> list[str]:
+def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
     """Return every id of a customer, with the ids that were merged into theirs."""
     people = lake.identities.canonical_ids()
     whom = people.get(customer_id, customer_id)
@@ -73,7 +73,7 @@ def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -
     )
 
 
-def contact_of(lake: "Lake", ids: Sequence[str]) -> list[str]:
+def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
     """Return the e-mail addresses and telephone numbers of these ids."""
     rows = lake.table("customers", identity="stored")
     found = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
@@ -86,7 +86,7 @@ def _reaches(cell: str) -> bool:
     return "@" in cell or sum(map(str.isdigit, cell)) >= _DIGITS
 
 
-def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
+def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
     """Delete the customer's rows from the lake; return the number of rows by table.
 
     Readers see the change at once. The nightly clean-up deletes the old files a day later.
@@ -103,7 +103,7 @@ def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
     return gone
 
 
-def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> int:
+def erase_from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> int:
     """Delete quarantined rows that hold an id, an address (in any case) or a number of the customer."""
     con, gone = lake.duckdb, 0
     listed = ", ".join(literal(one) for one in told)
@@ -134,7 +134,7 @@ def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> in
     return gone
 
 
-def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
+def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
     """Delete or rename the customer's rows in SQL, except the directory; return the number by table.
 
     Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the customer's rows
@@ -165,7 +165,7 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
         execution_options=_QUIETLY,
     )
     for one in ids:
-        nobody = f"{NOBODY}{secrets.token_hex(8)}"
+        nobody = f"{ERASED_PREFIX}{secrets.token_hex(8)}"
         for table in (Assignment, Send, Impression):
             run(update(table).where(table.customer_id == one).values(customer_id=nobody), table)
         run(
@@ -181,7 +181,7 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
     return gone
 
 
-def from_directory(session: Session, ids: Sequence[str]) -> int:
+def erase_from_directory(session: Session, ids: Sequence[str]) -> int:
     """Delete the customer's rows of the directory; return the number of rows."""
     rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
     return int(session.execute(rows, execution_options=_QUIETLY).rowcount)  # type: ignore[attr-defined]
@@ -215,7 +215,7 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
     )
 
 
-def jobs_naming(
+def jobs_mentioning(
     session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Return other jobs with a result or an error that may name the customer.
@@ -276,7 +276,7 @@ def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update
     return update(Job).where(*same).values(result=result, error=error)
 
 
-def posts_naming(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
+def posts_mentioning(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
     """Return the keys of messages that may name the customer."""
     named = (
         Outbox.team_id == settings.team_id,
@@ -299,7 +299,7 @@ def redacted_posts(
     return changed
 
 
-def files_naming(
+def files_mentioning(
     session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Return unsent CSV files that name the customer, optionally only those made since a time."""
@@ -317,7 +317,7 @@ def files_naming(
     ]
 
 
-def forget_question(session: Session, job_id: str) -> None:
+def scrub_own_job(session: Session, job_id: str) -> None:
     """Delete the customer's id from the erasing job itself; its result stays."""
     session.execute(
         update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
@@ -325,7 +325,7 @@ def forget_question(session: Session, job_id: str) -> None:
     )
 
 
-def left(session: Session, ids: Sequence[str]) -> int:
+def remaining_rows(session: Session, ids: Sequence[str]) -> int:
     """Count the rows in SQL that still name the customer."""
     return sum(
         session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids)))
@@ -334,7 +334,7 @@ def left(session: Session, ids: Sequence[str]) -> int:
     )
 
 
-def returned(lake: "Lake", session: Session, known: ErasedCustomers) -> list[str]:
+def reappeared_ids(lake: "Lake", session: Session, known: ErasedCustomers) -> list[str]:
     """Return erased ids that are stored again: a job that had read them before the erasure wrote them back."""
     if not known.hashes:
         return []

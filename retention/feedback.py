@@ -2,7 +2,7 @@
 
 Each user has one answer per customer, model and item. A score marked ``wrong`` flags the customer at that time.
 Training keeps flagged labels unless ``RETENTION_DOUBTED_LABELS=drop``, because an opinion is only a hint. An item
-marked ``wrong`` is not recommended to that customer again (`refused`).
+marked ``wrong`` is not recommended to that customer again (`refused_items`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Verdict = Literal["useful", "wrong"]
 LONGEST = 500  # characters of a reason
 NEWEST = 5
-NOBODY_MERGED: Mapping[str, str] = MappingProxyType({})
+NO_MERGES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,9 @@ def summary(session: Session, settings: Settings, version: str) -> dict[str, Any
     }
 
 
-def listed(session: Session, settings: Settings, version: str | None = None) -> list[Feedback]:
+def list_feedback(
+    session: Session, settings: Settings, version: str | None = None
+) -> list[Feedback]:
     """Return all feedback, or that on one model, newest first."""
     asked = select(Feedback).where(Feedback.team_id == settings.team_id)
     if version:
@@ -126,10 +128,10 @@ def listed(session: Session, settings: Settings, version: str | None = None) -> 
     return list(session.scalars(asked.order_by(Feedback.at.desc(), Feedback.customer_id)))
 
 
-def doubted(
-    session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
+def doubted_scores(
+    session: Session, settings: Settings, people: Mapping[str, str] = NO_MERGES
 ) -> tuple[tuple[str, datetime], ...]:
-    """Return customers and times with feedback "wrong"; ``people`` as in `of_items`."""
+    """Return customers and times with feedback "wrong"; ``people`` as in `item_feedback`."""
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
         .where(
@@ -142,7 +144,7 @@ def doubted(
     return tuple((people.get(customer, customer), as_of) for customer, as_of in rows)
 
 
-class Word(NamedTuple):
+class ItemFeedback(NamedTuple):
     """Feedback of one user on one recommended item."""
 
     customer_id: str
@@ -167,18 +169,18 @@ _OF_ITEMS = (  # put together once: that takes longer than to run it
 )
 
 
-def of_items(
-    session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
-) -> list[Word]:
+def item_feedback(
+    session: Session, settings: Settings, people: Mapping[str, str] = NO_MERGES
+) -> list[ItemFeedback]:
     """Return all feedback on recommended items, oldest first.
 
     ``people`` maps merged ids to the customer's current id (`retention.lake.identity`).
     """
     rows = session.execute(_OF_ITEMS, {"team_id": settings.team_id})
-    return [Word(people.get(row[0], row[0]), *row[1:]) for row in rows]
+    return [ItemFeedback(people.get(row[0], row[0]), *row[1:]) for row in rows]
 
 
-def refused(said: Iterable[Word]) -> dict[str, set[str]]:
+def refused_items(said: Iterable[ItemFeedback]) -> dict[str, set[str]]:
     """Return the refused items of each customer: the newest feedback on an item decides, by any user."""
     last = {(one.customer_id, one.item_id): one.verdict for one in said}
     found: dict[str, set[str]] = {}

@@ -18,7 +18,7 @@ AT_ONCE = 5_000
 LONGEST = 255  # characters of a title
 
 
-def keep(
+def store_list(
     session: Session,
     settings: Settings,
     shown_in: str,
@@ -34,7 +34,7 @@ def keep(
     _insert(session, settings, shown_in, surface, at, rows)
 
 
-def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
+def store_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
     """Store the items sent to a campaign's treatment group; return their number."""
     treated = session.execute(
         select(Assignment.customer_id, Assignment.offer)
@@ -56,7 +56,7 @@ def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: da
     return len(rows)
 
 
-def found(
+def item_at(
     session: Session, settings: Settings, shown_in: str, customer_id: str, position: int
 ) -> Impression:
     """Return the item at a position of a displayed list.

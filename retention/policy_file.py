@@ -48,7 +48,7 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
-def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
+def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
     """Explain a TOML syntax error: place, text found, fix."""
     said = str(error)
     at = re.search(r"at line (\d+), column \d+", said)
@@ -57,7 +57,7 @@ def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
     return "; ".join(filter(None, [f"{said}: {line[:80]}" if line else said, remedy]))
 
 
-def validated(model: type[Model], said: Mapping[str, Any]) -> Model:
+def validate_strictly(model: type[Model], said: Mapping[str, Any]) -> Model:
     """Validate parsed TOML strictly: no text or true for a number, but a whole number for a fraction.
 
     Raises
@@ -68,7 +68,7 @@ def validated(model: type[Model], said: Mapping[str, Any]) -> Model:
     return model.model_validate_json(json.dumps(said, default=str), strict=True)
 
 
-def in_words(fault: Mapping[str, Any]) -> str:
+def explain_error(fault: Mapping[str, Any]) -> str:
     """Explain one error of a `ValidationError`."""
     told = _SHOULD_BE.get(fault["type"])
     if told is None:
@@ -76,7 +76,7 @@ def in_words(fault: Mapping[str, Any]) -> str:
     return told.format(**fault.get("ctx", {}))
 
 
-def first_fault(error: ValidationError, *within: str) -> str:
+def explain_first_error(error: ValidationError, *within: str) -> str:
     """Explain the first error: place (below ``within``), problem and value."""
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])
@@ -85,7 +85,7 @@ def first_fault(error: ValidationError, *within: str) -> str:
     seen = str(value).lower() if isinstance(value, bool) else repr(value)
     if kind == "extra_forbidden":
         return f"{place}: there is no such setting (it says {seen}); remove it, or see docs/campaigns.md for its right name"
-    said = in_words(fault)
+    said = explain_error(fault)
     if (
         kind == "tuple_type" and len(loc) == 1
     ):  # the only lists of tables are those of the file itself

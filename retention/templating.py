@@ -80,8 +80,8 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{figure(100 * share, digits)} %"
 
 
-def said_share(share: float) -> str:
-    """Format a promised share without rounding: ``said_share(.125)`` → ``12.5 %``."""
+def exact_percent(share: float) -> str:
+    """Format a promised share without rounding: ``exact_percent(.125)`` → ``12.5 %``."""
     return f"{round(100 * share, 2):g} %"
 
 
@@ -138,7 +138,7 @@ def bar(done: int, total: int, width: int = 20) -> str:
     return "▰" * filled + "▱" * (width - filled)
 
 
-def straight(value: Any) -> Any:
+def strip_controls(value: Any) -> Any:
     """Remove characters that change the text direction or control a terminal."""
     if isinstance(
         value, Markup
@@ -152,7 +152,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "signed": signed,
     "figure": figure,
     "percent": percent,
-    "said_share": said_share,
+    "exact_percent": exact_percent,
     "risk": risk,
     "count": count,
     "moment": moment,
@@ -165,7 +165,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
 def environment(*, autoescape: bool, **options: Any) -> Environment:
     """Return an environment over ``templates/`` with our filters; a missing variable is an error.
 
-    Every value passes `straight`, unless ``options`` have their own ``finalize``.
+    Every value passes `strip_controls`, unless ``options`` have their own ``finalize``.
     """
     made = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -175,7 +175,7 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
         auto_reload=False,  # no look at the disk for each message
-        **{"finalize": straight, **options},
+        **{"finalize": strip_controls, **options},
     )
     made.filters.update(FILTERS)
     made.filters.pop("safe", None)  # nobody can switch the escaping off

@@ -183,7 +183,7 @@ def discount_text(offer: Mapping[str, Any]) -> str:
         return gettext("free shipping")
     if offer.get("amount"):
         return templating.money(offer["amount"], offer.get("currency") or "", 2)
-    return templating.said_share(offer["discount"]) if offer.get("discount") else ""
+    return templating.exact_percent(offer["discount"]) if offer.get("discount") else ""
 
 
 def public_terms(offer: Mapping[str, Any]) -> dict[str, Any]:

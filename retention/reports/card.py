@@ -307,8 +307,7 @@ def _examples(
     """Return the median customer of each tier under a pseudonym."""
     from retention.churn.explain import explain
     from retention.privacy import pseudonym
-    from retention.risk.policy import load_policy
-    from retention.risk.tiers import TIERS, tier_of, tiers_of
+    from retention.risk.policy import TIERS, load_policy, tier_of, tiers_of
 
     policy = load_policy(settings)
     chance = trained.probability(X)

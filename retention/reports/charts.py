@@ -3,9 +3,13 @@
 import base64
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from retention import templating
+from retention.settings import Settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +33,30 @@ class Chart:
     def url(self) -> str:
         """The picture as a data URL: pages load no external files."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(ABC):
+    """``data`` is the JSON object for templates and ``--json``; ``template`` is the page's template."""
+
+    template: ClassVar[str]
+    data: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def chart(self) -> Chart:
+        """The report's picture."""
+
+    def html(self, settings: Settings) -> str:
+        """Return one self-contained page without scripts or external files."""
+        chart = self.chart
+        return templating.html(
+            self.template,
+            **self.data,
+            chart=chart.url,
+            alt_text=chart.alt_text,
+            zone=settings.timezone,
+        )
 
 
 def figure(

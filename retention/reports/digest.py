@@ -219,13 +219,13 @@ def _liked(
     progress: Progress,
 ) -> dict[str, Any] | None:
     """Return the items most often at the top of high-risk customers' lists, with pseudonyms."""
-    from retention.registry.recommender_in_use import open_desk
+    from retention.registry.model_cache import open_recommender
 
     asked = list(now.high[:ASKED]) if now else []
     if not asked:
         return None
     with database.reading() as session:
-        desk = open_desk(lake, session, settings, policy)
+        desk = open_recommender(lake, session, settings, policy)
     lists = desk.lists(lake, asked, k=LIST, as_of=at, progress=progress)
     return {
         "customers": len(asked),

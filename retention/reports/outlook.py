@@ -38,7 +38,7 @@ def risk(
 
     Both dates use the same model, so a change comes from the customers and not from the model.
     """
-    from retention.risk.tiers import TIERS, tiers_of
+    from retention.risk.policy import TIERS, tiers_of
 
     try:
         scores = _scores(lake, trained, at)

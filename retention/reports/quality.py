@@ -14,8 +14,8 @@ from retention.lake.quality import quality
 from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.reports import charts
-from retention.reports.limits import limits
-from retention.reports.page import Page
+from retention.reports.charts import Page
+from retention.reports.data_limits import limits
 from retention.settings import Settings
 
 if TYPE_CHECKING:

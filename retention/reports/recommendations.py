@@ -10,7 +10,7 @@ from retention import clock
 from retention.db import Database
 from retention.progress import Progress, silent
 from retention.reports import charts
-from retention.reports.page import Page
+from retention.reports.charts import Page
 from retention.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,18 +8,26 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
 from retention.list_rules import RecommendRules
-from retention.policy_file import first_fault, not_toml, read_text, validated
+from retention.policy_file import (
+    explain_first_error,
+    explain_toml_error,
+    read_text,
+    validate_strictly,
+)
 from retention.quiet_hours import parse_quiet_hours
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DEFAULT = Path(__file__).with_name("policy.toml")
 
@@ -29,12 +37,16 @@ __all__ = [
     "HOLDOUT",
     "LONGEST_HOURS",
     "REASONS",
+    "TIERS",
     "Policy",
     "Rule",
     "load_policy",
     "read_policy",
     "reason_of",
+    "tier_of",
+    "tiers_of",
 ]
+TIERS = ("high", "medium", "low")
 DIMENSIONS = ("tier", "reason", "value", "consent")
 HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
 # That a decision, an approval or a moment of sending may be away: later it is another audience.
@@ -345,18 +357,33 @@ def read_policy(path: Path) -> Policy:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(
-            gettext("The policy {path} is not valid TOML: {not_toml}.").format(
-                path=path, not_toml=not_toml(error, text)
+            gettext("The policy {path} is not valid TOML: {explanation}.").format(
+                path=path, explanation=explain_toml_error(error, text)
             )
         ) from None
     except ValidationError as error:
         raise BadInput(
-            gettext("The policy {path} cannot be used: {first_fault}.").format(
-                path=path, first_fault=first_fault(error)
+            gettext("The policy {path} cannot be used: {explanation}.").format(
+                path=path, explanation=explain_first_error(error)
             )
         ) from None
 
 
 @lru_cache(maxsize=8)  # a warm worker reads the same text for every question
 def _parsed(text: str) -> Policy:
-    return validated(Policy, tomllib.loads(text))
+    return validate_strictly(Policy, tomllib.loads(text))
+
+
+def tier_of(probability: float, policy: Policy) -> str:
+    """Return the tier of one churn probability; a threshold belongs to the higher tier."""
+    if probability >= policy.tiers.high:
+        return "high"
+    return "medium" if probability >= policy.tiers.medium else "low"
+
+
+def tiers_of(probabilities: "np.ndarray", policy: Policy) -> "np.ndarray":
+    """Return the tier of each of (n,) churn probabilities, as an object array of names."""
+    import numpy as np
+
+    high, medium = probabilities >= policy.tiers.high, probabilities >= policy.tiers.medium
+    return np.where(high, "high", np.where(medium, "medium", "low")).astype(object)

@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from retention.progress import Progress, silent
-from retention.risk.tiers import TIERS
+from retention.risk.policy import TIERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,6 +145,6 @@ def _scored(
 
 
 def _tiered(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":
-    from retention.risk.tiers import tiers_of
+    from retention.risk.policy import tiers_of
 
     return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), policy))

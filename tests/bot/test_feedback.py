@@ -9,7 +9,15 @@ from sqlalchemy import select
 from retention import impressions
 from retention.db.tables import Feedback
 from retention.errors import BadInput
-from retention.feedback import LONGEST, Subject, doubted, of_items, record, refused, summary
+from retention.feedback import (
+    LONGEST,
+    Subject,
+    doubted_scores,
+    item_feedback,
+    record,
+    refused_items,
+    summary,
+)
 from retention.privacy import pseudonym
 from tests.bot.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
@@ -148,7 +156,7 @@ def test_summary_counts_feedback_and_flags_doubted_labels(settings, database):
             1,
             "by phone",
         )
-        assert doubted(session, settings) == (("42", subject.as_of),)
+        assert doubted_scores(session, settings) == (("42", subject.as_of),)
         assert summary(session, settings, "other") == {"useful": 0, "wrong": 0, "reasons": []}
 
 
@@ -190,7 +198,7 @@ def test_only_doubted_labels_are_left_out_of_training():
 def shown(settings, database) -> str:
     """Show a list and return the value of its first item."""
     with database.transaction() as session:
-        impressions.keep(
+        impressions.store_list(
             session,
             settings,
             "job1",
@@ -236,14 +244,14 @@ def test_item_feedback_stores_model_and_position_and_can_change(
         "wrong",
     )
     with database.reading() as session:
-        assert refused(of_items(session, settings)) == {"42": {"i<1>"}}
+        assert refused_items(item_feedback(session, settings)) == {"42": {"i<1>"}}
     reply = api.wait("response_url")["text"]
     assert "Tea &amp; &lt;cake&gt;" in reply
     assert "42" not in reply
     of_item(workspace, f"useful|{shown}", at="7.2")
     until(lambda: [one for one in rows(database) if one.verdict == "useful"])
     with database.reading() as session:
-        assert refused(of_items(session, settings)) == {}
+        assert refused_items(item_feedback(session, settings)) == {}
 
 
 def test_item_feedback_without_role_or_list_is_explained(workspace, database, api, shown):

@@ -9,7 +9,7 @@ import pytest
 from retention import clock, templating
 from retention.db.tables import ModelVersion
 from retention.lake import Lake
-from retention.reports.limits import limits
+from retention.reports.data_limits import limits
 from retention.reports.quality import report
 from tests.retention.reports.conftest import UNTIL, bought
 from workers.delivery import render

@@ -6,11 +6,10 @@ from retention.churn import train
 from retention.errors import TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files
-from retention.reports.sweep import chart
+from retention.reports.sweep_chart import chart
 from retention.risk import rules
-from retention.risk.policy import Policy
+from retention.risk.policy import Policy, tier_of, tiers_of
 from retention.risk.sweep import sweep
-from retention.risk.tiers import tier_of, tiers_of
 from retention.settings import Settings
 from tests import shop as tiny
 
