@@ -97,17 +97,20 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
         )
     if not settings.secret_key.get_secret_value():
         _ = settings.key  # made now where it was never used, so that the backup has it
-    aside = target.with_name(f".{target.name}.part")
+    partial = target.with_name(f".{target.name}.part")
     hashes: dict[str, str] = {}
     made_at = clock.wall().isoformat()
     size = 0
-    _begin(aside)
+    _create_partial(partial)
     try:
         with tempfile.TemporaryDirectory(dir=target.absolute().parent) as folder:
             database = Path(folder) / DATABASE
-            revision = _database(home / DATABASE, database)
-            with tarfile.open(aside, "w:gz", compresslevel=1) as tar:
-                members = [(database, DATABASE), *((home / name, name) for name in _files(home))]
+            revision = _copy_database(home / DATABASE, database)
+            with tarfile.open(partial, "w:gz", compresslevel=1) as tar:
+                members = [
+                    (database, DATABASE),
+                    *((home / name, name) for name in _file_names(home)),
+                ]
                 for number, (path, name) in enumerate(members):
                     progress(number, len(members), f"copying {name}")
                     try:
@@ -119,7 +122,7 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     hashes[name] = hashlib.sha256(content).hexdigest()
                     size += len(content)
                     _add(tar, name, content)
-                said = {
+                manifest = {
                     "form": FORM,
                     "revision": revision,
                     "made_at": made_at,
@@ -128,14 +131,16 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     "contains_key": KEYS in hashes and _key_of(settings, home) == _key_in(home),
                     "key_id": key_id(settings.key),
                 }
-                _add(tar, MANIFEST, json.dumps(said).encode())
-        aside.replace(target)
+                _add(tar, MANIFEST, json.dumps(manifest).encode())
+        partial.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
-    return _described(target, said, size, "in backup" if said["contains_key"] else "elsewhere")
+        partial.unlink(missing_ok=True)
+    return _describe(
+        target, manifest, size, "in backup" if manifest["contains_key"] else "elsewhere"
+    )
 
 
-def _described(file: Path, manifest: dict[str, Any], size: int, key: str) -> Backup:
+def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Backup:
     names = manifest["files"]
     parts = {
         "database": DATABASE in names,
@@ -166,16 +171,16 @@ def _key_of(settings: Settings, home: Path) -> str:
     return settings.secret_key.get_secret_value() or _key_in(home)
 
 
-def _begin(aside: Path) -> None:
+def _create_partial(partial: Path) -> None:
     """Create the private file to write; fail if another backup is writing it."""
     try:
-        aside.touch(mode=0o600, exist_ok=False)
+        partial.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
         raise BadInput(
             gettext(
-                "{aside} is there already: another backup to this file is under way, or was "
+                "{file} is there already: another backup to this file is under way, or was "
                 "killed; delete it if none is."
-            ).format(aside=aside)
+            ).format(file=partial)
         ) from None
 
 
@@ -218,14 +223,14 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
         )
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".restoring-") as folder:
-        inside = Path(folder) / "home"
-        inside.mkdir(mode=0o700)
+        new_home = Path(folder) / "home"
+        new_home.mkdir(mode=0o700)
         try:
             with tarfile.open(source, "r:gz") as tar:
                 members = tar.getmembers()
                 manifest = _manifest(tar, members, source)
                 _check_members(members, manifest, source)
-                size = _extract(tar, members, manifest, inside, source, progress)
+                size = _extract(tar, members, manifest, new_home, source, progress)
         except (
             FileNotFoundError,
             EOFError,
@@ -248,18 +253,18 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
                     source=source, strerror=error.strerror
                 )
             ) from None
-        key = _restored_key(settings, inside, manifest)
+        key = _restored_key(settings, new_home, manifest)
         if home.exists():
             home.rmdir()
-        inside.rename(home)
-    return _described(source, manifest, size, key)
+        new_home.rename(home)
+    return _describe(source, manifest, size, key)
 
 
 def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path) -> dict[str, Any]:
-    found = [member for member in members if member.name == MANIFEST and member.isreg()]
-    if not found:
+    manifest_members = [member for member in members if member.name == MANIFEST and member.isreg()]
+    if not manifest_members:
         raise tarfile.TarError
-    content = tar.extractfile(found[-1])
+    content = tar.extractfile(manifest_members[-1])
     manifest = json.loads(content.read()) if content else None
     files = (
         manifest.get("files")
@@ -327,7 +332,7 @@ def _extract(
     tar: tarfile.TarFile,
     members: list[tarfile.TarInfo],
     manifest: dict[str, Any],
-    inside: Path,
+    new_home: Path,
     source: Path,
     progress: Progress,
 ) -> int:
@@ -338,7 +343,7 @@ def _extract(
         progress(number, len(files), f"checking {member.name}")
         content = tar.extractfile(member)
         digest = hashlib.sha256()
-        path = inside / member.name
+        path = new_home / member.name
         create_private_folder(path.parent)
         with path.open("wb") as file:
             path.chmod(0o600)
@@ -354,8 +359,8 @@ def _extract(
     return size
 
 
-def _restored_key(settings: Settings, inside: Path, manifest: dict[str, Any]) -> str:
-    key = _key_of(settings, inside)
+def _restored_key(settings: Settings, new_home: Path, manifest: dict[str, Any]) -> str:
+    key = _key_of(settings, new_home)
     if not key:
         return "missing"
     if manifest.get("key_id", key_id(key.encode())) != key_id(key.encode()):
@@ -384,29 +389,29 @@ def _check_local(settings: Settings) -> None:
         )
 
 
-def _database(path: Path, copy: Path) -> str:
+def _copy_database(path: Path, copy: Path) -> str:
     """Copy the database at one point in time; return its revision."""
-    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as made:
-        live.backup(made)
-        made.execute("PRAGMA journal_mode=DELETE")
-        return str(made.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as copied:
+        live.backup(copied)
+        copied.execute("PRAGMA journal_mode=DELETE")
+        return str(copied.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
 
-def _files(home: Path) -> Iterator[str]:
+def _file_names(home: Path) -> Iterator[str]:
     """Yield the names of the home's other files: Delta logs first, without temporary folders."""
-    found = [
+    names = [
         path.relative_to(home).as_posix()
         for path in home.rglob("*")
         if path.is_file()
         and not path.is_symlink()
         and path.relative_to(home).parts[0] not in _LEFT_OUT
     ]
-    ours = [
+    included = [
         name
-        for name in found
+        for name in names
         if not name.startswith(DATABASE) and not name.endswith((".lock", ".sock"))
     ]
-    yield from sorted(ours, key=lambda name: ("_delta_log/" not in name, name))
+    yield from sorted(included, key=lambda name: ("_delta_log/" not in name, name))
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

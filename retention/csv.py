@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell begins within ours, also at a
 # line end, for our quotes are none to them; they drop quotes with which it begins. (;-) is no formula.)
-_BEGINS_ANEW = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))""")
-_SET_IN = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
+_CELL_START = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))""")
+_INNER_APOSTROPHE = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 
 
 def escape_formulas(cell: Any) -> Any:
@@ -23,12 +23,12 @@ def escape_formulas(cell: Any) -> Any:
     """
     if not isinstance(cell, str):
         return cell
-    return _BEGINS_ANEW.sub("'", f"'{cell}" if cell.startswith(DANGEROUS) else cell)
+    return _CELL_START.sub("'", f"'{cell}" if cell.startswith(DANGEROUS) else cell)
 
 
 def unescape_cells(sheet: str) -> str:
     """Remove the apostrophes that `escape_formulas` has put inside cells."""
-    return _SET_IN.sub("", sheet)
+    return _INNER_APOSTROPHE.sub("", sheet)
 
 
 def to_csv(frame: "pd.DataFrame") -> bytes:
@@ -47,8 +47,11 @@ def to_csv(frame: "pd.DataFrame") -> bytes:
     writer = csv.writer(sheet, lineterminator="\r\n")
     writer.writerow([escape_formulas(str(name)) for name in frame.columns])
     present = frame.notna().to_numpy()
-    for row, there in zip(frame.itertuples(index=False, name=None), present, strict=True):
+    for row, has_value in zip(frame.itertuples(index=False, name=None), present, strict=True):
         writer.writerow(
-            [escape_formulas(cell) if kept else "" for cell, kept in zip(row, there, strict=True)]
+            [
+                escape_formulas(cell) if is_present else ""
+                for cell, is_present in zip(row, has_value, strict=True)
+            ]
         )
     return sheet.getvalue().encode("utf-8-sig")

@@ -46,7 +46,7 @@ _SQLSTATE = {
     "55P03": "database_busy",
 }
 # Errors that these libraries raise, among other reasons, for a file that cannot be read.
-_OF_FILES = {
+_FILE_ERRORS = {
     "duckdb": {
         "Error",
         "IOException",
@@ -151,7 +151,7 @@ def diagnose(error: BaseException, settings: Settings) -> Fault | None:
     """
     for each in _chain(error):
         with suppress(Exception):
-            if fault := _of_code(each, settings) or _of_files(each, settings):
+            if fault := _fault_of_code(each, settings) or _fault_of_lake(each, settings):
                 return fault
     return None
 
@@ -214,9 +214,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             waiting += each.exceptions
 
 
-def _of_code(error: BaseException, settings: Settings) -> Fault | None:
+def _fault_of_code(error: BaseException, settings: Settings) -> Fault | None:
     if isinstance(error, sqlite3.Error):
-        return _of_sqlite(error, settings)
+        return _fault_of_sqlite(error, settings)
     if state := getattr(error, "sqlstate", None):
         name = _SQLSTATE.get(str(state))
         return fault(Code(name), "the database server") if name else None
@@ -230,7 +230,7 @@ def _of_code(error: BaseException, settings: Settings) -> Fault | None:
     return None
 
 
-def _of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
+def _fault_of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
     code = getattr(error, "sqlite_errorcode", None)
     folder = database_folder(settings) or settings.home
     if code is None:
@@ -246,12 +246,12 @@ def _of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
     return fault(Code(name), (database or folder) if name == Code.DATABASE_DAMAGED else folder)
 
 
-def _of_files(error: BaseException, settings: Settings) -> Fault | None:
+def _fault_of_lake(error: BaseException, settings: Settings) -> Fault | None:
     """Return faults of the lake, and full disks that a library reports only as text."""
     lake = _lake(settings)
     module = type(error).__module__.partition(".")[0]
-    if type(error).__name__ in _OF_FILES.get(module, ()):
-        numbers = {int(next(filter(None, found))) for found in _ERRNO.findall(str(error))}
+    if type(error).__name__ in _FILE_ERRORS.get(module, ()):
+        numbers = {int(next(filter(None, groups))) for groups in _ERRNO.findall(str(error))}
         is_full = bool(numbers & _FULL) or os.strerror(errno.ENOSPC) in str(error)
         if is_full or (not numbers and _full_folder(settings)):
             return fault(Code.DISK_FULL, _place(error, settings))
@@ -259,8 +259,12 @@ def _of_files(error: BaseException, settings: Settings) -> Fault | None:
             return fault(Code.READ_ONLY, _place(error, settings))
         if bad := damaged_file(lake) or damaged_file(lake, deep=True):
             return fault(Code.LAKE_DAMAGED, bad)
-    named = getattr(error, "filename", None) if isinstance(error, OSError) else None
-    if isinstance(named, str) and Path(named).is_relative_to(lake) and (bad := damaged_file(lake)):
+    filename = getattr(error, "filename", None) if isinstance(error, OSError) else None
+    if (
+        isinstance(filename, str)
+        and Path(filename).is_relative_to(lake)
+        and (bad := damaged_file(lake))
+    ):
         return fault(Code.LAKE_DAMAGED, bad)
     return None
 
@@ -285,9 +289,9 @@ def _full_folder(settings: Settings) -> Path | None:
 
 def _place(error: BaseException, settings: Settings) -> Path:
     """Return the folder to check: the folder of the file, else one on a full disk, else the home."""
-    named = getattr(error, "filename", None)
-    if isinstance(named, str) and Path(named).is_absolute():
-        return Path(named).parent
+    filename = getattr(error, "filename", None)
+    if isinstance(filename, str) and Path(filename).is_absolute():
+        return Path(filename).parent
     return _full_folder(settings) or settings.home
 
 

@@ -95,26 +95,26 @@ def record(
 
 def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
     """Count the feedback on one model's scores, with the newest reasons, without names."""
-    mine = (
+    about_model = (
         Feedback.team_id == settings.team_id,
         Feedback.model_version == version,
         Feedback.item_id == "",
     )
-    counted = dict(
+    counts = dict(
         session.execute(
-            select(Feedback.verdict, func.count()).where(*mine).group_by(Feedback.verdict)
+            select(Feedback.verdict, func.count()).where(*about_model).group_by(Feedback.verdict)
         ).all()
     )
     newest = session.scalars(
         select(Feedback)
-        .where(*mine, Feedback.verdict == "wrong")
+        .where(*about_model, Feedback.verdict == "wrong")
         .order_by(Feedback.at.desc())
         .limit(NEWEST)
     ).all()
     return {
-        "useful": counted.get("useful", 0),
-        "wrong": counted.get("wrong", 0),
-        "reasons": [{"text": one.reason, "at": one.at.isoformat()} for one in newest],
+        "useful": counts.get("useful", 0),
+        "wrong": counts.get("wrong", 0),
+        "reasons": [{"text": row.reason, "at": row.at.isoformat()} for row in newest],
     }
 
 
@@ -122,10 +122,10 @@ def list_feedback(
     session: Session, settings: Settings, version: str | None = None
 ) -> list[Feedback]:
     """Return all feedback, or that on one model, newest first."""
-    asked = select(Feedback).where(Feedback.team_id == settings.team_id)
+    query = select(Feedback).where(Feedback.team_id == settings.team_id)
     if version:
-        asked = asked.where(Feedback.model_version == version)
-    return list(session.scalars(asked.order_by(Feedback.at.desc(), Feedback.customer_id)))
+        query = query.where(Feedback.model_version == version)
+    return list(session.scalars(query.order_by(Feedback.at.desc(), Feedback.customer_id)))
 
 
 def doubted_scores(
@@ -155,7 +155,7 @@ class ItemFeedback(NamedTuple):
     at: datetime
 
 
-_OF_ITEMS = (  # put together once: that takes longer than to run it
+_ITEM_FEEDBACK = (  # put together once: that takes longer than to run it
     select(
         Feedback.customer_id,
         Feedback.item_id,
@@ -176,15 +176,15 @@ def item_feedback(
 
     ``people`` maps merged ids to the customer's current id (`retention.lake.identity`).
     """
-    rows = session.execute(_OF_ITEMS, {"team_id": settings.team_id})
+    rows = session.execute(_ITEM_FEEDBACK, {"team_id": settings.team_id})
     return [ItemFeedback(people.get(row[0], row[0]), *row[1:]) for row in rows]
 
 
-def refused_items(said: Iterable[ItemFeedback]) -> dict[str, set[str]]:
+def refused_items(feedback: Iterable[ItemFeedback]) -> dict[str, set[str]]:
     """Return the refused items of each customer: the newest feedback on an item decides, by any user."""
-    last = {(one.customer_id, one.item_id): one.verdict for one in said}
-    found: dict[str, set[str]] = {}
-    for (customer, item), verdict in last.items():
+    newest = {(answer.customer_id, answer.item_id): answer.verdict for answer in feedback}
+    refused: dict[str, set[str]] = {}
+    for (customer, item), verdict in newest.items():
         if verdict == "wrong":
-            found.setdefault(customer, set()).add(item)
-    return found
+            refused.setdefault(customer, set()).add(item)
+    return refused

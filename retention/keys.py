@@ -36,9 +36,9 @@ class Keys:
         """The id of the current key."""
         return key_id(self.all[0])
 
-    def by_id(self, wanted: str) -> bytes | None:
+    def by_id(self, wanted_id: str) -> bytes | None:
         """Return the key with an id; None if it is unknown."""
-        return next((key for key in self.all if key_id(key) == wanted), None)
+        return next((key for key in self.all if key_id(key) == wanted_id), None)
 
 
 def key_id(key: bytes) -> str:

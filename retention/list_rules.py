@@ -38,7 +38,7 @@ class RecommendRules(BaseModel):
     bandit: bool = False
 
     @model_validator(mode="after")
-    def _in_order(self) -> "RecommendRules":
+    def _check_prices(self) -> "RecommendRules":
         if None not in (self.min_price, self.max_price) and self.min_price > self.max_price:  # type: ignore[operator]
             raise ValueError(
                 f"min_price ({self.min_price}) is above max_price ({self.max_price}), so that nothing could be "

@@ -36,8 +36,10 @@ def escape(text: str, limit: int = MAX_LINE) -> str:
     'first\\\\nsecond'
     """
     cut = len(text) - limit
-    shown = text[:limit] if cut > 0 else text
-    escaped = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), shown)
+    beginning = text[:limit] if cut > 0 else text
+    escaped = _CONTROL.sub(
+        lambda match: match[0].encode("unicode_escape").decode("ascii"), beginning
+    )
     return f"{escaped} … ({cut} more characters)" if cut > 0 else escaped
 
 

@@ -50,14 +50,14 @@ def read_text(path: Path) -> str:
 
 def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
     """Explain a TOML syntax error: place, text found, fix."""
-    said = str(error)
-    at = re.search(r"at line (\d+), column \d+", said)
+    message = str(error)
+    at = re.search(r"at line (\d+), column \d+", message)
     line = text.split("\n")[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
-    remedy = next((words for begin, words in _REMEDIES.items() if said.startswith(begin)), "")
-    return "; ".join(filter(None, [f"{said}: {line[:80]}" if line else said, remedy]))
+    remedy = next((words for begin, words in _REMEDIES.items() if message.startswith(begin)), "")
+    return "; ".join(filter(None, [f"{message}: {line[:80]}" if line else message, remedy]))
 
 
-def validate_strictly(model: type[Model], said: Mapping[str, Any]) -> Model:
+def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
     """Validate parsed TOML strictly: no text or true for a number, but a whole number for a fraction.
 
     Raises
@@ -65,15 +65,15 @@ def validate_strictly(model: type[Model], said: Mapping[str, Any]) -> Model:
     ValidationError
     """
     # As JSON: strict about Python's own objects, pydantic would take no list for a tuple and no text for a date.
-    return model.model_validate_json(json.dumps(said, default=str), strict=True)
+    return model.model_validate_json(json.dumps(values, default=str), strict=True)
 
 
 def explain_error(fault: Mapping[str, Any]) -> str:
     """Explain one error of a `ValidationError`."""
-    told = _SHOULD_BE.get(fault["type"])
-    if told is None:
+    instruction = _SHOULD_BE.get(fault["type"])
+    if instruction is None:
         return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
-    return told.format(**fault.get("ctx", {}))
+    return instruction.format(**fault.get("ctx", {}))
 
 
 def explain_first_error(error: ValidationError, *within: str) -> str:
@@ -85,10 +85,12 @@ def explain_first_error(error: ValidationError, *within: str) -> str:
     seen = str(value).lower() if isinstance(value, bool) else repr(value)
     if kind == "extra_forbidden":
         return f"{place}: there is no such setting (it says {seen}); remove it, or see docs/campaigns.md for its right name"
-    said = explain_error(fault)
+    explanation = explain_error(fault)
     if (
         kind == "tuple_type" and len(loc) == 1
     ):  # the only lists of tables are those of the file itself
-        said = f"write each in a table of its own, below a line [[{place}]]"
-    told = said if kind in ("value_error", "missing") else f"{said} (it says {seen})"
-    return f"{place}: {told}" if place else told
+        explanation = f"write each in a table of its own, below a line [[{place}]]"
+    sentence = (
+        explanation if kind in ("value_error", "missing") else f"{explanation} (it says {seen})"
+    )
+    return f"{place}: {sentence}" if place else sentence

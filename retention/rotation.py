@@ -36,14 +36,14 @@ def rotate(settings: Settings) -> Settings:
             )
         )
     path = settings.home / "secret.key"
-    held = [key.decode() for key in settings.keys.all]
-    aside = path.with_name(f".secret.key.{secrets.token_hex(4)}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    old_keys = [key.decode() for key in settings.keys.all]
+    new_file = path.with_name(f".secret.key.{secrets.token_hex(4)}")
+    handle = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write("\n".join([secrets.token_hex(32), *held]))
+        file.write("\n".join([secrets.token_hex(32), *old_keys]))
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
+    new_file.replace(path)
     rotated = settings.model_copy()
     for read in ("key", "keys"):  # they were kept once read
         rotated.__dict__.pop(read, None)
@@ -70,6 +70,8 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
                 update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal)
             )
             sealed += 1
-    told = {"models": sealed, "customers": directory.sync(lake, session, settings)}
-    record(session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(told))
-    return told
+    counts = {"models": sealed, "customers": directory.sync(lake, session, settings)}
+    record(
+        session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(counts)
+    )
+    return counts

@@ -130,7 +130,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_file_twins(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
         for field, variable in SECRETS.items():
             path = os.environ.get(f"{variable}_FILE")
             if path and not values.get(field) and not values.get(variable):
@@ -140,20 +140,20 @@ class Settings(BaseSettings):
 
     @field_validator(*SECRETS, mode="before")
     @classmethod
-    def _readable(cls, value: Any) -> Any:
+    def _check_secret_file(cls, value: Any) -> Any:
         if isinstance(value, _Unreadable):
             raise ValueError(str(value))
         return value
 
     @field_validator(*_MAY_BE_MISSING, mode="after")
     @classmethod
-    def _said(cls, secret: SecretStr | None) -> SecretStr | None:
+    def _missing_if_empty(cls, secret: SecretStr | None) -> SecretStr | None:
         """Treat an empty secret as missing: everyone would know the key."""
         return secret if secret and secret.get_secret_value().strip() else None
 
     @field_validator("home", mode="after")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
+    def _make_absolute(cls, home: Path) -> Path:
         home = home.expanduser().absolute()
         if home.exists() and not home.is_dir():
             raise ValueError(f"RETENTION_HOME is {str(home)!r}, which is a file; name a folder")
@@ -161,12 +161,12 @@ class Settings(BaseSettings):
 
     @field_validator("now", mode="after")
     @classmethod
-    def _utc(cls, now: datetime | None) -> datetime | None:
+    def _assume_utc(cls, now: datetime | None) -> datetime | None:
         return now if now is None or now.tzinfo else now.replace(tzinfo=UTC)
 
     @field_validator("timezone")
     @classmethod
-    def _known_zone(cls, zone: str) -> str:
+    def _check_zone(cls, zone: str) -> str:
         if zone not in available_timezones():
             raise ValueError(
                 f"RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. Europe/London"
@@ -175,7 +175,7 @@ class Settings(BaseSettings):
 
     @field_validator("slack_api_url")
     @classmethod
-    def _slack_address(cls, url: str) -> str:
+    def _check_slack_url(cls, url: str) -> str:
         if not _is_web_address(url):
             raise ValueError(
                 f"SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave it out"
@@ -184,19 +184,19 @@ class Settings(BaseSettings):
 
     @field_validator("broker_url")
     @classmethod
-    def _known_broker(cls, url: SecretStr) -> SecretStr:
+    def _check_broker(cls, url: SecretStr) -> SecretStr:
         scheme, is_url, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and not (is_url and scheme in BROKERS):
-            shown = f"{scheme}://…" if is_url else "no URL"
+            seen = f"{scheme}://…" if is_url else "no URL"
             raise ValueError(
-                f"RETENTION_BROKER_URL is {shown}; write it like redis://:PASSWORD@HOST:6379/0, or leave it out for the "
+                f"RETENTION_BROKER_URL is {seen}; write it like redis://:PASSWORD@HOST:6379/0, or leave it out for the "
                 "embedded broker"
             )
         return url
 
     @field_validator("public_url")
     @classmethod
-    def _web_address(cls, url: str) -> str:
+    def _check_public_url(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
             raise ValueError(
                 f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
 
     @field_validator("default_role")
     @classmethod
-    def _known_role(cls, role: str) -> str:
+    def _check_role(cls, role: str) -> str:
         if role not in ("viewer", "analyst", "approver", "admin"):
             raise ValueError(
                 f"RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, url: SecretStr) -> SecretStr:
+    def _check_database(cls, url: SecretStr) -> SecretStr:
         scheme, marked, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and scheme not in DATABASES:
             seen = f"{scheme}://…" if marked else "no URL"
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
         return url
 
     @model_validator(mode="after")
-    def _of_one_workspace(self) -> "Settings":
+    def _check_workspace(self) -> "Settings":
         if self.oauth and self.slack_bot_token and not self.slack_team_id:
             raise ValueError(
                 "SLACK_BOT_TOKEN is set beside SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, but SLACK_TEAM_ID is not: anybody may "
@@ -242,7 +242,7 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _fill_in(self) -> "Settings":
+    def _fill_defaults(self) -> "Settings":
         fill = object.__setattr__  # frozen for everybody else
         if not self.database_url.get_secret_value():
             fill(self, "database_url", SecretStr(f"sqlite:///{self.home}/state.db"))
@@ -284,8 +284,8 @@ class Settings(BaseSettings):
         ValueError
             With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file of one host.
         """
-        if given := self.secret_key.get_secret_value():
-            return given.encode()
+        if configured := self.secret_key.get_secret_value():
+            return configured.encode()
         if not self.database_url.get_secret_value().startswith("sqlite"):
             raise ValueError(
                 "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one with: openssl rand -hex 32"
@@ -295,16 +295,16 @@ class Settings(BaseSettings):
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             return _first_key(path)
-        made = secrets.token_hex(32)
+        new_key = secrets.token_hex(32)
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(made)
+                file.write(new_key)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:  # a full disk would leave an empty one, which nobody could be signed with
             path.unlink()
             raise
-        return made.encode()
+        return new_key.encode()
 
 
 def variable(field: str) -> str:
@@ -390,10 +390,10 @@ def _is_web_address(url: str) -> bool:
 
 def _first_key(path: Path) -> bytes:
     """Return the key in use; older keys follow it in the file."""
-    held = path.read_text(encoding="ascii").split()
-    if not held:
+    keys = path.read_text(encoding="ascii").split()
+    if not keys:
         raise ValueError(
             f"{path} is empty; bring it back from a backup, or delete it and a new key is made: then pseudonyms change, models "
             "have to be trained again, and unsubscribe links of e-mails that went out no longer work."
         )
-    return held[0].encode()
+    return keys[0].encode()

@@ -18,7 +18,7 @@ from templates import FOLDER
 
 # Embeddings, overrides and isolates turn what follows a value around, up to the end of the message; control signs (but for tab
 # and line end) are obeyed by terminals: a customer's name cleared the screen of whoever looked at the quarantine.
-_UNSEEN = dict.fromkeys(
+_CONTROL_CHARACTERS = dict.fromkeys(
     (
         *range(0x202A, 0x202F),
         *range(0x2066, 0x206A),
@@ -28,7 +28,7 @@ _UNSEEN = dict.fromkeys(
     )
 )
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs: the same in all languages
-_JOINED = "\u2060"  # a word joiner: no line ends here, and nobody sees it
+_WORD_JOINER = "\u2060"  # a word joiner: no line ends here, and nobody sees it
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
 WHOLE = frozenset(
@@ -66,7 +66,7 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     sign = "−" if round(float(amount), digits) < 0 else ""
     # Between a minus and "$" a line may end; before digits and letters it may not.
     if sign and currency in _SYMBOLS:
-        sign += _JOINED
+        sign += _WORD_JOINER
     return f"{sign}{symbol}{abs(amount):,.{digits}f}"
 
 
@@ -144,7 +144,7 @@ def strip_controls(value: Any) -> Any:
         value, Markup
     ):  # a macro's or a block's own output: its values have been here already
         return value
-    return value.translate(_UNSEEN) if isinstance(value, str) else value
+    return value.translate(_CONTROL_CHARACTERS) if isinstance(value, str) else value
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -167,7 +167,7 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
 
     Every value passes `strip_controls`, unless ``options`` have their own ``finalize``.
     """
-    made = Environment(
+    created = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=autoescape,  # noqa: S701 - the caller says which surface; plain text has no markup
         undefined=StrictUndefined,
@@ -177,10 +177,10 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
         auto_reload=False,  # no look at the disk for each message
         **{"finalize": strip_controls, **options},
     )
-    made.filters.update(FILTERS)
-    made.filters.pop("safe", None)  # nobody can switch the escaping off
-    made.globals["bar"] = bar
-    return made
+    created.filters.update(FILTERS)
+    created.filters.pop("safe", None)  # nobody can switch the escaping off
+    created.globals["bar"] = bar
+    return created
 
 
 @cache

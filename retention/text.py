@@ -82,7 +82,7 @@ def bracket_html(page: str) -> str:
 def _bracket_words(text: str) -> str:
     """Bracket what is between the URLs of a text."""
     return "".join(
-        part if number % 2 or not _has_letters(part) else _bracket_inside(part)
+        part if number % 2 or not _has_letters(part) else _bracket_stripped(part)
         for number, part in enumerate(_URL.split(text))
     )
 
@@ -91,10 +91,10 @@ def _has_letters(text: str) -> bool:
     return any(sign.isalpha() for sign in unescape(text))
 
 
-def _bracket_inside(text: str) -> str:
-    inside = text.strip()
-    start = text.index(inside)
-    return f"{text[:start]}{bracket(inside)}{text[start + len(inside) :]}"
+def _bracket_stripped(text: str) -> str:
+    words = text.strip()
+    start = text.index(words)
+    return f"{text[:start]}{bracket(words)}{text[start + len(words) :]}"
 
 
 @cache

@@ -285,9 +285,9 @@ class _Demo:
 
 
 def _footer() -> str:
-    from retention.demo import COURTESY
+    from retention.demo import ATTRIBUTION
 
-    return COURTESY
+    return ATTRIBUTION
 
 
 def _commands() -> list[dict[str, str]]:

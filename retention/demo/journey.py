@@ -20,7 +20,7 @@ from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
 
-COURTESY = (
+ATTRIBUTION = (
     "The shop's data is the Complete Journey by 84.51° (dunnhumby): a real year of purchases of 2,469 households, "
     "for educational use. Consent, contact details, prices, margins and stock are assumed; answers to campaigns are "
     "simulated."
@@ -38,7 +38,7 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
     Raises
     ------
     BadInput
-        If the home holds events after the demo's present (from `whole_year`).
+        If the home holds events after the demo's present (from `import_whole_year`).
     """
     lake = Lake.open(settings)
     added = _open_shop(settings, database, lake, START, progress)
@@ -57,7 +57,7 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
     return added
 
 
-def whole_year(
+def import_whole_year(
     settings: Settings, database: Database, progress: Progress = silent
 ) -> dict[str, Any]:
     """Import all of the Complete Journey, for a data scientist; business time stays.
@@ -81,7 +81,7 @@ def _open_shop(
         added["items"] = _import(
             lake, database, settings, "items", catalogue, "items"
         ).rows_accepted
-        added |= _bring(lake, database, settings, folder, newest, until, progress)
+        added |= _import_period(lake, database, settings, folder, newest, until, progress)
     return added
 
 
@@ -100,14 +100,14 @@ def feed(
     from retention.demo.response import respond
 
     with _folder(settings) as folder:
-        added = _bring(lake, database, settings, folder, _newest(lake), until, progress)
+        added = _import_period(lake, database, settings, folder, _newest(lake), until, progress)
         progress(4, 5, "customers answer to campaigns (simulated)")
         simulated = respond(settings, database, lake, until, folder)
     progress(5, 5, "done")
     return {"until": until.isoformat(), **added, "simulated": simulated}
 
 
-def _bring(
+def _import_period(
     lake: Lake,
     database: Database,
     settings: Settings,

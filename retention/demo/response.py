@@ -64,10 +64,10 @@ def respond(
         ``orders`` and ``redemptions`` added now, and the stated ``effect``.
     """
     with database.reading() as session:
-        answers = list(_answers(session, settings, until, effect))
+        responses = list(_responses(session, settings, until, effect))
     orders = redemptions = 0
-    if answers:
-        redeemed = _write(lake, answers, until, folder / "answers.parquet")
+    if responses:
+        redeemed = _write(lake, responses, until, folder / "answers.parquet")
         orders, redemptions = _added(lake, folder / "answers.parquet")
         import_files(
             lake,
@@ -84,7 +84,7 @@ def respond(
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Response:
     """Response of one treated customer: an extra visit at ``visit_at``, and use of the coupon."""
 
     campaign_id: str
@@ -99,9 +99,9 @@ class _Answer:
     redeems_real: bool
 
 
-def _answers(
+def _responses(
     session: Session, settings: Settings, until: datetime, effect: Effect
-) -> Iterator[_Answer]:
+) -> Iterator[_Response]:
     treated = (
         select(Campaign, Assignment, Coupon)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
@@ -126,7 +126,7 @@ def _answers(
         sent = campaign.sent_at
         assert sent is not None  # the query asked for it
         visit = sent + timedelta(days=0.5 + draw[1] * (effect.days - 0.5))
-        yield _Answer(
+        yield _Response(
             campaign.id,
             assignment.customer_id,
             naive(sent),
@@ -142,20 +142,20 @@ def _answers(
 
 def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
     """Return four fixed numbers in [0, 1) for a customer of a campaign."""
-    drawn = keyed_hash(key, f"answer to {campaign_id}", customer_id)
+    digest = keyed_hash(key, f"answer to {campaign_id}", customer_id)
     return tuple(
-        int.from_bytes(drawn[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
+        int.from_bytes(digest[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
     )
 
 
 def _write(
-    lake: Lake, answers: list[_Answer], until: datetime, path: Path
+    lake: Lake, responses: list[_Response], until: datetime, path: Path
 ) -> list[tuple[str, datetime, str]]:
     """Write responses as events with canonical columns; return code, time and order of each redemption."""
     import pyarrow as pa
 
     con = lake.duckdb
-    con.register("answers", pa.Table.from_pylist([asdict(answer) for answer in answers]))
+    con.register("answers", pa.Table.from_pylist([asdict(response) for response in responses]))
     try:
         events = lake.table("events", until).get_name()
         con.execute(f"CREATE OR REPLACE TEMP TABLE extra AS {_EXTRA.format(events=events)}")
@@ -224,12 +224,12 @@ _EVENTS = f"""
 
 def _added(lake: Lake, path: Path) -> tuple[int, int]:
     """Count the orders and redemptions of the file that are not in the lake."""
-    known = lake.table("events").get_name()
+    events_view = lake.table("events").get_name()
     return lake.duckdb.execute(
         "SELECT count(DISTINCT order_id) FILTER (event_type = 'purchase'), "
         "count(*) FILTER (event_type = 'coupon_redeem') "
         f"FROM read_parquet({literal(path)}) ANTI JOIN "
-        f"(SELECT event_id FROM \"{known}\" WHERE source = '{SOURCE}') USING (event_id)"
+        f"(SELECT event_id FROM \"{events_view}\" WHERE source = '{SOURCE}') USING (event_id)"
     ).fetchall()[0]
 
 

@@ -54,7 +54,7 @@ class Health:
             scored_version=outcome.version if outcome else None,
             scored_as_of=outcome.as_of if outcome else None,
             customers=outcome.customers if outcome else 0,
-            metrics=_measured(outcome) if outcome else {},
+            metrics=_metrics(outcome) if outcome else {},
             baselines=outcome.baselines if outcome else {},
             promised=promised(self.row),
             drift=self.drift,
@@ -99,7 +99,7 @@ def check(
     except TooLittleData:  # nobody is active any more: told by the digest, not by a model
         moved = {}
     progress(3, 3, "Looking at the model")
-    reasons = (*_worse(outcome, row, lake), *_moved(moved))
+    reasons = (*_loss_reasons(outcome, row, lake), *_drift_reasons(moved))
     state = (
         "decayed"
         if reasons
@@ -112,8 +112,8 @@ def check(
 
 def promised(row: ModelVersion) -> dict[str, float]:
     """Return the model's backtest metrics; empty if it had no backtest."""
-    held = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
-    return {name: value for name, value in held.items() if isinstance(value, int | float)}
+    metrics = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def _now(lake: Any, horizon_days: int) -> datetime:
@@ -123,12 +123,12 @@ def _now(lake: Any, horizon_days: int) -> datetime:
     return min(moment.at, newest + timedelta(days=1)) if newest else moment.at
 
 
-def _measured(outcome: Outcome) -> dict[str, Any]:
+def _metrics(outcome: Outcome) -> dict[str, Any]:
     interval = {"low": outcome.log_loss.low, "high": outcome.log_loss.high}
     return {**outcome.metrics, "log_loss_interval": interval}
 
 
-def _worse(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
+def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
     """Return whether the champion's predictions are worse than its backtest beyond chance."""
     hoped = promised(row).get("log_loss")
     if (
@@ -146,7 +146,7 @@ def _worse(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[s
     return [{"check": "log_loss", "text": text}]
 
 
-def _moved(moved: dict[str, Any]) -> list[dict[str, str]]:
+def _drift_reasons(moved: dict[str, Any]) -> list[dict[str, str]]:
     if not moved or moved["score_psi"] < moved["limit"]:
         return []
     text = f"its scores are spread differently from when it learned: PSI {moved['score_psi']:.2f}, limit {moved['limit']:.2f}"
@@ -158,16 +158,16 @@ def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[s
 
     Empty for versions without a stored profile.
     """
-    kept = row.metrics.get("reference")
-    if not kept:
+    profile = row.metrics.get("reference")
+    if not profile:
         return {}
-    found = drift.population_drift(kept["features"], people)
+    measured = drift.population_drift(profile["features"], people)
     return {
-        **found,
-        "score_psi": drift.profile_psi(kept["scores"], trained.predict(people)),
-        "limit": drift.psi_limit(kept["scores"], len(people.frame)),
+        **measured,
+        "score_psi": drift.profile_psi(profile["scores"], trained.predict(people)),
+        "limit": drift.psi_limit(profile["scores"], len(people.frame)),
         "most": [
-            {"feature": name, "meaning": MEANING[name], "psi": found["features"][name]}
-            for name in drift.drifted_features(found["features"])[:SHOWN]
+            {"feature": name, "meaning": MEANING[name], "psi": measured["features"][name]}
+            for name in drift.drifted_features(measured["features"])[:SHOWN]
         ],
     }

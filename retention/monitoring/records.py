@@ -19,7 +19,7 @@ def latest(session: Session, settings: Settings, version: str) -> ModelHealth | 
     )
 
 
-def described(health: ModelHealth) -> dict[str, Any]:
+def describe(health: ModelHealth) -> dict[str, Any]:
     """Return a check for templates, the status and the model card."""
     return {
         "version": health.version,
@@ -37,11 +37,11 @@ def described(health: ModelHealth) -> dict[str, Any]:
     }
 
 
-def told_lately(
+def was_alerted(
     session: Session, settings: Settings, version: str, checks: list[str], since: datetime
 ) -> bool:
     """Return whether an alert for this version with these reasons or more was sent since a time."""
-    given = session.scalars(
+    alerts = session.scalars(
         select(ModelHealth.reasons).where(
             ModelHealth.team_id == settings.team_id,
             ModelHealth.version == version,
@@ -49,4 +49,4 @@ def told_lately(
             ModelHealth.at >= since,
         )
     )
-    return any(set(checks) <= {reason["check"] for reason in reasons} for reasons in given)
+    return any(set(checks) <= {reason["check"] for reason in reasons} for reasons in alerts)

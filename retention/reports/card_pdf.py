@@ -18,7 +18,7 @@ BASELINES = {"recency": "Recency", "rfm_logistic": "RFM logistic", "bg_nbd": "BG
 WIDTH = 174  # mm between the margins
 
 
-def paper(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> bytes:
+def render_pdf(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> bytes:
     """Return the card as PDF, A4, with the same sections as the page."""
     page = _Page(card["version"])
     _head(page, card)
@@ -27,7 +27,7 @@ def paper(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> by
     _quality(page, card, charts, zone)
     _fairness(page, card)
     _drivers(page, card, charts, zone)
-    _people(page, card, zone)
+    _limits_and_owner(page, card, zone)
     return bytes(page.output())
 
 
@@ -140,8 +140,8 @@ def _head(page: _Page, card: Mapping[str, Any]) -> None:
         size=10.5,
         gap=1.5,
     )
-    by_name = {one["name"]: one["value"] for one in card["metrics"]}
-    shown = [
+    by_name = {metric["name"]: metric["value"] for metric in card["metrics"]}
+    headline = [
         (_figure(by_name.get("AUC")), "tells who leaves (AUC)"),
         (f"{_figure(by_name.get('top-decile lift'), 1)}×", "leavers in the top tenth"),
         (templating.percent(by_name.get("calibration error (ECE)"), 1), "probabilities are off by"),
@@ -149,8 +149,8 @@ def _head(page: _Page, card: Mapping[str, Any]) -> None:
     ]
     if not by_name:
         return
-    top, width = page.get_y(), WIDTH / len(shown)
-    for place, (value, text) in enumerate(shown):
+    top, width = page.get_y(), WIDTH / len(headline)
+    for place, (value, text) in enumerate(headline):
         page.set_xy(page.l_margin + place * width, top)
         page.set_font("body", "B", 15)
         page.set_text_color(*INK)
@@ -185,7 +185,7 @@ def _purpose(page: _Page, card: Mapping[str, Any], zone: str) -> None:
 
 def _data(page: _Page, card: Mapping[str, Any], zone: str) -> None:
     data = card["data"]
-    kept = "; ".join(
+    quarantined = "; ".join(
         f"{templating.count(rows, 'row')}: {why}" for why, rows in data["quarantine_text"].items()
     )
     page.section("Data")
@@ -205,7 +205,7 @@ def _data(page: _Page, card: Mapping[str, Any], zone: str) -> None:
                 f"{templating.count(card['train_rows'], 'customer snapshot')}, "
                 f"{templating.count(card['features'], 'feature')}",
             ),
-            ("In quarantine", kept or "nothing"),
+            ("In quarantine", quarantined or "nothing"),
             (
                 "Fingerprint",
                 f"{card['fingerprint']} ({'unchanged' if data['unchanged'] else 'the data has changed'} since)",
@@ -236,22 +236,22 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
             "",
             "This model",
             *(["Mean ± sd"] if several else []),
-            *(BASELINES.get(one, one) for one in names),
+            *(BASELINES.get(name, name) for name in names),
         ]
         rows = [
             [
-                one["name"],
-                _figure(one["value"]),
-                *([f"{_figure(one['mean'])} ± {_figure(one['sd'])}"] if several else []),
-                *(_figure(one["baselines"][name]) for name in names),
+                row["name"],
+                _figure(row["value"]),
+                *([f"{_figure(row['mean'])} ± {_figure(row['sd'])}"] if several else []),
+                *(_figure(row["baselines"][name]) for name in names),
             ]
-            for one in card["metrics"]
+            for row in card["metrics"]
         ]
         page.grid([head, *rows], (40, *[(WIDTH - 40) / (len(head) - 1)] * (len(head) - 1)))
-        if found := card["difference"]:
+        if difference := card["difference"]:
             page.write_line(
-                f"Log-loss against the model before it: {found['mean']:+.4f}, 95 % interval {found['low']:+.4f} to "
-                f"{found['high']:+.4f} (bootstrapped by customer; below 0 is better).",
+                f"Log-loss against the model before it: {difference['mean']:+.4f}, 95 % interval {difference['low']:+.4f} to "
+                f"{difference['high']:+.4f} (bootstrapped by customer; below 0 is better).",
                 gap=1,
             )
         page.picture(charts.get("against"))
@@ -261,10 +261,10 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
                     ("Check", "Found"),
                     *(
                         (
-                            f"{'✓' if one['passed'] else '✗'} {one['name'].replace('_', ' ')}",
-                            one["text"],
+                            f"{'✓' if row['passed'] else '✗'} {row['name'].replace('_', ' ')}",
+                            row["text"],
                         )
-                        for one in card["checks"]
+                        for row in card["checks"]
                     ),
                 ],
                 (46, WIDTH - 46),
@@ -293,13 +293,13 @@ def _fairness(page: _Page, card: Mapping[str, Any]) -> None:
     )
     rows = [
         (
-            f"{one['segment'].replace('_', ' ')}: {one['value']}",
-            f"{one['customers']:,}",
-            templating.percent(one["expected"], 1),
-            templating.percent(one["observed"], 1) + (" !" if one["off"] else ""),
-            _figure(one["auc"]),
+            f"{segment['segment'].replace('_', ' ')}: {segment['value']}",
+            f"{segment['customers']:,}",
+            templating.percent(segment["expected"], 1),
+            templating.percent(segment["observed"], 1) + (" !" if segment["off"] else ""),
+            _figure(segment["auc"]),
         )
-        for one in card["segments"]
+        for segment in card["segments"]
     ]
     page.grid([("Group", "Customers", "Expected", "Left", "AUC"), *rows], (74, 25, 25, 25, 25))
 
@@ -320,40 +320,47 @@ def _drivers(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
         f"{templating.percent(now['fidelity'])}."
     )
     page.section("Examples")
-    for one in card["examples"]:
+    for example in card["examples"]:
         if page.will_page_break(24):
             page.add_page()
         page.write_line(
-            f"{one['customer']}: {templating.percent(one['churn_probability'])} risk, {one['tier']}",
+            f"{example['customer']}: {templating.percent(example['churn_probability'])} risk, {example['tier']}",
             bold=True,
-            colour=TIERS[one["tier"]],
+            colour=TIERS[example["tier"]],
         )
-        for reason in one["reasons"]:
+        for reason in example["reasons"]:
             page.write_line(f"•  {reason['text']} ({reason['weight']:+.2f})", size=9)
-        if one["counterfactuals"]:
-            told = "; ".join(one["counterfactuals"])
-            page.write_line(f"What would have made the difference: {told}.", size=8.5, colour=MUTED)
+        if example["counterfactuals"]:
+            counterfactuals = "; ".join(example["counterfactuals"])
+            page.write_line(
+                f"What would have made the difference: {counterfactuals}.", size=8.5, colour=MUTED
+            )
         page.ln(1.8)
 
 
-def _people(page: _Page, card: Mapping[str, Any], zone: str) -> None:
+def _limits_and_owner(page: _Page, card: Mapping[str, Any], zone: str) -> None:
     page.section("Limits")
     for limit in card["limits"]:
         page.write_line(f"•  {limit}", gap=0.8)
     page.section("What colleagues say")
-    said = card["feedback"]
-    if said["useful"] or said["wrong"]:
-        page.write_line(f"{said['useful']:,} found a score useful, {said['wrong']:,} wrong.")
+    feedback = card["feedback"]
+    if feedback["useful"] or feedback["wrong"]:
+        page.write_line(
+            f"{feedback['useful']:,} found a score useful, {feedback['wrong']:,} wrong."
+        )
     else:
         page.write_line("Nobody has said yet whether its scores are useful or wrong.")
-    for one in said["reasons"]:
-        page.write_line(f"•  “{one['text']}” ({_day(one['at'], zone)})", size=9)
+    for entry in feedback["reasons"]:
+        page.write_line(f"•  “{entry['text']}” ({_day(entry['at'], zone)})", size=9)
     page.section("Who answers for it")
     rows = [
-        (_day(one["at"], zone), one["action"], one["actor"], one["why"]) for one in card["history"]
+        (_day(entry["at"], zone), entry["action"], entry["actor"], entry["why"])
+        for entry in card["history"]
     ]
     rows = rows or [(_day(card["created_at"], zone), "trained", card["created_by"], "")]
-    if card["promoted_at"] and not any(one["action"] == "put into use" for one in card["history"]):
+    if card["promoted_at"] and not any(
+        entry["action"] == "put into use" for entry in card["history"]
+    ):
         rows.append(
             (_day(card["promoted_at"], zone), "in use since", card["promoted_by"] or "", "")
         )

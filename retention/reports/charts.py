@@ -19,7 +19,7 @@ INK, MUTED, GRID, ACCENT, SOFT = "#1d1c1d", "#696969", "#e8e8e8", "#1264a3", "#9
 TIERS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 WIDTH = 7.2  # inches; at 150 dpi what Slack shows without scaling
 DPI = 150
-_ABREAST = 5  # characters of a number that fit over a bar of the tiers
+_MAX_CENTRED_DIGITS = 5  # characters of a number that fit over a bar of the tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +66,16 @@ def figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    made.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
-    FigureCanvasAgg(made)
-    panes = made.subplots(1, panels, width_ratios=ratios, squeeze=False)[0]
-    for axes in panes:
-        _dress(axes)
-    return made, list(panes)
+    fig = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
+    FigureCanvasAgg(fig)
+    axes_list = fig.subplots(1, panels, width_ratios=ratios, squeeze=False)[0]
+    for axes in axes_list:
+        _style_axes(axes)
+    return fig, list(axes_list)
 
 
-def _dress(axes: "Axes") -> None:
+def _style_axes(axes: "Axes") -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -84,7 +84,7 @@ def _dress(axes: "Axes") -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.15g}")
 
 
-def counted(axes: "Axes") -> None:
+def use_whole_numbers(axes: "Axes") -> None:
     """Show whole numbers only on an axis of counts."""
     from matplotlib.ticker import MaxNLocator
 
@@ -108,10 +108,10 @@ def title(axes: "Axes", text: str, below: str = "") -> None:
         )
 
 
-def png(made: "Figure") -> bytes:
+def png(fig: "Figure") -> bytes:
     """Return the figure as PNG; the same figure gives the same bytes."""
     target = io.BytesIO()
-    made.savefig(target, format="png", metadata={"Software": None})
+    fig.savefig(target, format="png", metadata={"Software": None})
     return target.getvalue()
 
 
@@ -127,16 +127,16 @@ def weeks(
     tiers, before : dict
         Customers by tier now and a week ago; both empty without scores.
     """
-    made, panes = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
-    _bars(panes[0], active)
-    told = ", ".join(f"{label}: {number:,}" for label, number in active)
-    words = f"Customers who bought in each of the last {len(active)} weeks: {told}."
+    fig, axes_list = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
+    _bars(axes_list[0], active)
+    counts = ", ".join(f"{label}: {number:,}" for label, number in active)
+    words = f"Customers who bought in each of the last {len(active)} weeks: {counts}."
     if tiers:
-        _tiers(panes[1], tiers, before)
+        _tiers(axes_list[1], tiers, before)
         now = ", ".join(f"{number:,} {tier}" for tier, number in tiers.items())
         then = ", ".join(f"{number:,} {tier}" for tier, number in before.items()) or "not known"
         words += f" Risk of lapsing now: {now}; a week ago: {then}."
-    return Chart(png(made), words)
+    return Chart(png(fig), words)
 
 
 def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
@@ -144,8 +144,8 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
     places = range(len(numbers))
     axes.bar(places, numbers, width=0.72, color=[SOFT] * (len(numbers) - 1) + [ACCENT])
     every = max(1, len(numbers) // 4)
-    shown = [place for place in places if (len(numbers) - 1 - place) % every == 0]
-    axes.set_xticks(shown, [active[place][0] for place in shown])
+    labelled = [place for place in places if (len(numbers) - 1 - place) % every == 0]
+    axes.set_xticks(labelled, [active[place][0] for place in labelled])
     if numbers:
         # From its bar's edge onwards: centred, a long number lies on the bar beside it wherever that is the higher one.
         axes.annotate(
@@ -159,7 +159,7 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
             color=ACCENT,
         )
     axes.margins(y=0.15)
-    counted(axes)
+    use_whole_numbers(axes)
     title(axes, "Customers who bought", "week by week")
 
 
@@ -175,7 +175,7 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
     wide = {
         tier
         for tier in before
-        if max(_digits(of.get(tier, 0)) for of in (tiers, before)) > _ABREAST
+        if max(_digits(of.get(tier, 0)) for of in (tiers, before)) > _MAX_CENTRED_DIGITS
     }
     for shift, values, alpha in ((-0.2, before, 0.4), (0.2, tiers, 1.0)):
         for place, tier in enumerate(names):
@@ -183,14 +183,14 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
                 continue
             axes.bar(place + shift, values[tier], width=0.36, color=TIERS[tier], alpha=alpha)
             # Side by side two long numbers touch: then each begins where its bar meets the other.
-            aside = tier in wide
-            side = math.copysign(0.03, shift) if aside else shift
+            is_wide = tier in wide
+            side = math.copysign(0.03, shift) if is_wide else shift
             axes.annotate(
                 f"{values[tier]:,}",
                 (place + side, values[tier]),
                 xytext=(0, 3),
                 textcoords="offset points",
-                ha=("left" if shift > 0 else "right") if aside else "center",
+                ha=("left" if shift > 0 else "right") if is_wide else "center",
                 fontsize=8,
                 color=INK if alpha == 1 else MUTED,
             )

@@ -57,10 +57,10 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     )  # every zone's months begin with one
     frame = bought.select("customer_id", slot).distinct().execute()
     at = pd.to_datetime(frame["slot"] * SLOT, unit="s", utc=True).dt.tz_convert(lake.zone)
-    here = as_of.astimezone(ZoneInfo(lake.zone))
+    local = as_of.astimezone(ZoneInfo(lake.zone))
     number = at.dt.year * 12 + at.dt.month - 1
     frame = pd.DataFrame({"customer_id": frame["customer_id"], "month": number}).drop_duplicates()
-    frame = frame[frame["month"] < here.year * 12 + here.month - 1]
+    frame = frame[frame["month"] < local.year * 12 + local.month - 1]
     if frame["month"].nunique() < 2:
         raise TooLittleData(
             gettext(
@@ -78,7 +78,7 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
         counts.index.max()
     )  # not the last month: a shop may have had no newcomers for longer
     counts = counts[counts.index > newest - months].reindex(columns=range(months), fill_value=0)
-    found = tuple(
+    month_cohorts = tuple(
         MonthCohort(
             f"{first // 12}-{first % 12 + 1:02}",
             int(row.iloc[0]),
@@ -86,14 +86,14 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
         )
         for first, row in counts.iterrows()
     )
-    return Cohorts(as_of, found, _average(found))
+    return Cohorts(as_of, month_cohorts, _average(month_cohorts))
 
 
-def _average(found: tuple[MonthCohort, ...]) -> tuple[float, ...]:
-    longest = max(len(cohort.retained) for cohort in found)
+def _average(month_cohorts: tuple[MonthCohort, ...]) -> tuple[float, ...]:
+    longest = max(len(cohort.retained) for cohort in month_cohorts)
     means = []
     for later in range(longest):
-        had = [cohort for cohort in found if len(cohort.retained) > later]
+        had = [cohort for cohort in month_cohorts if len(cohort.retained) > later]
         stayed = sum(cohort.retained[later] * cohort.customers for cohort in had)
         means.append(round(stayed / sum(cohort.customers for cohort in had), 6))
     return tuple(means)

@@ -10,7 +10,7 @@ HALF, MOST, FEW = 0.5, 0.95, 0.01
 UNMATCHED = 0.2
 
 
-def limits(found: dict[str, Any]) -> list[dict[str, str]]:
+def limits(report: dict[str, Any]) -> list[dict[str, str]]:
     """Find the limits in a quality report.
 
     Parameters
@@ -23,72 +23,72 @@ def limits(found: dict[str, Any]) -> list[dict[str, str]]:
     list of dict
         ``limit`` and ``remedy``, each a sentence without a full stop, most severe first.
     """
-    if not found["newest_event"]:
+    if not report["newest_event"]:
         return [
             _limit(
                 "no events: nothing can be predicted",
                 "run `retention import events FILE --map MAP.toml`",
             )
         ]
-    return [*_history(found), *_model(found), *_sources(found), *_rows(found)]
+    return [*_history(report), *_model(report), *_sources(report), *_rows(report)]
 
 
 def _limit(what: str, how: str) -> dict[str, str]:
     return {"limit": what, "remedy": how}
 
 
-def _history(found: dict[str, Any]) -> list[dict[str, str]]:
-    told = []
-    if (age := found["age_days"]) > OLD_DAYS:
-        told.append(
+def _history(report: dict[str, Any]) -> list[dict[str, str]]:
+    limits_found = []
+    if (age := report["age_days"]) > OLD_DAYS:
+        limits_found.append(
             _limit(
                 f"the newest event is {age:,.0f} days old: the present is not known",
                 "import newer events",
             )
         )
-    months = found["days"] / 30.4375
-    if (buyers := found["customers"]) < BUYERS_OF_RULES:
-        told.append(
+    months = report["days"] / 30.4375
+    if (buyers := report["customers"]) < BUYERS_OF_RULES:
+        limits_found.append(
             _limit(
                 f"{buyers} customers: below {BUYERS_OF_RULES} only rules can be used, no model",
                 "import more of the history, or all channels",
             )
         )
     elif buyers < BUYERS_OF_MODEL:
-        told.append(
+        limits_found.append(
             _limit(
                 f"{buyers} customers: models that learn need {BUYERS_OF_MODEL}; below, BG/NBD's closed form is used",
                 "import more of the history, or all channels",
             )
         )
-    if found["days"] < DAYS_OF_MODEL:
-        told.append(
+    if report["days"] < DAYS_OF_MODEL:
+        limits_found.append(
             _limit(
-                f"{found['days']} days of history: models that learn need {DAYS_OF_MODEL}",
+                f"{report['days']} days of history: models that learn need {DAYS_OF_MODEL}",
                 "import older orders",
             )
         )
     if months < MONTHS_OF_SEASON:
-        told.append(
+        limits_found.append(
             _limit(
                 f"{months:.0f} months of history: calendar features need {MONTHS_OF_SEASON}",
                 "import older orders; until then a season cannot be told from a trend",
             )
         )
-    told += [
+    limits_found += [
         _limit(
             f"no events from {gap['since']} to {gap['until']} ({gap['days']} days)",
             "if the shop was open, import what is missing: customers look quieter than they were",
         )
-        for gap in found["volume"]["gaps"][:2]
+        for gap in report["volume"]["gaps"][:2]
     ]
-    return told
+    return limits_found
 
 
-def _model(found: dict[str, Any]) -> list[dict[str, str]]:
-    if found["champion"] is None:
+def _model(report: dict[str, Any]) -> list[dict[str, str]]:
+    if report["champion"] is None:
         return [_limit("no model has been trained: the rules decide", "train one: `retrain`")]
-    drift = found["drift"]
+    drift = report["drift"]
     if drift and drift["moved"]:
         count, names = (
             len(drift["moved"]),
@@ -104,9 +104,9 @@ def _model(found: dict[str, Any]) -> list[dict[str, str]]:
     return []
 
 
-def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
+def _sources(report: dict[str, Any]) -> list[dict[str, str]]:
     """Return limits from data that no source provides."""
-    filled, rows = found["filled"], found["rows"]
+    filled, rows = report["filled"], report["rows"]
     checks = (
         (
             filled["events"]["order_id"] < MOST,
@@ -149,12 +149,12 @@ def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
             "map `email`",
         ),
         (
-            not {"view", "cart", "search"} & set(found["event_types"]),
+            not {"view", "cart", "search"} & set(report["event_types"]),
             "no views, searches or carts: what customers look at before they buy is not known",
             "import the shop's web events",
         ),
         (
-            len(found["currencies"]) > 1,
+            len(report["currencies"]) > 1,
             "amounts in several currencies cannot be added",
             "import them in one (an expression in the map) into a new RETENTION_HOME",
         ),
@@ -162,27 +162,29 @@ def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
     return [_limit(what, how) for holds, what, how in checks if holds]
 
 
-def _rows(found: dict[str, Any]) -> list[dict[str, str]]:
-    told = []
-    aside = sum(reason["rows"] for reason in found["quarantined"])
-    there = aside + sum(found["rows"].values())  # now: a file may have been imported more than once
-    if aside > FEW * there:
-        first = found["quarantined"][0]
-        told.append(
+def _rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    limits_found = []
+    quarantined = sum(reason["rows"] for reason in report["quarantined"])
+    total = quarantined + sum(
+        report["rows"].values()
+    )  # now: a file may have been imported more than once
+    if quarantined > FEW * total:
+        first = report["quarantined"][0]
+        limits_found.append(
             _limit(
-                f"{100 * aside / there:.0f} % of all rows are in quarantine, most for: {first['reason']} ({first['rows']:,})",
+                f"{100 * quarantined / total:.0f} % of all rows are in quarantine, most for: {first['reason']} ({first['rows']:,})",
                 first["remedy"],
             )
         )
-    returns = found["returns"]
+    returns = report["returns"]
     if (
         returns["returns"]
         and returns["returns"] - returns["matched"] > UNMATCHED * returns["returns"]
     ):
-        told.append(
+        limits_found.append(
             _limit(
                 f"{returns['returns'] - returns['matched']:,} of {returns['returns']:,} returns find no order that they undo",
                 "import the orders before the first return, and map `item_id` and `quantity` alike for both",
             )
         )
-    return told
+    return limits_found

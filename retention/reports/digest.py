@@ -17,7 +17,7 @@ from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
 from retention.reports import charts
-from retention.reports.outlook import HORIZON_DAYS, Risk, came_true, risk
+from retention.reports.outlook import HORIZON_DAYS, Risk, risk
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
 
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
-TOP_ITEMS, NAMED = 5, 3  # items, and how many of those who would like each are named (by pseudonym)
-ASKED, LIST = (
+TOP_ITEMS, MAX_NAMED = (
+    5,
+    3,
+)  # items, and how many of those who would like each are named (by pseudonym)
+MAX_CUSTOMERS, LIST_LENGTH = (
     300,
     5,
 )  # at-risk customers, the most at stake first, and the length of each one's list
@@ -83,18 +86,18 @@ def digest(
     moment = lake.as_of(as_of, horizon)
 
     progress(0, 6, "Counting the week")
-    counted = week(lake, moment.at, horizon)
+    activity = week(lake, moment.at, horizon)
     progress(1, 6, "Scoring who is at risk now")
     now = risk(lake, trained, policy, moment.at)
     progress(2, 6, "Scoring who was at risk a week ago")
     before = risk(lake, trained, policy, moment.at - WEEK)
     progress(3, 6, "Looking at what came true")
     with database.reading() as session:
-        checked = came_true(lake, session, settings, moment.at)
+        checked = latest_outcome(lake, session, settings, moment.at)
         campaigns = _campaigns(session, settings, moment.at)
         fresh = _freshness(lake, session, settings, moment.at)
     progress(4, 6, "Choosing what customers at risk would like")
-    liked = _liked(
+    top_items = _top_items(
         lake,
         database,
         settings,
@@ -104,41 +107,41 @@ def digest(
         lambda *_: progress(4, 6, "Choosing what they would like"),
     )
     progress(5, 6, "Drawing")
-    chart = _drawn(counted, now, before, settings)
+    chart = _draw_chart(activity, now, before, settings)
     progress(6, 6, "The digest is ready")
     data = {
         "as_of": moment.at.isoformat(),
         "note": moment.note,
         "currency": lake.currency(settings),
-        "customers": _customers(counted),
+        "customers": _customers(activity),
         "risk": _risk(now, before, churn_row),
         "came_true": checked.as_dict() if checked else None,
         "campaigns": campaigns,
-        "top_items": liked,
+        "top_items": top_items,
         "data": fresh,
         "demo": settings.demo,
     }
     return Digest(data, chart)
 
 
-def _customers(counted: Week) -> dict[str, Any]:
+def _customers(activity: Week) -> dict[str, Any]:
     return {
-        "since": counted.since.isoformat(),
-        "until": counted.until.isoformat(),
-        "quiet_days": counted.quiet_days,
-        "active": counted.active,
-        "active_before": counted.active_before,
-        "orders": counted.orders,
-        "orders_before": counted.orders_before,
-        "revenue": round(counted.revenue, 2),
-        "revenue_before": round(counted.revenue_before, 2),
-        "new": counted.new,
-        "returned": counted.returned,
-        "lapsed": counted.lapsed,
-        "lapsed_before": counted.lapsed_before,
-        "simulated": counted.simulated,
+        "since": activity.since.isoformat(),
+        "until": activity.until.isoformat(),
+        "quiet_days": activity.quiet_days,
+        "active": activity.active,
+        "active_before": activity.active_before,
+        "orders": activity.orders,
+        "orders_before": activity.orders_before,
+        "revenue": round(activity.revenue, 2),
+        "revenue_before": round(activity.revenue_before, 2),
+        "new": activity.new,
+        "returned": activity.returned,
+        "lapsed": activity.lapsed,
+        "lapsed_before": activity.lapsed_before,
+        "simulated": activity.simulated,
         "weeks": [
-            {"since": since.isoformat(), "customers": number} for since, number in counted.weeks
+            {"since": since.isoformat(), "customers": number} for since, number in activity.weeks
         ],
     }
 
@@ -163,7 +166,7 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
 
 def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
     """Return live campaigns, and recently closed ones with their profit."""
-    found = session.scalars(
+    campaigns = session.scalars(
         select(Campaign)
         .where(
             Campaign.team_id == settings.team_id,
@@ -175,21 +178,23 @@ def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[
     ).all()
     return [
         {
-            "campaign_id": one.id,
-            "name": one.name,
-            "state": one.state,
-            "arms": _counts(session, Assignment.arm, Assignment.campaign_id == one.id),
-            "coupons": _counts(session, Coupon.state, Coupon.campaign_id == one.id),
-            "window_ends_at": one.window_ends_at.isoformat() if one.window_ends_at else None,
-            "result": one.result,
+            "campaign_id": campaign.id,
+            "name": campaign.name,
+            "state": campaign.state,
+            "arms": _counts(session, Assignment.arm, Assignment.campaign_id == campaign.id),
+            "coupons": _counts(session, Coupon.state, Coupon.campaign_id == campaign.id),
+            "window_ends_at": campaign.window_ends_at.isoformat()
+            if campaign.window_ends_at
+            else None,
+            "result": campaign.result,
         }
-        for one in found
+        for campaign in campaigns
     ]
 
 
 def _counts(session: Session, column: Any, where: Any) -> dict[str, int]:
-    counted = session.execute(select(column, func.count()).where(where).group_by(column))
-    return dict(counted.tuples().all())
+    rows = session.execute(select(column, func.count()).where(where).group_by(column))
+    return dict(rows.tuples().all())
 
 
 def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime) -> dict[str, Any]:
@@ -209,7 +214,7 @@ def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime)
     }
 
 
-def _liked(
+def _top_items(
     lake: "Lake",
     database: Database,
     settings: Settings,
@@ -221,49 +226,49 @@ def _liked(
     """Return the items most often at the top of high-risk customers' lists, with pseudonyms."""
     from retention.registry.model_cache import open_recommender
 
-    asked = list(now.high[:ASKED]) if now else []
-    if not asked:
+    customers = list(now.high[:MAX_CUSTOMERS]) if now else []
+    if not customers:
         return None
     with database.reading() as session:
         desk = open_recommender(lake, session, settings, policy)
-    lists = desk.lists(lake, asked, k=LIST, as_of=at, progress=progress)
+    lists = desk.lists(lake, customers, k=LIST_LENGTH, as_of=at, progress=progress)
     return {
-        "customers": len(asked),
-        "list": LIST,
+        "customers": len(customers),
+        "list": LIST_LENGTH,
         "items": [
-            {**one, "who": [pseudonym(settings.key, who) for who in one["who"]]}
-            for one in most_wanted(lists)
+            {**item, "who": [pseudonym(settings.key, customer) for customer in item["who"]]}
+            for item in top_products(lists)
         ],
         "model_version": desk.version,
     }
 
 
-def most_wanted(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
+def top_products(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
     """Return the products on most customers' lists, with the first few of these customers.
 
     Products are grouped by title, because a shop may sell one product under several numbers.
     """
-    wanted: dict[str, dict[str, str]] = {}
-    for who, items in lists.items():
+    customers_of: dict[str, dict[str, str]] = {}
+    for customer, items in lists.items():
         for item in items:
-            wanted.setdefault(item.title, {}).setdefault(who, item.item_id)
-    best = sorted(wanted.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:TOP_ITEMS]
+            customers_of.setdefault(item.title, {}).setdefault(customer, item.item_id)
+    best = sorted(customers_of.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:TOP_ITEMS]
     return [
         {
-            "item_id": Counter(who.values()).most_common(1)[0][0],
+            "item_id": Counter(customers.values()).most_common(1)[0][0],
             "title": title,
-            "customers": len(who),
-            "who": list(who)[:NAMED],
+            "customers": len(customers),
+            "who": list(customers)[:MAX_NAMED],
         }
-        for title, who in best
+        for title, customers in best
     ]
 
 
-def _drawn(
-    counted: Week, now: Risk | None, before: Risk | None, settings: Settings
+def _draw_chart(
+    activity: Week, now: Risk | None, before: Risk | None, settings: Settings
 ) -> charts.Chart:
     def label(since: datetime) -> str:
         return f"{since.astimezone(settings.zone):%d %b}".lstrip("0")
 
-    active = [(label(since), number) for since, number in counted.weeks]
+    active = [(label(since), number) for since, number in activity.weeks]
     return charts.weeks(active, now.tiers if now else {}, before.tiers if before else {})

@@ -78,7 +78,7 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
 
 
 @dataclass(frozen=True, slots=True)
-class CameTrue:
+class SweepOutcome:
     """Outcome of the customers that a published sweep flagged as high risk.
 
     ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among all other scored customers.
@@ -104,7 +104,9 @@ class CameTrue:
         }
 
 
-def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) -> CameTrue | None:
+def latest_outcome(
+    lake: "Lake", session: Session, settings: Settings, at: datetime
+) -> SweepOutcome | None:
     """Return the newest published sweep with a finished horizon; else the oldest of at least a week."""
     rows = session.execute(
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
@@ -119,12 +121,12 @@ def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) 
         row for row in rows if row.as_of + timedelta(days=row.horizon_days or HORIZON_DAYS) <= at
     ]
     run_id, as_of, version, horizon = over[0] if over else rows[-1]
-    return _checked(lake, run_id, as_of, version, horizon or HORIZON_DAYS, at)
+    return _outcome(lake, run_id, as_of, version, horizon or HORIZON_DAYS, at)
 
 
-def _checked(
+def _outcome(
     lake: "Lake", run_id: str, as_of: datetime, version: str, horizon: int, at: datetime
-) -> CameTrue | None:
+) -> SweepOutcome | None:
     from retention.lake.lake import naive
 
     end = min(as_of + timedelta(days=horizon), at)
@@ -142,7 +144,7 @@ def _checked(
         bought.select("customer_id").distinct().execute()["customer_id"]
     )
     high = lines["tier"] == "high"
-    return CameTrue(
+    return SweepOutcome(
         as_of,
         version,
         horizon,

@@ -37,7 +37,7 @@ class Quality(Page):
     @property
     def chart(self) -> charts.Chart:
         """Volume by day and completeness by column."""
-        return drawn(self.data)
+        return draw_chart(self.data)
 
 
 def report(
@@ -52,16 +52,16 @@ def report(
         ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
     """
     progress(0, 3, "Looking at the lake")
-    found = quality(lake, settings)
+    contents = quality(lake, settings)
     with database.reading() as session:
         row = champion(session, settings, "churn")
         imports = _imports(session, settings)
     progress(1, 3, "Comparing with what the model learned from")
-    drift = _drift(lake, row) if row and found["newest_event"] else None
+    drift = _drift(lake, row) if row and contents["newest_event"] else None
     progress(2, 3, "Drawing")
     data = {
         "as_of": clock.now().isoformat(),
-        **found,
+        **contents,
         "imports": imports,
         "champion": {"version": row.version, "cutoff": row.cutoff.isoformat()} if row else None,
         "drift": drift,
@@ -78,10 +78,10 @@ def _imports(session: Session, settings: Settings) -> dict[str, Any]:
         select(ImportLog.report).where(ImportLog.team_id == settings.team_id)
     ).all()
     mended: dict[str, int] = {}
-    for one in reports:
-        for deed, number in one.get("mended", {}).items():
+    for report in reports:
+        for deed, number in report.get("mended", {}).items():
             mended[deed] = mended.get(deed, 0) + number
-    sums = {name: sum(one.get(name, 0) for one in reports) for name in COUNTED}
+    sums = {name: sum(report.get(name, 0) for report in reports) for name in COUNTED}
     return {"imports": len(reports), **sums, "mended": mended}
 
 
@@ -102,7 +102,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     from retention.errors import TooLittleData
 
     at = lake.as_of(None, row.horizon_days).at
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "as_of": at.isoformat(),
         "customers": 0,
         "features": {},
@@ -118,14 +118,14 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
             lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
         )
     except TooLittleData:
-        return told
-    found = drift.population_drift(profiles, people)
-    features = {name: round(psi, 4) for name, psi in found["features"].items()}
-    return told | {
-        **found,
+        return result
+    measured = drift.population_drift(profiles, people)
+    features = {name: round(psi, 4) for name, psi in measured["features"].items()}
+    return result | {
+        **measured,
         "features": features,
         "meaning": {name: MEANING[name] for name in features},
-        "limit": round(found["limit"], 4),
+        "limit": round(measured["limit"], 4),
         "largest": next((features[name] for name in drift.drifted_features(features)), None),
     }
 
@@ -140,24 +140,26 @@ def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
     if not all(counts):
         return None
     types = sorted(set().union(*counts))
-    shares = np.array([[one.get(name, 0) + 0.5 for name in types] for one in counts])
+    shares = np.array(
+        [[counts_of_types.get(name, 0) + 0.5 for name in types] for counts_of_types in counts]
+    )
     return round(psi(*(shares / shares.sum(axis=1, keepdims=True))), 4)
 
 
 def _types(lake: "Lake", before: datetime) -> dict[str, int]:
     events = lake.table("events", before=before, since=before - timedelta(days=MIX_DAYS))
-    counted = events.group_by("event_type").agg(number=events.count()).to_pyarrow().to_pylist()
-    return {row["event_type"]: row["number"] for row in counted}
+    rows = events.group_by("event_type").agg(number=events.count()).to_pyarrow().to_pylist()
+    return {row["event_type"]: row["number"] for row in rows}
 
 
 # ---------------------------------------------------------------- the picture
 
 
-def drawn(data: dict[str, Any]) -> charts.Chart:
+def draw_chart(data: dict[str, Any]) -> charts.Chart:
     """Plot events by day or week with gaps and spikes, and the completeness of model inputs."""
-    made, panes = charts.figure(2.9, 2, (1.7, 1))
-    words = _volume(panes[0], data["volume"]) + " " + _complete(panes[1], data["filled"])
-    return charts.Chart(charts.png(made), words)
+    fig, panels = charts.figure(2.9, 2, (1.7, 1))
+    words = _volume(panels[0], data["volume"]) + " " + _completeness(panels[1], data["filled"])
+    return charts.Chart(charts.png(fig), words)
 
 
 def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
@@ -172,12 +174,12 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
             [sum(counts[place : place + 7]) for place in range(0, len(counts), 7)],
             "week",
         )
-    odd = {(date.fromisoformat(one["day"]) - first).days // step for one in volume["spikes"]}
+    odd = {(date.fromisoformat(spike["day"]) - first).days // step for spike in volume["spikes"]}
     colours = [
         charts.TIERS["medium"] if place in odd else charts.SOFT for place in range(len(counts))
     ]
     axes.bar(range(len(counts)), counts, width=0.9, color=colours)
-    charts.counted(axes)
+    charts.use_whole_numbers(axes)
     for gap in volume["gaps"]:
         ends = [(date.fromisoformat(gap[end]) - first).days / step for end in ("since", "until")]
         axes.axvspan(
@@ -194,11 +196,11 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
         if volume[kind]
     ]
     charts.title(axes, "Events", ", ".join([f"by {unit}", *marks]))
-    told = f"Events by {unit} since {first:%d %b %Y}, {min(counts):,} to {max(counts):,}"
-    return f"{told}; {' and '.join(marks)}." if marks else f"{told}, without gaps or spikes."
+    words = f"Events by {unit} since {first:%d %b %Y}, {min(counts):,} to {max(counts):,}"
+    return f"{words}; {' and '.join(marks)}." if marks else f"{words}, without gaps or spikes."
 
 
-def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
+def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
     """Draw horizontal bars, the emptiest column at the top."""
     shares = sorted(
         (

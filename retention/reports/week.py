@@ -90,13 +90,13 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
         last_before=bought.ago.min(where=bought.ago > 7),
     )
     quiet = float(quiet_days)
-    counted = each.aggregate(
+    totals = each.aggregate(
         new=(each.first <= 7).sum().fill_null(0),
         returned=(each.last_before - each.first_of_week >= quiet).sum().fill_null(0),
         lapsed=((each.last > quiet) & (each.last <= quiet + 7)).sum().fill_null(0),
         lapsed_before=((each.last > quiet + 7) & (each.last <= quiet + 14)).sum().fill_null(0),
     ).execute()
-    return {str(name): int(value) for name, value in counted.iloc[0].items()}
+    return {str(name): int(value) for name, value in totals.iloc[0].items()}
 
 
 def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:

@@ -64,7 +64,7 @@ class Tiers(_Strict):
     medium: Annotated[float, Field(gt=0, lt=1)] = 0.25
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Tiers":
+    def _check_order(self) -> "Tiers":
         if self.medium >= self.high:
             raise ValueError(f"medium ({self.medium}) must be below high ({self.high})")
         return self
@@ -77,7 +77,7 @@ class Values(_Strict):
     middle: Annotated[float, Field(gt=0, lt=1)] = 0.4
 
     @model_validator(mode="after")
-    def _in_all(self) -> "Values":
+    def _check_shares(self) -> "Values":
         if self.high + self.middle > 1:
             raise ValueError(
                 f"high ({self.high}) and middle ({self.middle}) are shares, and more than 1 together; lower one"
@@ -120,12 +120,12 @@ class CampaignRules(_Strict):
 
     @field_validator("quiet_hours")
     @classmethod
-    def _a_span(cls, text: str) -> str:
+    def _check_quiet_hours(cls, text: str) -> str:
         parse_quiet_hours(text)
         return text
 
     @model_validator(mode="after")
-    def _reminded_in_time(self) -> "CampaignRules":
+    def _check_reminder(self) -> "CampaignRules":
         if self.remind_hours is not None and self.remind_hours >= self.approval_expires_hours:
             raise ValueError(
                 f"remind_hours ({self.remind_hours:g}) must be below approval_expires_hours "
@@ -161,7 +161,7 @@ class Policy(_Strict):
 
     @field_validator("rules")
     @classmethod
-    def _some(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    def _check_not_empty(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
         """A file that leaves the rules out is for the other settings; one that says there are none is a slip."""
         if not rules:
             raise ValueError(
@@ -170,22 +170,22 @@ class Policy(_Strict):
         return rules
 
     @model_validator(mode="after")
-    def _unambiguous(self) -> "Policy":
+    def _check_overlaps(self) -> "Policy":
         usual = self.usual_consent
-        for one, other in combinations(self.rules, 2):
-            if one.name == other.name:
-                raise ValueError(f"two rules are called {one.name!r}; give each its own name")
-            if both := sorted({*one.cells(usual)} & {*other.cells(usual)}):
+        for first, second in combinations(self.rules, 2):
+            if first.name == second.name:
+                raise ValueError(f"two rules are called {first.name!r}; give each its own name")
+            if both := sorted({*first.cells(usual)} & {*second.cells(usual)}):
                 where = ", ".join(
                     f"{what} {which}" for what, which in zip(DIMENSIONS, both[0], strict=True)
                 )
                 raise ValueError(
-                    f"rules {one.name!r} and {other.name!r} overlap: both decide {where}; take it out of one of them"
+                    f"rules {first.name!r} and {second.name!r} overlap: both decide {where}; take it out of one of them"
                 )
         return self
 
     @model_validator(mode="after")
-    def _stand_ins_have_a_place(self) -> "Policy":
+    def _check_alternatives(self) -> "Policy":
         offers = [rule.name for rule in self.rules if rule.tiers and rule.action != "nothing"]
         for rule in self.rules:
             for name in rule.instead_of:
@@ -197,7 +197,7 @@ class Policy(_Strict):
         return self
 
     @model_validator(mode="after")
-    def _something_to_name(self) -> "Policy":
+    def _check_items(self) -> "Policy":
         idle = [rule.name for rule in self.rules if rule.action in ("reminder", "new_arrivals")]
         if idle and not self.offer.items:
             raise ValueError(
@@ -227,7 +227,9 @@ class Policy(_Strict):
         """The consent states that a rule applies to by default."""
         return ("given",) if self.campaign.consent == "required" else ("given", "unknown")
 
-    def consent_for(self, name: str, drawn: Collection[str] | None = None) -> tuple[Consent, ...]:
+    def consent_for(
+        self, name: str, draft_consent: Collection[str] | None = None
+    ) -> tuple[Consent, ...]:
         """Return the consent states with which a customer under a rule may be contacted.
 
         Consent given always suffices.
@@ -236,29 +238,31 @@ class Policy(_Strict):
         ----------
         name : str
             Name of the rule.
-        drawn : collection of str, optional
+        draft_consent : collection of str, optional
             The consent states of the rule at the time of the draft. No other state suffices, whichever offer the customer
             got. They also apply if the rule no longer exists.
         """
         own = self.rule(name)
-        homes = [self.rule(one) for one in own.instead_of] or [own] if own else []
-        asked = [home.consent or self.usual_consent for home in homes if home]
-        unasked = any("unknown" in states for states in asked or [self.usual_consent])
-        if drawn is not None:
-            unasked = "unknown" in drawn and (unasked or not own)
-        return ("given", "unknown") if unasked else ("given",)
+        replaced_rules = (
+            [self.rule(replaced) for replaced in own.instead_of] or [own] if own else []
+        )
+        consents = [rule.consent or self.usual_consent for rule in replaced_rules if rule]
+        allows_unknown = any("unknown" in states for states in consents or [self.usual_consent])
+        if draft_consent is not None:
+            allows_unknown = "unknown" in draft_consent and (allows_unknown or not own)
+        return ("given", "unknown") if allows_unknown else ("given",)
 
     @cached_property
-    def _decided(self) -> dict[Cell, Rule]:
+    def _rule_of_cell(self) -> dict[Cell, Rule]:
         return {cell: rule for rule in self.rules for cell in rule.cells(self.usual_consent)}
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> "Policy":
         """Return a copy that decides by its own rules."""
-        made = super().model_copy(update=update, deep=deep)
-        made.__dict__.pop("_decided", None)
-        return made
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_rule_of_cell", None)
+        return copied
 
     def rule_for(
         self,
@@ -290,13 +294,13 @@ class Policy(_Strict):
             None if no rule applies.
         """
         reasons = [*dict.fromkeys(map(reason_of, features)), ANY]
-        asked = (
+        cells = (
             (tier, reason, band, consent)
             for band in dict.fromkeys((value, ANY))
             for reason in reasons
         )
-        found = (self._decided.get(cell) for cell in asked)
-        return next((rule for rule in found if rule and rule.action not in without), None)
+        rules = (self._rule_of_cell.get(cell) for cell in cells)
+        return next((rule for rule in rules if rule and rule.action not in without), None)
 
     def offers_for(self, name: str, tier: str) -> tuple[Rule, ...]:
         """Return the rules with alternative offers for a customer of a tier under rule ``name``, that rule first.
@@ -344,7 +348,7 @@ def load_policy(settings: Settings) -> Policy:
 def read_policy(path: Path) -> Policy:
     """Read and validate one policy file; errors as in `load_policy`."""
     try:
-        return _parsed(text := read_text(path))
+        return _parse(text := read_text(path))
     except OSError as error:
         raise BadInput(
             gettext("The policy {path} cannot be read: {value}.").format(
@@ -370,7 +374,7 @@ def read_policy(path: Path) -> Policy:
 
 
 @lru_cache(maxsize=8)  # a warm worker reads the same text for every question
-def _parsed(text: str) -> Policy:
+def _parse(text: str) -> Policy:
     return validate_strictly(Policy, tomllib.loads(text))
 
 

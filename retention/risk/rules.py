@@ -51,15 +51,15 @@ def score(
     silent = quintile(frame.recency_days, active.recency_days)
     often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
-    told = [
-        _reasons(row, int(r), int(f), horizon_days)
+    reasons = [
+        _reasons_of(row, int(r), int(f), horizon_days)
         for row, r, f in zip(frame.to_dict("records"), silent, often, strict=True)
     ]
     scores = pd.DataFrame(
         {
             "customer_id": frame.customer_id,
             "churn_probability": risk,
-            "reasons": told,
+            "reasons": reasons,
             "expected_value": expected_spend(snapshot, horizon_days),
             "next_order_at": next_order(snapshot),
         }
@@ -67,7 +67,7 @@ def score(
     return scores, snapshot.buyers
 
 
-def rung(buyers: int) -> str:
+def describe_rules(buyers: int) -> str:
     """Describe the rules among the models, and the data that a model needs."""
     if buyers < MIN_BUYERS:
         return f"Rules (RFM), which rank and foretell nothing; a model needs {MIN_BUYERS} buyers (have {buyers})."
@@ -81,18 +81,18 @@ def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
     return np.ceil(rank / len(others) * 5).clip(1, 5)
 
 
-def _reasons(
+def _reasons_of(
     row: dict[str, Any], silent: int, often: int, horizon_days: int
 ) -> list[dict[str, Any]]:
-    found = []
+    reasons = []
     if silent >= SILENT:
         weight = round(RECENCY * (silent - 1) / 4, 3)
-        found.append(
+        reasons.append(
             {"feature": "recency", "text": silence_text(row, horizon_days), "weight": weight}
         )
     if often <= SELDOM:
         text = f"{count(row['orders_all'], 'order')} ever, fewer than most"
-        found.append(
+        reasons.append(
             {"feature": "frequency", "text": text, "weight": round(FREQUENCY * (5 - often) / 4, 3)}
         )
-    return sorted(found, key=lambda reason: -reason["weight"])
+    return sorted(reasons, key=lambda reason: -reason["weight"])

@@ -47,7 +47,7 @@ class Rule(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _readable(cls, name: str) -> str:
+    def _check_readable(cls, name: str) -> str:
         if not name.isprintable():
             raise ValueError(
                 f"{name!r} holds a character that nobody can read; write it in letters on one line"
@@ -55,15 +55,15 @@ class Rule(BaseModel):
         return name
 
     @model_validator(mode="after")
-    def _known(self) -> "Rule":
+    def _check_names(self) -> "Rule":
         for reason in self.reasons:
             if reason not in REASONS and reason != ANY:
                 raise ValueError(
                     f"there is no reason {reason!r}; use {', '.join(REASONS)} or {ANY}"
                 )
-        for name, given in (("reasons", self.reasons), ("values", self.values)):
-            if ANY in given and len(given) > 1:
-                raise ValueError(f"{name}: {ANY!r} already holds for every one; name it alone")
+        for field, names in (("reasons", self.reasons), ("values", self.values)):
+            if ANY in names and len(names) > 1:
+                raise ValueError(f"{field}: {ANY!r} already holds for every one; name it alone")
         if self.consent == ():
             raise ValueError(
                 'consent is empty, so the rule is for nobody; use "given", "unknown" or both'
@@ -71,7 +71,7 @@ class Rule(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _for_somebody(self) -> "Rule":
+    def _check_customers(self) -> "Rule":
         if not self.tiers and not self.instead_of:
             raise ValueError(
                 f"tiers: rule {self.name!r} names none, so it is for nobody; use high, medium, low, or with instead_of "
@@ -81,9 +81,9 @@ class Rule(BaseModel):
             return self
         own = {"tiers": (), "reasons": (ANY,), "values": (ANY,), "consent": None}
         for name, usual in own.items():
-            if (said := getattr(self, name)) != usual:
+            if (value := getattr(self, name)) != usual:
                 raise ValueError(
-                    f"{name} {said} with instead_of: rule {self.name!r} takes its customers from the rules that it "
+                    f"{name} {value} with instead_of: rule {self.name!r} takes its customers from the rules that it "
                     f"names there; leave {name} out"
                 )
         if self.action in ("call", "nothing"):
@@ -93,7 +93,7 @@ class Rule(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _priced(self) -> "Rule":
+    def _check_price(self) -> "Rule":
         if self.action != "coupon" and (self.discount or self.amount):
             what = f"discount of {self.discount}" if self.discount else f"amount of {self.amount}"
             raise ValueError(f"action {self.action!r} with a {what}; only coupons have one")

@@ -95,10 +95,10 @@ def sweep(
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days
     moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
-    scores, version, rung, selection_note = _scored(
+    scores, version, rung, selection_note = _score(
         lake, trained, moment.at, horizon_days, active_within_days, progress
     )
-    scores = _tiered(scores, policy).assign(as_of=moment.at, model_version=version)
+    scores = _assign_tiers(scores, policy).assign(as_of=moment.at, model_version=version)
     chosen = TIERS[: TIERS.index(tier) + 1]
     staked = scores.assign(at_stake=scores.churn_probability * scores.expected_value)
     # without prices nothing is at stake, and likelihood alone tells customers apart
@@ -121,7 +121,7 @@ def sweep(
     )
 
 
-def _scored(
+def _score(
     lake: Any,
     trained: "TrainedChurn | None",
     at: datetime,
@@ -136,7 +136,7 @@ def _scored(
         scores, buyers = rules.score(
             lake, at, horizon_days=horizon_days, active_within_days=active_within_days
         )
-        note = rules.rung(buyers)
+        note = rules.describe_rules(buyers)
         return scores, rules.VERSION, note, note
     from retention.churn import score
 
@@ -144,7 +144,7 @@ def _scored(
     return scores, trained.version, trained.rung, trained.selection_note
 
 
-def _tiered(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":
+def _assign_tiers(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":
     from retention.risk.policy import tiers_of
 
     return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), policy))

@@ -191,7 +191,7 @@ def test_an_answer_does_not_depend_on_how_often_time_stopped_on_the_way(opened):
         with database.reading() as session:
             return {
                 answer.customer_id: answer.visit_at
-                for answer in response._answers(session, settings, until, response.EFFECT)
+                for answer in response._responses(session, settings, until, response.EFFECT)
                 if answer.visit_at
             }
 

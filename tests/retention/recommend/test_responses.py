@@ -21,7 +21,7 @@ from retention.recommend.responses import (
 from retention.recommend.serving import UNTRAINED
 from retention.registry.model_cache import open_recommender
 from retention.reports import charts
-from retention.reports.recommendations import Performance, drawn, report
+from retention.reports.recommendations import Performance, draw_chart, report
 from retention.risk.policy import Policy
 from retention.templating import text
 from tests.chromium import chromium
@@ -404,7 +404,7 @@ def test_chart_scale_labels_equal_their_values(monkeypatch, sent):
     monkeypatch.setattr(charts, "png", lambda made: figures.append(made) or b"")
     data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
     week = {**data["weeks"][0], "buy_rate": 0.03, "buy_rate_interval": (0.023, 0.038)}
-    drawn({**data, "weeks": [week]})
+    draw_chart({**data, "weeks": [week]})
     (figure,) = figures
     figure.draw_without_rendering()
     for axes in figure.axes:

@@ -12,7 +12,7 @@ from retention.errors import BadInput
 from retention.feedback import Subject, record
 from retention.registry import promote, save
 from retention.registry.retrain import RetrainRequest, churn
-from retention.reports.card import _fair, card
+from retention.reports.card import _segment_row, card
 from tests import readonly
 from tests import shop as tiny
 
@@ -181,7 +181,7 @@ def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
 )
 def test_a_group_is_marked_where_it_is_off_by_more_than_chance(expected, observed, customers, off):
     one = {"expected": expected, "observed": observed, "customers": customers}
-    assert _fair(one)["off"] is off
+    assert _segment_row(one)["off"] is off
 
 
 def test_the_command_writes_both_files_and_feedback_is_safe_in_a_spreadsheet(

@@ -10,7 +10,7 @@ from retention import clock
 from retention.db.tables import Campaign, Outbox
 from retention.errors import TooLittleData
 from retention.lake import Lake
-from retention.reports.digest import digest, most_wanted
+from retention.reports.digest import digest, top_products
 from tests import readonly
 from workers import jobs
 from workers.delivery import render
@@ -57,7 +57,7 @@ def test_one_product_under_two_numbers_is_one_to_the_reader():
         SimpleNamespace(item_id=n, title=t)
         for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
     )
-    found = most_wanted(
+    found = top_products(
         {"ann": [milk, bread], "ben": [other], "cas": [other, bread], "dee": [bread, milk, other]}
     )
     assert [(one["title"], one["item_id"], one["customers"]) for one in found] == [

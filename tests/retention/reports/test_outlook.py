@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from retention.db.tables import Cohort, Run
-from retention.reports.outlook import came_true, risk
+from retention.reports.outlook import latest_outcome, risk
 from retention.risk.policy import load_policy
 from tests.retention.reports.conftest import UNTIL, bought
 
@@ -50,7 +50,7 @@ def flag(settings, database):
 
 def checked(lake, database, settings):
     with database.reading() as session:
-        return came_true(lake, session, settings, UNTIL)
+        return latest_outcome(lake, session, settings, UNTIL)
 
 
 def test_the_share_of_the_flagged_who_bought_nothing_in_the_horizon(
