@@ -17,7 +17,7 @@ from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
 from retention.reports import charts
-from retention.reports.outlook import HORIZON_DAYS, Risk, risk
+from retention.reports.outlook import HORIZON_DAYS, Risk, latest_outcome, risk
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
 

@@ -64,7 +64,7 @@ def test_large_sums_are_written_out_on_a_scale():
 
     axes = Figure().subplots()
     axes.plot([0, 4e10])
-    charts._dress(axes)
+    charts._style_axes(axes)
     axes.figure.draw_without_rendering()
     assert "20,000,000,000" in [one.get_text() for one in axes.get_yticklabels()]
 
