@@ -1,4 +1,4 @@
-"""Back up an installation into one file, and restore it.
+"""Back up an installation to one file and restore it.
 
 A backup holds the database, the lake, the models, and the key if the key is in the home. The database is copied
 first, so the lake's copy has everything that the database refers to. Each Delta table's log is copied before its files:
@@ -161,18 +161,27 @@ def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Back
 
 
 def _key_in(home: Path) -> str:
-    """Return the current key in a home; empty if there is none."""
+    """Return the current key in a home.
+
+    Empty if there is none.
+    """
     path = home / KEYS
     return (path.read_text(encoding="ascii").split() or [""])[0] if path.exists() else ""
 
 
 def _key_of(settings: Settings, home: Path) -> str:
-    """Return the key that an installation in this home would use; empty if there is none."""
+    """Return the key that an installation would use.
+
+    Empty if there is none, in this home or in the environment.
+    """
     return settings.secret_key.get_secret_value() or _key_in(home)
 
 
 def _create_partial(partial: Path) -> None:
-    """Create the private file to write; fail if another backup is writing it."""
+    """Create the private file to write.
+
+    Fail if another backup is writing it.
+    """
     try:
         partial.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
@@ -185,7 +194,9 @@ def _create_partial(partial: Path) -> None:
 
 
 def restore(settings: Settings, source: Path, *, progress: Progress = silent) -> Backup:
-    """Restore a backup into an empty home; check every file before moving any into place.
+    """Restore a backup into an empty home.
+
+    Every file is checked before any is moved into place.
 
     Parameters
     ----------
@@ -279,7 +290,10 @@ def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path
 
 
 def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], source: Path) -> None:
-    """Refuse a member that `backup` would not write, before any file is written."""
+    """Refuse members that `backup` would not write.
+
+    This happens before any file is written.
+    """
     remedy = "Nothing was restored. Somebody may have changed this file: take the original, or another backup."
     times = Counter(member.name for member in members)
     for member in members:
@@ -336,7 +350,10 @@ def _extract(
     source: Path,
     progress: Progress,
 ) -> int:
-    """Write the files and compare their hashes; return their total size."""
+    """Write the files and compare their hashes.
+
+    Return their total size in bytes.
+    """
     files = [member for member in members if member.name != MANIFEST]
     size = 0
     for number, member in enumerate(files):
@@ -390,7 +407,10 @@ def _check_local(settings: Settings) -> None:
 
 
 def _copy_database(path: Path, copy: Path) -> str:
-    """Copy the database at one point in time; return its revision."""
+    """Copy the database at one point in time.
+
+    Return its schema revision.
+    """
     with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as copied:
         live.backup(copied)
         copied.execute("PRAGMA journal_mode=DELETE")
@@ -398,7 +418,10 @@ def _copy_database(path: Path, copy: Path) -> str:
 
 
 def _file_names(home: Path) -> Iterator[str]:
-    """Yield the names of the home's other files: Delta logs first, without temporary folders."""
+    """Yield the names of the home's other files.
+
+    Delta logs come first. Temporary folders are left out.
+    """
     names = [
         path.relative_to(home).as_posix()
         for path in home.rglob("*")

@@ -1,4 +1,4 @@
-"""Business time, which can be moved, and real time, which cannot.
+"""Tell business time, which can be moved, and real time.
 
 `now()` is business time: cutoffs, schedules, expiry of approvals and coupons, measurement windows. The time machine
 and ``RETENTION_NOW`` move it. Its offset is in the SQL database, so all processes agree.
@@ -18,7 +18,10 @@ _fixed: datetime | None = None
 def configure(
     *, offset: Callable[[], timedelta] | None = None, fixed: datetime | None = None
 ) -> None:
-    """Set the source of business time: a fixed time, or an offset to real time that each call reads."""
+    """Set the source of business time.
+
+    It is a fixed time, or an offset to real time that each call reads.
+    """
     global _offset, _fixed
     _offset = offset or timedelta
     _fixed = fixed.astimezone(UTC) if fixed else None

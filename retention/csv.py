@@ -1,4 +1,4 @@
-"""Write tables as CSV without formulas that a spreadsheet would run."""
+"""Write CSV without formulas that a spreadsheet would run."""
 
 import csv
 import io
@@ -17,7 +17,9 @@ _INNER_APOSTROPHE = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 
 
 def escape_formulas(cell: Any) -> Any:
-    """Put an apostrophe in front of text that a spreadsheet would run as a formula.
+    """Put an apostrophe in front of text like formulas.
+
+    A spreadsheet would run such text.
 
     Lines within a cell are checked, too. Numbers stay numbers: ``-3.5`` is no formula.
     """
@@ -32,7 +34,9 @@ def unescape_cells(sheet: str) -> str:
 
 
 def to_csv(frame: "pd.DataFrame") -> bytes:
-    """Return a frame as UTF-8 CSV with a byte-order mark; missing cells are empty.
+    """Return a frame as UTF-8 CSV.
+
+    It begins with a byte-order mark, and missing cells are empty.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Erase a customer from the lake, the database and the quarantine.
+"""Erase a customer from lake, database and quarantine.
 
 Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are deleted.
 Each step may run twice.
@@ -63,7 +63,7 @@ _WITHOUT_SYNC = {"synchronize_session": False}
 
 
 def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
-    """Return every id of a customer, with the ids that were merged into theirs."""
+    """Return every id of a customer, merged ones included."""
     people = lake.identities.canonical_ids()
     canonical = people.get(customer_id, customer_id)
     return sorted(
@@ -76,7 +76,9 @@ def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
 
 
 def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
-    """Return every id of a customer, from the directory in SQL.
+    """Return a customer's ids from the directory.
+
+    The directory is in SQL.
 
     The directory is erased last, so a second run finds the ids here when the lake has none.
     """
@@ -91,7 +93,7 @@ def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -
 
 
 def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
-    """Return the e-mail addresses and telephone numbers of these ids."""
+    """Return these customers' e-mail addresses and telephone numbers."""
     rows = lake.table("customers", identity="stored")
     contacts = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
     cells = {
@@ -101,12 +103,17 @@ def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
 
 
 def _is_contact(cell: str) -> bool:
-    """Return whether a cell looks like an address or a number; many customers share "unknown" or "-"."""
+    """Return whether a cell is an address or a number.
+
+    Many customers share "unknown" or "-".
+    """
     return "@" in cell or sum(map(str.isdigit, cell)) >= _DIGITS
 
 
 def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
-    """Delete the customer's rows from the lake; return the number of rows by table.
+    """Delete the customer's rows from the lake.
+
+    Return the number of rows by table.
 
     Readers see the change at once. The nightly clean-up deletes the old files a day later.
     """
@@ -123,7 +130,10 @@ def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
 
 
 def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequence[str]) -> int:
-    """Delete quarantined rows that hold an id, an address (in any case) or a number of the customer."""
+    """Delete quarantined rows that hold a customer's identifier.
+
+    Identifiers are ids, e-mail addresses (in any case) and telephone numbers.
+    """
     con, deleted = lake.duckdb, 0
     identifier_list = ", ".join(literal(identifier) for identifier in identifiers)
     addresses = (
@@ -157,7 +167,9 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
 
 
 def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
-    """Delete or rename the customer's rows in SQL, except the directory; return the number by table.
+    """Delete or rename the customer's rows in SQL.
+
+    The directory is left out. Return the number of rows by table.
 
     Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the customer's rows
     are deleted: nothing was sent, so no count needs them.
@@ -209,13 +221,19 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
 
 
 def erase_from_directory(session: Session, ids: Sequence[str]) -> int:
-    """Delete the customer's rows of the directory; return the number of rows."""
+    """Delete the customer's rows of the directory.
+
+    Return the number of rows.
+    """
     rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
     return int(session.execute(rows, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]
 
 
 def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
-    """Return the jobs with the customer as an argument (score, recommend, forget)."""
+    """Return the jobs with the customer as argument.
+
+    Their kinds are score, recommend and forget.
+    """
     conditions = [Job.args[name].as_string().in_(ids) for name in ("customer_id", "merged")]
     return list(
         session.scalars(select(Job.id).where(Job.team_id == settings.team_id, or_(*conditions)))
@@ -225,7 +243,10 @@ def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list
 def posts_about(
     session: Session, settings: Settings, job_ids: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return key and channel of the messages with the results of these jobs."""
+    """Return the messages with these jobs' results.
+
+    Each is a pair of key and channel.
+    """
     keys = [f"job:{job_id}" for job_id in job_ids]
     rows = select(Outbox.key, Outbox.channel).where(
         Outbox.team_id == settings.team_id, or_(Outbox.job_id.in_(job_ids), Outbox.key.in_(keys))
@@ -247,7 +268,9 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
 def jobs_mentioning(
     session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
-    """Return other jobs with a result or an error that may name the customer.
+    """Return other jobs that may name the customer.
+
+    The name may be in the result or in the error.
 
     Parameters
     ----------
@@ -273,7 +296,9 @@ def jobs_mentioning(
 
 
 def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update | None":
-    """Return the statement that removes the customer from a job's result and error.
+    """Build the update that redacts a job.
+
+    It removes the customer from the job's result and error.
 
     A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was updated meanwhile.
 
@@ -306,7 +331,7 @@ def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update
 
 
 def posts_mentioning(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
-    """Return the keys of messages that may name the customer."""
+    """Return keys of messages that may name the customer."""
     conditions = (
         Outbox.team_id == settings.team_id,
         Outbox.kind == "message",
@@ -318,7 +343,10 @@ def posts_mentioning(session: Session, settings: Settings, names: CustomerNames)
 def redacted_posts(
     session: Session, names: CustomerNames, which: ColumnElement[bool]
 ) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return key, channel and redacted payload of the messages that name the customer."""
+    """Return redacted messages that named the customer.
+
+    Each is a tuple of key, channel and payload.
+    """
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
     for key, channel, payload in session.execute(rows.order_by(Outbox.id).with_for_update()):
@@ -331,7 +359,10 @@ def redacted_posts(
 def files_mentioning(
     session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
-    """Return unsent CSV files that name the customer, optionally only those made since a time."""
+    """Return unsent CSV files that name the customer.
+
+    With ``since``, only those created at or after that time.
+    """
     created = () if since is None else (File.created_at >= since,)
     conditions = (
         File.team_id == settings.team_id,
@@ -347,7 +378,10 @@ def files_mentioning(
 
 
 def scrub_own_job(session: Session, job_id: str) -> None:
-    """Delete the customer's id from the erasing job itself; its result stays."""
+    """Delete the customer's id from the erasing job.
+
+    The job's result stays.
+    """
     session.execute(
         update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
         execution_options=_WITHOUT_SYNC,
@@ -355,7 +389,7 @@ def scrub_own_job(session: Session, job_id: str) -> None:
 
 
 def remaining_rows(session: Session, ids: Sequence[str]) -> int:
-    """Count the rows in SQL that still name the customer."""
+    """Count SQL rows that still name the customer."""
     return sum(
         session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids)))
         or 0
@@ -364,7 +398,10 @@ def remaining_rows(session: Session, ids: Sequence[str]) -> int:
 
 
 def reappeared_ids(lake: "Lake", session: Session, erased: ErasedCustomers) -> list[str]:
-    """Return erased ids that are stored again: a job that had read them before the erasure wrote them back."""
+    """Return erased ids that are stored again.
+
+    A job that had read them before the erasure wrote them back.
+    """
     if not erased.hashes:
         return []
     ids: set[str] = set()

@@ -7,7 +7,7 @@ the stack trace.
 
 
 class Refused(Exception):
-    """Refuse a request; the message says why and how to fix it."""
+    """Refuse a request and say how to fix it."""
 
 
 class BadInput(Refused):
@@ -27,23 +27,34 @@ class BadInput(Refused):
 
 
 class NotAllowed(Refused):
-    """Refuse a request that the user's role does not allow."""
+    """Refuse a request that the user's role forbids."""
 
 
 class TooLittleData(Refused):
-    """Refuse a request that needs more history, customers or classes than the data has."""
+    """Refuse a request that needs more data.
+
+    More history, customers or classes are needed than the data has.
+    """
 
 
 class TooManyRequests(Refused):
-    """Refuse a request beyond a user's limit; the message says when to try again."""
+    """Refuse a request beyond a user's limit.
+
+    The message says when to try again.
+    """
 
 
 class Conflict(Refused):
-    """Refuse a request because its target has changed since the user saw it."""
+    """Refuse a request because its target has changed.
+
+    The user saw an earlier version.
+    """
 
 
 class Cancelled(BaseException):
-    """Stop a job without publishing: a user cancelled it, or its lease was lost.
+    """Stop a job without publishing its result.
+
+    A user cancelled it, or its lease was lost.
 
     A `BaseException`, so that no `except Exception` catches it.
     """

@@ -1,4 +1,6 @@
-"""Recognise faults of the machine: a full or read-only disk, a damaged database or lake, a busy database.
+"""Recognise faults of the disk, the database and the lake.
+
+The disk may be full or read-only, the database or the lake damaged, or the database busy.
 
 The decision uses error codes (``errno``, SQLite's result codes, SQLSTATE) and the state of the disk and of the lake's
 files. It never depends on the wording of an error.
@@ -123,7 +125,10 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A machine fault: code, folder or file, and two sentences for the user."""
+    """A machine fault with two sentences for the user.
+
+    ``path`` is the folder or file.
+    """
 
     code: Code
     path: str
@@ -163,13 +168,19 @@ def fault(code: Code, path: str | Path) -> Fault:
 
 
 def full_disk(folder: Path, least: int = MIN_FREE_BYTES) -> bool:
-    """Return whether the disk of a folder has less free space than the database needs."""
+    """Return whether a folder's disk is nearly full.
+
+    Less space is free than the database needs.
+    """
     existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
     return existing is not None and shutil.disk_usage(existing).free < least
 
 
 def database_folder(settings: Settings) -> Path | None:
-    """Return the folder of the SQLite database; None with another database or one in memory."""
+    """Return the folder of the SQLite database.
+
+    None with another database or one in memory.
+    """
     url = make_url(settings.database_url.get_secret_value())
     return (
         Path(url.database).parent if url.get_backend_name() == "sqlite" and url.database else None
@@ -177,7 +188,9 @@ def database_folder(settings: Settings) -> Path | None:
 
 
 def damaged_file(lake: Path, *, deep: bool = False) -> Path | None:
-    """Return the first file of a lake that is missing or cannot be read; None if all can.
+    """Return the first unreadable file of a lake.
+
+    A file may also be missing. None if all can be read.
 
     Parameters
     ----------
@@ -247,7 +260,10 @@ def _fault_of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
 
 
 def _fault_of_lake(error: BaseException, settings: Settings) -> Fault | None:
-    """Return faults of the lake, and full disks that a library reports only as text."""
+    """Return faults of the lake.
+
+    Full disks that a library reports only as text are found, too.
+    """
     lake = _lake(settings)
     module = type(error).__module__.partition(".")[0]
     if type(error).__name__ in _FILE_ERRORS.get(module, ()):
@@ -288,7 +304,10 @@ def _full_folder(settings: Settings) -> Path | None:
 
 
 def _place(error: BaseException, settings: Settings) -> Path:
-    """Return the folder to check: the folder of the file, else one on a full disk, else the home."""
+    """Return the folder to check.
+
+    It is the folder of the file, else one on a full disk, else the home.
+    """
     filename = getattr(error, "filename", None)
     if isinstance(filename, str) and Path(filename).is_absolute():
         return Path(filename).parent
@@ -296,7 +315,10 @@ def _place(error: BaseException, settings: Settings) -> Path:
 
 
 def _damaged_commit(log: Path) -> Path | None:
-    """Return the first commit that is not JSON; the log itself if files exist without a commit."""
+    """Return the first commit that is not JSON.
+
+    If files exist without a commit, the log itself is returned.
+    """
     commits = sorted(log.glob("*.json"))
     if not commits and any(log.parent.rglob("*.parquet")):
         return log
@@ -315,7 +337,7 @@ def _damaged_commit(log: Path) -> Path | None:
 
 
 def _live_files(log: Path) -> list[tuple[Path, int]]:
-    """Return the files of the newest version with their sizes."""
+    """Return files of the newest version with sizes."""
     if "deltalake" not in sys.modules:  # a process that has not loaded it did not read the lake
         return []
     import pyarrow as pa
@@ -333,7 +355,10 @@ def _live_files(log: Path) -> list[tuple[Path, int]]:
 
 
 def _is_parquet(path: Path, size: int | None) -> bool:
-    """Return whether a file has its size and the magic bytes of Parquet."""
+    """Return whether a file has Parquet's magic bytes.
+
+    Its size must match, too.
+    """
     try:
         with path.open("rb") as file:
             begins = file.read(4)

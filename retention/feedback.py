@@ -94,7 +94,10 @@ def record(
 
 
 def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
-    """Count the feedback on one model's scores, with the newest reasons, without names."""
+    """Count the feedback on one model's scores.
+
+    The newest reasons are included, without names.
+    """
     about_model = (
         Feedback.team_id == settings.team_id,
         Feedback.model_version == version,
@@ -121,7 +124,10 @@ def summary(session: Session, settings: Settings, version: str) -> dict[str, Any
 def list_feedback(
     session: Session, settings: Settings, version: str | None = None
 ) -> list[Feedback]:
-    """Return all feedback, or that on one model, newest first."""
+    """Return feedback, newest first.
+
+    With ``version``, only that on one model.
+    """
     query = select(Feedback).where(Feedback.team_id == settings.team_id)
     if version:
         query = query.where(Feedback.model_version == version)
@@ -131,7 +137,10 @@ def list_feedback(
 def doubted_scores(
     session: Session, settings: Settings, people: Mapping[str, str] = NO_MERGES
 ) -> tuple[tuple[str, datetime], ...]:
-    """Return customers and times with feedback "wrong"; ``people`` as in `item_feedback`."""
+    """Return customers and times with feedback "wrong".
+
+    ``people`` is as in `item_feedback`.
+    """
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
         .where(
@@ -181,7 +190,10 @@ def item_feedback(
 
 
 def refused_items(feedback: Iterable[ItemFeedback]) -> dict[str, set[str]]:
-    """Return the refused items of each customer: the newest feedback on an item decides, by any user."""
+    """Return the refused items of each customer.
+
+    The newest feedback on an item decides, by any user.
+    """
     newest = {(answer.customer_id, answer.item_id): answer.verdict for answer in feedback}
     refused: dict[str, set[str]] = {}
     for (customer, item), verdict in newest.items():

@@ -29,13 +29,19 @@ def store_list(
     model_version: str,
     at: datetime,
 ) -> None:
-    """Store a list in the order displayed; each of ``items`` has ``item_id`` and ``source``."""
+    """Store a list in the order displayed.
+
+    Each of ``items`` has ``item_id`` and ``source``.
+    """
     rows = _rows(items, customer_id, model_version, "", None)
     _insert(session, settings, shown_in, surface, at, rows)
 
 
 def store_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
-    """Store the items sent to a campaign's treatment group; return their number."""
+    """Store the items sent to a treatment group.
+
+    Return their number.
+    """
     treated = session.execute(
         select(Assignment.customer_id, Assignment.offer)
         .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
@@ -59,7 +65,7 @@ def store_campaign(session: Session, settings: Settings, campaign: Campaign, at:
 def item_at(
     session: Session, settings: Settings, shown_in: str, customer_id: str, position: int
 ) -> Impression:
-    """Return the item at a position of a displayed list.
+    """Return the item at a list's position.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""Rules for recommendation lists: section ``[recommend]`` of the policy file."""
+"""Validate the rules for recommendation lists.
+
+They are section ``[recommend]`` of the policy file.
+"""
 
 from typing import Annotated, Literal
 
@@ -17,7 +20,7 @@ FORBIDDEN = (
 
 
 class RecommendRules(BaseModel):
-    """Items that may be recommended, and how many of a kind."""
+    """Items that may be recommended, and limits per kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""Configure logging: one line for each event, escaped and of limited length.
+"""Configure logging with escaped, masked and limited lines.
 
 Log lines may contain text from outside. Escaped control characters keep it from forging further lines or from steering
 the operator's terminal; the length limit keeps it from filling the disk.
@@ -28,7 +28,9 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|(?<==)\([^)]*\)""")
 
 
 def escape(text: str, limit: int = MAX_LINE) -> str:
-    """Return one printable line: control characters escaped as in Python, the end cut off beyond the limit.
+    """Return one printable line of limited length.
+
+    Control characters are escaped as in Python. The end is cut off beyond the limit.
 
     Examples
     --------
@@ -55,7 +57,10 @@ def mask(text: str) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """Format a record as one escaped line, followed by its stack trace in indented, escaped lines."""
+    """Format a record as one escaped line.
+
+    Its stack trace follows in indented, escaped lines.
+    """
 
     def __init__(self, form: str = FORMAT) -> None:
         super().__init__(form)
@@ -82,12 +87,18 @@ class LineFormatter(logging.Formatter):
 
 
 def trace(error: BaseException) -> str:
-    """Return the stack trace of an error as in the log: escaped, indented, masked and of limited length."""
+    """Return the stack trace of an error.
+
+    As in the log, it is escaped, indented, masked and of limited length.
+    """
     return _indented(_trace(traceback.TracebackException.from_exception(error)))
 
 
 def _trace(error: traceback.TracebackException) -> Iterator[str]:
-    """Yield the lines of a stack trace, oldest cause first; values quoted in messages are masked."""
+    """Yield a stack trace's lines, oldest cause first.
+
+    Values quoted in messages are masked.
+    """
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if earlier is not None:
         yield from _trace(earlier)
@@ -100,7 +111,10 @@ def _trace(error: traceback.TracebackException) -> Iterator[str]:
 
 
 def _indented(lines: Iterable[str]) -> str:
-    """Indent each line, so that text inside an exception cannot look like a log line of its own."""
+    """Indent each line.
+
+    Text inside an exception cannot look like a log line of its own.
+    """
     lines = list(lines)
     if len(lines) > MAX_TRACE_LINES:
         half = MAX_TRACE_LINES // 2
@@ -109,7 +123,9 @@ def _indented(lines: Iterable[str]) -> str:
 
 
 def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send all logging of this process to a stream, through `LineFormatter`.
+    """Send this process's logging to a stream.
+
+    `LineFormatter` formats it.
 
     Parameters
     ----------

@@ -12,7 +12,9 @@ def is_url(place: str) -> bool:
 
 
 def create_private_folder(folder: Path) -> Path:
-    """Create a folder and its missing parents for this user alone.
+    """Create a folder for this user alone.
+
+    Missing parents are created, too.
 
     Private folders hold addresses and tokens. An existing folder keeps its mode, because the operator may have chosen
     it.

@@ -1,4 +1,4 @@
-"""Read a TOML policy file strictly, and explain its first error."""
+"""Read a TOML policy file and explain its errors."""
 
 import json
 import re
@@ -58,7 +58,9 @@ def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Validate parsed TOML strictly: no text or true for a number, but a whole number for a fraction.
+    """Validate parsed TOML strictly.
+
+    Text or true is no number, but a whole number may stand for a fraction.
 
     Raises
     ------
@@ -77,7 +79,10 @@ def explain_error(fault: Mapping[str, Any]) -> str:
 
 
 def explain_first_error(error: ValidationError, *within: str) -> str:
-    """Explain the first error: place (below ``within``), problem and value."""
+    """Explain the first error of a validation.
+
+    The text names the place (below ``within``), the problem and the value.
+    """
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])
     place = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc)

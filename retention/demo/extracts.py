@@ -1,4 +1,4 @@
-"""Extracts of the Complete Journey's files, limited to data before a cutoff.
+"""Extract the Complete Journey's data before a cutoff.
 
 The importer reads one file at a time, so values from several files (a household's first purchase, a product's usual
 price) are joined here.
@@ -46,12 +46,18 @@ def data(name: str) -> Path:
 
 
 def moment(at: datetime) -> str:
-    """Format a time as the data does: UTC without an offset."""
+    """Format a time as the data does.
+
+    That is UTC without an offset.
+    """
     return f"TIMESTAMP '{naive(at).isoformat(sep=' ')}'"
 
 
 def households(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
-    """Write households with a first purchase in ``[since, until)``, with their attributes."""
+    """Write households with a first purchase in ``[since, until)``.
+
+    Their attributes are included.
+    """
     first = f"first_purchase < {moment(until)}" + (
         f" AND first_purchase >= {moment(since)}" if since else ""
     )
@@ -67,7 +73,10 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
 
 
 def products(con: Any, path: Path, until: datetime) -> Path:
-    """Write the catalogue: readable titles, and the usual price before ``until`` (else the category's)."""
+    """Write the catalogue with readable titles and prices.
+
+    A price is the usual one before ``until``, else the category's.
+    """
     excluded = ", ".join(literal(department) for department in EXCLUDED_DEPARTMENTS)
     return _export(
         con,
@@ -95,7 +104,10 @@ def products(con: Any, path: Path, until: datetime) -> Path:
 
 
 def coupons() -> tuple[Any, Any]:
-    """Return each campaign's coupons and redemptions: the tables of `evaluate_offers`."""
+    """Return each campaign's coupons and redemptions.
+
+    These are the tables of `evaluate_offers`.
+    """
     import duckdb
 
     with duckdb.connect() as con:

@@ -1,4 +1,4 @@
-"""Import the demo's history before a cutoff, then week by week."""
+"""Import the demo's history, then week by week."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,9 @@ REAL = "complete_journey"  # the `source` of real purchases
 
 
 def prepare(settings: Settings, database: Database, progress: Progress = silent) -> dict[str, Any]:
-    """Import everything before `START`, and set the business clock to it.
+    """Import everything before `START` and set the clock.
+
+    Business time begins at `START`.
 
     A second call does nothing. Returns the rows added to each table.
 
@@ -60,7 +62,9 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
 def import_whole_year(
     settings: Settings, database: Database, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Import all of the Complete Journey, for a data scientist; business time stays.
+    """Import all of the Complete Journey.
+
+    For a data scientist. Business time stays.
 
     A second call changes nothing. Returns the rows added to each table.
     """
@@ -70,7 +74,7 @@ def import_whole_year(
 def _open_shop(
     settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress
 ) -> dict[str, Any]:
-    """Import the catalogue and everything before ``until`` if they are missing."""
+    """Import missing catalogue and history before ``until``."""
     newest = _newest(lake)
     if newest is not None and newest >= until - timedelta(days=1):
         return {}
@@ -88,7 +92,9 @@ def _open_shop(
 def feed(
     settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Import the real events before ``until``, and the simulated responses to live campaigns.
+    """Import real events and simulated responses before ``until``.
+
+    The responses are those to live campaigns.
 
     A second call changes nothing; missed weeks are added.
 
@@ -116,7 +122,10 @@ def _import_period(
     until: datetime,
     progress: Progress,
 ) -> dict[str, int]:
-    """Import real purchases and redemptions of ``[since, until)``, and their new households."""
+    """Import purchases and redemptions of ``[since, until)``.
+
+    Their new households are imported, too.
+    """
     progress(1, 5, "bringing in households")
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
     customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
@@ -169,7 +178,10 @@ def _import(
 
 
 def _newest(lake: Lake) -> datetime | None:
-    """Return the newest real purchase: imports are in order, so all earlier ones are there."""
+    """Return the time of the newest real purchase.
+
+    Imports are in order, so all earlier purchases are there.
+    """
     events = lake.table("events")
     newest = events.filter(events.source == REAL).occurred_at.max().execute()
     return (

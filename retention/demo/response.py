@@ -53,7 +53,7 @@ def respond(
     folder: Path,
     effect: Effect = EFFECT,
 ) -> dict[str, Any]:
-    """Add the responses before ``until`` to the events, and mark redeemed coupons.
+    """Import responses before ``until`` and mark redeemed coupons.
 
     A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is the ``discount`` of its
     ``coupon_redeem``.
@@ -85,7 +85,10 @@ def respond(
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """Response of one treated customer: an extra visit at ``visit_at``, and use of the coupon."""
+    """Response of one customer of the treatment group.
+
+    It is an extra visit at ``visit_at``, and use of the coupon.
+    """
 
     campaign_id: str
     customer_id: str
@@ -141,7 +144,10 @@ def _responses(
 
 
 def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
-    """Return four fixed numbers in [0, 1) for a customer of a campaign."""
+    """Return four fixed numbers in [0, 1).
+
+    They depend on the key, the campaign and the customer.
+    """
     digest = keyed_hash(key, f"answer to {campaign_id}", customer_id)
     return tuple(
         int.from_bytes(digest[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
@@ -151,7 +157,10 @@ def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
 def _write(
     lake: Lake, responses: list[_Response], until: datetime, path: Path
 ) -> list[tuple[str, datetime, str]]:
-    """Write responses as events with canonical columns; return code, time and order of each redemption."""
+    """Write responses as events with canonical columns.
+
+    Return code, time and order of each redemption.
+    """
     import pyarrow as pa
 
     con = lake.duckdb
@@ -223,7 +232,10 @@ _EVENTS = f"""
 
 
 def _added(lake: Lake, path: Path) -> tuple[int, int]:
-    """Count the orders and redemptions of the file that are not in the lake."""
+    """Count the file's new orders and redemptions.
+
+    New means that they are not in the lake.
+    """
     events_view = lake.table("events").get_name()
     return lake.duckdb.execute(
         "SELECT count(DISTINCT order_id) FILTER (event_type = 'purchase'), "

@@ -1,4 +1,4 @@
-"""Monitor the champion: compare predictions with outcomes, and measure drift."""
+"""Monitor the champion's predictions and its customers' drift."""
 
 from retention.monitoring.records import describe, latest, was_alerted
 

@@ -29,7 +29,9 @@ SHOWN = 5  # features that moved most, of those that do not grow by themselves
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Result of a check: ``healthy``, ``decayed``, or ``waiting`` for predictions to mature.
+    """Result of a check.
+
+    ``state`` is ``healthy``, ``decayed``, or ``waiting`` for predictions to mature.
 
     ``reasons`` list the problems as ``{"check", "text"}``.
     """
@@ -42,7 +44,10 @@ class Health:
     drift: dict[str, Any]
 
     def record(self, settings: Settings, job_id: str | None) -> ModelHealth:
-        """Return the database row, for the caller to add to a session."""
+        """Return the database row of the check.
+
+        The caller adds it to a session.
+        """
         outcome = self.outcome
         return ModelHealth(
             team_id=settings.team_id,
@@ -111,13 +116,19 @@ def check(
 
 
 def promised(row: ModelVersion) -> dict[str, float]:
-    """Return the model's backtest metrics; empty if it had no backtest."""
+    """Return the model's backtest metrics.
+
+    Empty if it had no backtest.
+    """
     metrics = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def _now(lake: Any, horizon_days: int) -> datetime:
-    """Return business time, but no later than the data: missing orders are no churn."""
+    """Return business time, limited to the data's end.
+
+    Missing orders are no churn.
+    """
     moment = lake.as_of(None, horizon_days)
     newest = lake.newest_event(before=moment.at)
     return min(moment.at, newest + timedelta(days=1)) if newest else moment.at
@@ -129,7 +140,10 @@ def _metrics(outcome: Outcome) -> dict[str, Any]:
 
 
 def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
-    """Return whether the champion's predictions are worse than its backtest beyond chance."""
+    """Return the reason if predictions are too bad.
+
+    They are worse than the backtest beyond chance.
+    """
     hoped = promised(row).get("log_loss")
     if (
         outcome is None
@@ -154,7 +168,9 @@ def _drift_reasons(moved: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[str, Any]:
-    """Return the PSI of the scores (with its limit) and of each feature against the training window.
+    """Compute the PSI of scores and features.
+
+    The reference is the training window. The scores have a limit.
 
     Empty for versions without a stored profile.
     """

@@ -47,7 +47,9 @@ def matured(
     trained: TrainedChurn,
     at: datetime,
 ) -> Outcome | None:
-    """Score the champion's newest predictions with a horizon that ended by ``at``.
+    """Evaluate the newest predictions with a finished horizon.
+
+    The horizon ended by ``at``.
 
     Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago. Otherwise the newest sweep of
     an earlier version counts. None if nothing has matured.
@@ -80,7 +82,10 @@ def matured(
 def _sweeps(
     session: Session, settings: Settings, row: ModelVersion, before: datetime
 ) -> Sequence[Any]:
-    """Return published sweeps of models with the same churn definition, newest first."""
+    """Return published sweeps, newest first.
+
+    Their models have the same churn definition.
+    """
     query = (
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version)
         .join(Run, Run.run_id == Cohort.run_id)

@@ -1,4 +1,7 @@
-"""Stored results of model checks. SQL only, so the light bot can read them."""
+"""Read stored results of model checks.
+
+SQL only, so the light bot can read them.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +14,10 @@ from retention.settings import Settings
 
 
 def latest(session: Session, settings: Settings, version: str) -> ModelHealth | None:
-    """Return the newest check of a version; None if there is none."""
+    """Return the newest check of a version.
+
+    None if there is none.
+    """
     return session.scalar(
         select(ModelHealth)
         .where(ModelHealth.team_id == settings.team_id, ModelHealth.version == version)
@@ -20,7 +26,10 @@ def latest(session: Session, settings: Settings, version: str) -> ModelHealth | 
 
 
 def describe(health: ModelHealth) -> dict[str, Any]:
-    """Return a check for templates, the status and the model card."""
+    """Return a check as JSON.
+
+    For templates, the status and the model card.
+    """
     return {
         "version": health.version,
         "at": health.at.isoformat(),
@@ -40,7 +49,10 @@ def describe(health: ModelHealth) -> dict[str, Any]:
 def was_alerted(
     session: Session, settings: Settings, version: str, checks: list[str], since: datetime
 ) -> bool:
-    """Return whether an alert for this version with these reasons or more was sent since a time."""
+    """Return whether such an alert was sent recently.
+
+    It was for this version, with these reasons or more, at or after ``since``.
+    """
     alerts = session.scalars(
         select(ModelHealth.reasons).where(
             ModelHealth.team_id == settings.team_id,
