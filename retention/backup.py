@@ -1,8 +1,9 @@
 """Back up an installation to one file and restore it.
 
-A backup holds the database, the lake, the models, and the key if the key is in the home. The database is copied
-first, so the lake's copy has everything that the database refers to. Each Delta table's log is copied before its files:
-a log names only existing files, and replaced files stay for a day. A manifest lists every file with its hash.
+A backup holds the database, the lake, the models, and the key if the key is in the home. The
+database is copied first, so the lake's copy has everything that the database refers to. Each Delta
+table's log is copied before its files: a log names only existing files, and replaced files stay for
+a day. A manifest lists every file with its hash.
 """
 
 import gzip
@@ -46,9 +47,11 @@ class Backup:
     contains : list of str
         Those of ``database``, ``lake``, ``models`` and ``key`` in the backup.
     contains_key : bool
-        Whether the backup holds the key in use. If not, keep the key elsewhere: the data is useless without it.
+        Whether the backup holds the key in use. If not, keep the key elsewhere: the data is useless
+        without it.
     key : str
-        ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a restore, ``different``.
+        ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a
+        restore, ``different``.
     """
 
     file: str
@@ -81,7 +84,8 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
     Raises
     ------
     BadInput
-        If there is no installation, the file exists, or the database or the lake is not in the home.
+        If there is no installation, the file exists, or the database or the lake is not in the
+        home.
     """
     home = settings.home
     _check_local(settings)
@@ -215,7 +219,8 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
     Raises
     ------
     BadInput
-        If the home is not empty, or the file is no backup, is damaged, or holds a file that its manifest does not list.
+        If the home is not empty, or the file is no backup, is damaged, or holds a file that its
+        manifest does not list.
     """
     home = settings.home
     _check_local(settings)

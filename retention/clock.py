@@ -1,8 +1,8 @@
 """Tell business time, which can be moved, and real time.
 
-`now()` is business time: cutoffs, schedules, expiry of approvals and coupons, measurement windows. The time machine
-and ``RETENTION_NOW`` move it. Its offset is in the SQL database, so all processes agree.
-`wall()` is real time: leases, heartbeats, rate limits, signature age, trigger ids.
+`now()` is business time: cutoffs, schedules, expiry of approvals and coupons, measurement windows.
+The time machine and ``RETENTION_NOW`` move it. Its offset is in the SQL database, so all processes
+agree. `wall()` is real time: leases, heartbeats, rate limits, signature age, trigger ids.
 """
 
 from collections.abc import Callable, Iterator

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 # The last four are full-width: spreadsheets of East Asia read them as the first four.
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell begins within ours, also at a
-# line end, for our quotes are none to them; they drop quotes with which it begins. (;-) is no formula.)
+# Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell
+# begins within ours, also at a line end, for our quotes are none to them; they drop quotes with
+# which it begins. (;-) is no formula.)
 _CELL_START = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))""")
 _INNER_APOSTROPHE = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 

@@ -1,7 +1,7 @@
 """Erase a customer from lake, database and quarantine.
 
-Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are deleted.
-Each step may run twice.
+Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are
+deleted. Each step may run twice.
 """
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-# Where the lake holds customers: what an erasure deletes, and what is searched for whoever came back.
+# Where the lake holds customers: what an erasure deletes, and what is searched for whoever came
+# back.
 _CUSTOMER_COLUMNS = {
     table: [column for column in ("customer_id", "same_as", "other_id") if column in table.names]
     for table in TABLES.values()
@@ -171,8 +172,8 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
 
     The directory is left out. Return the number of rows by table.
 
-    Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the customer's rows
-    are deleted: nothing was sent, so no count needs them.
+    Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the
+    customer's rows are deleted: nothing was sent, so no count needs them.
     """
     changed: dict[str, int] = {}
 
@@ -300,7 +301,8 @@ def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update
 
     It removes the customer from the job's result and error.
 
-    A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was updated meanwhile.
+    A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was
+    updated meanwhile.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Errors that a user can fix, and cancellation.
 
-The text of a `Refused` names the field, the value and the fix. People see it as it is: ephemeral in Slack, on standard
-error with exit status 2 in the terminal. For any other error the user gets a reference number, and the operator gets
-the stack trace.
+The text of a `Refused` names the field, the value and the fix. People see it as it is: ephemeral in
+Slack, on standard error with exit status 2 in the terminal. For any other error the user gets a
+reference number, and the operator gets the stack trace.
 """
 
 

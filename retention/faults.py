@@ -2,8 +2,8 @@
 
 The disk may be full or read-only, the database or the lake damaged, or the database busy.
 
-The decision uses error codes (``errno``, SQLite's result codes, SQLSTATE) and the state of the disk and of the lake's
-files. It never depends on the wording of an error.
+The decision uses error codes (``errno``, SQLite's result codes, SQLSTATE) and the state of the disk
+and of the lake's files. It never depends on the wording of an error.
 """
 
 import errno
@@ -197,8 +197,8 @@ def damaged_file(lake: Path, *, deep: bool = False) -> Path | None:
     lake : Path
         Folder of the Delta tables.
     deep : bool
-        Read every value of the live files, for at most ten seconds. Otherwise only the log, and the size and the
-        magic bytes of each file.
+        Read every value of the live files, for at most ten seconds. Otherwise only the log, and the
+        size and the magic bytes of each file.
     """
     until = time.monotonic() + _CHECK_SECONDS
     for log in sorted(lake.glob("*/_delta_log")):
@@ -249,7 +249,8 @@ def _fault_of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
     if code is None:
         return None
     primary = code & 0xFF
-    # Without room for its write-ahead log or its shared memory, SQLite reports an I/O error, or that it cannot open.
+    # Without room for its write-ahead log or its shared memory, SQLite reports an I/O error, or
+    # that it cannot open.
     if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and full_disk(folder):
         return fault(Code.DISK_FULL, folder)
     name = _SQLITE.get(primary)

@@ -1,8 +1,9 @@
 """Store users' feedback on scores and recommended items.
 
-Each user has one answer per customer, model and item. A score marked ``wrong`` flags the customer at that time.
-Training keeps flagged labels unless ``RETENTION_DOUBTED_LABELS=drop``, because an opinion is only a hint. An item
-marked ``wrong`` is not recommended to that customer again (`refused_items`).
+Each user has one answer per customer, model and item. A score marked ``wrong`` flags the customer
+at that time. Training keeps flagged labels unless ``RETENTION_DOUBTED_LABELS=drop``, because an
+opinion is only a hint. An item marked ``wrong`` is not recommended to that customer again
+(`refused_items`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +35,8 @@ NO_MERGES: Mapping[str, str] = MappingProxyType({})
 class Subject:
     """The score or recommendation that feedback is about.
 
-    A score has a customer, a model and a time; a recommendation also has an item and its position on the list.
+    A score has a customer, a model and a time; a recommendation also has an item and its position
+    on the list.
     """
 
     customer_id: str

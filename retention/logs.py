@@ -1,10 +1,10 @@
 """Configure logging with escaped, masked and limited lines.
 
-Log lines may contain text from outside. Escaped control characters keep it from forging further lines or from steering
-the operator's terminal; the length limit keeps it from filling the disk.
+Log lines may contain text from outside. Escaped control characters keep it from forging further
+lines or from steering the operator's terminal; the length limit keeps it from filling the disk.
 
-Logs hold no personal data that an erasure would have to find: e-mail addresses are masked in every line, and quoted
-values in the messages of exceptions, which may be customer ids or names.
+Logs hold no personal data that an erasure would have to find: e-mail addresses are masked in every
+line, and quoted values in the messages of exceptions, which may be customer ids or names.
 """
 
 import copy
@@ -19,7 +19,8 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_LINE = 2_000  # characters of a line
 MAX_TRACE_LINES = 120  # of a stack trace; its beginning and its end are kept
 
-# C0 and C1 controls, line and paragraph separators, the marks that reorder text, and lone surrogates.
+# C0 and C1 controls, line and paragraph separators, the marks that reorder text, and lone
+# surrogates.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _EMAIL = re.compile(r"[^\s<>@'\"(),:;=]{1,64}@[^\s<>@'\"(),:;]{1,255}")

@@ -16,8 +16,8 @@ def create_private_folder(folder: Path) -> Path:
 
     Missing parents are created, too.
 
-    Private folders hold addresses and tokens. An existing folder keeps its mode, because the operator may have chosen
-    it.
+    Private folders hold addresses and tokens. An existing folder keeps its mode, because the
+    operator may have chosen it.
     """
     if not folder.parent.exists():
         create_private_folder(folder.parent)

@@ -66,7 +66,8 @@ def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
     ------
     ValidationError
     """
-    # As JSON: strict about Python's own objects, pydantic would take no list for a tuple and no text for a date.
+    # As JSON: strict about Python's own objects, pydantic would take no list for a tuple and no
+    # text for a date.
     return model.model_validate_json(json.dumps(values, default=str), strict=True)
 
 

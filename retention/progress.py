@@ -8,7 +8,8 @@ class Progress(Protocol):
 
     It gets units done, units in all, and a short description of the step.
 
-    It may raise `retention.errors.Cancelled`. Call it about once a second, between steps that leave nothing half-written.
+    It may raise `retention.errors.Cancelled`. Call it about once a second, between steps that leave
+    nothing half-written.
     """
 
     def __call__(self, done: int, total: int, what: str) -> None: ...

@@ -1,4 +1,7 @@
-"""Rotate the installation's root key: a new key signs, older keys still verify."""
+"""Rotate the installation's root key.
+
+A new key signs, older keys still verify.
+"""
 
 import os
 import secrets
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def rotate(settings: Settings) -> Settings:
-    """Add a new key in front of the keys in the home's ``secret.key``, and use it.
+    """Add a new key and use it.
+
+    It precedes the keys in the home's ``secret.key``.
 
     Raises
     ------
@@ -51,12 +56,15 @@ def rotate(settings: Settings) -> Settings:
 
 
 def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> dict[str, int]:
-    """Seal models and hash the directory with the current key, so that older keys can be deleted.
+    """Seal models and hash the directory anew.
+
+    The current key is used, so older keys can be deleted.
 
     Returns
     -------
     dict
-        ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail hashes.
+        ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail
+        hashes.
     """
     from retention.lake import directory
 

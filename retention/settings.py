@@ -1,4 +1,7 @@
-"""All settings in one class, read from the environment or ``.env``; ``NAME_FILE`` reads a secret from a file."""
+"""Read all settings from the environment or ``.env``.
+
+``NAME_FILE`` reads a secret from a file.
+"""
 
 import os
 import secrets
@@ -27,7 +30,8 @@ from retention.keys import Keys
 from retention.paths import create_private_folder
 from retention.text import gettext
 
-# By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
+# By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up
+# in `retention.db`.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 SECRETS = {
     "secret_key": "RETENTION_SECRET_KEY",
@@ -148,7 +152,10 @@ class Settings(BaseSettings):
     @field_validator(*_MAY_BE_MISSING, mode="after")
     @classmethod
     def _missing_if_empty(cls, secret: SecretStr | None) -> SecretStr | None:
-        """Treat an empty secret as missing: everyone would know the key."""
+        """Treat an empty secret as missing.
+
+        Everyone would know an empty key.
+        """
         return secret if secret and secret.get_secret_value().strip() else None
 
     @field_validator("home", mode="after")
@@ -269,7 +276,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def keys(self) -> Keys:
-        """The key and the keys that it replaced, which still verify."""
+        """The key and its predecessors, which still verify."""
         current, old = self.key, self.old_secret_keys.get_secret_value().replace(",", " ").split()
         if not self.secret_key.get_secret_value():
             old += (self.home / "secret.key").read_text(encoding="ascii").split()[1:]
@@ -277,12 +284,15 @@ class Settings(BaseSettings):
 
     @cached_property
     def key(self) -> bytes:
-        """Root of every HMAC, salt and encryption key: from the environment, else created once in the home.
+        """Root of every HMAC, salt and encryption key.
+
+        It comes from the environment, else it is created once in the home.
 
         Raises
         ------
         ValueError
-            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file of one host.
+            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file of
+            one host.
         """
         if configured := self.secret_key.get_secret_value():
             return configured.encode()
@@ -313,7 +323,10 @@ def variable(field: str) -> str:
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Return one sentence per wrong setting: the variable, its value unless it is a secret, and how to write it."""
+    """Return one sentence per wrong setting.
+
+    It names the variable, its value unless it is a secret, and how to write it.
+    """
     return [_problem(detail) for detail in error.errors(include_url=False)]
 
 
@@ -341,7 +354,10 @@ def load_settings() -> Settings:
 
 
 def load_settings_or_exit() -> Settings:
-    """Read the settings; on an error print it and exit with status 2."""
+    """Read the settings, or exit with status 2.
+
+    The error is printed.
+    """
     try:
         return load_settings()
     except BadInput as error:
@@ -363,7 +379,10 @@ def _problem(detail: Any) -> str:
 
 
 class _Unreadable(str):
-    """Error of a secret's file, for the field's validator to report."""
+    """Error of a secret's file.
+
+    The field's validator reports it.
+    """
 
     __slots__ = ()
 
@@ -389,7 +408,10 @@ def _is_web_address(url: str) -> bool:
 
 
 def _first_key(path: Path) -> bytes:
-    """Return the key in use; older keys follow it in the file."""
+    """Return the key in use.
+
+    Older keys follow it in the file.
+    """
     keys = path.read_text(encoding="ascii").split()
     if not keys:
         raise ValueError(

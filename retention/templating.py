@@ -1,4 +1,4 @@
-"""Jinja2 environments for text and HTML, with the filters of all surfaces.
+"""Create Jinja2 environments with the filters of all surfaces.
 
 Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 """
@@ -16,8 +16,9 @@ from markupsafe import Markup
 from retention.text import bracket_html, bracket_lines, is_pseudo
 from templates import FOLDER
 
-# Embeddings, overrides and isolates turn what follows a value around, up to the end of the message; control signs (but for tab
-# and line end) are obeyed by terminals: a customer's name cleared the screen of whoever looked at the quarantine.
+# Embeddings, overrides and isolates turn what follows a value around, up to the end of the message;
+# control signs (but for tab and line end) are obeyed by terminals: a customer's name cleared the
+# screen of whoever looked at the quarantine.
 _CONTROL_CHARACTERS = dict.fromkeys(
     (
         *range(0x202A, 0x202F),
@@ -55,7 +56,9 @@ WHOLE = frozenset(
 
 
 def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
-    """Format money: ``money(1234.5, "USD")`` → ``$1,234``; the minus precedes the symbol.
+    """Format money: ``money(1234.5, "USD")`` → ``$1,234``.
+
+    The minus precedes the symbol.
 
     Currencies without a smaller unit, such as yen, ignore ``digits``.
     """
@@ -71,7 +74,7 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
 
 
 def signed(number: float, digits: int = 0) -> str:
-    """Format a difference with its sign: ``signed(-24.83, 1)`` → ``−24.8``."""
+    """Format a difference: ``signed(-24.83, 1)`` → ``−24.8``."""
     return f"{_rounded(number, digits):+,.{digits}f}".replace("-", "−")
 
 
@@ -81,12 +84,18 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def exact_percent(share: float) -> str:
-    """Format a promised share without rounding: ``exact_percent(.125)`` → ``12.5 %``."""
+    """Format a promised share without rounding.
+
+    ``exact_percent(.125)`` → ``12.5 %``
+    """
     return f"{round(100 * share, 2):g} %"
 
 
 def figure(number: float, digits: int = 0) -> str:
-    """Format a number with a true minus: ``figure(-0.42, 1)`` → ``−0.4``; never "−0"."""
+    """Format a number: ``figure(-0.42, 1)`` → ``−0.4``.
+
+    The minus is a true one. "−0" never appears.
+    """
     return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
 
 
@@ -95,12 +104,18 @@ def _rounded(number: float, digits: int) -> float:
 
 
 def risk(probability: float, model_version: str) -> str:
-    """Format a model's probability as ``53 %`` and a rank by rules as ``50 of 100``."""
+    """Format a probability, or a rank by rules.
+
+    A probability is ``53 %``, a rank is ``50 of 100``.
+    """
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
 
 
 def count(number: float | None, one: str = "", many: str = "") -> str:
-    """Format a number with its noun: ``count(1234, "customer")`` → ``1,234 customers``."""
+    """Format a number with its noun.
+
+    ``count(1234, "customer")`` → ``1,234 customers``
+    """
     if number is None:
         return "–"
     noun = "" if not one else f" {one}" if number == 1 else f" {many or one + 's'}"
@@ -124,7 +139,10 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Shorten text at a word, with an ellipsis, to at most ``limit`` characters."""
+    """Shorten text at a word, with an ellipsis.
+
+    The result has at most ``limit`` characters.
+    """
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -139,7 +157,10 @@ def bar(done: int, total: int, width: int = 20) -> str:
 
 
 def strip_controls(value: Any) -> Any:
-    """Remove characters that change the text direction or control a terminal."""
+    """Remove characters that control a terminal.
+
+    Marks that change the text direction are removed, too.
+    """
     if isinstance(
         value, Markup
     ):  # a macro's or a block's own output: its values have been here already
@@ -163,7 +184,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 
 def environment(*, autoescape: bool, **options: Any) -> Environment:
-    """Return an environment over ``templates/`` with our filters; a missing variable is an error.
+    """Return an environment over ``templates/`` with our filters.
+
+    A missing variable is an error.
 
     Every value passes `strip_controls`, unless ``options`` have their own ``finalize``.
     """

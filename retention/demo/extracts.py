@@ -1,7 +1,7 @@
 """Extract the Complete Journey's data before a cutoff.
 
-The importer reads one file at a time, so values from several files (a household's first purchase, a product's usual
-price) are joined here.
+The importer reads one file at a time, so values from several files (a household's first purchase, a
+product's usual price) are joined here.
 """
 
 # ruff: noqa: S608 - SQL is put together from literals of our own

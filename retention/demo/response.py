@@ -1,8 +1,8 @@
 """Simulate the demo households' responses to our campaigns.
 
-The households of the Complete Journey never got our coupons. A keyed hash decides for each treated household whether it
-makes one extra visit (`Effect`), and which real visits use the coupon. The hold-out group does not respond. All
-results have the source ``simulated``.
+The households of the Complete Journey never got our coupons. A keyed hash decides for each treated
+household whether it makes one extra visit (`Effect`), and which real visits use the coupon. The
+hold-out group does not respond. All results have the source ``simulated``.
 """
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
@@ -55,8 +55,8 @@ def respond(
 ) -> dict[str, Any]:
     """Import responses before ``until`` and mark redeemed coupons.
 
-    A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is the ``discount`` of its
-    ``coupon_redeem``.
+    A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is
+    the ``discount`` of its ``coupon_redeem``.
 
     Returns
     -------
@@ -199,7 +199,8 @@ _EXTRA = """
         AND events.event_type = 'purchase'
 """
 
-# The coupon goes along once: to the first visit, extra or real, that takes it and that it holds for.
+# The coupon goes along once: to the first visit, extra or real, that takes it and that it holds
+# for.
 _REDEEMED = """
     WITH visits AS (
         SELECT answers.campaign_id, customer_id, extra.occurred_at, extra.order_id, extra.amount, extra.currency

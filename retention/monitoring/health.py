@@ -1,8 +1,9 @@
 """Check the champion's matured predictions and its customers' drift.
 
-It has *decayed* in two cases. Either the 95 % interval of the log-loss of its matured predictions lies above the
-log-loss of its backtest. Or the PSI of its scores reaches .25 (or the value that chance gives so few customers). Drift
-of single features raises no alarm, because tree models tolerate most of it.
+It has *decayed* in two cases. Either the 95 % interval of the log-loss of its matured predictions
+lies above the log-loss of its backtest. Or the PSI of its scores reaches .25 (or the value that
+chance gives so few customers). Drift of single features raises no alarm, because tree models
+tolerate most of it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from retention.churn.snapshots import Snapshot
 from retention.db import Database
 from retention.db.tables import ModelHealth, ModelVersion
 from retention.errors import BadInput, TooLittleData
-from retention.monitoring.outcome import Outcome, matured
+from retention.monitoring.outcome import Outcome, matured_outcome
 from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
@@ -61,7 +62,7 @@ class Health:
             customers=outcome.customers if outcome else 0,
             metrics=_metrics(outcome) if outcome else {},
             baselines=outcome.baselines if outcome else {},
-            promised=promised(self.row),
+            promised=backtest_metrics(self.row),
             drift=self.drift,
             alerted=False,
             job_id=job_id,
@@ -94,7 +95,7 @@ def check(
     at = _now(lake, row.horizon_days)
     progress(0, 3, "Looking at what came true")
     with database.reading() as session:
-        outcome = matured(lake, session, settings, row, trained, at)
+        outcome = matured_outcome(lake, session, settings, row, trained, at)
     progress(1, 3, "Looking for drift")
     try:
         people = population(
@@ -115,7 +116,7 @@ def check(
     return Health(row, clock.now(), state, reasons, outcome, moved)
 
 
-def promised(row: ModelVersion) -> dict[str, float]:
+def backtest_metrics(row: ModelVersion) -> dict[str, float]:
     """Return the model's backtest metrics.
 
     Empty if it had no backtest.
@@ -144,7 +145,7 @@ def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list
 
     They are worse than the backtest beyond chance.
     """
-    hoped = promised(row).get("log_loss")
+    hoped = backtest_metrics(row).get("log_loss")
     if (
         outcome is None
         or outcome.version != row.version

@@ -26,8 +26,8 @@ MIN_PER_CLASS = 20  # customers of each kind; fewer say nothing
 class Outcome:
     """Matured predictions of one version.
 
-    ``source`` is the run of a sweep, or `RECOMPUTED` if there was no sweep and the model scored that past cutoff now.
-    ``log_loss`` is the mean with its 95 % interval by customer.
+    ``source`` is the run of a sweep, or `RECOMPUTED` if there was no sweep and the model scored
+    that past cutoff now. ``log_loss`` is the mean with its 95 % interval by customer.
     """
 
     version: str
@@ -39,7 +39,7 @@ class Outcome:
     log_loss: Interval
 
 
-def matured(
+def matured_outcome(
     lake: Any,
     session: Session,
     settings: Settings,
@@ -51,8 +51,8 @@ def matured(
 
     The horizon ended by ``at``.
 
-    Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago. Otherwise the newest sweep of
-    an earlier version counts. None if nothing has matured.
+    Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago.
+    Otherwise the newest sweep of an earlier version counts. None if nothing has matured.
     """
     horizon = timedelta(days=row.horizon_days)
     swept = _sweeps(session, settings, row, at - horizon)

@@ -1,7 +1,9 @@
-"""The model card: purpose, data, performance, limits and owner of a model.
+"""Build the model card of a churn model.
 
-Only the examples describe single customers, under pseudonyms. Metrics come from the registry; the stored model computes
-the scores at its cutoff.
+It states purpose, data, performance, limits and owner.
+
+Only the examples describe single customers, under pseudonyms. Metrics come from the registry; the
+stored model computes the scores at its cutoff.
 
 References
 ----------
@@ -90,7 +92,9 @@ def card(
     version: str | None = None,
     progress: Progress = silent,
 ) -> Card:
-    """Build the card of a churn model, by default of the champion.
+    """Build the card of a churn model.
+
+    By default that of the champion.
 
     Raises
     ------
@@ -172,7 +176,10 @@ def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
 
 
 def _metric_rows(row: ModelVersion) -> list[dict[str, Any]]:
-    """Return a row for each metric: newest origin, mean and sd over all origins, and baselines."""
+    """Return a table row for each metric.
+
+    Columns: newest origin, mean and sd over all origins, and baselines.
+    """
     evaluation = row.metrics
     if not isinstance(evaluation.get("metrics"), Mapping):
         return []
@@ -193,7 +200,10 @@ def _metric_rows(row: ModelVersion) -> list[dict[str, Any]]:
 
 
 def _segment_row(segment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a group, and whether its calibration is off by more than chance."""
+    """Return a group with a check of calibration.
+
+    ``off`` says whether it is off by more than chance.
+    """
     gap, expected = segment["expected"] - segment["observed"], max(segment["expected"], 1e-9)
     chance = np.sqrt(expected * (1 - segment["expected"]) / segment["customers"])
     large = abs(gap) > UNFAIR_GAP or abs(gap) / expected > UNFAIR_SHARE
@@ -240,7 +250,10 @@ def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]
 
 
 def _content_fingerprint(fingerprint: str) -> str:
-    """Return the fingerprint without table versions, which change with every later import."""
+    """Return the fingerprint without table versions.
+
+    Versions change with every later import.
+    """
     return fingerprint.partition(" ")[2]
 
 
@@ -256,7 +269,10 @@ def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[s
 def _score_customers(
     trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
 ) -> dict[str, Any]:
-    """Score the customers at the model's cutoff: drivers, second model, one example for each tier."""
+    """Score the customers at the model's cutoff.
+
+    Returns drivers, the comparison with a second model, and one example for each tier.
+    """
     from retention.churn.lime import second_opinion
     from retention.churn.model_features import GROUP_OF
     from retention.churn.reasons import group_weights
@@ -316,7 +332,10 @@ def _examples(
     people: Any,
     X: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Return the median customer of each tier under a pseudonym."""
+    """Return the median customer of each tier.
+
+    Customers have pseudonyms.
+    """
     from retention.churn.explain import explain
     from retention.privacy import pseudonym
     from retention.risk.policy import TIERS, load_policy, tier_of, tiers_of
@@ -352,7 +371,10 @@ def _join_names(names: list[str]) -> str:
 
 
 def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
-    """Return the model's limits as sentences, those from the data first."""
+    """Return the model's limits as sentences.
+
+    Those from the data come first.
+    """
     limits = [row.rung] if row.rung else []
     if not data["metrics"]:
         limits.append("It has not been judged: there was too little history before its cutoff.")

@@ -14,7 +14,9 @@ NAMES = {
 
 
 def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
-    """Plot expected against observed churn in ten equal groups of customers.
+    """Plot expected against observed churn.
+
+    Each point is a tenth of the customers.
 
     Parameters
     ----------
@@ -52,7 +54,10 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
 
 
 def drivers(weights: Mapping[str, float]) -> Chart:
-    """Plot the mean absolute contribution of each feature group, largest first."""
+    """Plot the mean absolute contribution by feature group.
+
+    The largest comes first.
+    """
     names = sorted(weights, key=lambda name: -weights[name])[:10]
     fig, (axes,) = figure(0.7 + 0.27 * max(len(names), 3))
     axes.grid(visible=False)

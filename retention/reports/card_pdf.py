@@ -1,4 +1,7 @@
-"""Draw the model card as PDF with fpdf2, in matplotlib's typeface, which has every letter."""
+"""Draw the model card as PDF with fpdf2.
+
+The typeface is matplotlib's, which has every letter.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -19,7 +22,10 @@ WIDTH = 174  # mm between the margins
 
 
 def render_pdf(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> bytes:
-    """Return the card as PDF, A4, with the same sections as the page."""
+    """Return the card as PDF, A4.
+
+    It has the same sections as the page.
+    """
     page = _Page(card["version"])
     _head(page, card)
     _purpose(page, card, zone)
@@ -32,7 +38,7 @@ def render_pdf(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) 
 
 
 class _Page(FPDF):
-    """An A4 page with a footer, and the shapes of a card."""
+    """An A4 page with a footer, tables and pictures."""
 
     def __init__(self, version: str) -> None:
         super().__init__(format="A4")
@@ -72,7 +78,10 @@ class _Page(FPDF):
         self.ln(gap)
 
     def section(self, name: str) -> None:
-        """Write a heading, never as the last line of a page."""
+        """Write a heading.
+
+        It is never the last line of a page.
+        """
         if self.will_page_break(28):
             self.add_page()
         self.ln(3.5)
@@ -89,7 +98,10 @@ class _Page(FPDF):
         head: bool = True,
         numbers: bool = True,
     ) -> None:
-        """Draw a table: first column text, other columns numbers aligned right (or text)."""
+        """Draw a table.
+
+        The first column is text. The others are numbers aligned right, or text.
+        """
         self.set_font("body", "", 8.5)
         self.set_text_color(*INK)
         self.set_draw_color(*LINE)

@@ -1,4 +1,7 @@
-"""Shared style of all charts: matplotlib's object API on Agg, because pyplot keeps figures."""
+"""Draw charts in one style, and pages with them.
+
+Charts use matplotlib's object API on Agg, because pyplot keeps figures.
+"""
 
 import base64
 import io
@@ -31,13 +34,20 @@ class Chart:
 
     @property
     def url(self) -> str:
-        """The picture as a data URL: pages load no external files."""
+        """The picture as a data URL.
+
+        Pages load no external files.
+        """
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Page(ABC):
-    """``data`` is the JSON object for templates and ``--json``; ``template`` is the page's template."""
+    """Base of reports that are also pages.
+
+    ``data`` is the JSON object for templates and ``--json``. ``template`` is the page's template.
+    Picture and HTML follow from the data alone.
+    """
 
     template: ClassVar[str]
     data: dict[str, Any]
@@ -62,7 +72,10 @@ class Page(ABC):
 def figure(
     height: float, panels: int = 1, ratios: Sequence[float] | None = None
 ) -> "tuple[Figure, list[Axes]]":
-    """Create a figure of standard width with panels next to each other."""
+    """Create a figure with panels next to each other.
+
+    It has the standard width.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -92,7 +105,10 @@ def use_whole_numbers(axes: "Axes") -> None:
 
 
 def title(axes: "Axes", text: str, below: str = "") -> None:
-    """Write a title, flush left, with a lighter line below it."""
+    """Write a title, flush left.
+
+    ``below`` is a lighter line below it.
+    """
     axes.set_title(
         text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8
     )
@@ -109,7 +125,10 @@ def title(axes: "Axes", text: str, below: str = "") -> None:
 
 
 def png(fig: "Figure") -> bytes:
-    """Return the figure as PNG; the same figure gives the same bytes."""
+    """Return the figure as PNG.
+
+    The same figure gives the same bytes.
+    """
     target = io.BytesIO()
     fig.savefig(target, format="png", metadata={"Software": None})
     return target.getvalue()
@@ -118,7 +137,9 @@ def png(fig: "Figure") -> bytes:
 def weeks(
     active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]
 ) -> Chart:
-    """Plot active customers by week, and the risk tiers next to those of last week.
+    """Plot active customers by week, and risk tiers.
+
+    Tiers are next to those of last week.
 
     Parameters
     ----------
@@ -147,7 +168,8 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
     labelled = [place for place in places if (len(numbers) - 1 - place) % every == 0]
     axes.set_xticks(labelled, [active[place][0] for place in labelled])
     if numbers:
-        # From its bar's edge onwards: centred, a long number lies on the bar beside it wherever that is the higher one.
+        # From its bar's edge onwards: centred, a long number lies on the bar beside it wherever
+        # that is the higher one.
         axes.annotate(
             f"{numbers[-1]:,}",
             (len(numbers) - 1.36, numbers[-1]),
@@ -168,7 +190,10 @@ def _digits(number: int) -> int:
 
 
 def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
-    """Draw grouped bars by tier, each with its number because `low` is much the largest."""
+    """Draw grouped bars by tier with their numbers.
+
+    The bars of `low` are by far the largest.
+    """
     axes.grid(visible=False)
     axes.set_yticks([])
     names = list(TIERS)

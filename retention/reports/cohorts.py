@@ -1,4 +1,7 @@
-"""Retention by cohort: the share of a month's new customers that buy again k months later."""
+"""Compute retention by monthly cohort.
+
+It is the share of a month's new customers that buy again k months later.
+"""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,7 +20,11 @@ SLOT = 900  # seconds
 
 @dataclass(frozen=True, slots=True)
 class MonthCohort:
-    """New customers of ``month`` (``2017-03``): their number, and the share with an order k months later, k = 0, 1, 2 …"""
+    """New customers of a month and their retention.
+
+    ``month`` is like ``2017-03``. ``retained`` holds the share with an order k months later, k = 0,
+    1, 2 …
+    """
 
     month: str
     customers: int
@@ -38,10 +45,13 @@ class Cohorts:
 
 
 def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
-    """Compute the cohorts of the last ``months`` months in the shop's calendar.
+    """Compute the newest cohorts in the shop's calendar.
 
-    Each cohort is followed for as many months. Unfinished months are left out, because they would look like a fall. The
-    data's first month includes earlier customers, so it does not describe new ones.
+    There are at most ``months`` of them.
+
+    Each cohort is followed for as many months. Unfinished months are left out, because they would
+    look like a fall. The data's first month includes earlier customers, so it does not describe new
+    ones.
 
     Raises
     ------

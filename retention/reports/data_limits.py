@@ -1,4 +1,7 @@
-"""Limits that the data sets for the models, each with its remedy."""
+"""Find limits that the data sets for models.
+
+Each has its remedy.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""The weekly digest: activity, risk, past predictions, campaigns and popular products."""
+"""Build the weekly digest.
+
+It covers activity, risk, past predictions, campaigns and popular products.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -40,7 +43,10 @@ MAX_CUSTOMERS, LIST_LENGTH = (
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """``data`` is the JSON object for templates and ``--json``; ``chart`` is its picture."""
+    """A digest's data and its chart.
+
+    ``data`` is the JSON object for templates and ``--json``.
+    """
 
     data: dict[str, Any]
     chart: charts.Chart
@@ -165,7 +171,10 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
 
 
 def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    """Return live campaigns, and recently closed ones with their profit."""
+    """Return live and recently closed campaigns.
+
+    Closed ones have their profit.
+    """
     campaigns = session.scalars(
         select(Campaign)
         .where(
@@ -198,7 +207,10 @@ def _counts(session: Session, column: Any, where: Any) -> dict[str, int]:
 
 
 def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime) -> dict[str, Any]:
-    """Return the age of the data, and the week's imported and quarantined rows."""
+    """Return the data's age and the week's imports.
+
+    Imported and quarantined rows are counted.
+    """
     newest = lake.newest_event(before=at)
     reports = session.scalars(
         select(ImportLog.report).where(
@@ -223,7 +235,10 @@ def _top_items(
     at: datetime,
     progress: Progress,
 ) -> dict[str, Any] | None:
-    """Return the items most often at the top of high-risk customers' lists, with pseudonyms."""
+    """Return the items most high-risk customers would like.
+
+    They are most often at the top of these customers' lists. Customers have pseudonyms.
+    """
     from retention.registry.model_cache import open_recommender
 
     customers = list(now.high[:MAX_CUSTOMERS]) if now else []
@@ -244,7 +259,9 @@ def _top_items(
 
 
 def top_products(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
-    """Return the products on most customers' lists, with the first few of these customers.
+    """Return the products on most customers' lists.
+
+    The first few of these customers are named.
 
     Products are grouped by title, because a shop may sell one product under several numbers.
     """

@@ -1,4 +1,4 @@
-"""Customers at risk now and a week ago, and outcomes of earlier flags."""
+"""Compare customers at risk with earlier predictions and outcomes."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,10 @@ SOONEST = timedelta(days=7)  # before that, "has not bought since" says nothing
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """Customers by tier, and expected spend in a horizon × churn probability."""
+    """Customers by tier and their revenue at risk.
+
+    The revenue is expected spend in a horizon × churn probability.
+    """
 
     tiers: dict[str, int]
     revenue_at_risk: float
@@ -34,7 +37,9 @@ class Risk:
 def risk(
     lake: "Lake", trained: "TrainedChurn | None", policy: "Policy", at: datetime
 ) -> Risk | None:
-    """Score every customer active at ``at``; None if there are none.
+    """Score every customer active at a time.
+
+    None if there are none.
 
     Both dates use the same model, so a change comes from the customers and not from the model.
     """
@@ -56,7 +61,10 @@ def risk(
 
 
 def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.DataFrame":
-    """Score as a sweep does, without reasons, which take most of its time."""
+    """Score as a sweep does, without reasons.
+
+    Reasons take most of its time.
+    """
     import pandas as pd
 
     from retention.churn.score import expected_spend, population
@@ -79,10 +87,13 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
 
 @dataclass(frozen=True, slots=True)
 class SweepOutcome:
-    """Outcome of the customers that a published sweep flagged as high risk.
+    """Outcome of customers flagged as high risk.
 
-    ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among all other scored customers.
-    ``expected`` is the mean churn probability of the flagged (None for rules, because their scores are no probabilities).
+    A published sweep flagged them.
+
+    ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among all other
+    scored customers. ``expected`` is the mean churn probability of the flagged (None for rules,
+    because their scores are no probabilities).
     """
 
     flagged_on: datetime
@@ -107,7 +118,10 @@ class SweepOutcome:
 def latest_outcome(
     lake: "Lake", session: Session, settings: Settings, at: datetime
 ) -> SweepOutcome | None:
-    """Return the newest published sweep with a finished horizon; else the oldest of at least a week."""
+    """Return the outcome of a past sweep.
+
+    It is the newest published sweep with a finished horizon, else the oldest of at least a week.
+    """
     rows = session.execute(
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
         .join(Run, Run.run_id == Cohort.run_id)

@@ -1,4 +1,7 @@
-"""The data quality report: contents of the lake, their reliability, and possible improvements."""
+"""Report on data quality.
+
+It covers contents of the lake, their reliability, and possible improvements.
+"""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -43,13 +46,16 @@ class Quality(Page):
 def report(
     lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent
 ) -> Quality:
-    """Build the report at business time; an empty lake has one, too.
+    """Build the report at business time.
+
+    An empty lake has one, too.
 
     Returns
     -------
     Quality
-        With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by outcome, and ``mended``),
-        ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
+        With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by
+        outcome, and ``mended``), ``champion`` (version, cutoff), ``drift`` (`_drift`) and
+        ``limits``.
     """
     progress(0, 3, "Looking at the lake")
     contents = quality(lake, settings)
@@ -86,15 +92,18 @@ def _imports(session: Session, settings: Settings) -> dict[str, Any]:
 
 
 def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
-    """Measure the drift of events and customers since the champion's training window.
+    """Measure drift since the champion's training window.
+
+    It covers events and customers.
 
     Returns
     -------
     dict
-        ``as_of``; ``customers`` active; ``features``: the PSI of each feature against the training window, largest first
-        (empty without a stored profile); ``meaning`` of each; ``limit`` from which a PSI counts; ``moved``: those above it
-        that do not grow with the history; the ``largest`` of these; ``event_mix``: the PSI of the shares of event types,
-        last 91 days against the 91 days before the champion's cutoff, None without events there.
+        ``as_of``; ``customers`` active; ``features``: the PSI of each feature against the training
+        window, largest first (empty without a stored profile); ``meaning`` of each; ``limit`` from
+        which a PSI counts; ``moved``: those above it that do not grow with the history; the
+        ``largest`` of these; ``event_mix``: the PSI of the shares of event types, last 91 days
+        against the 91 days before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
     from retention.churn.model_features import MEANING
@@ -131,7 +140,10 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
 
 
 def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
-    """Compute the PSI of event-type shares; half an event added to each type lets a new one count."""
+    """Compute the PSI of event-type shares.
+
+    Half an event is added to each type, so a new type counts.
+    """
     import numpy as np
 
     from retention.churn.drift import psi
@@ -156,7 +168,10 @@ def _types(lake: "Lake", before: datetime) -> dict[str, int]:
 
 
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
-    """Plot events by day or week with gaps and spikes, and the completeness of model inputs."""
+    """Plot volume and completeness of the data.
+
+    Volume is events by day or week, with gaps and spikes. Completeness is that of model inputs.
+    """
     fig, panels = charts.figure(2.9, 2, (1.7, 1))
     words = _volume(panels[0], data["volume"]) + " " + _completeness(panels[1], data["filled"])
     return charts.Chart(charts.png(fig), words)

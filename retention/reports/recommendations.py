@@ -1,4 +1,7 @@
-"""Performance of recommendations by position, reason, model and time, as counts and rates."""
+"""Report on performance of recommendations.
+
+Counts and rates are by position, reason, model and time.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,14 +48,17 @@ def report(
     as_of: datetime | None = None,
     progress: Progress = silent,
 ) -> Performance:
-    """Report on recommendations of the last ``days``, with results until ``as_of`` (default: business time).
+    """Report on recommendations of the last ``days``.
+
+    Results until ``as_of`` count (default: business time).
 
     Returns
     -------
     Performance
-        ``shown`` (to customers, to the team), ``examined`` (position → examination propensity relative to the first) and
-        ``clicks`` behind it (without any it is the prior); ``open`` (sends of less than four weeks ago, with more results
-        to come); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of `_line`.
+        ``shown`` (to customers, to the team), ``examined`` (position → examination propensity
+        relative to the first) and ``clicks`` behind it (without any it is the prior); ``open``
+        (sends of less than four weeks ago, with more results to come); ``slots``, ``reasons``,
+        ``models`` and ``weeks``, each a list of `_line`.
     """
     from retention.recommend.responses import WINDOW_DAYS, examination_probabilities, load_responses
 
@@ -95,10 +101,13 @@ def _lines(lines: "pd.DataFrame", by: str) -> list[dict[str, Any]]:
 
 
 def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
-    """Return a group's responses from customers and feedback from the team.
+    """Return a group's responses and feedback.
 
-    ``click_rate``, ``buy_rate`` and ``redeem_rate`` have 95 % Wilson intervals. ``corrected`` is the click rate with
-    every item in first position (inverse examination propensity). None if nothing was sent.
+    Responses come from customers, feedback from the team.
+
+    ``click_rate``, ``buy_rate`` and ``redeem_rate`` have 95 % Wilson intervals. ``corrected`` is
+    the click rate with every item in first position (inverse examination propensity). None if
+    nothing was sent.
     """
     sent = group[group["sent"]]
     sent_count = len(sent)
@@ -122,7 +131,10 @@ def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
 
 
 def wilson(hits: int, of: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson interval of a share; None for zero trials."""
+    """Return the 95 % Wilson interval of a share.
+
+    None for zero trials.
+    """
     if not of:
         return None
     share = hits / of
@@ -137,7 +149,10 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
 
 
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
-    """Plot rates by position, clicked and corrected (without clicks: bought), and purchases by week."""
+    """Plot rates by position, and purchases by week.
+
+    Rates are clicked and corrected; without clicks, bought.
+    """
     fig, (by_position, by_week) = charts.figure(2.7, 2, (1, 1.15))
     slots = [line for line in data["slots"] if line["shown"]]
     weeks = [line for line in data["weeks"] if line["shown"]][-WEEKS_DRAWN:]

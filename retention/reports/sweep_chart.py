@@ -11,7 +11,10 @@ COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 
 
 def chart(sweep: "Sweep", policy: "Policy") -> bytes:
-    """Plot a histogram of churn probabilities, coloured by tier, as PNG bytes."""
+    """Plot a histogram of churn probabilities by tier.
+
+    Returns PNG bytes.
+    """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -14,10 +14,13 @@ SHOWN = 12  # weeks in the chart
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """The seven days before ``until``, and the seven before those.
+    """A week's activity and the week's before.
 
-    ``active``: with an order. ``new``: first order ever. ``returned``: order after at least ``quiet_days`` of silence.
-    ``lapsed``: such a silence was completed in this week. ``simulated`` lines are the demo's responses to campaigns.
+    They are the seven days before ``until``, and the seven before those.
+
+    ``active``: with an order. ``new``: first order ever. ``returned``: order after at least
+    ``quiet_days`` of silence. ``lapsed``: such a silence was completed in this week. ``simulated``
+    lines are the demo's responses to campaigns.
     """
 
     since: datetime
@@ -38,7 +41,10 @@ class Week:
 
 
 def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
-    """Count the week before ``until``; later data is not used."""
+    """Count the week before ``until``.
+
+    Later data is not used.
+    """
     import ibis
 
     events = lake.table("events", before=until)
@@ -82,7 +88,10 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
 
 
 def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
-    """Return new, returned and lapsed customers; a silence counts in the week of its last day."""
+    """Return new, returned and lapsed customers.
+
+    A silence counts in the week of its last day.
+    """
     each = bought.group_by("customer_id").aggregate(
         first=bought.ago.max(),
         last=bought.ago.min(),
@@ -100,7 +109,11 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
 
 
 def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:
-    """Return first day and customers of each week, oldest first; weeks before the first order are left out."""
+    """Return customers by week, oldest first.
+
+    Each item is the week's first day and its number of customers. Weeks before the first order are
+    left out.
+    """
     oldest = max(customers.keys(), default=0)
     return tuple(
         (until - WEEK * (number + 1), int(customers.get(number, 0)))

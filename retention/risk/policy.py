@@ -1,4 +1,6 @@
-"""The strategy policy: actions by tier and reason, costs of offers, limits of campaigns.
+"""Read the strategy policy.
+
+It has actions by tier and reason, costs of offers, and limits of campaigns.
 
 A shop's own file (``RETENTION_POLICY``) replaces the whole default ``policy.toml`` in this folder.
 """
@@ -71,7 +73,10 @@ class Tiers(_Strict):
 
 
 class Values(_Strict):
-    """Bands of expected value: shares of a draft's customers that are ``high`` and ``middle``."""
+    """Bands of expected value.
+
+    They are shares of a draft's customers that are ``high`` and ``middle``.
+    """
 
     high: Annotated[float, Field(gt=0, lt=1)] = 0.1
     middle: Annotated[float, Field(gt=0, lt=1)] = 0.4
@@ -86,7 +91,7 @@ class Values(_Strict):
 
 
 class OfferDefaults(_Strict):
-    """Default costs of an offer and the prior of its effect."""
+    """Default costs and effect prior of an offer."""
 
     margin: Annotated[float, Field(gt=0, le=1)] = 0.3
     redemption: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -162,7 +167,10 @@ class Policy(_Strict):
     @field_validator("rules")
     @classmethod
     def _check_not_empty(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        """A file that leaves the rules out is for the other settings; one that says there are none is a slip."""
+        """Refuse an empty list of rules.
+
+        A file may leave the rules out, to change only other settings.
+        """
         if not rules:
             raise ValueError(
                 "there is none, so nobody would get anything; write each below a line [[rules]]"
@@ -206,7 +214,7 @@ class Policy(_Strict):
         return self
 
     def check_acts(self) -> None:
-        """Refuse a policy that has no action for any customer.
+        """Refuse a policy that has no action.
 
         Raises
         ------
@@ -224,13 +232,13 @@ class Policy(_Strict):
 
     @property
     def usual_consent(self) -> tuple[Consent, ...]:
-        """The consent states that a rule applies to by default."""
+        """Consent states that rules apply to by default."""
         return ("given",) if self.campaign.consent == "required" else ("given", "unknown")
 
     def consent_for(
         self, name: str, draft_consent: Collection[str] | None = None
     ) -> tuple[Consent, ...]:
-        """Return the consent states with which a customer under a rule may be contacted.
+        """Return consent states that allow contact under a rule.
 
         Consent given always suffices.
 
@@ -239,8 +247,8 @@ class Policy(_Strict):
         name : str
             Name of the rule.
         draft_consent : collection of str, optional
-            The consent states of the rule at the time of the draft. No other state suffices, whichever offer the customer
-            got. They also apply if the rule no longer exists.
+            The consent states of the rule at the time of the draft. No other state suffices,
+            whichever offer the customer got. They also apply if the rule no longer exists.
         """
         own = self.rule(name)
         replaced_rules = (
@@ -274,8 +282,8 @@ class Policy(_Strict):
     ) -> Rule | None:
         """Return the rule for a customer.
 
-        Rules that name the customer's value band precede all others. Within each kind the first reason with a rule of its own
-        decides, else the tier's rule for ``any`` reason.
+        Rules that name the customer's value band precede all others. Within each kind the first
+        reason with a rule of its own decides, else the tier's rule for ``any`` reason.
 
         Parameters
         ----------
@@ -303,11 +311,13 @@ class Policy(_Strict):
         return next((rule for rule in rules if rule and rule.action not in without), None)
 
     def offers_for(self, name: str, tier: str) -> tuple[Rule, ...]:
-        """Return the rules with alternative offers for a customer of a tier under rule ``name``, that rule first.
+        """Return a rule and those with alternative offers.
 
-        These are the rules that are ``instead_of`` it. If the rule is itself an alternative, they are the rules that it
-        replaces and their other alternatives. With ``recommend.vary_offers`` they include rules of the tier that differ only in
-        reasons and offer.
+        They are for a customer of ``tier`` under rule ``name``. That rule comes first.
+
+        These are the rules that are ``instead_of`` it. If the rule is itself an alternative, they
+        are the rules that it replaces and their other alternatives. With ``recommend.vary_offers``
+        they include rules of the tier that differ only in reasons and offer.
         """
         own = self.rule(name)
         if own is None:
@@ -346,7 +356,10 @@ def load_policy(settings: Settings) -> Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read and validate one policy file; errors as in `load_policy`."""
+    """Read and validate one policy file.
+
+    Errors are as in `load_policy`.
+    """
     try:
         return _parse(text := read_text(path))
     except OSError as error:
@@ -379,14 +392,20 @@ def _parse(text: str) -> Policy:
 
 
 def tier_of(probability: float, policy: Policy) -> str:
-    """Return the tier of one churn probability; a threshold belongs to the higher tier."""
+    """Return the tier of a churn probability.
+
+    A threshold belongs to the higher tier.
+    """
     if probability >= policy.tiers.high:
         return "high"
     return "medium" if probability >= policy.tiers.medium else "low"
 
 
 def tiers_of(probabilities: "np.ndarray", policy: Policy) -> "np.ndarray":
-    """Return the tier of each of (n,) churn probabilities, as an object array of names."""
+    """Return the tiers of (n,) churn probabilities.
+
+    The result is an object array of names.
+    """
     import numpy as np
 
     high, medium = probabilities >= policy.tiers.high, probabilities >= policy.tiers.medium

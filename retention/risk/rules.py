@@ -1,4 +1,6 @@
-"""Score by rules (recency and frequency ranks) without a model or enough data for one.
+"""Score by rules if there is no model.
+
+Rules use ranks of recency and frequency.
 
 A rank is not a probability; outputs carry ``"model_version": "rules"``.
 """
@@ -29,11 +31,14 @@ def score(
     active_within_days: int | None = 56,
     customer_ids: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, int]:
-    """Score by RFM quintiles; return the columns of `retention.churn.score` and the number of buyers.
+    """Score customers by RFM quintiles.
 
-    The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F = 5 the most orders.
-    Ranks are among active customers. ``customer_ids`` that are not active are ranked among them, too, so a customer's score
-    equals that of the sweep. A longer silence than all active customers gives the last quintile.
+    Returns the columns of `retention.churn.score`, and the number of buyers.
+
+    The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F =
+    5 the most orders. Ranks are among active customers. ``customer_ids`` that are not active are
+    ranked among them, too, so a customer's score equals that of the sweep. A longer silence than
+    all active customers gives the last quintile.
 
     Raises
     ------
@@ -68,14 +73,17 @@ def score(
 
 
 def describe_rules(buyers: int) -> str:
-    """Describe the rules among the models, and the data that a model needs."""
+    """Describe the rules and a model's data needs."""
     if buyers < MIN_BUYERS:
         return f"Rules (RFM), which rank and foretell nothing; a model needs {MIN_BUYERS} buyers (have {buyers})."
     return "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
 
 
 def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
-    """Rank values among others into quintiles 1 … 5, (n,); equal values share a quintile."""
+    """Rank values among others into quintiles 1 … 5.
+
+    The result is (n,). Equal values share a quintile.
+    """
     others, own = np.sort(among.to_numpy(dtype=float)), values.to_numpy(dtype=float)
     rank = (others.searchsorted(own, "left") + others.searchsorted(own, "right") + 1) / 2
     return np.ceil(rank / len(others) * 5).clip(1, 5)

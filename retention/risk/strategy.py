@@ -1,4 +1,7 @@
-"""One rule of the strategy: the customers it applies to, and their action."""
+"""Define a rule of the strategy.
+
+It has the customers that it applies to, and their action.
+"""
 
 from collections.abc import Iterator
 from itertools import product
@@ -21,12 +24,17 @@ Cell = tuple[str, str, str, str]  # tier, reason, value, consent
 
 
 def reason_of(feature: str) -> str:
-    """Return the policy's reason for a model feature (``recency_days`` → ``recency``)."""
+    """Return the policy's reason for a model feature.
+
+    ``recency_days`` → ``recency``
+    """
     return feature if feature in GROUPS else _GROUP.get(feature, "other")
 
 
 class Rule(BaseModel):
-    """An action for tiers, reasons, value bands and consent states.
+    """An action for a group of customers.
+
+    The group is given by tiers, reasons, value bands and consent states.
 
     With ``instead_of`` it only offers an alternative to customers of the rules that it names.
     """
@@ -119,5 +127,8 @@ class Rule(BaseModel):
         return self
 
     def cells(self, consent: tuple[Consent, ...]) -> Iterator[Cell]:
-        """Return the combinations that the rule decides; ``consent`` applies if the rule names none."""
+        """Return the combinations that the rule decides.
+
+        ``consent`` applies if the rule names none.
+        """
         return product(self.tiers, self.reasons, self.values, self.consent or consent)

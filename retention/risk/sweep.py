@@ -1,4 +1,4 @@
-"""Score every active customer and list those at risk, with reasons."""
+"""Score active customers and list those at risk."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Sweep:
     """Result of a sweep.
 
-    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id). ``cohort`` holds those of
-    ``cohort_tiers``, most at stake first (churn probability × expected value; ties by probability). ``note`` explains an
-    unexpected date, ``rung`` names the kind of model;
-    ``selection_note`` is ``rung`` without the comparison of candidates.
+    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id).
+    ``cohort`` holds those of ``cohort_tiers``, most at stake first (churn probability × expected
+    value; ties by probability). ``note`` explains an unexpected date, ``rung`` names the kind of
+    model; ``selection_note`` is ``rung`` without the comparison of candidates.
     """
 
     as_of: datetime
@@ -39,7 +39,10 @@ class Sweep:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON of the contract, with the cohort's ``top`` customers."""
+        """Return the JSON object of the sweep.
+
+        It lists the cohort's ``top`` customers.
+        """
         listed = self.cohort.head(self.top)[
             ["customer_id", "churn_probability", "tier", "expected_value", "reasons"]
         ]
@@ -77,7 +80,8 @@ def sweep(
     lake : Lake
         Customer data.
     trained : TrainedChurn or None
-        None scores by rules (RFM) with ``horizon_days`` and ``active_within_days``; a model brings its own.
+        None scores by rules (RFM) with ``horizon_days`` and ``active_within_days``; a model brings
+        its own.
     policy : Policy
         Thresholds of the tiers.
     as_of : datetime or None
