@@ -31,7 +31,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 MANIFEST, DATABASE, KEYS, FORM = "manifest.json", "state.db", "secret.key", 1
-_LEFT_OUT = {"scratch", "broker", "logs", "run"}  # each start makes them anew
+_LEFT_OUT = {"scratch", "broker", "logs", "run"}  # created at each start
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
             gettext("{target} is there already; name another file.").format(target=target)
         )
     if not settings.secret_key.get_secret_value():
-        _ = settings.key  # made now where it was never used, so that the backup has it
+        _ = settings.key  # created if it was never used, so the backup has it
     partial = target.with_name(f".{target.name}.part")
     hashes: dict[str, str] = {}
     made_at = clock.wall().isoformat()
@@ -119,10 +119,8 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     progress(number, len(members), f"copying {name}")
                     try:
                         content = path.read_bytes()
-                    except (
-                        FileNotFoundError
-                    ):  # replaced meanwhile, and named by no log that was copied
-                        continue
+                    except FileNotFoundError:
+                        continue  # replaced meanwhile; no copied log names it
                     hashes[name] = hashlib.sha256(content).hexdigest()
                     size += len(content)
                     _add(tar, name, content)
@@ -262,7 +260,7 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
                 ).format(source=source)
             ) from None
         except OSError as error:
-            if diagnose(error, settings):  # a full disk is no fault of the backup
+            if diagnose(error, settings):  # for example a full disk
                 raise
             raise BadInput(
                 gettext("{source} cannot be restored: {strerror}.").format(
@@ -291,7 +289,7 @@ def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path
         raise BadInput(
             gettext("{source} is no backup that this version can read.").format(source=source)
         )
-    return {"contains_key": KEYS in files, **manifest}  # older ones do not say
+    return {"contains_key": KEYS in files, **manifest}  # older manifests lack it
 
 
 def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], source: Path) -> None:

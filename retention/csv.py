@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-# The last four are full-width: spreadsheets of East Asia read them as the first four.
+# The last four are full-width. East Asian spreadsheets read them as the first four.
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell
-# begins within ours, also at a line end, for our quotes are none to them; they drop quotes with
-# which it begins. (;-) is no formula.)
+# With decimal commas, spreadsheets split lines at semicolons and ignore our quotes. So a cell may
+# begin within ours, also after a line end. They drop quotes at its beginning. (;-) is no formula.)
 _CELL_START = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))""")
 _INNER_APOSTROPHE = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 

@@ -3,7 +3,7 @@
 Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are
 deleted. Each step may run twice.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL is built from quoted names and escaped literals (mapping.quoted, .literal)
 
 import json
 import secrets
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-# Where the lake holds customers: what an erasure deletes, and what is searched for whoever came
-# back.
+# Columns of the lake with customer ids. An erasure deletes their rows.
 _CUSTOMER_COLUMNS = {
     table: [column for column in ("customer_id", "same_as", "other_id") if column in table.names]
     for table in TABLES.values()
@@ -58,8 +57,8 @@ _TABLES_WITH_CUSTOMERS = (
     Suppression,
     Feedback,
 )
-ERASED_PREFIX = "erased-"  # how what is counted of somebody begins once they are erased
-_DIGITS = 7  # of the shortest telephone number that tells one customer
+ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
+_DIGITS = 7  # of the shortest telephone number that identifies a customer
 _WITHOUT_SYNC = {"synchronize_session": False}
 
 

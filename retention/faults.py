@@ -25,7 +25,7 @@ from sqlalchemy import make_url
 
 from retention.settings import Settings
 
-MIN_FREE_BYTES = 1_000_000  # with less, SQLite cannot be relied on to commit
+MIN_FREE_BYTES = 1_000_000  # with less, SQLite may fail to commit
 _CHECK_SECONDS = 10.0  # for reading the lake's files after a suspicious error
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # SQLite's primary result codes are the lowest byte of the extended ones.
@@ -78,7 +78,7 @@ _FILE_ERRORS = {
     "pyo3_runtime": {"PanicException"},
     "pyarrow": {"ArrowInvalid", "ArrowException", "ArrowIOError"},
 }
-# How DuckDB (JSON), Rust and Arrow write an errno.
+# An errno as DuckDB (JSON), Rust and Arrow write it.
 _ERRNO = re.compile(r'"errno":"(\d+)"|\(os error (\d+)\)|\[errno (\d+)\]', re.IGNORECASE)
 
 
@@ -339,7 +339,7 @@ def _damaged_commit(log: Path) -> Path | None:
 
 def _live_files(log: Path) -> list[tuple[Path, int]]:
     """Return files of the newest version with sizes."""
-    if "deltalake" not in sys.modules:  # a process that has not loaded it did not read the lake
+    if "deltalake" not in sys.modules:  # without it, the process did not read the lake
         return []
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -347,7 +347,7 @@ def _live_files(log: Path) -> list[tuple[Path, int]]:
     try:
         actions: Any = pa.table(DeltaTable(log.parent).get_add_actions(flatten=True))
     except Exception:
-        return [(log, 0)]  # the log cannot be read: not a Parquet file
+        return [(log, 0)]  # an unreadable log is no Parquet file
     sizes = actions["size_bytes"].to_pylist()
     return [
         (log.parent / path, size)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
@@ -21,9 +21,6 @@ from retention.db.tables import Feedback
 from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
-
-if TYPE_CHECKING:
-    pass
 
 Verdict = Literal["useful", "wrong"]
 LONGEST = 500  # characters of a reason
@@ -166,7 +163,7 @@ class ItemFeedback(NamedTuple):
     at: datetime
 
 
-_ITEM_FEEDBACK = (  # put together once: that takes longer than to run it
+_ITEM_FEEDBACK = (  # built once, because building takes longer than running
     select(
         Feedback.customer_id,
         Feedback.item_id,

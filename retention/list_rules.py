@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ListPolicy = Literal["repeat", "new", "both"]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
+# It is mostly forbidden to promote these.
 FORBIDDEN = (
     "Cigarettes",
     "Cigars",
@@ -16,7 +17,7 @@ FORBIDDEN = (
     "Tobacco other",
     "E-cigarettes",
     "Infant formula",
-)  # to promote, mostly
+)
 
 
 class RecommendRules(BaseModel):
@@ -50,6 +51,5 @@ class RecommendRules(BaseModel):
         return self
 
 
-PLAIN = RecommendRules(
-    max_per_type=None, explore=0.0, exclude_categories=()
-)  # no rule but what always holds: in stock, and no item twice
+# Only what always holds: items are in stock, and none appears twice.
+PLAIN = RecommendRules(max_per_type=None, explore=0.0, exclude_categories=())

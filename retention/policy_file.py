@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_SHOULD_BE = {
+# By pydantic's error types.
+_INSTRUCTIONS = {
     "bool_type": "write true or false, without quotes",
     "int_type": "write a whole number like 40, without quotes",
     "int_from_float": "write a whole number like 40",
@@ -28,14 +29,15 @@ _SHOULD_BE = {
     "less_than_equal": "write {le} or less",
     "less_than": "write less than {lt}",
     "literal_error": "write one of {expected}",
-}  # by pydantic's types of faults
+}
+# By the beginning of the parser's message.
 _REMEDIES = {
     "Cannot declare": "this table is there twice; put all its settings below one of the two",
     "Cannot overwrite": "this is said twice; keep one of the two",
     "Invalid value": 'write text in straight quotes, like "a", and a number as 0.5',
     "Expected newline": "one setting a line, and a number without separators, like 25000",
     "Expected '='": "write a setting as name = value, and a table's name in brackets",
-}  # by how the parser's complaint begins
+}
 
 
 def read_text(path: Path) -> str:
@@ -73,7 +75,7 @@ def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 def explain_error(fault: Mapping[str, Any]) -> str:
     """Explain one error of a `ValidationError`."""
-    instruction = _SHOULD_BE.get(fault["type"])
+    instruction = _INSTRUCTIONS.get(fault["type"])
     if instruction is None:
         return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
     return instruction.format(**fault.get("ctx", {}))
@@ -92,9 +94,8 @@ def explain_first_error(error: ValidationError, *within: str) -> str:
     if kind == "extra_forbidden":
         return f"{place}: there is no such setting (it says {seen}); remove it, or see docs/campaigns.md for its right name"
     explanation = explain_error(fault)
-    if (
-        kind == "tuple_type" and len(loc) == 1
-    ):  # the only lists of tables are those of the file itself
+    # The only lists of tables are those of the file itself.
+    if kind == "tuple_type" and len(loc) == 1:
         explanation = f"write each in a table of its own, below a line [[{place}]]"
     sentence = (
         explanation if kind in ("value_error", "missing") else f"{explanation} (it says {seen})"

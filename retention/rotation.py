@@ -50,7 +50,7 @@ def rotate(settings: Settings) -> Settings:
         os.fsync(file.fileno())
     new_file.replace(path)
     rotated = settings.model_copy()
-    for read in ("key", "keys"):  # they were kept once read
+    for read in ("key", "keys"):  # cached properties
         rotated.__dict__.pop(read, None)
     return rotated
 

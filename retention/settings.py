@@ -30,8 +30,7 @@ from retention.keys import Keys
 from retention.paths import create_private_folder
 from retention.text import gettext
 
-# By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up
-# in `retention.db`.
+# Allowed schemes of the SQL database's URL. `retention.db` sets up connections of psycopg.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 SECRETS = {
     "secret_key": "RETENTION_SECRET_KEY",
@@ -89,7 +88,7 @@ class Settings(BaseSettings):
     models_url: str = ""
     broker_url: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
-    old_secret_keys: SecretStr = SecretStr("")  # that it replaced, the newest first
+    old_secret_keys: SecretStr = SecretStr("")  # replaced keys, newest first
     slack_bot_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_BOT_TOKEN", "slack_bot_token")
     )
@@ -110,23 +109,22 @@ class Settings(BaseSettings):
         "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
     )
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001  # of /health and /metrics
+    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001  # for /health and /metrics
     health_host: IPvAnyAddress = IPv4Address("127.0.0.1")
     playground_port: Annotated[int, Field(ge=1, le=65535)] = 8010
     admins: str = ""
     default_role: str = "viewer"
     timezone: str = "UTC"
     currency: str = ""
-    doubted_labels: Literal["keep", "drop"] = (
-        "keep"  # of customers whose score somebody called wrong
-    )
+    # Labels of customers with a score marked wrong.
+    doubted_labels: Literal["keep", "drop"] = "keep"
     smtp_url: SecretStr | None = None
     webhook_url: SecretStr | None = None
     webhook_key: SecretStr | None = None
     redemption_key: SecretStr | None = None
-    public_url: str = ""  # where customers reach the bot's server
+    public_url: str = ""  # of the bot's server, for customers
     shop: str = ""  # the shop's name, as customers know it
-    send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # copies of a campaign a second
+    send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # e-mails of a campaign per second
     now: datetime | None = None
     team_id: str = "local"
     policy: Path | None = None
@@ -138,7 +136,7 @@ class Settings(BaseSettings):
         for field, variable in SECRETS.items():
             path = os.environ.get(f"{variable}_FILE")
             if path and not values.get(field) and not values.get(variable):
-                values.pop(variable, None)  # an empty one would go before the field's own name
+                values.pop(variable, None)  # an empty variable would precede the field's name
                 values[field] = _read_secret(f"{variable}_FILE", path)
         return values
 
@@ -208,9 +206,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
             )
-        if not url.isascii() or any(
-            c.isspace() for c in url
-        ):  # it stands in a header of every e-mail
+        # Every e-mail has the URL in a header.
+        if not url.isascii() or any(character.isspace() for character in url):
             raise ValueError(
                 f"RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name like münchen.example as "
                 "xn--mnchen-3ya.example"
@@ -250,7 +247,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fill_defaults(self) -> "Settings":
-        fill = object.__setattr__  # frozen for everybody else
+        fill = object.__setattr__  # the model is frozen
         if not self.database_url.get_secret_value():
             fill(self, "database_url", SecretStr(f"sqlite:///{self.home}/state.db"))
         if not self.lake_url:
@@ -311,7 +308,7 @@ class Settings(BaseSettings):
                 file.write(new_key)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:  # a full disk would leave an empty one, which nobody could be signed with
+        except OSError:  # a full disk would leave an empty key
             path.unlink()
             raise
         return new_key.encode()
@@ -367,9 +364,8 @@ def load_settings_or_exit() -> Settings:
 
 def _problem(detail: Any) -> str:
     sentence = str(detail["msg"]).removeprefix("Value error, ")
-    if (
-        detail["type"] == "value_error" or not detail["loc"]
-    ):  # by our own validators, which name the variable
+    # Our own validators name the variable.
+    if detail["type"] == "value_error" or not detail["loc"]:
         return sentence if sentence.endswith(".") else f"{sentence}."
     field = str(detail["loc"][0]).lower()
     name = variable(field)

@@ -16,9 +16,9 @@ from markupsafe import Markup
 from retention.text import bracket_html, bracket_lines, is_pseudo
 from templates import FOLDER
 
-# Embeddings, overrides and isolates turn what follows a value around, up to the end of the message;
-# control signs (but for tab and line end) are obeyed by terminals: a customer's name cleared the
-# screen of whoever looked at the quarantine.
+# Embeddings, overrides and isolates reverse the text after a value, up to the end of the message.
+# Terminals obey control characters, so a customer's name could clear the operator's screen.
+# Tab and line end stay.
 _CONTROL_CHARACTERS = dict.fromkeys(
     (
         *range(0x202A, 0x202F),
@@ -28,8 +28,8 @@ _CONTROL_CHARACTERS = dict.fromkeys(
         *range(0x7F, 0xA0),
     )
 )
-_DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs: the same in all languages
-_WORD_JOINER = "\u2060"  # a word joiner: no line ends here, and nobody sees it
+_DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
+_WORD_JOINER = "\u2060"  # invisible; no line ends here
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
 WHOLE = frozenset(
@@ -67,7 +67,7 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     digits = 0 if currency in WHOLE else digits
     symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
     sign = "−" if round(float(amount), digits) < 0 else ""
-    # Between a minus and "$" a line may end; before digits and letters it may not.
+    # A line may end between a minus and "$", but not before a digit or a letter.
     if sign and currency in _SYMBOLS:
         sign += _WORD_JOINER
     return f"{sign}{symbol}{abs(amount):,.{digits}f}"
@@ -161,9 +161,8 @@ def strip_controls(value: Any) -> Any:
 
     Marks that change the text direction are removed, too.
     """
-    if isinstance(
-        value, Markup
-    ):  # a macro's or a block's own output: its values have been here already
+    # Output of a macro or a block; its values have passed this function already.
+    if isinstance(value, Markup):
         return value
     return value.translate(_CONTROL_CHARACTERS) if isinstance(value, str) else value
 
@@ -179,7 +178,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "day": day,
     "shorten": shorten,
-    "user": str,  # a person is named by their id; Slack's rendering makes a mention of it
+    "user": str,  # a user id; rendering for Slack makes it a mention
 }
 
 
@@ -192,16 +191,16 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
     """
     created = Environment(
         loader=FileSystemLoader(FOLDER),
-        autoescape=autoescape,  # noqa: S701 - the caller says which surface; plain text has no markup
+        autoescape=autoescape,  # noqa: S701 - plain text has no markup
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,
-        auto_reload=False,  # no look at the disk for each message
+        auto_reload=False,  # saves a look at the disk per message
         **{"finalize": strip_controls, **options},
     )
     created.filters.update(FILTERS)
-    created.filters.pop("safe", None)  # nobody can switch the escaping off
+    created.filters.pop("safe", None)  # templates cannot switch escaping off
     created.globals["bar"] = bar
     return created
 

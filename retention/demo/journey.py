@@ -25,7 +25,7 @@ ATTRIBUTION = (
     "for educational use. Consent, contact details, prices, margins and stock are assumed; answers to campaigns are "
     "simulated."
 )
-START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 o'clock in New York
+START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 am in New York
 END = datetime(2018, 1, 2, tzinfo=UTC)  # after the last purchase
 REAL = "complete_journey"  # the `source` of real purchases
 
@@ -137,7 +137,8 @@ def _import_period(
         "events",
         extracts.data("coupon_redemptions"),
         "redemptions",
-        only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",  # the day is over, in New York too
+        # 29 hours later the day is over in New York, too.
+        only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",
     )
     progress(3, 5, "bringing in purchases")
     window = f"transaction_timestamp < {extracts.moment(until)}"
@@ -162,9 +163,8 @@ def _import(
     name: str,
     only: str | None = None,
 ) -> ImportReport:
-    own = settings.model_copy(
-        update={"currency": ""}
-    )  # these are in dollars, whatever the shop's currency is
+    # The data is in dollars, even if the shop has another currency.
+    own = settings.model_copy(update={"currency": ""})
     return import_files(
         lake,
         database,

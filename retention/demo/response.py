@@ -37,9 +37,9 @@ class Effect:
 
     visits_with_coupon: float = 0.12  # make an extra visit
     visits_with_reminder: float = 0.03
-    redeem_extra: float = 0.8  # of those extra visits use the coupon
-    redeem_real: float = 0.15  # take it to a visit they would have made anyway
-    days: float = 21.0  # the extra visit comes within so many days
+    redeem_extra: float = 0.8  # share of extra visits with the coupon
+    redeem_real: float = 0.15  # use the coupon in a visit that happens anyway
+    days: float = 21.0  # latest day of the extra visit
 
 
 EFFECT = Effect()
@@ -127,7 +127,7 @@ def _responses(
             filter(None, (campaign.window_ends_at, coupon.expires_at if coupon else None, until))
         )
         sent = campaign.sent_at
-        assert sent is not None  # the query asked for it
+        assert sent is not None  # as the query requires
         visit = sent + timedelta(days=0.5 + draw[1] * (effect.days - 0.5))
         yield _Response(
             campaign.id,
@@ -199,8 +199,7 @@ _EXTRA = """
         AND events.event_type = 'purchase'
 """
 
-# The coupon goes along once: to the first visit, extra or real, that takes it and that it holds
-# for.
+# The coupon is used once: in the first suitable visit, extra or real, that redeems it.
 _REDEEMED = """
     WITH visits AS (
         SELECT answers.campaign_id, customer_id, extra.occurred_at, extra.order_id, extra.amount, extra.currency

@@ -25,7 +25,7 @@ from retention.registry.model_cache import churn_model
 from retention.settings import Settings
 from retention.text import gettext
 
-SHOWN = 5  # features that moved most, of those that do not grow by themselves
+SHOWN = 5  # most drifted features, without those that grow with time
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def check(
             lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
         )
         moved = _drift(row, trained, people)
-    except TooLittleData:  # nobody is active any more: told by the digest, not by a model
+    except TooLittleData:  # no active customer; the digest reports this
         moved = {}
     progress(3, 3, "Looking at the model")
     reasons = (*_loss_reasons(outcome, row, lake), *_drift_reasons(moved))

@@ -19,7 +19,7 @@ from retention.db.tables import Cohort, ModelVersion, Run
 from retention.settings import Settings
 
 RECOMPUTED = "recomputed"
-MIN_PER_CLASS = 20  # customers of each kind; fewer say nothing
+MIN_PER_CLASS = 20  # fewer churned or retained customers say nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from retention.churn import TrainedChurn
     from retention.lake import Lake
 
-SAMPLE, SECOND_OPINIONS = (
-    200,
-    25,
-)  # customers for the drivers, and of them those for the second opinion
+SAMPLE = 200  # customers for the drivers
+SECOND_OPINIONS = 25  # of these, customers that a second model explains, too
 METRICS = {
     "auc": "AUC",
     "pr_auc": "PR-AUC",
@@ -48,13 +46,11 @@ METRICS = {
     "empc": "EMPC",
 }
 CHART_NAMES = ("against", "calibration", "drivers")
-MISSING_SHARE = 0.5
-UNFAIR_GAP, UNFAIR_SHARE = (
-    0.05,
-    0.5,
-)  # expected − observed churn in a group, in points or as a share of the expected
-MAX_CHANCE_ERRORS = 3.0  # standard errors, within which a gap is chance: there are many groups
-MAX_NAMED = 4  # groups in a sentence
+MISSING_SHARE = 0.5  # above, a feature counts as often missing
+UNFAIR_GAP = 0.05  # |expected − observed churn| in a group
+UNFAIR_SHARE = 0.5  # the same, as a share of the expected churn
+MAX_CHANCE_ERRORS = 3.0  # standard errors; a smaller gap may be chance, as there are many groups
+MAX_NAMED = 4  # groups named in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +125,7 @@ def card(
     charts = _charts(row)
     try:
         model_facts = _score_customers(churn_model(settings, row), lake, settings, row, progress)
-    except Refused as problem:  # the record stands without the artefact
+    except Refused as problem:  # the rest of the card needs no artefact
         model_facts = {"unasked": str(problem)}
     if model_facts.get("now"):
         charts["drivers"] = card_charts.drivers(model_facts["now"]["drivers"])

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, ACCENT, SOFT = "#1d1c1d", "#696969", "#e8e8e8", "#1264a3", "#9ec5e4"
 TIERS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
-WIDTH = 7.2  # inches; at 150 dpi what Slack shows without scaling
+WIDTH = 7.2  # inches; Slack shows this without scaling at 150 dpi
 DPI = 150
-_MAX_CENTRED_DIGITS = 5  # characters of a number that fit over a bar of the tiers
+_MAX_CENTRED_DIGITS = 5  # characters of a number that fit over a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,8 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
     labelled = [place for place in places if (len(numbers) - 1 - place) % every == 0]
     axes.set_xticks(labelled, [active[place][0] for place in labelled])
     if numbers:
-        # From its bar's edge onwards: centred, a long number lies on the bar beside it wherever
-        # that is the higher one.
+        # The number begins at its bar's edge. If centred, a long one would lie on a higher bar
+        # to its left.
         axes.annotate(
             f"{numbers[-1]:,}",
             (len(numbers) - 1.36, numbers[-1]),
@@ -207,7 +207,7 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
             if tier not in values:
                 continue
             axes.bar(place + shift, values[tier], width=0.36, color=TIERS[tier], alpha=alpha)
-            # Side by side two long numbers touch: then each begins where its bar meets the other.
+            # Two long numbers would touch, so each begins where its bar meets the other.
             is_wide = tier in wide
             side = math.copysign(0.03, shift) if is_wide else shift
             axes.annotate(

@@ -62,9 +62,8 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
 
     events = lake.table("events", as_of)
     bought = events.filter(events.event_type == "purchase")
-    slot = (bought.occurred_at.epoch_seconds() // SLOT).name(
-        "slot"
-    )  # every zone's months begin with one
+    # In every time zone, a month begins at the start of a slot.
+    slot = (bought.occurred_at.epoch_seconds() // SLOT).name("slot")
     frame = bought.select("customer_id", slot).distinct().execute()
     at = pd.to_datetime(frame["slot"] * SLOT, unit="s", utc=True).dt.tz_convert(lake.zone)
     local = as_of.astimezone(ZoneInfo(lake.zone))
@@ -84,9 +83,8 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     counts = frame.pivot_table(
         index="first", columns="later", values="customer_id", aggfunc="count", fill_value=0
     )
-    newest = int(
-        counts.index.max()
-    )  # not the last month: a shop may have had no newcomers for longer
+    # Not the last month, because the newest customers may be older.
+    newest = int(counts.index.max())
     counts = counts[counts.index > newest - months].reindex(columns=range(months), fill_value=0)
     month_cohorts = tuple(
         MonthCohort(

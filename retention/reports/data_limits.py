@@ -168,9 +168,8 @@ def _sources(report: dict[str, Any]) -> list[dict[str, str]]:
 def _rows(report: dict[str, Any]) -> list[dict[str, str]]:
     limits_found = []
     quarantined = sum(reason["rows"] for reason in report["quarantined"])
-    total = quarantined + sum(
-        report["rows"].values()
-    )  # now: a file may have been imported more than once
+    # Rows stored now, because a file may have been imported more than once.
+    total = quarantined + sum(report["rows"].values())
     if quarantined > FEW * total:
         first = report["quarantined"][0]
         limits_found.append(

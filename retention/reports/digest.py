@@ -31,14 +31,10 @@ if TYPE_CHECKING:
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
-TOP_ITEMS, MAX_NAMED = (
-    5,
-    3,
-)  # items, and how many of those who would like each are named (by pseudonym)
-MAX_CUSTOMERS, LIST_LENGTH = (
-    300,
-    5,
-)  # at-risk customers, the most at stake first, and the length of each one's list
+TOP_ITEMS = 5
+MAX_NAMED = 3  # customers named by pseudonym for each item
+MAX_CUSTOMERS = 300  # high-risk customers with a list, the most at stake first
+LIST_LENGTH = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.risk.policy import Policy
 
-HORIZON_DAYS = 28  # of the rules, which have none of their own
-SOONEST = timedelta(days=7)  # before that, "has not bought since" says nothing
+HORIZON_DAYS = 28  # for rules
+SOONEST = timedelta(days=7)  # earlier, no purchase since says nothing
 
 
 @dataclass(frozen=True, slots=True)

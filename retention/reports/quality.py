@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 MIX_DAYS = 91
-DAILY = 150  # so many days are drawn one by one, more of them by the week
+DAILY = 150  # days drawn one by one; longer histories are drawn by week
 COUNTED = ("rows_read", "rows_accepted", "rows_duplicate", "rows_filtered", "rows_quarantined")
 
 
@@ -164,9 +164,6 @@ def _types(lake: "Lake", before: datetime) -> dict[str, int]:
     return {row["event_type"]: row["number"] for row in rows}
 
 
-# ---------------------------------------------------------------- the picture
-
-
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
     """Plot volume and completeness of the data.
 
@@ -200,9 +197,8 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
         axes.axvspan(
             ends[0] - 0.5, ends[1] + 0.5, color=charts.TIERS["high"], alpha=0.18, linewidth=0
         )
-    places = range(
-        0, max(1, 9 * len(counts) // 10), max(1, len(counts) // 3)
-    )  # the last label must have room
+    # The last label needs room.
+    places = range(0, max(1, 9 * len(counts) // 10), max(1, len(counts) // 3))
     labels = [f"{first + timedelta(days=place * step):%d %b %Y}".lstrip("0") for place in places]
     axes.set_xticks(list(places), labels)
     marks = [

@@ -145,9 +145,6 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-# ---------------------------------------------------------------- the picture
-
-
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
     """Plot rates by position, and purchases by week.
 

@@ -51,7 +51,7 @@ __all__ = [
 TIERS = ("high", "medium", "low")
 DIMENSIONS = ("tier", "reason", "value", "consent")
 HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
-# That a decision, an approval or a moment of sending may be away: later it is another audience.
+# Latest decision, approval or sending. The audience would have changed later.
 LONGEST_HOURS = 2160
 
 
@@ -111,7 +111,7 @@ class CampaignRules(_Strict):
     holdout: Annotated[float, Field(ge=HOLDOUT[0], le=HOLDOUT[1])] = 0.15
     clearance_hours: Annotated[float, Field(ge=0, le=720)] = 4
     approval_expires_hours: Annotated[float, Field(gt=0, le=LONGEST_HOURS)] = 72
-    # None: a third of the time to decide.
+    # None means a third of the time to decide.
     remind_hours: Annotated[float, Field(ge=0, le=LONGEST_HOURS)] | None = None
     quiet_hours: str = "21:00-08:00"
     window_days: Annotated[int, Field(ge=1, le=365)] = 28
@@ -386,7 +386,7 @@ def read_policy(path: Path) -> Policy:
         ) from None
 
 
-@lru_cache(maxsize=8)  # a warm worker reads the same text for every question
+@lru_cache(maxsize=8)  # a warm worker parses the same text again and again
 def _parse(text: str) -> Policy:
     return validate_strictly(Policy, tomllib.loads(text))
 

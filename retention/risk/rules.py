@@ -18,9 +18,9 @@ from retention.churn.score import expected_spend, next_order, population
 from retention.templating import count
 
 VERSION = "rules"
-# Only the longest silence reaches `high`, and it does so alone.
+# Only the longest silence reaches `high`, even with many orders.
 RECENCY, FREQUENCY = 0.5, 0.12
-SILENT, SELDOM = 4, 2  # quintiles that are named as reasons
+SILENT, SELDOM = 4, 2  # quintiles named as reasons
 
 
 def score(

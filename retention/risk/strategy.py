@@ -18,7 +18,7 @@ Action = Literal["coupon", "free_shipping", "reminder", "new_arrivals", "call", 
 CODED = ("coupon", "free_shipping")  # actions whose customers get a code
 
 _GROUP = {feature.name: feature.group for feature in FEATURES}
-REASONS: tuple[str, ...] = (*GROUPS, "other")  # the groups of features that a model's reasons name
+REASONS: tuple[str, ...] = (*GROUPS, "other")  # groups of features
 ANY: Literal["any"] = "any"
 Cell = tuple[str, str, str, str]  # tier, reason, value, consent
 
@@ -46,7 +46,7 @@ class Rule(BaseModel):
     instead_of: tuple[str, ...] = ()
     reasons: Annotated[tuple[str, ...], Field(min_length=1)] = (ANY,)
     values: Annotated[tuple[Value, ...], Field(min_length=1)] = (ANY,)
-    consent: tuple[Consent, ...] | None = None  # as [campaign] says
+    consent: tuple[Consent, ...] | None = None  # None: as in [campaign]
     action: Action
     discount: Annotated[float, Field(ge=0, lt=1)] = 0.0
     amount: Annotated[float, Field(ge=0)] = 0.0

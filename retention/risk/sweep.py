@@ -105,7 +105,7 @@ def sweep(
     scores = _assign_tiers(scores, policy).assign(as_of=moment.at, model_version=version)
     chosen = TIERS[: TIERS.index(tier) + 1]
     staked = scores.assign(at_stake=scores.churn_probability * scores.expected_value)
-    # without prices nothing is at stake, and likelihood alone tells customers apart
+    # Without prices nothing is at stake, so probability alone ranks customers.
     cohort = staked[staked.tier.isin(chosen)].sort_values(
         ["at_stake", "churn_probability"], ascending=False
     )
