@@ -116,7 +116,7 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     *((home / name, name) for name in _file_names(home)),
                 ]
                 for number, (path, name) in enumerate(members):
-                    progress(number, len(members), f"copying {name}")
+                    progress(number, len(members), gettext("copying {name}").format(name=name))
                     try:
                         content = path.read_bytes()
                     except FileNotFoundError:
@@ -297,7 +297,10 @@ def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], sou
 
     This happens before any file is written.
     """
-    remedy = "Nothing was restored. Somebody may have changed this file: take the original, or another backup."
+    remedy = gettext(
+        "Nothing was restored. Somebody may have changed this file: take the "
+        "original, or another backup."
+    )
     times = Counter(member.name for member in members)
     for member in members:
         name = member.name
@@ -360,7 +363,7 @@ def _extract(
     files = [member for member in members if member.name != MANIFEST]
     size = 0
     for number, member in enumerate(files):
-        progress(number, len(files), f"checking {member.name}")
+        progress(number, len(files), gettext("checking {name}").format(name=member.name))
         content = tar.extractfile(member)
         digest = hashlib.sha256()
         path = new_home / member.name

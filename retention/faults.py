@@ -24,6 +24,7 @@ from typing import Any
 from sqlalchemy import make_url
 
 from retention.settings import Settings
+from retention.text import gettext
 
 MIN_FREE_BYTES = 1_000_000  # with less, SQLite may fail to commit
 _CHECK_SECONDS = 10.0  # for reading the lake's files after a suspicious error
@@ -94,35 +95,6 @@ class Code(StrEnum):
     LAKE_DAMAGED = "lake_damaged"
 
 
-_SENTENCES = {
-    Code.DISK_FULL: (
-        "The disk of the server is full",
-        "The operator must free space in {path}; then try again.",
-    ),
-    Code.READ_ONLY: (
-        "The disk of the server is read-only",
-        "The operator must make {path} writable; then try again.",
-    ),
-    Code.DISK_ERROR: (
-        "The disk of the server reports errors",
-        "The operator must check the disk that holds {path}.",
-    ),
-    Code.DATABASE_DAMAGED: (
-        "The database is damaged ({path})",
-        "The operator must restore a backup: `retention restore FILE`.",
-    ),
-    Code.DATABASE_BUSY: ("The database is busy", "Please try again in a minute."),
-    Code.DATABASE_STARTING: (
-        "The database is starting or stopping",
-        "Please try again in a minute.",
-    ),
-    Code.LAKE_DAMAGED: (
-        "The customer data is damaged: {path} is missing or cannot be read",
-        "The operator must restore a backup: `retention restore FILE`.",
-    ),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A machine fault with two sentences for the user.
@@ -163,8 +135,44 @@ def diagnose(error: BaseException, settings: Settings) -> Fault | None:
 
 def fault(code: Code, path: str | Path) -> Fault:
     """Return a fault with its sentences."""
-    sentence, remedy = (text.format(path=path) for text in _SENTENCES[code])
-    return Fault(code, str(path), f"{sentence}, so nothing was saved.", remedy)
+    problem, remedy = (text.format(path=path) for text in _sentences(code))
+    sentence = gettext("{problem}, so nothing was saved.").format(problem=problem)
+    return Fault(code, str(path), sentence, remedy)
+
+
+def _sentences(code: Code) -> tuple[str, str]:
+    """Return the problem and its remedy, with a field for the path."""
+    sentences = {
+        Code.DISK_FULL: (
+            gettext("The disk of the server is full"),
+            gettext("The operator must free space in {path}; then try again."),
+        ),
+        Code.READ_ONLY: (
+            gettext("The disk of the server is read-only"),
+            gettext("The operator must make {path} writable; then try again."),
+        ),
+        Code.DISK_ERROR: (
+            gettext("The disk of the server reports errors"),
+            gettext("The operator must check the disk that holds {path}."),
+        ),
+        Code.DATABASE_DAMAGED: (
+            gettext("The database is damaged ({path})"),
+            gettext("The operator must restore a backup: `retention restore FILE`."),
+        ),
+        Code.DATABASE_BUSY: (
+            gettext("The database is busy"),
+            gettext("Please try again in a minute."),
+        ),
+        Code.DATABASE_STARTING: (
+            gettext("The database is starting or stopping"),
+            gettext("Please try again in a minute."),
+        ),
+        Code.LAKE_DAMAGED: (
+            gettext("The customer data is damaged: {path} is missing or cannot be read"),
+            gettext("The operator must restore a backup: `retention restore FILE`."),
+        ),
+    }
+    return sentences[code]
 
 
 def full_disk(folder: Path, least: int = MIN_FREE_BYTES) -> bool:

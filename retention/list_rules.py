@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from retention.text import gettext
+
 ListPolicy = Literal["repeat", "new", "both"]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
 # It is mostly forbidden to promote these.
@@ -45,8 +47,10 @@ class RecommendRules(BaseModel):
     def _check_prices(self) -> "RecommendRules":
         if None not in (self.min_price, self.max_price) and self.min_price > self.max_price:  # type: ignore[operator]
             raise ValueError(
-                f"min_price ({self.min_price}) is above max_price ({self.max_price}), so that nothing could be "
-                "offered; exchange them or leave one out"
+                gettext(
+                    "min_price ({min_price}) is above max_price ({max_price}), so that nothing "
+                    "could be offered; exchange them or leave one out"
+                ).format(min_price=self.min_price, max_price=self.max_price)
             )
         return self
 

@@ -9,35 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-Model = TypeVar("Model", bound=BaseModel)
+from retention.text import gettext
 
-# By pydantic's error types.
-_INSTRUCTIONS = {
-    "bool_type": "write true or false, without quotes",
-    "int_type": "write a whole number like 40, without quotes",
-    "int_from_float": "write a whole number like 40",
-    "float_type": "write a number like 0.5, without quotes",
-    "string_type": 'write text in quotes, like "a"',
-    "tuple_type": 'write a list like ["a", "b"]',
-    "model_type": "write a table: its name in a line of its own in brackets, and its settings below that",
-    "missing": "this is missing; write it",
-    "finite_number": "write a number that ends, like 25000",
-    "string_too_short": "write {min_length} or more characters",
-    "string_too_long": "write at most {max_length} characters",
-    "greater_than_equal": "write {ge} or more",
-    "greater_than": "write more than {gt}",
-    "less_than_equal": "write {le} or less",
-    "less_than": "write less than {lt}",
-    "literal_error": "write one of {expected}",
-}
-# By the beginning of the parser's message.
-_REMEDIES = {
-    "Cannot declare": "this table is there twice; put all its settings below one of the two",
-    "Cannot overwrite": "this is said twice; keep one of the two",
-    "Invalid value": 'write text in straight quotes, like "a", and a number as 0.5',
-    "Expected newline": "one setting a line, and a number without separators, like 25000",
-    "Expected '='": "write a setting as name = value, and a table's name in brackets",
-}
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_text(path: Path) -> str:
@@ -55,7 +29,7 @@ def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
     message = str(error)
     at = re.search(r"at line (\d+), column \d+", message)
     line = text.split("\n")[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
-    remedy = next((words for begin, words in _REMEDIES.items() if message.startswith(begin)), "")
+    remedy = next((words for begin, words in _remedies().items() if message.startswith(begin)), "")
     return "; ".join(filter(None, [f"{message}: {line[:80]}" if line else message, remedy]))
 
 
@@ -75,7 +49,7 @@ def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 def explain_error(fault: Mapping[str, Any]) -> str:
     """Explain one error of a `ValidationError`."""
-    instruction = _INSTRUCTIONS.get(fault["type"])
+    instruction = _instructions().get(fault["type"])
     if instruction is None:
         return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
     return instruction.format(**fault.get("ctx", {}))
@@ -92,12 +66,58 @@ def explain_first_error(error: ValidationError, *within: str) -> str:
     kind, value = fault["type"], fault["input"]
     seen = str(value).lower() if isinstance(value, bool) else repr(value)
     if kind == "extra_forbidden":
-        return f"{place}: there is no such setting (it says {seen}); remove it, or see docs/campaigns.md for its right name"
+        return gettext(
+            "{place}: there is no such setting (it says {seen}); remove it, or see "
+            "docs/campaigns.md for its right name"
+        ).format(place=place, seen=seen)
     explanation = explain_error(fault)
     # The only lists of tables are those of the file itself.
     if kind == "tuple_type" and len(loc) == 1:
-        explanation = f"write each in a table of its own, below a line [[{place}]]"
+        explanation = gettext("write each in a table of its own, below a line [[{place}]]").format(
+            place=place
+        )
     sentence = (
-        explanation if kind in ("value_error", "missing") else f"{explanation} (it says {seen})"
+        explanation
+        if kind in ("value_error", "missing")
+        else gettext("{explanation} (it says {seen})").format(explanation=explanation, seen=seen)
     )
     return f"{place}: {sentence}" if place else sentence
+
+
+def _instructions() -> dict[str, str]:
+    """Return instructions by pydantic's error types."""
+    return {
+        "bool_type": gettext("write true or false, without quotes"),
+        "int_type": gettext("write a whole number like 40, without quotes"),
+        "int_from_float": gettext("write a whole number like 40"),
+        "float_type": gettext("write a number like 0.5, without quotes"),
+        "string_type": gettext('write text in quotes, like "a"'),
+        "tuple_type": gettext('write a list like ["a", "b"]'),
+        "model_type": gettext(
+            "write a table: its name in a line of its own in brackets, and its settings below that"
+        ),
+        "missing": gettext("this is missing; write it"),
+        "finite_number": gettext("write a number that ends, like 25000"),
+        "string_too_short": gettext("write {min_length} or more characters"),
+        "string_too_long": gettext("write at most {max_length} characters"),
+        "greater_than_equal": gettext("write {ge} or more"),
+        "greater_than": gettext("write more than {gt}"),
+        "less_than_equal": gettext("write {le} or less"),
+        "less_than": gettext("write less than {lt}"),
+        "literal_error": gettext("write one of {expected}"),
+    }
+
+
+def _remedies() -> dict[str, str]:
+    """Return remedies by the beginning of the parser's message."""
+    return {
+        "Cannot declare": gettext(
+            "this table is there twice; put all its settings below one of the two"
+        ),
+        "Cannot overwrite": gettext("this is said twice; keep one of the two"),
+        "Invalid value": gettext('write text in straight quotes, like "a", and a number as 0.5'),
+        "Expected newline": gettext(
+            "one setting a line, and a number without separators, like 25000"
+        ),
+        "Expected '='": gettext("write a setting as name = value, and a table's name in brackets"),
+    }

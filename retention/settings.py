@@ -47,17 +47,6 @@ SECRETS = {
     "redemption_key": "RETENTION_REDEMPTION_KEY",
 }
 BROKERS = ("redis", "rediss", "redis+socket")
-# How to write a setting that is not plain text.
-_FORMS = {
-    "port": "a whole number from 1 to 65535, such as 8000",
-    "health_port": "a whole number from 1 to 65535, such as 8001",
-    "health_host": "an IP address of this machine, such as 127.0.0.1",
-    "playground_port": "a whole number from 1 to 65535, such as 8010",
-    "send_rate": "a number above 0, at most 1000, such as 10",
-    "now": "a date and time, such as 2026-03-01T09:00+00:00",
-    "doubted_labels": "keep or drop",
-    "demo": "true or false",
-}
 _MAY_BE_MISSING = (
     "slack_bot_token",
     "slack_signing_secret",
@@ -161,7 +150,11 @@ class Settings(BaseSettings):
     def _make_absolute(cls, home: Path) -> Path:
         home = home.expanduser().absolute()
         if home.exists() and not home.is_dir():
-            raise ValueError(f"RETENTION_HOME is {str(home)!r}, which is a file; name a folder")
+            raise ValueError(
+                gettext("RETENTION_HOME is {home!r}, which is a file; name a folder").format(
+                    home=str(home)
+                )
+            )
         return home
 
     @field_validator("now", mode="after")
@@ -174,7 +167,10 @@ class Settings(BaseSettings):
     def _check_zone(cls, zone: str) -> str:
         if zone not in available_timezones():
             raise ValueError(
-                f"RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. Europe/London"
+                gettext(
+                    "RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. "
+                    "Europe/London"
+                ).format(zone=zone)
             )
         return zone
 
@@ -183,7 +179,10 @@ class Settings(BaseSettings):
     def _check_slack_url(cls, url: str) -> str:
         if not _is_web_address(url):
             raise ValueError(
-                f"SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave it out"
+                gettext(
+                    "SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave "
+                    "it out"
+                ).format(url=url)
             )
         return url
 
@@ -192,10 +191,12 @@ class Settings(BaseSettings):
     def _check_broker(cls, url: SecretStr) -> SecretStr:
         scheme, is_url, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and not (is_url and scheme in BROKERS):
-            seen = f"{scheme}://…" if is_url else "no URL"
+            seen = f"{scheme}://…" if is_url else gettext("no URL")
             raise ValueError(
-                f"RETENTION_BROKER_URL is {seen}; write it like redis://:PASSWORD@HOST:6379/0, or leave it out for the "
-                "embedded broker"
+                gettext(
+                    "RETENTION_BROKER_URL is {seen}; write it like "
+                    "redis://:PASSWORD@HOST:6379/0, or leave it out for the embedded broker"
+                ).format(seen=seen)
             )
         return url
 
@@ -204,13 +205,17 @@ class Settings(BaseSettings):
     def _check_public_url(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
             raise ValueError(
-                f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
+                gettext(
+                    "RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
+                ).format(url=url)
             )
         # Every e-mail has the URL in a header.
         if not url.isascii() or any(character.isspace() for character in url):
             raise ValueError(
-                f"RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name like münchen.example as "
-                "xn--mnchen-3ya.example"
+                gettext(
+                    "RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name "
+                    "like münchen.example as xn--mnchen-3ya.example"
+                ).format(url=url)
             )
         return url
 
@@ -219,7 +224,9 @@ class Settings(BaseSettings):
     def _check_role(cls, role: str) -> str:
         if role not in ("viewer", "analyst", "approver", "admin"):
             raise ValueError(
-                f"RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"
+                gettext(
+                    "RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"
+                ).format(role=role)
             )
         return role
 
@@ -228,10 +235,13 @@ class Settings(BaseSettings):
     def _check_database(cls, url: SecretStr) -> SecretStr:
         scheme, marked, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and scheme not in DATABASES:
-            seen = f"{scheme}://…" if marked else "no URL"
+            seen = f"{scheme}://…" if marked else gettext("no URL")
             raise ValueError(
-                f"RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite (sqlite:///FILE) or in PostgreSQL "
-                "(postgresql://USER:PASSWORD@HOST/DATABASE)"
+                gettext(
+                    "RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite "
+                    "(sqlite:///FILE) or in PostgreSQL "
+                    "(postgresql://USER:PASSWORD@HOST/DATABASE)"
+                ).format(seen=seen)
             )
         return url
 
@@ -239,9 +249,12 @@ class Settings(BaseSettings):
     def _check_workspace(self) -> "Settings":
         if self.oauth and self.slack_bot_token and not self.slack_team_id:
             raise ValueError(
-                "SLACK_BOT_TOKEN is set beside SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, but SLACK_TEAM_ID is not: anybody may "
-                "open /slack/install, and the first to do so would get this desk. Set SLACK_TEAM_ID to your workspace's id "
-                "(T…), or leave SLACK_CLIENT_ID out"
+                gettext(
+                    "SLACK_BOT_TOKEN is set beside SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, but"
+                    " SLACK_TEAM_ID is not: anybody may open /slack/install, and the first to "
+                    "do so would get this desk. Set SLACK_TEAM_ID to your workspace's id (T…), "
+                    "or leave SLACK_CLIENT_ID out"
+                )
             )
         return self
 
@@ -295,7 +308,10 @@ class Settings(BaseSettings):
             return configured.encode()
         if not self.database_url.get_secret_value().startswith("sqlite"):
             raise ValueError(
-                "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one with: openssl rand -hex 32"
+                gettext(
+                    "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one "
+                    "with: openssl rand -hex 32"
+                )
             )
         path = create_private_folder(self.home) / "secret.key"
         try:
@@ -370,8 +386,25 @@ def _problem(detail: Any) -> str:
     field = str(detail["loc"][0]).lower()
     name = variable(field)
     if field in SECRETS:
-        return f"{name} cannot be used; write it as text."
-    return f"{name} is {str(detail['input'])!r}; write {_FORMS.get(field, 'text')}."
+        return gettext("{name} cannot be used; write it as text.").format(name=name)
+    return gettext("{name} is {value!r}; write {form}.").format(
+        name=name, value=str(detail["input"]), form=_form(field)
+    )
+
+
+def _form(field: str) -> str:
+    """Explain how to write a setting."""
+    forms = {
+        "port": gettext("a whole number from 1 to 65535, such as 8000"),
+        "health_port": gettext("a whole number from 1 to 65535, such as 8001"),
+        "health_host": gettext("an IP address of this machine, such as 127.0.0.1"),
+        "playground_port": gettext("a whole number from 1 to 65535, such as 8010"),
+        "send_rate": gettext("a number above 0, at most 1000, such as 10"),
+        "now": gettext("a date and time, such as 2026-03-01T09:00+00:00"),
+        "doubted_labels": gettext("keep or drop"),
+        "demo": gettext("true or false"),
+    }
+    return forms.get(field) or gettext("text")
 
 
 class _Unreadable(str):
@@ -387,12 +420,18 @@ def _read_secret(variable: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        reason = "there is no such file; create it, or correct the path"
+        reason = gettext("there is no such file; create it, or correct the path")
     except UnicodeDecodeError:
-        reason = "that file is not UTF-8 text; save the secret as plain text"
+        reason = gettext("that file is not UTF-8 text; save the secret as plain text")
     except OSError as error:
-        reason = f"it cannot be read ({error.strerror}); name a file that this user may read"
-    return _Unreadable(f"{variable} is {path!r}, but {reason}")
+        reason = gettext(
+            "it cannot be read ({strerror}); name a file that this user may read"
+        ).format(strerror=error.strerror)
+    return _Unreadable(
+        gettext("{variable} is {path!r}, but {reason}").format(
+            variable=variable, path=path, reason=reason
+        )
+    )
 
 
 def _is_web_address(url: str) -> bool:
@@ -411,7 +450,10 @@ def _first_key(path: Path) -> bytes:
     keys = path.read_text(encoding="ascii").split()
     if not keys:
         raise ValueError(
-            f"{path} is empty; bring it back from a backup, or delete it and a new key is made: then pseudonyms change, models "
-            "have to be trained again, and unsubscribe links of e-mails that went out no longer work."
+            gettext(
+                "{path} is empty; bring it back from a backup, or delete it and a new key "
+                "is made: then pseudonyms change, models have to be trained again, and "
+                "unsubscribe links of e-mails that went out no longer work."
+            ).format(path=path)
         )
     return keys[0].encode()

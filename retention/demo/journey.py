@@ -55,7 +55,7 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
             ).format(home=settings.home, newest=newest, present=present)
         )
     _set_clock(settings, database)
-    progress(5, 5, "the demo's shop is open")
+    progress(5, 5, gettext("the demo's shop is open"))
     return added
 
 
@@ -80,7 +80,7 @@ def _open_shop(
         return {}
     added: dict[str, Any] = {}
     with _folder(settings) as folder:
-        progress(0, 5, "pricing the catalogue")
+        progress(0, 5, gettext("pricing the catalogue"))
         catalogue = extracts.products(lake.duckdb, folder / "products.parquet", START)
         added["items"] = _import(
             lake, database, settings, "items", catalogue, "items"
@@ -107,9 +107,9 @@ def feed(
 
     with _folder(settings) as folder:
         added = _import_period(lake, database, settings, folder, _newest(lake), until, progress)
-        progress(4, 5, "customers answer to campaigns (simulated)")
+        progress(4, 5, gettext("customers answer to campaigns (simulated)"))
         simulated = respond(settings, database, lake, until, folder)
-    progress(5, 5, "done")
+    progress(5, 5, gettext("done"))
     return {"until": until.isoformat(), **added, "simulated": simulated}
 
 
@@ -126,10 +126,10 @@ def _import_period(
 
     Their new households are imported, too.
     """
-    progress(1, 5, "bringing in households")
+    progress(1, 5, gettext("bringing in households"))
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
     customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
-    progress(2, 5, "bringing in redemptions")
+    progress(2, 5, gettext("bringing in redemptions"))
     redeemed = _import(
         lake,
         database,
@@ -140,7 +140,7 @@ def _import_period(
         # 29 hours later the day is over in New York, too.
         only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",
     )
-    progress(3, 5, "bringing in purchases")
+    progress(3, 5, gettext("bringing in purchases"))
     window = f"transaction_timestamp < {extracts.moment(until)}"
     if since:
         window += f" AND transaction_timestamp >= {extracts.moment(since)}"

@@ -93,10 +93,10 @@ def check(
         )
     trained = churn_model(settings, row)
     at = _now(lake, row.horizon_days)
-    progress(0, 3, "Looking at what came true")
+    progress(0, 3, gettext("Looking at what came true"))
     with database.reading() as session:
         outcome = matured_outcome(lake, session, settings, row, trained, at)
-    progress(1, 3, "Looking for drift")
+    progress(1, 3, gettext("Looking for drift"))
     try:
         people = population(
             lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
@@ -104,7 +104,7 @@ def check(
         moved = _drift(row, trained, people)
     except TooLittleData:  # no active customer; the digest reports this
         moved = {}
-    progress(3, 3, "Looking at the model")
+    progress(3, 3, gettext("Looking at the model"))
     reasons = (*_loss_reasons(outcome, row, lake), *_drift_reasons(moved))
     state = (
         "decayed"
@@ -145,18 +145,24 @@ def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list
 
     They are worse than the backtest beyond chance.
     """
-    hoped = backtest_metrics(row).get("log_loss")
+    promised = backtest_metrics(row).get("log_loss")
     if (
         outcome is None
         or outcome.version != row.version
-        or hoped is None
-        or outcome.log_loss.low <= hoped
+        or promised is None
+        or outcome.log_loss.low <= promised
     ):
         return []
     loss = outcome.log_loss
-    text = (
-        f"its predictions of {lake.local(outcome.as_of):%Y-%m-%d} came out worse than promised: log-loss {loss.mean:.3f} "
-        f"(95 % {loss.low:.3f} to {loss.high:.3f}) against {hoped:.3f}"
+    text = gettext(
+        "its predictions of {as_of:%Y-%m-%d} came out worse than promised: log-loss"
+        " {mean:.3f} (95 % {low:.3f} to {high:.3f}) against {promised:.3f}"
+    ).format(
+        as_of=lake.local(outcome.as_of),
+        mean=loss.mean,
+        low=loss.low,
+        high=loss.high,
+        promised=promised,
     )
     return [{"check": "log_loss", "text": text}]
 
@@ -164,7 +170,10 @@ def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list
 def _drift_reasons(moved: dict[str, Any]) -> list[dict[str, str]]:
     if not moved or moved["score_psi"] < moved["limit"]:
         return []
-    text = f"its scores are spread differently from when it learned: PSI {moved['score_psi']:.2f}, limit {moved['limit']:.2f}"
+    text = gettext(
+        "its scores are spread differently from when it learned: PSI "
+        "{score_psi:.2f}, limit {limit:.2f}"
+    ).format(score_psi=moved["score_psi"], limit=moved["limit"])
     return [{"check": "score_psi", "text": text}]
 
 

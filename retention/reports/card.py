@@ -97,7 +97,7 @@ def card(
     BadInput
         If the version is unknown or a recommender, or no model is in use.
     """
-    progress(0, 5, "Reading the registry")
+    progress(0, 5, gettext("Reading the registry"))
     with database.reading() as session:
         row = find(session, settings, version) if version else champion(session, settings, "churn")
         if row is None:
@@ -114,7 +114,7 @@ def card(
             )
         feedback_summary = feedback.summary(session, settings, row.version)
         steps = _history(session, settings, row)
-    progress(1, 5, "Counting the data")
+    progress(1, 5, gettext("Counting the data"))
     data = _facts(row, settings) | {
         "data": _data(lake, settings, row),
         "feedback": feedback_summary,
@@ -274,7 +274,7 @@ def _score_customers(
     from retention.churn.reasons import group_weights
     from retention.churn.score import population
 
-    progress(2, 5, "Asking the model")
+    progress(2, 5, gettext("Asking the model"))
     people = population(
         lake,
         row.cutoff,
@@ -284,7 +284,7 @@ def _score_customers(
     X = people.matrix(trained.columns)
     sampled = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
     attributions = group_weights(trained, X[sampled])
-    progress(3, 5, "Asking for second opinions")
+    progress(3, 5, gettext("Asking for second opinions"))
     comparisons = [
         (
             second_opinion(trained, X[place], X),
@@ -293,7 +293,7 @@ def _score_customers(
         for number, place in enumerate(sampled[:SECOND_OPINIONS])
     ]
     missing = np.isnan(X).mean(axis=0)
-    progress(4, 5, "Choosing examples")
+    progress(4, 5, gettext("Choosing examples"))
     return {
         "now": {
             "customers": len(X),
@@ -363,7 +363,9 @@ def _examples(
 
 def _join_names(names: list[str]) -> str:
     more = len(names) - MAX_NAMED
-    return "; ".join(names[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    return "; ".join(names[:MAX_NAMED]) + (
+        gettext("; and {more} more").format(more=more) if more > 0 else ""
+    )
 
 
 def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
@@ -373,9 +375,11 @@ def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
     """
     limits = [row.rung] if row.rung else []
     if not data["metrics"]:
-        limits.append("It has not been judged: there was too little history before its cutoff.")
+        limits.append(
+            gettext("It has not been judged: there was too little history before its cutoff.")
+        )
     failed = [check["text"] for check in data["checks"] if not check["passed"]]
-    limits += [f"A check it did not pass: {text}." for text in failed]
+    limits += [gettext("A check it did not pass: {text}.").format(text=text) for text in failed]
     off = [
         f"{segment['segment'].replace('_', ' ')} {segment['value']}"
         for segment in data["segments"]
@@ -383,22 +387,42 @@ def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
     ]
     if off:
         limits.append(
-            f"Its probabilities are off by more than chance for some groups: {_join_names(off)}."
+            gettext("Its probabilities are off by more than chance for some groups: {off}.").format(
+                off=_join_names(off)
+            )
         )
     now = data.get("now")
     if now and now["missing"]:
         limits.append(
-            f"Some of what it could use is unknown for most customers, here of: {', '.join(now['missing'])}."
+            gettext(
+                "Some of what it could use is unknown for most customers, here of: {missing}."
+            ).format(missing=", ".join(now["missing"]))
         )
     if data.get("unasked"):
-        limits.append(f"The artefact could not be asked for this card: {data['unasked']}")
+        limits.append(
+            gettext("The artefact could not be asked for this card: {unasked}").format(
+                unasked=data["unasked"]
+            )
+        )
     if not data["data"]["unchanged"]:
         limits.append(
-            "The data before its cutoff has changed since it was trained (late events, or a new import)."
+            gettext(
+                "The data before its cutoff has changed since it was trained (late events, "
+                "or a new import)."
+            )
         )
     return [
         *limits,
-        "It sees what was imported and nothing else: a customer who orders elsewhere looks like one who has left.",
-        "A risk is not a response: whom an offer would win back is told by the hold-out of campaigns, not by this score.",
-        "It was learned from this shop's customers and holds for them, as long as they and the season stay alike.",
+        gettext(
+            "It sees what was imported and nothing else: a customer who orders "
+            "elsewhere looks like one who has left."
+        ),
+        gettext(
+            "A risk is not a response: whom an offer would win back is told by the "
+            "hold-out of campaigns, not by this score."
+        ),
+        gettext(
+            "It was learned from this shop's customers and holds for them, as long as "
+            "they and the season stay alike."
+        ),
     ]

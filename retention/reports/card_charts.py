@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retention.reports.charts import ACCENT, GRID, INK, MUTED, SOFT, Chart, figure, png, title
+from retention.text import gettext
 
 NAMES = {
     "model": "this model",
@@ -42,15 +43,22 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     axes.set_ylim(0, most)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.set_xlabel("expected to leave", color=MUTED, fontsize=8)
-    axes.set_ylabel("left", color=MUTED, fontsize=8)
+    axes.set_xlabel(gettext("expected to leave"), color=MUTED, fontsize=8)
+    axes.set_ylabel(gettext("left"), color=MUTED, fontsize=8)
     title(
-        axes, "Expected and observed", "each point a tenth of the customers; on the line is right"
+        axes,
+        gettext("Expected and observed"),
+        gettext("each point a tenth of the customers; on the line is right"),
     )
     words = "; ".join(
-        f"expected {100 * a:.0f} %, left {100 * b:.0f} %" for a, b in zip(x, y, strict=True)
+        gettext("expected {expected:.0f} %, left {left:.0f} %").format(
+            expected=100 * predicted, left=100 * observed
+        )
+        for predicted, observed in zip(x, y, strict=True)
     )
-    return Chart(png(fig), f"Calibration in ten groups of customers: {words}.")
+    return Chart(
+        png(fig), gettext("Calibration in ten groups of customers: {words}.").format(words=words)
+    )
 
 
 def drivers(weights: Mapping[str, float]) -> Chart:
@@ -78,9 +86,12 @@ def drivers(weights: Mapping[str, float]) -> Chart:
             color=MUTED,
         )
     axes.margins(x=0.1)
-    title(axes, "Mean size of each reason's weight", "in log-odds")
+    title(axes, gettext("Mean size of each reason's weight"), gettext("in log-odds"))
     words = ", ".join(f"{name} {weights[name]:.2f}" for name in names)
-    return Chart(png(fig), f"Mean weight of each group of features in log-odds: {words}.")
+    return Chart(
+        png(fig),
+        gettext("Mean weight of each group of features in log-odds: {words}.").format(words=words),
+    )
 
 
 def baseline_comparison(
@@ -92,7 +103,7 @@ def baseline_comparison(
     for axes, name, heading in zip(
         panes,
         ("log_loss", "top_decile_lift"),
-        ("Log-loss (less is better)", "Lift of the top tenth"),
+        (gettext("Log-loss (less is better)"), gettext("Lift of the top tenth")),
         strict=True,
     ):
         values = [float(metrics[name]) for metrics in rows.values()]
@@ -120,7 +131,13 @@ def baseline_comparison(
         axes.margins(x=0.18)
         title(axes, heading)
     words = "; ".join(
-        f"{NAMES.get(key, key)} log-loss {metrics['log_loss']:.3f}, lift {metrics['top_decile_lift']:.1f}"
+        gettext("{model} log-loss {log_loss:.3f}, lift {top_decile_lift:.1f}").format(
+            model=NAMES.get(key, key),
+            log_loss=metrics["log_loss"],
+            top_decile_lift=metrics["top_decile_lift"],
+        )
         for key, metrics in rows.items()
     )
-    return Chart(png(fig), f"The model beside simple baselines: {words}.")
+    return Chart(
+        png(fig), gettext("The model beside simple baselines: {words}.").format(words=words)
+    )

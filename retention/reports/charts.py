@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from retention import templating
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,12 +152,18 @@ def weeks(
     fig, axes_list = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
     _bars(axes_list[0], active)
     counts = ", ".join(f"{label}: {number:,}" for label, number in active)
-    words = f"Customers who bought in each of the last {len(active)} weeks: {counts}."
+    words = gettext("Customers who bought in each of the last {weeks} weeks: {counts}.").format(
+        weeks=len(active), counts=counts
+    )
     if tiers:
         _tiers(axes_list[1], tiers, before)
         now = ", ".join(f"{number:,} {tier}" for tier, number in tiers.items())
-        then = ", ".join(f"{number:,} {tier}" for tier, number in before.items()) or "not known"
-        words += f" Risk of lapsing now: {now}; a week ago: {then}."
+        then = ", ".join(f"{number:,} {tier}" for tier, number in before.items()) or gettext(
+            "not known"
+        )
+        words += " " + gettext("Risk of lapsing now: {now}; a week ago: {then}.").format(
+            now=now, then=then
+        )
     return Chart(png(fig), words)
 
 
@@ -182,7 +189,7 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
         )
     axes.margins(y=0.15)
     use_whole_numbers(axes)
-    title(axes, "Customers who bought", "week by week")
+    title(axes, gettext("Customers who bought"), gettext("week by week"))
 
 
 def _digits(number: int) -> int:
@@ -219,6 +226,10 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
                 fontsize=8,
                 color=INK if alpha == 1 else MUTED,
             )
-    axes.set_xticks(range(len(names)), [f"{tier} risk" for tier in names])
+    axes.set_xticks(range(len(names)), [gettext("{tier} risk").format(tier=tier) for tier in names])
     axes.margins(y=0.15)
-    title(axes, "Risk of lapsing", "a week ago (pale) and now" if before else "now")
+    title(
+        axes,
+        gettext("Risk of lapsing"),
+        gettext("a week ago (pale) and now") if before else gettext("now"),
+    )

@@ -5,6 +5,8 @@ Each has its remedy.
 
 from typing import Any
 
+from retention.text import gettext
+
 MONTHS_OF_SEASON = 13
 BUYERS_OF_MODEL, DAYS_OF_MODEL = 500, 180
 BUYERS_OF_RULES = 100
@@ -29,8 +31,8 @@ def limits(report: dict[str, Any]) -> list[dict[str, str]]:
     if not report["newest_event"]:
         return [
             _limit(
-                "no events: nothing can be predicted",
-                "run `retention import events FILE --map MAP.toml`",
+                gettext("no events: nothing can be predicted"),
+                gettext("run `retention import events FILE --map MAP.toml`"),
             )
         ]
     return [*_history(report), *_model(report), *_sources(report), *_rows(report)]
@@ -45,43 +47,59 @@ def _history(report: dict[str, Any]) -> list[dict[str, str]]:
     if (age := report["age_days"]) > OLD_DAYS:
         limits_found.append(
             _limit(
-                f"the newest event is {age:,.0f} days old: the present is not known",
-                "import newer events",
+                gettext("the newest event is {age:,.0f} days old: the present is not known").format(
+                    age=age
+                ),
+                gettext("import newer events"),
             )
         )
     months = report["days"] / 30.4375
     if (buyers := report["customers"]) < BUYERS_OF_RULES:
         limits_found.append(
             _limit(
-                f"{buyers} customers: below {BUYERS_OF_RULES} only rules can be used, no model",
-                "import more of the history, or all channels",
+                gettext(
+                    "{buyers} customers: below {buyers_of_rules} only rules can be used, no model"
+                ).format(buyers=buyers, buyers_of_rules=BUYERS_OF_RULES),
+                gettext("import more of the history, or all channels"),
             )
         )
     elif buyers < BUYERS_OF_MODEL:
         limits_found.append(
             _limit(
-                f"{buyers} customers: models that learn need {BUYERS_OF_MODEL}; below, BG/NBD's closed form is used",
-                "import more of the history, or all channels",
+                gettext(
+                    "{buyers} customers: models that learn need {buyers_of_model}; below, "
+                    "BG/NBD's closed form is used"
+                ).format(buyers=buyers, buyers_of_model=BUYERS_OF_MODEL),
+                gettext("import more of the history, or all channels"),
             )
         )
     if report["days"] < DAYS_OF_MODEL:
         limits_found.append(
             _limit(
-                f"{report['days']} days of history: models that learn need {DAYS_OF_MODEL}",
-                "import older orders",
+                gettext("{days} days of history: models that learn need {days_of_model}").format(
+                    days=report["days"], days_of_model=DAYS_OF_MODEL
+                ),
+                gettext("import older orders"),
             )
         )
     if months < MONTHS_OF_SEASON:
         limits_found.append(
             _limit(
-                f"{months:.0f} months of history: calendar features need {MONTHS_OF_SEASON}",
-                "import older orders; until then a season cannot be told from a trend",
+                gettext(
+                    "{months:.0f} months of history: calendar features need {months_of_season}"
+                ).format(months=months, months_of_season=MONTHS_OF_SEASON),
+                gettext("import older orders; until then a season cannot be told from a trend"),
             )
         )
     limits_found += [
         _limit(
-            f"no events from {gap['since']} to {gap['until']} ({gap['days']} days)",
-            "if the shop was open, import what is missing: customers look quieter than they were",
+            gettext("no events from {since} to {until} ({days} days)").format(
+                since=gap["since"], until=gap["until"], days=gap["days"]
+            ),
+            gettext(
+                "if the shop was open, import what is missing: customers look quieter than "
+                "they were"
+            ),
         )
         for gap in report["volume"]["gaps"][:2]
     ]
@@ -90,18 +108,29 @@ def _history(report: dict[str, Any]) -> list[dict[str, str]]:
 
 def _model(report: dict[str, Any]) -> list[dict[str, str]]:
     if report["champion"] is None:
-        return [_limit("no model has been trained: the rules decide", "train one: `retrain`")]
+        return [
+            _limit(
+                gettext("no model has been trained: the rules decide"),
+                gettext("train one: `retrain`"),
+            )
+        ]
     drift = report["drift"]
     if drift and drift["moved"]:
         count, names = (
             len(drift["moved"]),
             "; ".join(drift["meaning"][name] for name in drift["moved"][:3]),
         )
-        moved = "1 feature has" if count == 1 else f"{count} features have"
+        moved = (
+            gettext("1 feature has")
+            if count == 1
+            else gettext("{count} features have").format(count=count)
+        )
         return [
             _limit(
-                f"{moved} moved since the champion was trained ({names}; H is the horizon)",
-                "look at what changed in the source, then `retrain`",
+                gettext(
+                    "{moved} moved since the champion was trained ({names}; H is the horizon)"
+                ).format(moved=moved, names=names),
+                gettext("look at what changed in the source, then `retrain`"),
             )
         ]
     return []
@@ -113,53 +142,57 @@ def _sources(report: dict[str, Any]) -> list[dict[str, str]]:
     checks = (
         (
             filled["events"]["order_id"] < MOST,
-            "orders without an id: a customer's purchases of one day are taken for one order",
-            "map `order_id`",
+            gettext(
+                "orders without an id: a customer's purchases of one day are taken for one order"
+            ),
+            gettext("map `order_id`"),
         ),
         (
             filled["events"]["item_id"] < HALF,
-            "purchases without an item: no recommendations, and returns find no order",
-            "map `item_id`",
+            gettext("purchases without an item: no recommendations, and returns find no order"),
+            gettext("map `item_id`"),
         ),
         (
             filled["events"]["amount"] < MOST,
-            "purchases without an amount: their value is taken for nothing",
-            "map `amount`",
+            gettext("purchases without an amount: their value is taken for nothing"),
+            gettext("map `amount`"),
         ),
         (
             not rows["items"],
-            "no items: recommendations have no titles, categories or stock",
-            "run `retention import items FILE`",
+            gettext("no items: recommendations have no titles, categories or stock"),
+            gettext("run `retention import items FILE`"),
         ),
         (
             not rows["items"] or (filled["items"]["margin"] or 0) < HALF,
-            "no margin: profit is assumed by the policy",
-            "map `margin` of items, or set it in the policy",
+            gettext("no margin: profit is assumed by the policy"),
+            gettext("map `margin` of items, or set it in the policy"),
         ),
         (
             not rows["customers"],
-            "no customers table: nobody has consented, so campaigns reach nobody",
-            "run `retention import customers FILE`",
+            gettext("no customers table: nobody has consented, so campaigns reach nobody"),
+            gettext("run `retention import customers FILE`"),
         ),
         (
             bool(rows["customers"]) and (filled["customers"]["marketing_consent"] or 0) < MOST,
-            "consent is unknown for some customers: they are excluded from campaigns",
-            "map `marketing_consent`",
+            gettext("consent is unknown for some customers: they are excluded from campaigns"),
+            gettext("map `marketing_consent`"),
         ),
         (
             bool(rows["customers"]) and (filled["customers"]["email"] or 0) < HALF,
-            "most customers have no e-mail address: campaigns go out as a file only",
-            "map `email`",
+            gettext("most customers have no e-mail address: campaigns go out as a file only"),
+            gettext("map `email`"),
         ),
         (
             not {"view", "cart", "search"} & set(report["event_types"]),
-            "no views, searches or carts: what customers look at before they buy is not known",
-            "import the shop's web events",
+            gettext(
+                "no views, searches or carts: what customers look at before they buy is not known"
+            ),
+            gettext("import the shop's web events"),
         ),
         (
             len(report["currencies"]) > 1,
-            "amounts in several currencies cannot be added",
-            "import them in one (an expression in the map) into a new RETENTION_HOME",
+            gettext("amounts in several currencies cannot be added"),
+            gettext("import them in one (an expression in the map) into a new RETENTION_HOME"),
         ),
     )
     return [_limit(what, how) for holds, what, how in checks if holds]
@@ -174,7 +207,11 @@ def _rows(report: dict[str, Any]) -> list[dict[str, str]]:
         first = report["quarantined"][0]
         limits_found.append(
             _limit(
-                f"{100 * quarantined / total:.0f} % of all rows are in quarantine, most for: {first['reason']} ({first['rows']:,})",
+                gettext(
+                    "{share:.0f} % of all rows are in quarantine, most for: {reason} ({rows:,})"
+                ).format(
+                    share=100 * quarantined / total, reason=first["reason"], rows=first["rows"]
+                ),
                 first["remedy"],
             )
         )
@@ -185,8 +222,13 @@ def _rows(report: dict[str, Any]) -> list[dict[str, str]]:
     ):
         limits_found.append(
             _limit(
-                f"{returns['returns'] - returns['matched']:,} of {returns['returns']:,} returns find no order that they undo",
-                "import the orders before the first return, and map `item_id` and `quantity` alike for both",
+                gettext("{unmatched:,} of {returns:,} returns find no order that they undo").format(
+                    unmatched=returns["returns"] - returns["matched"], returns=returns["returns"]
+                ),
+                gettext(
+                    "import the orders before the first return, and map `item_id` and "
+                    "`quantity` alike for both"
+                ),
             )
         )
     return limits_found

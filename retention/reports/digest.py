@@ -23,6 +23,7 @@ from retention.reports import charts
 from retention.reports.outlook import HORIZON_DAYS, Risk, latest_outcome, risk
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -87,18 +88,18 @@ def digest(
     policy = load_policy(settings)
     moment = lake.as_of(as_of, horizon)
 
-    progress(0, 6, "Counting the week")
+    progress(0, 6, gettext("Counting the week"))
     activity = week(lake, moment.at, horizon)
-    progress(1, 6, "Scoring who is at risk now")
+    progress(1, 6, gettext("Scoring who is at risk now"))
     now = risk(lake, trained, policy, moment.at)
-    progress(2, 6, "Scoring who was at risk a week ago")
+    progress(2, 6, gettext("Scoring who was at risk a week ago"))
     before = risk(lake, trained, policy, moment.at - WEEK)
-    progress(3, 6, "Looking at what came true")
+    progress(3, 6, gettext("Looking at what came true"))
     with database.reading() as session:
         checked = latest_outcome(lake, session, settings, moment.at)
         campaigns = _campaigns(session, settings, moment.at)
         fresh = _freshness(lake, session, settings, moment.at)
-    progress(4, 6, "Choosing what customers at risk would like")
+    progress(4, 6, gettext("Choosing what customers at risk would like"))
     top_items = _top_items(
         lake,
         database,
@@ -106,11 +107,11 @@ def digest(
         policy,
         now,
         moment.at,
-        lambda *_: progress(4, 6, "Choosing what they would like"),
+        lambda *_: progress(4, 6, gettext("Choosing what they would like")),
     )
-    progress(5, 6, "Drawing")
+    progress(5, 6, gettext("Drawing"))
     chart = _draw_chart(activity, now, before, settings)
-    progress(6, 6, "The digest is ready")
+    progress(6, 6, gettext("The digest is ready"))
     data = {
         "as_of": moment.at.isoformat(),
         "note": moment.note,

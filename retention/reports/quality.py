@@ -20,6 +20,7 @@ from retention.reports import charts
 from retention.reports.charts import Page
 from retention.reports.data_limits import limits
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,14 +58,14 @@ def report(
         outcome, and ``mended``), ``champion`` (version, cutoff), ``drift`` (`_drift`) and
         ``limits``.
     """
-    progress(0, 3, "Looking at the lake")
+    progress(0, 3, gettext("Looking at the lake"))
     contents = quality(lake, settings)
     with database.reading() as session:
         row = champion(session, settings, "churn")
         imports = _imports(session, settings)
-    progress(1, 3, "Comparing with what the model learned from")
+    progress(1, 3, gettext("Comparing with what the model learned from"))
     drift = _drift(lake, row) if row and contents["newest_event"] else None
-    progress(2, 3, "Drawing")
+    progress(2, 3, gettext("Drawing"))
     data = {
         "as_of": clock.now().isoformat(),
         **contents,
@@ -74,7 +75,7 @@ def report(
         "demo": settings.demo,
     }
     data["limits"] = limits(data)
-    progress(3, 3, "done")
+    progress(3, 3, gettext("done"))
     return Quality(data)
 
 
@@ -177,8 +178,8 @@ def draw_chart(data: dict[str, Any]) -> charts.Chart:
 def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
     counts, unit = volume["counts"], "day"
     if not counts:
-        charts.title(axes, "Events", "there are none yet")
-        return "There are no events yet."
+        charts.title(axes, gettext("Events"), gettext("there are none yet"))
+        return gettext("There are no events yet.")
     first = date.fromisoformat(volume["since"])
     step = 1 if len(counts) <= DAILY else 7
     if step == 7:
@@ -203,12 +204,20 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
     axes.set_xticks(list(places), labels)
     marks = [
         f"{len(volume[kind])} {word}{'s' if len(volume[kind]) > 1 else ''} {rest}".strip()
-        for kind, word, rest in (("gaps", "gap", ""), ("spikes", "day", "off the usual"))
+        for kind, word, rest in (("gaps", "gap", ""), ("spikes", "day", gettext("off the usual")))
         if volume[kind]
     ]
-    charts.title(axes, "Events", ", ".join([f"by {unit}", *marks]))
-    words = f"Events by {unit} since {first:%d %b %Y}, {min(counts):,} to {max(counts):,}"
-    return f"{words}; {' and '.join(marks)}." if marks else f"{words}, without gaps or spikes."
+    charts.title(
+        axes, gettext("Events"), ", ".join([gettext("by {unit}").format(unit=unit), *marks])
+    )
+    words = gettext("Events by {unit} since {first:%d %b %Y}, {fewest:,} to {most:,}").format(
+        unit=unit, first=first, fewest=min(counts), most=max(counts)
+    )
+    return (
+        f"{words}; {' and '.join(marks)}."
+        if marks
+        else gettext("{words}, without gaps or spikes.").format(words=words)
+    )
 
 
 def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
@@ -224,7 +233,7 @@ def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> s
     )
     axes.grid(visible=False)
     axes.set_xticks([])
-    charts.title(axes, "Completeness", "share of rows with a value")
+    charts.title(axes, gettext("Completeness"), gettext("share of rows with a value"))
     if not shares:
         return ""
     places = range(len(shares))
@@ -243,4 +252,4 @@ def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> s
         )
     axes.set_xlim(0, 1.2)
     least = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares[::-1][:3])
-    return f"Least complete: {least}."
+    return gettext("Least complete: {least}.").format(least=least)

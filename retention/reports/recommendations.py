@@ -15,6 +15,7 @@ from retention.progress import Progress, silent
 from retention.reports import charts
 from retention.reports.charts import Page
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ def report(
     from retention.recommend.responses import WINDOW_DAYS, examination_probabilities, load_responses
 
     at = as_of or clock.now()
-    progress(0, 2, "Gathering what was shown and what came of it")
+    progress(0, 2, gettext("Gathering what was shown and what came of it"))
     with database.reading() as session:
         lines = load_responses(lake, session, settings, at)
     sent = lines["surface"] == "campaign"
@@ -78,7 +79,7 @@ def report(
         .dt.start_time,
         open=sent & (lines["shown_at"] > at - timedelta(days=WINDOW_DAYS)),
     )[lines["shown_at"] >= at - timedelta(days=days)]
-    progress(1, 2, "Counting")
+    progress(1, 2, gettext("Counting"))
     data = {
         "as_of": at.isoformat(),
         "days": days,
@@ -92,7 +93,7 @@ def report(
         "weeks": _lines(lines.assign(week=lines["week"].dt.strftime("%Y-%m-%d")), "week"),
         "demo": settings.demo,
     }
-    progress(2, 2, "The report is ready")
+    progress(2, 2, gettext("The report is ready"))
     return Performance(data)
 
 
@@ -156,11 +157,22 @@ def draw_chart(data: dict[str, Any]) -> charts.Chart:
     _plot_positions(by_position, slots, clicks=bool(data["clicks"]))
     _plot_weeks(by_week, weeks)
     words = "; ".join(
-        f"place {line['name']}: {line['click_rate']:.1%} clicked, {line['corrected']:.1%} as if first, {line['buy_rate']:.1%} bought"
+        gettext(
+            "place {name}: {click_rate:.1%} clicked, {corrected:.1%} as if first, "
+            "{buy_rate:.1%} bought"
+        ).format(
+            name=line["name"],
+            click_rate=line["click_rate"],
+            corrected=line["corrected"],
+            buy_rate=line["buy_rate"],
+        )
         for line in slots
     )
     return charts.Chart(
-        charts.png(fig), f"Recommendations sent to customers. {words or 'Nothing was sent yet'}."
+        charts.png(fig),
+        gettext("Recommendations sent to customers. {results}.").format(
+            results=words or gettext("Nothing was sent yet")
+        ),
     )
 
 
@@ -173,10 +185,16 @@ def _plot_positions(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) 
         axes.bar(
             at + 0.2, [100 * line["corrected"] for line in slots], width=0.36, color=charts.ACCENT
         )
-        title = "Clicks by place, %", "as clicked (pale); as if all had stood first"
+        title = (
+            gettext("Clicks by place, %"),
+            gettext("as clicked (pale); as if all had stood first"),
+        )
     else:
         axes.bar(at, [100 * line["buy_rate"] for line in slots], width=0.6, color=charts.ACCENT)
-        title = "Bought by place, %", "no clicks are known" if slots else "nothing was sent yet"
+        title = (
+            gettext("Bought by place, %"),
+            gettext("no clicks are known") if slots else gettext("nothing was sent yet"),
+        )
     axes.set_xticks(at, [str(line["name"]) for line in slots])
     charts.title(axes, *title)
 
@@ -219,8 +237,10 @@ def _plot_weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
     )
     charts.title(
         axes,
-        "Bought within four weeks, %",
-        f"of the items sent, by week, with 95 %{'; hollow: not over yet' if going else ''}"
+        gettext("Bought within four weeks, %"),
+        gettext("of the items sent, by week, with 95 %{note}").format(
+            note=gettext("; hollow: not over yet") if going else ""
+        )
         if weeks
-        else "nothing was sent yet",
+        else gettext("nothing was sent yet"),
     )

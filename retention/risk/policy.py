@@ -68,7 +68,11 @@ class Tiers(_Strict):
     @model_validator(mode="after")
     def _check_order(self) -> "Tiers":
         if self.medium >= self.high:
-            raise ValueError(f"medium ({self.medium}) must be below high ({self.high})")
+            raise ValueError(
+                gettext("medium ({medium}) must be below high ({high})").format(
+                    medium=self.medium, high=self.high
+                )
+            )
         return self
 
 
@@ -85,7 +89,10 @@ class Values(_Strict):
     def _check_shares(self) -> "Values":
         if self.high + self.middle > 1:
             raise ValueError(
-                f"high ({self.high}) and middle ({self.middle}) are shares, and more than 1 together; lower one"
+                gettext(
+                    "high ({high}) and middle ({middle}) are shares, and more than 1 together; "
+                    "lower one"
+                ).format(high=self.high, middle=self.middle)
             )
         return self
 
@@ -133,8 +140,13 @@ class CampaignRules(_Strict):
     def _check_reminder(self) -> "CampaignRules":
         if self.remind_hours is not None and self.remind_hours >= self.approval_expires_hours:
             raise ValueError(
-                f"remind_hours ({self.remind_hours:g}) must be below approval_expires_hours "
-                f"({self.approval_expires_hours:g}), or nobody is reminded in time"
+                gettext(
+                    "remind_hours ({remind_hours:g}) must be below approval_expires_hours "
+                    "({approval_expires_hours:g}), or nobody is reminded in time"
+                ).format(
+                    remind_hours=self.remind_hours,
+                    approval_expires_hours=self.approval_expires_hours,
+                )
             )
         return self
 
@@ -173,7 +185,9 @@ class Policy(_Strict):
         """
         if not rules:
             raise ValueError(
-                "there is none, so nobody would get anything; write each below a line [[rules]]"
+                gettext(
+                    "there is none, so nobody would get anything; write each below a line [[rules]]"
+                )
             )
         return rules
 
@@ -182,13 +196,20 @@ class Policy(_Strict):
         usual = self.usual_consent
         for first, second in combinations(self.rules, 2):
             if first.name == second.name:
-                raise ValueError(f"two rules are called {first.name!r}; give each its own name")
+                raise ValueError(
+                    gettext("two rules are called {name!r}; give each its own name").format(
+                        name=first.name
+                    )
+                )
             if both := sorted({*first.cells(usual)} & {*second.cells(usual)}):
                 where = ", ".join(
                     f"{what} {which}" for what, which in zip(DIMENSIONS, both[0], strict=True)
                 )
                 raise ValueError(
-                    f"rules {first.name!r} and {second.name!r} overlap: both decide {where}; take it out of one of them"
+                    gettext(
+                        "rules {name!r} and {other!r} overlap: both decide {where}; take it out of "
+                        "one of them"
+                    ).format(name=first.name, other=second.name, where=where)
                 )
         return self
 
@@ -199,8 +220,15 @@ class Policy(_Strict):
             for name in rule.instead_of:
                 if name not in offers:
                     raise ValueError(
-                        f"rule {rule.name!r} is instead_of {name!r}, which is no rule with tiers and an offer of its "
-                        f"own; use {', '.join(map(repr, offers)) or 'none, for there is none'}"
+                        gettext(
+                            "rule {name!r} is instead_of {other!r}, which is no rule with tiers and an "
+                            "offer of its own; use {choices}"
+                        ).format(
+                            name=rule.name,
+                            other=name,
+                            choices=", ".join(map(repr, offers))
+                            or gettext("none, for there is none"),
+                        )
                     )
         return self
 
@@ -209,7 +237,10 @@ class Policy(_Strict):
         idle = [rule.name for rule in self.rules if rule.action in ("reminder", "new_arrivals")]
         if idle and not self.offer.items:
             raise ValueError(
-                f"offer.items is 0, and rule {idle[0]!r} writes of nothing but items; use 1 to 10, or another action"
+                gettext(
+                    "offer.items is 0, and rule {idle!r} writes of nothing but items; use 1 to "
+                    "10, or another action"
+                ).format(idle=idle[0])
             )
         return self
 

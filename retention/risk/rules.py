@@ -16,6 +16,7 @@ from retention.churn.model_selection import MIN_BUYERS
 from retention.churn.reasons import silence_text
 from retention.churn.score import expected_spend, next_order, population
 from retention.templating import count
+from retention.text import gettext
 
 VERSION = "rules"
 # Only the longest silence reaches `high`, even with many orders.
@@ -75,8 +76,14 @@ def score(
 def describe_rules(buyers: int) -> str:
     """Describe the rules and a model's data needs."""
     if buyers < MIN_BUYERS:
-        return f"Rules (RFM), which rank and foretell nothing; a model needs {MIN_BUYERS} buyers (have {buyers})."
-    return "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
+        return gettext(
+            "Rules (RFM), which rank and foretell nothing; a model needs {min_buyers} "
+            "buyers (have {buyers})."
+        ).format(min_buyers=MIN_BUYERS, buyers=buyers)
+    return gettext(
+        "Rules (RFM), which rank and foretell nothing: there is no model yet; "
+        "`/retention retrain` makes one."
+    )
 
 
 def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
@@ -99,7 +106,9 @@ def _reasons_of(
             {"feature": "recency", "text": silence_text(row, horizon_days), "weight": weight}
         )
     if often <= SELDOM:
-        text = f"{count(row['orders_all'], 'order')} ever, fewer than most"
+        text = gettext("{orders} ever, fewer than most").format(
+            orders=count(row["orders_all"], "order")
+        )
         reasons.append(
             {"feature": "frequency", "text": text, "weight": round(FREQUENCY * (5 - often) / 4, 3)}
         )

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retention.features.catalogue import FEATURES, GROUPS
+from retention.text import gettext
 
 Tier = Literal["high", "medium", "low"]
 Value = Literal["high", "middle", "low", "any"]
@@ -58,7 +59,10 @@ class Rule(BaseModel):
     def _check_readable(cls, name: str) -> str:
         if not name.isprintable():
             raise ValueError(
-                f"{name!r} holds a character that nobody can read; write it in letters on one line"
+                gettext(
+                    "{name!r} holds a character that nobody can read; write it in letters on "
+                    "one line"
+                ).format(name=name)
             )
         return name
 
@@ -67,14 +71,22 @@ class Rule(BaseModel):
         for reason in self.reasons:
             if reason not in REASONS and reason != ANY:
                 raise ValueError(
-                    f"there is no reason {reason!r}; use {', '.join(REASONS)} or {ANY}"
+                    gettext("there is no reason {reason!r}; use {reasons} or {any}").format(
+                        reason=reason, reasons=", ".join(REASONS), any=ANY
+                    )
                 )
         for field, names in (("reasons", self.reasons), ("values", self.values)):
             if ANY in names and len(names) > 1:
-                raise ValueError(f"{field}: {ANY!r} already holds for every one; name it alone")
+                raise ValueError(
+                    gettext("{field}: {any!r} already holds for every one; name it alone").format(
+                        field=field, any=ANY
+                    )
+                )
         if self.consent == ():
             raise ValueError(
-                'consent is empty, so the rule is for nobody; use "given", "unknown" or both'
+                gettext(
+                    'consent is empty, so the rule is for nobody; use "given", "unknown" or both'
+                )
             )
         return self
 
@@ -82,8 +94,10 @@ class Rule(BaseModel):
     def _check_customers(self) -> "Rule":
         if not self.tiers and not self.instead_of:
             raise ValueError(
-                f"tiers: rule {self.name!r} names none, so it is for nobody; use high, medium, low, or with instead_of "
-                "the rules whose customers may get it instead"
+                gettext(
+                    "tiers: rule {name!r} names none, so it is for nobody; use high, medium, "
+                    "low, or with instead_of the rules whose customers may get it instead"
+                ).format(name=self.name)
             )
         if not self.instead_of:
             return self
@@ -91,38 +105,64 @@ class Rule(BaseModel):
         for name, usual in own.items():
             if (value := getattr(self, name)) != usual:
                 raise ValueError(
-                    f"{name} {value} with instead_of: rule {self.name!r} takes its customers from the rules that it "
-                    f"names there; leave {name} out"
+                    gettext(
+                        "{name} {value} with instead_of: rule {rule!r} takes its customers from the"
+                        " rules that it names there; leave {name} out"
+                    ).format(name=name, value=value, rule=self.name)
                 )
         if self.action in ("call", "nothing"):
             raise ValueError(
-                f"action {self.action!r} with instead_of; only what is sent can stand in for an offer"
+                gettext(
+                    "action {action!r} with instead_of; only what is sent can stand in for an offer"
+                ).format(action=self.action)
             )
         return self
 
     @model_validator(mode="after")
     def _check_price(self) -> "Rule":
         if self.action != "coupon" and (self.discount or self.amount):
-            what = f"discount of {self.discount}" if self.discount else f"amount of {self.amount}"
-            raise ValueError(f"action {self.action!r} with a {what}; only coupons have one")
-        if self.action == "coupon" and bool(self.discount) == bool(self.amount):
-            seen = f"a discount of {self.discount} and an amount of {self.amount}"
+            what = (
+                gettext("discount of {discount}").format(discount=self.discount)
+                if self.discount
+                else gettext("amount of {amount}").format(amount=self.amount)
+            )
             raise ValueError(
-                f"action 'coupon' with {seen}; only coupons with exactly one of the two are an offer: set discount "
-                "(a share of the order) or amount (money off)"
+                gettext("action {action!r} with a {what}; only coupons have one").format(
+                    action=self.action, what=what
+                )
+            )
+        if self.action == "coupon" and bool(self.discount) == bool(self.amount):
+            seen = gettext("a discount of {discount} and an amount of {amount}").format(
+                discount=self.discount, amount=self.amount
+            )
+            raise ValueError(
+                gettext(
+                    "action 'coupon' with {seen}; only coupons with exactly one of the two are "
+                    "an offer: set discount (a share of the order) or amount (money off)"
+                ).format(seen=seen)
             )
         if self.categories and not self.discount:
             raise ValueError(
-                f"categories with action {self.action!r}{' and an amount' if self.amount else ''}; only a coupon with a "
-                "discount (a share of the order) can hold for a category alone"
+                gettext(
+                    "categories with action {action!r}{addition}; only a coupon with a discount"
+                    " (a share of the order) can hold for a category alone"
+                ).format(
+                    action=self.action, addition=gettext(" and an amount") if self.amount else ""
+                )
             )
         if (self.amount or self.action == "free_shipping") and not self.min_order:
             raise ValueError(
-                f"action {self.action!r} without a min_order; say from which order value it holds, or small orders sell below cost"
+                gettext(
+                    "action {action!r} without a min_order; say from which order value it "
+                    "holds, or small orders sell below cost"
+                ).format(action=self.action)
             )
         if self.min_order and not (self.amount or self.action == "free_shipping"):
             raise ValueError(
-                f"a min_order of {self.min_order} with action {self.action!r}; only an amount and free shipping have one"
+                gettext(
+                    "a min_order of {min_order} with action {action!r}; only an amount and free"
+                    " shipping have one"
+                ).format(min_order=self.min_order, action=self.action)
             )
         return self
 

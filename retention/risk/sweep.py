@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention.progress import Progress, silent
 from retention.risk.policy import TIERS
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +137,9 @@ def _score(
     if trained is None:
         from retention.risk import rules
 
-        progress(0, 1, f"Scoring by the rules as of {lake.local(at):%d %b %Y}")
+        progress(
+            0, 1, gettext("Scoring by the rules as of {at:%d %b %Y}").format(at=lake.local(at))
+        )
         scores, buyers = rules.score(
             lake, at, horizon_days=horizon_days, active_within_days=active_within_days
         )
