@@ -38,7 +38,7 @@ def home(tmp_path) -> Settings:
     database.dispose()
 
 
-def test_what_comes_back_is_what_was_there(home, tmp_path):
+def test_restore_returns_the_saved_installation(home, tmp_path):
     file = tmp_path / "all.tar.gz"
     with Database.of(
         home
@@ -74,7 +74,7 @@ def test_what_comes_back_is_what_was_there(home, tmp_path):
         ("listless", "no backup that this version can read"),
     ],
 )
-def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
+def test_damaged_backup_restores_nothing(home, tmp_path, harm, says):
     file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
     content = file.read_bytes()
@@ -197,7 +197,7 @@ def test_backup_with_unexpected_member_restores_nothing(home, tmp_path, change, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.tar.gz", "home"]
 
 
-def test_file_size_that_lies_restores_nothing(home, tmp_path):
+def test_wrong_file_size_restores_nothing(home, tmp_path):
     file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
     plain = bytearray(gzip.decompress(file.read_bytes()))
@@ -242,7 +242,7 @@ def test_backup_with_a_stale_key_file_does_not_contain_the_key(home, tmp_path):
     assert not backup(given, tmp_path / "all.tar.gz").contains_key
 
 
-def test_another_backup_to_the_same_file_is_not_taken_away(home, tmp_path):
+def test_concurrent_backup_to_the_same_file_is_refused(home, tmp_path):
     """The second one failed with an errno, and deleted what the first had written."""
     under_way = tmp_path / ".all.tar.gz.part"
     under_way.write_bytes(b"the first one's")
@@ -251,7 +251,7 @@ def test_another_backup_to_the_same_file_is_not_taken_away(home, tmp_path):
     assert under_way.read_bytes() == b"the first one's"
 
 
-def test_what_is_elsewhere_is_said(home, tmp_path):
+def test_backup_of_external_database_or_lake_is_refused(home, tmp_path):
     other = home.model_copy(update={"models_url": "s3://bucket/models"})
     with pytest.raises(BadInput, match="models"):
         backup(other, tmp_path / "x.tar.gz")

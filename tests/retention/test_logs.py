@@ -19,7 +19,7 @@ def formatted(message: str, *args: object, error: BaseException | None = None) -
 
 
 @given(st.text())
-def test_a_record_is_one_printable_line(text):
+def test_log_record_is_one_printable_line(text):
     line = formatted("said %s", text)
     assert len(line.splitlines()) == 1
     assert all(ord(character) >= 32 and character != "\x7f" for character in line)

@@ -86,7 +86,7 @@ class Outline(HTMLParser):
             self.headings.append(data)
 
 
-def test_the_page_has_every_section_and_is_sound(made):
+def test_page_has_every_section_and_valid_html(made):
     shop, found = made
     page = found.html(shop.settings)
     outline = Outline()
@@ -100,14 +100,14 @@ def test_the_page_has_every_section_and_is_sound(made):
     assert all(one.png.startswith(b"\x89PNG") and one.alt_text for one in found.charts.values())
 
 
-def test_the_paper_is_a_pdf_with_pages(made):
+def test_card_pdf_has_pages(made):
     shop, found = made
     paper = found.pdf(shop.settings)
     assert paper.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= 8
 
 
-def test_figures_are_the_registrys_and_people_are_counted(made):
+def test_card_shows_registry_metrics_and_customer_counts(made):
     shop, found = made
     data = found.data
     with shop.database.reading() as session:
@@ -123,7 +123,7 @@ def test_figures_are_the_registrys_and_people_are_counted(made):
     assert any("A risk is not a response" in limit for limit in data["limits"])
 
 
-def test_nobody_is_named(made):
+def test_card_names_no_customer(made):
     shop, found = made
     people = shop.lake.table("customers").execute()
     page = found.html(shop.settings)
@@ -137,7 +137,7 @@ def test_nobody_is_named(made):
     assert all(re.fullmatch(r"\w{4}-\w{4}", one["customer"]) for one in found.data["examples"])
 
 
-def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
+def test_card_without_metrics_or_artefact_is_built(made, tmp_path):
     shop, _ = made
     row = save(
         shop.settings,
@@ -179,14 +179,12 @@ def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
         (0.12, 0.10, 6000, False),
     ],
 )
-def test_a_group_is_marked_where_it_is_off_by_more_than_chance(expected, observed, customers, off):
+def test_group_with_error_beyond_chance_is_marked(expected, observed, customers, off):
     one = {"expected": expected, "observed": observed, "customers": customers}
     assert _segment_row(one)["off"] is off
 
 
-def test_the_command_writes_both_files_and_feedback_is_safe_in_a_spreadsheet(
-    made, tmp_path, monkeypatch, capsys
-):
+def test_command_writes_both_files_and_safe_feedback_csv(made, tmp_path, monkeypatch, capsys):
     import csv
 
     from bot import terminal
@@ -204,7 +202,7 @@ def test_the_command_writes_both_files_and_feedback_is_safe_in_a_spreadsheet(
     assert any(row["reason"].startswith("'=HYPERLINK") for row in rows)
 
 
-def test_the_task_posts_a_message_and_both_files_in_its_thread(made):
+def test_task_posts_a_message_with_both_files_in_its_thread(made):
     from types import SimpleNamespace
 
     from workers.delivery import render

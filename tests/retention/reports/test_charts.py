@@ -14,7 +14,7 @@ def size(png: bytes) -> tuple[int, int]:
     return struct.unpack(">II", png[16:24])
 
 
-def test_the_weeks_picture_says_its_numbers_in_words():
+def test_alt_text_of_weekly_chart_has_its_numbers():
     made = charts.weeks(
         ACTIVE, {"high": 9, "medium": 20, "low": 3_000}, {"high": 7, "medium": 21, "low": 3_001}
     )
@@ -24,9 +24,7 @@ def test_the_weeks_picture_says_its_numbers_in_words():
 
 
 @pytest.mark.parametrize("size_of_shop", [1, 10, 100])
-def test_no_number_of_the_weeks_lies_on_another_or_on_a_bar_that_is_not_its_own(
-    monkeypatch, size_of_shop
-):
+def test_labels_of_weekly_chart_do_not_overlap(monkeypatch, size_of_shop):
     """Of a shop with five-digit numbers the last week's lay on the week before, and two of a tier ran together."""
     drawn = []
     monkeypatch.setattr(charts, "png", lambda made: drawn.append(made) or b"")
@@ -47,7 +45,7 @@ def test_no_number_of_the_weeks_lies_on_another_or_on_a_bar_that_is_not_its_own(
     assert [one.count_overlaps(numbers) for one in numbers] == [1] * 6  # itself
 
 
-def test_there_is_no_half_of_a_customer_on_a_scale(monkeypatch):
+def test_count_axis_has_whole_numbers_only(monkeypatch):
     drawn = []
     monkeypatch.setattr(charts, "png", lambda made: drawn.append(made) or b"")
     charts.weeks([("3 Oct", 2), ("10 Oct", 3)], {}, {})
@@ -58,7 +56,7 @@ def test_there_is_no_half_of_a_customer_on_a_scale(monkeypatch):
     assert all(one.isdigit() for one in said)
 
 
-def test_large_sums_are_written_out_on_a_scale():
+def test_large_sums_are_written_out_on_the_axis():
     """A shop in Indonesia has millions of millions of rupiah: 2e+10 stood there."""
     from matplotlib.figure import Figure
 
@@ -69,10 +67,10 @@ def test_large_sums_are_written_out_on_a_scale():
     assert "20,000,000,000" in [one.get_text() for one in axes.get_yticklabels()]
 
 
-def test_the_same_numbers_give_the_same_bytes():
+def test_same_numbers_give_the_same_png_bytes():
     assert charts.weeks(ACTIVE, {}, {}).png == charts.weeks(ACTIVE, {}, {}).png
 
 
-def test_a_shop_with_no_weeks_and_no_scores_still_has_a_picture():
+def test_chart_without_weeks_and_scores_is_drawn():
     assert size(charts.weeks([], {}, {}).png)
     assert size(charts.weeks([("1 Jan", 0)], {"high": 0, "medium": 0, "low": 0}, {}).png)

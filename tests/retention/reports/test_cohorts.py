@@ -35,7 +35,7 @@ def _lake(tmp_path, rows, zone="UTC", name="home"):
     return lake
 
 
-def test_it_is_what_one_counts_by_hand_and_sees_nothing_later(tmp_path):
+def test_cohorts_equal_a_manual_count_and_ignore_later_orders(tmp_path):
     at = datetime(2025, 4, 2, tzinfo=UTC)
     found = cohorts(_lake(tmp_path, ROWS), at)
     assert found.cohorts == (
@@ -47,7 +47,7 @@ def test_it_is_what_one_counts_by_hand_and_sees_nothing_later(tmp_path):
     assert cohorts(_lake(tmp_path, future, name="later"), at) == found
 
 
-def test_months_are_the_shops_own(tmp_path):
+def test_months_follow_the_shops_time_zone(tmp_path):
     found = cohorts(_lake(tmp_path, ROWS, "Europe/Berlin"), datetime(2025, 4, 30, tzinfo=UTC))
     assert [(c.month, c.customers) for c in found.cohorts] == [
         ("2025-01", 2),
@@ -56,7 +56,7 @@ def test_months_are_the_shops_own(tmp_path):
     ]
 
 
-def test_a_shop_without_newcomers_shows_the_newest_cohorts_it_has(tmp_path):
+def test_shop_without_new_customers_shows_its_newest_cohorts(tmp_path):
     rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
     found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
     assert found.cohorts == (
@@ -70,7 +70,7 @@ def test_a_shop_without_newcomers_shows_the_newest_cohorts_it_has(tmp_path):
     )
 
 
-def test_neither_cohorts_nor_months_are_more_than_were_asked_for(tmp_path):
+def test_months_limit_cohorts_and_their_length(tmp_path):
     rows = (
         ("a", "2020-01-05 10:00"),
         ("b", "2024-11-05 10:00"),
@@ -85,12 +85,12 @@ def test_neither_cohorts_nor_months_are_more_than_were_asked_for(tmp_path):
     ).average == (1.0,)
 
 
-def test_the_one_cohort_of_a_shop_without_newcomers_is_shown(tmp_path):
+def test_only_cohort_of_a_shop_without_new_customers_is_shown(tmp_path):
     rows = (("a", "2023-01-05 10:00"), ("a", "2025-01-05 10:00"), ("a", "2025-05-05 10:00"))
     found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC))
     assert found.cohorts == (MonthCohort("2023-01", 1, (1.0, *[0.0] * 11)),)
 
 
-def test_one_month_is_too_little(tmp_path):
+def test_cohorts_need_two_months(tmp_path):
     with pytest.raises(TooLittleData, match="two whole months"):
         cohorts(_lake(tmp_path, ROWS[:1]), datetime(2025, 4, 2, tzinfo=UTC))

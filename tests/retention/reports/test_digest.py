@@ -28,7 +28,7 @@ def desk(shop, tmp_path):
     copy.database.dispose()
 
 
-def test_the_digest_is_plain_json_whose_parts_agree(desk):
+def test_digest_is_json_with_consistent_parts(desk):
     settings, database, lake, _ = desk
     found = digest(lake, database, settings)
     data = json.loads(json.dumps(found.data))
@@ -43,7 +43,7 @@ def test_the_digest_is_plain_json_whose_parts_agree(desk):
     assert data["top_items"].keys() == {"customers", "list", "items", "model_version"}
 
 
-def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
+def test_digest_reports_outcome_of_flags_three_weeks_ago(desk):
     settings, database, lake, end = desk
     runner.run_inline(settings, database, Sweep(), user="operator", progress=lambda *_: None)
     clock.configure(fixed=end)
@@ -52,7 +52,7 @@ def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
     assert 0 <= found["lapsed"] <= found["flagged"] > 0
 
 
-def test_one_product_under_two_numbers_is_one_to_the_reader():
+def test_top_products_merge_items_with_equal_titles():
     milk, other, bread = (
         SimpleNamespace(item_id=n, title=t)
         for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
@@ -67,7 +67,7 @@ def test_one_product_under_two_numbers_is_one_to_the_reader():
     assert found[0]["who"] == ["ann", "ben", "cas"]
 
 
-def test_the_future_changes_no_number(desk):
+def test_later_events_do_not_change_the_digest(desk):
     settings, database, lake, end = desk
     earlier = digest(lake, database, settings, as_of=end - timedelta(days=60))
     assert earlier.data["data"]["newest_event"] < (end - timedelta(days=60)).isoformat()
@@ -75,7 +75,7 @@ def test_the_future_changes_no_number(desk):
     assert digest(lake, database, settings, as_of=end - timedelta(days=60)).data == earlier.data
 
 
-def test_campaigns_are_told_and_their_names_harm_nothing(desk):
+def test_campaigns_are_listed_with_escaped_names(desk):
     settings, database, lake, _ = desk
     with database.transaction() as session:
         session.add(
@@ -118,7 +118,7 @@ def _measured(database, **result):
         )
 
 
-def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk):
+def test_measured_campaign_shows_its_interval_and_the_demo_label(desk):
     settings, database, lake, _ = desk
     effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
     _measured(database, effects={"profit": effect, "orders": effect})
@@ -134,7 +134,7 @@ def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk
     ("advice", "says"),
     [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")],
 )
-def test_what_nothing_may_be_concluded_from_is_no_gain_in_the_digest_either(desk, advice, says):
+def test_inconclusive_campaign_is_no_gain_in_the_digest(desk, advice, says):
     settings, database, lake, _ = desk
     _measured(database, advice=advice)
     found = digest(lake, database, settings)
@@ -144,7 +144,7 @@ def test_what_nothing_may_be_concluded_from_is_no_gain_in_the_digest_either(desk
         assert "€250" not in told
 
 
-def test_the_message_fits_into_slack_with_many_campaigns(desk):
+def test_message_with_many_campaigns_fits_into_slack(desk):
     settings, database, lake, _ = desk
     with database.transaction() as session:
         for number in range(30):
@@ -166,12 +166,12 @@ def test_the_message_fits_into_slack_with_many_campaigns(desk):
     assert size(message.blocks) <= MESSAGE_CHARACTERS
 
 
-def test_a_shop_without_events_is_told_what_to_do(settings, database):
+def test_digest_without_events_names_the_next_step(settings, database):
     with pytest.raises(TooLittleData, match="retention import"):
         digest(Lake.open(settings), database, settings)
 
 
-def test_the_job_posts_one_message_with_its_picture_and_the_page_in_its_thread(desk):
+def test_job_posts_one_message_with_chart_and_page_in_its_thread(desk):
     settings, database, _, _ = desk
     with database.transaction() as session:
         submitted = jobs.submit(
@@ -194,7 +194,7 @@ def test_the_job_posts_one_message_with_its_picture_and_the_page_in_its_thread(d
     assert page.thread_key == message.key
 
 
-def test_recommendations_name_a_customer_so_they_go_to_the_person_who_asked(desk):
+def test_recommendations_of_a_pseudonym_name_the_customer(desk):
     settings, database, _, _ = desk
     with database.reading() as session:
         from retention.db.tables import DirectoryEntry

@@ -53,7 +53,7 @@ def checked(lake, database, settings):
         return latest_outcome(lake, session, settings, UNTIL)
 
 
-def test_the_share_of_the_flagged_who_bought_nothing_in_the_horizon(
+def test_outcome_is_share_of_flagged_without_purchase_in_the_horizon(
     lake_of, flag, database, settings
 ):
     lake = lake_of(bought("a", 31, 60), bought("b", 20), bought("c", 5), bought("d", 25))
@@ -70,14 +70,14 @@ def test_the_share_of_the_flagged_who_bought_nothing_in_the_horizon(
     assert found.as_dict()["finished"]
 
 
-def test_a_purchase_after_the_horizon_saves_nobody(lake_of, flag, database, settings):
+def test_purchase_after_the_horizon_does_not_count(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 1))
     flag(lake, 30, high=["a"], low=[])
     found = checked(lake, database, settings)
     assert (found.lapsed, found.others) == (1, None)
 
 
-def test_an_unfinished_horizon_says_how_far_it_is(lake_of, flag, database, settings):
+def test_unfinished_horizon_reports_its_days(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 5))
     flag(lake, 10, high=["a", "b"], low=["c"])
     found = checked(lake, database, settings).as_dict()
@@ -89,7 +89,7 @@ def test_an_unfinished_horizon_says_how_far_it_is(lake_of, flag, database, setti
     )
 
 
-def test_the_newest_finished_sweep_is_told(lake_of, flag, database, settings):
+def test_newest_finished_sweep_is_reported(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 5))
     flag(lake, 60, high=["a"], low=[], run_id="old")
     flag(lake, 29, high=["a", "b"], low=[], run_id="newer")
@@ -97,14 +97,14 @@ def test_the_newest_finished_sweep_is_told(lake_of, flag, database, settings):
     assert checked(lake, database, settings).flagged == 2
 
 
-def test_unpublished_runs_and_fresh_flags_are_not_looked_at(lake_of, flag, database, settings):
+def test_unpublished_and_recent_sweeps_are_ignored(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 5))
     flag(lake, 30, high=["a"], low=[], run_id="half", published=False)
     flag(lake, 3, high=["a"], low=[], run_id="fresh")
     assert checked(lake, database, settings) is None
 
 
-def test_risk_by_rules_counts_everybody_active_and_nobody_before_the_first_event(shop):
+def test_risk_by_rules_counts_all_active_customers(shop):
     policy = load_policy(shop.settings)
     found = risk(shop.lake, None, policy, shop.end)
     assert sum(found.tiers.values()) > 50

@@ -38,7 +38,7 @@ def found(lake_of, settings, database):
     return report(lake_of(*lines, rush, nobody), database, settings)
 
 
-def test_gaps_spikes_and_the_quarantine_are_told(found):
+def test_report_shows_gaps_spikes_and_quarantine(found):
     volume = found.data["volume"]
     assert volume["gaps"] == [{"since": "2025-04-14", "until": "2025-04-23", "days": 10}]
     assert [spike["usual"] for spike in volume["spikes"]] == [3]
@@ -53,7 +53,7 @@ def test_gaps_spikes_and_the_quarantine_are_told(found):
         assert words in said
 
 
-def test_every_limit_has_its_remedy(found):
+def test_every_limit_has_a_remedy(found):
     limits = {one["limit"]: one["remedy"] for one in found.data["limits"]}
     assert limits["4 months of history: calendar features need 13"].startswith(
         "import older orders"
@@ -62,7 +62,7 @@ def test_every_limit_has_its_remedy(found):
     assert all(len(remedy) > 5 for remedy in limits.values())
 
 
-def test_the_picture_and_the_page(found, settings):
+def test_quality_report_has_a_chart_and_a_page(found, settings):
     assert found.chart.png.startswith(b"\x89PNG")
     assert "1 gap" in found.chart.alt_text
     page = found.html(settings)
@@ -70,7 +70,7 @@ def test_the_picture_and_the_page(found, settings):
     assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
 
 
-def test_an_empty_lake_has_a_report_too(settings, database):
+def test_empty_lake_has_a_quality_report(settings, database):
     found = report(Lake.open(settings), database, settings)
     assert found.data["limits"][0]["limit"] == "no events: nothing can be predicted"
     assert "no events" in _shown(found)
@@ -114,7 +114,7 @@ def champion(shop_copy):
     return profiles
 
 
-def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
+def test_drift_compares_with_the_training_window(shop_copy, champion):
     clock.configure(fixed=shop_copy.end)
     drift = report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]
     assert set(drift["features"]) == set(champion)
@@ -131,7 +131,7 @@ def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
     )
 
 
-def test_what_moved_is_told_in_the_words_of_the_catalogue(shop_copy, champion, settings):
+def test_drifted_features_are_described_as_in_the_catalogue(shop_copy, champion, settings):
     clock.configure(fixed=shop_copy.end)
     found = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
     for said in (_shown(found), found.html(settings)):
@@ -140,7 +140,7 @@ def test_what_moved_is_told_in_the_words_of_the_catalogue(shop_copy, champion, s
         assert "spend 1h" not in said
 
 
-def test_a_file_imported_again_makes_no_smaller_share_of_the_quarantine(found):
+def test_repeated_import_keeps_the_share_of_quarantined_rows(found):
     data = {**found.data, "quarantined": [{**found.data["quarantined"][0], "rows": 100}]}
     data["imports"] = {**data["imports"], "rows_read": 10 * data["imports"]["rows_read"]}
     rows = sum(data["rows"].values())

@@ -10,7 +10,7 @@ def counted(lake, until=UNTIL):
     return week(lake, until, quiet_days=28)
 
 
-def test_each_kind_of_customer_is_counted_once(lake_of):
+def test_week_counts_each_kind_of_customer_once(lake_of):
     found = counted(
         lake_of(
             bought("regular", 1, 8, 15, 22),
@@ -27,17 +27,17 @@ def test_each_kind_of_customer_is_counted_once(lake_of):
     assert (found.orders, found.revenue, found.revenue_before) == (4, 40, 10)
 
 
-def test_who_lapses_and_returns_in_the_same_week_has_returned(lake_of):
+def test_customer_who_lapses_and_returns_counts_as_returned(lake_of):
     found = counted(lake_of(bought("c", 3, 32)))
     assert (found.returned, found.lapsed, found.new) == (1, 0, 0)
 
 
-def test_a_silence_of_28_days_to_the_hour_counts_as_one(lake_of):
+def test_silence_of_exactly_28_days_counts(lake_of):
     assert counted(lake_of(bought("c", 2, 30))).returned == 1
     assert counted(lake_of(bought("c", 2, 29.9))).returned == 0
 
 
-def test_nothing_at_or_after_the_moment_is_seen(lake_of):
+def test_week_ignores_events_at_or_after_its_end(lake_of):
     lake = lake_of(bought("a", 1, 9, 60))
     before = counted(lake)
     lake_of(
@@ -53,12 +53,12 @@ def test_weeks_are_oldest_first_and_begin_with_the_first_purchase(lake_of):
     assert len(counted(lake_of(bought("b", 300, *range(1, 200, 7)))).weeks) == SHOWN
 
 
-def test_simulated_answers_are_told_apart(lake_of):
+def test_simulated_orders_are_counted_apart(lake_of):
     lake = lake_of(bought("a", 1), bought("b", 2, 3, source="simulated"))
     assert counted(lake).simulated == 2
 
 
-def test_before_the_first_event_all_is_zero(lake_of):
+def test_week_before_the_first_event_is_zero(lake_of):
     found = counted(lake_of(bought("a", 1)), UNTIL - timedelta(days=50))
     assert (found.active, found.new, found.lapsed, found.revenue, found.weeks[-1][1]) == (
         0,

@@ -14,7 +14,7 @@ from retention.settings import Settings
 from tests import shop as tiny
 
 
-def test_a_threshold_belongs_to_the_tier_it_opens():
+def test_threshold_belongs_to_the_higher_tier():
     assert [tier_of(p, Policy()) for p in (0.5, 0.4999, 0.25, 0.2499)] == [
         "high",
         "medium",
@@ -24,7 +24,7 @@ def test_a_threshold_belongs_to_the_tier_it_opens():
 
 
 @pytest.mark.parametrize("with_model", [True, False])
-def test_a_sweep_adds_up(shop, with_model):
+def test_sweep_totals_are_consistent(shop, with_model):
     model = (
         train(shop.lake, cutoff=shop.end, model="logistic", horizon_days=21, active_within_days=42)
         if with_model
@@ -52,7 +52,7 @@ def test_a_sweep_adds_up(shop, with_model):
     assert chart(found, Policy()).startswith(b"\x89PNG")
 
 
-def test_where_no_money_is_known_the_likeliest_to_leave_come_first(tmp_path):
+def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):
     file, home = tmp_path / "events.parquet", tmp_path / "home"
     tiny.frames(customers=60, days=80)["events"].drop(columns="amount").to_parquet(file)
     settings = Settings(home=home, _env_file=None)
@@ -63,7 +63,7 @@ def test_where_no_money_is_known_the_likeliest_to_leave_come_first(tmp_path):
     assert found.cohort.churn_probability.is_monotonic_decreasing
 
 
-def test_without_a_model_the_rules_say_so(shop):
+def test_sweep_without_a_model_uses_rules_and_notes_it(shop):
     found = sweep(shop.lake, None, Policy(), as_of=shop.end)
     assert found.model_version == "rules"
     assert "no model yet" in found.rung
@@ -71,7 +71,7 @@ def test_without_a_model_the_rules_say_so(shop):
     assert "a model needs 100 buyers (have" in early.rung
 
 
-def test_the_rules_tell_one_order_as_one(shop):
+def test_rules_reason_uses_singular_for_one_order(shop):
     swept, _ = rules.score(shop.lake, shop.begin + timedelta(days=20))
     said = {
         reason["text"]
@@ -82,7 +82,7 @@ def test_the_rules_tell_one_order_as_one(shop):
     assert "1 order ever, fewer than most" in said
 
 
-def test_by_the_rules_one_customer_has_the_risk_that_the_sweep_gives_them(shop):
+def test_rules_score_of_one_customer_equals_the_sweep(shop):
     swept, _ = rules.score(shop.lake, shop.end)
     for at in (0, len(swept) // 2, -1):
         asked = swept.iloc[at]
@@ -96,6 +96,6 @@ def test_by_the_rules_one_customer_has_the_risk_that_the_sweep_gives_them(shop):
     assert rules.score(shop.lake, shop.end, customer_ids=["nobody"])[0].empty
 
 
-def test_nobody_active_is_a_sentence(shop):
+def test_sweep_without_active_customers_is_an_error(shop):
     with pytest.raises(TooLittleData, match="Nobody ordered in the 56 days"):
         sweep(shop.lake, None, Policy(), as_of=shop.end + timedelta(days=400))
