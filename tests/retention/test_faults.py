@@ -209,10 +209,10 @@ def test_errno_is_found_among_the_causes(settings, number, code):
 
 
 def test_duckdb_errno_counts_without_its_words(settings):
-    said = json.dumps(
+    message = json.dumps(
         {"exception_type": "IO", "exception_message": "Kein Platz", "errno": "28"},
         separators=(",", ":"),
     )
-    fault = diagnose(duckdb.IOException(said), settings)
+    fault = diagnose(duckdb.IOException(message), settings)
     assert fault is not None
     assert fault.code == Code.DISK_FULL

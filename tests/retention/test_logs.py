@@ -75,5 +75,7 @@ def test_exceptions_as_arguments_are_masked():
 
 def test_configured_logging_writes_escaped_lines():
     code = "import logging; from retention import logs; logs.configure(); logging.info('a\\nb')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stderr.endswith("INFO root: a\\nb\n")
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert process.stderr.endswith("INFO root: a\\nb\n")

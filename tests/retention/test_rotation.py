@@ -57,8 +57,8 @@ def test_new_key_signs_and_older_keys_still_verify(database, settings):
         (row,) = session.scalars(select(ModelVersion))
         assert load(again, row) == b"a model"
         session.add(DirectoryEntry(customer_id="gone", pseudonym="P"))
-        told = reseal_all(Lake.open(again), session, again, "operator")
-        assert told["models"] == 1
+        counts = reseal_all(Lake.open(again), session, again, "operator")
+        assert counts["models"] == 1
         assert reseal_all(Lake.open(again), session, again, "operator")["models"] == 0
         session.refresh(row)
         alone = again.model_copy()
@@ -79,10 +79,10 @@ def test_row_with_foreign_seal_is_not_resealed(database, settings):
 
 
 def test_key_from_the_environment_is_not_rotated(tmp_path):
-    given = Settings(
+    configured = Settings(
         home=tmp_path, secret_key="new" * 10, old_secret_keys="old " + "older", _env_file=None
     )
-    assert given.keys.all == (b"new" * 10, b"old", b"older")
+    assert configured.keys.all == (b"new" * 10, b"old", b"older")
     with pytest.raises(BadInput, match="RETENTION_OLD_SECRET_KEYS"):
-        rotate(given)
-    assert pseudonym(given.key, "k") != pseudonym(b"old", "k")
+        rotate(configured)
+    assert pseudonym(configured.key, "k") != pseudonym(b"old", "k")

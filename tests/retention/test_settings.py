@@ -72,11 +72,11 @@ def test_empty_key_file_is_an_error_with_a_remedy():
         _ = settings.key
 
 
-@pytest.mark.parametrize("told", ["", " "])
-def test_empty_secret_counts_as_missing(monkeypatch, told):
+@pytest.mark.parametrize("empty", ["", " "])
+def test_empty_secret_counts_as_missing(monkeypatch, empty):
     """`RETENTION_REDEMPTION_KEY=` in a file of settings made a key of no letters, which every caller had."""
     for name in ("RETENTION_REDEMPTION_KEY", "RETENTION_WEBHOOK_URL", "SLACK_SIGNING_SECRET"):
-        monkeypatch.setenv(name, told)
+        monkeypatch.setenv(name, empty)
     settings = Settings()
     assert (settings.redemption_key, settings.webhook_url, settings.slack_signing_secret) == (
         None,
@@ -127,15 +127,15 @@ def test_error_names_the_bad_value(monkeypatch, variable, value, says):
 
 def test_bot_token_with_oauth_requires_a_workspace_id():
     """Anybody could: a stranger's installation took the desk over, and its owner was locked out."""
-    told = {
+    values = {
         "slack_bot_token": "xoxb-ours",
         "slack_client_id": "1.2",
         "slack_client_secret": "secret",
     }
     with pytest.raises(ValidationError, match="Set SLACK_TEAM_ID") as refused:
-        Settings(**told)
+        Settings(**values)
     assert "xoxb" not in str(refused.value)
-    assert Settings(**told, slack_team_id="T0SHOP").oauth
+    assert Settings(**values, slack_team_id="T0SHOP").oauth
 
 
 BAD_VALUES = {

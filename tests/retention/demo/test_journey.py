@@ -146,9 +146,9 @@ def test_feed_imports_a_week_once_and_nothing_later(fed):
             log.report
             for log in session.scalars(select(ImportLog).where(ImportLog.table_name == "events"))
         ]
-    aside = sum(report["rows_quarantined"] for report in imports)
-    assert 0 < aside < 50
-    assert events.filter(events.source == "complete_journey").count().execute() == raw - aside
+    quarantined = sum(report["rows_quarantined"] for report in imports)
+    assert 0 < quarantined < 50
+    assert events.filter(events.source == "complete_journey").count().execute() == raw - quarantined
 
 
 def test_only_treated_customers_respond_and_coupons_are_used_once(fed):

@@ -36,11 +36,11 @@ def built(tmp_path_factory):
     """A shop with a champion that somebody commented on, and its card."""
     shop = tiny.build(tmp_path_factory.mktemp("card") / "home", customers=160)
     asked = RetrainRequest(shop.end, 21, 42, "logistic", "U0LEAD", None)
-    found = churn(shop.settings, shop.lake, None, asked, lambda *_: None)
+    trained = churn(shop.settings, shop.lake, None, asked, lambda *_: None)
     with shop.database.transaction() as session:
-        session.add(found.row)
-        promote(session, shop.settings, found.row, "U0LEAD")
-        subject = Subject("c1", found.row.version, shop.end)
+        session.add(trained.row)
+        promote(session, shop.settings, trained.row, "U0LEAD")
+        subject = Subject("c1", trained.row.version, shop.end)
         record(
             session,
             shop.settings,
@@ -50,17 +50,17 @@ def built(tmp_path_factory):
             "=HYPERLINK(<script>alert(1)</script>) & by phone",
         )
         record(session, shop.settings, subject, "useful", "U2")
-    found = card(shop.lake, shop.database, shop.settings)
+    model_card = card(shop.lake, shop.database, shop.settings)
     with readonly.shared(shop) as shared:
-        yield shared, found
+        yield shared, model_card
 
 
 @pytest.fixture
-def made(built, tmp_path):
+def card_copy(built, tmp_path):
     """A copy of that shop, and the card of the original."""
-    shop, found = built
+    shop, model_card = built
     copy = readonly.copy_of(shop, tmp_path / "shop")
-    yield copy, found
+    yield copy, model_card
     copy.database.dispose()
 
 
@@ -86,9 +86,9 @@ class Outline(HTMLParser):
             self.headings.append(data)
 
 
-def test_page_has_every_section_and_valid_html(made):
-    shop, found = made
-    page = found.html(shop.settings)
+def test_page_has_every_section_and_valid_html(card_copy):
+    shop, model_card = card_copy
+    page = model_card.html(shop.settings)
     outline = Outline()
     outline.feed(page)
     assert outline.open == []
@@ -96,49 +96,56 @@ def test_page_has_every_section_and_valid_html(made):
     assert outline.scripts == 0
     assert "by phone" in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing is loaded from elsewhere
-    assert set(found.charts) == {"against", "calibration", "drivers"}
-    assert all(one.png.startswith(b"\x89PNG") and one.alt_text for one in found.charts.values())
+    assert set(model_card.charts) == {"against", "calibration", "drivers"}
+    assert all(
+        picture.png.startswith(b"\x89PNG") and picture.alt_text
+        for picture in model_card.charts.values()
+    )
 
 
-def test_card_pdf_has_pages(made):
-    shop, found = made
-    paper = found.pdf(shop.settings)
+def test_card_pdf_has_pages(card_copy):
+    shop, model_card = card_copy
+    paper = model_card.pdf(shop.settings)
     assert paper.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= 8
 
 
-def test_card_shows_registry_metrics_and_customer_counts(made):
-    shop, found = made
-    data = found.data
+def test_card_shows_registry_metrics_and_customer_counts(card_copy):
+    shop, model_card = card_copy
+    data = model_card.data
     with shop.database.reading() as session:
         row = session.get(ModelVersion, data["version"])
         auc = row.metrics["metrics"]["auc"]
-    assert next(one for one in data["metrics"] if one["name"] == "AUC")["value"] == auc
+    assert next(row for row in data["metrics"] if row["name"] == "AUC")["value"] == auc
     assert (data["feedback"]["useful"], data["feedback"]["wrong"]) == (1, 1)
     assert data["data"]["unchanged"]
     assert data["promoted_by"] == "U0LEAD"
-    assert {one["segment"] for one in data["segments"]} >= {"orders so far", "spend so far"}
+    assert {row["segment"] for row in data["segments"]} >= {"orders so far", "spend so far"}
     assert 0 <= data["now"]["fidelity"] <= 1
     assert 0 <= data["now"]["agreement"] <= 1
     assert any("A risk is not a response" in limit for limit in data["limits"])
 
 
-def test_card_names_no_customer(made):
-    shop, found = made
+def test_card_names_no_customer(card_copy):
+    shop, model_card = card_copy
     people = shop.lake.table("customers").execute()
-    page = found.html(shop.settings)
+    page = model_card.html(shop.settings)
     words = set(re.findall(r"[\w.@-]+", re.sub(r'src="[^"]*"', "", page)))
     names = {
-        str(one) for column in ("customer_id", "email", "name") for one in people[column].dropna()
+        str(value)
+        for column in ("customer_id", "email", "name")
+        for value in people[column].dropna()
     }
     assert names
     assert not words & names
-    assert found.data["examples"]
-    assert all(re.fullmatch(r"\w{4}-\w{4}", one["customer"]) for one in found.data["examples"])
+    assert model_card.data["examples"]
+    assert all(
+        re.fullmatch(r"\w{4}-\w{4}", example["customer"]) for example in model_card.data["examples"]
+    )
 
 
-def test_card_without_metrics_or_artefact_is_built(made, tmp_path):
-    shop, _ = made
+def test_card_without_metrics_or_artefact_is_built(card_copy, tmp_path):
+    shop, _ = card_copy
     row = save(
         shop.settings,
         "churn",
@@ -180,20 +187,20 @@ def test_card_without_metrics_or_artefact_is_built(made, tmp_path):
     ],
 )
 def test_group_with_error_beyond_chance_is_marked(expected, observed, customers, off):
-    one = {"expected": expected, "observed": observed, "customers": customers}
-    assert _segment_row(one)["off"] is off
+    segment = {"expected": expected, "observed": observed, "customers": customers}
+    assert _segment_row(segment)["off"] is off
 
 
-def test_command_writes_both_files_and_safe_feedback_csv(made, tmp_path, monkeypatch, capsys):
+def test_command_writes_both_files_and_safe_feedback_csv(card_copy, tmp_path, monkeypatch, capsys):
     import csv
 
     from bot import terminal
 
-    shop, found = made
+    shop, model_card = card_copy
     monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
     page, paper, table = (tmp_path / name for name in ("card.html", "card.pdf", "feedback.csv"))
     assert terminal.run(["models", "card", "--html", str(page), "--pdf", str(paper)]) == 0
-    assert found.data["version"] in capsys.readouterr().out
+    assert model_card.data["version"] in capsys.readouterr().out
     assert page.read_text().startswith("<!doctype html>")
     assert paper.read_bytes().startswith(b"%PDF")
     assert terminal.run(["models", "feedback", "--csv", str(table)]) == 0
@@ -202,20 +209,23 @@ def test_command_writes_both_files_and_safe_feedback_csv(made, tmp_path, monkeyp
     assert any(row["reason"].startswith("'=HYPERLINK") for row in rows)
 
 
-def test_task_posts_a_message_with_both_files_in_its_thread(made):
+def test_task_posts_a_message_with_both_files_in_its_thread(card_copy):
     from types import SimpleNamespace
 
     from workers.delivery import render
     from workers.requests import ModelCard
     from workers.tasks.model_card import run
 
-    shop, _ = made
+    shop, _ = card_copy
     context = SimpleNamespace(
         settings=shop.settings, database=shop.database, job_id="j1", progress=lambda *_: None
     )
     outcome = run(ModelCard(), context)
     message, page, paper = outcome.posts
-    said = render.message(message.template, zone="UTC", **message.values)
-    assert "Model card" in said.text
-    assert [one.file.mime for one in (page, paper)] == ["text/html", "application/pdf"]
-    assert {one.thread_key for one in (page, paper)} == {"job:j1"}
+    rendered = render.message(message.template, zone="UTC", **message.values)
+    assert "Model card" in rendered.text
+    assert [attachment.file.mime for attachment in (page, paper)] == [
+        "text/html",
+        "application/pdf",
+    ]
+    assert {attachment.thread_key for attachment in (page, paper)} == {"job:j1"}

@@ -30,8 +30,8 @@ def desk(shop, tmp_path):
 
 def test_digest_is_json_with_consistent_parts(desk):
     settings, database, lake, _ = desk
-    found = digest(lake, database, settings)
-    data = json.loads(json.dumps(found.data))
+    weekly_digest = digest(lake, database, settings)
+    data = json.loads(json.dumps(weekly_digest.data))
     assert data["as_of"] == clock.now().isoformat()
     assert sum(data["risk"]["tiers"].values()) == data["risk"]["customers"]
     for tier, change in data["risk"]["change"].items():
@@ -47,9 +47,9 @@ def test_digest_reports_outcome_of_flags_three_weeks_ago(desk):
     settings, database, lake, end = desk
     runner.run_inline(settings, database, Sweep(), user="operator", progress=lambda *_: None)
     clock.configure(fixed=end)
-    found = digest(lake, database, settings).data["came_true"]
-    assert (found["days"], found["finished"]) == (21, False)
-    assert 0 <= found["lapsed"] <= found["flagged"] > 0
+    outcome = digest(lake, database, settings).data["came_true"]
+    assert (outcome["days"], outcome["finished"]) == (21, False)
+    assert 0 <= outcome["lapsed"] <= outcome["flagged"] > 0
 
 
 def test_top_products_merge_items_with_equal_titles():
@@ -57,14 +57,16 @@ def test_top_products_merge_items_with_equal_titles():
         SimpleNamespace(item_id=n, title=t)
         for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
     )
-    found = top_products(
+    products = top_products(
         {"ann": [milk, bread], "ben": [other], "cas": [other, bread], "dee": [bread, milk, other]}
     )
-    assert [(one["title"], one["item_id"], one["customers"]) for one in found] == [
+    assert [
+        (product["title"], product["item_id"], product["customers"]) for product in products
+    ] == [
         ("Milk", "1", 4),
         ("Bread", "3", 3),
     ]
-    assert found[0]["who"] == ["ann", "ben", "cas"]
+    assert products[0]["who"] == ["ann", "ben", "cas"]
 
 
 def test_later_events_do_not_change_the_digest(desk):
@@ -90,11 +92,13 @@ def test_campaigns_are_listed_with_escaped_names(desk):
                 created_at=clock.now() - timedelta(days=1),
             )
         )
-    found = digest(lake, database, settings)
-    page = found.html(settings)
+    weekly_digest = digest(lake, database, settings)
+    page = weekly_digest.html(settings)
     assert "&lt;!channel&gt;" in page
     assert "<!channel>" not in page
-    message = render.message("digest/week", **found.data, alt_text=found.chart.alt_text, zone="UTC")
+    message = render.message(
+        "digest/week", **weekly_digest.data, alt_text=weekly_digest.chart.alt_text, zone="UTC"
+    )
     assert "<!channel>" not in json.dumps(message.blocks)
     assert "waiting for approval" in json.dumps(message.blocks)
 
@@ -122,12 +126,12 @@ def test_measured_campaign_shows_its_interval_and_the_demo_label(desk):
     settings, database, lake, _ = desk
     effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
     _measured(database, effects={"profit": effect, "orders": effect})
-    found = digest(lake, database, settings)
-    values = {**found.data, "demo": True, "alt_text": "", "zone": "UTC"}
-    told = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
-    assert "−\u2060€10 to €250" in told
-    assert "simulated responses" in told
-    assert "assumed" in told
+    weekly_digest = digest(lake, database, settings)
+    values = {**weekly_digest.data, "demo": True, "alt_text": "", "zone": "UTC"}
+    shown_text = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
+    assert "−\u2060€10 to €250" in shown_text
+    assert "simulated responses" in shown_text
+    assert "assumed" in shown_text
 
 
 @pytest.mark.parametrize(
@@ -137,11 +141,14 @@ def test_measured_campaign_shows_its_interval_and_the_demo_label(desk):
 def test_inconclusive_campaign_is_no_gain_in_the_digest(desk, advice, says):
     settings, database, lake, _ = desk
     _measured(database, advice=advice)
-    found = digest(lake, database, settings)
-    message = render.message("digest/week", **found.data, alt_text="", zone="UTC")
-    for told in (json.dumps(message.blocks, ensure_ascii=False), found.html(settings)):
-        assert says in told
-        assert "€250" not in told
+    weekly_digest = digest(lake, database, settings)
+    message = render.message("digest/week", **weekly_digest.data, alt_text="", zone="UTC")
+    for shown_text in (
+        json.dumps(message.blocks, ensure_ascii=False),
+        weekly_digest.html(settings),
+    ):
+        assert says in shown_text
+        assert "€250" not in shown_text
 
 
 def test_message_with_many_campaigns_fits_into_slack(desk):
@@ -161,8 +168,10 @@ def test_message_with_many_campaigns_fits_into_slack(desk):
                     created_at=clock.now(),
                 )
             )
-    found = digest(lake, database, settings)
-    message = render.message("digest/week", **found.data, alt_text=found.chart.alt_text, zone="UTC")
+    weekly_digest = digest(lake, database, settings)
+    message = render.message(
+        "digest/week", **weekly_digest.data, alt_text=weekly_digest.chart.alt_text, zone="UTC"
+    )
     assert size(message.blocks) <= MESSAGE_CHARACTERS
 
 
@@ -199,20 +208,20 @@ def test_recommendations_of_a_pseudonym_name_the_customer(desk):
     with database.reading() as session:
         from retention.db.tables import DirectoryEntry
 
-        who = session.query(DirectoryEntry).order_by(DirectoryEntry.customer_id).first()
-    found = runner.run_inline(
+        customer = session.query(DirectoryEntry).order_by(DirectoryEntry.customer_id).first()
+    recommendation = runner.run_inline(
         settings,
         database,
-        Recommend(customer_id=who.pseudonym, k=3),
+        Recommend(customer_id=customer.pseudonym, k=3),
         user="operator",
         progress=lambda *_: None,
     )
-    assert found["customer_id"] == who.customer_id
-    assert len(found["items"]) == 3
-    assert set(found["items"][0]) == {"item_id", "title", "score", "source", "why"}
+    assert recommendation["customer_id"] == customer.customer_id
+    assert len(recommendation["items"]) == 3
+    assert set(recommendation["items"][0]) == {"item_id", "title", "score", "source", "why"}
     message = render.message(
         "recommend/list",
-        **found,
+        **recommendation,
         more=0,
         pseudonym="c-1",
         shown_in="1",
@@ -220,4 +229,4 @@ def test_recommendations_of_a_pseudonym_name_the_customer(desk):
         demo=False,
         currency="",
     )
-    assert found["items"][0]["title"] in json.dumps(message.blocks, ensure_ascii=False)
+    assert recommendation["items"][0]["title"] in json.dumps(message.blocks, ensure_ascii=False)

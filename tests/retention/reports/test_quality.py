@@ -15,18 +15,25 @@ from tests.retention.reports.conftest import UNTIL, bought
 from workers.delivery import render
 
 
-def _shown(found) -> str:
+def _as_text(quality_report) -> str:
     """The report in Slack, in the terminal and as a page, as text."""
-    values = {"zone": "UTC", "demo": False, "alt_text": found.chart.alt_text, **found.data}
+    values = {
+        "zone": "UTC",
+        "demo": False,
+        "alt_text": quality_report.chart.alt_text,
+        **quality_report.data,
+    }
     message = render.message("data/quality", **values)
     terminal = templating.text(
-        "terminal/data_quality.txt.j2", result=found.data, **{"zone": "UTC", **found.data}
+        "terminal/data_quality.txt.j2",
+        result=quality_report.data,
+        **{"zone": "UTC", **quality_report.data},
     )
     return "\n".join([json.dumps(message.blocks, ensure_ascii=False), terminal])
 
 
 @pytest.fixture
-def found(lake_of, settings, database):
+def quality_report(lake_of, settings, database):
     """A shop of three customers that was silent for ten days and once sold everything at once."""
     clock.configure(fixed=UNTIL)
     days = [day for day in range(1, 120) if not 40 <= day < 50]
@@ -34,27 +41,27 @@ def found(lake_of, settings, database):
         bought(customer, *[day + hour / 24 for day in days]) for hour, customer in enumerate("abc")
     ]
     rush = bought("a", *[80 + step / 300 for step in range(1, 90)])
-    nobody = [{**bought("x", 5)[0], "customer_id": None}]
-    return report(lake_of(*lines, rush, nobody), database, settings)
+    unassigned = [{**bought("x", 5)[0], "customer_id": None}]
+    return report(lake_of(*lines, rush, unassigned), database, settings)
 
 
-def test_report_shows_gaps_spikes_and_quarantine(found):
-    volume = found.data["volume"]
+def test_report_shows_gaps_spikes_and_quarantine(quality_report):
+    volume = quality_report.data["volume"]
     assert volume["gaps"] == [{"since": "2025-04-14", "until": "2025-04-23", "days": 10}]
     assert [spike["usual"] for spike in volume["spikes"]] == [3]
-    assert found.data["quarantined"][0]["reason"] == "customer_id is missing"
-    assert found.data["imports"]["rows_read"] == sum(
-        found.data["imports"][f"rows_{fate}"]
+    assert quality_report.data["quarantined"][0]["reason"] == "customer_id is missing"
+    assert quality_report.data["imports"]["rows_read"] == sum(
+        quality_report.data["imports"][f"rows_{fate}"]
         for fate in ("accepted", "duplicate", "filtered", "quarantined")
     )
-    said = _shown(found)
-    assert "0 were not meant, 1 were set aside." in said
+    shown_text = _as_text(quality_report)
+    assert "0 were not meant, 1 were set aside." in shown_text
     for words in ("2025-04-14", "customer_id is missing", "calendar features need 13", "no margin"):
-        assert words in said
+        assert words in shown_text
 
 
-def test_every_limit_has_a_remedy(found):
-    limits = {one["limit"]: one["remedy"] for one in found.data["limits"]}
+def test_every_limit_has_a_remedy(quality_report):
+    limits = {limit["limit"]: limit["remedy"] for limit in quality_report.data["limits"]}
     assert limits["4 months of history: calendar features need 13"].startswith(
         "import older orders"
     )
@@ -62,19 +69,19 @@ def test_every_limit_has_a_remedy(found):
     assert all(len(remedy) > 5 for remedy in limits.values())
 
 
-def test_quality_report_has_a_chart_and_a_page(found, settings):
-    assert found.chart.png.startswith(b"\x89PNG")
-    assert "1 gap" in found.chart.alt_text
-    page = found.html(settings)
+def test_quality_report_has_a_chart_and_a_page(quality_report, settings):
+    assert quality_report.chart.png.startswith(b"\x89PNG")
+    assert "1 gap" in quality_report.chart.alt_text
+    page = quality_report.html(settings)
     assert "customer_id is missing" in page
     assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
 
 
 def test_empty_lake_has_a_quality_report(settings, database):
-    found = report(Lake.open(settings), database, settings)
-    assert found.data["limits"][0]["limit"] == "no events: nothing can be predicted"
-    assert "no events" in _shown(found)
-    assert found.html(settings)
+    quality_report = report(Lake.open(settings), database, settings)
+    assert quality_report.data["limits"][0]["limit"] == "no events: nothing can be predicted"
+    assert "no events" in _as_text(quality_report)
+    assert quality_report.html(settings)
 
 
 @pytest.fixture
@@ -133,16 +140,19 @@ def test_drift_compares_with_the_training_window(shop_copy, champion):
 
 def test_drifted_features_are_described_as_in_the_catalogue(shop_copy, champion, settings):
     clock.configure(fixed=shop_copy.end)
-    found = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
-    for said in (_shown(found), found.html(settings)):
-        assert "spend in the last H" in said
-        assert "spend_1h" not in said
-        assert "spend 1h" not in said
+    quality_report = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
+    for shown_text in (_as_text(quality_report), quality_report.html(settings)):
+        assert "spend in the last H" in shown_text
+        assert "spend_1h" not in shown_text
+        assert "spend 1h" not in shown_text
 
 
-def test_repeated_import_keeps_the_share_of_quarantined_rows(found):
-    data = {**found.data, "quarantined": [{**found.data["quarantined"][0], "rows": 100}]}
+def test_repeated_import_keeps_the_share_of_quarantined_rows(quality_report):
+    data = {
+        **quality_report.data,
+        "quarantined": [{**quality_report.data["quarantined"][0], "rows": 100}],
+    }
     data["imports"] = {**data["imports"], "rows_read": 10 * data["imports"]["rows_read"]}
     rows = sum(data["rows"].values())
     share = f"{100 * 100 / (rows + 100):.0f} % of all rows are in quarantine"
-    assert any(one["limit"].startswith(share) for one in limits(data))
+    assert any(limit["limit"].startswith(share) for limit in limits(data))

@@ -21,8 +21,8 @@ def _written(tmp_path, text: str):
 def _rule(
     name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1, **more
 ) -> str:
-    said = f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
-    return said + "".join(f"{name} = {value}\n" for name, value in more.items())
+    rule = f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
+    return rule + "".join(f"{name} = {value}\n" for name, value in more.items())
 
 
 def test_default_policy_is_valid_and_acts(tmp_path):

@@ -30,26 +30,26 @@ def test_sweep_totals_are_consistent(shop, with_model):
         if with_model
         else None
     )
-    found = sweep(shop.lake, model, Policy(), as_of=shop.end, tier="medium", top=3)
-    told = found.as_dict()
-    assert sum(told["tiers"].values()) == told["customers"] == len(found.scores)
-    assert set(found.cohort.tier) <= {"high", "medium"}
-    assert len(found.cohort) == told["tiers"]["high"] + told["tiers"]["medium"]
-    at_stake = found.cohort.churn_probability * found.cohort.expected_value
-    assert told["revenue_at_risk"] == pytest.approx(at_stake.sum(), abs=0.01)
+    result = sweep(shop.lake, model, Policy(), as_of=shop.end, tier="medium", top=3)
+    result_json = result.as_dict()
+    assert sum(result_json["tiers"].values()) == result_json["customers"] == len(result.scores)
+    assert set(result.cohort.tier) <= {"high", "medium"}
+    assert len(result.cohort) == result_json["tiers"]["high"] + result_json["tiers"]["medium"]
+    at_stake = result.cohort.churn_probability * result.cohort.expected_value
+    assert result_json["revenue_at_risk"] == pytest.approx(at_stake.sum(), abs=0.01)
     assert at_stake.is_monotonic_decreasing
-    assert len(told["cohort"]) == 3
-    assert set(told["cohort"][0]) == {
+    assert len(result_json["cohort"]) == 3
+    assert set(result_json["cohort"][0]) == {
         "customer_id",
         "churn_probability",
         "tier",
         "expected_value",
         "reasons",
     }
-    assert list(found.scores.tier) == list(
-        tiers_of(found.scores.churn_probability.to_numpy(), Policy())
+    assert list(result.scores.tier) == list(
+        tiers_of(result.scores.churn_probability.to_numpy(), Policy())
     )
-    assert chart(found, Policy()).startswith(b"\x89PNG")
+    assert chart(result, Policy()).startswith(b"\x89PNG")
 
 
 def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):
@@ -58,36 +58,36 @@ def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):
     settings = Settings(home=home, _env_file=None)
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(file)])
-    found = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
-    assert found.cohort.expected_value.max() == 0
-    assert found.cohort.churn_probability.is_monotonic_decreasing
+    result = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
+    assert result.cohort.expected_value.max() == 0
+    assert result.cohort.churn_probability.is_monotonic_decreasing
 
 
 def test_sweep_without_a_model_uses_rules_and_notes_it(shop):
-    found = sweep(shop.lake, None, Policy(), as_of=shop.end)
-    assert found.model_version == "rules"
-    assert "no model yet" in found.rung
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    assert result.model_version == "rules"
+    assert "no model yet" in result.rung
     early = sweep(shop.lake, None, Policy(), as_of=shop.begin + timedelta(days=20))
     assert "a model needs 100 buyers (have" in early.rung
 
 
 def test_rules_reason_uses_singular_for_one_order(shop):
     swept, _ = rules.score(shop.lake, shop.begin + timedelta(days=20))
-    said = {
+    texts = {
         reason["text"]
         for reasons in swept.reasons
         for reason in reasons
         if reason["feature"] == "frequency"
     }
-    assert "1 order ever, fewer than most" in said
+    assert "1 order ever, fewer than most" in texts
 
 
 def test_rules_score_of_one_customer_equals_the_sweep(shop):
     swept, _ = rules.score(shop.lake, shop.end)
     for at in (0, len(swept) // 2, -1):
-        asked = swept.iloc[at]
-        one, _ = rules.score(shop.lake, shop.end, customer_ids=[asked.customer_id])
-        assert one.iloc[0].to_dict() == asked.to_dict()
+        row = swept.iloc[at]
+        scores, _ = rules.score(shop.lake, shop.end, customer_ids=[row.customer_id])
+        assert scores.iloc[0].to_dict() == row.to_dict()
     everyone, _ = rules.score(shop.lake, shop.end, active_within_days=None)
     silent = everyone[~everyone.customer_id.isin(swept.customer_id)].customer_id
     lapsed, _ = rules.score(shop.lake, shop.end, customer_ids=silent)
