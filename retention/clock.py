@@ -21,6 +21,13 @@ def configure(
     """Set the source of business time.
 
     It is a fixed time, or an offset to real time that each call reads.
+
+    Parameters
+    ----------
+    offset : callable, optional
+        Returns the offset to real time.
+    fixed : datetime, optional
+        Fixed business time.
     """
     global _offset, _fixed
     _offset = offset or timedelta

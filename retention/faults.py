@@ -179,6 +179,13 @@ def full_disk(folder: Path, least: int = MIN_FREE_BYTES) -> bool:
     """Return whether a folder's disk is nearly full.
 
     Less space is free than the database needs.
+
+    Parameters
+    ----------
+    folder : Path
+        It may be missing.
+    least : int
+        Bytes that must be free.
     """
     existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
     return existing is not None and shutil.disk_usage(existing).free < least

@@ -53,6 +53,19 @@ def record(
 ) -> None:
     """Store a user's feedback; new feedback replaces the old.
 
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    subject : Subject
+        The score or recommendation.
+    verdict : {"useful", "wrong"}
+        The answer.
+    by : str
+        Slack user id.
+    reason : str
+        Required for a wrong score; at most 500 characters.
+
     Raises
     ------
     BadInput
@@ -139,6 +152,13 @@ def doubted_scores(
     """Return customers and times with feedback "wrong".
 
     ``people`` is as in `item_feedback`.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    people : mapping of str to str
+        Merged id → the customer's current id.
     """
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)

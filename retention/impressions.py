@@ -32,6 +32,23 @@ def store_list(
     """Store a list in the order displayed.
 
     Each of ``items`` has ``item_id`` and ``source``.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    shown_in : str
+        Id of the job that displayed the list.
+    customer_id : str
+        The customer that the list is for.
+    items : sequence of mapping
+        In the order displayed, each with ``item_id`` and ``source``.
+    surface : {"score", "recommend", "campaign"}
+        Kind of message.
+    model_version : str
+        Version of the recommender.
+    at : datetime
+        Time of display.
     """
     rows = _rows(items, customer_id, model_version, "", None)
     _insert(session, settings, shown_in, surface, at, rows)
@@ -66,6 +83,15 @@ def item_at(
     session: Session, settings: Settings, shown_in: str, customer_id: str, position: int
 ) -> Impression:
     """Return the item at a list's position.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    shown_in, customer_id : str
+        Id of the list and of its customer.
+    position : int
+        From 1.
 
     Raises
     ------

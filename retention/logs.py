@@ -33,6 +33,13 @@ def escape(text: str, limit: int = MAX_LINE) -> str:
 
     Control characters are escaped as in Python. The end is cut off beyond the limit.
 
+    Parameters
+    ----------
+    text : str
+        May hold line ends.
+    limit : int
+        Characters before the cut.
+
     Examples
     --------
     >>> escape("first" + chr(10) + "second")

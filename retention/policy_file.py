@@ -38,6 +38,13 @@ def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
 
     Text or true is no number, but a whole number may stand for a fraction.
 
+    Parameters
+    ----------
+    model : type of pydantic.BaseModel
+        The section's model.
+    values : mapping
+        Parsed TOML.
+
     Raises
     ------
     ValidationError

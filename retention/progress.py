@@ -25,6 +25,15 @@ def part(progress: Progress, start: int, of: int, span: int = 1) -> Progress:
     The sub-task covers units `start … start + span` of `of` units.
 
     The larger task counts in thousandths, so the bar moves within a unit.
+
+    Parameters
+    ----------
+    progress : Progress
+        Of the larger task.
+    start, span : int
+        First unit and number of units of the sub-task.
+    of : int
+        Units of the larger task.
     """
 
     def inner(done: int, total: int, what: str) -> None:

@@ -60,6 +60,13 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
 
     The current key is used, so older keys can be deleted.
 
+    Parameters
+    ----------
+    lake, session, settings : Lake, Session, Settings
+        The installation after `rotate`.
+    by : str
+        User for the audit log.
+
     Returns
     -------
     dict

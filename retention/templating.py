@@ -61,6 +61,15 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     The minus precedes the symbol.
 
     Currencies without a smaller unit, such as yen, ignore ``digits``.
+
+    Parameters
+    ----------
+    amount : Decimal, float or None
+        None gives "–".
+    currency : str
+        ISO 4217 code.
+    digits : int
+        Digits after the decimal point.
     """
     if amount is None:
         return "–"
@@ -111,19 +120,36 @@ def risk(probability: float, model_version: str) -> str:
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
 
 
-def count(number: float | None, one: str = "", many: str = "") -> str:
+def count(number: float | None, singular: str = "", plural: str = "") -> str:
     """Format a number with its noun.
 
     ``count(1234, "customer")`` → ``1,234 customers``
+
+    Parameters
+    ----------
+    number : float or None
+        None gives "–".
+    singular, plural : str
+        The noun. Without ``plural``, "s" is added.
     """
     if number is None:
         return "–"
-    noun = "" if not one else f" {one}" if number == 1 else f" {many or one + 's'}"
+    noun = "" if not singular else f" {singular}" if number == 1 else f" {plural or singular + 's'}"
     return f"{number:,.0f}{noun}"
 
 
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
-    """Format a time in the shop's time zone."""
+    """Format a time in the shop's time zone.
+
+    Parameters
+    ----------
+    at : datetime, str or None
+        ISO 8601 text is parsed; a time without zone is in UTC; None gives "–".
+    zone : str
+        IANA time zone.
+    form : str
+        Format for `datetime.strftime`.
+    """
     if at is None:
         return "–"
     if isinstance(at, str):

@@ -98,6 +98,15 @@ def feed(
 
     A second call changes nothing; missed weeks are added.
 
+    Parameters
+    ----------
+    settings, database, lake : Settings, Database, Lake
+        The demo's installation.
+    until : datetime
+        Events before this time are imported.
+    progress : Progress, optional
+        Gets five steps.
+
     Returns
     -------
     dict

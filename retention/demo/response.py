@@ -58,6 +58,17 @@ def respond(
     A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is
     the ``discount`` of its ``coupon_redeem``.
 
+    Parameters
+    ----------
+    settings, database, lake : Settings, Database, Lake
+        The demo's installation.
+    until : datetime
+        Responses before this time are added.
+    folder : Path
+        For the file of responses.
+    effect : Effect
+        Shares of customers that respond.
+
     Returns
     -------
     dict

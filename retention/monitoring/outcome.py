@@ -53,6 +53,15 @@ def matured_outcome(
 
     Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago.
     Otherwise the newest sweep of an earlier version counts. None if nothing has matured.
+
+    Parameters
+    ----------
+    lake, session, settings : Lake, Session, Settings
+        Data, registry and installation.
+    row, trained : ModelVersion, TrainedChurn
+        The champion.
+    at : datetime
+        End of the newest horizon that counts.
     """
     horizon = timedelta(days=row.horizon_days)
     swept = _sweeps(session, settings, row, at - horizon)

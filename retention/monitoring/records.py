@@ -52,6 +52,17 @@ def was_alerted(
     """Return whether such an alert was sent recently.
 
     It was for this version, with these reasons or more, at or after ``since``.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    version : str
+        The model's version.
+    checks : list of str
+        Names of the failed checks.
+    since : datetime
+        Earlier alerts do not count.
     """
     alerts = session.scalars(
         select(ModelHealth.reasons).where(

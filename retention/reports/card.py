@@ -92,6 +92,15 @@ def card(
 
     By default that of the champion.
 
+    Parameters
+    ----------
+    lake, database, settings : Lake, Database, Settings
+        The installation.
+    version : str, optional
+        The champion by default.
+    progress : Progress, optional
+        Gets five steps.
+
     Raises
     ------
     BadInput

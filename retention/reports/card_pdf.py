@@ -26,6 +26,15 @@ def render_pdf(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) 
     """Return the card as PDF, A4.
 
     It has the same sections as the page.
+
+    Parameters
+    ----------
+    card : mapping
+        ``Card.data``.
+    charts : mapping of str to Chart
+        Charts by name.
+    zone : str
+        IANA time zone of the shop.
     """
     page = _Page(card["version"])
     _head(page, card)

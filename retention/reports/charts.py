@@ -76,6 +76,15 @@ def figure(
     """Create a figure with panels next to each other.
 
     It has the standard width.
+
+    Parameters
+    ----------
+    height : float
+        In inches.
+    panels : int
+        Number of panels.
+    ratios : sequence of float, optional
+        Relative widths of the panels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -53,6 +53,15 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     look like a fall. The data's first month includes earlier customers, so it does not describe new
     ones.
 
+    Parameters
+    ----------
+    lake : Lake
+        Source of purchases.
+    as_of : datetime
+        Later data is not used.
+    months : int
+        Largest number of cohorts, and of months that each is followed.
+
     Raises
     ------
     TooLittleData

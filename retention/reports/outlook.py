@@ -42,6 +42,15 @@ def risk(
     None if there are none.
 
     Both dates use the same model, so a change comes from the customers and not from the model.
+
+    Parameters
+    ----------
+    lake, policy : Lake, Policy
+        Data, and thresholds of the tiers.
+    trained : TrainedChurn or None
+        None scores by rules.
+    at : datetime
+        The cutoff.
     """
     from retention.risk.policy import TIERS, tiers_of
 
@@ -121,6 +130,13 @@ def latest_outcome(
     """Return the outcome of a past sweep.
 
     It is the newest published sweep with a finished horizon, else the oldest of at least a week.
+
+    Parameters
+    ----------
+    lake, session, settings : Lake, Session, Settings
+        Data, transaction and installation.
+    at : datetime
+        Later data is not used.
     """
     rows = session.execute(
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)

@@ -53,6 +53,17 @@ def report(
 
     Results until ``as_of`` count (default: business time).
 
+    Parameters
+    ----------
+    lake, database, settings : Lake, Database, Settings
+        The installation.
+    days : int
+        Length of the period.
+    as_of : datetime, optional
+        Business time by default.
+    progress : Progress, optional
+        Gets two steps.
+
     Returns
     -------
     Performance
@@ -135,6 +146,11 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
     """Return the 95 % Wilson interval of a share.
 
     None for zero trials.
+
+    Parameters
+    ----------
+    hits, of : int
+        Successes and trials.
     """
     if not of:
         return None

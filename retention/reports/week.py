@@ -44,6 +44,15 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
     """Count the week before ``until``.
 
     Later data is not used.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of purchases.
+    until : datetime
+        End of the week.
+    quiet_days : int
+        Days of silence after which a customer has lapsed.
     """
     import ibis
 

@@ -349,6 +349,13 @@ class Policy(_Strict):
         These are the rules that are ``instead_of`` it. If the rule is itself an alternative, they
         are the rules that it replaces and their other alternatives. With ``recommend.vary_offers``
         they include rules of the tier that differ only in reasons and offer.
+
+        Parameters
+        ----------
+        name : str
+            Name of the rule.
+        tier : str
+            Risk tier of the customer.
         """
         own = self.rule(name)
         if own is None:

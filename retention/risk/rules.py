@@ -41,6 +41,19 @@ def score(
     ranked among them, too, so a customer's score equals that of the sweep. A longer silence than
     all active customers gives the last quintile.
 
+    Parameters
+    ----------
+    lake : Lake
+        Source of events.
+    as_of : datetime
+        The cutoff.
+    horizon_days : int
+        Horizon of the expected value, in days.
+    active_within_days : int or None
+        Customers with an order in this time are active; None: all.
+    customer_ids : collection of str, optional
+        Only these customers.
+
     Raises
     ------
     TooLittleData
@@ -90,6 +103,13 @@ def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
     """Rank values among others into quintiles 1 … 5.
 
     The result is (n,). Equal values share a quintile.
+
+    Parameters
+    ----------
+    values : pandas.Series
+        (n,) values to rank.
+    among : pandas.Series
+        (m,) values that define the quintiles.
     """
     others, own = np.sort(among.to_numpy(dtype=float)), values.to_numpy(dtype=float)
     rank = (others.searchsorted(own, "left") + others.searchsorted(own, "right") + 1) / 2
