@@ -16,9 +16,9 @@ class BadInput(Refused):
     Parameters
     ----------
     message : str
-        What is wrong and how to fix it.
+        The problem and how to fix it.
     field : str, optional
-        The field that holds the value, for a form that shows the message under its input.
+        The field with the value. A form shows the message under its input.
     """
 
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
@@ -56,5 +56,5 @@ class Cancelled(BaseException):
 
     A user cancelled it, or its lease was lost.
 
-    A `BaseException`, so that no `except Exception` catches it.
+    It is a `BaseException`, because `except Exception` must not catch it.
     """

@@ -31,7 +31,7 @@ def gettext(message: str) -> str:
     Parameters
     ----------
     message : str
-        The English sentence: a literal, so that Babel finds it. Values go into ``{named}`` fields,
+        The English sentence: a literal, because Babel must find it. Values go into ``{named}`` fields,
         which the caller fills in with `str.format` afterwards.
 
     Examples
@@ -86,7 +86,7 @@ def bracket_html(page: str) -> str:
 
 
 def _bracket_words(text: str) -> str:
-    """Bracket what is between the URLs of a text."""
+    """Bracket the parts between a text's URLs."""
     return "".join(
         part if number % 2 or not _has_letters(part) else _bracket_stripped(part)
         for number, part in enumerate(_URL.split(text))

@@ -242,8 +242,8 @@ def _top_items(
     if not customers:
         return None
     with database.reading() as session:
-        desk = open_recommender(lake, session, settings, policy)
-    lists = desk.lists(lake, customers, k=LIST_LENGTH, as_of=at, progress=progress)
+        recommender = open_recommender(lake, session, settings, policy)
+    lists = recommender.lists(lake, customers, k=LIST_LENGTH, as_of=at, progress=progress)
     return {
         "customers": len(customers),
         "list": LIST_LENGTH,
@@ -251,7 +251,7 @@ def _top_items(
             {**item, "who": [pseudonym(settings.key, customer) for customer in item["who"]]}
             for item in top_products(lists)
         ],
-        "model_version": desk.version,
+        "model_version": recommender.version,
     }
 
 
