@@ -100,7 +100,7 @@ class GroupCommit:
 
     def _commit_batch(self, batch: list[Write]) -> None:
         answers: list[tuple[Future[Any], Any]] = []
-        with clock.held(), self._database.transaction() as session:
+        with clock.frozen(), self._database.transaction() as session:
             for write, future in batch:
                 try:
                     answers.append((future, write(session)))

@@ -135,7 +135,7 @@ def champions(session: Session, settings: Settings) -> list[dict[str, Any]]:
                 for name, value in model.metrics.items()
                 if isinstance(value, int | float)
             },
-            "health": monitoring.described(check)
+            "health": monitoring.describe(check)
             if (check := monitoring.latest(session, settings, model.version))
             else None,
         }

@@ -27,10 +27,10 @@ from bot.services import Services
 from retention import logs
 from retention.errors import BadInput, Cancelled, Refused
 from retention.faults import diagnose
-from retention.folders import private
+from retention.paths import create_private_folder
 from retention.progress import Progress, silent
 from retention.settings import Settings, load_settings
-from retention.templating import bar, straight, text
+from retention.templating import bar, strip_controls, text
 from retention.text import gettext
 from workers import roles
 from workers.requests import Request
@@ -138,7 +138,7 @@ class Terminal:
         if path.startswith("/") and not Path(path).exists():
             from retention.db.migrate import upgrade
 
-            private(self.settings.home)
+            create_private_folder(self.settings.home)
             upgrade(self.settings)
 
     def _execute(
@@ -245,7 +245,7 @@ class ProgressBar:
 
 
 def _print_error(message: str, status: int) -> int:
-    click.echo(straight(message), err=True)
+    click.echo(strip_controls(message), err=True)
     return status
 
 
@@ -279,7 +279,7 @@ def _unexpected_error(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     try:
         path = load_settings().home / "errors.log"
-        private(path.parent)
+        create_private_folder(path.parent)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"reference {reference}\n{logs.trace(error)}\n")
     except (OSError, BadInput):

@@ -1,8 +1,9 @@
-"""Back up an installation into one file, and restore it.
+"""Back up an installation to one file and restore it.
 
-A backup holds the database, the lake, the models, and the key if the key is in the home. The database is copied
-first, so the lake's copy has everything that the database refers to. Each Delta table's log is copied before its files:
-a log names only existing files, and replaced files stay for a day. A manifest lists every file with its hash.
+A backup holds the database, the lake, the models, and the key if the key is in the home. The
+database is copied first, so the lake's copy has everything that the database refers to. Each Delta
+table's log is copied before its files: a log names only existing files, and replaced files stay for
+a day. A manifest lists every file with its hash.
 """
 
 import gzip
@@ -23,14 +24,14 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.faults import diagnose
-from retention.folders import private
 from retention.keys import key_id
+from retention.paths import create_private_folder
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
 
 MANIFEST, DATABASE, KEYS, FORM = "manifest.json", "state.db", "secret.key", 1
-_LEFT_OUT = {"scratch", "broker", "logs", "run"}  # each start makes them anew
+_LEFT_OUT = {"scratch", "broker", "logs", "run"}  # created at each start
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,11 @@ class Backup:
     contains : list of str
         Those of ``database``, ``lake``, ``models`` and ``key`` in the backup.
     contains_key : bool
-        Whether the backup holds the key in use. If not, keep the key elsewhere: the data is useless without it.
+        Whether the backup holds the key in use. If not, keep the key elsewhere: the data is useless
+        without it.
     key : str
-        ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a restore, ``different``.
+        ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a
+        restore, ``different``.
     """
 
     file: str
@@ -81,7 +84,8 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
     Raises
     ------
     BadInput
-        If there is no installation, the file exists, or the database or the lake is not in the home.
+        If there is no installation, the file exists, or the database or the lake is not in the
+        home.
     """
     home = settings.home
     _check_local(settings)
@@ -96,30 +100,31 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
             gettext("{target} is there already; name another file.").format(target=target)
         )
     if not settings.secret_key.get_secret_value():
-        _ = settings.key  # made now where it was never used, so that the backup has it
-    aside = target.with_name(f".{target.name}.part")
+        _ = settings.key  # created if it was never used, so the backup has it
+    partial = target.with_name(f".{target.name}.part")
     hashes: dict[str, str] = {}
     made_at = clock.wall().isoformat()
     size = 0
-    _begin(aside)
+    _create_partial(partial)
     try:
         with tempfile.TemporaryDirectory(dir=target.absolute().parent) as folder:
             database = Path(folder) / DATABASE
-            revision = _database(home / DATABASE, database)
-            with tarfile.open(aside, "w:gz", compresslevel=1) as tar:
-                members = [(database, DATABASE), *((home / name, name) for name in _files(home))]
+            revision = _copy_database(home / DATABASE, database)
+            with tarfile.open(partial, "w:gz", compresslevel=1) as tar:
+                members = [
+                    (database, DATABASE),
+                    *((home / name, name) for name in _file_names(home)),
+                ]
                 for number, (path, name) in enumerate(members):
-                    progress(number, len(members), f"copying {name}")
+                    progress(number, len(members), gettext("copying {name}").format(name=name))
                     try:
                         content = path.read_bytes()
-                    except (
-                        FileNotFoundError
-                    ):  # replaced meanwhile, and named by no log that was copied
-                        continue
+                    except FileNotFoundError:
+                        continue  # replaced meanwhile; no copied log names it
                     hashes[name] = hashlib.sha256(content).hexdigest()
                     size += len(content)
                     _add(tar, name, content)
-                said = {
+                manifest = {
                     "form": FORM,
                     "revision": revision,
                     "made_at": made_at,
@@ -128,14 +133,16 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     "contains_key": KEYS in hashes and _key_of(settings, home) == _key_in(home),
                     "key_id": key_id(settings.key),
                 }
-                _add(tar, MANIFEST, json.dumps(said).encode())
-        aside.replace(target)
+                _add(tar, MANIFEST, json.dumps(manifest).encode())
+        partial.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
-    return _described(target, said, size, "in backup" if said["contains_key"] else "elsewhere")
+        partial.unlink(missing_ok=True)
+    return _describe(
+        target, manifest, size, "in backup" if manifest["contains_key"] else "elsewhere"
+    )
 
 
-def _described(file: Path, manifest: dict[str, Any], size: int, key: str) -> Backup:
+def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Backup:
     names = manifest["files"]
     parts = {
         "database": DATABASE in names,
@@ -156,31 +163,42 @@ def _described(file: Path, manifest: dict[str, Any], size: int, key: str) -> Bac
 
 
 def _key_in(home: Path) -> str:
-    """Return the current key in a home; empty if there is none."""
+    """Return the current key in a home.
+
+    Empty if there is none.
+    """
     path = home / KEYS
     return (path.read_text(encoding="ascii").split() or [""])[0] if path.exists() else ""
 
 
 def _key_of(settings: Settings, home: Path) -> str:
-    """Return the key that an installation in this home would use; empty if there is none."""
+    """Return the key that an installation would use.
+
+    Empty if there is none, in this home or in the environment.
+    """
     return settings.secret_key.get_secret_value() or _key_in(home)
 
 
-def _begin(aside: Path) -> None:
-    """Create the private file to write; fail if another backup is writing it."""
+def _create_partial(partial: Path) -> None:
+    """Create the private file to write.
+
+    Fail if another backup is writing it.
+    """
     try:
-        aside.touch(mode=0o600, exist_ok=False)
+        partial.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
         raise BadInput(
             gettext(
-                "{aside} is there already: another backup to this file is under way, or was "
+                "{file} is there already: another backup to this file is under way, or was "
                 "killed; delete it if none is."
-            ).format(aside=aside)
+            ).format(file=partial)
         ) from None
 
 
 def restore(settings: Settings, source: Path, *, progress: Progress = silent) -> Backup:
-    """Restore a backup into an empty home; check every file before moving any into place.
+    """Restore a backup into an empty home.
+
+    Every file is checked before any is moved into place.
 
     Parameters
     ----------
@@ -199,7 +217,8 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
     Raises
     ------
     BadInput
-        If the home is not empty, or the file is no backup, is damaged, or holds a file that its manifest does not list.
+        If the home is not empty, or the file is no backup, is damaged, or holds a file that its
+        manifest does not list.
     """
     home = settings.home
     _check_local(settings)
@@ -218,14 +237,14 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
         )
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".restoring-") as folder:
-        inside = Path(folder) / "home"
-        inside.mkdir(mode=0o700)
+        new_home = Path(folder) / "home"
+        new_home.mkdir(mode=0o700)
         try:
             with tarfile.open(source, "r:gz") as tar:
                 members = tar.getmembers()
                 manifest = _manifest(tar, members, source)
                 _check_members(members, manifest, source)
-                size = _extract(tar, members, manifest, inside, source, progress)
+                size = _extract(tar, members, manifest, new_home, source, progress)
         except (
             FileNotFoundError,
             EOFError,
@@ -241,25 +260,25 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
                 ).format(source=source)
             ) from None
         except OSError as error:
-            if diagnose(error, settings):  # a full disk is no fault of the backup
+            if diagnose(error, settings):  # for example a full disk
                 raise
             raise BadInput(
                 gettext("{source} cannot be restored: {strerror}.").format(
                     source=source, strerror=error.strerror
                 )
             ) from None
-        key = _restored_key(settings, inside, manifest)
+        key = _restored_key(settings, new_home, manifest)
         if home.exists():
             home.rmdir()
-        inside.rename(home)
-    return _described(source, manifest, size, key)
+        new_home.rename(home)
+    return _describe(source, manifest, size, key)
 
 
 def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path) -> dict[str, Any]:
-    found = [member for member in members if member.name == MANIFEST and member.isreg()]
-    if not found:
+    manifest_members = [member for member in members if member.name == MANIFEST and member.isreg()]
+    if not manifest_members:
         raise tarfile.TarError
-    content = tar.extractfile(found[-1])
+    content = tar.extractfile(manifest_members[-1])
     manifest = json.loads(content.read()) if content else None
     files = (
         manifest.get("files")
@@ -270,12 +289,18 @@ def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path
         raise BadInput(
             gettext("{source} is no backup that this version can read.").format(source=source)
         )
-    return {"contains_key": KEYS in files, **manifest}  # older ones do not say
+    return {"contains_key": KEYS in files, **manifest}  # older manifests lack it
 
 
 def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], source: Path) -> None:
-    """Refuse a member that `backup` would not write, before any file is written."""
-    remedy = "Nothing was restored. Somebody may have changed this file: take the original, or another backup."
+    """Refuse members that `backup` would not write.
+
+    This happens before any file is written.
+    """
+    remedy = gettext(
+        "Nothing was restored. Somebody may have changed this file: take the "
+        "original, or another backup."
+    )
     times = Counter(member.name for member in members)
     for member in members:
         name = member.name
@@ -327,19 +352,22 @@ def _extract(
     tar: tarfile.TarFile,
     members: list[tarfile.TarInfo],
     manifest: dict[str, Any],
-    inside: Path,
+    new_home: Path,
     source: Path,
     progress: Progress,
 ) -> int:
-    """Write the files and compare their hashes; return their total size."""
+    """Write the files and compare their hashes.
+
+    Return their total size in bytes.
+    """
     files = [member for member in members if member.name != MANIFEST]
     size = 0
     for number, member in enumerate(files):
-        progress(number, len(files), f"checking {member.name}")
+        progress(number, len(files), gettext("checking {name}").format(name=member.name))
         content = tar.extractfile(member)
         digest = hashlib.sha256()
-        path = inside / member.name
-        private(path.parent)
+        path = new_home / member.name
+        create_private_folder(path.parent)
         with path.open("wb") as file:
             path.chmod(0o600)
             while content and (chunk := content.read(1 << 20)):
@@ -354,8 +382,8 @@ def _extract(
     return size
 
 
-def _restored_key(settings: Settings, inside: Path, manifest: dict[str, Any]) -> str:
-    key = _key_of(settings, inside)
+def _restored_key(settings: Settings, new_home: Path, manifest: dict[str, Any]) -> str:
+    key = _key_of(settings, new_home)
     if not key:
         return "missing"
     if manifest.get("key_id", key_id(key.encode())) != key_id(key.encode()):
@@ -384,29 +412,35 @@ def _check_local(settings: Settings) -> None:
         )
 
 
-def _database(path: Path, copy: Path) -> str:
-    """Copy the database at one point in time; return its revision."""
-    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as made:
-        live.backup(made)
-        made.execute("PRAGMA journal_mode=DELETE")
-        return str(made.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+def _copy_database(path: Path, copy: Path) -> str:
+    """Copy the database at one point in time.
+
+    Return its schema revision.
+    """
+    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as copied:
+        live.backup(copied)
+        copied.execute("PRAGMA journal_mode=DELETE")
+        return str(copied.execute("SELECT version_num FROM alembic_version").fetchone()[0])
 
 
-def _files(home: Path) -> Iterator[str]:
-    """Yield the names of the home's other files: Delta logs first, without temporary folders."""
-    found = [
+def _file_names(home: Path) -> Iterator[str]:
+    """Yield the names of the home's other files.
+
+    Delta logs come first. Temporary folders are left out.
+    """
+    names = [
         path.relative_to(home).as_posix()
         for path in home.rglob("*")
         if path.is_file()
         and not path.is_symlink()
         and path.relative_to(home).parts[0] not in _LEFT_OUT
     ]
-    ours = [
+    included = [
         name
-        for name in found
+        for name in names
         if not name.startswith(DATABASE) and not name.endswith((".lock", ".sock"))
     ]
-    yield from sorted(ours, key=lambda name: ("_delta_log/" not in name, name))
+    yield from sorted(included, key=lambda name: ("_delta_log/" not in name, name))
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

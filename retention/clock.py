@@ -1,8 +1,8 @@
-"""Business time, which can be moved, and real time, which cannot.
+"""Tell business time, which can be moved, and real time.
 
-`now()` is business time: cutoffs, schedules, expiry of approvals and coupons, measurement windows. The time machine
-and ``RETENTION_NOW`` move it. Its offset is in the SQL database, so all processes agree.
-`wall()` is real time: leases, heartbeats, rate limits, signature age, trigger ids.
+`now()` is business time: cutoffs, schedules, expiry of approvals and coupons, measurement windows.
+The time machine and ``RETENTION_NOW`` move it. Its offset is in the SQL database, so all processes
+agree. `wall()` is real time: leases, heartbeats, rate limits, signature age, trigger ids.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
-_held: ContextVar[datetime | None] = ContextVar("business time held", default=None)
+_frozen: ContextVar[datetime | None] = ContextVar("business time held", default=None)
 _offset: Callable[[], timedelta] = timedelta
 _fixed: datetime | None = None
 
@@ -18,25 +18,35 @@ _fixed: datetime | None = None
 def configure(
     *, offset: Callable[[], timedelta] | None = None, fixed: datetime | None = None
 ) -> None:
-    """Set the source of business time: a fixed time, or an offset to real time that each call reads."""
+    """Set the source of business time.
+
+    It is a fixed time, or an offset to real time that each call reads.
+
+    Parameters
+    ----------
+    offset : callable, optional
+        Returns the offset to real time.
+    fixed : datetime, optional
+        Fixed business time.
+    """
     global _offset, _fixed
     _offset = offset or timedelta
     _fixed = fixed.astimezone(UTC) if fixed else None
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def frozen() -> Iterator[None]:
     """Keep business time fixed within this block and thread."""
-    token = _held.set(now())
+    token = _frozen.set(now())
     try:
         yield
     finally:
-        _held.reset(token)
+        _frozen.reset(token)
 
 
 def now() -> datetime:
     """Return business time, aware, in UTC."""
-    if (moment := _held.get()) is not None:
+    if (moment := _frozen.get()) is not None:
         return moment
     return _fixed if _fixed is not None else wall() + _offset()
 

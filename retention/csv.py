@@ -1,4 +1,4 @@
-"""Write tables as CSV without formulas that a spreadsheet would run."""
+"""Write CSV without formulas that a spreadsheet would run."""
 
 import csv
 import io
@@ -8,31 +8,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-# The last four are full-width: spreadsheets of East Asia read them as the first four.
+# The last four are full-width. East Asian spreadsheets read them as the first four.
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell begins within ours, also at a
-# line end, for our quotes are none to them; they drop quotes with which it begins. (;-) is no formula.)
-_BEGINS_ANEW = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))""")
-_SET_IN = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
+# With decimal commas, spreadsheets split lines at semicolons and ignore our quotes. So a cell may
+# begin within ours, also after a line end. They drop quotes at its beginning. (;-) is no formula.)
+_CELL_START = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))""")
+_INNER_APOSTROPHE = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 
 
-def harmless(cell: Any) -> Any:
-    """Put an apostrophe in front of text that a spreadsheet would run as a formula.
+def escape_formulas(cell: Any) -> Any:
+    """Put an apostrophe in front of text like formulas.
+
+    A spreadsheet would run such text.
 
     Lines within a cell are checked, too. Numbers stay numbers: ``-3.5`` is no formula.
     """
     if not isinstance(cell, str):
         return cell
-    return _BEGINS_ANEW.sub("'", f"'{cell}" if cell.startswith(DANGEROUS) else cell)
+    return _CELL_START.sub("'", f"'{cell}" if cell.startswith(DANGEROUS) else cell)
 
 
-def unmarked(sheet: str) -> str:
-    """Remove the apostrophes that `harmless` has put inside cells."""
-    return _SET_IN.sub("", sheet)
+def unescape_cells(sheet: str) -> str:
+    """Remove the apostrophes that `escape_formulas` has put inside cells."""
+    return _INNER_APOSTROPHE.sub("", sheet)
 
 
 def to_csv(frame: "pd.DataFrame") -> bytes:
-    """Return a frame as UTF-8 CSV with a byte-order mark; missing cells are empty.
+    """Return a frame as UTF-8 CSV.
+
+    It begins with a byte-order mark, and missing cells are empty.
 
     Parameters
     ----------
@@ -45,10 +49,13 @@ def to_csv(frame: "pd.DataFrame") -> bytes:
     """
     sheet = io.StringIO(newline="")
     writer = csv.writer(sheet, lineterminator="\r\n")
-    writer.writerow([harmless(str(name)) for name in frame.columns])
+    writer.writerow([escape_formulas(str(name)) for name in frame.columns])
     present = frame.notna().to_numpy()
-    for row, there in zip(frame.itertuples(index=False, name=None), present, strict=True):
+    for row, has_value in zip(frame.itertuples(index=False, name=None), present, strict=True):
         writer.writerow(
-            [harmless(cell) if kept else "" for cell, kept in zip(row, there, strict=True)]
+            [
+                escape_formulas(cell) if is_present else ""
+                for cell, is_present in zip(row, has_value, strict=True)
+            ]
         )
     return sheet.getvalue().encode("utf-8-sig")

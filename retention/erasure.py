@@ -1,9 +1,9 @@
-"""Erase a customer from the lake, the database and the quarantine.
+"""Erase a customer from lake, database and quarantine.
 
-Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are deleted.
-Each step may run twice.
+Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are
+deleted. Each step may run twice.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - SQL is built from quoted names and escaped literals (mapping.quoted, .literal)
 
 import json
 import secrets
@@ -41,163 +41,213 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-# Where the lake holds customers: what an erasure deletes, and what is searched for whoever came back.
-_PEOPLE = {
+# Columns of the lake with customer ids. An erasure deletes their rows.
+_CUSTOMER_COLUMNS = {
     table: [column for column in ("customer_id", "same_as", "other_id") if column in table.names]
     for table in TABLES.values()
     if "customer_id" in table.names
 }
-_NAMING = (Assignment, Send, Impression, Coupon, Redemption, DirectoryEntry, Suppression, Feedback)
-NOBODY = "erased-"  # how what is counted of somebody begins once they are erased
-_DIGITS = 7  # of the shortest telephone number that tells one customer
-_QUIETLY = {"synchronize_session": False}
+_TABLES_WITH_CUSTOMERS = (
+    Assignment,
+    Send,
+    Impression,
+    Coupon,
+    Redemption,
+    DirectoryEntry,
+    Suppression,
+    Feedback,
+)
+ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
+_DIGITS = 7  # of the shortest telephone number that identifies a customer
+_WITHOUT_SYNC = {"synchronize_session": False}
 
 
-def ids_of(lake: "Lake", customer_id: str) -> list[str]:
-    """Return every id of a customer, with the ids that were merged into theirs."""
+def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
+    """Return every id of a customer, merged ones included."""
     people = lake.identities.canonical_ids()
-    whom = people.get(customer_id, customer_id)
-    return sorted({whom, customer_id, *(one for one, other in people.items() if other == whom)})
-
-
-def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
-    """Return every id of a customer, from the directory in SQL.
-
-    The directory is erased last, so a second run finds the ids here when the lake has none.
-    """
-    mine = DirectoryEntry.team_id == settings.team_id
-    canonical = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
-    whom = select(canonical).where(mine, DirectoryEntry.customer_id.in_(ids))
-    return list(
-        session.scalars(select(DirectoryEntry.customer_id).where(mine, canonical.in_(whom)))
+    canonical = people.get(customer_id, customer_id)
+    return sorted(
+        {
+            canonical,
+            customer_id,
+            *(merged for merged, target in people.items() if target == canonical),
+        }
     )
 
 
-def contact_of(lake: "Lake", ids: Sequence[str]) -> list[str]:
-    """Return the e-mail addresses and telephone numbers of these ids."""
+def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
+    """Return a customer's ids from the directory.
+
+    The directory is in SQL.
+
+    The directory is erased last, so a second run finds the ids here when the lake has none.
+    """
+    own_team = DirectoryEntry.team_id == settings.team_id
+    canonical = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
+    canonical_ids = select(canonical).where(own_team, DirectoryEntry.customer_id.in_(ids))
+    return list(
+        session.scalars(
+            select(DirectoryEntry.customer_id).where(own_team, canonical.in_(canonical_ids))
+        )
+    )
+
+
+def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
+    """Return these customers' e-mail addresses and telephone numbers."""
     rows = lake.table("customers", identity="stored")
-    found = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
-    cells = {value.strip() for column in found for value in found[column] if isinstance(value, str)}
-    return sorted(value for value in cells if _reaches(value))
+    contacts = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
+    cells = {
+        value.strip() for column in contacts for value in contacts[column] if isinstance(value, str)
+    }
+    return sorted(value for value in cells if _is_contact(value))
 
 
-def _reaches(cell: str) -> bool:
-    """Return whether a cell looks like an address or a number; many customers share "unknown" or "-"."""
+def _is_contact(cell: str) -> bool:
+    """Return whether a cell is an address or a number.
+
+    Many customers share "unknown" or "-".
+    """
     return "@" in cell or sum(map(str.isdigit, cell)) >= _DIGITS
 
 
-def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
-    """Delete the customer's rows from the lake; return the number of rows by table.
+def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
+    """Delete the customer's rows from the lake.
+
+    Return the number of rows by table.
 
     Readers see the change at once. The nightly clean-up deletes the old files a day later.
     """
-    listed = ", ".join(literal(one) for one in ids)
-    gone: dict[str, int] = {}
-    for table, columns in _PEOPLE.items():
-        predicate = " OR ".join(f"{column} IN ({listed})" for column in columns)
+    id_list = ", ".join(literal(customer_id) for customer_id in ids)
+    deleted: dict[str, int] = {}
+    for table, columns in _CUSTOMER_COLUMNS.items():
+        predicate = " OR ".join(f"{column} IN ({id_list})" for column in columns)
         with store.locked(lake.root, table):
             before = _rows(lake.root, table)
             if before:
                 store.delete(lake.root, table, predicate)
-            gone[table.name] = before - _rows(lake.root, table)
-    return gone
+            deleted[table.name] = before - _rows(lake.root, table)
+    return deleted
 
 
-def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> int:
-    """Delete quarantined rows that hold an id, an address (in any case) or a number of the customer."""
-    con, gone = lake.duckdb, 0
-    listed = ", ".join(literal(one) for one in told)
-    addresses = ", ".join(literal(one.lower()) for one in told if "@" in one) or "NULL"
+def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequence[str]) -> int:
+    """Delete quarantined rows that hold a customer's identifier.
+
+    Identifiers are ids, e-mail addresses (in any case) and telephone numbers.
+    """
+    con, deleted = lake.duckdb, 0
+    identifier_list = ", ".join(literal(identifier) for identifier in identifiers)
+    addresses = (
+        ", ".join(literal(identifier.lower()) for identifier in identifiers if "@" in identifier)
+        or "NULL"
+    )
     for path in quarantine.files(settings):
         read = f"read_parquet({literal(path)})"
         columns = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
         own = [quoted(name) for name in columns if name not in quarantine.META]
-        named = (
+        condition = (
             " OR ".join(
-                f"coalesce({cell} IN ({listed}), false) OR coalesce(lower(trim({cell})) IN ({addresses}), false)"
+                f"coalesce({cell} IN ({identifier_list}), false) OR coalesce(lower(trim({cell})) IN ({addresses}), false)"
                 for cell in (f"{column}::VARCHAR" for column in own)
             )
             or "false"
         )
-        held, hit = con.execute(
-            f"SELECT count(*), count(*) FILTER ({named}) FROM {read}"
+        total, matching = con.execute(
+            f"SELECT count(*), count(*) FILTER ({condition}) FROM {read}"
         ).fetchall()[0]
-        if hit == held:
+        if matching == total:
             path.unlink(missing_ok=True)
-        elif hit:
-            aside = path.with_suffix(".erasing")
+        elif matching:
+            rewritten = path.with_suffix(".erasing")
             con.execute(
-                f"COPY (SELECT * FROM {read} WHERE NOT ({named})) TO {literal(aside)} (FORMAT parquet)"
+                f"COPY (SELECT * FROM {read} WHERE NOT ({condition})) TO {literal(rewritten)} (FORMAT parquet)"
             )
-            aside.replace(path)
-        gone += hit
-    return gone
+            rewritten.replace(path)
+        deleted += matching
+    return deleted
 
 
-def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
-    """Delete or rename the customer's rows in SQL, except the directory; return the number by table.
+def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
+    """Delete or rename the customer's rows in SQL.
 
-    Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the customer's rows
-    are deleted: nothing was sent, so no count needs them.
+    The directory is left out. Return the number of rows by table.
+
+    Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the
+    customer's rows are deleted: nothing was sent, so no count needs them.
     """
-    gone: dict[str, int] = {}
+    changed: dict[str, int] = {}
 
     def run(statement: Any, table: Any) -> None:
-        done = session.execute(statement, execution_options=_QUIETLY)
-        gone[table.__tablename__] = gone.get(table.__tablename__, 0) + int(done.rowcount)  # type: ignore[attr-defined]
+        outcome = session.execute(statement, execution_options=_WITHOUT_SYNC)
+        changed[table.__tablename__] = changed.get(table.__tablename__, 0) + int(outcome.rowcount)  # type: ignore[attr-defined]
 
     unsent = select(Campaign.id).where(Campaign.window_ends_at.is_(None))
-    for counted in (Coupon, Assignment):
+    for reserved in (Coupon, Assignment):
         run(
-            delete(counted).where(counted.customer_id.in_(ids), counted.campaign_id.in_(unsent)),
-            counted,
+            delete(reserved).where(reserved.customer_id.in_(ids), reserved.campaign_id.in_(unsent)),
+            reserved,
         )
     session.execute(
         update(Send)
         .where(Send.customer_id.in_(ids), Send.state == "queued")
         .values(state="cancelled", error="erased", error_code="erased"),
-        execution_options=_QUIETLY,
+        execution_options=_WITHOUT_SYNC,
     )
     session.execute(
         update(Coupon)
         .where(Coupon.customer_id.in_(ids), Coupon.state.in_(("reserved", "issued")))
         .values(state="void"),
-        execution_options=_QUIETLY,
+        execution_options=_WITHOUT_SYNC,
     )
-    for one in ids:
-        nobody = f"{NOBODY}{secrets.token_hex(8)}"
+    for customer_id in ids:
+        random_name = f"{ERASED_PREFIX}{secrets.token_hex(8)}"
         for table in (Assignment, Send, Impression):
-            run(update(table).where(table.customer_id == one).values(customer_id=nobody), table)
+            run(
+                update(table)
+                .where(table.customer_id == customer_id)
+                .values(customer_id=random_name),
+                table,
+            )
         run(
             update(Coupon)
-            .where(Coupon.customer_id == one)
-            .values(customer_id=nobody, order_id=None),
+            .where(Coupon.customer_id == customer_id)
+            .values(customer_id=random_name, order_id=None),
             Coupon,
         )
-        used = update(Redemption).where(Redemption.customer_id == one)
-        run(used.values(customer_id=nobody, order_id=None), Redemption)
-    for dropped in (Suppression, Feedback):
-        run(delete(dropped).where(dropped.customer_id.in_(ids)), dropped)
-    return gone
+        used = update(Redemption).where(Redemption.customer_id == customer_id)
+        run(used.values(customer_id=random_name, order_id=None), Redemption)
+    for personal in (Suppression, Feedback):
+        run(delete(personal).where(personal.customer_id.in_(ids)), personal)
+    return changed
 
 
-def from_directory(session: Session, ids: Sequence[str]) -> int:
-    """Delete the customer's rows of the directory; return the number of rows."""
+def erase_from_directory(session: Session, ids: Sequence[str]) -> int:
+    """Delete the customer's rows of the directory.
+
+    Return the number of rows.
+    """
     rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
-    return int(session.execute(rows, execution_options=_QUIETLY).rowcount)  # type: ignore[attr-defined]
+    return int(session.execute(rows, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]
 
 
 def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
-    """Return the jobs with the customer as an argument (score, recommend, forget)."""
-    asked = [Job.args[name].as_string().in_(ids) for name in ("customer_id", "merged")]
-    return list(session.scalars(select(Job.id).where(Job.team_id == settings.team_id, or_(*asked))))
+    """Return the jobs with the customer as argument.
+
+    Their kinds are score, recommend and forget.
+    """
+    conditions = [Job.args[name].as_string().in_(ids) for name in ("customer_id", "merged")]
+    return list(
+        session.scalars(select(Job.id).where(Job.team_id == settings.team_id, or_(*conditions)))
+    )
 
 
 def posts_about(
     session: Session, settings: Settings, job_ids: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return key and channel of the messages with the results of these jobs."""
-    keys = [f"job:{one}" for one in job_ids]
+    """Return the messages with these jobs' results.
+
+    Each is a pair of key and channel.
+    """
+    keys = [f"job:{job_id}" for job_id in job_ids]
     rows = select(Outbox.key, Outbox.channel).where(
         Outbox.team_id == settings.team_id, or_(Outbox.job_id.in_(job_ids), Outbox.key.in_(keys))
     )
@@ -211,14 +261,16 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
         update(Job)
         .where(Job.id.in_(job_ids))
         .values(args={"customer_id": ERASED}, request_key=None, result=None, error=error),
-        execution_options=_QUIETLY,
+        execution_options=_WITHOUT_SYNC,
     )
 
 
-def jobs_naming(
+def jobs_mentioning(
     session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
-    """Return other jobs with a result or an error that may name the customer.
+    """Return other jobs that may name the customer.
+
+    The name may be in the result or in the error.
 
     Parameters
     ----------
@@ -244,9 +296,12 @@ def jobs_naming(
 
 
 def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update | None":
-    """Return the statement that removes the customer from a job's result and error.
+    """Build the update that redacts a job.
 
-    A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was updated meanwhile.
+    It removes the customer from the job's result and error.
+
+    A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was
+    updated meanwhile.
 
     Parameters
     ----------
@@ -263,33 +318,36 @@ def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update
         None if the job does not name the customer.
     """
     text = cast(Job.result, Text)
-    held, failure = session.execute(select(text, Job.error).where(Job.id == job_id)).one()
-    found = json.loads(held or "null")
-    result, error = names.redact(found), names.redact(failure)
-    if (result, error) == (found, failure):
+    stored, failure = session.execute(select(text, Job.error).where(Job.id == job_id)).one()
+    content = json.loads(stored or "null")
+    result, error = names.redact(content), names.redact(failure)
+    if (result, error) == (content, failure):
         return None
     same = (
         Job.id == job_id,
-        text.is_not_distinct_from(held),
+        text.is_not_distinct_from(stored),
         Job.error.is_not_distinct_from(failure),
     )
     return update(Job).where(*same).values(result=result, error=error)
 
 
-def posts_naming(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
-    """Return the keys of messages that may name the customer."""
-    named = (
+def posts_mentioning(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
+    """Return keys of messages that may name the customer."""
+    conditions = (
         Outbox.team_id == settings.team_id,
         Outbox.kind == "message",
         names.may_mention(Outbox.payload),
     )
-    return list(session.scalars(select(Outbox.key).where(*named)))
+    return list(session.scalars(select(Outbox.key).where(*conditions)))
 
 
 def redacted_posts(
     session: Session, names: CustomerNames, which: ColumnElement[bool]
 ) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return key, channel and redacted payload of the messages that name the customer."""
+    """Return redacted messages that named the customer.
+
+    Each is a tuple of key, channel and payload.
+    """
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
     for key, channel, payload in session.execute(rows.order_by(Outbox.id).with_for_update()):
@@ -299,56 +357,65 @@ def redacted_posts(
     return changed
 
 
-def files_naming(
+def files_mentioning(
     session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
-    """Return unsent CSV files that name the customer, optionally only those made since a time."""
-    made = () if since is None else (File.created_at >= since,)
-    held = (
+    """Return unsent CSV files that name the customer.
+
+    With ``since``, only those created at or after that time.
+    """
+    created = () if since is None else (File.created_at >= since,)
+    conditions = (
         File.team_id == settings.team_id,
         File.sensitive.is_(True),
         File.content.is_not(None),
-        *made,
+        *created,
     )
     return [
         file_id
-        for file_id, content in session.execute(select(File.id, File.content).where(*held))
+        for file_id, content in session.execute(select(File.id, File.content).where(*conditions))
         if names.is_listed_in((content or b"").decode("utf-8-sig", "replace"))
     ]
 
 
-def forget_question(session: Session, job_id: str) -> None:
-    """Delete the customer's id from the erasing job itself; its result stays."""
+def scrub_own_job(session: Session, job_id: str) -> None:
+    """Delete the customer's id from the erasing job.
+
+    The job's result stays.
+    """
     session.execute(
         update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
-        execution_options=_QUIETLY,
+        execution_options=_WITHOUT_SYNC,
     )
 
 
-def left(session: Session, ids: Sequence[str]) -> int:
-    """Count the rows in SQL that still name the customer."""
+def remaining_rows(session: Session, ids: Sequence[str]) -> int:
+    """Count SQL rows that still name the customer."""
     return sum(
         session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids)))
         or 0
-        for table in _NAMING
+        for table in _TABLES_WITH_CUSTOMERS
     )
 
 
-def returned(lake: "Lake", session: Session, known: ErasedCustomers) -> list[str]:
-    """Return erased ids that are stored again: a job that had read them before the erasure wrote them back."""
-    if not known.hashes:
+def reappeared_ids(lake: "Lake", session: Session, erased: ErasedCustomers) -> list[str]:
+    """Return erased ids that are stored again.
+
+    A job that had read them before the erasure wrote them back.
+    """
+    if not erased.hashes:
         return []
     ids: set[str] = set()
-    for table, columns in _PEOPLE.items():
+    for table, columns in _CUSTOMER_COLUMNS.items():
         paths = store.files(store.open_table(lake.root, table))
         for column in columns if paths else ():
-            found = (
+            query = (
                 f"SELECT DISTINCT {column} FROM read_parquet({paths!r}) WHERE {column} IS NOT NULL"
             )
-            ids.update(one for (one,) in lake.duckdb.execute(found).fetchall())
-    for naming in _NAMING:
+            ids.update(customer_id for (customer_id,) in lake.duckdb.execute(query).fetchall())
+    for naming in _TABLES_WITH_CUSTOMERS:
         ids.update(filter(None, session.scalars(select(naming.customer_id).distinct())))
-    return sorted(known.among(ids))
+    return sorted(erased.among(ids))
 
 
 def _rows(root: Path, table: Any) -> int:

@@ -1,13 +1,13 @@
 """Errors that a user can fix, and cancellation.
 
-The text of a `Refused` names the field, the value and the fix. People see it as it is: ephemeral in Slack, on standard
-error with exit status 2 in the terminal. For any other error the user gets a reference number, and the operator gets
-the stack trace.
+The text of a `Refused` names the field, the value and the fix. People see it as it is: ephemeral in
+Slack, on standard error with exit status 2 in the terminal. For any other error the user gets a
+reference number, and the operator gets the stack trace.
 """
 
 
 class Refused(Exception):
-    """Refuse a request; the message says why and how to fix it."""
+    """Refuse a request and say how to fix it."""
 
 
 class BadInput(Refused):
@@ -16,9 +16,9 @@ class BadInput(Refused):
     Parameters
     ----------
     message : str
-        What is wrong and how to fix it.
+        The problem and how to fix it.
     field : str, optional
-        The field that holds the value, for a form that shows the message under its input.
+        The field with the value. A form shows the message under its input.
     """
 
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
@@ -27,23 +27,34 @@ class BadInput(Refused):
 
 
 class NotAllowed(Refused):
-    """Refuse a request that the user's role does not allow."""
+    """Refuse a request that the user's role forbids."""
 
 
 class TooLittleData(Refused):
-    """Refuse a request that needs more history, customers or classes than the data has."""
+    """Refuse a request that needs more data.
+
+    More history, customers or classes are needed than the data has.
+    """
 
 
 class TooManyRequests(Refused):
-    """Refuse a request beyond a user's limit; the message says when to try again."""
+    """Refuse a request beyond a user's limit.
+
+    The message says when to try again.
+    """
 
 
 class Conflict(Refused):
-    """Refuse a request because its target has changed since the user saw it."""
+    """Refuse a request because its target has changed.
+
+    The user saw an earlier version.
+    """
 
 
 class Cancelled(BaseException):
-    """Stop a job without publishing: a user cancelled it, or its lease was lost.
+    """Stop a job without publishing its result.
 
-    A `BaseException`, so that no `except Exception` catches it.
+    A user cancelled it, or its lease was lost.
+
+    It is a `BaseException`, because `except Exception` must not catch it.
     """

@@ -1,7 +1,9 @@
-"""Recognise faults of the machine: a full or read-only disk, a damaged database or lake, a busy database.
+"""Recognise faults of the disk, the database and the lake.
 
-The decision uses error codes (``errno``, SQLite's result codes, SQLSTATE) and the state of the disk and of the lake's
-files. It never depends on the wording of an error.
+The disk may be full or read-only, the database or the lake damaged, or the database busy.
+
+The decision uses error codes (``errno``, SQLite's result codes, SQLSTATE) and the state of the disk
+and of the lake's files. It never depends on the wording of an error.
 """
 
 import errno
@@ -22,8 +24,9 @@ from typing import Any
 from sqlalchemy import make_url
 
 from retention.settings import Settings
+from retention.text import gettext
 
-MIN_FREE_BYTES = 1_000_000  # with less, SQLite cannot be relied on to commit
+MIN_FREE_BYTES = 1_000_000  # with less, SQLite may fail to commit
 _CHECK_SECONDS = 10.0  # for reading the lake's files after a suspicious error
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # SQLite's primary result codes are the lowest byte of the extended ones.
@@ -46,7 +49,7 @@ _SQLSTATE = {
     "55P03": "database_busy",
 }
 # Errors that these libraries raise, among other reasons, for a file that cannot be read.
-_OF_FILES = {
+_FILE_ERRORS = {
     "duckdb": {
         "Error",
         "IOException",
@@ -76,7 +79,7 @@ _OF_FILES = {
     "pyo3_runtime": {"PanicException"},
     "pyarrow": {"ArrowInvalid", "ArrowException", "ArrowIOError"},
 }
-# How DuckDB (JSON), Rust and Arrow write an errno.
+# An errno as DuckDB (JSON), Rust and Arrow write it.
 _ERRNO = re.compile(r'"errno":"(\d+)"|\(os error (\d+)\)|\[errno (\d+)\]', re.IGNORECASE)
 
 
@@ -92,38 +95,12 @@ class Code(StrEnum):
     LAKE_DAMAGED = "lake_damaged"
 
 
-_SENTENCES = {
-    Code.DISK_FULL: (
-        "The disk of the server is full",
-        "The operator must free space in {path}; then try again.",
-    ),
-    Code.READ_ONLY: (
-        "The disk of the server is read-only",
-        "The operator must make {path} writable; then try again.",
-    ),
-    Code.DISK_ERROR: (
-        "The disk of the server reports errors",
-        "The operator must check the disk that holds {path}.",
-    ),
-    Code.DATABASE_DAMAGED: (
-        "The database is damaged ({path})",
-        "The operator must restore a backup: `retention restore FILE`.",
-    ),
-    Code.DATABASE_BUSY: ("The database is busy", "Please try again in a minute."),
-    Code.DATABASE_STARTING: (
-        "The database is starting or stopping",
-        "Please try again in a minute.",
-    ),
-    Code.LAKE_DAMAGED: (
-        "The customer data is damaged: {path} is missing or cannot be read",
-        "The operator must restore a backup: `retention restore FILE`.",
-    ),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A machine fault: code, folder or file, and two sentences for the user."""
+    """A machine fault with two sentences for the user.
+
+    ``path`` is the folder or file.
+    """
 
     code: Code
     path: str
@@ -151,25 +128,74 @@ def diagnose(error: BaseException, settings: Settings) -> Fault | None:
     """
     for each in _chain(error):
         with suppress(Exception):
-            if fault := _of_code(each, settings) or _of_files(each, settings):
+            if fault := _fault_of_code(each, settings) or _fault_of_lake(each, settings):
                 return fault
     return None
 
 
 def fault(code: Code, path: str | Path) -> Fault:
     """Return a fault with its sentences."""
-    sentence, remedy = (text.format(path=path) for text in _SENTENCES[code])
-    return Fault(code, str(path), f"{sentence}, so nothing was saved.", remedy)
+    problem, remedy = (text.format(path=path) for text in _sentences(code))
+    sentence = gettext("{problem}, so nothing was saved.").format(problem=problem)
+    return Fault(code, str(path), sentence, remedy)
+
+
+def _sentences(code: Code) -> tuple[str, str]:
+    """Return the problem and its remedy, with a field for the path."""
+    sentences = {
+        Code.DISK_FULL: (
+            gettext("The disk of the server is full"),
+            gettext("The operator must free space in {path}; then try again."),
+        ),
+        Code.READ_ONLY: (
+            gettext("The disk of the server is read-only"),
+            gettext("The operator must make {path} writable; then try again."),
+        ),
+        Code.DISK_ERROR: (
+            gettext("The disk of the server reports errors"),
+            gettext("The operator must check the disk that holds {path}."),
+        ),
+        Code.DATABASE_DAMAGED: (
+            gettext("The database is damaged ({path})"),
+            gettext("The operator must restore a backup: `retention restore FILE`."),
+        ),
+        Code.DATABASE_BUSY: (
+            gettext("The database is busy"),
+            gettext("Please try again in a minute."),
+        ),
+        Code.DATABASE_STARTING: (
+            gettext("The database is starting or stopping"),
+            gettext("Please try again in a minute."),
+        ),
+        Code.LAKE_DAMAGED: (
+            gettext("The customer data is damaged: {path} is missing or cannot be read"),
+            gettext("The operator must restore a backup: `retention restore FILE`."),
+        ),
+    }
+    return sentences[code]
 
 
 def full_disk(folder: Path, least: int = MIN_FREE_BYTES) -> bool:
-    """Return whether the disk of a folder has less free space than the database needs."""
+    """Return whether a folder's disk is nearly full.
+
+    Less space is free than the database needs.
+
+    Parameters
+    ----------
+    folder : Path
+        It may be missing.
+    least : int
+        Bytes that must be free.
+    """
     existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
     return existing is not None and shutil.disk_usage(existing).free < least
 
 
 def database_folder(settings: Settings) -> Path | None:
-    """Return the folder of the SQLite database; None with another database or one in memory."""
+    """Return the folder of the SQLite database.
+
+    None with another database or one in memory.
+    """
     url = make_url(settings.database_url.get_secret_value())
     return (
         Path(url.database).parent if url.get_backend_name() == "sqlite" and url.database else None
@@ -177,15 +203,17 @@ def database_folder(settings: Settings) -> Path | None:
 
 
 def damaged_file(lake: Path, *, deep: bool = False) -> Path | None:
-    """Return the first file of a lake that is missing or cannot be read; None if all can.
+    """Return the first unreadable file of a lake.
+
+    A file may also be missing. None if all can be read.
 
     Parameters
     ----------
     lake : Path
         Folder of the Delta tables.
     deep : bool
-        Read every value of the live files, for at most ten seconds. Otherwise only the log, and the size and the
-        magic bytes of each file.
+        Read every value of the live files, for at most ten seconds. Otherwise only the log, and the
+        size and the magic bytes of each file.
     """
     until = time.monotonic() + _CHECK_SECONDS
     for log in sorted(lake.glob("*/_delta_log")):
@@ -214,9 +242,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             waiting += each.exceptions
 
 
-def _of_code(error: BaseException, settings: Settings) -> Fault | None:
+def _fault_of_code(error: BaseException, settings: Settings) -> Fault | None:
     if isinstance(error, sqlite3.Error):
-        return _of_sqlite(error, settings)
+        return _fault_of_sqlite(error, settings)
     if state := getattr(error, "sqlstate", None):
         name = _SQLSTATE.get(str(state))
         return fault(Code(name), "the database server") if name else None
@@ -230,13 +258,14 @@ def _of_code(error: BaseException, settings: Settings) -> Fault | None:
     return None
 
 
-def _of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
+def _fault_of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
     code = getattr(error, "sqlite_errorcode", None)
     folder = database_folder(settings) or settings.home
     if code is None:
         return None
     primary = code & 0xFF
-    # Without room for its write-ahead log or its shared memory, SQLite reports an I/O error, or that it cannot open.
+    # Without room for its write-ahead log or its shared memory, SQLite reports an I/O error, or
+    # that it cannot open.
     if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and full_disk(folder):
         return fault(Code.DISK_FULL, folder)
     name = _SQLITE.get(primary)
@@ -246,12 +275,15 @@ def _of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
     return fault(Code(name), (database or folder) if name == Code.DATABASE_DAMAGED else folder)
 
 
-def _of_files(error: BaseException, settings: Settings) -> Fault | None:
-    """Return faults of the lake, and full disks that a library reports only as text."""
+def _fault_of_lake(error: BaseException, settings: Settings) -> Fault | None:
+    """Return faults of the lake.
+
+    Full disks that a library reports only as text are found, too.
+    """
     lake = _lake(settings)
     module = type(error).__module__.partition(".")[0]
-    if type(error).__name__ in _OF_FILES.get(module, ()):
-        numbers = {int(next(filter(None, found))) for found in _ERRNO.findall(str(error))}
+    if type(error).__name__ in _FILE_ERRORS.get(module, ()):
+        numbers = {int(next(filter(None, groups))) for groups in _ERRNO.findall(str(error))}
         is_full = bool(numbers & _FULL) or os.strerror(errno.ENOSPC) in str(error)
         if is_full or (not numbers and _full_folder(settings)):
             return fault(Code.DISK_FULL, _place(error, settings))
@@ -259,8 +291,12 @@ def _of_files(error: BaseException, settings: Settings) -> Fault | None:
             return fault(Code.READ_ONLY, _place(error, settings))
         if bad := damaged_file(lake) or damaged_file(lake, deep=True):
             return fault(Code.LAKE_DAMAGED, bad)
-    named = getattr(error, "filename", None) if isinstance(error, OSError) else None
-    if isinstance(named, str) and Path(named).is_relative_to(lake) and (bad := damaged_file(lake)):
+    filename = getattr(error, "filename", None) if isinstance(error, OSError) else None
+    if (
+        isinstance(filename, str)
+        and Path(filename).is_relative_to(lake)
+        and (bad := damaged_file(lake))
+    ):
         return fault(Code.LAKE_DAMAGED, bad)
     return None
 
@@ -284,15 +320,21 @@ def _full_folder(settings: Settings) -> Path | None:
 
 
 def _place(error: BaseException, settings: Settings) -> Path:
-    """Return the folder to check: the folder of the file, else one on a full disk, else the home."""
-    named = getattr(error, "filename", None)
-    if isinstance(named, str) and Path(named).is_absolute():
-        return Path(named).parent
+    """Return the folder to check.
+
+    It is the folder of the file, else one on a full disk, else the home.
+    """
+    filename = getattr(error, "filename", None)
+    if isinstance(filename, str) and Path(filename).is_absolute():
+        return Path(filename).parent
     return _full_folder(settings) or settings.home
 
 
 def _damaged_commit(log: Path) -> Path | None:
-    """Return the first commit that is not JSON; the log itself if files exist without a commit."""
+    """Return the first commit that is not JSON.
+
+    If files exist without a commit, the log itself is returned.
+    """
     commits = sorted(log.glob("*.json"))
     if not commits and any(log.parent.rglob("*.parquet")):
         return log
@@ -311,8 +353,8 @@ def _damaged_commit(log: Path) -> Path | None:
 
 
 def _live_files(log: Path) -> list[tuple[Path, int]]:
-    """Return the files of the newest version with their sizes."""
-    if "deltalake" not in sys.modules:  # a process that has not loaded it did not read the lake
+    """Return files of the newest version with sizes."""
+    if "deltalake" not in sys.modules:  # without it, the process did not read the lake
         return []
     import pyarrow as pa
     from deltalake import DeltaTable
@@ -320,7 +362,7 @@ def _live_files(log: Path) -> list[tuple[Path, int]]:
     try:
         actions: Any = pa.table(DeltaTable(log.parent).get_add_actions(flatten=True))
     except Exception:
-        return [(log, 0)]  # the log cannot be read: not a Parquet file
+        return [(log, 0)]  # an unreadable log is no Parquet file
     sizes = actions["size_bytes"].to_pylist()
     return [
         (log.parent / path, size)
@@ -329,7 +371,10 @@ def _live_files(log: Path) -> list[tuple[Path, int]]:
 
 
 def _is_parquet(path: Path, size: int | None) -> bool:
-    """Return whether a file has its size and the magic bytes of Parquet."""
+    """Return whether a file has Parquet's magic bytes.
+
+    Its size must match, too.
+    """
     try:
         with path.open("rb") as file:
             begins = file.read(4)

@@ -1,15 +1,16 @@
 """Store users' feedback on scores and recommended items.
 
-Each user has one answer per customer, model and item. A score marked ``wrong`` flags the customer at that time.
-Training keeps flagged labels unless ``RETENTION_DOUBTED_LABELS=drop``, because an opinion is only a hint. An item
-marked ``wrong`` is not recommended to that customer again (`refused`).
+Each user has one answer per customer, model and item. A score marked ``wrong`` flags the customer
+at that time. Training keeps flagged labels unless ``RETENTION_DOUBTED_LABELS=drop``, because an
+opinion is only a hint. An item marked ``wrong`` is not recommended to that customer again
+(`refused_items`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
@@ -21,20 +22,18 @@ from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
 
-if TYPE_CHECKING:
-    pass
-
 Verdict = Literal["useful", "wrong"]
 LONGEST = 500  # characters of a reason
 NEWEST = 5
-NOBODY_MERGED: Mapping[str, str] = MappingProxyType({})
+NO_MERGES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The score or recommendation that feedback is about.
 
-    A score has a customer, a model and a time; a recommendation also has an item and its position on the list.
+    A score has a customer, a model and a time; a recommendation also has an item and its position
+    on the list.
     """
 
     customer_id: str
@@ -53,6 +52,19 @@ def record(
     reason: str = "",
 ) -> None:
     """Store a user's feedback; new feedback replaces the old.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    subject : Subject
+        The score or recommendation.
+    verdict : {"useful", "wrong"}
+        The answer.
+    by : str
+        Slack user id.
+    reason : str
+        Required for a wrong score; at most 500 characters.
 
     Raises
     ------
@@ -94,42 +106,60 @@ def record(
 
 
 def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
-    """Count the feedback on one model's scores, with the newest reasons, without names."""
-    mine = (
+    """Count the feedback on one model's scores.
+
+    The newest reasons are included, without names.
+    """
+    about_model = (
         Feedback.team_id == settings.team_id,
         Feedback.model_version == version,
         Feedback.item_id == "",
     )
-    counted = dict(
+    counts = dict(
         session.execute(
-            select(Feedback.verdict, func.count()).where(*mine).group_by(Feedback.verdict)
+            select(Feedback.verdict, func.count()).where(*about_model).group_by(Feedback.verdict)
         ).all()
     )
     newest = session.scalars(
         select(Feedback)
-        .where(*mine, Feedback.verdict == "wrong")
+        .where(*about_model, Feedback.verdict == "wrong")
         .order_by(Feedback.at.desc())
         .limit(NEWEST)
     ).all()
     return {
-        "useful": counted.get("useful", 0),
-        "wrong": counted.get("wrong", 0),
-        "reasons": [{"text": one.reason, "at": one.at.isoformat()} for one in newest],
+        "useful": counts.get("useful", 0),
+        "wrong": counts.get("wrong", 0),
+        "reasons": [{"text": row.reason, "at": row.at.isoformat()} for row in newest],
     }
 
 
-def listed(session: Session, settings: Settings, version: str | None = None) -> list[Feedback]:
-    """Return all feedback, or that on one model, newest first."""
-    asked = select(Feedback).where(Feedback.team_id == settings.team_id)
+def list_feedback(
+    session: Session, settings: Settings, version: str | None = None
+) -> list[Feedback]:
+    """Return feedback, newest first.
+
+    With ``version``, only that on one model.
+    """
+    query = select(Feedback).where(Feedback.team_id == settings.team_id)
     if version:
-        asked = asked.where(Feedback.model_version == version)
-    return list(session.scalars(asked.order_by(Feedback.at.desc(), Feedback.customer_id)))
+        query = query.where(Feedback.model_version == version)
+    return list(session.scalars(query.order_by(Feedback.at.desc(), Feedback.customer_id)))
 
 
-def doubted(
-    session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
+def doubted_scores(
+    session: Session, settings: Settings, people: Mapping[str, str] = NO_MERGES
 ) -> tuple[tuple[str, datetime], ...]:
-    """Return customers and times with feedback "wrong"; ``people`` as in `of_items`."""
+    """Return customers and times with feedback "wrong".
+
+    ``people`` is as in `item_feedback`.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    people : mapping of str to str
+        Merged id → the customer's current id.
+    """
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
         .where(
@@ -142,7 +172,7 @@ def doubted(
     return tuple((people.get(customer, customer), as_of) for customer, as_of in rows)
 
 
-class Word(NamedTuple):
+class ItemFeedback(NamedTuple):
     """Feedback of one user on one recommended item."""
 
     customer_id: str
@@ -153,7 +183,7 @@ class Word(NamedTuple):
     at: datetime
 
 
-_OF_ITEMS = (  # put together once: that takes longer than to run it
+_ITEM_FEEDBACK = (  # built once, because building takes longer than running
     select(
         Feedback.customer_id,
         Feedback.item_id,
@@ -167,22 +197,25 @@ _OF_ITEMS = (  # put together once: that takes longer than to run it
 )
 
 
-def of_items(
-    session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
-) -> list[Word]:
+def item_feedback(
+    session: Session, settings: Settings, people: Mapping[str, str] = NO_MERGES
+) -> list[ItemFeedback]:
     """Return all feedback on recommended items, oldest first.
 
     ``people`` maps merged ids to the customer's current id (`retention.lake.identity`).
     """
-    rows = session.execute(_OF_ITEMS, {"team_id": settings.team_id})
-    return [Word(people.get(row[0], row[0]), *row[1:]) for row in rows]
+    rows = session.execute(_ITEM_FEEDBACK, {"team_id": settings.team_id})
+    return [ItemFeedback(people.get(row[0], row[0]), *row[1:]) for row in rows]
 
 
-def refused(said: Iterable[Word]) -> dict[str, set[str]]:
-    """Return the refused items of each customer: the newest feedback on an item decides, by any user."""
-    last = {(one.customer_id, one.item_id): one.verdict for one in said}
-    found: dict[str, set[str]] = {}
-    for (customer, item), verdict in last.items():
+def refused_items(feedback: Iterable[ItemFeedback]) -> dict[str, set[str]]:
+    """Return the refused items of each customer.
+
+    The newest feedback on an item decides, by any user.
+    """
+    newest = {(answer.customer_id, answer.item_id): answer.verdict for answer in feedback}
+    refused: dict[str, set[str]] = {}
+    for (customer, item), verdict in newest.items():
         if verdict == "wrong":
-            found.setdefault(customer, set()).add(item)
-    return found
+            refused.setdefault(customer, set()).add(item)
+    return refused

@@ -18,7 +18,7 @@ AT_ONCE = 5_000
 LONGEST = 255  # characters of a title
 
 
-def keep(
+def store_list(
     session: Session,
     settings: Settings,
     shown_in: str,
@@ -29,13 +29,36 @@ def keep(
     model_version: str,
     at: datetime,
 ) -> None:
-    """Store a list in the order displayed; each of ``items`` has ``item_id`` and ``source``."""
+    """Store a list in the order displayed.
+
+    Each of ``items`` has ``item_id`` and ``source``.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    shown_in : str
+        Id of the job that displayed the list.
+    customer_id : str
+        The customer that the list is for.
+    items : sequence of mapping
+        In the order displayed, each with ``item_id`` and ``source``.
+    surface : {"score", "recommend", "campaign"}
+        Kind of message.
+    model_version : str
+        Version of the recommender.
+    at : datetime
+        Time of display.
+    """
     rows = _rows(items, customer_id, model_version, "", None)
     _insert(session, settings, shown_in, surface, at, rows)
 
 
-def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
-    """Store the items sent to a campaign's treatment group; return their number."""
+def store_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
+    """Store the items sent to a treatment group.
+
+    Return their number.
+    """
     treated = session.execute(
         select(Assignment.customer_id, Assignment.offer)
         .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
@@ -56,10 +79,19 @@ def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: da
     return len(rows)
 
 
-def found(
+def item_at(
     session: Session, settings: Settings, shown_in: str, customer_id: str, position: int
 ) -> Impression:
-    """Return the item at a position of a displayed list.
+    """Return the item at a list's position.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    shown_in, customer_id : str
+        Id of the list and of its customer.
+    position : int
+        From 1.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""The installation's secret keys: the newest signs, older keys still verify."""
+"""Hold the installation's secret keys.
+
+The newest signs, older keys still verify.
+"""
 
 import hmac
 from dataclasses import dataclass
@@ -6,7 +9,9 @@ from hashlib import sha256
 
 
 def keyed_hash(key: bytes, purpose: str, value: str) -> bytes:
-    """Compute HMAC-SHA256 of a value for one purpose: hashes for two purposes cannot be joined.
+    """Compute HMAC-SHA256 of a value for one purpose.
+
+    Hashes for two purposes cannot be joined.
 
     Parameters
     ----------
@@ -22,7 +27,10 @@ def keyed_hash(key: bytes, purpose: str, value: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Secret keys, newest first: ``all[0]`` signs, the others only verify."""
+    """Secret keys, newest first.
+
+    ``all[0]`` signs, the others only verify.
+    """
 
     all: tuple[bytes, ...]
 
@@ -36,11 +44,17 @@ class Keys:
         """The id of the current key."""
         return key_id(self.all[0])
 
-    def by_id(self, wanted: str) -> bytes | None:
-        """Return the key with an id; None if it is unknown."""
-        return next((key for key in self.all if key_id(key) == wanted), None)
+    def by_id(self, wanted_id: str) -> bytes | None:
+        """Return the key with an id.
+
+        None if it is unknown.
+        """
+        return next((key for key in self.all if key_id(key) == wanted_id), None)
 
 
 def key_id(key: bytes) -> str:
-    """Return eight hexadecimal digits that identify a key without revealing it."""
+    """Return eight hexadecimal digits that identify a key.
+
+    They do not reveal it.
+    """
     return keyed_hash(key, "key id", "").hex()[:8]

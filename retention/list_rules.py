@@ -1,11 +1,17 @@
-"""Rules for recommendation lists: section ``[recommend]`` of the policy file."""
+"""Validate the rules for recommendation lists.
+
+They are section ``[recommend]`` of the policy file.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from retention.text import gettext
+
 ListPolicy = Literal["repeat", "new", "both"]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
+# It is mostly forbidden to promote these.
 FORBIDDEN = (
     "Cigarettes",
     "Cigars",
@@ -13,11 +19,11 @@ FORBIDDEN = (
     "Tobacco other",
     "E-cigarettes",
     "Infant formula",
-)  # to promote, mostly
+)
 
 
 class RecommendRules(BaseModel):
-    """Items that may be recommended, and how many of a kind."""
+    """Items that may be recommended, and limits per kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -38,15 +44,16 @@ class RecommendRules(BaseModel):
     bandit: bool = False
 
     @model_validator(mode="after")
-    def _in_order(self) -> "RecommendRules":
+    def _check_prices(self) -> "RecommendRules":
         if None not in (self.min_price, self.max_price) and self.min_price > self.max_price:  # type: ignore[operator]
             raise ValueError(
-                f"min_price ({self.min_price}) is above max_price ({self.max_price}), so that nothing could be "
-                "offered; exchange them or leave one out"
+                gettext(
+                    "min_price ({min_price}) is above max_price ({max_price}), so that nothing "
+                    "could be offered; exchange them or leave one out"
+                ).format(min_price=self.min_price, max_price=self.max_price)
             )
         return self
 
 
-PLAIN = RecommendRules(
-    max_per_type=None, explore=0.0, exclude_categories=()
-)  # no rule but what always holds: in stock, and no item twice
+# Only what always holds: items are in stock, and none appears twice.
+PLAIN = RecommendRules(max_per_type=None, explore=0.0, exclude_categories=())

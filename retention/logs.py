@@ -1,10 +1,10 @@
-"""Configure logging: one line for each event, escaped and of limited length.
+"""Configure logging with escaped, masked and limited lines.
 
-Log lines may contain text from outside. Escaped control characters keep it from forging further lines or from steering
-the operator's terminal; the length limit keeps it from filling the disk.
+Log lines may contain text from outside. Escaped control characters keep it from forging further
+lines or from steering the operator's terminal; the length limit keeps it from filling the disk.
 
-Logs hold no personal data that an erasure would have to find: e-mail addresses are masked in every line, and quoted
-values in the messages of exceptions, which may be customer ids or names.
+Logs hold no personal data that an erasure would have to find: e-mail addresses are masked in every
+line, and quoted values in the messages of exceptions, which may be customer ids or names.
 """
 
 import copy
@@ -19,7 +19,8 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_LINE = 2_000  # characters of a line
 MAX_TRACE_LINES = 120  # of a stack trace; its beginning and its end are kept
 
-# C0 and C1 controls, line and paragraph separators, the marks that reorder text, and lone surrogates.
+# C0 and C1 controls, line and paragraph separators, the marks that reorder text, and lone
+# surrogates.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _EMAIL = re.compile(r"[^\s<>@'\"(),:;=]{1,64}@[^\s<>@'\"(),:;]{1,255}")
@@ -28,7 +29,16 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|(?<==)\([^)]*\)""")
 
 
 def escape(text: str, limit: int = MAX_LINE) -> str:
-    """Return one printable line: control characters escaped as in Python, the end cut off beyond the limit.
+    """Return one printable line of limited length.
+
+    Control characters are escaped as in Python. The end is cut off beyond the limit.
+
+    Parameters
+    ----------
+    text : str
+        May hold line ends.
+    limit : int
+        Characters before the cut.
 
     Examples
     --------
@@ -36,8 +46,10 @@ def escape(text: str, limit: int = MAX_LINE) -> str:
     'first\\\\nsecond'
     """
     cut = len(text) - limit
-    shown = text[:limit] if cut > 0 else text
-    escaped = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), shown)
+    beginning = text[:limit] if cut > 0 else text
+    escaped = _CONTROL.sub(
+        lambda match: match[0].encode("unicode_escape").decode("ascii"), beginning
+    )
     return f"{escaped} … ({cut} more characters)" if cut > 0 else escaped
 
 
@@ -53,7 +65,10 @@ def mask(text: str) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """Format a record as one escaped line, followed by its stack trace in indented, escaped lines."""
+    """Format a record as one escaped line.
+
+    Its stack trace follows in indented, escaped lines.
+    """
 
     def __init__(self, form: str = FORMAT) -> None:
         super().__init__(form)
@@ -80,12 +95,18 @@ class LineFormatter(logging.Formatter):
 
 
 def trace(error: BaseException) -> str:
-    """Return the stack trace of an error as in the log: escaped, indented, masked and of limited length."""
+    """Return the stack trace of an error.
+
+    As in the log, it is escaped, indented, masked and of limited length.
+    """
     return _indented(_trace(traceback.TracebackException.from_exception(error)))
 
 
 def _trace(error: traceback.TracebackException) -> Iterator[str]:
-    """Yield the lines of a stack trace, oldest cause first; values quoted in messages are masked."""
+    """Yield a stack trace's lines, oldest cause first.
+
+    Values quoted in messages are masked.
+    """
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if earlier is not None:
         yield from _trace(earlier)
@@ -98,7 +119,10 @@ def _trace(error: traceback.TracebackException) -> Iterator[str]:
 
 
 def _indented(lines: Iterable[str]) -> str:
-    """Indent each line, so that text inside an exception cannot look like a log line of its own."""
+    """Indent each line.
+
+    Text inside an exception cannot look like a log line of its own.
+    """
     lines = list(lines)
     if len(lines) > MAX_TRACE_LINES:
         half = MAX_TRACE_LINES // 2
@@ -107,7 +131,9 @@ def _indented(lines: Iterable[str]) -> str:
 
 
 def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send all logging of this process to a stream, through `LineFormatter`.
+    """Send this process's logging to a stream.
+
+    `LineFormatter` formats it.
 
     Parameters
     ----------

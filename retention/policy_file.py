@@ -1,4 +1,4 @@
-"""Read a TOML policy file strictly, and explain its first error."""
+"""Read a TOML policy file and explain its errors."""
 
 import json
 import re
@@ -9,33 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-Model = TypeVar("Model", bound=BaseModel)
+from retention.text import gettext
 
-_SHOULD_BE = {
-    "bool_type": "write true or false, without quotes",
-    "int_type": "write a whole number like 40, without quotes",
-    "int_from_float": "write a whole number like 40",
-    "float_type": "write a number like 0.5, without quotes",
-    "string_type": 'write text in quotes, like "a"',
-    "tuple_type": 'write a list like ["a", "b"]',
-    "model_type": "write a table: its name in a line of its own in brackets, and its settings below that",
-    "missing": "this is missing; write it",
-    "finite_number": "write a number that ends, like 25000",
-    "string_too_short": "write {min_length} or more characters",
-    "string_too_long": "write at most {max_length} characters",
-    "greater_than_equal": "write {ge} or more",
-    "greater_than": "write more than {gt}",
-    "less_than_equal": "write {le} or less",
-    "less_than": "write less than {lt}",
-    "literal_error": "write one of {expected}",
-}  # by pydantic's types of faults
-_REMEDIES = {
-    "Cannot declare": "this table is there twice; put all its settings below one of the two",
-    "Cannot overwrite": "this is said twice; keep one of the two",
-    "Invalid value": 'write text in straight quotes, like "a", and a number as 0.5',
-    "Expected newline": "one setting a line, and a number without separators, like 25000",
-    "Expected '='": "write a setting as name = value, and a table's name in brackets",
-}  # by how the parser's complaint begins
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_text(path: Path) -> str:
@@ -48,47 +24,107 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
-def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
+def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
     """Explain a TOML syntax error: place, text found, fix."""
-    said = str(error)
-    at = re.search(r"at line (\d+), column \d+", said)
+    message = str(error)
+    at = re.search(r"at line (\d+), column \d+", message)
     line = text.split("\n")[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
-    remedy = next((words for begin, words in _REMEDIES.items() if said.startswith(begin)), "")
-    return "; ".join(filter(None, [f"{said}: {line[:80]}" if line else said, remedy]))
+    remedy = next((words for begin, words in _remedies().items() if message.startswith(begin)), "")
+    return "; ".join(filter(None, [f"{message}: {line[:80]}" if line else message, remedy]))
 
 
-def validated(model: type[Model], said: Mapping[str, Any]) -> Model:
-    """Validate parsed TOML strictly: no text or true for a number, but a whole number for a fraction.
+def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Validate parsed TOML strictly.
+
+    Text or true is no number, but a whole number may stand for a fraction.
+
+    Parameters
+    ----------
+    model : type of pydantic.BaseModel
+        The section's model.
+    values : mapping
+        Parsed TOML.
 
     Raises
     ------
     ValidationError
     """
-    # As JSON: strict about Python's own objects, pydantic would take no list for a tuple and no text for a date.
-    return model.model_validate_json(json.dumps(said, default=str), strict=True)
+    # As JSON: strict about Python's own objects, pydantic would take no list for a tuple and no
+    # text for a date.
+    return model.model_validate_json(json.dumps(values, default=str), strict=True)
 
 
-def in_words(fault: Mapping[str, Any]) -> str:
+def explain_error(fault: Mapping[str, Any]) -> str:
     """Explain one error of a `ValidationError`."""
-    told = _SHOULD_BE.get(fault["type"])
-    if told is None:
+    instruction = _instructions().get(fault["type"])
+    if instruction is None:
         return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
-    return told.format(**fault.get("ctx", {}))
+    return instruction.format(**fault.get("ctx", {}))
 
 
-def first_fault(error: ValidationError, *within: str) -> str:
-    """Explain the first error: place (below ``within``), problem and value."""
+def explain_first_error(error: ValidationError, *within: str) -> str:
+    """Explain the first error of a validation.
+
+    The text names the place (below ``within``), the problem and the value.
+    """
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])
     place = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc)
     kind, value = fault["type"], fault["input"]
     seen = str(value).lower() if isinstance(value, bool) else repr(value)
     if kind == "extra_forbidden":
-        return f"{place}: there is no such setting (it says {seen}); remove it, or see docs/campaigns.md for its right name"
-    said = in_words(fault)
-    if (
-        kind == "tuple_type" and len(loc) == 1
-    ):  # the only lists of tables are those of the file itself
-        said = f"write each in a table of its own, below a line [[{place}]]"
-    told = said if kind in ("value_error", "missing") else f"{said} (it says {seen})"
-    return f"{place}: {told}" if place else told
+        return gettext(
+            "{place}: there is no such setting (it says {seen}); remove it, or see "
+            "docs/campaigns.md for its right name"
+        ).format(place=place, seen=seen)
+    explanation = explain_error(fault)
+    # The only lists of tables are those of the file itself.
+    if kind == "tuple_type" and len(loc) == 1:
+        explanation = gettext("write each in a table of its own, below a line [[{place}]]").format(
+            place=place
+        )
+    sentence = (
+        explanation
+        if kind in ("value_error", "missing")
+        else gettext("{explanation} (it says {seen})").format(explanation=explanation, seen=seen)
+    )
+    return f"{place}: {sentence}" if place else sentence
+
+
+def _instructions() -> dict[str, str]:
+    """Return instructions by pydantic's error types."""
+    return {
+        "bool_type": gettext("write true or false, without quotes"),
+        "int_type": gettext("write a whole number like 40, without quotes"),
+        "int_from_float": gettext("write a whole number like 40"),
+        "float_type": gettext("write a number like 0.5, without quotes"),
+        "string_type": gettext('write text in quotes, like "a"'),
+        "tuple_type": gettext('write a list like ["a", "b"]'),
+        "model_type": gettext(
+            "write a table: its name in a line of its own in brackets, and its settings below that"
+        ),
+        "missing": gettext("this is missing; write it"),
+        "finite_number": gettext("write a number that ends, like 25000"),
+        "string_too_short": gettext("write {min_length} or more characters"),
+        "string_too_long": gettext("write at most {max_length} characters"),
+        "greater_than_equal": gettext("write {ge} or more"),
+        "greater_than": gettext("write more than {gt}"),
+        "less_than_equal": gettext("write {le} or less"),
+        "less_than": gettext("write less than {lt}"),
+        "literal_error": gettext("write one of {expected}"),
+    }
+
+
+def _remedies() -> dict[str, str]:
+    """Return remedies by the beginning of the parser's message."""
+    return {
+        "Cannot declare": gettext(
+            "this table is there twice; put all its settings below one of the two"
+        ),
+        "Cannot overwrite": gettext("this is said twice; keep one of the two"),
+        "Invalid value": gettext('write text in straight quotes, like "a", and a number as 0.5'),
+        "Expected newline": gettext(
+            "one setting a line, and a number without separators, like 25000"
+        ),
+        "Expected '='": gettext("write a setting as name = value, and a table's name in brackets"),
+    }

@@ -4,9 +4,12 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Callback with units done, units in all, and a short description of the step.
+    """Callback for progress.
 
-    It may raise `retention.errors.Cancelled`. Call it about once a second, between steps that leave nothing half-written.
+    It gets units done, units in all, and a short description of the step.
+
+    It may raise `retention.errors.Cancelled`. Call it about once a second, between steps that leave
+    nothing half-written.
     """
 
     def __call__(self, done: int, total: int, what: str) -> None: ...
@@ -17,9 +20,20 @@ def silent(done: int, total: int, what: str) -> None:
 
 
 def part(progress: Progress, start: int, of: int, span: int = 1) -> Progress:
-    """Map a sub-task's progress to units `start … start + span` of a larger task of `of` units.
+    """Map a sub-task's progress to a larger task.
+
+    The sub-task covers units `start … start + span` of `of` units.
 
     The larger task counts in thousandths, so the bar moves within a unit.
+
+    Parameters
+    ----------
+    progress : Progress
+        Of the larger task.
+    start, span : int
+        First unit and number of units of the sub-task.
+    of : int
+        Units of the larger task.
     """
 
     def inner(done: int, total: int, what: str) -> None:

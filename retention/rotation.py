@@ -1,4 +1,7 @@
-"""Rotate the installation's root key: a new key signs, older keys still verify."""
+"""Rotate the installation's root key.
+
+A new key signs, older keys still verify.
+"""
 
 import os
 import secrets
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def rotate(settings: Settings) -> Settings:
-    """Add a new key in front of the keys in the home's ``secret.key``, and use it.
+    """Add a new key and use it.
+
+    It precedes the keys in the home's ``secret.key``.
 
     Raises
     ------
@@ -36,27 +41,37 @@ def rotate(settings: Settings) -> Settings:
             )
         )
     path = settings.home / "secret.key"
-    held = [key.decode() for key in settings.keys.all]
-    aside = path.with_name(f".secret.key.{secrets.token_hex(4)}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    old_keys = [key.decode() for key in settings.keys.all]
+    new_file = path.with_name(f".secret.key.{secrets.token_hex(4)}")
+    handle = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write("\n".join([secrets.token_hex(32), *held]))
+        file.write("\n".join([secrets.token_hex(32), *old_keys]))
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
+    new_file.replace(path)
     rotated = settings.model_copy()
-    for read in ("key", "keys"):  # they were kept once read
+    for read in ("key", "keys"):  # cached properties
         rotated.__dict__.pop(read, None)
     return rotated
 
 
 def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> dict[str, int]:
-    """Seal models and hash the directory with the current key, so that older keys can be deleted.
+    """Seal models and hash the directory anew.
+
+    The current key is used, so older keys can be deleted.
+
+    Parameters
+    ----------
+    lake, session, settings : Lake, Session, Settings
+        The installation after `rotate`.
+    by : str
+        User for the audit log.
 
     Returns
     -------
     dict
-        ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail hashes.
+        ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail
+        hashes.
     """
     from retention.lake import directory
 
@@ -70,6 +85,8 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
                 update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal)
             )
             sealed += 1
-    told = {"models": sealed, "customers": directory.sync(lake, session, settings)}
-    record(session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(told))
-    return told
+    counts = {"models": sealed, "customers": directory.sync(lake, session, settings)}
+    record(
+        session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(counts)
+    )
+    return counts

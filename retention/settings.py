@@ -1,4 +1,7 @@
-"""All settings in one class, read from the environment or ``.env``; ``NAME_FILE`` reads a secret from a file."""
+"""Read all settings from the environment or ``.env``.
+
+``NAME_FILE`` reads a secret from a file.
+"""
 
 import os
 import secrets
@@ -23,11 +26,11 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retention.errors import BadInput
-from retention.folders import private
 from retention.keys import Keys
+from retention.paths import create_private_folder
 from retention.text import gettext
 
-# By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
+# Allowed schemes of the SQL database's URL. `retention.db` sets up connections of psycopg.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 SECRETS = {
     "secret_key": "RETENTION_SECRET_KEY",
@@ -44,17 +47,6 @@ SECRETS = {
     "redemption_key": "RETENTION_REDEMPTION_KEY",
 }
 BROKERS = ("redis", "rediss", "redis+socket")
-# How to write a setting that is not plain text.
-_FORMS = {
-    "port": "a whole number from 1 to 65535, such as 8000",
-    "health_port": "a whole number from 1 to 65535, such as 8001",
-    "health_host": "an IP address of this machine, such as 127.0.0.1",
-    "playground_port": "a whole number from 1 to 65535, such as 8010",
-    "send_rate": "a number above 0, at most 1000, such as 10",
-    "now": "a date and time, such as 2026-03-01T09:00+00:00",
-    "doubted_labels": "keep or drop",
-    "demo": "true or false",
-}
 _MAY_BE_MISSING = (
     "slack_bot_token",
     "slack_signing_secret",
@@ -85,7 +77,7 @@ class Settings(BaseSettings):
     models_url: str = ""
     broker_url: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
-    old_secret_keys: SecretStr = SecretStr("")  # that it replaced, the newest first
+    old_secret_keys: SecretStr = SecretStr("")  # replaced keys, newest first
     slack_bot_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_BOT_TOKEN", "slack_bot_token")
     )
@@ -106,23 +98,22 @@ class Settings(BaseSettings):
         "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
     )
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001  # of /health and /metrics
+    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001  # for /health and /metrics
     health_host: IPvAnyAddress = IPv4Address("127.0.0.1")
     playground_port: Annotated[int, Field(ge=1, le=65535)] = 8010
     admins: str = ""
     default_role: str = "viewer"
     timezone: str = "UTC"
     currency: str = ""
-    doubted_labels: Literal["keep", "drop"] = (
-        "keep"  # of customers whose score somebody called wrong
-    )
+    # Labels of customers with a score marked wrong.
+    doubted_labels: Literal["keep", "drop"] = "keep"
     smtp_url: SecretStr | None = None
     webhook_url: SecretStr | None = None
     webhook_key: SecretStr | None = None
     redemption_key: SecretStr | None = None
-    public_url: str = ""  # where customers reach the bot's server
+    public_url: str = ""  # of the bot's server, for customers
     shop: str = ""  # the shop's name, as customers know it
-    send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # copies of a campaign a second
+    send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # e-mails of a campaign per second
     now: datetime | None = None
     team_id: str = "local"
     policy: Path | None = None
@@ -130,120 +121,146 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_file_twins(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
         for field, variable in SECRETS.items():
             path = os.environ.get(f"{variable}_FILE")
             if path and not values.get(field) and not values.get(variable):
-                values.pop(variable, None)  # an empty one would go before the field's own name
+                values.pop(variable, None)  # an empty variable would precede the field's name
                 values[field] = _read_secret(f"{variable}_FILE", path)
         return values
 
     @field_validator(*SECRETS, mode="before")
     @classmethod
-    def _readable(cls, value: Any) -> Any:
+    def _check_secret_file(cls, value: Any) -> Any:
         if isinstance(value, _Unreadable):
             raise ValueError(str(value))
         return value
 
     @field_validator(*_MAY_BE_MISSING, mode="after")
     @classmethod
-    def _said(cls, secret: SecretStr | None) -> SecretStr | None:
-        """Treat an empty secret as missing: everyone would know the key."""
+    def _missing_if_empty(cls, secret: SecretStr | None) -> SecretStr | None:
+        """Treat an empty secret as missing.
+
+        Everyone would know an empty key.
+        """
         return secret if secret and secret.get_secret_value().strip() else None
 
     @field_validator("home", mode="after")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
+    def _make_absolute(cls, home: Path) -> Path:
         home = home.expanduser().absolute()
         if home.exists() and not home.is_dir():
-            raise ValueError(f"RETENTION_HOME is {str(home)!r}, which is a file; name a folder")
+            raise ValueError(
+                gettext("RETENTION_HOME is {home!r}, which is a file; name a folder").format(
+                    home=str(home)
+                )
+            )
         return home
 
     @field_validator("now", mode="after")
     @classmethod
-    def _utc(cls, now: datetime | None) -> datetime | None:
+    def _assume_utc(cls, now: datetime | None) -> datetime | None:
         return now if now is None or now.tzinfo else now.replace(tzinfo=UTC)
 
     @field_validator("timezone")
     @classmethod
-    def _known_zone(cls, zone: str) -> str:
+    def _check_zone(cls, zone: str) -> str:
         if zone not in available_timezones():
             raise ValueError(
-                f"RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. Europe/London"
+                gettext(
+                    "RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. "
+                    "Europe/London"
+                ).format(zone=zone)
             )
         return zone
 
     @field_validator("slack_api_url")
     @classmethod
-    def _slack_address(cls, url: str) -> str:
+    def _check_slack_url(cls, url: str) -> str:
         if not _is_web_address(url):
             raise ValueError(
-                f"SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave it out"
+                gettext(
+                    "SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave "
+                    "it out"
+                ).format(url=url)
             )
         return url
 
     @field_validator("broker_url")
     @classmethod
-    def _known_broker(cls, url: SecretStr) -> SecretStr:
+    def _check_broker(cls, url: SecretStr) -> SecretStr:
         scheme, is_url, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and not (is_url and scheme in BROKERS):
-            shown = f"{scheme}://…" if is_url else "no URL"
+            seen = f"{scheme}://…" if is_url else gettext("no URL")
             raise ValueError(
-                f"RETENTION_BROKER_URL is {shown}; write it like redis://:PASSWORD@HOST:6379/0, or leave it out for the "
-                "embedded broker"
+                gettext(
+                    "RETENTION_BROKER_URL is {seen}; write it like "
+                    "redis://:PASSWORD@HOST:6379/0, or leave it out for the embedded broker"
+                ).format(seen=seen)
             )
         return url
 
     @field_validator("public_url")
     @classmethod
-    def _web_address(cls, url: str) -> str:
+    def _check_public_url(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
             raise ValueError(
-                f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
+                gettext(
+                    "RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
+                ).format(url=url)
             )
-        if not url.isascii() or any(
-            c.isspace() for c in url
-        ):  # it stands in a header of every e-mail
+        # Every e-mail has the URL in a header.
+        if not url.isascii() or any(character.isspace() for character in url):
             raise ValueError(
-                f"RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name like münchen.example as "
-                "xn--mnchen-3ya.example"
+                gettext(
+                    "RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name "
+                    "like münchen.example as xn--mnchen-3ya.example"
+                ).format(url=url)
             )
         return url
 
     @field_validator("default_role")
     @classmethod
-    def _known_role(cls, role: str) -> str:
+    def _check_role(cls, role: str) -> str:
         if role not in ("viewer", "analyst", "approver", "admin"):
             raise ValueError(
-                f"RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"
+                gettext(
+                    "RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"
+                ).format(role=role)
             )
         return role
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, url: SecretStr) -> SecretStr:
+    def _check_database(cls, url: SecretStr) -> SecretStr:
         scheme, marked, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and scheme not in DATABASES:
-            seen = f"{scheme}://…" if marked else "no URL"
+            seen = f"{scheme}://…" if marked else gettext("no URL")
             raise ValueError(
-                f"RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite (sqlite:///FILE) or in PostgreSQL "
-                "(postgresql://USER:PASSWORD@HOST/DATABASE)"
+                gettext(
+                    "RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite "
+                    "(sqlite:///FILE) or in PostgreSQL "
+                    "(postgresql://USER:PASSWORD@HOST/DATABASE)"
+                ).format(seen=seen)
             )
         return url
 
     @model_validator(mode="after")
-    def _of_one_workspace(self) -> "Settings":
+    def _check_workspace(self) -> "Settings":
         if self.oauth and self.slack_bot_token and not self.slack_team_id:
             raise ValueError(
-                "SLACK_BOT_TOKEN is set beside SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, but SLACK_TEAM_ID is not: anybody may "
-                "open /slack/install, and the first to do so would get this desk. Set SLACK_TEAM_ID to your workspace's id "
-                "(T…), or leave SLACK_CLIENT_ID out"
+                gettext(
+                    "SLACK_BOT_TOKEN is set beside SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, but"
+                    " SLACK_TEAM_ID is not: anybody may open /slack/install, and the first to "
+                    "do so would get this desk. Set SLACK_TEAM_ID to your workspace's id (T…), "
+                    "or leave SLACK_CLIENT_ID out"
+                )
             )
         return self
 
     @model_validator(mode="after")
-    def _fill_in(self) -> "Settings":
-        fill = object.__setattr__  # frozen for everybody else
+    def _fill_defaults(self) -> "Settings":
+        fill = object.__setattr__  # the model is frozen
         if not self.database_url.get_secret_value():
             fill(self, "database_url", SecretStr(f"sqlite:///{self.home}/state.db"))
         if not self.lake_url:
@@ -269,7 +286,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def keys(self) -> Keys:
-        """The key and the keys that it replaced, which still verify."""
+        """The key and its predecessors, which still verify."""
         current, old = self.key, self.old_secret_keys.get_secret_value().replace(",", " ").split()
         if not self.secret_key.get_secret_value():
             old += (self.home / "secret.key").read_text(encoding="ascii").split()[1:]
@@ -277,34 +294,40 @@ class Settings(BaseSettings):
 
     @cached_property
     def key(self) -> bytes:
-        """Root of every HMAC, salt and encryption key: from the environment, else created once in the home.
+        """Root of every HMAC, salt and encryption key.
+
+        It comes from the environment, else it is created once in the home.
 
         Raises
         ------
         ValueError
-            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file of one host.
+            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file of
+            one host.
         """
-        if given := self.secret_key.get_secret_value():
-            return given.encode()
+        if configured := self.secret_key.get_secret_value():
+            return configured.encode()
         if not self.database_url.get_secret_value().startswith("sqlite"):
             raise ValueError(
-                "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one with: openssl rand -hex 32"
+                gettext(
+                    "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one "
+                    "with: openssl rand -hex 32"
+                )
             )
-        path = private(self.home) / "secret.key"
+        path = create_private_folder(self.home) / "secret.key"
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             return _first_key(path)
-        made = secrets.token_hex(32)
+        new_key = secrets.token_hex(32)
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(made)
+                file.write(new_key)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:  # a full disk would leave an empty one, which nobody could be signed with
+        except OSError:  # a full disk would leave an empty key
             path.unlink()
             raise
-        return made.encode()
+        return new_key.encode()
 
 
 def variable(field: str) -> str:
@@ -313,7 +336,10 @@ def variable(field: str) -> str:
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Return one sentence per wrong setting: the variable, its value unless it is a secret, and how to write it."""
+    """Return one sentence per wrong setting.
+
+    It names the variable, its value unless it is a secret, and how to write it.
+    """
     return [_problem(detail) for detail in error.errors(include_url=False)]
 
 
@@ -341,7 +367,10 @@ def load_settings() -> Settings:
 
 
 def load_settings_or_exit() -> Settings:
-    """Read the settings; on an error print it and exit with status 2."""
+    """Read the settings, or exit with status 2.
+
+    The error is printed.
+    """
     try:
         return load_settings()
     except BadInput as error:
@@ -351,19 +380,38 @@ def load_settings_or_exit() -> Settings:
 
 def _problem(detail: Any) -> str:
     sentence = str(detail["msg"]).removeprefix("Value error, ")
-    if (
-        detail["type"] == "value_error" or not detail["loc"]
-    ):  # by our own validators, which name the variable
+    # Our own validators name the variable.
+    if detail["type"] == "value_error" or not detail["loc"]:
         return sentence if sentence.endswith(".") else f"{sentence}."
     field = str(detail["loc"][0]).lower()
     name = variable(field)
     if field in SECRETS:
-        return f"{name} cannot be used; write it as text."
-    return f"{name} is {str(detail['input'])!r}; write {_FORMS.get(field, 'text')}."
+        return gettext("{name} cannot be used; write it as text.").format(name=name)
+    return gettext("{name} is {value!r}; write {form}.").format(
+        name=name, value=str(detail["input"]), form=_form(field)
+    )
+
+
+def _form(field: str) -> str:
+    """Explain how to write a setting."""
+    forms = {
+        "port": gettext("a whole number from 1 to 65535, such as 8000"),
+        "health_port": gettext("a whole number from 1 to 65535, such as 8001"),
+        "health_host": gettext("an IP address of this machine, such as 127.0.0.1"),
+        "playground_port": gettext("a whole number from 1 to 65535, such as 8010"),
+        "send_rate": gettext("a number above 0, at most 1000, such as 10"),
+        "now": gettext("a date and time, such as 2026-03-01T09:00+00:00"),
+        "doubted_labels": gettext("keep or drop"),
+        "demo": gettext("true or false"),
+    }
+    return forms.get(field) or gettext("text")
 
 
 class _Unreadable(str):
-    """Error of a secret's file, for the field's validator to report."""
+    """Error of a secret's file.
+
+    The field's validator reports it.
+    """
 
     __slots__ = ()
 
@@ -372,12 +420,18 @@ def _read_secret(variable: str, path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        reason = "there is no such file; create it, or correct the path"
+        reason = gettext("there is no such file; create it, or correct the path")
     except UnicodeDecodeError:
-        reason = "that file is not UTF-8 text; save the secret as plain text"
+        reason = gettext("that file is not UTF-8 text; save the secret as plain text")
     except OSError as error:
-        reason = f"it cannot be read ({error.strerror}); name a file that this user may read"
-    return _Unreadable(f"{variable} is {path!r}, but {reason}")
+        reason = gettext(
+            "it cannot be read ({strerror}); name a file that this user may read"
+        ).format(strerror=error.strerror)
+    return _Unreadable(
+        gettext("{variable} is {path!r}, but {reason}").format(
+            variable=variable, path=path, reason=reason
+        )
+    )
 
 
 def _is_web_address(url: str) -> bool:
@@ -389,11 +443,17 @@ def _is_web_address(url: str) -> bool:
 
 
 def _first_key(path: Path) -> bytes:
-    """Return the key in use; older keys follow it in the file."""
-    held = path.read_text(encoding="ascii").split()
-    if not held:
+    """Return the key in use.
+
+    Older keys follow it in the file.
+    """
+    keys = path.read_text(encoding="ascii").split()
+    if not keys:
         raise ValueError(
-            f"{path} is empty; bring it back from a backup, or delete it and a new key is made: then pseudonyms change, models "
-            "have to be trained again, and unsubscribe links of e-mails that went out no longer work."
+            gettext(
+                "{path} is empty; bring it back from a backup, or delete it and a new key "
+                "is made: then pseudonyms change, models have to be trained again, and "
+                "unsubscribe links of e-mails that went out no longer work."
+            ).format(path=path)
         )
-    return held[0].encode()
+    return keys[0].encode()

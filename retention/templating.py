@@ -1,4 +1,4 @@
-"""Jinja2 environments for text and HTML, with the filters of all surfaces.
+"""Create Jinja2 environments with the filters of all surfaces.
 
 Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 """
@@ -16,9 +16,10 @@ from markupsafe import Markup
 from retention.text import bracket_html, bracket_lines, is_pseudo
 from templates import FOLDER
 
-# Embeddings, overrides and isolates turn what follows a value around, up to the end of the message; control signs (but for tab
-# and line end) are obeyed by terminals: a customer's name cleared the screen of whoever looked at the quarantine.
-_UNSEEN = dict.fromkeys(
+# Embeddings, overrides and isolates reverse the text after a value, up to the end of the message.
+# Terminals obey control characters, so a customer's name could clear the operator's screen.
+# Tab and line end stay.
+_CONTROL_CHARACTERS = dict.fromkeys(
     (
         *range(0x202A, 0x202F),
         *range(0x2066, 0x206A),
@@ -27,8 +28,8 @@ _UNSEEN = dict.fromkeys(
         *range(0x7F, 0xA0),
     )
 )
-_DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs: the same in all languages
-_JOINED = "\u2060"  # a word joiner: no line ends here, and nobody sees it
+_DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
+_WORD_JOINER = "\u2060"  # invisible; no line ends here
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
 WHOLE = frozenset(
@@ -55,23 +56,34 @@ WHOLE = frozenset(
 
 
 def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
-    """Format money: ``money(1234.5, "USD")`` → ``$1,234``; the minus precedes the symbol.
+    """Format money: ``money(1234.5, "USD")`` → ``$1,234``.
+
+    The minus precedes the symbol.
 
     Currencies without a smaller unit, such as yen, ignore ``digits``.
+
+    Parameters
+    ----------
+    amount : Decimal, float or None
+        None gives "–".
+    currency : str
+        ISO 4217 code.
+    digits : int
+        Digits after the decimal point.
     """
     if amount is None:
         return "–"
     digits = 0 if currency in WHOLE else digits
     symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
     sign = "−" if round(float(amount), digits) < 0 else ""
-    # Between a minus and "$" a line may end; before digits and letters it may not.
+    # A line may end between a minus and "$", but not before a digit or a letter.
     if sign and currency in _SYMBOLS:
-        sign += _JOINED
+        sign += _WORD_JOINER
     return f"{sign}{symbol}{abs(amount):,.{digits}f}"
 
 
 def signed(number: float, digits: int = 0) -> str:
-    """Format a difference with its sign: ``signed(-24.83, 1)`` → ``−24.8``."""
+    """Format a difference: ``signed(-24.83, 1)`` → ``−24.8``."""
     return f"{_rounded(number, digits):+,.{digits}f}".replace("-", "−")
 
 
@@ -80,13 +92,19 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{figure(100 * share, digits)} %"
 
 
-def said_share(share: float) -> str:
-    """Format a promised share without rounding: ``said_share(.125)`` → ``12.5 %``."""
+def exact_percent(share: float) -> str:
+    """Format a promised share without rounding.
+
+    ``exact_percent(.125)`` → ``12.5 %``
+    """
     return f"{round(100 * share, 2):g} %"
 
 
 def figure(number: float, digits: int = 0) -> str:
-    """Format a number with a true minus: ``figure(-0.42, 1)`` → ``−0.4``; never "−0"."""
+    """Format a number: ``figure(-0.42, 1)`` → ``−0.4``.
+
+    The minus is a true one. "−0" never appears.
+    """
     return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
 
 
@@ -95,20 +113,43 @@ def _rounded(number: float, digits: int) -> float:
 
 
 def risk(probability: float, model_version: str) -> str:
-    """Format a model's probability as ``53 %`` and a rank by rules as ``50 of 100``."""
+    """Format a probability, or a rank by rules.
+
+    A probability is ``53 %``, a rank is ``50 of 100``.
+    """
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
 
 
-def count(number: float | None, one: str = "", many: str = "") -> str:
-    """Format a number with its noun: ``count(1234, "customer")`` → ``1,234 customers``."""
+def count(number: float | None, singular: str = "", plural: str = "") -> str:
+    """Format a number with its noun.
+
+    ``count(1234, "customer")`` → ``1,234 customers``
+
+    Parameters
+    ----------
+    number : float or None
+        None gives "–".
+    singular, plural : str
+        The noun. Without ``plural``, "s" is added.
+    """
     if number is None:
         return "–"
-    noun = "" if not one else f" {one}" if number == 1 else f" {many or one + 's'}"
+    noun = "" if not singular else f" {singular}" if number == 1 else f" {plural or singular + 's'}"
     return f"{number:,.0f}{noun}"
 
 
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
-    """Format a time in the shop's time zone."""
+    """Format a time in the shop's time zone.
+
+    Parameters
+    ----------
+    at : datetime, str or None
+        ISO 8601 text is parsed; a time without zone is in UTC; None gives "–".
+    zone : str
+        IANA time zone.
+    form : str
+        Format for `datetime.strftime`.
+    """
     if at is None:
         return "–"
     if isinstance(at, str):
@@ -124,7 +165,10 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Shorten text at a word, with an ellipsis, to at most ``limit`` characters."""
+    """Shorten text at a word, with an ellipsis.
+
+    The result has at most ``limit`` characters.
+    """
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -138,13 +182,15 @@ def bar(done: int, total: int, width: int = 20) -> str:
     return "▰" * filled + "▱" * (width - filled)
 
 
-def straight(value: Any) -> Any:
-    """Remove characters that change the text direction or control a terminal."""
-    if isinstance(
-        value, Markup
-    ):  # a macro's or a block's own output: its values have been here already
+def strip_controls(value: Any) -> Any:
+    """Remove characters that control a terminal.
+
+    Marks that change the text direction are removed, too.
+    """
+    # Output of a macro or a block; its values have passed this function already.
+    if isinstance(value, Markup):
         return value
-    return value.translate(_UNSEEN) if isinstance(value, str) else value
+    return value.translate(_CONTROL_CHARACTERS) if isinstance(value, str) else value
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -152,35 +198,37 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "signed": signed,
     "figure": figure,
     "percent": percent,
-    "said_share": said_share,
+    "exact_percent": exact_percent,
     "risk": risk,
     "count": count,
     "moment": moment,
     "day": day,
     "shorten": shorten,
-    "user": str,  # a person is named by their id; Slack's rendering makes a mention of it
+    "user": str,  # a user id; rendering for Slack makes it a mention
 }
 
 
 def environment(*, autoescape: bool, **options: Any) -> Environment:
-    """Return an environment over ``templates/`` with our filters; a missing variable is an error.
+    """Return an environment over ``templates/`` with our filters.
 
-    Every value passes `straight`, unless ``options`` have their own ``finalize``.
+    A missing variable is an error.
+
+    Every value passes `strip_controls`, unless ``options`` have their own ``finalize``.
     """
-    made = Environment(
+    created = Environment(
         loader=FileSystemLoader(FOLDER),
-        autoescape=autoescape,  # noqa: S701 - the caller says which surface; plain text has no markup
+        autoescape=autoescape,  # noqa: S701 - plain text has no markup
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,
-        auto_reload=False,  # no look at the disk for each message
-        **{"finalize": straight, **options},
+        auto_reload=False,  # saves a look at the disk per message
+        **{"finalize": strip_controls, **options},
     )
-    made.filters.update(FILTERS)
-    made.filters.pop("safe", None)  # nobody can switch the escaping off
-    made.globals["bar"] = bar
-    return made
+    created.filters.update(FILTERS)
+    created.filters.pop("safe", None)  # templates cannot switch escaping off
+    created.globals["bar"] = bar
+    return created
 
 
 @cache

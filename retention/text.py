@@ -1,9 +1,11 @@
 """Translate the sentences that people read.
 
-Sentences in code are marked with `gettext`; sentences in messages, pages and e-mails are in ``templates/``. The source
-language is English. Catalogues are ``retention/locale/LANGUAGE/LC_MESSAGES/retention.mo``, made by Babel.
+Sentences in code are marked with `gettext`; sentences in messages, pages and e-mails are in
+``templates/``. The source language is English. Catalogues are
+``retention/locale/LANGUAGE/LC_MESSAGES/retention.mo``, made by Babel.
 
-This module is in the lowest layer and reads the environment itself, because `retention.settings` has sentences, too.
+This module is in the lowest layer and reads the environment itself, because `retention.settings`
+has sentences, too.
 """
 
 import gettext as _gettext
@@ -29,8 +31,8 @@ def gettext(message: str) -> str:
     Parameters
     ----------
     message : str
-        The English sentence: a literal, so that Babel finds it. Values go into ``{named}`` fields, which the caller
-        fills in with `str.format` afterwards.
+        The English sentence: a literal, because Babel must find it. Values go into ``{named}`` fields,
+        which the caller fills in with `str.format` afterwards.
 
     Examples
     --------
@@ -53,7 +55,9 @@ def bracket(text: str) -> str:
 
 
 def bracket_lines(text: str) -> str:
-    """Bracket each line that has letters; URLs and spaces around it stay outside.
+    """Bracket each line that has letters.
+
+    URLs and spaces around it stay outside.
 
     Examples
     --------
@@ -65,7 +69,9 @@ def bracket_lines(text: str) -> str:
 
 
 def bracket_html(page: str) -> str:
-    """Bracket each text node that has letters; tags, attributes, scripts and styles stay.
+    """Bracket each text node that has letters.
+
+    Tags, attributes, scripts and styles stay.
 
     Examples
     --------
@@ -80,9 +86,9 @@ def bracket_html(page: str) -> str:
 
 
 def _bracket_words(text: str) -> str:
-    """Bracket what is between the URLs of a text."""
+    """Bracket the parts between a text's URLs."""
     return "".join(
-        part if number % 2 or not _has_letters(part) else _bracket_inside(part)
+        part if number % 2 or not _has_letters(part) else _bracket_stripped(part)
         for number, part in enumerate(_URL.split(text))
     )
 
@@ -91,10 +97,10 @@ def _has_letters(text: str) -> bool:
     return any(sign.isalpha() for sign in unescape(text))
 
 
-def _bracket_inside(text: str) -> str:
-    inside = text.strip()
-    start = text.index(inside)
-    return f"{text[:start]}{bracket(inside)}{text[start + len(inside) :]}"
+def _bracket_stripped(text: str) -> str:
+    words = text.strip()
+    start = text.index(words)
+    return f"{text[:start]}{bracket(words)}{text[start + len(words) :]}"
 
 
 @cache

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retention.folders import private
+from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -82,7 +82,7 @@ def command(settings: Settings) -> list[str]:
     """
     data, socket = settings.home / "broker", socket_path(settings)
     for folder in (data, socket.parent):
-        private(folder)
+        create_private_folder(folder)
     if socket.parent.stat().st_uid != os.getuid():
         raise PermissionError(
             gettext(

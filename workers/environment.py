@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from retention.folders import private
+from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings, variable
 from workers import broker
 
@@ -91,14 +91,14 @@ class ChildEnvironments:
         if not self._files:
             return
         if self._lock is None:
-            private(self._folder)
+            create_private_folder(self._folder)
             self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
             os.set_inheritable(self._lock, True)  # held while a process that replaced us lives
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             self._remove_abandoned()
         for path, value in self._files.items():
             if not path.exists():
-                private(path.parent)
+                create_private_folder(path.parent)
                 part = path.with_suffix(".part")
                 part.unlink(missing_ok=True)
                 with os.fdopen(

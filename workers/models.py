@@ -263,7 +263,7 @@ def _show_retraining(session: Session, settings: Settings, health: ModelHealth, 
         ("alert", alert_key(check_job.id)) if is_scheduled else ("health", f"job:{check_job.id}")
     )
     values = {
-        "health": monitoring.described(health),
+        "health": monitoring.describe(health),
         "job_id": health.job_id,
         "retraining": {"by": job.requested_by, "job": job.id},
     }

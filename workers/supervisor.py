@@ -26,7 +26,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Job, Process
 from retention.errors import BadInput
-from retention.folders import private
+from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, jobs, processes
@@ -212,7 +212,7 @@ class Supervisor:
             time.sleep(0.02)
 
     def _log(self, name: str) -> IO[bytes]:
-        private(self._logs)
+        create_private_folder(self._logs)
         return (self._logs / f"{name.replace(':', '-')}.log").open("ab")
 
     def _shorten_logs(self) -> None:

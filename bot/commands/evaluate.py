@@ -209,7 +209,7 @@ def offers(
 ) -> Answer:
     """Backtest the ranking of each campaign's coupons."""
     from retention.demo.extracts import coupons
-    from retention.recommend.offers import evaluate_offers, read_table
+    from retention.recommend.past_offers import evaluate_offers, read_table
 
     if (offers is None) != (redemptions is None):
         raise BadInput(

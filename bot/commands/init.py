@@ -29,9 +29,9 @@ def COMMAND(call: Call, demo: bool) -> Answer:
     if not settings.key:
         raise RuntimeError("an empty secret key")
     if demo:
-        from retention.demo import whole_year
+        from retention.demo import import_whole_year
 
-        whole_year(settings, call.services.database, call.progress)
+        import_whole_year(settings, call.services.database, call.progress)
     return Answer(
         "bot/init", {"home": str(settings.home), "database_revision": revision, "demo": demo}
     )

@@ -21,7 +21,7 @@ from bot.commands.tree import (
     request,
 )
 from retention import feedback, registry
-from retention.csv import harmless
+from retention.csv import escape_formulas
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
@@ -248,7 +248,7 @@ def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
                 "user": row.user_id,
                 "at": row.at.isoformat(),
             }
-            for row in feedback.listed(session, settings, version)
+            for row in feedback.list_feedback(session, settings, version)
         ]
         if version and not rows:
             registry.find(session, settings, version)  # refuses an unknown version
@@ -256,7 +256,9 @@ def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
         with csv.open("w", encoding="utf-8", newline="") as file:
             writer = DictWriter(file, FEEDBACK_COLUMNS)
             writer.writeheader()
-            writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
+            writer.writerows(
+                {name: escape_formulas(value) for name, value in row.items()} for row in rows
+            )
     return Answer("bot/feedback", {"feedback": rows, "file": str(csv) if csv else None})
 
 

@@ -17,7 +17,7 @@ from bot.commands.tree import (
     integer,
     request,
 )
-from retention.csv import harmless
+from retention.csv import escape_formulas
 from retention.text import gettext
 from workers.requests import Sweep
 
@@ -38,7 +38,7 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
                 **customer,
                 "reasons": "; ".join(reason["text"] for reason in customer["reasons"]),
             }
-            writer.writerow([harmless(row[column]) for column in columns])
+            writer.writerow([escape_formulas(row[column]) for column in columns])
 
 
 @command(

@@ -124,7 +124,7 @@ def _record_item(services: Services, click: Click) -> None:
         if not click.first_time(session):
             return
         customer = directory.find(session, settings, name)
-        impression = impressions.found(session, settings, list_id, customer, int(position))
+        impression = impressions.item_at(session, settings, list_id, customer, int(position))
         subject = Subject(
             customer,
             impression.model_version,

@@ -28,7 +28,7 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
 from retention.errors import BadInput
-from retention.folders import private
+from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
 from workers import schedule
@@ -221,7 +221,7 @@ class _Demo:
 
         Ctrl-C then reaches only this process, which stops the others in order.
         """
-        private(self.log.parent)
+        create_private_folder(self.log.parent)
         print(gettext("Starting the bot, the workers and their queue …"), flush=True)
         self.log.unlink(missing_ok=True)
         self._environments.write()
@@ -285,9 +285,9 @@ class _Demo:
 
 
 def _footer() -> str:
-    from retention.demo import COURTESY
+    from retention.demo import ATTRIBUTION
 
-    return COURTESY
+    return ATTRIBUTION
 
 
 def _commands() -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.playground import seed
-from retention.folders import private
+from retention.paths import create_private_folder
 
 Json = dict[str, Any]
 TRIGGER_SECONDS, RESPONSE_URL_SECONDS, RESPONSE_URL_USES, MODAL_STACK = 3, 1800, 5, 3
@@ -106,7 +106,7 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         if path:
-            private(path.parent)
+            create_private_folder(path.parent)
         self._connection = sqlite3.connect(
             path or ":memory:", isolation_level=None, check_same_thread=False
         )

@@ -163,7 +163,7 @@ def placeholder_values(settings: Settings, name: str | None, offer: Offer) -> di
     """
     terms, zone = offer["offer"], ZoneInfo(settings.timezone)
     return {
-        "name": templating.straight(name or ""),
+        "name": templating.strip_controls(name or ""),
         "discount": discount_text(terms),
         "conditions": conditions_text(terms),
         "code": offer["code"] or "",
@@ -176,7 +176,8 @@ def placeholder_values(settings: Settings, name: str | None, offer: Offer) -> di
 def _titles(terms: Mapping[str, Any]) -> list[str]:
     """Readable item titles, shortened."""
     return [
-        templating.shorten(templating.straight(item["title"]), MAX_TITLE) for item in terms["items"]
+        templating.shorten(templating.strip_controls(item["title"]), MAX_TITLE)
+        for item in terms["items"]
     ]
 
 

@@ -183,7 +183,7 @@ def discount_text(offer: Mapping[str, Any]) -> str:
         return gettext("free shipping")
     if offer.get("amount"):
         return templating.money(offer["amount"], offer.get("currency") or "", 2)
-    return templating.said_share(offer["discount"]) if offer.get("discount") else ""
+    return templating.exact_percent(offer["discount"]) if offer.get("discount") else ""
 
 
 def public_terms(offer: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def coupon_categories(
     BadInput
         No item has a category that the rule names.
     """
-    from retention.recommend.offers import rank_offers
+    from retention.recommend.past_offers import rank_offers
 
     category_of: dict[str, str] = {}
     for rule in policy.rules:

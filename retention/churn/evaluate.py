@@ -16,14 +16,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from retention.churn.estimators import RFM_COLUMNS, signed_log
-from retention.churn.metrics import (
+from retention.churn.classification_metrics import (
     brier_decomposition,
     ece_by_chance,
     lift_curve,
     metrics,
     reliability,
 )
+from retention.churn.estimators import RFM_COLUMNS, signed_log
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment, customer_attributes
 from retention.churn.snapshots import Snapshot, take_snapshot

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import BusinessClock
 from retention.errors import BadInput
-from retention.folders import private
+from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -172,7 +172,7 @@ def _postgres(url: str) -> Engine:
 def _sqlite(url: str) -> Engine:
     path = make_url(url).database
     if path and not path.startswith("file:"):  # an SQLite URI, such as a read-only one
-        private(Path(path).parent)
+        create_private_folder(Path(path).parent)
     engine = create_engine(
         url, connect_args={"timeout": 10, "check_same_thread": False}, **_HIDE_PARAMETERS
     )

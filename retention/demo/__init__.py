@@ -1,5 +1,8 @@
-"""The demo's shop: the Complete Journey, a real year of 2,469 households, imported week by week."""
+"""Import the demo's shop, the Complete Journey, by week.
 
-from retention.demo.journey import COURTESY, START, feed, prepare, whole_year
+It is a real year of 2,469 households.
+"""
 
-__all__ = ["COURTESY", "START", "feed", "prepare", "whole_year"]
+from retention.demo.journey import ATTRIBUTION, START, feed, import_whole_year, prepare
+
+__all__ = ["ATTRIBUTION", "START", "feed", "import_whole_year", "prepare"]

@@ -1,7 +1,7 @@
-"""Extracts of the Complete Journey's files, limited to data before a cutoff.
+"""Extract the Complete Journey's data before a cutoff.
 
-The importer reads one file at a time, so values from several files (a household's first purchase, a product's usual
-price) are joined here.
+The importer reads one file at a time, so values from several files (a household's first purchase, a
+product's usual price) are joined here.
 """
 
 # ruff: noqa: S608 - SQL is put together from literals of our own
@@ -16,7 +16,7 @@ from retention.lake.mapping import literal
 from retention.text import gettext
 
 MAPS = Path(__file__).parent / "maps"
-NOT_GOODS = (
+EXCLUDED_DEPARTMENTS = (
     "CHARITABLE CONT",
     "CNTRL/STORE SUP",
     "COUPON",
@@ -46,48 +46,57 @@ def data(name: str) -> Path:
 
 
 def moment(at: datetime) -> str:
-    """Format a time as the data does: UTC without an offset."""
+    """Format a time as the data does.
+
+    That is UTC without an offset.
+    """
     return f"TIMESTAMP '{naive(at).isoformat(sep=' ')}'"
 
 
 def households(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
-    """Write households with a first purchase in ``[since, until)``, with their attributes."""
+    """Write households with a first purchase in ``[since, until)``.
+
+    Their attributes are included.
+    """
     first = f"first_purchase < {moment(until)}" + (
         f" AND first_purchase >= {moment(since)}" if since else ""
     )
-    return _written(
+    return _export(
         con,
         path,
         f"""
         SELECT household_id, first_purchase, demographics.* EXCLUDE (household_id)
-        FROM (SELECT household_id, min(transaction_timestamp) AS first_purchase FROM {_rows("transactions")} GROUP BY 1)
-        LEFT JOIN {_rows("demographics")} AS demographics USING (household_id) WHERE {first} ORDER BY household_id
+        FROM (SELECT household_id, min(transaction_timestamp) AS first_purchase FROM {_source("transactions")} GROUP BY 1)
+        LEFT JOIN {_source("demographics")} AS demographics USING (household_id) WHERE {first} ORDER BY household_id
         """,
     )
 
 
 def products(con: Any, path: Path, until: datetime) -> Path:
-    """Write the catalogue: readable titles, and the usual price before ``until`` (else the category's)."""
-    listed = ", ".join(literal(department) for department in NOT_GOODS)
-    return _written(
+    """Write the catalogue with readable titles and prices.
+
+    A price is the usual one before ``until``, else the category's.
+    """
+    excluded = ", ".join(literal(department) for department in EXCLUDED_DEPARTMENTS)
+    return _export(
         con,
         path,
         f"""
         WITH paid AS (
             SELECT product_id,
                 median((sales_value + retail_disc + coupon_disc + coupon_match_disc) / quantity) AS usual
-            FROM {_rows("transactions")}
+            FROM {_source("transactions")}
             WHERE transaction_timestamp < {moment(until)} AND quantity > 0 AND sales_value > 0 GROUP BY 1
         ), named AS (
             SELECT *, coalesce(product_category, department) AS kind,
                 coalesce(product_type, product_category, department, 'Product ' || product_id) AS what
-            FROM {_rows("products")} LEFT JOIN paid USING (product_id)
+            FROM {_source("products")} LEFT JOIN paid USING (product_id)
         )
         SELECT product_id, manufacturer_id, department, package_size, brand,
             upper(what[1]) || lower(what[2:]) || coalesce(', ' || package_size, '') AS title,
             upper(kind[1]) || lower(kind[2:]) AS category,
             round(greatest(coalesce(usual, median(usual) OVER (PARTITION BY kind), {DEFAULT_PRICE}), 0.01), 2) AS price,
-            product_type IS NOT NULL AND department NOT IN ({listed})
+            product_type IS NOT NULL AND department NOT IN ({excluded})
                 AND coalesce(product_category, '') NOT LIKE '%COUPON%' AS recommendable
         FROM named ORDER BY product_id
         """,
@@ -95,7 +104,10 @@ def products(con: Any, path: Path, until: datetime) -> Path:
 
 
 def coupons() -> tuple[Any, Any]:
-    """Return each campaign's coupons and redemptions: the tables of `evaluate_offers`."""
+    """Return each campaign's coupons and redemptions.
+
+    These are the tables of `evaluate_offers`.
+    """
     import duckdb
 
     with duckdb.connect() as con:
@@ -103,24 +115,24 @@ def coupons() -> tuple[Any, Any]:
             f"""
             SELECT DISTINCT campaign_id::VARCHAR AS campaign_id, start_date AS starts_at,
                 coupon_upc::VARCHAR AS offer_id, product_id::VARCHAR AS item_id
-            FROM {_rows("coupons")} AS covered
-            JOIN {_rows("campaign_descriptions")} AS campaigns USING (campaign_id) ORDER BY ALL
+            FROM {_source("coupons")} AS covered
+            JOIN {_source("campaign_descriptions")} AS campaigns USING (campaign_id) ORDER BY ALL
             """
         ).df()
         redemptions = con.execute(
             f"""
             SELECT campaign_id::VARCHAR AS campaign_id, household_id::VARCHAR AS customer_id,
                 coupon_upc::VARCHAR AS offer_id, redemption_date AS redeemed_at
-            FROM {_rows("coupon_redemptions")} ORDER BY ALL
+            FROM {_source("coupon_redemptions")} ORDER BY ALL
             """
         ).df()
     return offers, redemptions
 
 
-def _rows(name: str) -> str:
+def _source(name: str) -> str:
     return f"read_parquet({literal(data(name))})"
 
 
-def _written(con: Any, path: Path, sql: str) -> Path:
+def _export(con: Any, path: Path, sql: str) -> Path:
     con.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet)")
     return path

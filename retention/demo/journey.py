@@ -1,4 +1,4 @@
-"""Import the demo's history before a cutoff, then week by week."""
+"""Import the demo's history, then week by week."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,32 +13,34 @@ from retention.db import Database
 from retention.db.tables import BusinessClock
 from retention.demo import extracts
 from retention.errors import BadInput
-from retention.folders import private
 from retention.lake import Lake
 from retention.lake.importing import ImportReport, import_files
+from retention.paths import create_private_folder
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
 
-COURTESY = (
+ATTRIBUTION = (
     "The shop's data is the Complete Journey by 84.51° (dunnhumby): a real year of purchases of 2,469 households, "
     "for educational use. Consent, contact details, prices, margins and stock are assumed; answers to campaigns are "
     "simulated."
 )
-START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 o'clock in New York
+START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 am in New York
 END = datetime(2018, 1, 2, tzinfo=UTC)  # after the last purchase
 REAL = "complete_journey"  # the `source` of real purchases
 
 
 def prepare(settings: Settings, database: Database, progress: Progress = silent) -> dict[str, Any]:
-    """Import everything before `START`, and set the business clock to it.
+    """Import everything before `START` and set the clock.
+
+    Business time begins at `START`.
 
     A second call does nothing. Returns the rows added to each table.
 
     Raises
     ------
     BadInput
-        If the home holds events after the demo's present (from `whole_year`).
+        If the home holds events after the demo's present (from `import_whole_year`).
     """
     lake = Lake.open(settings)
     added = _open_shop(settings, database, lake, START, progress)
@@ -53,14 +55,16 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
             ).format(home=settings.home, newest=newest, present=present)
         )
     _set_clock(settings, database)
-    progress(5, 5, "the demo's shop is open")
+    progress(5, 5, gettext("the demo's shop is open"))
     return added
 
 
-def whole_year(
+def import_whole_year(
     settings: Settings, database: Database, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Import all of the Complete Journey, for a data scientist; business time stays.
+    """Import all of the Complete Journey.
+
+    For a data scientist. Business time stays.
 
     A second call changes nothing. Returns the rows added to each table.
     """
@@ -70,27 +74,38 @@ def whole_year(
 def _open_shop(
     settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress
 ) -> dict[str, Any]:
-    """Import the catalogue and everything before ``until`` if they are missing."""
+    """Import missing catalogue and history before ``until``."""
     newest = _newest(lake)
     if newest is not None and newest >= until - timedelta(days=1):
         return {}
     added: dict[str, Any] = {}
     with _folder(settings) as folder:
-        progress(0, 5, "pricing the catalogue")
+        progress(0, 5, gettext("pricing the catalogue"))
         catalogue = extracts.products(lake.duckdb, folder / "products.parquet", START)
         added["items"] = _import(
             lake, database, settings, "items", catalogue, "items"
         ).rows_accepted
-        added |= _bring(lake, database, settings, folder, newest, until, progress)
+        added |= _import_period(lake, database, settings, folder, newest, until, progress)
     return added
 
 
 def feed(
     settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Import the real events before ``until``, and the simulated responses to live campaigns.
+    """Import real events and simulated responses before ``until``.
+
+    The responses are those to live campaigns.
 
     A second call changes nothing; missed weeks are added.
+
+    Parameters
+    ----------
+    settings, database, lake : Settings, Database, Lake
+        The demo's installation.
+    until : datetime
+        Events before this time are imported.
+    progress : Progress, optional
+        Gets five steps.
 
     Returns
     -------
@@ -100,14 +115,14 @@ def feed(
     from retention.demo.response import respond
 
     with _folder(settings) as folder:
-        added = _bring(lake, database, settings, folder, _newest(lake), until, progress)
-        progress(4, 5, "customers answer to campaigns (simulated)")
+        added = _import_period(lake, database, settings, folder, _newest(lake), until, progress)
+        progress(4, 5, gettext("customers answer to campaigns (simulated)"))
         simulated = respond(settings, database, lake, until, folder)
-    progress(5, 5, "done")
+    progress(5, 5, gettext("done"))
     return {"until": until.isoformat(), **added, "simulated": simulated}
 
 
-def _bring(
+def _import_period(
     lake: Lake,
     database: Database,
     settings: Settings,
@@ -116,11 +131,14 @@ def _bring(
     until: datetime,
     progress: Progress,
 ) -> dict[str, int]:
-    """Import real purchases and redemptions of ``[since, until)``, and their new households."""
-    progress(1, 5, "bringing in households")
+    """Import purchases and redemptions of ``[since, until)``.
+
+    Their new households are imported, too.
+    """
+    progress(1, 5, gettext("bringing in households"))
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
     customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
-    progress(2, 5, "bringing in redemptions")
+    progress(2, 5, gettext("bringing in redemptions"))
     redeemed = _import(
         lake,
         database,
@@ -128,9 +146,10 @@ def _bring(
         "events",
         extracts.data("coupon_redemptions"),
         "redemptions",
-        only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",  # the day is over, in New York too
+        # 29 hours later the day is over in New York, too.
+        only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",
     )
-    progress(3, 5, "bringing in purchases")
+    progress(3, 5, gettext("bringing in purchases"))
     window = f"transaction_timestamp < {extracts.moment(until)}"
     if since:
         window += f" AND transaction_timestamp >= {extracts.moment(since)}"
@@ -153,9 +172,8 @@ def _import(
     name: str,
     only: str | None = None,
 ) -> ImportReport:
-    own = settings.model_copy(
-        update={"currency": ""}
-    )  # these are in dollars, whatever the shop's currency is
+    # The data is in dollars, even if the shop has another currency.
+    own = settings.model_copy(update={"currency": ""})
     return import_files(
         lake,
         database,
@@ -169,7 +187,10 @@ def _import(
 
 
 def _newest(lake: Lake) -> datetime | None:
-    """Return the newest real purchase: imports are in order, so all earlier ones are there."""
+    """Return the time of the newest real purchase.
+
+    Imports are in order, so all earlier purchases are there.
+    """
     events = lake.table("events")
     newest = events.filter(events.source == REAL).occurred_at.max().execute()
     return (
@@ -179,7 +200,7 @@ def _newest(lake: Lake) -> datetime | None:
 
 @contextmanager
 def _folder(settings: Settings) -> Iterator[Path]:
-    private(settings.home)
+    create_private_folder(settings.home)
     with TemporaryDirectory(dir=settings.home, prefix="demo-") as folder:
         yield Path(folder)
 

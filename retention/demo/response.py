@@ -1,8 +1,8 @@
 """Simulate the demo households' responses to our campaigns.
 
-The households of the Complete Journey never got our coupons. A keyed hash decides for each treated household whether it
-makes one extra visit (`Effect`), and which real visits use the coupon. The hold-out group does not respond. All
-results have the source ``simulated``.
+The households of the Complete Journey never got our coupons. A keyed hash decides for each treated
+household whether it makes one extra visit (`Effect`), and which real visits use the coupon. The
+hold-out group does not respond. All results have the source ``simulated``.
 """
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
@@ -37,9 +37,9 @@ class Effect:
 
     visits_with_coupon: float = 0.12  # make an extra visit
     visits_with_reminder: float = 0.03
-    redeem_extra: float = 0.8  # of those extra visits use the coupon
-    redeem_real: float = 0.15  # take it to a visit they would have made anyway
-    days: float = 21.0  # the extra visit comes within so many days
+    redeem_extra: float = 0.8  # share of extra visits with the coupon
+    redeem_real: float = 0.15  # use the coupon in a visit that happens anyway
+    days: float = 21.0  # latest day of the extra visit
 
 
 EFFECT = Effect()
@@ -53,10 +53,21 @@ def respond(
     folder: Path,
     effect: Effect = EFFECT,
 ) -> dict[str, Any]:
-    """Add the responses before ``until`` to the events, and mark redeemed coupons.
+    """Import responses before ``until`` and mark redeemed coupons.
 
-    A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is the ``discount`` of its
-    ``coupon_redeem``.
+    A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is
+    the ``discount`` of its ``coupon_redeem``.
+
+    Parameters
+    ----------
+    settings, database, lake : Settings, Database, Lake
+        The demo's installation.
+    until : datetime
+        Responses before this time are added.
+    folder : Path
+        For the file of responses.
+    effect : Effect
+        Shares of customers that respond.
 
     Returns
     -------
@@ -64,10 +75,10 @@ def respond(
         ``orders`` and ``redemptions`` added now, and the stated ``effect``.
     """
     with database.reading() as session:
-        answers = list(_answers(session, settings, until, effect))
+        responses = list(_responses(session, settings, until, effect))
     orders = redemptions = 0
-    if answers:
-        redeemed = _write(lake, answers, until, folder / "answers.parquet")
+    if responses:
+        redeemed = _write(lake, responses, until, folder / "answers.parquet")
         orders, redemptions = _added(lake, folder / "answers.parquet")
         import_files(
             lake,
@@ -84,8 +95,11 @@ def respond(
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """Response of one treated customer: an extra visit at ``visit_at``, and use of the coupon."""
+class _Response:
+    """Response of one customer of the treatment group.
+
+    It is an extra visit at ``visit_at``, and use of the coupon.
+    """
 
     campaign_id: str
     customer_id: str
@@ -99,9 +113,9 @@ class _Answer:
     redeems_real: bool
 
 
-def _answers(
+def _responses(
     session: Session, settings: Settings, until: datetime, effect: Effect
-) -> Iterator[_Answer]:
+) -> Iterator[_Response]:
     treated = (
         select(Campaign, Assignment, Coupon)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
@@ -124,9 +138,9 @@ def _answers(
             filter(None, (campaign.window_ends_at, coupon.expires_at if coupon else None, until))
         )
         sent = campaign.sent_at
-        assert sent is not None  # the query asked for it
+        assert sent is not None  # as the query requires
         visit = sent + timedelta(days=0.5 + draw[1] * (effect.days - 0.5))
-        yield _Answer(
+        yield _Response(
             campaign.id,
             assignment.customer_id,
             naive(sent),
@@ -141,21 +155,27 @@ def _answers(
 
 
 def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
-    """Return four fixed numbers in [0, 1) for a customer of a campaign."""
-    drawn = keyed_hash(key, f"answer to {campaign_id}", customer_id)
+    """Return four fixed numbers in [0, 1).
+
+    They depend on the key, the campaign and the customer.
+    """
+    digest = keyed_hash(key, f"answer to {campaign_id}", customer_id)
     return tuple(
-        int.from_bytes(drawn[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
+        int.from_bytes(digest[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
     )
 
 
 def _write(
-    lake: Lake, answers: list[_Answer], until: datetime, path: Path
+    lake: Lake, responses: list[_Response], until: datetime, path: Path
 ) -> list[tuple[str, datetime, str]]:
-    """Write responses as events with canonical columns; return code, time and order of each redemption."""
+    """Write responses as events with canonical columns.
+
+    Return code, time and order of each redemption.
+    """
     import pyarrow as pa
 
     con = lake.duckdb
-    con.register("answers", pa.Table.from_pylist([asdict(answer) for answer in answers]))
+    con.register("answers", pa.Table.from_pylist([asdict(response) for response in responses]))
     try:
         events = lake.table("events", until).get_name()
         con.execute(f"CREATE OR REPLACE TEMP TABLE extra AS {_EXTRA.format(events=events)}")
@@ -190,7 +210,7 @@ _EXTRA = """
         AND events.event_type = 'purchase'
 """
 
-# The coupon goes along once: to the first visit, extra or real, that takes it and that it holds for.
+# The coupon is used once: in the first suitable visit, extra or real, that redeems it.
 _REDEEMED = """
     WITH visits AS (
         SELECT answers.campaign_id, customer_id, extra.occurred_at, extra.order_id, extra.amount, extra.currency
@@ -223,13 +243,16 @@ _EVENTS = f"""
 
 
 def _added(lake: Lake, path: Path) -> tuple[int, int]:
-    """Count the orders and redemptions of the file that are not in the lake."""
-    known = lake.table("events").get_name()
+    """Count the file's new orders and redemptions.
+
+    New means that they are not in the lake.
+    """
+    events_view = lake.table("events").get_name()
     return lake.duckdb.execute(
         "SELECT count(DISTINCT order_id) FILTER (event_type = 'purchase'), "
         "count(*) FILTER (event_type = 'coupon_redeem') "
         f"FROM read_parquet({literal(path)}) ANTI JOIN "
-        f"(SELECT event_id FROM \"{known}\" WHERE source = '{SOURCE}') USING (event_id)"
+        f"(SELECT event_id FROM \"{events_view}\" WHERE source = '{SOURCE}') USING (event_id)"
     ).fetchall()[0]
 
 

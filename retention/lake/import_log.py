@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from retention.lake import directory
 from retention.lake.schema import EVENT_IDENTITY
-from retention.urls import is_url
+from retention.paths import is_url
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -26,11 +26,11 @@ from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
+from retention.paths import is_url
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
-from retention.urls import is_url
 
 
 def import_files(

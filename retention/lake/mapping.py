@@ -14,7 +14,7 @@ from zoneinfo import available_timezones
 
 from retention.errors import BadInput
 from retention.lake.schema import TABLES, Table
-from retention.policy_file import not_toml, read_text
+from retention.policy_file import explain_toml_error, read_text
 from retention.text import gettext
 
 _TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format")
@@ -204,8 +204,8 @@ def read_sections(path: Path) -> dict[str, Any]:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(
-            gettext("The map {name} is not TOML: {not_toml}.").format(
-                name=path.name, not_toml=not_toml(error, text)
+            gettext("The map {name} is not TOML: {explanation}.").format(
+                name=path.name, explanation=explain_toml_error(error, text)
             )
         ) from None
 

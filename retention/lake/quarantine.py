@@ -14,9 +14,9 @@ from typing import Any
 
 from retention import clock
 from retention.errors import BadInput
-from retention.folders import private
 from retention.lake.mapping import literal, quoted
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
+from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -104,7 +104,7 @@ def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
     if not parts:
         path.unlink(missing_ok=True)
         return None
-    private(path.parent)
+    create_private_folder(path.parent)
     columns = ", ".join(f"NULL::VARCHAR AS {name}" for name in ("_reason", CODE, DATA))
     union = " UNION ALL BY NAME ".join(
         [f"SELECT {columns} WHERE false", *(f"SELECT * FROM {name}" for name in parts)]

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from retention.folders import private
 from retention.lake.mapping import literal
 from retention.lake.schema import Table
+from retention.paths import create_private_folder
 
 if TYPE_CHECKING:
     import ibis
@@ -62,7 +62,7 @@ def locked(root: Path, table: Table) -> Iterator[None]:
     """
     import fcntl
 
-    folder = private(root / ".locks")
+    folder = create_private_folder(root / ".locks")
     with (folder / table.name).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -226,7 +226,7 @@ def write_parts(
 
     def write(part: tuple[str, str]) -> tuple[str, Path]:
         value, condition = part
-        private(paths[value].parent)
+        create_private_folder(paths[value].parent)
         con.cursor().execute(
             f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(paths[value])} "
             f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY_LIMIT}, ROW_GROUP_SIZE {ROW_GROUP})"

@@ -1,5 +1,5 @@
-"""Monitor the champion: compare predictions with outcomes, and measure drift."""
+"""Monitor the champion's predictions and its customers' drift."""
 
-from retention.monitoring.records import described, latest, told_lately
+from retention.monitoring.records import describe, latest, was_alerted
 
-__all__ = ["described", "latest", "told_lately"]
+__all__ = ["describe", "latest", "was_alerted"]

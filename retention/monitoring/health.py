@@ -1,8 +1,9 @@
 """Check the champion's matured predictions and its customers' drift.
 
-It has *decayed* in two cases. Either the 95 % interval of the log-loss of its matured predictions lies above the
-log-loss of its backtest. Or the PSI of its scores reaches .25 (or the value that chance gives so few customers). Drift
-of single features raises no alarm, because tree models tolerate most of it.
+It has *decayed* in two cases. Either the 95 % interval of the log-loss of its matured predictions
+lies above the log-loss of its backtest. Or the PSI of its scores reaches .25 (or the value that
+chance gives so few customers). Drift of single features raises no alarm, because tree models
+tolerate most of it.
 """
 
 from dataclasses import dataclass
@@ -17,19 +18,21 @@ from retention.churn.snapshots import Snapshot
 from retention.db import Database
 from retention.db.tables import ModelHealth, ModelVersion
 from retention.errors import BadInput, TooLittleData
-from retention.monitoring.outcome import Outcome, matured
+from retention.monitoring.outcome import Outcome, matured_outcome
 from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
 from retention.settings import Settings
 from retention.text import gettext
 
-SHOWN = 5  # features that moved most, of those that do not grow by themselves
+SHOWN = 5  # most drifted features, without those that grow with time
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Result of a check: ``healthy``, ``decayed``, or ``waiting`` for predictions to mature.
+    """Result of a check.
+
+    ``state`` is ``healthy``, ``decayed``, or ``waiting`` for predictions to mature.
 
     ``reasons`` list the problems as ``{"check", "text"}``.
     """
@@ -42,7 +45,10 @@ class Health:
     drift: dict[str, Any]
 
     def record(self, settings: Settings, job_id: str | None) -> ModelHealth:
-        """Return the database row, for the caller to add to a session."""
+        """Return the database row of the check.
+
+        The caller adds it to a session.
+        """
         outcome = self.outcome
         return ModelHealth(
             team_id=settings.team_id,
@@ -54,9 +60,9 @@ class Health:
             scored_version=outcome.version if outcome else None,
             scored_as_of=outcome.as_of if outcome else None,
             customers=outcome.customers if outcome else 0,
-            metrics=_measured(outcome) if outcome else {},
+            metrics=_metrics(outcome) if outcome else {},
             baselines=outcome.baselines if outcome else {},
-            promised=promised(self.row),
+            promised=backtest_metrics(self.row),
             drift=self.drift,
             alerted=False,
             job_id=job_id,
@@ -87,19 +93,19 @@ def check(
         )
     trained = churn_model(settings, row)
     at = _now(lake, row.horizon_days)
-    progress(0, 3, "Looking at what came true")
+    progress(0, 3, gettext("Looking at what came true"))
     with database.reading() as session:
-        outcome = matured(lake, session, settings, row, trained, at)
-    progress(1, 3, "Looking for drift")
+        outcome = matured_outcome(lake, session, settings, row, trained, at)
+    progress(1, 3, gettext("Looking for drift"))
     try:
         people = population(
             lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
         )
         moved = _drift(row, trained, people)
-    except TooLittleData:  # nobody is active any more: told by the digest, not by a model
+    except TooLittleData:  # no active customer; the digest reports this
         moved = {}
-    progress(3, 3, "Looking at the model")
-    reasons = (*_worse(outcome, row, lake), *_moved(moved))
+    progress(3, 3, gettext("Looking at the model"))
+    reasons = (*_loss_reasons(outcome, row, lake), *_drift_reasons(moved))
     state = (
         "decayed"
         if reasons
@@ -110,64 +116,84 @@ def check(
     return Health(row, clock.now(), state, reasons, outcome, moved)
 
 
-def promised(row: ModelVersion) -> dict[str, float]:
-    """Return the model's backtest metrics; empty if it had no backtest."""
-    held = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
-    return {name: value for name, value in held.items() if isinstance(value, int | float)}
+def backtest_metrics(row: ModelVersion) -> dict[str, float]:
+    """Return the model's backtest metrics.
+
+    Empty if it had no backtest.
+    """
+    metrics = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def _now(lake: Any, horizon_days: int) -> datetime:
-    """Return business time, but no later than the data: missing orders are no churn."""
+    """Return business time, limited to the data's end.
+
+    Missing orders are no churn.
+    """
     moment = lake.as_of(None, horizon_days)
     newest = lake.newest_event(before=moment.at)
     return min(moment.at, newest + timedelta(days=1)) if newest else moment.at
 
 
-def _measured(outcome: Outcome) -> dict[str, Any]:
+def _metrics(outcome: Outcome) -> dict[str, Any]:
     interval = {"low": outcome.log_loss.low, "high": outcome.log_loss.high}
     return {**outcome.metrics, "log_loss_interval": interval}
 
 
-def _worse(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
-    """Return whether the champion's predictions are worse than its backtest beyond chance."""
-    hoped = promised(row).get("log_loss")
+def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
+    """Return the reason if predictions are too bad.
+
+    They are worse than the backtest beyond chance.
+    """
+    promised = backtest_metrics(row).get("log_loss")
     if (
         outcome is None
         or outcome.version != row.version
-        or hoped is None
-        or outcome.log_loss.low <= hoped
+        or promised is None
+        or outcome.log_loss.low <= promised
     ):
         return []
     loss = outcome.log_loss
-    text = (
-        f"its predictions of {lake.local(outcome.as_of):%Y-%m-%d} came out worse than promised: log-loss {loss.mean:.3f} "
-        f"(95 % {loss.low:.3f} to {loss.high:.3f}) against {hoped:.3f}"
+    text = gettext(
+        "its predictions of {as_of:%Y-%m-%d} came out worse than promised: log-loss"
+        " {mean:.3f} (95 % {low:.3f} to {high:.3f}) against {promised:.3f}"
+    ).format(
+        as_of=lake.local(outcome.as_of),
+        mean=loss.mean,
+        low=loss.low,
+        high=loss.high,
+        promised=promised,
     )
     return [{"check": "log_loss", "text": text}]
 
 
-def _moved(moved: dict[str, Any]) -> list[dict[str, str]]:
+def _drift_reasons(moved: dict[str, Any]) -> list[dict[str, str]]:
     if not moved or moved["score_psi"] < moved["limit"]:
         return []
-    text = f"its scores are spread differently from when it learned: PSI {moved['score_psi']:.2f}, limit {moved['limit']:.2f}"
+    text = gettext(
+        "its scores are spread differently from when it learned: PSI "
+        "{score_psi:.2f}, limit {limit:.2f}"
+    ).format(score_psi=moved["score_psi"], limit=moved["limit"])
     return [{"check": "score_psi", "text": text}]
 
 
 def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[str, Any]:
-    """Return the PSI of the scores (with its limit) and of each feature against the training window.
+    """Compute the PSI of scores and features.
+
+    The reference is the training window. The scores have a limit.
 
     Empty for versions without a stored profile.
     """
-    kept = row.metrics.get("reference")
-    if not kept:
+    profile = row.metrics.get("reference")
+    if not profile:
         return {}
-    found = drift.population_drift(kept["features"], people)
+    measured = drift.population_drift(profile["features"], people)
     return {
-        **found,
-        "score_psi": drift.profile_psi(kept["scores"], trained.predict(people)),
-        "limit": drift.psi_limit(kept["scores"], len(people.frame)),
+        **measured,
+        "score_psi": drift.profile_psi(profile["scores"], trained.predict(people)),
+        "limit": drift.psi_limit(profile["scores"], len(people.frame)),
         "most": [
-            {"feature": name, "meaning": MEANING[name], "psi": found["features"][name]}
-            for name in drift.drifted_features(found["features"])[:SHOWN]
+            {"feature": name, "meaning": MEANING[name], "psi": measured["features"][name]}
+            for name in drift.drifted_features(measured["features"])[:SHOWN]
         ],
     }

@@ -10,8 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.churn import TrainedChurn
+from retention.churn.classification_metrics import metrics
 from retention.churn.evaluate import baseline_metrics
-from retention.churn.metrics import metrics
 from retention.churn.snapshots import Snapshot, take_snapshot
 from retention.churn.training_set import TrainingSet
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
@@ -19,15 +19,15 @@ from retention.db.tables import Cohort, ModelVersion, Run
 from retention.settings import Settings
 
 RECOMPUTED = "recomputed"
-LEAST = 20  # customers of each kind; fewer say nothing
+MIN_PER_CLASS = 20  # fewer churned or retained customers say nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Matured predictions of one version.
 
-    ``source`` is the run of a sweep, or `RECOMPUTED` if there was no sweep and the model scored that past cutoff now.
-    ``log_loss`` is the mean with its 95 % interval by customer.
+    ``source`` is the run of a sweep, or `RECOMPUTED` if there was no sweep and the model scored
+    that past cutoff now. ``log_loss`` is the mean with its 95 % interval by customer.
     """
 
     version: str
@@ -39,7 +39,7 @@ class Outcome:
     log_loss: Interval
 
 
-def matured(
+def matured_outcome(
     lake: Any,
     session: Session,
     settings: Settings,
@@ -47,30 +47,43 @@ def matured(
     trained: TrainedChurn,
     at: datetime,
 ) -> Outcome | None:
-    """Score the champion's newest predictions with a horizon that ended by ``at``.
+    """Evaluate the newest predictions with a finished horizon.
 
-    Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago. Otherwise the newest sweep of
-    an earlier version counts. None if nothing has matured.
+    The horizon ended by ``at``.
+
+    Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago.
+    Otherwise the newest sweep of an earlier version counts. None if nothing has matured.
+
+    Parameters
+    ----------
+    lake, session, settings : Lake, Session, Settings
+        Data, registry and installation.
+    row, trained : ModelVersion, TrainedChurn
+        The champion.
+    at : datetime
+        End of the newest horizon that counts.
     """
     horizon = timedelta(days=row.horizon_days)
     swept = _sweeps(session, settings, row, at - horizon)
-    own = next((one for one in swept if one.model_version == row.version), None)
+    own = next((candidate for candidate in swept if candidate.model_version == row.version), None)
     if own is None and row.cutoff <= at - horizon:
         test = _snapshot(lake, at - horizon, row)
-        return _scored(lake, row.version, RECOMPUTED, test, trained.predict(test), row)
+        return _outcome(lake, row.version, RECOMPUTED, test, trained.predict(test), row)
     chosen = own or next(iter(swept), None)
     if chosen is None:
         return None
     test = _snapshot(lake, chosen.as_of, row)
-    said = lake.scores(chosen.run_id).select("customer_id", "churn_probability").execute()
-    said = said.set_index("customer_id")["churn_probability"].reindex(test.frame["customer_id"])
-    kept = said.notna().to_numpy()
-    return _scored(
+    predicted = lake.scores(chosen.run_id).select("customer_id", "churn_probability").execute()
+    predicted = predicted.set_index("customer_id")["churn_probability"].reindex(
+        test.frame["customer_id"]
+    )
+    is_scored = predicted.notna().to_numpy()
+    return _outcome(
         lake,
         chosen.model_version,
         chosen.run_id,
-        test.rows(kept),
-        said.to_numpy(dtype=float)[kept],
+        test.rows(is_scored),
+        predicted.to_numpy(dtype=float)[is_scored],
         row,
     )
 
@@ -78,8 +91,11 @@ def matured(
 def _sweeps(
     session: Session, settings: Settings, row: ModelVersion, before: datetime
 ) -> Sequence[Any]:
-    """Return published sweeps of models with the same churn definition, newest first."""
-    asked = (
+    """Return published sweeps, newest first.
+
+    Their models have the same churn definition.
+    """
+    query = (
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version)
         .join(Run, Run.run_id == Cohort.run_id)
         .join(ModelVersion, ModelVersion.version == Cohort.model_version)
@@ -94,7 +110,7 @@ def _sweeps(
         )
         .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
     )
-    return session.execute(asked).all()
+    return session.execute(query).all()
 
 
 def _snapshot(lake: Any, as_of: datetime, row: ModelVersion) -> Snapshot:
@@ -103,19 +119,19 @@ def _snapshot(lake: Any, as_of: datetime, row: ModelVersion) -> Snapshot:
     )
 
 
-def _scored(
-    lake: Any, version: str, source: str, test: Snapshot, said: np.ndarray, row: ModelVersion
+def _outcome(
+    lake: Any, version: str, source: str, test: Snapshot, predicted: np.ndarray, row: ModelVersion
 ) -> Outcome | None:
     churned = test.churned
-    if churned is None or not LEAST <= churned.sum() <= len(churned) - LEAST:
+    if churned is None or not MIN_PER_CLASS <= churned.sum() <= len(churned) - MIN_PER_CLASS:
         return None
-    loss = paired_interval(log_losses(churned, said), test.frame["customer_id"].to_numpy())
+    loss = paired_interval(log_losses(churned, predicted), test.frame["customer_id"].to_numpy())
     return Outcome(
         version,
         source,
         test.cutoff,
         len(churned),
-        metrics(churned, said),
+        metrics(churned, predicted),
         _baselines(lake, test, row),
         loss,
     )

@@ -1,4 +1,7 @@
-"""Stored results of model checks. SQL only, so the light bot can read them."""
+"""Read stored results of model checks.
+
+SQL only, so the light bot can read them.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +14,10 @@ from retention.settings import Settings
 
 
 def latest(session: Session, settings: Settings, version: str) -> ModelHealth | None:
-    """Return the newest check of a version; None if there is none."""
+    """Return the newest check of a version.
+
+    None if there is none.
+    """
     return session.scalar(
         select(ModelHealth)
         .where(ModelHealth.team_id == settings.team_id, ModelHealth.version == version)
@@ -19,8 +25,11 @@ def latest(session: Session, settings: Settings, version: str) -> ModelHealth | 
     )
 
 
-def described(health: ModelHealth) -> dict[str, Any]:
-    """Return a check for templates, the status and the model card."""
+def describe(health: ModelHealth) -> dict[str, Any]:
+    """Return a check as JSON.
+
+    For templates, the status and the model card.
+    """
     return {
         "version": health.version,
         "at": health.at.isoformat(),
@@ -37,11 +46,25 @@ def described(health: ModelHealth) -> dict[str, Any]:
     }
 
 
-def told_lately(
+def was_alerted(
     session: Session, settings: Settings, version: str, checks: list[str], since: datetime
 ) -> bool:
-    """Return whether an alert for this version with these reasons or more was sent since a time."""
-    given = session.scalars(
+    """Return whether such an alert was sent recently.
+
+    It was for this version, with these reasons or more, at or after ``since``.
+
+    Parameters
+    ----------
+    session, settings : Session, Settings
+        The caller's transaction and installation.
+    version : str
+        The model's version.
+    checks : list of str
+        Names of the failed checks.
+    since : datetime
+        Earlier alerts do not count.
+    """
+    alerts = session.scalars(
         select(ModelHealth.reasons).where(
             ModelHealth.team_id == settings.team_id,
             ModelHealth.version == version,
@@ -49,4 +72,4 @@ def told_lately(
             ModelHealth.at >= since,
         )
     )
-    return any(set(checks) <= {reason["check"] for reason in reasons} for reasons in given)
+    return any(set(checks) <= {reason["check"] for reason in reasons} for reasons in alerts)

@@ -26,7 +26,7 @@ from retention.outreach.messages import (
     deadline,
 )
 from retention.privacy import signing
-from retention.templating import straight
+from retention.templating import strip_controls
 from retention.text import gettext
 
 REPLY_TIMEOUT = 10.0  # seconds for a single read
@@ -256,7 +256,7 @@ def _payload(message: Message) -> dict[str, Any]:
         "key": message.key,
         "campaign_id": message.campaign_id,
         "customer_id": message.customer_id,
-        "to": {"email": message.to.email, "name": straight(message.to.name)},
+        "to": {"email": message.to.email, "name": strip_controls(message.to.name)},
         "subject": message.subject,
         "text": message.text,
         "html": message.html,

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Text, cast, or_
 
-from retention.csv import unmarked
+from retention.csv import unescape_cells
 from retention.privacy import pseudonym
 from retention.settings import Settings
 
@@ -110,7 +110,7 @@ class CustomerNames:
 
         Only columns of customers count.
         """
-        sheet = unmarked(sheet)
+        sheet = unescape_cells(sheet)
         rows = csv.reader(io.StringIO(sheet, newline=""))
         columns = [number for number, name in enumerate(next(rows, [])) if name in _CUSTOMER_KEYS]
         cells = {

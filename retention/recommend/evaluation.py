@@ -36,14 +36,14 @@ from retention.recommend.evaluation_context import (
 from retention.recommend.event_weights import apply_weights
 from retention.recommend.history import pairs, read
 from retention.recommend.matrices import positions
-from retention.recommend.metrics import (
+from retention.recommend.ranking.features import CUSTOMER_FEATURES, Scene
+from retention.recommend.ranking_metrics import (
     ACCURACY,
     RankingMetrics,
     interval,
     list_properties,
     ranking_metrics,
 )
-from retention.recommend.ranking.features import CUSTOMER_FEATURES, Scene
 from retention.recommend.training import MIN_BUYERS, single_model_scorer, train, window_truth
 from retention.text import gettext
 

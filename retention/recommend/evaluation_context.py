@@ -13,12 +13,12 @@ from retention.recommend.catalogue import Catalogue
 from retention.recommend.history import History, pairs
 from retention.recommend.item_stats import compute_item_stats
 from retention.recommend.matrices import in_rows, one_blas_thread, positions, select_rows, top_k
-from retention.recommend.metrics import RankingMetrics, ranking_metrics
 from retention.recommend.models import DEEP, MODELS, Als, Collaborative, default_model
 from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.models.neural import require_torch
 from retention.recommend.ranking.features import NAMES, Scene
 from retention.recommend.ranking.ranker import MIXTURE_HALF_LIFE, POPULAR, Ranker, mixture_scores
+from retention.recommend.ranking_metrics import RankingMetrics, ranking_metrics
 from retention.text import gettext
 
 AUTO = ("auto", "blend")  # several sources, ordered by a ranker

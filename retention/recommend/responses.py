@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Coupon, Impression
-from retention.feedback import Word, of_items
+from retention.feedback import ItemFeedback, item_feedback
 from retention.recommend.history import DAY, LINE_COLUMNS, WEIGHTS, History
 from retention.settings import Settings
 
@@ -102,7 +102,7 @@ def load_responses(
         bought=frame.index.isin(lines_by_type["purchase"]),
         redeemed=frame.index.isin(lines_by_type["coupon_redeem"])
         | frame.index.isin(redeemed_lines),
-        **_verdict_counts(of_items(session, settings, people), frame, before),
+        **_verdict_counts(item_feedback(session, settings, people), frame, before),
     )
 
 
@@ -180,7 +180,7 @@ def _redeemed_lines(
 
 
 def _verdict_counts(
-    verdicts: Iterable[Word], frame: "pd.DataFrame", before: datetime
+    verdicts: Iterable[ItemFeedback], frame: "pd.DataFrame", before: datetime
 ) -> dict[str, Any]:
     """Count useful and wrong verdicts per line."""
     import pandas as pd
@@ -298,15 +298,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVENT_COLUMNS = ("customer_id", "item_id", "at", "weight")
 
 
-def verdict_events(verdicts: Iterable[Word], before: datetime) -> "pd.DataFrame":
+def verdict_events(verdicts: Iterable[ItemFeedback], before: datetime) -> "pd.DataFrame":
     """Turn verdicts on items into history lines.
 
     The last verdict counts for a customer and item, of several people or under several models.
 
     Parameters
     ----------
-    verdicts : iterable of Word
-        From `feedback.of_items`.
+    verdicts : iterable of ItemFeedback
+        From `feedback.item_feedback`.
     before : datetime
         Later verdicts are ignored.
 
@@ -351,7 +351,7 @@ def load_feedback(
     shown = load_responses(lake, session, settings, before)
     shown = shown[shown["surface"] == "campaign"]
     verdicts = verdict_events(
-        of_items(session, settings, lake.identities.canonical_ids(before)), before
+        item_feedback(session, settings, lake.identities.canonical_ids(before)), before
     )
     return pd.concat(
         [verdicts, click_events(shown, examination_probabilities(shown))], ignore_index=True

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retention.churn.classification_metrics import metrics, reliability
 from retention.churn.estimators import SIMPLE
 from retention.churn.evaluate import baseline_metrics
-from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment
 from retention.churn.snapshots import Snapshot

@@ -31,7 +31,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from retention.churn import drift
-from retention.churn.metrics import ece
+from retention.churn.classification_metrics import ece
 from retention.churn.uncertainty import Interval
 from retention.templating import count
 from retention.text import gettext

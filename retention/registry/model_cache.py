@@ -1,17 +1,24 @@
-"""Cache loaded models in worker processes."""
+"""Open models, from a cache in worker processes."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy.orm import Session
+
+from retention import clock
 from retention.db.tables import ModelVersion
-from retention.registry.store import has_valid_seal, load
+from retention.feedback import item_feedback, refused_items
+from retention.registry.store import champion, has_valid_seal, load
 from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.churn import TrainedChurn
+    from retention.lake import Lake
     from retention.recommend import TrainedRecommender
+    from retention.recommend.serving import ActiveRecommender
+    from retention.risk.policy import Policy
 
 T = TypeVar("T")
 MAX_MODELS = 4  # per process: both models in use and their predecessors
@@ -64,3 +71,36 @@ def recommender(settings: Settings, row: ModelVersion) -> "TrainedRecommender":
     from retention.recommend import TrainedRecommender
 
     return load_cached(settings, row, TrainedRecommender.from_bytes)
+
+
+def open_recommender(
+    lake: "Lake", session: Session, settings: Settings, policy: "Policy"
+) -> "ActiveRecommender":
+    """Open the recommender in use, with shop rules and feedback.
+
+    Parameters
+    ----------
+    lake : Lake
+        Data of the customers and the items.
+    session : Session
+        Transaction that reads the registry and the feedback.
+    settings : Settings
+        The installation's settings.
+    policy : Policy
+        Rules for lists, and the usual margin.
+
+    Returns
+    -------
+    ActiveRecommender
+        Recommends popular items if no model is in use.
+    """
+    from retention.recommend.reranking import Terms
+    from retention.recommend.responses import verdict_events
+    from retention.recommend.serving import ActiveRecommender
+
+    row = champion(session, settings, "recommend")
+    trained = recommender(settings, row) if row is not None else None
+    feedback = item_feedback(session, settings, lake.identities.canonical_ids())
+    events = verdict_events(feedback, clock.now()) if feedback else None
+    terms = Terms(policy.recommend, policy.offer.margin, refused_items(feedback), events)
+    return ActiveRecommender(trained, row, terms)

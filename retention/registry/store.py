@@ -21,10 +21,9 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
-from retention.folders import private
+from retention.paths import create_private_folder, is_url
 from retention.settings import Settings
 from retention.text import gettext
-from retention.urls import is_url
 
 
 def save(
@@ -337,7 +336,7 @@ def _write(root: str, name: str, content: bytes) -> None:
         files.pipe_file(f"{base}/{name}", content)  # atomic in object stores
         return
     path = Path(root) / name
-    private(path.parent)
+    create_private_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:

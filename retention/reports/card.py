@@ -1,7 +1,9 @@
-"""The model card: purpose, data, performance, limits and owner of a model.
+"""Build the model card of a churn model.
 
-Only the examples describe single customers, under pseudonyms. Metrics come from the registry; the stored model computes
-the scores at its cutoff.
+It states purpose, data, performance, limits and owner.
+
+Only the examples describe single customers, under pseudonyms. Metrics come from the registry; the
+stored model computes the scores at its cutoff.
 
 References
 ----------
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from retention.churn import TrainedChurn
     from retention.lake import Lake
 
-SAMPLE, ASKED_TWICE = 200, 25  # customers for the drivers, and of them those for the second opinion
+SAMPLE = 200  # customers for the drivers
+SECOND_OPINIONS = 25  # of these, customers that a second model explains, too
 METRICS = {
     "auc": "AUC",
     "pr_auc": "PR-AUC",
@@ -42,14 +45,12 @@ METRICS = {
     "ece": "calibration error (ECE)",
     "empc": "EMPC",
 }
-PICTURES = ("against", "calibration", "drivers")
-OFTEN_MISSING = 0.5
-UNFAIR_GAP, UNFAIR_SHARE = (
-    0.05,
-    0.5,
-)  # expected − observed churn in a group, in points or as a share of the expected
-NOISE = 3.0  # standard errors, within which a gap is chance: there are many groups
-NAMED = 4  # groups in a sentence
+CHART_NAMES = ("against", "calibration", "drivers")
+MISSING_SHARE = 0.5  # above, a feature counts as often missing
+UNFAIR_GAP = 0.05  # |expected − observed churn| in a group
+UNFAIR_SHARE = 0.5  # the same, as a share of the expected churn
+MAX_CHANCE_ERRORS = 3.0  # standard errors; a smaller gap may be chance, as there are many groups
+MAX_NAMED = 4  # groups named in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,12 @@ class Card:
 
     def html(self, settings: Settings) -> str:
         """Return one self-contained page without scripts or external files."""
-        pictures: dict[str, Any] = dict.fromkeys(PICTURES) | {
+        pictures: dict[str, Any] = dict.fromkeys(CHART_NAMES) | {
             name: {
-                "source": one.url,
-                "alt": one.alt_text,
+                "source": chart.url,
+                "alt": chart.alt_text,
             }
-            for name, one in self.charts.items()
+            for name, chart in self.charts.items()
         }
         return templating.html(
             "reports/model_card.html.j2", card=self.data, pictures=pictures, zone=settings.timezone
@@ -74,9 +75,9 @@ class Card:
 
     def pdf(self, settings: Settings) -> bytes:
         """Return the card as PDF."""
-        from retention.reports.card_pdf import paper
+        from retention.reports.card_pdf import render_pdf
 
-        return paper(self.data, self.charts, settings.timezone)
+        return render_pdf(self.data, self.charts, settings.timezone)
 
 
 def card(
@@ -87,14 +88,25 @@ def card(
     version: str | None = None,
     progress: Progress = silent,
 ) -> Card:
-    """Build the card of a churn model, by default of the champion.
+    """Build the card of a churn model.
+
+    By default that of the champion.
+
+    Parameters
+    ----------
+    lake, database, settings : Lake, Database, Settings
+        The installation.
+    version : str, optional
+        The champion by default.
+    progress : Progress, optional
+        Gets five steps.
 
     Raises
     ------
     BadInput
         If the version is unknown or a recommender, or no model is in use.
     """
-    progress(0, 5, "Reading the registry")
+    progress(0, 5, gettext("Reading the registry"))
     with database.reading() as session:
         row = find(session, settings, version) if version else champion(session, settings, "churn")
         if row is None:
@@ -109,32 +121,32 @@ def card(
                     "{version} is a {kind} model; there are cards of churn models only."
                 ).format(version=row.version, kind=row.kind)
             )
-        said = feedback.summary(session, settings, row.version)
+        feedback_summary = feedback.summary(session, settings, row.version)
         steps = _history(session, settings, row)
-    progress(1, 5, "Counting the data")
+    progress(1, 5, gettext("Counting the data"))
     data = _facts(row, settings) | {
         "data": _data(lake, settings, row),
-        "feedback": said,
+        "feedback": feedback_summary,
         "history": steps,
         "now": None,
         "examples": [],
     }
     charts = _charts(row)
     try:
-        told = _asked(churn_model(settings, row), lake, settings, row, progress)
-    except Refused as problem:  # the record stands without the artefact
-        told = {"unasked": str(problem)}
-    if told.get("now"):
-        charts["drivers"] = card_charts.drivers(told["now"]["drivers"])
-    data |= told
+        model_facts = _score_customers(churn_model(settings, row), lake, settings, row, progress)
+    except Refused as problem:  # the rest of the card needs no artefact
+        model_facts = {"unasked": str(problem)}
+    if model_facts.get("now"):
+        charts["drivers"] = card_charts.drivers(model_facts["now"]["drivers"])
+    data |= model_facts
     data["limits"] = _limits(row, data)
     return Card(data, charts)
 
 
 def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
     """Return the registry's facts about a model."""
-    judged = row.metrics
-    origins = judged.get("origins") or []
+    evaluation = row.metrics
+    origins = evaluation.get("origins") or []
     return {
         "version": row.version,
         "state": row.state,
@@ -157,52 +169,60 @@ def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
         "created_at": row.created_at.isoformat(),
         "promoted_by": row.promoted_by,
         "promoted_at": row.promoted_at.isoformat() if row.promoted_at else None,
-        "judged_at": judged.get("judged_at"),
-        "customers": judged.get("customers"),
-        "base_rate": judged.get("base_rate"),
-        "metrics": _table(row),
+        "judged_at": evaluation.get("judged_at"),
+        "customers": evaluation.get("customers"),
+        "base_rate": evaluation.get("base_rate"),
+        "metrics": _metric_rows(row),
         "origins": len(origins),
-        "difference": judged.get("difference"),
-        "checks": judged.get("checks") or [],
-        "segments": [_fair(one) for one in judged.get("segments") or []],
+        "difference": evaluation.get("difference"),
+        "checks": evaluation.get("checks") or [],
+        "segments": [_segment_row(segment) for segment in evaluation.get("segments") or []],
     }
 
 
-def _table(row: ModelVersion) -> list[dict[str, Any]]:
-    """Return a row for each metric: newest origin, mean and sd over all origins, and baselines."""
-    judged = row.metrics
-    if not isinstance(judged.get("metrics"), Mapping):
+def _metric_rows(row: ModelVersion) -> list[dict[str, Any]]:
+    """Return a table row for each metric.
+
+    Columns: newest origin, mean and sd over all origins, and baselines.
+    """
+    evaluation = row.metrics
+    if not isinstance(evaluation.get("metrics"), Mapping):
         return []
-    origins, baselines = judged.get("origins") or [], judged.get("baselines") or {}
-    told = []
+    origins, baselines = evaluation.get("origins") or [], evaluation.get("baselines") or {}
+    rows = []
     for name, text in METRICS.items():
         values = [origin["metrics"][name] for origin in origins if name in origin["metrics"]]
-        told.append(
+        rows.append(
             {
                 "name": text,
-                "value": judged["metrics"].get(name),
+                "value": evaluation["metrics"].get(name),
                 "mean": float(np.mean(values)) if len(values) > 1 else None,
                 "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                "baselines": {key: one.get(name) for key, one in baselines.items()},
+                "baselines": {key: metrics.get(name) for key, metrics in baselines.items()},
             }
         )
-    return told
+    return rows
 
 
-def _fair(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a group, and whether its calibration is off by more than chance."""
-    gap, expected = one["expected"] - one["observed"], max(one["expected"], 1e-9)
-    chance = np.sqrt(expected * (1 - one["expected"]) / one["customers"])
+def _segment_row(segment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a group with a check of calibration.
+
+    ``off`` says whether it is off by more than chance.
+    """
+    gap, expected = segment["expected"] - segment["observed"], max(segment["expected"], 1e-9)
+    chance = np.sqrt(expected * (1 - segment["expected"]) / segment["customers"])
     large = abs(gap) > UNFAIR_GAP or abs(gap) / expected > UNFAIR_SHARE
-    return {**one, "gap": gap, "off": bool(large and abs(gap) > NOISE * chance)}
+    return {**segment, "gap": gap, "off": bool(large and abs(gap) > MAX_CHANCE_ERRORS * chance)}
 
 
 def _charts(row: ModelVersion) -> dict[str, Chart]:
-    judged, charts = row.metrics, {}
-    if isinstance(judged.get("metrics"), Mapping) and judged.get("baselines"):
-        charts["against"] = card_charts.against(judged["metrics"], judged["baselines"])
-    if judged.get("reliability"):
-        charts["calibration"] = card_charts.calibration(judged["reliability"])
+    evaluation, charts = row.metrics, {}
+    if isinstance(evaluation.get("metrics"), Mapping) and evaluation.get("baselines"):
+        charts["against"] = card_charts.baseline_comparison(
+            evaluation["metrics"], evaluation["baselines"]
+        )
+    if evaluation.get("reliability"):
+        charts["calibration"] = card_charts.calibration(evaluation["reliability"])
     return charts
 
 
@@ -213,27 +233,32 @@ def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]
 
     reasons = quarantine.reason_counts(lake.duckdb, settings)
     events = lake.table("events", before=row.cutoff)
-    counted = events.aggregate(
+    aggregate = events.aggregate(
         events=events.count(),
         customers=events.customer_id.nunique(),
         first=events.occurred_at.min(),
         last=events.occurred_at.max(),
     ).execute()
-    told = counted.iloc[0]
-    fresh = _seen(lake.fingerprint(row.cutoff)) == _seen(row.data_fingerprint)
+    totals = aggregate.iloc[0]
+    fresh = _content_fingerprint(lake.fingerprint(row.cutoff)) == _content_fingerprint(
+        row.data_fingerprint
+    )
     return {
-        "events": int(told.events),
-        "customers": int(told.customers),
-        "first": told["first"].isoformat() if told.events else None,
-        "last": told["last"].isoformat() if told.events else None,
+        "events": int(totals.events),
+        "customers": int(totals.customers),
+        "first": totals["first"].isoformat() if totals.events else None,
+        "last": totals["last"].isoformat() if totals.events else None,
         "unchanged": fresh,
         "quarantine": by_code(reasons),
         "quarantine_text": by_text(reasons),
     }
 
 
-def _seen(fingerprint: str) -> str:
-    """Return the fingerprint without table versions, which change with every later import."""
+def _content_fingerprint(fingerprint: str) -> str:
+    """Return the fingerprint without table versions.
+
+    Versions change with every later import.
+    """
     return fingerprint.partition(" ")[2]
 
 
@@ -241,21 +266,24 @@ def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[s
     words = {"train": "trained", "promote": "put into use", "rollback": "withdrawn"}
     steps = history(session, settings.team_id, row.version, "model", latest=None)
     return [
-        {**one, "why": one["why"] or "", "action": words.get(one["action"], one["action"])}
-        for one in steps
+        {**step, "why": step["why"] or "", "action": words.get(step["action"], step["action"])}
+        for step in steps
     ]
 
 
-def _asked(
+def _score_customers(
     trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
 ) -> dict[str, Any]:
-    """Score the customers at the model's cutoff: drivers, second model, one example for each tier."""
+    """Score the customers at the model's cutoff.
+
+    Returns drivers, the comparison with a second model, and one example for each tier.
+    """
     from retention.churn.lime import second_opinion
     from retention.churn.model_features import GROUP_OF
     from retention.churn.reasons import group_weights
     from retention.churn.score import population
 
-    progress(2, 5, "Asking the model")
+    progress(2, 5, gettext("Asking the model"))
     people = population(
         lake,
         row.cutoff,
@@ -263,32 +291,37 @@ def _asked(
         active_within_days=trained.active_within_days,
     )
     X = people.matrix(trained.columns)
-    drawn = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
-    found = group_weights(trained, X[drawn])
-    progress(3, 5, "Asking for second opinions")
-    twice = [
+    sampled = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
+    attributions = group_weights(trained, X[sampled])
+    progress(3, 5, gettext("Asking for second opinions"))
+    comparisons = [
         (
             second_opinion(trained, X[place], X),
-            {group: one[number] for group, one in found.by_group.items()},
+            {group: weights[number] for group, weights in attributions.by_group.items()},
         )
-        for number, place in enumerate(drawn[:ASKED_TWICE])
+        for number, place in enumerate(sampled[:SECOND_OPINIONS])
     ]
     missing = np.isnan(X).mean(axis=0)
-    progress(4, 5, "Choosing examples")
+    progress(4, 5, gettext("Choosing examples"))
     return {
         "now": {
             "customers": len(X),
-            "sample": len(drawn),
-            "methods": list(found.methods),
-            "error": found.error,
-            "drivers": {group: float(np.abs(one).mean()) for group, one in found.by_group.items()},
-            "asked_twice": len(twice),
-            "fidelity": float(np.mean([one.fidelity for one, _ in twice])),
-            "agreement": float(np.mean([one.agreement(first) for one, first in twice])),
+            "sample": len(sampled),
+            "methods": list(attributions.methods),
+            "error": attributions.error,
+            "drivers": {
+                group: float(np.abs(weights).mean())
+                for group, weights in attributions.by_group.items()
+            },
+            "asked_twice": len(comparisons),
+            "fidelity": float(np.mean([opinion.fidelity for opinion, _ in comparisons])),
+            "agreement": float(
+                np.mean([opinion.agreement(first) for opinion, first in comparisons])
+            ),
             "missing": list(
                 dict.fromkeys(
                     GROUP_OF[trained.columns[place]]
-                    for place in np.flatnonzero(missing > OFTEN_MISSING)
+                    for place in np.flatnonzero(missing > MISSING_SHARE)
                 )
             ),
         },
@@ -304,70 +337,101 @@ def _examples(
     people: Any,
     X: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Return the median customer of each tier under a pseudonym."""
+    """Return the median customer of each tier.
+
+    Customers have pseudonyms.
+    """
     from retention.churn.explain import explain
     from retention.privacy import pseudonym
-    from retention.risk.policy import load_policy
-    from retention.risk.tiers import TIERS, tier_of, tiers_of
+    from retention.risk.policy import TIERS, load_policy, tier_of, tiers_of
 
     policy = load_policy(settings)
     chance = trained.probability(X)
-    tiers, told = tiers_of(chance, policy), []
+    tiers, examples = tiers_of(chance, policy), []
     for tier in TIERS:
         places = np.flatnonzero(tiers == tier)
         if not len(places):
             continue
         middle = places[np.argsort(chance[places], kind="stable")[len(places) // 2]]
         customer = str(people.frame.customer_id[middle])
-        found = explain(trained, lake, at, customer, tier_of=lambda one: tier_of(one, policy))
-        if found is not None:
-            told.append(
+        explanation = explain(
+            trained, lake, at, customer, tier_of=lambda probability: tier_of(probability, policy)
+        )
+        if explanation is not None:
+            examples.append(
                 {
                     "customer": pseudonym(settings.key, customer),
                     "tier": tier,
-                    "churn_probability": float(found.score.churn_probability),
-                    "reasons": found.score.reasons,
-                    "counterfactuals": [one.text for one in found.counterfactuals],
+                    "churn_probability": float(explanation.score.churn_probability),
+                    "reasons": explanation.score.reasons,
+                    "counterfactuals": [change.text for change in explanation.counterfactuals],
                 }
             )
-    return told
+    return examples
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - NAMED
-    return "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+def _join_names(names: list[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return "; ".join(names[:MAX_NAMED]) + (
+        gettext("; and {more} more").format(more=more) if more > 0 else ""
+    )
 
 
 def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
-    """Return the model's limits as sentences, those from the data first."""
-    found = [row.rung] if row.rung else []
+    """Return the model's limits as sentences.
+
+    Those from the data come first.
+    """
+    limits = [row.rung] if row.rung else []
     if not data["metrics"]:
-        found.append("It has not been judged: there was too little history before its cutoff.")
+        limits.append(
+            gettext("It has not been judged: there was too little history before its cutoff.")
+        )
     failed = [check["text"] for check in data["checks"] if not check["passed"]]
-    found += [f"A check it did not pass: {text}." for text in failed]
+    limits += [gettext("A check it did not pass: {text}.").format(text=text) for text in failed]
     off = [
-        f"{one['segment'].replace('_', ' ')} {one['value']}"
-        for one in data["segments"]
-        if one["off"]
+        f"{segment['segment'].replace('_', ' ')} {segment['value']}"
+        for segment in data["segments"]
+        if segment["off"]
     ]
     if off:
-        found.append(
-            f"Its probabilities are off by more than chance for some groups: {_some(off)}."
+        limits.append(
+            gettext("Its probabilities are off by more than chance for some groups: {off}.").format(
+                off=_join_names(off)
+            )
         )
     now = data.get("now")
     if now and now["missing"]:
-        found.append(
-            f"Some of what it could use is unknown for most customers, here of: {', '.join(now['missing'])}."
+        limits.append(
+            gettext(
+                "Some of what it could use is unknown for most customers, here of: {missing}."
+            ).format(missing=", ".join(now["missing"]))
         )
     if data.get("unasked"):
-        found.append(f"The artefact could not be asked for this card: {data['unasked']}")
+        limits.append(
+            gettext("The artefact could not be asked for this card: {unasked}").format(
+                unasked=data["unasked"]
+            )
+        )
     if not data["data"]["unchanged"]:
-        found.append(
-            "The data before its cutoff has changed since it was trained (late events, or a new import)."
+        limits.append(
+            gettext(
+                "The data before its cutoff has changed since it was trained (late events, "
+                "or a new import)."
+            )
         )
     return [
-        *found,
-        "It sees what was imported and nothing else: a customer who orders elsewhere looks like one who has left.",
-        "A risk is not a response: whom an offer would win back is told by the hold-out of campaigns, not by this score.",
-        "It was learned from this shop's customers and holds for them, as long as they and the season stay alike.",
+        *limits,
+        gettext(
+            "It sees what was imported and nothing else: a customer who orders "
+            "elsewhere looks like one who has left."
+        ),
+        gettext(
+            "A risk is not a response: whom an offer would win back is told by the "
+            "hold-out of campaigns, not by this score."
+        ),
+        gettext(
+            "It was learned from this shop's customers and holds for them, as long as "
+            "they and the season stay alike."
+        ),
     ]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retention.reports.charts import ACCENT, GRID, INK, MUTED, SOFT, Chart, figure, png, title
+from retention.text import gettext
 
 NAMES = {
     "model": "this model",
@@ -14,41 +15,59 @@ NAMES = {
 
 
 def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
-    """Plot expected against observed churn in ten equal groups of customers.
+    """Plot expected against observed churn.
+
+    Each point is a tenth of the customers.
 
     Parameters
     ----------
     points
-        From `retention.churn.metrics.reliability`.
+        From `retention.churn.classification_metrics.reliability`.
     """
-    made, (axes,) = figure(3.2)
+    fig, (axes,) = figure(3.2)
     most = (
-        max([*(one["predicted"] for one in points), *(one["observed"] for one in points), 0.05])
+        max(
+            [
+                *(point["predicted"] for point in points),
+                *(point["observed"] for point in points),
+                0.05,
+            ]
+        )
         * 1.08
     )
     axes.plot([0, most], [0, most], color=GRID, linewidth=1.5, zorder=1)
-    x, y = [one["predicted"] for one in points], [one["observed"] for one in points]
+    x, y = [point["predicted"] for point in points], [point["observed"] for point in points]
     axes.plot(x, y, color=SOFT, linewidth=1.5, zorder=2)
     axes.scatter(x, y, color=ACCENT, s=28, zorder=3)
     axes.set_xlim(0, most)
     axes.set_ylim(0, most)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.set_xlabel("expected to leave", color=MUTED, fontsize=8)
-    axes.set_ylabel("left", color=MUTED, fontsize=8)
+    axes.set_xlabel(gettext("expected to leave"), color=MUTED, fontsize=8)
+    axes.set_ylabel(gettext("left"), color=MUTED, fontsize=8)
     title(
-        axes, "Expected and observed", "each point a tenth of the customers; on the line is right"
+        axes,
+        gettext("Expected and observed"),
+        gettext("each point a tenth of the customers; on the line is right"),
     )
-    told = "; ".join(
-        f"expected {100 * a:.0f} %, left {100 * b:.0f} %" for a, b in zip(x, y, strict=True)
+    words = "; ".join(
+        gettext("expected {expected:.0f} %, left {left:.0f} %").format(
+            expected=100 * predicted, left=100 * observed
+        )
+        for predicted, observed in zip(x, y, strict=True)
     )
-    return Chart(png(made), f"Calibration in ten groups of customers: {told}.")
+    return Chart(
+        png(fig), gettext("Calibration in ten groups of customers: {words}.").format(words=words)
+    )
 
 
 def drivers(weights: Mapping[str, float]) -> Chart:
-    """Plot the mean absolute contribution of each feature group, largest first."""
+    """Plot the mean absolute contribution by feature group.
+
+    The largest comes first.
+    """
     names = sorted(weights, key=lambda name: -weights[name])[:10]
-    made, (axes,) = figure(0.7 + 0.27 * max(len(names), 3))
+    fig, (axes,) = figure(0.7 + 0.27 * max(len(names), 3))
     axes.grid(visible=False)
     axes.barh(range(len(names)), [weights[name] for name in names], color=ACCENT, height=0.62)
     axes.set_yticks(range(len(names)), names)
@@ -67,22 +86,27 @@ def drivers(weights: Mapping[str, float]) -> Chart:
             color=MUTED,
         )
     axes.margins(x=0.1)
-    title(axes, "Mean size of each reason's weight", "in log-odds")
-    told = ", ".join(f"{name} {weights[name]:.2f}" for name in names)
-    return Chart(png(made), f"Mean weight of each group of features in log-odds: {told}.")
+    title(axes, gettext("Mean size of each reason's weight"), gettext("in log-odds"))
+    words = ", ".join(f"{name} {weights[name]:.2f}" for name in names)
+    return Chart(
+        png(fig),
+        gettext("Mean weight of each group of features in log-odds: {words}.").format(words=words),
+    )
 
 
-def against(model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> Chart:
+def baseline_comparison(
+    model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
+) -> Chart:
     """Plot log-loss and top-decile lift next to the baselines."""
-    made, panes = figure(2.1, 2)
+    fig, panes = figure(2.1, 2)
     rows = {"model": model, **baselines}
-    for axes, name, said in zip(
+    for axes, name, heading in zip(
         panes,
         ("log_loss", "top_decile_lift"),
-        ("Log-loss (less is better)", "Lift of the top tenth"),
+        (gettext("Log-loss (less is better)"), gettext("Lift of the top tenth")),
         strict=True,
     ):
-        values = [float(one[name]) for one in rows.values()]
+        values = [float(metrics[name]) for metrics in rows.values()]
         axes.grid(visible=False)
         axes.barh(
             range(len(rows)),
@@ -105,9 +129,15 @@ def against(model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
                 color=INK,
             )
         axes.margins(x=0.18)
-        title(axes, said)
-    told = "; ".join(
-        f"{NAMES.get(key, key)} log-loss {one['log_loss']:.3f}, lift {one['top_decile_lift']:.1f}"
-        for key, one in rows.items()
+        title(axes, heading)
+    words = "; ".join(
+        gettext("{model} log-loss {log_loss:.3f}, lift {top_decile_lift:.1f}").format(
+            model=NAMES.get(key, key),
+            log_loss=metrics["log_loss"],
+            top_decile_lift=metrics["top_decile_lift"],
+        )
+        for key, metrics in rows.items()
     )
-    return Chart(png(made), f"The model beside simple baselines: {told}.")
+    return Chart(
+        png(fig), gettext("The model beside simple baselines: {words}.").format(words=words)
+    )

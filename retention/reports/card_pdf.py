@@ -1,4 +1,7 @@
-"""Draw the model card as PDF with fpdf2, in matplotlib's typeface, which has every letter."""
+"""Draw the model card as PDF with fpdf2.
+
+The typeface is matplotlib's, which has every letter.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,6 +14,7 @@ from fpdf.fonts import FontFace
 
 from retention import templating
 from retention.reports.charts import Chart
+from retention.text import gettext
 
 INK, MUTED, ACCENT, LINE = (29, 28, 29), (105, 105, 105), (18, 100, 163), (224, 224, 224)
 TIERS = {"high": (192, 57, 43), "medium": (224, 160, 48), "low": (61, 143, 111)}
@@ -18,8 +22,20 @@ BASELINES = {"recency": "Recency", "rfm_logistic": "RFM logistic", "bg_nbd": "BG
 WIDTH = 174  # mm between the margins
 
 
-def paper(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> bytes:
-    """Return the card as PDF, A4, with the same sections as the page."""
+def render_pdf(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> bytes:
+    """Return the card as PDF, A4.
+
+    It has the same sections as the page.
+
+    Parameters
+    ----------
+    card : mapping
+        ``Card.data``.
+    charts : mapping of str to Chart
+        Charts by name.
+    zone : str
+        IANA time zone of the shop.
+    """
     page = _Page(card["version"])
     _head(page, card)
     _purpose(page, card, zone)
@@ -27,12 +43,12 @@ def paper(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> by
     _quality(page, card, charts, zone)
     _fairness(page, card)
     _drivers(page, card, charts, zone)
-    _people(page, card, zone)
+    _limits_and_owner(page, card, zone)
     return bytes(page.output())
 
 
 class _Page(FPDF):
-    """An A4 page with a footer, and the shapes of a card."""
+    """An A4 page with a footer, tables and pictures."""
 
     def __init__(self, version: str) -> None:
         super().__init__(format="A4")
@@ -72,7 +88,10 @@ class _Page(FPDF):
         self.ln(gap)
 
     def section(self, name: str) -> None:
-        """Write a heading, never as the last line of a page."""
+        """Write a heading.
+
+        It is never the last line of a page.
+        """
         if self.will_page_break(28):
             self.add_page()
         self.ln(3.5)
@@ -89,7 +108,10 @@ class _Page(FPDF):
         head: bool = True,
         numbers: bool = True,
     ) -> None:
-        """Draw a table: first column text, other columns numbers aligned right (or text)."""
+        """Draw a table.
+
+        The first column is text. The others are numbers aligned right, or text.
+        """
         self.set_font("body", "", 8.5)
         self.set_text_color(*INK)
         self.set_draw_color(*LINE)
@@ -124,9 +146,9 @@ def _day(at: str | None, zone: str) -> str:
 
 
 def _head(page: _Page, card: Mapping[str, Any]) -> None:
-    page.write_line("MODEL CARD", size=8.5, bold=True, colour=ACCENT)
+    page.write_line(gettext("MODEL CARD"), size=8.5, bold=True, colour=ACCENT)
     page.write_line(card["version"], size=18, bold=True, gap=0.5)
-    state = "In use" if card["state"] == "champion" else card["state"].capitalize()
+    state = gettext("In use") if card["state"] == "champion" else card["state"].capitalize()
     page.write_line(
         state,
         size=9.5,
@@ -135,22 +157,28 @@ def _head(page: _Page, card: Mapping[str, Any]) -> None:
         gap=1.5,
     )
     page.write_line(
-        f"Says how likely each active customer is to order nothing within the next {card['horizon_days']} days, and "
-        "why, so that the team can choose whom to approach.",
+        gettext(
+            "Says how likely each active customer is to order nothing within the next "
+            "{horizon_days} days, and why, so that the team can choose whom to "
+            "approach."
+        ).format(horizon_days=card["horizon_days"]),
         size=10.5,
         gap=1.5,
     )
-    by_name = {one["name"]: one["value"] for one in card["metrics"]}
-    shown = [
-        (_figure(by_name.get("AUC")), "tells who leaves (AUC)"),
-        (f"{_figure(by_name.get('top-decile lift'), 1)}×", "leavers in the top tenth"),
-        (templating.percent(by_name.get("calibration error (ECE)"), 1), "probabilities are off by"),
-        (templating.percent(card["base_rate"], 1), "left, of all judged"),
+    by_name = {metric["name"]: metric["value"] for metric in card["metrics"]}
+    headline = [
+        (_figure(by_name.get("AUC")), gettext("tells who leaves (AUC)")),
+        (f"{_figure(by_name.get('top-decile lift'), 1)}×", gettext("leavers in the top tenth")),
+        (
+            templating.percent(by_name.get("calibration error (ECE)"), 1),
+            gettext("probabilities are off by"),
+        ),
+        (templating.percent(card["base_rate"], 1), gettext("left, of all judged")),
     ]
     if not by_name:
         return
-    top, width = page.get_y(), WIDTH / len(shown)
-    for place, (value, text) in enumerate(shown):
+    top, width = page.get_y(), WIDTH / len(headline)
+    for place, (value, text) in enumerate(headline):
         page.set_xy(page.l_margin + place * width, top)
         page.set_font("body", "B", 15)
         page.set_text_color(*INK)
@@ -163,55 +191,85 @@ def _head(page: _Page, card: Mapping[str, Any]) -> None:
 
 
 def _purpose(page: _Page, card: Mapping[str, Any], zone: str) -> None:
-    page.section("Purpose")
+    page.section(gettext("Purpose"))
     page.write_line(
-        "For choosing and ordering customers for retention campaigns, which a person approves and a hold-out measures. "
-        "Not for anything that is decided about a person elsewhere: credit, prices, service, or contracts."
+        gettext(
+            "For choosing and ordering customers for retention campaigns, which a "
+            "person approves and a hold-out measures. Not for anything that is decided "
+            "about a person elsewhere: credit, prices, service, or contracts."
+        )
     )
-    page.section("Definition of churn")
+    page.section(gettext("Definition of churn"))
     within = card["active_within_days"]
-    text = (
-        f"A customer churned if they placed no order in the {card['horizon_days']} days after the moment of scoring. "
-        f"Scored are customers who ordered {'ever' if within is None else f'in the {within} days'} before it."
+    text = gettext(
+        "A customer churned if they placed no order in the {horizon_days} days "
+        "after the moment of scoring. Scored are customers who ordered {period} "
+        "before it."
+    ).format(
+        horizon_days=card["horizon_days"],
+        period=gettext("ever")
+        if within is None
+        else gettext("in the {days} days").format(days=within),
     )
     if card["base_rate"] is not None:
-        text += (
-            f" Of the {templating.count(card['customers'], 'customer')} judged as of {_day(card['judged_at'], zone)}, "
-            f"{templating.percent(card['base_rate'], 1)} churned: saying “everyone stays” would be right "
-            f"{templating.percent(1 - card['base_rate'], 1)} of the time, which is why accuracy is no measure here."
+        text += gettext(
+            " Of the {customers} judged as of {judged_at}, {base_rate} churned: saying "
+            "“everyone stays” would be right {stayed} of the time, which is why "
+            "accuracy is no measure here."
+        ).format(
+            customers=templating.count(card["customers"], "customer"),
+            judged_at=_day(card["judged_at"], zone),
+            base_rate=templating.percent(card["base_rate"], 1),
+            stayed=templating.percent(1 - card["base_rate"], 1),
         )
     page.write_line(text)
 
 
 def _data(page: _Page, card: Mapping[str, Any], zone: str) -> None:
     data = card["data"]
-    kept = "; ".join(
+    quarantined = "; ".join(
         f"{templating.count(rows, 'row')}: {why}" for why, rows in data["quarantine_text"].items()
     )
-    page.section("Data")
+    page.section(gettext("Data"))
     page.grid(
         [
             (
-                "Learned from",
-                f"{_day(data['first'], zone)} to {_day(card['cutoff'], zone)}, nothing after",
+                gettext("Learned from"),
+                gettext("{first} to {cutoff}, nothing after").format(
+                    first=_day(data["first"], zone), cutoff=_day(card["cutoff"], zone)
+                ),
             ),
             (
-                "Events, customers",
-                f"{templating.count(data['events'], 'event')} of "
-                f"{templating.count(data['customers'], 'customer')}",
+                gettext("Events, customers"),
+                gettext("{events} of {customers}").format(
+                    events=templating.count(data["events"], "event"),
+                    customers=templating.count(data["customers"], "customer"),
+                ),
             ),
             (
-                "Rows learned from",
+                gettext("Rows learned from"),
                 f"{templating.count(card['train_rows'], 'customer snapshot')}, "
                 f"{templating.count(card['features'], 'feature')}",
             ),
-            ("In quarantine", kept or "nothing"),
+            (gettext("In quarantine"), quarantined or gettext("nothing")),
             (
                 "Fingerprint",
-                f"{card['fingerprint']} ({'unchanged' if data['unchanged'] else 'the data has changed'} since)",
+                gettext("{fingerprint} ({state} since)").format(
+                    fingerprint=card["fingerprint"],
+                    state=gettext("unchanged")
+                    if data["unchanged"]
+                    else gettext("the data has changed"),
+                ),
             ),
-            ("Estimator", f"{card['estimator']}, seed {card['seed']}, code {card['code_version']}"),
-            ("Artefact (SHA-256)", card["sha256"]),
+            (
+                gettext("Estimator"),
+                gettext("{estimator}, seed {seed}, code {code_version}").format(
+                    estimator=card["estimator"],
+                    seed=card["seed"],
+                    code_version=card["code_version"],
+                ),
+            ),
+            (gettext("Artefact (SHA-256)"), card["sha256"]),
         ],
         (40, WIDTH - 40),
         head=False,
@@ -220,147 +278,216 @@ def _data(page: _Page, card: Mapping[str, Any], zone: str) -> None:
 
 
 def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> None:
-    page.section("How good it is")
+    page.section(gettext("How good it is"))
     if not card["metrics"]:
-        page.write_line("It has not been judged: there was too little history before its cutoff.")
+        page.write_line(
+            gettext("It has not been judged: there was too little history before its cutoff.")
+        )
     else:
         several = card["origins"] > 1
         page.write_line(
-            f"Judged as of {_day(card['judged_at'], zone)} on {templating.count(card['customers'], 'customer')} whose "
-            "outcome the judged fit had not seen, beside what anybody could do without it"
-            + (f"; mean ± sd over {card['origins']} such moments." if several else "."),
+            gettext(
+                "Judged as of {judged_at} on {customers} whose outcome the judged fit had "
+                "not seen, beside what anybody could do without it"
+            ).format(
+                judged_at=_day(card["judged_at"], zone),
+                customers=templating.count(card["customers"], "customer"),
+            )
+            + (
+                gettext("; mean ± sd over {origins} such moments.").format(origins=card["origins"])
+                if several
+                else "."
+            ),
             gap=1,
         )
         names = list(card["metrics"][0]["baselines"])
         head = [
             "",
-            "This model",
-            *(["Mean ± sd"] if several else []),
-            *(BASELINES.get(one, one) for one in names),
+            gettext("This model"),
+            *([gettext("Mean ± sd")] if several else []),
+            *(BASELINES.get(name, name) for name in names),
         ]
         rows = [
             [
-                one["name"],
-                _figure(one["value"]),
-                *([f"{_figure(one['mean'])} ± {_figure(one['sd'])}"] if several else []),
-                *(_figure(one["baselines"][name]) for name in names),
+                row["name"],
+                _figure(row["value"]),
+                *([f"{_figure(row['mean'])} ± {_figure(row['sd'])}"] if several else []),
+                *(_figure(row["baselines"][name]) for name in names),
             ]
-            for one in card["metrics"]
+            for row in card["metrics"]
         ]
         page.grid([head, *rows], (40, *[(WIDTH - 40) / (len(head) - 1)] * (len(head) - 1)))
-        if found := card["difference"]:
+        if difference := card["difference"]:
             page.write_line(
-                f"Log-loss against the model before it: {found['mean']:+.4f}, 95 % interval {found['low']:+.4f} to "
-                f"{found['high']:+.4f} (bootstrapped by customer; below 0 is better).",
+                gettext(
+                    "Log-loss against the model before it: {mean:+.4f}, 95 % interval "
+                    "{low:+.4f} to {high:+.4f} (bootstrapped by customer; below 0 is better)."
+                ).format(mean=difference["mean"], low=difference["low"], high=difference["high"]),
                 gap=1,
             )
         page.picture(charts.get("against"))
         if card["checks"]:
             page.grid(
                 [
-                    ("Check", "Found"),
+                    (gettext("Check"), gettext("Found")),
                     *(
                         (
-                            f"{'✓' if one['passed'] else '✗'} {one['name'].replace('_', ' ')}",
-                            one["text"],
+                            f"{'✓' if row['passed'] else '✗'} {row['name'].replace('_', ' ')}",
+                            row["text"],
                         )
-                        for one in card["checks"]
+                        for row in card["checks"]
                     ),
                 ],
                 (46, WIDTH - 46),
                 numbers=False,
             )
-    page.section("Calibration")
+    page.section(gettext("Calibration"))
     how = card["calibration"] or "none"
     page.write_line(
-        f"{how[:1].upper()}{how[1:]}. Of customers given 30 %, 30 in 100 should leave.", gap=1
+        gettext("{calibration}. Of customers given 30 %, 30 in 100 should leave.").format(
+            calibration=how[:1].upper() + how[1:]
+        ),
+        gap=1,
     )
     page.picture(charts.get("calibration"))
 
 
 def _fairness(page: _Page, card: Mapping[str, Any]) -> None:
-    page.section("Fairness")
+    page.section(gettext("Fairness"))
     if not card["segments"]:
         page.write_line(
-            "Not measured for this version; the next retraining measures it by orders, spend, channel and the "
-            "attributes of customers."
+            gettext(
+                "Not measured for this version; the next retraining measures it by orders, "
+                "spend, channel and the attributes of customers."
+            )
         )
         return
     page.write_line(
-        "Within each group, what was expected and what happened, on the judged customers. Marked (!) are groups that are "
-        "off by more than 5 points, or by more than half of what was expected, and by more than chance.",
+        gettext(
+            "Within each group, what was expected and what happened, on the judged "
+            "customers. Marked (!) are groups that are off by more than 5 points, or by"
+            " more than half of what was expected, and by more than chance."
+        ),
         gap=1,
     )
     rows = [
         (
-            f"{one['segment'].replace('_', ' ')}: {one['value']}",
-            f"{one['customers']:,}",
-            templating.percent(one["expected"], 1),
-            templating.percent(one["observed"], 1) + (" !" if one["off"] else ""),
-            _figure(one["auc"]),
+            f"{segment['segment'].replace('_', ' ')}: {segment['value']}",
+            f"{segment['customers']:,}",
+            templating.percent(segment["expected"], 1),
+            templating.percent(segment["observed"], 1) + (" !" if segment["off"] else ""),
+            _figure(segment["auc"]),
         )
-        for one in card["segments"]
+        for segment in card["segments"]
     ]
-    page.grid([("Group", "Customers", "Expected", "Left", "AUC"), *rows], (74, 25, 25, 25, 25))
+    page.grid(
+        [
+            (gettext("Group"), gettext("Customers"), gettext("Expected"), gettext("Left"), "AUC"),
+            *rows,
+        ],
+        (74, 25, 25, 25, 25),
+    )
 
 
 def _drivers(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> None:
-    page.section("What moves the scores")
+    page.section(gettext("What moves the scores"))
     now = card["now"]
     if not now:
-        page.write_line("The model could not be asked.")
+        page.write_line(gettext("The model could not be asked."))
         return
     page.picture(charts.get("drivers"))
-    error = f" (mean standard error {now['error']:.3f})" if now["error"] > 0 else ""
-    page.write_line(
-        f"Of {templating.count(now['sample'], 'customer')} drawn from {now['customers']:,} active as of "
-        f"{_day(card['cutoff'], zone)}. How: {', '.join(now['methods'])}{error}; base and weights add up to the model's "
-        f"log-odds. A second opinion (LIME, {templating.count(now['asked_twice'], 'customer')}) shares "
-        f"{3 * now['agreement']:.1f} of the 3 heaviest reasons on average; its own fidelity is "
-        f"{templating.percent(now['fidelity'])}."
+    error = (
+        gettext(" (mean standard error {error:.3f})").format(error=now["error"])
+        if now["error"] > 0
+        else ""
     )
-    page.section("Examples")
-    for one in card["examples"]:
+    page.write_line(
+        gettext(
+            "Of {sample} drawn from {customers:,} active as of {cutoff}. How: "
+            "{methods}{error}; base and weights add up to the model's log-odds. A "
+            "second opinion (LIME, {asked_twice}) shares {agreement:.1f} of the 3 "
+            "heaviest reasons on average; its own fidelity is {fidelity}."
+        ).format(
+            sample=templating.count(now["sample"], "customer"),
+            customers=now["customers"],
+            cutoff=_day(card["cutoff"], zone),
+            methods=", ".join(now["methods"]),
+            error=error,
+            asked_twice=templating.count(now["asked_twice"], "customer"),
+            agreement=3 * now["agreement"],
+            fidelity=templating.percent(now["fidelity"]),
+        )
+    )
+    page.section(gettext("Examples"))
+    for example in card["examples"]:
         if page.will_page_break(24):
             page.add_page()
         page.write_line(
-            f"{one['customer']}: {templating.percent(one['churn_probability'])} risk, {one['tier']}",
+            gettext("{customer}: {probability} risk, {tier}").format(
+                customer=example["customer"],
+                probability=templating.percent(example["churn_probability"]),
+                tier=example["tier"],
+            ),
             bold=True,
-            colour=TIERS[one["tier"]],
+            colour=TIERS[example["tier"]],
         )
-        for reason in one["reasons"]:
+        for reason in example["reasons"]:
             page.write_line(f"•  {reason['text']} ({reason['weight']:+.2f})", size=9)
-        if one["counterfactuals"]:
-            told = "; ".join(one["counterfactuals"])
-            page.write_line(f"What would have made the difference: {told}.", size=8.5, colour=MUTED)
+        if example["counterfactuals"]:
+            counterfactuals = "; ".join(example["counterfactuals"])
+            page.write_line(
+                gettext("What would have made the difference: {counterfactuals}.").format(
+                    counterfactuals=counterfactuals
+                ),
+                size=8.5,
+                colour=MUTED,
+            )
         page.ln(1.8)
 
 
-def _people(page: _Page, card: Mapping[str, Any], zone: str) -> None:
-    page.section("Limits")
+def _limits_and_owner(page: _Page, card: Mapping[str, Any], zone: str) -> None:
+    page.section(gettext("Limits"))
     for limit in card["limits"]:
         page.write_line(f"•  {limit}", gap=0.8)
-    page.section("What colleagues say")
-    said = card["feedback"]
-    if said["useful"] or said["wrong"]:
-        page.write_line(f"{said['useful']:,} found a score useful, {said['wrong']:,} wrong.")
-    else:
-        page.write_line("Nobody has said yet whether its scores are useful or wrong.")
-    for one in said["reasons"]:
-        page.write_line(f"•  “{one['text']}” ({_day(one['at'], zone)})", size=9)
-    page.section("Who answers for it")
-    rows = [
-        (_day(one["at"], zone), one["action"], one["actor"], one["why"]) for one in card["history"]
-    ]
-    rows = rows or [(_day(card["created_at"], zone), "trained", card["created_by"], "")]
-    if card["promoted_at"] and not any(one["action"] == "put into use" for one in card["history"]):
-        rows.append(
-            (_day(card["promoted_at"], zone), "in use since", card["promoted_by"] or "", "")
+    page.section(gettext("What colleagues say"))
+    feedback = card["feedback"]
+    if feedback["useful"] or feedback["wrong"]:
+        page.write_line(
+            gettext("{useful:,} found a score useful, {wrong:,} wrong.").format(
+                useful=feedback["useful"], wrong=feedback["wrong"]
+            )
         )
-    page.grid([("When", "What", "Who", "Why"), *rows], (28, 28, 30, WIDTH - 86), numbers=False)
+    else:
+        page.write_line(gettext("Nobody has said yet whether its scores are useful or wrong."))
+    for entry in feedback["reasons"]:
+        page.write_line(f"•  “{entry['text']}” ({_day(entry['at'], zone)})", size=9)
+    page.section(gettext("Who answers for it"))
+    rows = [
+        (_day(entry["at"], zone), entry["action"], entry["actor"], entry["why"])
+        for entry in card["history"]
+    ]
+    rows = rows or [(_day(card["created_at"], zone), gettext("trained"), card["created_by"], "")]
+    if card["promoted_at"] and not any(
+        entry["action"] == "put into use" for entry in card["history"]
+    ):
+        rows.append(
+            (
+                _day(card["promoted_at"], zone),
+                gettext("in use since"),
+                card["promoted_by"] or "",
+                "",
+            )
+        )
+    page.grid(
+        [(gettext("When"), gettext("What"), gettext("Who"), gettext("Why")), *rows],
+        (28, 28, 30, WIDTH - 86),
+        numbers=False,
+    )
     page.write_line(
-        f"Made {templating.moment(card['made_at'], zone)}. Figures come from the registry; examples are real customers "
-        "under pseudonyms, and nobody is named.",
+        gettext(
+            "Made {made_at}. Figures come from the registry; examples are real "
+            "customers under pseudonyms, and nobody is named."
+        ).format(made_at=templating.moment(card["made_at"], zone)),
         size=8,
         colour=MUTED,
     )

@@ -1,11 +1,19 @@
-"""Shared style of all charts: matplotlib's object API on Agg, because pyplot keeps figures."""
+"""Draw charts in one style, and pages with them.
+
+Charts use matplotlib's object API on Agg, because pyplot keeps figures.
+"""
 
 import base64
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from retention import templating
+from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,9 +21,9 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, ACCENT, SOFT = "#1d1c1d", "#696969", "#e8e8e8", "#1264a3", "#9ec5e4"
 TIERS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
-WIDTH = 7.2  # inches; at 150 dpi what Slack shows without scaling
+WIDTH = 7.2  # inches; Slack shows this without scaling at 150 dpi
 DPI = 150
-_ABREAST = 5  # characters of a number that fit over a bar of the tiers
+_MAX_CENTRED_DIGITS = 5  # characters of a number that fit over a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +35,70 @@ class Chart:
 
     @property
     def url(self) -> str:
-        """The picture as a data URL: pages load no external files."""
+        """The picture as a data URL.
+
+        Pages load no external files.
+        """
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(ABC):
+    """Base of reports that are also pages.
+
+    ``data`` is the JSON object for templates and ``--json``. ``template`` is the page's template.
+    Picture and HTML follow from the data alone.
+    """
+
+    template: ClassVar[str]
+    data: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def chart(self) -> Chart:
+        """The report's picture."""
+
+    def html(self, settings: Settings) -> str:
+        """Return one self-contained page without scripts or external files."""
+        chart = self.chart
+        return templating.html(
+            self.template,
+            **self.data,
+            chart=chart.url,
+            alt_text=chart.alt_text,
+            zone=settings.timezone,
+        )
 
 
 def figure(
     height: float, panels: int = 1, ratios: Sequence[float] | None = None
 ) -> "tuple[Figure, list[Axes]]":
-    """Create a figure of standard width with panels next to each other."""
+    """Create a figure with panels next to each other.
+
+    It has the standard width.
+
+    Parameters
+    ----------
+    height : float
+        In inches.
+    panels : int
+        Number of panels.
+    ratios : sequence of float, optional
+        Relative widths of the panels.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    made.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
-    FigureCanvasAgg(made)
-    panes = made.subplots(1, panels, width_ratios=ratios, squeeze=False)[0]
-    for axes in panes:
-        _dress(axes)
-    return made, list(panes)
+    fig = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
+    FigureCanvasAgg(fig)
+    axes_list = fig.subplots(1, panels, width_ratios=ratios, squeeze=False)[0]
+    for axes in axes_list:
+        _style_axes(axes)
+    return fig, list(axes_list)
 
 
-def _dress(axes: "Axes") -> None:
+def _style_axes(axes: "Axes") -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -56,7 +107,7 @@ def _dress(axes: "Axes") -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.15g}")
 
 
-def counted(axes: "Axes") -> None:
+def use_whole_numbers(axes: "Axes") -> None:
     """Show whole numbers only on an axis of counts."""
     from matplotlib.ticker import MaxNLocator
 
@@ -64,7 +115,10 @@ def counted(axes: "Axes") -> None:
 
 
 def title(axes: "Axes", text: str, below: str = "") -> None:
-    """Write a title, flush left, with a lighter line below it."""
+    """Write a title, flush left.
+
+    ``below`` is a lighter line below it.
+    """
     axes.set_title(
         text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8
     )
@@ -80,17 +134,22 @@ def title(axes: "Axes", text: str, below: str = "") -> None:
         )
 
 
-def png(made: "Figure") -> bytes:
-    """Return the figure as PNG; the same figure gives the same bytes."""
+def png(fig: "Figure") -> bytes:
+    """Return the figure as PNG.
+
+    The same figure gives the same bytes.
+    """
     target = io.BytesIO()
-    made.savefig(target, format="png", metadata={"Software": None})
+    fig.savefig(target, format="png", metadata={"Software": None})
     return target.getvalue()
 
 
 def weeks(
     active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]
 ) -> Chart:
-    """Plot active customers by week, and the risk tiers next to those of last week.
+    """Plot active customers by week, and risk tiers.
+
+    Tiers are next to those of last week.
 
     Parameters
     ----------
@@ -99,16 +158,22 @@ def weeks(
     tiers, before : dict
         Customers by tier now and a week ago; both empty without scores.
     """
-    made, panes = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
-    _bars(panes[0], active)
-    told = ", ".join(f"{label}: {number:,}" for label, number in active)
-    words = f"Customers who bought in each of the last {len(active)} weeks: {told}."
+    fig, axes_list = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
+    _bars(axes_list[0], active)
+    counts = ", ".join(f"{label}: {number:,}" for label, number in active)
+    words = gettext("Customers who bought in each of the last {weeks} weeks: {counts}.").format(
+        weeks=len(active), counts=counts
+    )
     if tiers:
-        _tiers(panes[1], tiers, before)
+        _tiers(axes_list[1], tiers, before)
         now = ", ".join(f"{number:,} {tier}" for tier, number in tiers.items())
-        then = ", ".join(f"{number:,} {tier}" for tier, number in before.items()) or "not known"
-        words += f" Risk of lapsing now: {now}; a week ago: {then}."
-    return Chart(png(made), words)
+        then = ", ".join(f"{number:,} {tier}" for tier, number in before.items()) or gettext(
+            "not known"
+        )
+        words += " " + gettext("Risk of lapsing now: {now}; a week ago: {then}.").format(
+            now=now, then=then
+        )
+    return Chart(png(fig), words)
 
 
 def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
@@ -116,10 +181,11 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
     places = range(len(numbers))
     axes.bar(places, numbers, width=0.72, color=[SOFT] * (len(numbers) - 1) + [ACCENT])
     every = max(1, len(numbers) // 4)
-    shown = [place for place in places if (len(numbers) - 1 - place) % every == 0]
-    axes.set_xticks(shown, [active[place][0] for place in shown])
+    labelled = [place for place in places if (len(numbers) - 1 - place) % every == 0]
+    axes.set_xticks(labelled, [active[place][0] for place in labelled])
     if numbers:
-        # From its bar's edge onwards: centred, a long number lies on the bar beside it wherever that is the higher one.
+        # The number begins at its bar's edge. If centred, a long one would lie on a higher bar
+        # to its left.
         axes.annotate(
             f"{numbers[-1]:,}",
             (len(numbers) - 1.36, numbers[-1]),
@@ -131,8 +197,8 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
             color=ACCENT,
         )
     axes.margins(y=0.15)
-    counted(axes)
-    title(axes, "Customers who bought", "week by week")
+    use_whole_numbers(axes)
+    title(axes, gettext("Customers who bought"), gettext("week by week"))
 
 
 def _digits(number: int) -> int:
@@ -140,32 +206,39 @@ def _digits(number: int) -> int:
 
 
 def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
-    """Draw grouped bars by tier, each with its number because `low` is much the largest."""
+    """Draw grouped bars by tier with their numbers.
+
+    The bars of `low` are by far the largest.
+    """
     axes.grid(visible=False)
     axes.set_yticks([])
     names = list(TIERS)
     wide = {
         tier
         for tier in before
-        if max(_digits(of.get(tier, 0)) for of in (tiers, before)) > _ABREAST
+        if max(_digits(of.get(tier, 0)) for of in (tiers, before)) > _MAX_CENTRED_DIGITS
     }
     for shift, values, alpha in ((-0.2, before, 0.4), (0.2, tiers, 1.0)):
         for place, tier in enumerate(names):
             if tier not in values:
                 continue
             axes.bar(place + shift, values[tier], width=0.36, color=TIERS[tier], alpha=alpha)
-            # Side by side two long numbers touch: then each begins where its bar meets the other.
-            aside = tier in wide
-            side = math.copysign(0.03, shift) if aside else shift
+            # Two long numbers would touch, so each begins where its bar meets the other.
+            is_wide = tier in wide
+            side = math.copysign(0.03, shift) if is_wide else shift
             axes.annotate(
                 f"{values[tier]:,}",
                 (place + side, values[tier]),
                 xytext=(0, 3),
                 textcoords="offset points",
-                ha=("left" if shift > 0 else "right") if aside else "center",
+                ha=("left" if shift > 0 else "right") if is_wide else "center",
                 fontsize=8,
                 color=INK if alpha == 1 else MUTED,
             )
-    axes.set_xticks(range(len(names)), [f"{tier} risk" for tier in names])
+    axes.set_xticks(range(len(names)), [gettext("{tier} risk").format(tier=tier) for tier in names])
     axes.margins(y=0.15)
-    title(axes, "Risk of lapsing", "a week ago (pale) and now" if before else "now")
+    title(
+        axes,
+        gettext("Risk of lapsing"),
+        gettext("a week ago (pale) and now") if before else gettext("now"),
+    )

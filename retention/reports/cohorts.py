@@ -1,4 +1,7 @@
-"""Retention by cohort: the share of a month's new customers that buy again k months later."""
+"""Compute retention by monthly cohort.
+
+It is the share of a month's new customers that buy again k months later.
+"""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,7 +20,11 @@ SLOT = 900  # seconds
 
 @dataclass(frozen=True, slots=True)
 class MonthCohort:
-    """New customers of ``month`` (``2017-03``): their number, and the share with an order k months later, k = 0, 1, 2 …"""
+    """New customers of a month and their retention.
+
+    ``month`` is like ``2017-03``. ``retained`` holds the share with an order k months later, k = 0,
+    1, 2 …
+    """
 
     month: str
     customers: int
@@ -38,10 +45,22 @@ class Cohorts:
 
 
 def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
-    """Compute the cohorts of the last ``months`` months in the shop's calendar.
+    """Compute the newest cohorts in the shop's calendar.
 
-    Each cohort is followed for as many months. Unfinished months are left out, because they would look like a fall. The
-    data's first month includes earlier customers, so it does not describe new ones.
+    There are at most ``months`` of them.
+
+    Each cohort is followed for as many months. Unfinished months are left out, because they would
+    look like a fall. The data's first month includes earlier customers, so it does not describe new
+    ones.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of purchases.
+    as_of : datetime
+        Later data is not used.
+    months : int
+        Largest number of cohorts, and of months that each is followed.
 
     Raises
     ------
@@ -52,15 +71,14 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
 
     events = lake.table("events", as_of)
     bought = events.filter(events.event_type == "purchase")
-    slot = (bought.occurred_at.epoch_seconds() // SLOT).name(
-        "slot"
-    )  # every zone's months begin with one
+    # In every time zone, a month begins at the start of a slot.
+    slot = (bought.occurred_at.epoch_seconds() // SLOT).name("slot")
     frame = bought.select("customer_id", slot).distinct().execute()
     at = pd.to_datetime(frame["slot"] * SLOT, unit="s", utc=True).dt.tz_convert(lake.zone)
-    here = as_of.astimezone(ZoneInfo(lake.zone))
+    local = as_of.astimezone(ZoneInfo(lake.zone))
     number = at.dt.year * 12 + at.dt.month - 1
     frame = pd.DataFrame({"customer_id": frame["customer_id"], "month": number}).drop_duplicates()
-    frame = frame[frame["month"] < here.year * 12 + here.month - 1]
+    frame = frame[frame["month"] < local.year * 12 + local.month - 1]
     if frame["month"].nunique() < 2:
         raise TooLittleData(
             gettext(
@@ -74,11 +92,10 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     counts = frame.pivot_table(
         index="first", columns="later", values="customer_id", aggfunc="count", fill_value=0
     )
-    newest = int(
-        counts.index.max()
-    )  # not the last month: a shop may have had no newcomers for longer
+    # Not the last month, because the newest customers may be older.
+    newest = int(counts.index.max())
     counts = counts[counts.index > newest - months].reindex(columns=range(months), fill_value=0)
-    found = tuple(
+    month_cohorts = tuple(
         MonthCohort(
             f"{first // 12}-{first % 12 + 1:02}",
             int(row.iloc[0]),
@@ -86,14 +103,14 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
         )
         for first, row in counts.iterrows()
     )
-    return Cohorts(as_of, found, _average(found))
+    return Cohorts(as_of, month_cohorts, _average(month_cohorts))
 
 
-def _average(found: tuple[MonthCohort, ...]) -> tuple[float, ...]:
-    longest = max(len(cohort.retained) for cohort in found)
+def _average(month_cohorts: tuple[MonthCohort, ...]) -> tuple[float, ...]:
+    longest = max(len(cohort.retained) for cohort in month_cohorts)
     means = []
     for later in range(longest):
-        had = [cohort for cohort in found if len(cohort.retained) > later]
+        had = [cohort for cohort in month_cohorts if len(cohort.retained) > later]
         stayed = sum(cohort.retained[later] * cohort.customers for cohort in had)
         means.append(round(stayed / sum(cohort.customers for cohort in had), 6))
     return tuple(means)

@@ -1,4 +1,7 @@
-"""The weekly digest: activity, risk, past predictions, campaigns and popular products."""
+"""Build the weekly digest.
+
+It covers activity, risk, past predictions, campaigns and popular products.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,9 +20,10 @@ from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
 from retention.reports import charts
-from retention.reports.outlook import HORIZON_DAYS, Risk, came_true, risk
+from retention.reports.outlook import HORIZON_DAYS, Risk, latest_outcome, risk
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -28,16 +32,18 @@ if TYPE_CHECKING:
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
-TOP_ITEMS, NAMED = 5, 3  # items, and how many of those who would like each are named (by pseudonym)
-ASKED, LIST = (
-    300,
-    5,
-)  # at-risk customers, the most at stake first, and the length of each one's list
+TOP_ITEMS = 5
+MAX_NAMED = 3  # customers named by pseudonym for each item
+MAX_CUSTOMERS = 300  # high-risk customers with a list, the most at stake first
+LIST_LENGTH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """``data`` is the JSON object for templates and ``--json``; ``chart`` is its picture."""
+    """A digest's data and its chart.
+
+    ``data`` is the JSON object for templates and ``--json``.
+    """
 
     data: dict[str, Any]
     chart: charts.Chart
@@ -82,63 +88,63 @@ def digest(
     policy = load_policy(settings)
     moment = lake.as_of(as_of, horizon)
 
-    progress(0, 6, "Counting the week")
-    counted = week(lake, moment.at, horizon)
-    progress(1, 6, "Scoring who is at risk now")
+    progress(0, 6, gettext("Counting the week"))
+    activity = week(lake, moment.at, horizon)
+    progress(1, 6, gettext("Scoring who is at risk now"))
     now = risk(lake, trained, policy, moment.at)
-    progress(2, 6, "Scoring who was at risk a week ago")
+    progress(2, 6, gettext("Scoring who was at risk a week ago"))
     before = risk(lake, trained, policy, moment.at - WEEK)
-    progress(3, 6, "Looking at what came true")
+    progress(3, 6, gettext("Looking at what came true"))
     with database.reading() as session:
-        checked = came_true(lake, session, settings, moment.at)
+        checked = latest_outcome(lake, session, settings, moment.at)
         campaigns = _campaigns(session, settings, moment.at)
         fresh = _freshness(lake, session, settings, moment.at)
-    progress(4, 6, "Choosing what customers at risk would like")
-    liked = _liked(
+    progress(4, 6, gettext("Choosing what customers at risk would like"))
+    top_items = _top_items(
         lake,
         database,
         settings,
         policy,
         now,
         moment.at,
-        lambda *_: progress(4, 6, "Choosing what they would like"),
+        lambda *_: progress(4, 6, gettext("Choosing what they would like")),
     )
-    progress(5, 6, "Drawing")
-    chart = _drawn(counted, now, before, settings)
-    progress(6, 6, "The digest is ready")
+    progress(5, 6, gettext("Drawing"))
+    chart = _draw_chart(activity, now, before, settings)
+    progress(6, 6, gettext("The digest is ready"))
     data = {
         "as_of": moment.at.isoformat(),
         "note": moment.note,
         "currency": lake.currency(settings),
-        "customers": _customers(counted),
+        "customers": _customers(activity),
         "risk": _risk(now, before, churn_row),
         "came_true": checked.as_dict() if checked else None,
         "campaigns": campaigns,
-        "top_items": liked,
+        "top_items": top_items,
         "data": fresh,
         "demo": settings.demo,
     }
     return Digest(data, chart)
 
 
-def _customers(counted: Week) -> dict[str, Any]:
+def _customers(activity: Week) -> dict[str, Any]:
     return {
-        "since": counted.since.isoformat(),
-        "until": counted.until.isoformat(),
-        "quiet_days": counted.quiet_days,
-        "active": counted.active,
-        "active_before": counted.active_before,
-        "orders": counted.orders,
-        "orders_before": counted.orders_before,
-        "revenue": round(counted.revenue, 2),
-        "revenue_before": round(counted.revenue_before, 2),
-        "new": counted.new,
-        "returned": counted.returned,
-        "lapsed": counted.lapsed,
-        "lapsed_before": counted.lapsed_before,
-        "simulated": counted.simulated,
+        "since": activity.since.isoformat(),
+        "until": activity.until.isoformat(),
+        "quiet_days": activity.quiet_days,
+        "active": activity.active,
+        "active_before": activity.active_before,
+        "orders": activity.orders,
+        "orders_before": activity.orders_before,
+        "revenue": round(activity.revenue, 2),
+        "revenue_before": round(activity.revenue_before, 2),
+        "new": activity.new,
+        "returned": activity.returned,
+        "lapsed": activity.lapsed,
+        "lapsed_before": activity.lapsed_before,
+        "simulated": activity.simulated,
         "weeks": [
-            {"since": since.isoformat(), "customers": number} for since, number in counted.weeks
+            {"since": since.isoformat(), "customers": number} for since, number in activity.weeks
         ],
     }
 
@@ -162,8 +168,11 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
 
 
 def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    """Return live campaigns, and recently closed ones with their profit."""
-    found = session.scalars(
+    """Return live and recently closed campaigns.
+
+    Closed ones have their profit.
+    """
+    campaigns = session.scalars(
         select(Campaign)
         .where(
             Campaign.team_id == settings.team_id,
@@ -175,25 +184,30 @@ def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[
     ).all()
     return [
         {
-            "campaign_id": one.id,
-            "name": one.name,
-            "state": one.state,
-            "arms": _counts(session, Assignment.arm, Assignment.campaign_id == one.id),
-            "coupons": _counts(session, Coupon.state, Coupon.campaign_id == one.id),
-            "window_ends_at": one.window_ends_at.isoformat() if one.window_ends_at else None,
-            "result": one.result,
+            "campaign_id": campaign.id,
+            "name": campaign.name,
+            "state": campaign.state,
+            "arms": _counts(session, Assignment.arm, Assignment.campaign_id == campaign.id),
+            "coupons": _counts(session, Coupon.state, Coupon.campaign_id == campaign.id),
+            "window_ends_at": campaign.window_ends_at.isoformat()
+            if campaign.window_ends_at
+            else None,
+            "result": campaign.result,
         }
-        for one in found
+        for campaign in campaigns
     ]
 
 
 def _counts(session: Session, column: Any, where: Any) -> dict[str, int]:
-    counted = session.execute(select(column, func.count()).where(where).group_by(column))
-    return dict(counted.tuples().all())
+    rows = session.execute(select(column, func.count()).where(where).group_by(column))
+    return dict(rows.tuples().all())
 
 
 def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime) -> dict[str, Any]:
-    """Return the age of the data, and the week's imported and quarantined rows."""
+    """Return the data's age and the week's imports.
+
+    Imported and quarantined rows are counted.
+    """
     newest = lake.newest_event(before=at)
     reports = session.scalars(
         select(ImportLog.report).where(
@@ -209,7 +223,7 @@ def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime)
     }
 
 
-def _liked(
+def _top_items(
     lake: "Lake",
     database: Database,
     settings: Settings,
@@ -218,52 +232,57 @@ def _liked(
     at: datetime,
     progress: Progress,
 ) -> dict[str, Any] | None:
-    """Return the items most often at the top of high-risk customers' lists, with pseudonyms."""
-    from retention.registry.recommender_in_use import open_desk
+    """Return the items most high-risk customers would like.
 
-    asked = list(now.high[:ASKED]) if now else []
-    if not asked:
+    They are most often at the top of these customers' lists. Customers have pseudonyms.
+    """
+    from retention.registry.model_cache import open_recommender
+
+    customers = list(now.high[:MAX_CUSTOMERS]) if now else []
+    if not customers:
         return None
     with database.reading() as session:
-        desk = open_desk(lake, session, settings, policy)
-    lists = desk.lists(lake, asked, k=LIST, as_of=at, progress=progress)
+        recommender = open_recommender(lake, session, settings, policy)
+    lists = recommender.lists(lake, customers, k=LIST_LENGTH, as_of=at, progress=progress)
     return {
-        "customers": len(asked),
-        "list": LIST,
+        "customers": len(customers),
+        "list": LIST_LENGTH,
         "items": [
-            {**one, "who": [pseudonym(settings.key, who) for who in one["who"]]}
-            for one in most_wanted(lists)
+            {**item, "who": [pseudonym(settings.key, customer) for customer in item["who"]]}
+            for item in top_products(lists)
         ],
-        "model_version": desk.version,
+        "model_version": recommender.version,
     }
 
 
-def most_wanted(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
-    """Return the products on most customers' lists, with the first few of these customers.
+def top_products(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
+    """Return the products on most customers' lists.
+
+    The first few of these customers are named.
 
     Products are grouped by title, because a shop may sell one product under several numbers.
     """
-    wanted: dict[str, dict[str, str]] = {}
-    for who, items in lists.items():
+    customers_of: dict[str, dict[str, str]] = {}
+    for customer, items in lists.items():
         for item in items:
-            wanted.setdefault(item.title, {}).setdefault(who, item.item_id)
-    best = sorted(wanted.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:TOP_ITEMS]
+            customers_of.setdefault(item.title, {}).setdefault(customer, item.item_id)
+    best = sorted(customers_of.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:TOP_ITEMS]
     return [
         {
-            "item_id": Counter(who.values()).most_common(1)[0][0],
+            "item_id": Counter(customers.values()).most_common(1)[0][0],
             "title": title,
-            "customers": len(who),
-            "who": list(who)[:NAMED],
+            "customers": len(customers),
+            "who": list(customers)[:MAX_NAMED],
         }
-        for title, who in best
+        for title, customers in best
     ]
 
 
-def _drawn(
-    counted: Week, now: Risk | None, before: Risk | None, settings: Settings
+def _draw_chart(
+    activity: Week, now: Risk | None, before: Risk | None, settings: Settings
 ) -> charts.Chart:
     def label(since: datetime) -> str:
         return f"{since.astimezone(settings.zone):%d %b}".lstrip("0")
 
-    active = [(label(since), number) for since, number in counted.weeks]
+    active = [(label(since), number) for since, number in activity.weeks]
     return charts.weeks(active, now.tiers if now else {}, before.tiers if before else {})

@@ -1,4 +1,4 @@
-"""Customers at risk now and a week ago, and outcomes of earlier flags."""
+"""Compare customers at risk with earlier predictions and outcomes."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.risk.policy import Policy
 
-HORIZON_DAYS = 28  # of the rules, which have none of their own
-SOONEST = timedelta(days=7)  # before that, "has not bought since" says nothing
+HORIZON_DAYS = 28  # for rules
+SOONEST = timedelta(days=7)  # earlier, no purchase since says nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """Customers by tier, and expected spend in a horizon × churn probability."""
+    """Customers by tier and their revenue at risk.
+
+    The revenue is expected spend in a horizon × churn probability.
+    """
 
     tiers: dict[str, int]
     revenue_at_risk: float
@@ -34,11 +37,22 @@ class Risk:
 def risk(
     lake: "Lake", trained: "TrainedChurn | None", policy: "Policy", at: datetime
 ) -> Risk | None:
-    """Score every customer active at ``at``; None if there are none.
+    """Score every customer active at a time.
+
+    None if there are none.
 
     Both dates use the same model, so a change comes from the customers and not from the model.
+
+    Parameters
+    ----------
+    lake, policy : Lake, Policy
+        Data, and thresholds of the tiers.
+    trained : TrainedChurn or None
+        None scores by rules.
+    at : datetime
+        The cutoff.
     """
-    from retention.risk.tiers import TIERS, tiers_of
+    from retention.risk.policy import TIERS, tiers_of
 
     try:
         scores = _scores(lake, trained, at)
@@ -56,7 +70,10 @@ def risk(
 
 
 def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.DataFrame":
-    """Score as a sweep does, without reasons, which take most of its time."""
+    """Score as a sweep does, without reasons.
+
+    Reasons take most of its time.
+    """
     import pandas as pd
 
     from retention.churn.score import expected_spend, population
@@ -78,11 +95,14 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
 
 
 @dataclass(frozen=True, slots=True)
-class CameTrue:
-    """Outcome of the customers that a published sweep flagged as high risk.
+class SweepOutcome:
+    """Outcome of customers flagged as high risk.
 
-    ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among all other scored customers.
-    ``expected`` is the mean churn probability of the flagged (None for rules, because their scores are no probabilities).
+    A published sweep flagged them.
+
+    ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among all other
+    scored customers. ``expected`` is the mean churn probability of the flagged (None for rules,
+    because their scores are no probabilities).
     """
 
     flagged_on: datetime
@@ -104,8 +124,20 @@ class CameTrue:
         }
 
 
-def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) -> CameTrue | None:
-    """Return the newest published sweep with a finished horizon; else the oldest of at least a week."""
+def latest_outcome(
+    lake: "Lake", session: Session, settings: Settings, at: datetime
+) -> SweepOutcome | None:
+    """Return the outcome of a past sweep.
+
+    It is the newest published sweep with a finished horizon, else the oldest of at least a week.
+
+    Parameters
+    ----------
+    lake, session, settings : Lake, Session, Settings
+        Data, transaction and installation.
+    at : datetime
+        Later data is not used.
+    """
     rows = session.execute(
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
         .join(Run, Run.run_id == Cohort.run_id)
@@ -119,12 +151,12 @@ def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) 
         row for row in rows if row.as_of + timedelta(days=row.horizon_days or HORIZON_DAYS) <= at
     ]
     run_id, as_of, version, horizon = over[0] if over else rows[-1]
-    return _checked(lake, run_id, as_of, version, horizon or HORIZON_DAYS, at)
+    return _outcome(lake, run_id, as_of, version, horizon or HORIZON_DAYS, at)
 
 
-def _checked(
+def _outcome(
     lake: "Lake", run_id: str, as_of: datetime, version: str, horizon: int, at: datetime
-) -> CameTrue | None:
+) -> SweepOutcome | None:
     from retention.lake.lake import naive
 
     end = min(as_of + timedelta(days=horizon), at)
@@ -142,7 +174,7 @@ def _checked(
         bought.select("customer_id").distinct().execute()["customer_id"]
     )
     high = lines["tier"] == "high"
-    return CameTrue(
+    return SweepOutcome(
         as_of,
         version,
         horizon,

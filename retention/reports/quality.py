@@ -1,4 +1,7 @@
-"""The data quality report: contents of the lake, their reliability, and possible improvements."""
+"""Report on data quality.
+
+It covers contents of the lake, their reliability, and possible improvements.
+"""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,9 +17,10 @@ from retention.lake.quality import quality
 from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.reports import charts
-from retention.reports.limits import limits
-from retention.reports.page import Page
+from retention.reports.charts import Page
+from retention.reports.data_limits import limits
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 MIX_DAYS = 91
-DAILY = 150  # so many days are drawn one by one, more of them by the week
+DAILY = 150  # days drawn one by one; longer histories are drawn by week
 COUNTED = ("rows_read", "rows_accepted", "rows_duplicate", "rows_filtered", "rows_quarantined")
 
 
@@ -37,38 +41,41 @@ class Quality(Page):
     @property
     def chart(self) -> charts.Chart:
         """Volume by day and completeness by column."""
-        return drawn(self.data)
+        return draw_chart(self.data)
 
 
 def report(
     lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent
 ) -> Quality:
-    """Build the report at business time; an empty lake has one, too.
+    """Build the report at business time.
+
+    An empty lake has one, too.
 
     Returns
     -------
     Quality
-        With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by outcome, and ``mended``),
-        ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
+        With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by
+        outcome, and ``mended``), ``champion`` (version, cutoff), ``drift`` (`_drift`) and
+        ``limits``.
     """
-    progress(0, 3, "Looking at the lake")
-    found = quality(lake, settings)
+    progress(0, 3, gettext("Looking at the lake"))
+    contents = quality(lake, settings)
     with database.reading() as session:
         row = champion(session, settings, "churn")
         imports = _imports(session, settings)
-    progress(1, 3, "Comparing with what the model learned from")
-    drift = _drift(lake, row) if row and found["newest_event"] else None
-    progress(2, 3, "Drawing")
+    progress(1, 3, gettext("Comparing with what the model learned from"))
+    drift = _drift(lake, row) if row and contents["newest_event"] else None
+    progress(2, 3, gettext("Drawing"))
     data = {
         "as_of": clock.now().isoformat(),
-        **found,
+        **contents,
         "imports": imports,
         "champion": {"version": row.version, "cutoff": row.cutoff.isoformat()} if row else None,
         "drift": drift,
         "demo": settings.demo,
     }
     data["limits"] = limits(data)
-    progress(3, 3, "done")
+    progress(3, 3, gettext("done"))
     return Quality(data)
 
 
@@ -78,23 +85,26 @@ def _imports(session: Session, settings: Settings) -> dict[str, Any]:
         select(ImportLog.report).where(ImportLog.team_id == settings.team_id)
     ).all()
     mended: dict[str, int] = {}
-    for one in reports:
-        for deed, number in one.get("mended", {}).items():
+    for report in reports:
+        for deed, number in report.get("mended", {}).items():
             mended[deed] = mended.get(deed, 0) + number
-    sums = {name: sum(one.get(name, 0) for one in reports) for name in COUNTED}
+    sums = {name: sum(report.get(name, 0) for report in reports) for name in COUNTED}
     return {"imports": len(reports), **sums, "mended": mended}
 
 
 def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
-    """Measure the drift of events and customers since the champion's training window.
+    """Measure drift since the champion's training window.
+
+    It covers events and customers.
 
     Returns
     -------
     dict
-        ``as_of``; ``customers`` active; ``features``: the PSI of each feature against the training window, largest first
-        (empty without a stored profile); ``meaning`` of each; ``limit`` from which a PSI counts; ``moved``: those above it
-        that do not grow with the history; the ``largest`` of these; ``event_mix``: the PSI of the shares of event types,
-        last 91 days against the 91 days before the champion's cutoff, None without events there.
+        ``as_of``; ``customers`` active; ``features``: the PSI of each feature against the training
+        window, largest first (empty without a stored profile); ``meaning`` of each; ``limit`` from
+        which a PSI counts; ``moved``: those above it that do not grow with the history; the
+        ``largest`` of these; ``event_mix``: the PSI of the shares of event types, last 91 days
+        against the 91 days before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
     from retention.churn.model_features import MEANING
@@ -102,7 +112,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     from retention.errors import TooLittleData
 
     at = lake.as_of(None, row.horizon_days).at
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "as_of": at.isoformat(),
         "customers": 0,
         "features": {},
@@ -118,20 +128,23 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
             lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
         )
     except TooLittleData:
-        return told
-    found = drift.population_drift(profiles, people)
-    features = {name: round(psi, 4) for name, psi in found["features"].items()}
-    return told | {
-        **found,
+        return result
+    measured = drift.population_drift(profiles, people)
+    features = {name: round(psi, 4) for name, psi in measured["features"].items()}
+    return result | {
+        **measured,
         "features": features,
         "meaning": {name: MEANING[name] for name in features},
-        "limit": round(found["limit"], 4),
+        "limit": round(measured["limit"], 4),
         "largest": next((features[name] for name in drift.drifted_features(features)), None),
     }
 
 
 def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
-    """Compute the PSI of event-type shares; half an event added to each type lets a new one count."""
+    """Compute the PSI of event-type shares.
+
+    Half an event is added to each type, so a new type counts.
+    """
     import numpy as np
 
     from retention.churn.drift import psi
@@ -140,31 +153,33 @@ def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
     if not all(counts):
         return None
     types = sorted(set().union(*counts))
-    shares = np.array([[one.get(name, 0) + 0.5 for name in types] for one in counts])
+    shares = np.array(
+        [[counts_of_types.get(name, 0) + 0.5 for name in types] for counts_of_types in counts]
+    )
     return round(psi(*(shares / shares.sum(axis=1, keepdims=True))), 4)
 
 
 def _types(lake: "Lake", before: datetime) -> dict[str, int]:
     events = lake.table("events", before=before, since=before - timedelta(days=MIX_DAYS))
-    counted = events.group_by("event_type").agg(number=events.count()).to_pyarrow().to_pylist()
-    return {row["event_type"]: row["number"] for row in counted}
+    rows = events.group_by("event_type").agg(number=events.count()).to_pyarrow().to_pylist()
+    return {row["event_type"]: row["number"] for row in rows}
 
 
-# ---------------------------------------------------------------- the picture
+def draw_chart(data: dict[str, Any]) -> charts.Chart:
+    """Plot volume and completeness of the data.
 
-
-def drawn(data: dict[str, Any]) -> charts.Chart:
-    """Plot events by day or week with gaps and spikes, and the completeness of model inputs."""
-    made, panes = charts.figure(2.9, 2, (1.7, 1))
-    words = _volume(panes[0], data["volume"]) + " " + _complete(panes[1], data["filled"])
-    return charts.Chart(charts.png(made), words)
+    Volume is events by day or week, with gaps and spikes. Completeness is that of model inputs.
+    """
+    fig, panels = charts.figure(2.9, 2, (1.7, 1))
+    words = _volume(panels[0], data["volume"]) + " " + _completeness(panels[1], data["filled"])
+    return charts.Chart(charts.png(fig), words)
 
 
 def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
     counts, unit = volume["counts"], "day"
     if not counts:
-        charts.title(axes, "Events", "there are none yet")
-        return "There are no events yet."
+        charts.title(axes, gettext("Events"), gettext("there are none yet"))
+        return gettext("There are no events yet.")
     first = date.fromisoformat(volume["since"])
     step = 1 if len(counts) <= DAILY else 7
     if step == 7:
@@ -172,33 +187,40 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
             [sum(counts[place : place + 7]) for place in range(0, len(counts), 7)],
             "week",
         )
-    odd = {(date.fromisoformat(one["day"]) - first).days // step for one in volume["spikes"]}
+    odd = {(date.fromisoformat(spike["day"]) - first).days // step for spike in volume["spikes"]}
     colours = [
         charts.TIERS["medium"] if place in odd else charts.SOFT for place in range(len(counts))
     ]
     axes.bar(range(len(counts)), counts, width=0.9, color=colours)
-    charts.counted(axes)
+    charts.use_whole_numbers(axes)
     for gap in volume["gaps"]:
         ends = [(date.fromisoformat(gap[end]) - first).days / step for end in ("since", "until")]
         axes.axvspan(
             ends[0] - 0.5, ends[1] + 0.5, color=charts.TIERS["high"], alpha=0.18, linewidth=0
         )
-    places = range(
-        0, max(1, 9 * len(counts) // 10), max(1, len(counts) // 3)
-    )  # the last label must have room
+    # The last label needs room.
+    places = range(0, max(1, 9 * len(counts) // 10), max(1, len(counts) // 3))
     labels = [f"{first + timedelta(days=place * step):%d %b %Y}".lstrip("0") for place in places]
     axes.set_xticks(list(places), labels)
     marks = [
         f"{len(volume[kind])} {word}{'s' if len(volume[kind]) > 1 else ''} {rest}".strip()
-        for kind, word, rest in (("gaps", "gap", ""), ("spikes", "day", "off the usual"))
+        for kind, word, rest in (("gaps", "gap", ""), ("spikes", "day", gettext("off the usual")))
         if volume[kind]
     ]
-    charts.title(axes, "Events", ", ".join([f"by {unit}", *marks]))
-    told = f"Events by {unit} since {first:%d %b %Y}, {min(counts):,} to {max(counts):,}"
-    return f"{told}; {' and '.join(marks)}." if marks else f"{told}, without gaps or spikes."
+    charts.title(
+        axes, gettext("Events"), ", ".join([gettext("by {unit}").format(unit=unit), *marks])
+    )
+    words = gettext("Events by {unit} since {first:%d %b %Y}, {fewest:,} to {most:,}").format(
+        unit=unit, first=first, fewest=min(counts), most=max(counts)
+    )
+    return (
+        f"{words}; {' and '.join(marks)}."
+        if marks
+        else gettext("{words}, without gaps or spikes.").format(words=words)
+    )
 
 
-def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
+def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
     """Draw horizontal bars, the emptiest column at the top."""
     shares = sorted(
         (
@@ -211,7 +233,7 @@ def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
     )
     axes.grid(visible=False)
     axes.set_xticks([])
-    charts.title(axes, "Completeness", "share of rows with a value")
+    charts.title(axes, gettext("Completeness"), gettext("share of rows with a value"))
     if not shares:
         return ""
     places = range(len(shares))
@@ -230,4 +252,4 @@ def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
         )
     axes.set_xlim(0, 1.2)
     least = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares[::-1][:3])
-    return f"Least complete: {least}."
+    return gettext("Least complete: {least}.").format(least=least)

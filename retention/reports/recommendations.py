@@ -1,4 +1,7 @@
-"""Performance of recommendations by position, reason, model and time, as counts and rates."""
+"""Report on performance of recommendations.
+
+Counts and rates are by position, reason, model and time.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,8 +13,9 @@ from retention import clock
 from retention.db import Database
 from retention.progress import Progress, silent
 from retention.reports import charts
-from retention.reports.page import Page
+from retention.reports.charts import Page
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-SURE = 1.96  # standard errors of a 95 % interval
+Z_95 = 1.96  # standard errors of a 95 % interval
 WEEKS_DRAWN = 12
 ANSWERS = ("clicked", "bought", "redeemed")
 
@@ -33,7 +37,7 @@ class Performance(Page):
     @property
     def chart(self) -> charts.Chart:
         """Rates by position and by week."""
-        return drawn(self.data)
+        return draw_chart(self.data)
 
 
 def report(
@@ -45,19 +49,33 @@ def report(
     as_of: datetime | None = None,
     progress: Progress = silent,
 ) -> Performance:
-    """Report on recommendations of the last ``days``, with results until ``as_of`` (default: business time).
+    """Report on recommendations of the last ``days``.
+
+    Results until ``as_of`` count (default: business time).
+
+    Parameters
+    ----------
+    lake, database, settings : Lake, Database, Settings
+        The installation.
+    days : int
+        Length of the period.
+    as_of : datetime, optional
+        Business time by default.
+    progress : Progress, optional
+        Gets two steps.
 
     Returns
     -------
     Performance
-        ``shown`` (to customers, to the team), ``examined`` (position → examination propensity relative to the first) and
-        ``clicks`` behind it (without any it is the prior); ``open`` (sends of less than four weeks ago, with more results
-        to come); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of `_line`.
+        ``shown`` (to customers, to the team), ``examined`` (position → examination propensity
+        relative to the first) and ``clicks`` behind it (without any it is the prior); ``open``
+        (sends of less than four weeks ago, with more results to come); ``slots``, ``reasons``,
+        ``models`` and ``weeks``, each a list of `_line`.
     """
     from retention.recommend.responses import WINDOW_DAYS, examination_probabilities, load_responses
 
     at = as_of or clock.now()
-    progress(0, 2, "Gathering what was shown and what came of it")
+    progress(0, 2, gettext("Gathering what was shown and what came of it"))
     with database.reading() as session:
         lines = load_responses(lake, session, settings, at)
     sent = lines["surface"] == "campaign"
@@ -72,7 +90,7 @@ def report(
         .dt.start_time,
         open=sent & (lines["shown_at"] > at - timedelta(days=WINDOW_DAYS)),
     )[lines["shown_at"] >= at - timedelta(days=days)]
-    progress(1, 2, "Counting")
+    progress(1, 2, gettext("Counting"))
     data = {
         "as_of": at.isoformat(),
         "days": days,
@@ -86,7 +104,7 @@ def report(
         "weeks": _lines(lines.assign(week=lines["week"].dt.strftime("%Y-%m-%d")), "week"),
         "demo": settings.demo,
     }
-    progress(2, 2, "The report is ready")
+    progress(2, 2, gettext("The report is ready"))
     return Performance(data)
 
 
@@ -95,86 +113,114 @@ def _lines(lines: "pd.DataFrame", by: str) -> list[dict[str, Any]]:
 
 
 def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
-    """Return a group's responses from customers and feedback from the team.
+    """Return a group's responses and feedback.
 
-    ``click_rate``, ``buy_rate`` and ``redeem_rate`` have 95 % Wilson intervals. ``corrected`` is the click rate with
-    every item in first position (inverse examination propensity). None if nothing was sent.
+    Responses come from customers, feedback from the team.
+
+    ``click_rate``, ``buy_rate`` and ``redeem_rate`` have 95 % Wilson intervals. ``corrected`` is
+    the click rate with every item in first position (inverse examination propensity). None if
+    nothing was sent.
     """
     sent = group[group["sent"]]
-    shown = len(sent)
-    told: dict[str, Any] = {
+    sent_count = len(sent)
+    line: dict[str, Any] = {
         "name": name if isinstance(name, str) else int(name),
-        "shown": shown,
-        "desk": len(group) - shown,
+        "shown": sent_count,
+        "desk": len(group) - sent_count,
         "open": int(group["open"].sum()),
         "useful": int(group["useful"].sum()),
         "wrong": int(group["wrong"].sum()),
     }
     for answer, rate in zip(ANSWERS, ("click_rate", "buy_rate", "redeem_rate"), strict=True):
         number = int(sent[answer].sum())
-        told |= {
+        line |= {
             answer: number,
-            rate: number / shown if shown else None,
-            f"{rate}_interval": wilson(number, shown),
+            rate: number / sent_count if sent_count else None,
+            f"{rate}_interval": wilson(number, sent_count),
         }
-    told["corrected"] = float((sent["clicked"] / sent["chance"]).mean()) if shown else None
-    return told
+    line["corrected"] = float((sent["clicked"] / sent["chance"]).mean()) if sent_count else None
+    return line
 
 
 def wilson(hits: int, of: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson interval of a share; None for zero trials."""
+    """Return the 95 % Wilson interval of a share.
+
+    None for zero trials.
+
+    Parameters
+    ----------
+    hits, of : int
+        Successes and trials.
+    """
     if not of:
         return None
     share = hits / of
-    middle = (share + SURE**2 / (2 * of)) / (1 + SURE**2 / of)
+    middle = (share + Z_95**2 / (2 * of)) / (1 + Z_95**2 / of)
     half = (
-        SURE * float(np.sqrt(share * (1 - share) / of + SURE**2 / (4 * of**2))) / (1 + SURE**2 / of)
+        Z_95 * float(np.sqrt(share * (1 - share) / of + Z_95**2 / (4 * of**2))) / (1 + Z_95**2 / of)
     )
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-# ---------------------------------------------------------------- the picture
+def draw_chart(data: dict[str, Any]) -> charts.Chart:
+    """Plot rates by position, and purchases by week.
 
-
-def drawn(data: dict[str, Any]) -> charts.Chart:
-    """Plot rates by position, clicked and corrected (without clicks: bought), and purchases by week."""
-    made, (left, right) = charts.figure(2.7, 2, (1, 1.15))
-    slots = [one for one in data["slots"] if one["shown"]]
-    weeks = [one for one in data["weeks"] if one["shown"]][-WEEKS_DRAWN:]
-    _places(left, slots, clicks=bool(data["clicks"]))
-    _weeks(right, weeks)
+    Rates are clicked and corrected; without clicks, bought.
+    """
+    fig, (by_position, by_week) = charts.figure(2.7, 2, (1, 1.15))
+    slots = [line for line in data["slots"] if line["shown"]]
+    weeks = [line for line in data["weeks"] if line["shown"]][-WEEKS_DRAWN:]
+    _plot_positions(by_position, slots, clicks=bool(data["clicks"]))
+    _plot_weeks(by_week, weeks)
     words = "; ".join(
-        f"place {one['name']}: {one['click_rate']:.1%} clicked, {one['corrected']:.1%} as if first, {one['buy_rate']:.1%} bought"
-        for one in slots
+        gettext(
+            "place {name}: {click_rate:.1%} clicked, {corrected:.1%} as if first, "
+            "{buy_rate:.1%} bought"
+        ).format(
+            name=line["name"],
+            click_rate=line["click_rate"],
+            corrected=line["corrected"],
+            buy_rate=line["buy_rate"],
+        )
+        for line in slots
     )
     return charts.Chart(
-        charts.png(made), f"Recommendations sent to customers. {words or 'Nothing was sent yet'}."
+        charts.png(fig),
+        gettext("Recommendations sent to customers. {results}.").format(
+            results=words or gettext("Nothing was sent yet")
+        ),
     )
 
 
-def _places(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) -> None:
+def _plot_positions(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) -> None:
     at = np.arange(len(slots))
     if clicks:
         axes.bar(
-            at - 0.2, [100 * one["click_rate"] for one in slots], width=0.36, color=charts.SOFT
+            at - 0.2, [100 * line["click_rate"] for line in slots], width=0.36, color=charts.SOFT
         )
         axes.bar(
-            at + 0.2, [100 * one["corrected"] for one in slots], width=0.36, color=charts.ACCENT
+            at + 0.2, [100 * line["corrected"] for line in slots], width=0.36, color=charts.ACCENT
         )
-        title = "Clicks by place, %", "as clicked (pale); as if all had stood first"
+        title = (
+            gettext("Clicks by place, %"),
+            gettext("as clicked (pale); as if all had stood first"),
+        )
     else:
-        axes.bar(at, [100 * one["buy_rate"] for one in slots], width=0.6, color=charts.ACCENT)
-        title = "Bought by place, %", "no clicks are known" if slots else "nothing was sent yet"
-    axes.set_xticks(at, [str(one["name"]) for one in slots])
+        axes.bar(at, [100 * line["buy_rate"] for line in slots], width=0.6, color=charts.ACCENT)
+        title = (
+            gettext("Bought by place, %"),
+            gettext("no clicks are known") if slots else gettext("nothing was sent yet"),
+        )
+    axes.set_xticks(at, [str(line["name"]) for line in slots])
     charts.title(axes, *title)
 
 
-def _weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
-    rates = [100 * one["buy_rate"] for one in weeks]
+def _plot_weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
+    rates = [100 * line["buy_rate"] for line in weeks]
     spread = [
         [
-            abs(100 * one["buy_rate_interval"][end] - rate)
-            for one, rate in zip(weeks, rates, strict=True)
+            abs(100 * line["buy_rate_interval"][end] - rate)
+            for line, rate in zip(weeks, rates, strict=True)
         ]
         for end in (0, 1)
     ]
@@ -190,7 +236,7 @@ def _weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
         ecolor=charts.SOFT,
     )
     axes.set_ylim(bottom=0)
-    going = [place for place, one in enumerate(weeks) if one["open"]]
+    going = [place for place, line in enumerate(weeks) if line["open"]]
     axes.plot(
         going,
         [100 * weeks[place]["buy_rate"] for place in going],
@@ -203,12 +249,14 @@ def _weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
     every = max(1, len(weeks) // 4)
     axes.set_xticks(
         at[::every],
-        [f"{datetime.fromisoformat(one['name']):%d %b}".lstrip("0") for one in weeks[::every]],
+        [f"{datetime.fromisoformat(line['name']):%d %b}".lstrip("0") for line in weeks[::every]],
     )
     charts.title(
         axes,
-        "Bought within four weeks, %",
-        f"of the items sent, by week, with 95 %{'; hollow: not over yet' if going else ''}"
+        gettext("Bought within four weeks, %"),
+        gettext("of the items sent, by week, with 95 %{note}").format(
+            note=gettext("; hollow: not over yet") if going else ""
+        )
         if weeks
-        else "nothing was sent yet",
+        else gettext("nothing was sent yet"),
     )

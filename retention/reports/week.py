@@ -14,10 +14,13 @@ SHOWN = 12  # weeks in the chart
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """The seven days before ``until``, and the seven before those.
+    """A week's activity and the week's before.
 
-    ``active``: with an order. ``new``: first order ever. ``returned``: order after at least ``quiet_days`` of silence.
-    ``lapsed``: such a silence was completed in this week. ``simulated`` lines are the demo's responses to campaigns.
+    They are the seven days before ``until``, and the seven before those.
+
+    ``active``: with an order. ``new``: first order ever. ``returned``: order after at least
+    ``quiet_days`` of silence. ``lapsed``: such a silence was completed in this week. ``simulated``
+    lines are the demo's responses to campaigns.
     """
 
     since: datetime
@@ -38,7 +41,19 @@ class Week:
 
 
 def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
-    """Count the week before ``until``; later data is not used."""
+    """Count the week before ``until``.
+
+    Later data is not used.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of purchases.
+    until : datetime
+        End of the week.
+    quiet_days : int
+        Days of silence after which a customer has lapsed.
+    """
     import ibis
 
     events = lake.table("events", before=until)
@@ -82,7 +97,10 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
 
 
 def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
-    """Return new, returned and lapsed customers; a silence counts in the week of its last day."""
+    """Return new, returned and lapsed customers.
+
+    A silence counts in the week of its last day.
+    """
     each = bought.group_by("customer_id").aggregate(
         first=bought.ago.max(),
         last=bought.ago.min(),
@@ -90,17 +108,21 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
         last_before=bought.ago.min(where=bought.ago > 7),
     )
     quiet = float(quiet_days)
-    counted = each.aggregate(
+    totals = each.aggregate(
         new=(each.first <= 7).sum().fill_null(0),
         returned=(each.last_before - each.first_of_week >= quiet).sum().fill_null(0),
         lapsed=((each.last > quiet) & (each.last <= quiet + 7)).sum().fill_null(0),
         lapsed_before=((each.last > quiet + 7) & (each.last <= quiet + 14)).sum().fill_null(0),
     ).execute()
-    return {str(name): int(value) for name, value in counted.iloc[0].items()}
+    return {str(name): int(value) for name, value in totals.iloc[0].items()}
 
 
 def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:
-    """Return first day and customers of each week, oldest first; weeks before the first order are left out."""
+    """Return customers by week, oldest first.
+
+    Each item is the week's first day and its number of customers. Weeks before the first order are
+    left out.
+    """
     oldest = max(customers.keys(), default=0)
     return tuple(
         (until - WEEK * (number + 1), int(customers.get(number, 0)))

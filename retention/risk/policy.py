@@ -1,4 +1,6 @@
-"""The strategy policy: actions by tier and reason, costs of offers, limits of campaigns.
+"""Read the strategy policy.
+
+It has actions by tier and reason, costs of offers, and limits of campaigns.
 
 A shop's own file (``RETENTION_POLICY``) replaces the whole default ``policy.toml`` in this folder.
 """
@@ -8,18 +10,26 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
 from retention.list_rules import RecommendRules
-from retention.policy_file import first_fault, not_toml, read_text, validated
+from retention.policy_file import (
+    explain_first_error,
+    explain_toml_error,
+    read_text,
+    validate_strictly,
+)
 from retention.quiet_hours import parse_quiet_hours
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DEFAULT = Path(__file__).with_name("policy.toml")
 
@@ -29,15 +39,19 @@ __all__ = [
     "HOLDOUT",
     "LONGEST_HOURS",
     "REASONS",
+    "TIERS",
     "Policy",
     "Rule",
     "load_policy",
     "read_policy",
     "reason_of",
+    "tier_of",
+    "tiers_of",
 ]
+TIERS = ("high", "medium", "low")
 DIMENSIONS = ("tier", "reason", "value", "consent")
 HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
-# That a decision, an approval or a moment of sending may be away: later it is another audience.
+# Latest decision, approval or sending. The audience would have changed later.
 LONGEST_HOURS = 2160
 
 
@@ -52,29 +66,39 @@ class Tiers(_Strict):
     medium: Annotated[float, Field(gt=0, lt=1)] = 0.25
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Tiers":
+    def _check_order(self) -> "Tiers":
         if self.medium >= self.high:
-            raise ValueError(f"medium ({self.medium}) must be below high ({self.high})")
+            raise ValueError(
+                gettext("medium ({medium}) must be below high ({high})").format(
+                    medium=self.medium, high=self.high
+                )
+            )
         return self
 
 
 class Values(_Strict):
-    """Bands of expected value: shares of a draft's customers that are ``high`` and ``middle``."""
+    """Bands of expected value.
+
+    They are shares of a draft's customers that are ``high`` and ``middle``.
+    """
 
     high: Annotated[float, Field(gt=0, lt=1)] = 0.1
     middle: Annotated[float, Field(gt=0, lt=1)] = 0.4
 
     @model_validator(mode="after")
-    def _in_all(self) -> "Values":
+    def _check_shares(self) -> "Values":
         if self.high + self.middle > 1:
             raise ValueError(
-                f"high ({self.high}) and middle ({self.middle}) are shares, and more than 1 together; lower one"
+                gettext(
+                    "high ({high}) and middle ({middle}) are shares, and more than 1 together; "
+                    "lower one"
+                ).format(high=self.high, middle=self.middle)
             )
         return self
 
 
 class OfferDefaults(_Strict):
-    """Default costs of an offer and the prior of its effect."""
+    """Default costs and effect prior of an offer."""
 
     margin: Annotated[float, Field(gt=0, le=1)] = 0.3
     redemption: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -94,7 +118,7 @@ class CampaignRules(_Strict):
     holdout: Annotated[float, Field(ge=HOLDOUT[0], le=HOLDOUT[1])] = 0.15
     clearance_hours: Annotated[float, Field(ge=0, le=720)] = 4
     approval_expires_hours: Annotated[float, Field(gt=0, le=LONGEST_HOURS)] = 72
-    # None: a third of the time to decide.
+    # None means a third of the time to decide.
     remind_hours: Annotated[float, Field(ge=0, le=LONGEST_HOURS)] | None = None
     quiet_hours: str = "21:00-08:00"
     window_days: Annotated[int, Field(ge=1, le=365)] = 28
@@ -108,16 +132,21 @@ class CampaignRules(_Strict):
 
     @field_validator("quiet_hours")
     @classmethod
-    def _a_span(cls, text: str) -> str:
+    def _check_quiet_hours(cls, text: str) -> str:
         parse_quiet_hours(text)
         return text
 
     @model_validator(mode="after")
-    def _reminded_in_time(self) -> "CampaignRules":
+    def _check_reminder(self) -> "CampaignRules":
         if self.remind_hours is not None and self.remind_hours >= self.approval_expires_hours:
             raise ValueError(
-                f"remind_hours ({self.remind_hours:g}) must be below approval_expires_hours "
-                f"({self.approval_expires_hours:g}), or nobody is reminded in time"
+                gettext(
+                    "remind_hours ({remind_hours:g}) must be below approval_expires_hours "
+                    "({approval_expires_hours:g}), or nobody is reminded in time"
+                ).format(
+                    remind_hours=self.remind_hours,
+                    approval_expires_hours=self.approval_expires_hours,
+                )
             )
         return self
 
@@ -149,52 +178,74 @@ class Policy(_Strict):
 
     @field_validator("rules")
     @classmethod
-    def _some(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-        """A file that leaves the rules out is for the other settings; one that says there are none is a slip."""
+    def _check_not_empty(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        """Refuse an empty list of rules.
+
+        A file may leave the rules out, to change only other settings.
+        """
         if not rules:
             raise ValueError(
-                "there is none, so nobody would get anything; write each below a line [[rules]]"
+                gettext(
+                    "there is none, so nobody would get anything; write each below a line [[rules]]"
+                )
             )
         return rules
 
     @model_validator(mode="after")
-    def _unambiguous(self) -> "Policy":
+    def _check_overlaps(self) -> "Policy":
         usual = self.usual_consent
-        for one, other in combinations(self.rules, 2):
-            if one.name == other.name:
-                raise ValueError(f"two rules are called {one.name!r}; give each its own name")
-            if both := sorted({*one.cells(usual)} & {*other.cells(usual)}):
+        for first, second in combinations(self.rules, 2):
+            if first.name == second.name:
+                raise ValueError(
+                    gettext("two rules are called {name!r}; give each its own name").format(
+                        name=first.name
+                    )
+                )
+            if both := sorted({*first.cells(usual)} & {*second.cells(usual)}):
                 where = ", ".join(
                     f"{what} {which}" for what, which in zip(DIMENSIONS, both[0], strict=True)
                 )
                 raise ValueError(
-                    f"rules {one.name!r} and {other.name!r} overlap: both decide {where}; take it out of one of them"
+                    gettext(
+                        "rules {name!r} and {other!r} overlap: both decide {where}; take it out of "
+                        "one of them"
+                    ).format(name=first.name, other=second.name, where=where)
                 )
         return self
 
     @model_validator(mode="after")
-    def _stand_ins_have_a_place(self) -> "Policy":
+    def _check_alternatives(self) -> "Policy":
         offers = [rule.name for rule in self.rules if rule.tiers and rule.action != "nothing"]
         for rule in self.rules:
             for name in rule.instead_of:
                 if name not in offers:
                     raise ValueError(
-                        f"rule {rule.name!r} is instead_of {name!r}, which is no rule with tiers and an offer of its "
-                        f"own; use {', '.join(map(repr, offers)) or 'none, for there is none'}"
+                        gettext(
+                            "rule {name!r} is instead_of {other!r}, which is no rule with tiers and an "
+                            "offer of its own; use {choices}"
+                        ).format(
+                            name=rule.name,
+                            other=name,
+                            choices=", ".join(map(repr, offers))
+                            or gettext("none, for there is none"),
+                        )
                     )
         return self
 
     @model_validator(mode="after")
-    def _something_to_name(self) -> "Policy":
+    def _check_items(self) -> "Policy":
         idle = [rule.name for rule in self.rules if rule.action in ("reminder", "new_arrivals")]
         if idle and not self.offer.items:
             raise ValueError(
-                f"offer.items is 0, and rule {idle[0]!r} writes of nothing but items; use 1 to 10, or another action"
+                gettext(
+                    "offer.items is 0, and rule {idle!r} writes of nothing but items; use 1 to "
+                    "10, or another action"
+                ).format(idle=idle[0])
             )
         return self
 
     def check_acts(self) -> None:
-        """Refuse a policy that has no action for any customer.
+        """Refuse a policy that has no action.
 
         Raises
         ------
@@ -212,11 +263,13 @@ class Policy(_Strict):
 
     @property
     def usual_consent(self) -> tuple[Consent, ...]:
-        """The consent states that a rule applies to by default."""
+        """Consent states that rules apply to by default."""
         return ("given",) if self.campaign.consent == "required" else ("given", "unknown")
 
-    def consent_for(self, name: str, drawn: Collection[str] | None = None) -> tuple[Consent, ...]:
-        """Return the consent states with which a customer under a rule may be contacted.
+    def consent_for(
+        self, name: str, draft_consent: Collection[str] | None = None
+    ) -> tuple[Consent, ...]:
+        """Return consent states that allow contact under a rule.
 
         Consent given always suffices.
 
@@ -224,29 +277,31 @@ class Policy(_Strict):
         ----------
         name : str
             Name of the rule.
-        drawn : collection of str, optional
-            The consent states of the rule at the time of the draft. No other state suffices, whichever offer the customer
-            got. They also apply if the rule no longer exists.
+        draft_consent : collection of str, optional
+            The consent states of the rule at the time of the draft. No other state suffices,
+            whichever offer the customer got. They also apply if the rule no longer exists.
         """
         own = self.rule(name)
-        homes = [self.rule(one) for one in own.instead_of] or [own] if own else []
-        asked = [home.consent or self.usual_consent for home in homes if home]
-        unasked = any("unknown" in states for states in asked or [self.usual_consent])
-        if drawn is not None:
-            unasked = "unknown" in drawn and (unasked or not own)
-        return ("given", "unknown") if unasked else ("given",)
+        replaced_rules = (
+            [self.rule(replaced) for replaced in own.instead_of] or [own] if own else []
+        )
+        consents = [rule.consent or self.usual_consent for rule in replaced_rules if rule]
+        allows_unknown = any("unknown" in states for states in consents or [self.usual_consent])
+        if draft_consent is not None:
+            allows_unknown = "unknown" in draft_consent and (allows_unknown or not own)
+        return ("given", "unknown") if allows_unknown else ("given",)
 
     @cached_property
-    def _decided(self) -> dict[Cell, Rule]:
+    def _rule_of_cell(self) -> dict[Cell, Rule]:
         return {cell: rule for rule in self.rules for cell in rule.cells(self.usual_consent)}
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> "Policy":
         """Return a copy that decides by its own rules."""
-        made = super().model_copy(update=update, deep=deep)
-        made.__dict__.pop("_decided", None)
-        return made
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_rule_of_cell", None)
+        return copied
 
     def rule_for(
         self,
@@ -258,8 +313,8 @@ class Policy(_Strict):
     ) -> Rule | None:
         """Return the rule for a customer.
 
-        Rules that name the customer's value band precede all others. Within each kind the first reason with a rule of its own
-        decides, else the tier's rule for ``any`` reason.
+        Rules that name the customer's value band precede all others. Within each kind the first
+        reason with a rule of its own decides, else the tier's rule for ``any`` reason.
 
         Parameters
         ----------
@@ -278,20 +333,29 @@ class Policy(_Strict):
             None if no rule applies.
         """
         reasons = [*dict.fromkeys(map(reason_of, features)), ANY]
-        asked = (
+        cells = (
             (tier, reason, band, consent)
             for band in dict.fromkeys((value, ANY))
             for reason in reasons
         )
-        found = (self._decided.get(cell) for cell in asked)
-        return next((rule for rule in found if rule and rule.action not in without), None)
+        rules = (self._rule_of_cell.get(cell) for cell in cells)
+        return next((rule for rule in rules if rule and rule.action not in without), None)
 
     def offers_for(self, name: str, tier: str) -> tuple[Rule, ...]:
-        """Return the rules with alternative offers for a customer of a tier under rule ``name``, that rule first.
+        """Return a rule and those with alternative offers.
 
-        These are the rules that are ``instead_of`` it. If the rule is itself an alternative, they are the rules that it
-        replaces and their other alternatives. With ``recommend.vary_offers`` they include rules of the tier that differ only in
-        reasons and offer.
+        They are for a customer of ``tier`` under rule ``name``. That rule comes first.
+
+        These are the rules that are ``instead_of`` it. If the rule is itself an alternative, they
+        are the rules that it replaces and their other alternatives. With ``recommend.vary_offers``
+        they include rules of the tier that differ only in reasons and offer.
+
+        Parameters
+        ----------
+        name : str
+            Name of the rule.
+        tier : str
+            Risk tier of the customer.
         """
         own = self.rule(name)
         if own is None:
@@ -330,9 +394,12 @@ def load_policy(settings: Settings) -> Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read and validate one policy file; errors as in `load_policy`."""
+    """Read and validate one policy file.
+
+    Errors are as in `load_policy`.
+    """
     try:
-        return _parsed(text := read_text(path))
+        return _parse(text := read_text(path))
     except OSError as error:
         raise BadInput(
             gettext("The policy {path} cannot be read: {value}.").format(
@@ -345,18 +412,39 @@ def read_policy(path: Path) -> Policy:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(
-            gettext("The policy {path} is not valid TOML: {not_toml}.").format(
-                path=path, not_toml=not_toml(error, text)
+            gettext("The policy {path} is not valid TOML: {explanation}.").format(
+                path=path, explanation=explain_toml_error(error, text)
             )
         ) from None
     except ValidationError as error:
         raise BadInput(
-            gettext("The policy {path} cannot be used: {first_fault}.").format(
-                path=path, first_fault=first_fault(error)
+            gettext("The policy {path} cannot be used: {explanation}.").format(
+                path=path, explanation=explain_first_error(error)
             )
         ) from None
 
 
-@lru_cache(maxsize=8)  # a warm worker reads the same text for every question
-def _parsed(text: str) -> Policy:
-    return validated(Policy, tomllib.loads(text))
+@lru_cache(maxsize=8)  # a warm worker parses the same text again and again
+def _parse(text: str) -> Policy:
+    return validate_strictly(Policy, tomllib.loads(text))
+
+
+def tier_of(probability: float, policy: Policy) -> str:
+    """Return the tier of a churn probability.
+
+    A threshold belongs to the higher tier.
+    """
+    if probability >= policy.tiers.high:
+        return "high"
+    return "medium" if probability >= policy.tiers.medium else "low"
+
+
+def tiers_of(probabilities: "np.ndarray", policy: Policy) -> "np.ndarray":
+    """Return the tiers of (n,) churn probabilities.
+
+    The result is an object array of names.
+    """
+    import numpy as np
+
+    high, medium = probabilities >= policy.tiers.high, probabilities >= policy.tiers.medium
+    return np.where(high, "high", np.where(medium, "medium", "low")).astype(object)

@@ -1,4 +1,6 @@
-"""Score by rules (recency and frequency ranks) without a model or enough data for one.
+"""Score by rules if there is no model.
+
+Rules use ranks of recency and frequency.
 
 A rank is not a probability; outputs carry ``"model_version": "rules"``.
 """
@@ -14,11 +16,12 @@ from retention.churn.model_selection import MIN_BUYERS
 from retention.churn.reasons import silence_text
 from retention.churn.score import expected_spend, next_order, population
 from retention.templating import count
+from retention.text import gettext
 
 VERSION = "rules"
-# Only the longest silence reaches `high`, and it does so alone.
+# Only the longest silence reaches `high`, even with many orders.
 RECENCY, FREQUENCY = 0.5, 0.12
-SILENT, SELDOM = 4, 2  # quintiles that are named as reasons
+SILENT, SELDOM = 4, 2  # quintiles named as reasons
 
 
 def score(
@@ -29,11 +32,27 @@ def score(
     active_within_days: int | None = 56,
     customer_ids: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, int]:
-    """Score by RFM quintiles; return the columns of `retention.churn.score` and the number of buyers.
+    """Score customers by RFM quintiles.
 
-    The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F = 5 the most orders.
-    Ranks are among active customers. ``customer_ids`` that are not active are ranked among them, too, so a customer's score
-    equals that of the sweep. A longer silence than all active customers gives the last quintile.
+    Returns the columns of `retention.churn.score`, and the number of buyers.
+
+    The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F =
+    5 the most orders. Ranks are among active customers. ``customer_ids`` that are not active are
+    ranked among them, too, so a customer's score equals that of the sweep. A longer silence than
+    all active customers gives the last quintile.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of events.
+    as_of : datetime
+        The cutoff.
+    horizon_days : int
+        Horizon of the expected value, in days.
+    active_within_days : int or None
+        Customers with an order in this time are active; None: all.
+    customer_ids : collection of str, optional
+        Only these customers.
 
     Raises
     ------
@@ -51,15 +70,15 @@ def score(
     silent = quintile(frame.recency_days, active.recency_days)
     often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
-    told = [
-        _reasons(row, int(r), int(f), horizon_days)
+    reasons = [
+        _reasons_of(row, int(r), int(f), horizon_days)
         for row, r, f in zip(frame.to_dict("records"), silent, often, strict=True)
     ]
     scores = pd.DataFrame(
         {
             "customer_id": frame.customer_id,
             "churn_probability": risk,
-            "reasons": told,
+            "reasons": reasons,
             "expected_value": expected_spend(snapshot, horizon_days),
             "next_order_at": next_order(snapshot),
         }
@@ -67,32 +86,50 @@ def score(
     return scores, snapshot.buyers
 
 
-def rung(buyers: int) -> str:
-    """Describe the rules among the models, and the data that a model needs."""
+def describe_rules(buyers: int) -> str:
+    """Describe the rules and a model's data needs."""
     if buyers < MIN_BUYERS:
-        return f"Rules (RFM), which rank and foretell nothing; a model needs {MIN_BUYERS} buyers (have {buyers})."
-    return "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
+        return gettext(
+            "Rules (RFM), which rank and foretell nothing; a model needs {min_buyers} "
+            "buyers (have {buyers})."
+        ).format(min_buyers=MIN_BUYERS, buyers=buyers)
+    return gettext(
+        "Rules (RFM), which rank and foretell nothing: there is no model yet; "
+        "`/retention retrain` makes one."
+    )
 
 
 def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
-    """Rank values among others into quintiles 1 … 5, (n,); equal values share a quintile."""
+    """Rank values among others into quintiles 1 … 5.
+
+    The result is (n,). Equal values share a quintile.
+
+    Parameters
+    ----------
+    values : pandas.Series
+        (n,) values to rank.
+    among : pandas.Series
+        (m,) values that define the quintiles.
+    """
     others, own = np.sort(among.to_numpy(dtype=float)), values.to_numpy(dtype=float)
     rank = (others.searchsorted(own, "left") + others.searchsorted(own, "right") + 1) / 2
     return np.ceil(rank / len(others) * 5).clip(1, 5)
 
 
-def _reasons(
+def _reasons_of(
     row: dict[str, Any], silent: int, often: int, horizon_days: int
 ) -> list[dict[str, Any]]:
-    found = []
+    reasons = []
     if silent >= SILENT:
         weight = round(RECENCY * (silent - 1) / 4, 3)
-        found.append(
+        reasons.append(
             {"feature": "recency", "text": silence_text(row, horizon_days), "weight": weight}
         )
     if often <= SELDOM:
-        text = f"{count(row['orders_all'], 'order')} ever, fewer than most"
-        found.append(
+        text = gettext("{orders} ever, fewer than most").format(
+            orders=count(row["orders_all"], "order")
+        )
+        reasons.append(
             {"feature": "frequency", "text": text, "weight": round(FREQUENCY * (5 - often) / 4, 3)}
         )
-    return sorted(found, key=lambda reason: -reason["weight"])
+    return sorted(reasons, key=lambda reason: -reason["weight"])

@@ -1,4 +1,7 @@
-"""One rule of the strategy: the customers it applies to, and their action."""
+"""Define a rule of the strategy.
+
+It has the customers that it applies to, and their action.
+"""
 
 from collections.abc import Iterator
 from itertools import product
@@ -7,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retention.features.catalogue import FEATURES, GROUPS
+from retention.text import gettext
 
 Tier = Literal["high", "medium", "low"]
 Value = Literal["high", "middle", "low", "any"]
@@ -15,18 +19,23 @@ Action = Literal["coupon", "free_shipping", "reminder", "new_arrivals", "call", 
 CODED = ("coupon", "free_shipping")  # actions whose customers get a code
 
 _GROUP = {feature.name: feature.group for feature in FEATURES}
-REASONS: tuple[str, ...] = (*GROUPS, "other")  # the groups of features that a model's reasons name
+REASONS: tuple[str, ...] = (*GROUPS, "other")  # groups of features
 ANY: Literal["any"] = "any"
 Cell = tuple[str, str, str, str]  # tier, reason, value, consent
 
 
 def reason_of(feature: str) -> str:
-    """Return the policy's reason for a model feature (``recency_days`` → ``recency``)."""
+    """Return the policy's reason for a model feature.
+
+    ``recency_days`` → ``recency``
+    """
     return feature if feature in GROUPS else _GROUP.get(feature, "other")
 
 
 class Rule(BaseModel):
-    """An action for tiers, reasons, value bands and consent states.
+    """An action for a group of customers.
+
+    The group is given by tiers, reasons, value bands and consent states.
 
     With ``instead_of`` it only offers an alternative to customers of the rules that it names.
     """
@@ -38,7 +47,7 @@ class Rule(BaseModel):
     instead_of: tuple[str, ...] = ()
     reasons: Annotated[tuple[str, ...], Field(min_length=1)] = (ANY,)
     values: Annotated[tuple[Value, ...], Field(min_length=1)] = (ANY,)
-    consent: tuple[Consent, ...] | None = None  # as [campaign] says
+    consent: tuple[Consent, ...] | None = None  # None: as in [campaign]
     action: Action
     discount: Annotated[float, Field(ge=0, lt=1)] = 0.0
     amount: Annotated[float, Field(ge=0)] = 0.0
@@ -47,77 +56,119 @@ class Rule(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _readable(cls, name: str) -> str:
+    def _check_readable(cls, name: str) -> str:
         if not name.isprintable():
             raise ValueError(
-                f"{name!r} holds a character that nobody can read; write it in letters on one line"
+                gettext(
+                    "{name!r} holds a character that nobody can read; write it in letters on "
+                    "one line"
+                ).format(name=name)
             )
         return name
 
     @model_validator(mode="after")
-    def _known(self) -> "Rule":
+    def _check_names(self) -> "Rule":
         for reason in self.reasons:
             if reason not in REASONS and reason != ANY:
                 raise ValueError(
-                    f"there is no reason {reason!r}; use {', '.join(REASONS)} or {ANY}"
+                    gettext("there is no reason {reason!r}; use {reasons} or {any}").format(
+                        reason=reason, reasons=", ".join(REASONS), any=ANY
+                    )
                 )
-        for name, given in (("reasons", self.reasons), ("values", self.values)):
-            if ANY in given and len(given) > 1:
-                raise ValueError(f"{name}: {ANY!r} already holds for every one; name it alone")
+        for field, names in (("reasons", self.reasons), ("values", self.values)):
+            if ANY in names and len(names) > 1:
+                raise ValueError(
+                    gettext("{field}: {any!r} already holds for every one; name it alone").format(
+                        field=field, any=ANY
+                    )
+                )
         if self.consent == ():
             raise ValueError(
-                'consent is empty, so the rule is for nobody; use "given", "unknown" or both'
+                gettext(
+                    'consent is empty, so the rule is for nobody; use "given", "unknown" or both'
+                )
             )
         return self
 
     @model_validator(mode="after")
-    def _for_somebody(self) -> "Rule":
+    def _check_customers(self) -> "Rule":
         if not self.tiers and not self.instead_of:
             raise ValueError(
-                f"tiers: rule {self.name!r} names none, so it is for nobody; use high, medium, low, or with instead_of "
-                "the rules whose customers may get it instead"
+                gettext(
+                    "tiers: rule {name!r} names none, so it is for nobody; use high, medium, "
+                    "low, or with instead_of the rules whose customers may get it instead"
+                ).format(name=self.name)
             )
         if not self.instead_of:
             return self
         own = {"tiers": (), "reasons": (ANY,), "values": (ANY,), "consent": None}
         for name, usual in own.items():
-            if (said := getattr(self, name)) != usual:
+            if (value := getattr(self, name)) != usual:
                 raise ValueError(
-                    f"{name} {said} with instead_of: rule {self.name!r} takes its customers from the rules that it "
-                    f"names there; leave {name} out"
+                    gettext(
+                        "{name} {value} with instead_of: rule {rule!r} takes its customers from the"
+                        " rules that it names there; leave {name} out"
+                    ).format(name=name, value=value, rule=self.name)
                 )
         if self.action in ("call", "nothing"):
             raise ValueError(
-                f"action {self.action!r} with instead_of; only what is sent can stand in for an offer"
+                gettext(
+                    "action {action!r} with instead_of; only what is sent can stand in for an offer"
+                ).format(action=self.action)
             )
         return self
 
     @model_validator(mode="after")
-    def _priced(self) -> "Rule":
+    def _check_price(self) -> "Rule":
         if self.action != "coupon" and (self.discount or self.amount):
-            what = f"discount of {self.discount}" if self.discount else f"amount of {self.amount}"
-            raise ValueError(f"action {self.action!r} with a {what}; only coupons have one")
-        if self.action == "coupon" and bool(self.discount) == bool(self.amount):
-            seen = f"a discount of {self.discount} and an amount of {self.amount}"
+            what = (
+                gettext("discount of {discount}").format(discount=self.discount)
+                if self.discount
+                else gettext("amount of {amount}").format(amount=self.amount)
+            )
             raise ValueError(
-                f"action 'coupon' with {seen}; only coupons with exactly one of the two are an offer: set discount "
-                "(a share of the order) or amount (money off)"
+                gettext("action {action!r} with a {what}; only coupons have one").format(
+                    action=self.action, what=what
+                )
+            )
+        if self.action == "coupon" and bool(self.discount) == bool(self.amount):
+            seen = gettext("a discount of {discount} and an amount of {amount}").format(
+                discount=self.discount, amount=self.amount
+            )
+            raise ValueError(
+                gettext(
+                    "action 'coupon' with {seen}; only coupons with exactly one of the two are "
+                    "an offer: set discount (a share of the order) or amount (money off)"
+                ).format(seen=seen)
             )
         if self.categories and not self.discount:
             raise ValueError(
-                f"categories with action {self.action!r}{' and an amount' if self.amount else ''}; only a coupon with a "
-                "discount (a share of the order) can hold for a category alone"
+                gettext(
+                    "categories with action {action!r}{addition}; only a coupon with a discount"
+                    " (a share of the order) can hold for a category alone"
+                ).format(
+                    action=self.action, addition=gettext(" and an amount") if self.amount else ""
+                )
             )
         if (self.amount or self.action == "free_shipping") and not self.min_order:
             raise ValueError(
-                f"action {self.action!r} without a min_order; say from which order value it holds, or small orders sell below cost"
+                gettext(
+                    "action {action!r} without a min_order; say from which order value it "
+                    "holds, or small orders sell below cost"
+                ).format(action=self.action)
             )
         if self.min_order and not (self.amount or self.action == "free_shipping"):
             raise ValueError(
-                f"a min_order of {self.min_order} with action {self.action!r}; only an amount and free shipping have one"
+                gettext(
+                    "a min_order of {min_order} with action {action!r}; only an amount and free"
+                    " shipping have one"
+                ).format(min_order=self.min_order, action=self.action)
             )
         return self
 
     def cells(self, consent: tuple[Consent, ...]) -> Iterator[Cell]:
-        """Return the combinations that the rule decides; ``consent`` applies if the rule names none."""
+        """Return the combinations that the rule decides.
+
+        ``consent`` applies if the rule names none.
+        """
         return product(self.tiers, self.reasons, self.values, self.consent or consent)

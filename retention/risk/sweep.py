@@ -1,4 +1,4 @@
-"""Score every active customer and list those at risk, with reasons."""
+"""Score active customers and list those at risk."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from retention.progress import Progress, silent
-from retention.risk.tiers import TIERS
+from retention.risk.policy import TIERS
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 class Sweep:
     """Result of a sweep.
 
-    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id). ``cohort`` holds those of
-    ``cohort_tiers``, most at stake first (churn probability × expected value; ties by probability). ``note`` explains an
-    unexpected date, ``rung`` names the kind of model;
-    ``selection_note`` is ``rung`` without the comparison of candidates.
+    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id).
+    ``cohort`` holds those of ``cohort_tiers``, most at stake first (churn probability × expected
+    value; ties by probability). ``note`` explains an unexpected date, ``rung`` names the kind of
+    model; ``selection_note`` is ``rung`` without the comparison of candidates.
     """
 
     as_of: datetime
@@ -39,7 +40,10 @@ class Sweep:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON of the contract, with the cohort's ``top`` customers."""
+        """Return the JSON object of the sweep.
+
+        It lists the cohort's ``top`` customers.
+        """
         listed = self.cohort.head(self.top)[
             ["customer_id", "churn_probability", "tier", "expected_value", "reasons"]
         ]
@@ -77,7 +81,8 @@ def sweep(
     lake : Lake
         Customer data.
     trained : TrainedChurn or None
-        None scores by rules (RFM) with ``horizon_days`` and ``active_within_days``; a model brings its own.
+        None scores by rules (RFM) with ``horizon_days`` and ``active_within_days``; a model brings
+        its own.
     policy : Policy
         Thresholds of the tiers.
     as_of : datetime or None
@@ -95,13 +100,13 @@ def sweep(
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days
     moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
-    scores, version, rung, selection_note = _scored(
+    scores, version, rung, selection_note = _score(
         lake, trained, moment.at, horizon_days, active_within_days, progress
     )
-    scores = _tiered(scores, policy).assign(as_of=moment.at, model_version=version)
+    scores = _assign_tiers(scores, policy).assign(as_of=moment.at, model_version=version)
     chosen = TIERS[: TIERS.index(tier) + 1]
     staked = scores.assign(at_stake=scores.churn_probability * scores.expected_value)
-    # without prices nothing is at stake, and likelihood alone tells customers apart
+    # Without prices nothing is at stake, so probability alone ranks customers.
     cohort = staked[staked.tier.isin(chosen)].sort_values(
         ["at_stake", "churn_probability"], ascending=False
     )
@@ -121,7 +126,7 @@ def sweep(
     )
 
 
-def _scored(
+def _score(
     lake: Any,
     trained: "TrainedChurn | None",
     at: datetime,
@@ -132,11 +137,13 @@ def _scored(
     if trained is None:
         from retention.risk import rules
 
-        progress(0, 1, f"Scoring by the rules as of {lake.local(at):%d %b %Y}")
+        progress(
+            0, 1, gettext("Scoring by the rules as of {at:%d %b %Y}").format(at=lake.local(at))
+        )
         scores, buyers = rules.score(
             lake, at, horizon_days=horizon_days, active_within_days=active_within_days
         )
-        note = rules.rung(buyers)
+        note = rules.describe_rules(buyers)
         return scores, rules.VERSION, note, note
     from retention.churn import score
 
@@ -144,7 +151,7 @@ def _scored(
     return scores, trained.version, trained.rung, trained.selection_note
 
 
-def _tiered(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":
-    from retention.risk.tiers import tiers_of
+def _assign_tiers(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":
+    from retention.risk.policy import tiers_of
 
     return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), policy))

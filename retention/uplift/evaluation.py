@@ -24,7 +24,12 @@ from retention.uplift.learners import (
     check_cells,
     encoder,
 )
-from retention.uplift.metrics import METRICS, UpliftRanking, bootstrap_weights, percentile_interval
+from retention.uplift.uplift_metrics import (
+    METRICS,
+    UpliftRanking,
+    bootstrap_weights,
+    percentile_interval,
+)
 
 FOLDS, REPEATS = 5, 2
 REPLICATES = 200

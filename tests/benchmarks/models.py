@@ -25,12 +25,12 @@ def home() -> dict[str, Figure]:
     """The year itself, through the demo's importer; kept for the next run."""
     from retention.db import Database
     from retention.db.migrate import upgrade
-    from retention.demo import whole_year
+    from retention.demo import import_whole_year
 
     place = settings()
     upgrade(place)
     database = Database.of(place)
-    whole_year(place, database)
+    import_whole_year(place, database)
     database.dispose()
     return {}
 

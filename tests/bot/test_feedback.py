@@ -9,7 +9,15 @@ from sqlalchemy import select
 from retention import impressions
 from retention.db.tables import Feedback
 from retention.errors import BadInput
-from retention.feedback import LONGEST, Subject, doubted, of_items, record, refused, summary
+from retention.feedback import (
+    LONGEST,
+    Subject,
+    doubted_scores,
+    item_feedback,
+    record,
+    refused_items,
+    summary,
+)
 from retention.privacy import pseudonym
 from tests.bot.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
@@ -94,7 +102,7 @@ def test_wrong_requires_a_reason_and_replaces_earlier_feedback(workspace, databa
     assert VERSION in words(view["blocks"])
     assert rows(database)[0].verdict == "useful"  # nothing is said before a reason is
     submit(workspace, value, "orders by <phone> & post\n*always*")
-    (row,) = until(lambda: [one for one in rows(database) if one.verdict == "wrong"])
+    (row,) = until(lambda: [row for row in rows(database) if row.verdict == "wrong"])
     assert row.reason == "orders by <phone> & post *always*"
     submit(workspace, value, "orders by <phone> & post\n*always*")
     assert len(rows(database)) == 1
@@ -148,7 +156,7 @@ def test_summary_counts_feedback_and_flags_doubted_labels(settings, database):
             1,
             "by phone",
         )
-        assert doubted(session, settings) == (("42", subject.as_of),)
+        assert doubted_scores(session, settings) == (("42", subject.as_of),)
         assert summary(session, settings, "other") == {"useful": 0, "wrong": 0, "reasons": []}
 
 
@@ -160,12 +168,14 @@ def test_only_doubted_labels_are_left_out_of_training():
     from retention.churn.training_set import TrainingSet, exclude_doubted_labels
     from retention.value import bgnbd, hidden_markov
 
-    nobody = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
+    empty_model = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
 
     def snapshot(day):
         frame = pd.DataFrame({"customer_id": ["41", "42"], "recency_days": [1.0, 2.0]})
         at = datetime(2017, day, 1, tzinfo=UTC)
-        return Snapshot(at, frame, np.array([0.0, 1.0]), 2, bgnbd.BgNbd(1, 1, 1, 1), nobody, None)
+        return Snapshot(
+            at, frame, np.array([0.0, 1.0]), 2, bgnbd.BgNbd(1, 1, 1, 1), empty_model, None
+        )
 
     training = TrainingSet(
         datetime(2017, 12, 1, tzinfo=UTC),
@@ -180,17 +190,21 @@ def test_only_doubted_labels_are_left_out_of_training():
         [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))],
     )
     taught = stored.without_doubted(stored.snapshots)
-    assert [list(one.frame.customer_id) for one in taught] == [["42"], ["41"], ["41", "42"]]
+    assert [list(snapshot.frame.customer_id) for snapshot in taught] == [
+        ["42"],
+        ["41"],
+        ["41", "42"],
+    ]
     assert list(taught[1].labels) == [0.0]
-    assert all(len(one.frame) == 2 for one in stored.snapshots)
+    assert all(len(snapshot.frame) == 2 for snapshot in stored.snapshots)
     assert exclude_doubted_labels(training, ()) is training
 
 
 @pytest.fixture
-def shown(settings, database) -> str:
+def displayed_list(settings, database) -> str:
     """Show a list and return the value of its first item."""
     with database.transaction() as session:
-        impressions.keep(
+        impressions.store_list(
             session,
             settings,
             "job1",
@@ -223,10 +237,10 @@ def of_item(workspace, value: str, user: str = ANALYST, at: str = "7.1"):
 
 
 def test_item_feedback_stores_model_and_position_and_can_change(
-    workspace, database, settings, api, shown
+    workspace, database, settings, api, displayed_list
 ):
-    of_item(workspace, f"wrong|{shown}")
-    of_item(workspace, f"wrong|{shown}")  # delivered twice
+    of_item(workspace, f"wrong|{displayed_list}")
+    of_item(workspace, f"wrong|{displayed_list}")  # delivered twice
     (row,) = until(lambda: rows(database))
     assert (row.customer_id, row.item_id, row.position, row.model_version, row.verdict) == (
         "42",
@@ -236,24 +250,24 @@ def test_item_feedback_stores_model_and_position_and_can_change(
         "wrong",
     )
     with database.reading() as session:
-        assert refused(of_items(session, settings)) == {"42": {"i<1>"}}
+        assert refused_items(item_feedback(session, settings)) == {"42": {"i<1>"}}
     reply = api.wait("response_url")["text"]
     assert "Tea &amp; &lt;cake&gt;" in reply
     assert "42" not in reply
-    of_item(workspace, f"useful|{shown}", at="7.2")
-    until(lambda: [one for one in rows(database) if one.verdict == "useful"])
+    of_item(workspace, f"useful|{displayed_list}", at="7.2")
+    until(lambda: [row for row in rows(database) if row.verdict == "useful"])
     with database.reading() as session:
-        assert refused(of_items(session, settings)) == {}
+        assert refused_items(item_feedback(session, settings)) == {}
 
 
-def test_item_feedback_without_role_or_list_is_explained(workspace, database, api, shown):
-    of_item(workspace, f"wrong|{shown}", VIEWER)
+def test_item_feedback_without_role_or_list_is_explained(workspace, database, api, displayed_list):
+    of_item(workspace, f"wrong|{displayed_list}", VIEWER)
     assert "Your role is viewer" in api.wait("response_url")["text"]
     for at, value, says in (
-        ("8.1", f"wrong|gone|{shown.split('|')[1]}|1", "not known any more"),
-        ("8.2", f"bad|{shown}", "another version"),
-        ("8.3", shown.replace("|1", "|x") + "|", "another version"),
+        ("8.1", f"wrong|gone|{displayed_list.split('|')[1]}|1", "not known any more"),
+        ("8.2", f"bad|{displayed_list}", "another version"),
+        ("8.3", displayed_list.replace("|1", "|x") + "|", "another version"),
     ):
         of_item(workspace, value, ADMIN, at)
-        until(lambda says=says: any(says in one["text"] for one in api.named("response_url")))
+        until(lambda says=says: any(says in reply["text"] for reply in api.named("response_url")))
     assert rows(database) == []

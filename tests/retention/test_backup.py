@@ -38,25 +38,25 @@ def home(tmp_path) -> Settings:
     database.dispose()
 
 
-def test_what_comes_back_is_what_was_there(home, tmp_path):
+def test_restore_returns_the_saved_installation(home, tmp_path):
     file = tmp_path / "all.tar.gz"
     with Database.of(
         home
     ).transaction() as session:  # somebody is writing meanwhile: that is not in it
         session.add(RoleGrant(user_id="U0NEW", role="approver", granted_by="U0ADMIN"))
         session.flush()
-        made = backup(home, file)
+        created = backup(home, file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    there = Settings(home=tmp_path / "there", _env_file=None)
-    assert restore(there, file).files == made.files
-    assert (there.key, upgrade(there)) == (home.key, made.revision)
-    assert Lake.open(there).table("items").execute()["title"].tolist() == ["Tea"]
-    with Database.of(there).reading() as session:
+    new_home = Settings(home=tmp_path / "there", _env_file=None)
+    assert restore(new_home, file).files == created.files
+    assert (new_home.key, upgrade(new_home)) == (home.key, created.revision)
+    assert Lake.open(new_home).table("items").execute()["title"].tolist() == ["Tea"]
+    with Database.of(new_home).reading() as session:
         assert session.scalars(select(RoleGrant.user_id)).all() == ["U0LEAD"]
-    assert not (there.home / "broker").exists()
-    assert stat.S_IMODE((there.home / "secret.key").stat().st_mode) == 0o600
+    assert not (new_home.home / "broker").exists()
+    assert stat.S_IMODE((new_home.home / "secret.key").stat().st_mode) == 0o600
     with pytest.raises(BadInput, match="not empty"):
-        restore(there, file)
+        restore(new_home, file)
     with pytest.raises(BadInput, match="there already"):
         backup(home, file)
 
@@ -74,8 +74,8 @@ def test_what_comes_back_is_what_was_there(home, tmp_path):
         ("listless", "no backup that this version can read"),
     ],
 )
-def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
-    file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
+def test_damaged_backup_restores_nothing(home, tmp_path, harm, says):
+    file, new_home = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
     content = file.read_bytes()
     if harm == "cut":
@@ -107,10 +107,10 @@ def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
             member = tarfile.TarInfo("../escaped")
             member.size = 1
             tar.addfile(member, io.BytesIO(b"x"))
-    with pytest.raises(BadInput, match=says) as told:
-        restore(there, file)
-    assert "Errno" not in str(told.value)
-    assert not there.home.exists() or not any(there.home.iterdir())
+    with pytest.raises(BadInput, match=says) as error:
+        restore(new_home, file)
+    assert "Errno" not in str(error.value)
+    assert not new_home.home.exists() or not any(new_home.home.iterdir())
     assert not (tmp_path / "escaped").exists()
 
 
@@ -125,11 +125,11 @@ def rewritten(file, change) -> None:
 
 
 def member(name: str, content: bytes = b"x", **header):
-    made = tarfile.TarInfo(name)
-    made.size = len(content)
+    created = tarfile.TarInfo(name)
+    created.size = len(content)
     for field, value in header.items():
-        setattr(made, field, value)
-    return made, content
+        setattr(created, field, value)
+    return created, content
 
 
 def listed(members, name: str) -> None:
@@ -186,19 +186,19 @@ def listed(members, name: str) -> None:
     ],
 )
 def test_backup_with_unexpected_member_restores_nothing(home, tmp_path, change, says):
-    file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
+    file, new_home = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
     rewritten(file, change)
     with pytest.raises(BadInput, match=says) as refused:
-        restore(there, file)
+        restore(new_home, file)
     assert "Nothing was restored" in str(refused.value)
     assert "take the original, or another backup" in str(refused.value)
-    assert not there.home.exists()
+    assert not new_home.home.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.tar.gz", "home"]
 
 
-def test_file_size_that_lies_restores_nothing(home, tmp_path):
-    file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
+def test_wrong_file_size_restores_nothing(home, tmp_path):
+    file, new_home = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
     plain = bytearray(gzip.decompress(file.read_bytes()))
     header = tarfile.TarInfo.frombuf(bytes(plain[:512]), "utf-8", "strict")
@@ -206,43 +206,43 @@ def test_file_size_that_lies_restores_nothing(home, tmp_path):
     plain[:512] = header.tobuf(tarfile.USTAR_FORMAT)
     file.write_bytes(gzip.compress(bytes(plain)))
     with pytest.raises(BadInput, match="othing was restored"):
-        restore(there, file)
-    assert not there.home.exists()
+        restore(new_home, file)
+    assert not new_home.home.exists()
 
 
 def test_backup_without_the_key_says_so(home, tmp_path):
-    inside = backup(home, tmp_path / "with.tar.gz")
-    assert (inside.contains, inside.contains_key) == (["database", "lake", "key"], True)
+    with_key = backup(home, tmp_path / "with.tar.gz")
+    assert (with_key.contains, with_key.contains_key) == (["database", "lake", "key"], True)
     key = home.key.decode()
     (home.home / "secret.key").unlink()
-    given = Settings(home=home.home, secret_key=key, _env_file=None)
-    without = backup(given, tmp_path / "without.tar.gz")
+    configured = Settings(home=home.home, secret_key=key, _env_file=None)
+    without = backup(configured, tmp_path / "without.tar.gz")
     assert (without.contains, without.contains_key, without.key) == (
         ["database", "lake"],
         False,
         "elsewhere",
     )
     assert key.encode() not in gzip.decompress((tmp_path / "without.tar.gz").read_bytes())
-    for name, given, state in (
+    for name, key_given, state in (
         ("none", "", "missing"),
         ("right", key, "elsewhere"),
         ("wrong", "other", "different"),
     ):
-        there = Settings(home=tmp_path / name, secret_key=given, _env_file=None)
-        restored = restore(there, tmp_path / "without.tar.gz")
+        new_home = Settings(home=tmp_path / name, secret_key=key_given, _env_file=None)
+        restored = restore(new_home, tmp_path / "without.tar.gz")
         assert (restored.contains_key, restored.key) == (False, state)
-        shown = terminal_text("bot/restore", asdict(restored), there)
-        assert ("WARNING" in shown) == (state != "elsewhere")
+        output = terminal_text("bot/restore", asdict(restored), new_home)
+        assert ("WARNING" in output) == (state != "elsewhere")
     assert "is NOT inside" in terminal_text("bot/backup", asdict(without), home)
-    assert "is inside: keep the file as safe" in terminal_text("bot/backup", asdict(inside), home)
+    assert "is inside: keep the file as safe" in terminal_text("bot/backup", asdict(with_key), home)
 
 
 def test_backup_with_a_stale_key_file_does_not_contain_the_key(home, tmp_path):
-    given = Settings(home=home.home, secret_key="another", _env_file=None)
-    assert not backup(given, tmp_path / "all.tar.gz").contains_key
+    configured = Settings(home=home.home, secret_key="another", _env_file=None)
+    assert not backup(configured, tmp_path / "all.tar.gz").contains_key
 
 
-def test_another_backup_to_the_same_file_is_not_taken_away(home, tmp_path):
+def test_concurrent_backup_to_the_same_file_is_refused(home, tmp_path):
     """The second one failed with an errno, and deleted what the first had written."""
     under_way = tmp_path / ".all.tar.gz.part"
     under_way.write_bytes(b"the first one's")
@@ -251,7 +251,7 @@ def test_another_backup_to_the_same_file_is_not_taken_away(home, tmp_path):
     assert under_way.read_bytes() == b"the first one's"
 
 
-def test_what_is_elsewhere_is_said(home, tmp_path):
+def test_backup_of_external_database_or_lake_is_refused(home, tmp_path):
     other = home.model_copy(update={"models_url": "s3://bucket/models"})
     with pytest.raises(BadInput, match="models"):
         backup(other, tmp_path / "x.tar.gz")

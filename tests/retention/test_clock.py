@@ -16,7 +16,7 @@ def _restore():
     clock.configure()
 
 
-def test_the_offset_in_sql_moves_business_time_only(tmp_path):
+def test_offset_in_sql_moves_business_time_only(tmp_path):
     database = Database(f"sqlite:///{tmp_path}/state.db")
     create_tables(database)
     clock.configure(offset=lambda: database.clock_offset("local"))
@@ -25,7 +25,7 @@ def test_the_offset_in_sql_moves_business_time_only(tmp_path):
     assert abs(clock.wall() - clock.now() - timedelta(days=1)) < timedelta(seconds=5)
 
 
-def test_a_fixed_moment_stands_still():
+def test_fixed_business_time_stays():
     at = datetime(2017, 10, 2, tzinfo=UTC)
     clock.configure(fixed=at)
     assert clock.now() == at

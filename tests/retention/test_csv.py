@@ -15,7 +15,7 @@ def _read(content: bytes) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("start", DANGEROUS)
-def test_a_formula_is_only_text(start):
+def test_formulas_become_text(start):
     rows = _read(to_csv(pd.DataFrame({f"{start}name": [f"{start}HYPERLINK()"]})))
     assert rows == [[f"'{start}name"], [f"'{start}HYPERLINK()"]]
 
@@ -23,15 +23,13 @@ def test_a_formula_is_only_text(start):
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])
 @pytest.mark.parametrize("quotes", ["", '"', '""'])
 @pytest.mark.parametrize("separator", [";", "\t", "\n", "\r\n"])
-def test_no_formula_begins_within_a_cell_where_lines_are_divided_at_semicolons(
-    separator, quotes, sign
-):
+def test_formulas_inside_cells_are_escaped_for_semicolon_locales(separator, quotes, sign):
     """`Bob;=cmd|' /C calc'!A0` as a customer's name: a German or French spreadsheet made a cell of its own of it."""
     ((cell,),) = _read(to_csv(pd.DataFrame({"name": [f"Bob{separator}{quotes}{sign}1+1"]})))[1:]
     assert cell == f"Bob{separator}'{quotes}{sign}1+1"
 
 
-def test_a_smile_is_no_formula():
+def test_smiley_is_no_formula():
     assert _read(to_csv(pd.DataFrame({"text": ["Back soon ;-) - yes"]})))[1:] == [
         ["Back soon ;-) - yes"]
     ]
@@ -48,7 +46,7 @@ def _without_marks(cell: str) -> str:
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00")), min_size=1))
-def test_no_cell_ever_starts_a_formula_and_none_is_lost(cells):
+def test_no_cell_starts_a_formula_and_no_cell_is_lost(cells):
     rows = _read(
         to_csv(pd.DataFrame({"n": range(len(cells)), "cell": pd.Series(cells, dtype=object)}))
     )[1:]

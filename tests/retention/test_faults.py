@@ -136,7 +136,7 @@ def test_undamaged_lake_is_not_blamed_for_a_wrong_query(shop):
         )
 
 
-def test_damaged_and_locked_databases_are_told_apart(settings):
+def test_damaged_and_locked_databases_differ(settings):
     upgrade(settings)
     path = settings.home / "state.db"
     database = Database.of(settings)
@@ -180,7 +180,7 @@ def test_damaged_and_locked_databases_are_told_apart(settings):
         ("23505", None),
     ],
 )
-def test_postgresql_faults_are_told_by_sqlstate(settings, state, code):
+def test_sqlstate_identifies_postgresql_faults(settings, state, code):
     class Error(Exception):
         sqlstate = state
 
@@ -209,10 +209,10 @@ def test_errno_is_found_among_the_causes(settings, number, code):
 
 
 def test_duckdb_errno_counts_without_its_words(settings):
-    said = json.dumps(
+    message = json.dumps(
         {"exception_type": "IO", "exception_message": "Kein Platz", "errno": "28"},
         separators=(",", ":"),
     )
-    fault = diagnose(duckdb.IOException(said), settings)
+    fault = diagnose(duckdb.IOException(message), settings)
     assert fault is not None
     assert fault.code == Code.DISK_FULL

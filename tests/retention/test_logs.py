@@ -19,7 +19,7 @@ def formatted(message: str, *args: object, error: BaseException | None = None) -
 
 
 @given(st.text())
-def test_a_record_is_one_printable_line(text):
+def test_log_record_is_one_printable_line(text):
     line = formatted("said %s", text)
     assert len(line.splitlines()) == 1
     assert all(ord(character) >= 32 and character != "\x7f" for character in line)
@@ -75,5 +75,7 @@ def test_exceptions_as_arguments_are_masked():
 
 def test_configured_logging_writes_escaped_lines():
     code = "import logging; from retention import logs; logs.configure(); logging.info('a\\nb')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stderr.endswith("INFO root: a\\nb\n")
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert process.stderr.endswith("INFO root: a\\nb\n")

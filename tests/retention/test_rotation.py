@@ -38,7 +38,7 @@ def _saved(settings) -> ModelVersion:
     )
 
 
-def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings):
+def test_new_key_signs_and_older_keys_still_verify(database, settings):
     token, old = consent.unsubscribe_token(settings.keys, 7), settings.key
     with database.transaction() as session:
         session.add(_saved(settings))
@@ -57,8 +57,8 @@ def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings
         (row,) = session.scalars(select(ModelVersion))
         assert load(again, row) == b"a model"
         session.add(DirectoryEntry(customer_id="gone", pseudonym="P"))
-        told = reseal_all(Lake.open(again), session, again, "operator")
-        assert told["models"] == 1
+        counts = reseal_all(Lake.open(again), session, again, "operator")
+        assert counts["models"] == 1
         assert reseal_all(Lake.open(again), session, again, "operator")["models"] == 0
         session.refresh(row)
         alone = again.model_copy()
@@ -66,7 +66,7 @@ def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings
         assert load(alone, row) == b"a model"  # the old keys are not needed for it any more
 
 
-def test_a_row_that_no_key_of_ours_sealed_is_never_sealed(database, settings):
+def test_row_with_foreign_seal_is_not_resealed(database, settings):
     with database.transaction() as session:
         row = _saved(settings)
         row.sha256 = "0" * 64
@@ -78,11 +78,11 @@ def test_a_row_that_no_key_of_ours_sealed_is_never_sealed(database, settings):
             load(settings, row)
 
 
-def test_the_key_of_the_environment_is_changed_there(tmp_path):
-    given = Settings(
+def test_key_from_the_environment_is_not_rotated(tmp_path):
+    configured = Settings(
         home=tmp_path, secret_key="new" * 10, old_secret_keys="old " + "older", _env_file=None
     )
-    assert given.keys.all == (b"new" * 10, b"old", b"older")
+    assert configured.keys.all == (b"new" * 10, b"old", b"older")
     with pytest.raises(BadInput, match="RETENTION_OLD_SECRET_KEYS"):
-        rotate(given)
-    assert pseudonym(given.key, "k") != pseudonym(b"old", "k")
+        rotate(configured)
+    assert pseudonym(configured.key, "k") != pseudonym(b"old", "k")

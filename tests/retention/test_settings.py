@@ -24,21 +24,21 @@ def _nowhere(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_everything_has_a_default_below_the_home(tmp_path):
+def test_paths_default_to_the_home(tmp_path):
     settings = Settings()
     assert settings.home == tmp_path / ".retention"
     assert settings.database_url.get_secret_value() == f"sqlite:///{settings.home}/state.db"
     assert settings.lake_url == f"duckdb://{settings.home}/lake"
 
 
-def test_the_key_is_made_once_and_only_its_owner_reads_it():
+def test_key_is_created_once_and_readable_by_its_owner_only():
     settings = Settings()
     assert settings.key == Settings().key
     assert stat.S_IMODE((settings.home / "secret.key").stat().st_mode) == 0o600
     assert settings.key.decode() not in repr(settings)
 
 
-def test_a_home_that_is_made_is_entered_by_nobody_else(tmp_path, monkeypatch):
+def test_new_home_is_private(tmp_path, monkeypatch):
     """Its database holds addresses and bot tokens; what was made with the usual mask everybody of the machine could read."""
     home = tmp_path / "new" / "home"
     monkeypatch.setenv("RETENTION_HOME", str(home))
@@ -50,7 +50,7 @@ def test_a_home_that_is_made_is_entered_by_nobody_else(tmp_path, monkeypatch):
     assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o750
 
 
-def test_a_disk_that_is_full_leaves_no_empty_key(monkeypatch):
+def test_full_disk_leaves_no_empty_key(monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", _full)
         with pytest.raises(OSError, match="No space left"):
@@ -62,7 +62,7 @@ def _full(_handle: int) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_an_empty_file_of_keys_is_named_with_what_to_do():
+def test_empty_key_file_is_an_error_with_a_remedy():
     settings = Settings()
     settings.home.mkdir()
     (settings.home / "secret.key").touch()
@@ -70,11 +70,11 @@ def test_an_empty_file_of_keys_is_named_with_what_to_do():
         _ = settings.key
 
 
-@pytest.mark.parametrize("told", ["", " "])
-def test_an_empty_secret_is_none(monkeypatch, told):
+@pytest.mark.parametrize("empty", ["", " "])
+def test_empty_secret_counts_as_missing(monkeypatch, empty):
     """`RETENTION_REDEMPTION_KEY=` in a file of settings made a key of no letters, which every caller had."""
     for name in ("RETENTION_REDEMPTION_KEY", "RETENTION_WEBHOOK_URL", "SLACK_SIGNING_SECRET"):
-        monkeypatch.setenv(name, told)
+        monkeypatch.setenv(name, empty)
     settings = Settings()
     assert (settings.redemption_key, settings.webhook_url, settings.slack_signing_secret) == (
         None,
@@ -83,13 +83,13 @@ def test_an_empty_secret_is_none(monkeypatch, told):
     )
 
 
-def test_postgresql_needs_a_key_of_its_own(monkeypatch):
+def test_postgresql_requires_a_configured_key(monkeypatch):
     monkeypatch.setenv("RETENTION_DATABASE_URL", "postgresql://somewhere/db")
     with pytest.raises(ValueError, match="RETENTION_SECRET_KEY is not set"):
         _ = Settings().key
 
 
-def test_a_file_twin_reads_a_secret(tmp_path, monkeypatch):
+def test_file_variable_reads_a_secret(tmp_path, monkeypatch):
     (tmp_path / "token").write_text("xoxb-from-a-file\n")
     monkeypatch.setenv("SLACK_BOT_TOKEN_FILE", str(tmp_path / "token"))
     settings = Settings()
@@ -116,24 +116,24 @@ def test_a_file_twin_reads_a_secret(tmp_path, monkeypatch):
         ("RETENTION_DEFAULT_ROLE", "boss", "viewer, analyst, approver or admin"),
     ],
 )
-def test_a_bad_value_is_named(monkeypatch, variable, value, says):
+def test_error_names_the_bad_value(monkeypatch, variable, value, says):
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValidationError, match=says) as refused:
         Settings()
     assert "secret" not in str(refused.value)
 
 
-def test_with_a_bot_token_whoever_installs_by_oauth_must_be_of_a_named_workspace():
+def test_bot_token_with_oauth_requires_a_workspace_id():
     """Anybody could: a stranger's installation took the desk over, and its owner was locked out."""
-    told = {
+    values = {
         "slack_bot_token": "xoxb-ours",
         "slack_client_id": "1.2",
         "slack_client_secret": "secret",
     }
     with pytest.raises(ValidationError, match="Set SLACK_TEAM_ID") as refused:
-        Settings(**told)
+        Settings(**values)
     assert "xoxb" not in str(refused.value)
-    assert Settings(**told, slack_team_id="T0SHOP").oauth
+    assert Settings(**values, slack_team_id="T0SHOP").oauth
 
 
 BAD_VALUES = {

@@ -122,7 +122,7 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
     assert _rows(shop, other) == {**others, "events": others["events"] + 1}
     assert int(shop.lake.table("events").count().execute()) == before + 1 - mine["events"]
     with shop.database.reading() as session:
-        assert erasure.left(session, [user]) == 0
+        assert erasure.remaining_rows(session, [user]) == 0
         assert len(session.scalars(select(Send)).all()) == sends  # counts stay
         assert session.get_one(Coupon, code).state == "void"
         everything = [
@@ -223,7 +223,7 @@ def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
         "customer_id,email,phone\nq1,none,no\nq2,unknown,-\nq3,,n/a\nq4,q4@example.com,+31 6 1234 5678\n"
     )
     import_files(shop.lake, shop.database, shop.settings, "customers", [str(cells)])
-    shown = {item: erasure.contact_of(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")}
+    shown = {item: erasure.contact_details(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")}
     assert {one: len(held) for one, held in shown.items()} == {"q1": 0, "q2": 0, "q3": 0, "q4": 2}
     before = _job(shop, "sweep").result, _shown(shop, "sweep")
     assert " no " in str(before)
@@ -273,18 +273,18 @@ def test_terminal_job_that_read_an_erased_customer_fails(shop, erased_meanwhile)
 
 
 def test_rows_written_during_an_erasure_are_erased(shop, monkeypatch):
-    from_lake = erasure.from_lake
+    from_lake = erasure.erase_from_lake
     scored = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
     scores = shop.lake.scores(f"{scored}-1").execute()
     user = scores.customer_id[0]
 
     def then_published(lake, ids):
         removed = from_lake(lake, ids)
-        monkeypatch.setattr(erasure, "from_lake", from_lake)
+        monkeypatch.setattr(erasure, "erase_from_lake", from_lake)
         lake.write_scores(f"{scored}-1", scores)
         return removed
 
-    monkeypatch.setattr(erasure, "from_lake", then_published)
+    monkeypatch.setattr(erasure, "erase_from_lake", then_published)
     assert _run(shop, Forget(customer_id=user)).error is None
     left = set(shop.lake.scores(f"{scored}-1").execute().customer_id)
     assert left == set(scores.customer_id) - {user}
@@ -365,7 +365,7 @@ def test_job_started_after_erasure_continues(shop, monkeypatch, lives_in):
             )
         )
     _runs(shop, "before", Sweep())
-    from_lake, looks, result = erasure.from_lake, [], []
+    from_lake, looks, result = erasure.erase_from_lake, [], []
 
     def then_begun(lake, ids):
         looks.append(ids)
@@ -377,7 +377,7 @@ def test_job_started_after_erasure_continues(shop, monkeypatch, lives_in):
                 )
         return from_lake(lake, ids)
 
-    monkeypatch.setattr(erasure, "from_lake", then_begun)
+    monkeypatch.setattr(erasure, "erase_from_lake", then_begun)
     assert _run(shop, Forget(customer_id=user)).error is None
     assert _states(shop, "before", "since") == {"before": "queued", "since": "running"}
     assert result == [None]  # what has begun since reads nothing of them
@@ -393,13 +393,13 @@ def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch)
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(erasure, "from_sql", dies)
+    monkeypatch.setattr(erasure, "erase_from_sql", dies)
     with pytest.raises(KeyboardInterrupt):
         _run(shop, Forget(customer_id="c0001"))
     forgotten = _job(shop, "forget")
     with shop.database.transaction() as session:
         assert (
-            erasure.left(session, ["c0001"]) == 0
+            erasure.remaining_rows(session, ["c0001"]) == 0
         )  # nothing tells any more that there was somebody
         jobs.retry(session, shop.settings, forgotten.id, ADMIN)
     assert _states(shop, "sweeps") == {"sweeps": "running"}
@@ -427,7 +427,7 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
             session.add(Job(id=name, idem_key=name, result=result, finished_at=at, **held))
 
     ended("old", clock.wall() - timedelta(hours=1))
-    redact, from_quarantine = CustomerNames.redact, erasure.from_quarantine
+    redact, from_quarantine = CustomerNames.redact, erasure.erase_from_quarantine
 
     def watched(self, data, **how):
         if data and "cohort" in data:
@@ -445,7 +445,7 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
 
     looked, late = [], []
     monkeypatch.setattr(CustomerNames, "redact", watched)
-    monkeypatch.setattr(erasure, "from_quarantine", meanwhile)
+    monkeypatch.setattr(erasure, "erase_from_quarantine", meanwhile)
     assert _run(shop, Forget(customer_id=user)).error is None
     with shop.database.reading() as session:
         left = session.scalars(select(Job.result).where(Job.id.in_(("old", "late")))).all()
@@ -478,7 +478,7 @@ def test_returned_customer_is_erased_at_night(shop):
         assert _run(shop, Tidy()).result["erased_again"] == again
         assert _rows(shop, user) == {"events": 0, "customers": 0, "treatments": 0}
         with shop.database.reading() as session:
-            assert erasure.left(session, [user]) == 0
+            assert erasure.remaining_rows(session, [user]) == 0
     assert _rows(shop, "c0002") == others
 
 
@@ -553,7 +553,7 @@ def test_second_run_erases_ids_with_deleted_links(shop):
         )
     assert _run(shop, Forget(customer_id="c0001")).result["ids"] == 2
     with shop.database.reading() as session:
-        assert erasure.left(session, ["c0001", "merged"]) == 0
+        assert erasure.remaining_rows(session, ["c0001", "merged"]) == 0
 
 
 def _job(shop, kind) -> Job:

@@ -16,7 +16,7 @@ from retention.churn.uncertainty import Interval
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion, Outbox, RoleGrant
 from retention.errors import Conflict, NotAllowed
 from retention.monitoring import latest
-from retention.monitoring.health import _worse
+from retention.monitoring.health import _loss_reasons
 from retention.monitoring.outcome import Outcome
 from retention.templating import text
 from tests import readonly
@@ -216,7 +216,7 @@ def test_decay_date_uses_the_shops_timezone():
         "v", "run", datetime(2025, 5, 31, 20, tzinfo=UTC), 900, {}, {}, Interval(0.5, 0.48, 0.52)
     )
     row = ModelVersion(version="v", metrics={"pooled": {"log_loss": 0.3}})
-    (reason,) = _worse(
+    (reason,) = _loss_reasons(
         outcome, row, SimpleNamespace(local=lambda at: at.astimezone(ZoneInfo("Asia/Kolkata")))
     )
     assert "its predictions of 2025-06-01 came out worse" in reason["text"]

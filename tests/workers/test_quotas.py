@@ -345,5 +345,5 @@ def test_erasure_drops_request_hashes(database, settings):
     assert one.request_key != other.request_key
     with database.transaction() as session:
         erasure.scrub_jobs(session, [one.id])
-        erasure.forget_question(session, other.id)
+        erasure.scrub_own_job(session, other.id)
     assert [job(database, each.id).request_key for each in (one, other)] == [None, None]

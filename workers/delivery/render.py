@@ -21,7 +21,7 @@ import yaml
 from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
-from retention.templating import environment, moment, shorten, straight
+from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo
 from workers import ids
 from workers.delivery.limits import SECTION, bracketed, check_message, check_view
@@ -171,7 +171,7 @@ def _fill(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
             for key, value in node.items()
         }
         return (
-            filled | {"text": straight(filled["text"])}
+            filled | {"text": strip_controls(filled["text"])}
             if kind in ("mrkdwn", "plain_text")
             else filled
         )
@@ -198,7 +198,7 @@ def message(template: str, **context: Any) -> Message:
         Text and blocks.
     """
     raw, marks = _load(template, context)
-    text = straight(marks.fill(raw.get("text", ""), mrkdwn=True))
+    text = strip_controls(marks.fill(raw.get("text", ""), mrkdwn=True))
     blocks = check_message(_fill(raw.get("blocks") or [], marks, mrkdwn=False))
     if is_pseudo():
         return Message(bracket(shorten(text, SECTION - 2)), check_message(bracketed(blocks)))

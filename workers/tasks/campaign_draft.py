@@ -30,7 +30,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.lake import Lake
     from retention.progress import part
     from retention.recommend.bandit.assignment import create_assigner
-    from retention.registry.recommender_in_use import open_desk
+    from retention.registry.model_cache import open_recommender
     from retention.risk.policy import load_policy
     from retention.uplift.past_campaigns import fit_uplift
 
@@ -39,7 +39,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         prior = prior_from_campaigns(session, settings, policy)
-        desk = open_desk(lake, session, settings, policy)
+        desk = open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
         lists = create_assigner(lake, session, settings, policy, now, unmeasured)
     scores, as_of, model_version = _scored(request, context, lake, policy)

@@ -77,7 +77,7 @@ def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     They are days without orders, customers without an e-mail and erased customers.
     """
     from retention.campaigns.late_orders import count_orders, missing_days
-    from retention.erasure import NOBODY
+    from retention.erasure import ERASED_PREFIX
     from retention.outreach import send_summary
 
     left_out, untaken = (
@@ -86,7 +86,7 @@ def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     )
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     people = counted.customers
-    erased = people.loc[people["customer_id"].str.startswith(NOBODY), "arm"].value_counts()
+    erased = people.loc[people["customer_id"].str.startswith(ERASED_PREFIX), "arm"].value_counts()
     return {
         "missing_days": [day.isoformat() for day in missing],
         "left_out": sum(left_out.values()),

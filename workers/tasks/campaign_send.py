@@ -72,7 +72,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
 
     def apply(session: Session) -> tuple[Post, ...]:
         sent = sending.go_live(session, settings, *campaign_version, user, now)
-        impressions.of_campaign(session, settings, sent.campaign, now)
+        impressions.store_campaign(session, settings, sent.campaign, now)
         return (
             campaigns.card_post(settings, sent.campaign),
             campaigns.clearance_post(settings, sent.campaign),
@@ -109,13 +109,13 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
     from retention.recommend.reranking import cached_assortment
-    from retention.registry.recommender_in_use import open_desk
+    from retention.registry.model_cache import open_recommender
 
     name = request.campaign_id
     barred = cached_assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
         offers = item_selection.offers_with_barred_items(session, name, barred)
-        desk = open_desk(lake, session, context.settings, policy) if offers else None
+        desk = open_recommender(lake, session, context.settings, policy) if offers else None
     if desk is not None:
         own = policy.recommend.policy
         blends = {

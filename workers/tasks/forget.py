@@ -55,10 +55,10 @@ def run(request: Forget, context: Context) -> Outcome:
 
     settings, user, now = context.settings, context.requested_by, context.business_at
     lake = Lake.open(settings)
-    linked = erasure.ids_of(lake, request.customer_id)
+    linked = erasure.merged_ids(lake, request.customer_id)
     with context.database.reading() as session:
         ids = sorted({*linked, *erasure.ids_in_directory(session, settings, linked)})
-    contacts = erasure.contact_of(lake, ids)
+    contacts = erasure.contact_details(lake, ids)
     names = CustomerNames.of(settings, ids, contacts)
     ended_since = clock.wall() - _COMMIT_DELAY
     with context.database.transaction() as session:
@@ -66,25 +66,25 @@ def run(request: Forget, context: Context) -> Outcome:
         erased.record_erased(session, settings, ids, user, now)
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
     context.progress(1, 4, gettext("Erasing from the quarantine"))
-    quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
+    quarantined = erasure.erase_from_quarantine(lake, settings, [*ids, *contacts])
     context.progress(2, 4, gettext("Erasing from the lake"))
-    erased_rows = Counter({**erasure.from_lake(lake, ids), "quarantine": quarantined})
+    erased_rows = Counter({**erasure.erase_from_lake(lake, ids), "quarantine": quarantined})
     with context.database.transaction() as session:
         # An earlier attempt may have erased before it died. This comes first: no running job may
         # end from here on.
-        if context.attempt > 1 or erased_rows.total() or erasure.left(session, ids):
+        if context.attempt > 1 or erased_rows.total() or erasure.remaining_rows(session, ids):
             jobs.restart_running(session, settings, _ERASED_MEANWHILE)
-        erased_rows.update(erasure.from_sql(session, settings, ids))
-    late_rows = Counter(erasure.from_lake(lake, ids))  # rows of jobs that ended since
+        erased_rows.update(erasure.erase_from_sql(session, settings, ids))
+    late_rows = Counter(erasure.erase_from_lake(lake, ids))  # rows of jobs that ended since
     data = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
 
     def apply(session: Session) -> tuple[Post, ...]:
         if late_rows.total():
             # Jobs that began since may have read those rows.
             jobs.restart_running(session, settings, _ERASED_MEANWHILE)
-        directory_rows = erasure.from_directory(session, ids)
+        directory_rows = erasure.erase_from_directory(session, ids)
         final_rows = Counter(
-            {**erasure.from_sql(session, settings, ids), "directory": directory_rows}
+            {**erasure.erase_from_sql(session, settings, ids), "directory": directory_rows}
         )
         rows = dict(erased_rows + late_rows + final_rows)
         _scrub(
@@ -95,7 +95,7 @@ def run(request: Forget, context: Context) -> Outcome:
             lambda: nullcontext(session),
             ended_since,
         )
-        erasure.forget_question(session, context.job_id)
+        erasure.scrub_own_job(session, context.job_id)
         record(
             session, settings, user, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
         )
@@ -130,13 +130,13 @@ def _scrub(
             outbox.put(session, settings, Post("bot/erased", {}, key=key), default_channel=channel)
         erasure.scrub_jobs(session, job_ids)
     with reading() as session:
-        naming_jobs = erasure.jobs_naming(session, settings, names, since)
+        naming_jobs = erasure.jobs_mentioning(session, settings, names, since)
     for job_id in naming_jobs:
         while not _redacted(job_id, names, reading, writing):
             pass  # another process wrote it meanwhile
     with reading() as session:
-        keys = erasure.posts_naming(session, settings, names)
-        files = erasure.files_naming(session, settings, names, since)
+        keys = erasure.posts_mentioning(session, settings, names)
+        files = erasure.files_mentioning(session, settings, names, since)
     with writing() as session:
         _replace_posts(
             session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys))

@@ -27,22 +27,22 @@ def run(request: Monitor, context: Context) -> Outcome:
         The model's health.
     """
     from retention.lake import Lake
-    from retention.monitoring import described, told_lately
+    from retention.monitoring import describe, was_alerted
     from retention.monitoring.health import check
 
     settings = context.settings
     check_result = check(Lake.open(settings), context.database, settings, progress=context.progress)
     record = check_result.record(settings, context.job_id)
-    shown = {"health": described(record), "job_id": context.job_id, "retraining": None}
+    shown = {"health": describe(record), "job_id": context.job_id, "retraining": None}
 
     def publish(session: Session) -> tuple[Post, ...]:
         since = check_result.at - timedelta(days=check_result.row.horizon_days)
         checks = [reason["check"] for reason in check_result.reasons]
         decayed = check_result.state == "decayed"
-        was_alerted = decayed and told_lately(
+        is_repeated = decayed and was_alerted(
             session, settings, check_result.row.version, checks, since
         )
-        record.alerted = decayed and not was_alerted and context.channel is not None
+        record.alerted = decayed and not is_repeated and context.channel is not None
         session.add(record)
         alert = record.alerted and request.scheduled
         return (Post("monitor/alert", shown, key=alert_key(context.job_id)),) if alert else ()

@@ -18,7 +18,7 @@ HORIZON_DAYS = 28  # if the data is older, the time is the end of the data
 MAX_SHOWN = 25  # items in a message
 
 
-@clock.held()  # all parts of a list have one time
+@clock.frozen()  # all parts of a list have one time
 def run(request: Recommend, context: Context) -> Outcome:
     """Rank items with the champion recommender.
 
@@ -38,14 +38,14 @@ def run(request: Recommend, context: Context) -> Outcome:
     """
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
-    from retention.registry.recommender_in_use import open_desk
+    from retention.registry.model_cache import open_recommender
     from retention.risk.policy import load_policy
 
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         identity = directory.find_match(session, settings, request.customer_id)
-        desk = open_desk(lake, session, settings, policy)
+        desk = open_recommender(lake, session, settings, policy)
     customer = identity.customer_id
     row = desk.row
     moment = lake.as_of(
@@ -110,7 +110,7 @@ def impression_writer(
 
     if context.channel is None or not items:
         return None
-    return lambda session: impressions.keep(
+    return lambda session: impressions.store_list(
         session,
         context.settings,
         context.job_id,

@@ -45,7 +45,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     TooLittleData
         There is too little data for a named kind, or for all kinds.
     """
-    from retention.feedback import doubted
+    from retention.feedback import doubted_scores
     from retention.lake import Lake
     from retention.lake.coverage import check_trainable
     from retention.progress import part
@@ -67,7 +67,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     with context.database.reading() as session:
         champions = {kind: champion(session, settings, kind) for kind in request.kinds}
         doubted_labels = (
-            doubted(session, settings, lake.identities.canonical_ids())
+            doubted_scores(session, settings, lake.identities.canonical_ids())
             if settings.doubted_labels == "drop"
             else ()
         )

@@ -46,17 +46,18 @@ def run(request: Score, context: Context) -> Outcome:
     from retention.privacy import pseudonym
     from retention.recommend.preference_profile import preference_profile
     from retention.registry import champion
-    from retention.registry.model_cache import churn_model
-    from retention.registry.recommender_in_use import open_desk
+    from retention.registry.model_cache import churn_model, open_recommender
     from retention.risk import rules
-    from retention.risk.policy import load_policy
-    from retention.risk.tiers import tier_of
+    from retention.risk.policy import load_policy, tier_of
 
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         identity = directory.find_match(session, settings, request.customer_id)
-        row, desk = champion(session, settings, "churn"), open_desk(lake, session, settings, policy)
+        row, desk = (
+            champion(session, settings, "churn"),
+            open_recommender(lake, session, settings, policy),
+        )
     customer = identity.customer_id
     moment = lake.as_of(
         request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
@@ -119,7 +120,7 @@ def _scored(
     from retention.churn.score import population
     from retention.churn.targets import predict_targets
     from retention.risk import rules
-    from retention.risk.tiers import tier_of
+    from retention.risk.policy import tier_of
 
     if trained is None:
         scores, _ = rules.score(lake, at, customer_ids=[customer])

@@ -36,7 +36,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     from retention.lake import Lake
     from retention.registry import champion
     from retention.registry.model_cache import churn_model
-    from retention.reports.sweep import alt_text, chart
+    from retention.reports.sweep_chart import alt_text, chart
     from retention.risk.policy import load_policy
     from retention.risk.sweep import sweep
 

@@ -40,15 +40,15 @@ def run(request: Tidy, context: Context) -> Outcome:
     lake, erased_ids = Lake.open(settings), erased.load_erased(database, settings)
     with database.reading() as session:
         unreceived = sending.unreceived_treatments(lake, session, settings)
-        returned = erasure.returned(lake, session, erased_ids)
+        returned = erasure.reappeared_ids(lake, session, erased_ids)
     lake.remove("treatments", unreceived)
     if returned:
-        erasure.from_lake(lake, returned)
+        erasure.erase_from_lake(lake, returned)
 
     def apply(session: Session) -> None:
         if returned:
-            erasure.from_sql(session, settings, returned)
-            erasure.from_directory(session, returned)
+            erasure.erase_from_sql(session, settings, returned)
+            erasure.erase_from_directory(session, returned)
 
     dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
     return Outcome({"dropped": dropped, "erased_again": len(returned)}, apply=apply)

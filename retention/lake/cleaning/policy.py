@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from retention.errors import BadInput
 from retention.lake.schema import EARLIEST, EVENTS
-from retention.policy_file import in_words, not_toml, read_text, validated
+from retention.policy_file import explain_error, explain_toml_error, read_text, validate_strictly
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -184,13 +184,13 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
                 )
             rules[name] = {**rules[name], **keys}
     try:
-        return validated(CleanPolicy, rules)
+        return validate_strictly(CleanPolicy, rules)
     except ValidationError as error:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])
         raise BadInput(
-            gettext("{own} {where} is {input!r}; {in_words}.").format(
-                own=own, where=where, input=first["input"], in_words=in_words(first)
+            gettext("{own} {where} is {input!r}; {explanation}.").format(
+                own=own, where=where, input=first["input"], explanation=explain_error(first)
             )
         ) from None
 
@@ -211,7 +211,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(
-            gettext("{path} is not TOML: {not_toml}.").format(
-                path=path, not_toml=not_toml(error, text)
+            gettext("{path} is not TOML: {explanation}.").format(
+                path=path, explanation=explain_toml_error(error, text)
             )
         ) from None

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retention.errors import BadInput
-from retention.policy_file import first_fault, read_text, validated
+from retention.policy_file import explain_first_error, read_text, validate_strictly
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -61,7 +61,7 @@ def load_rules(settings: Settings) -> IdentityRules:
         return IdentityRules()
     try:
         sections = tomllib.loads(read_text(settings.policy))
-        return validated(IdentityRules, sections.get("identity", {}))
+        return validate_strictly(IdentityRules, sections.get("identity", {}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(
             gettext("The policy {policy} cannot be read: {error}.").format(
@@ -71,6 +71,6 @@ def load_rules(settings: Settings) -> IdentityRules:
     except ValidationError as error:
         raise BadInput(
             gettext("The policy {policy} cannot be used: {fault}.").format(
-                policy=settings.policy, fault=first_fault(error, "identity")
+                policy=settings.policy, fault=explain_first_error(error, "identity")
             )
         ) from None

@@ -27,8 +27,8 @@ from retention.lake.reading.columns import ColumnReading, detect_readings
 from retention.lake.reading.database import fetch_rows
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
+from retention.paths import is_url
 from retention.text import gettext
-from retention.urls import is_url
 
 LARGE_ROW_GROUP = 250_000
 MAX_ROWS_IN_MEMORY = 4_000_000  # most rows in memory, a few hundred bytes each

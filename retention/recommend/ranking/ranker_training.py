@@ -30,9 +30,9 @@ from retention.recommend.evaluation_context import (
     two_stage_scorer,
 )
 from retention.recommend.history import History
-from retention.recommend.metrics import RankingMetrics, ranking_metrics
 from retention.recommend.ranking.features import Examples
 from retention.recommend.ranking.ranker import Ranker, fit
+from retention.recommend.ranking_metrics import RankingMetrics, ranking_metrics
 from retention.text import gettext
 
 MAX_HORIZONS = 3  # for training; a fourth added nothing on Complete Journey

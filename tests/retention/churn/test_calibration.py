@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 
 from retention.churn.calibration import fit_calibration
-from retention.churn.metrics import ece
+from retention.churn.classification_metrics import ece
 
 
 def _origins(count, *, slope=1.0, shift=0.0, customers=3000):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.churn import evaluate
-from retention.churn.metrics import (
+from retention.churn.classification_metrics import (
     brier_decomposition,
     ece,
     ece_by_chance,

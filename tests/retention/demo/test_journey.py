@@ -87,7 +87,7 @@ def fed(opened, tmp_path):
     shop.database.dispose()
 
 
-def test_at_its_start_there_is_no_future(opened):
+def test_demo_starts_without_later_events(opened):
     _, database, lake = opened
     events = lake.table("events", demo.START)
     assert events.count().execute() > 1_100_000
@@ -104,7 +104,7 @@ def test_at_its_start_there_is_no_future(opened):
         )
 
 
-def test_what_was_made_up_says_so(opened):
+def test_simulated_data_is_labelled(opened):
     import json
 
     _, _, lake = opened
@@ -128,7 +128,7 @@ def test_what_was_made_up_says_so(opened):
     assert not attributes[fuel].map(lambda each: each["recommendable"]).any()
 
 
-def test_a_week_comes_in_once_and_no_further_than_asked(fed):
+def test_feed_imports_a_week_once_and_nothing_later(fed):
     settings, database, lake = fed
     until = demo.START + timedelta(days=28)
     assert lake.newest_event() < until
@@ -146,12 +146,12 @@ def test_a_week_comes_in_once_and_no_further_than_asked(fed):
             log.report
             for log in session.scalars(select(ImportLog).where(ImportLog.table_name == "events"))
         ]
-    aside = sum(report["rows_quarantined"] for report in imports)
-    assert 0 < aside < 50
-    assert events.filter(events.source == "complete_journey").count().execute() == raw - aside
+    quarantined = sum(report["rows_quarantined"] for report in imports)
+    assert 0 < quarantined < 50
+    assert events.filter(events.source == "complete_journey").count().execute() == raw - quarantined
 
 
-def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
+def test_only_treated_customers_respond_and_coupons_are_used_once(fed):
     _, database, lake = fed
     events = lake.table("events")
     answers = events.filter(events.source == "simulated").execute()
@@ -184,14 +184,14 @@ def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
     ).all()
 
 
-def test_an_answer_does_not_depend_on_how_often_time_stopped_on_the_way(opened):
+def test_responses_do_not_depend_on_intermediate_feeds(opened):
     settings, database, _ = opened
 
     def visits(until):
         with database.reading() as session:
             return {
                 answer.customer_id: answer.visit_at
-                for answer in response._answers(session, settings, until, response.EFFECT)
+                for answer in response._responses(session, settings, until, response.EFFECT)
                 if answer.visit_at
             }
 
@@ -199,7 +199,7 @@ def test_an_answer_does_not_depend_on_how_often_time_stopped_on_the_way(opened):
     assert early.items() < late.items()
 
 
-def test_the_coupons_of_real_campaigns_can_be_judged():
+def test_coupons_of_real_campaigns_can_be_evaluated():
     """`evaluate offers` without files: two tables without names of their own could not be told apart."""
     offers, redeemed = extracts.coupons()
     assert set(offers) == {"campaign_id", "starts_at", "offer_id", "item_id"}

@@ -19,9 +19,9 @@ from retention.recommend.responses import (
     position_prior,
 )
 from retention.recommend.serving import UNTRAINED
-from retention.registry.recommender_in_use import open_desk
+from retention.registry.model_cache import open_recommender
 from retention.reports import charts
-from retention.reports.recommendations import Performance, drawn, report
+from retention.reports.recommendations import Performance, draw_chart, report
 from retention.risk.policy import Policy
 from retention.templating import text
 from tests.chromium import chromium
@@ -81,15 +81,17 @@ def test_last_verdict_of_a_person_counts_on_its_line(sent):
         feedback.record(session, sent.settings, subject, "wrong", "U1")
         feedback.record(session, sent.settings, subject, "wrong", "U2")
     with sent.database.reading() as session:
-        assert feedback.refused(feedback.of_items(session, sent.settings)) == {"a": {"i2"}}
-        assert feedback.doubted(session, sent.settings) == ()  # no verdict on a score
+        assert feedback.refused_items(feedback.item_feedback(session, sent.settings)) == {
+            "a": {"i2"}
+        }
+        assert feedback.doubted_scores(session, sent.settings) == ()  # no verdict on a score
         assert feedback.summary(session, sent.settings, "recommend-1")["wrong"] == 0
     later = datetime.now(UTC) + timedelta(days=1)
     lines = _responses(sent, later)
     assert lines["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in lines.index}
     with sent.database.transaction() as session:
         feedback.record(session, sent.settings, subject, "useful", "U2")
-        assert feedback.refused(feedback.of_items(session, sent.settings)) == {}
+        assert feedback.refused_items(feedback.item_feedback(session, sent.settings)) == {}
 
 
 def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
@@ -110,9 +112,9 @@ def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
     assert merged == {"b": "c"}
     later = datetime.now(UTC) + timedelta(days=1)
     with sent.database.reading() as session:
-        desk = open_desk(sent.lake, session, sent.settings, Policy())
+        desk = open_recommender(sent.lake, session, sent.settings, Policy())
         assert desk.terms.refused == {"c": {"i2"}}
-        assert feedback.doubted(session, sent.settings, merged) == (("c", SENT),)
+        assert feedback.doubted_scores(session, sent.settings, merged) == (("c", SENT),)
         events = responses.load_feedback(sent.lake, session, sent.settings, later)
         assert events[events["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [
             ["c", "i2"]
@@ -127,7 +129,7 @@ def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
 
 def test_list_shown_at_the_desk_is_stored_by_position(shop):
     with shop.database.transaction() as session:
-        impressions.keep(
+        impressions.store_list(
             session,
             shop.settings,
             "job1",
@@ -137,7 +139,7 @@ def test_list_shown_at_the_desk_is_stored_by_position(shop):
             model_version="none",
             at=SENT,
         )
-        row = impressions.found(session, shop.settings, "job1", "a", 2)
+        row = impressions.item_at(session, shop.settings, "job1", "a", 2)
         assert (row.item_id, row.title, row.source, row.position) == (
             "i2",
             "Item 2",
@@ -211,7 +213,7 @@ def test_examination_is_recovered_despite_better_items_on_top():
 
 def test_report_groups_by_position_reason_model_and_week(sent):
     with sent.database.transaction() as session:
-        impressions.keep(
+        impressions.store_list(
             session,
             sent.settings,
             "job1",
@@ -323,7 +325,7 @@ def test_chart_scale_labels_equal_their_values(monkeypatch, sent):
     monkeypatch.setattr(charts, "png", lambda made: figures.append(made) or b"")
     data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
     week = {**data["weeks"][0], "buy_rate": 0.03, "buy_rate_interval": (0.023, 0.038)}
-    drawn({**data, "weeks": [week]})
+    draw_chart({**data, "weeks": [week]})
     (figure,) = figures
     figure.draw_without_rendering()
     for axes in figure.axes:

@@ -9,7 +9,7 @@ import pytest
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.registry import save
-from retention.reports.card import _fair, card
+from retention.reports.card import _segment_row, card
 
 SECTIONS = (
     "Purpose",
@@ -60,9 +60,9 @@ class Outline(HTMLParser):
             self.headings.append(data)
 
 
-def test_the_page_has_every_section_and_is_sound(made):
-    shop, found = made
-    page = found.html(shop.settings)
+def test_page_has_every_section_and_valid_html(card_copy):
+    shop, model_card = card_copy
+    page = model_card.html(shop.settings)
     outline = Outline()
     outline.feed(page)
     assert outline.open == []
@@ -70,49 +70,56 @@ def test_the_page_has_every_section_and_is_sound(made):
     assert outline.scripts == 0
     assert "by phone" in page
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing is loaded from elsewhere
-    assert set(found.charts) == {"against", "calibration", "drivers"}
-    assert all(one.png.startswith(b"\x89PNG") and one.alt_text for one in found.charts.values())
+    assert set(model_card.charts) == {"against", "calibration", "drivers"}
+    assert all(
+        picture.png.startswith(b"\x89PNG") and picture.alt_text
+        for picture in model_card.charts.values()
+    )
 
 
-def test_the_paper_is_a_pdf_with_pages(made):
-    shop, found = made
-    paper = found.pdf(shop.settings)
+def test_card_pdf_has_pages(card_copy):
+    shop, model_card = card_copy
+    paper = model_card.pdf(shop.settings)
     assert paper.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= 8
 
 
-def test_figures_are_the_registrys_and_people_are_counted(made):
-    shop, found = made
-    data = found.data
+def test_card_shows_registry_metrics_and_customer_counts(card_copy):
+    shop, model_card = card_copy
+    data = model_card.data
     with shop.database.reading() as session:
         row = session.get(ModelVersion, data["version"])
         auc = row.metrics["metrics"]["auc"]
-    assert next(one for one in data["metrics"] if one["name"] == "AUC")["value"] == auc
+    assert next(row for row in data["metrics"] if row["name"] == "AUC")["value"] == auc
     assert (data["feedback"]["useful"], data["feedback"]["wrong"]) == (1, 1)
     assert data["data"]["unchanged"]
     assert data["promoted_by"] == "U0LEAD"
-    assert {one["segment"] for one in data["segments"]} >= {"orders so far", "spend so far"}
+    assert {row["segment"] for row in data["segments"]} >= {"orders so far", "spend so far"}
     assert 0 <= data["now"]["fidelity"] <= 1
     assert 0 <= data["now"]["agreement"] <= 1
     assert any("A risk is not a response" in limit for limit in data["limits"])
 
 
-def test_nobody_is_named(made):
-    shop, found = made
+def test_card_names_no_customer(card_copy):
+    shop, model_card = card_copy
     people = shop.lake.table("customers").execute()
-    page = found.html(shop.settings)
+    page = model_card.html(shop.settings)
     words = set(re.findall(r"[\w.@-]+", re.sub(r'src="[^"]*"', "", page)))
     names = {
-        str(one) for column in ("customer_id", "email", "name") for one in people[column].dropna()
+        str(value)
+        for column in ("customer_id", "email", "name")
+        for value in people[column].dropna()
     }
     assert names
     assert not words & names
-    assert found.data["examples"]
-    assert all(re.fullmatch(r"\w{4}-\w{4}", one["customer"]) for one in found.data["examples"])
+    assert model_card.data["examples"]
+    assert all(
+        re.fullmatch(r"\w{4}-\w{4}", example["customer"]) for example in model_card.data["examples"]
+    )
 
 
-def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
-    shop, _ = made
+def test_card_without_metrics_or_artefact_is_built(card_copy, tmp_path):
+    shop, _ = card_copy
     row = save(
         shop.settings,
         "churn",
@@ -153,6 +160,6 @@ def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
         (0.12, 0.10, 6000, False),
     ],
 )
-def test_a_group_is_marked_where_it_is_off_by_more_than_chance(expected, observed, customers, off):
+def test_group_with_error_beyond_chance_is_marked(expected, observed, customers, off):
     one = {"expected": expected, "observed": observed, "customers": customers}
-    assert _fair(one)["off"] is off
+    assert _segment_row(one)["off"] is off

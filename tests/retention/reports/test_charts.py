@@ -14,65 +14,63 @@ def size(png: bytes) -> tuple[int, int]:
     return struct.unpack(">II", png[16:24])
 
 
-def test_the_weeks_picture_says_its_numbers_in_words():
-    made = charts.weeks(
+def test_alt_text_of_weekly_chart_has_its_numbers():
+    weekly_chart = charts.weeks(
         ACTIVE, {"high": 9, "medium": 20, "low": 3_000}, {"high": 7, "medium": 21, "low": 3_001}
     )
-    assert size(made.png)[0] == round(charts.WIDTH * charts.DPI)
+    assert size(weekly_chart.png)[0] == round(charts.WIDTH * charts.DPI)
     for number in ("120", "1,130", "9 high", "7 high", "3,000 low"):
-        assert number in made.alt_text
+        assert number in weekly_chart.alt_text
 
 
 @pytest.mark.parametrize("size_of_shop", [1, 10, 100])
-def test_no_number_of_the_weeks_lies_on_another_or_on_a_bar_that_is_not_its_own(
-    monkeypatch, size_of_shop
-):
+def test_labels_of_weekly_chart_do_not_overlap(monkeypatch, size_of_shop):
     """Of a shop with five-digit numbers the last week's lay on the week before, and two of a tier ran together."""
-    drawn = []
-    monkeypatch.setattr(charts, "png", lambda made: drawn.append(made) or b"")
+    figures = []
+    monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
     active = [(f"{day} Oct", 120 * size_of_shop) for day in range(1, 12)] + [
         ("12 Oct", 110 * size_of_shop)
     ]
     now = {"high": 9 * size_of_shop, "medium": 20 * size_of_shop, "low": 1_284 * size_of_shop}
     charts.weeks(active, now, now)
-    (made,) = drawn
-    made.draw_without_rendering()
-    weeks, tiers = made.axes
+    (figure,) = figures
+    figure.draw_without_rendering()
+    weeks, tiers = figure.axes
     number = next(
         text for text in weeks.texts if text.get_text() == f"{110 * size_of_shop:,}"
     ).get_window_extent()
     assert not number.count_overlaps([bar.get_window_extent() for bar in weeks.patches[:-1]])
     numbers = [text.get_window_extent() for text in tiers.texts if text.get_text()[0].isdigit()]
     assert len(numbers) == 6
-    assert [one.count_overlaps(numbers) for one in numbers] == [1] * 6  # itself
+    assert [label.count_overlaps(numbers) for label in numbers] == [1] * 6  # itself
 
 
-def test_there_is_no_half_of_a_customer_on_a_scale(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(charts, "png", lambda made: drawn.append(made) or b"")
+def test_count_axis_has_whole_numbers_only(monkeypatch):
+    figures = []
+    monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
     charts.weeks([("3 Oct", 2), ("10 Oct", 3)], {}, {})
-    made = drawn[0]
-    made.draw_without_rendering()
-    said = [one.get_text() for one in made.axes[0].get_yticklabels()]
-    assert len(set(said)) == len(said)
-    assert all(one.isdigit() for one in said)
+    figure = figures[0]
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(set(labels)) == len(labels)
+    assert all(label.isdigit() for label in labels)
 
 
-def test_large_sums_are_written_out_on_a_scale():
+def test_large_sums_are_written_out_on_the_axis():
     """A shop in Indonesia has millions of millions of rupiah: 2e+10 stood there."""
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
     axes.plot([0, 4e10])
-    charts._dress(axes)
+    charts._style_axes(axes)
     axes.figure.draw_without_rendering()
-    assert "20,000,000,000" in [one.get_text() for one in axes.get_yticklabels()]
+    assert "20,000,000,000" in [label.get_text() for label in axes.get_yticklabels()]
 
 
-def test_the_same_numbers_give_the_same_bytes():
+def test_same_numbers_give_the_same_png_bytes():
     assert charts.weeks(ACTIVE, {}, {}).png == charts.weeks(ACTIVE, {}, {}).png
 
 
-def test_a_shop_with_no_weeks_and_no_scores_still_has_a_picture():
+def test_chart_without_weeks_and_scores_is_drawn():
     assert size(charts.weeks([], {}, {}).png)
     assert size(charts.weeks([("1 Jan", 0)], {"high": 0, "medium": 0, "low": 0}, {}).png)

@@ -28,38 +28,38 @@ def _lake(tmp_path, rows, zone="UTC", name="home"):
     file = tmp_path / "events.csv"
     file.write_text(
         "customer_id,event_type,occurred_at\n"
-        + "".join(f"{who},purchase,{at}\n" for who, at in rows)
+        + "".join(f"{customer},purchase,{at}\n" for customer, at in rows)
     )
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(file)])
     return lake
 
 
-def test_it_is_what_one_counts_by_hand_and_sees_nothing_later(tmp_path):
+def test_cohorts_equal_a_manual_count_and_ignore_later_orders(tmp_path):
     at = datetime(2025, 4, 2, tzinfo=UTC)
-    found = cohorts(_lake(tmp_path, ROWS), at)
-    assert found.cohorts == (
+    result = cohorts(_lake(tmp_path, ROWS), at)
+    assert result.cohorts == (
         MonthCohort("2025-01", 2, (1.0, 0.5, 1.0)),
         MonthCohort("2025-02", 2, (1.0, 0.5)),
     )
-    assert found.average == (1.0, 0.5, 1.0)
+    assert result.average == (1.0, 0.5, 1.0)
     future = (*ROWS, ("c", "2025-04-02 00:00"), ("e", "2025-04-03 10:00"))
-    assert cohorts(_lake(tmp_path, future, name="later"), at) == found
+    assert cohorts(_lake(tmp_path, future, name="later"), at) == result
 
 
-def test_months_are_the_shops_own(tmp_path):
-    found = cohorts(_lake(tmp_path, ROWS, "Europe/Berlin"), datetime(2025, 4, 30, tzinfo=UTC))
-    assert [(c.month, c.customers) for c in found.cohorts] == [
+def test_months_follow_the_shops_time_zone(tmp_path):
+    result = cohorts(_lake(tmp_path, ROWS, "Europe/Berlin"), datetime(2025, 4, 30, tzinfo=UTC))
+    assert [(c.month, c.customers) for c in result.cohorts] == [
         ("2025-01", 2),
         ("2025-02", 1),
         ("2025-03", 1),
     ]
 
 
-def test_a_shop_without_newcomers_shows_the_newest_cohorts_it_has(tmp_path):
+def test_shop_without_new_customers_shows_its_newest_cohorts(tmp_path):
     rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
-    found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
-    assert found.cohorts == (
+    result = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
+    assert result.cohorts == (
         MonthCohort("2025-01", 1, (1.0, 0.0)),
         MonthCohort("2025-02", 1, (1.0, 0.0)),
     )
@@ -70,27 +70,27 @@ def test_a_shop_without_newcomers_shows_the_newest_cohorts_it_has(tmp_path):
     )
 
 
-def test_neither_cohorts_nor_months_are_more_than_were_asked_for(tmp_path):
+def test_months_limit_cohorts_and_their_length(tmp_path):
     rows = (
         ("a", "2020-01-05 10:00"),
         ("b", "2024-11-05 10:00"),
         ("c", "2025-01-05 10:00"),
         ("a", "2025-05-05 10:00"),
     )
-    found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=3)
-    assert [(c.month, len(c.retained)) for c in found.cohorts] == [("2024-11", 3), ("2025-01", 3)]
-    assert len(found.average) == 3
+    result = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=3)
+    assert [(c.month, len(c.retained)) for c in result.cohorts] == [("2024-11", 3), ("2025-01", 3)]
+    assert len(result.average) == 3
     assert cohorts(
         _lake(tmp_path, rows, name="one"), datetime(2025, 6, 2, tzinfo=UTC), months=1
     ).average == (1.0,)
 
 
-def test_the_one_cohort_of_a_shop_without_newcomers_is_shown(tmp_path):
+def test_only_cohort_of_a_shop_without_new_customers_is_shown(tmp_path):
     rows = (("a", "2023-01-05 10:00"), ("a", "2025-01-05 10:00"), ("a", "2025-05-05 10:00"))
-    found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC))
-    assert found.cohorts == (MonthCohort("2023-01", 1, (1.0, *[0.0] * 11)),)
+    result = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC))
+    assert result.cohorts == (MonthCohort("2023-01", 1, (1.0, *[0.0] * 11)),)
 
 
-def test_one_month_is_too_little(tmp_path):
+def test_cohorts_need_two_months(tmp_path):
     with pytest.raises(TooLittleData, match="two whole months"):
         cohorts(_lake(tmp_path, ROWS[:1]), datetime(2025, 4, 2, tzinfo=UTC))

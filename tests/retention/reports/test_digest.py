@@ -9,7 +9,7 @@ import pytest
 from retention import clock
 from retention.errors import TooLittleData
 from retention.lake import Lake
-from retention.reports.digest import digest, most_wanted
+from retention.reports.digest import digest, top_products
 from tests import readonly
 from tests.retention.reports.samples import add_campaign, add_measured_campaign
 
@@ -23,10 +23,10 @@ def desk(shop, tmp_path):
     copy.database.dispose()
 
 
-def test_the_digest_is_plain_json_whose_parts_agree(desk):
+def test_digest_is_json_with_consistent_parts(desk):
     settings, database, lake, _ = desk
-    found = digest(lake, database, settings)
-    data = json.loads(json.dumps(found.data))
+    weekly_digest = digest(lake, database, settings)
+    data = json.loads(json.dumps(weekly_digest.data))
     assert data["as_of"] == clock.now().isoformat()
     assert sum(data["risk"]["tiers"].values()) == data["risk"]["customers"]
     for tier, change in data["risk"]["change"].items():
@@ -43,17 +43,19 @@ def test_one_product_under_two_numbers_is_one_to_the_reader():
         SimpleNamespace(item_id=n, title=t)
         for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
     )
-    found = most_wanted(
+    products = top_products(
         {"ann": [milk, bread], "ben": [other], "cas": [other, bread], "dee": [bread, milk, other]}
     )
-    assert [(one["title"], one["item_id"], one["customers"]) for one in found] == [
+    assert [
+        (product["title"], product["item_id"], product["customers"]) for product in products
+    ] == [
         ("Milk", "1", 4),
         ("Bread", "3", 3),
     ]
-    assert found[0]["who"] == ["ann", "ben", "cas"]
+    assert products[0]["who"] == ["ann", "ben", "cas"]
 
 
-def test_the_future_changes_no_number(desk):
+def test_later_events_do_not_change_the_digest(desk):
     settings, database, lake, end = desk
     earlier = digest(lake, database, settings, as_of=end - timedelta(days=60))
     assert earlier.data["data"]["newest_event"] < (end - timedelta(days=60)).isoformat()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from retention.db.tables import Cohort, Run
-from retention.reports.outlook import came_true, risk
+from retention.reports.outlook import latest_outcome, risk
 from retention.risk.policy import load_policy
 from tests.retention.reports.samples import UNTIL, bought
 
@@ -26,7 +26,9 @@ def flag(settings, database):
         published: bool = True,
     ):
         as_of = UNTIL - timedelta(days=days)
-        people = [(who, "high", 0.75) for who in high] + [(who, "low", 0.1) for who in low]
+        people = [(customer, "high", 0.75) for customer in high] + [
+            (customer, "low", 0.1) for customer in low
+        ]
         frame = pd.DataFrame(people, columns=["customer_id", "tier", "churn_probability"])
         lake.write_scores(run_id, frame.assign(as_of=as_of, model_version="m1"))
         with database.transaction() as session:
@@ -50,38 +52,38 @@ def flag(settings, database):
 
 def checked(lake, database, settings):
     with database.reading() as session:
-        return came_true(lake, session, settings, UNTIL)
+        return latest_outcome(lake, session, settings, UNTIL)
 
 
-def test_the_share_of_the_flagged_who_bought_nothing_in_the_horizon(
+def test_outcome_is_share_of_flagged_without_purchase_in_the_horizon(
     lake_of, flag, database, settings
 ):
     lake = lake_of(bought("a", 31, 60), bought("b", 20), bought("c", 5), bought("d", 25))
     flag(lake, 30, high=["a", "b", "c"], low=["d", "e"])
-    found = checked(lake, database, settings)
-    assert (found.flagged, found.lapsed, found.days) == (
+    outcome = checked(lake, database, settings)
+    assert (outcome.flagged, outcome.lapsed, outcome.days) == (
         3,
         1,
         28,
     )  # "c" bought on day 25, "a" only before
-    assert found.share == pytest.approx(1 / 3)
-    assert found.others == 0.5
-    assert found.expected == pytest.approx(0.75)
-    assert found.as_dict()["finished"]
+    assert outcome.share == pytest.approx(1 / 3)
+    assert outcome.others == 0.5
+    assert outcome.expected == pytest.approx(0.75)
+    assert outcome.as_dict()["finished"]
 
 
-def test_a_purchase_after_the_horizon_saves_nobody(lake_of, flag, database, settings):
+def test_purchase_after_the_horizon_does_not_count(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 1))
     flag(lake, 30, high=["a"], low=[])
-    found = checked(lake, database, settings)
-    assert (found.lapsed, found.others) == (1, None)
+    outcome = checked(lake, database, settings)
+    assert (outcome.lapsed, outcome.others) == (1, None)
 
 
-def test_an_unfinished_horizon_says_how_far_it_is(lake_of, flag, database, settings):
+def test_unfinished_horizon_reports_its_days(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 5))
     flag(lake, 10, high=["a", "b"], low=["c"])
-    found = checked(lake, database, settings).as_dict()
-    assert (found["days"], found["horizon_days"], found["finished"], found["lapsed"]) == (
+    outcome = checked(lake, database, settings).as_dict()
+    assert (outcome["days"], outcome["horizon_days"], outcome["finished"], outcome["lapsed"]) == (
         10,
         28,
         False,
@@ -89,7 +91,7 @@ def test_an_unfinished_horizon_says_how_far_it_is(lake_of, flag, database, setti
     )
 
 
-def test_the_newest_finished_sweep_is_told(lake_of, flag, database, settings):
+def test_newest_finished_sweep_is_reported(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 5))
     flag(lake, 60, high=["a"], low=[], run_id="old")
     flag(lake, 29, high=["a", "b"], low=[], run_id="newer")
@@ -97,17 +99,17 @@ def test_the_newest_finished_sweep_is_told(lake_of, flag, database, settings):
     assert checked(lake, database, settings).flagged == 2
 
 
-def test_unpublished_runs_and_fresh_flags_are_not_looked_at(lake_of, flag, database, settings):
+def test_unpublished_and_recent_sweeps_are_ignored(lake_of, flag, database, settings):
     lake = lake_of(bought("a", 5))
     flag(lake, 30, high=["a"], low=[], run_id="half", published=False)
     flag(lake, 3, high=["a"], low=[], run_id="fresh")
     assert checked(lake, database, settings) is None
 
 
-def test_risk_by_rules_counts_everybody_active_and_nobody_before_the_first_event(shop):
+def test_risk_by_rules_counts_all_active_customers(shop):
     policy = load_policy(shop.settings)
-    found = risk(shop.lake, None, policy, shop.end)
-    assert sum(found.tiers.values()) > 50
-    assert len(found.high) == found.tiers["high"] == len(set(found.high))
-    assert found.revenue_at_risk >= 0
+    at_risk = risk(shop.lake, None, policy, shop.end)
+    assert sum(at_risk.tiers.values()) > 50
+    assert len(at_risk.high) == at_risk.tiers["high"] == len(set(at_risk.high))
+    assert at_risk.revenue_at_risk >= 0
     assert risk(shop.lake, None, policy, shop.begin - timedelta(days=1)) is None

@@ -7,7 +7,7 @@ import pytest
 
 from retention import clock, templating
 from retention.lake import Lake
-from retention.reports.limits import limits
+from retention.reports.data_limits import limits
 from retention.reports.quality import report
 from tests.retention.reports.samples import UNTIL, lake_with_gap_and_spike, register_champion
 
@@ -20,29 +20,29 @@ def _terminal(page) -> str:
 
 
 @pytest.fixture
-def found(lake_of, settings, database):
+def quality_report(lake_of, settings, database):
     """The report on a lake with a gap, a spike and a quarantined event."""
     clock.configure(fixed=UNTIL)
     return report(lake_with_gap_and_spike(lake_of), database, settings)
 
 
-def test_gaps_spikes_and_the_quarantine_are_told(found):
-    volume = found.data["volume"]
+def test_report_shows_gaps_spikes_and_quarantine(quality_report):
+    volume = quality_report.data["volume"]
     assert volume["gaps"] == [{"since": "2025-04-14", "until": "2025-04-23", "days": 10}]
     assert [spike["usual"] for spike in volume["spikes"]] == [3]
-    assert found.data["quarantined"][0]["reason"] == "customer_id is missing"
-    assert found.data["imports"]["rows_read"] == sum(
-        found.data["imports"][f"rows_{fate}"]
+    assert quality_report.data["quarantined"][0]["reason"] == "customer_id is missing"
+    assert quality_report.data["imports"]["rows_read"] == sum(
+        quality_report.data["imports"][f"rows_{fate}"]
         for fate in ("accepted", "duplicate", "filtered", "quarantined")
     )
     said = _terminal(found)
     assert "0 were not meant, 1 were set aside." in said
     for words in ("2025-04-14", "customer_id is missing", "calendar features need 13", "no margin"):
-        assert words in said
+        assert words in shown_text
 
 
-def test_every_limit_has_its_remedy(found):
-    limits = {one["limit"]: one["remedy"] for one in found.data["limits"]}
+def test_every_limit_has_a_remedy(quality_report):
+    limits = {limit["limit"]: limit["remedy"] for limit in quality_report.data["limits"]}
     assert limits["4 months of history: calendar features need 13"].startswith(
         "import older orders"
     )
@@ -50,10 +50,10 @@ def test_every_limit_has_its_remedy(found):
     assert all(len(remedy) > 5 for remedy in limits.values())
 
 
-def test_the_picture_and_the_page(found, settings):
-    assert found.chart.png.startswith(b"\x89PNG")
-    assert "1 gap" in found.chart.alt_text
-    page = found.html(settings)
+def test_quality_report_has_a_chart_and_a_page(quality_report, settings):
+    assert quality_report.chart.png.startswith(b"\x89PNG")
+    assert "1 gap" in quality_report.chart.alt_text
+    page = quality_report.html(settings)
     assert "customer_id is missing" in page
     assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
 
@@ -71,7 +71,7 @@ def champion(shop_copy):
     return register_champion(shop_copy)
 
 
-def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
+def test_drift_compares_with_the_training_window(shop_copy, champion):
     clock.configure(fixed=shop_copy.end)
     drift = report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]
     assert set(drift["features"]) == set(champion)
@@ -88,7 +88,7 @@ def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
     )
 
 
-def test_what_moved_is_told_in_the_words_of_the_catalogue(shop_copy, champion, settings):
+def test_drifted_features_are_described_as_in_the_catalogue(shop_copy, champion, settings):
     clock.configure(fixed=shop_copy.end)
     found = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
     for said in (_terminal(found), found.html(settings)):
@@ -97,9 +97,12 @@ def test_what_moved_is_told_in_the_words_of_the_catalogue(shop_copy, champion, s
         assert "spend 1h" not in said
 
 
-def test_a_file_imported_again_makes_no_smaller_share_of_the_quarantine(found):
-    data = {**found.data, "quarantined": [{**found.data["quarantined"][0], "rows": 100}]}
+def test_repeated_import_keeps_the_share_of_quarantined_rows(quality_report):
+    data = {
+        **quality_report.data,
+        "quarantined": [{**quality_report.data["quarantined"][0], "rows": 100}],
+    }
     data["imports"] = {**data["imports"], "rows_read": 10 * data["imports"]["rows_read"]}
     rows = sum(data["rows"].values())
     share = f"{100 * 100 / (rows + 100):.0f} % of all rows are in quarantine"
-    assert any(one["limit"].startswith(share) for one in limits(data))
+    assert any(limit["limit"].startswith(share) for limit in limits(data))

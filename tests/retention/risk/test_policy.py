@@ -21,11 +21,11 @@ def _written(tmp_path, text: str):
 def _rule(
     name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1, **more
 ) -> str:
-    said = f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
-    return said + "".join(f"{name} = {value}\n" for name, value in more.items())
+    rule = f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
+    return rule + "".join(f"{name} = {value}\n" for name, value in more.items())
 
 
-def test_the_default_serves_a_shop_on_its_first_day(tmp_path):
+def test_default_policy_is_valid_and_acts(tmp_path):
     policy = load_policy(Settings(home=tmp_path))
     assert 0.1 <= policy.campaign.holdout <= 0.2
     assert policy.tiers.high > policy.tiers.medium
@@ -35,7 +35,7 @@ def test_the_default_serves_a_shop_on_its_first_day(tmp_path):
     assert policy.offer.margin - dearest >= policy.campaign.min_margin
 
 
-def test_a_shop_may_bring_its_own(tmp_path):
+def test_shop_policy_replaces_the_default(tmp_path):
     path = _written(tmp_path, "[tiers]\nhigh = 0.7\nmedium = 0.4\n" + _rule())
     policy = load_policy(Settings(home=tmp_path, policy=path))
     assert policy.tiers.high == 0.7
@@ -139,7 +139,7 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ),
     ],
 )
-def test_a_fault_gets_one_sentence_that_names_it(tmp_path, text, says):
+def test_invalid_policy_gives_one_sentence_with_the_error(tmp_path, text, says):
     with pytest.raises(BadInput) as refusal:
         read_policy(_written(tmp_path, text))
     sentence = str(refusal.value)
@@ -149,17 +149,17 @@ def test_a_fault_gets_one_sentence_that_names_it(tmp_path, text, says):
     assert sentence.endswith(".")
 
 
-def test_the_mark_that_an_editor_of_windows_puts_before_a_text_is_none_of_it(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     file = tmp_path / "policy.toml"
     file.write_text("[campaign]\nbudget = 1000\n", encoding="utf-8-sig")
     assert read_policy(file).campaign.budget == 1000
 
 
-def test_a_whole_number_stands_for_a_fraction(tmp_path):
+def test_whole_number_is_accepted_for_a_fraction(tmp_path):
     assert read_policy(_written(tmp_path, "[campaign]\nbudget = 1000\n")).campaign.budget == 1000
 
 
-def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path):
+def test_unreadable_policy_file_is_an_error(tmp_path):
     with pytest.raises(BadInput, match="cannot be read"):
         read_policy(tmp_path / "nowhere.toml")
     path = tmp_path / "latin.toml"
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path):
         read_policy(path)
 
 
-def test_a_reason_of_its_own_goes_before_any():
+def test_rule_for_a_reason_precedes_rule_for_any():
     assert POLICY.rule_for("high", ["discount_share", "recency_days"]).discount == 0.20
     assert POLICY.rule_for("high", ["recency_days"]).name == "High risk"
     assert POLICY.rule_for("medium", ["recency_days"]).action == "reminder"
@@ -178,7 +178,7 @@ def test_a_reason_of_its_own_goes_before_any():
     st.sampled_from(("high", "medium", "low")),
     st.lists(st.sampled_from([f.name for f in FEATURES] + ["x"])),
 )
-def test_every_customer_has_exactly_one_rule_and_it_is_of_their_tier(tier, features):
+def test_every_customer_has_exactly_one_rule_of_their_tier(tier, features):
     assert tier in POLICY.rule_for(tier, features).tiers
 
 
@@ -190,7 +190,7 @@ def test_value_rule_precedes_reason_rule_and_unavailable_actions_are_skipped():
     assert POLICY.rule_for("high", ["discount_share"], "high", "unknown") is None
 
 
-def test_consent_is_a_dimension_of_its_own(tmp_path):
+def test_rules_decide_by_consent(tmp_path):
     unsure = _rule("B", action="reminder", discount=0, consent='["unknown"]')
     policy = read_policy(_written(tmp_path, _rule("A") + unsure))
     assert policy.rule_for("high", [], consent="given").name == "A"

@@ -6,16 +6,15 @@ from retention.churn import train
 from retention.errors import TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files
-from retention.reports.sweep import chart
+from retention.reports.sweep_chart import chart
 from retention.risk import rules
-from retention.risk.policy import Policy
+from retention.risk.policy import Policy, tier_of, tiers_of
 from retention.risk.sweep import sweep
-from retention.risk.tiers import tier_of, tiers_of
 from retention.settings import Settings
 from tests import shop as tiny
 
 
-def test_a_threshold_belongs_to_the_tier_it_opens():
+def test_threshold_belongs_to_the_higher_tier():
     assert [tier_of(p, Policy()) for p in (0.5, 0.4999, 0.25, 0.2499)] == [
         "high",
         "medium",
@@ -25,70 +24,70 @@ def test_a_threshold_belongs_to_the_tier_it_opens():
 
 
 @pytest.mark.parametrize("with_model", [True, False])
-def test_a_sweep_adds_up(shop, with_model):
+def test_sweep_totals_are_consistent(shop, with_model):
     model = (
         train(shop.lake, cutoff=shop.end, model="logistic", horizon_days=21, active_within_days=42)
         if with_model
         else None
     )
-    found = sweep(shop.lake, model, Policy(), as_of=shop.end, tier="medium", top=3)
-    told = found.as_dict()
-    assert sum(told["tiers"].values()) == told["customers"] == len(found.scores)
-    assert set(found.cohort.tier) <= {"high", "medium"}
-    assert len(found.cohort) == told["tiers"]["high"] + told["tiers"]["medium"]
-    at_stake = found.cohort.churn_probability * found.cohort.expected_value
-    assert told["revenue_at_risk"] == pytest.approx(at_stake.sum(), abs=0.01)
+    result = sweep(shop.lake, model, Policy(), as_of=shop.end, tier="medium", top=3)
+    result_json = result.as_dict()
+    assert sum(result_json["tiers"].values()) == result_json["customers"] == len(result.scores)
+    assert set(result.cohort.tier) <= {"high", "medium"}
+    assert len(result.cohort) == result_json["tiers"]["high"] + result_json["tiers"]["medium"]
+    at_stake = result.cohort.churn_probability * result.cohort.expected_value
+    assert result_json["revenue_at_risk"] == pytest.approx(at_stake.sum(), abs=0.01)
     assert at_stake.is_monotonic_decreasing
-    assert len(told["cohort"]) == 3
-    assert set(told["cohort"][0]) == {
+    assert len(result_json["cohort"]) == 3
+    assert set(result_json["cohort"][0]) == {
         "customer_id",
         "churn_probability",
         "tier",
         "expected_value",
         "reasons",
     }
-    assert list(found.scores.tier) == list(
-        tiers_of(found.scores.churn_probability.to_numpy(), Policy())
+    assert list(result.scores.tier) == list(
+        tiers_of(result.scores.churn_probability.to_numpy(), Policy())
     )
-    assert chart(found, Policy()).startswith(b"\x89PNG")
+    assert chart(result, Policy()).startswith(b"\x89PNG")
 
 
-def test_where_no_money_is_known_the_likeliest_to_leave_come_first(tmp_path):
+def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):
     file, home = tmp_path / "events.parquet", tmp_path / "home"
     tiny.frames(customers=60, days=80)["events"].drop(columns="amount").to_parquet(file)
     settings = Settings(home=home, _env_file=None)
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(file)])
-    found = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
-    assert found.cohort.expected_value.max() == 0
-    assert found.cohort.churn_probability.is_monotonic_decreasing
+    result = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
+    assert result.cohort.expected_value.max() == 0
+    assert result.cohort.churn_probability.is_monotonic_decreasing
 
 
-def test_without_a_model_the_rules_say_so(shop):
-    found = sweep(shop.lake, None, Policy(), as_of=shop.end)
-    assert found.model_version == "rules"
-    assert "no model yet" in found.rung
+def test_sweep_without_a_model_uses_rules_and_notes_it(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    assert result.model_version == "rules"
+    assert "no model yet" in result.rung
     early = sweep(shop.lake, None, Policy(), as_of=shop.begin + timedelta(days=20))
     assert "a model needs 100 buyers (have" in early.rung
 
 
-def test_the_rules_tell_one_order_as_one(shop):
+def test_rules_reason_uses_singular_for_one_order(shop):
     swept, _ = rules.score(shop.lake, shop.begin + timedelta(days=20))
-    said = {
+    texts = {
         reason["text"]
         for reasons in swept.reasons
         for reason in reasons
         if reason["feature"] == "frequency"
     }
-    assert "1 order ever, fewer than most" in said
+    assert "1 order ever, fewer than most" in texts
 
 
-def test_by_the_rules_one_customer_has_the_risk_that_the_sweep_gives_them(shop):
+def test_rules_score_of_one_customer_equals_the_sweep(shop):
     swept, _ = rules.score(shop.lake, shop.end)
     for at in (0, len(swept) // 2, -1):
-        asked = swept.iloc[at]
-        one, _ = rules.score(shop.lake, shop.end, customer_ids=[asked.customer_id])
-        assert one.iloc[0].to_dict() == asked.to_dict()
+        row = swept.iloc[at]
+        scores, _ = rules.score(shop.lake, shop.end, customer_ids=[row.customer_id])
+        assert scores.iloc[0].to_dict() == row.to_dict()
     everyone, _ = rules.score(shop.lake, shop.end, active_within_days=None)
     silent = everyone[~everyone.customer_id.isin(swept.customer_id)].customer_id
     lapsed, _ = rules.score(shop.lake, shop.end, customer_ids=silent)
@@ -97,6 +96,6 @@ def test_by_the_rules_one_customer_has_the_risk_that_the_sweep_gives_them(shop):
     assert rules.score(shop.lake, shop.end, customer_ids=["nobody"])[0].empty
 
 
-def test_nobody_active_is_a_sentence(shop):
+def test_sweep_without_active_customers_is_an_error(shop):
     with pytest.raises(TooLittleData, match="Nobody ordered in the 56 days"):
         sweep(shop.lake, None, Policy(), as_of=shop.end + timedelta(days=400))

@@ -14,7 +14,7 @@ from retention.uplift.evaluation import (
 )
 from retention.uplift.experiment import Experiment, build_experiment
 from retention.uplift.learners import LEARNERS
-from retention.uplift.metrics import METRICS
+from retention.uplift.uplift_metrics import METRICS
 from tests.retention.uplift.hillstrom import ARMS, FEATURES, against, hillstrom
 from tests.terminal_text import terminal_text
 

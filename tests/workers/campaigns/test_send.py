@@ -425,8 +425,8 @@ def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_
             broken.setattr(sending, "go_live", lambda *_: 1 / 0)
             assert run(desk, request, LEAD, key="send").state == "failed"
     with desk.database.transaction() as session:
-        erasure.from_sql(session, desk.settings, removed)
-    erasure.from_lake(desk.lake, removed)
+        erasure.erase_from_sql(session, desk.settings, removed)
+    erasure.erase_from_lake(desk.lake, removed)
     assert run(desk, request, LEAD, key="again").error is None
     assert campaign_of(desk, campaign_id).state == "live"
     left = {arm: [user for user in whose if user not in removed] for arm, whose in before.items()}

@@ -8,7 +8,6 @@ import pytest
 from retention.recommend import training
 from retention.recommend.catalogue import catalogue
 from retention.recommend.history import day_of, read
-from retention.recommend.metrics import RankingMetrics
 from retention.recommend.ranking import ranker_training
 from retention.recommend.ranking.features import NAMES, Examples
 from retention.recommend.ranking.ranker_training import (
@@ -17,6 +16,7 @@ from retention.recommend.ranking.ranker_training import (
     past_horizons,
     past_window,
 )
+from retention.recommend.ranking_metrics import RankingMetrics
 
 pytestmark = pytest.mark.usefixtures("hasty")
 

@@ -8,7 +8,7 @@ import pytest
 
 from retention.errors import BadInput, TooLittleData
 from retention.recommend.history import bought_between
-from retention.recommend.offers import (
+from retention.recommend.past_offers import (
     DEFAULT_RANKER,
     evaluate_offers,
     fit_offer_ranker,

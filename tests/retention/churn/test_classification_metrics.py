@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from retention.churn.metrics import ece, empc, metrics, top_decile_lift
+from retention.churn.classification_metrics import ece, empc, metrics, top_decile_lift
 
 
 def test_empc_matches_the_worked_value():

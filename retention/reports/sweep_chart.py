@@ -3,6 +3,8 @@
 import io
 from typing import TYPE_CHECKING
 
+from retention.text import gettext
+
 if TYPE_CHECKING:
     from retention.risk.policy import Policy
     from retention.risk.sweep import Sweep
@@ -11,7 +13,10 @@ COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 
 
 def chart(sweep: "Sweep", policy: "Policy") -> bytes:
-    """Plot a histogram of churn probabilities, coloured by tier, as PNG bytes."""
+    """Plot a histogram of churn probabilities by tier.
+
+    Returns PNG bytes.
+    """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -33,8 +38,12 @@ def chart(sweep: "Sweep", policy: "Policy") -> bytes:
     axes.set_yscale("symlog", linthresh=10)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.set_xlabel("risk score (rules)" if sweep.model_version == "rules" else "churn probability")
-    axes.set_ylabel("customers (log)")
+    axes.set_xlabel(
+        gettext("risk score (rules)")
+        if sweep.model_version == "rules"
+        else gettext("churn probability")
+    )
+    axes.set_ylabel(gettext("customers (log)"))
     axes.legend(frameon=False, loc="upper right", reverse=True)
     axes.spines[["top", "right"]].set_visible(False)
     image = io.BytesIO()
@@ -44,7 +53,12 @@ def chart(sweep: "Sweep", policy: "Policy") -> bytes:
 
 def alt_text(sweep: "Sweep") -> str:
     """Describe the chart in words."""
-    return (
-        f"Histogram of the risk of {len(sweep.scores):,} customers: {sweep.tiers['high']:,} high, "
-        f"{sweep.tiers['medium']:,} medium, {sweep.tiers['low']:,} low."
+    return gettext(
+        "Histogram of the risk of {customers:,} customers: {high:,} high, "
+        "{medium:,} medium, {low:,} low."
+    ).format(
+        customers=len(sweep.scores),
+        high=sweep.tiers["high"],
+        medium=sweep.tiers["medium"],
+        low=sweep.tiers["low"],
     )

@@ -8,7 +8,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sklift.metrics import qini_auc_score, uplift_at_k, uplift_auc_score
 
-from retention.uplift.metrics import (
+from retention.uplift.uplift_metrics import (
     METRICS,
     UpliftRanking,
     bootstrap_weights,

@@ -20,7 +20,7 @@ from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.history import DAY, History, day_of, read
 from retention.recommend.matrices import positions
-from retention.recommend.metrics import interval, ranking_metrics
+from retention.recommend.ranking_metrics import interval, ranking_metrics
 from retention.text import gettext
 
 if TYPE_CHECKING:

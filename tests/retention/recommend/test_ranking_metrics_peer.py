@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from retention.recommend.metrics import interval, list_properties, ranking_metrics
+from retention.recommend.ranking_metrics import interval, list_properties, ranking_metrics
 
 CASE = json.loads((Path(__file__).parent / "rectools.json").read_text())
 EXACT = 1e-9
