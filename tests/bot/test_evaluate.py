@@ -7,7 +7,7 @@ import pytest
 
 from bot.terminal import run
 from retention.uplift import evaluation
-from retention.uplift.metrics import METRICS
+from retention.uplift.uplift_metrics import METRICS
 from tests.retention.uplift.hillstrom import ARMS, against
 
 

@@ -35,8 +35,8 @@ def test_report_shows_gaps_spikes_and_quarantine(quality_report):
         quality_report.data["imports"][f"rows_{fate}"]
         for fate in ("accepted", "duplicate", "filtered", "quarantined")
     )
-    said = _terminal(found)
-    assert "0 were not meant, 1 were set aside." in said
+    shown_text = _terminal(quality_report)
+    assert "0 were not meant, 1 were set aside." in shown_text
     for words in ("2025-04-14", "customer_id is missing", "calendar features need 13", "no margin"):
         assert words in shown_text
 
