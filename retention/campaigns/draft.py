@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from retention.campaigns import item_selection, offers, wording
+from retention.campaigns import item_selection, offers, text_placeholders
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.item_selection import MergeItems
@@ -394,7 +394,7 @@ def _body(
         targeting=describe_targeting(uplift),
         assumed=tuple(assumed),
     )
-    return body.model_copy(update={"copy_text": wording.default_text(body.copy_action)})
+    return body.model_copy(update={"copy_text": text_placeholders.default_text(body.copy_action)})
 
 
 def _items(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from retention.lake import directory
+from retention.lake import customer_directory
 from retention.lake.schema import EVENT_IDENTITY
 from retention.urls import is_url
 
@@ -70,7 +70,7 @@ class ImportReport:
     """Day on which the same file was read with another map; its events count twice now."""
 
     lake: str = ""
-    """Lake state after the import (`directory.followed_state`); empty without a database."""
+    """Lake state after the import (`customer_directory.followed_state`); empty without a database."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the report."""
@@ -215,13 +215,13 @@ def log_import(
     """
     from retention.db.tables import ImportLog
 
-    report = replace(report, lake=directory.followed_state(lake))
+    report = replace(report, lake=customer_directory.followed_state(lake))
     with database.transaction() as session:
         if (
-            report.table in directory.FOLLOWED_TABLES
+            report.table in customer_directory.FOLLOWED_TABLES
             and _last_directory_state(session, settings) != report.lake
         ):
-            directory.sync(lake, session, settings)
+            customer_directory.sync(lake, session, settings)
         session.add(
             ImportLog(
                 id=uuid.uuid4().hex,
@@ -246,7 +246,7 @@ def _last_directory_state(session: "Session", settings: "Settings") -> str | Non
         select(ImportLog.report)
         .where(
             ImportLog.team_id == settings.team_id,
-            ImportLog.table_name.in_(directory.FOLLOWED_TABLES),
+            ImportLog.table_name.in_(customer_directory.FOLLOWED_TABLES),
         )
         .order_by(ImportLog.at.desc())
         .limit(1)

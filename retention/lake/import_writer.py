@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retention.lake import store
-from retention.lake.cleaning import clean
+from retention.lake.cleaning import faulty_events
 from retention.lake.identity import exact
 from retention.lake.lake import Lake
 from retention.lake.schema import EVENT_CONTENT, EVENT_ID, Table
@@ -121,10 +121,10 @@ class EventWriter:
 
         For hashed ids only similar events need a comparison.
         """
-        has_similar = clean.find_similar(self.con, "staged")
+        has_similar = faulty_events.find_similar(self.con, "staged")
         if self.has_source_ids:
             return self._count_repeated("staged")
-        similar = f"(SELECT * FROM staged WHERE {clean.IS_SIMILAR})"
+        similar = f"(SELECT * FROM staged WHERE {faulty_events.IS_SIMILAR})"
         return self._count_repeated(similar) if has_similar else 0
 
     def _count_repeated(self, relation: str) -> int:

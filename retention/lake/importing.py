@@ -16,16 +16,24 @@ from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import currency, formats, identity, import_log, mapping, quarantine, store
-from retention.lake.cleaning import clean
-from retention.lake.cleaning.policy import load_clean_policy
+from retention.lake import (
+    formats,
+    identity,
+    import_log,
+    mapping,
+    quarantine,
+    single_currency,
+    store,
+)
+from retention.lake.cleaning import faulty_events
+from retention.lake.cleaning.cleaning_rules import load_clean_policy
 from retention.lake.import_log import ImportReport
 from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
+from retention.lake.map_compiler import Staging, compile_staging
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
-from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
@@ -75,7 +83,7 @@ def import_files(
         Called per file and piece.
     listener : ImportListener, optional
         Called after events were imported. Installations with campaigns pass
-        `retention.campaigns.imports.LISTENER`.
+        `retention.campaigns.file_imports.LISTENER`.
 
     Returns
     -------
@@ -369,7 +377,7 @@ class ImportJob:
         accepted = (
             self.writer.commit() if self.writer is not None else self._upsert() if staged else 0
         )
-        clean.mark_non_products(self.lake, self.non_products)
+        faulty_events.mark_non_products(self.lake, self.non_products)
         self._unlock_table()
         if held is not None:
             path = quarantine.write(self.con, [f"({held[1]})", *self.bad_tables], held[0])
@@ -461,23 +469,23 @@ class ImportJob:
         if not good:
             return
         self.good_rows += good
-        for done, number in clean.convert_negative_sales(self.con, "staged").items():
+        for done, number in faulty_events.convert_negative_sales(self.con, "staged").items():
             self.mended[done] = self.mended.get(done, 0) + number
         fresh = self.writer.stage_new_events("event_id" in self.mapped_columns)
         self._clean(fresh, self.writer)
         if self._scalar(f"SELECT count(*) FROM {fresh}"):
-            self.currencies |= currency.event_currencies(self.con, fresh)
-            currency.check_single_currency(self.lake, self.settings, self.currencies)
+            self.currencies |= single_currency.event_currencies(self.con, fresh)
+            single_currency.check_single_currency(self.lake, self.settings, self.currencies)
             self.writer.write(fresh)
-            self.non_products |= clean.find_non_products(self.lake, fresh, self.policy)
+            self.non_products |= faulty_events.find_non_products(self.lake, fresh, self.policy)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
         self.staged, self.staged_sources = False, []
 
     def _clean(self, fresh: str, writer: EventWriter) -> None:
         """Quarantine new events that break a cleaning rule."""
         if fresh != "staged":
-            clean.find_similar(self.con, fresh)
-        faulty = clean.find_faulty(
+            faulty_events.find_similar(self.con, fresh)
+        faulty = faulty_events.find_faulty(
             self.con,
             fresh,
             self.policy,
@@ -498,7 +506,7 @@ class ImportJob:
             self._quarantine(rows, quarantine.RULES, source)
             self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
             self._add_reasons(faulty)
-        clean.drop_faulty(self.con)
+        faulty_events.drop_faulty(self.con)
         self.quarantined_events += sum(faulty.values())
 
     def _upsert(self) -> int:

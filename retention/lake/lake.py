@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake import coverage, currency, store
+from retention.lake import coverage, single_currency, store
 from retention.lake.cleaning.returns import (
     NO_RETURNS,
     RETURN_TYPES,
@@ -25,7 +25,7 @@ from retention.lake.cleaning.returns import (
     cancelled_orders,
     match_returns,
 )
-from retention.lake.identity.resolve import (
+from retention.lake.identity.canonical_ids import (
     CUSTOMER_TABLES,
     Identities,
     Identity,
@@ -41,7 +41,7 @@ from retention.lake.schema import (
     Column,
     Table,
 )
-from retention.lake.spark import SparkTables
+from retention.lake.spark_tables import SparkTables
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -375,7 +375,7 @@ class Lake:
 
     def currency(self, settings: Settings) -> str:
         """Return the shop's currency; see `currency.shop_currency`."""
-        return currency.shop_currency(self, settings)
+        return single_currency.shop_currency(self, settings)
 
     # ------------------------------------------------------------ writing
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.insert import among
 from retention.db.tables import DirectoryEntry, Send
-from retention.outreach.messages import DELIVERY_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
+from retention.outreach.adapter import DELIVERY_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
 from retention.privacy import email_hash
 from retention.settings import Settings
 from retention.text import gettext

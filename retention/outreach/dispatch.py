@@ -16,8 +16,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Send
 from retention.outreach import send_summary, sends
-from retention.outreach.consent import public_url
-from retention.outreach.messages import (
+from retention.outreach.adapter import (
     MESSAGE_REFUSED,
     Adapter,
     Contact,
@@ -26,6 +25,7 @@ from retention.outreach.messages import (
     Verdict,
     as_sentence,
 )
+from retention.outreach.consent import public_url
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.outreach.webhook import WebhookAdapter
 from retention.progress import Progress, silent

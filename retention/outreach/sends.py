@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
 from retention.db.tables import Assignment, Campaign, Send, Suppression
-from retention.outreach.messages import MESSAGE_REFUSED, CancelCode, Verdict
+from retention.outreach.adapter import MESSAGE_REFUSED, CancelCode, Verdict
 from retention.text import gettext
 
 LEASE = timedelta(minutes=4)  # longer than any attempt takes

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.messages import (
+from retention.outreach.adapter import (
     ADDRESS_REFUSED,
     DELIVERY_REFUSED,
     MESSAGE_REFUSED,

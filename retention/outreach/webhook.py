@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.messages import (
+from retention.outreach.adapter import (
     ADDRESS_REFUSED,
     Message,
     Unreachable,

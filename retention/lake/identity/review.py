@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput
-from retention.lake import directory
+from retention.lake import customer_directory
 from retention.lake.identity import exact, keys, links, probabilistic
 from retention.lake.identity.rules import IdentityRules, load_rules
 from retention.lake.lake import Lake
@@ -91,7 +91,7 @@ def link(
         else None
     )
     with database.transaction() as session:
-        directory.sync(lake, session, settings)
+        customer_directory.sync(lake, session, settings)
         mixed_campaigns = campaigns_with_both_arms(lake, session, settings)
     return {
         "exact": by_key.as_dict(),
@@ -165,7 +165,7 @@ def decide(
         rows = _rows([decisions[link_id] for link_id in link_ids], state)
         links.add(lake, log, rows, by)
     with database.transaction() as session:
-        directory.sync(lake, session, settings)
+        customer_directory.sync(lake, session, settings)
         mixed_campaigns = (
             campaigns_with_both_arms(lake, session, settings) if state == "accepted" else ()
         )

@@ -2,7 +2,7 @@
 
 Formats: CSV, TSV, Parquet, JSON Lines (plain, .gz, .zst, .zip), workbooks and SQL databases.
 Text formats are read as text: `00123` stays `00123`, and a bad value spoils only its row.
-`retention.lake.reading.columns` then converts the columns that a map uses.
+`retention.lake.reading.column_formats` then converts the columns that a map uses.
 """
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
@@ -23,7 +23,7 @@ from retention.lake.reading.archives import (
     extract_table,
     scratch_folder,
 )
-from retention.lake.reading.columns import ColumnReading, detect_readings
+from retention.lake.reading.column_formats import ColumnReading, detect_readings
 from retention.lake.reading.database import fetch_rows
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines

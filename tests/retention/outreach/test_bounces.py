@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention.campaigns import closing
-from retention.campaigns.imports import import_bounces
+from retention.campaigns.file_imports import import_bounces
 from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.outreach import send_summary
+from retention.outreach.adapter import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
 from retention.outreach.bounces import Bounce, mark_bounced, unreachable_customers
-from retention.outreach.messages import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
 from retention.outreach.smtp import bounce_code
 from retention.privacy import email_hash
 from tests.retention.outreach import live_campaigns

@@ -17,7 +17,7 @@ from retention.campaigns.states import find_campaign
 from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
 from retention.outreach import consent, send_summary, sends
-from retention.outreach.messages import Contact, Unreachable, Verdict
+from retention.outreach.adapter import Contact, Unreachable, Verdict
 from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends, smtp
+from retention.outreach.adapter import Contact, Message, Unreachable
 from retention.outreach.bounces import unreachable_customers
-from retention.outreach.messages import Contact, Message, Unreachable
 from retention.outreach.smtp import SmtpAdapter, build_email, parse_smtp_url
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retention.outreach.messages import Unreachable
+from retention.outreach.adapter import Unreachable
 from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
 from tests import readonly

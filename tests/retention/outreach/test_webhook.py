@@ -11,7 +11,7 @@ from retention import clock
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends
-from retention.outreach.messages import Contact, Unreachable
+from retention.outreach.adapter import Contact, Unreachable
 from retention.outreach.webhook import WebhookAdapter
 from retention.privacy import signing
 from retention.settings import Settings

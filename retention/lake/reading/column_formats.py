@@ -8,8 +8,8 @@ can override the choice.
 from dataclasses import dataclass, field
 from typing import Any
 
-from retention.lake.currency import CODES, SHORT
 from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.single_currency import CODES, SHORT
 from retention.text import gettext
 
 MIN_SHARE = 0.9

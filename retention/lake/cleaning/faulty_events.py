@@ -9,7 +9,7 @@ Changed rules apply to earlier rows only through `retention data release`.
 from dataclasses import dataclass
 from typing import Any
 
-from retention.lake.cleaning.policy import CleanPolicy, NearDuplicate
+from retention.lake.cleaning.cleaning_rules import CleanPolicy, NearDuplicate
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal
 from retention.lake.quarantine_reasons import Reason, ReasonCode

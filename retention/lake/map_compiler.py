@@ -9,7 +9,7 @@ from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.quarantine_reasons import Reason, ReasonCode
-from retention.lake.reading.columns import ZONED, zoned_text
+from retention.lake.reading.column_formats import ZONED, zoned_text
 from retention.lake.reading.sources import Source
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
 from retention.text import gettext
