@@ -18,7 +18,7 @@ from retention.campaigns.edits import (
     Changes,
     apply_changes,
     normalize_name,
-    require_near,
+    require_soon_enough,
 )
 from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body
@@ -82,7 +82,7 @@ def submit(
     body.check_offers()
     body.check_budget()
     if body.send_on is not None:
-        require_near(
+        require_soon_enough(
             body.send_on,
             f"{body.send_on.astimezone(settings.zone):{MINUTE_FORMAT}}",
             settings.zone,

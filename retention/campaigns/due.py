@@ -220,7 +220,7 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
         )
         if at is not None
     ]
-    if quiet_ends := sends.next_moment(session, settings.team_id, after):
+    if quiet_ends := sends.next_quiet_hours_end(session, settings.team_id, after):
         ahead.append(quiet_ends)
     return min(ahead, default=None)
 

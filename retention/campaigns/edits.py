@@ -267,7 +267,7 @@ def _parse_moment(text: str, zone: ZoneInfo, now: datetime, present: datetime | 
             ).format(text=text, soon=SOON),
             field="send_on",
         )
-    require_near(at, text, zone, now)
+    require_soon_enough(at, text, zone, now)
     return at
 
 
@@ -295,7 +295,7 @@ def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
     return earlier
 
 
-def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
+def require_soon_enough(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
     """Reject send times beyond the longest approval.
 
     Older versions keep their times.

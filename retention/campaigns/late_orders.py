@@ -68,7 +68,7 @@ def update_late_results(lake: "Lake", database: "Database", settings: Settings) 
     return list(recomputed)
 
 
-def mark_announced(session: Session, settings: Settings) -> list[str]:
+def take_unannounced_results(session: Session, settings: Settings) -> list[str]:
     """Mark new late results as announced and return their campaigns.
 
     Call this in the transaction that writes the announcements.

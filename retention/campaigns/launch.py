@@ -51,7 +51,7 @@ class StartedSending(NamedTuple):
     left_out: int
 
 
-def returned_customers(
+def returned_since_draft(
     database: Database, settings: Settings, lake: "Lake", campaign_id: str, now: datetime
 ) -> set[str]:
     """Return assigned customers with an order since the draft.
@@ -231,7 +231,7 @@ def _valid_until(settings: Settings, campaign: Campaign, sent_at: datetime) -> d
     )
 
 
-def reserve_codes(
+def reserve_all_codes(
     database: Database, settings: Settings, campaign_id: str, version: int
 ) -> Iterator[tuple[int, int]]:
     """Reserve a code per treated customer, one batch per transaction.

@@ -278,7 +278,7 @@ def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
     redeem(session, settings, uses)
 
 
-def mark_misuses_announced(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
+def take_unannounced_misuses(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
     """Return misuse that the threads do not show yet.
 
     Parameters

@@ -152,7 +152,7 @@ def _short(content: bytes) -> str:
 
 
 def link_customers(
-    lake: "Lake", rules: "IdentityRules", report: ImportReport, learned: list[str]
+    lake: "Lake", rules: "IdentityRules", report: ImportReport, ids_with_new_keys: list[str]
 ) -> ImportReport:
     """Link imported customers by exact keys.
 
@@ -166,7 +166,7 @@ def link_customers(
         Settings of the linking.
     report : ImportReport
         Report of the import.
-    learned : list of str
+    ids_with_new_keys : list of str
         Ids with new keys.
 
     Returns
@@ -178,7 +178,7 @@ def link_customers(
 
     if report.table != "customers" or not rules.after_import:
         return report
-    new_ids = learned if report.rows_accepted else None
+    new_ids = ids_with_new_keys if report.rows_accepted else None
     return replace(
         report, linked=exact.link(lake, rules, by="import", changed_ids=new_ids).as_dict()
     )

@@ -218,7 +218,7 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
     int
         Rows written.
     list of str
-        For customers: ids with new identity keys (`exact.learned`).
+        For customers: ids with new identity keys (`exact.ids_with_new_keys`).
     """
     con = lake.duckdb
     keys = ", ".join(table.key)
@@ -240,10 +240,12 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
         f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
     )
     accepted = con.execute("SELECT count(*) FROM fresh").fetchall()[0][0]
-    learned = exact.ids_with_new_keys(con, "fresh", known) if table.name == "customers" else []
+    ids_with_new_keys = (
+        exact.ids_with_new_keys(con, "fresh", known) if table.name == "customers" else []
+    )
     if accepted:
         stored = ", ".join(store.stored_columns(table).values())
         store.upsert(
             lake.root, table, con.sql(f"SELECT {stored} FROM fresh").to_arrow_reader(250_000)
         )
-    return accepted, learned
+    return accepted, ids_with_new_keys

@@ -124,7 +124,7 @@ def import_files(
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
-    report = import_log.link_customers(lake, rules, report, work.learned)
+    report = import_log.link_customers(lake, rules, report, work.ids_with_new_keys)
     if database is not None:
         report = replace(report, before=import_log.earlier_import_day(database, settings, report))
         report = import_log.log_import(
@@ -186,7 +186,7 @@ class ImportJob:
         self.reasons: dict[str, int] = {}  # rows by `Reason.key`
         self.mapped_columns: set[str] = set()
         self.staged = False
-        self.learned: list[str] = []
+        self.ids_with_new_keys: list[str] = []
         self.staged_sources: list[str] = []
         self.good_rows = self.quarantined_events = 0
         self.writer = None if table.keyed else EventWriter(lake.root, self.con, table)
@@ -292,7 +292,7 @@ class ImportJob:
         before = self._scalar("SELECT count(*) FROM staged") if self.staged else 0
         verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TABLE staged AS"
         try:
-            self.con.execute(f"{verb} {staging.good_and_bad}")
+            self.con.execute(f"{verb} {staging.all_rows_sql}")
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise BadInput(
@@ -305,7 +305,7 @@ class ImportJob:
             ).fetchall()
         )
         if reasons:
-            self._quarantine(staging.bad, quarantine.MAP, source)
+            self._quarantine(staging.bad_rows_sql, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
         self.erased_customers().delete_staged(self.con)
         good = self._scalar("SELECT count(*) FROM staged")
@@ -334,7 +334,10 @@ class ImportJob:
     # ------------------------------------------------------------ writing
 
     def commit(
-        self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
+        self,
+        files: list[str],
+        seconds: Callable[[], float],
+        released_from: tuple[Path, str] | None = None,
     ) -> ImportReport:
         """Write the quarantine and commit new rows.
 
@@ -346,7 +349,7 @@ class ImportJob:
             The imported files.
         seconds : callable
             Returns the elapsed time.
-        held : tuple of Path and str, optional
+        released_from : tuple of Path and str, optional
             The quarantine file of the rows, and SQL of the rows that stay there. It is written
             after the commit. If the process dies in between, the next release sees duplicates.
 
@@ -370,7 +373,7 @@ class ImportJob:
             if self.staged
             else 0
         )
-        if held is None:
+        if released_from is None:
             path = self._write_quarantine(
                 files, refused=not staged and bool(self.read_rows) and not self.only
             )
@@ -379,8 +382,10 @@ class ImportJob:
         )
         faulty_events.mark_non_products(self.lake, self.non_products)
         self._unlock_table()
-        if held is not None:
-            path = quarantine.write(self.con, [f"({held[1]})", *self.bad_tables], held[0])
+        if released_from is not None:
+            path = quarantine.write(
+                self.con, [f"({released_from[1]})", *self.bad_tables], released_from[0]
+            )
         return ImportReport(
             self.table.name,
             self.read_rows,
@@ -430,7 +435,7 @@ class ImportJob:
         """Note times without a zone, read as UTC."""
         zone = self.settings.timezone
         naive = [name for name in source.naive if name.casefold() in mapped.unzoned_columns]
-        if mapped.names_zone or zone == "UTC" or not naive:
+        if mapped.declares_timezone or zone == "UTC" or not naive:
             return []
         again = gettext(" and import the file again") if self.table.name in TABLES else ""
         if self.table.name == "events":
@@ -491,7 +496,7 @@ class ImportJob:
             self.policy,
             nearby_files=writer.nearby_files(fresh),
             stored_files=writer.all_files(),
-            testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
+            known_customers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
         )
         if faulty:
             columns = ", ".join(self.table.names)
@@ -510,7 +515,7 @@ class ImportJob:
         self.quarantined_events += sum(faulty.values())
 
     def _upsert(self) -> int:
-        accepted, self.learned = upsert_staged(self.lake, self.table, self.mapped_columns)
+        accepted, self.ids_with_new_keys = upsert_staged(self.lake, self.table, self.mapped_columns)
         return accepted
 
     def _quarantine_path(self, files: list[str]) -> Path:

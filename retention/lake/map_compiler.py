@@ -29,9 +29,9 @@ class Staging:
     ``_reason`` is NULL for a good row.
     """
 
-    good_and_bad: str
+    all_rows_sql: str
     """Canonical columns and ``_reason``."""
-    bad: str
+    bad_rows_sql: str
     """``reason`` and the unchanged source columns of bad rows."""
     columns: tuple[str, ...]
     """Canonical columns that the map fills."""

@@ -170,7 +170,7 @@ def _retry_file(
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
         report = import_log.link_customers(
-            lake, identity.load_rules(settings), report, work.learned
+            lake, identity.load_rules(settings), report, work.ids_with_new_keys
         )
         if database is not None:
             import_log.log_import(

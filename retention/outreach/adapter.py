@@ -68,7 +68,7 @@ class Verdict:
     is_about_all: bool = False  # presumably all e-mails are refused, until one is accepted
 
 
-class Unreachable(Exception):
+class ServerUnavailable(Exception):
     """The server accepts nothing at present.
 
     The present e-mail was not accepted. ``until`` is the real time before which the server wants no
@@ -84,14 +84,14 @@ class Adapter(Protocol):
     """Sends e-mails through one channel; one thread at a time."""
 
     channel: str
-    repeats: bool  # whether the server drops duplicates of a key
+    drops_duplicates: bool  # whether the server drops duplicates of a key
 
     def open(self) -> None:
         """Connect.
 
         Raises
         ------
-        Unreachable
+        ServerUnavailable
             The server cannot be reached or used.
         """
 
@@ -100,7 +100,7 @@ class Adapter(Protocol):
 
         Raises
         ------
-        Unreachable
+        ServerUnavailable
             It was not accepted, and others would not be either.
         """
 

@@ -92,7 +92,9 @@ def mark_bounced(
     return outcomes, campaigns
 
 
-def unreachable_customers(session: Session, settings: Settings, since: datetime) -> set[str]:
+def customers_with_bounced_address(
+    session: Session, settings: Settings, since: datetime
+) -> set[str]:
     """Return customers with a bounced address that is still in use.
 
     Their newest send bounced because of the address, and the address has not changed since. A

@@ -41,7 +41,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     policy = load_policy(settings)  # an unreadable policy stops the job here
     user, campaign_version = context.requested_by, (request.campaign_id, request.version)
-    returned = launch.returned_customers(database, settings, lake, request.campaign_id, now)
+    returned = launch.returned_since_draft(database, settings, lake, request.campaign_id, now)
     doubles = launch.merged_duplicates(database, settings, lake, request.campaign_id) - returned
     with database.transaction() as session:
         dispatch.check_channel(settings)
@@ -55,7 +55,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                     settings, campaign, what, user, left_out=len(customers)
                 )
                 outbox.put(session, settings, post, default_channel=campaign.channel)
-    for reserved, needed in launch.reserve_codes(database, settings, *campaign_version):
+    for reserved, needed in launch.reserve_all_codes(database, settings, *campaign_version):
         context.progress(
             reserved,
             needed + 1,

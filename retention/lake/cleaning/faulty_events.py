@@ -116,7 +116,7 @@ def find_faulty(
     *,
     nearby_files: list[str],
     stored_files: list[str],
-    testers: str | None = None,
+    known_customers: str | None = None,
 ) -> dict[str, int]:
     """Find new events that break a cleaning rule.
 
@@ -132,7 +132,7 @@ def find_faulty(
         The rules.
     nearby_files, stored_files : list of str
         Parquet files of the lake's events: of the same months, and all.
-    testers : str, optional
+    known_customers : str, optional
         SQL of the e-mail addresses and ids (email, customer_id) of known customers.
 
     Returns
@@ -144,7 +144,7 @@ def find_faulty(
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
     if not _one(con, f"SELECT count(*) FROM {relation}"):
         return {}
-    rules = _Rules(con, relation, policy, nearby_files, stored_files, testers)
+    rules = _Rules(con, relation, policy, nearby_files, stored_files, known_customers)
     for rule in (
         rules.rows,
         rules.ids,
@@ -181,7 +181,7 @@ class _Rules:
     policy: CleanPolicy
     nearby_files: list[str]
     stored_files: list[str]
-    testers: str | None
+    known_customers: str | None
 
     def rows(self) -> None:
         """Check dates, signs and missing values."""
@@ -220,8 +220,8 @@ class _Rules:
                     _matches(column, getattr(policy.test_order, name)) for name in patterns
                 )
                 self._by_id(column, is_test, reason)
-            if self.testers:
-                ids = f"SELECT customer_id FROM ({self.testers}) WHERE {_matches('email', policy.test_order.email)}"
+            if self.known_customers:
+                ids = f"SELECT customer_id FROM ({self.known_customers}) WHERE {_matches('email', policy.test_order.email)}"
                 self._flag_ids("customer_id", ids, reason)
         if policy.bookkeeping.is_active:
             is_bookkeeping = _matches("item_id", policy.bookkeeping.item)

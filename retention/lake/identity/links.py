@@ -79,7 +79,7 @@ def add(
     return len(rows)
 
 
-def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.DataFrame:
+def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, max_ids: int) -> pd.DataFrame:
     """Propose risky links instead of accepting them.
 
     Risky links contradict a person's decision or merge too many ids.
@@ -90,7 +90,7 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.Da
         The decisions so far.
     new_links : DataFrame
         ``customer_id, same_as, state, evidence``; accepted or proposed.
-    largest : int
+    max_ids : int
         Most ids that may become one customer without review.
 
     Returns
@@ -117,7 +117,7 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.Da
     separated = decisions[decisions["state"].isin(SEPARATED)]
     left, right = separated["customer_id"].map(group_of), separated["same_as"].map(group_of)
     contradicting = set(left[(left == right) & left.notna()].astype(int))
-    too_large = set(np.flatnonzero(np.bincount(groups) > largest))
+    too_large = set(np.flatnonzero(np.bincount(groups) > max_ids))
     link_groups = new_links["customer_id"].map(group_of)
     new_links = new_links.copy()
     for reason, bad_groups in (

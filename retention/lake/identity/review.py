@@ -46,7 +46,7 @@ def link(
     by: str,
     accept: float | None = None,
     review: float | None = None,
-    likeness: bool = True,
+    with_similarity: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Link customers and update the directory.
@@ -60,7 +60,7 @@ def link(
         User.
     accept, review : float, optional
         Minimum probabilities of accepted and proposed links. Default: from the policy.
-    likeness : bool
+    with_similarity : bool
         Whether to link by similarity, too.
     progress : Progress
 
@@ -87,7 +87,7 @@ def link(
     by_key = exact.link(lake, rules, by=by)
     by_similarity = (
         probabilistic.link(lake, rules, accept=accept, review=review, by=by, progress=progress)
-        if likeness
+        if with_similarity
         else None
     )
     with database.transaction() as session:

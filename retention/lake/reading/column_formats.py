@@ -126,7 +126,7 @@ def _column_kinds(columns: dict[str, str], mapping: Mapping, typed: bool) -> dic
         if typed
         else {name.casefold() for expression in mapping.expressions for name in expression.columns}
     )
-    as_text = {name.casefold() for name in mapping.needing("text", "json")}
+    as_text = {name.casefold() for name in mapping.source_columns_of("text", "json")}
     kinds: dict[str, str] = {}
     for target, expression in mapping.columns.items():
         if expression.column is None:

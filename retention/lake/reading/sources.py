@@ -240,7 +240,9 @@ def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
         "notes": [*duplicate_notes, *result.notes],
     }
     detected = source.detected | {name: value for name, value in properties.items() if value}
-    typed = [name for name in mapping.needing("moment") if source.columns.get(name) in ZONELESS]
+    typed = [
+        name for name in mapping.source_columns_of("moment") if source.columns.get(name) in ZONELESS
+    ]
     return replace(
         source,
         readings=result.columns,

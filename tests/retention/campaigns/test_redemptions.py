@@ -87,10 +87,10 @@ def test_use_by_another_customer_keeps_the_code_and_is_reported_once(database, s
         "redeemed"
     ]
     with database.transaction() as session:
-        assert redemptions.mark_misuses_announced(session, settings) == {
+        assert redemptions.take_unannounced_misuses(session, settings) == {
             "c1": {"other_customer": 1}
         }
-        assert redemptions.mark_misuses_announced(session, settings) == {}
+        assert redemptions.take_unannounced_misuses(session, settings) == {}
         (wrong,) = redemptions.list_misuses(session, "c1")
     assert (wrong["used_by"], wrong["customer_id"], wrong["outcome"]) == (
         "k5",

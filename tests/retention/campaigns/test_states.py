@@ -295,7 +295,7 @@ def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     assert seen(sends) == (lapses, [("campaign_send", "U0LEAD")])
     with submitted.transaction() as session:
         launch.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
-    list(launch.reserve_codes(submitted, settings, "c1", 1))
+    list(launch.reserve_all_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
         assert launch.go_live(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
     ends = sends + timedelta(days=28)
@@ -325,7 +325,7 @@ def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted, 
             ).left_out
             == 0
         )
-    list(launch.reserve_codes(submitted, settings, "c1", 1))
+    list(launch.reserve_all_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
         sent = launch.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         assert (sent.treated, sent.control, sent.codes) == (84, 14, 84)
@@ -340,7 +340,7 @@ def test_campaign_stopped_while_live_is_measured_over_its_planned_window(submitt
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
         approval.schedule(session, settings, "c1", sends)
         launch.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
-    list(launch.reserve_codes(submitted, settings, "c1", 1))
+    list(launch.reserve_all_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
         launch.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         approval.stop(session, settings, "c1", "U0LEAD", "wrong price", sends + timedelta(days=3))
@@ -472,7 +472,7 @@ def test_lifecycle_and_discount_edits_work_on_postgresql(tmp_path, settings):
         assert all(isinstance(answer, Conflict) for answer in answers if answer)
         with database.transaction() as session:
             launch.begin_sending(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
-        assert list(launch.reserve_codes(database, settings, "c1", 1))[-1] == (85, 85)
+        assert list(launch.reserve_all_codes(database, settings, "c1", 1))[-1] == (85, 85)
         with database.transaction() as session:
             approval.stop(session, settings, "c1", "U0LEAD", "another", NOW + timedelta(hours=4))
             _draft(session, settings, "c2", **TWO)

@@ -67,7 +67,7 @@ def start_campaign(
         approval.submit(session, settings, campaign_id, 1, "U0ANALYST", now)
         approval.approve(session, settings, campaign_id, 1, "U0LEAD", now)
         launch.begin_sending(session, settings, campaign_id, 1, "U0LEAD", now)
-    assert list(launch.reserve_codes(database, settings, campaign_id, 1))
+    assert list(launch.reserve_all_codes(database, settings, campaign_id, 1))
     with database.transaction() as session:
         return launch.go_live(session, settings, campaign_id, 1, "U0LEAD", now).campaign
 
