@@ -1,7 +1,8 @@
-"""Submit, approve, reject, stop, edit, schedule and expire campaigns.
+"""Decide about campaigns before they are sent, and stop them.
 
-SQL only. The caller checks roles. The approving UPDATE checks that the approver did not write the
-version.
+Decisions before sending: submit, approve, reject, edit, schedule, remind, expire. Stopping is
+possible until the measurement. SQL only. The caller checks roles. The approving UPDATE checks that
+the approver did not write the version.
 """
 
 from collections.abc import Collection

@@ -69,7 +69,7 @@ def update_late_results(lake: "Lake", database: "Database", settings: Settings) 
 
 
 def take_unannounced_results(session: Session, settings: Settings) -> list[str]:
-    """Mark new late results as announced and return their campaigns.
+    """Return campaigns with a new late result, and mark it as announced.
 
     Call this in the transaction that writes the announcements.
 

@@ -1,5 +1,7 @@
 """Make an approved campaign live.
 
+E-mails are queued here and sent by `retention.outreach.dispatch`.
+
 Codes are reserved in batches, the lake's rows are written, then codes and state change in one
 transaction. Each step can be repeated. Until `go_live` commits, no customer has a code.
 """

@@ -279,7 +279,9 @@ def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
 
 
 def take_unannounced_misuses(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
-    """Return misuse that the threads do not show yet.
+    """Return campaigns with new misuse, and mark it as announced.
+
+    Call this in the transaction that writes the announcements.
 
     Parameters
     ----------

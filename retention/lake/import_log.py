@@ -1,4 +1,4 @@
-"""Report and log imports."""
+"""Log imports, and find an earlier import of the same file."""
 
 import hashlib
 import uuid
@@ -55,13 +55,13 @@ class ImportReport:
     """Duplicates of another event of the same import."""
 
     linked: dict[str, Any] = field(default_factory=dict)
-    """Result of identity linking after a customer import (`identity.exact.Linked`)."""
+    """Result of identity linking after a customer import (`LinkingResult`)."""
 
     redemptions: dict[str, int] = field(default_factory=dict)
-    """Outcomes of imported coupon codes (`retention.campaigns.redemptions.OUTCOMES`)."""
+    """Outcomes of imported coupon codes (`retention.campaigns.redemptions.outcome_text`)."""
 
     bounces: dict[str, int] = field(default_factory=dict)
-    """Outcomes of imported bounces (`retention.outreach.bounces.bounced`)."""
+    """Outcomes of imported bounces (`retention.outreach.bounces.mark_bounced`)."""
 
     timezone: str = ""
     """Time zone of the map if the installation has none; features then use UTC."""
@@ -106,8 +106,8 @@ NO_LISTENER = ImportListener()
 def content_hashes(file: str, mapping: "Mapping", source: str | None) -> dict[str, str]:
     """Return short hashes of a file and its map.
 
-    `earlier_import_day` compares them. The map's hash covers the event identity and the file
-    format. A wider ``where`` or one more column changes no event.
+    `earlier_import_day` compares them. The map's hash covers only what decides an event's id, and
+    the file format. So a changed ``where`` or other column does not change it.
 
     Parameters
     ----------

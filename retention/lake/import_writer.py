@@ -75,7 +75,8 @@ class EventWriter:
     def nearby_files(self, relation: str) -> list[str]:
         """Return the files that may hold these events already.
 
-        Hashed ids include the time, so then only files of the same months count.
+        All files if the source gives ids. Otherwise only files of the same months, because a hashed
+        id includes the time.
         """
         delta = store.open_table(self.root, self.table)
         if delta is None:

@@ -65,7 +65,7 @@ def import_files(
     lake, database, settings
         Target; without a database there is no import log and no customer directory.
     table : str
-        ``events``, ``customers``, ``items`` or ``treatments``.
+        ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
     files : list of str
         Paths, or one SQLAlchemy URL together with ``query``.
     map_path : Path, optional
@@ -341,7 +341,8 @@ class ImportJob:
     ) -> ImportReport:
         """Write the quarantine and commit new rows.
 
-        The quarantine comes first, so every row is always in one of them.
+        An import writes its quarantine before the commit, a release after it. So a kill in between
+        loses no bad row.
 
         Parameters
         ----------
@@ -350,8 +351,8 @@ class ImportJob:
         seconds : callable
             Returns the elapsed time.
         released_from : tuple of Path and str, optional
-            The quarantine file of the rows, and SQL of the rows that stay there. It is written
-            after the commit. If the process dies in between, the next release sees duplicates.
+            For a release: the rows' quarantine file, and SQL of the rows that stay there. After a
+            kill in between, the next release finds the committed rows to be duplicates.
 
         Returns
         -------

@@ -75,9 +75,11 @@ class Lake:
     spark : SparkTables, optional
         Engine for features instead of DuckDB.
 
-    Notes ----- Times in ``table`` are naive UTC (Ibis ``timestamp``): DuckDB subtracts them a
-    hundred times faster than zoned ones. Compare them with `naive(moment)`. Do not use a lake in
-    both processes of a fork.
+    Notes
+    -----
+    Times in ``table`` are naive UTC (Ibis ``timestamp``): DuckDB subtracts them a hundred times
+    faster than zoned ones. Compare them with `naive(moment)`. Do not use a lake in both processes
+    of a fork.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class Lake:
         Parameters
         ----------
         name : str
-            ``events``, ``customers``, ``items`` or ``treatments``.
+            ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
         before : datetime, optional
             Events: only those that happened and were known before this time. Treatments: only those
             sent before it.

@@ -1,4 +1,4 @@
-"""Compile a map to SQL."""
+"""Compile a map to SQL: canonical columns, and the reason why a row is bad."""
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from dataclasses import dataclass, replace

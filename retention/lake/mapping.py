@@ -1,4 +1,4 @@
-"""Read map files from source to canonical columns.
+"""Read and check map files. `map_compiler` applies them.
 
 See docs/data.md.
 """

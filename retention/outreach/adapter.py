@@ -64,8 +64,10 @@ class Verdict:
     message_id: str | None = None
     retry_at: datetime | None = None  # real time before which the server accepts nothing
     code: BounceCode | None = None  # if it bounced
-    has_hung_up: bool = False  # on two e-mails in a row, the fault is ours
-    is_about_all: bool = False  # presumably all e-mails are refused, until one is accepted
+    # The server cut the connection; twice in a row, no e-mail is at fault.
+    has_hung_up: bool = False
+    # Concerns all e-mails unless one of this campaign was accepted.
+    is_about_all: bool = False
 
 
 class ServerUnavailable(Exception):

@@ -46,7 +46,8 @@ def mark_bounced(
 ) -> tuple[list[str], set[str]]:
     """Mark the send that each bounce belongs to.
 
-    It is the customer's newest send of any campaign at that moment.
+    A bounce belongs to the customer's newest send, of any campaign, in the `MAX_DELAY` before it.
+    The send may be up to `DATE_TOLERANCE` later, because many reports have only a date.
 
     Parameters
     ----------

@@ -227,8 +227,8 @@ def back_off(attempts: int) -> timedelta:
 def close_if_over(session: Session, campaign_id: str) -> bool:
     """Close the sends of a campaign that is not live.
 
-    Uncertain sends are held, queued sends cancelled. An attempt during the stop may end in a retry,
-    or never if its process died.
+    Queued e-mails are cancelled, and sends left claimed by a dead process are held. Repeat it: an
+    attempt running during the stop may queue its send again.
 
     Parameters
     ----------

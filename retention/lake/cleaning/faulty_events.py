@@ -1,8 +1,10 @@
 """Find readable events that cannot be right.
 
 They are quarantined before the commit, each with its reason. New events are compared with those in
-the lake, and stored events are never judged again. So importing a file twice gives the same result.
-Changed rules apply to earlier rows only through `retention data release`.
+the lake, and stored events are never checked again. So importing a file twice gives the same
+result. Changed rules apply to earlier rows only through `retention data release`.
+
+The module also turns negative sales into returns, and marks items that are not products.
 """
 
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
@@ -447,8 +449,10 @@ def _find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
     shop : str
         SQL of the shop's events, those of the lake first.
 
-    Notes ----- The result is in the table ``clean_near``: place, and whether the amount differs
-    (rounded) or only the time.
+    Notes
+    -----
+    The result is in the table ``clean_near``: place, and whether the amount differs (rounded) or
+    only the time.
     """
     con.execute(
         "CREATE OR REPLACE TABLE clean_near AS SELECT *, event_id IS NOT NULL OR order_id IS NULL AS has_id, "

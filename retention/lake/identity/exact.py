@@ -76,8 +76,8 @@ def link(
     by : str
         User; ``import`` after an import.
     changed_ids : iterable of str, optional
-        Old ids with a new key. Their links count from now on only, to avoid data leakage.
-        None: all links count from now on.
+        Stored ids that have just got a new key. Their new links are valid from now, to avoid data
+        leakage; other new links from when both ids were known. None: all new links from now.
 
     Returns
     -------

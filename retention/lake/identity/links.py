@@ -170,7 +170,8 @@ def order_by_age(lake: Lake, pairs: pd.DataFrame, changed_ids: Iterable[str] = (
     pairs : DataFrame
         ``customer_id, same_as`` in any order.
     changed_ids : iterable of str
-        Old ids with a new key. Their links count from now on only.
+        Stored ids that have just got a new key. Their links are valid from now, others from when
+        both ids were known.
 
     Returns
     -------

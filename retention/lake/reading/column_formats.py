@@ -44,7 +44,7 @@ class ColumnReading:
     sql : str
         Expression; NULL for values that cannot be converted.
     noun : str
-        Fault of such values, such as "is no number".
+        Fault of such values, such as "is no number". The quarantine stores the name ``noun``.
     """
 
     type: str

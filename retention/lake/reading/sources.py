@@ -206,7 +206,7 @@ def _read_parquet(files: Sequence[Path], options: str = "") -> str:
 
 
 def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
-    """Detect how to convert a source's columns.
+    """Attach the detected column conversions to a source.
 
     Parameters
     ----------
