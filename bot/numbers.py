@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 from retention.errors import BadInput
-from retention.lake.currency import CODES, SHORT
+from retention.lake.single_currency import CODES, SHORT
 from retention.text import gettext
 
 _SIGNS = "".join(sign for sign in map(chr, range(2**16)) if unicodedata.category(sign) == "Sc")

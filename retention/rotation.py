@@ -73,7 +73,7 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
         ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail
         hashes.
     """
-    from retention.lake import directory
+    from retention.lake import customer_directory
 
     rows = session.scalars(
         select(ModelVersion).where(ModelVersion.team_id == settings.team_id)
@@ -85,7 +85,7 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
                 update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal)
             )
             sealed += 1
-    counts = {"models": sealed, "customers": directory.sync(lake, session, settings)}
+    counts = {"models": sealed, "customers": customer_directory.sync(lake, session, settings)}
     record(
         session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(counts)
     )

@@ -553,7 +553,7 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
         Ids of the campaigns.
     """
     reported = []
-    for campaign_id, counts in redemptions.mark_misuses_announced(session, settings).items():
+    for campaign_id, counts in redemptions.take_unannounced_misuses(session, settings).items():
         with _isolated(session, settings, campaign_id):
             campaign = find_campaign(session, settings, campaign_id)
             post = thread_post(settings, campaign, "misuse", "clock", counts=counts)
@@ -574,7 +574,7 @@ def report_late(session: Session, settings: Settings) -> None:
     settings : Settings
         Of the installation.
     """
-    for campaign_id in late_orders.mark_announced(session, settings):
+    for campaign_id in late_orders.take_unannounced_results(session, settings):
         with _isolated(session, settings, campaign_id):
             campaign = find_campaign(session, settings, campaign_id)
             post = thread_post(settings, campaign, "later", CLOCK)

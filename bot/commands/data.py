@@ -104,7 +104,7 @@ def release_quarantined(
     call: Call, reason: str | None, everything: bool, map_path: Path | None
 ) -> Answer:
     """Import quarantined rows with the present map and rules."""
-    from retention.campaigns.imports import LISTENER
+    from retention.campaigns.file_imports import LISTENER
     from retention.lake import Lake
     from retention.lake.release import release
 

@@ -20,11 +20,11 @@ def COMMAND() -> None: ...
 def migrate(call: Call) -> Answer:
     """Migrate the database and synchronise its customers with the lake."""
     from retention.db.migrate import upgrade
-    from retention.lake import Lake, directory
+    from retention.lake import Lake, customer_directory
 
     settings = call.services.settings
     revision = upgrade(settings)
     # A new database does not have the lake's customers yet.
     with call.services.database.transaction() as session:
-        changed = directory.sync(Lake.open(settings), session, settings)
+        changed = customer_directory.sync(Lake.open(settings), session, settings)
     return Answer("bot/upgraded", {"database_revision": revision, "customers_changed": changed})

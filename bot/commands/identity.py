@@ -82,7 +82,7 @@ def link(call: Call, threshold: float | None, review: float | None, exact: bool)
         by=call.user,
         accept=threshold,
         review=review,
-        likeness=not exact,
+        with_similarity=not exact,
         progress=call.progress,
     )
     return Answer("identity/link", report)

@@ -89,7 +89,7 @@ def COMMAND(
     suggested: str | None,
 ) -> Answer:
     """Import files into a table, or propose a map for a file."""
-    from retention.campaigns.imports import LISTENER
+    from retention.campaigns.file_imports import LISTENER
     from retention.lake import Lake
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
@@ -138,7 +138,7 @@ def _import_to_database(
     call: Call, table: str, files: list[str], map_path: Path | None, query: str | None
 ) -> Answer:
     """Import redemptions or bounces into the database."""
-    from retention.campaigns.imports import import_bounces, import_redemptions
+    from retention.campaigns.file_imports import import_bounces, import_redemptions
     from retention.lake import Lake
 
     services = call.services

@@ -522,10 +522,10 @@ def find_customer(services: Services, text: str) -> dict[str, str | None]:
     BadInput
         No customer matches. The message names the nearest.
     """
-    from retention.lake import directory
+    from retention.lake import customer_directory
 
     with services.database.reading() as session:
-        customer = directory.find_match(session, services.settings, text)
+        customer = customer_directory.find_match(session, services.settings, text)
     return {"customer_id": customer.customer_id, "merged": customer.merged}
 
 

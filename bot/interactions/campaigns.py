@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from bot import numbers
 from bot.interactions import Click, confirm, send_ephemeral
 from bot.services import Services
-from retention.campaigns import wording
+from retention.campaigns import text_placeholders
 from retention.campaigns.edits import OFFER_KINDS, SOON, Changes
 from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_campaign
 from retention.campaigns.view import campaign_data
@@ -178,7 +178,7 @@ def _open_modal(
         value=value,
         deed=deed,
         written=[offer for offer in details["offers"] if offer["action"] != "call"],
-        places=", ".join(f"{{{name}}}" for name in wording.PLACEHOLDERS),
+        places=", ".join(f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS),
         zone=services.settings.timezone,
     )
     services.client.views_open(trigger_id=click.trigger_id or "", view=view)

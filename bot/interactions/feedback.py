@@ -11,7 +11,7 @@ from bot.services import Services
 from retention import feedback, impressions
 from retention.errors import BadInput
 from retention.feedback import Subject
-from retention.lake import directory
+from retention.lake import customer_directory
 from retention.text import gettext
 from workers import ids, roles
 from workers.delivery import render
@@ -99,7 +99,7 @@ def _record(services: Services, click: Click, verdict: feedback.Verdict, reason:
         roles.require(session, services.settings, click.user, ROLE, ACTION)
         if not click.first_time(session):
             return False
-        customer = directory.find(session, services.settings, pseudonym)
+        customer = customer_directory.find(session, services.settings, pseudonym)
         subject = Subject(customer, version, datetime.fromisoformat(as_of))
         feedback.record(session, services.settings, subject, verdict, click.user, reason)
     return True
@@ -123,7 +123,7 @@ def _record_item(services: Services, click: Click) -> None:
         roles.require(session, settings, click.user, ROLE, gettext("say what is for whom"))
         if not click.first_time(session):
             return
-        customer = directory.find(session, settings, name)
+        customer = customer_directory.find(session, settings, name)
         impression = impressions.item_at(session, settings, list_id, customer, int(position))
         subject = Subject(
             customer,

@@ -1,7 +1,8 @@
-"""Submit, approve, reject, stop, edit, schedule and expire campaigns.
+"""Decide about campaigns before they are sent, and stop them.
 
-SQL only. The caller checks roles. The approving UPDATE checks that the approver did not write the
-version.
+Decisions before sending: submit, approve, reject, edit, schedule, remind, expire. Stopping is
+possible until the measurement. SQL only. The caller checks roles. The approving UPDATE checks that
+the approver did not write the version.
 """
 
 from collections.abc import Collection
@@ -18,7 +19,7 @@ from retention.campaigns.edits import (
     Changes,
     apply_changes,
     normalize_name,
-    require_near,
+    require_soon_enough,
 )
 from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body
@@ -82,7 +83,7 @@ def submit(
     body.check_offers()
     body.check_budget()
     if body.send_on is not None:
-        require_near(
+        require_soon_enough(
             body.send_on,
             f"{body.send_on.astimezone(settings.zone):{MINUTE_FORMAT}}",
             settings.zone,

@@ -331,7 +331,7 @@ def contacted_customers(
     -------
     set of str
     """
-    contacted = send_summary.contacted_customers(session, settings.team_id, since)
+    contacted = send_summary.customers_with_sends(session, settings.team_id, since)
     own_campaigns = set(
         session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id))
     )
@@ -368,7 +368,9 @@ def bounced_customers(
     set of str
     """
     since = now - timedelta(days=policy.campaign.bounced_days)
-    return lake.identities.resolved(bounces.unreachable_customers(session, settings, since))
+    return lake.identities.resolved(
+        bounces.customers_with_bounced_address(session, settings, since)
+    )
 
 
 def returned_customers(

@@ -2,6 +2,8 @@
 
 A campaign stopped while live stays cancelled. It is still measured over its planned window, because
 a window that ends at a chosen moment is biased.
+
+Computes no effect (`measurement`) and voids no codes.
 """
 
 from datetime import datetime, timedelta
@@ -139,8 +141,8 @@ def close_campaign(
 def is_waiting_for_orders(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
     """Whether orders of the window are not imported yet.
 
-    An order after the window shows that they are. After `MAX_SILENCE` without one, an order on the
-    last day of the window (`IMPORT_DELAY`) is enough.
+    They are complete once an order is at or after the window's end. `MAX_SILENCE` later, an order
+    at most `IMPORT_DELAY` before that end is enough.
 
     Parameters
     ----------
@@ -194,11 +196,11 @@ def was_never_measured(result: dict[str, Any] | None) -> bool:
 
 
 def uninformative_campaigns(session: Session, settings: Settings) -> set[str]:
-    """Return campaigns that give no evidence about effects.
+    """Return campaigns whose outcomes must not be learned from.
 
-    These are campaigns with missing orders, with a sample-ratio mismatch, campaigns stopped early,
-    and campaigns without any delivered message. A redeemed code shows that messages were delivered
-    another way.
+    These are campaigns in state ``measuring`` or ``cancelled``, those closed without orders or with
+    a sample-ratio mismatch, and those that queued sends but possibly delivered none. A redeemed
+    code shows that messages were delivered another way.
 
     Parameters
     ----------

@@ -8,19 +8,19 @@ from zoneinfo import ZoneInfo
 import css_inline
 
 from retention import templating
-from retention.campaigns import wording
+from retention.campaigns import text_placeholders
 from retention.campaigns.item_selection import NEW_ARRIVAL
 from retention.campaigns.offers import conditions_text, discount_text, public_terms
 from retention.campaigns.spec import Body
 from retention.db.tables import Send
 from retention.keys import Keys
 from retention.outreach import consent
+from retention.outreach.adapter import Contact, Message
 from retention.outreach.consent import public_url
-from retention.outreach.messages import Contact, Message
 from retention.settings import Settings
 
 MAX_TITLE = 120  # characters
-Offer = Mapping[str, Any]  # a row of `sending.recipient_rows`
+Offer = Mapping[str, Any]  # a row of `launch.recipient_rows`
 
 
 def message_composer(
@@ -102,7 +102,7 @@ def compose_message(
     """
     terms, public_offer = offer["offer"], public_terms(offer["offer"])
     values = placeholder_values(settings, contact.name, offer)
-    text = wording.fill_text(message_text(body, terms), values).strip()
+    text = text_placeholders.fill_text(message_text(body, terms), values).strip()
     subject = templating.text(
         "campaigns/subject.txt.j2", action=wording_action(terms), **values
     ).strip()
@@ -212,10 +212,10 @@ def message_text(body: Body, terms: Mapping[str, Any]) -> str:
     -------
     str
     """
-    is_own_text = terms["action"] == body.copy_action and body.copy_text != wording.default_text(
-        body.copy_action
-    )
-    return body.copy_text if is_own_text else wording.default_text(wording_action(terms))
+    is_own_text = terms[
+        "action"
+    ] == body.copy_action and body.copy_text != text_placeholders.default_text(body.copy_action)
+    return body.copy_text if is_own_text else text_placeholders.default_text(wording_action(terms))
 
 
 def wording_action(terms: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from retention.campaigns import item_selection, offers, wording
+from retention.campaigns import item_selection, offers, text_placeholders
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.item_selection import MergeItems
@@ -40,8 +40,8 @@ MARGIN_DAYS = 56  # of sales, for the average margin
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 
-Suggest = Callable[[list[str]], Mapping[str, Sequence[SuggestedItem]]]
-Decide = Callable[["pd.DataFrame"], "pd.DataFrame"]
+SuggestItems = Callable[[list[str]], Mapping[str, Sequence[SuggestedItem]]]
+AssignRecommender = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ def draft(
     model_version: str,
     now: datetime,
     prior: Prior,
-    suggest: Suggest,
+    suggest_items: SuggestItems,
     recommended_by: str = "none",
     uplift: "UpliftModel | None" = None,
-    decide: Decide | None = None,
+    assign_recommender: AssignRecommender | None = None,
     merge_items: MergeItems | None = None,
     name: str | None = None,
     cohort_id: str | None = None,
@@ -112,15 +112,16 @@ def draft(
         Business time.
     prior : Prior
         Prior of the effect.
-    suggest : Suggest
+    suggest_items : SuggestItems
         Maps customer ids to recommended items.
     recommended_by : str, optional
         Version of the recommender.
     uplift : UpliftModel, optional
         Result of past campaigns. With a learner, it selects the audience; otherwise risk × value
         does.
-    decide : Decide, optional
-        Sets ``rule``, bandit ``arm`` and propensity of each customer in the audience.
+    assign_recommender : AssignRecommender, optional
+        Sets ``rule``, recommender (``blend``), bandit ``arm`` and propensity of each customer in
+        the audience.
     merge_items : MergeItems, optional
         Merges (customer, own items, recommended items, length) into one list that may be offered.
     name : str, optional
@@ -148,8 +149,8 @@ def draft(
         audience = select_audience(
             lake, session, settings, policy, scores, as_of=as_of, now=now, choose=choose
         )
-    if decide is not None and not audience.customers.empty:
-        audience = replace(audience, customers=decide(audience.customers))
+    if assign_recommender is not None and not audience.customers.empty:
+        audience = replace(audience, customers=assign_recommender(audience.customers))
     audience = _fit_to_budget(audience, policy, prior)
     if audience.customers.empty:
         raise BadInput(_explain_empty_audience(audience, len(scores)))
@@ -160,7 +161,7 @@ def draft(
     body.check_offers()
     progress(2, 4, gettext("choosing items for each customer"))
     items, special_counts = _items(
-        lake, policy, audience.customers, suggest, merge_items or _concatenate, now
+        lake, policy, audience.customers, suggest_items, merge_items or _concatenate, now
     )
     lines = offers.offer_lines(audience.customers, policy, special_counts)
     example, untitled = _example_titles(audience.customers, body, items), _count_untitled(items)
@@ -394,14 +395,14 @@ def _body(
         targeting=describe_targeting(uplift),
         assumed=tuple(assumed),
     )
-    return body.model_copy(update={"copy_text": wording.default_text(body.copy_action)})
+    return body.model_copy(update={"copy_text": text_placeholders.default_text(body.copy_action)})
 
 
 def _items(
     lake: "Lake",
     policy: Policy,
     customers: "pd.DataFrame",
-    suggest: Suggest,
+    suggest_items: SuggestItems,
     merge_items: MergeItems,
     now: datetime,
 ) -> tuple[dict[str, Sequence[SuggestedItem]], dict[str, int]]:
@@ -412,7 +413,7 @@ def _items(
     k = policy.offer.items
     if not k:
         return {}, {}
-    items: dict[str, Sequence[SuggestedItem]] = dict(suggest(list(customers["customer_id"])))
+    items: dict[str, Sequence[SuggestedItem]] = dict(suggest_items(list(customers["customer_id"])))
     special_counts: dict[str, int] = {}
     for name in customers["rule"].unique():
         rule = policy.rule(name)
@@ -510,6 +511,7 @@ def _propensities(customers: "pd.DataFrame") -> list[dict[str, Any]]:
     if "propensity" not in customers:
         return [{}] * len(customers)
     return [
+        # "arm" is stored: the arm of the recommender bandit, not the group
         {"arm": arm, "propensity": float(chance)} if chance == chance else {}
         for arm, chance in zip(customers["arm"], customers["propensity"], strict=True)
     ]

@@ -24,7 +24,8 @@ MAX_PAUSE = timedelta(minutes=15)
 class DueJob:
     """A due job with its arguments and requester.
 
-    ``answerable`` lists people that must still be approvers, or the job does not run.
+    ``answerable`` are the people that approved. If one of them is no approver any more, the campaign
+    is stopped instead of sent.
     """
 
     kind: str
@@ -137,7 +138,7 @@ def campaigns_to_remind(session: Session, settings: Settings, now: datetime) -> 
 
 
 def expired_campaigns(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Return campaigns without a decision or sending in time.
+    """Return campaigns whose time for a decision or for sending is over.
 
     Parameters
     ----------
@@ -220,7 +221,7 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
         )
         if at is not None
     ]
-    if quiet_ends := sends.next_moment(session, settings.team_id, after):
+    if quiet_ends := sends.next_quiet_hours_end(session, settings.team_id, after):
         ahead.append(quiet_ends)
     return min(ahead, default=None)
 

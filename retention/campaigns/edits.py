@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from retention.campaigns import wording
+from retention.campaigns import text_placeholders
 from retention.campaigns.spec import Body, OfferLine
 from retention.errors import BadInput
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
@@ -267,7 +267,7 @@ def _parse_moment(text: str, zone: ZoneInfo, now: datetime, present: datetime | 
             ).format(text=text, soon=SOON),
             field="send_on",
         )
-    require_near(at, text, zone, now)
+    require_soon_enough(at, text, zone, now)
     return at
 
 
@@ -295,7 +295,7 @@ def _parse_local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
     return earlier
 
 
-def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
+def require_soon_enough(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
     """Reject send times beyond the longest approval.
 
     Older versions keep their times.
@@ -334,7 +334,7 @@ def require_near(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None
 
 def _changed_text(body: Body, edited: Body, text: str | None) -> str:
     """Return the typed text, or a new default for a changed offer kind."""
-    new_text = body.copy_text if text is None else wording.validate_text(text)
+    new_text = body.copy_text if text is None else text_placeholders.validate_text(text)
     if new_text != body.copy_text or edited.copy_action == body.copy_action:
         return new_text
-    return wording.default_text(edited.copy_action)
+    return text_placeholders.default_text(edited.copy_action)

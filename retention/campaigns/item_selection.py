@@ -1,4 +1,7 @@
-"""Select items for offers: due again, new arrivals, replacements."""
+"""Find items due again and new arrivals, and replace barred items.
+
+`retention.recommend` suggests the rest.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

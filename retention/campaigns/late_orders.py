@@ -68,8 +68,8 @@ def update_late_results(lake: "Lake", database: "Database", settings: Settings) 
     return list(recomputed)
 
 
-def mark_announced(session: Session, settings: Settings) -> list[str]:
-    """Mark new late results as announced and return their campaigns.
+def take_unannounced_results(session: Session, settings: Settings) -> list[str]:
+    """Return campaigns with a new late result, and mark it as announced.
 
     Call this in the transaction that writes the announcements.
 

@@ -1,4 +1,7 @@
-"""Define offers: terms per rule, per customer, and in words."""
+"""Terms of offers: per rule, as stored per customer, and in words.
+
+`targeting` chooses who gets which.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

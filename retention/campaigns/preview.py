@@ -7,12 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import templating
-from retention.campaigns import wording
+from retention.campaigns import text_placeholders
 from retention.campaigns.compose import message_text, placeholder_values, wording_action
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
-from retention.outreach.messages import Contact
+from retention.outreach.adapter import Contact
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
 from retention.settings import Settings
@@ -99,7 +99,7 @@ def preview_messages(
         subject = templating.text(
             "campaigns/subject.txt.j2", action=wording_action(offer), **values
         ).strip()
-        text = wording.fill_text(message_text(body, offer), values).strip()
+        text = text_placeholders.fill_text(message_text(body, offer), values).strip()
         messages.append(
             {
                 "customer": row["customer_id"],

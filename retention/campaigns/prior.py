@@ -12,7 +12,7 @@ from retention.settings import Settings
 
 
 def prior_from_campaigns(session: Session, settings: Settings, policy: Policy) -> Prior:
-    """Return the prior of the effect after past campaigns.
+    """Update the policy's prior of the effect with closed campaigns.
 
     Parameters
     ----------
@@ -29,8 +29,9 @@ def prior_from_campaigns(session: Session, settings: Settings, policy: Policy) -
 
     Notes
     -----
-    Normal prior and normal likelihood: precisions (1 / variance) add up. Campaigns with a
-    sample-ratio mismatch or without a standard error are ignored. With few buyers, the estimated
+    Normal prior and normal likelihood: precisions (1 / variance) add up. Ignored are
+    `uninformative_campaigns`, and campaigns with a sample-ratio mismatch or without a standard
+    error. With few buyers, the estimated
     standard error is too small. It is bounded from below by the error with one more buyer and one
     more other customer per group (Agresti & Caffo 2000). The variance reduction of CUPED counts
     only with enough buyers, because θ overfits small groups.

@@ -278,8 +278,10 @@ def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
     redeem(session, settings, uses)
 
 
-def mark_misuses_announced(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
-    """Return misuse that the threads do not show yet.
+def take_unannounced_misuses(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
+    """Return campaigns with new misuse, and mark it as announced.
+
+    Call this in the transaction that writes the announcements.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Compute effects of a live campaign that are valid at any time.
+"""Compute effects of a live campaign that may be looked at every day.
 
 Mixture sequential probability ratio test. Effects are extrapolated from the pace so far to the
 whole window. Without an effect, the chance that p_n ever falls below α is at most α, for any number
@@ -85,7 +85,7 @@ def always_valid(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return p-values and intervals valid at any time.
 
-    p_n = min(p_{n−1}, 1/Λ_n). The interval is inconclusive while 1/Λ_n > α.
+    p_n = min(p_{n−1}, 1/Λ_n). The interval contains 0 while 1/Λ_n > α.
 
     Parameters
     ----------

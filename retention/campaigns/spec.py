@@ -1,4 +1,4 @@
-"""Define a campaign version and its expected cost and profit.
+"""Define a campaign version: its content, expected cost and profit, and limits.
 
 Sums per rule represent the audience, so edits recompute the plan without reading customers.
 """
@@ -35,12 +35,12 @@ class OfferLine(_FrozenModel):
     customers: int
     sales: float
     base_sales: float
-    base: float
-    face: float = 0.0  # money off: coupon amount or cost of a parcel
+    base: float  # stored name: Σ p₀, expected buyers without an offer
+    face: float = 0.0  # stored name: money off, a coupon amount or the cost of a parcel
     min_order: float = 0.0
     categories: tuple[str, ...] = ()  # the coupon is limited to one of these per customer
     contact: float | None = None  # cost per contact; None uses the campaign's
-    own: int | None = None  # customers with an item due again or a new arrival
+    own: int | None = None  # stored name: customers with an item due again or a new arrival
     uplift_sales: float | None = None  # Σ δ v, if past campaigns give each customer's δ
     uplift_buyers: float | None = None  # Σ δ, likewise
 
@@ -202,7 +202,7 @@ class Body(_FrozenModel):
     example: tuple[str, ...] = ()  # item titles of one customer, for {items}
     second_approver: SecondApprover | None = None  # None in old campaigns
     prior: Prior
-    tried: int = 0  # customers with another recommender than the policy's
+    tried: int = 0  # stored name: customers with another recommender than the policy's
     targeting: Targeting | None = None  # None in old campaigns
     assumed: tuple[str, ...] = ()
     untitled: int = 0  # items without a title; e-mails show their ids

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from retention.campaigns.imports import LISTENER
+from retention.campaigns.file_imports import LISTENER
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.keys import keyed_hash

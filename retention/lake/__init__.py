@@ -1,6 +1,8 @@
-"""Store customer data in Delta tables.
+"""Store a shop's data in Delta tables.
 
-See docs/data.md.
+Import: `reading` (rows as in the source) → `mapping`, `map_compiler` (canonical rows) → `cleaning`
+→ `import_writer`, `store`. `importing` runs it. Bad rows: `quarantine`, `release`. Reading: `lake`.
+One customer's ids: `identity`. See docs/data.md.
 """
 
 from retention.lake.lake import AsOf, Lake

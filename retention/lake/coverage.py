@@ -1,4 +1,4 @@
-"""Find and check the time range of the data."""
+"""Find the time range of the data; refuse or note times outside it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ class TimeRange:
 
 
 def data_state(lake: store.LakeTables) -> tuple[Any, ...]:
-    """Return the path and newest commits of the lake."""
+    """Return the lake's path and the newest commits of events and links."""
     return str(lake.root), *(
         store.newest_commit(lake.root, table) for table in (TABLES["events"], LINKS)
     )

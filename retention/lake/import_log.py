@@ -1,4 +1,4 @@
-"""Report and log imports."""
+"""Log imports, and find an earlier import of the same file."""
 
 import hashlib
 import uuid
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from retention.lake import directory
+from retention.lake import customer_directory
 from retention.lake.schema import EVENT_IDENTITY
 from retention.paths import is_url
 
@@ -55,13 +55,13 @@ class ImportReport:
     """Duplicates of another event of the same import."""
 
     linked: dict[str, Any] = field(default_factory=dict)
-    """Result of identity linking after a customer import (`identity.exact.Linked`)."""
+    """Result of identity linking after a customer import (`LinkingResult`)."""
 
     redemptions: dict[str, int] = field(default_factory=dict)
-    """Outcomes of imported coupon codes (`retention.campaigns.redemptions.OUTCOMES`)."""
+    """Outcomes of imported coupon codes (`retention.campaigns.redemptions.outcome_text`)."""
 
     bounces: dict[str, int] = field(default_factory=dict)
-    """Outcomes of imported bounces (`retention.outreach.bounces.bounced`)."""
+    """Outcomes of imported bounces (`retention.outreach.bounces.mark_bounced`)."""
 
     timezone: str = ""
     """Time zone of the map if the installation has none; features then use UTC."""
@@ -70,7 +70,7 @@ class ImportReport:
     """Day on which the same file was read with another map; its events count twice now."""
 
     lake: str = ""
-    """Lake state after the import (`directory.followed_state`); empty without a database."""
+    """Lake state after the import (`customer_directory.followed_state`); empty without a database."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the report."""
@@ -106,8 +106,8 @@ NO_LISTENER = ImportListener()
 def content_hashes(file: str, mapping: "Mapping", source: str | None) -> dict[str, str]:
     """Return short hashes of a file and its map.
 
-    `earlier_import_day` compares them. The map's hash covers the event identity and the file
-    format. A wider ``where`` or one more column changes no event.
+    `earlier_import_day` compares them. The map's hash covers only what decides an event's id, and
+    the file format. So a changed ``where`` or other column does not change it.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def _short(content: bytes) -> str:
 
 
 def link_customers(
-    lake: "Lake", rules: "IdentityRules", report: ImportReport, learned: list[str]
+    lake: "Lake", rules: "IdentityRules", report: ImportReport, ids_with_new_keys: list[str]
 ) -> ImportReport:
     """Link imported customers by exact keys.
 
@@ -166,7 +166,7 @@ def link_customers(
         Settings of the linking.
     report : ImportReport
         Report of the import.
-    learned : list of str
+    ids_with_new_keys : list of str
         Ids with new keys.
 
     Returns
@@ -178,7 +178,7 @@ def link_customers(
 
     if report.table != "customers" or not rules.after_import:
         return report
-    new_ids = learned if report.rows_accepted else None
+    new_ids = ids_with_new_keys if report.rows_accepted else None
     return replace(
         report, linked=exact.link(lake, rules, by="import", changed_ids=new_ids).as_dict()
     )
@@ -215,13 +215,13 @@ def log_import(
     """
     from retention.db.tables import ImportLog
 
-    report = replace(report, lake=directory.followed_state(lake))
+    report = replace(report, lake=customer_directory.followed_state(lake))
     with database.transaction() as session:
         if (
-            report.table in directory.FOLLOWED_TABLES
+            report.table in customer_directory.FOLLOWED_TABLES
             and _last_directory_state(session, settings) != report.lake
         ):
-            directory.sync(lake, session, settings)
+            customer_directory.sync(lake, session, settings)
         session.add(
             ImportLog(
                 id=uuid.uuid4().hex,
@@ -246,7 +246,7 @@ def _last_directory_state(session: "Session", settings: "Settings") -> str | Non
         select(ImportLog.report)
         .where(
             ImportLog.team_id == settings.team_id,
-            ImportLog.table_name.in_(directory.FOLLOWED_TABLES),
+            ImportLog.table_name.in_(customer_directory.FOLLOWED_TABLES),
         )
         .order_by(ImportLog.at.desc())
         .limit(1)

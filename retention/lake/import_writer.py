@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retention.lake import store
-from retention.lake.cleaning import clean
+from retention.lake.cleaning import faulty_events
 from retention.lake.identity import exact
 from retention.lake.lake import Lake
 from retention.lake.schema import EVENT_CONTENT, EVENT_ID, Table
@@ -75,7 +75,8 @@ class EventWriter:
     def nearby_files(self, relation: str) -> list[str]:
         """Return the files that may hold these events already.
 
-        Hashed ids include the time, so then only files of the same months count.
+        All files if the source gives ids. Otherwise only files of the same months, because a hashed
+        id includes the time.
         """
         delta = store.open_table(self.root, self.table)
         if delta is None:
@@ -121,10 +122,10 @@ class EventWriter:
 
         For hashed ids only similar events need a comparison.
         """
-        has_similar = clean.find_similar(self.con, "staged")
+        has_similar = faulty_events.find_similar(self.con, "staged")
         if self.has_source_ids:
             return self._count_repeated("staged")
-        similar = f"(SELECT * FROM staged WHERE {clean.IS_SIMILAR})"
+        similar = f"(SELECT * FROM staged WHERE {faulty_events.IS_SIMILAR})"
         return self._count_repeated(similar) if has_similar else 0
 
     def _count_repeated(self, relation: str) -> int:
@@ -218,7 +219,7 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
     int
         Rows written.
     list of str
-        For customers: ids with new identity keys (`exact.learned`).
+        For customers: ids with new identity keys (`exact.ids_with_new_keys`).
     """
     con = lake.duckdb
     keys = ", ".join(table.key)
@@ -240,10 +241,12 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
         f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
     )
     accepted = con.execute("SELECT count(*) FROM fresh").fetchall()[0][0]
-    learned = exact.ids_with_new_keys(con, "fresh", known) if table.name == "customers" else []
+    ids_with_new_keys = (
+        exact.ids_with_new_keys(con, "fresh", known) if table.name == "customers" else []
+    )
     if accepted:
         stored = ", ".join(store.stored_columns(table).values())
         store.upsert(
             lake.root, table, con.sql(f"SELECT {stored} FROM fresh").to_arrow_reader(250_000)
         )
-    return accepted, learned
+    return accepted, ids_with_new_keys

@@ -16,16 +16,24 @@ from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import currency, formats, identity, import_log, mapping, quarantine, store
-from retention.lake.cleaning import clean
-from retention.lake.cleaning.policy import load_clean_policy
+from retention.lake import (
+    formats,
+    identity,
+    import_log,
+    mapping,
+    quarantine,
+    single_currency,
+    store,
+)
+from retention.lake.cleaning import faulty_events
+from retention.lake.cleaning.cleaning_rules import load_clean_policy
 from retention.lake.import_log import ImportReport
 from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
+from retention.lake.map_compiler import Staging, compile_staging
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
-from retention.lake.staging import Staging, compile_staging
 from retention.paths import is_url
 from retention.privacy import erased
 from retention.progress import Progress, silent
@@ -57,7 +65,7 @@ def import_files(
     lake, database, settings
         Target; without a database there is no import log and no customer directory.
     table : str
-        ``events``, ``customers``, ``items`` or ``treatments``.
+        ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
     files : list of str
         Paths, or one SQLAlchemy URL together with ``query``.
     map_path : Path, optional
@@ -75,7 +83,7 @@ def import_files(
         Called per file and piece.
     listener : ImportListener, optional
         Called after events were imported. Installations with campaigns pass
-        `retention.campaigns.imports.LISTENER`.
+        `retention.campaigns.file_imports.LISTENER`.
 
     Returns
     -------
@@ -116,7 +124,7 @@ def import_files(
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
-    report = import_log.link_customers(lake, rules, report, work.learned)
+    report = import_log.link_customers(lake, rules, report, work.ids_with_new_keys)
     if database is not None:
         report = replace(report, before=import_log.earlier_import_day(database, settings, report))
         report = import_log.log_import(
@@ -178,7 +186,7 @@ class ImportJob:
         self.reasons: dict[str, int] = {}  # rows by `Reason.key`
         self.mapped_columns: set[str] = set()
         self.staged = False
-        self.learned: list[str] = []
+        self.ids_with_new_keys: list[str] = []
         self.staged_sources: list[str] = []
         self.good_rows = self.quarantined_events = 0
         self.writer = None if table.keyed else EventWriter(lake.root, self.con, table)
@@ -284,7 +292,7 @@ class ImportJob:
         before = self._scalar("SELECT count(*) FROM staged") if self.staged else 0
         verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TABLE staged AS"
         try:
-            self.con.execute(f"{verb} {staging.good_and_bad}")
+            self.con.execute(f"{verb} {staging.all_rows_sql}")
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise BadInput(
@@ -297,7 +305,7 @@ class ImportJob:
             ).fetchall()
         )
         if reasons:
-            self._quarantine(staging.bad, quarantine.MAP, source)
+            self._quarantine(staging.bad_rows_sql, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
         self.erased_customers().delete_staged(self.con)
         good = self._scalar("SELECT count(*) FROM staged")
@@ -326,11 +334,15 @@ class ImportJob:
     # ------------------------------------------------------------ writing
 
     def commit(
-        self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
+        self,
+        files: list[str],
+        seconds: Callable[[], float],
+        released_from: tuple[Path, str] | None = None,
     ) -> ImportReport:
         """Write the quarantine and commit new rows.
 
-        The quarantine comes first, so every row is always in one of them.
+        An import writes its quarantine before the commit, a release after it. So a kill in between
+        loses no bad row.
 
         Parameters
         ----------
@@ -338,9 +350,9 @@ class ImportJob:
             The imported files.
         seconds : callable
             Returns the elapsed time.
-        held : tuple of Path and str, optional
-            The quarantine file of the rows, and SQL of the rows that stay there. It is written
-            after the commit. If the process dies in between, the next release sees duplicates.
+        released_from : tuple of Path and str, optional
+            For a release: the rows' quarantine file, and SQL of the rows that stay there. After a
+            kill in between, the next release finds the committed rows to be duplicates.
 
         Returns
         -------
@@ -362,17 +374,19 @@ class ImportJob:
             if self.staged
             else 0
         )
-        if held is None:
+        if released_from is None:
             path = self._write_quarantine(
                 files, refused=not staged and bool(self.read_rows) and not self.only
             )
         accepted = (
             self.writer.commit() if self.writer is not None else self._upsert() if staged else 0
         )
-        clean.mark_non_products(self.lake, self.non_products)
+        faulty_events.mark_non_products(self.lake, self.non_products)
         self._unlock_table()
-        if held is not None:
-            path = quarantine.write(self.con, [f"({held[1]})", *self.bad_tables], held[0])
+        if released_from is not None:
+            path = quarantine.write(
+                self.con, [f"({released_from[1]})", *self.bad_tables], released_from[0]
+            )
         return ImportReport(
             self.table.name,
             self.read_rows,
@@ -422,7 +436,7 @@ class ImportJob:
         """Note times without a zone, read as UTC."""
         zone = self.settings.timezone
         naive = [name for name in source.naive if name.casefold() in mapped.unzoned_columns]
-        if mapped.names_zone or zone == "UTC" or not naive:
+        if mapped.declares_timezone or zone == "UTC" or not naive:
             return []
         again = gettext(" and import the file again") if self.table.name in TABLES else ""
         if self.table.name == "events":
@@ -461,29 +475,29 @@ class ImportJob:
         if not good:
             return
         self.good_rows += good
-        for done, number in clean.convert_negative_sales(self.con, "staged").items():
+        for done, number in faulty_events.convert_negative_sales(self.con, "staged").items():
             self.mended[done] = self.mended.get(done, 0) + number
         fresh = self.writer.stage_new_events("event_id" in self.mapped_columns)
         self._clean(fresh, self.writer)
         if self._scalar(f"SELECT count(*) FROM {fresh}"):
-            self.currencies |= currency.event_currencies(self.con, fresh)
-            currency.check_single_currency(self.lake, self.settings, self.currencies)
+            self.currencies |= single_currency.event_currencies(self.con, fresh)
+            single_currency.check_single_currency(self.lake, self.settings, self.currencies)
             self.writer.write(fresh)
-            self.non_products |= clean.find_non_products(self.lake, fresh, self.policy)
+            self.non_products |= faulty_events.find_non_products(self.lake, fresh, self.policy)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
         self.staged, self.staged_sources = False, []
 
     def _clean(self, fresh: str, writer: EventWriter) -> None:
         """Quarantine new events that break a cleaning rule."""
         if fresh != "staged":
-            clean.find_similar(self.con, fresh)
-        faulty = clean.find_faulty(
+            faulty_events.find_similar(self.con, fresh)
+        faulty = faulty_events.find_faulty(
             self.con,
             fresh,
             self.policy,
             nearby_files=writer.nearby_files(fresh),
             stored_files=writer.all_files(),
-            testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
+            known_customers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
         )
         if faulty:
             columns = ", ".join(self.table.names)
@@ -498,11 +512,11 @@ class ImportJob:
             self._quarantine(rows, quarantine.RULES, source)
             self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
             self._add_reasons(faulty)
-        clean.drop_faulty(self.con)
+        faulty_events.drop_faulty(self.con)
         self.quarantined_events += sum(faulty.values())
 
     def _upsert(self) -> int:
-        accepted, self.learned = upsert_staged(self.lake, self.table, self.mapped_columns)
+        accepted, self.ids_with_new_keys = upsert_staged(self.lake, self.table, self.mapped_columns)
         return accepted
 
     def _quarantine_path(self, files: list[str]) -> Path:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake import coverage, currency, store
+from retention.lake import coverage, single_currency, store
 from retention.lake.cleaning.returns import (
     NO_RETURNS,
     RETURN_TYPES,
@@ -25,7 +25,7 @@ from retention.lake.cleaning.returns import (
     cancelled_orders,
     match_returns,
 )
-from retention.lake.identity.resolve import (
+from retention.lake.identity.canonical_ids import (
     CUSTOMER_TABLES,
     Identities,
     Identity,
@@ -41,7 +41,7 @@ from retention.lake.schema import (
     Column,
     Table,
 )
-from retention.lake.spark import SparkTables
+from retention.lake.spark_tables import SparkTables
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -75,9 +75,11 @@ class Lake:
     spark : SparkTables, optional
         Engine for features instead of DuckDB.
 
-    Notes ----- Times in ``table`` are naive UTC (Ibis ``timestamp``): DuckDB subtracts them a
-    hundred times faster than zoned ones. Compare them with `naive(moment)`. Do not use a lake in
-    both processes of a fork.
+    Notes
+    -----
+    Times in ``table`` are naive UTC (Ibis ``timestamp``): DuckDB subtracts them a hundred times
+    faster than zoned ones. Compare them with `naive(moment)`. Do not use a lake in both processes
+    of a fork.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class Lake:
         Parameters
         ----------
         name : str
-            ``events``, ``customers``, ``items`` or ``treatments``.
+            ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
         before : datetime, optional
             Events: only those that happened and were known before this time. Treatments: only those
             sent before it.
@@ -375,7 +377,7 @@ class Lake:
 
     def currency(self, settings: Settings) -> str:
         """Return the shop's currency; see `currency.shop_currency`."""
-        return currency.shop_currency(self, settings)
+        return single_currency.shop_currency(self, settings)
 
     # ------------------------------------------------------------ writing
 

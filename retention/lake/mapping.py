@@ -1,4 +1,4 @@
-"""Read map files from source to canonical columns.
+"""Read and check map files. `map_compiler` applies them.
 
 See docs/data.md.
 """
@@ -24,7 +24,7 @@ _UNKNOWN_DIRECTIVE = re.compile(
 )  # no directive, or one that DuckDB's strptime does not know
 _SETTINGS = ("where", "from", "optional", *_TEXT_OPTIONS, *_BOOLEAN_OPTIONS)
 OPTIONS = ("timezone", *_SETTINGS)
-_NAMES_ZONE = re.compile(r"time\s*zone|(Z|[+-]\d\d(:?\d\d)?)'", re.IGNORECASE)
+_DECLARES_TIMEZONE = re.compile(r"time\s*zone|(Z|[+-]\d\d(:?\d\d)?)'", re.IGNORECASE)
 NO_MAP = "the file (no --map was given)"
 
 
@@ -76,7 +76,7 @@ class Mapping:
     table: Table
     columns: dict[str, Expression]
     timezone: str = "UTC"
-    names_zone: bool = False  # False if UTC is only the default
+    declares_timezone: bool = False  # False if UTC is only the default
     where: Expression | None = None
     rows: str | None = None
     title: Expression | None = None
@@ -89,7 +89,7 @@ class Mapping:
     header: bool | None = None
     name: str = "the map"
 
-    def needing(self, *kinds: str) -> frozenset[str]:
+    def source_columns_of(self, *kinds: str) -> frozenset[str]:
         """Return source columns mapped directly to these kinds."""
         return frozenset(
             expression.column
@@ -104,7 +104,7 @@ class Mapping:
             source_column.casefold()
             for name, expression in self.columns.items()
             if self.table[name].kind == "moment"
-            if not (expression.sql and _NAMES_ZONE.search(expression.sql))
+            if not (expression.sql and _DECLARES_TIMEZONE.search(expression.sql))
             for source_column in expression.columns
         )
 
@@ -234,8 +234,8 @@ def parse_section(section: dict[str, Any], table: Table, name: str) -> Mapping:
     """
     where = f"{name} [{table.name}]"
     section = dict(section)
-    names_zone = "timezone" in section and not _is_column(section["timezone"], table)
-    timezone = section.pop("timezone") if names_zone else "UTC"
+    declares_timezone = "timezone" in section and not _is_column(section["timezone"], table)
+    timezone = section.pop("timezone") if declares_timezone else "UTC"
     title = section.pop("title", None) if table.name == "events" else None
     for key in section:
         if key not in table.names and key not in OPTIONS:
@@ -263,7 +263,7 @@ def parse_section(section: dict[str, Any], table: Table, name: str) -> Mapping:
         table,
         columns,
         timezone=timezone,
-        names_zone=names_zone,
+        declares_timezone=declares_timezone,
         where=_expression(section["where"], where, "where") if "where" in section else None,
         title=None if title is None else _expression(title, where, "title"),
         name=name,

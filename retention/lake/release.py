@@ -16,7 +16,7 @@ from retention.lake.importing import ImportJob
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
-from retention.lake.reading.columns import ColumnReading
+from retention.lake.reading.column_formats import ColumnReading
 from retention.lake.reading.sources import Source
 from retention.lake.schema import TABLES
 from retention.privacy import erased
@@ -170,7 +170,7 @@ def _retry_file(
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
         report = import_log.link_customers(
-            lake, identity.load_rules(settings), report, work.learned
+            lake, identity.load_rules(settings), report, work.ids_with_new_keys
         )
         if database is not None:
             import_log.log_import(

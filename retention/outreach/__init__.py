@@ -1,5 +1,5 @@
 """Send campaign e-mails and track consent and bounces.
 
-`messages` defines the adapter interface. `smtp` and `webhook` implement it. `sends` holds one row
+`adapter` defines the adapter interface. `smtp` and `webhook` implement it. `sends` holds one row
 per e-mail. `dispatch` sends due rows. `consent` holds unsubscribes.
 """

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.insert import among
 from retention.db.tables import DirectoryEntry, Send
-from retention.outreach.messages import DELIVERY_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
+from retention.outreach.adapter import DELIVERY_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
 from retention.privacy import email_hash
 from retention.settings import Settings
 from retention.text import gettext
@@ -46,7 +46,8 @@ def mark_bounced(
 ) -> tuple[list[str], set[str]]:
     """Mark the send that each bounce belongs to.
 
-    It is the customer's newest send of any campaign at that moment.
+    A bounce belongs to the customer's newest send, of any campaign, in the `MAX_DELAY` before it.
+    The send may be up to `DATE_TOLERANCE` later, because many reports have only a date.
 
     Parameters
     ----------
@@ -92,7 +93,9 @@ def mark_bounced(
     return outcomes, campaigns
 
 
-def unreachable_customers(session: Session, settings: Settings, since: datetime) -> set[str]:
+def customers_with_bounced_address(
+    session: Session, settings: Settings, since: datetime
+) -> set[str]:
     """Return customers with a bounced address that is still in use.
 
     Their newest send bounced because of the address, and the address has not changed since. A

@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Send
+from retention.outreach.adapter import Contact
 from retention.outreach.consent import consent_states
-from retention.outreach.messages import Contact
 from retention.risk.policy import Policy
 from retention.settings import Settings
 

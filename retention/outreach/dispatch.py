@@ -16,16 +16,16 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Send
 from retention.outreach import send_summary, sends
-from retention.outreach.consent import public_url
-from retention.outreach.messages import (
+from retention.outreach.adapter import (
     MESSAGE_REFUSED,
     Adapter,
     Contact,
     Message,
-    Unreachable,
+    ServerUnavailable,
     Verdict,
     as_sentence,
 )
+from retention.outreach.consent import public_url
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.outreach.webhook import WebhookAdapter
 from retention.progress import Progress, silent
@@ -104,7 +104,7 @@ def deliver(
     try:
         adapter.open()
         with database.transaction() as session:
-            sends.recover_lost(session, campaign_id, repeats=adapter.repeats)
+            sends.recover_lost(session, campaign_id, may_repeat=adapter.drops_duplicates)
             sends.cancel_suppressed(session, campaign_id)
             asleep = _customers_in_quiet_hours(contacts, allowed_from, now())
             for moment, customer_ids in asleep.items():
@@ -119,7 +119,7 @@ def deliver(
                 break
             if _deliver_one(database, send, adapter, contacts, compose, allowed_from, now, report):
                 next_start = time.monotonic() + 1 / rate
-    except Unreachable as error:
+    except ServerUnavailable as error:
         report.stopped = str(error)
         if error.until is not None:
             with database.transaction() as session:
@@ -174,7 +174,7 @@ def _deliver_one(
     else:
         try:
             verdict = adapter.send(compose(send, contact))
-        except Unreachable as error:
+        except ServerUnavailable as error:
             with database.transaction() as session:
                 sends.release_claim(session, send, error=str(error))
             raise
@@ -197,24 +197,26 @@ def _settle(
     if verdict.retry_at is not None:
         with database.transaction() as session:
             sends.release_claim(session, send, error=verdict.detail)
-        raise Unreachable(as_sentence(verdict.detail), verdict.retry_at)
+        raise ServerUnavailable(as_sentence(verdict.detail), verdict.retry_at)
     previous, report.hung_up_on = report.hung_up_on, send if verdict.has_hung_up else None
     if verdict.has_hung_up and previous is not None:  # neither of the two e-mails is at fault
         with database.transaction() as session:
             sends.release_claim(session, send, error=verdict.detail)
             sends.undo_attempt(session, previous)
         sentence = gettext("Nothing is taken at present: {detail}.")
-        raise Unreachable(sentence.format(detail=verdict.detail))
+        raise ServerUnavailable(sentence.format(detail=verdict.detail))
     concerns_all = verdict.code == MESSAGE_REFUSED or verdict.is_about_all
     with database.transaction() as session:
         if not concerns_all or send_summary.has_accepted_send(session, send.campaign_id):
-            report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
+            report.add(
+                sends.settle(session, send, verdict, at, may_repeat=adapter.drops_duplicates)
+            )
             return
         sends.release_claim(session, send, error=verdict.detail)
     # A filter that dislikes the content, or a platform that cannot read our requests, would
     # otherwise make the whole campaign bounce.
     sentence = gettext("None of this campaign's e-mails is taken so far: {detail}.")
-    raise Unreachable(sentence.format(detail=verdict.detail))
+    raise ServerUnavailable(sentence.format(detail=verdict.detail))
 
 
 def configured_channel(settings: Settings) -> str:

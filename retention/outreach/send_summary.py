@@ -82,7 +82,7 @@ def uncontacted_reasons(session: Session, campaign_id: str) -> dict[str, int]:
     return by_reason
 
 
-def untaken_files(session: Session, campaign_id: str) -> dict[str, int]:
+def waiting_in_files(session: Session, campaign_id: str) -> dict[str, int]:
     """Count customers in files that are not downloaded yet.
 
     Parameters
@@ -168,7 +168,7 @@ def held_sends(session: Session, campaign_id: str) -> list[Send]:
     return list(session.scalars(waiting.order_by(Send.id)))
 
 
-def contacted_customers(session: Session, team_id: str, since: datetime) -> set[str]:
+def customers_with_sends(session: Session, team_id: str, since: datetime) -> set[str]:
     """Return customers contacted since a moment.
 
     Sent, possibly sent and queued e-mails count.

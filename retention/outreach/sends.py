@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
 from retention.db.tables import Assignment, Campaign, Send, Suppression
-from retention.outreach.messages import MESSAGE_REFUSED, CancelCode, Verdict
+from retention.outreach.adapter import MESSAGE_REFUSED, CancelCode, Verdict
 from retention.text import gettext
 
 LEASE = timedelta(minutes=4)  # longer than any attempt takes
@@ -114,7 +114,9 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
     return None
 
 
-def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, repeats: bool) -> str:
+def settle(
+    session: Session, send: Send, verdict: Verdict, now: datetime, *, may_repeat: bool
+) -> str:
     """Store the result of an attempt unless already settled.
 
     Parameters
@@ -127,7 +129,7 @@ def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, rep
         Result of the attempt.
     now : datetime
         Business time.
-    repeats : bool
+    may_repeat : bool
         Whether the server drops duplicates, so an uncertain e-mail may be repeated.
 
     Returns
@@ -146,7 +148,7 @@ def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, rep
     }
     if verdict.state == "sent":
         values |= {"state": "sent", "message_id": verdict.message_id, "sent_at": now}
-    elif verdict.state == "again" or (verdict.state == "doubtful" and repeats):
+    elif verdict.state == "again" or (verdict.state == "doubtful" and may_repeat):
         given_up = send.attempts >= MAX_ATTEMPTS
         state = "queued" if not given_up else "failed" if verdict.state == "again" else "held"
         values |= {"state": state, "retry_at": wall + back_off(send.attempts)}
@@ -225,8 +227,8 @@ def back_off(attempts: int) -> timedelta:
 def close_if_over(session: Session, campaign_id: str) -> bool:
     """Close the sends of a campaign that is not live.
 
-    Uncertain sends are held, queued sends cancelled. An attempt during the stop may end in a retry,
-    or never if its process died.
+    Queued e-mails are cancelled, and sends left claimed by a dead process are held. Repeat it: an
+    attempt running during the stop may queue its send again.
 
     Parameters
     ----------
@@ -242,12 +244,12 @@ def close_if_over(session: Session, campaign_id: str) -> bool:
     """
     over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) != "live"
     if over:
-        recover_lost(session, campaign_id, repeats=False)
+        recover_lost(session, campaign_id, may_repeat=False)
         cancel_unsent(session, campaign_id, "campaign_over")
     return over
 
 
-def recover_lost(session: Session, campaign_id: str, *, repeats: bool) -> int:
+def recover_lost(session: Session, campaign_id: str, *, may_repeat: bool) -> int:
     """Settle sends left claimed by dead processes.
 
     Parameters
@@ -256,7 +258,7 @@ def recover_lost(session: Session, campaign_id: str, *, repeats: bool) -> int:
         Open session; the caller commits.
     campaign_id : str
         Campaign id.
-    repeats : bool
+    may_repeat : bool
         Whether they may be repeated; otherwise a person decides.
 
     Returns
@@ -272,7 +274,7 @@ def recover_lost(session: Session, campaign_id: str, *, repeats: bool) -> int:
             _past(Send.lease_until, clock.wall()),
         )
         .values(
-            state="queued" if repeats else "held",
+            state="queued" if may_repeat else "held",
             lease_until=None,
             error=gettext("its process died before it learnt whether the copy was accepted"),
         ),
@@ -512,7 +514,7 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     )
 
 
-def next_moment(session: Session, team_id: str, after: datetime) -> datetime | None:
+def next_quiet_hours_end(session: Session, team_id: str, after: datetime) -> datetime | None:
     """Return the next end of quiet hours.
 
     Parameters

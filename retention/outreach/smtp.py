@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.messages import (
+from retention.outreach.adapter import (
     ADDRESS_REFUSED,
     DELIVERY_REFUSED,
     MESSAGE_REFUSED,
     BounceCode,
     Message,
-    Unreachable,
+    ServerUnavailable,
     Verdict,
     deadline,
 )
@@ -166,7 +166,7 @@ class SmtpAdapter:
     """One mail server, one connection at a time."""
 
     channel = "email"
-    repeats = False  # no mail server promises to drop a second copy
+    drops_duplicates = False  # no mail server promises to drop a second copy
 
     def __init__(
         self, server: Server, *, timeout: float = REPLY_TIMEOUT, patience: float = MESSAGE_TIMEOUT
@@ -190,7 +190,7 @@ class SmtpAdapter:
                     smtp.starttls(context=ssl.create_default_context())
                     smtp.ehlo()
                 elif not server.tls and server.password:
-                    raise Unreachable(
+                    raise ServerUnavailable(
                         gettext(
                             "The mail server {host} offers no encryption, so our password is not "
                             "sent to it; use smtps://."
@@ -200,14 +200,14 @@ class SmtpAdapter:
                     smtp.login(server.user, server.password)
         except smtplib.SMTPAuthenticationError as error:
             self.close()
-            raise Unreachable(
+            raise ServerUnavailable(
                 gettext("The mail server {host} refuses our user or password ({code}).").format(
                     host=server.host, code=error.smtp_code
                 )
             ) from None
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            raise Unreachable(
+            raise ServerUnavailable(
                 gettext("The mail server {host} cannot be used: {error}.").format(
                     host=server.host, error=_error_text(error)
                 )
@@ -275,7 +275,7 @@ class SmtpAdapter:
                 _raise_if_closing(code, reply)
             if code != 250:  # the server knows no recipient yet, so this holds for all e-mails
                 self._reset(smtp)
-                raise Unreachable(self._sender_refusal(code, reply))
+                raise ServerUnavailable(self._sender_refusal(code, reply))
             code, reply = smtp.rcpt(to)
             _raise_if_closing(code, reply)
         except (OSError, smtplib.SMTPException) as error:
@@ -283,7 +283,7 @@ class SmtpAdapter:
         if code not in (250, 251):
             self._reset(smtp)
             if _is_sender_fault(code, reply):
-                raise Unreachable(
+                raise ServerUnavailable(
                     gettext(
                         "The mail server {host} carries none of our e-mails: {code} {reply}."
                     ).format(host=self._server.host, code=code, reply=_reply_text(reply))

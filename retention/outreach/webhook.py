@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from retention import clock
 from retention.errors import BadInput
-from retention.outreach.messages import (
+from retention.outreach.adapter import (
     ADDRESS_REFUSED,
     Message,
-    Unreachable,
+    ServerUnavailable,
     Verdict,
     as_sentence,
     deadline,
@@ -79,34 +79,34 @@ class WebhookAdapter:
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout, self._patience = timeout, patience
         self._connection: http.client.HTTPConnection | None = None
-        self.repeats = False
+        self.drops_duplicates = False
 
     def open(self) -> None:
         """Send a probe twice under one key to test deduplication."""
         key = f"probe:{secrets.token_hex(8)}"
         first, second = (self._probe(key) for _ in range(2))
-        self.repeats = first == second
+        self.drops_duplicates = first == second
 
     def _probe(self, key: str, *, is_between: bool = False) -> str:
         consequence = gettext("nothing more is sent") if is_between else gettext("nothing was sent")
         try:
             status, body, wait = self._post(key, {"type": "probe", "key": key})
         except _NoAnswer as error:
-            raise Unreachable(
+            raise ServerUnavailable(
                 gettext("The platform does not answer a probe ({error}), so {consequence}.").format(
                     error=error, consequence=consequence
                 )
             ) from None
         if status == 429:
             detail, until = _pause(wait)
-            raise Unreachable(as_sentence(detail), until)
+            raise ServerUnavailable(as_sentence(detail), until)
         platform_id = _platform_id(status, body, key)
         if platform_id is None:
             sentence = gettext(
                 "The platform answers a probe with {status} and not with the key and an id of its "
                 "own, so {consequence}."
             ).format(status=status, consequence=consequence)
-            raise (_ProbeRefused if 300 <= status < 500 else Unreachable)(sentence)
+            raise (_ProbeRefused if 300 <= status < 500 else ServerUnavailable)(sentence)
         return platform_id
 
     def send(self, message: Message) -> Verdict:
@@ -157,13 +157,13 @@ class WebhookAdapter:
 
         Raises
         ------
-        Unreachable
+        ServerUnavailable
             The probe fails, too.
         """
         try:
             self._probe(f"probe:{secrets.token_hex(8)}", is_between=True)
         except _ProbeRefused:
-            raise Unreachable(
+            raise ServerUnavailable(
                 gettext(
                     "The platform answers {status}; check RETENTION_WEBHOOK_URL and "
                     "RETENTION_WEBHOOK_KEY."
@@ -205,7 +205,7 @@ class WebhookAdapter:
 
         Raises
         ------
-        Unreachable
+        ServerUnavailable
             Nothing was handed over.
         """
         if self._tls:
@@ -219,7 +219,7 @@ class WebhookAdapter:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise Unreachable(
+            raise ServerUnavailable(
                 gettext("The platform {host} cannot be reached: {error}.").format(
                     host=self._host, error=error
                 )
@@ -242,7 +242,7 @@ class WebhookAdapter:
             connection.close()
 
 
-class _ProbeRefused(Unreachable):
+class _ProbeRefused(ServerUnavailable):
     """A probe was refused as with a wrong URL or key."""
 
 

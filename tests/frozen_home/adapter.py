@@ -41,7 +41,7 @@ from retention.lake import Lake, quarantine
 from retention.lake.identity.links import link_id
 from retention.lake.schema import TABLES
 from retention.outreach import consent
-from retention.outreach.messages import Contact, Message
+from retention.outreach.adapter import Contact, Message
 from retention.outreach.smtp import build_email
 from retention.privacy import email_hash, pseudonym, signing
 from retention.privacy.erased import ErasedCustomers

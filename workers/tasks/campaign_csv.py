@@ -65,7 +65,7 @@ def _selected(
     request: CampaignCsv, context: Context, lake: Any
 ) -> tuple[Any, list[dict[str, Any]], Collection[str]]:
     """Return the campaign, its rows, and newly unsubscribed customers."""
-    from retention.campaigns import sending
+    from retention.campaigns import launch
     from retention.errors import BadInput
     from retention.outreach import send_summary
     from retention.outreach.contacts import customers_without_consent
@@ -77,7 +77,7 @@ def _selected(
         left_out = send_summary.cancelled_customers(session, campaign.id)
         rows = [
             row
-            for row in sending.recipient_rows(session, campaign)
+            for row in launch.recipient_rows(session, campaign)
             if (row["offer"]["action"] == "call") == is_call_list
             and row["customer_id"] not in left_out
         ]
@@ -154,10 +154,10 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     """Return the texts to send, by customer."""
     import pandas as pd
 
-    from retention.campaigns import wording
+    from retention.campaigns import text_placeholders
     from retention.campaigns.compose import message_text, placeholder_values
     from retention.campaigns.offers import public_terms
-    from retention.outreach.messages import Contact
+    from retention.outreach.adapter import Contact
 
     table = []
     for row in rows:
@@ -167,7 +167,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
             contacts.get(row["customer_id"], Contact()),
         )
         values = placeholder_values(settings, person.name, row)
-        text = wording.fill_text(message_text(body, offer), values)
+        text = text_placeholders.fill_text(message_text(body, offer), values)
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -208,9 +208,9 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     """Return the call list, most valuable first."""
     import pandas as pd
 
-    from retention.campaigns import wording
+    from retention.campaigns import text_placeholders
     from retention.campaigns.compose import message_text, placeholder_values
-    from retention.outreach.messages import Contact
+    from retention.outreach.adapter import Contact
 
     table = []
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
@@ -224,7 +224,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
                 "expected_value": round(row["expected_value"], 2),
                 "tier": row["tier"],
                 "items": values["items"],
-                "talk": wording.fill_text(message_text(body, row["offer"]), values),
+                "talk": text_placeholders.fill_text(message_text(body, row["offer"]), values),
             }
         )
     return pd.DataFrame(

@@ -63,18 +63,18 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     from retention import clock
     from retention.campaigns.compose import message_composer
-    from retention.campaigns.sending import recipient_rows
+    from retention.campaigns.launch import recipient_rows
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find_campaign
     from retention.lake import Lake
     from retention.outreach import sends
+    from retention.outreach.adapter import Contact
     from retention.outreach.contacts import (
         customers_without_consent,
         find_contacts,
         queued_customers,
     )
     from retention.outreach.dispatch import configured_channel, deliver, open_adapter
-    from retention.outreach.messages import Contact
     from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
     from retention.risk.policy import load_policy
 

@@ -61,10 +61,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         model_version=model_version,
         now=now,
         prior=prior,
-        suggest=lambda ids: lists.lists(
+        suggest_items=lambda ids: lists.lists(
             desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
-        decide=lists.decide if policy.offer.items else None,
+        assign_recommender=lists.decide if policy.offer.items else None,
         merge_items=desk.merger(lake),
         uplift=uplift,
         recommended_by=desk.version,

@@ -82,7 +82,7 @@ def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
 
     left_out, untaken = (
         send_summary.uncontacted_reasons(session, campaign.id),
-        send_summary.untaken_files(session, campaign.id),
+        send_summary.waiting_in_files(session, campaign.id),
     )
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     people = counted.customers

@@ -32,7 +32,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         Group sizes, the card and the thread messages.
     """
     from retention import clock, impressions
-    from retention.campaigns import sending
+    from retention.campaigns import launch
     from retention.lake import Lake
     from retention.outreach import dispatch
     from retention.risk.policy import load_policy
@@ -41,11 +41,11 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     policy = load_policy(settings)  # an unreadable policy stops the job here
     user, campaign_version = context.requested_by, (request.campaign_id, request.version)
-    returned = sending.returned_customers(database, settings, lake, request.campaign_id, now)
-    doubles = sending.merged_duplicates(database, settings, lake, request.campaign_id) - returned
+    returned = launch.returned_since_draft(database, settings, lake, request.campaign_id, now)
+    doubles = launch.merged_duplicates(database, settings, lake, request.campaign_id) - returned
     with database.transaction() as session:
         dispatch.check_channel(settings)
-        campaign, left_out = sending.begin_sending(
+        campaign, left_out = launch.begin_sending(
             session, settings, *campaign_version, user, now, returned | doubles
         )
         # Posted here, because a second run of the job would leave out no one.
@@ -55,7 +55,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                     settings, campaign, what, user, left_out=len(customers)
                 )
                 outbox.put(session, settings, post, default_channel=campaign.channel)
-    for reserved, needed in sending.reserve_codes(database, settings, *campaign_version):
+    for reserved, needed in launch.reserve_all_codes(database, settings, *campaign_version):
         context.progress(
             reserved,
             needed + 1,
@@ -65,13 +65,13 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         )
     _replace_sold_out(request, context, lake, policy)
     with database.reading() as session:
-        treatments = sending.treatment_rows(
-            session, sending.find_campaign(session, settings, request.campaign_id)
+        treatments = launch.treatment_rows(
+            session, launch.find_campaign(session, settings, request.campaign_id)
         )
     lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        sent = sending.go_live(session, settings, *campaign_version, user, now)
+        sent = launch.go_live(session, settings, *campaign_version, user, now)
         impressions.store_campaign(session, settings, sent.campaign, now)
         return (
             campaigns.card_post(settings, sent.campaign),

@@ -36,7 +36,7 @@ def run(request: Recommend, context: Context) -> Outcome:
     Outcome
         The list as a direct message.
     """
-    from retention.lake import Lake, directory
+    from retention.lake import Lake, customer_directory
     from retention.privacy import pseudonym
     from retention.registry.model_cache import open_recommender
     from retention.risk.policy import load_policy
@@ -44,7 +44,7 @@ def run(request: Recommend, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        identity = directory.find_match(session, settings, request.customer_id)
+        identity = customer_directory.find_match(session, settings, request.customer_id)
         desk = open_recommender(lake, session, settings, policy)
     customer = identity.customer_id
     row = desk.row

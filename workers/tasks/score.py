@@ -42,7 +42,7 @@ def run(request: Score, context: Context) -> Outcome:
     BadInput
         The customer has no order before the cutoff.
     """
-    from retention.lake import Lake, directory
+    from retention.lake import Lake, customer_directory
     from retention.privacy import pseudonym
     from retention.recommend.preference_profile import preference_profile
     from retention.registry import champion
@@ -53,7 +53,7 @@ def run(request: Score, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        identity = directory.find_match(session, settings, request.customer_id)
+        identity = customer_directory.find_match(session, settings, request.customer_id)
         row, desk = (
             champion(session, settings, "churn"),
             open_recommender(lake, session, settings, policy),

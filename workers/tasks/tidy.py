@@ -30,7 +30,7 @@ def run(request: Tidy, context: Context) -> Outcome:
         Counts of dropped runs and customers.
     """
     from retention import erasure
-    from retention.campaigns import sending
+    from retention.campaigns import launch
     from retention.lake import Lake
     from retention.privacy import erased
 
@@ -39,7 +39,7 @@ def run(request: Tidy, context: Context) -> Outcome:
     context.progress(0, 1, gettext("tidying the lake"))
     lake, erased_ids = Lake.open(settings), erased.load_erased(database, settings)
     with database.reading() as session:
-        unreceived = sending.unreceived_treatments(lake, session, settings)
+        unreceived = launch.unreceived_treatments(lake, session, settings)
         returned = erasure.reappeared_ids(lake, session, erased_ids)
     lake.remove("treatments", unreceived)
     if returned:

@@ -33,7 +33,7 @@ class Send(Base):
     job_id: Mapped[str | None] = mapped_column(String(32))
     message_id: Mapped[str | None]
     error: Mapped[str | None] = mapped_column(Text)
-    error_code: Mapped[str | None] = mapped_column(String(32))  # retention.outreach.messages
+    error_code: Mapped[str | None] = mapped_column(String(32))  # retention.outreach.adapter
     queued_at: Mapped[datetime] = mapped_column(default=clock.now)
     sent_at: Mapped[datetime | None]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from retention.lake.identity import keys, links, resolve
+from retention.lake.identity import canonical_ids, keys, links
 from retention.lake.identity.rules import IdentityRules
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def link(
     by : str
         User; ``import`` after an import.
     changed_ids : iterable of str, optional
-        Old ids with a new key. Their links count from now on only, to avoid data leakage.
-        None: all links count from now on.
+        Stored ids that have just got a new key. Their new links are valid from now, to avoid data
+        leakage; other new links from when both ids were known. None: all new links from now.
 
     Returns
     -------
@@ -206,8 +206,8 @@ def _undecided(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFra
     An equal key replaces a proposal by similarity. ``has_separated`` marks keys with pairs that a
     person separated.
     """
-    decisions = resolve.latest(log).set_index("link_id")
-    canonical_ids = resolve.canonical_ids(decisions[decisions["state"] == "accepted"], log)
+    decisions = canonical_ids.latest(log).set_index("link_id")
+    canonical_by_id = canonical_ids.canonical_ids(decisions[decisions["state"] == "accepted"], log)
     ids = [
         links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
     ]
@@ -215,7 +215,7 @@ def _undecided(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFra
         decisions[name].reindex(ids).reset_index(drop=True) for name in ("state", "method")
     )
     left, right = (
-        pairs[name].map(lambda customer: canonical_ids.get(customer, customer))
+        pairs[name].map(lambda customer: canonical_by_id.get(customer, customer))
         for name in ("customer_id", "same_as")
     )
     is_undecided = state.isna() | (

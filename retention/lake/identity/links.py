@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention import clock
 from retention.lake import store
-from retention.lake.identity import resolve
+from retention.lake.identity import canonical_ids
 from retention.lake.schema import LINKS
 from retention.lake.store import to_arrow
 
@@ -44,7 +44,7 @@ def link_id(left: str, right: str) -> str:
 def locked_log(lake: Lake) -> Iterator[pd.DataFrame]:
     """Lock the log and yield its rows."""
     with store.locked(lake.root, LINKS):
-        yield resolve.history(lake)
+        yield canonical_ids.history(lake)
 
 
 def add(
@@ -79,7 +79,7 @@ def add(
     return len(rows)
 
 
-def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.DataFrame:
+def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, max_ids: int) -> pd.DataFrame:
     """Propose risky links instead of accepting them.
 
     Risky links contradict a person's decision or merge too many ids.
@@ -90,7 +90,7 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.Da
         The decisions so far.
     new_links : DataFrame
         ``customer_id, same_as, state, evidence``; accepted or proposed.
-    largest : int
+    max_ids : int
         Most ids that may become one customer without review.
 
     Returns
@@ -101,7 +101,7 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.Da
     import numpy as np
     import pandas as pd
 
-    decisions = resolve.latest(log)
+    decisions = canonical_ids.latest(log)
     is_accepted = new_links["state"] == "accepted"
     if not is_accepted.any():
         return new_links
@@ -112,12 +112,12 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.Da
             new_links.loc[is_accepted, columns],
         ]
     )
-    ids, groups = resolve.components(accepted["customer_id"], accepted["same_as"])
+    ids, groups = canonical_ids.components(accepted["customer_id"], accepted["same_as"])
     group_of = dict(zip(ids, groups, strict=True))
     separated = decisions[decisions["state"].isin(SEPARATED)]
     left, right = separated["customer_id"].map(group_of), separated["same_as"].map(group_of)
     contradicting = set(left[(left == right) & left.notna()].astype(int))
-    too_large = set(np.flatnonzero(np.bincount(groups) > largest))
+    too_large = set(np.flatnonzero(np.bincount(groups) > max_ids))
     link_groups = new_links["customer_id"].map(group_of)
     new_links = new_links.copy()
     for reason, bad_groups in (
@@ -170,7 +170,8 @@ def order_by_age(lake: Lake, pairs: pd.DataFrame, changed_ids: Iterable[str] = (
     pairs : DataFrame
         ``customer_id, same_as`` in any order.
     changed_ids : iterable of str
-        Old ids with a new key. Their links count from now on only.
+        Stored ids that have just got a new key. Their links are valid from now, others from when
+        both ids were known.
 
     Returns
     -------
@@ -210,9 +211,9 @@ def ids_of(lake: Lake, customer_id: str) -> tuple[str, ...]:
     customer_id : str
         Any id of the customer. An id without links is returned alone.
     """
-    canonical_ids = lake.identities.canonical_ids()
-    own = canonical_ids.get(customer_id, customer_id)
-    return (own, *sorted(old for old, canonical in canonical_ids.items() if canonical == own))
+    canonical_by_id = lake.identities.canonical_ids()
+    own = canonical_by_id.get(customer_id, customer_id)
+    return (own, *sorted(old for old, canonical in canonical_by_id.items() if canonical == own))
 
 
 def forget(lake: Lake, ids: Iterable[str]) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from retention.lake.identity import exact, keys, links, resolve
+from retention.lake.identity import canonical_ids, exact, keys, links
 from retention.lake.identity.rules import IdentityRules
 from retention.lake.mapping import literal
 from retention.progress import Progress, silent
@@ -214,13 +214,13 @@ def _missing_data(customers: pd.DataFrame) -> str:
 
 def _undecided(log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Select undecided, unmerged pairs."""
-    decisions = resolve.latest(log)
-    canonical_ids = resolve.canonical_ids(decisions[decisions["state"] == "accepted"], log)
+    decisions = canonical_ids.latest(log)
+    canonical_by_id = canonical_ids.canonical_ids(decisions[decisions["state"] == "accepted"], log)
     ids = [
         links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
     ]
     left, right = (
-        pairs[name].map(lambda customer: canonical_ids.get(customer, customer))
+        pairs[name].map(lambda customer: canonical_by_id.get(customer, customer))
         for name in ("customer_id", "same_as")
     )
     is_decided = pairs.assign(link_id=ids)["link_id"].isin(decisions["link_id"])

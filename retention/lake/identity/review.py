@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput
-from retention.lake import directory
+from retention.lake import customer_directory
 from retention.lake.identity import exact, keys, links, probabilistic
 from retention.lake.identity.rules import IdentityRules, load_rules
 from retention.lake.lake import Lake
@@ -46,7 +46,7 @@ def link(
     by: str,
     accept: float | None = None,
     review: float | None = None,
-    likeness: bool = True,
+    with_similarity: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Link customers and update the directory.
@@ -60,7 +60,7 @@ def link(
         User.
     accept, review : float, optional
         Minimum probabilities of accepted and proposed links. Default: from the policy.
-    likeness : bool
+    with_similarity : bool
         Whether to link by similarity, too.
     progress : Progress
 
@@ -87,11 +87,11 @@ def link(
     by_key = exact.link(lake, rules, by=by)
     by_similarity = (
         probabilistic.link(lake, rules, accept=accept, review=review, by=by, progress=progress)
-        if likeness
+        if with_similarity
         else None
     )
     with database.transaction() as session:
-        directory.sync(lake, session, settings)
+        customer_directory.sync(lake, session, settings)
         mixed_campaigns = campaigns_with_both_arms(lake, session, settings)
     return {
         "exact": by_key.as_dict(),
@@ -165,7 +165,7 @@ def decide(
         rows = _rows([decisions[link_id] for link_id in link_ids], state)
         links.add(lake, log, rows, by)
     with database.transaction() as session:
-        directory.sync(lake, session, settings)
+        customer_directory.sync(lake, session, settings)
         mixed_campaigns = (
             campaigns_with_both_arms(lake, session, settings) if state == "accepted" else ()
         )

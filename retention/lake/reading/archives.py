@@ -1,4 +1,4 @@
-"""Unpack archives and workbooks into a scratch folder."""
+"""Unpack ZIP archives and convert workbooks. DuckDB reads .gz and .zst itself."""
 
 import errno
 import fcntl

@@ -2,7 +2,7 @@
 
 Formats: CSV, TSV, Parquet, JSON Lines (plain, .gz, .zst, .zip), workbooks and SQL databases.
 Text formats are read as text: `00123` stays `00123`, and a bad value spoils only its row.
-`retention.lake.reading.columns` then converts the columns that a map uses.
+`retention.lake.reading.column_formats` then converts the columns that a map uses.
 """
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
@@ -23,7 +23,7 @@ from retention.lake.reading.archives import (
     extract_table,
     scratch_folder,
 )
-from retention.lake.reading.columns import ColumnReading, detect_readings
+from retention.lake.reading.column_formats import ColumnReading, detect_readings
 from retention.lake.reading.database import fetch_rows
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
@@ -206,7 +206,7 @@ def _read_parquet(files: Sequence[Path], options: str = "") -> str:
 
 
 def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
-    """Detect how to convert a source's columns.
+    """Attach the detected column conversions to a source.
 
     Parameters
     ----------
@@ -240,7 +240,9 @@ def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
         "notes": [*duplicate_notes, *result.notes],
     }
     detected = source.detected | {name: value for name, value in properties.items() if value}
-    typed = [name for name in mapping.needing("moment") if source.columns.get(name) in ZONELESS]
+    typed = [
+        name for name in mapping.source_columns_of("moment") if source.columns.get(name) in ZONELESS
+    ]
     return replace(
         source,
         readings=result.columns,

@@ -1,4 +1,4 @@
-"""Write the lines of a proposed map."""
+"""Write the lines of a proposed map, and find attribute columns."""
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import re

@@ -1,4 +1,4 @@
-"""Find order lines and line prices."""
+"""Unnest nested order lines, and tell line prices from unit prices."""
 # ruff: noqa: S608 - names are quoted (mapping.quoted)
 
 from dataclasses import replace

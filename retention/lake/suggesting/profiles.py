@@ -12,7 +12,7 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.mapping import quoted
-from retention.lake.reading.columns import ColumnStats, count_formats
+from retention.lake.reading.column_formats import ColumnStats, count_formats
 from retention.lake.reading.sources import Source
 from retention.text import gettext
 

@@ -9,7 +9,7 @@ from retention.errors import BadInput
 from retention.lake import formats, mapping
 from retention.lake.mapping import quoted
 from retention.lake.reading import sources
-from retention.lake.reading.columns import ZONED
+from retention.lake.reading.column_formats import ZONED
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting.map_lines import (
     Line,

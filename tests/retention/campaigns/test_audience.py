@@ -125,7 +125,9 @@ def test_bounced_customers_are_excluded_unless_called(shop, policy, monkeypatch)
     before = _chosen(shop, policy, _scores(ids)).customers
     called, *_ = before.loc[before["rule"] == "Call", "customer_id"]
     first, two, *_ = before.loc[before["rule"] == "Coupon", "customer_id"]
-    monkeypatch.setattr(audience.bounces, "unreachable_customers", lambda *_: {first, two, called})
+    monkeypatch.setattr(
+        audience.bounces, "customers_with_bounced_address", lambda *_: {first, two, called}
+    )
     chosen = _chosen(shop, policy, _scores(ids))
     assert chosen.excluded["bounced"] == 2
     rules = dict(chosen.customers[["customer_id", "rule"]].itertuples(index=False))

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from retention.campaigns import wording
+from retention.campaigns import text_placeholders
 from retention.campaigns.compose import MAX_TITLE, compose_message, placeholder_values
 from retention.campaigns.preview import preview_messages
 from retention.db.tables import Send
-from retention.outreach.messages import Contact
+from retention.outreach.adapter import Contact
 from tests.retention.campaigns.samples import a_body
 
 
@@ -97,7 +97,10 @@ def test_only_new_items_are_presented_as_new(settings, source, new):
     terms = {"action": "new_arrivals", "discount": 0.0, "items": items}
     offer = {"customer_id": "k", "offer": terms, "code": None, "expires_at": None}
     send, ann = Send(id=5, campaign_id="c1", customer_id="k"), Contact("a@b.example", "Ann")
-    for text, own in ((wording.default_text("new_arrivals"), False), ("Look at {items}!", True)):
+    for text, own in (
+        (text_placeholders.default_text("new_arrivals"), False),
+        ("Look at {items}!", True),
+    ):
         lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
         body = a_body(offers=lines, copy_text=text)
         message = compose_message(settings, body, send, ann, offer, "https://x.example/u")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.campaigns import offers, wording
+from retention.campaigns import offers, text_placeholders
 from retention.campaigns.measurement import (
     difference,
     group_size_needed,
@@ -360,10 +360,10 @@ def test_cuped_lowers_the_error_bound_with_enough_buyers(database, settings):
 def test_empty_placeholders_leave_no_gaps():
     text = "Hello {name},\n\n{discount} off{conditions}: {code}\n\nPicked for you: {items}"
     told = {"discount": "10 %", "conditions": " (only Tea)", "code": "AAAA"}
-    assert wording.fill_text(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
+    assert text_placeholders.fill_text(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
     told |= {"name": "Ann", "items": "Tea"}
     assert (
-        wording.fill_text(text, told)
+        text_placeholders.fill_text(text, told)
         == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
     )
 
@@ -387,7 +387,7 @@ def test_empty_placeholders_leave_no_gaps():
 )
 def test_line_without_items_keeps_its_other_text(line, reads):
     values = {"name": "Ann", "discount": "10 %", "code": "AAAA", "expires": "Friday", "items": ""}
-    assert wording.fill_text(line, values) == reads
+    assert text_placeholders.fill_text(line, values) == reads
 
 
 @pytest.mark.parametrize(
@@ -410,16 +410,19 @@ def test_malformed_placeholders_are_rejected(place):
     with pytest.raises(
         BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")
     ):
-        wording.validate_text(f"{{code}} is yours\n{place}\nHello")
-    assert wording.validate_text("{name}{code}, {items}") == "{name}{code}, {items}"
+        text_placeholders.validate_text(f"{{code}} is yours\n{place}\nHello")
+    assert text_placeholders.validate_text("{name}{code}, {items}") == "{name}{code}, {items}"
 
 
 def test_text_is_filled_in_and_never_evaluated():
     values = {"name": "{code} {{ 7*7 }}", "code": "AAAA", "discount": None}
     assert (
-        wording.fill_text("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
+        text_placeholders.fill_text("Dear {name}: {code}{discount}", values)
+        == "Dear {code} {{ 7*7 }}: AAAA"
     )
     for action in ("coupon", "reminder", "free_shipping", "new_arrivals", "call"):
-        assert wording.validate_text(wording.default_text(action)) == wording.default_text(action)
+        assert text_placeholders.validate_text(
+            text_placeholders.default_text(action)
+        ) == text_placeholders.default_text(action)
     with pytest.raises(BadInput, match="2,000"):
-        wording.validate_text("x" * 2001)
+        text_placeholders.validate_text("x" * 2001)

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, func, select, text
 
-from retention.campaigns import approval, imports, redemptions
-from retention.campaigns.imports import LISTENER, import_redemptions
+from retention.campaigns import approval, file_imports, redemptions
+from retention.campaigns.file_imports import LISTENER, import_redemptions
 from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db import Database
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
@@ -87,10 +87,10 @@ def test_use_by_another_customer_keeps_the_code_and_is_reported_once(database, s
         "redeemed"
     ]
     with database.transaction() as session:
-        assert redemptions.mark_misuses_announced(session, settings) == {
+        assert redemptions.take_unannounced_misuses(session, settings) == {
             "c1": {"other_customer": 1}
         }
-        assert redemptions.mark_misuses_announced(session, settings) == {}
+        assert redemptions.take_unannounced_misuses(session, settings) == {}
         (wrong,) = redemptions.list_misuses(session, "c1")
     assert (wrong["used_by"], wrong["customer_id"], wrong["outcome"]) == (
         "k5",
@@ -263,13 +263,13 @@ def test_import_of_the_same_file_completes_a_killed_import(
             raise KeyboardInterrupt
         return redeem(session, settings, uses)
 
-    monkeypatch.setattr(imports, "BATCH_ROWS", 4)
-    monkeypatch.setattr(imports, "redeem", killed_in_the_third)
+    monkeypatch.setattr(file_imports, "BATCH_ROWS", 4)
+    monkeypatch.setattr(file_imports, "redeem", killed_in_the_third)
     with pytest.raises(KeyboardInterrupt):
         import_redemptions(lake, database, settings, [str(file)])
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Redemption)) == 8
-    monkeypatch.setattr(imports, "redeem", redeem)
+    monkeypatch.setattr(file_imports, "redeem", redeem)
     again = import_redemptions(lake, database, settings, [str(file)])
     assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (
         whole - 8,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from retention.campaigns import approval, closing, due, sending
+from retention.campaigns import approval, closing, due, launch
 from retention.campaigns.approval import Changes
 from retention.campaigns.assignment import group_sizes
 from retention.campaigns.draft import Draft, store
@@ -180,7 +180,7 @@ def test_unused_approval_expires(submitted, settings):
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     late = NOW + timedelta(hours=4 + 72)
     refusal = _attempt(
-        submitted, lambda s: sending.begin_sending(s, settings, "c1", 1, "U0LEAD", late)
+        submitted, lambda s: launch.begin_sending(s, settings, "c1", 1, "U0LEAD", late)
     )
     assert isinstance(refusal, StaleCampaign)
     with submitted.transaction() as session:
@@ -294,10 +294,10 @@ def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     lapses = sends + timedelta(hours=72)
     assert seen(sends) == (lapses, [("campaign_send", "U0LEAD")])
     with submitted.transaction() as session:
-        sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
-    list(sending.reserve_codes(submitted, settings, "c1", 1))
+        launch.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
+    list(launch.reserve_all_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        assert sending.go_live(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
+        assert launch.go_live(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
     ends = sends + timedelta(days=28)
     assert seen(sends) == (ends, [])
     assert seen(ends) == (None, [("campaign_measure", "U0LEAD")])
@@ -315,19 +315,19 @@ def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted, 
             for one in ("treatment", "control")
         ]
         assert (
-            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends, returned).left_out
+            launch.begin_sending(session, settings, "c1", 1, "U0LEAD", sends, returned).left_out
             == 2
         )
     with submitted.transaction() as session:
         assert (
-            sending.begin_sending(
+            launch.begin_sending(
                 session, settings, "c1", 1, "U0LEAD", sends, list(decided)
             ).left_out
             == 0
         )
-    list(sending.reserve_codes(submitted, settings, "c1", 1))
+    list(launch.reserve_all_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        sent = sending.go_live(session, settings, "c1", 1, "U0LEAD", sends)
+        sent = launch.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         assert (sent.treated, sent.control, sent.codes) == (84, 14, 84)
         left = select(Assignment.propensity).where(Assignment.arm != "excluded").distinct()
         assert session.scalars(left).all() == [pytest.approx(84 / 98)]
@@ -339,10 +339,10 @@ def test_campaign_stopped_while_live_is_measured_over_its_planned_window(submitt
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
         approval.schedule(session, settings, "c1", sends)
-        sending.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
-    list(sending.reserve_codes(submitted, settings, "c1", 1))
+        launch.begin_sending(session, settings, "c1", 1, "U0LEAD", sends)
+    list(launch.reserve_all_codes(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
-        sending.go_live(session, settings, "c1", 1, "U0LEAD", sends)
+        launch.go_live(session, settings, "c1", 1, "U0LEAD", sends)
         approval.stop(session, settings, "c1", "U0LEAD", "wrong price", sends + timedelta(days=3))
         assert due.next_moment(session, settings, sends + timedelta(days=3)) == ends
         assert due.due_jobs(session, settings, ends - timedelta(hours=1)) == []
@@ -471,8 +471,8 @@ def test_lifecycle_and_discount_edits_work_on_postgresql(tmp_path, settings):
         assert answers.count(None) == 1
         assert all(isinstance(answer, Conflict) for answer in answers if answer)
         with database.transaction() as session:
-            sending.begin_sending(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
-        assert list(sending.reserve_codes(database, settings, "c1", 1))[-1] == (85, 85)
+            launch.begin_sending(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
+        assert list(launch.reserve_all_codes(database, settings, "c1", 1))[-1] == (85, 85)
         with database.transaction() as session:
             approval.stop(session, settings, "c1", "U0LEAD", "another", NOW + timedelta(hours=4))
             _draft(session, settings, "c2", **TWO)

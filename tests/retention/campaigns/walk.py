@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import func, select
 
-from retention.campaigns import approval, closing, sending
+from retention.campaigns import approval, closing, launch
 from retention.campaigns.approval import Changes
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.states import StaleCampaign, find_campaign, move_campaign
@@ -163,7 +163,7 @@ class Life(RuleBasedStateMachine):
         steps = 0 if again else 2 if self.state == "approved" else 1
         allowed = (in_time or again) and behind == 0
         if self.tried(
-            allowed, sending.begin_sending, self.version - behind, "U0LEA", self.now, deeds=steps
+            allowed, launch.begin_sending, self.version - behind, "U0LEA", self.now, deeds=steps
         ):
             self.state = "sending"
 

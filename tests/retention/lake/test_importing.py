@@ -550,11 +550,13 @@ def test_next_import_finishes_one_killed_after_its_commit(
 def test_directory_syncs_only_after_the_lake_changed(
     lake, database, settings, tmp_path, monkeypatch
 ):
-    from retention.lake import directory
+    from retention.lake import customer_directory
 
     looked = []
-    sync = directory.sync
-    monkeypatch.setattr(directory, "sync", lambda *arguments: looked.append(sync(*arguments)))
+    sync = customer_directory.sync
+    monkeypatch.setattr(
+        customer_directory, "sync", lambda *arguments: looked.append(sync(*arguments))
+    )
     sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
     who = _file(tmp_path, "customer_id,name\nd,Dora\n", "who.csv")
     things = _file(tmp_path, "item_id,title\ntea,Tea\n", "items.csv")

@@ -303,7 +303,7 @@ def test_opening_a_lake_imports_no_heavy_modules():
     heavy = "pandas duckdb ibis pyarrow deltalake sklearn"
     code = (
         "import sys; from retention.lake import Lake; from retention.settings import Settings; "
-        "from retention.lake import directory; import retention.privacy; Lake.open(Settings(_env_file=None)); "
+        "from retention.lake import customer_directory; import retention.privacy; Lake.open(Settings(_env_file=None)); "
         f"sys.exit(', '.join(set('{heavy}'.split()) & set(sys.modules)) or None)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
-from retention.campaigns import approval, sending
+from retention.campaigns import approval, launch
 from retention.campaigns.compose import message_composer
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.spec import Body
 from retention.db import Database
 from retention.db.tables import Campaign, Send
+from retention.outreach.adapter import Adapter, Contact, Message
 from retention.outreach.dispatch import DeliveryReport, deliver
-from retention.outreach.messages import Adapter, Contact, Message
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
 
@@ -66,10 +66,10 @@ def start_campaign(
         )
         approval.submit(session, settings, campaign_id, 1, "U0ANALYST", now)
         approval.approve(session, settings, campaign_id, 1, "U0LEAD", now)
-        sending.begin_sending(session, settings, campaign_id, 1, "U0LEAD", now)
-    assert list(sending.reserve_codes(database, settings, campaign_id, 1))
+        launch.begin_sending(session, settings, campaign_id, 1, "U0LEAD", now)
+    assert list(launch.reserve_all_codes(database, settings, campaign_id, 1))
     with database.transaction() as session:
-        return sending.go_live(session, settings, campaign_id, 1, "U0LEAD", now).campaign
+        return launch.go_live(session, settings, campaign_id, 1, "U0LEAD", now).campaign
 
 
 def contacts_of(customers: int) -> dict[str, Contact]:
@@ -83,7 +83,7 @@ def composer(
     database: Database, settings: Settings, campaign: Campaign
 ) -> Callable[[Send, Contact], Message]:
     with database.reading() as session:
-        offers = {row["customer_id"]: row for row in sending.recipient_rows(session, campaign)}
+        offers = {row["customer_id"]: row for row in launch.recipient_rows(session, campaign)}
     return message_composer(settings, Body.model_validate(campaign.body), offers)
 
 

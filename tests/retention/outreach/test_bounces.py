@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention.campaigns import closing
-from retention.campaigns.imports import import_bounces
+from retention.campaigns.file_imports import import_bounces
 from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.outreach import send_summary
-from retention.outreach.bounces import Bounce, mark_bounced, unreachable_customers
-from retention.outreach.messages import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
+from retention.outreach.adapter import ADDRESS_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
+from retention.outreach.bounces import Bounce, customers_with_bounced_address, mark_bounced
 from retention.outreach.smtp import bounce_code
 from retention.privacy import email_hash
 from tests.retention.outreach import live_campaigns
@@ -98,8 +98,12 @@ def test_bounce_marks_the_newest_send_and_later_delivery_clears_it(database, set
     with database.reading() as session:
         marked = select(Send.campaign_id, Send.customer_id).where(Send.state == "bounced")
         assert set(session.execute(marked).tuples()) == {("c1", "k3"), ("c2", "k7")}
-        assert unreachable_customers(session, settings, NOW) == {"k7"}  # k3 has been reached since
-        assert unreachable_customers(session, settings, later + timedelta(seconds=1)) == set()
+        assert customers_with_bounced_address(session, settings, NOW) == {
+            "k7"
+        }  # k3 has been reached since
+        assert (
+            customers_with_bounced_address(session, settings, later + timedelta(seconds=1)) == set()
+        )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_only_bounces_about_the_address_exclude_a_customer(
     with database.transaction() as session:
         bounced = update(Send).where(Send.customer_id == "k3")
         session.execute(bounced.values(state="bounced", error_code=code))
-        excluded = unreachable_customers(session, settings, NOW)
+        excluded = customers_with_bounced_address(session, settings, NOW)
     assert excluded == ({"k3"} if is_excluded else set())
 
 
@@ -146,7 +150,7 @@ def test_customers_with_a_corrected_address_are_not_excluded(database, settings,
         ) in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
             entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == customer_id)
             session.execute(entry.values(email_changed_at=at))
-        assert unreachable_customers(session, settings, NOW) == {"k7", "k8"}
+        assert customers_with_bounced_address(session, settings, NOW) == {"k7", "k8"}
 
 
 def test_bounce_file_is_imported_once_and_unknown_rows_are_quarantined(

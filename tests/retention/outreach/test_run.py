@@ -17,7 +17,7 @@ from retention.campaigns.states import find_campaign
 from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
 from retention.outreach import consent, send_summary, sends
-from retention.outreach.messages import Contact, Unreachable, Verdict
+from retention.outreach.adapter import Contact, ServerUnavailable, Verdict
 from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
@@ -38,7 +38,7 @@ def settings(tmp_path) -> Settings:
 class Scripted:
     """An adapter with scripted verdicts per customer that records its messages."""
 
-    channel, repeats = "email", False
+    channel, drops_duplicates = "email", False
 
     def __init__(self, **says: str) -> None:
         self.says, self.given = says, []
@@ -51,7 +51,7 @@ class Scripted:
         self.given.append(message)
         said = self.says.get(message.customer_id, "sent")
         if said == "away":
-            raise Unreachable("The mail server is away.")
+            raise ServerUnavailable("The mail server is away.")
         return Verdict(said, message_id="m")
 
 
@@ -144,7 +144,7 @@ def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
         dead = sends.claim(session, "c1", "dead", NOW)
         session.execute(update(Send).where(Send.id == dead.id).values(lease_until=NOW))
     platform = Scripted()
-    platform.repeats = True
+    platform.drops_duplicates = True
     known = live_campaigns.contacts_of(10)
     looked_up = {
         customer_id: contact
@@ -286,7 +286,7 @@ def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats
         session.execute(update(Send).where(Send.state == "sending").values(lease_until=NOW))
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
     adapter = Scripted()
-    adapter.repeats = repeats
+    adapter.drops_duplicates = repeats
     live_campaigns.deliver_now(
         database, settings, campaign, adapter, live_campaigns.contacts_of(10)
     )
@@ -367,9 +367,9 @@ def test_only_possibly_delivered_emails_count_as_contact(database, settings):
         live_campaigns.contacts_of(10),
     )
     with database.reading() as session:
-        reached = send_summary.contacted_customers(session, settings.team_id, NOW)
+        reached = send_summary.customers_with_sends(session, settings.team_id, NOW)
         assert (
-            send_summary.contacted_customers(session, settings.team_id, NOW + timedelta(seconds=1))
+            send_summary.customers_with_sends(session, settings.team_id, NOW + timedelta(seconds=1))
             == set()
         )
         assert find_campaign(session, settings, "c1").state == "live"

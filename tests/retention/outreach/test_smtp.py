@@ -11,8 +11,8 @@ from sqlalchemy import select
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends, smtp
-from retention.outreach.bounces import unreachable_customers
-from retention.outreach.messages import Contact, Message, Unreachable
+from retention.outreach.adapter import Contact, Message, ServerUnavailable
+from retention.outreach.bounces import customers_with_bounced_address
 from retention.outreach.smtp import SmtpAdapter, build_email, parse_smtp_url
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
@@ -188,7 +188,7 @@ def test_commas_in_a_long_name_add_no_recipient():
 
 def test_unreachable_server_or_refused_login_stops_the_run():
     nobody = SmtpAdapter(parse_smtp_url("smtp://127.0.0.1:1/?from=a@b.example"))
-    with pytest.raises(Unreachable, match="cannot be used"):
+    with pytest.raises(ServerUnavailable, match="cannot be used"):
         nobody.send(a_message())
     server = Mailserver(
         Inbox(), authenticator=only("shop", "right"), auth_require_tls=False, auth_required=True
@@ -196,7 +196,7 @@ def test_unreachable_server_or_refused_login_stops_the_run():
     server.start()
     try:
         place = replace(server.place, user="shop", password="wrong")
-        with pytest.raises(Unreachable, match="no encryption"):
+        with pytest.raises(ServerUnavailable, match="no encryption"):
             SmtpAdapter(place).send(a_message())
     finally:
         server.stop()
@@ -249,7 +249,7 @@ def test_refused_content_without_status_does_not_exclude_the_customer(
         )
     assert live_campaigns.send_states(database)["k3"] == "bounced"
     with database.reading() as session:
-        assert unreachable_customers(session, settings, live_campaigns.NOW) == (
+        assert customers_with_bounced_address(session, settings, live_campaigns.NOW) == (
             {"k3"} if theirs else set()
         )
 
@@ -414,7 +414,7 @@ def test_slow_drip_is_cut_off():
     thread.start()
     url = f"smtp://127.0.0.1:{listening.getsockname()[1]}/?from=a@b.example"
     try:
-        with pytest.raises(Unreachable):
+        with pytest.raises(ServerUnavailable):
             SmtpAdapter(parse_smtp_url(url), timeout=0.4, patience=0.5).send(a_message())
     finally:
         over.set()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retention.outreach.messages import Unreachable
+from retention.outreach.adapter import ServerUnavailable
 from retention.outreach.smtp import SmtpAdapter
 from retention.settings import Settings
 from tests import readonly
@@ -114,7 +114,7 @@ def test_wrong_password_over_tls_gives_a_readable_error(served, certificates, mo
     _trust(monkeypatch, certificates["ours"])
     adapter, inbox = served("ours")
     wrong = SmtpAdapter(replace(adapter._server, password="wrong"))
-    with pytest.raises(Unreachable, match="refuses our user or password"):
+    with pytest.raises(ServerUnavailable, match="refuses our user or password"):
         wrong.send(a_message())
     assert not inbox.mails
 

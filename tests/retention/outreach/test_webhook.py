@@ -11,7 +11,7 @@ from retention import clock
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends
-from retention.outreach.messages import Contact, Unreachable
+from retention.outreach.adapter import Contact, ServerUnavailable
 from retention.outreach.webhook import WebhookAdapter
 from retention.privacy import signing
 from retention.settings import Settings
@@ -44,7 +44,7 @@ def test_platform_gets_the_whole_message_signed():
         adapter = to(platform)
         adapter.open()
         verdict = adapter.send(a_message(offer={"action": "coupon", "code": "7KQ2-M9ZD-4HT6"}))
-    assert (verdict.state, verdict.message_id, adapter.repeats) == (
+    assert (verdict.state, verdict.message_id, adapter.drops_duplicates) == (
         "sent",
         platform.ids["c1:7"],
         True,
@@ -129,12 +129,12 @@ def test_wrong_url_or_key_stops_the_run_with_a_reason(status):
         adapter = to(platform)
         adapter.open()
         answers.reverse()  # somebody has changed it meanwhile
-        with pytest.raises(Unreachable, match="RETENTION_WEBHOOK_URL"):
+        with pytest.raises(ServerUnavailable, match="RETENTION_WEBHOOK_URL"):
             adapter.send(a_message())
         answers.reverse()
-        with pytest.raises(Unreachable, match="401"):
+        with pytest.raises(ServerUnavailable, match="401"):
             WebhookAdapter(platform.url, b"another key").open()
-    with pytest.raises(Unreachable, match="cannot be reached"):
+    with pytest.raises(ServerUnavailable, match="cannot be reached"):
         WebhookAdapter(platform.url, KEY).open()
 
 
@@ -154,7 +154,7 @@ def test_other_failure_of_the_second_probe_is_reported(probe, says):
         adapter = to(platform)
         adapter.open()
         answers.reverse()
-        with pytest.raises(Unreachable) as reason:
+        with pytest.raises(ServerUnavailable) as reason:
             adapter.send(a_message())
     assert str(reason.value).startswith(says)
     assert (reason.value.until is not None) is (probe == 429)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns import closing
-from retention.campaigns.imports import LISTENER
+from retention.campaigns.file_imports import LISTENER
 from retention.campaigns.prior import prior_from_campaigns
 from retention.campaigns.states import find_campaign
 from retention.db.tables import (

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import coupons, due, sending
+from retention.campaigns import coupons, due, launch
 from retention.db.tables import Coupon, Job, Send
 from tests.workers.campaigns.steps import approved, campaign_of, messages
 from workers import schedule
@@ -36,7 +36,7 @@ def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
         if breaks == "policy":
             desk.settings.policy.write_text(BROKEN)
         else:
-            broken.setattr(sending, "go_live", lambda *_: 1 / 0)
+            broken.setattr(launch, "go_live", lambda *_: 1 / 0)
         assert len(_ticked(desk)) == 1
         assert _ticked(desk) == []
         minutes[0] += due.MAX_PAUSE.total_seconds() / 60 + 1
@@ -62,7 +62,7 @@ def _failing(desk, monkeypatch) -> str:
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with monkeypatch.context() as broken:
-        broken.setattr(sending, "go_live", lambda *_: 1 / 0)
+        broken.setattr(launch, "go_live", lambda *_: 1 / 0)
         assert len(_ticked(desk)) == 1
     wall = clock.wall() + due.MAX_PAUSE + timedelta(minutes=1)
     monkeypatch.setattr(clock, "wall", lambda: wall)

@@ -59,10 +59,10 @@ def test_late_orders_are_reported_once_until_more_arrive(desk, closed):
     bring(desk, "purchase", ends + timedelta(hours=2), customers)  # after its window
     bring(desk, "purchase", ends - timedelta(days=8), ["passer-by"])  # of nobody in it
     with desk.database.transaction() as session:
-        assert late_orders.mark_announced(session, desk.settings) == []
+        assert late_orders.take_unannounced_results(session, desk.settings) == []
     bring(desk, "purchase", ends - timedelta(days=8), customers[:1])
     with desk.database.transaction() as session:
-        assert late_orders.mark_announced(session, desk.settings) == [closed]
+        assert late_orders.take_unannounced_results(session, desk.settings) == [closed]
 
 
 def test_requested_result_mentions_late_orders(desk, closed):

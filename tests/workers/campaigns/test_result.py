@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due, late_orders, sending
-from retention.campaigns.imports import LISTENER
+from retention.campaigns import closing, coupons, due, late_orders, launch
+from retention.campaigns.file_imports import LISTENER
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -341,7 +341,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
 def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch, before):
     """It counted as a campaign received by customers who had got nothing."""
     if before == "it is live":
-        monkeypatch.setattr(sending, "go_live", lambda *_: 1 / 0)
+        monkeypatch.setattr(launch, "go_live", lambda *_: 1 / 0)
         campaign_id = approved(desk)
         clock.configure(fixed=clock.now() + timedelta(hours=5))
         assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).state == "failed"

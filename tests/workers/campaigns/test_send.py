@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock, erasure
-from retention.campaigns import compose, sending
+from retention.campaigns import compose, launch
 from retention.campaigns.redemptions import CodeUse, redeem
 from retention.campaigns.spec import Body
 from retention.db.tables import (
@@ -24,7 +24,7 @@ from retention.db.tables import (
     Send,
 )
 from retention.outreach import consent
-from retention.outreach.messages import Contact
+from retention.outreach.adapter import Contact
 from tests.shop import merged
 from tests.workers.campaigns.steps import (
     CHANNEL,
@@ -229,7 +229,7 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
     with desk.database.reading() as session:
         row = next(
             row
-            for row in sending.recipient_rows(session, campaign_of(desk, campaign_id))
+            for row in launch.recipient_rows(session, campaign_of(desk, campaign_id))
             if row["code"]
         )
     last = (
@@ -302,19 +302,19 @@ def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch)
 
     campaign_id = approved(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
-    finish = sending.go_live
+    finish = launch.go_live
 
     def crash(*_args):
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(sending, "go_live", crash)
+    monkeypatch.setattr(launch, "go_live", crash)
     request = CampaignSend(campaign_id=campaign_id, version=1)
     assert run(desk, request, LEAD, key="send").state == "failed"
     assert campaign_of(desk, campaign_id).state == "sending"
     with desk.database.reading() as session:
         reserved = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
     assert {state for _, state in reserved} == {"reserved"}
-    monkeypatch.setattr(sending, "go_live", finish)
+    monkeypatch.setattr(launch, "go_live", finish)
     assert run(desk, request, LEAD, key="again").error is None
     with desk.database.reading() as session:
         issued = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
@@ -422,7 +422,7 @@ def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     if broken_off:
         with monkeypatch.context() as broken:
-            broken.setattr(sending, "go_live", lambda *_: 1 / 0)
+            broken.setattr(launch, "go_live", lambda *_: 1 / 0)
             assert run(desk, request, LEAD, key="send").state == "failed"
     with desk.database.transaction() as session:
         erasure.erase_from_sql(session, desk.settings, removed)
@@ -480,7 +480,7 @@ def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
     clock.configure(fixed=drafted_at + timedelta(hours=5))
     request = CampaignSend(campaign_id=campaign_id, version=1)
     with monkeypatch.context() as broken:
-        broken.setattr(sending, "go_live", lambda *_: 1 / 0)
+        broken.setattr(launch, "go_live", lambda *_: 1 / 0)
         assert run(desk, request, LEAD, key="send").state == "failed"
     bring(desk, "purchase", drafted_at + timedelta(hours=2), first[1:2])  # imported too late
     clock.configure(fixed=drafted_at + timedelta(hours=7))

@@ -13,16 +13,16 @@ from retention.campaigns.outcomes import collect_outcomes
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.errors import BadInput
 from retention.features import build
-from retention.lake import Lake, directory, store
+from retention.lake import Lake, customer_directory, store
 from retention.lake.identity import (
     IdentityRules,
+    canonical_ids,
     exact,
     forget,
     ids_of,
     keys,
     links,
     load_rules,
-    resolve,
     review,
 )
 from retention.lake.importing import import_files
@@ -129,9 +129,9 @@ def test_import_links_equal_keys_for_all_readers(shop):
     }
     assert sorted(shop.lake.table("customers").execute()["customer_id"]) == ["other", "web"]
     with shop.database.reading() as session:
-        entry = directory.find_match(session, shop.settings, "store")
+        entry = customer_directory.find_match(session, shop.settings, "store")
         assert (entry.customer_id, entry.merged) == ("web", "store")
-        assert directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
+        assert customer_directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
 
 
 def test_reads_decisions_after_a_checkpoint_of_the_log(shop):
@@ -154,7 +154,7 @@ def test_undo_restores_events_and_prevents_a_new_link(shop):
     assert shop.lake.fingerprint(MAY + timedelta(days=1)) != before
     assert exact.link(shop.lake, RULES, by="me").accepted == 0
     with shop.database.reading() as session:
-        assert directory.find_match(session, shop.settings, "store").merged is None
+        assert customer_directory.find_match(session, shop.settings, "store").merged is None
         assert (
             session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count()
             == 0
@@ -471,7 +471,7 @@ def test_canonical_id_is_the_oldest_for_any_order_of_links(pairs, seed):
         columns=["link_id", "customer_id", "same_as", "customer_since", "same_as_since", "seq"],
     )
     shuffled = frame.sample(frac=1, random_state=seed)
-    people = resolve.canonical_ids(shuffled, frame)
+    people = canonical_ids.canonical_ids(shuffled, frame)
     group = {number: {number} for number in range(8)}
     for one, other in pairs:
         both = group[one] | group[other]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from retention.lake import Lake
-from retention.lake.identity import IdentityRules, exact, probabilistic, resolve, review
+from retention.lake.identity import IdentityRules, canonical_ids, exact, probabilistic, review
 from retention.lake.importing import import_files
 from tests import readonly
 from tests.people import people
@@ -76,7 +76,7 @@ def test_finds_duplicates_offline(known, monkeypatch):
     assert "name" in review.review(lake, state="accepted")[-1]["evidence"]
     found_again = lake.table("links").select("customer_id", "same_as").distinct().execute()
     assert probabilistic._undecided(
-        resolve.history(lake), found_again
+        canonical_ids.history(lake), found_again
     ).empty  # what was decided is not asked again
 
 

@@ -1,5 +1,7 @@
 """Validate and fill in the text of a campaign.
 
+`compose.message_text` chooses the text.
+
 A person may edit the text and its ``{placeholders}``. Values come from a fixed table. Nothing in
 the text or the data is evaluated.
 """

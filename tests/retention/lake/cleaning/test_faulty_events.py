@@ -4,8 +4,8 @@ import pytest
 
 from retention.errors import BadInput
 from retention.lake import Lake, quarantine
-from retention.lake.cleaning.clean import BECAME_RETURN
-from retention.lake.cleaning.policy import load_clean_policy
+from retention.lake.cleaning.cleaning_rules import load_clean_policy
+from retention.lake.cleaning.faulty_events import BECAME_RETURN
 from retention.lake.importing import import_files
 from retention.lake.release import release
 

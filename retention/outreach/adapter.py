@@ -64,11 +64,13 @@ class Verdict:
     message_id: str | None = None
     retry_at: datetime | None = None  # real time before which the server accepts nothing
     code: BounceCode | None = None  # if it bounced
-    has_hung_up: bool = False  # on two e-mails in a row, the fault is ours
-    is_about_all: bool = False  # presumably all e-mails are refused, until one is accepted
+    # The server cut the connection; twice in a row, no e-mail is at fault.
+    has_hung_up: bool = False
+    # Concerns all e-mails unless one of this campaign was accepted.
+    is_about_all: bool = False
 
 
-class Unreachable(Exception):
+class ServerUnavailable(Exception):
     """The server accepts nothing at present.
 
     The present e-mail was not accepted. ``until`` is the real time before which the server wants no
@@ -84,14 +86,14 @@ class Adapter(Protocol):
     """Sends e-mails through one channel; one thread at a time."""
 
     channel: str
-    repeats: bool  # whether the server drops duplicates of a key
+    drops_duplicates: bool  # whether the server drops duplicates of a key
 
     def open(self) -> None:
         """Connect.
 
         Raises
         ------
-        Unreachable
+        ServerUnavailable
             The server cannot be reached or used.
         """
 
@@ -100,7 +102,7 @@ class Adapter(Protocol):
 
         Raises
         ------
-        Unreachable
+        ServerUnavailable
             It was not accepted, and others would not be either.
         """
 

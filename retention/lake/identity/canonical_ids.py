@@ -1,6 +1,7 @@
-"""Resolve links into tables of canonical ids.
+"""Compute canonical ids from decisions on links.
 
-The lake's views join these tables.
+The lake's views join the tables of canonical ids. Linking itself starts in `review.link`, or after
+an import in `import_log.link_customers`.
 """
 # ruff: noqa: S608 - SQL only contains our own names, numbers and escaped literals
 

@@ -1,15 +1,17 @@
 """Find readable events that cannot be right.
 
 They are quarantined before the commit, each with its reason. New events are compared with those in
-the lake, and stored events are never judged again. So importing a file twice gives the same result.
-Changed rules apply to earlier rows only through `retention data release`.
+the lake, and stored events are never checked again. So importing a file twice gives the same
+result. Changed rules apply to earlier rows only through `retention data release`.
+
+The module also turns negative sales into returns, and marks items that are not products.
 """
 
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from dataclasses import dataclass
 from typing import Any
 
-from retention.lake.cleaning.policy import CleanPolicy, NearDuplicate
+from retention.lake.cleaning.cleaning_rules import CleanPolicy, NearDuplicate
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal
 from retention.lake.quarantine_reasons import Reason, ReasonCode
@@ -116,7 +118,7 @@ def find_faulty(
     *,
     nearby_files: list[str],
     stored_files: list[str],
-    testers: str | None = None,
+    known_customers: str | None = None,
 ) -> dict[str, int]:
     """Find new events that break a cleaning rule.
 
@@ -132,7 +134,7 @@ def find_faulty(
         The rules.
     nearby_files, stored_files : list of str
         Parquet files of the lake's events: of the same months, and all.
-    testers : str, optional
+    known_customers : str, optional
         SQL of the e-mail addresses and ids (email, customer_id) of known customers.
 
     Returns
@@ -144,7 +146,7 @@ def find_faulty(
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
     if not _one(con, f"SELECT count(*) FROM {relation}"):
         return {}
-    rules = _Rules(con, relation, policy, nearby_files, stored_files, testers)
+    rules = _Rules(con, relation, policy, nearby_files, stored_files, known_customers)
     for rule in (
         rules.rows,
         rules.ids,
@@ -181,7 +183,7 @@ class _Rules:
     policy: CleanPolicy
     nearby_files: list[str]
     stored_files: list[str]
-    testers: str | None
+    known_customers: str | None
 
     def rows(self) -> None:
         """Check dates, signs and missing values."""
@@ -220,8 +222,8 @@ class _Rules:
                     _matches(column, getattr(policy.test_order, name)) for name in patterns
                 )
                 self._by_id(column, is_test, reason)
-            if self.testers:
-                ids = f"SELECT customer_id FROM ({self.testers}) WHERE {_matches('email', policy.test_order.email)}"
+            if self.known_customers:
+                ids = f"SELECT customer_id FROM ({self.known_customers}) WHERE {_matches('email', policy.test_order.email)}"
                 self._flag_ids("customer_id", ids, reason)
         if policy.bookkeeping.is_active:
             is_bookkeeping = _matches("item_id", policy.bookkeeping.item)
@@ -447,8 +449,10 @@ def _find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
     shop : str
         SQL of the shop's events, those of the lake first.
 
-    Notes ----- The result is in the table ``clean_near``: place, and whether the amount differs
-    (rounded) or only the time.
+    Notes
+    -----
+    The result is in the table ``clean_near``: place, and whether the amount differs (rounded) or
+    only the time.
     """
     con.execute(
         "CREATE OR REPLACE TABLE clean_near AS SELECT *, event_id IS NOT NULL OR order_id IS NULL AS has_id, "

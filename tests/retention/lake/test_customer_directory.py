@@ -7,7 +7,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
-from retention.lake.directory import find, sync
+from retention.lake.customer_directory import find, sync
 from retention.lake.importing import import_files
 from retention.lake.lake import Lake
 from retention.privacy import pseudonym

@@ -1,6 +1,8 @@
-"""Import coupon redemptions and bounces from files.
+"""Import redemptions and bounces from files.
 
-Rows are read and mapped like tables of the lake, then judged one by one and stored in SQL.
+Rows are read and mapped like tables of the lake, then handled in batches and stored in SQL.
+
+`LISTENER` updates campaigns after an import of events.
 """
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals
 
@@ -44,33 +46,33 @@ Recount = Callable[[Session, Campaign], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RowJudge:
-    """How the rows of a table are judged.
+class RowHandler:
+    """How the rows of a table are handled and counted.
 
-    ``judge`` maps rows (earliest first) to outcomes in the caller's session. Rows with the outcome
+    ``handle`` maps rows (earliest first) to outcomes in the caller's session. Rows with the outcome
     `UNKNOWN` are quarantined with ``unknown_reason``. ``count_stored`` counts the stored rows.
     ``label`` is the progress label.
     """
 
     table: Table
-    judge: Callable[[Session, Sequence[Any]], list[str]]
+    handle: Callable[[Session, Sequence[Any]], list[str]]
     count_stored: Callable[[Session], int]
     unknown_reason: ReasonCode
     label: str
 
 
-def import_judged(
+def import_rows(
     lake: Lake,
     database: Database,
     settings: Settings,
-    row_judge: RowJudge,
+    row_handler: RowHandler,
     files: list[str],
     map_path: Path | None = None,
     *,
     query: str | None = None,
     progress: Progress = silent,
 ) -> ImportReport:
-    """Import files and judge their rows in short transactions.
+    """Import files and handle their rows in short transactions.
 
     The same file twice changes nothing. After a killed import, the same file completes the rest.
 
@@ -82,8 +84,8 @@ def import_judged(
         Database of the installation.
     settings : Settings
         Settings of the installation.
-    row_judge : RowJudge
-        Table, judge and labels.
+    row_handler : RowHandler
+        Table, handler and labels.
     files : list of str
         Paths of the files.
     map_path : Path, optional
@@ -105,18 +107,20 @@ def import_judged(
     started = perf_counter()
     if not files:
         raise BadInput(gettext("Name at least one file to import."))
-    table = row_judge.table
+    table = row_handler.table
     mapped = mapping.read_map(map_path, table, settings.timezone) if map_path else None
     files = sources.expand_paths(files)
-    work = _JudgedImport(
+    work = _RowImport(
         lake, settings, table, mapped, None, query, None, str(map_path) if map_path else None
     )
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, gettext("reading {file}").format(file=Path(file).name))
             work.read(file, lambda rows: None)
-        progress(len(files), len(files) + 1, row_judge.label)
-        report = work.judged(database, row_judge, files, lambda: round(perf_counter() - started, 3))
+        progress(len(files), len(files) + 1, row_handler.label)
+        report = work.handle_rows(
+            database, row_handler, files, lambda: round(perf_counter() - started, 3)
+        )
     finally:
         work.close()
     import_log.log_import(lake, database, settings, report, display_names(files))
@@ -161,21 +165,21 @@ def import_redemptions(
     Raises
     ------
     BadInput
-        As for `import_judged`.
+        As for `import_rows`.
     """
-    row_judge = RowJudge(
+    row_handler = RowHandler(
         REDEMPTIONS,
-        partial(_judge_redemptions, settings),
+        partial(_handle_redemptions, settings),
         _stored_redemptions,
         ReasonCode.UNKNOWN_COUPON,
         gettext("judging the codes"),
     )
-    return import_judged(
-        lake, database, settings, row_judge, files, map_path, query=query, progress=progress
+    return import_rows(
+        lake, database, settings, row_handler, files, map_path, query=query, progress=progress
     )
 
 
-def _judge_redemptions(settings: Settings, session: Session, rows: Sequence[Any]) -> list[str]:
+def _handle_redemptions(settings: Settings, session: Session, rows: Sequence[Any]) -> list[str]:
     uses = [
         CodeUse(code, as_utc(at), "import", customer_id, order_id)
         for code, at, customer_id, order_id in rows
@@ -226,25 +230,25 @@ def import_bounces(
     Raises
     ------
     BadInput
-        As for `import_judged`.
+        As for `import_rows`.
     """
 
-    def judge(session: Session, rows: Sequence[Any]) -> list[str]:
+    def handle(session: Session, rows: Sequence[Any]) -> list[str]:
         bounces = [Bounce(as_utc(at), customer_id, email) for customer_id, email, at in rows]
         outcomes, campaigns = mark_bounced(session, settings, bounces)
         for campaign_id in sorted(campaigns):
             recount(session, find_campaign(session, settings, campaign_id))
         return outcomes
 
-    row_judge = RowJudge(
+    row_handler = RowHandler(
         BOUNCES,
-        judge,
+        handle,
         _stored_bounces,
         ReasonCode.UNKNOWN_RECIPIENT,
         gettext("finding their copies"),
     )
-    return import_judged(
-        lake, database, settings, row_judge, files, map_path, query=query, progress=progress
+    return import_rows(
+        lake, database, settings, row_handler, files, map_path, query=query, progress=progress
     )
 
 
@@ -257,8 +261,8 @@ def as_utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-class _JudgedImport(ImportJob):
-    """An import that judges its rows.
+class _RowImport(ImportJob):
+    """An import whose rows a `RowHandler` stores in SQL.
 
     Quarantined rows are imported again, not released, because the lake has no such table.
     """
@@ -266,21 +270,21 @@ class _JudgedImport(ImportJob):
     def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
         super()._quarantine(rows, quarantine.LINE, source)
 
-    def judged(
+    def handle_rows(
         self,
         database: Database,
-        row_judge: RowJudge,
+        row_handler: RowHandler,
         files: list[str],
         seconds: Callable[[], float],
     ) -> ImportReport:
-        """Judge the staged rows and write the quarantine.
+        """Handle the staged rows and write the quarantine.
 
         Parameters
         ----------
         database : Database
             Database of the installation.
-        row_judge : RowJudge
-            Table, judge and labels.
+        row_handler : RowHandler
+            Table, handler and labels.
         files : list of str
             Paths of the files.
         seconds : callable
@@ -297,15 +301,15 @@ class _JudgedImport(ImportJob):
             else []
         )
         with database.reading() as session:
-            before = row_judge.count_stored(session)
+            before = row_handler.count_stored(session)
         outcomes = list[str]()
         for start in range(0, len(rows), BATCH_ROWS):
             with database.transaction() as session:
-                outcomes += row_judge.judge(session, rows[start : start + BATCH_ROWS])
+                outcomes += row_handler.handle(session, rows[start : start + BATCH_ROWS])
         with database.reading() as session:
-            accepted = row_judge.count_stored(session) - before
+            accepted = row_handler.count_stored(session) - before
         unknown = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == UNKNOWN]
-        self._set_aside(unknown, row_judge.unknown_reason)
+        self._set_aside(unknown, row_handler.unknown_reason)
         path = self._write_quarantine(
             files, refused=len(rows) == len(unknown) and bool(self.read_rows)
         )

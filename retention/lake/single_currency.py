@@ -1,4 +1,4 @@
-"""Check that all amounts share one currency."""
+"""Find the shop's currency, and refuse to mix several. Nothing is converted."""
 
 from typing import Any
 

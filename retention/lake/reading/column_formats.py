@@ -8,8 +8,8 @@ can override the choice.
 from dataclasses import dataclass, field
 from typing import Any
 
-from retention.lake.currency import CODES, SHORT
 from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.single_currency import CODES, SHORT
 from retention.text import gettext
 
 MIN_SHARE = 0.9
@@ -44,7 +44,7 @@ class ColumnReading:
     sql : str
         Expression; NULL for values that cannot be converted.
     noun : str
-        Fault of such values, such as "is no number".
+        Fault of such values, such as "is no number". The quarantine stores the name ``noun``.
     """
 
     type: str
@@ -126,7 +126,7 @@ def _column_kinds(columns: dict[str, str], mapping: Mapping, typed: bool) -> dic
         if typed
         else {name.casefold() for expression in mapping.expressions for name in expression.columns}
     )
-    as_text = {name.casefold() for name in mapping.needing("text", "json")}
+    as_text = {name.casefold() for name in mapping.source_columns_of("text", "json")}
     kinds: dict[str, str] = {}
     for target, expression in mapping.columns.items():
         if expression.column is None:

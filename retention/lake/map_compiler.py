@@ -1,4 +1,4 @@
-"""Compile a map to SQL."""
+"""Compile a map to SQL: canonical columns, and the reason why a row is bad."""
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.quarantine_reasons import Reason, ReasonCode
-from retention.lake.reading.columns import ZONED, zoned_text
+from retention.lake.reading.column_formats import ZONED, zoned_text
 from retention.lake.reading.sources import Source
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
 from retention.text import gettext
@@ -29,9 +29,9 @@ class Staging:
     ``_reason`` is NULL for a good row.
     """
 
-    good_and_bad: str
+    all_rows_sql: str
     """Canonical columns and ``_reason``."""
-    bad: str
+    bad_rows_sql: str
     """``reason`` and the unchanged source columns of bad rows."""
     columns: tuple[str, ...]
     """Canonical columns that the map fills."""

@@ -1,6 +1,6 @@
-"""Load the cleaning policy: rules and limits.
+"""Load the cleaning rules from ``clean.toml``, not from the policy file.
 
-Defaults are in ``clean.toml``. A shop's home may have its own file.
+The package has the defaults. A ``clean.toml`` in the shop's home replaces single keys.
 """
 
 import re
@@ -92,7 +92,10 @@ class OrderTwice(_Rule):
 
 
 class NearDuplicate(OrderTwice):
-    """Largest difference between lines counted as one."""
+    """Largest differences of time and amount between lines counted as one.
+
+    See ``clean.toml`` for each key.
+    """
 
     order_seconds: Annotated[float, Field(ge=0, le=600)]
     amount: Annotated[float, Field(ge=0)]
@@ -100,7 +103,10 @@ class NearDuplicate(OrderTwice):
 
 
 class Bot(_Rule):
-    """Events per hour and second that no person makes."""
+    """Browsing of one customer in one hour that no person makes.
+
+    It has at least ``events`` events, and more than ``per_second``.
+    """
 
     events: Annotated[int, Field(ge=2)]
     per_second: Annotated[float, Field(gt=0)]

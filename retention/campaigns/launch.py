@@ -1,5 +1,7 @@
 """Make an approved campaign live.
 
+E-mails are queued here and sent by `retention.outreach.dispatch`.
+
 Codes are reserved in batches, the lake's rows are written, then codes and state change in one
 transaction. Each step can be repeated. Until `go_live` commits, no customer has a code.
 """
@@ -51,7 +53,7 @@ class StartedSending(NamedTuple):
     left_out: int
 
 
-def returned_customers(
+def returned_since_draft(
     database: Database, settings: Settings, lake: "Lake", campaign_id: str, now: datetime
 ) -> set[str]:
     """Return assigned customers with an order since the draft.
@@ -231,7 +233,7 @@ def _valid_until(settings: Settings, campaign: Campaign, sent_at: datetime) -> d
     )
 
 
-def reserve_codes(
+def reserve_all_codes(
     database: Database, settings: Settings, campaign_id: str, version: int
 ) -> Iterator[tuple[int, int]]:
     """Reserve a code per treated customer, one batch per transaction.

@@ -1,4 +1,4 @@
-"""Keep a customer directory in SQL for the bot."""
+"""Copy customer ids into SQL, so that the bot finds a customer without opening the lake."""
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 
 import hashlib
