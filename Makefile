@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -39,9 +39,13 @@ demo: setup
 # PYTEST_ADDOPTS=--randomly-seed=N make test
 test: setup
 	@trap 'exit 130' INT; status=0; set -x; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not desk' || status=1; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'desk and not slow' || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' || status=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'desk and not slow and not nightly' || status=1; \
 	{ set +x; } 2>/dev/null; exit $$status
+
+# Also the long trainings and simulations (at most a tenth of the tests); CI runs them.
+test-all: test
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'nightly and not slow'
 
 test-spark: .venv-spark/.installed
 	.venv-spark/bin/python -m pytest -m spark tests/retention

@@ -184,6 +184,7 @@ def test_two_hundred_slow_connections_do_not_delay_others(bot):
     assert still_open > 100  # they were answered while the slow ones waited, not after
 
 
+@pytest.mark.nightly
 def test_sending_slowly_does_not_extend_the_deadline(bot):
     with incomplete(bot, HEAD) as client:
         client.settimeout(1)
@@ -260,6 +261,7 @@ def test_unfinished_large_bodies_do_not_keep_commands_out(bot):
         assert sum(map(is_open, slow)) > 30
 
 
+@pytest.mark.nightly
 def test_clients_that_do_not_read_their_answers_are_dropped(bot):
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)

@@ -220,6 +220,7 @@ def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, capsys, tmp_pa
     assert "customer" in printed("sweep", reply, shop_home.settings)
 
 
+@pytest.mark.nightly
 def test_score_of_one_customer(shop_home, capsys):
     assert run(["sweep", "--tier", "low", "--top", "1", "--json"]) == 0
     customer = json.loads(capsys.readouterr().out)["cohort"][0]["customer_id"]

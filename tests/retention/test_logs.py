@@ -25,6 +25,7 @@ def test_log_record_is_one_printable_line(text):
     assert all(ord(character) >= 32 and character != "\x7f" for character in line)
 
 
+@pytest.mark.nightly
 @given(st.text(min_size=MAX_LINE + 1, max_size=MAX_LINE * 3))
 def test_long_records_are_cut_and_say_by_how_much(text):
     line = escape(text)

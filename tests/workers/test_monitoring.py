@@ -189,6 +189,7 @@ def test_requested_check_shows_figures(shop_that_changes):
         assert word in said
 
 
+@pytest.mark.nightly
 def test_unchanged_shop_is_healthy_and_silent(tmp_path):
     own = tiny.build(tmp_path / "home", days=SEEN, admins=ADMIN)
     with own.database.transaction() as session:

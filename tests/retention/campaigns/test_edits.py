@@ -104,7 +104,7 @@ def test_campaign_is_sent_at_the_chosen_time(database, settings):
     [
         (
             "2025-03-30 01:30",
-            "is skipped by the clock of Europe/London that day; use 2025-03-30 02:30, say",
+            "is skipped by the clock of Europe/London that day; use 2025-03-30 02:30 instead",
         ),
         (
             "2025-10-26 01:30",

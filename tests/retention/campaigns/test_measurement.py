@@ -52,6 +52,7 @@ def _orders_effect(seed: int, lift: float):
     return difference(now[treated], now[~treated], before[treated], before[~treated])
 
 
+@pytest.mark.nightly
 def test_interval_has_its_nominal_coverage():
     effects = [_orders_effect(seed, LIFT) for seed in range(400)]
     covered = sum(effect.low <= LIFT <= effect.high for effect in effects) / len(effects)
@@ -59,6 +60,7 @@ def test_interval_has_its_nominal_coverage():
     assert np.mean([effect.per_customer for effect in effects]) == pytest.approx(LIFT, abs=0.02)
 
 
+@pytest.mark.nightly
 def test_false_positive_rate_is_about_five_percent():
     effects = [_orders_effect(seed, 0.0) for seed in range(1000, 1300)]
     assert sum(not effect.low <= 0 <= effect.high for effect in effects) / len(effects) <= 0.09

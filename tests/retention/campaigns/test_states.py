@@ -369,6 +369,7 @@ def test_campaign_stopped_before_sending_is_not_measured(submitted, settings):
         assert due.due_jobs(session, settings, NOW + timedelta(days=90)) == []
 
 
+@pytest.mark.nightly
 def test_random_walk_agrees_with_the_model(settings):
     database = Database("sqlite://")
     create_tables(database)

@@ -103,6 +103,7 @@ def test_labels_cover_exactly_the_horizon(shop):
     assert list(snapshot.churned == 0) == list(snapshot.frame.customer_id.isin(window.customer_id))
 
 
+@pytest.mark.nightly
 def test_evaluation_has_all_fields_and_beats_recency(shop):
     result = evaluate(shop.lake, cutoff=shop.end - timedelta(days=21), model="logistic", **ARGS)
     metric_names = {"auc", "pr_auc", "top_decile_lift", "brier", "log_loss", "ece", "empc"}
@@ -213,6 +214,7 @@ def test_closed_days_before_the_cutoff_do_not_end_the_data(tmp_path):
                 build_training_set(lake, cutoff=cutoff, horizon_days=28, active_within_days=56)
 
 
+@pytest.mark.nightly
 def test_auto_explains_its_model_selection(shop):
     model = train(shop.lake, cutoff=shop.end, **ARGS)
     assert model.estimator in ("bg_nbd", "rfm_logistic", "stacked")
@@ -260,6 +262,7 @@ def test_origins_train_on_outcomes_known_then(training):
             assert training.as_of(moment).snapshots == earlier
 
 
+@pytest.mark.nightly
 def test_same_data_and_seed_give_identical_predictions(training):
     from dataclasses import replace
 

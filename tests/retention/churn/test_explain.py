@@ -29,6 +29,7 @@ def people(shop):
     )
 
 
+@pytest.mark.nightly
 def test_counterfactual_holds_once_the_order_is_imported(tmp_path, shop, trained):
     """Import the order into a separate shop and score again."""
     from retention.lake.importing import import_files

@@ -111,6 +111,7 @@ def test_second_horizon_is_observed_only_if_it_is_over(shop):
     assert ((again >= 1) & (again < 2)).all()
 
 
+@pytest.mark.nightly
 def test_past_origins_do_not_see_later_second_horizons(shop):
     training = build_training_set(
         shop.lake,

@@ -163,6 +163,7 @@ def test_strong_season_excludes_candidates_without_it(days, swing, included, exc
     assert not candidates & excluded
 
 
+@pytest.mark.nightly
 def test_beats_all_baselines_before_christmas(gifts):
     report = evaluate(gifts, cutoff=CUTOFF, **ARGS, model="bg_logistic")
     best = min(figures["log_loss"] for figures in report["baselines"].values())

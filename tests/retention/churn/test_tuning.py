@@ -33,6 +33,7 @@ def pretend(monkeypatch, worth):
     return calls
 
 
+@pytest.mark.nightly
 def test_successive_halving_finds_the_best_settings(training, monkeypatch):
     calls = pretend(
         monkeypatch, lambda settings: 0.01 * abs(np.log(settings["C"] / 0.2)) if settings else 0.05
@@ -57,7 +58,9 @@ def test_insignificant_gains_keep_the_defaults(training, monkeypatch):
     rng = np.random.default_rng(0)
     pretend(monkeypatch, lambda settings: rng.normal(0, 1e-3) if settings else 0.0)
     monkeypatch.setattr(
-        tuning, "paired", lambda difference, _: tuning.Interval(difference.mean(), -0.01, 0.001)
+        tuning,
+        "paired_interval",
+        lambda difference, _: tuning.Interval(difference.mean(), -0.01, 0.001),
     )
     (result,) = tune(training, ["boosting"], Budget(fits=20))
     assert result.settings == {}

@@ -99,6 +99,7 @@ def test_orders_at_quarter_edges_count_once(tmp_path):
         assert dict(zip(features.customer_id, features[name], strict=True)) == truth
 
 
+@pytest.mark.nightly
 def test_selected_features_equal_the_full_set(tmp_path):
     """The query leaves out everything that the selected features do not need."""
     lake = every.lake(tmp_path, every.frames())

@@ -180,6 +180,7 @@ import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]], progr
 """
 
 
+@pytest.mark.nightly
 def test_import_killed_between_pieces_leaves_the_table_unchanged(lake, settings, tmp_path):
     (tmp_path / "a.csv").write_text("customer_id,event_type,occurred_at\n1,view,2024-01-01\n")
     import_files(lake, None, settings, "events", [str(tmp_path / "a.csv")])

@@ -447,6 +447,7 @@ def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, di
     return inbox, live_campaigns.send_states(database), kills
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("control", ["honest", pytest.param("repeats", marks=pytest.mark.slow)])
 def test_killed_processes_lose_and_duplicate_no_email(database, settings, control):
     inbox, states, kills = _killed_again_and_again(database, settings, control)

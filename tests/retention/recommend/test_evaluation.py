@@ -33,6 +33,7 @@ def test_reports_all_and_new_items_with_every_baseline(report):
     assert report["new_items"]["baselines"]["buy_it_again"]["ndcg"] == 0
 
 
+@pytest.mark.nightly
 def test_activity_groups_split_customers_and_ndcg(report):
     groups = report["by_activity"]
     assert set(groups) <= {"0", "1-9", "10-99", "100+"}
@@ -55,6 +56,7 @@ def test_lead_over_best_baseline_is_difference_of_means(report):
     assert lead["interval"][0] < lead["ndcg"] < lead["interval"][1]
 
 
+@pytest.mark.nightly
 def test_new_items_only_gives_the_same_figures(shop, report):
     alone = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), new_items_only=True)
     assert alone["metrics"] == report["new_items"]["metrics"]

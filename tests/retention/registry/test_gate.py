@@ -45,6 +45,7 @@ def test_slope_matches_scikit_learn(world):
     assert 0 < sd < 0.1
 
 
+@pytest.mark.nightly
 def test_small_samples_do_not_fail_by_chance():
     rng = np.random.default_rng(1)
     passed = 0
@@ -135,6 +136,7 @@ def test_other_recipe_without_gain_is_refused_with_reason(training, logistic):
     assert "3 origins" in check.text
 
 
+@pytest.mark.nightly
 def test_other_churn_definition_is_not_compared(training, logistic):
     result = backtest(training, logistic, replace(logistic, horizon_days=28))
     assert "difference" not in result.details

@@ -5,6 +5,7 @@ import sys
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
 from retention.lake import Lake
 from tests.shop import BEGIN
@@ -32,6 +33,7 @@ def predictions(lake: Lake) -> np.ndarray:
     return fit(training, model="ensemble", seed=7).predict(training.newest)
 
 
+@pytest.mark.nightly
 def test_two_processes_train_identical_models(shop):
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(shop.settings.home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:

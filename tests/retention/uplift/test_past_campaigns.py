@@ -67,6 +67,7 @@ def shop(settings, database, tmp_path):
     return lake, often
 
 
+@pytest.mark.nightly
 def test_past_campaign_teaches_responsive_customers(shop, settings, database, tmp_path):
     lake, ordered_often = shop
     trial, kinds, campaigns = load_campaigns(lake, NOW, window_days=WINDOW)

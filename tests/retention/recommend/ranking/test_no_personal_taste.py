@@ -36,6 +36,7 @@ def hits(tmp_path_factory):
         yield hits
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "min_customers",
     [ranker_training.MIN_CUSTOMERS_FOR_TREES, 1_000],

@@ -49,7 +49,7 @@ def test_purchases_in_the_window_change_no_feature(shop, options, history):
     whole = past_window(history, end, options)
     half = past_window(history.before(end - 14), end, options)
     np.testing.assert_array_equal(
-        whole.snapshot.learned.shelf.facts, half.snapshot.learned.shelf.facts
+        whole.snapshot.sources.item_stats.facts, half.snapshot.sources.item_stats.facts
     )
     np.testing.assert_array_equal(whole.snapshot.scene.people, half.snapshot.scene.people)
     assert whole.purchases.sum() > half.purchases.sum()
