@@ -31,8 +31,8 @@ def gettext(message: str) -> str:
     Parameters
     ----------
     message : str
-        The English sentence: a literal, because Babel must find it. Values go into ``{named}`` fields,
-        which the caller fills in with `str.format` afterwards.
+        The English sentence: a literal, because Babel must find it. Values go into ``{named}``
+        fields, which the caller fills in with `str.format` afterwards.
 
     Examples
     --------
