@@ -33,7 +33,7 @@ def champion_card(champion_shop):
 
 
 @pytest.fixture
-def made(champion_shop_copy, champion_card):
+def card_copy(champion_shop_copy, champion_card):
     """A copy of the shop, and the card of the original."""
     return champion_shop_copy, champion_card
 
