@@ -5,6 +5,8 @@ import pytest
 from tests.benchmarks import hillstrom
 from tests.retention.uplift import hillstrom as made
 
+pytestmark = pytest.mark.nightly
+
 
 def test_the_made_up_file_has_the_rates_that_were_published():
     table, _ = made.hillstrom(64_000)

@@ -5,6 +5,8 @@ import pytest
 
 from tests.benchmarks import simulate
 
+pytestmark = pytest.mark.nightly
+
 
 def test_the_generator_knows_its_own_truth():
     drawn = simulate.campaign(0, 0.2, customers=200_000, days=2)
@@ -23,7 +25,6 @@ def test_the_generator_knows_its_own_truth():
     assert rates[1] - rates[0] == pytest.approx(people.uplift.mean(), abs=0.02)
 
 
-@pytest.mark.nightly
 def test_intervals_cover_and_nothing_is_called_where_nothing_is():
     covered = simulate.coverage(200)
     assert all(0.91 <= share <= 0.99 for share in covered.values())
@@ -38,7 +39,6 @@ def test_cuped_shrinks_as_its_correlation_predicts():
     assert shrunk["predicted"] < 0.95
 
 
-@pytest.mark.nightly
 def test_targeting_by_profit_beats_risk_and_comes_near_the_oracle():
     found = simulate.targeting(8, "effect_modelling")
     assert found["beats_risk"] == 1.0

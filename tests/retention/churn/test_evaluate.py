@@ -25,6 +25,8 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.settings import Settings
 
+pytestmark = pytest.mark.nightly
+
 ARGS = {"horizon_days": 21, "active_within_days": 42, "model": "rfm_logistic"}
 
 
@@ -33,7 +35,6 @@ def report(shop, learned_at):
     return evaluate(shop.lake, cutoff=learned_at, origins=2, curve=True, tiers=(0.5, 0.25), **ARGS)
 
 
-@pytest.mark.nightly
 def test_rolling_origins_equal_separate_evaluations(shop, learned_at, report):
     alone = [
         evaluate(shop.lake, cutoff=learned_at - timedelta(days=21 * n), **ARGS) for n in range(2)
@@ -93,7 +94,6 @@ def test_requested_attributes_may_have_many_values(tmp_path):
     assert list(customer_attributes(lake)) == ["plan"]
 
 
-@pytest.mark.nightly
 def test_learning_curve_ends_at_the_full_model(report):
     full = report["learning_curve"][-1]
     assert (

@@ -10,6 +10,8 @@ from retention.churn import evaluate, train
 from retention.errors import BadInput, TooLittleData
 from tests import shops
 
+pytestmark = pytest.mark.nightly
+
 MONTHS = 240  # days
 
 
@@ -22,7 +24,6 @@ def _few(grocer, customers):
     return grocer[grocer.customer_id.isin(sorted(grocer.customer_id.unique())[:customers])]
 
 
-@pytest.mark.nightly
 def test_sixty_days_suffice_for_two_weeks(grocer, tmp_path):
     young = shops.lake(tmp_path, grocer[grocer.occurred_at < shops.end(60)])
     cutoff = shops.end(60) - timedelta(days=14)
@@ -44,7 +45,6 @@ def test_twenty_customers_are_too_few(grocer, tmp_path):
         train(shops.lake(tmp_path, _few(grocer, 20)), cutoff=shops.end(MONTHS), horizon_days=28)
 
 
-@pytest.mark.nightly
 def test_shop_without_returns_has_one_class_only(grocer, tmp_path):
     lake = shops.lake(tmp_path, grocer.drop_duplicates("customer_id"))
     with pytest.raises(
@@ -53,7 +53,6 @@ def test_shop_without_returns_has_one_class_only(grocer, tmp_path):
         train(lake, cutoff=shops.end(MONTHS), horizon_days=28, active_within_days=None)
 
 
-@pytest.mark.nightly
 def test_trains_on_minimal_columns(grocer, tmp_path):
     bare = grocer[["customer_id", "event_type", "occurred_at"]].drop_duplicates()
     trained = train(
@@ -62,7 +61,6 @@ def test_trains_on_minimal_columns(grocer, tmp_path):
     assert 0 < trained.parameters["train_churn_rate"] < 1
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("horizon", "candidates", "members"),
     [(140, "logistic regression", 4), (110, "the ensemble", 3)],
@@ -83,7 +81,6 @@ def test_equal_weights_without_an_earlier_label_window(tmp_path, horizon, candid
     assert f"The rung of {candidates}" in trained.rung
 
 
-@pytest.mark.nightly
 def test_simulated_bgnbd_shop_is_not_worse_than_bgnbd(tmp_path):
     """Five members with equal weights lost .004 here, mostly by RFM."""
     lake = shops.lake(tmp_path, _by_bgnbd())

@@ -13,6 +13,8 @@ from retention.churn.training_set import build_training_set
 from retention.churn.tuning import SPACE, Budget, tune
 from retention.registry.backtest import same_recipe
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture(scope="module")
 def training(shop):
@@ -33,7 +35,6 @@ def pretend(monkeypatch, worth):
     return calls
 
 
-@pytest.mark.nightly
 def test_successive_halving_finds_the_best_settings(training, monkeypatch):
     calls = pretend(
         monkeypatch, lambda settings: 0.01 * abs(np.log(settings["C"] / 0.2)) if settings else 0.05

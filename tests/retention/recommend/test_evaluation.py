@@ -9,7 +9,7 @@ from tests import shop as tiny
 from tests.haste import hastily
 from tests.terminal_text import terminal_text
 
-pytestmark = pytest.mark.usefixtures("hasty")
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("hasty")]
 METRICS = {"recall", "ndcg", "map", "coverage", "hit_rate", "novelty", "diversity", "calibration"}
 
 

@@ -18,6 +18,8 @@ from retention.recommend.reasons import Item
 from retention.recommend.reranking import SOFT_CAPS, Assortment, ItemFacts, choose, merge_lists
 from tests import shop as tiny
 
+pytestmark = pytest.mark.nightly
+
 
 @st.composite
 def lists(draw):
@@ -214,7 +216,6 @@ def test_profit_is_price_times_margin_or_the_default():
     assert list(facts.profit[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
 
 
-@pytest.mark.nightly
 def test_lists_by_margin_have_more_profit_and_lower_scores(shop, trained, some):
     earns = Assortment(catalogue(shop.lake)).profit
     means = []

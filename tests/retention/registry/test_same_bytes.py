@@ -10,6 +10,8 @@ import pytest
 from retention.lake import Lake
 from tests.shop import BEGIN
 
+pytestmark = pytest.mark.nightly
+
 IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
@@ -33,7 +35,6 @@ def predictions(lake: Lake) -> np.ndarray:
     return fit(training, model="ensemble", seed=7).predict(training.newest)
 
 
-@pytest.mark.nightly
 def test_two_processes_train_identical_models(shop):
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(shop.settings.home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:

@@ -10,6 +10,8 @@ from retention.errors import TooLittleData
 from retention.uplift.learners import LEARNERS, DoublyRobust, RiskBaseline
 from tests.retention.uplift.hillstrom import ARMS, FEATURES, against
 
+pytestmark = pytest.mark.nightly
+
 EVERY = pytest.mark.parametrize("name", LEARNERS)
 
 
@@ -97,7 +99,6 @@ def test_constant_features_predict_the_average_effect(value):
     assert predicted == pytest.approx(np.full(2001, average), abs=0.002)
 
 
-@pytest.mark.nightly
 @EVERY
 def test_predictions_do_not_depend_on_row_order(name, womens):
     table = womens[0].iloc[:1000]
@@ -106,7 +107,6 @@ def test_predictions_do_not_depend_on_row_order(name, womens):
     np.testing.assert_allclose(first.predict(X), second.predict(X.iloc[::-1])[::-1], atol=1e-12)
 
 
-@pytest.mark.nightly
 @EVERY
 def test_accepts_missing_values_new_words_and_propensities(name, womens):
     table = womens[0].iloc[:1000]

@@ -12,6 +12,8 @@ from retention.uplift.evaluation import PARTS, sequential_gain, transformed_outc
 from retention.uplift.experiment import Experiment
 from tests.benchmarks import simulate
 
+pytestmark = pytest.mark.nightly
+
 
 def _experiment(moved: float, customers: int = 1200, seed: int = 0) -> Experiment:
     """Draw an experiment in which half of the customers are moved by ``moved``."""
@@ -22,7 +24,6 @@ def _experiment(moved: float, customers: int = 1200, seed: int = 0) -> Experimen
     return Experiment(table, (rng.random(customers) < chance).to_numpy(float), treated, 0.8)
 
 
-@pytest.mark.nightly
 def test_equal_effect_for_all_rarely_passes():
     gains = [gain for drawn in simulate.learnable(36, moderated=False).values() for gain in drawn]
     errors = np.array([gain.mean / ((gain.high - gain.low) / (2 * 1.96)) for gain in gains])

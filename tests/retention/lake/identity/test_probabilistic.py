@@ -11,6 +11,8 @@ from retention.lake.importing import import_files
 from tests import readonly
 from tests.people import people
 
+pytestmark = pytest.mark.nightly
+
 RULES = IdentityRules(after_import=False)
 
 

@@ -12,6 +12,8 @@ from retention.recommend.ranking import ranker_training
 from tests import readonly
 from tests import shop as tiny
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture(scope="module")
 def hits(tmp_path_factory):
@@ -36,7 +38,6 @@ def hits(tmp_path_factory):
         yield hits
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize(
     "min_customers",
     [ranker_training.MIN_CUSTOMERS_FOR_TREES, 1_000],

@@ -18,7 +18,7 @@ from retention.recommend.ranking.ranker_training import (
 )
 from retention.recommend.ranking_metrics import RankingMetrics
 
-pytestmark = pytest.mark.usefixtures("hasty")
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("hasty")]
 
 
 @pytest.fixture(scope="module")
