@@ -115,7 +115,7 @@ def _learn_and_sweep(screen: Screen) -> None:
     assert re.search(r"no order for \d+ days", cohort.inner_text())
     screen.picture("cohort", cohort)
     screen.press(cohort, ids.COHORT_CSV)
-    screen.go("Retention PlaygroundClient")
+    screen.go("Retention Desk")
     with screen.shown.expect_download() as download:
         screen.shown.get_by_role("link", name=re.compile("Download .*csv")).last.click(timeout=SLOW)
     rows = list(csv.DictReader(download.value.path().read_text("utf-8-sig").splitlines()))
@@ -159,7 +159,7 @@ def _codes_and_results(screen: Screen, desk: PlaygroundClient) -> None:
     live = screen.message(says="live", having=ids.CAMPAIGN_CSV)
     screen.shown.locator("#clock:not(.moving)").wait_for(timeout=SLOW)
     screen.press(live, ids.CAMPAIGN_CSV)
-    screen.go("Retention PlaygroundClient")
+    screen.go("Retention Desk")
     screen.shown.locator(".file-preview", has_text="code").wait_for(timeout=SLOW)
     screen.go("crm")
     screen.weeks(1)
