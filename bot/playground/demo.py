@@ -35,7 +35,7 @@ from workers import schedule
 from workers.delivery import render
 from workers.environment import ChildEnvironments
 
-START_SECONDS, STOP_SECONDS = 60.0, 15.0
+START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
 ADMIN = "U0ADMIN"
 
