@@ -25,7 +25,9 @@ class PlaygroundClient:
     """A client of the playground's script API that waits for messages."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=300)
+        # No kept connections: the page's server may close one at the moment of the next request.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.Client(base_url=url, timeout=300, limits=limits)
 
     def command(self, user: str, text: str, channel: str = "crm") -> dict[str, Any]:
         answer = self.http.post(
