@@ -17,7 +17,7 @@ from tests.chromium import chromium, page
 from tests.end_to_end.playground_client import PlaygroundClient, demo
 from workers import ids
 
-pytestmark = [pytest.mark.browser, pytest.mark.desk]
+pytestmark = [pytest.mark.browser, pytest.mark.desk, pytest.mark.nightly]
 PICTURES = Path(os.environ.get("RETENTION_PICTURES", "build/pictures"))
 SLOW = 480_000  # milliseconds: a retrain on a busy machine
 

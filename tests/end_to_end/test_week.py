@@ -49,6 +49,7 @@ def _one(messages, *, says: str, having: str | None = None, but_not: set[str] = 
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.nightly
 def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
     # A viewer may not; an analyst may. The answer comes at once.
     refused = desk.command("viewer", "sweep")
