@@ -132,3 +132,9 @@ def test_nothing_is_pickled():
         if name.split(".")[0] in {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}
     ]
     assert not guilty
+
+
+def test_every_test_listed_as_english_exists():
+    for name in Path("tests/english_tests.txt").read_text(encoding="utf-8").split():
+        file, _, function = name.partition("::")
+        assert f"def {function}(" in Path(file).read_text(encoding="utf-8"), name

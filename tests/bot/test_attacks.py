@@ -106,7 +106,8 @@ def test_unverified_requests_get_401_and_cause_no_action(bot, slack, stored):
     for body, headers, kind in unverifiable(slack):
         status, _, _ = bot.request("POST", "/slack/events", body, {"Content-Type": kind, **headers})
         assert status == 401, (headers, body[:60])
-    assert {method for method, _ in slack.calls[called:]} == set()
+    # The bot itself calls auth.test once, some time after its start.
+    assert {method for method, _ in slack.calls[called:]} <= {"auth.test"}
     assert jobs_stored(stored) == jobs
     assert " ERROR " not in bot.log()[logged:]
 
