@@ -98,7 +98,8 @@ docs: setup
 # The sentences in code, for translators; brings the catalogues of all languages up to date.
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup
-	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench' tests/bot tests/workers tests/end_to_end
+	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' tests/bot tests/workers
+	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'desk and not slow and not nightly' tests/bot tests/workers tests/end_to_end
 
 messages: setup
 	$(BIN)/pybabel extract --keywords gettext --no-location --sort-output --project retention \
