@@ -45,7 +45,8 @@ test: setup
 
 # Also the long trainings and simulations (at most a tenth of the tests); CI runs them.
 test-all: test
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'nightly and not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'nightly and not slow and not desk'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'nightly and desk and not slow'
 
 test-spark: .venv-spark/.installed
 	.venv-spark/bin/python -m pytest -m spark tests/retention
