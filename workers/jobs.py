@@ -113,7 +113,6 @@ def submit(
             session,
             settings,
             request,
-            title=title(request.kind),
             user=requested_by,
             key=key,
             idem_key=idem_key,
@@ -347,7 +346,6 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
         session,
         settings,
         REQUESTS[job.kind],
-        title=title(job.kind),
         user=job.requested_by,
         key=key,
         idem_key="",
@@ -729,7 +727,9 @@ def template_values(job: Job) -> dict[str, Any]:
 
 def title(kind: str) -> str:
     """Return the readable name of a kind."""
-    return REQUESTS[kind].title
+    request = REQUESTS.get(kind)
+    # During an upgrade a newer version may have stored a kind that this one does not know.
+    return request.title if request else kind
 
 
 def _show(

@@ -92,7 +92,6 @@ def admit(
     settings: Settings,
     request: type[Request] | Request,
     *,
-    title: str,
     user: str,
     key: str | None,
     idem_key: str,
@@ -107,8 +106,6 @@ def admit(
         Of the installation.
     request : type[Request] or Request
         The request or its class.
-    title : str
-        Name of the job for people.
     user : str
         Owner of the job.
     key : str or None
@@ -161,7 +158,7 @@ def admit(
             gettext(
                 "One person can have at most {limit} {title} jobs queued or running, so wait "
                 "for one to finish or cancel one with `/retention jobs cancel {open}`."
-            ).format(limit=limit, title=title, open=matches["open"][0])
+            ).format(limit=limit, title=request.title, open=matches["open"][0])
         )
     if len(matches["recent"]) >= BURST_JOBS:
         raise TooManyRequests(

@@ -8,9 +8,10 @@ import click
 
 from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
 from bot.commands.tree import (
+    ACTIVE_WITHIN,
     DATE,
     DAYS,
-    DAYS_OR_EVER,
+    HORIZON,
     TERMINAL,
     Answer,
     Call,
@@ -56,15 +57,8 @@ CUTOFF = click.option(
     ),
 )
 @CUTOFF
-@click.option(
-    "--horizon", type=DAYS, default="28d", help=gettext("Churn means: no order for so long.")
-)
-@click.option(
-    "--active-within",
-    type=DAYS_OR_EVER,
-    default="56d",
-    help=gettext("Only who ordered so recently, or ever."),
-)
+@HORIZON
+@ACTIVE_WITHIN
 @click.option(
     "--model", type=choice(*ESTIMATORS), default="auto", help=gettext("The kind of model.")
 )

@@ -6,10 +6,10 @@ from typing import get_args
 import click
 
 from bot.commands.tree import (
+    ACTIVE_WITHIN,
     DATE,
-    DAYS,
-    DAYS_OR_EVER,
     DURATION,
+    HORIZON,
     Call,
     choice,
     command,
@@ -33,15 +33,8 @@ RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
     ),
 )
 @click.argument("models", nargs=-1, type=choice("churn", "recommend"), metavar="[churn|recommend]")
-@click.option(
-    "--horizon", type=DAYS, default="28d", help=gettext("Churn means: no order for so long.")
-)
-@click.option(
-    "--active-within",
-    type=DAYS_OR_EVER,
-    default="56d",
-    help=gettext("Only who ordered so recently, or ever."),
-)
+@HORIZON
+@ACTIVE_WITHIN
 @click.option(
     "--model",
     type=choice(*dict.fromkeys(ESTIMATORS + RECOMMENDER_NAMES)),

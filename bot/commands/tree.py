@@ -460,6 +460,16 @@ MONEY = _ParsedType(
 PERSON = _Person()
 CUSTOMER = click.STRING
 TO_WRITE = _FileToWrite(path_type=Path)
+# Options that define churn.
+HORIZON = click.option(
+    "--horizon", type=DAYS, default="28d", help=gettext("Churn means: no order for so long.")
+)
+ACTIVE_WITHIN = click.option(
+    "--active-within",
+    type=DAYS_OR_EVER,
+    default="56d",
+    help=gettext("Only who ordered so recently, or ever."),
+)
 
 
 def integer(least: int = 1, most: int | None = None) -> click.ParamType:

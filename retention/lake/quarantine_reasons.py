@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -258,19 +259,16 @@ _EARLIER_SENTENCES: tuple[tuple[str, ReasonCode], ...] = (
 
 def by_code(counts: Mapping[Reason, int]) -> dict[str, int]:
     """Sum row counts by code, most frequent first."""
-    totals: dict[str, int] = {}
-    for reason, rows in counts.items():
-        totals[reason.code.value] = totals.get(reason.code.value, 0) + rows
-    return _sorted(totals)
+    return _totals((reason.code.value, rows) for reason, rows in counts.items())
 
 
 def by_text(counts: Mapping[Reason, int]) -> dict[str, int]:
     """Sum row counts by sentence, most frequent first."""
-    totals: dict[str, int] = {}
-    for reason, rows in counts.items():
-        totals[reason.text] = totals.get(reason.text, 0) + rows
-    return _sorted(totals)
+    return _totals((reason.text, rows) for reason, rows in counts.items())
 
 
-def _sorted(totals: dict[str, int]) -> dict[str, int]:
-    return dict(sorted(totals.items(), key=lambda item: -item[1]))
+def _totals(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for name, rows in counts:
+        totals[name] += rows
+    return dict(totals.most_common())

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, func, insert, select, text, update
+from sqlalchemy import event, func, insert, select, update
 
 from retention import clock
 from retention.db import Database
@@ -13,7 +13,7 @@ from retention.db.tables import Job, RoleGrant
 from retention.errors import Conflict, NotAllowed, TooManyRequests
 from retention.settings import Settings
 from tests.databases import create_tables
-from tests.postgres import postgres
+from tests.postgres import make_empty, postgres
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, PRIVATE, VIEWER, ask, job, set_job
 from workers import jobs, quotas, roles, schedule
 from workers.requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
@@ -31,11 +31,7 @@ def settings(request, tmp_path) -> Settings:
     if request.param == "sqlite":
         return Settings(home=tmp_path / "home", admins=ADMIN, _env_file=None)
     url = request.getfixturevalue("postgres_url")
-    database = Database(url)
-    with database.engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    database.engine.dispose()
+    make_empty(url)
     return Settings(
         home=tmp_path / "home", admins=ADMIN, database_url=url, secret_key="k" * 32, _env_file=None
     )

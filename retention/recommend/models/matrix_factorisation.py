@@ -1,5 +1,6 @@
 """Factorise the interaction matrix: ALS, BPR and logistic factorisation."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -147,9 +148,7 @@ class Als(FactorModel):
             engine.fit(
                 confidence,
                 show_progress=False,
-                callback=lambda step, *_: progress(
-                    step + 1, self.iterations, gettext("Learning tastes")
-                ),
+                callback=_report_iterations(progress, self.iterations),
             )
         self._store(np.asarray(engine.item_factors, dtype=np.float32))
         return self
@@ -212,6 +211,15 @@ class Als(FactorModel):
         return model
 
 
+def _report_iterations(progress: Progress, iterations: int) -> Callable[..., None]:
+    """Return the callback that `implicit` calls after each iteration."""
+
+    def report(iteration: int, *_: Any) -> None:
+        progress(iteration + 1, iterations, gettext("Learning tastes"))
+
+    return report
+
+
 def _confidence(preferences: csr_matrix) -> csr_matrix:
     """Add 1 to the stored preferences, in place."""
     preferences.data = 1 + preferences.data
@@ -267,9 +275,7 @@ class Bpr(LinearFoldIn):
             engine.fit(
                 clean,
                 show_progress=False,
-                callback=lambda step, *_: progress(
-                    step + 1, self.iterations, gettext("Learning tastes")
-                ),
+                callback=_report_iterations(progress, self.iterations),
             )
         users, items = np.asarray(engine.user_factors), np.asarray(engine.item_factors)
         # the last column of the item factors is the bias; the customers' is 1
@@ -308,8 +314,7 @@ class LogisticMf(LinearFoldIn):
         """
         from implicit.cpu.lmf import LogisticMatrixFactorization
 
-        weights = clean_matrix(matrix)
-        weights.data = 1 + weights.data
+        weights = _confidence(clean_matrix(matrix))
         with one_blas_thread():
             engine = LogisticMatrixFactorization(
                 factors=max(min(self.factors, min(weights.shape) // 4), 1),
@@ -321,9 +326,7 @@ class LogisticMf(LinearFoldIn):
             engine.fit(
                 weights,
                 show_progress=False,
-                callback=lambda step, *_: progress(
-                    step + 1, self.iterations, gettext("Learning tastes")
-                ),
+                callback=_report_iterations(progress, self.iterations),
             )
         users, items = np.asarray(engine.user_factors), np.asarray(engine.item_factors)
         # the last two columns are the item bias and the customer bias, paired with ones

@@ -25,7 +25,7 @@ def send(home: str, port: str, repeats: str) -> None:
     )
     database = Database.of(settings)
     adapter = SmtpAdapter(parse_smtp_url(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
-    adapter.drops_duplicates = repeats == "repeats"  # the control: whoever believes this doubles
+    adapter.drops_duplicates = repeats == "repeats"  # the control: a wrong claim sends duplicates
     with database.reading() as session:
         campaign = find_campaign(session, settings, "c1")
     live_campaigns.deliver_now(
