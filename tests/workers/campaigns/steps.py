@@ -28,6 +28,7 @@ from workers.requests import CampaignCsv, CampaignDraft, CampaignMeasure, Campai
 from workers.tasks.runner import run_job
 
 ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"
+AFTER_CLEARANCE = timedelta(hours=5)  # from the approval to the sending
 POLICY = """
 [campaign]
 budget = 5000
@@ -77,10 +78,16 @@ def approved(desk) -> str:
 
 def live(desk) -> str:
     campaign_id = approved(desk)
-    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
     job = run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
     assert job.error is None
     return campaign_id
+
+
+def prepared_campaign(desk) -> str:
+    """The id of the campaign that ``@pytest.mark.campaign`` put into the shop."""
+    with desk.database.reading() as session:
+        return session.scalars(select(Campaign.id)).one()
 
 
 def go_on(desk, **time) -> None:

@@ -18,11 +18,11 @@ from retention.errors import BadInput, Conflict, NotAllowed
 from tests.workers.campaigns.steps import (
     ANALYST,
     LEAD,
-    approved,
     arms_of,
     campaign_of,
     drafted,
     messages,
+    prepared_campaign,
     with_budget,
 )
 from workers import campaigns
@@ -120,8 +120,9 @@ def test_roles_are_checked_and_operator_cannot_approve(desk):
     assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.12}
 
 
+@pytest.mark.campaign("approved")
 def test_demoted_approver_stops_the_unsent_campaign(desk):
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     with desk.database.transaction() as session:
         session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
     with desk.database.transaction() as session:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.campaigns import coupons, due, launch
 from retention.db.tables import Coupon, Job, Send
-from tests.workers.campaigns.steps import approved, campaign_of, messages
+from tests.workers.campaigns.steps import approved, campaign_of, messages, prepared_campaign
 from workers import schedule
 from workers.tasks.runner import run_job
 
@@ -25,10 +25,11 @@ def _ticked(desk) -> list[str]:
         return [job.error or "" for job in tried if job.kind == "campaign_send"]
 
 
+@pytest.mark.campaign("approved")
 @pytest.mark.parametrize(("breaks", "waits_as"), [("policy", "scheduled"), ("bug", "sending")])
 def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
     """An invalid policy left a campaign in sending for ever and blocked its customers."""
-    campaign_id, policy = approved(desk), desk.settings.policy.read_text()
+    campaign_id, policy = prepared_campaign(desk), desk.settings.policy.read_text()
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     wall, minutes = clock.wall(), [0.0]
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=minutes[0]))

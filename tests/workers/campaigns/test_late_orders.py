@@ -9,7 +9,15 @@ from retention import clock, templating
 from retention.campaigns import closing, late_orders
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Assignment
-from tests.workers.campaigns.steps import bring, campaign_of, go_on, live, measured, messages
+from tests.workers.campaigns.steps import (
+    bring,
+    campaign_of,
+    go_on,
+    live,
+    measured,
+    messages,
+    prepared_campaign,
+)
 from workers import campaigns
 from workers.delivery import render
 
@@ -89,8 +97,9 @@ def test_requested_result_mentions_late_orders(desk, closed):
     assert "\nOrders of its window came in later: It was measured with 0 orders" in typed
 
 
+@pytest.mark.campaign("live")
 def test_late_orders_of_an_unmeasured_campaign_are_reported(desk):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     assert measured(desk, campaign_id, ends + closing.MAX_WAIT) == "closed"
     customers = _arm(desk, campaign_id, "treatment")[:5]

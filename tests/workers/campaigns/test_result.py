@@ -36,6 +36,7 @@ from tests.workers.campaigns.steps import (
     live,
     measured,
     messages,
+    prepared_campaign,
     rows_of_file,
     run,
     teaches_nothing,
@@ -53,8 +54,9 @@ from workers.requests import (
 )
 
 
+@pytest.mark.campaign("live")
 def test_campaign_reaches_its_result(desk):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     campaign = campaign_of(desk, campaign_id)
     assert campaign.state == "live"
     assert campaign.window_ends_at - campaign.sent_at == timedelta(days=28)
@@ -105,9 +107,10 @@ def test_campaign_reaches_its_result(desk):
     assert posted.thread_key == closed.post_key
 
 
+@pytest.mark.campaign("live")
 def test_measurement_waits_for_orders(desk):
     """Without an import the result was "it lost money, do not repeat it"."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     assert measured(desk, campaign_id, campaign_of(desk, campaign_id).window_ends_at) == "measuring"
     assert (
         messages(desk, f"campaign:{campaign_id}:waits:1") == ""
@@ -125,8 +128,9 @@ def test_measurement_waits_for_orders(desk):
     assert campaign_of(desk, campaign_id).state == "closed"
 
 
+@pytest.mark.campaign("live")
 def test_result_mentions_missing_days(desk, monkeypatch):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     monkeypatch.setattr(
         late_orders, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
     )
@@ -137,9 +141,10 @@ def test_result_mentions_missing_days(desk, monkeypatch):
     assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in text
 
 
+@pytest.mark.campaign("live")
 def test_views_do_not_count_as_imported_orders(desk):
     """One view after its end, no purchase imported: "it lost money, do not repeat it"."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     clock.configure(fixed=ends + timedelta(hours=2))
     bring(desk, "view", ends + timedelta(hours=1), ["passer-by"])
@@ -147,8 +152,9 @@ def test_views_do_not_count_as_imported_orders(desk):
     assert measured(desk, campaign_id, ends + timedelta(days=4)) == "measuring"
 
 
+@pytest.mark.campaign("live")
 def test_orders_of_the_last_day_count_when_imported_later(desk):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     clock.configure(fixed=ends)
     bring(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
@@ -166,8 +172,9 @@ def test_orders_of_the_last_day_count_when_imported_later(desk):
     assert campaign_of(desk, campaign_id).result["effects"]["buyers"]["per_customer"] > 0.9
 
 
+@pytest.mark.campaign("live")
 def test_measurement_without_later_orders_follows_after_days(desk):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     ends = campaign_of(desk, campaign_id).window_ends_at
     clock.configure(fixed=ends)
     bring(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
@@ -175,10 +182,11 @@ def test_measurement_without_later_orders_follows_after_days(desk):
     assert measured(desk, campaign_id, ends + timedelta(days=3)) == "closed"
 
 
+@pytest.mark.campaign("live")
 @pytest.mark.parametrize("stopped", [False, True])
 def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     """It was looked at each day for ever, and nobody could end it."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     if stopped:
         with desk.database.transaction() as session:
             campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
@@ -202,9 +210,10 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
 
 
+@pytest.mark.campaign("live")
 def test_result_mentions_erased_customers(desk):
     """Erased customers count as non-buyers, and the result did not mention them."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     rows_of_file(desk, campaign_id)
     with desk.database.reading() as session:
         treated = session.scalars(
@@ -221,9 +230,10 @@ def test_result_mentions_erased_customers(desk):
     assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in text
 
 
+@pytest.mark.campaign("live")
 def test_sample_ratio_mismatch_teaches_nothing(desk):
     """Its result was not to be read, and the next draft's ranking learnt from it all the same."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     rows_of_file(desk, campaign_id)
     held_out = (Assignment.campaign_id == campaign_id, Assignment.arm == "control")
     with desk.database.transaction() as session:
@@ -235,10 +245,11 @@ def test_sample_ratio_mismatch_teaches_nothing(desk):
     teaches_nothing(desk, campaign_id)
 
 
+@pytest.mark.campaign("live")
 @pytest.mark.parametrize("redeemed", [False, True])
 def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
     """The result counted all of them as left out and without cost."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     if redeemed:
         with desk.database.transaction() as session:
             used = session.scalars(select(Coupon).order_by(Coupon.code).limit(1)).one()
@@ -269,9 +280,10 @@ def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
         teaches_nothing(desk, campaign_id)
 
 
+@pytest.mark.campaign("live")
 def test_unused_call_list_is_reported_separately(desk):
     """It was told as one, and the codes of the e-mails as handed out another way."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     with desk.database.transaction() as session:
         first = session.scalars(select(Send.id).order_by(Send.id).limit(2)).all()
         session.execute(update(Send).values(channel="email", state="sent", sent_at=clock.now()))
@@ -288,9 +300,10 @@ def test_unused_call_list_is_reported_separately(desk):
     assert not any(words in text for words in ("downloaded the file", "handed out another way"))
 
 
+@pytest.mark.campaign("live")
 @pytest.mark.parametrize("ended", ["stopped", "over"])
 def test_ended_campaign_announces_no_more_emails(desk, ended):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     with desk.database.transaction() as session:
         session.execute(update(Send).values(channel="email"))
         sent = session.scalars(select(Send).order_by(Send.id).limit(2)).all()
@@ -311,8 +324,9 @@ def test_ended_campaign_announces_no_more_emails(desk, ended):
     assert "still to come" not in text
 
 
+@pytest.mark.campaign("live")
 def test_stopping_a_live_campaign_voids_its_codes(desk):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     with desk.database.transaction() as session:
         campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
     with desk.database.reading() as session:
@@ -366,8 +380,9 @@ def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch,
         assert len(left[left.arm == "control"]) == len(sent[sent.arm == "control"]) > 0
 
 
+@pytest.mark.campaign("approved")
 def test_interim_look_changes_nothing(desk):
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     assert (
         "once it is live"
         in run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="early").error
@@ -387,9 +402,10 @@ def test_interim_look_changes_nothing(desk):
     assert campaign_of(desk, campaign_id).state == "live"
 
 
+@pytest.mark.campaign("live")
 def test_interim_look_ignores_days_without_imports(desk):
     """In a shop with weekly imports half of the days had no orders yet."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     sent_at = campaign_of(desk, campaign_id).sent_at
     bring(desk, "purchase", sent_at + timedelta(days=6, hours=12), ["passer-by"])
     clock.configure(fixed=sent_at + timedelta(days=13))
@@ -402,8 +418,9 @@ def test_interim_look_ignores_days_without_imports(desk):
     assert "no day after that" not in messages(desk, f"job:{looked.id}")
 
 
+@pytest.mark.campaign("live")
 def test_bandit_log_covers_draft_to_outcome(desk):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     rows_of_file(desk, campaign_id)  # of codes that nobody took nothing would be learnt
     with desk.database.reading() as session:
         offers = dict(

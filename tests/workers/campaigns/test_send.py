@@ -35,6 +35,7 @@ from tests.workers.campaigns.steps import (
     items_offered,
     live,
     messages,
+    prepared_campaign,
     rows_of_file,
     run,
 )
@@ -54,10 +55,11 @@ def _sold_out_before_it_is_sent(desk, campaign_id, many) -> set[str]:
     return popular
 
 
+@pytest.mark.campaign("approved")
 @pytest.mark.parametrize("blend", ["repeat", "new"])
 def test_sold_out_item_is_replaced_from_the_drawn_arm(desk, blend):
     """A list of repeats was filled with new items under the drawn arm's name."""
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     with desk.database.transaction() as session:
         for element in session.scalars(select(Assignment).where(Assignment.arm == "treatment")):
             element.offer = {**element.offer, "arm": f"{blend}|All"}
@@ -97,8 +99,9 @@ def test_sold_out_items_are_in_no_email(desk):
         assert not popular & set(session.scalars(select(Impression.item_id)))
 
 
+@pytest.mark.campaign("live")
 def test_unsubscribed_customers_are_in_no_file(desk):
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     with desk.database.reading() as session:
         sends = dict(session.execute(select(Send.customer_id, Send.id)).tuples().all())
     refused, left, *_ = sorted(sends)
@@ -204,8 +207,9 @@ def test_invalidated_codes_are_not_handed_out(desk, monkeypatch):
         assert not session.scalars(select(Audit).where(Audit.action == "campaign.csv")).all()
 
 
+@pytest.mark.campaign("approved")
 def test_late_codes_keep_their_validity(desk):
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with desk.database.transaction() as session:
         requested = jobs.submit(
@@ -298,9 +302,10 @@ def test_call_list_customers_get_no_code(desk):
     assert {state for _, _, state in sends} == {"sent"}
 
 
+@pytest.mark.campaign("approved")
 def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch):
 
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     finish = launch.go_live
 
@@ -323,8 +328,9 @@ def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch)
     assert "already live" in run(desk, request, LEAD, key="third").error
 
 
+@pytest.mark.campaign("approved")
 def test_campaign_is_not_sent_early_or_after_a_stop(desk):
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     request = CampaignSend(campaign_id=campaign_id, version=1)
     assert "clearance" in run(desk, request, LEAD, key="soon").error
     with desk.database.transaction() as session:
@@ -335,9 +341,10 @@ def test_campaign_is_not_sent_early_or_after_a_stop(desk):
         assert session.scalar(select(func.count()).select_from(Coupon)) == 0
 
 
+@pytest.mark.campaign("live")
 def test_file_has_discount_and_minimum_order(desk):
     """Whoever put the codes of money off into a shop found a discount of nought."""
-    campaign_id = live(desk)
+    campaign_id = prepared_campaign(desk)
     with desk.database.transaction() as session:
         user, row = session.execute(
             select(Coupon.customer_id, Assignment)
@@ -376,9 +383,10 @@ def _arms(desk, campaign_id) -> dict[str, list[str]]:
     return result
 
 
+@pytest.mark.campaign("approved")
 def test_recent_buyers_are_excluded_from_both_groups(desk):
     """They had come back by themselves, and were sent a coupon all the same."""
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     before, drafted_at = _arms(desk, campaign_id), clock.now()
     sent_at = drafted_at + timedelta(hours=5)
     back = {*before["treatment"][:4], *before["control"][:2]}
@@ -412,10 +420,11 @@ def test_recent_buyers_are_excluded_from_both_groups(desk):
     assert "6 customers of its audience ordered again since the sweep and are left out" in shown
 
 
+@pytest.mark.campaign("approved")
 @pytest.mark.parametrize("broken_off", [False, True])
 def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_off):
     """A code went to an erased customer, or a void code blocked the sending."""
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     before = _arms(desk, campaign_id)
     removed = [before["treatment"][0], before["control"][0]]
     request = CampaignSend(campaign_id=campaign_id, version=1)
@@ -440,9 +449,10 @@ def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_
         assert set(session.scalars(select(Coupon.customer_id))) == set(left["treatment"])
 
 
+@pytest.mark.campaign("approved")
 def test_merged_customer_gets_one_email(desk):
     """They got two, and two codes; or one although they were held out."""
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     before = _arms(desk, campaign_id)
     pairs = [
         before["treatment"][:2],
@@ -463,8 +473,9 @@ def test_merged_customer_gets_one_email(desk):
     assert not messages(desk, f"campaign:{campaign_id}:returned:1")
 
 
+@pytest.mark.campaign("approved")
 def test_order_under_a_merged_id_excludes_the_customer(desk):
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     one, other = _arms(desk, campaign_id)["treatment"][:2]
     merged(desk.lake, (one, other))
     bring(desk, "purchase", clock.now() + timedelta(hours=1), [one])
@@ -473,8 +484,9 @@ def test_order_under_a_merged_id_excludes_the_customer(desk):
     assert _arms(desk, campaign_id)["excluded"] == [one, other]
 
 
+@pytest.mark.campaign("approved")
 def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     drafted_at, first = clock.now(), _arms(desk, campaign_id)["treatment"][:3]
     bring(desk, "purchase", drafted_at + timedelta(hours=1), first[:1])
     clock.configure(fixed=drafted_at + timedelta(hours=5))
@@ -489,11 +501,12 @@ def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
     assert "1 customer of its audience" in messages(desk, f"campaign:{campaign_id}:returned:1")
 
 
+@pytest.mark.campaign("approved")
 @pytest.mark.parametrize(
     ("held_out", "says"), [(0, "are all in other campaigns, or have"), (2, r"\(2\) would all be")]
 )
 def test_campaign_without_recipients_is_not_sent(desk, held_out, says):
-    campaign_id = approved(desk)
+    campaign_id = prepared_campaign(desk)
     arms = _arms(desk, campaign_id)
     bring(
         desk,
