@@ -34,9 +34,12 @@ setup-deep: setup
 demo: setup
 	exec $(BIN)/retention demo
 
-# Two files at a time, in random order; then, also two at a time and the longest first, those that start the whole desk.
-# The second half runs also where the first fails; either failing fails the target. To repeat an order:
-# PYTEST_ADDOPTS=--randomly-seed=N make test
+# Two processes share the cores: more threads in each only wait for each other.
+test test-all test-pseudo: export OMP_NUM_THREADS = 1
+
+# Two files at a time, in random order; then, also two at a time and the longest first, those
+# that start the whole desk. The second half runs also where the first fails; either failing fails
+# the target. To repeat an order: PYTEST_ADDOPTS=--randomly-seed=N make test
 test: setup
 	@trap 'exit 130' INT; status=0; set -x; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' || status=1; \
@@ -96,12 +99,12 @@ soak: setup
 docs: setup
 	$(BIN)/python -m tests.make_docs
 
-# The sentences in code, for translators; brings the catalogues of all languages up to date.
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' tests/bot tests/workers
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'desk and not slow and not nightly' tests/bot tests/workers tests/end_to_end
 
+# The sentences in code, for translators; brings the catalogues of all languages up to date.
 messages: setup
 	$(BIN)/pybabel extract --keywords gettext --no-location --sort-output --project retention \
 	  --output-file retention/locale/retention.pot retention workers bot

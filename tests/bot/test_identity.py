@@ -45,6 +45,7 @@ def _json(capsys, *words: str):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.nightly
 def test_from_link_to_undo(home, capsys, tmp_path):
     assert _json(capsys, "identity")["merged_ids"] == 1
     linked = _json(capsys, "identity", "link", "--threshold", "0.9", "--review", "0.6")

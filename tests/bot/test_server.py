@@ -263,6 +263,7 @@ class Sockets:
         asyncio.run_coroutine_threadsafe(self._open[-1].close(), self._loop).result(10)
 
 
+@pytest.mark.nightly
 def test_socket_mode_reconnects_after_a_drop(workspace, settings, database, api):
     slack = Sockets()
     api.answers["apps.connections.open"] = {"ok": True, "url": f"ws://127.0.0.1:{slack.port}/link"}

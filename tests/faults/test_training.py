@@ -49,11 +49,12 @@ def versions(shop: tiny.Shop) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("block", "before", "trained"),
     [
-        (
+        pytest.param(  # trained, but not yet published
             "block-after-churn",
             [],
             ["churn", "churn", "recommend"],
-        ),  # trained, but not yet published
+            marks=pytest.mark.nightly,
+        ),
         ("block-before-recommend", [("churn", "champion")], ["churn", "recommend", "recommend"]),
     ],
 )
@@ -76,6 +77,7 @@ def test_killed_training_continues_after_the_published_model(
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.nightly
 def test_published_model_stays_in_use_when_the_job_fails(shop, tmp_path):
     with running(shop.settings, shop.database, "worker", "tick", stand_ins=STAND_INS):
         stopped = start(shop, tmp_path, "block-before-recommend")

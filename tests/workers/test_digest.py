@@ -58,7 +58,10 @@ def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
 
 @pytest.mark.parametrize(
     ("advice", "says"),
-    [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")],
+    [
+        ("too_small", "too few bought to tell"),
+        pytest.param("unbelievable", "not to be read", marks=pytest.mark.nightly),
+    ],
 )
 def test_message_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
     settings, database, lake, _ = desk
@@ -70,6 +73,7 @@ def test_message_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
     assert "€250" not in text
 
 
+@pytest.mark.nightly
 def test_digest_message_fits_slack_with_many_campaigns(desk):
     settings, database, lake, _ = desk
     for number in range(30):

@@ -189,7 +189,7 @@ def test_backup_leaves_secret_files_out(tmp_path):
 
 
 @pytest.mark.desk
-@pytest.mark.parametrize("source", ["files", "dotenv"])
+@pytest.mark.parametrize("source", ["files", pytest.param("dotenv", marks=pytest.mark.nightly)])
 def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
     """A real installation, started with `_FILE` secrets or with `.env`."""
     port, home = free_port(), tmp_path / "h"
@@ -280,6 +280,7 @@ def test_single_role_gets_no_secret_in_its_environment(tmp_path):
 
 
 @pytest.mark.desk
+@pytest.mark.nightly
 def test_demo_passes_its_signing_secret_by_file(tmp_path):
     """Secrets in `_FILE` variables reach no environment and do not replace the demo's."""
     key, slack = written(tmp_path, "key-0f7a"), written(tmp_path, "signing-0f7a")

@@ -249,6 +249,7 @@ def erased_meanwhile(shop, monkeypatch):
     return erase_after
 
 
+@pytest.mark.nightly
 def test_job_that_read_an_erased_customer_restarts(shop, erased_meanwhile):
     """It brought them back: into its cohort, the message and the lake's scores."""
     user = _run(shop, Sweep(tier="low", top=1), channel="C0CRM").result["cohort"][0]["customer_id"]
@@ -515,6 +516,7 @@ def test_returned_customers_are_searched_in_all_stores(shop, table, row):
     assert [_run(shop, Tidy()).result["erased_again"] for _ in range(2)] == [1, 0]
 
 
+@pytest.mark.nightly
 def test_concurrent_erasures_do_not_restore_customers(shop, monkeypatch):
     """Each wrote what it had read before the other had written."""
     job_id = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id

@@ -283,6 +283,7 @@ def test_retried_job_counts_for_its_owner(database, settings, submit):
 # ---------------------------------------------------------------- the statement
 
 
+@pytest.mark.nightly
 def test_admission_query_uses_indexes(database, settings):
     states = ["done"] * 8 + ["failed", "queued"]
     rows = [

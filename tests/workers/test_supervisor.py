@@ -225,6 +225,7 @@ def test_training_does_not_block_other_queues(house):
     assert over(database, training).state == "cancelled"
 
 
+@pytest.mark.nightly
 def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
     settings, database, _ = house
     job_id = begin(settings, database, Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC)), "hangs")

@@ -153,6 +153,7 @@ def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
         assert "by the data: The rung of " in text
 
 
+@pytest.mark.nightly
 def test_shop_without_items_gets_only_a_churn_model(tmp_path):
     settings = Settings(home=tmp_path / "home", _env_file=None)
     database = Database(settings.database_url.get_secret_value())

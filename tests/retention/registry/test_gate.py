@@ -156,6 +156,7 @@ def test_new_churn_definition_is_stated_with_the_old_one(training, logistic, mon
         assert text in result.why
 
 
+@pytest.mark.nightly
 def test_shared_fault_is_reported_but_not_binding(training, logistic, monkeypatch):
     bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
     monkeypatch.setattr(gate, "check_calibration", lambda *_: (bad,))

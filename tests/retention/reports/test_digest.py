@@ -78,7 +78,10 @@ def test_campaign_names_are_escaped_on_the_page(desk):
 
 @pytest.mark.parametrize(
     ("advice", "says"),
-    [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")],
+    [
+        ("too_small", "too few bought to tell"),
+        pytest.param("unbelievable", "not to be read", marks=pytest.mark.nightly),
+    ],
 )
 def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
     settings, database, lake, _ = desk

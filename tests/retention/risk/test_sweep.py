@@ -23,7 +23,7 @@ def test_threshold_belongs_to_the_higher_tier():
     ]
 
 
-@pytest.mark.parametrize("with_model", [True, False])
+@pytest.mark.parametrize("with_model", [pytest.param(True, marks=pytest.mark.nightly), False])
 def test_sweep_totals_are_consistent(shop, with_model):
     model = (
         train(shop.lake, cutoff=shop.end, model="logistic", horizon_days=21, active_within_days=42)
@@ -82,6 +82,7 @@ def test_rules_reason_uses_singular_for_one_order(shop):
     assert "1 order ever, fewer than most" in texts
 
 
+@pytest.mark.nightly
 def test_rules_score_of_one_customer_equals_the_sweep(shop):
     swept, _ = rules.score(shop.lake, shop.end)
     for at in (0, len(swept) // 2, -1):

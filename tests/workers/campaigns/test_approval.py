@@ -49,6 +49,7 @@ def test_approval_excludes_customers_of_other_campaigns(desk):
     assert f"after that it is sent to {counts['treatment']} customer" in shown
 
 
+@pytest.mark.nightly
 def test_approval_excludes_merged_customers_of_other_campaigns(desk):
     """Merged customers got both campaigns, because raw ids were compared."""
     first, second = drafted(desk), drafted(desk, name="More people")

@@ -97,6 +97,7 @@ def test_requested_result_mentions_late_orders(desk, closed):
     assert "\nOrders of its window came in later: It was measured with 0 orders" in typed
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_late_orders_of_an_unmeasured_campaign_are_reported(desk):
     campaign_id = prepared_campaign(desk)

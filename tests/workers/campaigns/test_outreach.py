@@ -68,6 +68,7 @@ def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
     assert inbox.addresses
 
 
+@pytest.mark.nightly
 def test_email_of_a_killed_process_is_sent_by_the_next(desk):
     """It failed for good, because the next run had not read its customer's address."""
     with Platform() as platform:
@@ -97,7 +98,14 @@ def test_email_of_a_killed_process_is_sent_by_the_next(desk):
     assert platform.copies[dead.customer_id] == 1
 
 
-@pytest.mark.parametrize("breaks", ["mail server", "setting", "bug"])
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        pytest.param("mail server", marks=pytest.mark.nightly),
+        pytest.param("setting", marks=pytest.mark.nightly),
+        "bug",
+    ],
+)
 def test_failing_sends_back_off(mail, monkeypatch, breaks):
     """Each minute of its four weeks a job was made for it."""
     shop, inbox = mail

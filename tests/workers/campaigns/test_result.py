@@ -351,7 +351,10 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     teaches_nothing(desk, campaign_id)
 
 
-@pytest.mark.parametrize("before", ["it is live", "a copy is sent", "all are sent"])
+@pytest.mark.parametrize(
+    "before",
+    ["it is live", pytest.param("a copy is sent", marks=pytest.mark.nightly), "all are sent"],
+)
 def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch, before):
     """It counted as a campaign received by customers who had got nothing."""
     if before == "it is live":

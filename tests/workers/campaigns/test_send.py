@@ -56,7 +56,7 @@ def _sold_out_before_it_is_sent(desk, campaign_id, many) -> set[str]:
 
 
 @pytest.mark.campaign("approved")
-@pytest.mark.parametrize("blend", ["repeat", "new"])
+@pytest.mark.parametrize("blend", ["repeat", pytest.param("new", marks=pytest.mark.nightly)])
 def test_sold_out_item_is_replaced_from_the_drawn_arm(desk, blend):
     """A list of repeats was filled with new items under the drawn arm's name."""
     campaign_id = prepared_campaign(desk)

@@ -78,6 +78,7 @@ def test_sqlite_is_streamed_and_types_may_widen(settings, tmp_path, monkeypatch)
     assert not (tmp_path / "shoop.db").exists()
 
 
+@pytest.mark.nightly
 def test_reads_types_of_postgresql(settings, tmp_path):
     with postgres() as url:
         engine = sa.create_engine(url)
