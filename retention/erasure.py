@@ -146,7 +146,8 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
         own = [quoted(name) for name in columns if name not in quarantine.META]
         condition = (
             " OR ".join(
-                f"coalesce({cell} IN ({identifier_list}), false) OR coalesce(lower(trim({cell})) IN ({addresses}), false)"
+                f"coalesce({cell} IN ({identifier_list}), false) "
+                f"OR coalesce(lower(trim({cell})) IN ({addresses}), false)"
                 for cell in (f"{column}::VARCHAR" for column in own)
             )
             or "false"
@@ -159,7 +160,8 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
         elif matching:
             rewritten = path.with_suffix(".erasing")
             con.execute(
-                f"COPY (SELECT * FROM {read} WHERE NOT ({condition})) TO {literal(rewritten)} (FORMAT parquet)"
+                f"COPY (SELECT * FROM {read} WHERE NOT ({condition})) "
+                f"TO {literal(rewritten)} (FORMAT parquet)"
             )
             rewritten.replace(path)
         deleted += matching

@@ -1,4 +1,7 @@
-"""Every word a person reads, as Jinja2 templates; this package exists so that they are installed with the code."""
+"""Every word a person reads, as Jinja2 templates.
+
+This package exists so that they are installed with the code.
+"""
 
 from pathlib import Path
 

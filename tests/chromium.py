@@ -1,4 +1,7 @@
-"""Chromium for tests that look at the page: Debian's, headless; skipped where it is missing unless it is required."""
+"""Headless Chromium of Debian for tests that look at the page.
+
+They are skipped where it is missing, unless it is required.
+"""
 
 import os
 from collections.abc import Iterator

@@ -45,7 +45,10 @@ def _print_seed(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that start a whole desk last, by path: that is the longest first. Only their tests are shuffled."""
+    """Put files that start a whole desk last, by path: that is the longest first.
+
+    Only their tests are shuffled.
+    """
     items.sort(key=lambda item: str(item.path) if item.get_closest_marker("desk") else "")
     if text.is_pseudo():
         english = set(ENGLISH_TESTS.read_text(encoding="utf-8").split())
@@ -56,10 +59,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _process_state_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that changes the process for those after it: environment, folder, logging and so on.
+    """Fail a test that changes the process for those after it: environment, logging and so on.
 
-    Not where the test runs Spark or torch: they set variables and a signal handler for as long as the process lives,
-    and their tests have a process of their own.
+    Not where the test runs Spark or torch: they set variables and a signal handler for as long as
+    the process lives, and their tests have a process of their own.
     """
     if request.node.get_closest_marker("spark") or request.node.get_closest_marker("deep"):
         yield
@@ -84,7 +87,10 @@ def _own_clock():
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory) -> Iterator[tiny.Shop]:
-    """The tiny shop (tests/shop.py), built once and read-only. A test that writes uses `shop_copy`."""
+    """The tiny shop (tests/shop.py), built once and read-only.
+
+    A test that writes uses `shop_copy`.
+    """
     with readonly.shared(tiny.build(tmp_path_factory.mktemp("shop") / "home")) as shop:
         yield shop
 
@@ -128,7 +134,10 @@ def champion_shop_copy(champion_shop, tmp_path) -> Iterator[tiny.Shop]:
 
 @pytest.fixture
 def hasty():
-    """Rankers of recommendations learn hastily, where a test asks how and from what, not how well."""
+    """Train rankers of recommendations hastily.
+
+    For tests that ask how and from what they learn, not how well.
+    """
     with hastily():
         yield
 

@@ -1,5 +1,6 @@
-"""What is generated from the code: docs/commands.md, slack-manifest.yaml, docs/features.md. ``make docs`` writes them."""
+"""``make docs``: generate docs/commands.md, docs/features.md and slack-manifest.yaml."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from bot.commands.catalogue import Entry, Option, entries
 from bot.oauth import SCOPES
 
 ROOT = Path(__file__).parents[1]
+WIDTH = 100  # of a line, where it can be broken
+NO_BREAK = "\0"  # stands for a space at which a line is not broken
 
 
 def commands_page() -> str:
@@ -20,9 +23,13 @@ def commands_page() -> str:
         [
             "# Commands",
             "",
-            "Made from the command tree by `make docs`; do not edit. Every command takes `--json` in the terminal and then",
-            "prints one JSON object and nothing else; there it acts as `--as USER` (by default the operator), and what the",
-            "workers can do is handed to them with `--queue`. In Slack, `/retention help` shows what your role may do.",
+            _wrapped(
+                "Made from the command tree by `make docs`; do not edit. Every command takes "
+                "`--json` in the terminal and then prints one JSON object and nothing else; there "
+                "it acts as `--as USER` (by default the operator), and what the workers can do is "
+                "handed to them with `--queue`. In Slack, `/retention help` shows what your role "
+                "may do."
+            ),
             "",
             "## In Slack and in the terminal",
             "",
@@ -54,10 +61,27 @@ def _section(entry: Entry) -> list[str]:
 
 def _options(options: tuple[Option, ...], where: str = "") -> list[str]:
     return [
-        f"- `{option.names}`{where}: {option.help}{f' Default: `{option.default}`.' if option.default else ''}"
+        _wrapped(
+            f"`{option.names.replace(' ', NO_BREAK)}`{where}: {option.help}"
+            f"{f' Default: `{option.default}`.' if option.default else ''}",
+            "- ",
+            "  ",
+        ).replace(NO_BREAK, " ")
         for option in options
         if option.help
     ]
+
+
+def _wrapped(text: str, first: str = "", rest: str = "") -> str:
+    """Wrap a paragraph at `WIDTH`; its first and its other lines get these indents."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def usage_hint() -> str:
@@ -103,7 +127,10 @@ def manifest() -> dict[str, Any]:
 
 def manifest_text() -> str:
     """slack-manifest.yaml."""
-    head = "# Made from the command tree by `make docs`. Paste it at api.slack.com/apps → Create New App → From a manifest.\n"
+    head = (
+        "# Made from the command tree by `make docs`. "
+        "Paste it at api.slack.com/apps → Create New App → From a manifest.\n"
+    )
     return head + yaml.safe_dump(manifest(), sort_keys=False, width=120, allow_unicode=True)
 
 
@@ -116,10 +143,14 @@ def features_page() -> str:
         [
             "# Features",
             "",
-            "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`), and windows end at the cutoff: only",
-            "what occurred, and was known, before it is seen. The unit of money is the shop's currency. A feature that a",
-            "customer (or the shop) has no events for is 0 where it counts, else missing. Items' categories and brands are as",
-            "they stand now, for the catalogue keeps no history. *Group* is what reasons are told by.",
+            _wrapped(
+                "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`), "
+                "and windows end at the cutoff: only what occurred, and was known, before it is "
+                "seen. The unit of money is the shop's currency. A feature that a customer (or the "
+                "shop) has no events for is 0 where it counts, else missing. Items' categories and "
+                "brands are as they stand now, for the catalogue keeps no history. *Group* is what "
+                "reasons are told by."
+            ),
             "",
             "| name | meaning | unit | source | group |",
             "| --- | --- | --- | --- | --- |",

@@ -1,4 +1,7 @@
-"""People with a known truth: some are in the shop's books twice, with typos, swapped names, changed addresses."""
+"""People with a known truth: some are in the shop's books twice.
+
+The entries differ by typos, swapped names or changed addresses.
+"""
 
 import numpy as np
 import pandas as pd
@@ -64,7 +67,7 @@ def people(n: int, twice: float = 0.3, seed: int = 5) -> tuple[pd.DataFrame, set
 
 
 def _spoilt(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """What happens between two counters: a typo, names swapped, a new address, a new number, a move."""
+    """Change rows as between two counters: a typo, swapped names, a new address, number or home."""
     n = len(rows)
     rows = rows.copy()
     for name, share in (("first", 0.15), ("last", 0.15), ("email", 0.1)):

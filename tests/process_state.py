@@ -28,7 +28,8 @@ def unchanged() -> Iterator[None]:
     Raises
     ------
     AssertionError
-        The message names each part that was changed, with the old and the new value where they are short.
+        The message names each part that was changed, with the old and the new value where they are
+        short.
     """
     before = {name: read() for name, (read, _) in PARTS.items()}
     yield
@@ -40,8 +41,8 @@ def unchanged() -> Iterator[None]:
             changes.append(f"{name}: {_difference(before[name], after)}")
     if changes:
         raise AssertionError(
-            "This test changes its process for the tests after it. Use monkeypatch, or restore it in the test. "
-            + "; ".join(changes)
+            "This test changes its process for the tests after it. "
+            "Use monkeypatch, or restore it in the test. " + "; ".join(changes)
         )
 
 

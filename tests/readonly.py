@@ -3,8 +3,10 @@
 Three guards protect a folder:
 
 - An audit hook refuses Python's own writes (files, folders, SQLite connections that may write).
-- Wrappers around `retention.lake.store` refuse writes by delta-rs and DuckDB, which Python does not see.
-- A fingerprint of the folder, compared after every test, finds writes of other processes and libraries.
+- Wrappers around `retention.lake.store` refuse writes by delta-rs and DuckDB, which Python does not
+  see.
+- A fingerprint of the folder, compared after every test, finds writes of other processes and
+  libraries.
 
 File modes protect as well, but not from root, as whom CI runs.
 """
@@ -82,8 +84,8 @@ def verify() -> None:
     Raises
     ------
     SharedDataWrite
-        The message lists the changed paths. The changed state is the reference from then on, so that only the
-        test that made the change fails.
+        The message lists the changed paths. The changed state is the reference from then on, so
+        that only the test that made the change fails.
     """
     for root, before in _protected.items():
         after = _fingerprint(root)
@@ -108,8 +110,9 @@ def copy_folder(source: Path, target: Path) -> None:
 def shared(shop: Shop) -> Iterator[Shop]:
     """Protect a shop's home and give the shop with its database and its lake opened for reading.
 
-    The settings name the database as read-only, so that code which opens it by them cannot write either.
-    DuckDB's temporary files go beside the home. Business time is reset: it may come from the database that closes.
+    The settings name the database as read-only, so that code which opens it by them cannot write
+    either. DuckDB's temporary files go beside the home. Business time is reset: it may come from
+    the database that closes.
     """
     clock.configure()
     home = shop.settings.home
@@ -142,7 +145,10 @@ def copy_of(shop: Shop, home: Path, **options: Any) -> Shop:
 
 
 def _advice(path: str) -> str:
-    return f"This test writes to {path}, which other tests read. Use the fixture shop_copy, or build data of its own."
+    return (
+        f"This test writes to {path}, which other tests read. "
+        "Use the fixture shop_copy, or build data of its own."
+    )
 
 
 def _refuse(path: Any) -> None:
@@ -185,7 +191,7 @@ def _exists(path: Any) -> bool:
 
 
 def _install() -> None:
-    """Add the audit hook and the wrappers, once a process; an audit hook cannot be taken away again."""
+    """Add the audit hook and the wrappers, once a process; a hook cannot be taken away again."""
     global _installed
     if _installed:
         return

@@ -1,7 +1,7 @@
-"""A tiny shop with a known truth, brought in through the importer: who lapses, what they like, what they redeem.
+"""A tiny shop with a known truth: who lapses, what they like, what they redeem.
 
-Three hundred customers buy at their own rhythm until some lapse for good; each prefers one of six categories. Seeded:
-the same shop every time.
+It comes in through the importer. Three hundred customers buy at their own rhythm until some lapse
+for good; each prefers one of six categories. Seeded: the same shop every time.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ CATEGORIES = ("coffee", "tea", "bread", "cheese", "wine", "soap")
 
 @dataclass(frozen=True)
 class Shop:
-    """An installation with the tiny shop's data in it. Do not change it: every test of the session sees it."""
+    """An installation with the tiny shop's data in it.
+
+    Do not change it: every test of the session sees it.
+    """
 
     settings: Settings
     database: Database

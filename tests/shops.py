@@ -1,7 +1,8 @@
 """Three small shops with a known truth, unlike each other: stand-ins for the shops that will come.
 
-A gift shop with a Christmas season, cancellations and lines without a customer; a CD shop with one cohort; a small online
-grocer. Heterogeneous buyers (gamma rates) who stop at heterogeneous times. Seeded: the same shop every time.
+A gift shop with a Christmas season, cancellations and lines without a customer; a CD shop with one
+cohort; a small online grocer. Heterogeneous buyers (gamma rates) who stop at heterogeneous times.
+Seeded: the same shop every time.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,10 @@ BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def gifts(customers: int = 2500, days: int = 730, seed: int = 11) -> pd.DataFrame:
-    """Twenty-four months; from October to mid-December people buy three times as often; 3 % of the orders are returned."""
+    """Generate 24 months of a gift shop.
+
+    From October to mid-December people buy three times as often; 3 % of the orders are returned.
+    """
     rng = np.random.default_rng(seed)
     joined = np.where(rng.random(customers) < 0.45, 0, rng.uniform(0, days, customers))
     rate = rng.gamma(0.9, 1 / 110, customers)
@@ -28,7 +32,10 @@ def gifts(customers: int = 2500, days: int = 730, seed: int = 11) -> pd.DataFram
 
 
 def discs(customers: int = 6000, days: int = 545, seed: int = 12) -> pd.DataFrame:
-    """Everyone's first order falls into the first twelve weeks; most never come back (CDNOW's parameters)."""
+    """Generate a CD shop in which most customers never come back (CDNOW's parameters).
+
+    Everyone's first order falls into the first twelve weeks.
+    """
     rng = np.random.default_rng(seed)
     joined = rng.uniform(0, 84, customers)
     rate = rng.gamma(0.55, 1 / (10.6 * 7), customers)
@@ -38,7 +45,7 @@ def discs(customers: int = 6000, days: int = 545, seed: int = 12) -> pd.DataFram
 
 
 def groceries(customers: int = 600, days: int = 425, seed: int = 13) -> pd.DataFrame:
-    """Fourteen months of people who order every week or two, in a rhythm, until they stop or pause."""
+    """Generate fourteen months of people who order every week or two, until they stop or pause."""
     rng = np.random.default_rng(seed)
     joined = np.where(
         rng.random(customers) < 0.4, rng.uniform(0, 14, customers), rng.uniform(0, days, customers)
@@ -56,7 +63,10 @@ def _christmas(day: np.ndarray) -> np.ndarray:
 def _events(
     rng, joined, lapses, rate, days, *, season=None, returned=0.0, shape=1.0
 ) -> pd.DataFrame:
-    """Order lines from the first order on; gaps are gamma with ``shape``, in season-stretched time."""
+    """Return order lines from the first order on.
+
+    Gaps are gamma with ``shape``, in season-stretched time.
+    """
     grid = np.arange(0, days + 1.0)
     clock = np.concatenate([[0], np.cumsum(season(grid[:-1]) if season else np.ones(days))])
     start, stop = np.interp(joined, grid, clock), np.interp(np.minimum(lapses, days), grid, clock)

@@ -100,14 +100,17 @@ def test_test_names_have_at_most_80_characters():
     ["bot.app", "bot.server", "bot.terminal", "workers.app", "workers.jobs", "workers.schedule"],
 )
 def test_what_must_start_fast_loads_nothing_heavy(module):
-    code = f"import sys, {module}; print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    code = (
+        f"import sys, {module}; "
+        f"print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 
 def test_retention_imports_nothing_of_ours_by_string():
-    """import-linter cannot see such imports, so they would hide a layer that imports a higher one."""
+    """import-linter cannot see such imports, so they would hide a layer importing a higher one."""
     named = {"import_module", "__import__", "attach", "attach_stub"}
     guilty = []
     for path in (ROOT / "retention").rglob("*.py"):

@@ -1,4 +1,4 @@
-"""The guards that keep tests independent of each other (tests/readonly.py, tests/process_state.py)."""
+"""Test the guards that keep tests independent (tests/readonly.py, tests/process_state.py)."""
 
 import logging
 import os

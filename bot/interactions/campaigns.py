@@ -198,8 +198,8 @@ def _apply_from_modal(
     Raises
     ------
     Stale
-        Another person was first and the campaign is in one of ``open_states``. The modal stays open,
-        because the input can still be used.
+        Another person was first and the campaign is in one of ``open_states``. The modal stays
+        open, because the input can still be used.
     """
     campaign_id, version, channel = _parse_target(click)
     try:

@@ -24,8 +24,8 @@ MAX_PAUSE = timedelta(minutes=15)
 class DueJob:
     """A due job with its arguments and requester.
 
-    ``answerable`` are the people that approved. If one of them is no approver any more, the campaign
-    is stopped instead of sent.
+    ``answerable`` are the people that approved. If one of them is no approver any more, the
+    campaign is stopped instead of sent.
     """
 
     kind: str

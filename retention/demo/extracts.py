@@ -66,8 +66,12 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
         path,
         f"""
         SELECT household_id, first_purchase, demographics.* EXCLUDE (household_id)
-        FROM (SELECT household_id, min(transaction_timestamp) AS first_purchase FROM {_source("transactions")} GROUP BY 1)
-        LEFT JOIN {_source("demographics")} AS demographics USING (household_id) WHERE {first} ORDER BY household_id
+        FROM (
+            SELECT household_id, min(transaction_timestamp) AS first_purchase
+            FROM {_source("transactions")} GROUP BY 1
+        )
+        LEFT JOIN {_source("demographics")} AS demographics USING (household_id)
+        WHERE {first} ORDER BY household_id
         """,
     )
 
@@ -84,18 +88,25 @@ def products(con: Any, path: Path, until: datetime) -> Path:
         f"""
         WITH paid AS (
             SELECT product_id,
-                median((sales_value + retail_disc + coupon_disc + coupon_match_disc) / quantity) AS usual
+                median(
+                    (sales_value + retail_disc + coupon_disc + coupon_match_disc) / quantity
+                ) AS usual
             FROM {_source("transactions")}
-            WHERE transaction_timestamp < {moment(until)} AND quantity > 0 AND sales_value > 0 GROUP BY 1
+            WHERE transaction_timestamp < {moment(until)} AND quantity > 0 AND sales_value > 0
+            GROUP BY 1
         ), named AS (
             SELECT *, coalesce(product_category, department) AS kind,
-                coalesce(product_type, product_category, department, 'Product ' || product_id) AS what
+                coalesce(
+                    product_type, product_category, department, 'Product ' || product_id
+                ) AS what
             FROM {_source("products")} LEFT JOIN paid USING (product_id)
         )
         SELECT product_id, manufacturer_id, department, package_size, brand,
             upper(what[1]) || lower(what[2:]) || coalesce(', ' || package_size, '') AS title,
             upper(kind[1]) || lower(kind[2:]) AS category,
-            round(greatest(coalesce(usual, median(usual) OVER (PARTITION BY kind), {DEFAULT_PRICE}), 0.01), 2) AS price,
+            round(greatest(
+                coalesce(usual, median(usual) OVER (PARTITION BY kind), {DEFAULT_PRICE}), 0.01
+            ), 2) AS price,
             product_type IS NOT NULL AND department NOT IN ({excluded})
                 AND coalesce(product_category, '') NOT LIKE '%COUPON%' AS recommendable
         FROM named ORDER BY product_id

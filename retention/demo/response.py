@@ -194,50 +194,59 @@ _EXTRA = """
     WITH baskets AS (
         SELECT answers.campaign_id, answers.customer_id, events.order_id
         FROM answers JOIN "{events}" AS events USING (customer_id)
-        WHERE answers.visit_at IS NOT NULL AND events.event_type = 'purchase' AND events.order_id IS NOT NULL
+        WHERE answers.visit_at IS NOT NULL
+            AND events.event_type = 'purchase' AND events.order_id IS NOT NULL
             AND events.source <> 'simulated' AND events.occurred_at < answers.sent_at
-        GROUP BY answers.campaign_id, answers.customer_id, events.order_id HAVING sum(events.amount) > 0
+        GROUP BY answers.campaign_id, answers.customer_id, events.order_id
+        HAVING sum(events.amount) > 0
         QUALIFY row_number() OVER (
             PARTITION BY answers.campaign_id, answers.customer_id
             ORDER BY md5(answers.campaign_id || events.order_id)) = 1
     )
     SELECT baskets.campaign_id, baskets.customer_id, answers.visit_at AS occurred_at,
         'sim-' || baskets.campaign_id || '-' || baskets.customer_id AS order_id,
-        row_number() OVER (PARTITION BY baskets.campaign_id, baskets.customer_id ORDER BY events.event_id) AS line,
+        row_number() OVER (
+            PARTITION BY baskets.campaign_id, baskets.customer_id ORDER BY events.event_id) AS line,
         events.item_id, events.quantity, events.amount, events.currency, events.channel
     FROM baskets JOIN answers USING (campaign_id, customer_id)
-    JOIN "{events}" AS events ON events.customer_id = baskets.customer_id AND events.order_id = baskets.order_id
+    JOIN "{events}" AS events
+        ON events.customer_id = baskets.customer_id AND events.order_id = baskets.order_id
         AND events.event_type = 'purchase'
 """
 
 # The coupon is used once: in the first suitable visit, extra or real, that redeems it.
 _REDEEMED = """
     WITH visits AS (
-        SELECT answers.campaign_id, customer_id, extra.occurred_at, extra.order_id, extra.amount, extra.currency
+        SELECT answers.campaign_id, customer_id, extra.occurred_at, extra.order_id,
+            extra.amount, extra.currency
         FROM extra JOIN answers USING (campaign_id, customer_id) WHERE redeems_extra
         UNION ALL
-        SELECT answers.campaign_id, customer_id, events.occurred_at, events.order_id, events.amount, events.currency
+        SELECT answers.campaign_id, customer_id, events.occurred_at, events.order_id,
+            events.amount, events.currency
         FROM "{events}" AS events JOIN answers USING (customer_id)
         WHERE redeems_real AND events.event_type = 'purchase' AND events.source <> 'simulated'
             AND events.occurred_at >= answers.sent_at AND events.occurred_at < answers.ends_at
     )
-    SELECT campaign_id, customer_id, min(visits.occurred_at) AS occurred_at, visits.order_id, answers.code,
-        any_value(visits.currency) AS currency, round(answers.discount * sum(visits.amount), 2) AS discount
+    SELECT campaign_id, customer_id, min(visits.occurred_at) AS occurred_at, visits.order_id,
+        answers.code, any_value(visits.currency) AS currency,
+        round(answers.discount * sum(visits.amount), 2) AS discount
     FROM visits JOIN answers USING (campaign_id, customer_id)
     WHERE answers.code IS NOT NULL
-    GROUP BY campaign_id, customer_id, visits.order_id, answers.code, answers.discount, answers.min_order
+    GROUP BY campaign_id, customer_id, visits.order_id,
+        answers.code, answers.discount, answers.min_order
     HAVING sum(visits.amount) >= answers.min_order
     QUALIFY row_number() OVER (PARTITION BY campaign_id, customer_id ORDER BY 3, 4) = 1
 """
 
 _EVENTS = f"""
-    SELECT order_id || '-' || line AS event_id, customer_id, 'purchase' AS event_type, occurred_at, item_id, order_id,
-        quantity, amount, 0.0 AS discount, currency, channel, '{SOURCE}' AS source
+    SELECT order_id || '-' || line AS event_id, customer_id, 'purchase' AS event_type, occurred_at,
+        item_id, order_id, quantity, amount, 0.0 AS discount, currency, channel,
+        '{SOURCE}' AS source
     FROM extra
     UNION ALL BY NAME
     SELECT 'sim-' || campaign_id || '-' || customer_id || '-coupon' AS event_id, customer_id,
-        'coupon_redeem' AS event_type, occurred_at, order_id, discount, currency, 'store' AS channel,
-        '{SOURCE}' AS source
+        'coupon_redeem' AS event_type, occurred_at, order_id, discount, currency,
+        'store' AS channel, '{SOURCE}' AS source
     FROM redeemed
 """
 

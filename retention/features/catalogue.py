@@ -245,7 +245,8 @@ _OF_PURCHASES = (
     ),
     (
         "season_match",
-        "how much the orders fall into the time of the year ahead: 1 always, −1 always half a year away",
+        "how much the orders fall into the time of the year ahead: "
+        "1 always, −1 always half a year away",
         "",
         "season",
     ),
@@ -407,7 +408,8 @@ DERIVED = (
     Feature("season_cos", "cosine of the day of the year", "", "season"),
     Feature(
         "season_ahead",
-        "log of how fast repeat orders come in the H days ahead ÷ in the H before, by last year's season and the trend",
+        "log of how fast repeat orders come in the H days ahead ÷ in the H before, "
+        "by last year's season and the trend",
         "",
         "season",
     ),

@@ -85,7 +85,8 @@ def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
     moments = [ends["newest"], ends["heard"]]
     if links is not None:
         evident = lake.duckdb.execute(
-            f"SELECT make_timestamp(max(epoch_us(evident_at))) FROM read_parquet({store.files(links)!r})"  # noqa: S608
+            "SELECT make_timestamp(max(epoch_us(evident_at))) "  # noqa: S608
+            f"FROM read_parquet({store.files(links)!r})"
         ).fetchall()
         moments.append(evident[0][0])
     known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
@@ -116,8 +117,8 @@ def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int)
     if cutoff <= oldest:
         raise TooLittleData(
             gettext(
-                "There are no events before {local:%Y-%m-%d}, for {time_range}; import older ones or "
-                "choose a later cutoff."
+                "There are no events before {local:%Y-%m-%d}, for {time_range}; "
+                "import older ones or choose a later cutoff."
             ).format(local=lake.local(cutoff), time_range=_range_text(oldest, newest))
         )
     if cutoff - newest > silence_limit(horizon_days):
@@ -206,8 +207,8 @@ def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) 
     if moment <= oldest:
         raise TooLittleData(
             gettext(
-                "There are no events before {local:%Y-%m-%d}, for {time_range}; import older ones or "
-                "choose a later --as-of."
+                "There are no events before {local:%Y-%m-%d}, for {time_range}; "
+                "import older ones or choose a later --as-of."
             ).format(local=lake.local(moment), time_range=_range_text(oldest, newest))
         )
     if moment - newest <= silence_limit(horizon_days):

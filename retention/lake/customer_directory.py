@@ -101,7 +101,8 @@ def _entries(lake: Lake, settings: Settings) -> list[dict]:
     people = lake.identities.canonical_ids()
     rows = lake.duckdb.execute(
         "SELECT id, c.email, c.name, c.attributes FROM "
-        f'(SELECT DISTINCT customer_id AS id FROM "{events}" UNION SELECT customer_id FROM "{customers}" '
+        f'(SELECT DISTINCT customer_id AS id FROM "{events}" '
+        f'UNION SELECT customer_id FROM "{customers}" '
         f'UNION SELECT customer_id FROM "{relations}" UNION SELECT other_id FROM "{relations}") '
         f'LEFT JOIN "{customers}" AS c ON c.customer_id = id ORDER BY id'
     ).fetchall()

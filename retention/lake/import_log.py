@@ -70,7 +70,10 @@ class ImportReport:
     """Day on which the same file was read with another map; its events count twice now."""
 
     lake: str = ""
-    """Lake state after the import (`customer_directory.followed_state`); empty without a database."""
+    """Lake state after the import (`customer_directory.followed_state`).
+
+    Empty without a database.
+    """
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the report."""

@@ -68,7 +68,8 @@ class EventWriter:
         )
         self.con.execute(
             f"CREATE OR REPLACE TABLE fresh AS SELECT {', '.join(self.table.names)} FROM "
-            f"(SELECT * EXCLUDE (_reason), rowid AS place, {named} FROM staged) AS new {unknown} {first}"
+            f"(SELECT * EXCLUDE (_reason), rowid AS place, {named} FROM staged) AS new "
+            f"{unknown} {first}"
         )
         return "fresh"
 
@@ -129,7 +130,10 @@ class EventWriter:
         return self._count_repeated(similar) if has_similar else 0
 
     def _count_repeated(self, relation: str) -> int:
-        content = f"SELECT hash({', '.join(self._identity_sql(self.has_source_ids))}) AS content FROM {relation}"
+        content = (
+            f"SELECT hash({', '.join(self._identity_sql(self.has_source_ids))}) AS content "
+            f"FROM {relation}"
+        )
         return self._one(f"SELECT count(*) - count(DISTINCT content) FROM ({content})")
 
     def _id_presence(self, files: list[str]) -> tuple[bool, bool]:
@@ -184,11 +188,14 @@ class EventWriter:
     def _months(self, relation: str) -> dict[str, str]:
         """Return the months of events with SQL conditions."""
         begins = self.con.execute(
-            "SELECT DISTINCT date_trunc('month', make_timestamp(epoch_us(occurred_at)))::DATE AS month "
+            "SELECT DISTINCT "
+            "date_trunc('month', make_timestamp(epoch_us(occurred_at)))::DATE AS month "
             f"FROM {relation} ORDER BY 1"
         ).fetchall()
         return {
-            f"{month:%Y-%m}": f"occurred_at >= DATE '{month}' AND occurred_at < DATE '{month}' + INTERVAL 1 MONTH"
+            f"{month:%Y-%m}": (
+                f"occurred_at >= DATE '{month}' AND occurred_at < DATE '{month}' + INTERVAL 1 MONTH"
+            )
             for (month,) in begins
         }
 

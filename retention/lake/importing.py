@@ -301,7 +301,8 @@ class ImportJob:
         self.staged = True
         reasons = dict(
             self.con.execute(
-                "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+                "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL "
+                "GROUP BY 1 ORDER BY 2 DESC"
             ).fetchall()
         )
         if reasons:
@@ -497,7 +498,9 @@ class ImportJob:
             self.policy,
             nearby_files=writer.nearby_files(fresh),
             stored_files=writer.all_files(),
-            known_customers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
+            known_customers=(
+                f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"'
+            ),
         )
         if faulty:
             columns = ", ".join(self.table.names)

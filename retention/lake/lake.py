@@ -366,7 +366,8 @@ class Lake:
         """
         events = self.table("events", cutoff, identity="stored")
         rows, digest = self.duckdb.execute(  # md5 is equal in all versions of DuckDB
-            f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(EVENT_CONTENT.values())}))::HUGEINT) "
+            "SELECT count(*), coalesce("
+            f"sum(md5_number_lower(concat({', chr(31), '.join(EVENT_CONTENT.values())}))::HUGEINT) "
             f'% 18446744073709551557, 0) FROM "{events.get_name()}"'
         ).fetchall()[0]
         versions = ".".join(

@@ -97,7 +97,8 @@ def compile_staging(
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
     bad = (
-        f"SELECT _reason AS reason, unnest(_row) FROM ({inner}, _row FROM ({_rows(source, mapping, only, ', _row')})) "
+        f"SELECT _reason AS reason, unnest(_row) "
+        f"FROM ({inner}, _row FROM ({_rows(source, mapping, only, ', _row')})) "
         "WHERE _reason IS NOT NULL"
     )
     return Staging(good, bad, named)
@@ -117,7 +118,8 @@ def _rows(source: Source, mapping: Mapping, only: str | None, extra: str = "") -
     )
     read = (
         f"SELECT * {f'REPLACE ({casts})' if casts else ''}, "
-        f"{f'CASE {unreadable} END' if unreadable else 'NULL::VARCHAR'} AS _unreadable, _source AS _row "
+        f"{f'CASE {unreadable} END' if unreadable else 'NULL::VARCHAR'} AS _unreadable, "
+        "_source AS _row "
         f"FROM {source.relation} AS _source{f' WHERE {only}' if only else ''}"
     )
     raw = ", ".join(
@@ -208,7 +210,10 @@ def _text(raw: str, type_: str) -> str:
     if type_ == "VARCHAR":
         return f"nullif(trim({raw}), '')"
     if type_ in ("DOUBLE", "FLOAT"):  # pandas makes floats of ids with gaps
-        return f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"
+        return (
+            f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR "
+            f"ELSE {raw}::VARCHAR END"
+        )
     return f"{raw}::VARCHAR"
 
 

@@ -355,8 +355,8 @@ def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> N
                 )
                 raise BadInput(
                     gettext(
-                        "{source} has no column {name}, which {table} need; say in a --map which of "
-                        "its columns holds it{proposes}."
+                        "{source} has no column {name}, which {table} need; say in a --map "
+                        "which of its columns holds it{proposes}."
                     ).format(source=source, name=column.name, table=table, proposes=proposes)
                 )
             raise BadInput(

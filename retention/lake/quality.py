@@ -61,7 +61,8 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         "event_types": _counts(lake, f'SELECT event_type FROM "{names["events"]}"'),
         "currencies": _counts(
             lake,
-            f'SELECT upper(trim(currency)) AS currency FROM "{names["events"]}" WHERE currency IS NOT NULL',
+            "SELECT upper(trim(currency)) AS currency "
+            f'FROM "{names["events"]}" WHERE currency IS NOT NULL',
         ),
         **quarantine.summary(lake.duckdb, settings),
         "volume": volume(lake, names["events"]),
@@ -168,7 +169,8 @@ def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
     undone = lake.returns(now).get_name()
     number, matched = _row(
         lake,
-        "SELECT count(DISTINCT event_id), count(DISTINCT event_id) FILTER (undoes_event_id IS NOT NULL) "
+        "SELECT count(DISTINCT event_id), "
+        "count(DISTINCT event_id) FILTER (undoes_event_id IS NOT NULL) "
         f'FROM "{undone}"',
     )
     cancelled = (
@@ -185,7 +187,8 @@ def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
 def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
     first, newest, active, customers = _row(
         lake,
-        "SELECT min(occurred_at), max(occurred_at), count(DISTINCT occurred_at::DATE), count(DISTINCT customer_id) "
+        "SELECT min(occurred_at), max(occurred_at), "
+        "count(DISTINCT occurred_at::DATE), count(DISTINCT customer_id) "
         f'FROM "{names["events"]}"',
     )
     span = (newest.date() - first.date()).days + 1 if newest else 0
@@ -200,7 +203,8 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
         **{
             f"unknown_{table}": _row(
                 lake,
-                f'SELECT count(DISTINCT {key}) FROM "{names["events"]}" ANTI JOIN "{names[table]}" USING ({key}) '
+                f'SELECT count(DISTINCT {key}) FROM "{names["events"]}" '
+                f'ANTI JOIN "{names[table]}" USING ({key}) '
                 f"WHERE {key} IS NOT NULL",
             )[0]
             for table, key in (("customers", "customer_id"), ("items", "item_id"))

@@ -62,9 +62,9 @@ def shop_currency(lake: store.LakeTables, settings: Settings) -> str:
     if len(currencies) > 1:
         raise BadInput(
             gettext(
-                "The events are in {currencies}; amounts cannot be added without rates. Import them "
-                "in one currency (an expression in the map) into a new RETENTION_HOME: what is "
-                "here already stays as it was imported."
+                "The events are in {currencies}; amounts cannot be added without rates. "
+                "Import them in one currency (an expression in the map) into a new "
+                "RETENTION_HOME: what is here already stays as it was imported."
             ).format(currencies=", ".join(currencies))
         )
     return currencies[0] if currencies else ""

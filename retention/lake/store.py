@@ -229,7 +229,8 @@ def write_parts(
         create_private_folder(paths[value].parent)
         con.cursor().execute(
             f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(paths[value])} "
-            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY_LIMIT}, ROW_GROUP_SIZE {ROW_GROUP})"
+            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY_LIMIT}, "
+            f"ROW_GROUP_SIZE {ROW_GROUP})"
         )
         return value, paths[value]
 

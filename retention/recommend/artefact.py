@@ -38,7 +38,8 @@ class TrainedRecommender:
         Item statistics, the collaborative model and the neighbours (None in shops too small to
         learn from).
     rankers : dict
-        By policy, ``both`` and ``new``. Empty in small shops, where the mixture of `mixture_scores` ranks.
+        By policy, ``both`` and ``new``. Empty in small shops, where the mixture of
+        `mixture_scores` ranks.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict

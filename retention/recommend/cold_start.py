@@ -280,8 +280,8 @@ def score_newcomers(
 ) -> ColdStartScores:
     """Score items for customers without a history.
 
-    Friends' preferences replace their own in `ranking.ranker.mixture_scores`. The popularity in their segments
-    counts as `POPULARITY_PRIOR` purchases.
+    Friends' preferences replace their own in `ranking.ranker.mixture_scores`. The popularity in
+    their segments counts as `POPULARITY_PRIOR` purchases.
 
     Parameters
     ----------

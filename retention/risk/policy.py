@@ -221,8 +221,8 @@ class Policy(_Strict):
                 if name not in offers:
                     raise ValueError(
                         gettext(
-                            "rule {name!r} is instead_of {other!r}, which is no rule with tiers and an "
-                            "offer of its own; use {choices}"
+                            "rule {name!r} is instead_of {other!r}, which is no rule with tiers "
+                            "and an offer of its own; use {choices}"
                         ).format(
                             name=rule.name,
                             other=name,

@@ -1,4 +1,7 @@
-"""``python -m tests.benchmarks [GROUP…]``: all groups in their order (but for the large ones), or those named; each in its own process."""
+"""``python -m tests.benchmarks [GROUP…]``: run groups of benchmarks, each in its own process.
+
+Without names it runs all groups but the large ones, in their order.
+"""
 
 import json
 import subprocess
@@ -60,7 +63,8 @@ def main(asked: list[str]) -> int:
         for key, figure in found.items():
             beside = f"  (peer {figure.peer:g}, ratio {figure.ratio:g})" if figure.peer else ""
             print(
-                f"  {key:24} {figure.value:12,.3f} {figure.unit}{beside}{'' if figure.met in (None, True) else '  BOUND NOT KEPT'}"
+                f"  {key:24} {figure.value:12,.3f} {figure.unit}{beside}"
+                f"{'' if figure.met in (None, True) else '  BOUND NOT KEPT'}"
             )
     report.save(figures, failed)
     for name, why in failed.items():

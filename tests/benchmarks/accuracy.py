@@ -1,7 +1,9 @@
-"""``make accuracy``: how good the predictions are, as the tables of docs/accuracy.md; minutes, and no bound is a test here.
+"""``make accuracy``: measure the predictions and print the tables of docs/accuracy.md.
 
-``python -m tests.benchmarks.accuracy [tuning] [reported] [cdnow] [shops]``; all but the tuning cutoffs when none is
-named. Look at the reported cutoffs to report, never to choose.
+This takes minutes, and no bound is a test here.
+
+``python -m tests.benchmarks.accuracy [tuning] [reported] [cdnow] [shops]``; all but the tuning
+cutoffs when none is named. Look at the reported cutoffs to report, never to choose.
 """
 
 import sys
@@ -41,7 +43,8 @@ def journey(cutoffs: Sequence[str]) -> None:
     home()
     lake = Lake.open(settings())
     print(
-        f"\n| Complete Journey | {' | '.join(NAMES)} | of chance (ECE) | best baseline (log-loss) | model |"
+        f"\n| Complete Journey | {' | '.join(NAMES)} "
+        "| of chance (ECE) | best baseline (log-loss) | model |"
     )
     print(f"| --- | {'--- | ' * (len(NAMES) + 3)}")
     told = []

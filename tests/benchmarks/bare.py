@@ -1,4 +1,7 @@
-"""The peer of the slash command: a Bolt app that verifies the signature and acknowledges, on gunicorn's threads."""
+"""The peer of the slash command: a Bolt app that only acknowledges, on gunicorn's threads.
+
+It verifies the signature first.
+"""
 
 from collections.abc import Iterable
 from typing import Any

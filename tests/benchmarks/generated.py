@@ -1,4 +1,7 @@
-"""Features of generated shops of 10 and 100 million events: time grows linearly, memory stays below 8 GiB."""
+"""Features of generated shops of 10 and 100 million events.
+
+Time grows linearly, and memory stays below 8 GiB.
+"""
 
 import shutil
 import time
@@ -28,7 +31,10 @@ def large() -> dict[str, Figure]:
 
 
 def at_risk() -> dict[str, Figure]:
-    """Learning a recommender, and lists of everybody in one run, as a campaign for 20,000 customers asks."""
+    """Measure training a recommender, and the lists of 20,000 customers in one run.
+
+    A campaign for so many customers asks for such lists.
+    """
     from retention.lake import Lake
     from retention.recommend import recommend, train
 
@@ -54,7 +60,7 @@ def at_risk() -> dict[str, Figure]:
 
 
 def _measured(events: int) -> tuple[float, float, float]:
-    """Seconds for the features, by the clock and of all cores' work, and the process's peak so far."""
+    """Return the features' seconds, by the clock and of all cores, and the peak memory so far."""
     from retention.features import build
     from retention.lake import Lake
 
@@ -75,10 +81,11 @@ def _measured(events: int) -> tuple[float, float, float]:
 
 
 def generate(lake: Any, events: int) -> None:
-    """A shop straight into its Delta tables: seeded by the row's number, in the order of time, as logs are.
+    """Write a generated shop straight into its Delta tables.
 
-    Seven visits in ten are orders of five lines, two are views, one is a cart; customers differ in how often they
-    come, items in how often they are bought.
+    It is seeded by the row's number, and in the order of time, as logs are. Seven visits in ten are
+    orders of five lines, two are views, one is a cart. Customers differ in how often they come,
+    items in how often they are bought.
     """
     from retention.lake import store
     from retention.lake.schema import TABLES
@@ -92,14 +99,19 @@ def generate(lake: Any, events: int) -> None:
     firsts = [-(-int((start - BEGIN).total_seconds()) * visits // span) for start in starts]
     lake.duckdb.execute(f"""
         CREATE OR REPLACE VIEW generated AS
-        SELECT *, 'o' || visit AS order_key, (hash(visit, 1) % 1000000) / 1e6 AS u, (hash(id, 2) % 1000000) / 1e6 AS w,
-               hash(visit, 3) % 10 AS kind
+        SELECT *, 'o' || visit AS order_key, (hash(visit, 1) % 1000000) / 1e6 AS u,
+               (hash(id, 2) % 1000000) / 1e6 AS w, hash(visit, 3) % 10 AS kind
         FROM (SELECT range AS id, range // {LINES} AS visit FROM range({events}))
     """)
-    moment = f"make_timestamp({int(BEGIN.timestamp()) * MILLION} + CAST(visit::HUGEINT * {span * 1_000_000} // {visits} AS BIGINT))"
+    moment = (
+        f"make_timestamp({int(BEGIN.timestamp()) * MILLION} + "
+        f"CAST(visit::HUGEINT * {span * 1_000_000} // {visits} AS BIGINT))"
+    )
     columns = {
         "customer_id": f"'c' || CAST(floor({customers} * pow(u, 1.5)) AS BIGINT)",
-        "event_type": "CASE WHEN kind < 7 THEN 'purchase' WHEN kind < 9 THEN 'view' ELSE 'cart' END",
+        "event_type": (
+            "CASE WHEN kind < 7 THEN 'purchase' WHEN kind < 9 THEN 'view' ELSE 'cart' END"
+        ),
         "occurred_at": moment,
         "item_id": f"'i' || CAST(floor({ITEMS} * pow(w, 3)) AS BIGINT)",
         "order_id": "CASE WHEN kind < 7 THEN order_key END",

@@ -1,9 +1,10 @@
-"""``make hillstrom FILE=…``: our uplift models on Hillstrom's e-mail experiment, against the best figures known of it.
+"""``make hillstrom FILE=…``: compare our uplift models with published figures on Hillstrom's data.
 
-The data (MineThatData, 64,000 customers, three randomised arms) is not shipped. A row a figure of the reference: the
-textbook learner that it is of is fitted here on the same 2 × 5 folds, so that the difference to ours is paired. Ours is
-the learner that the product chooses, cross-validated as the figures known are; "choosing" is the stricter figure in which
-each fold is ranked by what the other folds choose. Qini is scikit-uplift's.
+The data (MineThatData's e-mail experiment, 64,000 customers, three randomised arms) is not shipped.
+Each figure of the reference has a row. Its textbook learner is fitted here on the same 2 × 5 folds,
+so that the difference to ours is paired. Ours is the learner that the product chooses,
+cross-validated as the published figures are. "Choosing" is the stricter figure in which each fold
+is ranked by what the other folds choose. Qini is scikit-uplift's.
 """
 
 import sys
@@ -49,7 +50,8 @@ TEXTBOOK: Mapping[str, Callable[[], UpliftLearner]] = {
     "DR, ridge": lambda: DoublyRobust(LogisticRegression(max_iter=2000), Ridge()),
     "DR, boosting": LEARNERS["dr_boosting"],
 }
-RISK = "risk"  # no learner of uplift: who is the least, or the most, likely to visit anyway; the better of the two
+# No learner of uplift: who is the least, or the most, likely to visit anyway; the better of the two
+RISK = "risk"
 
 # Comparison with no e-mail (None: any e-mail), and the figures that have been measured on it.
 REFERENCE: Mapping[str, tuple[str | None, Mapping[str, float]]] = {
@@ -69,7 +71,10 @@ REFERENCE: Mapping[str, tuple[str | None, Mapping[str, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure of the reference beside ours; ``error`` is the standard error of the paired difference over folds."""
+    """One figure of the reference beside ours.
+
+    ``error`` is the standard error of the paired difference over folds.
+    """
 
     comparison: str
     learner: str
@@ -86,7 +91,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One comparison: the Qini of every fold by learner, what the product chooses, and what the other folds choose in each."""
+    """One comparison: the Qini of every fold by learner.
+
+    It also holds what the product chooses, and what the other folds choose in each.
+    """
 
     qini: Mapping[str, np.ndarray]
     chosen: str
@@ -131,7 +139,10 @@ def compare(table: pd.DataFrame, arm: str | None) -> Compared:
 def rows(
     table: pd.DataFrame, *, published: bool = True, only: tuple[str, ...] = tuple(REFERENCE)
 ) -> Iterator[tuple[Row, Compared]]:
-    """Each figure of the reference; without ``published``, as on made-up data, the textbook's own figures here count."""
+    """Yield each figure of the reference.
+
+    Without ``published``, as on made-up data, the textbook's own figures here count.
+    """
     for comparison in only:
         arm, figures = REFERENCE[comparison]
         found = compare(table, arm)
@@ -150,7 +161,8 @@ def rows(
 
 def main(file: str) -> int:
     """Print the table; 1 if a row does not hold."""
-    # Scikit-uplift calls what scikit-learn is about to take away: 700 warnings beside a table of 30 lines.
+    # Scikit-uplift calls what scikit-learn is about to take away: 700 warnings beside a table of
+    # 30 lines.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"sklearn\.")
     started = perf_counter()
     try:
@@ -164,7 +176,8 @@ def main(file: str) -> int:
     real = len(table) == CUSTOMERS
     if not real:
         print(
-            f"{len(table):,} rows, not {CUSTOMERS:,}: held against the textbook's figures here, not the published."
+            f"{len(table):,} rows, not {CUSTOMERS:,}: "
+            "held against the textbook's figures here, not the published."
         )
     print(f"{'comparison':12} {'reference':34} {'known':>7} {'here':>7} {'ours':>7} {'1 SE':>6}")
     held, shown = [], ""
@@ -177,14 +190,17 @@ def main(file: str) -> int:
                 error = found.qini[name].std(ddof=1) / np.sqrt(len(found.qini[name]))
                 mark = "  chosen" if name == found.chosen else ""
                 print(
-                    f"{shown:12} ours: {name:28} {best:7.3f} {'':7} {found.qini[name].mean():7.3f} {error:6.3f}{mark}"
+                    f"{shown:12} ours: {name:28} {best:7.3f} {'':7} "
+                    f"{found.qini[name].mean():7.3f} {error:6.3f}{mark}"
                 )
             print(
-                f"{shown:12} ours, the choosing itself {'':9} {'':7} {'':7} {found.choosing.mean():7.3f}"
+                f"{shown:12} ours, the choosing itself {'':9} {'':7} {'':7} "
+                f"{found.choosing.mean():7.3f}"
             )
         held.append(row.holds)
         print(
-            f"{row.comparison:12} {row.learner:34} {row.known:7.3f} {row.here:7.3f} {row.ours:7.3f} {row.error:6.3f}  {'holds' if row.holds else 'MISSED'}"
+            f"{row.comparison:12} {row.learner:34} {row.known:7.3f} {row.here:7.3f} "
+            f"{row.ours:7.3f} {row.error:6.3f}  {'holds' if row.holds else 'MISSED'}"
         )
     print(f"{sum(held)} of {len(held)} rows hold; {perf_counter() - started:.0f} s")
     return int(not all(held))

@@ -1,4 +1,4 @@
-"""Import against DuckDB's own copy of the same file; features against a bare scan of the same columns."""
+"""Import beside DuckDB's own copy of the file; features beside a bare scan of the columns."""
 
 import shutil
 from collections.abc import Callable
@@ -23,7 +23,10 @@ REPEATS = 5
 
 
 def imports() -> dict[str, Figure]:
-    """The 1.47 million purchases of the Complete Journey, into an empty lake; then the same file again."""
+    """Import the Complete Journey's 1.47 million purchases, then the same file again.
+
+    The lake is empty at first.
+    """
     import duckdb
 
     from retention.demo import extracts
@@ -84,7 +87,10 @@ H, ACTIVE = 28, 56
 
 
 def features() -> dict[str, Figure]:
-    """Eighteen features of all customers at one cutoff, beside a bare scan, polars and pandas; then the whole catalogue."""
+    """Compute eighteen features of all customers at one cutoff, then the whole catalogue.
+
+    The peers are a bare scan, polars and pandas.
+    """
     from retention.features import NAMES, build
     from retention.lake import Lake
     from retention.lake.store import to_frame

@@ -1,4 +1,7 @@
-"""Times, peaks and figures. A peak is a process's own, so each group of benches runs in a process of its own."""
+"""Times, peaks and figures.
+
+A peak is a process's own, so each group of benches runs in a process of its own.
+"""
 
 import resource
 import sys
@@ -19,9 +22,10 @@ FOLDER = (
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of bench.json: a value, what it is compared with in the same run, and how many times that it is.
+    """One line of bench.json: a value, its peer in the same run, and the ratio of both.
 
-    ``target`` is the bound the project holds itself to, in words; ``met`` whether it is kept (None without one).
+    ``target`` is the bound the project holds itself to, in words; ``met`` whether it is kept (None
+    without one).
     """
 
     value: float

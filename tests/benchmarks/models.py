@@ -45,7 +45,10 @@ def churn() -> dict[str, Figure]:
 
 
 def scoring() -> dict[str, Figure]:
-    """A million customers from a table of features; the peer is what the fitted estimator itself takes for them."""
+    """Score a million customers from a table of features.
+
+    The peer is the time of the fitted estimator itself.
+    """
     import numpy as np
     import pandas as pd
 

@@ -1,4 +1,7 @@
-"""The same eighteen features in polars and in vectorised pandas, from the same files: what ours are measured against."""
+"""The same eighteen features in polars and in vectorised pandas, from the same files.
+
+Ours are measured against these.
+"""
 
 from datetime import datetime, timedelta
 

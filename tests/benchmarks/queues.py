@@ -1,7 +1,8 @@
-"""Time from a command to its result, with and without a running `retrain`, and the memory of the idle processes.
+"""Measure the time from a command to its result, with and without a running `retrain`.
 
-It starts the demo desk on its real data. Samples of both phases come from one run. Each request waits for the one before
-it, and each `score` names another customer, so that no two requests are the same while one is under way.
+The memory of the idle processes is measured too. The demo desk runs on its real data. Samples of
+both phases come from one run. Each request waits for the one before it, and each `score` names
+another customer, so that no two requests are the same while one is under way.
 """
 
 import math
@@ -94,7 +95,10 @@ class _Bench:
         return seconds
 
     def rounds_during_training(self, count: int) -> dict[str, list[float]]:
-        """Measure each command this many times; only samples that began and ended during a training count."""
+        """Measure each command this many times.
+
+        Only samples that began and ended during a training count.
+        """
         seconds: dict[str, list[float]] = {kind: [] for kind in COMMANDS}
         training = ""
         while min(map(len, seconds.values())) < count:
@@ -168,7 +172,7 @@ def percentile(values: list[float], share: int) -> float:
 
 
 def idle_memory() -> float:
-    """Return the bytes of all child processes of this one, shared pages counted once (summed PSS)."""
+    """Return the bytes of all child processes, with shared pages counted once (summed PSS)."""
     return sum(_pss(child.pid) for child in psutil.Process(os.getpid()).children(recursive=True))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import textwrap
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,46 +14,78 @@ from workers.requests import RECOMMENDERS
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 
 TOLD = {
-    "import": "Import of 1,469,307 purchase rows through a map file into an empty lake; peer: DuckDB's `COPY … TO parquet` of the same file",
+    "import": (
+        "Import of 1,469,307 purchase rows through a map file into an empty lake; "
+        "peer: DuckDB's `COPY … TO parquet` of the same file"
+    ),
     "import_rate": "the same in rows",
     "import_again": "The same file again: every row is found to be there already",
     "import_peak": "Peak memory of both",
     "import_10m": "Importing 10 million generated events into an empty lake",
     "import_10m_growth": "The same beside one million: ten times the events",
     "import_10m_peak": "Peak memory of both",
-    "features": "Eighteen features (recency, windows, gaps, trend, spend, discounts, breadth) of all active customers at one cutoff; peer: a bare DuckDB scan of the same columns",
+    "features": (
+        "Eighteen features (recency, windows, gaps, trend, spend, discounts, breadth) of all "
+        "active customers at one cutoff; peer: a bare DuckDB scan of the same columns"
+    ),
     "features_polars": "The same; peer: polars, from the same files, with the same numbers",
-    "features_pandas": "The same; peer: vectorised pandas, from the same files, with the same numbers",
-    "features_all": "The whole catalogue (docs/features.md); peer: a bare DuckDB scan of the same columns",
+    "features_pandas": (
+        "The same; peer: vectorised pandas, from the same files, with the same numbers"
+    ),
+    "features_all": (
+        "The whole catalogue (docs/features.md); peer: a bare DuckDB scan of the same columns"
+    ),
     "features_count": "features in it",
     "features_customers": "customers described",
     "features_peak": "Peak memory",
-    "features_10m": "The whole catalogue of a generated shop of 10 million events (`make bench-large`)",
+    "features_10m": (
+        "The whole catalogue of a generated shop of 10 million events (`make bench-large`)"
+    ),
     "features_10m_peak": "Peak memory",
     "features_100m": "The same of 100 million events; peer: ten times the time of 10 million",
     "features_100m_work": "The same in seconds of all cores' work, whatever else the machine does",
     "features_100m_peak": "Peak memory",
     "train_churn": "Churn model, chosen by the ladder, with calibration",
     "train_churn_peak": "Peak memory",
-    "score_1m": "Churn probability of a million customers from a table of features; peer: the fitted estimators' own `predict_proba`",
+    "score_1m": (
+        "Churn probability of a million customers from a table of features; "
+        "peer: the fitted estimators' own `predict_proba`"
+    ),
     "score_1m_peak": "Peak memory",
     "train_recommend": "Recommender, with a ranker learned on the last three horizons",
     "train_recommend_peak": "Peak memory",
     "sweep": "Sweep: score everybody who is active, with reasons",
     "sweep_peak": "Peak memory",
-    "recommend_one": "One customer's list by the job's own function, in a warm worker that keeps the model and the histories",
+    "recommend_one": (
+        "One customer's list by the job's own function, "
+        "in a warm worker that keeps the model and the histories"
+    ),
     "recommend_300": "300 customers' lists at once",
     "recommend_peak": "Peak memory",
-    "top_10": "The ten best new items of 50,000 customers among 20,000, 64 factors; peer: implicit's own batched, filtered `recommend` with the same factors",
-    "at_risk": "Lists of 20,000 customers of a generated shop in one run, by the two stages (`make bench-large`)",
+    "top_10": (
+        "The ten best new items of 50,000 customers among 20,000, 64 factors; "
+        "peer: implicit's own batched, filtered `recommend` with the same factors"
+    ),
+    "at_risk": (
+        "Lists of 20,000 customers of a generated shop in one run, by the two stages "
+        "(`make bench-large`)"
+    ),
     "at_risk_train": "Learning that recommender, from 2.4 million events",
     "at_risk_peak": "Peak memory of both",
-    "slash_command": "`/retention sweep` over HTTP, signature verified, job row committed, 50 people at once; peer: a Bolt app that only acknowledges, on gunicorn's threads",
+    "slash_command": (
+        "`/retention sweep` over HTTP, signature verified, job row committed, 50 people at once; "
+        "peer: a Bolt app that only acknowledges, on gunicorn's threads"
+    ),
     "slash_command_p50": "Half of the answers come within",
     "slash_command_p99": "99 of 100 answers come within",
-    "demo_first_start": "`make demo` from a clone to the first usable page (packages from a warm cache)",
+    "demo_first_start": (
+        "`make demo` from a clone to the first usable page (packages from a warm cache)"
+    ),
     "demo_second_start": "`make demo` once more",
-    "queue_digest_p50": "From `digest now` to its result while a `retrain` runs, half of 30 (`make bench-queue`); peer: without one",
+    "queue_digest_p50": (
+        "From `digest now` to its result while a `retrain` runs, half of 30 "
+        "(`make bench-queue`); peer: without one"
+    ),
     "queue_digest_p95": "The same, 95 of 100",
     "queue_campaign_draft_p50": "From `campaign draft` to its result, half of 30",
     "queue_campaign_draft_p95": "The same, 95 of 100",
@@ -68,7 +101,8 @@ TOLD |= {
     for end, told in (
         (
             "",
-            "`{}`: learning from 200,000 customers × 20,000 items × 5 million pairs (`make bench-large`)",
+            "`{}`: learning from 200,000 customers × 20,000 items × 5 million pairs "
+            "(`make bench-large`)",
         ),
         ("_top", "`{}`: the ten best of all 200,000"),
         ("_peak", "`{}`: peak memory, with the data"),
@@ -92,13 +126,18 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
     lines = [
         "# Performance",
         "",
-        "Written by `make bench`, on the whole Complete Journey (one year, 2,469 households). The same run measures the",
-        "peers; a ratio travels between machines better than a time.",
+        _paragraph(
+            "Written by `make bench`, on the whole Complete Journey (one year, 2,469 households). "
+            "The same run measures the peers; a ratio travels between machines better than a time."
+        ),
         "",
-        "Not always: on slower machines of this kind the same commit has .27 to .33 of pandas (a bare scan takes a third",
-        "longer there, pandas does not), 10 to 14 ms for one list, .37 to .48 of the peer's commands, and 4.0 to 4.3 for the import.",
+        _paragraph(
+            "Not always: on slower machines of this kind the same commit has .27 to .33 of pandas "
+            "(a bare scan takes a third longer there, pandas does not), 10 to 14 ms for one list, "
+            ".37 to .48 of the peer's commands, and 4.0 to 4.3 for the import."
+        ),
         "",
-        f"Machine: {_machine()}. Measured {datetime.now(UTC):%d %B %Y}.",
+        _paragraph(f"Machine: {_machine()}. Measured {datetime.now(UTC):%d %B %Y}."),
         "",
         "| what | value | peer | ratio | bound | kept |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -108,10 +147,15 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
         ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
         kept = "" if one.met is None else "yes" if one.met else "**no**"
         lines.append(
-            f"| {TOLD[name]} | {_number(one.value, one.unit)} | {peer} | {ratio} | {one.target} | {kept} |"
+            f"| {TOLD[name]} | {_number(one.value, one.unit)} | {peer} | {ratio} "
+            f"| {one.target} | {kept} |"
         )
     lines += [f"\nNot measured: {name} ({why})." for name, why in skipped.items()]
     return "\n".join(lines) + "\n"
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, width=100, break_long_words=False, break_on_hyphens=False)
 
 
 def _number(value: float, unit: str) -> str:

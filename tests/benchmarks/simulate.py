@@ -1,7 +1,8 @@
-"""Campaigns with a known truth: ``make simulate`` runs 2,000 of each kind and writes the table into docs/campaigns.md.
+"""``make simulate``: simulate campaigns with a known truth for the table in docs/campaigns.md.
 
-A shop whose customers differ in how often they buy, what they spend and whom an offer moves; the product's own
-functions measure, learn and target, and are held against what the generator knows.
+It runs 2,000 campaigns of each kind. A shop's customers differ in how often they buy, what they
+spend and whom an offer moves. The product's own functions measure, learn and target, and are held
+against what the generator knows.
 """
 
 import re
@@ -35,7 +36,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "campaigns.md"
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """One simulated campaign: (n, `DAYS`) orders and profit a day, (n,) the same before sending, and the arm."""
+    """One simulated campaign: its arms, and orders and profit before and after sending.
+
+    Orders and profit are (n, `DAYS`) a day; those before sending are (n,).
+    """
 
     orders: np.ndarray
     profit: np.ndarray
@@ -45,9 +49,10 @@ class Campaign:
 
 
 def campaign(seed: int, lift: float, customers: int = CUSTOMERS, days: int = DAYS) -> Campaign:
-    """Draw a campaign whose offer brings ``lift`` extra orders a treated customer, to half of them, in all.
+    """Draw a campaign whose offer brings ``lift`` extra orders a treated customer.
 
-    Orders are Poisson at a customer's own (gamma) rate, baskets gamma; margin 30 %.
+    They fall to half of the customers; ``lift`` is the average over all treated ones. Orders are
+    Poisson at a customer's own (gamma) rate, baskets gamma; margin 30 %.
     """
     rng = np.random.default_rng([SEED, seed])
     rate = rng.gamma(1.5, 0.6, customers)
@@ -76,7 +81,10 @@ def effect(drawn: Campaign, name: str, cuped: bool = True) -> Effect:
 
 
 def coverage(runs: int, lift: float = 0.08) -> dict[str, float]:
-    """How often the 95 % interval holds the true effect, of orders and of profit; a profit is lift × 30 % × 32."""
+    """How often the 95 % interval holds the true effect, of orders and of profit.
+
+    A profit is lift × 30 % × 32.
+    """
     truth = {"orders": lift, "profit": lift * 0.3 * 32.0}
     covered = dict.fromkeys(truth, 0)
     for seed in range(runs):
@@ -88,7 +96,10 @@ def coverage(runs: int, lift: float = 0.08) -> dict[str, float]:
 
 
 def false_calls(runs: int) -> dict[str, float]:
-    """How often a difference is called where there is none: at the end; on any day by mSPRT; on any day by the end's interval."""
+    """How often a difference is called where there is none.
+
+    At the end; on any day by mSPRT; on any day by the end's interval.
+    """
     called = {"end": 0, "looking": 0, "naive": 0}
     for seed in range(runs):
         drawn = campaign(100_000 + seed, 0.0)
@@ -135,7 +146,7 @@ def detected(runs: int, lift: float = 0.4) -> dict[str, float]:
 
 
 def cuped(runs: int, lift: float = 0.08) -> dict[str, float]:
-    """Variance of the estimates with CUPED ÷ without, over the runs, and what the correlation predicts, 1 − ρ²."""
+    """Variance of the estimates with CUPED ÷ without, over the runs, and the predicted 1 − ρ²."""
     pairs = []
     for seed in range(runs):
         drawn = campaign(300_000 + seed, lift)
@@ -157,7 +168,10 @@ def cuped(runs: int, lift: float = 0.08) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Customers:
-    """What a shop sees of its customers, and what only the generator knows: P(order) without an offer, and uplift."""
+    """What a shop sees of its customers, and what only the generator knows.
+
+    That is P(order) without an offer, and uplift.
+    """
 
     features: pd.DataFrame
     value: np.ndarray
@@ -168,8 +182,8 @@ class Customers:
 def customers(rng: np.random.Generator, number: int, lapsing: float) -> Customers:
     """Draw customers: who likes offers, or coffee, is easily moved, gifts are not.
 
-    ``lapsing`` is how much easier (harder, below 0) a customer is to move for each day since the last order: whether
-    risk is persuadability is the shop's secret.
+    ``lapsing`` is how much easier (harder, below 0) a customer is to move for each day since the
+    last order: whether risk is persuadability is the shop's secret.
     """
     recency = rng.gamma(2.0, 20.0, number)
     frequency = 1 + rng.poisson(3.0, number)
@@ -218,7 +232,10 @@ NOISE = 15  # columns that say nothing
 
 
 def first(seed: int, moderated: bool) -> Experiment:
-    """A first campaign of one of the sizes of `FIRST`; unless ``moderated``, the offer does the same for everybody."""
+    """Draw a first campaign of one of the sizes of `FIRST`.
+
+    Unless ``moderated``, the offer does the same for everybody.
+    """
     rng = np.random.default_rng([SEED, 600_000 + seed])
     number, holdout = FIRST[seed % len(FIRST)]
     people = customers(rng, number, rng.uniform(-STEEPEST, STEEPEST))
@@ -251,9 +268,10 @@ LEARNT_FROM = 12_000
 def targeting(
     runs: int, learner: str | None = None, learnt_from: int = LEARNT_FROM, audience: int = 2000
 ) -> dict[str, object]:
-    """True profit of targeting by expected profit and by risk × value at the same budget, against the oracle's.
+    """Compare the true profit of targeting by expected profit and by risk × value.
 
-    Without a ``learner``, the one that cross-validation selects on the first past campaign is used throughout.
+    Both have the same budget and are held against the oracle's profit. Without a ``learner``, the
+    one that cross-validation selects on the first past campaign is used throughout.
     """
     learner = learner or selected(learnt_from)
     earned = np.array([_targeted(seed, learner, learnt_from, audience) for seed in range(runs)])
@@ -350,7 +368,8 @@ def rows(runs: int) -> Iterator[tuple[str, str, str, bool]]:
         found["beats_risk"] >= 0.95,
     )
     yield (
-        f"… and of the oracle's profit reaches ({str(found['learner']).replace('_', ' ')}, learnt from {LEARNT_FROM:,})",
+        f"… and of the oracle's profit reaches ({str(found['learner']).replace('_', ' ')}, "
+        f"learnt from {LEARNT_FROM:,})",
         "≥ 90 %",
         f"{found['of_oracle']:.1%} (a tenth of the runs below {found['worst_tenth']:.0%})",
         found["of_oracle"] >= 0.90,
@@ -365,7 +384,10 @@ def rows(runs: int) -> Iterator[tuple[str, str, str, bool]]:
 
 
 def main(runs: int = CAMPAIGNS) -> int:
-    """Simulate, print the table, and put it into the page if it is a full one; 1 if a row does not hold."""
+    """Simulate, print the table, and put it into the page if it is a full one.
+
+    Returns 1 if a row does not hold.
+    """
     started = perf_counter()
     made = list(rows(runs))
     lines = ["| over simulated campaigns | asked | measured |", "| --- | --- | --- |"]
@@ -375,7 +397,8 @@ def main(runs: int = CAMPAIGNS) -> int:
     ]
     lines += [
         "",
-        f"{runs:,} campaigns of each kind, seed {SEED}, {CUSTOMERS:,} customers with {HOLDOUT:.0%} held out.",
+        f"{runs:,} campaigns of each kind, seed {SEED}, {CUSTOMERS:,} customers "
+        f"with {HOLDOUT:.0%} held out.",
     ]
     table = "\n".join(lines)
     print(table, f"\n{perf_counter() - started:.0f} s")

@@ -1,4 +1,7 @@
-"""A slash command over HTTP: signature verified, job row committed, at 50 people at once; beside a bare Bolt app."""
+"""A slash command over HTTP from 50 people at once, beside a bare Bolt app.
+
+The signature is verified and the job row committed.
+"""
 
 import asyncio
 import os
@@ -124,7 +127,10 @@ def _load(
 
 
 async def _people(port: int, people: int, requests: int) -> tuple[list[float], float]:
-    """Everybody types, waits for the answer, types again, over a connection of their own. Seconds of each, and in all."""
+    """Let everybody type, wait for the answer, and type again, over a connection of their own.
+
+    Returns the seconds of each request, and in all.
+    """
     waiting = [_signed(port) for _ in range(requests)]
     took: list[float] = []
 
@@ -154,7 +160,10 @@ async def _answer(reader: asyncio.StreamReader) -> None:
 
 
 def _signed(port: int) -> bytes:
-    """``/retention sweep``, as Slack sends it: each another request of another person, because one person is limited."""
+    """Return ``/retention sweep`` as Slack sends it.
+
+    Each is another request of another person, because one person is limited.
+    """
     number = next(_NUMBERS)
     body = urlencode(
         {
@@ -175,8 +184,9 @@ def _signed(port: int) -> bytes:
     stamp = str(int(time.time()))
     signature = SignatureVerifier(SECRET).generate_signature(timestamp=stamp, body=body)
     head = (
-        f"POST /slack/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-        f"Content-Length: {len(body)}\r\nX-Slack-Request-Timestamp: {stamp}\r\nX-Slack-Signature: {signature}\r\n\r\n"
+        f"POST /slack/events HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
+        f"X-Slack-Request-Timestamp: {stamp}\r\nX-Slack-Signature: {signature}\r\n\r\n"
     )
     return (head + body).encode()
 

@@ -19,7 +19,10 @@ SECOND_START = 15.0
 
 
 def demo() -> dict[str, Figure]:
-    """The commit at hand, cloned into an empty folder; packages come from the cache, if it is warm."""
+    """Start the commit at hand, cloned into an empty folder.
+
+    Packages come from the cache, if it is warm.
+    """
     clone = FOLDER / "clone"
     LOG.unlink(missing_ok=True)
     shutil.rmtree(clone, ignore_errors=True)
@@ -65,7 +68,10 @@ def _start(clone: Path) -> float:
 
 
 def _usable(url: str, process: subprocess.Popen) -> float:
-    """When the page's address was printed, which is when everything behind it is up; and the page does answer."""
+    """Return when the page's address was printed, and check that the page answers.
+
+    Everything behind the page is up by then.
+    """
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
         if url in LOG.read_text(errors="replace"):

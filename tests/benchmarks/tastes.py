@@ -1,4 +1,7 @@
-"""Recommendation models on a generated shop of 200,000 customers, 20,000 items and 5 million pairs; top 10 beside implicit's own."""
+"""Recommendation models on a generated shop; top 10 beside implicit's own.
+
+The shop has 200,000 customers, 20,000 items and 5 million pairs.
+"""
 
 import json
 import subprocess
@@ -21,7 +24,10 @@ LEFT_OUT = ("mult_dae", "sasrec")  # hours without a GPU, and none is promised t
 def shop(
     customers: int = CUSTOMERS, items: int = ITEMS, pairs: int = PAIRS
 ) -> tuple[csr_matrix, Any]:
-    """Preferences and what is beside them: customers like three of fifty kinds of items, a few items are liked by very many."""
+    """Generate preferences and their side information.
+
+    Customers like three of fifty kinds of items, and a few items are liked by very many.
+    """
     from retention.recommend.models import PurchaseDays, Segments, SideInformation
 
     rng = np.random.default_rng(0)
@@ -56,7 +62,10 @@ def shop(
 
 
 def top_10() -> dict[str, Figure]:
-    """The filtered top 10 of all customers, and implicit's own batched, filtered ``recommend`` with the same factors."""
+    """Measure the filtered top 10 of all customers.
+
+    The peer is implicit's own batched, filtered ``recommend`` with the same factors.
+    """
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 

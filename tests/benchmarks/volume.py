@@ -1,4 +1,7 @@
-"""Imports of generated events, 10 M here and 100 M in `make soak`: time grows in line with them, memory does not grow."""
+"""Imports of generated events, 10 M here and 100 M in `make soak`.
+
+Time grows in line with the events, memory does not grow.
+"""
 
 import shutil
 from pathlib import Path
@@ -18,15 +21,20 @@ event_type  = { value = "purchase" }
 
 
 def generate(rows: int, path: Path) -> Path:
-    """A Parquet file of so many purchases of two years: three lines an order, a customer for every fifty, 5,000 items."""
+    """Write a Parquet file of so many purchases of two years.
+
+    Three lines an order, a customer for every fifty lines, 5,000 items.
+    """
     import duckdb
 
     path.parent.mkdir(parents=True, exist_ok=True)
     duckdb.connect().execute(
-        f"COPY (SELECT (hash(i // 3) % {max(1, rows // 50)})::VARCHAR AS customer_id, 'o' || (i // 3) AS order_id, "
-        "(hash(i * 7) % 5000)::VARCHAR AS item_id, "
-        f"make_timestamp(1672531200000000 + (i // 3) * {3 * 63_072_000_000_000 // rows}) AS occurred_at, "
-        "(1 + hash(i * 3) % 4)::INTEGER AS quantity, round((1 + hash(i * 7) % 5000) / 100 * (1 + hash(i * 3) % 4), 2) AS amount "
+        f"COPY (SELECT (hash(i // 3) % {max(1, rows // 50)})::VARCHAR AS customer_id, "
+        "'o' || (i // 3) AS order_id, (hash(i * 7) % 5000)::VARCHAR AS item_id, "
+        "make_timestamp("
+        f"1672531200000000 + (i // 3) * {3 * 63_072_000_000_000 // rows}) AS occurred_at, "
+        "(1 + hash(i * 3) % 4)::INTEGER AS quantity, "
+        "round((1 + hash(i * 7) % 5000) / 100 * (1 + hash(i * 3) % 4), 2) AS amount "
         f"FROM range({rows}) AS each(i)) TO '{path}' (FORMAT parquet)"
     )
     return path

@@ -283,7 +283,8 @@ def send_without_reading(bot, pause: float) -> tuple[bool, bool]:
 
 @pytest.mark.nightly
 def test_clients_that_do_not_read_their_answers_are_dropped(bot):
-    # A busy machine answers more slowly than the first pause expects: then too many requests are pipelined.
+    # A busy machine answers more slowly than the first pause expects. Then too many requests are
+    # pipelined.
     for pause in (0.02, 0.1):
         is_full, is_dropped = send_without_reading(bot, pause)
         if is_full:

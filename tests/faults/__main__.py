@@ -1,8 +1,9 @@
-"""``python -m tests.faults [SECONDS] [SEED]``: break everything for a while, then count what is lost or doubled.
+"""``python -m tests.faults [SECONDS] [SEED]``: break everything, count what is lost or doubled.
 
-Lost: a job that did not end as done, or whose result nobody can see, or a result that was published although it was
-cancelled, or an e-mail that never arrived though its row says so, or was not sent. Doubled: a result, the scheduled
-message or an e-mail seen more than once. An e-mail of which nobody knows is neither: it is counted as in doubt.
+Lost: a job that did not end as done, or whose result nobody can see, or a result that was published
+although it was cancelled, or an e-mail that never arrived though its row says so, or was not sent.
+Doubled: a result, the scheduled message or an e-mail seen more than once. An e-mail of which nobody
+knows is neither: it is counted as in doubt.
 """
 
 import os
@@ -104,17 +105,20 @@ def report(
     for name, times in sorted(nemesis.injected.items()):
         print(f"{name:32} {times:4}")
     print(
-        f"{'jobs asked for':32} {len(nemesis.asked):4}   (seed {seed}, {seconds:.0f} s, settled: {settled})"
+        f"{'jobs asked for':32} {len(nemesis.asked):4}   "
+        f"(seed {seed}, {seconds:.0f} s, settled: {settled})"
     )
     print(
-        f"{'jobs cancelled':32} {len(nemesis.cancelled):4}   (published all the same: {len(leaked)})"
+        f"{'jobs cancelled':32} {len(nemesis.cancelled):4}   "
+        f"(published all the same: {len(leaked)})"
     )
     print(f"{'jobs that needed another attempt':32} {retried:4}")
     print(f"{'scheduled digests':32} {len(digests):4}")
     print(f"{'messages held or failed':32} {len(held):4}")
     print(
         f"{'e-mails of a campaign':32} {copies.states.total():4}   "
-        f"(sent {copies.states['sent']}, in doubt {copies.doubt}, lost {len(copies.lost)}, doubled {len(copies.doubled)})"
+        f"(sent {copies.states['sent']}, in doubt {copies.doubt}, "
+        f"lost {len(copies.lost)}, doubled {len(copies.doubled)})"
     )
     lost, doubled = [*lost, *leaked, *copies.lost], [*doubled, *copies.doubled]
     injections = sum(nemesis.injected.values())

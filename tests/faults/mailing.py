@@ -1,4 +1,7 @@
-"""A campaign that goes out by e-mail while everything breaks: real copies to a real mail server, and what became of each."""
+"""A campaign that goes out by e-mail to a real mail server while everything breaks.
+
+It counts what became of each e-mail.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -70,7 +73,10 @@ def begin(database: Database, settings: Settings) -> None:
 
 
 def under_way(database: Database) -> bool:
-    """Whether a copy is handed over at this moment: claimed lately, not by a process that is long dead."""
+    """Return whether an e-mail is handed over at this moment.
+
+    Its row was claimed lately, and not by a process that is long dead.
+    """
     lately = Send.lease_until > clock.wall() + sends.LEASE - timedelta(seconds=1)
     with database.reading() as session:
         return (
@@ -81,7 +87,10 @@ def under_way(database: Database) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """What became of the copies. ``doubt``: held, or still claimed by a process that is dead; at most one a kill."""
+    """What became of the e-mails.
+
+    ``doubt``: held, or still claimed by a process that is dead; at most one a kill.
+    """
 
     states: Counter[str]
     lost: list[str]  # said to be sent and never arrived, or not sent at the end

@@ -1,4 +1,4 @@
-"""The nemesis: one seeded fault after another against a running installation, while jobs are asked for."""
+"""Inject one seeded fault after another into a running installation while jobs are asked for."""
 
 import os
 import random

@@ -1,7 +1,7 @@
 """Everything the tests of the frozen home use of today's code, under names that do not change.
 
-This is the only file here that a rename may touch. Change imports and calls; never change what a function returns,
-and never change a golden file to follow a rename.
+This is the only file here that a rename may touch. Change imports and calls; never change what a
+function returns, and never change a golden file to follow a rename.
 """
 
 import contextlib
@@ -91,7 +91,7 @@ def migrate(path: Path, secret_key: str) -> str:
 
 @contextlib.contextmanager
 def open_home() -> Iterator[Home]:
-    """Open the home that the environment names (``RETENTION_HOME``, ``RETENTION_NOW`` and so on)."""
+    """Open the home that the environment names (``RETENTION_HOME``, ``RETENTION_NOW`` …)."""
     settings = Settings(_env_file=None)
     database = Database.of(settings)
     try:
@@ -126,7 +126,10 @@ def customers_in_lake(home: Home, table: str) -> set[str]:
 
 
 def event_ids(home: Home) -> list[str]:
-    """Ids of all events, sorted; of events without an id from their source, the hash of what they say."""
+    """Ids of all events, sorted.
+
+    Events without an id from their source have the hash of what they say.
+    """
     return sorted(home.lake.table("events").select("event_id").execute()["event_id"])
 
 
@@ -144,7 +147,7 @@ def quarantine_counts(home: Home) -> dict[str, int]:
 
 
 def features(home: Home, version: str, as_of: datetime) -> pd.DataFrame:
-    """Today's features of all active customers (index: customer id), as a stored churn model asks for them."""
+    """Features of all active customers (index: customer id), as a stored churn model asks for."""
     trained = churn_model(home.settings, _version(home, version))
     snapshot = population(
         home.lake,
@@ -265,7 +268,7 @@ def arms_of(policy: Path) -> list[str]:
     return list(bandit_arms(read_policy(policy)))
 
 
-# ---------------------------------------------------------------- keyed hashes and other derived values
+# ---------------------------------------------------------------- keyed hashes and derived values
 
 
 def hash_for(key: str, purpose: str, value: str) -> str:

@@ -1,7 +1,8 @@
 """Build the frozen home with the code of the frozen commit: ``python -m tests.frozen_home.build``.
 
-The script exports that commit into a temporary folder and runs `driver.py` there. It replaces the archive and the
-golden files beside this module. Rebuild them only to add something to the fixture: never to make a test pass.
+The script exports that commit into a temporary folder and runs `driver.py` there. It replaces the
+archive and the golden files beside this module. Rebuild them only to add something to the fixture:
+never to make a test pass.
 """
 
 import os
@@ -42,7 +43,8 @@ def export(commit: str, folder: Path) -> None:
     )
     if done.returncode:
         raise SystemExit(
-            f"commit {commit} is not in this repository ({done.stderr.strip()}); fetch its history first"
+            f"commit {commit} is not in this repository ({done.stderr.strip()}); "
+            "fetch its history first"
         )
     with tarfile.open(tar) as file:
         file.extractall(folder, filter="data")
@@ -50,7 +52,10 @@ def export(commit: str, folder: Path) -> None:
 
 
 def run_driver(checkout: Path, work: Path) -> None:
-    """Run the driver with the code of a checkout; it writes ``home``, ``golden`` and ``inputs`` below ``work``."""
+    """Run the driver with the code of a checkout.
+
+    It writes ``home``, ``golden`` and ``inputs`` below ``work``.
+    """
     for name in ("golden", "inputs"):
         (work / name).mkdir()
     # The environment of whoever builds must not change the result.

@@ -1,7 +1,8 @@
-"""Fill a home and write its golden files. Runs inside a checkout of the frozen commit, started by `build.py`.
+"""Fill a home and write its golden files.
 
-Usage: ``python driver.py HOME GOLDEN_FOLDER INPUT_FOLDER``. The names imported here are those of the frozen commit:
-do not rename them when the project renames its own.
+`build.py` starts it inside a checkout of the frozen commit. Usage:
+``python driver.py HOME GOLDEN_FOLDER INPUT_FOLDER``. The names imported here are those of the
+frozen commit: do not rename them when the project renames its own.
 """
 # ruff: noqa: E402 - real time is patched before the project's tables are imported
 
@@ -285,7 +286,7 @@ def erase_a_recipient(desk: Desk, campaign_id: str) -> str:
 
 
 def fill(inputs: Path, slack: StandIn, inbox: Inbox) -> tuple[datetime, dict]:
-    """Do what a shop does in a day. Returns the frozen business time and what the tests need to know."""
+    """Do what a shop does in a day; return the frozen business time and facts for the tests."""
     import_data(inputs)
     train()
     command("role", "grant", ANALYST, "analyst", at=TRAINED_AT)
@@ -388,7 +389,10 @@ def fill(inputs: Path, slack: StandIn, inbox: Inbox) -> tuple[datetime, dict]:
 
 
 def predictions(desk: Desk, as_of: datetime, inputs: Path) -> dict:
-    """The probabilities of every stored churn model for all active customers; their features go to a file."""
+    """Return the probabilities of every stored churn model for all active customers.
+
+    Their features go to a file.
+    """
     with desk.database.reading() as session:
         rows = session.scalars(select(ModelVersion).where(ModelVersion.kind == "churn")).all()
     found, used = {}, set()

@@ -11,10 +11,11 @@ from tests.frozen_home import adapter
 from tests.frozen_home.conftest import golden
 
 ANALYST, LEAD, CRM = "U0ANALYST", "U0LEAD", "C0CRM"
-# Probabilities are sums of products, which another CPU or BLAS adds in another order: differences of about 1e-16. The
-# purchase model (BG/NBD) is different: it is fitted to the lake whenever features are computed, and its optimiser stops
-# up to 1e-5 away on another OpenBLAS kernel. So features are compared loosely, the stored models get the old features,
-# and the champion is a model without purchase-model features. Measured: see docs/stored_formats.md.
+# Probabilities are sums of products, which another CPU or BLAS adds in another order: differences
+# of about 1e-16. The purchase model (BG/NBD) is different: it is fitted to the lake whenever
+# features are computed, and its optimiser stops up to 1e-5 away on another OpenBLAS kernel. So
+# features are compared loosely, the stored models get the old features, and the champion is a model
+# without purchase-model features. Measured: see docs/stored_formats.md.
 PROBABILITY_TOLERANCE = 1e-12
 FEATURE_TOLERANCE = 1e-3  # relative, and 1e-4 absolute
 SCORE_TOLERANCE = 1e-4  # lists mix in the purchase model

@@ -1,4 +1,7 @@
-"""Names and values that stored data depends on are the same as in the frozen version. See docs/stored_formats.md."""
+"""Names and values that stored data depends on are the same as in the frozen version.
+
+See docs/stored_formats.md.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +13,8 @@ from tests.frozen_home.conftest import golden
 
 FORMATS, HASHES = golden("stored_formats"), golden("hashes")
 KEY = HASHES["key"]
-# Types that models of later versions need, and that are no moved old ones. Add one only with a new kind of model.
+# Types that models of later versions need, and that are no moved old ones. Add one only with a new
+# kind of model.
 NEW_TYPES: set[str] = set()
 
 
@@ -179,7 +183,10 @@ def test_names_of_the_bandits_arms_are_unchanged(path):
 
 
 def test_only_known_types_are_loaded_from_stored_models():
-    """A class that moves gets an entry in the map of moved types. The allow-list does not become wider."""
+    """A class that moves gets an entry in the map of moved types.
+
+    The allow-list does not become wider.
+    """
     old, moved = set(FORMATS["allowed_types"]), adapter.MOVED_TYPES
     assert adapter.allowed_types() <= old | set(moved.values()) | NEW_TYPES
     assert old - moved.keys() <= adapter.allowed_types()

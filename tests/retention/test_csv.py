@@ -24,7 +24,10 @@ def test_formulas_become_text(start):
 @pytest.mark.parametrize("quotes", ["", '"', '""'])
 @pytest.mark.parametrize("separator", [";", "\t", "\n", "\r\n"])
 def test_formulas_inside_cells_are_escaped_for_semicolon_locales(separator, quotes, sign):
-    """`Bob;=cmd|' /C calc'!A0` as a customer's name: a German or French spreadsheet made a cell of its own of it."""
+    """A German or French spreadsheet made a cell of its own of a formula in a name.
+
+    The customer's name was `Bob;=cmd|' /C calc'!A0`.
+    """
     ((cell,),) = _read(to_csv(pd.DataFrame({"name": [f"Bob{separator}{quotes}{sign}1+1"]})))[1:]
     assert cell == f"Bob{separator}'{quotes}{sign}1+1"
 

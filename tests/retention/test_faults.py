@@ -1,4 +1,4 @@
-"""Faults of the machine, made in earnest: a full disk, a damaged lake, a locked or damaged database."""
+"""Real faults of the machine: a full disk, a damaged lake, a locked or damaged database."""
 
 import errno
 import json

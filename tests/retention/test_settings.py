@@ -39,7 +39,10 @@ def test_key_is_created_once_and_readable_by_its_owner_only():
 
 
 def test_new_home_is_private(tmp_path, monkeypatch):
-    """Its database holds addresses and bot tokens; what was made with the usual mask everybody of the machine could read."""
+    """The home's database holds addresses and bot tokens.
+
+    With the usual mask, everybody of the machine could read it.
+    """
     home = tmp_path / "new" / "home"
     monkeypatch.setenv("RETENTION_HOME", str(home))
     Database.of(Settings())
@@ -72,7 +75,7 @@ def test_empty_key_file_is_an_error_with_a_remedy():
 
 @pytest.mark.parametrize("empty", ["", " "])
 def test_empty_secret_counts_as_missing(monkeypatch, empty):
-    """`RETENTION_REDEMPTION_KEY=` in a file of settings made a key of no letters, which every caller had."""
+    """`RETENTION_REDEMPTION_KEY=` in a settings file made an empty key, which every caller had."""
     for name in ("RETENTION_REDEMPTION_KEY", "RETENTION_WEBHOOK_URL", "SLACK_SIGNING_SECRET"):
         monkeypatch.setenv(name, empty)
     settings = Settings()

@@ -109,7 +109,8 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text(
         "customer_id,event_type,occurred_at,query\n"
-        f"{user},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n{other},view,2025-01-02,\n"
+        f"{user},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n"
+        f"{other},view,2025-01-02,\n"
     )
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(bad)])
     assert report.rows_quarantined == 3
@@ -220,7 +221,8 @@ def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
     _run(shop, Sweep(tier="low", top=50), channel="C0CRM")
     cells = tmp_path / "cells.csv"
     cells.write_text(
-        "customer_id,email,phone\nq1,none,no\nq2,unknown,-\nq3,,n/a\nq4,q4@example.com,+31 6 1234 5678\n"
+        "customer_id,email,phone\nq1,none,no\nq2,unknown,-\nq3,,n/a\n"
+        "q4,q4@example.com,+31 6 1234 5678\n"
     )
     import_files(shop.lake, shop.database, shop.settings, "customers", [str(cells)])
     shown = {item: erasure.contact_details(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")}

@@ -117,7 +117,9 @@ def test_control_sequences_come_only_from_checked_ids(templates):
     source = """
 blocks:
   - type: section
-    text: {type: mrkdwn, text: "{{ who | user }} {{ 'https://x.example/a?b=1&c' | link('a|b <c>') }}"}
+    text:
+      type: mrkdwn
+      text: "{{ who | user }} {{ 'https://x.example/a?b=1&c' | link('a|b <c>') }}"
   - type: section
     text: {type: plain_text, text: "{{ who | user }}"}
 """

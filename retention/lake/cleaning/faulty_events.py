@@ -44,14 +44,18 @@ _TEN_MINUTES = "epoch_us({}) // 600000000"
 # Equal for duplicates, and for sales of one customer within ten minutes that differ only in order,
 # time and amount. One pass over it finds the candidates of every rule about repetition.
 SIMILARITY = (
-    f"hash(customer_id, event_type, item_id, {EVENT_CONTENT['quantity']}, CASE WHEN event_type = 'purchase' "
-    f"THEN {_TEN_MINUTES.format('occurred_at')} ELSE epoch_us(occurred_at) END)"
+    f"hash(customer_id, event_type, item_id, {EVENT_CONTENT['quantity']}, "
+    f"CASE WHEN event_type = 'purchase' THEN {_TEN_MINUTES.format('occurred_at')} "
+    "ELSE epoch_us(occurred_at) END)"
 )
 _UNIT_PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
 _HAS_UNIT_PRICE = (
     "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
 )
-LINE_COLUMNS = f"customer_id, order_id, item_id, event_id, occurred_at, {EVENT_CONTENT['amount']} AS amount, discount"
+LINE_COLUMNS = (
+    "customer_id, order_id, item_id, event_id, occurred_at, "
+    f"{EVENT_CONTENT['amount']} AS amount, discount"
+)
 AMOUNT_UNIT = 10_000  # amounts are integers with four decimals
 MAX_LINES = 1_000_000  # sampled to learn the format of the shop's orders
 MIN_ORDERS, MIN_SHARE = 20, 0.9
@@ -103,10 +107,12 @@ def find_similar(con: Any, relation: str) -> bool:
         Whether any two events are similar.
     """
     con.execute(
-        f"CREATE OR REPLACE TABLE clean_hashes AS SELECT rowid AS place, {SIMILARITY} AS alike FROM {relation}"
+        "CREATE OR REPLACE TABLE clean_hashes AS "
+        f"SELECT rowid AS place, {SIMILARITY} AS alike FROM {relation}"
     )
     con.execute(
-        "CREATE OR REPLACE TABLE clean_alike AS SELECT alike FROM clean_hashes GROUP BY 1 HAVING count(*) > 1"
+        "CREATE OR REPLACE TABLE clean_alike AS "
+        "SELECT alike FROM clean_hashes GROUP BY 1 HAVING count(*) > 1"
     )
     return bool(_one(con, "SELECT count(*) FROM clean_alike"))
 
@@ -157,7 +163,8 @@ def find_faulty(
     ):
         rule()
     con.execute(
-        "CREATE OR REPLACE TABLE set_aside AS SELECT place, arg_min(reason, rowid) AS reason FROM set_aside GROUP BY 1"
+        "CREATE OR REPLACE TABLE set_aside AS "
+        "SELECT place, arg_min(reason, rowid) AS reason FROM set_aside GROUP BY 1"
     )
     rules.close()
     rows = con.execute(
@@ -223,7 +230,10 @@ class _Rules:
                 )
                 self._by_id(column, is_test, reason)
             if self.known_customers:
-                ids = f"SELECT customer_id FROM ({self.known_customers}) WHERE {_matches('email', policy.test_order.email)}"
+                ids = (
+                    f"SELECT customer_id FROM ({self.known_customers}) "
+                    f"WHERE {_matches('email', policy.test_order.email)}"
+                )
                 self._flag_ids("customer_id", ids, reason)
         if policy.bookkeeping.is_active:
             is_bookkeeping = _matches("item_id", policy.bookkeeping.item)
@@ -244,16 +254,22 @@ class _Rules:
         """Find repeated orders and lines among similar events."""
         if self.nearby_files:
             self.con.execute(
-                f"INSERT INTO clean_alike SELECT DISTINCT {SIMILARITY} FROM ({_stored(self.nearby_files)}) "
+                f"INSERT INTO clean_alike SELECT DISTINCT {SIMILARITY} "
+                f"FROM ({_stored(self.nearby_files)}) "
                 f"WHERE {SIMILARITY} IN (SELECT alike FROM clean_hashes)"
             )
         if not _one(self.con, "SELECT count(*) FROM clean_alike"):
             return
         sale = "event_type = 'purchase'"
-        old = f"SELECT NULL, {LINE_COLUMNS}, {SIMILARITY} FROM ({_stored(self.nearby_files)}) WHERE {sale} AND {SIMILARITY} IN (FROM clean_alike)"
+        old = (
+            f"SELECT NULL, {LINE_COLUMNS}, {SIMILARITY} FROM ({_stored(self.nearby_files)}) "
+            f"WHERE {sale} AND {SIMILARITY} IN (FROM clean_alike)"
+        )
         self.con.execute(
-            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {LINE_COLUMNS}, {SIMILARITY} AS alike "
-            f"FROM {self.relation} WHERE {sale} AND {IS_SIMILAR}{f' UNION ALL {old}' if self.nearby_files else ''}"
+            "CREATE OR REPLACE TABLE clean_lines AS "
+            f"SELECT rowid AS place, {LINE_COLUMNS}, {SIMILARITY} AS alike "
+            f"FROM {self.relation} WHERE {sale} AND {IS_SIMILAR}"
+            f"{f' UNION ALL {old}' if self.nearby_files else ''}"
         )
         if self.policy.order_twice.is_active:
             self._repeated_orders(_seconds(self.policy.order_twice.seconds))
@@ -266,8 +282,9 @@ class _Rules:
         Times without a time of day cannot show this.
         """
         suspects = (
-            "SELECT customer_id FROM (SELECT customer_id, order_id, occurred_at, lag(order_id) OVER same AS other, "
-            "lag(occurred_at) OVER same AS earlier FROM clean_lines "
+            "SELECT customer_id FROM (SELECT customer_id, order_id, occurred_at, "
+            "lag(order_id) OVER same AS other, lag(occurred_at) OVER same AS earlier "
+            "FROM clean_lines "
             "WINDOW same AS (PARTITION BY alike, amount ORDER BY occurred_at, order_id)) "
             f"WHERE other <> order_id AND occurred_at - earlier <= {interval}"
         )
@@ -277,9 +294,11 @@ class _Rules:
         self._flag_orders(
             "SELECT customer_id, order_id FROM (SELECT *, "
             "lag(began) OVER same AS earlier, lag(order_id) OVER same AS other, "
-            "lead(began) OVER same AS later, lead(order_id) OVER same AS next, lead(fresh) OVER same AS next_fresh "
+            "lead(began) OVER same AS later, lead(order_id) OVER same AS next, "
+            "lead(fresh) OVER same AS next_fresh "
             "FROM clean_orders WHERE named = lines AND priced = lines WINDOW same AS "
-            f"(PARTITION BY customer_id, signature, lines, {_TEN_MINUTES.format('began')} ORDER BY began, fresh, order_id)) "
+            "(PARTITION BY customer_id, signature, lines, "
+            f"{_TEN_MINUTES.format('began')} ORDER BY began, fresh, order_id)) "
             f"WHERE fresh AND ((other <> order_id AND began - earlier <= {interval}) OR "
             f"(NOT next_fresh AND next <> order_id AND later - began <= {interval}))",
             Reason(ReasonCode.DUPLICATE_ORDER),
@@ -302,16 +321,20 @@ class _Rules:
             return
         hour = "date_trunc('hour', occurred_at)"
         self.con.execute(
-            f"CREATE OR REPLACE TABLE clean_hours AS SELECT customer_id, {hour} AS hour, min(occurred_at) AS began, "
-            f"epoch(max(occurred_at) - min(occurred_at)) AS seconds, count(*) AS events FROM {self.relation} "
-            f"WHERE event_type IN {BROWSING} GROUP BY ALL HAVING count(*) >= {rule.events}"
+            f"CREATE OR REPLACE TABLE clean_hours AS SELECT customer_id, {hour} AS hour, "
+            "min(occurred_at) AS began, "
+            "epoch(max(occurred_at) - min(occurred_at)) AS seconds, count(*) AS events "
+            f"FROM {self.relation} WHERE event_type IN {BROWSING} "
+            f"GROUP BY ALL HAVING count(*) >= {rule.events}"
         )
         if _one(self.con, "SELECT count(*) FROM clean_hours") and self._has_time_of_day():
             self._flag(
                 Reason(ReasonCode.BOT),
                 f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN "
-                f"(SELECT * FROM clean_hours WHERE events > {rule.per_second} * greatest(seconds, 1)) AS busy "
-                f"ON busy.customer_id = line.customer_id AND busy.hour = date_trunc('hour', line.occurred_at) "
+                "(SELECT * FROM clean_hours "
+                f"WHERE events > {rule.per_second} * greatest(seconds, 1)) AS busy "
+                "ON busy.customer_id = line.customer_id "
+                "AND busy.hour = date_trunc('hour', line.occurred_at) "
                 f"WHERE event_type IN {BROWSING}",
             )
 
@@ -323,15 +346,22 @@ class _Rules:
         rule = self.policy.price
         if not rule.is_active:
             return
-        sold = f"SELECT item_id, count(*) AS sold, min({_UNIT_PRICE}) AS least, max({_UNIT_PRICE}) AS most, avg({_UNIT_PRICE}) AS mean"
+        sold = (
+            f"SELECT item_id, count(*) AS sold, min({_UNIT_PRICE}) AS least, "
+            f"max({_UNIT_PRICE}) AS most, avg({_UNIT_PRICE}) AS mean"
+        )
         items = f"{sold} FROM {self.relation} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
         if self.stored_files:
             new = f"SEMI JOIN (SELECT item_id FROM {self.relation}) USING (item_id)"
-            items += f" UNION ALL {sold} FROM ({_stored(self.stored_files)}) {new} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
+            items += (
+                f" UNION ALL {sold} FROM ({_stored(self.stored_files)}) {new} "
+                f"WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
+            )
         is_product = f"NOT {_matches('item_id', self.policy.not_a_product.item)}"
         self.con.execute(
             f"CREATE OR REPLACE TABLE clean_prices AS SELECT item_id FROM ({items}) GROUP BY 1 "
-            f"HAVING sum(sold) >= {rule.observations} AND max(most) >= {rule.factor} * min(least) AND {is_product}"
+            f"HAVING sum(sold) >= {rule.observations} "
+            f"AND max(most) >= {rule.factor} * min(least) AND {is_product}"
         )
         if not _one(self.con, "SELECT count(*) FROM clean_prices"):
             return
@@ -343,14 +373,18 @@ class _Rules:
             else ""
         )
         self.con.execute(
-            "CREATE OR REPLACE TABLE clean_prices AS SELECT *, median(price) OVER item AS middle FROM "
-            f"(SELECT rowid AS place, {columns} {self.relation} {condition}{old}) WINDOW item AS (PARTITION BY item_id)"
+            "CREATE OR REPLACE TABLE clean_prices AS "
+            "SELECT *, median(price) OVER item AS middle "
+            f"FROM (SELECT rowid AS place, {columns} {self.relation} {condition}{old}) "
+            "WINDOW item AS (PARTITION BY item_id)"
         )
         spread = "1.4826 * median(abs(price - middle)) OVER (PARTITION BY item_id)"
         self._flag(
             Reason(ReasonCode.UNUSUAL_PRICE),
-            "SELECT place FROM (SELECT *, avg(far::INTEGER) OVER (PARTITION BY item_id) AS share FROM (SELECT *, "
-            f"abs(price - middle) > greatest({rule.z} * {spread}, ln({rule.factor})) AS far FROM clean_prices)) "
+            "SELECT place FROM (SELECT *, "
+            "avg(far::INTEGER) OVER (PARTITION BY item_id) AS share FROM (SELECT *, "
+            f"abs(price - middle) > greatest({rule.z} * {spread}, ln({rule.factor})) AS far "
+            "FROM clean_prices)) "
             f"WHERE far AND share <= {rule.most_share} AND place IS NOT NULL",
         )
 
@@ -358,14 +392,19 @@ class _Rules:
 
     def _collect_orders(self, customers: str) -> None:
         """Collect some customers' orders in ``clean_orders``."""
-        condition = f"SEMI JOIN ({customers}) USING (customer_id) WHERE event_type = 'purchase' AND order_id IS NOT NULL"
+        condition = (
+            f"SEMI JOIN ({customers}) USING (customer_id) "
+            "WHERE event_type = 'purchase' AND order_id IS NOT NULL"
+        )
         old = (
-            f" UNION ALL SELECT {_ORDER_COLUMNS}, false FROM ({_stored(self.nearby_files)}) {condition} GROUP BY customer_id, order_id"
+            f" UNION ALL SELECT {_ORDER_COLUMNS}, false FROM ({_stored(self.nearby_files)}) "
+            f"{condition} GROUP BY customer_id, order_id"
             if self.nearby_files
             else ""
         )
         self.con.execute(
-            f"CREATE OR REPLACE TABLE clean_orders AS SELECT {_ORDER_COLUMNS}, true AS fresh FROM {self.relation} {condition} "
+            "CREATE OR REPLACE TABLE clean_orders AS "
+            f"SELECT {_ORDER_COLUMNS}, true AS fresh FROM {self.relation} {condition} "
             f"GROUP BY customer_id, order_id{old}"
         )
 
@@ -455,9 +494,11 @@ def _find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
     only the time.
     """
     con.execute(
-        "CREATE OR REPLACE TABLE clean_near AS SELECT *, event_id IS NOT NULL OR order_id IS NULL AS has_id, "
+        "CREATE OR REPLACE TABLE clean_near AS "
+        "SELECT *, event_id IS NOT NULL OR order_id IS NULL AS has_id, "
         f"amount - lag(amount) OVER ({LINE_GROUP} ORDER BY amount) AS gap FROM clean_lines "
-        f"WHERE item_id IS NOT NULL OR order_id IS NOT NULL QUALIFY count(*) OVER ({LINE_GROUP}) > 1"
+        "WHERE item_id IS NOT NULL OR order_id IS NOT NULL "
+        f"QUALIFY count(*) OVER ({LINE_GROUP}) > 1"
     )
     if not con.execute("SELECT count(*) FROM clean_near").fetchall()[0][0]:
         con.execute("CREATE OR REPLACE TABLE clean_near (place BIGINT, rounded BOOLEAN)")
@@ -465,24 +506,35 @@ def _find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
     cents = f"greatest({rule.amount * AMOUNT_UNIT}, {rule.share} * abs(amount))"
     seconds = max(rule.seconds, rule.order_seconds) if _has_one_time(con, shop) else rule.seconds
     most = f"CASE WHEN has_id THEN 0 ELSE {cents if _is_listed_once(con, cents) else 0} END"
-    near = f"to_microseconds((CASE WHEN has_id THEN {rule.seconds} ELSE {seconds} END * 1000000)::BIGINT)"
+    near = (
+        f"to_microseconds((CASE WHEN has_id THEN {rule.seconds} ELSE {seconds} END "
+        "* 1000000)::BIGINT)"
+    )
     con.execute(
         f"""
         CREATE OR REPLACE TABLE clean_near AS
         WITH priced AS (
-            SELECT *, sum((gap <= {most} IS NOT TRUE)::INTEGER) OVER ({LINE_GROUP} ORDER BY amount) AS price FROM clean_near
+            SELECT *, sum((gap <= {most} IS NOT TRUE)::INTEGER)
+                OVER ({LINE_GROUP} ORDER BY amount) AS price
+            FROM clean_near
         ), pairs AS (
             SELECT place, {near} AS near,
-                occurred_at - lag(occurred_at) OVER same AS since, lead(occurred_at) OVER same - occurred_at AS until,
+                occurred_at - lag(occurred_at) OVER same AS since,
+                lead(occurred_at) OVER same - occurred_at AS until,
                 lead(place) OVER same IS NULL AS stored,
-                amount <> lag(amount) OVER same AND discount IS NOT DISTINCT FROM lag(discount) OVER same AS rounded,
+                amount <> lag(amount) OVER same
+                    AND discount IS NOT DISTINCT FROM lag(discount) OVER same AS rounded,
                 amount <> lead(amount) OVER same AS rounded_next
             FROM priced
-            WINDOW same AS (PARTITION BY alike, order_id, has_id, price ORDER BY occurred_at, place NULLS FIRST)
+            WINDOW same AS (
+                PARTITION BY alike, order_id, has_id, price ORDER BY occurred_at, place NULLS FIRST
+            )
         )
-        SELECT place, rounded FROM pairs WHERE place IS NOT NULL AND since <= near AND (rounded OR since > INTERVAL 0 SECOND)
+        SELECT place, rounded FROM pairs
+        WHERE place IS NOT NULL AND since <= near AND (rounded OR since > INTERVAL 0 SECOND)
         UNION ALL
-        SELECT place, rounded_next FROM pairs WHERE place IS NOT NULL AND stored AND until <= near AND until > INTERVAL 0 SECOND
+        SELECT place, rounded_next FROM pairs
+        WHERE place IS NOT NULL AND stored AND until <= near AND until > INTERVAL 0 SECOND
             AND NOT coalesce(since <= near AND (rounded OR since > INTERVAL 0 SECOND), false)
         """
     )
@@ -511,7 +563,8 @@ def _has_one_time(con: Any, shop: str) -> bool:
         SELECT count(*), count(*) FILTER (latest = began) FROM (
             SELECT min(first) AS began, max(first) AS latest FROM (
                 SELECT customer_id, order_id, item_id, min(occurred_at) AS first FROM (
-                    SELECT * FROM ({shop}) WHERE event_type = 'purchase' AND order_id IS NOT NULL LIMIT {MAX_LINES}
+                    SELECT * FROM ({shop})
+                    WHERE event_type = 'purchase' AND order_id IS NOT NULL LIMIT {MAX_LINES}
                 ) GROUP BY ALL
             ) GROUP BY customer_id, order_id HAVING count(*) > 1
         )

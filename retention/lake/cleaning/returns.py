@@ -26,7 +26,9 @@ RETURN_TYPES = {
 NO_RETURNS = f"(SELECT {', '.join(f'NULL AS {name}' for name in RETURN_TYPES)} LIMIT 0)"
 _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
-    "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",
+    "known_at": (
+        "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))"
+    ),
 }
 # Returned quantity of a line: as stated, else the refund divided by the unit price, else one. It is
 # at most the bought quantity, although a refund may be larger.
@@ -53,7 +55,8 @@ class ReturnTables:
         known = f" WHERE cancelled_at < TIMESTAMP '{_naive(before)}'" if before else ""
         return (
             "CASE WHEN event_type = 'purchase' AND hash(customer_id, order_id) IN "
-            f"(SELECT key FROM {self.cancelled}{known}) THEN '{CANCELLED}' ELSE event_type END AS event_type"
+            f"(SELECT key FROM {self.cancelled}{known}) THEN '{CANCELLED}' "
+            "ELSE event_type END AS event_type"
         )
 
 
@@ -80,7 +83,10 @@ def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | No
     """
     if not files:
         return None
-    stored = f"(SELECT * REPLACE ({EVENT_ID} AS event_id) FROM read_parquet({files!r}, hive_partitioning = false))"
+    stored = (
+        f"(SELECT * REPLACE ({EVENT_ID} AS event_id) "
+        f"FROM read_parquet({files!r}, hive_partitioning = false))"
+    )
     if not con.execute(f"SELECT 1 FROM {stored} WHERE event_type = 'return' LIMIT 1").fetchall():
         return None
     names = ReturnTables(f"returned_v{version}", f"cancelled_v{version}")
@@ -93,9 +99,12 @@ def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | No
     for turn in range(1, min(rounds, MAX_ROUNDS) + 1):
         _match_turn(con, turn)
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {names.matched} AS SELECT back.event_id, back.customer_id, back.item_id, "
-        "back.order_id, coalesce(undone.quantity, back.quantity, 1) AS quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
-        "FROM sent_back AS back LEFT JOIN undone USING (event_id) LEFT JOIN sold ON sold.place = undone.place"
+        f"CREATE OR REPLACE TEMP TABLE {names.matched} AS "
+        "SELECT back.event_id, back.customer_id, back.item_id, back.order_id, "
+        "coalesce(undone.quantity, back.quantity, 1) AS quantity, back.known_at, "
+        "sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
+        "FROM sent_back AS back LEFT JOIN undone USING (event_id) "
+        "LEFT JOIN sold ON sold.place = undone.place"
     )
     _find_cancelled(con, stored, names)
     for table in ("sent_back", "sold", "undone"):
@@ -124,17 +133,21 @@ def _stage(con: Any, stored: str) -> None:
     moments = ", ".join(f"{sql} AS {name}" for name, sql in _MOMENTS.items())
     con.execute(
         "CREATE OR REPLACE TEMP TABLE sent_back AS SELECT *, row_number() OVER "
-        "(PARTITION BY pair ORDER BY known_at, occurred_at, event_id) AS turn FROM (SELECT event_id, customer_id, item_id, "
-        "order_id, abs(nullif(quantity, 0)) AS quantity, abs(amount) AS amount, "
-        f"dense_rank() OVER (ORDER BY customer_id, item_id) AS pair, {moments} FROM {stored} WHERE event_type = 'return')"
+        "(PARTITION BY pair ORDER BY known_at, occurred_at, event_id) AS turn "
+        "FROM (SELECT event_id, customer_id, item_id, order_id, "
+        "abs(nullif(quantity, 0)) AS quantity, abs(amount) AS amount, "
+        f"dense_rank() OVER (ORDER BY customer_id, item_id) AS pair, {moments} "
+        f"FROM {stored} WHERE event_type = 'return')"
     )
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE sold AS SELECT row_number() OVER (ORDER BY occurred_at, event_id) AS place, "
-        "dense_rank() OVER (ORDER BY coalesce(order_id, event_id)) AS bill, bought AS remain, * FROM "
-        "(SELECT event_id, customer_id, item_id, order_id, coalesce(quantity, 1)::DOUBLE AS bought, abs(amount) AS amount, "
-        f"{moments} FROM {stored} "
-        "WHERE event_type = 'purchase') "
-        "JOIN (SELECT DISTINCT customer_id, item_id, pair FROM sent_back WHERE item_id IS NOT NULL) "
+        "CREATE OR REPLACE TEMP TABLE sold AS "
+        "SELECT row_number() OVER (ORDER BY occurred_at, event_id) AS place, "
+        "dense_rank() OVER (ORDER BY coalesce(order_id, event_id)) AS bill, bought AS remain, * "
+        "FROM (SELECT event_id, customer_id, item_id, order_id, "
+        "coalesce(quantity, 1)::DOUBLE AS bought, abs(amount) AS amount, "
+        f"{moments} FROM {stored} WHERE event_type = 'purchase') "
+        "JOIN (SELECT DISTINCT customer_id, item_id, pair FROM sent_back "
+        "WHERE item_id IS NOT NULL) "
         "USING (customer_id, item_id) WHERE bought > 0"
     )
 
@@ -147,8 +160,9 @@ def _match_turn(con: Any, turn: int) -> None:
     quantity.
     """
     candidates = (
-        "SELECT back.event_id, back.known_at, back.quantity, pair, bill, place, remain, sold.occurred_at, "
-        f"{_WORTH} AS worth, {_UNITS} AS units, coalesce(sold.order_id = back.order_id, false) AS named, "
+        "SELECT back.event_id, back.known_at, back.quantity, pair, bill, place, remain, "
+        f"sold.occurred_at, {_WORTH} AS worth, {_UNITS} AS units, "
+        "coalesce(sold.order_id = back.order_id, false) AS named, "
         "remain >= units - 1e-9 AS enough, abs(remain - worth) <= 1e-9 AS just "
         "FROM sent_back AS back JOIN sold USING (pair) "
         f"WHERE back.turn = {turn} AND remain > 1e-9 "
@@ -156,16 +170,18 @@ def _match_turn(con: Any, turn: int) -> None:
     )
     bills = (
         "SELECT pair, bill, (bool_or(named), max(occurred_at), max(place)) AS rank "
-        f"FROM ({candidates}) GROUP BY pair, bill HAVING bool_or(enough) OR sum(remain) >= max(quantity) - 1e-9"
+        f"FROM ({candidates}) GROUP BY pair, bill "
+        "HAVING bool_or(enough) OR sum(remain) >= max(quantity) - 1e-9"
     )
     chosen = f"SELECT pair, arg_max(bill, rank) AS bill FROM ({bills}) GROUP BY pair"
     lines = (
-        "SELECT *, sum(remain) OVER "
-        "(PARTITION BY pair ORDER BY just DESC, enough DESC, occurred_at DESC, place DESC) - remain AS before "
+        "SELECT *, sum(remain) OVER (PARTITION BY pair "
+        "ORDER BY just DESC, enough DESC, occurred_at DESC, place DESC) - remain AS before "
         f"FROM ({candidates}) JOIN ({chosen}) USING (pair, bill)"
     )
     con.execute(
-        f"INSERT INTO undone SELECT event_id, place, least(remain, units - before), known_at, {turn} FROM ({lines}) "
+        "INSERT INTO undone "
+        f"SELECT event_id, place, least(remain, units - before), known_at, {turn} FROM ({lines}) "
         "WHERE before = 0 OR before < quantity - 1e-9"
     )
     con.execute(
@@ -181,28 +197,37 @@ def _find_cancelled(con: Any, stored: str, names: ReturnTables) -> None:
     """
     order = "customer_id, order_id"
     returned = (
-        "SELECT sold.event_id, customer_id, order_id, max(undone.known_at) AS undone_at FROM sold JOIN undone USING (place) "
-        "GROUP BY sold.event_id, customer_id, order_id, bought HAVING sum(quantity) >= bought - 1e-9"
+        "SELECT sold.event_id, customer_id, order_id, max(undone.known_at) AS undone_at "
+        "FROM sold JOIN undone USING (place) "
+        "GROUP BY sold.event_id, customer_id, order_id, bought "
+        "HAVING sum(quantity) >= bought - 1e-9"
     )
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE lines AS SELECT line.customer_id, line.order_id, line.amount, "
-        f"{_MOMENTS['known_at']} AS known_at, returned.undone_at FROM {stored} AS line LEFT JOIN "
-        f"({returned}) AS returned USING (event_id) SEMI JOIN (SELECT {order} FROM ({returned}) UNION "
+        "CREATE OR REPLACE TEMP TABLE lines AS "
+        "SELECT line.customer_id, line.order_id, line.amount, "
+        f"{_MOMENTS['known_at']} AS known_at, returned.undone_at FROM {stored} AS line "
+        f"LEFT JOIN ({returned}) AS returned USING (event_id) "
+        f"SEMI JOIN (SELECT {order} FROM ({returned}) UNION "
         f"SELECT {order} FROM sent_back WHERE item_id IS NULL) AS few "
-        "ON few.customer_id = line.customer_id AND few.order_id = line.order_id WHERE event_type = 'purchase'"
+        "ON few.customer_id = line.customer_id AND few.order_id = line.order_id "
+        "WHERE event_type = 'purchase'"
     )
     by_lines = (
-        f"SELECT {order}, known_from FROM (SELECT DISTINCT {order}, undone_at AS known_from FROM lines WHERE undone_at IS NOT NULL) "
+        f"SELECT {order}, known_from FROM (SELECT DISTINCT {order}, undone_at AS known_from "
+        "FROM lines WHERE undone_at IS NOT NULL) "
         f"JOIN lines USING ({order}) GROUP BY ALL "
-        "HAVING count(*) FILTER (known_at <= known_from) = count(*) FILTER (undone_at <= known_from)"
+        "HAVING count(*) FILTER (known_at <= known_from) "
+        "= count(*) FILTER (undone_at <= known_from)"
     )
     by_amount = (
-        f"SELECT {order}, known_from FROM (SELECT {order}, amount AS refunded, known_at AS known_from FROM sent_back "
-        f"WHERE item_id IS NULL) JOIN lines USING ({order}) GROUP BY {order}, known_from, refunded "
+        f"SELECT {order}, known_from FROM (SELECT {order}, amount AS refunded, "
+        "known_at AS known_from FROM sent_back WHERE item_id IS NULL) "
+        f"JOIN lines USING ({order}) GROUP BY {order}, known_from, refunded "
         f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= known_from)"
     )
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS SELECT hash({order}) AS key, min(known_from) AS cancelled_at "
+        f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS "
+        f"SELECT hash({order}) AS key, min(known_from) AS cancelled_at "
         f"FROM ({by_lines} UNION ALL {by_amount}) GROUP BY 1"
     )
     con.execute("DROP TABLE lines")

@@ -391,7 +391,8 @@ def _csv(
     )
     con.execute(
         "CREATE OR REPLACE TABLE rejected_lines AS "
-        "SELECT 'broken_line {\"fault\":\"' || lower(fault) || '\"}' AS reason, line FROM rejected_lines"
+        "SELECT 'broken_line {\"fault\":\"' || lower(fault) || '\"}' AS reason, line "
+        "FROM rejected_lines"
     )
     source = _loaded_source(con, path.name, {"format": kind, **dialect.as_dict()}, files)
     check_header(dialect, path.name, source.columns)

@@ -52,7 +52,8 @@ def logged_decisions(
     before : datetime
         Business time; only campaigns whose window ended by then.
     excluded : collection of str
-        Ids of campaigns without a usable result (`retention.campaigns.closing.uninformative_campaigns`).
+        Ids of campaigns without a usable result
+        (`retention.campaigns.closing.uninformative_campaigns`).
 
     Returns
     -------

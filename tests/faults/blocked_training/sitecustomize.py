@@ -1,7 +1,8 @@
-"""On the PYTHONPATH of workers under test: real training with simple models, which stops where the test says.
+"""Train real but simple models that stop where the test says.
 
-The folder ``TRAINING_FAULTS`` holds the script. A file ``block-before-KIND`` or ``block-after-KIND`` stops training there.
-``blocked`` then shows that it stands, and ``trained`` has one line for each training that began.
+This folder is on the PYTHONPATH of workers under test. The folder ``TRAINING_FAULTS`` holds the
+script. A file ``block-before-KIND`` or ``block-after-KIND`` stops training there. ``blocked`` then
+shows that it stands, and ``trained`` has one line for each training that began.
 """
 
 import importlib.abc

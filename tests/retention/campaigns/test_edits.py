@@ -108,7 +108,8 @@ def test_campaign_is_sent_at_the_chosen_time(database, settings):
         ),
         (
             "2025-10-26 01:30",
-            "comes twice by the clock of Europe/London that day; write 2025-10-26 01:30+01:00 or 2025-10-26 01:30+00:00",
+            "comes twice by the clock of Europe/London that day; "
+            "write 2025-10-26 01:30+01:00 or 2025-10-26 01:30+00:00",
         ),
     ],
 )

@@ -45,8 +45,9 @@ def test_upgrade_cancels_stopped_campaigns_and_keeps_approvals(empty):
     upgrade(empty, "0005_sends")
     database = Database(empty.database_url.get_secret_value())
     insert = text(
-        "INSERT INTO campaigns (id, name, state, version, post_key, body, salt, drafted_by, decided_by, team_id, "
-        "created_at, send_at, expires_at) VALUES (:id, 'May', :state, 1, 'k', '{}', 's', 'U0ANA', :by, 'local', :at, :at, :at)"
+        "INSERT INTO campaigns (id, name, state, version, post_key, body, salt, drafted_by, "
+        "decided_by, team_id, created_at, send_at, expires_at) "
+        "VALUES (:id, 'May', :state, 1, 'k', '{}', 's', 'U0ANA', :by, 'local', :at, :at, :at)"
     )
     moment = "2025-05-01 09:00:00"
     with database.engine.begin() as connection:
@@ -66,9 +67,10 @@ def test_upgrade_cancels_stopped_campaigns_and_keeps_approvals(empty):
 
 
 OLD_JOB = text(
-    "INSERT INTO jobs (id, kind, queue, args, idem_key, state, attempt, requested_by, progress_done, progress_total, "
-    "progress_text, worker, business_at, created_at, team_id) "
-    "VALUES (:id, 'sweep', 'batch', '{}', :id, 'queued', 0, 'U0ANA', 0, 0, '', '', :at, :at, 'local')"
+    "INSERT INTO jobs (id, kind, queue, args, idem_key, state, attempt, requested_by, "
+    "progress_done, progress_total, progress_text, worker, business_at, created_at, team_id) "
+    "VALUES (:id, 'sweep', 'batch', '{}', :id, 'queued', 0, 'U0ANA', "
+    "0, 0, '', '', :at, :at, 'local')"
 )
 
 

@@ -1,4 +1,7 @@
-"""The demo's shop: only the past exists, weeks come in once, and answers to campaigns are simulated as stated."""
+"""Test the demo's shop: only the past exists, and weeks come in once.
+
+Answers to campaigns are simulated as stated.
+"""
 
 from datetime import timedelta
 
@@ -138,7 +141,8 @@ def test_feed_imports_a_week_once_and_nothing_later(fed):
     assert (again["simulated"]["orders"], again["simulated"]["redemptions"]) == (0, 0)
     assert lake.table("events").count().execute() == counts
     raw = lake.duckdb.execute(
-        f"SELECT count(*) FROM '{extracts.data('transactions')}' WHERE transaction_timestamp < {extracts.moment(until)}"
+        f"SELECT count(*) FROM '{extracts.data('transactions')}' "
+        f"WHERE transaction_timestamp < {extracts.moment(until)}"
     ).fetchall()[0][0]
     events = lake.table("events")
     with database.reading() as session:
@@ -200,7 +204,7 @@ def test_responses_do_not_depend_on_intermediate_feeds(opened):
 
 
 def test_coupons_of_real_campaigns_can_be_evaluated():
-    """`evaluate offers` without files: two tables without names of their own could not be told apart."""
+    """`evaluate offers` without files could not tell two tables without names apart."""
     offers, redeemed = extracts.coupons()
     assert set(offers) == {"campaign_id", "starts_at", "offer_id", "item_id"}
     assert set(redeemed["campaign_id"]) <= set(offers["campaign_id"])

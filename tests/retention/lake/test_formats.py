@@ -14,42 +14,79 @@ from retention.lake.mapping import read_map
 from retention.lake.schema import TABLES
 from retention.lake.suggesting.suggest import suggest
 
-SHOPIFY_ORDERS = """Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,Currency,Subtotal,Shipping,Taxes,Total,Discount Code,Discount Amount,Shipping Method,Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem compare at price,Lineitem sku,Lineitem requires shipping,Lineitem taxable,Lineitem fulfillment status,Billing Name,Billing Phone,Cancelled at,Payment Method,Refunded Amount,Vendor,Id,Tags,Risk Level,Source,Lineitem discount,Phone
-#1004,Cy@Example.com,partially_refunded,2025-07-04 10:00:00 +0100,fulfilled,2025-07-05 09:00:00 +0100,no,GBP,30.00,3.00,0.00,33.00,,0.00,Standard,2025-07-04 09:59:00 +0100,1,Mug,10.00,,MUG-1,true,true,fulfilled,Cy Chi,,,Shopify Payments,4.00,Acme,5004,,Low,web,0.00,
-#1004,Cy@Example.com,,,,,,,,,,,,,,2025-07-04 09:59:00 +0100,2,Tea - Green / 100 g,10.00,,,true,true,fulfilled,,,,,,Acme,,,,,0.00,
-#1003,bo@example.com,refunded,2025-07-03 10:00:00 +0100,fulfilled,,no,GBP,20.00,0.00,0.00,20.00,,0.00,Pickup,2025-07-03 10:00:00 +0100,1,Mug,20.00,,MUG-1,true,true,fulfilled,Bo Bell,,,cash,20.00,Acme,5003,,Low,pos,0.00,
-#1002,ann@example.com,voided,,unfulfilled,,no,GBP,10.00,0.00,0.00,10.00,,0.00,Standard,2025-07-02 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,pending,Ann Ash,,2025-07-02 18:00:00 +0100,Shopify Payments,0.00,Acme,5002,,Low,web,0.00,
-#1001,ann@example.com,paid,2025-07-01 10:00:00 +0100,fulfilled,,yes,GBP,45.00,5.00,0.00,50.00,SUMMER,5.00,Standard,2025-07-01 10:00:00 +0100,3,Mug,10.00,,MUG-1,true,true,fulfilled,Ann Ash,+441234,,Shopify Payments,0.00,Acme,5001,,Low,web,0.00,+441234
-#1001,ann@example.com,,,,,,,,,,,,,,2025-07-01 10:00:00 +0100,2,Plate,10.00,,PLATE,true,true,fulfilled,,,,,,Acme,,,,,0.00,
-#1000,,paid,2025-06-30 10:00:00 +0100,fulfilled,,no,GBP,10.00,0.00,0.00,10.00,,0.00,,2025-06-30 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,fulfilled,,,,cash,0.00,Acme,5000,,Low,pos,0.00,
+SHOPIFY_ORDERS = """Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,\
+Accepts Marketing,Currency,Subtotal,Shipping,Taxes,Total,Discount Code,Discount Amount,\
+Shipping Method,Created at,Lineitem quantity,Lineitem name,Lineitem price,\
+Lineitem compare at price,Lineitem sku,Lineitem requires shipping,Lineitem taxable,\
+Lineitem fulfillment status,Billing Name,Billing Phone,Cancelled at,Payment Method,Refunded Amount,\
+Vendor,Id,Tags,Risk Level,Source,Lineitem discount,Phone
+#1004,Cy@Example.com,partially_refunded,2025-07-04 10:00:00 +0100,fulfilled,\
+2025-07-05 09:00:00 +0100,no,GBP,30.00,3.00,0.00,33.00,,0.00,Standard,2025-07-04 09:59:00 +0100,1,\
+Mug,10.00,,MUG-1,true,true,fulfilled,Cy Chi,,,Shopify Payments,4.00,Acme,5004,,Low,web,0.00,
+#1004,Cy@Example.com,,,,,,,,,,,,,,2025-07-04 09:59:00 +0100,2,Tea - Green / 100 g,10.00,,,true,\
+true,fulfilled,,,,,,Acme,,,,,0.00,
+#1003,bo@example.com,refunded,2025-07-03 10:00:00 +0100,fulfilled,,no,GBP,20.00,0.00,0.00,20.00,,\
+0.00,Pickup,2025-07-03 10:00:00 +0100,1,Mug,20.00,,MUG-1,true,true,fulfilled,Bo Bell,,,cash,20.00,\
+Acme,5003,,Low,pos,0.00,
+#1002,ann@example.com,voided,,unfulfilled,,no,GBP,10.00,0.00,0.00,10.00,,0.00,Standard,\
+2025-07-02 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,pending,Ann Ash,,2025-07-02 18:00:00 +0100,\
+Shopify Payments,0.00,Acme,5002,,Low,web,0.00,
+#1001,ann@example.com,paid,2025-07-01 10:00:00 +0100,fulfilled,,yes,GBP,45.00,5.00,0.00,50.00,\
+SUMMER,5.00,Standard,2025-07-01 10:00:00 +0100,3,Mug,10.00,,MUG-1,true,true,fulfilled,Ann Ash,\
++441234,,Shopify Payments,0.00,Acme,5001,,Low,web,0.00,+441234
+#1001,ann@example.com,,,,,,,,,,,,,,2025-07-01 10:00:00 +0100,2,Plate,10.00,,PLATE,true,true,\
+fulfilled,,,,,,Acme,,,,,0.00,
+#1000,,paid,2025-06-30 10:00:00 +0100,fulfilled,,no,GBP,10.00,0.00,0.00,10.00,,0.00,,\
+2025-06-30 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,fulfilled,,,,cash,0.00,Acme,5000,,Low,pos,\
+0.00,
 """
-SHOPIFY_CUSTOMERS = """Customer ID,First Name,Last Name,Email,Accepts Email Marketing,Default Address Company,Default Address Country Code,Default Address Phone,Phone,Accepts SMS Marketing,Total Spent,Total Orders,Note,Tax Exempt,Tags
+SHOPIFY_CUSTOMERS = """Customer ID,First Name,Last Name,Email,Accepts Email Marketing,\
+Default Address Company,Default Address Country Code,Default Address Phone,Phone,\
+Accepts SMS Marketing,Total Spent,Total Orders,Note,Tax Exempt,Tags
 '6001,Ann,Ash,Ann@example.com,yes,,GB,,'+441234,no,50.00,1,,no,"vip, friend"
 '6002,Bo,,bo@example.com,no,,GB,+449999,,no,0.00,0,,no,
 """
-SHOPIFY_PRODUCTS = """Handle,Title,Body (HTML),Vendor,Product Category,Type,Tags,Published,Option1 Name,Option1 Value,Option2 Name,Option2 Value,Variant SKU,Variant Inventory Tracker,Variant Inventory Qty,Variant Price,Variant Compare At Price,Image Src,Image Position,Cost per item,Status
-mug,Mug,"<p>A mug, blue.</p>",Acme,Home & Garden > Kitchen > Mugs,Mugs,,true,Title,Default Title,,,MUG-1,shopify,5,10.00,12.00,https://x/1.jpg,1,4.00,active
+SHOPIFY_PRODUCTS = """Handle,Title,Body (HTML),Vendor,Product Category,Type,Tags,Published,\
+Option1 Name,Option1 Value,Option2 Name,Option2 Value,Variant SKU,Variant Inventory Tracker,\
+Variant Inventory Qty,Variant Price,Variant Compare At Price,Image Src,Image Position,\
+Cost per item,Status
+mug,Mug,"<p>A mug, blue.</p>",Acme,Home & Garden > Kitchen > Mugs,Mugs,,true,Title,Default Title,,,\
+MUG-1,shopify,5,10.00,12.00,https://x/1.jpg,1,4.00,active
 mug,,,,,,,,,,,,,,,,,https://x/2.jpg,2,,
 tea,Tea,,Leaf,Food > Tea,,,true,Kind,Green,Size,100 g,,shopify,0,10.00,,,,,active
 tea,,,,,,,,,Black,,100 g,TEA-B,,,11.00,,,,,
 """
 WOO_HEADER = "order_id,order_number,date,status,order_currency,customer_id,billing_email,refunds,"
-WOO_LINES = f"""{WOO_HEADER}item_name,item_sku,item_product_id,item_quantity,item_subtotal,item_total,item_refunded,item_refunded_qty
+WOO_LINES = f"""{WOO_HEADER}item_name,item_sku,item_product_id,item_quantity,item_subtotal,\
+item_total,item_refunded,item_refunded_qty
 11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,,Mug,MUG-1,3,2,20.00,18.00,0,0
-11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,id:90|date:2025-07-09 08:00:00|amount:5.00|reason:,Tea,,4,1,5.00,5.00,-5.00,-1
+11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,\
+id:90|date:2025-07-09 08:00:00|amount:5.00|reason:,Tea,,4,1,5.00,5.00,-5.00,-1
 12,12,2025-07-02 10:00:00,cancelled,EUR,0,bo@example.com,,Mug,MUG-1,3,1,10.00,10.00,0,0
 13,13,2025-07-03 10:00:00,failed,EUR,0,bo@example.com,,Mug,MUG-1,3,1,10.00,10.00,0,0
 """
 WOO_PACKED = f"""{WOO_HEADER}line_items
-11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,id:90|date:2025-07-09 08:00:00|amount:5.00|reason:,"id:1|name:Mug; blue|product_id:3|sku:MUG-1|quantity:2|subtotal:20.00|subtotal_tax:0.00|total:18.00|total_tax:0.00|refunded:0.00|refunded_qty:0|meta:;id:2|name:Tea|product_id:4|sku:|quantity:1|subtotal:5.00|subtotal_tax:0.00|total:5.00|total_tax:0.00|refunded:-5.00|refunded_qty:-1|meta:"
-12,12,2025-07-02 10:00:00,wc-cancelled,EUR,0,bo@example.com,,"id:3|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|refunded:0.00|refunded_qty:0"
-13,13,2025-07-03 10:00:00,failed,EUR,0,bo@example.com,,"id:4|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00"
+11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,\
+id:90|date:2025-07-09 08:00:00|amount:5.00|reason:,\
+"id:1|name:Mug; blue|product_id:3|sku:MUG-1|quantity:2|subtotal:20.00|subtotal_tax:0.00|\
+total:18.00|total_tax:0.00|refunded:0.00|refunded_qty:0|meta:;id:2|name:Tea|product_id:4|sku:|\
+quantity:1|subtotal:5.00|subtotal_tax:0.00|total:5.00|total_tax:0.00|refunded:-5.00|\
+refunded_qty:-1|meta:"
+12,12,2025-07-02 10:00:00,wc-cancelled,EUR,0,bo@example.com,,\
+"id:3|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|refunded:0.00|\
+refunded_qty:0"
+13,13,2025-07-03 10:00:00,failed,EUR,0,bo@example.com,,\
+"id:4|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00"
 """
-WOO_CUSTOMERS = """customer_id,first_name,last_name,user_login,email,date_registered,billing_phone,billing_country
+WOO_CUSTOMERS = """customer_id,first_name,last_name,user_login,email,date_registered,billing_phone,\
+billing_country
 7,Ann,Ash,ann,Ann@example.com,2024-01-01 10:00:00,+331,FR
 """
-WOO_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catalog","Tax status","In stock?",Stock,"Sale price","Regular price",Categories,Tags,Images,Parent,Brands,"Attribute 1 name","Attribute 1 value(s)"
-3,simple,MUG-1,"<b>Mug</b> &quot;5 < 6&quot;",1,0,visible,taxable,1,5,"8,50","10,00","Home > Kitchen > Mugs &amp; Cups, Sale",,https://x/1.jpg,,Acme,,
+WOO_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catalog","Tax status",\
+"In stock?",Stock,"Sale price","Regular price",Categories,Tags,Images,Parent,Brands,\
+"Attribute 1 name","Attribute 1 value(s)"
+3,simple,MUG-1,"<b>Mug</b> &quot;5 < 6&quot;",1,0,visible,taxable,1,5,"8,50","10,00",\
+"Home > Kitchen > Mugs &amp; Cups, Sale",,https://x/1.jpg,,Acme,,
 4,variable,TEA,Tea,1,0,visible,taxable,1,,,,Tea,,,,Leaf,Kind,"Green, Black"
 5,variation,,"Tea - Green",1,0,visible,taxable,0,0,,"5,00",,,,TEA,,Kind,Green
 """
@@ -180,7 +217,8 @@ def test_shopify_stock_gift_cards_and_variants(import_text):
     head, *rows = SHOPIFY_PRODUCTS.splitlines()
     head += ",Variant Inventory Policy,Gift Card"
     rows = [
-        f"{row},{'continue' if 'Green' in row else 'deny'},{'true' if row.startswith('mug') else ''}"
+        f"{row},{'continue' if 'Green' in row else 'deny'},"
+        f"{'true' if row.startswith('mug') else ''}"
         for row in rows
     ]
     _, (mug, black, green) = import_text(
@@ -343,17 +381,24 @@ def test_reads_all_formats_and_refuses_unknown_ones(settings, tmp_path):
         )
 
 
-ONE_MORE = "id:{}|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|refunded:0.00|refunded_qty:0"
+ONE_MORE = (
+    "id:{}|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|"
+    "refunded:0.00|refunded_qty:0"
+)
 EQUAL = {
     "shopify-orders": (
         SHOPIFY_ORDERS.splitlines()[0] + "\n",
-        "#{order},ann@example.com,{paid},,,,no,GBP,20.00,0,0,20.00,,0.00,,2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,{back},Acme,,,,web,0.00,\n"
-        "#{order},ann@example.com,,,,,,,,,,,,,,2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,,Acme,,,,,0.00,\n",
+        "#{order},ann@example.com,{paid},,,,no,GBP,20.00,0,0,20.00,,0.00,,"
+        "2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,{back},Acme,,,,web,"
+        "0.00,\n"
+        "#{order},ann@example.com,,,,,,,,,,,,,,"
+        "2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,,Acme,,,,,0.00,\n",
         ("paid", "refunded"),
     ),
     "woocommerce-orders": (
         f"{WOO_HEADER}line_items\n",
-        f"{{order}},{{order}},2025-07-0{{order}} 10:00:00,{{paid}},EUR,7,ann@example.com,,{ONE_MORE.format('9{order}')};{ONE_MORE.format('10{order}')}\n",
+        "{order},{order},2025-07-0{order} 10:00:00,{paid},EUR,7,ann@example.com,,"
+        f"{ONE_MORE.format('9{order}')};{ONE_MORE.format('10{order}')}\n",
         ("completed", "refunded"),
     ),
 }
@@ -415,9 +460,7 @@ def test_suggest_names_the_format_of_a_known_export(
     path = tmp_path / "export.csv"
     path.write_text(text)
     proposed = suggest(Lake.open(settings), table_name, str(path))
-    assert (
-        f"reads like a {'Shopify' if 'shopify' in name else 'WooCommerce'} export of {name.partition('-')[2]}"
-        in proposed
-    )
+    shop, kind = ("Shopify" if "shopify" in name else "WooCommerce"), name.partition("-")[2]
+    assert f"reads like a {shop} export of {kind}" in proposed
     assert f"retention import {table} export.csv --format {name}\n" in proposed
     assert all(line.startswith("#") for line in proposed.splitlines())

@@ -1,4 +1,4 @@
-"""Importing: every format, every kind of map, what is there already, what is bad, and one sentence for what cannot be."""
+"""Test importing: every format, every kind of map, known rows, bad rows and refusals."""
 
 import gzip
 import io
@@ -158,7 +158,8 @@ def test_imports_from_a_database_url(lake, settings, tmp_path):
         )
         connection.execute(
             sa.text(
-                "INSERT INTO people VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)"
+                "INSERT INTO people "
+                "VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)"
             )
         )
     report = import_files(lake, None, settings, "customers", [url], query="SELECT * FROM people")
@@ -322,7 +323,10 @@ def test_bad_rows_are_quarantined_unchanged_with_the_reason(lake, settings, tmp_
 
 
 def test_refuses_invalid_json_lines(lake, settings, tmp_path):
-    text = '{"item_id": "1", "title": "Tea", "price": 3}\nno json\n{"item_id": "2", "title": "Mate", "price": "dear"}\n'
+    text = (
+        '{"item_id": "1", "title": "Tea", "price": 3}\nno json\n'
+        '{"item_id": "2", "title": "Mate", "price": "dear"}\n'
+    )
     report = import_files(lake, None, settings, "items", [_file(tmp_path, text, "items.jsonl")])
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
 
@@ -372,7 +376,7 @@ def test_refused_import_gives_one_sentence_and_changes_nothing(
 
 
 def test_removes_nul_characters_from_texts(lake, database, settings, tmp_path):
-    """PostgreSQL keeps none: an import into a desk on it broke off with its error, for one name that was padded."""
+    """PostgreSQL keeps none: one padded name made an import into a desk on it fail."""
     file = tmp_path / "people.jsonl"
     rows = [{"customer_id": "\0k1\0", "name": "Ann\0\0"}, {"customer_id": "k2", "name": "\0"}]
     file.write_text("\n".join(json.dumps(row) for row in rows))
@@ -464,7 +468,8 @@ from retention.lake.mapping import parse_section
 from retention.lake.schema import EVENTS
 from retention.settings import Settings
 settings = Settings(home=sys.argv[1], _env_file=None)
-store._retry = lambda action: os.kill(os.getpid(), signal.SIGKILL)  # the files are written, the commit is not
+# the files are written, the commit is not
+store._retry = lambda action: os.kill(os.getpid(), signal.SIGKILL)
 import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]])
 """
 
@@ -526,7 +531,7 @@ def test_sql_syntax_error_shows_its_position(broken, says):
 def test_next_import_finishes_one_killed_after_its_commit(
     lake, database, settings, tmp_path, monkeypatch
 ):
-    """Its rows are in the lake, but neither were customers linked nor did the directory learn of anybody."""
+    """Its rows are in the lake, but no customers were linked and the directory has none of them."""
     who = _file(tmp_path, "customer_id,email\na,x@x.org\nb,X@x.org\n", "who.csv")
     sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
 
@@ -575,7 +580,7 @@ def test_directory_syncs_only_after_the_lake_changed(
 
 
 def test_link_from_a_finished_killed_import_does_not_leak(lake, settings, tmp_path, monkeypatch):
-    """Which keys were news to that import nobody knows any more, so what they tell counts from now on."""
+    """Nobody knows any more which keys were new to that import, so they count from now on."""
     old = _file(
         tmp_path, "customer_id,email,created_at\na,x@x.org,2025-01-01\nb,,2025-01-02\n", "old.csv"
     )

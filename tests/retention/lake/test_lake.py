@@ -1,4 +1,7 @@
-"""The lake: nothing sees the future, runs are replaced whole, writers do not lose each other's rows."""
+"""Test the lake: nothing sees the future, and runs are replaced whole.
+
+Writers do not lose each other's rows.
+"""
 
 import subprocess
 import sys
@@ -93,7 +96,10 @@ def test_table_is_opened_once_per_version(settings):
 
 
 def test_order_ids_are_dictionary_encoded(settings):
-    """Nine lines an order, as a grocer has: what folds lines to orders then reads each id once a row group."""
+    """Nine lines an order, as a grocer has.
+
+    Grouping lines to orders then reads each id once a row group.
+    """
     lake, lines = Lake.open(settings), np.arange(80_000)
     _import(
         lake,
@@ -171,9 +177,9 @@ def test_concurrent_writers_lose_and_duplicate_nothing(settings, tmp_path, table
         file.write_text(f"customer_id,{named}\n" + "\n".join(rows))
         files.append(str(file))
 
-    def write(
-        file,
-    ):  # a lake of its own, as in a process of its own; the lock is on an open file, not on a process
+    def write(file):
+        # A lake of its own, as in a process of its own: the lock is on an open file, not on a
+        # process.
         import_files(Lake.open(settings), None, settings, table, [file])
 
     with ThreadPoolExecutor(3) as threads:
@@ -303,7 +309,8 @@ def test_opening_a_lake_imports_no_heavy_modules():
     heavy = "pandas duckdb ibis pyarrow deltalake sklearn"
     code = (
         "import sys; from retention.lake import Lake; from retention.settings import Settings; "
-        "from retention.lake import customer_directory; import retention.privacy; Lake.open(Settings(_env_file=None)); "
+        "from retention.lake import customer_directory; import retention.privacy; "
+        "Lake.open(Settings(_env_file=None)); "
         f"sys.exit(', '.join(set('{heavy}'.split()) & set(sys.modules)) or None)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

@@ -1,4 +1,7 @@
-"""Late and out-of-order events: what counts at a cutoff is what had happened and was known, however it came in."""
+"""Test late and out-of-order events.
+
+What counts at a cutoff is what had happened and was known, however it came in.
+"""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,7 @@
-"""Files larger than memory: read and written in pieces, committed at once, each event in there once."""
+"""Files larger than memory are read and written in pieces and committed at once.
+
+Each event is stored once.
+"""
 
 import os
 import signal
@@ -131,7 +134,8 @@ def test_every_piece_has_nested_and_optional_columns(
     monkeypatch.setattr(sources, "LARGE_TEXT", large)
     (tmp_path / "nested.jsonl").write_text(
         "".join(
-            f'{{"user": {{"id": {n}}}, "at": "2025-02-01", "lines": [{{"sku": "a"}}, {{"sku": "b"}}]}}\n'
+            f'{{"user": {{"id": {n}}}, "at": "2025-02-01", '
+            '"lines": [{"sku": "a"}, {"sku": "b"}]}\n'
             for n in range(25)
         )
     )
@@ -140,12 +144,14 @@ def test_every_piece_has_nested_and_optional_columns(
         (
             "lines",
             50,
-            "item_id = 'line.sku'\nfrom = { sql = 'SELECT *, unnest(\"lines\") AS line FROM source' }",
+            "item_id = 'line.sku'\n"
+            "from = { sql = 'SELECT *, unnest(\"lines\") AS line FROM source' }",
         ),
     ):
         map_path = tmp_path / f"{name}.toml"
         map_path.write_text(
-            f"[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = {{ value = 'view' }}\n{item}"
+            "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\n"
+            f"event_type = {{ value = 'view' }}\n{item}"
         )
         report = import_files(
             lake, None, settings, "events", [str(tmp_path / "nested.jsonl")], map_path

@@ -1,4 +1,4 @@
-"""The quality report says what is there, how complete it is, and sees no further than business time."""
+"""The quality report says what is there and how complete it is, up to business time."""
 
 from datetime import date, timedelta
 
@@ -48,7 +48,7 @@ def test_closed_weekday_is_no_spike(settings, tmp_path):
 
 
 def test_spikes_compare_quiet_weekdays_with_themselves(settings, tmp_path):
-    """One view where six are usual on a Saturday is chance; a Saturday that is like neither is told."""
+    """One view where six are usual on a Saturday is chance; an unusual Saturday is reported."""
     begin = date(2025, 1, 1)
     days = [begin + timedelta(days=n) for n in range(180)]
     wrong = {date(2025, 3, 22): 1, date(2025, 5, 10): 55}

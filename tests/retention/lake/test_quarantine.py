@@ -1,4 +1,4 @@
-"""Quarantined rows can be read with reason and remedy, and come in once the map or the rule lets them."""
+"""Quarantined rows have a reason and a remedy, and come in once the map or the rule lets them."""
 
 from datetime import datetime
 
@@ -60,7 +60,8 @@ def test_release_imports_nested_rows_after_a_map_change(
     path = tmp_path / "nested.jsonl"
     path.write_text(
         "".join(
-            f'{{"user": {{"id": "c{n}"}}, "at": "2025-02-0{n}", "kind": "{"sale" if n % 2 else "purchase"}"}}\n'
+            f'{{"user": {{"id": "c{n}"}}, "at": "2025-02-0{n}", '
+            f'"kind": "{"sale" if n % 2 else "purchase"}"}}\n'
             for n in range(1, 9)
         )
     )
@@ -164,7 +165,10 @@ def test_release_refuses_a_map_that_is_not_toml(
 
 
 def test_number_remedy_works_with_the_maps_from(lake, database, settings, tmp_path):
-    """'Convert it in the map with { sql = … }' helped nobody: a column that is computed with is read as numbers first."""
+    """A column in a calculation is read as numbers first, so a conversion in the map came too late.
+
+    The old remedy, "Convert it in the map with { sql = … }", helped nobody.
+    """
     path, map_path = tmp_path / "sales.csv", tmp_path / "own.toml"
     lines = [f"c{n},2025-02-{n + 1:02} 10:00:00,{'one' if n == 7 else n + 1}\n" for n in range(20)]
     path.write_text("who,at,pieces\n" + "".join(lines))
@@ -221,7 +225,7 @@ def test_release_keeps_a_refused_file_and_imports_the_others(lake, database, set
 def test_refused_import_leaves_the_quarantine_unchanged(
     lake, database, settings, imported, map_path, file
 ):
-    """The same file by a wrong map: nothing comes in, and what the right one set aside is still to be mended."""
+    """A wrong map imports nothing, and what the right one set aside can still be corrected."""
     before = quarantine.listing(lake.duckdb, settings)
     map_path.write_text(
         map_path.read_text().replace('occurred_at = "When"', 'occurred_at = "Customer"')

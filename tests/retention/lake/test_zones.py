@@ -32,7 +32,7 @@ def _file(folder, text):
 def test_notes_times_without_a_zone_if_the_shop_has_one(
     lake, settings, tmp_path, zone, map_zone, at, has_note
 ):
-    """They are read as UTC: an Indian shop's orders after half past six in the evening were the next day's."""
+    """They are read as UTC: an Indian shop's orders after 6:30 pm counted for the next day."""
     own = settings.model_copy(update={"timezone": zone})
     path = tmp_path / "map.toml"
     path.write_text(
@@ -57,11 +57,15 @@ def test_notes_times_without_a_zone_if_the_shop_has_one(
     ],
 )
 def test_zone_in_an_expression_needs_no_note(lake, settings, tmp_path, occurred_at, columns):
-    """The note said that such times were read as UTC, and of a column that only the filter looks at as well."""
+    """The note wrongly said that such times were read as UTC.
+
+    It also named a column that only the filter reads.
+    """
     own, path = settings.model_copy(update={"timezone": "Asia/Kolkata"}), tmp_path / "map.toml"
     path.write_text(
         "[events]\ncustomer_id = 'who'\nevent_type = { value = 'purchase' }\n"
-        f"occurred_at = {{ sql = '''{occurred_at}''' }}\nwhere = {{ sql = '''\"seen\" > '2025-01-01'''' }}\n"
+        f"occurred_at = {{ sql = '''{occurred_at}''' }}\n"
+        "where = { sql = '''\"seen\" > '2025-01-01'''' }\n"
     )
     file = _file(tmp_path, "who,at,seen\na,2025-07-01 12:00:00,2025-07-02 12:00:00\n")
     notes = import_files(lake, None, own, "events", [file], path).files[0].get("notes", [])
@@ -78,7 +82,8 @@ def test_reimport_corrects_customer_times_as_the_note_says(lake, settings, tmp_p
     (note,) = import_files(lake, None, own, "customers", [file]).files[0]["notes"]
     assert note.endswith('write timezone = "Asia/Kolkata" into the map and import the file again.')
     path.write_text(
-        "[customers]\ntimezone = 'Asia/Kolkata'\ncustomer_id = 'customer_id'\nemail = 'email'\ncreated_at = 'created_at'\n"
+        "[customers]\ntimezone = 'Asia/Kolkata'\ncustomer_id = 'customer_id'\nemail = 'email'\n"
+        "created_at = 'created_at'\n"
     )
     import_files(lake, None, own, "customers", [file], path)
     (customer,) = lake.table("customers").to_pyarrow().to_pylist()

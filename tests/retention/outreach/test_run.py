@@ -460,7 +460,8 @@ def test_killed_processes_lose_and_duplicate_no_email(database, settings, contro
     ]
     held = [customer_id for customer_id, state in states.items() if state == "held"]
     print(
-        f"kills={kills} copies={len(states)} doubled={len(doubled)} lost={len(lost)} held={len(held)}"
+        f"kills={kills} copies={len(states)} doubled={len(doubled)} lost={len(lost)} "
+        f"held={len(held)}"
     )
     assert kills == KILLS
     assert not lost

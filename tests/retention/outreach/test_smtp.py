@@ -178,7 +178,10 @@ def test_encoded_words_in_name_or_subject_are_not_decoded(word):
 
 
 def test_commas_in_a_long_name_add_no_recipient():
-    name = "Smith, Doe, x@example.org, Partners & Sons, Attorneys at Law, Registered in England and Wales, Ltd"
+    name = (
+        "Smith, Doe, x@example.org, Partners & Sons, Attorneys at Law, "
+        "Registered in England and Wales, Ltd"
+    )
     with a_server() as (adapter, inbox):
         adapter.send(replace(a_message(), to=Contact("ann@example.com", name)))
     (mail,) = inbox.mails

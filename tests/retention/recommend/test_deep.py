@@ -16,7 +16,10 @@ from tests.retention.recommend.test_models import NEEDS_TORCH, checkerboard, sid
 
 
 def test_recommending_never_imports_torch():
-    code = "import sys, retention.recommend, retention.recommend.models as m; print('torch' in sys.modules, *m.DEEP)"
+    code = (
+        "import sys, retention.recommend, retention.recommend.models as m; "
+        "print('torch' in sys.modules, *m.DEEP)"
+    )
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )

@@ -280,8 +280,8 @@ def test_ease_prunes_least_bought_items_to_fit_into_memory():
     assert not np.delete(scores, model.kept_, axis=1).any()
     lost = 1 - purchases[:, model.kept_].nnz / purchases.nnz
     assert model.pruning_note == (
-        f"EASE learned the 200 most bought of 800 items, for its matrix may take 1 MiB; the others make up {lost:.1%} of what "
-        "is known."
+        "EASE learned the 200 most bought of 800 items, for its matrix may take 1 MiB; "
+        f"the others make up {lost:.1%} of what is known."
     )
     assert Ease().fit(purchases).pruning_note == pruned_shop.pruning_note == ""
 

@@ -311,7 +311,8 @@ def test_report_page_on_a_phone_labels_and_fits_every_figure(sent):
         page.set_content(html)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         cells = page.evaluate(
-            "[...document.querySelectorAll('td.n')].map(one => [one.lastChild.getBoundingClientRect().right, "
+            "[...document.querySelectorAll('td.n')].map("
+            "one => [one.lastChild.getBoundingClientRect().right, "
             "getComputedStyle(one, '::before').content])"
         )
     assert cells

@@ -25,7 +25,10 @@ def test_alt_text_of_weekly_chart_has_its_numbers():
 
 @pytest.mark.parametrize("size_of_shop", [1, 10, 100])
 def test_labels_of_weekly_chart_do_not_overlap(monkeypatch, size_of_shop):
-    """Of a shop with five-digit numbers the last week's lay on the week before, and two of a tier ran together."""
+    """In a shop with five-digit numbers, the last week's labels covered the week before.
+
+    Two labels of one tier also ran together.
+    """
     figures = []
     monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
     active = [(f"{day} Oct", 120 * size_of_shop) for day in range(1, 12)] + [

@@ -14,7 +14,7 @@ from tests.retention.reports.samples import UNTIL, bought
 
 @pytest.fixture
 def flag(settings, database):
-    """Publish a sweep that flagged these customers as high risk and those as low, so many days ago."""
+    """Publish a sweep, so many days ago, that flagged these customers as high or low risk."""
 
     def publish(
         lake,

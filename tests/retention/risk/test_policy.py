@@ -1,4 +1,4 @@
-"""The policy: a default for the first day, one sentence for each fault, one rule for each customer."""
+"""Test the policy: a default, one sentence for each fault, one rule for each customer."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,10 @@ def _written(tmp_path, text: str):
 def _rule(
     name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1, **more
 ) -> str:
-    rule = f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
+    rule = (
+        f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\n'
+        f'action = "{action}"\ndiscount = {discount}\n'
+    )
     return rule + "".join(f"{name} = {value}\n" for name, value in more.items())
 
 

@@ -196,6 +196,7 @@ def with_budget(desk, folder, budget) -> tiny.Shop:
     return with_policy(
         desk,
         folder,
-        f'[campaign]\nbudget = {budget}\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
+        f"[campaign]\nbudget = {budget}\n"
+        '[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
         'action = "coupon"\ndiscount = 0.1\n',
     )

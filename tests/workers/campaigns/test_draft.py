@@ -198,7 +198,8 @@ def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
     generous = with_policy(
         desk,
         tmp_path,
-        '[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\naction = "coupon"\ndiscount = 0.6\n',
+        '[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\naction = "coupon"\n'
+        "discount = 0.6\n",
     )
     assert "margin" in run(generous, CampaignDraft(tier="low"), ANALYST, key="dear").error
     assert "no cohort" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error

@@ -122,7 +122,8 @@ def _unasked(desk):
     """Return a policy file with one rule for customers of unknown consent, and these customers."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
-        '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Unasked"\ntiers = ["high", "medium", "low"]\n'
+        '[campaign]\nquiet_hours = ""\n'
+        '[[rules]]\nname = "Unasked"\ntiers = ["high", "medium", "low"]\n'
         'consent = ["unknown"]\naction = "reminder"\n'
     )
     people = desk.lake.table("customers").execute()
@@ -171,7 +172,8 @@ def test_consent_of_the_original_rule_applies(desk):
     """An offer with two ``instead_of`` rules used the laxer consent of both."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
-        '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Asked"\ntiers = ["low"]\naction = "reminder"\n'
+        '[campaign]\nquiet_hours = ""\n'
+        '[[rules]]\nname = "Asked"\ntiers = ["low"]\naction = "reminder"\n'
         '[[rules]]\nname = "Unasked"\ntiers = ["low"]\nconsent = ["unknown"]\naction = "reminder"\n'
         '[[rules]]\nname = "Else"\ninstead_of = ["Asked", "Unasked"]\naction = "new_arrivals"\n'
     )
@@ -266,7 +268,8 @@ def test_call_list_customers_get_no_code(desk):
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         policy.read_text()
-        + '[[rules]]\nname = "Call"\ntiers = ["high", "medium", "low"]\nvalues = ["high"]\naction = "call"\n'
+        + '[[rules]]\nname = "Call"\ntiers = ["high", "medium", "low"]\nvalues = ["high"]\n'
+        'action = "call"\n'
     )
     customers = desk.lake.table("customers").execute()
     desk.lake.upsert("customers", customers.assign(phone="+44 20 7946 0000"))

@@ -42,7 +42,7 @@ discount = 0.1
 
 
 def _people() -> simulate.Customers:
-    """Make `PAST` and `NEXT` people; uplift grows with a liking of offers and falls with silence."""
+    """Make `PAST` and `NEXT` people; uplift grows with a liking of offers, falls with silence."""
     return simulate.customers(np.random.default_rng(3), PAST + NEXT, lapsing=-0.03)
 
 

@@ -61,7 +61,8 @@ def upgrade() -> None:
     )
     # Campaigns sent before there were rows: their codes went out as a file.
     op.execute(
-        "INSERT INTO sends (campaign_id, customer_id, channel, state, attempts, queued_at, sent_at, team_id) "
+        "INSERT INTO sends (campaign_id, customer_id, channel, state, attempts, queued_at, "
+        "sent_at, team_id) "
         "SELECT a.campaign_id, a.customer_id, 'csv', 'sent', 1, c.sent_at, c.sent_at, a.team_id "
         "FROM assignments AS a JOIN campaigns AS c ON c.id = a.campaign_id "
         "WHERE a.arm = 'treatment' AND c.sent_at IS NOT NULL AND c.state <> 'sending'"

@@ -1,4 +1,7 @@
-"""Copies in a file that nobody took wait on while their campaign is measured, as they do of campaigns measured since"""
+"""Queue sends in files that nobody downloaded again, while their campaign is measured
+
+The version before cancelled them. Later campaigns keep such sends queued.
+"""
 
 import sqlalchemy as sa
 from alembic import op

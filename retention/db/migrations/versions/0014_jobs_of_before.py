@@ -1,4 +1,7 @@
-"""A process of a version before 0010 that still runs can store jobs: it does not know since when they wait, and how many workers they lost"""
+"""Let processes of versions before 0010 store jobs
+
+Such a process knows neither since when a job waits nor how many workers it has lost.
+"""
 
 import sqlalchemy as sa
 from alembic import op

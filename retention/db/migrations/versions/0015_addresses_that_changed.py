@@ -1,4 +1,8 @@
-"""Since when a customer has another address, so that what bounced before is not held against it; merged ids are looked up by whom they are now"""
+"""Store when a customer's address changed, and index merged ids
+
+Bounces of the earlier address then do not count against the new one. Merged ids are looked up by
+their current customer.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -15,9 +15,11 @@ def upgrade() -> None:
         batch_op.add_column(
             sa.Column("by_person", sa.Boolean(), server_default=sa.false(), nullable=False)
         )
-    # Training has a queue of its own now: on the old one it would end after 15 minutes, and everybody would wait for it.
+    # Training has a queue of its own now. On the old one it would end after 15 minutes, and
+    # everybody would wait for it.
     op.execute(
-        "UPDATE jobs SET queue = 'training' WHERE kind = 'retrain' AND state IN ('queued', 'running')"
+        "UPDATE jobs SET queue = 'training' "
+        "WHERE kind = 'retrain' AND state IN ('queued', 'running')"
     )
     op.create_index(
         "ix_jobs_team_id_request_key_state", "jobs", ["team_id", "request_key", "state"]

@@ -1,4 +1,4 @@
-"""Each cleaning rule sets aside what it is for, and leaves alone what looks like it and is right."""
+"""Each cleaning rule sets aside what it is for, and leaves alone right rows that look like it."""
 
 import pytest
 
@@ -11,7 +11,8 @@ from retention.lake.release import release
 
 HEADER = "customer_id,event_type,occurred_at,order_id,item_id,quantity,amount,discount\n"
 USUAL = [
-    f"{n % 7},purchase,2025-03-{1 + n % 27:02} 10:{n % 60:02}:{n % 50:02},{n},tea,{1 + n % 3},{(1 + n % 3) * 5.0},0"
+    f"{n % 7},purchase,2025-03-{1 + n % 27:02} 10:{n % 60:02}:{n % 50:02},{n},tea,"
+    f"{1 + n % 3},{(1 + n % 3) * 5.0},0"
     for n in range(60)
 ]
 
@@ -167,7 +168,10 @@ def test_second_file_is_compared_with_stored_events(bring, lake, settings):
 
 
 def test_constant_event_type_still_finds_repeated_orders(lake, settings, tmp_path):
-    """The second file's lines are those of the first, written again: as a file, and again out of the quarantine."""
+    """The second file's lines are those of the first, written again.
+
+    They come as a file, and again out of the quarantine.
+    """
     head, line = (
         "who,at,order,sku,pieces,paid\n",
         "{who},2025-03-{day:02} 10:00:{seconds},{order},tea,1,5\n",
@@ -200,7 +204,7 @@ def test_constant_event_type_still_finds_repeated_orders(lake, settings, tmp_pat
 
 
 def test_contradictory_signs_may_be_allowed(bring, lake, settings):
-    """The file of a shop that keeps contradictions, imported again, brings its returns no second time."""
+    """A shop that keeps contradictions imports a file again: its returns come in only once."""
     lines = (
         "9,purchase,2025-03-05 10:00:00,x,tea,-1,-5,0",
         "9,purchase,2025-03-06 10:00:00,y,tea,1,-5,0",
@@ -213,7 +217,8 @@ def test_contradictory_signs_may_be_allowed(bring, lake, settings):
 
 def test_dates_without_times_show_no_repeated_orders(lake, settings, tmp_path):
     lines = [
-        f"{n},purchase,2025-03-{1 + n:02},{n},tea,1,5,0\n{n},purchase,2025-03-{1 + n:02},x{n},tea,1,5,0\n"
+        f"{n},purchase,2025-03-{1 + n:02},{n},tea,1,5,0\n"
+        f"{n},purchase,2025-03-{1 + n:02},x{n},tea,1,5,0\n"
         for n in range(20)
     ]
     (tmp_path / "days.csv").write_text(HEADER + "".join(lines))
@@ -272,7 +277,7 @@ def test_earliest_date_rule_can_be_changed_and_rows_released(bring, lake, settin
 
 
 def test_quarantined_order_is_quarantined_again_on_reimport(bring):
-    """Orders are held against those of the same ten minutes of the clock, whatever else their customer did."""
+    """Orders are held against those of the same ten minutes, whatever else the customer did."""
     twice = [
         f"8,purchase,2025-03-01 {at},{n},tea,1,5,0"
         for n, at in enumerate(("12:00:00", "12:00:30", "12:09:50", "12:10:10"))
@@ -284,7 +289,8 @@ def test_quarantined_order_is_quarantined_again_on_reimport(bring):
 
 
 BASKETS = [
-    f"{n % 7},purchase,2025-03-{1 + n % 27:02} 11:{n % 60:02}:{n % 50:02},b{n},{item},{1 + n % 3},{(1 + n % 3) * price},0"
+    f"{n % 7},purchase,2025-03-{1 + n % 27:02} 11:{n % 60:02}:{n % 50:02},b{n},{item},"
+    f"{1 + n % 3},{(1 + n % 3) * price},0"
     for n in range(30)
     for item, price in (("cup", 9.99), ("jug", 100.0), ("bag", 0.33))
 ]
@@ -304,7 +310,7 @@ BASKETS = [
 )
 @pytest.mark.parametrize("later", [False, True])
 def test_line_exported_again_is_quarantined(bring, line, reason, later):
-    """In the same file, or in a later one; the earlier of two lines of one file is the one that stays."""
+    """In the same file, or in a later one; the earlier of two lines of one file stays."""
     if later:
         bring(*BASKETS)
     report = bring(*BASKETS, line, name="again.csv")
@@ -322,7 +328,8 @@ def test_line_exported_again_is_quarantined(bring, line, reason, later):
         "1,purchase,2025-03-09 11:08:48,,cup,3,29.97,0",  # none
         "2,purchase,2025-03-09 11:08:08,b8,cup,3,29.98,0",  # another customer
         "1,purchase,2025-03-09 11:09:28,b8,cup,3,29.97,0",  # added to the order later
-        "1,purchase,2025-03-09 11:08:08,b8,cup,3,29.96,0.01",  # the cent of the order's discount is on this one
+        # the cent of the order's discount is on this one
+        "1,purchase,2025-03-09 11:08:08,b8,cup,3,29.96,0.01",
     ],
 )
 def test_similar_but_different_line_is_accepted(bring, line):

@@ -1,4 +1,7 @@
-"""Returns find the purchase they undo; a wholly cancelled order is no order, once that is known and no earlier."""
+"""Returns find the purchase they undo.
+
+A wholly cancelled order is no order, once that is known and no earlier.
+"""
 
 from datetime import UTC, datetime
 

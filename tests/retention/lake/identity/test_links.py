@@ -272,7 +272,10 @@ def test_loyalty_number_links_but_made_up_keys_do_not(shop):
     ],
 )
 def test_normalises_telephone_numbers(shop, number, locale, normal):
-    query = f"SELECT {keys.phone('phone', 'locale', RULES)} FROM (SELECT ?::VARCHAR AS phone, ?::VARCHAR AS locale)"
+    query = (
+        f"SELECT {keys.phone('phone', 'locale', RULES)} "
+        "FROM (SELECT ?::VARCHAR AS phone, ?::VARCHAR AS locale)"
+    )
     rows = shop.lake.duckdb.execute(query, [number, locale]).fetchall()
     assert rows == [(normal,)]
 

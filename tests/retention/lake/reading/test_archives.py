@@ -31,10 +31,25 @@ FIRST = [
     ("C489449", "85048", -1, datetime(2009, 12, 1, 9), 4, 13085),
 ]
 SECOND = [(489450, 85048, 3, datetime(2010, 12, 2, 8), 1.25, 12346)]
+_RELATIONSHIPS = "http://schemas.openxmlformats.org/package/2006/relationships"
+_OFFICE = "application/vnd.openxmlformats"
 _PARTS = {
-    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>',
-    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-    "xl/styles.xml": '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>',
+    "[Content_Types].xml": (
+        '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+        f'<Default Extension="rels" ContentType="{_OFFICE}-package.relationships+xml"/>'
+        '<Default Extension="xml" ContentType="application/xml"/>'
+        '<Override PartName="/xl/workbook.xml" '
+        f'ContentType="{_OFFICE}-officedocument.spreadsheetml.sheet.main+xml"/></Types>'
+    ),
+    "_rels/.rels": (
+        f'<Relationships xmlns="{_RELATIONSHIPS}"><Relationship Id="rId1" '
+        'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" '
+        'Target="xl/workbook.xml"/></Relationships>'
+    ),
+    "xl/styles.xml": (
+        '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><cellXfs>'
+        '<xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>'
+    ),
 }
 
 
@@ -69,7 +84,8 @@ def _workbook(path, sheets) -> None:
         )
         book.writestr(
             "xl/_rels/workbook.xml.rels",
-            f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{links}<Relationship Id="st" Type="{relation}/styles" Target="styles.xml"/></Relationships>',
+            f'<Relationships xmlns="{_RELATIONSHIPS}">{links}'
+            f'<Relationship Id="st" Type="{relation}/styles" Target="styles.xml"/></Relationships>',
         )
         for n, rows in zip(numbers, sheets.values(), strict=True):
             body = "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in rows)
@@ -173,7 +189,7 @@ def test_refuses_folders_and_uncompressed_files_with_a_remedy(settings, tmp_path
 
 @pytest.mark.parametrize(("at", "byte"), [(30 + len("a.csv"), 0x07), (-6, 0xFF)])
 def test_reports_damaged_archives(tmp_path, at, byte):
-    """A block of a kind that there is not; a list of members that lies before the file's beginning."""
+    """A block of an unknown kind; a list of members that lies before the file's beginning."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.csv", "a,b\n" + "1,2\n" * 100)

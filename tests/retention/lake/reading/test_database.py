@@ -86,7 +86,8 @@ def test_reads_types_of_postgresql(settings, tmp_path):
             connection.execute(
                 sa.text(
                     "CREATE TABLE orders AS SELECT gen_random_uuid() AS id, n % 7 AS customer, "
-                    "timestamptz '2025-01-01 00:00+01' + n * interval '1 minute' AS at, (n / 4.0)::numeric(12,2) AS paid, "
+                    "timestamptz '2025-01-01 00:00+01' + n * interval '1 minute' AS at, "
+                    "(n / 4.0)::numeric(12,2) AS paid, "
                     "n AS pieces, CASE WHEN n > 60000 THEN '{\"a\": 1}'::jsonb END AS extra "
                     "FROM generate_series(1, 60001) AS n"
                 )

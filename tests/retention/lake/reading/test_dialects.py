@@ -134,7 +134,10 @@ def test_invalid_dates_do_not_decide_day_or_month_first(import_bytes):
 
 def test_reads_indian_digit_groups(import_bytes):
     """Amounts grouped as in India were no numbers: all large orders stood in quarantine."""
-    lines = b'Customer,Date,Item,Amount\n1,2025-01-02,a,"1,00,000.50"\n2,2025-01-02,a,"12,34,56,789"\n3,2025-01-02,a,"1,200.00"\n'
+    lines = (
+        b'Customer,Date,Item,Amount\n1,2025-01-02,a,"1,00,000.50"\n'
+        b'2,2025-01-02,a,"12,34,56,789"\n3,2025-01-02,a,"1,200.00"\n'
+    )
     report, events = import_bytes(lines)
     assert [event["amount"] for event in events] == [100000.5, 123456789, 1200]
     assert report.files[0]["decimal"] == "."
@@ -174,7 +177,10 @@ def test_one_day_above_twelve_decides_a_column(import_bytes):
 
 
 def test_restores_ids_from_floats_and_counts_missing_ones(import_bytes):
-    rows = b"12345.0,2025-01-01,85123A,1\n,2025-01-02,22,2\nnan,2025-01-02,22,2\n12346.0,2025-01-03,21.5,1\n"
+    rows = (
+        b"12345.0,2025-01-01,85123A,1\n,2025-01-02,22,2\n"
+        b"nan,2025-01-02,22,2\n12346.0,2025-01-03,21.5,1\n"
+    )
     report, events = import_bytes(b"Customer,Date,Item,Amount\n" + rows)
     assert [event["customer_id"] for event in events] == ["12345", "12346"]
     assert [event["item_id"] for event in events] == ["85123A", "21.5"]
@@ -241,7 +247,10 @@ def test_detects_a_header_by_whole_names(import_bytes, content, columns, rows):
 
 
 def test_quoted_spaces_do_not_separate_columns(import_bytes):
-    text = '[events]\ncustomer_id = "column1"\nitem_id = "column2"\noccurred_at = "column3"\ndelimiter = " "\n'
+    text = (
+        '[events]\ncustomer_id = "column1"\nitem_id = "column2"\n'
+        'occurred_at = "column3"\ndelimiter = " "\n'
+    )
     text += 'header = false\nevent_type = { value = "view" }\n'
     _, events = import_bytes(b'1 "Amy Lee" 2025-01-01\n2 "Bob Ray" 2025-01-02\n', map_text=text)
     assert [event["item_id"] for event in events] == ["Amy Lee", "Bob Ray"]
@@ -299,7 +308,10 @@ def test_notes_values_that_do_not_fit_the_date_format(import_bytes, second, fitt
 def test_quarantines_times_without_offset_among_zoned_ones(import_bytes):
     """Their time zone is unknown."""
     text = MAP + 'timezone = "America/New_York"\ndate_format = "%d.%m.%Y %H:%M %z"\n'
-    lines = b"Customer,Date,Item,Amount\n1,28.12.2024 10:00 +0200,a,1\n2,2024-12-29 10:00:00,a,1\n3,2024-12-30 10:00+02:00,a,1\n"
+    lines = (
+        b"Customer,Date,Item,Amount\n1,28.12.2024 10:00 +0200,a,1\n"
+        b"2,2024-12-29 10:00:00,a,1\n3,2024-12-30 10:00+02:00,a,1\n"
+    )
     report, events = import_bytes(lines, map_text=text)
     assert [event["occurred_at"].isoformat() for event in events] == [
         "2024-12-28T08:00:00",

@@ -82,14 +82,16 @@ def _gifts(at, rng):
         price = "0.00" if number % 50 == 7 else f"{rng.randint(85, 900) / 100:.2f}"
         land = "United Kingdom" if number % 9 else "France"
         rows.append(
-            f"{invoice},{code},{title},{-1 if invoice[0] == 'C' else rng.randint(1, 48)},{when},{price},{who},{land}"
+            f"{invoice},{code},{title},{-1 if invoice[0] == 'C' else rng.randint(1, 48)},"
+            f"{when},{price},{who},{land}"
         )
     return "\n".join(rows).encode("cp1252")
 
 
 def _discs(at, rng, mark=" ", head=""):
     rows = [
-        f" {1 + number // 4:05}{mark}{at(number * 30):%Y%m%d}{mark}{rng.randint(1, 5):2}{mark}{rng.randint(900, 9000) / 100:7.2f}"
+        f" {1 + number // 4:05}{mark}{at(number * 30):%Y%m%d}{mark}"
+        f"{rng.randint(1, 5):2}{mark}{rng.randint(900, 9000) / 100:7.2f}"
         for number in range(300)
     ]
     return (head + "\n".join(rows)).encode()
@@ -98,7 +100,8 @@ def _discs(at, rng, mark=" ", head=""):
 def _grocer(at, rng):
     rows = ["user_id,order_id,product_id,created_at,price"]
     rows += [
-        f"{number % 40},{1000 + number // 5},{rng.randint(1, 90)},{at(number).isoformat(' ')},{rng.randint(50, 900) / 100}"
+        f"{number % 40},{1000 + number // 5},{rng.randint(1, 90)},"
+        f"{at(number).isoformat(' ')},{rng.randint(50, 900) / 100}"
         for number in range(400)
     ]
     return "\n".join(rows).encode()
@@ -107,7 +110,8 @@ def _grocer(at, rng):
 def _laden(at, rng):
     rows = ["Kundennummer;Bestellnummer;Bestelldatum;Artikelnummer;Menge;Gesamtbetrag;Ort"]
     rows += [
-        f"{500 + number % 40};{9000 + number // 3};{at(number):%d.%m.%Y};{rng.randint(100, 120)};{-1 if number % 30 == 0 else 2};"
+        f"{500 + number % 40};{9000 + number // 3};{at(number):%d.%m.%Y};"
+        f"{rng.randint(100, 120)};{-1 if number % 30 == 0 else 2};"
         f"1.{rng.randint(100, 999)},{rng.randint(10, 99)};Köln"
         for number in range(300)
     ]
@@ -177,7 +181,8 @@ def test_finds_the_event_type_by_content(name, settings, tmp_path):
     path = tmp_path / "clicks.jsonl"
     path.write_text(
         "".join(
-            f'{{"user": "u{n % 30}", "{name}": "{kind}", "at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "sku": "s{n % 7}"}}\n'
+            f'{{"user": "u{n % 30}", "{name}": "{kind}", '
+            f'"at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "sku": "s{n % 7}"}}\n'
             for n, kind in enumerate(["view", "cart", "search", "email_click", "purchase"] * 20)
         )
     )
@@ -201,8 +206,10 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
     path = tmp_path / "clicks.jsonl"
     path.write_text(
         "".join(
-            f'{{"evt": {{"name": "{kind}", "ts": "2025-01-{n % 28 + 1:02}T10:00:00+02:00"}}, "user": {{"id": "u{n % 30}"}}, '
-            f'"line": {{"product": {{"sku": "s{n % 7}"}}, "qty": 2, "unit_price": 1.5}}, "order": {{"no": {n // 3}}}}}\n'
+            f'{{"evt": {{"name": "{kind}", "ts": "2025-01-{n % 28 + 1:02}T10:00:00+02:00"}}, '
+            f'"user": {{"id": "u{n % 30}"}}, '
+            f'"line": {{"product": {{"sku": "s{n % 7}"}}, "qty": 2, "unit_price": 1.5}}, '
+            f'"order": {{"no": {n // 3}}}}}\n'
             for n, kind in enumerate(
                 ["product_viewed", "added_to_cart", "order_completed", "order_refunded"] * 50
             )
@@ -236,12 +243,15 @@ def test_unnests_orders_into_lines(settings, tmp_path):
     path, lines = tmp_path / "orders.jsonl", []
     for n in range(60):
         sold = ", ".join(
-            f'{{"sku": "s{(n + place) % 7}", "title": "Tea {(n + place) % 7}", "qty": {place + 1}, "price": 2.5}}'
+            f'{{"sku": "s{(n + place) % 7}", "title": "Tea {(n + place) % 7}", '
+            f'"qty": {place + 1}, "price": 2.5}}'
             for place in range(n % 3)
         )
         lines.append(
-            f'{{"id": "r{n}", "order": {{"no": {n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00+02:00", "total": 99.5, '
-            f'"lines": [{sold}]}}, "user": {{"id": "u{n % 20}"}}, "taxes": [{{"name": "VAT", "rate": 0.2}}]}}\n'
+            f'{{"id": "r{n}", "order": {{"no": {n}, '
+            f'"created_at": "2025-01-{n % 28 + 1:02}T10:00:00+02:00", "total": 99.5, '
+            f'"lines": [{sold}]}}, "user": {{"id": "u{n % 20}"}}, '
+            '"taxes": [{"name": "VAT", "rate": 0.2}]}\n'
         )
     path.write_text("".join(lines))
     proposed = suggest(Lake.open(settings), "events", str(path))
@@ -262,8 +272,10 @@ def test_amount_of_api_orders_is_the_price_not_the_discount(settings, tmp_path):
     path = tmp_path / "orders.jsonl"
     path.write_text(
         "".join(
-            f'{{"id": {1000 + n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "total_price": "99.50", "customer": {{"id": {n % 20}}}, '
-            f'"line_items": [{{"id": {n}, "sku": "s{n % 7}", "quantity": 2, "price": "2.50", "total_discount": "0.25"}}]}}\n'
+            f'{{"id": {1000 + n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
+            f'"total_price": "99.50", "customer": {{"id": {n % 20}}}, '
+            f'"line_items": [{{"id": {n}, "sku": "s{n % 7}", "quantity": 2, '
+            '"price": "2.50", "total_discount": "0.25"}]}\n'
             for n in range(60)
         )
     )
@@ -274,10 +286,14 @@ def test_amount_of_api_orders_is_the_price_not_the_discount(settings, tmp_path):
 
 def test_keeps_equal_lines_with_different_line_ids(settings, tmp_path):
     path = tmp_path / "orders.jsonl"
-    lines = '[{{"id": {0}1, "sku": "s", "quantity": 1, "price": 2.5}}, {{"id": {0}2, "sku": "s", "quantity": 1, "price": 2.5}}]'
+    lines = (
+        '[{{"id": {0}1, "sku": "s", "quantity": 1, "price": 2.5}}, '
+        '{{"id": {0}2, "sku": "s", "quantity": 1, "price": 2.5}}]'
+    )
     path.write_text(
         "".join(
-            f'{{"id": {n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "customer": {{"id": {n % 20}}}, "line_items": {lines.format(n)}}}\n'
+            f'{{"id": {n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
+            f'"customer": {{"id": {n % 20}}}, "line_items": {lines.format(n)}}}\n'
             for n in range(100, 160)
         )
     )
@@ -295,7 +311,8 @@ def test_keeps_views_in_a_log_of_orders_and_views(settings, tmp_path):
         at = f'"user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:{n - 100}:00Z"'
         log_lines.append(f'{{"what": "view", {at}}}\n')
         log_lines.append(
-            f'{{"what": "order", {at}, "order": "o{n}", "lines": [{{"sku": "s1", "qty": 1, "total": 2.5}}, {{"sku": "s2", "qty": 2, "total": 5}}]}}\n'
+            f'{{"what": "order", {at}, "order": "o{n}", "lines": ['
+            '{"sku": "s1", "qty": 1, "total": 2.5}, {"sku": "s2", "qty": 2, "total": 5}]}\n'
         )
     path.write_text("".join(log_lines))
     report, events = _rows(
@@ -425,7 +442,10 @@ def test_doubts_a_customer_id_that_never_repeats(settings, tmp_path):
 
 def test_items_from_sales_get_their_most_frequent_title(settings, tmp_path):
     path, mapped = tmp_path / "sales.csv", tmp_path / "map.toml"
-    lines = "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n6,A,damaged,0\n7,B,,0\n"
+    lines = (
+        "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n"
+        "6,A,damaged,0\n7,B,,0\n"
+    )
     path.write_text("Invoice,StockCode,Description,Price\n" + lines)
     lake = Lake.open(settings)
     mapped.write_text(suggest(lake, "items", str(path)))
