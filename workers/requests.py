@@ -182,8 +182,8 @@ class Retrain(Request):
     names_customers = False
     outlasts_erasures = True
     models: tuple[Literal["churn", "recommend"], ...] = ()
-    horizon: Days = 28
-    active_within: DaysOrEver = 56
+    horizon: Days | None = None  # None: the installation's definition of churn
+    active_within: DaysOrEver | Literal["definition"] = "definition"
     model: str = "auto"
     cutoff: Moment | None = None
     tune: Seconds | None = None

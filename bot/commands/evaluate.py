@@ -81,8 +81,8 @@ CUTOFF = click.option(
 def churn(
     call: Call,
     cutoff: datetime,
-    horizon: int,
-    active_within: int | str,
+    horizon: int | None,
+    active_within: int | str | None,
     model: str,
     origins: int,
     by: tuple[str, ...],
@@ -90,14 +90,21 @@ def churn(
 ) -> Answer:
     """Backtest a churn model."""
     from retention.churn import evaluate
+    from retention.registry.churn_definition import ensure_definition, resolve_definition
     from retention.risk.policy import load_policy
 
-    tiers = load_policy(call.services.settings).tiers
+    services, lake = call.services, _lake(call)
+    tiers = load_policy(services.settings).tiers
+    definition = resolve_definition(
+        ensure_definition(lake, services.database, services.settings),
+        horizon,
+        "definition" if active_within is None else requests.days_or_ever(active_within),
+    )
     report = evaluate(
-        _lake(call),
+        lake,
         cutoff=cutoff,
-        horizon_days=horizon,
-        active_within_days=requests.days_or_ever(active_within),
+        horizon_days=definition.horizon_days,
+        active_within_days=definition.active_within_days,
         model=model,
         origins=origins,
         by=by,

@@ -65,8 +65,8 @@ RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
 def COMMAND(
     call: Call,
     models: tuple[str, ...],
-    horizon: int,
-    active_within: int | str,
+    horizon: int | None,
+    active_within: int | str | None,
     model: str,
     cutoff: datetime | None,
     tune: int | None,

@@ -462,13 +462,14 @@ CUSTOMER = click.STRING
 TO_WRITE = _FileToWrite(path_type=Path)
 # Options that define churn.
 HORIZON = click.option(
-    "--horizon", type=DAYS, default="28d", help=gettext("Churn means: no order for so long.")
+    "--horizon",
+    type=DAYS,
+    help=gettext("Churn means: no order for so long; by default as `definition` shows."),
 )
 ACTIVE_WITHIN = click.option(
     "--active-within",
     type=DAYS_OR_EVER,
-    default="56d",
-    help=gettext("Only who ordered so recently, or ever."),
+    help=gettext("Only who ordered so recently, or ever; by default as `definition` shows."),
 )
 
 

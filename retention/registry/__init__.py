@@ -3,6 +3,12 @@
 It stores training data, metrics, artefacts and the version in use.
 """
 
+from retention.registry.churn_definition import (
+    ChurnDefinition,
+    change_definition,
+    current_definition,
+    ensure_definition,
+)
 from retention.registry.store import (
     champion,
     check_usable,
@@ -14,4 +20,17 @@ from retention.registry.store import (
     save,
 )
 
-__all__ = ["champion", "check_usable", "find", "load", "previous", "promote", "roll_back", "save"]
+__all__ = [
+    "ChurnDefinition",
+    "champion",
+    "change_definition",
+    "check_usable",
+    "current_definition",
+    "ensure_definition",
+    "find",
+    "load",
+    "previous",
+    "promote",
+    "roll_back",
+    "save",
+]

@@ -148,15 +148,22 @@ def backtest(
     comparable = champion if is_comparable else None
     origins = _evaluate_origins(training, trained, comparable, progress)
     if not origins:
-        return _without_origins(champion, missing, is_unreadable)
+        return _without_origins(trained, champion, missing, is_unreadable)
     checks, details = _all_checks(origins, trained, comparable)
-    excused = _non_binding_checks(checks, origins, trained, None if missing else champion)
-    caveat, failed = _failed_checks(checks, excused, alone=champion is None or bool(missing))
+    excused = _non_binding_checks(checks, origins, trained, comparable)
+    alone = champion is None or bool(missing) or not is_comparable
+    caveat, failed = _failed_checks(checks, excused, alone=alone)
+    if champion is not None and not _same_definition(champion, trained):
+        why = _new_definition_note(trained, champion)
+        return BacktestResult(True, f"{why}{caveat}", origins, checks, details)
     if champion is None:
         why = f"{_first_note(is_unreadable)}{caveat}"
         return BacktestResult(True, why, origins, checks, details)
     if failed:
-        why = gettext("The one in use stays, for {reasons}.").format(reasons="; ".join(failed))
+        why = gettext(
+            "The one in use stays, for {reasons}. `/retention models promote` uses the new one "
+            "all the same."
+        ).format(reasons="; ".join(failed))
         return BacktestResult(False, why, origins, checks, details)
     if missing:
         why = _missing_features_note(missing)
@@ -166,7 +173,10 @@ def backtest(
 
 
 def _without_origins(
-    champion: TrainedChurn | None, missing: Collection[str], is_unreadable: bool
+    trained: TrainedChurn,
+    champion: TrainedChurn | None,
+    missing: Collection[str],
+    is_unreadable: bool,
 ) -> BacktestResult:
     """Decide if there is no origin to evaluate on."""
     if missing:
@@ -175,6 +185,9 @@ def _without_origins(
             "seen."
         )
         return BacktestResult(True, f"{_missing_features_note(missing)} {note}")
+    if champion is not None and not _same_definition(champion, trained):
+        note = gettext("There is too little history to judge it on weeks it has not seen.")
+        return BacktestResult(True, f"{_new_definition_note(trained, champion)} {note}")
     if champion is not None:
         return BacktestResult(
             False,
@@ -424,6 +437,13 @@ def _champion_checks(
     return [gate.check_better(interval, len(compared)), gate.check_lift(new, old)], difference
 
 
+def _new_definition_note(trained: TrainedChurn, champion: TrainedChurn) -> str:
+    return gettext(
+        "It is the first model for another definition of churn: {new}; until now it was {old}. "
+        "If that was not meant, `/retention models rollback` goes back."
+    ).format(new=_churn_definition(trained), old=_churn_definition(champion))
+
+
 def _churn_definition(model: TrainedChurn) -> str:
     horizon = count(model.horizon_days, "day")
     if model.active_within_days is None:
@@ -448,11 +468,6 @@ def _promotion_note(
     else:
         passed = gettext("It was judged on {origins}")
     passed = passed.format(origins=count(origins, "origin"))
-    if not _same_definition(champion, trained):
-        return gettext(
-            "Churn is defined differently from now on: {new}; until now it was {old}. {passed}. "
-            "If that was not meant, `/retention models rollback` goes back."
-        ).format(new=_churn_definition(trained), old=_churn_definition(champion), passed=passed)
     difference = details.get("difference")
     if not difference:
         return gettext("{passed}; the same recipe as the one in use, on fresher data.").format(

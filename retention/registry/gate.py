@@ -17,7 +17,9 @@ Further rules depend on the challenger:
 - A fault that the champion shares is reported but not binding: keeping the worse or older model
   would not fix it.
 - The first model is always used, and so is a replacement for one with features that are no longer
-  computed. The alternative is rules. Failed checks are reported.
+  computed. The alternative is rules. A model for another definition of churn is the first of its
+  line: nobody changes the definition by accident, and the two predict different things. Failed
+  checks are reported.
 
 ECE, slope and PSI of few customers exceed their limits by chance. A check fails only beyond chance
 (one in twenty).

@@ -22,6 +22,7 @@ from retention import clock
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.paths import create_private_folder, is_url
+from retention.registry import churn_definition
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -199,6 +200,8 @@ def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | 
 def promote(session: Session, settings: Settings, row: ModelVersion, by: str) -> None:
     """Put a version into use and retire the previous one.
 
+    A churn model brings its definition of churn with it.
+
     Runs in the caller's transaction.
 
     Parameters
@@ -221,6 +224,8 @@ def promote(session: Session, settings: Settings, row: ModelVersion, by: str) ->
     )
     row.state, row.promoted_by, row.promoted_at = "champion", by, clock.now()
     session.add(row)
+    if row.kind == "churn":
+        churn_definition.adopt_definition_of(session, settings, row, by)
 
 
 def find(session: Session, settings: Settings, version: str) -> ModelVersion:

@@ -1,11 +1,10 @@
 """Score by rules if there is no model.
 
-Rules use ranks of recency and frequency.
-
-A rank is not a probability; outputs carry ``"model_version": "rules"``.
+Rules use ranks of recency and frequency. A rank is not a probability; outputs carry
+``"model_version": "rules"``.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +16,13 @@ from retention.churn.reasons import silence_text
 from retention.churn.score import expected_spend, next_order, population
 from retention.templating import count
 from retention.text import gettext
+from retention.value.order_rhythm import order_rhythm
 
 VERSION = "rules"
 # Only the longest silence reaches `high`, even with many orders.
 RECENCY, FREQUENCY = 0.5, 0.12
 SILENT, SELDOM = 4, 2  # quintiles named as reasons
+WITHIN_USUAL_GAP = 3  # highest rank of a silence that is usual for the customer
 
 
 def score(
@@ -40,6 +41,10 @@ def score(
     5 the most orders. Ranks are among active customers. ``customer_ids`` that are not active are
     ranked among them, too, so a customer's score equals that of the sweep. A longer silence than
     all active customers gives the last quintile.
+
+    Somebody is always the most silent, also in a shop where all is well. So R is at most the rank
+    of the silence among the shop's gaps between orders (`OrderRhythm.rank_days`), and at most 3 for
+    a silence within the customer's own usual gap.
 
     Parameters
     ----------
@@ -67,7 +72,10 @@ def score(
             active = active[active.recency_days <= active_within_days]
         snapshot = snapshot.rows(snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy())
     frame = snapshot.frame
-    silent = quintile(frame.recency_days, active.recency_days)
+    silent = np.minimum(
+        quintile(frame.recency_days, active.recency_days),
+        longest_rank(frame, order_rhythm(lake, as_of).rank_days()),
+    )
     often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
     reasons = [
@@ -97,6 +105,28 @@ def describe_rules(buyers: int) -> str:
         "Rules (RFM), which rank and foretell nothing: there is no model yet; "
         "`/retention retrain` makes one."
     )
+
+
+def longest_rank(frame: pd.DataFrame, rank_days: Sequence[float]) -> np.ndarray:
+    """Return the highest rank 1 … 5 that each silence can have.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        (n,) customers with ``recency_days`` and ``gap_median`` (missing after one order day).
+    rank_days : sequence of float
+        (4,) shortest silences of the ranks 2 to 5, in days.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"recency_days": [1.0, 40.0, 40.0], "gap_median": [np.nan, 9.0, 60.0]})
+    >>> longest_rank(frame, (7.0, 14.0, 21.0, 28.0)).tolist()
+    [1.0, 5.0, 3.0]
+    """
+    silence = frame.recency_days.to_numpy(dtype=float)
+    rank = 1.0 + np.searchsorted(np.asarray(rank_days, dtype=float), silence, side="right")
+    within_usual_gap = silence < frame.gap_median.to_numpy(dtype=float)
+    return np.where(within_usual_gap, np.minimum(rank, WITHIN_USUAL_GAP), rank)
 
 
 def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:

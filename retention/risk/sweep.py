@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from retention.progress import Progress, silent
 from retention.risk.policy import TIERS
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from retention.churn import TrainedChurn
     from retention.risk.policy import Policy
 
+Extreme = Literal["", "none", "all"]
+NEARLY_ALL = 0.95  # of the active customers
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -23,7 +26,8 @@ class Sweep:
     ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id).
     ``cohort`` holds those of ``cohort_tiers``, most at stake first (churn probability × expected
     value; ties by probability). ``note`` explains an unexpected date, ``rung`` names the kind of
-    model; ``selection_note`` is ``rung`` without the comparison of candidates.
+    model; ``selection_note`` is ``rung`` without the comparison of candidates. Churn is no order
+    for ``horizon_days``, among customers with an order within ``active_within_days``.
     """
 
     as_of: datetime
@@ -38,6 +42,21 @@ class Sweep:
     rung: str
     selection_note: str
     seconds: float
+    horizon_days: int
+    active_within_days: int | None
+
+    @property
+    def extreme(self) -> Extreme:
+        """Whether the list tells customers apart; empty if it does.
+
+        ``none``: nobody is in the cohort. ``all``: nearly every active customer is.
+        """
+        if not len(self.scores):
+            return ""
+        share = len(self.cohort) / len(self.scores)
+        if share == 0:
+            return "none"
+        return "all" if share > NEARLY_ALL and self.cohort_tiers != TIERS else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the sweep.
@@ -59,6 +78,11 @@ class Sweep:
             "rung": self.rung,
             "cohort_size": len(self.cohort),
             "cohort_tiers": list(self.cohort_tiers),
+            "extreme": self.extreme,
+            "definition": {
+                "horizon_days": self.horizon_days,
+                "active_within_days": self.active_within_days,
+            },
         }
 
 
@@ -123,6 +147,8 @@ def sweep(
         rung=rung,
         selection_note=selection_note,
         seconds=perf_counter() - started,
+        horizon_days=horizon,
+        active_within_days=trained.active_within_days if trained else active_within_days,
     )
 
 

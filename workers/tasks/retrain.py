@@ -49,17 +49,28 @@ def run(request: Retrain, context: Context) -> Outcome:
     from retention.lake import Lake
     from retention.lake.coverage import check_trainable
     from retention.progress import part
+    from retention.registry.churn_definition import (
+        ChurnDefinition,
+        ensure_definition,
+        resolve_definition,
+    )
 
     settings = context.settings
     lake = Lake.open(settings)
     with context.database.reading() as session:
         before = jobs.published_parts(session, context.job_id)
-    # All models of a job have one cutoff, also those of later attempts.
+    # All models of a job have one cutoff and definition, also those of later attempts.
     if before:
         cutoff, note = datetime.fromisoformat(before["cutoff"]), before["note"]
+        definition = ChurnDefinition(before["horizon_days"], before["active_within_days"])
     else:
-        cutoff, note = _cutoff(request, lake)
-    check_trainable(lake, cutoff, request.horizon)  # fails before the slow imports
+        definition = resolve_definition(
+            ensure_definition(lake, context.database, settings),
+            request.horizon,
+            request.active_within,
+        )
+        cutoff, note = _cutoff(request, lake, definition.horizon_days)
+    check_trainable(lake, cutoff, definition.horizon_days)  # fails before the slow imports
     from retention.recommend.responses import load_feedback
     from retention.registry import champion
     from retention.registry import retrain as training
@@ -76,8 +87,8 @@ def run(request: Retrain, context: Context) -> Outcome:
         )
     training_request = training.RetrainRequest(
         cutoff,
-        request.horizon,
-        request.active_within,
+        definition.horizon_days,
+        definition.active_within_days,
         request.model,
         context.requested_by,
         context.job_id,
@@ -91,8 +102,8 @@ def run(request: Retrain, context: Context) -> Outcome:
         "cutoff": cutoff.isoformat(),
         "note": note,
         "untrained": [],
-        "horizon_days": request.horizon,
-        "active_within_days": request.active_within,
+        "horizon_days": definition.horizon_days,
+        "active_within_days": definition.active_within_days,
     }
     published = {model["kind"] for model in data["models"]}
     for done, kind in enumerate(champions):
@@ -140,7 +151,7 @@ def _publish(context: Context, trained: "RetrainResult", session: Session) -> No
     )
 
 
-def _cutoff(request: Retrain, lake) -> tuple[datetime, str]:
+def _cutoff(request: Retrain, lake, horizon_days: int) -> tuple[datetime, str]:
     """Return the cutoff and a note about it.
 
     It is the requested one, else business time, but no later than the data. A customer with missing
@@ -148,6 +159,6 @@ def _cutoff(request: Retrain, lake) -> tuple[datetime, str]:
     """
     if request.cutoff is not None:
         return request.cutoff, ""
-    moment = lake.as_of(None, request.horizon)
+    moment = lake.as_of(None, horizon_days)
     newest = lake.newest_event(before=moment.at)
     return min(moment.at, newest + timedelta(days=1)) if newest else moment.at, moment.note

@@ -34,7 +34,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         The cohort with a chart.
     """
     from retention.lake import Lake
-    from retention.registry import champion
+    from retention.registry import champion, ensure_definition
     from retention.registry.model_cache import churn_model
     from retention.reports.sweep_chart import alt_text, chart
     from retention.risk.policy import load_policy
@@ -45,10 +45,13 @@ def run(request: Sweep, context: Context) -> Outcome:
         row = champion(session, settings, "churn")
     trained = churn_model(settings, row) if row else None
     lake, policy = Lake.open(settings), load_policy(settings)
+    definition = ensure_definition(lake, context.database, settings)
     swept = sweep(
         lake,
         trained,
         policy,
+        horizon_days=definition.horizon_days,
+        active_within_days=definition.active_within_days,
         as_of=request.as_of,
         tier=request.tier,
         top=request.top,

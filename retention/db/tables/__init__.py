@@ -22,7 +22,14 @@ from retention.db.tables.campaigns import (
     CampaignVersion,
     Coupon,
 )
-from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelHealth, ModelVersion
+from retention.db.tables.data import (
+    ChurnDefinition,
+    Cohort,
+    DirectoryEntry,
+    ImportLog,
+    ModelHealth,
+    ModelVersion,
+)
 from retention.db.tables.delivery import Delivery, File, Outbox
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
@@ -40,6 +47,7 @@ __all__ = [
     "Campaign",
     "CampaignEditor",
     "CampaignVersion",
+    "ChurnDefinition",
     "Cohort",
     "Coupon",
     "Delivery",

@@ -42,6 +42,20 @@ class DirectoryEntry(Base):
     segment: Mapped[str | None]
 
 
+class ChurnDefinition(Base):
+    """A definition of churn; the newest of a team applies."""
+
+    __tablename__ = "churn_definitions"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    horizon_days: Mapped[int]
+    active_within_days: Mapped[int | None]  # None: all who ever ordered
+    source: Mapped[str] = mapped_column(String(12))  # derived | model | person
+    evidence: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    decided_by: Mapped[str] = mapped_column(String(64))
+    decided_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
 class ModelVersion(Base):
     """A trained model: data, metrics, artefact and promotion."""
 

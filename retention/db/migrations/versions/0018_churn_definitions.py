@@ -1,0 +1,35 @@
+"""Store the installation's definitions of churn"""
+
+import sqlalchemy as sa
+from alembic import op
+
+import retention.db.tables
+
+revision = "0018_churn_definitions"
+down_revision = "0017_send_error_codes"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "churn_definitions",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("horizon_days", sa.Integer(), nullable=False),
+        sa.Column("active_within_days", sa.Integer(), nullable=True),
+        sa.Column("source", sa.String(length=12), nullable=False),
+        sa.Column("evidence", sa.JSON(), nullable=False),
+        sa.Column("decided_by", sa.String(length=64), nullable=False),
+        sa.Column("decided_at", retention.db.tables.Utc(timezone=True), nullable=False),
+        sa.Column("team_id", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_churn_definitions")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("churn_definitions")

@@ -1,0 +1,259 @@
+"""Keep the installation's definition of churn.
+
+Retraining, sweeps, scores, digests and evaluations use it. A campaign has a window of its own.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db import Database
+from retention.db.audit import record
+from retention.db.tables import ChurnDefinition as Row
+from retention.db.tables import ModelVersion
+from retention.settings import Settings
+from retention.value.order_rhythm import (
+    DEFAULT_ACTIVE_WITHIN,
+    DEFAULT_HORIZON,
+    active_window,
+    derive_definition,
+    order_rhythm,
+)
+
+Source = Literal["default", "derived", "model", "person"]
+SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class ChurnDefinition:
+    """Churn is no order within the horizon, among customers with a recent order.
+
+    Parameters
+    ----------
+    horizon_days : int
+    active_within_days : int or None
+        Customers with an order in this time are active. None: all who ever ordered.
+    source : str
+        ``derived`` from the gaps between orders, from a ``model`` that was put into use, decided
+        by a ``person``, or the ``default``.
+    evidence : dict
+        Of a derived definition: see `retention.value.order_rhythm.DerivedDefinition`, with its
+        ``limit``.
+    """
+
+    horizon_days: int = DEFAULT_HORIZON
+    active_within_days: int | None = DEFAULT_ACTIVE_WITHIN
+    source: Source = "default"
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def window(self) -> tuple[int, int | None]:
+        """Horizon and activity window, in days."""
+        return self.horizon_days, self.active_within_days
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON and templates."""
+        return {
+            "horizon_days": self.horizon_days,
+            "active_within_days": self.active_within_days,
+            "source": self.source,
+            "evidence": self.evidence,
+        }
+
+
+def current_definition(session: Session, settings: Settings) -> ChurnDefinition:
+    """Return the definition in force.
+
+    It is the newest stored one, else that of the churn model in use, else the default. Reads SQL
+    only.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    """
+    row = session.scalar(
+        select(Row).where(Row.team_id == settings.team_id).order_by(Row.id.desc()).limit(1)
+    )
+    if row is not None:
+        return ChurnDefinition(
+            row.horizon_days,
+            row.active_within_days,
+            row.source,  # type: ignore[arg-type]
+            row.evidence,
+        )
+    model = _model_in_use(session, settings)
+    if model is not None:
+        return ChurnDefinition(model.horizon_days, model.active_within_days, "model")
+    return ChurnDefinition()
+
+
+def ensure_definition(lake: Any, database: Database, settings: Settings) -> ChurnDefinition:
+    """Return the definition in force; derive and store it if nobody decided yet.
+
+    A derived definition follows the data until the first churn model is in use.
+
+    Parameters
+    ----------
+    lake : Lake
+    database : Database
+    settings : Settings
+    """
+    with database.reading() as session:
+        now = current_definition(session, settings)
+        has_model = _model_in_use(session, settings) is not None
+    if now.source in ("model", "person") or has_model:
+        return now
+    derived = derive_from(lake)
+    if derived.source == "default" or (derived.window, derived.source) == (now.window, now.source):
+        return derived
+    with database.transaction() as session:
+        _store(session, settings, derived, SYSTEM)
+    return derived
+
+
+def derive_from(lake: Any) -> ChurnDefinition:
+    """Derive the definition from the shop's gaps between orders.
+
+    The source is ``default`` if there are too few returns.
+
+    Parameters
+    ----------
+    lake : Lake
+    """
+    moment = lake.as_of(None, DEFAULT_HORIZON).at
+    newest = lake.newest_event(before=moment)
+    if newest is None:
+        return ChurnDefinition()
+    derived = derive_definition(order_rhythm(lake, min(moment, newest + timedelta(days=1))))
+    return ChurnDefinition(
+        derived.horizon_days,
+        derived.active_within_days,
+        "default" if derived.limit == "few_returns" else "derived",
+        {**derived.evidence, "limit": derived.limit},
+    )
+
+
+def change_definition(
+    session: Session, settings: Settings, definition: ChurnDefinition, by: str
+) -> ModelVersion | None:
+    """Put another definition into force.
+
+    The churn model of the old definition is retired: its probabilities answer another question.
+    Lists use the rules until a model for the new definition is trained. That model is the first of
+    a new line and need not beat the retired one.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+    definition : ChurnDefinition
+    by : str
+        Actor.
+
+    Returns
+    -------
+    ModelVersion or None
+        The model that was retired.
+    """
+    model = _model_in_use(session, settings)
+    if model is not None and (model.horizon_days, model.active_within_days) == definition.window:
+        model = None
+    if model is not None:
+        model.state = "retired"
+    _store(session, settings, definition, by)
+    return model
+
+
+def adopt_definition_of(session: Session, settings: Settings, model: ModelVersion, by: str) -> None:
+    """Store the definition of a churn model that is put into use, if it differs.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+    model : ModelVersion
+    by : str
+        Actor.
+    """
+    now = session.scalar(
+        select(Row).where(Row.team_id == settings.team_id).order_by(Row.id.desc()).limit(1)
+    )
+    window = model.horizon_days, model.active_within_days
+    if now is None or (now.horizon_days, now.active_within_days) != window:
+        _store(session, settings, ChurnDefinition(*window, "model"), by)
+
+
+def resolve_definition(
+    definition: ChurnDefinition,
+    horizon_days: int | None,
+    active_within_days: int | None | Literal["definition"] = "definition",
+) -> ChurnDefinition:
+    """Apply the options of a command to the definition in force.
+
+    Parameters
+    ----------
+    definition : ChurnDefinition
+        In force.
+    horizon_days : int or None
+        None: as defined.
+    active_within_days : int, None or ``"definition"``
+        None: all who ever ordered. ``"definition"``: as defined, or as the given horizon asks for.
+
+    Examples
+    --------
+    >>> resolve_definition(ChurnDefinition(28, 56), None).window
+    (28, 56)
+    >>> resolve_definition(ChurnDefinition(28, 56), 90).window
+    (90, 180)
+    """
+    horizon = horizon_days or definition.horizon_days
+    if active_within_days != "definition":
+        active = active_within_days
+    elif horizon == definition.horizon_days:
+        active = definition.active_within_days
+    else:
+        active = active_window(horizon)
+    if (horizon, active) == definition.window:
+        return definition
+    return ChurnDefinition(horizon, active, "person")
+
+
+def _model_in_use(session: Session, settings: Settings) -> ModelVersion | None:
+    return session.scalar(
+        select(ModelVersion).where(
+            ModelVersion.team_id == settings.team_id,
+            ModelVersion.kind == "churn",
+            ModelVersion.state == "champion",
+        )
+    )
+
+
+def _store(session: Session, settings: Settings, definition: ChurnDefinition, by: str) -> None:
+    session.add(
+        Row(
+            team_id=settings.team_id,
+            horizon_days=definition.horizon_days,
+            active_within_days=definition.active_within_days,
+            source=definition.source,
+            evidence=definition.evidence,
+            decided_by=by,
+            decided_at=clock.now(),
+        )
+    )
+    record(
+        session,
+        settings,
+        by,
+        "churn.definition",
+        "churn",
+        clock.now(),
+        definition.as_dict(),
+    )
+    session.flush()
