@@ -18,7 +18,7 @@ from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from retention.text import gettext
-from workers import campaigns, ids, jobs, roles
+from workers import campaign_messages, campaigns, ids, jobs, roles
 from workers.delivery import render
 from workers.requests import CampaignCsv
 
@@ -241,7 +241,7 @@ def _show_stale(services: Services, click: Click, stale: StaleCampaign) -> None:
 
 def _update_message(services: Services, stale: StaleCampaign) -> None:
     with services.database.transaction() as session:
-        campaigns.refresh_card(session, services.settings, stale.campaign_id)
+        campaign_messages.refresh_card(session, services.settings, stale.campaign_id)
 
 
 def _parse_target(click: Click) -> tuple[str, int, str | None]:

@@ -20,7 +20,7 @@ from tests.bot.campaign import KEY, drafted, fill, message, opened, state, whisp
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
-from workers import campaigns, ids
+from workers import campaign_clock, campaigns, ids
 from workers.delivery import render
 
 
@@ -82,7 +82,7 @@ def test_late_command_names_the_first_person(workspace, database, submitted, set
 
 def test_expired_campaign_names_no_person(workspace, database, submitted, settings):
     with database.transaction() as session:
-        (gone,) = campaigns.expire(session, settings, clock.now() + timedelta(days=30))
+        (gone,) = campaign_clock.expire(session, settings, clock.now() + timedelta(days=30))
     with database.reading() as session:
         stale = StaleCampaign(find_campaign(session, settings, gone))
     assert str(stale).endswith("has expired.")
@@ -250,7 +250,7 @@ def test_every_history_action_has_a_label():
     root = Path(campaigns.__file__).parents[1]
     code = [
         *root.glob("retention/campaigns/*.py"),
-        *root.glob("workers/campaigns.py"),
+        *root.glob("workers/campaign*.py"),
         *root.glob("workers/tasks/*.py"),
     ]
     deeds = {

@@ -15,7 +15,7 @@ from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule, Slot
 from retention.errors import BadInput
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, ask, set_job
 from tests.workers.test_jobs import together
-from workers import campaigns, schedule
+from workers import campaign_clock, schedule
 from workers.requests import Sweep
 
 MONDAY = datetime(2017, 10, 2, 8, 0, tzinfo=UTC)
@@ -201,7 +201,7 @@ def test_failing_campaign_is_reported_in_its_thread(database, settings, monkeypa
         return expired
 
     monkeypatch.setattr(approval, "expire", breaks)
-    monkeypatch.setattr(campaigns, "_show_change", lambda *_: None)
+    monkeypatch.setattr(campaign_clock, "show_change", lambda *_: None)
     schedule.tick(database, settings)
     with database.reading() as session:
         assert session.get_one(Campaign, "sound").state == "expired"

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns
+from workers import campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -83,7 +83,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             post_key=f"job:{context.job_id}",
             now=now,
         )
-        post = campaigns.card_post(settings, campaign)
+        post = campaign_messages.card_post(settings, campaign)
         return (Post(post.template, post.values),)  # without a key it replaces the progress bar
 
     return Outcome(drafted.as_dict(), apply=apply)

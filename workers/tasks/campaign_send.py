@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from retention.text import gettext
-from workers import campaigns
+from workers import campaign_messages
 from workers.delivery import outbox
 from workers.requests import CampaignSend
 from workers.tasks.interface import Context, Outcome, Post
@@ -51,7 +51,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         # Posted here, because a second run of the job would leave out no one.
         for what, customers in (("returned", returned), ("doubles", doubles)) if left_out else ():
             if customers:
-                post = campaigns.thread_post(
+                post = campaign_messages.thread_post(
                     settings, campaign, what, user, left_out=len(customers)
                 )
                 outbox.put(session, settings, post, default_channel=campaign.channel)
@@ -74,9 +74,9 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         sent = launch.go_live(session, settings, *campaign_version, user, now)
         impressions.store_campaign(session, settings, sent.campaign, now)
         return (
-            campaigns.card_post(settings, sent.campaign),
-            campaigns.clearance_post(settings, sent.campaign),
-            campaigns.thread_post(
+            campaign_messages.card_post(settings, sent.campaign),
+            campaign_messages.clearance_post(settings, sent.campaign),
+            campaign_messages.thread_post(
                 settings,
                 sent.campaign,
                 "live",

@@ -10,14 +10,14 @@ from retention.campaigns import closing, late_orders
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Assignment
 from tests.workers.campaigns.steps import bring, campaign_of, go_on, live, measured, messages
-from workers import campaigns
+from workers import campaign_clock
 from workers.delivery import render
 
 
 def _told(desk, campaign_id) -> str:
     """What its thread tells of late orders after the next tick."""
     with desk.database.transaction() as session:
-        campaigns.report_late(session, desk.settings)
+        campaign_clock.report_late(session, desk.settings)
     return messages(desk, f"campaign:{campaign_id}:later:1")
 
 

@@ -40,7 +40,7 @@ from tests.workers.campaigns.steps import (
     run,
     teaches_nothing,
 )
-from workers import campaigns
+from workers import campaign_messages, campaigns
 from workers.delivery import outbox
 from workers.requests import (
     CampaignCsv,
@@ -297,7 +297,9 @@ def test_ended_campaign_announces_no_more_emails(desk, ended):
         for item in sent:
             item.state = "sent"
         waiting = session.scalar(select(func.count()).where(Send.state == "queued"))
-        shown = campaigns.delivery_post(session, desk.settings, campaign_of(desk, campaign_id))
+        shown = campaign_messages.delivery_post(
+            session, desk.settings, campaign_of(desk, campaign_id)
+        )
         outbox.put(session, desk.settings, shown, default_channel=CHANNEL)
     assert f"2 copies sent, {waiting} still to come" in messages(desk, shown.key)
     if ended == "stopped":
