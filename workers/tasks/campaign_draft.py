@@ -39,7 +39,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         prior = prior_from_campaigns(session, settings, policy)
-        desk = open_recommender(lake, session, settings, policy)
+        recommender = open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
         lists = create_assigner(lake, session, settings, policy, now, unmeasured)
     scores, as_of, model_version = _scored(request, context, lake, policy)
@@ -62,12 +62,12 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         now=now,
         prior=prior,
         suggest_items=lambda ids: lists.lists(
-            desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
+            recommender, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
         assign_recommender=lists.decide if policy.offer.items else None,
-        merge_items=desk.merger(lake),
+        merge_items=recommender.merger(lake),
         uplift=uplift,
-        recommended_by=desk.version,
+        recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
         progress=context.progress,

@@ -115,12 +115,12 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
     barred = cached_assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
         offers = item_selection.offers_with_barred_items(session, name, barred)
-        desk = open_recommender(lake, session, context.settings, policy) if offers else None
-    if desk is not None:
+        recommender = open_recommender(lake, session, context.settings, policy) if offers else None
+    if recommender is not None:
         own = policy.recommend.policy
         blends = {
             customer: blend_of(offer.get("arm", ""), own) for customer, offer in offers.items()
         }
-        lists = lists_by_blend(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
+        lists = lists_by_blend(recommender, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
-            item_selection.replace_items(session, name, offers, lists, desk.merger(lake))
+            item_selection.replace_items(session, name, offers, lists, recommender.merger(lake))
