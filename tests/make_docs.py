@@ -124,8 +124,8 @@ def features_page() -> str:
             "| name | meaning | unit | source | group |",
             "| --- | --- | --- | --- | --- |",
             *(
-                f"| `{one.name}` | {one.meaning} | {one.unit} | {one.source} | {one.group} |"
-                for one in (*FEATURES, *DERIVED)
+                f"| `{feature.name}` | {feature.meaning} | {feature.unit} | {feature.source} | {feature.group} |"
+                for feature in (*FEATURES, *DERIVED)
             ),
         ]
     )

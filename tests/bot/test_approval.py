@@ -71,8 +71,8 @@ def test_two_of_three_concurrent_approvals_count(workspace, database, large, set
     until(lambda: len(api.named("response_url")) == 3)
     reply = [words(call["blocks"]) for call in api.named("response_url")]
     assert sorted(
-        "first" if "1 of 2" in one else "late" if "already approved" in one else "second"
-        for one in reply
+        "first" if "1 of 2" in text else "late" if "already approved" in text else "second"
+        for text in reply
     ) == ["first", "late", "second"]
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 2

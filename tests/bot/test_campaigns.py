@@ -98,8 +98,8 @@ def test_one_of_two_concurrent_approvers_wins(workspace, database, submitted, ap
         )
     until(lambda: len(api.named("response_url")) == 2)
     reply = [words(call["blocks"]) for call in api.named("response_url")]
-    assert sum("Nothing changed" in one for one in reply) == 1
-    assert sum("is approved" in one and "Nothing" not in one for one in reply) == 1
+    assert sum("Nothing changed" in text for text in reply) == 1
+    assert sum("is approved" in text and "Nothing" not in text for text in reply) == 1
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 1
 
@@ -317,8 +317,10 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
         offers=(
             line,
             *(
-                line.model_copy(update={"rule": one, "action": one, "discount": 0.0, "base": 10.0})
-                for one in ("reminder", "call")
+                line.model_copy(
+                    update={"rule": action, "action": action, "discount": 0.0, "base": 10.0}
+                )
+                for action in ("reminder", "call")
             ),
         )
     )
@@ -336,7 +338,7 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
 
     def card(offers):
         details = campaign_data(campaign) | {
-            "offers": [one.model_dump(mode="json") for one in offers]
+            "offers": [offer.model_dump(mode="json") for offer in offers]
         }
         return words(
             render.message("campaign/card", campaign=details, demo=False, zone="UTC").blocks
@@ -354,7 +356,7 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
 
     def result(offers):
         details = campaign_data(campaign) | {
-            "offers": [one.model_dump(mode="json") for one in offers]
+            "offers": [offer.model_dump(mode="json") for offer in offers]
         }
         measured = {
             "advice": "cheaper",

@@ -51,7 +51,7 @@ def begin(database: Database, settings: Settings) -> None:
     Lake.open(settings).upsert(
         "customers",
         pd.DataFrame(
-            [(who, one.email, one.name, True) for who, one in people.items()],
+            [(who, contact.email, contact.name, True) for who, contact in people.items()],
             columns=["customer_id", "email", "name", "marketing_consent"],
         ),
     )

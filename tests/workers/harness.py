@@ -82,7 +82,9 @@ def wait(found: Callable[[], Any], seconds: float = 60) -> Any:
 
 def over(database: Database, job_id: str, seconds: float = 60) -> Job:
     """The job, once it has ended."""
-    return wait(lambda: (one := job(database, job_id)).state not in jobs.OPEN and one, seconds)
+    return wait(
+        lambda: (stored := job(database, job_id)).state not in jobs.OPEN and stored, seconds
+    )
 
 
 @contextmanager

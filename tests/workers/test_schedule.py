@@ -239,10 +239,10 @@ def test_invalid_schedules_are_refused(database, settings, changes, named):
 def test_idle_means_no_job_and_no_message_waits(database, settings):
     with database.reading() as session:
         assert schedule.is_idle(session)
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with database.reading() as session:
         assert not schedule.is_idle(session)
-    set_job(database, one.id, state="done")
+    set_job(database, queued_job.id, state="done")
     with database.reading() as session:
         assert not schedule.is_idle(session)  # its message is not out yet
     with database.transaction() as session:

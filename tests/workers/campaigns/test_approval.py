@@ -64,9 +64,9 @@ def test_approval_excludes_merged_customers_of_other_campaigns(desk):
                 )
             )
         merged = {ids[0]: ids[40], ids[41]: ids[1]}  # of the two the one is an id of the other
-        for one, other in merged.items():
-            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == one)
-            session.execute(entry.values(canonical_id=other))
+        for merged_id, canonical_id in merged.items():
+            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == merged_id)
+            session.execute(entry.values(canonical_id=canonical_id))
     for campaign_id in (first, second):
         with desk.database.transaction() as session:
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)

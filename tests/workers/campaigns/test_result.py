@@ -436,9 +436,9 @@ def test_bandit_log_covers_draft_to_outcome(desk):
         user for user in treated if offers[user]["items"]
     }
     assert all(
-        (one.arm, one.propensity)
-        == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
-        for one in shown
+        (impression.arm, impression.propensity)
+        == (offers[impression.customer_id]["arm"], offers[impression.customer_id]["propensity"])
+        for impression in shown
     )
     first = shown[0]
     later = clock.now() + timedelta(days=40)
