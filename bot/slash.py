@@ -19,8 +19,9 @@ from retention.errors import Conflict
 from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery import outbox, render
+from workers.job_messages import show_progress
 from workers.jobs import Submission
-from workers.requests import Request
+from workers.requests import Request, title_of
 
 BUDGET_SECONDS = 2.3  # a request that is not stored by then is refused
 
@@ -201,7 +202,7 @@ def queued_message(
     -------
     Message
     """
-    text, blocks = _queued(jobs.title(job.kind), stranger, private, woken, zone)
+    text, blocks = _queued(title_of(job.kind), stranger, private, woken, zone)
     return render.Message(text, json.loads(blocks.replace(_JOB_ID, job.id)))
 
 
@@ -223,7 +224,7 @@ def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
     -------
     OpenJobMessage
     """
-    job_data, own = {"id": job.id, "title": jobs.title(job.kind)}, job.requested_by == user
+    job_data, own = {"id": job.id, "title": title_of(job.kind)}, job.requested_by == user
     message = render.message("bot/under_way", job=job_data, own=own, private=private)
     return OpenJobMessage(message.text, message.blocks, job_data, own)
 
@@ -266,4 +267,4 @@ def announce(session: Session, services: Services, job_id: str) -> None:
     job = session.get(Job, job_id, with_for_update=True)  # the job cannot end meanwhile
     is_shown = outbox.channel_of(session, f"job:{job_id}") is not None
     if job and job.state in jobs.OPEN and not is_shown:
-        jobs.show_progress(session, services.settings, job)
+        show_progress(session, services.settings, job)

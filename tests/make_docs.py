@@ -155,8 +155,9 @@ def features_page() -> str:
             "| name | meaning | unit | source | group |",
             "| --- | --- | --- | --- | --- |",
             *(
-                f"| `{one.name}` | {one.meaning} | {one.unit} | {one.source} | {one.group} |"
-                for one in (*FEATURES, *DERIVED)
+                f"| `{feature.name}` | {feature.meaning} | {feature.unit} | {feature.source} "
+                f"| {feature.group} |"
+                for feature in (*FEATURES, *DERIVED)
             ),
         ]
     )

@@ -47,7 +47,7 @@ def people(n: int, twice: float = 0.3, seed: int = 5) -> tuple[pd.DataFrame, set
     number = rng.integers(1, 999, n).astype(str)
     domain = np.array(_STREETS)[rng.integers(0, len(_STREETS), n)]
     dotted = np.char.add(np.char.add(first, "."), last)
-    one = pd.DataFrame(
+    customers = pd.DataFrame(
         {
             "customer_id": [f"w{place:06d}" for place in range(n)],
             "first": first,
@@ -57,11 +57,13 @@ def people(n: int, twice: float = 0.3, seed: int = 5) -> tuple[pd.DataFrame, set
             "postcode": [f"P{area:04d}" for area in rng.integers(0, max(n // 20, 10), n)],
         }
     )
-    again = one[rng.random(n) < twice].copy()
+    again = customers[rng.random(n) < twice].copy()
     truth_ids = again["customer_id"].to_numpy()
     again["customer_id"] = ["s" + name[1:] for name in truth_ids]
     again = _spoilt(again, rng)
-    frame = pd.concat([_thinned(one, rng, 0.1), _thinned(again, rng, 0.25)], ignore_index=True)
+    frame = pd.concat(
+        [_thinned(customers, rng, 0.1), _thinned(again, rng, 0.25)], ignore_index=True
+    )
     truth = {frozenset(("s" + name[1:], name)) for name in truth_ids}
     return _canonical(frame), truth
 

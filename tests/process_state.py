@@ -75,9 +75,9 @@ def _folder() -> str:
 def _handlers() -> list[logging.Handler]:
     """Handlers of the root logger but pytest's own, which come and go with each phase of a test."""
     return [
-        one
-        for one in logging.getLogger().handlers
-        if not type(one).__module__.startswith("_pytest.")
+        handler
+        for handler in logging.getLogger().handlers
+        if not type(handler).__module__.startswith("_pytest.")
     ]
 
 

@@ -18,7 +18,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -28,8 +28,8 @@ from retention.db.tables import Job, Run
 from retention.errors import Cancelled, Refused
 from retention.settings import Settings
 from retention.text import gettext
-from workers import jobs
 from workers.delivery import outbox
+from workers.job_messages import show_cancelled, show_done, show_failed, surviving_models
 from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,24 @@ def publish_part(
         raise Cancelled
 
 
+def published_parts(session: Session, job_id: str) -> dict[str, Any]:
+    """Return the parts that a job has published.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    job_id : str
+        Id of the job.
+
+    Returns
+    -------
+    dict
+        Empty before the first part.
+    """
+    return session.scalar(select(Job.result).where(Job.id == job_id)) or {}
+
+
 def fail(
     settings: Settings,
     database: Database,
@@ -149,13 +167,11 @@ def fail(
 
     def close(session: Session) -> bool:
         nonlocal text
-        models = jobs.published_models(session, job)
-        text = " ".join(
-            [partly if partly and models else sentence, *map(jobs.surviving_model_sentence, models)]
-        )
+        models = surviving_models(session, job)
+        text = " ".join([partly if partly and models else sentence, *models])
         is_ours = _close(session, job, "failed", error=text, reference=reference)
         if is_ours and job.channel:
-            jobs.show_failed(session, settings, _fresh(session, job))
+            show_failed(session, settings, _fresh(session, job))
         return is_ours
 
     _committed(database, job.id, close, _ended(job, "failed"))
@@ -191,7 +207,7 @@ def cancel(settings: Settings, database: Database, job: Job, by: str | None = No
             .values(state="cancelled", finished_at=clock.wall(), lease_until=None, **extra)
         )
         if updated.rowcount and job.channel:  # type: ignore[attr-defined]
-            jobs.show_cancelled(session, settings, _fresh(session, job))
+            show_cancelled(session, settings, _fresh(session, job))
         return bool(updated.rowcount)  # type: ignore[attr-defined]
 
     return _committed(database, job.id, close, _ended(job, "cancelled"))
@@ -371,7 +387,7 @@ def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Pos
             replaced = replaced or replaces
         _put(session, settings, job, post, key)
     if shown_in is not None and not replaced:
-        jobs.show_done(session, settings, _fresh(session, job))
+        show_done(session, settings, _fresh(session, job))
 
 
 def _put(session: Session, settings: Settings, job: Job, post: Post, key: str) -> None:

@@ -29,7 +29,7 @@ from retention.db.tables import Job
 from retention.errors import Cancelled
 from retention.settings import Settings
 from retention.text import gettext
-from workers import completion, jobs
+from workers import completion, job_messages, jobs
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT
 from workers.delivery import outbox
 
@@ -248,7 +248,9 @@ class Heartbeat:
             if not updated.rowcount:  # type: ignore[attr-defined]
                 return  # `_must_stop` sees the reason next
             if has_progress and outbox.channel_of(session, f"job:{self._job.id}") is not None:
-                jobs.show_progress(session, self._settings, session.get_one(Job, self._job.id))
+                job_messages.show_progress(
+                    session, self._settings, session.get_one(Job, self._job.id)
+                )
         self._beat_at, self._lease_until = now, until
         if has_progress:
             self._shown, self._shown_at = progress, now

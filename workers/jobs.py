@@ -1,4 +1,4 @@
-"""Submit, publish, cancel, retry and list jobs.
+"""Submit, publish, claim, cancel, retry and list jobs.
 
 The job table holds all jobs. A request is stored in the caller's transaction, once per
 ``idem_key``, and published after the commit. The bot imports this module, which loads nothing
@@ -13,19 +13,18 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, null, or_, select, update
 from sqlalchemy.orm import Session, defer, make_transient_to_detached
 
 from retention import clock
 from retention.db.insert import insert_once
-from retention.db.tables import Job, Outbox
+from retention.db.tables import Job
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, quotas, roles
-from workers.delivery import outbox
-from workers.requests import REQUESTS, Request
-from workers.tasks.interface import Post
+from workers.job_messages import show_cancelled, show_progress, show_retried
+from workers.requests import REQUESTS, Request, title_of
 
 log = logging.getLogger(__name__)
 
@@ -354,7 +353,7 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
             gettext(
                 "The same {title} job is already under way, so wait for its result instead of "
                 "retrying {id}."
-            ).format(title=title(job.kind), id=job.id)
+            ).format(title=title_of(job.kind), id=job.id)
         )
     now = clock.wall()
     is_old = job.finished_at is not None and now - job.finished_at > RESUME_WITHIN
@@ -384,8 +383,7 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
     )
     session.refresh(job)
     if updated.rowcount and job.channel:  # type: ignore[attr-defined]
-        _show_retried(session, settings, job)
-        show_progress(session, settings, job)
+        show_retried(session, settings, job)
     return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
@@ -554,197 +552,6 @@ def restart_running(session: Session, settings: Settings, why: str) -> None:
         "enqueued_at": None,
     }
     session.execute(running.where(~in_terminal).values(queued))
-
-
-def published_parts(session: Session, job_id: str) -> dict[str, Any]:
-    """Return the published parts of a job.
-
-    They come from `workers.completion.publish_part`.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    job_id : str
-        Id of the job.
-
-    Returns
-    -------
-    dict
-        Empty before the first part.
-    """
-    return session.scalar(select(Job.result).where(Job.id == job_id)) or {}
-
-
-def published_models(session: Session, job: Job) -> list[dict[str, Any]]:
-    """Return the published models of a job.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    job : Job
-        As stored.
-
-    Returns
-    -------
-    list of dict
-        As the job's result lists them.
-    """
-    if job.kind != "retrain":
-        return []  # other results may have 15 MB
-    return list(published_parts(session, job.id).get("models", ()))
-
-
-def surviving_model_sentence(model: dict[str, Any]) -> str:
-    """Describe a model that survives its job."""
-    if model["promoted"]:
-        sentence = gettext("The {kind} model trained before that, {version}, stays in use.")
-    else:
-        sentence = gettext(
-            "The {kind} model trained before that, {version}, stays stored (it was not promoted)."
-        )
-    return sentence.format(kind=model["kind"], version=model["version"])
-
-
-def show_progress(session: Session, settings: Settings, job: Job) -> None:
-    """Show the progress in the job's message.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    job : Job
-        As stored.
-    """
-    _show(session, settings, job, "job/progress")
-
-
-def show_failed(session: Session, settings: Settings, job: Job) -> None:
-    """Report a failure in a new message.
-
-    An edit notifies no one, and the progress message may be far up. It only says that the job
-    failed. If it was never posted, the report takes its place, and people see one message.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    job : Job
-        Failed. Its attempt is part of the report's key.
-    """
-    progress = f"job:{job.id}"
-    if not _withdraw(session, progress) and outbox.channel_of(session, progress) is not None:
-        _show(session, settings, job, "job/stopped")
-    _show(session, settings, job, "job/failed", key=failure_key(job))
-
-
-def failure_key(job: Job) -> str:
-    """Return the outbox key of the failure report."""
-    return f"job:{job.id}:failed:{job.attempt}"
-
-
-def _show_retried(session: Session, settings: Settings, job: Job) -> None:
-    """Remove the retry button from the last failure report."""
-    key = failure_key(job)
-    if outbox.channel_of(session, key) is not None:
-        _show(session, settings, job, "job/retried", key=key)
-
-
-def _withdraw(session: Session, key: str) -> bool:
-    """Delete a message that certainly never reached Slack.
-
-    Returns False if it may have.
-    """
-    unsent = delete(Outbox).where(
-        Outbox.key == key,
-        Outbox.ts.is_(None),
-        Outbox.ambiguous == 0,
-        Outbox.state.in_(("pending", "rate_limited")),
-    )
-    deleted = session.execute(unsent, execution_options={"synchronize_session": False})
-    return bool(deleted.rowcount)  # type: ignore[attr-defined]
-
-
-def show_cancelled(session: Session, settings: Settings, job: Job) -> None:
-    """Show that a job was cancelled.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    job : Job
-        As stored.
-    """
-    stays = " ".join(surviving_model_sentence(model) for model in published_models(session, job))
-    _show(session, settings, job, "job/cancelled", stays=stays)
-
-
-def show_done(session: Session, settings: Settings, job: Job) -> None:
-    """Show that the result went elsewhere.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    job : Job
-        As stored.
-    """
-    _show(session, settings, job, "job/done")
-
-
-def template_values(job: Job) -> dict[str, Any]:
-    """Return the values of a job that templates show."""
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "title": title(job.kind),
-        "state": job.state,
-        "args": job.args,
-        "requested_by": job.requested_by,
-        "private": job.channel == job.requested_by,
-        "done": job.progress_done,
-        "total": job.progress_total,
-        "what": job.progress_text,
-        "error": job.error or "",
-        "reference": job.reference or "",
-        "cancelled_by": job.cancelled_by or "",
-        "cancelling": job.cancel_at is not None,
-        "attempt": job.attempt,
-        "created_at": job.created_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-    }
-
-
-def title(kind: str) -> str:
-    """Return the readable name of a kind."""
-    request = REQUESTS.get(kind)
-    # During an upgrade a newer version may have stored a kind that this one does not know.
-    return request.title if request else kind
-
-
-def _show(
-    session: Session,
-    settings: Settings,
-    job: Job,
-    template: str,
-    *,
-    key: str | None = None,
-    **values: Any,
-) -> None:
-    post = Post(
-        template, {"job": template_values(job), **values}, key=key, thread_key=job.thread_key
-    )
-    outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
 
 
 def _require_owner(session: Session, settings: Settings, job: Job, user: str, deed: str) -> None:

@@ -18,7 +18,7 @@ from retention.settings import Settings
 from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery import outbox
-from workers.requests import Retrain
+from workers.requests import Retrain, title_of
 from workers.tasks.interface import Post
 from workers.tasks.monitor import alert_key
 
@@ -227,7 +227,7 @@ def retrain(
     if submission.joined:
         raise Conflict(
             gettext("The same {title} job is already under way, so wait for its result.").format(
-                title=jobs.title(job.kind)
+                title=title_of(job.kind)
             )
         )
     if not submission.created:

@@ -491,3 +491,10 @@ REQUESTS: dict[str, type[Request]] = {
         CampaignMisuse,
     )
 }
+
+
+def title_of(kind: str) -> str:
+    """Return the readable name of a kind of job."""
+    request = REQUESTS.get(kind)
+    # During an upgrade a newer version may have stored a kind that this one does not know.
+    return request.title if request else kind

@@ -291,17 +291,17 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
 
     They expire, send reminders, get scheduled, send and measure.
     """
-    from workers import campaigns
+    from workers import campaign_clock
 
     now = clock.now()
     submitted: list[Job] = []
     with database.transaction() as session:
-        campaigns.expire(session, settings, now)
-        campaigns.remind(session, settings, now)
-        campaigns.schedule(session, settings, now)
-        campaigns.report_misuse(session, settings, now)
-        campaigns.report_late(session, settings)
-        for request, idem_key, requested_by, channel, thread_key in campaigns.due_requests(
+        campaign_clock.expire(session, settings, now)
+        campaign_clock.remind(session, settings, now)
+        campaign_clock.schedule(session, settings, now)
+        campaign_clock.report_misuse(session, settings, now)
+        campaign_clock.report_late(session, settings)
+        for request, idem_key, requested_by, channel, thread_key in campaign_clock.due_requests(
             session, settings, now
         ):
             with isolated(session, settings, thread_key, channel=channel, thread_key=thread_key):

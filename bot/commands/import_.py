@@ -9,7 +9,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, co
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import campaigns
+from workers import campaign_messages
 
 # Tables in the SQL database, with the columns of their files.
 DATABASE_TABLES = {
@@ -148,7 +148,7 @@ def _import_to_database(
     else:
 
         def recount(session: Session, campaign: Campaign) -> None:
-            campaigns.refresh_counts(session, services.settings, campaign)
+            campaign_messages.refresh_counts(session, services.settings, campaign)
 
         report = import_bounces(*arguments, recount=recount, query=query, progress=call.progress)
     return Answer("bot/import", report.as_dict())

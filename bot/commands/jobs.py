@@ -10,6 +10,7 @@ from retention.db.tables import Job
 from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery.slack import is_channel
+from workers.requests import title_of
 
 
 @group("jobs", default="list", help=gettext("What the workers are doing and have done."))
@@ -87,7 +88,7 @@ def described(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "kind": job.kind,
-        "title": jobs.title(job.kind),
+        "title": title_of(job.kind),
         "state": job.state,
         "requested_by": job.requested_by,
         "created_at": job.created_at.isoformat(),

@@ -41,7 +41,8 @@ from sqlalchemy.orm import Session
 from bot.services import Services, first_time
 from retention.settings import Settings
 from workers.delivery import render
-from workers.jobs import Submission, title
+from workers.jobs import Submission
+from workers.requests import title_of
 
 log = logging.getLogger("retention.bot")
 
@@ -187,7 +188,7 @@ def confirm(services: Services, click: Click, submission: Submission, *, private
         Whether the result goes to the person's direct message.
     """
     job = submission.job
-    job_data = {"id": job.id, "title": title(job.kind)}
+    job_data = {"id": job.id, "title": title_of(job.kind)}
     if submission.joined:
         own = job.requested_by == click.user
         send_ephemeral(services, click, "bot/under_way", job=job_data, own=own, private=private)

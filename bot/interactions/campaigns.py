@@ -18,7 +18,7 @@ from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from retention.text import gettext
-from workers import campaigns, ids, jobs, roles
+from workers import campaign_messages, campaigns, ids, jobs, roles
 from workers.delivery import render
 from workers.requests import CampaignCsv
 
@@ -106,27 +106,17 @@ def register(app: App, services: Services) -> None:
 
     @app.view(ids.REJECT_VIEW)
     def rejected(ack: Ack, body: dict[str, Any]) -> None:
-        click = Click.of(body)
-        reason = _text(click, "reason")
-
-        def transition(
-            session: Session, settings: Settings, campaign_id: str, version: int, user: str
-        ) -> Campaign:
-            return campaigns.reject(session, settings, campaign_id, version, user, reason)
-
-        _apply_from_modal(services, ack, click, transition)
+        _apply_with_reason(services, ack, Click.of(body), campaigns.reject)
 
     @app.view(ids.STOP_VIEW)
     def stopped(ack: Ack, body: dict[str, Any]) -> None:
-        click = Click.of(body)
-        reason = _text(click, "reason")
+        _apply_with_reason(services, ack, Click.of(body), _stop_any_version)
 
-        def transition(
-            session: Session, settings: Settings, campaign_id: str, version: int, user: str
-        ) -> Campaign:
-            return campaigns.stop(session, settings, campaign_id, user, reason)
 
-        _apply_from_modal(services, ack, click, transition)
+def _stop_any_version(
+    session: Session, settings: Settings, campaign_id: str, _version: int, user: str, reason: str
+) -> Campaign:
+    return campaigns.stop(session, settings, campaign_id, user, reason)
 
 
 def _apply_from_button(services: Services, click: Click, transition: Transition) -> None:
@@ -197,7 +187,7 @@ def _apply_from_modal(
 
     Raises
     ------
-    Stale
+    StaleCampaign
         Another person was first and the campaign is in one of ``open_states``. The modal stays
         open, because the input can still be used.
     """
@@ -214,6 +204,23 @@ def _apply_from_modal(
         _show_stale(services, replace(click, channel=channel), stale)
         return
     ack()
+
+
+def _apply_with_reason(
+    services: Services,
+    ack: Ack,
+    click: Click,
+    decide: Callable[[Session, Settings, str, int, str, str], Campaign],
+) -> None:
+    """Apply a decision with the reason that the modal asked for."""
+    reason = _text(click, "reason")
+
+    def transition(
+        session: Session, settings: Settings, campaign_id: str, version: int, user: str
+    ) -> Campaign:
+        return decide(session, settings, campaign_id, version, user, reason)
+
+    _apply_from_modal(services, ack, click, transition)
 
 
 def _download(services: Services, click: Click, part: Literal["codes", "calls"]) -> None:
@@ -241,7 +248,7 @@ def _show_stale(services: Services, click: Click, stale: StaleCampaign) -> None:
 
 def _update_message(services: Services, stale: StaleCampaign) -> None:
     with services.database.transaction() as session:
-        campaigns.refresh_card(session, services.settings, stale.campaign_id)
+        campaign_messages.refresh_card(session, services.settings, stale.campaign_id)
 
 
 def _parse_target(click: Click) -> tuple[str, int, str | None]:

@@ -8,7 +8,8 @@ from bot.interactions import Click, confirm, send_ephemeral
 from bot.services import Services
 from retention.db.tables import Audit
 from workers import campaigns, ids, jobs, models
-from workers.requests import CampaignDraft, CohortCsv, Forget, Request
+from workers.job_messages import template_values
+from workers.requests import CampaignDraft, CohortCsv, Forget, Request, title_of
 
 
 def register(app: App, services: Services) -> None:
@@ -36,9 +37,7 @@ def _register_jobs(app: App, services: Services) -> None:
             if not click.first_time(session):
                 return
             job = jobs.cancel(session, services.settings, click.value, click.user)
-        send_ephemeral(
-            services, click, "bot/job_changed", deed="cancel", job=jobs.template_values(job)
-        )
+        send_ephemeral(services, click, "bot/job_changed", deed="cancel", job=template_values(job))
 
     @app.action(ids.RETRY_JOB)
     def retry(ack: Ack, body: dict[str, Any]) -> None:
@@ -51,7 +50,7 @@ def _register_jobs(app: App, services: Services) -> None:
         woken = services.queue.wake(job)
         if not woken:
             send_ephemeral(
-                services, click, "bot/job_changed", deed="retry", job=jobs.template_values(job)
+                services, click, "bot/job_changed", deed="retry", job=template_values(job)
             )
 
 
@@ -118,7 +117,7 @@ def _register_models(app: App, services: Services) -> None:
             services,
             click,
             "bot/queued",
-            job={"id": job.id, "title": jobs.title(job.kind)},
+            job={"id": job.id, "title": title_of(job.kind)},
             stranger=False,
             private=False,
             woken=woken,

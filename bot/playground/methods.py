@@ -1,6 +1,5 @@
 """Implement Slack's Web API methods."""
 
-import json
 import mimetypes
 import secrets
 import time
@@ -9,17 +8,10 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.playground import seed
-from bot.playground.checks import check_blocks, check_view, too_long
+from bot.playground.checks import check_blocks, too_long
 from bot.playground.rate_limits import Faults, RateLimiter
-from bot.playground.workspace import (
-    MODAL_STACK,
-    File,
-    Json,
-    Message,
-    SlackError,
-    Workspace,
-    with_ids,
-)
+from bot.playground.views import make_view, push
+from bot.playground.workspace import File, Json, Message, SlackError, Workspace
 
 LAG_SECONDS = 600.0
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -435,70 +427,10 @@ def users_list(api: ApiContext, args: Json) -> Json:
 # ---------------------------------------------------------------- views
 
 
-def _checked_view(api: ApiContext, view: Any, kind: str | None = None) -> Json:
-    if isinstance(view, str):  # slack_sdk sends it as JSON text inside a form
-        view = json.loads(view)
-    problems = check_view(view, api.workspace.file_usable)
-    if kind and isinstance(view, dict) and view.get("type") != kind:
-        problems.append(f"must be a {kind} [json-pointer:/view/type]")
-    if problems:
-        raise SlackError("invalid_arguments", response_metadata={"messages": problems})
-    return view
-
-
-def make_view(api: ApiContext, view: Any, kind: str, *, old: Json | None = None) -> Json:
-    """Return a view as Slack stores it.
-
-    The id is constant and the hash is new.
-
-    Parameters
-    ----------
-    api : ApiContext
-        The workspace.
-    view : dict or str
-        The app's view.
-    kind : str
-        ``modal`` or ``home``.
-    old : dict, optional
-        The view to replace.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    SlackError
-        ``invalid_arguments``, with the errors.
-    """
-    view = _checked_view(api, view, kind)
-    view_id = old["id"] if old else f"V{secrets.token_hex(5).upper()}"
-    return {
-        "private_metadata": "",
-        "callback_id": "",
-        "external_id": "",
-        "title": None,
-        "submit": None,
-        "close": None,
-        "clear_on_close": False,
-        "notify_on_close": False,
-        **view,
-        "id": view_id,
-        "team_id": seed.TEAM_ID,
-        "app_id": seed.APP_ID,
-        "bot_id": seed.BOT_ID,
-        "blocks": with_ids(view["blocks"]),
-        "hash": f"{int(time.time())}.{secrets.token_urlsafe(6)}",
-        "root_view_id": (old or {}).get("root_view_id", view_id),
-        "previous_view_id": (old or {}).get("previous_view_id"),
-        "state": (old or {}).get("state", {"values": {}}),
-    }
-
-
 @method("views.open")
 def views_open(api: ApiContext, args: Json) -> Json:
     user = api.workspace.exchange(required(args, "trigger_id"))
-    view = make_view(api, args.get("view"), "modal")
+    view = make_view(api.workspace, args.get("view"), "modal")
     api.workspace.modals[user] = [view]
     api.workspace.show_modal(user)
     return {"view": view}
@@ -507,35 +439,7 @@ def views_open(api: ApiContext, args: Json) -> Json:
 @method("views.push")
 def views_push(api: ApiContext, args: Json) -> Json:
     user = api.workspace.exchange(required(args, "trigger_id"))
-    return {"view": push(api, user, args.get("view"))}
-
-
-def push(api: ApiContext, user: str, view: Any) -> Json:
-    """Put a modal on top of the open ones.
-
-    Parameters
-    ----------
-    api : ApiContext
-        The workspace.
-    user : str
-        The person.
-    view : dict
-        The app's view.
-
-    Returns
-    -------
-    dict
-        The stored view.
-    """
-    stack = api.workspace.modals.setdefault(user, [])
-    if len(stack) >= MODAL_STACK:
-        raise SlackError("push_limit_reached")
-    new = make_view(api, view, "modal")
-    if stack:
-        new |= {"root_view_id": stack[0]["id"], "previous_view_id": stack[-1]["id"]}
-    stack.append(new)
-    api.workspace.show_modal(user)
-    return new
+    return {"view": push(api.workspace, user, args.get("view"))}
 
 
 @method("views.update")
@@ -546,7 +450,7 @@ def views_update(api: ApiContext, args: Json) -> Json:
             if view["id"] == view_id or (external and view["external_id"] == external):
                 if args.get("hash") and args["hash"] != view["hash"]:
                     raise SlackError("hash_conflict")
-                stack[place] = make_view(api, args.get("view"), "modal", old=view)
+                stack[place] = make_view(api.workspace, args.get("view"), "modal", old=view)
                 api.workspace.show_modal(user)
                 return {"view": stack[place]}
     raise SlackError("not_found")
@@ -560,7 +464,7 @@ def views_publish(api: ApiContext, args: Json) -> Json:
     old = api.workspace.homes.get(user)
     if args.get("hash") and old and args["hash"] != old["hash"]:
         raise SlackError("hash_conflict")
-    view = make_view(api, args.get("view"), "home", old=old)
+    view = make_view(api.workspace, args.get("view"), "home", old=old)
     api.workspace.homes[user] = view
     api.workspace.store.put("home", user, view)
     api.workspace.notify({"type": "home", "user": user, "view": view})

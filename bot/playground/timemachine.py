@@ -25,7 +25,7 @@ from retention.errors import BadInput, Conflict, Refused
 from retention.settings import Settings
 from retention.text import gettext
 from workers import jobs, roles, schedule
-from workers.requests import DemoFeed
+from workers.requests import DemoFeed, title_of
 
 MAX_ADVANCE = timedelta(days=92)
 POLL_SECONDS, WAIT_SECONDS = 0.15, 900.0  # between looks at the queue; for one moment's work
@@ -166,7 +166,7 @@ class TimeMachine:
                 busy = jobs.open_jobs(session, self.settings)
                 is_idle = not busy and schedule.is_idle(session)
             if busy:
-                self._report(target, jobs.title(busy[0].kind).lower())
+                self._report(target, title_of(busy[0].kind).lower())
             return is_idle
 
         self._wait(is_done, gettext("the work that is due"))

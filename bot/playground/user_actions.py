@@ -12,7 +12,8 @@ from bot.playground import seed
 from bot.playground.checks import check_blocks
 from bot.playground.deliver import Ack, Delivery
 from bot.playground.elements import action_of, full_state, missing_inputs
-from bot.playground.methods import ApiContext, make_view, push
+from bot.playground.methods import ApiContext
+from bot.playground.views import make_view, push
 from bot.playground.workspace import Json, Message, SlackError, Workspace
 
 HOME_SECONDS = 3.0
@@ -372,11 +373,11 @@ class UserActions:
             return
         try:
             if action == "push":
-                push(self.api, person.id, answer.get("view"))
+                push(self.workspace, person.id, answer.get("view"))
                 return
             if action == "update" and view in stack:
                 stack[stack.index(view)] = make_view(
-                    self.api, answer.get("view"), "modal", old=view
+                    self.workspace, answer.get("view"), "modal", old=view
                 )
             elif action == "clear":
                 stack.clear()

@@ -6,9 +6,9 @@ the lists.
 
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.evaluation import evaluate
-from retention.recommend.reasons import Item
+from retention.recommend.reasons import RecommendedItem
 from retention.recommend.reranking import Terms
 from retention.recommend.serving import recommend
 from retention.recommend.training import train
 
-__all__ = ["Item", "Terms", "TrainedRecommender", "evaluate", "recommend", "train"]
+__all__ = ["RecommendedItem", "Terms", "TrainedRecommender", "evaluate", "recommend", "train"]

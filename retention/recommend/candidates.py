@@ -16,7 +16,7 @@ from retention.recommend.item_stats import ItemStats
 from retention.recommend.matrices import first_columns, select_rows, top_k, values_at
 from retention.recommend.models import Model
 from retention.recommend.models.neighbours import UserKnn
-from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene, features
+from retention.recommend.ranking.features import LEARN_HALF_LIFE, Interactions, features
 
 CANDIDATES_PER_SOURCE = {
     "own": 250,
@@ -96,7 +96,7 @@ class Candidates:
 
 def candidates(
     models: CandidateSources,
-    scene: Scene,
+    interactions: Interactions,
     rows: np.ndarray,
     *,
     sources: Sequence[str] = tuple(CANDIDATES_PER_SOURCE),
@@ -107,9 +107,9 @@ def candidates(
     Parameters
     ----------
     models : CandidateSources
-    scene : Scene
+    interactions : Interactions
     rows : ndarray of int
-        Customers of the scene. Pass a few hundred at a time; scores are dense (rows × items).
+        Customers of the history. Pass a few hundred at a time; scores are dense (rows × items).
     sources : sequence of str
         Keys of `CANDIDATES_PER_SOURCE`; fewer for an ablation.
     scores : ModelScores, optional
@@ -119,16 +119,16 @@ def candidates(
     -------
     Candidates
     """
-    scores = scores or ModelScores(models, select_rows(scene.liked, rows))
-    is_bought = _purchased(scene, rows)
+    scores = scores or ModelScores(models, select_rows(interactions.liked, rows))
+    is_bought = _purchased(interactions, rows)
     source_scores = {
         "collaborative": scores.collaborative,
         "neighbours": scores.neighbours,
-        "favourite": _favourites(models.item_stats, scene, rows),
+        "favourite": _favourites(models.item_stats, interactions, rows),
     }
     is_chosen = np.zeros_like(is_bought)
     if "own" in sources:
-        _mark_own(scene, rows, is_chosen)
+        _mark_own(interactions, rows, is_chosen)
     is_new = ~is_bought[:, : models.item_stats.size]
     for name, values in source_scores.items():
         if name in sources:
@@ -138,59 +138,64 @@ def candidates(
             _mark_for_all(
                 is_chosen,
                 is_bought,
-                scene.shelf.top(name, 10 * CANDIDATES_PER_SOURCE[name]),
+                interactions.item_stats.top(name, 10 * CANDIDATES_PER_SOURCE[name]),
                 CANDIDATES_PER_SOURCE[name],
             )
     row, column = np.nonzero(is_chosen)
     pair_scores = {name: values_at(values, row, column) for name, values in source_scores.items()}
     pair_scores["collaborative_rank"] = _ranks(
-        source_scores["collaborative"], row, pair_scores["collaborative"], scene.shelf.size
+        source_scores["collaborative"],
+        row,
+        pair_scores["collaborative"],
+        interactions.item_stats.size,
     )
-    view = features(scene, rows[row], column, pair_scores)
+    view = features(interactions, rows[row], column, pair_scores)
     return Candidates(row, column, is_bought[row, column], view)
 
 
-def _favourites(stats: ItemStats, scene: Scene, rows: np.ndarray) -> np.ndarray:
+def _favourites(stats: ItemStats, interactions: Interactions, rows: np.ndarray) -> np.ndarray:
     """Score items by the customer's favourite types.
 
     The score is the customer's purchases of the type times the item's share in it.
     """
-    habit = scene.habits["type"]
+    habit = interactions.habits["type"]
     customer, type_ = np.divmod(habit.key, habit.size)
-    row, inside = _rows_of(scene, rows, customer)
+    row, inside = _rows_of(interactions, rows, customer)
     faded = np.zeros((len(rows), habit.size), dtype=np.float32)
     faded[row, type_[inside]] = np.log1p(habit.faded[inside])
     return faded.take(stats.groups["type"], axis=1) * stats.shares["type"]
 
 
-def _purchased(scene: Scene, rows: np.ndarray) -> np.ndarray:
+def _purchased(interactions: Interactions, rows: np.ndarray) -> np.ndarray:
     """Mark bought items, as (rows × items)."""
-    column = scene.place[scene.seen.item]
-    bought = np.flatnonzero((column >= 0) & (scene.seen.days > 0))
-    row, inside = _rows_of(scene, rows, scene.seen.customer[bought])
-    is_bought = np.zeros((len(rows), scene.shelf.size), dtype=bool)
+    column = interactions.place[interactions.seen.item]
+    bought = np.flatnonzero((column >= 0) & (interactions.seen.days > 0))
+    row, inside = _rows_of(interactions, rows, interactions.seen.customer[bought])
+    is_bought = np.zeros((len(rows), interactions.item_stats.size), dtype=bool)
     is_bought[row, column[bought[inside]]] = True
     return is_bought
 
 
-def _mark_own(scene: Scene, rows: np.ndarray, is_chosen: np.ndarray) -> None:
+def _mark_own(interactions: Interactions, rows: np.ndarray, is_chosen: np.ndarray) -> None:
     """Mark the customer's strongest own items.
 
     Own items are bought, in the cart or viewed, unless returns or bad ratings outweigh that.
     """
-    column = scene.place[scene.seen.item]
-    own = np.flatnonzero((column >= 0) & (scene.seen.faded[LEARN_HALF_LIFE] > 0))
-    row, inside = _rows_of(scene, rows, scene.seen.customer[own])
-    column, values = column[own[inside]], scene.seen.faded[90][own[inside]].clip(min=1e-9)
+    column = interactions.place[interactions.seen.item]
+    own = np.flatnonzero((column >= 0) & (interactions.seen.faded[LEARN_HALF_LIFE] > 0))
+    row, inside = _rows_of(interactions, rows, interactions.seen.customer[own])
+    column, values = column[own[inside]], interactions.seen.faded[90][own[inside]].clip(min=1e-9)
     order = np.lexsort((column, -values, row))
     row, column = row[order], column[order]
     is_best = np.arange(len(row)) - np.searchsorted(row, row) < CANDIDATES_PER_SOURCE["own"]
     is_chosen[row[is_best], column[is_best]] = True
 
 
-def _rows_of(scene: Scene, rows: np.ndarray, customer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rows_of(
+    interactions: Interactions, rows: np.ndarray, customer: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and positions of known customers."""
-    row_of = np.full(len(scene.history.customers), -1)
+    row_of = np.full(len(interactions.history.customers), -1)
     row_of[rows] = np.arange(len(rows))
     inside = np.flatnonzero(row_of[customer] >= 0)
     return row_of[customer[inside]], inside

@@ -18,7 +18,7 @@ from retention.recommend.evaluation_context import Snapshot
 from retention.recommend.matrices import positions
 from retention.recommend.models import Segments, SideInformation
 from retention.recommend.models.popularity import SegmentPopular
-from retention.recommend.ranking.features import Scene
+from retention.recommend.ranking.features import Interactions
 from retention.recommend.ranking.ranker import POPULARITY_PRIOR
 from retention.recommend.side_information import liked_by_friends, read_side_information, segments
 
@@ -131,13 +131,17 @@ def learn_cold_start(lake: "Lake", now: Snapshot, items: Catalogue) -> ColdStart
     -------
     ColdStart
     """
-    scene = now.scene
-    side = _largest(read_side_information(lake, scene, (), SegmentPopular.uses))
-    popularity = SegmentPopular().fit(scene.liked, side=side)
+    interactions = now.interactions
+    side = _largest(read_side_information(lake, interactions, (), SegmentPopular.uses))
+    popularity = SegmentPopular().fit(interactions.liked, side=side)
     best, share = _best(popularity.within_)
     new_ids = find_new_items(now, items)
     return ColdStart(
-        popularity.labels_, best, share, new_ids, _similarity(scene.shelf.items, new_ids, items)
+        popularity.labels_,
+        best,
+        share,
+        new_ids,
+        _similarity(interactions.item_stats.items, new_ids, items),
     )
 
 
@@ -177,14 +181,16 @@ def find_new_items(now: Snapshot, items: Catalogue) -> np.ndarray:
     ndarray of str
         At most `MAX_NEW_ITEMS`, without items that have statistics.
     """
-    scene = now.scene
-    oldest_purchase = np.zeros(len(scene.history.items))
-    bought = scene.seen.days > 0
-    np.maximum.at(oldest_purchase, scene.seen.item[bought], scene.seen.first[bought])
-    known = set(scene.history.items[oldest_purchase > NEW_DAYS]) | set(scene.shelf.items)
+    interactions = now.interactions
+    oldest_purchase = np.zeros(len(interactions.history.items))
+    bought = interactions.seen.days > 0
+    np.maximum.at(oldest_purchase, interactions.seen.item[bought], interactions.seen.first[bought])
+    known = set(interactions.history.items[oldest_purchase > NEW_DAYS]) | set(
+        interactions.item_stats.items
+    )
     sold = [
         item
-        for item, age in zip(scene.history.items, oldest_purchase, strict=True)
+        for item, age in zip(interactions.history.items, oldest_purchase, strict=True)
         if age and item not in known
     ]
     never = [item for item in items.titles if item not in known]
@@ -243,7 +249,7 @@ class ColdStartScores:
     Parameters
     ----------
     rows : ndarray of int
-        Customers of the scene with friends or segments.
+        Customers of the history with friends or segments.
     scores : csr_matrix (rows × items)
         Positive where an item is liked by friends or popular in the segments.
     friends : csr_matrix (rows × items)
@@ -262,7 +268,7 @@ class ColdStartScores:
         Parameters
         ----------
         row, column : int
-            Customer of the scene; position of the item.
+            Position of the customer in the history; position of the item.
         """
         at = int(np.searchsorted(self.rows, row))
         if at == len(self.rows) or self.rows[at] != row or column >= self.scores.shape[1]:
@@ -276,7 +282,7 @@ NO_SCORES = ColdStartScores(np.empty(0, dtype=int), csr_matrix((0, 0)), csr_matr
 
 
 def score_newcomers(
-    lake: "Lake", at: datetime, scene: Scene, cold: ColdStart, items: np.ndarray
+    lake: "Lake", at: datetime, interactions: Interactions, cold: ColdStart, items: np.ndarray
 ) -> ColdStartScores:
     """Score items for customers without a history.
 
@@ -288,7 +294,7 @@ def score_newcomers(
     lake : Lake
     at : datetime
         Nothing after it is read.
-    scene : Scene
+    interactions : Interactions
     cold : ColdStart
     items : ndarray of str
 
@@ -296,10 +302,10 @@ def score_newcomers(
     -------
     ColdStartScores
     """
-    rows = np.flatnonzero(np.diff(scene.liked.indptr) == 0)
+    rows = np.flatnonzero(np.diff(interactions.liked.indptr) == 0)
     if not len(rows):
         return NO_SCORES
-    customers = scene.history.customers[rows]
+    customers = interactions.history.customers[rows]
     labels = segments(lake, at, customers).groupby("customer_id")["label"].agg(list)
     popular = cold.popular([labels.get(str(customer), []) for customer in customers], len(items))
     friends = liked_by_friends(lake, at, customers, items)

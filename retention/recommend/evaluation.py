@@ -36,7 +36,7 @@ from retention.recommend.evaluation_context import (
 from retention.recommend.event_weights import apply_weights
 from retention.recommend.history import pairs, read
 from retention.recommend.matrices import positions
-from retention.recommend.ranking.features import CUSTOMER_FEATURES, Scene
+from retention.recommend.ranking.features import CUSTOMER_FEATURES, Interactions
 from retention.recommend.ranking_metrics import (
     ACCURACY,
     RankingMetrics,
@@ -248,7 +248,7 @@ def _compare(
 ) -> PolicyComparison:
     purchases = purchased_items(truth, rows)
     describe = _property_function(snapshot, rows)
-    buyers = snapshot.scene.history.customer[snapshot.scene.history.bought > 0]
+    buyers = snapshot.interactions.history.customer[snapshot.interactions.history.bought > 0]
     return PolicyComparison(
         {
             name: ranking_metrics(name_lists, purchases, k=k, items=snapshot.size[1])
@@ -256,7 +256,9 @@ def _compare(
         },
         {name: describe(name_lists) for name, name_lists in lists.items()},
         np.bincount(buyers, minlength=snapshot.size[0])[rows],
-        np.nan_to_num(snapshot.scene.people[rows, CUSTOMER_FEATURES.index("quiet")], nan=np.inf),
+        np.nan_to_num(
+            snapshot.interactions.people[rows, CUSTOMER_FEATURES.index("quiet")], nan=np.inf
+        ),
     )
 
 
@@ -282,7 +284,7 @@ def _scorers(
         "buy_it_again": repeat_baseline(snapshot),
     }
     left_out = {}
-    size = len(np.unique(snapshot.scene.seen.customer)), snapshot.size[1]
+    size = len(np.unique(snapshot.interactions.seen.customer)), snapshot.size[1]
     if size[0] >= MIN_CUSTOMERS and size[1] >= MIN_ITEMS:
         baselines["als"] = als_baseline(snapshot, trained.seed)
     else:
@@ -301,8 +303,10 @@ def _property_function(
 ) -> Callable[[list[np.ndarray]], dict[str, float | None]]:
     """Build a function that computes list properties."""
     category = snapshot.sources.item_stats.groups["category"]
-    totals = snapshot.scene.seen
-    code = np.where(snapshot.scene.place >= 0, category[snapshot.scene.place], -1)[totals.item]
+    totals = snapshot.interactions.seen
+    code = np.where(snapshot.interactions.place >= 0, category[snapshot.interactions.place], -1)[
+        totals.item
+    ]
     is_purchase = (totals.days > 0) & (code >= 0)
     shape = (snapshot.size[0], int(category.max(initial=-1)) + 1)
     days = totals.days[is_purchase].astype(float)
@@ -395,8 +399,10 @@ def snapshot_at(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Snap
     history = apply_weights(read(lake, at), trained.event_weights)
     moment = history.at(at)
     place = positions(trained.items, history.items)
-    scene = Scene(trained.sources.item_stats, history, pairs(history, moment), moment, place)
-    return Snapshot(trained.sources, scene)
+    interactions = Interactions(
+        trained.sources.item_stats, history, pairs(history, moment), moment, place
+    )
+    return Snapshot(trained.sources, interactions)
 
 
 def policy_scorer(

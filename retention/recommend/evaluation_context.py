@@ -16,7 +16,7 @@ from retention.recommend.matrices import in_rows, one_blas_thread, positions, se
 from retention.recommend.models import DEEP, MODELS, Als, Collaborative, default_model
 from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.models.neural import require_torch
-from retention.recommend.ranking.features import NAMES, Scene
+from retention.recommend.ranking.features import NAMES, Interactions
 from retention.recommend.ranking.ranker import MIXTURE_HALF_LIFE, POPULAR, Ranker, mixture_scores
 from retention.recommend.ranking_metrics import RankingMetrics, ranking_metrics
 from retention.text import gettext
@@ -37,17 +37,17 @@ class Snapshot:
     """Hold learned sources and customers at a moment."""
 
     sources: CandidateSources
-    scene: Scene
+    interactions: Interactions
 
     @property
     def bought(self) -> csr_matrix:
         """Ones where a customer ever bought an item."""
-        return self.scene.bought
+        return self.interactions.bought
 
     @property
     def size(self) -> tuple[int, int]:
         """Number of customers and items."""
-        return len(self.scene.history.customers), len(self.sources.item_stats.items)
+        return len(self.interactions.history.customers), len(self.sources.item_stats.items)
 
 
 def learn_snapshot(
@@ -80,16 +80,18 @@ def learn_snapshot(
     -------
     Snapshot
     """
-    scene = build_scene(history, at, items, min_buyers)
+    interactions = build_interactions(history, at, items, min_buyers)
     progress(1, 4, gettext("Learning which items go together"))
-    fitted = _collaborative(scene.liked, model, seed, part(progress, 1, 4, span=2))
-    neighbours = UserKnn().fit(scene.liked, seed=seed) if fitted is not None else None
+    fitted = _collaborative(interactions.liked, model, seed, part(progress, 1, 4, span=2))
+    neighbours = UserKnn().fit(interactions.liked, seed=seed) if fitted is not None else None
     progress(4, 4, gettext("Learning which items go together"))
-    return Snapshot(CandidateSources(scene.shelf, fitted, neighbours), scene)
+    return Snapshot(CandidateSources(interactions.item_stats, fitted, neighbours), interactions)
 
 
-def build_scene(history: History, at: float, items: Catalogue, min_buyers: int) -> Scene:
-    """Build the scene of all customers.
+def build_interactions(
+    history: History, at: float, items: Catalogue, min_buyers: int
+) -> Interactions:
+    """Build the interactions of all customers at a moment.
 
     Parameters
     ----------
@@ -102,11 +104,11 @@ def build_scene(history: History, at: float, items: Catalogue, min_buyers: int) 
 
     Returns
     -------
-    Scene
+    Interactions
     """
     totals = pairs(history, at)
     stats = compute_item_stats(history, totals, int(np.ceil(at)), items, min_buyers)
-    return Scene(stats, history, totals, at, positions(stats.items, history.items))
+    return Interactions(stats, history, totals, at, positions(stats.items, history.items))
 
 
 def _collaborative(
@@ -162,13 +164,13 @@ def ground_truth(snapshot: Snapshot, history: History, start: int, end: int) -> 
     csr_matrix (customers × items)
     """
     customer, item = history.between(start, end)
-    row = positions(snapshot.scene.history.customers, history.customers)[customer]
+    row = positions(snapshot.interactions.history.customers, history.customers)[customer]
     column = positions(snapshot.sources.item_stats.items, history.items)[item]
     is_known = (row >= 0) & (column >= 0)
     purchases = csr_matrix(
         (np.ones(int(is_known.sum())), (row[is_known], column[is_known])), shape=snapshot.size
     )
-    has_history = np.bincount(snapshot.scene.seen.customer, minlength=snapshot.size[0]) > 0
+    has_history = np.bincount(snapshot.interactions.seen.customer, minlength=snapshot.size[0]) > 0
     purchases = csr_matrix(purchases.multiply(has_history[:, None].astype(float)))
     purchases.eliminate_zeros()
     return purchases
@@ -298,7 +300,7 @@ def repeat_baseline(snapshot: Snapshot, half_life: int = 90) -> Scorer:
 def collaborative_scorer(snapshot: Snapshot) -> Scorer:
     """Build the scorer of the collaborative model alone."""
     return lambda rows: (
-        ModelScores(snapshot.sources, select_rows(snapshot.scene.liked, rows)).collaborative
+        ModelScores(snapshot.sources, select_rows(snapshot.interactions.liked, rows)).collaborative
     )
 
 
@@ -310,7 +312,7 @@ def als_baseline(snapshot: Snapshot, seed: int = 0) -> Scorer:
     snapshot : Snapshot
     seed : int
     """
-    fitted, liked = snapshot.sources.model, snapshot.scene.liked
+    fitted, liked = snapshot.sources.model, snapshot.interactions.liked
     model = fitted if isinstance(fitted, Als) else Als().fit(liked, seed=seed)
     return lambda rows: model.scores(select_rows(liked, rows))
 
@@ -335,7 +337,7 @@ def mixture_scorer(snapshot: Snapshot, others: Scorer | None = None) -> Scorer:
         others or collaborative_scorer(snapshot),
     )
     total = float(snapshot.sources.item_stats.column("buyers_28").sum())
-    share = snapshot.scene.shelf.column("buyers_28") / max(total, 1.0)
+    share = snapshot.interactions.item_stats.column("buyers_28") / max(total, 1.0)
 
     def score(rows: np.ndarray) -> np.ndarray:
         own, known = faded[rows].toarray(), score_others(rows)
@@ -371,7 +373,7 @@ def first_stage(snapshot: Snapshot, *, batches: int | None = None) -> FirstStage
         if key not in cache:
             if batches is not None and len(cache) >= batches:
                 cache.clear()
-            cache[key] = candidates(snapshot.sources, snapshot.scene, rows)
+            cache[key] = candidates(snapshot.sources, snapshot.interactions, rows)
         return cache[key]
 
     return stage
@@ -393,9 +395,11 @@ def two_stage_scorer(snapshot: Snapshot, ranker: Ranker, stage: FirstStage | Non
 
     def score(rows: np.ndarray) -> np.ndarray:
         pairs = (
-            stage(rows) if stage is not None else candidates(snapshot.sources, snapshot.scene, rows)
+            stage(rows)
+            if stage is not None
+            else candidates(snapshot.sources, snapshot.interactions, rows)
         )
-        dense = np.full((len(rows), snapshot.scene.shelf.size), -np.inf)
+        dense = np.full((len(rows), snapshot.interactions.item_stats.size), -np.inf)
         dense[pairs.row, pairs.column] = log_odds(ranker, pairs)
         return dense
 
@@ -418,7 +422,10 @@ def log_odds(ranker: Ranker, pairs: Candidates) -> np.ndarray:
 
 
 def _faded(snapshot: Snapshot, half_life: int) -> csr_matrix:
-    totals, column = snapshot.scene.seen, snapshot.scene.place[snapshot.scene.seen.item]
+    totals, column = (
+        snapshot.interactions.seen,
+        snapshot.interactions.place[snapshot.interactions.seen.item],
+    )
     is_known = column >= 0
     values = totals.faded[half_life][is_known].astype(np.float32)
-    return in_rows(totals.customer[is_known], column[is_known], values, snapshot.scene.size)
+    return in_rows(totals.customer[is_known], column[is_known], values, snapshot.interactions.size)

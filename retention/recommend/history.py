@@ -13,93 +13,19 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from retention.lake.coverage import time_range
+from retention.recommend.rating_scale import rating_scale
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from retention.lake import Lake
 
-SCALE_MAXIMA = (5.0, 10.0, 100.0)
-OUTLIER_SHARE = 0.01  # at either end
-MIN_THUMBS = 20  # ratings; this many ratings of 1 are thumbs up, not the worst of five stars
-UNRATED = 0.25  # weight in purchases of a review without a rating
-
-
-@dataclass(frozen=True, slots=True)
-class RatingScale:
-    """Hold the ends of a rating scale."""
-
-    low: float = 1.0
-    high: float = 5.0
-
-    def weight(self, rating: Any) -> Any:
-        """Map ratings to −1 (worst) to 1 (best).
-
-        Takes a column or an expression.
-        """
-        return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(
-            -1.0, 1.0
-        )
-
-
-def rating_scale(lake: "Lake", before: datetime) -> RatingScale:
-    """Infer the shop's rating scale.
-
-    Only ratings known before the moment count. Knows 1–5 and 1–10 stars, percent and thumbs. The
-    most extreme 1% of ratings at either end is ignored, so one mistyped 50 does not turn stars into
-    percent. The scale is cached per lake state.
-
-    Parameters
-    ----------
-    lake : Lake
-    before : datetime
-
-    Returns
-    -------
-    RatingScale
-    """
-    times = time_range(lake)
-    if not times.ends_before(before):
-        return _infer_scale(lake, before)
-    if times.state not in _SCALES:
-        _SCALES.clear()
-        _SCALES[times.state] = _infer_scale(lake, before)
-    return _SCALES[times.state]
-
-
-_SCALES: dict[tuple[Any, ...], RatingScale] = {}  # by lake state; holds the last lake's
-
-
-def _infer_scale(lake: "Lake", before: datetime) -> RatingScale:
-    events = lake.table("events", before=before)
-    rated = events.filter(events.event_type == "review", events.rating.notnull())
-    counts = rated.group_by(rating=rated.rating.cast("float64")).aggregate(
-        times=lambda rows: rows.count()
-    )
-    ratings: Any = counts.order_by("rating").execute()
-    if ratings.empty:
-        return RatingScale()
-    share = ratings["times"].cumsum() / ratings["times"].sum()
-    low, high = (
-        float(ratings["rating"][int((share >= end).idxmax())])
-        for end in (OUTLIER_SHARE, 1 - OUTLIER_SHARE)
-    )
-    if high <= 1 and (
-        ratings["rating"].iloc[0] < 1 or ratings["times"].sum() >= MIN_THUMBS
-    ):  # thumbs, or shares of 1
-        return RatingScale(min(low, 0.0), 1.0)
-    return RatingScale(
-        min(low, 0.0) if low < 1 else 1.0, next((end for end in SCALE_MAXIMA if high <= end), high)
-    )
-
-
 DAY = 86_400
 PURCHASE, CART, VIEW = "purchase", "cart", "view"
 
 # In purchases. On Taobao's data a cart was worth about half a purchase; the other weights are
 # judgement. `event_weights` learns those of carts and views from the shop's own data if there is
-# enough. A return cancels a purchase. A review counts by its rating (`RatingScale`).
+# enough. A return cancels a purchase. A review counts by its rating (`rating_scale`).
 WEIGHTS = {
     PURCHASE: 1.0,
     CART: 0.5,
@@ -109,6 +35,7 @@ WEIGHTS = {
     "email_click": 0.1,
     "return": -1.0,
 }
+UNRATED = 0.25  # weight in purchases of a review without a rating
 HALF_LIVES = (14, 30, 90, 240)  # days
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS, rating_scale
+from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS
+from retention.recommend.rating_scale import rating_scale
 from retention.text import gettext
 
 if TYPE_CHECKING:

@@ -157,7 +157,7 @@ SOURCES = (  # the last two are not recommendations (`campaigns.picks`)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class RecommendedItem:
     """Hold one recommendation; ``source`` is one of `SOURCES`."""
 
     item_id: str
@@ -203,7 +203,7 @@ def explain_lists(
     recent_buyers: Mapping[str, int],
     scored: ScoredItems,
     chosen: np.ndarray,
-) -> list[list[Item]]:
+) -> list[list[RecommendedItem]]:
     """Attach titles and reasons to the chosen items.
 
     Parameters
@@ -218,7 +218,7 @@ def explain_lists(
 
     Returns
     -------
-    list of list of Item
+    list of list of RecommendedItem
     """
     row, place = np.nonzero(chosen >= 0)
     place = chosen[row, place]
@@ -231,9 +231,9 @@ def explain_lists(
         strict=True,
     ):
         reasons[pair] = reason
-    ids = scored.snapshot.scene.shelf.ids(column)
+    ids = scored.snapshot.interactions.item_stats.ids(column)
     scores = scored.scores[row, place]
-    lists: list[list[Item]] = [[] for _ in chosen]
+    lists: list[list[RecommendedItem]] = [[] for _ in chosen]
     for customer, position, item_id, score, (source, text) in zip(
         row, column, ids, scores, reasons, strict=True
     ):
@@ -242,7 +242,9 @@ def explain_lists(
         elif not text:
             source, text = "popular", popularity_reason(recent_buyers.get(item_id, 0), POPULAR_DAYS)
         lists[customer].append(
-            Item(str(item_id), items.title(item_id), round(float(score), 6), source, text)
+            RecommendedItem(
+                str(item_id), items.title(item_id), round(float(score), 6), source, text
+            )
         )
     return lists
 
@@ -252,18 +254,24 @@ def _own_reasons(scored: ScoredItems, row: np.ndarray, column: np.ndarray) -> li
 
     Empty strings without any.
     """
-    scene = scored.snapshot.scene
-    totals, (keys, lines) = scene.seen, scene.own
-    place, is_known = find_sorted(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
+    interactions = scored.snapshot.interactions
+    totals, (keys, lines) = interactions.seen, interactions.own
+    place, is_known = find_sorted(
+        keys, row.astype(np.int64) * (interactions.item_stats.size + 1) + column
+    )
     line = lines[place[is_known]] if len(lines) else np.empty(0, dtype=np.int64)
     columns = {
         "purchase_days": totals.days,
         "gap_days": totals.gap,
         "days_since_purchase": totals.last,
         "carts": totals.carts,
-        "days_since_cart": last_event_age(scene.history, scene.at, scene.history.carts),
+        "days_since_cart": last_event_age(
+            interactions.history, interactions.at, interactions.history.carts
+        ),
         "views": totals.views,
-        "days_since_view": last_event_age(scene.history, scene.at, scene.history.views),
+        "days_since_view": last_event_age(
+            interactions.history, interactions.at, interactions.history.views
+        ),
     }
     own_reasons = [
         own_history_reason(dict(zip(columns, totals_of_pair, strict=True)))
@@ -302,16 +310,16 @@ def _collaborative_reasons(
         ("neighbours", gettext("popular with customers like them")) if by_neighbours else ("", "")
         for by_neighbours in is_neighbours
     ]
-    scene = scored.snapshot.scene
+    interactions = scored.snapshot.interactions
     for pair in np.flatnonzero((score > 0) & ~is_neighbours):
         history = scored.model_scores.histories[row[pair]]
         contributions = model.contributions(history, column[[pair]])[0]
         strongest = int(history.indices[int(np.argmax(contributions))])
-        line = scene.line(int(row[pair]), strongest)
+        line = interactions.line(int(row[pair]), strongest)
         events = {
-            "purchase_days": scene.seen.days[line],
-            "carts": scene.seen.carts[line],
-            "views": scene.seen.views[line],
+            "purchase_days": interactions.seen.days[line],
+            "carts": interactions.seen.carts[line],
+            "views": interactions.seen.views[line],
         }
         title = items.title(str(sources.item_stats.items[strongest]))
         pair_reasons[pair] = "collaborative", interest_reason(title, events)

@@ -26,10 +26,10 @@ from retention.recommend.history import History, days_at, pairs, shift_of
 from retention.recommend.history_cache import buyer_counts, cached_histories
 from retention.recommend.item_stats import FACTS, ItemStats
 from retention.recommend.matrices import one_blas_thread, positions, row_entries
-from retention.recommend.ranking.features import Scene
+from retention.recommend.ranking.features import Interactions
 from retention.recommend.reasons import (
     POPULAR_DAYS,
-    Item,
+    RecommendedItem,
     ScoredItems,
     catalogue_reason,
     explain_lists,
@@ -66,7 +66,7 @@ def recommend(
     as_of: datetime,
     terms: Terms = DEFAULT_TERMS,
     progress: Progress = silent,
-) -> dict[str, list[Item]]:
+) -> dict[str, list[RecommendedItem]]:
     """Recommend items to each customer, best first.
 
     Parameters
@@ -88,11 +88,11 @@ def recommend(
     Returns
     -------
     dict
-        Customer id → list of `Item`, in the given order.
+        Customer id → list of `RecommendedItem`, in the given order.
     """
     customers = list(dict.fromkeys(customer_ids))
     context = ServingContext(trained, lake, as_of, terms)
-    lists: dict[str, list[Item]] = {}
+    lists: dict[str, list[RecommendedItem]] = {}
     for start in range(0, len(customers), BATCH):
         batch = customers[start : start + BATCH]
         history = apply_weights(
@@ -204,16 +204,16 @@ def _score_batch(context: ServingContext, history: History, batch: list[str]) ->
     recent = {item: context.recent_buyers.get(item, 0) for item in history.items[unknown]}
     extended = _extended(stats, context.items, recent)
     place[unknown] = len(stats.items) + np.arange(len(unknown))
-    scene = Scene(extended, history, pairs(history, context.at), context.at, place)
-    snapshot = Snapshot(context.sources, scene)
+    interactions = Interactions(extended, history, pairs(history, context.at), context.at, place)
+    snapshot = Snapshot(context.sources, interactions)
     rows = np.arange(len(history.customers))
     policy = context.terms.rules.policy
-    model_scores = ModelScores(context.sources, scene.liked)
+    model_scores = ModelScores(context.sources, interactions.liked)
     row, column, value = _scores(context, snapshot, model_scores, rows)
     is_kept = value > 0
     if policy != "both":
         is_kept &= (snapshot.bought.toarray()[row, column] > 0) == (policy == "repeat")
-    cold = _cold_start_scores(context, scene)
+    cold = _cold_start_scores(context, interactions)
     is_kept &= ~np.isin(row, cold.rows)
     cold_scores = cold.scores.tocoo()
     row, column, value = (
@@ -227,12 +227,12 @@ def _score_batch(context: ServingContext, history: History, batch: list[str]) ->
     column, place = np.unique(column, return_inverse=True)  # few of all items
     scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(context, extended, column)
     scores[row, place] = value
-    _exclude_disliked(scene, scores, column)
-    _exclude_refused(context, scores, facts, scene.history.customers)
+    _exclude_disliked(interactions, scores, column)
+    _exclude_refused(context, scores, facts, interactions.history.customers)
     return ScoredItems(snapshot, column, scores, facts, model_scores, cold)
 
 
-def _cold_start_scores(context: ServingContext, scene: Scene) -> ColdStartScores:
+def _cold_start_scores(context: ServingContext, interactions: Interactions) -> ColdStartScores:
     """Score items for customers without a history.
 
     There are no scores without training, for a single model or under the policy ``repeat``.
@@ -241,7 +241,7 @@ def _cold_start_scores(context: ServingContext, scene: Scene) -> ColdStartScores
     if cold is None or context.terms.rules.policy == "repeat":
         return NO_SCORES
     return score_newcomers(
-        context.lake, context.as_of, scene, cold, context.sources.item_stats.items
+        context.lake, context.as_of, interactions, cold, context.sources.item_stats.items
     )
 
 
@@ -258,10 +258,10 @@ def _scores(
     )
     if ranker is not None and not is_single:
         # The ranker only learned from customers with preferences; others get popular items.
-        with_history = np.flatnonzero(np.diff(snapshot.scene.liked.indptr)[rows] > 0)
+        with_history = np.flatnonzero(np.diff(snapshot.interactions.liked.indptr)[rows] > 0)
         pairs = candidates(
             snapshot.sources,
-            snapshot.scene,
+            snapshot.interactions,
             rows[with_history],
             scores=model_scores.subset(with_history),
         )
@@ -275,14 +275,14 @@ def _scores(
     return row, column, dense[row, column].astype(float)
 
 
-def _exclude_disliked(scene: Scene, scores: np.ndarray, column: np.ndarray) -> None:
+def _exclude_disliked(interactions: Interactions, scores: np.ndarray, column: np.ndarray) -> None:
     """Exclude returned and badly rated items."""
-    disliked = np.flatnonzero(scene.disliked)
-    position = scene.place[scene.seen.item[disliked]]
+    disliked = np.flatnonzero(interactions.disliked)
+    position = interactions.place[interactions.seen.item[disliked]]
     place = np.searchsorted(column, position)
     is_listed = place < len(column)
     is_listed[is_listed] = column[place[is_listed]] == position[is_listed]
-    scores[scene.seen.customer[disliked[is_listed]], place[is_listed]] = -np.inf
+    scores[interactions.seen.customer[disliked[is_listed]], place[is_listed]] = -np.inf
 
 
 def _exclude_refused(
@@ -307,18 +307,20 @@ def _exclude_refused(
 
 def _lists(
     context: ServingContext, history: History, batch: list[str], k: int
-) -> dict[str, list[Item]]:
+) -> dict[str, list[RecommendedItem]]:
     scored = _score_batch(context, history, batch)
     rules = context.terms.rules
-    scene, shares = scored.snapshot.scene, None
+    interactions, shares = scored.snapshot.interactions, None
     if rules.diversity:
-        shares = _facts(context, scene.shelf, np.arange(scene.shelf.size)).shares(scene.liked)
+        shares = _facts(
+            context, interactions.item_stats, np.arange(interactions.item_stats.size)
+        ).shares(interactions.liked)
     values = scored.scores * scored.facts.profit**rules.by_margin
     chosen = choose(
         values, scored.facts, context.assortment.caps, k, shares=shares, diversity=rules.diversity
     )
     explained = explain_lists(context.sources, context.items, context.recent_buyers, scored, chosen)
-    rows = positions(scene.history.customers, batch)
+    rows = positions(interactions.history.customers, batch)
     return {
         customer: _fill(context, scored, int(row), explained[row], k)
         for customer, row in zip(batch, rows, strict=True)
@@ -326,8 +328,8 @@ def _lists(
 
 
 def _fill(
-    context: ServingContext, scored: ScoredItems, row: int, chosen: list[Item], k: int
-) -> list[Item]:
+    context: ServingContext, scored: ScoredItems, row: int, chosen: list[RecommendedItem], k: int
+) -> list[RecommendedItem]:
     """Fill a list up to ``k`` items.
 
     Empty only if nothing may be sold.
@@ -335,11 +337,11 @@ def _fill(
     policy = context.terms.rules.policy
     if policy == "repeat" and chosen:
         return chosen
-    scene = scored.snapshot.scene
-    is_own = scene.seen.customer == row
-    is_bought = is_own & (scene.seen.days > 0) if policy == "new" else np.zeros_like(is_own)
-    skipped = {*scene.history.items[scene.seen.item[is_bought]]}
-    refused = context.terms.refused.get(str(scene.history.customers[row]), ())
+    interactions = scored.snapshot.interactions
+    is_own = interactions.seen.customer == row
+    is_bought = is_own & (interactions.seen.days > 0) if policy == "new" else np.zeros_like(is_own)
+    skipped = {*interactions.history.items[interactions.seen.item[is_bought]]}
+    refused = context.terms.refused.get(str(interactions.history.customers[row]), ())
     new_items = _new_items(context, scored, row, k) if policy != "repeat" else []
     first = chosen[: k - len(new_items)]
     added = list(_fillers(context, first, len(first) + len(new_items), skipped, refused, new_items))
@@ -348,7 +350,7 @@ def _fill(
         chosen = [*(item for item in merged if item not in added), *added]
     if len(chosen) >= k:
         return chosen
-    disliked = {*scene.history.items[scene.seen.item[is_own & scene.disliked]]}
+    disliked = {*interactions.history.items[interactions.seen.item[is_own & interactions.disliked]]}
     return [
         *chosen,
         *_fillers(context, chosen, k, skipped, refused, context.fillers, last=disliked),
@@ -364,8 +366,8 @@ def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -
     count = int(context.terms.rules.explore * k)
     if cold is None or not count:
         return []
-    column, value = row_entries(scored.snapshot.scene.liked, row)
-    liked = np.zeros(scored.snapshot.scene.shelf.size, dtype=value.dtype)
+    column, value = row_entries(scored.snapshot.interactions.liked, row)
+    liked = np.zeros(scored.snapshot.interactions.item_stats.size, dtype=value.dtype)
     liked[column] = value
     affinity = cold.known_to_new @ liked[: cold.similarity.shape[0]]
     fillers: list[Filler] = []
@@ -384,13 +386,13 @@ def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -
 
 def _fillers(
     context: ServingContext,
-    chosen: list[Item],
+    chosen: list[RecommendedItem],
     k: int,
     skipped: set[str],
     refused: Collection[str],
     fillers: Sequence[Filler],
     last: Collection[str] = (),
-) -> Iterator[Item]:
+) -> Iterator[RecommendedItem]:
     """Yield items that fill up a list.
 
     First under all caps, then without the soft ones. Items in ``last`` come last.
@@ -410,7 +412,7 @@ def _fillers(
                 continue
             counts.add(item_id)
             missing -= 1
-            yield Item(item_id, context.items.title(item_id), 0.0, source, reason)
+            yield RecommendedItem(item_id, context.items.title(item_id), 0.0, source, reason)
             if not missing:
                 return
 
@@ -443,7 +445,7 @@ class ActiveRecommender:
         as_of: datetime,
         policy: ListPolicy | None = None,
         progress: Progress = silent,
-    ) -> dict[str, list[Item]]:
+    ) -> dict[str, list[RecommendedItem]]:
         """Recommend items as `recommend` does.
 
         Parameters

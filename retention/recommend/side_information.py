@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from retention.recommend.history import PURCHASE, pairs, read
 from retention.recommend.matrices import positions
 from retention.recommend.models import PurchaseDays, Segments, SideInformation
-from retention.recommend.ranking.features import Scene, preference_matrix
+from retention.recommend.ranking.features import Interactions, preference_matrix
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -28,16 +28,16 @@ MAX_FILTER_IDS = 1_000  # above, reading all customers is faster than filtering 
 
 
 def read_side_information(
-    lake: "Lake", scene: Scene, texts: Sequence[str], uses: Sequence[str]
+    lake: "Lake", interactions: Interactions, texts: Sequence[str], uses: Sequence[str]
 ) -> SideInformation:
-    """Read side information of a scene.
+    """Read side information about customers and items.
 
     Rows are its customers, columns its items.
 
     Parameters
     ----------
     lake : Lake
-    scene : Scene
+    interactions : Interactions
         Nothing after its moment is read.
     texts : sequence of str
         One per item.
@@ -48,21 +48,25 @@ def read_side_information(
     -------
     SideInformation
     """
-    at = scene.history.moment(scene.at)
+    at = interactions.history.moment(interactions.at)
     readers: dict[str, Callable[[], Any]] = {
-        "days": lambda: _days(scene),
+        "days": lambda: _days(interactions),
         "texts": lambda: texts,
-        "segments": lambda: _segments(lake, at, scene.history.customers),
-        "friends": lambda: liked_by_friends(lake, at, scene.history.customers, scene.shelf.items),
+        "segments": lambda: _segments(lake, at, interactions.history.customers),
+        "friends": lambda: liked_by_friends(
+            lake, at, interactions.history.customers, interactions.item_stats.items
+        ),
     }
     return SideInformation(**{name: readers[name]() for name in uses})
 
 
-def _days(scene: Scene) -> PurchaseDays:
-    place = scene.place[scene.history.item]
-    is_chosen = (scene.history.bought > 0) & (place >= 0)
-    age = np.maximum(scene.at - scene.history.day[is_chosen], 0.0)
-    return PurchaseDays(scene.history.customer[is_chosen].astype(np.int64), place[is_chosen], age)
+def _days(interactions: Interactions) -> PurchaseDays:
+    place = interactions.place[interactions.history.item]
+    is_chosen = (interactions.history.bought > 0) & (place >= 0)
+    age = np.maximum(interactions.at - interactions.history.day[is_chosen], 0.0)
+    return PurchaseDays(
+        interactions.history.customer[is_chosen].astype(np.int64), place[is_chosen], age
+    )
 
 
 def _segments(lake: "Lake", at: datetime, customers: np.ndarray) -> Segments:

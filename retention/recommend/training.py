@@ -19,7 +19,7 @@ from retention.recommend.evaluation_context import (
     MIN_ITEMS,
     Scorer,
     Snapshot,
-    build_scene,
+    build_interactions,
     evaluate_scorer,
     ground_truth,
     learn_snapshot,
@@ -31,7 +31,7 @@ from retention.recommend.event_weights import apply_weights, learn_weights
 from retention.recommend.history import History, bought_between, read
 from retention.recommend.matrices import positions
 from retention.recommend.models import MODELS, Model
-from retention.recommend.ranking.features import Scene
+from retention.recommend.ranking.features import Interactions
 from retention.recommend.ranking.ranker_training import TrainingOptions, learn_to_rank
 from retention.recommend.responses import add_feedback
 from retention.recommend.side_information import read_side_information
@@ -205,7 +205,7 @@ def window_truth(
     """
     purchases = bought_between(lake, cutoff, cutoff + timedelta(days=horizon_days))
     shape = snapshot.size
-    row = positions(snapshot.scene.history.customers, purchases["customer_id"])
+    row = positions(snapshot.interactions.history.customers, purchases["customer_id"])
     column = positions(snapshot.sources.item_stats.items, purchases["item_id"])
     is_known = (row >= 0) & (column >= 0)
     ones = np.ones(int(is_known.sum()), dtype=np.float32)
@@ -241,17 +241,17 @@ def train_single_model(
     TrainedRecommender or None
     """
     metrics = _measure(lake, history, cutoff, asked, part(progress, 0, 2))
-    scene = build_scene(history, history.at(cutoff), asked.items, asked.min_buyers)
-    if not has_enough_data(scene):
+    interactions = build_interactions(history, history.at(cutoff), asked.items, asked.min_buyers)
+    if not has_enough_data(interactions):
         return None
-    model = fit_model(lake, scene, asked, part(progress, 1, 2))
-    customers, items = len(history.customers), len(scene.shelf.items)
+    model = fit_model(lake, interactions, asked, part(progress, 1, 2))
+    customers, items = len(history.customers), len(interactions.item_stats.items)
     note = getattr(model, "pruning_note", "")
     sentence = gettext("{model} alone, on {customers:,} customers, {items:,} items.")
     description = sentence.format(model=model.name, customers=customers, items=items)
     description += f" {note}" if note else ""
     return TrainedRecommender(
-        CandidateSources(scene.shelf, model, None),
+        CandidateSources(interactions.item_stats, model, None),
         {},
         cutoff,
         asked.horizon_days,
@@ -263,20 +263,23 @@ def train_single_model(
     )
 
 
-def has_enough_data(scene: Scene) -> bool:
-    """Return whether a scene is large enough."""
-    return len(scene.history.customers) >= MIN_CUSTOMERS and len(scene.shelf.items) >= MIN_ITEMS
+def has_enough_data(interactions: Interactions) -> bool:
+    """Return whether there are enough customers and items."""
+    return (
+        len(interactions.history.customers) >= MIN_CUSTOMERS
+        and len(interactions.item_stats.items) >= MIN_ITEMS
+    )
 
 
 def fit_model(
-    lake: "Lake", scene: Scene, asked: TrainingOptions, progress: Progress = silent
+    lake: "Lake", interactions: Interactions, asked: TrainingOptions, progress: Progress = silent
 ) -> Model:
-    """Fit the requested model to a scene.
+    """Fit the requested model to interactions.
 
     Parameters
     ----------
     lake : Lake
-    scene : Scene
+    interactions : Interactions
     asked : TrainingOptions
     progress : Progress
 
@@ -285,9 +288,9 @@ def fit_model(
     Model
     """
     model = MODELS[asked.model]()
-    texts = asked.items.texts_of(scene.shelf.items)
-    side = read_side_information(lake, scene, texts, model.uses)
-    return model.fit(scene.liked, side=side, seed=asked.seed, progress=progress)
+    texts = asked.items.texts_of(interactions.item_stats.items)
+    side = read_side_information(lake, interactions, texts, model.uses)
+    return model.fit(interactions.liked, side=side, seed=asked.seed, progress=progress)
 
 
 def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
@@ -304,12 +307,12 @@ def single_model_scorer(lake: "Lake", snapshot: Snapshot) -> Scorer:
     -------
     Scorer
     """
-    model, scene = snapshot.sources.model, snapshot.scene
+    model, interactions = snapshot.sources.model, snapshot.interactions
     assert model is not None
-    liked = scene.liked
-    known = len(snapshot.sources.item_stats.items)  # the scene may have more
+    liked = interactions.liked
+    known = len(snapshot.sources.item_stats.items)  # the interactions may have more items
     looks_at = [name for name in model.uses if name != "texts"]  # texts are only used in training
-    side = read_side_information(lake, scene, (), looks_at).first_items(known)
+    side = read_side_information(lake, interactions, (), looks_at).first_items(known)
 
     def score(rows: np.ndarray) -> np.ndarray:
         values = np.full((len(rows), liked.shape[1]), -np.inf, dtype=np.float32)
@@ -329,11 +332,11 @@ def _measure(
     past = history.before(start)
     if not len(past.day):
         return {}
-    scene = build_scene(past, float(start), asked.items, asked.min_buyers)
-    if not has_enough_data(scene):
+    interactions = build_interactions(past, float(start), asked.items, asked.min_buyers)
+    if not has_enough_data(interactions):
         return {}
-    model = fit_model(lake, scene, asked, part(progress, 0, 2))
-    snapshot = Snapshot(CandidateSources(scene.shelf, model, None), scene)
+    model = fit_model(lake, interactions, asked, part(progress, 0, 2))
+    snapshot = Snapshot(CandidateSources(interactions.item_stats, model, None), interactions)
     purchases = ground_truth(snapshot, history, start, end)
     rows = np.flatnonzero(np.diff(purchases.indptr) > 0)
     if not len(rows):

@@ -193,7 +193,7 @@ def adopt_definition_of(session: Session, settings: Settings, model: ModelVersio
 def resolve_definition(
     definition: ChurnDefinition,
     horizon_days: int | None,
-    active_within_days: int | None | Literal["definition"] = "definition",
+    active_within_days: int | Literal["definition"] | None = "definition",
 ) -> ChurnDefinition:
     """Apply the options of a command to the definition in force.
 
@@ -203,7 +203,7 @@ def resolve_definition(
         In force.
     horizon_days : int or None
         None: as defined.
-    active_within_days : int, None or ``"definition"``
+    active_within_days : int, ``"definition"`` or None
         None: all who ever ordered. ``"definition"``: as defined, or as the given horizon asks for.
 
     Examples

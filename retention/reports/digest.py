@@ -27,7 +27,7 @@ from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
-    from retention.recommend.reasons import Item
+    from retention.recommend.reasons import RecommendedItem
     from retention.risk.policy import Policy
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
@@ -255,7 +255,7 @@ def _top_items(
     }
 
 
-def top_products(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
+def top_products(lists: "Mapping[str, Sequence[RecommendedItem]]") -> list[dict[str, Any]]:
     """Return the products on most customers' lists.
 
     The first few of these customers are named.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retention.errors import BadInput
-from retention.lake.identity.rules import IdentityRules
+from retention.lake.identity import IdentityRules
 from retention.list_rules import RecommendRules
 from retention.policy_file import (
     explain_first_error,

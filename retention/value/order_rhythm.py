@@ -59,7 +59,7 @@ class OrderRhythm:
         """
         if not len(self.gaps):
             return float("nan")
-        place = np.searchsorted(np.cumsum(self.weights), share - 1e-9)
+        place = int(np.searchsorted(np.cumsum(self.weights), share - 1e-9))
         return float(self.gaps[min(place, len(self.gaps) - 1)])
 
     def rank_days(self) -> tuple[float, ...]:

@@ -51,7 +51,7 @@ def journey(cutoffs: Sequence[str]) -> None:
     for day in cutoffs:
         told.append(evaluate(lake, cutoff=_moment(day)))
         print(_row(day, told[-1]), flush=True)
-    mean = {name: float(np.mean([one["metrics"][name] for one in told])) for name in NAMES}
+    mean = {name: float(np.mean([result["metrics"][name] for result in told])) for name in NAMES}
     print(f"| **mean** | {' | '.join(f'**{mean[name]:.4f}**' for name in NAMES)} | | | |")
 
 

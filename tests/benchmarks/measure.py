@@ -72,10 +72,10 @@ def seconds(work: Callable[[], Any], *, times: int = 1) -> float:
 
 
 def in_turns(
-    one: Callable[[], Any], other: Callable[[], Any], *, times: int
+    first: Callable[[], Any], second: Callable[[], Any], *, times: int
 ) -> tuple[float, float]:
     """The median wall time of each, taken in turns: what else the machine does falls on both."""
-    pairs = [(seconds(one), seconds(other)) for _ in range(times)]
+    pairs = [(seconds(first), seconds(second)) for _ in range(times)]
     return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
 
 

@@ -107,12 +107,12 @@ def lists() -> dict[str, Figure]:
     for number in range(1, 4):
         job(str(number))  # the second question reads everybody's history
     asked = iter(range(900, 2_000))  # another customer each time
-    one = seconds(lambda: job(str(next(asked))), times=25)
+    per_list = seconds(lambda: job(str(next(asked))), times=25)
     lake = Lake.open(settings())
     trained = TrainedRecommender.from_bytes(RECOMMEND.read_bytes())
     many = [str(number) for number in range(1, 301)]
     return {
-        "recommend_one": alone(1000 * one, "ms", most=10),
+        "recommend_one": alone(1000 * per_list, "ms", most=10),
         "recommend_300": alone(seconds(lambda: recommend(trained, lake, many, as_of=CUTOFF)), "s"),
         "recommend_peak": alone(peak_mb(), "MiB"),
     }

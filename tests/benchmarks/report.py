@@ -142,13 +142,13 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
         "| what | value | peer | ratio | bound | kept |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, one in figures.items():
-        peer = "" if one.peer is None else _number(one.peer, one.unit)
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
-        kept = "" if one.met is None else "yes" if one.met else "**no**"
+    for name, figure in figures.items():
+        peer = "" if figure.peer is None else _number(figure.peer, figure.unit)
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+        kept = "" if figure.met is None else "yes" if figure.met else "**no**"
         lines.append(
-            f"| {TOLD[name]} | {_number(one.value, one.unit)} | {peer} | {ratio} "
-            f"| {one.target} | {kept} |"
+            f"| {TOLD[name]} | {_number(figure.value, figure.unit)} | {peer} | {ratio} "
+            f"| {figure.target} | {kept} |"
         )
     lines += [f"\nNot measured: {name} ({why})." for name, why in skipped.items()]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from retention.campaigns.draft import Draft, store
 from retention.db.tables import Campaign, Outbox
 from tests.bot.wire import ANALYST, CHANNEL, words
 from tests.retention.campaigns.samples import a_body
-from workers import campaigns
+from workers import campaign_messages
 from workers.delivery import outbox
 
 KEY = "job:drafting"
@@ -39,7 +39,10 @@ def drafted(database, settings, **body) -> str:
             now=clock.now(),
         )
         outbox.put(
-            session, settings, campaigns.card_post(settings, created), default_channel=CHANNEL
+            session,
+            settings,
+            campaign_messages.card_post(settings, created),
+            default_channel=CHANNEL,
         )
     return "c7"
 

@@ -14,7 +14,7 @@ from retention.risk.policy import SecondApprover
 from tests.bot.campaign import drafted, fill, message, state, whispered
 from tests.bot.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
-from workers import campaigns, ids
+from workers import campaign_clock, campaigns, ids
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_two_of_three_concurrent_approvals_count(workspace, database, large, set
     until(lambda: len(api.named("response_url")) == 3)
     reply = [words(call["blocks"]) for call in api.named("response_url")]
     assert sorted(
-        "first" if "1 of 2" in one else "late" if "already approved" in one else "second"
-        for one in reply
+        "first" if "1 of 2" in text else "late" if "already approved" in text else "second"
+        for text in reply
     ) == ["first", "late", "second"]
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 2
@@ -113,7 +113,7 @@ def test_approvers_are_reminded_once_by_direct_message(workspace, database, larg
     soon = clock.now() + timedelta(hours=48, minutes=1)
     for at, expected in ((clock.now(), []), (soon, ["c7"]), (soon, [])):
         with database.transaction() as session:
-            assert campaigns.remind(session, settings, at) == expected
+            assert campaign_clock.remind(session, settings, at) == expected
     with database.reading() as session:
         rows = session.scalars(select(Outbox).where(Outbox.key.like("campaign:c7:reminder%"))).all()
     assert {(row.key, row.channel) for row in rows} == {
@@ -133,7 +133,7 @@ def test_approvers_are_reminded_once_by_direct_message(workspace, database, larg
 def test_edit_keeps_reminders_of_older_versions(workspace, database, large, settings):
     for version in (1, 2):
         with database.transaction() as session:
-            campaigns.remind(session, settings, clock.now() + timedelta(hours=48, minutes=1))
+            campaign_clock.remind(session, settings, clock.now() + timedelta(hours=48, minutes=1))
         with database.transaction() as session:
             campaigns.edit(
                 session,
@@ -162,7 +162,7 @@ def test_expired_decisions_and_approvals_are_announced_in_the_thread(
     workspace, database, submitted, settings
 ):
     with database.transaction() as session:
-        assert campaigns.expire(session, settings, clock.now() + timedelta(hours=73)) == ["c7"]
+        assert campaign_clock.expire(session, settings, clock.now() + timedelta(hours=73)) == ["c7"]
     assert f"<@{ANALYST}>, a decision on version 1 did not come in time" in message(
         database, "campaign:c7:expired:1"
     )
@@ -170,9 +170,11 @@ def test_expired_decisions_and_approvals_are_announced_in_the_thread(
         campaigns.edit(session, settings, "c7", 1, ANALYST, approval.Changes(holdout=0.2))
         campaigns.submit(session, settings, "c7", 2, ANALYST)
         campaigns.approve(session, settings, "c7", 2, LEAD)
-        assert campaigns.schedule(session, settings, clock.now() + timedelta(hours=5)) == ["c7"]
+        assert campaign_clock.schedule(session, settings, clock.now() + timedelta(hours=5)) == [
+            "c7"
+        ]
     assert "*Scheduled*" in message(database)
     with database.transaction() as session:
-        campaigns.expire(session, settings, clock.now() + timedelta(hours=77))
+        campaign_clock.expire(session, settings, clock.now() + timedelta(hours=77))
     assert "approval expired" in message(database, "campaign:c7:lapsed:2")
     assert "expired" in message(database, "campaign:c7:clearance:2")

@@ -215,11 +215,11 @@ def test_at_the_limit_the_oldest_incomplete_connection_is_dropped(bot):
 
 
 def test_requests_on_one_connection_are_answered_in_order(bot):
-    one = b"GET /health/live HTTP/1.1\r\nHost: bot\r\n\r\n"
+    request = b"GET /health/live HTTP/1.1\r\nHost: bot\r\n\r\n"
     with socket.create_connection(("127.0.0.1", bot.port), timeout=10) as client:
-        client.sendall(one * 3 + one[:20])
+        client.sendall(request * 3 + request[:20])
         time.sleep(0.5)
-        client.sendall(one[20:])
+        client.sendall(request[20:])
         answers = b""
         while answers.count(b'"up"') < 4:
             received = client.recv(10_000)
@@ -265,14 +265,14 @@ def test_unfinished_large_bodies_do_not_keep_commands_out(bot):
 def send_without_reading(bot, pause: float) -> tuple[bool, bool]:
     """Return whether all buffers became full, and whether the server then dropped the client."""
     is_full = False
-    one = b"GET /unsubscribe/x HTTP/1.1\r\nHost: bot\r\n" + b"X: y\r\n" * 300 + b"\r\n"
+    request = b"GET /unsubscribe/x HTTP/1.1\r\nHost: bot\r\n" + b"X: y\r\n" * 300 + b"\r\n"
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
         client.connect(("127.0.0.1", bot.port))
         client.settimeout(1)
         for _ in range(1_000):  # some seconds until all buffers are full, and ten more
             try:
-                client.sendall(one * 5)
+                client.sendall(request * 5)
                 time.sleep(pause)
             except TimeoutError:
                 is_full = True  # the server waits for the client to read

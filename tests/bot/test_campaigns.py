@@ -20,7 +20,7 @@ from tests.bot.campaign import KEY, drafted, fill, message, opened, state, whisp
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
-from workers import campaigns, ids
+from workers import campaign_clock, campaigns, ids
 from workers.delivery import render
 
 
@@ -82,7 +82,7 @@ def test_late_command_names_the_first_person(workspace, database, submitted, set
 
 def test_expired_campaign_names_no_person(workspace, database, submitted, settings):
     with database.transaction() as session:
-        (gone,) = campaigns.expire(session, settings, clock.now() + timedelta(days=30))
+        (gone,) = campaign_clock.expire(session, settings, clock.now() + timedelta(days=30))
     with database.reading() as session:
         stale = StaleCampaign(find_campaign(session, settings, gone))
     assert str(stale).endswith("has expired.")
@@ -98,8 +98,8 @@ def test_one_of_two_concurrent_approvers_wins(workspace, database, submitted, ap
         )
     until(lambda: len(api.named("response_url")) == 2)
     reply = [words(call["blocks"]) for call in api.named("response_url")]
-    assert sum("Nothing changed" in one for one in reply) == 1
-    assert sum("is approved" in one and "Nothing" not in one for one in reply) == 1
+    assert sum("Nothing changed" in text for text in reply) == 1
+    assert sum("is approved" in text and "Nothing" not in text for text in reply) == 1
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 1
 
@@ -250,7 +250,7 @@ def test_every_history_action_has_a_label():
     root = Path(campaigns.__file__).parents[1]
     code = [
         *root.glob("retention/campaigns/*.py"),
-        *root.glob("workers/campaigns.py"),
+        *root.glob("workers/campaign*.py"),
         *root.glob("workers/tasks/*.py"),
     ]
     deeds = {
@@ -317,8 +317,10 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
         offers=(
             line,
             *(
-                line.model_copy(update={"rule": one, "action": one, "discount": 0.0, "base": 10.0})
-                for one in ("reminder", "call")
+                line.model_copy(
+                    update={"rule": action, "action": action, "discount": 0.0, "base": 10.0}
+                )
+                for action in ("reminder", "call")
             ),
         )
     )
@@ -336,7 +338,7 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
 
     def card(offers):
         details = campaign_data(campaign) | {
-            "offers": [one.model_dump(mode="json") for one in offers]
+            "offers": [offer.model_dump(mode="json") for offer in offers]
         }
         return words(
             render.message("campaign/card", campaign=details, demo=False, zone="UTC").blocks
@@ -354,7 +356,7 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
 
     def result(offers):
         details = campaign_data(campaign) | {
-            "offers": [one.model_dump(mode="json") for one in offers]
+            "offers": [offer.model_dump(mode="json") for offer in offers]
         }
         measured = {
             "advice": "cheaper",

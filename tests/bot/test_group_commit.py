@@ -32,13 +32,13 @@ def test_one_failure_in_a_batch_does_not_affect_the_others(database):
     commits.store(write("broken first"))  # its key is taken now: the others that are broken fail
     names = [f"{kind} {number}" for kind in ("fine", "refused", "broken") for number in range(15)]
 
-    def one(name):
+    def store(name):
         try:
             answers[name] = commits.store(write(name))
         except Exception as error:
             answers[name] = type(error).__name__
 
-    threads = [threading.Thread(target=one, args=(name,)) for name in names]
+    threads = [threading.Thread(target=store, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -61,13 +61,13 @@ def test_duplicate_row_fails_only_its_own_write(database):
     assert begun.wait(30)  # it is written alone; the next two wait for it, and go into one batch
     answers = {}
 
-    def one(name):
+    def store(name):
         try:
             answers[name] = commits.store(write(name))
         except Exception as error:
             answers[name] = type(error).__name__
 
-    threads = [threading.Thread(target=one, args=(name,)) for name in ("fine", "broken")]
+    threads = [threading.Thread(target=store, args=(name,)) for name in ("fine", "broken")]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + 20

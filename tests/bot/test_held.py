@@ -103,7 +103,7 @@ def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, s
         assert {"k2", "k5"} <= send_summary.customers_with_sends(
             session, settings.team_id, live_campaigns.NOW
         )
-        assert [one.id for one in send_summary.held_sends(session, "c1")] == [second.id]
+        assert [send.id for send in send_summary.held_sends(session, "c1")] == [second.id]
 
 
 def test_ended_campaign_sends_nothing_again(workspace, held, database):

@@ -137,16 +137,16 @@ def test_retry_button_respects_the_open_limit(workspace, database, api):
 def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database):
     """Fifty concurrent requests of five people give three jobs each, in any batch."""
 
-    def one(number):
+    def sweep(number):
         return workspace.run(
             f"sweep --top {number + 1}", ANALYST if number % 2 else LEAD, trigger=f"batch.{number}"
         )["text"]
 
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(one, range(50)))
+        answers = list(pool.map(sweep, range(50)))
     assert len(all_jobs(database)) == 6
-    assert sum("is queued" in one for one in answers) == 6
-    assert sum("at most 3 Sweep jobs" in one for one in answers) == 44
+    assert sum("is queued" in answer for answer in answers) == 6
+    assert sum("at most 3 Sweep jobs" in answer for answer in answers) == 44
 
 
 # ---------------------------------------------------------------- every command and click

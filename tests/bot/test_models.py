@@ -76,7 +76,9 @@ def states(database) -> dict[str, str]:
 
 def deeds(database) -> list[tuple[str, str, str]]:
     with database.reading() as session:
-        return [(one.actor, one.action, one.subject) for one in session.scalars(select(Audit))]
+        return [
+            (entry.actor, entry.action, entry.subject) for entry in session.scalars(select(Audit))
+        ]
 
 
 def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
@@ -369,7 +371,7 @@ def test_retrain_button_queues_one_job(workspace, database, three, api):
     assert "you need analyst" in api.wait("response_url")["text"]
     for _ in range(2):
         workspace.press(ids.RETRAIN_MODEL, "look1", at="7.7")
-    (job,) = until(lambda: [one for one in all_jobs(database) if one.kind == "retrain"])
+    (job,) = until(lambda: [row for row in all_jobs(database) if row.kind == "retrain"])
     until(lambda: "queued" in api.named("response_url")[-1]["text"])
     assert (job.requested_by, job.channel, job.args["models"]) == (ANALYST, "C0CRM", ["churn"])
     assert deeds(database) == [(ANALYST, "model.retrain", "churn-2")]

@@ -99,7 +99,7 @@ def test_future_redemption_is_refused_and_the_code_stays_valid(site):
 def test_two_codes_of_one_receipt_are_two_redemptions(site):
     """The second code got the first one's answer and stayed unused."""
     first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
-    assert [tell(site, one)[0] for one in (first, second, second)] == [200, 200, 200]
+    assert [tell(site, redemption)[0] for redemption in (first, second, second)] == [200, 200, 200]
     with site.database.reading() as session:
         used = (
             select(Coupon.customer_id)
@@ -117,7 +117,7 @@ def test_call_stored_by_an_earlier_version_gets_the_same_answer(site):
         redeem(
             session, site.settings, [CodeUse(first["code"], clock.now(), "http", key="id:slip 1")]
         )
-    assert [tell(site, one)[0] for one in (first, second, second, first)] == [200] * 4
+    assert [tell(site, redemption)[0] for redemption in (first, second, second, first)] == [200] * 4
     with site.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
 
@@ -133,7 +133,9 @@ def test_used_code_does_not_reveal_an_order(site):
 
 def test_code_at_two_tills_counts_as_used_twice(site):
     body = {"code": _code(site), "id": "till 1, slip 1"}
-    assert [tell(site, one)[0] for one in (body, {**body, "id": "till 2, slip 9"}, body)] == [
+    assert [
+        tell(site, redemption)[0] for redemption in (body, {**body, "id": "till 2, slip 9"}, body)
+    ] == [
         200,
         409,
         200,

@@ -74,11 +74,11 @@ def test_the_same_delivery_twice_is_one_job(workspace, database):
 
 
 def test_fifty_at_once_are_fifty_jobs(workspace, database):
-    def one(number):
+    def run_digest(number):
         typed = "digest" if number % 5 else "digst"
         workspace.run(typed, user=f"U0{number}", channel=f"C0{number}", trigger=f"many.{number}")
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(50)]
+    threads = [threading.Thread(target=run_digest, args=(number,)) for number in range(50)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -316,7 +316,7 @@ def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
     assert "analyst" in words(reply["blocks"])
     with database.reading() as session:
         assert session.get(RoleGrant, ("local", "U0NEW")).role == "analyst"
-        assert [one.subject for one in session.scalars(select(Audit))] == ["U0NEW"]
+        assert [entry.subject for entry in session.scalars(select(Audit))] == ["U0NEW"]
     assert "U0NEW" in words(workspace.run("role", ADMIN)["blocks"])
     assert "RETENTION_ADMINS" in workspace.run(f"role grant {ADMIN} viewer", ADMIN)["text"]
     assert "you need admin" in workspace.run("role grant U0NEW admin", LEAD)["text"]
@@ -394,9 +394,9 @@ def test_retrain_parses_the_search_time(workspace, database):
 def test_all_roles_are_listed(workspace, database):
     people = [f"U0{number:09d}" for number in range(150)]
     with database.transaction() as session:
-        session.add_all(RoleGrant(user_id=one, role="viewer", granted_by=ADMIN) for one in people)
+        session.add_all(RoleGrant(user_id=user, role="viewer", granted_by=ADMIN) for user in people)
     reply = json.dumps(workspace.run("role list", user=ADMIN)["blocks"])
-    assert all(one in reply for one in people)
+    assert all(user in reply for user in people)
     assert "does not fit" not in reply
 
 

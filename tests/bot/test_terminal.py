@@ -168,11 +168,13 @@ def test_an_old_database_is_named_with_the_remedy(home, capsys):
 
 def test_roles_and_digests_from_the_terminal(home, capsys):
     assert run(["role", "grant", "U0ANA", "analyst"]) == 0
-    assert [(one.user_id, one.role) for one in stored(RoleGrant)] == [("U0ANA", "analyst")]
+    assert [(grant.user_id, grant.role) for grant in stored(RoleGrant)] == [("U0ANA", "analyst")]
     assert (
         run(["digest", "schedule", "--channel", "C0CRM", "--day", "monday", "--as", "U0ANA"]) == 0
     )
-    assert [(one.channel, one.created_by) for one in stored(Schedule)] == [("C0CRM", "U0ANA")]
+    assert [(schedule.channel, schedule.created_by) for schedule in stored(Schedule)] == [
+        ("C0CRM", "U0ANA")
+    ]
 
 
 def test_queue_option_queues_a_job(home, capsys):
@@ -216,7 +218,9 @@ def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, capsys, tmp_pa
     } <= set(reply)
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert [row["customer_id"] for row in rows] == [one["customer_id"] for one in reply["cohort"]]
+    assert [row["customer_id"] for row in rows] == [
+        customer["customer_id"] for customer in reply["cohort"]
+    ]
     assert "customer" in printed("sweep", reply, shop_home.settings)
 
 

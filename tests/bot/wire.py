@@ -157,4 +157,4 @@ def words(blocks: Any) -> str:
         return " ".join(
             own + [words(value) for key, value in blocks.items() if isinstance(value, dict | list)]
         )
-    return " ".join(words(one) for one in blocks) if isinstance(blocks, list) else ""
+    return " ".join(words(block) for block in blocks) if isinstance(blocks, list) else ""

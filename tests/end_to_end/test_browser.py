@@ -172,8 +172,8 @@ def _codes_and_results(screen: Screen, desk: PlaygroundClient) -> None:
     assert "simulated" in thread.inner_text().lower()
     screen.picture("result")
     digests = [
-        one
-        for one in desk.messages()
-        if one["text"].startswith("The week to") and not one["thread_ts"]
+        message
+        for message in desk.messages()
+        if message["text"].startswith("The week to") and not message["thread_ts"]
     ]
     assert len(digests) == 5

@@ -96,12 +96,12 @@ def report(
         digests = session.scalars(select(Job.id).where(Job.kind == "digest")).all()
         held = session.scalars(select(Outbox.key).where(Outbox.state.in_(("held", "failed")))).all()
         retried = sum(attempt > 1 for attempt in session.scalars(select(Job.attempt)))
-    seen = {one: texts[f"digest {one}"] for one in digests}
-    leaked = [one for one in nemesis.cancelled if shown[one] or runs[one]]
-    lost = [one for one in nemesis.asked if states.get(one) != "done" or not shown[one]]
-    lost += [one for one, times in seen.items() if not times]
-    doubled = [one for one in {*nemesis.asked} if shown[one] > 1 or runs[one] > 1]
-    doubled += [one for one, times in seen.items() if times > 1] + digests[1:]
+    seen = {job_id: texts[f"digest {job_id}"] for job_id in digests}
+    leaked = [job_id for job_id in nemesis.cancelled if shown[job_id] or runs[job_id]]
+    lost = [job_id for job_id in nemesis.asked if states.get(job_id) != "done" or not shown[job_id]]
+    lost += [job_id for job_id, times in seen.items() if not times]
+    doubled = [job_id for job_id in {*nemesis.asked} if shown[job_id] > 1 or runs[job_id] > 1]
+    doubled += [job_id for job_id, times in seen.items() if times > 1] + digests[1:]
     for name, times in sorted(nemesis.injected.items()):
         print(f"{name:32} {times:4}")
     print(

@@ -21,7 +21,7 @@ from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.workers.harness import ADMIN
-from workers import campaigns
+from workers import campaign_messages
 from workers.delivery import outbox
 
 CUSTOMERS, RATE = 80, 2.0  # copies a second, so that some are under way while things break
@@ -54,7 +54,7 @@ def begin(database: Database, settings: Settings) -> None:
     Lake.open(settings).upsert(
         "customers",
         pd.DataFrame(
-            [(who, one.email, one.name, True) for who, one in people.items()],
+            [(who, contact.email, contact.name, True) for who, contact in people.items()],
             columns=["customer_id", "email", "name", "marketing_consent"],
         ),
     )
@@ -67,7 +67,7 @@ def begin(database: Database, settings: Settings) -> None:
         outbox.put(
             session,
             settings,
-            campaigns.card_post(settings, campaign),
+            campaign_messages.card_post(settings, campaign),
             default_channel=campaign.channel,
         )
 

@@ -69,9 +69,9 @@ class Nemesis:
         threading.Event().wait(self.chance.uniform(0.5, 1.5))
 
     def _ask(self, key: str) -> None:
-        one = ask(self.database, self.settings, Sweep(top=self.chance.randint(1, 8)), key)
-        jobs.wake(self.settings, one)
-        self.asked.append(one.id)
+        queued_job = ask(self.database, self.settings, Sweep(top=self.chance.randint(1, 8)), key)
+        jobs.wake(self.settings, queued_job)
+        self.asked.append(queued_job.id)
 
     def _pid(self, name: str) -> int | None:
         child = next(child for child in self.supervisor.children if child.name == name)

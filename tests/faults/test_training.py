@@ -26,11 +26,11 @@ def shop(tmp_path, monkeypatch) -> tiny.Shop:
 def start(shop: tiny.Shop, folder: Path, block: str) -> Job:
     """Ask for a training and wait until it stands at the block."""
     (folder / block).touch()
-    one = ask(shop.database, shop.settings, Retrain(horizon=14, cutoff=shop.end), "k")
-    wait(lambda: jobs.wake(shop.settings, one))
+    queued_job = ask(shop.database, shop.settings, Retrain(horizon=14, cutoff=shop.end), "k")
+    wait(lambda: jobs.wake(shop.settings, queued_job))
     wait(lambda: (folder / "blocked").exists(), 480)
     (folder / block).unlink()
-    return job(shop.database, one.id)
+    return job(shop.database, queued_job.id)
 
 
 def kill(worker: str) -> None:

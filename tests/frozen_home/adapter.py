@@ -313,7 +313,7 @@ def signature_fault(key: str, body: bytes, headers: dict[str, str], now: datetim
 def assignment_buckets(
     salt: str, campaign_id: str, tier: str, customers: Sequence[str]
 ) -> dict[str, int]:
-    return buckets(salt, campaign_id, [(one, tier) for one in customers])
+    return buckets(salt, campaign_id, [(customer_id, tier) for customer_id in customers])
 
 
 def demo_answer(key: str, campaign_id: str, customer_id: str) -> list[float]:
@@ -324,8 +324,8 @@ def coupon_check_character(body: str) -> str:
     return check_character(body)
 
 
-def id_of_link(one: str, other: str) -> str:
-    return link_id(one, other)
+def id_of_link(left: str, right: str) -> str:
+    return link_id(left, right)
 
 
 def redemption_identity(

@@ -61,7 +61,9 @@ def test_features_of_stored_churn_models_are_unchanged(home, about, old_features
 
 def test_champion_scores_all_active_customers_as_before(home, about):
     ((version, model),) = [
-        (name, one) for name, one in golden("predictions").items() if one["state"] == "champion"
+        (name, prediction)
+        for name, prediction in golden("predictions").items()
+        if prediction["state"] == "champion"
     ]
     today = adapter.features(home, version, datetime.fromisoformat(about["now"]))
     found = adapter.probabilities(home, version, today)
@@ -88,7 +90,9 @@ def test_stored_recommenders_give_their_old_lists(home, about):
 def test_commands_use_the_stored_champions(path, about):
     scored = adapter.command("score", about["scored"])
     ((version, model),) = [
-        (name, one) for name, one in golden("predictions").items() if one["state"] == "champion"
+        (name, prediction)
+        for name, prediction in golden("predictions").items()
+        if prediction["state"] == "champion"
     ]
     assert scored["model_version"] == version
     expected = model["probabilities"][about["scored"]]
@@ -292,7 +296,9 @@ def test_sender_sends_no_duplicates(path, about, sql):
                 history = web.conversations_history(
                     channel=conversation, include_all_metadata=True, limit=100
                 )
-                shown.update(one["metadata"]["event_payload"]["key"] for one in history["messages"])
+                shown.update(
+                    message["metadata"]["event_payload"]["key"] for message in history["messages"]
+                )
             assert shown == dict.fromkeys([doubted, *waiting], 1)
     assert sql("SELECT ts, sent_revision FROM outbox WHERE key = ?", doubted) == [(posted["ts"], 1)]
     assert sql(unsent) == []

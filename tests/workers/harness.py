@@ -14,6 +14,7 @@ from retention.db import Database
 from retention.db.tables import Job, Outbox
 from retention.settings import Settings
 from workers import jobs, processes
+from workers.job_messages import failure_key
 from workers.requests import Request
 from workers.supervisor import Supervisor
 
@@ -52,7 +53,7 @@ def row(database: Database, key: str) -> Outbox:
 
 def failure(database: Database, job_id: str) -> Outbox:
     """The report of the newest attempt's failure."""
-    return row(database, jobs.failure_key(job(database, job_id)))
+    return row(database, failure_key(job(database, job_id)))
 
 
 def posted(database: Database, job_id: str) -> None:
@@ -81,7 +82,9 @@ def wait(found: Callable[[], Any], seconds: float = 60) -> Any:
 
 def over(database: Database, job_id: str, seconds: float = 60) -> Job:
     """The job, once it has ended."""
-    return wait(lambda: (one := job(database, job_id)).state not in jobs.OPEN and one, seconds)
+    return wait(
+        lambda: (stored := job(database, job_id)).state not in jobs.OPEN and stored, seconds
+    )
 
 
 @contextmanager

@@ -37,9 +37,11 @@ def test_accepted_messages_survive_a_kill(settings, valkey):
 
 def test_long_socket_path_is_replaced(tmp_path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
-    one, two = (broker.socket_path(Settings(home=deep / name, _env_file=None)) for name in "ab")
-    assert one != two
-    assert all(len(str(path).encode()) < 100 for path in (one, two))
+    first, second = (
+        broker.socket_path(Settings(home=deep / name, _env_file=None)) for name in "ab"
+    )
+    assert first != second
+    assert all(len(str(path).encode()) < 100 for path in (first, second))
 
 
 def test_stopped_broker_is_unreachable(settings):

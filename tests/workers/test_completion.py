@@ -51,12 +51,12 @@ def test_result_runs_sql_and_message_are_one_transaction(database, settings, tas
             runs=("scores",),
         ),
     )
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "done"
-    assert job(database, one.id).result["value"] == 1.5
-    assert row(database, f"job:{one.id}").payload["text"] == "the cohort"
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "done"
+    assert job(database, queued_job.id).result["value"] == 1.5
+    assert row(database, f"job:{queued_job.id}").payload["text"] == "the cohort"
     with database.reading() as session:
-        assert session.scalars(select(Run.run_id)).all() == [f"{one.id}-1"]
+        assert session.scalars(select(Run.run_id)).all() == [f"{queued_job.id}-1"]
     assert counted(database, Audit) == 1
 
 
@@ -68,9 +68,9 @@ def test_non_finite_numbers_become_null(database, settings, task):
         "next_order_at": [pd.NaT, np.datetime64("NaT")],
     }
     task("sweep", lambda request, context: Outcome(unknown))
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "done"
-    assert job(database, one.id).result == {
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "done"
+    assert job(database, queued_job.id).result == {
         "rate": None,
         "lift": [None, 1.5],
         "next_order_at": [None, None],
@@ -78,12 +78,12 @@ def test_non_finite_numbers_become_null(database, settings, task):
 
 
 def test_worker_that_lost_its_lease_publishes_nothing(database, settings):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
-        slow = jobs.claim(session, one.id, "slow")
-    set_job(database, one.id, lease_until=clock.wall() - timedelta(seconds=1))
+        slow = jobs.claim(session, queued_job.id, "slow")
+    set_job(database, queued_job.id, lease_until=clock.wall() - timedelta(seconds=1))
     with database.transaction() as session:
-        quick = jobs.claim(session, one.id, "quick")
+        quick = jobs.claim(session, queued_job.id, "quick")
     completion.complete(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
     with pytest.raises(completion.Cancelled):
         completion.complete(
@@ -93,8 +93,8 @@ def test_worker_that_lost_its_lease_publishes_nothing(database, settings):
             Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",)),
         )
     completion.fail(settings, database, slow, "too late")
-    assert job(database, one.id).result == {"by": "quick"}
-    assert row(database, f"job:{one.id}").payload["text"] == "quick"
+    assert job(database, queued_job.id).result == {"by": "quick"}
+    assert row(database, f"job:{queued_job.id}").payload["text"] == "quick"
     assert counted(database, Audit) == counted(database, Run) == 0
 
 
@@ -105,10 +105,10 @@ def test_cancellation_before_the_end_wins(database, settings, task):
         return Outcome({"x": 1}, (said("published"),), runs=("scores",))
 
     task("sweep", run)
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "cancelled"
-    assert job(database, one.id).result is None
-    assert "cancelled" in row(database, f"job:{one.id}").payload["text"]
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "cancelled"
+    assert job(database, queued_job.id).result is None
+    assert "cancelled" in row(database, f"job:{queued_job.id}").payload["text"]
     assert counted(database, Run) == 0
 
 
@@ -121,9 +121,9 @@ def test_refusal_in_the_transaction_writes_nothing(database, settings, task):
         "sweep",
         lambda request, context: Outcome({"x": 1}, (said("no"),), apply=apply, runs=("scores",)),
     )
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "refused"
-    assert job(database, one.id).error == "Somebody else drafted it first."
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "refused"
+    assert job(database, queued_job.id).error == "Somebody else drafted it first."
     assert counted(database, Audit) == counted(database, Run) == 0
 
 
@@ -136,12 +136,12 @@ def test_internal_error_shows_a_reference_without_details(database, settings, ta
         raise Panic("secret detail")
 
     task("sweep", run)
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with pytest.raises(Panic):
-        run_job(settings, database, one.id, "t")
-    ended = job(database, one.id)
+        run_job(settings, database, queued_job.id, "t")
+    ended = job(database, queued_job.id)
     assert ended.state == "failed"
-    shown = str(failure(database, one.id).payload)
+    shown = str(failure(database, queued_job.id).payload)
     assert ended.reference in shown
     assert "secret" not in shown
 
@@ -154,9 +154,9 @@ def test_soft_time_limit_ends_a_job_with_a_message(database, settings, task):
         raise SoftTimeLimitExceeded  # as Celery does at the soft limit, wherever the task is
 
     task("sweep", run)
-    one = ask(database, settings, Sweep(), "k")
-    run_job(settings, database, one.id, "t")
-    assert job(database, one.id).error.startswith("It took longer than a job may take")
+    queued_job = ask(database, settings, Sweep(), "k")
+    run_job(settings, database, queued_job.id, "t")
+    assert job(database, queued_job.id).error.startswith("It took longer than a job may take")
 
 
 def fails(request, context):
@@ -177,15 +177,15 @@ def has_retry(post: Outbox) -> bool:
 
 def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, task):
     task("sweep", fails)
-    one = ask(database, settings, Sweep(), "k", thread_key="parent")
-    set_job(database, one.id, progress_done=1, progress_total=2)
-    posted(database, one.id)
-    run_job(settings, database, one.id, "t")
-    assert messages(database, one.id) == {
+    queued_job = ask(database, settings, Sweep(), "k", thread_key="parent")
+    set_job(database, queued_job.id, progress_done=1, progress_total=2)
+    posted(database, queued_job.id)
+    run_job(settings, database, queued_job.id, "t")
+    assert messages(database, queued_job.id) == {
         "": "Sweep failed",
         ":failed:1": "Sweep failed: There is no customer 'X'.",
     }
-    own, report = row(database, f"job:{one.id}"), failure(database, one.id)
+    own, report = row(database, f"job:{queued_job.id}"), failure(database, queued_job.id)
     assert "%" not in str(own.payload)
     assert (has_retry(own), has_retry(report)) == (False, True)
     assert (
@@ -196,43 +196,49 @@ def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, 
 @pytest.mark.parametrize("announce", [True, False])
 def test_job_that_fails_before_its_first_post_posts_one_message(database, settings, task, announce):
     task("sweep", fails)
-    one = ask(database, settings, Sweep(), "k", announce=announce)
-    run_job(settings, database, one.id, "t")
-    assert messages(database, one.id) == {":failed:1": "Sweep failed: There is no customer 'X'."}
+    queued_job = ask(database, settings, Sweep(), "k", announce=announce)
+    run_job(settings, database, queued_job.id, "t")
+    assert messages(database, queued_job.id) == {
+        ":failed:1": "Sweep failed: There is no customer 'X'."
+    }
 
 
 def test_ambiguous_progress_message_is_edited(database, settings, task):
     task("sweep", fails)
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
         session.execute(update(Outbox).values(state="ambiguous", ambiguous=1))
-    run_job(settings, database, one.id, "t")
-    assert list(messages(database, one.id)) == ["", ":failed:1"]
+    run_job(settings, database, queued_job.id, "t")
+    assert list(messages(database, queued_job.id)) == ["", ":failed:1"]
 
 
 def test_every_failure_of_a_retried_job_is_a_message_of_its_own(database, settings, task):
     task("sweep", fails)
-    one = ask(database, settings, Sweep(), "k")
-    posted(database, one.id)
+    queued_job = ask(database, settings, Sweep(), "k")
+    posted(database, queued_job.id)
     for attempt in (1, 2):
-        run_job(settings, database, one.id, "t")
-        assert has_retry(failure(database, one.id))
+        run_job(settings, database, queued_job.id, "t")
+        assert has_retry(failure(database, queued_job.id))
         with database.transaction() as session:
-            jobs.retry(session, settings, one.id, ADMIN)
-        assert not has_retry(row(database, f"job:{one.id}:failed:{attempt}"))
+            jobs.retry(session, settings, queued_job.id, ADMIN)
+        assert not has_retry(row(database, f"job:{queued_job.id}:failed:{attempt}"))
     task("sweep", lambda request, context: Outcome({}, (said("found"),)))
-    run_job(settings, database, one.id, "t")
+    run_job(settings, database, queued_job.id, "t")
     again = "Sweep failed and runs again"
-    assert messages(database, one.id) == {"": "found", ":failed:1": again, ":failed:2": again}
+    assert messages(database, queued_job.id) == {
+        "": "found",
+        ":failed:1": again,
+        ":failed:2": again,
+    }
 
 
 def test_retry_of_an_unposted_failure_shows_progress_in_the_own_message(database, settings, task):
     task("sweep", fails)
-    one = ask(database, settings, Sweep(), "k")
-    run_job(settings, database, one.id, "t")
+    queued_job = ask(database, settings, Sweep(), "k")
+    run_job(settings, database, queued_job.id, "t")
     with database.transaction() as session:
-        jobs.retry(session, settings, one.id, ADMIN)
-    assert messages(database, one.id) == {
+        jobs.retry(session, settings, queued_job.id, ADMIN)
+    assert messages(database, queued_job.id) == {
         ":failed:1": "Sweep failed and runs again",
         "": "Sweep: queued",
     }
@@ -260,11 +266,11 @@ def test_failure_names_the_models_that_stay_in_use(database, settings, task, err
         raise error
 
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    run_job(settings, database, one.id, "t")
+    queued_job = ask(database, settings, Retrain(), "k")
+    run_job(settings, database, queued_job.id, "t")
     text = f"{reason} The churn model trained before that, churn-1, stays in use."
-    assert job(database, one.id).error == text
-    assert text in failure(database, one.id).payload["text"]
+    assert job(database, queued_job.id).error == text
+    assert text in failure(database, queued_job.id).payload["text"]
     assert counted(database, Audit) == 1
 
 
@@ -276,9 +282,9 @@ def test_cancelled_job_publishes_nothing_more(database, settings, task):
         part(context, models=[model("churn"), model("recommend")])
 
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    assert run_job(settings, database, one.id, "t") == "cancelled"
-    shown = str(row(database, f"job:{one.id}").payload)
+    queued_job = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "cancelled"
+    shown = str(row(database, f"job:{queued_job.id}").payload)
     assert "churn-1, stays stored (it was not promoted)" in shown
     assert "Nothing was published" not in shown
     assert counted(database, Audit) == 1
@@ -292,9 +298,9 @@ def test_attempt_that_lost_its_lease_publishes_no_part(database, settings, task)
         return Outcome({})
 
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    assert run_job(settings, database, one.id, "t") == "lease lost"
-    assert (job(database, one.id).result, counted(database, Audit)) == (None, 0)
+    queued_job = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "lease lost"
+    assert (job(database, queued_job.id).result, counted(database, Audit)) == (None, 0)
 
 
 def test_part_with_a_lost_commit_is_written_once(database, settings, task, monkeypatch):
@@ -317,8 +323,8 @@ def test_part_with_a_lost_commit_is_written_once(database, settings, task, monke
 
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    assert run_job(settings, database, one.id, "t") == "done"
+    queued_job = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "done"
     assert counted(database, Audit) == 1
 
 
@@ -330,10 +336,13 @@ def test_redelivered_message_of_a_leased_job_is_harmless(database, settings, tas
         return Outcome({"x": 1})
 
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    assert run_job(settings, database, one.id, "t") == "done"
+    queued_job = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "done"
     assert recorded == ["not ours"]
-    assert (job(database, one.id).attempt, job(database, one.id).result) == (1, {"x": 1})
+    assert (job(database, queued_job.id).attempt, job(database, queued_job.id).result) == (
+        1,
+        {"x": 1},
+    )
 
 
 def test_training_message_is_not_redelivered_within_its_limits(settings):
@@ -357,9 +366,9 @@ def test_direct_result_leaves_a_note_in_the_channel(database, settings, task):
     task(
         "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
     )
-    one = ask(database, settings, Score(customer_id="c1"), "k")
-    run_job(settings, database, one.id, "t")
-    assert "by direct message" in str(row(database, f"job:{one.id}").payload)
+    queued_job = ask(database, settings, Score(customer_id="c1"), "k")
+    run_job(settings, database, queued_job.id, "t")
+    assert "by direct message" in str(row(database, f"job:{queued_job.id}").payload)
     with database.reading() as session:
         direct = session.scalars(select(Outbox).where(Outbox.channel == ADMIN)).one()
     assert direct.payload["text"] == "0.81"
@@ -369,9 +378,9 @@ def test_result_replaces_the_bar_in_a_direct_message(database, settings, task):
     task(
         "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
     )
-    one = ask(database, settings, Score(customer_id="c1"), "k", channel=ADMIN)
-    run_job(settings, database, one.id, "t")
-    assert row(database, f"job:{one.id}").payload["text"] == "0.81"
+    queued_job = ask(database, settings, Score(customer_id="c1"), "k", channel=ADMIN)
+    run_job(settings, database, queued_job.id, "t")
+    assert row(database, f"job:{queued_job.id}").payload["text"] == "0.81"
     assert counted(database, Outbox) == 1
 
 
@@ -386,8 +395,8 @@ def test_posts_from_the_transaction_are_stored(database, settings, task):
             apply=lambda session: (said("later", file=file, channel=ADMIN),),
         ),
     )
-    one = ask(database, settings, Digest(), "k", announce=False)
-    run_job(settings, database, one.id, "t")
+    queued_job = ask(database, settings, Digest(), "k", announce=False)
+    run_job(settings, database, queued_job.id, "t")
     with database.reading() as session:
         rows = session.scalars(select(Outbox).order_by(Outbox.id)).all()
     assert [(post.kind, post.channel) for post in rows] == [("message", CHANNEL), ("file", ADMIN)]
@@ -395,9 +404,9 @@ def test_posts_from_the_transaction_are_stored(database, settings, task):
 
 
 def test_job_of_another_attempt_is_left_alone(database, settings):
-    one = ask(database, settings, Sweep(), "k")
-    set_job(database, one.id, state="done")
-    assert run_job(settings, database, one.id, "t") == "not ours"
+    queued_job = ask(database, settings, Sweep(), "k")
+    set_job(database, queued_job.id, state="done")
+    assert run_job(settings, database, queued_job.id, "t") == "not ours"
     assert counted(database, Job) == 1
 
 

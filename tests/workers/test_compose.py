@@ -112,9 +112,9 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
             _env_file=None,
         )
         database = Database.of(settings)
-        one = ask(database, settings, Digest(), "k")
-        assert over(database, one.id).result == {"ok": True}
-        wait(lambda: [m["text"] for m in slack.messages("crm")] == [f"digest {one.id}"])
+        queued_job = ask(database, settings, Digest(), "k")
+        assert over(database, queued_job.id).result == {"ok": True}
+        wait(lambda: [m["text"] for m in slack.messages("crm")] == [f"digest {queued_job.id}"])
         database.engine.dispose()
         for process in started.values():
             process.send_signal(signal.SIGTERM)

@@ -189,19 +189,19 @@ def test_erasure_keeps_other_customers(shop):
     misused = _run(shop, CampaignMisuse(campaign_id="c1"))
     _run(shop, CohortCsv(cohort_id=_job(shop, "sweep").result["cohort_id"]))
     named = [
-        *(pseudonym(shop.settings.key, one) for one in (user, other)),
+        *(pseudonym(shop.settings.key, customer) for customer in (user, other)),
         user,
         other,
         emails[user],
         emails[other],
     ]
-    assert all(one in _everything(shop) for one in named)
+    assert all(name in _everything(shop) for name in named)
 
     assert _run(shop, Forget(customer_id=user)).error is None
     left = [element for element in named if element in _everything(shop)]
     assert left == [pseudonym(shop.settings.key, other), other, emails[other]]
-    assert [one["customer_id"] for one in _job(shop, "sweep").result["cohort"]] == [
-        one["customer_id"] for one in swept[1:]
+    assert [customer["customer_id"] for customer in _job(shop, "sweep").result["cohort"]] == [
+        customer["customer_id"] for customer in swept[1:]
     ]
     assert (
         len(_job(shop, "campaign_preview").result["copies"]) == len(previewed.result["copies"]) - 1
@@ -226,7 +226,12 @@ def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
     )
     import_files(shop.lake, shop.database, shop.settings, "customers", [str(cells)])
     shown = {item: erasure.contact_details(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")}
-    assert {one: len(held) for one, held in shown.items()} == {"q1": 0, "q2": 0, "q3": 0, "q4": 2}
+    assert {customer: len(held) for customer, held in shown.items()} == {
+        "q1": 0,
+        "q2": 0,
+        "q3": 0,
+        "q4": 2,
+    }
     before = _job(shop, "sweep").result, _shown(shop, "sweep")
     assert " no " in str(before)
     assert _run(shop, Forget(customer_id="q1")).error is None

@@ -32,9 +32,9 @@ def _hasty(monkeypatch):
 
 @pytest.fixture
 def claimed(database, settings):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
-        return jobs.claim(session, one.id, "t")
+        return jobs.claim(session, queued_job.id, "t")
 
 
 def raised(thread: int, error: type[BaseException]) -> None:
@@ -70,8 +70,8 @@ def test_progress_raises_once_the_job_is_cancelled(database, settings, task):
             time.sleep(0.02)
 
     task("sweep", run)
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "cancelled"
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "cancelled"
 
 
 def test_code_without_progress_is_interrupted(database, settings, task):
@@ -81,8 +81,8 @@ def test_code_without_progress_is_interrupted(database, settings, task):
             time.sleep(0.01)
 
     task("sweep", run)
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "cancelled"
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "cancelled"
 
 
 def test_job_taken_over_is_stopped(database, settings, task):
@@ -93,9 +93,9 @@ def test_job_taken_over_is_stopped(database, settings, task):
             time.sleep(0.01)
 
     task("sweep", run)
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "lease lost"
-    assert job(database, one.id).state == "running"
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "lease lost"
+    assert job(database, queued_job.id).state == "running"
 
 
 def test_code_that_swallows_exceptions_is_stopped(database, settings, task):
@@ -109,8 +109,8 @@ def test_code_that_swallows_exceptions_is_stopped(database, settings, task):
                 continue
 
     task("sweep", run)
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "cancelled"
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "cancelled"
 
 
 @pytest.mark.parametrize("reports", [True, False])
@@ -124,9 +124,9 @@ def test_training_ends_at_its_cpu_limit_with_a_sentence(
 
     monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(0.2, 3600))
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    assert run_job(settings, database, one.id, "t") == "limit exceeded"
-    ended = job(database, one.id)
+    queued_job = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "limit exceeded"
+    ended = job(database, queued_job.id)
     assert (ended.state, ended.reference) == ("failed", None)
     assert ended.error.startswith(
         "Stopped after 0.2 seconds of CPU time, the limit of a training job. Train one"
@@ -140,9 +140,9 @@ def test_training_that_waits_ends_at_the_wall_limit(database, settings, task, mo
 
     monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(3600, 0.2))
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    assert run_job(settings, database, one.id, "t") == "limit exceeded"
-    assert "the longest that a training job may run" in job(database, one.id).error
+    queued_job = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "limit exceeded"
+    assert "the longest that a training job may run" in job(database, queued_job.id).error
 
 
 def test_waiting_for_the_cpu_does_not_count_as_cpu_time():
@@ -162,9 +162,9 @@ def test_other_queues_have_no_cpu_limit(database, settings, task, monkeypatch, q
 
     monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(0, 0))
     task("retrain", run)
-    one = ask(database, settings, Retrain(), "k")
-    set_job(database, one.id, queue=queue)  # as an old database may have it
-    assert run_job(settings, database, one.id, "t") == "done"
+    queued_job = ask(database, settings, Retrain(), "k")
+    set_job(database, queued_job.id, queue=queue)  # as an old database may have it
+    assert run_job(settings, database, queued_job.id, "t") == "done"
 
 
 def test_after_the_work_no_exception_follows(database, settings, claimed):
@@ -210,5 +210,5 @@ def test_calls_can_be_traced_after_the_work(database, settings, claimed):
 
 def test_work_within_its_limits_is_done(database, settings, task):
     task("sweep", lambda request, context: Outcome({"x": 1}))
-    one = ask(database, settings, Sweep(), "k")
-    assert run_job(settings, database, one.id, "t") == "done"
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "done"

@@ -33,14 +33,14 @@ def together(number: int, act) -> list:
     """Run ``act(i)`` in concurrent threads; return results or exceptions."""
     barrier, answers = threading.Barrier(number), [None] * number
 
-    def one(i: int) -> None:
+    def run(i: int) -> None:
         barrier.wait()
         try:
             answers[i] = act(i)
         except Exception as error:
             answers[i] = error
 
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(number)]
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -64,10 +64,10 @@ def test_concurrent_deliveries_make_one_job(database, settings):
 
 
 def test_announcement_has_progress_bar_and_cancel_button(database, settings):
-    one = ask(database, settings, Sweep(), "k", user=ANALYST)
-    post = row(database, f"job:{one.id}")
+    queued_job = ask(database, settings, Sweep(), "k", user=ANALYST)
+    post = row(database, f"job:{queued_job.id}")
     assert post.channel == CHANNEL
-    assert post.payload["blocks"][-1]["elements"][0]["value"] == one.id
+    assert post.payload["blocks"][-1]["elements"][0]["value"] == queued_job.id
 
 
 def test_unannounced_job_has_no_message(database, settings):
@@ -102,14 +102,14 @@ def test_role_is_checked_again_before_each_task(database, settings, task, kind):
         session.add(
             RoleGrant(team_id=settings.team_id, user_id=VIEWER, role="admin", granted_by=ADMIN)
         )
-    one = ask(database, settings, request, "k", user=VIEWER)
+    queued_job = ask(database, settings, request, "k", user=VIEWER)
     with database.transaction() as session:
         session.execute(delete(RoleGrant).where(RoleGrant.user_id == VIEWER))
     worked = []
     task(kind, lambda request, context: worked.append(kind) or Outcome({}))
-    assert runner.run_job(settings, database, one.id, "t") == "refused"
+    assert runner.run_job(settings, database, queued_job.id, "t") == "refused"
     assert worked == []
-    assert f"you need {request.role}" in job(database, one.id).error
+    assert f"you need {request.role}" in job(database, queued_job.id).error
 
 
 def test_job_is_stored_while_broker_is_down(database, settings):
@@ -117,11 +117,11 @@ def test_job_is_stored_while_broker_is_down(database, settings):
 
 
 def test_concurrent_workers_claim_a_job_once(database, settings):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
 
     def claim(i: int):
         with database.transaction() as session:
-            return jobs.claim(session, one.id, f"worker-{i}")
+            return jobs.claim(session, queued_job.id, f"worker-{i}")
 
     winners = [answer for answer in together(8, claim) if answer is not None]
     assert len(winners) == 1
@@ -129,71 +129,71 @@ def test_concurrent_workers_claim_a_job_once(database, settings):
 
 
 def test_only_expired_leases_are_claimed_again(database, settings):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
-        assert jobs.claim(session, one.id, "a")
+        assert jobs.claim(session, queued_job.id, "a")
     with database.transaction() as session:
-        assert jobs.claim(session, one.id, "b") is None
-    set_job(database, one.id, lease_until=clock.wall() - timedelta(seconds=1))
+        assert jobs.claim(session, queued_job.id, "b") is None
+    set_job(database, queued_job.id, lease_until=clock.wall() - timedelta(seconds=1))
     with database.transaction() as session:
-        assert jobs.claim(session, one.id, "b").attempt == 2
+        assert jobs.claim(session, queued_job.id, "b").attempt == 2
 
 
 def test_lease_of_a_wrong_clock_is_expired(database, settings):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
-        jobs.claim(session, one.id, "w1@elsewhere:1")
-    set_job(database, one.id, lease_until=clock.wall() + timedelta(days=365))
+        jobs.claim(session, queued_job.id, "w1@elsewhere:1")
+    set_job(database, queued_job.id, lease_until=clock.wall() + timedelta(days=365))
     with database.transaction() as session:
-        assert jobs.claim(session, one.id, "w2@elsewhere:2").attempt == 2
+        assert jobs.claim(session, queued_job.id, "w2@elsewhere:2").attempt == 2
 
 
 def test_a_job_not_yet_due_is_not_claimed(database, settings):
-    one = ask(database, settings, Sweep(), "k")
-    set_job(database, one.id, not_before=clock.wall() + timedelta(hours=1))
+    queued_job = ask(database, settings, Sweep(), "k")
+    set_job(database, queued_job.id, not_before=clock.wall() + timedelta(hours=1))
     with database.transaction() as session:
-        assert jobs.claim(session, one.id, "a") is None
+        assert jobs.claim(session, queued_job.id, "a") is None
 
 
 def test_cancelling_a_queued_job_ends_it_and_names_the_person(database, settings):
-    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    queued_job = ask(database, settings, Sweep(), "k", user=ANALYST)
     with database.transaction() as session:
-        assert jobs.cancel(session, settings, one.id, ANALYST).state == "cancelled"
-    assert f"<@{ANALYST}>" in str(row(database, f"job:{one.id}").payload)
+        assert jobs.cancel(session, settings, queued_job.id, ANALYST).state == "cancelled"
+    assert f"<@{ANALYST}>" in str(row(database, f"job:{queued_job.id}").payload)
     with database.transaction() as session:
-        assert jobs.claim(session, one.id, "a") is None
+        assert jobs.claim(session, queued_job.id, "a") is None
 
 
 def test_cancelling_a_running_job_asks_it_to_stop_once(database, settings):
-    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    queued_job = ask(database, settings, Sweep(), "k", user=ANALYST)
     with database.transaction() as session:
-        jobs.claim(session, one.id, "a")
-        assert jobs.cancel(session, settings, one.id, ANALYST).cancel_at is not None
+        jobs.claim(session, queued_job.id, "a")
+        assert jobs.cancel(session, settings, queued_job.id, ANALYST).cancel_at is not None
     with (
         database.transaction() as session,
         pytest.raises(Conflict, match="being cancelled already"),
     ):
-        jobs.cancel(session, settings, one.id, ANALYST)
+        jobs.cancel(session, settings, queued_job.id, ANALYST)
 
 
 def test_concurrent_cancellations_have_one_winner(database, settings):
-    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    queued_job = ask(database, settings, Sweep(), "k", user=ANALYST)
 
     def cancel(_: int):
         with database.transaction() as session:
-            return jobs.cancel(session, settings, one.id, ADMIN).id
+            return jobs.cancel(session, settings, queued_job.id, ADMIN).id
 
     answers = together(8, cancel)
-    assert answers.count(one.id) == 1
-    assert all(isinstance(answer, Conflict) for answer in answers if answer != one.id)
+    assert answers.count(queued_job.id) == 1
+    assert all(isinstance(answer, Conflict) for answer in answers if answer != queued_job.id)
 
 
 def test_only_admins_cancel_jobs_of_others(database, settings):
-    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    queued_job = ask(database, settings, Sweep(), "k", user=ANALYST)
     with database.transaction() as session, pytest.raises(NotAllowed, match="you need admin"):
-        jobs.cancel(session, settings, one.id, OTHER)
+        jobs.cancel(session, settings, queued_job.id, OTHER)
     with database.transaction() as session:
-        assert jobs.cancel(session, settings, one.id, ADMIN).cancelled_by == ADMIN
+        assert jobs.cancel(session, settings, queued_job.id, ADMIN).cancelled_by == ADMIN
 
 
 def test_unknown_job_is_refused(database, settings):
@@ -207,24 +207,24 @@ def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, t
     def fails(request, context):
         raise BadInput("There is no customer 'X'.")
 
-    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    queued_job = ask(database, settings, Sweep(), "k", user=ANALYST)
     task("sweep", fails)
-    assert run_job(settings, database, one.id, "t") == "refused"
-    assert "no customer" in failure(database, one.id).payload["text"]
-    later = one.business_at + timedelta(days=4)
+    assert run_job(settings, database, queued_job.id, "t") == "refused"
+    assert "no customer" in failure(database, queued_job.id).payload["text"]
+    later = queued_job.business_at + timedelta(days=4)
     clock.configure(fixed=later)
     with database.transaction() as session:
-        assert jobs.retry(session, settings, one.id, ANALYST).business_at == later
+        assert jobs.retry(session, settings, queued_job.id, ANALYST).business_at == later
     task(
         "sweep", lambda request, context: Outcome({}, (Post("job/refused", {"sentence": "found"}),))
     )
-    assert run_job(settings, database, one.id, "t") == "done"
-    assert row(database, f"job:{one.id}").payload["text"] == "found"
+    assert run_job(settings, database, queued_job.id, "t") == "done"
+    assert row(database, f"job:{queued_job.id}").payload["text"] == "found"
     with (
         database.transaction() as session,
         pytest.raises(Conflict, match="only a failed or cancelled"),
     ):
-        jobs.retry(session, settings, one.id, ANALYST)
+        jobs.retry(session, settings, queued_job.id, ANALYST)
 
 
 def test_inline_run_posts_nothing(database, settings, task):

@@ -55,7 +55,7 @@ def submit(database, settings):
     """``submit(request, user, channel)`` as a command does."""
     count = iter(range(10_000))
 
-    def one(request, user=ANALYST, channel=CHANNEL, **options):
+    def submit_command(request, user=ANALYST, channel=CHANNEL, **options):
         with database.transaction() as session:
             return jobs.submit(
                 session,
@@ -66,7 +66,7 @@ def submit(database, settings):
                 **{"idem_key": f"command:{next(count)}", "announce": False, **options},
             )
 
-    return one
+    return submit_command
 
 
 def number_of_jobs(database) -> int:
@@ -169,7 +169,7 @@ def test_same_delivery_is_answered_above_the_limit(submit):
 
 
 def test_open_limit_holds_for_requests_at_the_same_moment(database, submit):
-    def one(top):
+    def is_accepted(top):
         try:
             submit(Sweep(top=top))
         except TooManyRequests:
@@ -177,7 +177,7 @@ def test_open_limit_holds_for_requests_at_the_same_moment(database, submit):
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(one, range(1, 13))) == 3
+        assert sum(pool.map(is_accepted, range(1, 13))) == 3
     assert number_of_jobs(database) == 3
 
 
@@ -193,8 +193,8 @@ def test_every_kind_has_a_limit():
 def test_eleventh_job_within_the_window_is_refused(database, submit):
     for number in range(quotas.BURST_JOBS):
         kind = Score if number % 2 else Recommend
-        one = submit(kind(customer_id=f"k{number}"), channel=ANALYST).job
-        set_job(database, one.id, queued_at=clock.wall() + timedelta(minutes=1))
+        submitted_job = submit(kind(customer_id=f"k{number}"), channel=ANALYST).job
+        set_job(database, submitted_job.id, queued_at=clock.wall() + timedelta(minutes=1))
     with pytest.raises(TooManyRequests, match="at most 10 jobs in 10 seconds, so wait 10 seconds"):
         submit(Digest())
     assert submit(Digest(), user=OTHER, channel=PRIVATE).created
@@ -205,8 +205,10 @@ def test_eleventh_job_within_the_window_is_refused(database, submit):
 
 def test_finished_jobs_count_towards_the_burst(database, submit):
     for number in range(quotas.BURST_JOBS):
-        one = submit(Sweep(top=number + 1)).job
-        set_job(database, one.id, state="done", queued_at=clock.wall() + timedelta(minutes=1))
+        submitted_job = submit(Sweep(top=number + 1)).job
+        set_job(
+            database, submitted_job.id, state="done", queued_at=clock.wall() + timedelta(minutes=1)
+        )
     with pytest.raises(TooManyRequests, match="10 jobs in 10 seconds"):
         submit(Digest())
 
@@ -337,10 +339,12 @@ def test_admission_query_uses_indexes(database, settings):
 def test_erasure_drops_request_hashes(database, settings):
     from retention import erasure
 
-    one = ask(database, settings, Score(customer_id="k1"), "s", channel=ANALYST, limited=True)
-    other = ask(database, settings, Forget(customer_id="k1"), "f", channel=ADMIN, limited=True)
-    assert one.request_key != other.request_key
+    score_job = ask(database, settings, Score(customer_id="k1"), "s", channel=ANALYST, limited=True)
+    erasure_job = ask(
+        database, settings, Forget(customer_id="k1"), "f", channel=ADMIN, limited=True
+    )
+    assert score_job.request_key != erasure_job.request_key
     with database.transaction() as session:
-        erasure.scrub_jobs(session, [one.id])
-        erasure.scrub_own_job(session, other.id)
-    assert [job(database, each.id).request_key for each in (one, other)] == [None, None]
+        erasure.scrub_jobs(session, [score_job.id])
+        erasure.scrub_own_job(session, erasure_job.id)
+    assert [job(database, each.id).request_key for each in (score_job, erasure_job)] == [None, None]

@@ -22,7 +22,9 @@ LONG_AGO = timedelta(minutes=5)
 def woken(monkeypatch) -> list[str]:
     """Ids of the jobs that were published."""
     ids: list[str] = []
-    monkeypatch.setattr(jobs, "wake", lambda settings, one: ids.append(one.id) or True)
+    monkeypatch.setattr(
+        jobs, "wake", lambda settings, queued_job: ids.append(queued_job.id) or True
+    )
     return ids
 
 
@@ -40,10 +42,10 @@ def start(database, job_id: str, worker: str) -> None:
 
 
 def test_lost_wake_up_is_published_again_after_a_while(database, settings, woken):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     assert reconcile.republish(database, settings) == []
-    set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
-    assert reconcile.republish(database, settings) == [one.id] == woken
+    set_job(database, queued_job.id, enqueued_at=clock.wall() - LONG_AGO)
+    assert reconcile.republish(database, settings) == [queued_job.id] == woken
     assert reconcile.republish(database, settings) == []
 
 
@@ -60,34 +62,34 @@ def test_jobs_not_yet_due_cancelled_or_running_are_left_alone(database, settings
 
 
 def test_job_of_a_dead_process_is_released_early(database, settings, woken, dead):
-    one = ask(database, settings, Sweep(), "k")
-    start(database, one.id, dead)
-    assert reconcile.release_dead(database, settings) == [one.id]
-    assert reconcile.republish(database, settings) == [one.id]
+    queued_job = ask(database, settings, Sweep(), "k")
+    start(database, queued_job.id, dead)
+    assert reconcile.release_dead(database, settings) == [queued_job.id]
+    assert reconcile.republish(database, settings) == [queued_job.id]
 
 
 def test_job_that_kills_workers_fails_with_a_reference(database, settings, woken):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     for _ in range(reconcile.MAX_LOST_WORKERS):
-        start(database, one.id, "task@elsewhere:1")
-        set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
+        start(database, queued_job.id, "task@elsewhere:1")
+        set_job(database, queued_job.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
     reconcile.republish(database, settings)
-    ended = job(database, one.id)
+    ended = job(database, queued_job.id)
     assert (ended.state, woken) == ("failed", [])
-    assert ended.reference in str(failure(database, one.id).payload)
+    assert ended.reference in str(failure(database, queued_job.id).payload)
 
 
 def test_manual_retry_does_not_count_as_lost_worker(database, settings, woken):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     for _ in range(reconcile.MAX_LOST_WORKERS):
         with database.transaction() as session:
-            finished = jobs.claim(session, one.id, "task@elsewhere:1")
+            finished = jobs.claim(session, queued_job.id, "task@elsewhere:1")
         completion.fail(settings, database, finished, "No orders yet.")
         with database.transaction() as session:
-            jobs.retry(session, settings, one.id, ADMIN)
-    start(database, one.id, "task@elsewhere:1")
-    set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
-    assert reconcile.republish(database, settings) == [one.id]
+            jobs.retry(session, settings, queued_job.id, ADMIN)
+    start(database, queued_job.id, "task@elsewhere:1")
+    set_job(database, queued_job.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
+    assert reconcile.republish(database, settings) == [queued_job.id]
 
 
 def test_queued_wake_up_is_not_published_again(database, settings, valkey):
@@ -102,40 +104,42 @@ def test_queued_wake_up_is_not_published_again(database, settings, valkey):
 
 
 def test_unfinished_terminal_job_is_not_run_by_workers(database, settings, woken):
-    one = ask(database, settings, Sweep(), "k", channel=None)
-    start(database, one.id, f"{jobs.TERMINAL}@elsewhere:1")
-    set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
+    queued_job = ask(database, settings, Sweep(), "k", channel=None)
+    start(database, queued_job.id, f"{jobs.TERMINAL}@elsewhere:1")
+    set_job(database, queued_job.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
     reconcile.republish(database, settings)
-    assert (job(database, one.id).state, woken) == ("failed", [])
+    assert (job(database, queued_job.id).state, woken) == ("failed", [])
 
 
 @pytest.mark.parametrize(("silent_for", "killed"), [(0.5, False), (1.5, True)])
 def test_process_without_a_heartbeat_is_killed(database, settings, monkeypatch, silent_for, killed):
     revoked = []
-    monkeypatch.setattr(reconcile, "_kill", lambda settings, one: revoked.append(one.id))
-    one = ask(database, settings, Retrain(), "k")
-    start(database, one.id, "task@elsewhere:1")
-    set_job(database, one.id, lease_until=clock.wall() - silent_for * reconcile.SILENT_AFTER)
-    assert reconcile.kill_silent(database, settings) == revoked == [one.id] * killed
+    monkeypatch.setattr(
+        reconcile, "_kill", lambda settings, queued_job: revoked.append(queued_job.id)
+    )
+    queued_job = ask(database, settings, Retrain(), "k")
+    start(database, queued_job.id, "task@elsewhere:1")
+    set_job(database, queued_job.id, lease_until=clock.wall() - silent_for * reconcile.SILENT_AFTER)
+    assert reconcile.kill_silent(database, settings) == revoked == [queued_job.id] * killed
 
 
 def test_retry_moves_a_job_of_an_old_database_to_the_queue_of_its_kind(database, settings):
-    one = ask(database, settings, Retrain(), "k")
-    set_job(database, one.id, queue="batch", state="failed")
+    queued_job = ask(database, settings, Retrain(), "k")
+    set_job(database, queued_job.id, queue="batch", state="failed")
     with database.transaction() as session:
-        assert jobs.retry(session, settings, one.id, ADMIN).queue == "training"
+        assert jobs.retry(session, settings, queued_job.id, ADMIN).queue == "training"
 
 
 def test_ignored_cancellation_is_enforced(database, settings):
-    one = ask(database, settings, Sweep(), "k")
-    start(database, one.id, "task@elsewhere:1")
+    queued_job = ask(database, settings, Sweep(), "k")
+    start(database, queued_job.id, "task@elsewhere:1")
     with database.transaction() as session:
-        jobs.cancel(session, settings, one.id, ADMIN)
+        jobs.cancel(session, settings, queued_job.id, ADMIN)
     assert reconcile.end_cancelled(database, settings) == []  # within its grace
-    set_job(database, one.id, cancel_at=clock.wall() - timedelta(seconds=4))
-    assert reconcile.end_cancelled(database, settings) == [one.id]
-    assert job(database, one.id).state == "cancelled"
-    assert "cancelled" in row(database, f"job:{one.id}").payload["text"]
+    set_job(database, queued_job.id, cancel_at=clock.wall() - timedelta(seconds=4))
+    assert reconcile.end_cancelled(database, settings) == [queued_job.id]
+    assert job(database, queued_job.id).state == "cancelled"
+    assert "cancelled" in row(database, f"job:{queued_job.id}").payload["text"]
 
 
 def test_old_rows_are_dropped_after_a_day(database, settings):

@@ -400,7 +400,7 @@ def test_interim_look_uses_the_interval_of_its_day(low, high, says):
 
 
 def test_the_terminal_lists_held_copies_by_their_number():
-    one = {
+    held_copy = {
         "copy": 41,
         "customer": "4R1W-HVNA",
         "channel": "email",
@@ -410,7 +410,7 @@ def test_the_terminal_lists_held_copies_by_their_number():
     text = templating.text(
         "terminal/campaign/held.txt.j2",
         campaign={"name": "A", "campaign_id": "c"},
-        copies=[one],
+        copies=[held_copy],
         more=0,
     )
     assert "41  4R1W-HVNA  email, 1 try: it hung" in text

@@ -15,7 +15,7 @@ from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule, Slot
 from retention.errors import BadInput
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, ask, set_job
 from tests.workers.test_jobs import together
-from workers import campaigns, schedule
+from workers import campaign_clock, schedule
 from workers.requests import Sweep
 
 MONDAY = datetime(2017, 10, 2, 8, 0, tzinfo=UTC)
@@ -201,7 +201,7 @@ def test_failing_campaign_is_reported_in_its_thread(database, settings, monkeypa
         return expired
 
     monkeypatch.setattr(approval, "expire", breaks)
-    monkeypatch.setattr(campaigns, "_show_change", lambda *_: None)
+    monkeypatch.setattr(campaign_clock, "show_change", lambda *_: None)
     schedule.tick(database, settings)
     with database.reading() as session:
         assert session.get_one(Campaign, "sound").state == "expired"
@@ -239,10 +239,10 @@ def test_invalid_schedules_are_refused(database, settings, changes, named):
 def test_idle_means_no_job_and_no_message_waits(database, settings):
     with database.reading() as session:
         assert schedule.is_idle(session)
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     with database.reading() as session:
         assert not schedule.is_idle(session)
-    set_job(database, one.id, state="done")
+    set_job(database, queued_job.id, state="done")
     with database.reading() as session:
         assert not schedule.is_idle(session)  # its message is not out yet
     with database.transaction() as session:

@@ -115,20 +115,20 @@ def test_revision_written_during_a_call_is_delivered(sender, slack, database, se
 
 
 def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, database, settings):
-    one = ask(database, settings, Sweep(), "k")
+    queued_job = ask(database, settings, Sweep(), "k")
     drain(sender, database)
     put(database, settings, "written meanwhile", "other")
     drain(sender, database)
     for attempt in (1, 2):
         with database.transaction() as session:
-            claimed = jobs.claim(session, one.id, "t")
+            claimed = jobs.claim(session, queued_job.id, "t")
         completion.fail(settings, database, claimed, f"Reason {attempt}.", "REF")
         drain(sender, database)
         with database.transaction() as session:
-            jobs.retry(session, settings, one.id, ADMIN)
+            jobs.retry(session, settings, queued_job.id, ADMIN)
         drain(sender, database)
     with database.transaction() as session:
-        claimed = jobs.claim(session, one.id, "t")
+        claimed = jobs.claim(session, queued_job.id, "t")
     completion.fail(settings, database, claimed, "Reason 3.")
     drain(sender, database)
     again = "Sweep failed and runs again"
@@ -299,14 +299,14 @@ def test_released_message_is_shown_once(sender, slack, database, settings):
 
 
 def test_result_goes_to_direct_message_if_bot_is_no_member(sender, slack, database, settings):
-    one = ask(database, settings, Sweep(), "k", channel=PRIVATE, announce=False)
+    queued_job = ask(database, settings, Sweep(), "k", channel=PRIVATE, announce=False)
     with database.transaction() as session:
         outbox.put(
             session,
             settings,
             Post("job/refused", {"sentence": "the cohort"}),
             default_channel=PRIVATE,
-            job_id=one.id,
+            job_id=queued_job.id,
         )
     drain(sender, database)
     (message,) = slack.messages("@admin", user="admin")

@@ -38,9 +38,9 @@ def house(tmp_path_factory):
 
 
 def begin(settings, database, request, key: str) -> str:
-    one = ask(database, settings, request, key)
-    assert jobs.wake(settings, one)
-    return one.id
+    queued_job = ask(database, settings, request, key)
+    assert jobs.wake(settings, queued_job)
+    return queued_job.id
 
 
 def results(database, job_id: str) -> list[str]:
@@ -67,7 +67,7 @@ def test_cancelling_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
     settings, database, _ = house
     request = Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC) if holds_the_lock else None)
     job_id = begin(settings, database, request, f"cancel-{holds_the_lock}")
-    worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
+    worker = wait(lambda: (stored := job(database, job_id)).state == "running" and stored.worker)
     with database.transaction() as session:
         jobs.cancel(session, settings, job_id, ADMIN)
     assert over(database, job_id).state == "cancelled"
@@ -82,7 +82,7 @@ def test_cancelling_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
 def test_job_of_a_killed_worker_runs_again(house):
     settings, database, _ = house
     job_id = begin(settings, database, Sweep(top=20), "killed")
-    worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
+    worker = wait(lambda: (stored := job(database, job_id)).state == "running" and stored.worker)
     os.kill(child_of(worker), signal.SIGKILL)
     ended = over(database, job_id)
     assert (ended.state, ended.attempt) == ("done", 2)
@@ -143,17 +143,17 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
 
 
 def begin_when_up(settings, database) -> str:
-    one = ask(database, settings, Retrain(), "long")
-    wait(lambda: jobs.wake(settings, one))
-    wait(lambda: job(database, one.id).state == "running")
-    return one.id
+    queued_job = ask(database, settings, Retrain(), "long")
+    wait(lambda: jobs.wake(settings, queued_job))
+    wait(lambda: job(database, queued_job.id).state == "running")
+    return queued_job.id
 
 
 def test_terminal_job_keeps_its_lease_when_workers_stop(database, settings):
     workers, terminal = (ask(database, settings, Sweep(), key) for key in "ab")
     with database.transaction() as session:
-        for one, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
-            jobs.claim(session, one.id, processes.worker_name(name))
+        for queued_job, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
+            jobs.claim(session, queued_job.id, processes.worker_name(name))
     supervisor.Supervisor(settings, ("tick",))._release(database)
     assert (
         job(database, workers.id).lease_until
@@ -229,7 +229,7 @@ def test_training_does_not_block_other_queues(house):
 def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
     settings, database, _ = house
     job_id = begin(settings, database, Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC)), "hangs")
-    worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
+    worker = wait(lambda: (stored := job(database, job_id)).state == "running" and stored.worker)
     child = child_of(worker)
 
     def killed() -> bool:
@@ -247,11 +247,11 @@ def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
 
 def test_training_of_an_old_database_runs_where_it_was_queued(house):
     settings, database, _ = house
-    one = ask(database, settings, Retrain(), "old")
-    set_job(database, one.id, queue="batch")
-    assert jobs.wake(settings, job(database, one.id))
-    worker = wait(lambda: (now := job(database, one.id)).state == "running" and now.worker)
+    queued_job = ask(database, settings, Retrain(), "old")
+    set_job(database, queued_job.id, queue="batch")
+    assert jobs.wake(settings, job(database, queued_job.id))
+    worker = wait(lambda: (now := job(database, queued_job.id)).state == "running" and now.worker)
     assert psutil.Process(child_of(worker)).nice() == psutil.Process().nice()
     with database.transaction() as session:
-        jobs.cancel(session, settings, one.id, ADMIN)
-    assert over(database, one.id).state == "cancelled"
+        jobs.cancel(session, settings, queued_job.id, ADMIN)
+    assert over(database, queued_job.id).state == "cancelled"

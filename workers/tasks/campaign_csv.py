@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from retention.text import gettext
-from workers import campaigns
+from workers import campaign_messages
 from workers.requests import CampaignCsv
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -115,7 +115,9 @@ def _record_download(
     record(session, settings, user, f"campaign.{channel}", campaign.id, now, details)
     sends.cancel_sends_to(session, campaign.id, unwilling, "no_consent")
     sends.mark_file_taken(session, campaign.id, context.job_id, now, channel)
-    post = campaigns.thread_post(settings, campaign, "csv", user, rows=rows, part=request.part)
+    post = campaign_messages.thread_post(
+        settings, campaign, "csv", user, rows=rows, part=request.part
+    )
     return (
         Post(
             post.template,

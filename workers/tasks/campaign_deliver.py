@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns
+from workers import campaign_messages
 from workers.requests import CampaignDeliver
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -50,7 +50,7 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 
     def apply(session: Session) -> tuple[Post, ...]:
         return (
-            campaigns.delivery_post(
+            campaign_messages.delivery_post(
                 session, settings, find_campaign(session, settings, campaign_id), report.stopped
             ),
         )

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns
+from workers import campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -39,7 +39,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         prior = prior_from_campaigns(session, settings, policy)
-        desk = open_recommender(lake, session, settings, policy)
+        recommender = open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
         lists = create_assigner(lake, session, settings, policy, now, unmeasured)
     scores, as_of, model_version = _scored(request, context, lake, policy)
@@ -62,12 +62,12 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         now=now,
         prior=prior,
         suggest_items=lambda ids: lists.lists(
-            desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
+            recommender, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
         assign_recommender=lists.decide if policy.offer.items else None,
-        merge_items=desk.merger(lake),
+        merge_items=recommender.merger(lake),
         uplift=uplift,
-        recommended_by=desk.version,
+        recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
         progress=context.progress,
@@ -83,7 +83,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             post_key=f"job:{context.job_id}",
             now=now,
         )
-        post = campaigns.card_post(settings, campaign)
+        post = campaign_messages.card_post(settings, campaign)
         return (Post(post.template, post.values),)  # without a key it replaces the progress bar
 
     return Outcome(drafted.as_dict(), apply=apply)

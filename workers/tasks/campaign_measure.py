@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from retention.text import gettext
-from workers import campaigns
+from workers import campaign_messages
 from workers.requests import CampaignMeasure
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -50,7 +50,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         old_state = find_campaign(session, settings, request.campaign_id).state
         measuring = closing.begin_measurement(session, settings, request.campaign_id, user, now)
         if measuring.state != old_state:
-            campaigns.refresh_counts(session, settings, measuring)
+            campaign_messages.refresh_counts(session, settings, measuring)
     lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find_campaign(session, settings, request.campaign_id)
@@ -116,9 +116,9 @@ def _result_outcome(
 
     def apply(session: Session) -> tuple[Post, ...]:
         closed = closing.close_campaign(session, settings, campaign.id, result, user, now)
-        post = campaigns.thread_post(settings, closed, "result", user, **values)
+        post = campaign_messages.thread_post(settings, closed, "result", user, **values)
         return (
-            campaigns.card_post(settings, closed),
+            campaign_messages.card_post(settings, closed),
             Post("campaign/result", post.values, post.key, post.channel, post.thread_key, images),
         )
 
@@ -137,16 +137,18 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
     if not closing.has_waited_enough(campaign, now):
         is_late = now >= campaign.window_ends_at + closing.IMPORT_DELAY
         waits = (
-            (campaigns.thread_post(settings, campaign, "waits", user, newest=newest),)
+            (campaign_messages.thread_post(settings, campaign, "waits", user, newest=newest),)
             if is_late
             else ()
         )
-        return Outcome({**names, "waits": True}, (campaigns.card_post(settings, campaign), *waits))
+        return Outcome(
+            {**names, "waits": True}, (campaign_messages.card_post(settings, campaign), *waits)
+        )
     result = closing.result_without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
         closed = closing.close_campaign(session, settings, campaign.id, result, user, now)
-        return campaigns.card_post(settings, closed), campaigns.thread_post(
+        return campaign_messages.card_post(settings, closed), campaign_messages.thread_post(
             settings, closed, "unmeasured", user
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from retention.text import gettext
-from workers import campaigns
+from workers import campaign_messages
 from workers.delivery import outbox
 from workers.requests import CampaignSend
 from workers.tasks.interface import Context, Outcome, Post
@@ -51,7 +51,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         # Posted here, because a second run of the job would leave out no one.
         for what, customers in (("returned", returned), ("doubles", doubles)) if left_out else ():
             if customers:
-                post = campaigns.thread_post(
+                post = campaign_messages.thread_post(
                     settings, campaign, what, user, left_out=len(customers)
                 )
                 outbox.put(session, settings, post, default_channel=campaign.channel)
@@ -74,9 +74,9 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         sent = launch.go_live(session, settings, *campaign_version, user, now)
         impressions.store_campaign(session, settings, sent.campaign, now)
         return (
-            campaigns.card_post(settings, sent.campaign),
-            campaigns.clearance_post(settings, sent.campaign),
-            campaigns.thread_post(
+            campaign_messages.card_post(settings, sent.campaign),
+            campaign_messages.clearance_post(settings, sent.campaign),
+            campaign_messages.thread_post(
                 settings,
                 sent.campaign,
                 "live",
@@ -115,12 +115,12 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy
     barred = cached_assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
         offers = item_selection.offers_with_barred_items(session, name, barred)
-        desk = open_recommender(lake, session, context.settings, policy) if offers else None
-    if desk is not None:
+        recommender = open_recommender(lake, session, context.settings, policy) if offers else None
+    if recommender is not None:
         own = policy.recommend.policy
         blends = {
             customer: blend_of(offer.get("arm", ""), own) for customer, offer in offers.items()
         }
-        lists = lists_by_blend(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
+        lists = lists_by_blend(recommender, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
-            item_selection.replace_items(session, name, offers, lists, desk.merger(lake))
+            item_selection.replace_items(session, name, offers, lists, recommender.merger(lake))

@@ -12,7 +12,7 @@ from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.impressions import Surface
-    from retention.recommend import Item
+    from retention.recommend import RecommendedItem
 
 HORIZON_DAYS = 28  # if the data is older, the time is the end of the data
 MAX_SHOWN = 25  # items in a message
@@ -45,13 +45,13 @@ def run(request: Recommend, context: Context) -> Outcome:
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         identity = customer_directory.find_match(session, settings, request.customer_id)
-        desk = open_recommender(lake, session, settings, policy)
+        recommender = open_recommender(lake, session, settings, policy)
     customer = identity.customer_id
-    row = desk.row
+    row = recommender.row
     moment = lake.as_of(
         request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
     )
-    items = desk.lists(
+    items = recommender.lists(
         lake,
         [customer],
         k=request.k,
@@ -67,7 +67,7 @@ def run(request: Recommend, context: Context) -> Outcome:
         "as_of": moment.at.isoformat(),
         "note": " ".join(filter(None, (moment.note, _no_repeats_note(list_policy, items)))),
         "merged": request.merged or identity.merged,
-        "model_version": desk.version,
+        "model_version": recommender.version,
     }
     shown = data["items"][:MAX_SHOWN]
     values = {
@@ -79,7 +79,9 @@ def run(request: Recommend, context: Context) -> Outcome:
     }
     post = Post("recommend/list", values, channel=context.channel and context.requested_by)
     return Outcome(
-        data, (post,), apply=impression_writer(context, "recommend", customer, shown, desk.version)
+        data,
+        (post,),
+        apply=impression_writer(context, "recommend", customer, shown, recommender.version),
     )
 
 
@@ -122,7 +124,7 @@ def impression_writer(
     )
 
 
-def _no_repeats_note(policy: str, items: "list[Item]") -> str:
+def _no_repeats_note(policy: str, items: "list[RecommendedItem]") -> str:
     """Explain a list of repeats that has none."""
     if policy != "repeat" or any(item.source == "buy_again" for item in items):
         return ""

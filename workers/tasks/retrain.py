@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from retention.db.tables import Audit
 from retention.errors import TooLittleData
 from retention.text import gettext
-from workers import completion, jobs
+from workers import completion
 from workers.requests import Retrain
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -58,7 +58,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     settings = context.settings
     lake = Lake.open(settings)
     with context.database.reading() as session:
-        before = jobs.published_parts(session, context.job_id)
+        before = completion.published_parts(session, context.job_id)
     # All models of a job have one cutoff and definition, also those of later attempts.
     if before:
         cutoff, note = datetime.fromisoformat(before["cutoff"]), before["note"]

@@ -21,6 +21,7 @@ from retention.text import gettext
 from workers import completion, jobs, processes, roles
 from workers.app import TRAINING
 from workers.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
+from workers.job_messages import surviving_models
 from workers.requests import REQUESTS, Request
 from workers.tasks.interface import Context, Outcome
 
@@ -125,10 +126,7 @@ def run_inline(
         completion.cancel(settings, database, job)
         with database.reading() as session:
             why = session.scalar(select(Job.error).where(Job.id == job.id))
-            stays = " ".join(
-                jobs.surviving_model_sentence(model)
-                for model in jobs.published_models(session, job)
-            )
+            stays = " ".join(surviving_models(session, job))
         published = stays or gettext("Nothing was published.")
         raise Conflict(
             why

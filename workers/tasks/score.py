@@ -54,7 +54,7 @@ def run(request: Score, context: Context) -> Outcome:
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         identity = customer_directory.find_match(session, settings, request.customer_id)
-        row, desk = (
+        row, recommender = (
             champion(session, settings, "churn"),
             open_recommender(lake, session, settings, policy),
         )
@@ -84,7 +84,7 @@ def run(request: Score, context: Context) -> Outcome:
         "next_order_at": explained.pop("next_order_at") or _isoformat(score.next_order_at),
         "recommendations": [
             item.as_dict()
-            for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
+            for item in recommender.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
         "preferences": preference_profile(lake, customer, moment.at, settings.timezone),
         "action": _action(policy, tier, score.reasons),
@@ -99,7 +99,9 @@ def run(request: Score, context: Context) -> Outcome:
     return Outcome(
         data,
         (Post("score/customer", shown, channel=context.channel and context.requested_by),),
-        apply=impression_writer(context, "score", customer, data["recommendations"], desk.version),
+        apply=impression_writer(
+            context, "score", customer, data["recommendations"], recommender.version
+        ),
     )
 
 

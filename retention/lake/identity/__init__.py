@@ -7,7 +7,7 @@ Links can be reviewed and undone.
 tables that the lake's views join. Stored rows keep their original id.
 """
 
+from retention.lake.identity.keys import IdentityRules, load_rules
 from retention.lake.identity.links import forget, ids_of
-from retention.lake.identity.rules import IdentityRules, load_rules
 
 __all__ = ["IdentityRules", "forget", "ids_of", "load_rules"]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from retention.lake.identity import canonical_ids, keys, links
-from retention.lake.identity.rules import IdentityRules
+from retention.lake.identity.keys import IdentityRules
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from retention.lake.identity import canonical_ids, exact, keys, links
-from retention.lake.identity.rules import IdentityRules
+from retention.lake.identity.keys import IdentityRules
 from retention.lake.mapping import literal
 from retention.progress import Progress, silent
 from retention.text import gettext

@@ -18,7 +18,7 @@ from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput
 from retention.lake import customer_directory
 from retention.lake.identity import exact, keys, links, probabilistic
-from retention.lake.identity.rules import IdentityRules, load_rules
+from retention.lake.identity.keys import IdentityRules, load_rules
 from retention.lake.lake import Lake
 from retention.lake.schema import LINK_STATES
 from retention.progress import Progress, silent

@@ -1,4 +1,7 @@
-"""Unpack ZIP archives and convert workbooks. DuckDB reads .gz and .zst itself."""
+"""Unpack ZIP archives and compressed Parquet files, and convert workbooks.
+
+DuckDB reads other .gz and .zst files itself.
+"""
 
 import errno
 import fcntl
@@ -114,6 +117,35 @@ def _is_table(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
     is_hidden = name.name.startswith(".") or "__MACOSX" in name.parts
     own_suffixes = {suffix.lower() for suffix in name.suffixes[-2:]}
     return not member.is_dir() and not is_hidden and bool(own_suffixes & set(suffixes))
+
+
+def decompress(path: Path, compression: str, folder: Path) -> Path:
+    """Decompress a file.
+
+    Parameters
+    ----------
+    path : Path
+        The compressed file.
+    compression : {"gzip", "zstd"}
+        Its compression, by the file name.
+    folder : Path
+        Folder for the decompressed file.
+
+    Returns
+    -------
+    Path
+        The decompressed file.
+    """
+    import pyarrow as pa
+
+    target = folder / path.with_suffix("").name
+    with (
+        pa.input_stream(str(path), compression=compression) as compressed,
+        target.open("wb") as plain,
+    ):
+        while chunk := compressed.read(1 << 20):
+            plain.write(chunk)
+    return target
 
 
 def convert_workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:

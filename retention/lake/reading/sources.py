@@ -20,6 +20,7 @@ from retention.lake.reading.archives import (
     WORKBOOKS,
     check_compression,
     convert_workbook,
+    decompress,
     extract_table,
     scratch_folder,
 )
@@ -323,19 +324,9 @@ def _format(path: Path) -> tuple[str, str | None]:
 def _parquet(
     con: Any, path: Path, compression: str | None, condition: str | None, folder: Path
 ) -> Source:
+    name = path.name
     if compression:
-        import pyarrow as pa
-
-        unpacked = folder / path.with_suffix("").name
-        with (
-            pa.input_stream(str(path), compression=compression) as packed,
-            unpacked.open("wb") as plain,
-        ):
-            while chunk := packed.read(1 << 20):
-                plain.write(chunk)
-        path, name = unpacked, path.name
-    else:
-        name = path.name
+        path = decompress(path, compression, folder)
     relation = _read_parquet([path])
     largest, rows = con.execute(
         "SELECT max(row_group_num_rows), sum(row_group_num_rows) "

@@ -12,14 +12,16 @@ from retention.lake.reading import sources
 from retention.lake.reading.column_formats import ZONED
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting.map_lines import (
+    ORDER_LINE,
     Line,
     column_line,
     customer_attributes,
+    is_line_price,
     item_attributes,
     toml_string,
+    unnest_lines,
     write_map,
 )
-from retention.lake.suggesting.order_lines import LINE, is_line_price, unnest_lines
 from retention.lake.suggesting.profiles import (
     MAX_CATEGORIES,
     Profile,
@@ -194,7 +196,7 @@ def _belongs_to_level(profile: Profile, target: str) -> bool:
 
     An order's total, repeated on each line, would count several times.
     """
-    return profile.name.startswith(f"{LINE}.") == (target in _LINE_COLUMNS)
+    return profile.name.startswith(f"{ORDER_LINE}.") == (target in _LINE_COLUMNS)
 
 
 def _choose_by_content(
@@ -219,7 +221,7 @@ def _choose_by_content(
         first(
             "event_id",
             lambda column: (
-                column.name.casefold() == f"{LINE}.id" and column.distinct == column.rows
+                column.name.casefold() == f"{ORDER_LINE}.id" and column.distinct == column.rows
             ),
         )
     first("event_type", lambda column: column.words >= 0.8 and column.distinct > 1)
@@ -419,7 +421,7 @@ class _Events:
         """
         conditions, reason = [], []
         if self.has_lines and event_type.value == ONLY_SALES and (empty := self._count_empty()):
-            conditions.append(f"{quoted(LINE)} IS NOT NULL")
+            conditions.append(f"{quoted(ORDER_LINE)} IS NOT NULL")
             reason.append(gettext("{orders} without lines").format(orders=count(empty, "order")))
         if title := self._column("title"):
             is_test = f"regexp_matches(lower({title}), '^test\\b|test product')"
@@ -441,7 +443,7 @@ class _Events:
         fields = ", ".join(
             f"{quoted(name)}::VARCHAR"
             for name in self.source.columns
-            if name.startswith(f"{LINE}.")
+            if name.startswith(f"{ORDER_LINE}.")
         )
         sql = f"SELECT count(*) FROM {{rows}} WHERE coalesce({fields}) IS NULL"
         return int(self._query(sql)[0][0])

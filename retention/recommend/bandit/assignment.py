@@ -15,7 +15,7 @@ from retention.recommend.bandit.decisions import (
     logged_decisions,
     require_improvement,
 )
-from retention.recommend.reasons import Item
+from retention.recommend.reasons import RecommendedItem
 from retention.recommend.serving import ActiveRecommender
 from retention.settings import Settings
 
@@ -55,19 +55,19 @@ class ListAssigner:
 
     def lists(
         self,
-        desk: ActiveRecommender,
+        recommender: ActiveRecommender,
         lake: "Lake",
         customer_ids: Sequence[str],
         *,
         k: int,
         as_of: datetime,
         progress: Progress = silent,
-    ) -> dict[str, list[Item]]:
+    ) -> dict[str, list[RecommendedItem]]:
         """Create each customer's list by the assigned blend.
 
         Parameters
         ----------
-        desk : Desk
+        recommender : ActiveRecommender
         lake : Lake
         customer_ids : sequence of str
         k : int
@@ -84,23 +84,23 @@ class ListAssigner:
         blends = {
             customer_id: self._blend.get(customer_id, default) for customer_id in customer_ids
         }
-        return lists_by_blend(desk, lake, blends, k=k, as_of=as_of, progress=progress)
+        return lists_by_blend(recommender, lake, blends, k=k, as_of=as_of, progress=progress)
 
 
 def lists_by_blend(
-    desk: ActiveRecommender,
+    recommender: ActiveRecommender,
     lake: "Lake",
     blends: Mapping[str, str],
     *,
     k: int,
     as_of: datetime,
     progress: Progress = silent,
-) -> dict[str, list[Item]]:
+) -> dict[str, list[RecommendedItem]]:
     """Create each customer's list by the given blend.
 
     Parameters
     ----------
-    desk : Desk
+    recommender : ActiveRecommender
     lake : Lake
     blends : mapping
         Customer id → blend.
@@ -114,13 +114,13 @@ def lists_by_blend(
     dict
         Customer id → items.
     """
-    lists: dict[str, list[Item]] = {}
+    lists: dict[str, list[RecommendedItem]] = {}
     for blend in thompson.BLENDS:
         customer_ids = [
             customer_id for customer_id, customer_blend in blends.items() if customer_blend == blend
         ]
         if customer_ids:
-            lists |= desk.lists(
+            lists |= recommender.lists(
                 lake, customer_ids, k=k, as_of=as_of, policy=blend, progress=progress
             )
     return lists

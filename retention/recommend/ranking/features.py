@@ -63,14 +63,12 @@ LEARN_HALF_LIFE = 240  # days, of the histories that collaborative models are fi
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Hold customer histories and item statistics.
-
-    Both are as of one moment.
+class Interactions:
+    """Hold what customers did with items, as of one moment.
 
     Parameters
     ----------
-    shelf : ItemStats
+    item_stats : ItemStats
         Items on sale, with their statistics.
     history : History
         Of these customers only.
@@ -79,10 +77,10 @@ class Scene:
     at : float
         Days since 1970.
     place : ndarray of int64
-        Column of each item of the history on the shelf; −1 for items that are not on it.
+        Column of each item of the history in ``item_stats``; −1 for items that are not on sale.
     """
 
-    shelf: ItemStats
+    item_stats: ItemStats
     history: History
     seen: Pairs
     at: float
@@ -91,7 +89,7 @@ class Scene:
     @property
     def size(self) -> tuple[int, int]:
         """Return the number of customers and of items."""
-        return len(self.history.customers), self.shelf.size
+        return len(self.history.customers), self.item_stats.size
 
     @cached_property
     def liked(self) -> csr_matrix:
@@ -136,7 +134,7 @@ class Scene:
         recent_pairs = np.bincount(pair[last <= 28], minlength=size)
         place = self.place[self.history.item[is_purchase]]
         price = np.full(len(place), np.nan, dtype=np.float32)
-        price[place >= 0] = self.shelf.rows(place[place >= 0])[:, FACTS.index("price")]
+        price[place >= 0] = self.item_stats.rows(place[place >= 0])[:, FACTS.index("price")]
         priced = price > 0
         price = np.log(price, where=priced, out=np.zeros(len(price)))
         rhythm = (tenure - quiet) / np.maximum(count - 1, 1)
@@ -172,7 +170,7 @@ class Scene:
     def own(self) -> tuple[np.ndarray, np.ndarray]:
         """Index the lines of ``seen`` by item.
 
-        Items that are not on the shelf are left out.
+        Items that are not on sale are left out.
 
         Returns
         -------
@@ -183,7 +181,7 @@ class Scene:
         """
         place = self.place[self.seen.item]
         lines = np.flatnonzero(place >= 0)
-        key = self.seen.customer[lines].astype(np.int64) * (self.shelf.size + 1) + place[lines]
+        key = self.seen.customer[lines].astype(np.int64) * (self.item_stats.size + 1) + place[lines]
         order = np.argsort(key, kind="stable")
         return key[order], lines[order]
 
@@ -196,7 +194,7 @@ class Scene:
             Must be a pair in ``own``.
         """
         keys, lines = self.own
-        return int(lines[np.searchsorted(keys, customer * (self.shelf.size + 1) + item)])
+        return int(lines[np.searchsorted(keys, customer * (self.item_stats.size + 1) + item)])
 
     def visits_since(self, customer: np.ndarray, age: np.ndarray) -> np.ndarray:
         """Count visits in the last ``age`` days.
@@ -223,10 +221,10 @@ class Scene:
 
     def _habit(self, group: str) -> "GroupHabits":
         of_item = np.full(len(self.place), -1, dtype=np.int32)
-        of_item[self.place >= 0] = self.shelf.group_codes(group, self.place[self.place >= 0])
+        of_item[self.place >= 0] = self.item_stats.group_codes(group, self.place[self.place >= 0])
         of_item = of_item[self.history.item]
         is_chosen = (self.history.bought > 0) & (of_item >= 0)
-        size = self.shelf.group_counts[group]
+        size = self.item_stats.group_counts[group]
         key = self.history.customer[is_chosen].astype(np.int64) * size + of_item[is_chosen]
         visit_days = _distinct(key * 100_000 + self.history.day[is_chosen])
         key, age = visit_days // 100_000, self.at - visit_days % 100_000
@@ -347,15 +345,18 @@ def take_known(
 
 
 def features(
-    scene: Scene, customer: np.ndarray, column: np.ndarray, scores: Mapping[str, np.ndarray]
+    interactions: Interactions,
+    customer: np.ndarray,
+    column: np.ndarray,
+    scores: Mapping[str, np.ndarray],
 ) -> np.ndarray:
     """Compute the features of pairs of customer and item.
 
     Parameters
     ----------
-    scene : Scene
+    interactions : Interactions
     customer, column : ndarray of int
-        A customer of the scene and an item of its shelf per pair.
+        Per pair the position of a customer in the history and of an item on sale.
     scores : mapping
         For each of `SOURCE_SCORES` one value per pair.
 
@@ -365,14 +366,14 @@ def features(
         (pairs × `NAMES`), stored by column, as the trees read it.
     """
     values_by_name: dict[str, Any] = dict(scores)
-    item_facts = scene.shelf.rows(column)
+    item_facts = interactions.item_stats.rows(column)
     values_by_name |= {f"item_{name}": item_facts[:, number] for number, name in enumerate(FACTS)}
-    people = scene.people[customer]
+    people = interactions.people[customer]
     values_by_name |= {name: people[:, number] for number, name in enumerate(CUSTOMER_FEATURES)}
-    values_by_name |= _own_history(scene, customer, column, values_by_name)
+    values_by_name |= _own_history(interactions, customer, column, values_by_name)
     for group in GROUPS:
-        last, days, gap, faded, share = scene.habits[group].at(
-            customer, scene.shelf.group_codes(group, column)
+        last, days, gap, faded, share = interactions.habits[group].at(
+            customer, interactions.item_stats.group_codes(group, column)
         )
         values = (
             last,
@@ -381,7 +382,7 @@ def features(
             last / np.where(gap > 0, gap, np.nan),
             faded,
             share,
-            scene.shelf.group_shares(group, column),
+            interactions.item_stats.group_shares(group, column),
             values_by_name["faded_30"] / np.maximum(faded, 1e-6),
         )
         values_by_name |= {
@@ -398,11 +399,16 @@ def features(
 
 
 def _own_history(
-    scene: Scene, customer: np.ndarray, column: np.ndarray, values_by_name: Mapping[str, np.ndarray]
+    interactions: Interactions,
+    customer: np.ndarray,
+    column: np.ndarray,
+    values_by_name: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Compute features of customers' own purchases."""
-    seen, (keys, lines) = scene.seen, scene.own
-    position, known = find_sorted(keys, customer.astype(np.int64) * (scene.shelf.size + 1) + column)
+    seen, (keys, lines) = interactions.seen, interactions.own
+    position, known = find_sorted(
+        keys, customer.astype(np.int64) * (interactions.item_stats.size + 1) + column
+    )
     line = lines[position] if len(lines) else position
 
     def lookup(values: np.ndarray, other: float = np.nan) -> np.ndarray:
@@ -414,7 +420,7 @@ def _own_history(
         lookup(seen.gap),
         lookup(seen.days, 0.0),
     )
-    since_first = np.maximum(scene.visits_since(customer, first), 1)
+    since_first = np.maximum(interactions.visits_since(customer, first), 1)
     return {
         **{f"faded_{each}": lookup(seen.faded[each], 0.0) for each in HALF_LIVES},
         "days": days,
@@ -424,7 +430,9 @@ def _own_history(
         "spread": lookup(seen.spread),
         "newest_gap": lookup(seen.newest_gap),
         "due": last / np.where(gap > 0, gap, np.nan),
-        "visits_since": np.where(np.isfinite(last), scene.visits_since(customer, last - 1), np.nan),
+        "visits_since": np.where(
+            np.isfinite(last), interactions.visits_since(customer, last - 1), np.nan
+        ),
         "habit": np.where(days > 0, days / since_first, np.nan),
         "carts": lookup(seen.carts, 0.0),
         "views": lookup(seen.views, 0.0),

@@ -103,7 +103,7 @@ def test_accepts_blocks_that_slack_accepts(blocks: Any) -> None:
 def test_refuses_blocks_that_slack_refuses_with_a_pointer(blocks: Any) -> None:
     problems = check_blocks(blocks, "message", {"F1"}.__contains__)
     assert problems
-    assert all("json-pointer:/" in one for one in problems)
+    assert all("json-pointer:/" in problem for problem in problems)
 
 
 def test_total_size_of_blocks_is_limited() -> None:

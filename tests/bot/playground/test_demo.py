@@ -48,7 +48,10 @@ def test_environment_points_every_process_at_the_playground(tmp_path, monkeypatc
 def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
     """With a known secret, DNS rebinding would let a web page command the bot."""
     given = [demo.credentials() for _ in range(2)]
-    assert len({*(one["slack_signing_secret"] for one in given), seed.SIGNING_SECRET}) == 3
+    assert (
+        len({*(credentials["slack_signing_secret"] for credentials in given), seed.SIGNING_SECRET})
+        == 3
+    )
     settings = Settings(home=tmp_path, _env_file=None, **given[0])
     running = demo._Demo(settings, database)
     assert running.slack.delivery.secret == given[0]["slack_signing_secret"]

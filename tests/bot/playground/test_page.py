@@ -287,7 +287,7 @@ def test_page_loads_no_foreign_resources(see, slack: StandIn) -> None:
     assert "unsafe" not in policy
     loaded = shown.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
     assert loaded
-    assert all(one.startswith(slack.url) for one in loaded)
+    assert all(url.startswith(slack.url) for url in loaded)
 
 
 def test_every_control_has_an_accessible_name(see, client: WebClient) -> None:

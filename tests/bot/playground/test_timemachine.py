@@ -146,9 +146,9 @@ def test_each_import_ends_at_its_step(machine, worked, database) -> None:
 
 def test_reports_progress_and_arrival(machine, worked) -> None:
     machine.advance(timedelta(days=7, hours=1))
-    assert all(one["type"] == "clock" for one in machine.told)
-    assert [one["stepping"] for one in machine.told][-2:] == [True, False]
-    assert any("orders up to Mon 09 Oct" in one.get("what", "") for one in machine.told)
+    assert all(event["type"] == "clock" for event in machine.told)
+    assert [event["stepping"] for event in machine.told][-2:] == [True, False]
+    assert any("orders up to Mon 09 Oct" in event.get("what", "") for event in machine.told)
 
 
 def test_failed_import_stops_the_advance(machine, worked) -> None:

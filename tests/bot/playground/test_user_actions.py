@@ -84,7 +84,9 @@ def test_command_is_signed_and_answered_ephemerally(slack: StandIn, app) -> None
         "C0CRM",
     )
     assert SignatureVerifier(seed.SIGNING_SECRET).is_valid_request(app.bodies[0], app.headers[0])
-    assert [one["text"] for one in slack.messages("crm", user="analyst")] == ["hello analyst"]
+    assert [message["text"] for message in slack.messages("crm", user="analyst")] == [
+        "hello analyst"
+    ]
     assert slack.messages("crm", user="lead") == []
 
 
@@ -111,7 +113,9 @@ def test_missing_or_failing_app_is_reported(slack: StandIn, app) -> None:
     assert slack.command("analyst", "crm", "help")["status"] == 500
     slack.bot_url = "http://127.0.0.1:9/slack/events"
     assert slack.command("analyst", "crm", "help")["status"] == 503
-    assert all("dispatch_failed" in one["text"] for one in slack.messages("crm", user="analyst"))
+    assert all(
+        "dispatch_failed" in message["text"] for message in slack.messages("crm", user="analyst")
+    )
 
 
 def test_response_url_expires_after_five_uses_or_thirty_minutes(slack: StandIn, app) -> None:
@@ -120,7 +124,7 @@ def test_response_url_expires_after_five_uses_or_thirty_minutes(slack: StandIn, 
     answers = [
         httpx.post(url, json={"text": str(n), "response_type": "in_channel"}) for n in range(6)
     ]
-    assert [one.status_code for one in answers] == [200] * 5 + [404]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [404]
     assert answers[5].json()["error"] == "used_url"
     assert len(slack.messages("crm")) == 5
     slack.command("analyst", "crm", "help")
@@ -176,7 +180,7 @@ def test_ephemeral_message_can_be_replaced(slack: StandIn, app) -> None:
     ts = slack.messages("crm", user="analyst")[0]["ts"]
     slack.press("analyst", "crm", ts, "go")
     httpx.post(app.received[1]["response_url"], json={"text": "two", "replace_original": True})
-    assert [one["text"] for one in slack.messages("crm", user="analyst")] == ["two"]
+    assert [message["text"] for message in slack.messages("crm", user="analyst")] == ["two"]
 
 
 # ---------------------------------------------------------------- modals
@@ -276,8 +280,8 @@ def test_events_are_retried_until_acknowledged(slack: StandIn, app) -> None:
     until = time.monotonic() + 5
     while len(app.received) < 4 and time.monotonic() < until:
         time.sleep(0.02)
-    assert [one.get("x-slack-retry-num") for one in app.headers] == [None, "1", "2", "3"]
-    assert len({one["event_id"] for one in app.received}) == 1
+    assert [headers.get("x-slack-retry-num") for headers in app.headers] == [None, "1", "2", "3"]
+    assert len({event["event_id"] for event in app.received}) == 1
     assert app.headers[1]["x-slack-retry-reason"] == "http_error"
 
 

@@ -65,12 +65,12 @@ def test_replies_are_only_in_the_thread(client: WebClient, slack: StandIn) -> No
         channel="C0CRM", text="reply", thread_ts=parent, metadata=metadata
     )["ts"]
     history = client.conversations_history(channel="C0CRM")["messages"]
-    assert [one["ts"] for one in history] == [parent]
+    assert [message["ts"] for message in history] == [parent]
     assert history[0]["reply_count"] == 1
     thread = client.conversations_replies(channel="C0CRM", ts=parent, include_all_metadata=True)[
         "messages"
     ]
-    assert [one["ts"] for one in thread] == [parent, reply]
+    assert [message["ts"] for message in thread] == [parent, reply]
     assert thread[1]["metadata"] == metadata
     assert (
         refused(client.conversations_replies, channel="C0CRM", ts="1.1").response["error"]
@@ -154,7 +154,7 @@ def test_user_id_names_the_direct_message(client: WebClient, slack: StandIn) -> 
 
 def test_ephemeral_message_is_visible_to_one_person(client: WebClient, slack: StandIn) -> None:
     client.chat_postEphemeral(channel="C0CRM", user="U0LEAD", text="psst")
-    assert [one["ephemeral"] for one in slack.messages("crm", user="lead")] == [True]
+    assert [message["ephemeral"] for message in slack.messages("crm", user="lead")] == [True]
     assert slack.messages("crm", user="analyst") == []
 
 
@@ -208,7 +208,7 @@ def test_faults_strike_n_times_and_accept_before_they_hang(
     )
     with pytest.raises(TimeoutError):
         impatient.chat_postMessage(channel="C0CRM", text="arrived")
-    assert [one["text"] for one in slack.messages("crm")] == ["arrived"]
+    assert [message["text"] for message in slack.messages("crm")] == ["arrived"]
     slack.fault("history_lag", 1)
     assert client.conversations_history(channel="C0CRM")["messages"] == []
     assert len(client.conversations_history(channel="C0CRM")["messages"]) == 1
@@ -223,7 +223,7 @@ def test_messages_survive_a_restart(tmp_path, client: WebClient) -> None:
     with StandIn.start(store=path) as second:
         web = WebClient(token=seed.BOT_TOKEN, base_url=second.api_url)
         web.chat_update(channel="C0CRM", ts=ts, text="updated", blocks=[SECTION])
-        assert [one["text"] for one in second.messages("crm")] == ["updated"]
+        assert [message["text"] for message in second.messages("crm")] == ["updated"]
         assert second.file(file_id) == b"x"
 
 

@@ -18,7 +18,7 @@ def test_long_titles_are_shortened_and_do_not_widen_the_email(settings):
     terms = {
         "action": "reminder",
         "discount": 0.0,
-        "items": [{"item_id": "i", "title": one} for one in titles],
+        "items": [{"item_id": "i", "title": title} for title in titles],
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
     offer = {"offer": terms, "code": None, "expires_at": None}

@@ -36,9 +36,9 @@ def test_one_wrong_character_is_always_detected(body, place, wrong):
 
 
 @given(bodies, st.integers(0, coupons.RANDOM_CHARACTERS), st.integers(0, coupons.RANDOM_CHARACTERS))
-def test_two_swapped_characters_are_always_detected(body, one, other):
+def test_two_swapped_characters_are_always_detected(body, first, second):
     code = list(_code(body))
-    code[one], code[other] = code[other], code[one]
+    code[first], code[second] = code[second], code[first]
     assert (normalize_code("".join(code)) is None) == ("".join(code) != _code(body))
 
 

@@ -134,11 +134,14 @@ def test_segments_have_intervals_unless_too_small():
         "tier",
         "reason",
     }  # all are of one value, and nobody knows of the fourth
-    assert {one.name for one in measured.segments["tier"]} == {"high", "medium"}
+    assert {segment.name for segment in measured.segments["tier"]} == {"high", "medium"}
     reasons = measured.segments["reason"]
-    assert [one.name for one in reasons] == ["recency", "spend", "trend", "breadth"]
-    assert [one.effect is None for one in reasons] == [False, False, False, True]
-    assert all(one.treated + one.control == (table["reason"] == one.name).sum() for one in reasons)
+    assert [segment.name for segment in reasons] == ["recency", "spend", "trend", "breadth"]
+    assert [segment.effect is None for segment in reasons] == [False, False, False, True]
+    assert all(
+        segment.treated + segment.control == (table["reason"] == segment.name).sum()
+        for segment in reasons
+    )
     assert reasons[1].effect.low > reasons[0].effect.high
     assert imread(io.BytesIO(draw_chart(outcomes, measured, simulated=False))).shape[2] == 4
 
@@ -169,9 +172,11 @@ def test_few_buyers_give_no_false_gain():
         measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS)
         for seed in range(100)
     ]
-    assert sum(one.effects["orders"].low > 0 for one in measured) <= 5  # the intervals alone
-    assert {one.advice for one in measured} == {"too_small"}
-    assert all(one.cost_per_order is None for one in measured)
+    assert (
+        sum(measurement.effects["orders"].low > 0 for measurement in measured) <= 5
+    )  # the intervals alone
+    assert {measurement.advice for measurement in measured} == {"too_small"}
+    assert all(measurement.cost_per_order is None for measurement in measured)
     parts = measure(
         _rarely_bought(3, 0.01, 600), planned_share=0.85, metrics=METRICS, segmented=("tier",)
     )
@@ -180,7 +185,7 @@ def test_few_buyers_give_no_false_gain():
         measure(_rarely_bought(seed, 0.3, 600), planned_share=0.85, metrics=METRICS)
         for seed in range(100)
     ]
-    assert sum(one.advice != "undecided" for one in often) <= 8
+    assert sum(measurement.advice != "undecided" for measurement in often) <= 8
 
 
 def test_group_with_one_customer_is_too_small_to_measure():

@@ -391,7 +391,7 @@ def test_consent_decides_which_customers_are_contacted(lake, database, settings)
     with database.reading() as session:
         for policy, no in ((strict, {"b", "c"}), (lenient, {"b"})):
             offers = {
-                one: {"rule": "High risk"} for one in "abc"
+                customer_id: {"rule": "High risk"} for customer_id in "abc"
             }  # of before the states of consent were kept
             assert customers_without_consent(lake, session, settings, policy, offers) == no
     assert buyers(lake, SENT + timedelta(days=1), END) == {"b"}
@@ -428,7 +428,7 @@ def test_consent_must_meet_the_rule_of_the_draft_and_of_today(
     policy = usual.model_copy(
         update={"campaign": usual.campaign.model_copy(update={"consent": asks})}
     )
-    offers = {one: {"rule": rule, "consent": drawn} for one in "abc"}
+    offers = {customer_id: {"rule": rule, "consent": drawn} for customer_id in "abc"}
     with database.reading() as session:
         assert customers_without_consent(lake, session, settings, policy, offers) == {*no}
 

@@ -110,16 +110,16 @@ def test_merged_ids_are_one_customer(database, settings, codes):
 
 def test_expired_void_and_unknown_codes_are_not_redeemed(database, settings, codes):
     late = NOW + timedelta(days=29)
-    one, other = codes["k3"], codes["k5"]
+    code, other_code = codes["k3"], codes["k5"]
     swapped = (
-        one[1] + one[0] + one[2:]
-        if one[0] != one[1]
-        else one[:-1] + ("0" if one[-1] != "0" else "1")
+        code[1] + code[0] + code[2:]
+        if code[0] != code[1]
+        else code[:-1] + ("0" if code[-1] != "0" else "1")
     )
     assert _redeem(
         database,
         settings,
-        CodeUse(one, late, "http", "k3"),
+        CodeUse(code, late, "http", "k3"),
         CodeUse(swapped, LATER, "http"),
         CodeUse("SPRING10", LATER, "http"),
     ) == [
@@ -129,7 +129,7 @@ def test_expired_void_and_unknown_codes_are_not_redeemed(database, settings, cod
     ]
     with database.transaction() as session:
         approval.stop(session, settings, "c1", "U0LEAD", "wrong price", NOW)
-    assert _redeem(database, settings, CodeUse(other, LATER, "http", "k5")) == ["void"]
+    assert _redeem(database, settings, CodeUse(other_code, LATER, "http", "k5")) == ["void"]
 
 
 def test_one_of_many_concurrent_uses_of_a_code_wins(empty):  # noqa: F811 - the fixture

@@ -311,8 +311,8 @@ def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted, 
             session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all()
         )
         returned = [
-            next(customer_id for customer_id, arm in decided.items() if arm == one)
-            for one in ("treatment", "control")
+            next(customer_id for customer_id, arm in decided.items() if arm == group)
+            for group in ("treatment", "control")
         ]
         assert (
             launch.begin_sending(session, settings, "c1", 1, "U0LEAD", sends, returned).left_out

@@ -106,7 +106,7 @@ def test_learning_curve_ends_at_the_full_model(report):
 
 
 scores = st.lists(st.tuples(st.booleans(), st.integers(1, 99)), min_size=20, max_size=80).filter(
-    lambda rows: 0 < sum(one for one, _ in rows) < len(rows)
+    lambda rows: 0 < sum(is_positive for is_positive, _ in rows) < len(rows)
 )
 
 

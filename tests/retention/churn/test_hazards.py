@@ -126,6 +126,7 @@ def test_logistic_regression_is_cautious_with_few_customers():
     model = estimators.fit("logistic", X[:300], y[:300])
     p, base = model.predict_proba(X[300:])[:, 1], y[:300].mean()
     ours, plain = (
-        -np.mean(y[300:] * np.log(one) + (1 - y[300:]) * np.log(1 - one)) for one in (p, base)
+        -np.mean(y[300:] * np.log(probability) + (1 - y[300:]) * np.log(1 - probability))
+        for probability in (p, base)
     )
     assert ours < plain

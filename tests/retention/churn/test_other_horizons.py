@@ -123,7 +123,10 @@ def test_past_origins_do_not_see_later_second_horizons(shop):
         known = training.before(moment)
         rows = stacked_observed_horizons(known, H)
         ends = np.concatenate(
-            [np.full(len(one.frame), one.cutoff + timedelta(days=2 * H)) for one in known]
+            [
+                np.full(len(snapshot.frame), snapshot.cutoff + timedelta(days=2 * H))
+                for snapshot in known
+            ]
         )
         assert set(rows) == {1.0, 2.0}
         assert (ends[rows == 2] <= moment).all()

@@ -178,7 +178,9 @@ def test_sends_postponed_by_a_wrong_clock_are_due(database, settings):
             update(Send).where(Send.id == waiting).values(retry_at=ahead, error="again")
         )
     with database.reading() as session:
-        assert [one.id for one in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
+        assert [
+            campaign.id for campaign in sends.due_campaigns(session, settings.team_id, NOW)
+        ] == ["c1"]
     report = live_campaigns.deliver_now(
         database, settings, campaign, Scripted(), live_campaigns.contacts_of(20)
     )

@@ -174,7 +174,7 @@ def test_encoded_words_in_name_or_subject_are_not_decoded(word):
         )
     (mail,) = inbox.mails
     assert mail["Bcc"] is None
-    assert [one.addr_spec for one in mail["To"].addresses] == ["ann@example.com"]
+    assert [address.addr_spec for address in mail["To"].addresses] == ["ann@example.com"]
 
 
 def test_commas_in_a_long_name_add_no_recipient():
@@ -185,7 +185,7 @@ def test_commas_in_a_long_name_add_no_recipient():
     with a_server() as (adapter, inbox):
         adapter.send(replace(a_message(), to=Contact("ann@example.com", name)))
     (mail,) = inbox.mails
-    assert [one.addr_spec for one in mail["To"].addresses] == ["ann@example.com"]
+    assert [address.addr_spec for address in mail["To"].addresses] == ["ann@example.com"]
     assert mail["To"].addresses[0].display_name.startswith("Smith, Doe, x@example.org")
 
 

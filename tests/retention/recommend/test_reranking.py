@@ -14,7 +14,7 @@ from retention.list_rules import RecommendRules
 from retention.recommend import Terms, recommend
 from retention.recommend.catalogue import Catalogue, catalogue, variant_of
 from retention.recommend.history import preferences
-from retention.recommend.reasons import Item
+from retention.recommend.reasons import RecommendedItem
 from retention.recommend.reranking import SOFT_CAPS, Assortment, ItemFacts, choose, merge_lists
 from tests import shop as tiny
 
@@ -315,7 +315,7 @@ def test_recalled_items_are_never_offered(tmp_path):
 def test_offer_items_obey_the_same_rules():
     """Offer items bypassed recalls, exclusions and refusals."""
     assortment = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
-    items = {name: Item(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
+    items = {name: RecommendedItem(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
     first, rest = [items["e"], items["c"], items["a"]], [items["d"], items["a"], items["b"]]
     chosen = merge_lists(assortment, first, rest, 3)
     assert [item.item_id for item in chosen] == ["a", "b"]  # d has the same parent as a

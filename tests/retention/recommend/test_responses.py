@@ -112,8 +112,8 @@ def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
     assert merged == {"b": "c"}
     later = datetime.now(UTC) + timedelta(days=1)
     with sent.database.reading() as session:
-        desk = open_recommender(sent.lake, session, sent.settings, Policy())
-        assert desk.terms.refused == {"c": {"i2"}}
+        recommender = open_recommender(sent.lake, session, sent.settings, Policy())
+        assert recommender.terms.refused == {"c": {"i2"}}
         assert feedback.doubted_scores(session, sent.settings, merged) == (("c", SENT),)
         events = responses.load_feedback(sent.lake, session, sent.settings, later)
         assert events[events["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [

@@ -161,5 +161,5 @@ def test_card_without_metrics_or_artefact_is_built(card_copy, tmp_path):
     ],
 )
 def test_group_with_error_beyond_chance_is_marked(expected, observed, customers, off):
-    one = {"expected": expected, "observed": observed, "customers": customers}
-    assert _segment_row(one)["off"] is off
+    segment = {"expected": expected, "observed": observed, "customers": customers}
+    assert _segment_row(segment)["off"] is off

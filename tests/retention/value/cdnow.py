@@ -30,7 +30,9 @@ def test_period() -> tuple[np.ndarray, np.ndarray]:
     customers = range(1, 2358)
     days = later.drop_duplicates(["customer", "date"]).groupby("customer").size()
     spend = later.groupby("customer").dollars.sum()
-    return tuple(one.reindex(customers, fill_value=0).to_numpy(float) for one in (days, spend))
+    return tuple(
+        values.reindex(customers, fill_value=0).to_numpy(float) for values in (days, spend)
+    )
 
 
 def normalised_gini(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -25,7 +25,7 @@ from tests.workers.campaigns.steps import (
     prepared_campaign,
     with_budget,
 )
-from workers import campaigns
+from workers import campaign_clock, campaigns
 
 
 def test_approval_excludes_customers_of_other_campaigns(desk):
@@ -65,9 +65,9 @@ def test_approval_excludes_merged_customers_of_other_campaigns(desk):
                 )
             )
         merged = {ids[0]: ids[40], ids[41]: ids[1]}  # of the two the one is an id of the other
-        for one, other in merged.items():
-            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == one)
-            session.execute(entry.values(canonical_id=other))
+        for merged_id, canonical_id in merged.items():
+            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == merged_id)
+            session.execute(entry.values(canonical_id=canonical_id))
     for campaign_id in (first, second):
         with desk.database.transaction() as session:
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
@@ -128,8 +128,8 @@ def test_demoted_approver_stops_the_unsent_campaign(desk):
         session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
     with desk.database.transaction() as session:
         tomorrow = clock.now() + timedelta(days=1)
-        assert campaigns.schedule(session, desk.settings, tomorrow) == [campaign_id]
-        assert campaigns.due_requests(session, desk.settings, tomorrow) == []
+        assert campaign_clock.schedule(session, desk.settings, tomorrow) == [campaign_id]
+        assert campaign_clock.due_requests(session, desk.settings, tomorrow) == []
     assert campaign_of(desk, campaign_id).state == "cancelled"
 
 
@@ -139,8 +139,8 @@ def test_undecided_campaign_expires_and_can_be_edited(desk):
         campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
     later = clock.now() + timedelta(days=4)
     with desk.database.transaction() as session:
-        assert campaigns.expire(session, desk.settings, clock.now()) == []
-        assert campaigns.expire(session, desk.settings, later) == [campaign_id]
+        assert campaign_clock.expire(session, desk.settings, clock.now()) == []
+        assert campaign_clock.expire(session, desk.settings, later) == [campaign_id]
     with pytest.raises(StaleCampaign), desk.database.transaction() as session:
         campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
     with desk.database.transaction() as session:

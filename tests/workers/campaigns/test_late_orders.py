@@ -18,14 +18,14 @@ from tests.workers.campaigns.steps import (
     messages,
     prepared_campaign,
 )
-from workers import campaigns
+from workers import campaign_clock
 from workers.delivery import render
 
 
 def _told(desk, campaign_id) -> str:
     """What its thread tells of late orders after the next tick."""
     with desk.database.transaction() as session:
-        campaigns.report_late(session, desk.settings)
+        campaign_clock.report_late(session, desk.settings)
     return messages(desk, f"campaign:{campaign_id}:later:1")
 
 

@@ -272,7 +272,9 @@ def test_emails_go_to_treated_customers_with_consent(mail):
 
     with shop.database.reading() as session:  # and no further draft chooses them
         may = consent_states(shop.lake, session, shop.settings, pd.Series(treated))
-    assert [one for one, text in zip(treated, may, strict=True) if text == "given"] == treated[2:]
+    assert [
+        customer_id for customer_id, text in zip(treated, may, strict=True) if text == "given"
+    ] == treated[2:]
 
 
 def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys):

@@ -41,7 +41,7 @@ from tests.workers.campaigns.steps import (
     run,
     teaches_nothing,
 )
-from workers import campaigns
+from workers import campaign_messages, campaigns
 from workers.delivery import outbox
 from workers.requests import (
     CampaignCsv,
@@ -310,7 +310,9 @@ def test_ended_campaign_announces_no_more_emails(desk, ended):
         for item in sent:
             item.state = "sent"
         waiting = session.scalar(select(func.count()).where(Send.state == "queued"))
-        shown = campaigns.delivery_post(session, desk.settings, campaign_of(desk, campaign_id))
+        shown = campaign_messages.delivery_post(
+            session, desk.settings, campaign_of(desk, campaign_id)
+        )
         outbox.put(session, desk.settings, shown, default_channel=CHANNEL)
     assert f"2 copies sent, {waiting} still to come" in messages(desk, shown.key)
     if ended == "stopped":
@@ -454,9 +456,9 @@ def test_bandit_log_covers_draft_to_outcome(desk):
         user for user in treated if offers[user]["items"]
     }
     assert all(
-        (one.arm, one.propensity)
-        == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
-        for one in shown
+        (impression.arm, impression.propensity)
+        == (offers[impression.customer_id]["arm"], offers[impression.customer_id]["propensity"])
+        for impression in shown
     )
     first = shown[0]
     later = clock.now() + timedelta(days=40)

@@ -364,7 +364,7 @@ def test_file_has_discount_and_minimum_order(desk):
     }
     shown = [rows[user][name] for name in ("action", "discount", "amount", "min_order")]
     assert shown == ["coupon", "0.0", "5.0", "40.0"]
-    other = next(row for one, row in rows.items() if one != user and row["code"])
+    other = next(row for customer_id, row in rows.items() if customer_id != user and row["code"])
     assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (
         True,
         "0.0",
@@ -479,12 +479,12 @@ def test_merged_customer_gets_one_email(desk):
 @pytest.mark.campaign("approved")
 def test_order_under_a_merged_id_excludes_the_customer(desk):
     campaign_id = prepared_campaign(desk)
-    one, other = _arms(desk, campaign_id)["treatment"][:2]
-    merged(desk.lake, (one, other))
-    bring(desk, "purchase", clock.now() + timedelta(hours=1), [one])
+    left, right = _arms(desk, campaign_id)["treatment"][:2]
+    merged(desk.lake, (left, right))
+    bring(desk, "purchase", clock.now() + timedelta(hours=1), [left])
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
-    assert _arms(desk, campaign_id)["excluded"] == [one, other]
+    assert _arms(desk, campaign_id)["excluded"] == [left, right]
 
 
 @pytest.mark.campaign("approved")

@@ -82,20 +82,20 @@ class Desk:
     def people(self) -> dict[str, str]:
         return self.lake.identities.canonical_ids()
 
-    def link(self, one: str, other: str) -> str:
+    def link(self, left: str, right: str) -> str:
         """Accept a link as a person."""
-        pairs = pd.DataFrame({"customer_id": [one], "same_as": [other]})
+        pairs = pd.DataFrame({"customer_id": [left], "same_as": [right]})
         with links.locked_log(self.lake) as log:
             rows = links.order_by_age(
                 self.lake,
                 pairs.assign(method="person", state="accepted", probability=1.0, evidence=[{}]),
             )
             links.add(self.lake, log, rows, "me")
-        return links.link_id(one, other)
+        return links.link_id(left, right)
 
-    def undo(self, one: str, other: str):
+    def undo(self, left: str, right: str):
         return review.decide(
-            self.lake, self.database, self.settings, [links.link_id(one, other)], "undone", by="me"
+            self.lake, self.database, self.settings, [links.link_id(left, right)], "undone", by="me"
         )
 
 
@@ -463,21 +463,21 @@ def test_canonical_id_is_the_oldest_for_any_order_of_links(pairs, seed):
         [
             (
                 f"L{place}",
-                f"c{one}",
-                f"c{other}",
-                pd.Timestamp(2025, 1, 9 - one),
-                pd.Timestamp(2025, 1, 9 - other),
+                f"c{left}",
+                f"c{right}",
+                pd.Timestamp(2025, 1, 9 - left),
+                pd.Timestamp(2025, 1, 9 - right),
                 place,
             )
-            for place, (one, other) in enumerate(pairs)
+            for place, (left, right) in enumerate(pairs)
         ],
         columns=["link_id", "customer_id", "same_as", "customer_since", "same_as_since", "seq"],
     )
     shuffled = frame.sample(frac=1, random_state=seed)
     people = canonical_ids.canonical_ids(shuffled, frame)
     group = {number: {number} for number in range(8)}
-    for one, other in pairs:
-        both = group[one] | group[other]
+    for left, right in pairs:
+        both = group[left] | group[right]
         group.update(dict.fromkeys(both, both))
     expected = {f"c{number}": f"c{max(of)}" for number, of in group.items() if number != max(of)}
     assert people == expected

@@ -51,7 +51,9 @@ def test_purchases_in_the_window_change_no_feature(shop, options, history):
     np.testing.assert_array_equal(
         whole.snapshot.sources.item_stats.facts, half.snapshot.sources.item_stats.facts
     )
-    np.testing.assert_array_equal(whole.snapshot.scene.people, half.snapshot.scene.people)
+    np.testing.assert_array_equal(
+        whole.snapshot.interactions.people, half.snapshot.interactions.people
+    )
     assert whole.purchases.sum() > half.purchases.sum()
 
 

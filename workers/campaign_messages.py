@@ -1,0 +1,256 @@
+"""Slack messages of a campaign: its main message, its thread and the reminders.
+
+Every function that takes a session runs in the caller's transaction.
+"""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.campaigns.states import CLOCK, IN_CLEARANCE, find_campaign
+from retention.campaigns.view import campaign_data
+from retention.db.tables import Campaign, Outbox
+from retention.outreach import send_summary
+from retention.settings import Settings
+from workers.delivery import outbox
+from workers.tasks.interface import Post
+
+
+def card_post(settings: Settings, campaign: Campaign) -> Post:
+    """Return the campaign's main message with its buttons.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+
+    Returns
+    -------
+    Post
+        A post under the campaign's key.
+    """
+    return Post(
+        "campaign/card",
+        {"campaign": campaign_data(campaign), "demo": settings.demo},
+        key=campaign.post_key,
+    )
+
+
+def thread_post(
+    settings: Settings, campaign: Campaign, event: str, actor: str, **values: Any
+) -> Post:
+    """Return a message for the campaign's thread.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    event : str
+        Kind of the message, a part of its key: there is one per version.
+    actor : str
+        User id, or `CLOCK`.
+    **values : Any
+        More values for the template.
+
+    Returns
+    -------
+    Post
+        A post under its own key.
+    """
+    return Post(
+        "campaign/line",
+        {
+            "what": event,
+            "who": actor,
+            "campaign": campaign_data(campaign),
+            "at": clock.now(),
+            **values,
+        },
+        key=f"campaign:{campaign.id}:{event}:{campaign.version}",
+        channel=campaign.channel,
+        thread_key=campaign.post_key,
+    )
+
+
+def clearance_post(
+    settings: Settings, campaign: Campaign, version: int | None = None, treated: int | None = None
+) -> Post:
+    """Return the thread message about the clearance time.
+
+    It shows the audience and a Stop button during the clearance time, then the outcome.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    version : int, optional
+        By default the campaign's.
+    treated : int, optional
+        Size of the treatment group.
+
+    Returns
+    -------
+    Post
+        A post under its own key.
+    """
+    version = version or campaign.version
+    values = {
+        "campaign": campaign_data(campaign),
+        "version": version,
+        "treated": treated,
+        "open": campaign.state in IN_CLEARANCE and campaign.version == version,
+    }
+    key = f"campaign:{campaign.id}:clearance:{version}"
+    return Post("campaign/clearance", values, key, campaign.channel, campaign.post_key)
+
+
+def delivery_post(
+    session: Session, settings: Settings, campaign: Campaign, stopped: str = ""
+) -> Post:
+    """Return the thread message that counts the sent e-mails.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    stopped : str, optional
+        The reason if sending has stopped, else empty.
+
+    Returns
+    -------
+    Post
+        A post for the thread.
+    """
+    counts = send_summary.counts(session, campaign.id)
+    return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
+
+
+def reminder_post(campaign: Campaign, version: int, user: str) -> Post:
+    """Return the reminder for one approver.
+
+    It has buttons as long as a decision is possible.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        As stored.
+    version : int
+        The version to decide on.
+    user : str
+        Slack user id of the approver.
+
+    Returns
+    -------
+    Post
+        A direct message under its own key.
+    """
+    values = {"campaign": campaign_data(campaign), "version": version, "user": user}
+    return Post(
+        "campaign/reminder",
+        values,
+        f"campaign:{campaign.id}:reminder:{version}:{user}",
+        channel=user,
+    )
+
+
+def show_change(
+    session: Session, settings: Settings, campaign: Campaign, event: str, actor: str, **values: Any
+) -> Campaign:
+    """Show a change in the main message and in the thread.
+
+    Buttons that no longer decide anything are removed.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        After the change.
+    event : str
+        Kind of the thread's message.
+    actor : str
+        User id, or `CLOCK`.
+    **values : Any
+        More values for the thread's template.
+
+    Returns
+    -------
+    Campaign
+        The same campaign.
+    """
+    for post in (
+        card_post(settings, campaign),
+        thread_post(settings, campaign, event, actor, **values),
+    ):
+        outbox.put(session, settings, post, default_channel=campaign.channel)
+    _disarm(session, settings, campaign)
+    return campaign
+
+
+def refresh_card(session: Session, settings: Settings, campaign_id: str) -> Campaign:
+    """Update the campaign's main message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+
+    Returns
+    -------
+    Campaign
+        The campaign.
+    """
+    campaign = find_campaign(session, settings, campaign_id)
+    outbox.put(session, settings, card_post(settings, campaign), default_channel=campaign.channel)
+    return campaign
+
+
+def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> None:
+    """Update the count of e-mails in the thread.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    """
+    if send_summary.counts(session, campaign.id):
+        post = delivery_post(session, settings, campaign)
+        outbox.put(session, settings, post, default_channel=campaign.channel)
+
+
+def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
+    """Remove buttons that no longer decide anything."""
+    prefix = f"campaign:{campaign.id}:"
+    keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(prefix))).all()
+    for key in keys:
+        match key.removeprefix(prefix).split(":"):
+            # Older versions have no buttons left.
+            case ["reminder", version, user] if int(version) >= campaign.version - 1:
+                post = reminder_post(campaign, int(version), user)
+            case ["clearance", version] if campaign.state not in IN_CLEARANCE:
+                post = clearance_post(settings, campaign, int(version))
+            case _:
+                continue
+        outbox.put(session, settings, post, default_channel=post.channel)

@@ -1,0 +1,193 @@
+"""Slack messages of a job: its progress, its failure and its end.
+
+The results of tasks are other messages (`workers.completion`). Every function that takes a session
+runs in the caller's transaction.
+"""
+
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Job, Outbox
+from retention.settings import Settings
+from retention.text import gettext
+from workers.delivery import outbox
+from workers.requests import title_of
+from workers.tasks.interface import Post
+
+
+def show_progress(session: Session, settings: Settings, job: Job) -> None:
+    """Show the progress in the job's message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        As stored.
+    """
+    _show(session, settings, job, "job/progress")
+
+
+def show_failed(session: Session, settings: Settings, job: Job) -> None:
+    """Report a failure in a new message.
+
+    An edit notifies no one, and the progress message may be far up. It only says that the job
+    failed. If it was never posted, the report takes its place, and people see one message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        Failed. Its attempt is part of the report's key.
+    """
+    progress = f"job:{job.id}"
+    if not _withdraw(session, progress) and outbox.channel_of(session, progress) is not None:
+        _show(session, settings, job, "job/stopped")
+    _show(session, settings, job, "job/failed", key=failure_key(job))
+
+
+def show_cancelled(session: Session, settings: Settings, job: Job) -> None:
+    """Show that a job was cancelled.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        As stored.
+    """
+    stays = " ".join(surviving_models(session, job))
+    _show(session, settings, job, "job/cancelled", stays=stays)
+
+
+def show_done(session: Session, settings: Settings, job: Job) -> None:
+    """Show that the result went elsewhere.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        As stored.
+    """
+    _show(session, settings, job, "job/done")
+
+
+def show_retried(session: Session, settings: Settings, job: Job) -> None:
+    """Remove the retry button from the last failure report, and show the progress.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        Queued again.
+    """
+    key = failure_key(job)
+    if outbox.channel_of(session, key) is not None:
+        _show(session, settings, job, "job/retried", key=key)
+    show_progress(session, settings, job)
+
+
+def failure_key(job: Job) -> str:
+    """Return the outbox key of the failure report."""
+    return f"job:{job.id}:failed:{job.attempt}"
+
+
+def surviving_models(session: Session, job: Job) -> list[str]:
+    """Describe each model that a failed or cancelled job has published.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    job : Job
+        As stored.
+
+    Returns
+    -------
+    list of str
+        One sentence per model.
+    """
+    if job.kind != "retrain":
+        return []  # other results may have 15 MB
+    result = session.scalar(select(Job.result).where(Job.id == job.id)) or {}
+    return [_surviving_model(model) for model in result.get("models", ())]
+
+
+def _surviving_model(model: dict[str, Any]) -> str:
+    """Describe a model that survives its job."""
+    if model["promoted"]:
+        sentence = gettext("The {kind} model trained before that, {version}, stays in use.")
+    else:
+        sentence = gettext(
+            "The {kind} model trained before that, {version}, stays stored (it was not promoted)."
+        )
+    return sentence.format(kind=model["kind"], version=model["version"])
+
+
+def template_values(job: Job) -> dict[str, Any]:
+    """Return the values of a job that templates show."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "title": title_of(job.kind),
+        "state": job.state,
+        "args": job.args,
+        "requested_by": job.requested_by,
+        "private": job.channel == job.requested_by,
+        "done": job.progress_done,
+        "total": job.progress_total,
+        "what": job.progress_text,
+        "error": job.error or "",
+        "reference": job.reference or "",
+        "cancelled_by": job.cancelled_by or "",
+        "cancelling": job.cancel_at is not None,
+        "attempt": job.attempt,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
+
+
+def _withdraw(session: Session, key: str) -> bool:
+    """Delete a message that certainly never reached Slack.
+
+    Returns False if it may have.
+    """
+    unsent = delete(Outbox).where(
+        Outbox.key == key,
+        Outbox.ts.is_(None),
+        Outbox.ambiguous == 0,
+        Outbox.state.in_(("pending", "rate_limited")),
+    )
+    deleted = session.execute(unsent, execution_options={"synchronize_session": False})
+    return bool(deleted.rowcount)  # type: ignore[attr-defined]
+
+
+def _show(
+    session: Session,
+    settings: Settings,
+    job: Job,
+    template: str,
+    *,
+    key: str | None = None,
+    **values: Any,
+) -> None:
+    post = Post(
+        template, {"job": template_values(job), **values}, key=key, thread_key=job.thread_key
+    )
+    outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
