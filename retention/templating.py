@@ -3,7 +3,7 @@
 Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retention.text import bracket_html, bracket_lines, is_pseudo
+from retention.text import bracket_html, bracket_lines, gettext, is_pseudo
 from templates import FOLDER
 
 # Embeddings, overrides and isolates reverse the text after a value, up to the end of the message.
@@ -164,6 +164,30 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
     return moment(at, zone, "%d %b %Y").lstrip("0")
 
 
+def churn(definition: Mapping[str, Any]) -> str:
+    """Say what churn means.
+
+    Parameters
+    ----------
+    definition : mapping
+        ``horizon_days``, and ``active_within_days`` (None: all who ever ordered).
+
+    Examples
+    --------
+    >>> churn({"horizon_days": 90, "active_within_days": 180})
+    'no order within 90 days, among customers who ordered in the 180 days before'
+    """
+    horizon = count(definition["horizon_days"], "day")
+    active = definition["active_within_days"]
+    if active is None:
+        return gettext("no order within {horizon}, among all customers who ever ordered").format(
+            horizon=horizon
+        )
+    return gettext(
+        "no order within {horizon}, among customers who ordered in the {active} before"
+    ).format(horizon=horizon, active=count(active, "day"))
+
+
 def shorten(text: str, limit: int) -> str:
     """Shorten text at a word, with an ellipsis.
 
@@ -204,6 +228,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "day": day,
     "shorten": shorten,
+    "churn": churn,
     "user": str,  # a user id; rendering for Slack makes it a mention
 }
 

@@ -93,6 +93,7 @@ def COMMAND(
     from retention.lake import Lake
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
+    from retention.registry import ensure_definition
 
     services = call.services
     if table in DATABASE_TABLES:
@@ -131,7 +132,13 @@ def COMMAND(
         progress=call.progress,
         listener=LISTENER,
     )
-    return Answer("bot/import", report.as_dict())
+    data = report.as_dict()
+    if table == "events":
+        definition = ensure_definition(
+            Lake.open(services.settings), services.database, services.settings
+        )
+        data["definition"] = definition.as_dict()
+    return Answer("bot/import", data)
 
 
 def _import_to_database(

@@ -33,6 +33,7 @@ COMMAND_NAMES = (
     "init",
     "import",
     "data",
+    "definition",
     "identity",
     "retrain",
     "models",

@@ -138,6 +138,21 @@ def derive_from(lake: Any) -> ChurnDefinition:
     )
 
 
+def fitting_definition(lake: Any, definition: ChurnDefinition) -> ChurnDefinition | None:
+    """Return the definition that the shop's rhythm asks for, if it differs.
+
+    Parameters
+    ----------
+    lake : Lake
+    definition : ChurnDefinition
+        In force.
+    """
+    derived = derive_from(lake)
+    if derived.source == "default" or derived.horizon_days == definition.horizon_days:
+        return None
+    return derived
+
+
 def change_definition(
     session: Session, settings: Settings, definition: ChurnDefinition, by: str
 ) -> ModelVersion | None:

@@ -17,10 +17,10 @@ from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVersion
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
-from retention.registry import champion
+from retention.registry import champion, ensure_definition
 from retention.registry.model_cache import churn_model
 from retention.reports import charts
-from retention.reports.outlook import HORIZON_DAYS, Risk, latest_outcome, risk
+from retention.reports.outlook import Risk, latest_outcome, risk
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
 from retention.text import gettext
@@ -84,16 +84,17 @@ def digest(
     with database.reading() as session:
         churn_row = champion(session, settings, "churn")
     trained = churn_model(settings, churn_row) if churn_row else None
-    horizon = churn_row.horizon_days if churn_row else HORIZON_DAYS
+    definition = ensure_definition(lake, database, settings)
+    horizon = definition.horizon_days
     policy = load_policy(settings)
     moment = lake.as_of(as_of, horizon)
 
     progress(0, 6, gettext("Counting the week"))
     activity = week(lake, moment.at, horizon)
     progress(1, 6, gettext("Scoring who is at risk now"))
-    now = risk(lake, trained, policy, moment.at)
+    now = risk(lake, trained, policy, moment.at, definition)
     progress(2, 6, gettext("Scoring who was at risk a week ago"))
-    before = risk(lake, trained, policy, moment.at - WEEK)
+    before = risk(lake, trained, policy, moment.at - WEEK, definition)
     progress(3, 6, gettext("Looking at what came true"))
     with database.reading() as session:
         checked = latest_outcome(lake, session, settings, moment.at)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort, ModelVersion, Run
 from retention.errors import TooLittleData
+from retention.registry import ChurnDefinition
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ class Risk:
 
 
 def risk(
-    lake: "Lake", trained: "TrainedChurn | None", policy: "Policy", at: datetime
+    lake: "Lake",
+    trained: "TrainedChurn | None",
+    policy: "Policy",
+    at: datetime,
+    definition: ChurnDefinition,
 ) -> Risk | None:
     """Score every customer active at a time.
 
@@ -51,11 +56,13 @@ def risk(
         None scores by rules.
     at : datetime
         The cutoff.
+    definition : ChurnDefinition
+        Of the rules; a model brings its own.
     """
     from retention.risk.policy import TIERS, tiers_of
 
     try:
-        scores = _scores(lake, trained, at)
+        scores = _scores(lake, trained, at, definition)
     except TooLittleData:
         return None
     tier = tiers_of(scores["churn_probability"].to_numpy(), policy)
@@ -69,7 +76,9 @@ def risk(
     )
 
 
-def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.DataFrame":
+def _scores(
+    lake: "Lake", trained: "TrainedChurn | None", at: datetime, definition: ChurnDefinition
+) -> "pd.DataFrame":
     """Score as a sweep does, without reasons.
 
     Reasons take most of its time.
@@ -80,7 +89,12 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
     from retention.risk import rules
 
     if trained is None:
-        by_rank, _ = rules.score(lake, at)
+        by_rank, _ = rules.score(
+            lake,
+            at,
+            horizon_days=definition.horizon_days,
+            active_within_days=definition.active_within_days,
+        )
         return by_rank.reset_index(drop=True)
     people = population(
         lake, at, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days

@@ -15,7 +15,7 @@ from retention.db import Database
 from retention.db.tables import ImportLog, ModelVersion
 from retention.lake.quality import quality
 from retention.progress import Progress, silent
-from retention.registry import champion
+from retention.registry import champion, ensure_definition
 from retention.reports import charts
 from retention.reports.charts import Page
 from retention.reports.data_limits import limits
@@ -60,6 +60,7 @@ def report(
     """
     progress(0, 3, gettext("Looking at the lake"))
     contents = quality(lake, settings)
+    definition = ensure_definition(lake, database, settings)
     with database.reading() as session:
         row = champion(session, settings, "churn")
         imports = _imports(session, settings)
@@ -73,6 +74,7 @@ def report(
         "champion": {"version": row.version, "cutoff": row.cutoff.isoformat()} if row else None,
         "drift": drift,
         "demo": settings.demo,
+        "definition": definition.as_dict(),
     }
     data["limits"] = limits(data)
     progress(3, 3, gettext("done"))

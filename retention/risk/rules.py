@@ -74,7 +74,7 @@ def score(
     frame = snapshot.frame
     silent = np.minimum(
         quintile(frame.recency_days, active.recency_days),
-        longest_rank(frame, order_rhythm(lake, as_of).rank_days()),
+        longest_rank(frame, order_rhythm(lake, as_of).rank_days(active_within_days)),
     )
     often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4

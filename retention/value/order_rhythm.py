@@ -62,15 +62,24 @@ class OrderRhythm:
         place = int(np.searchsorted(np.cumsum(self.weights), share - 1e-9))
         return float(self.gaps[min(place, len(self.gaps) - 1)])
 
-    def rank_days(self) -> tuple[float, ...]:
+    def rank_days(self, active_within_days: int | None = None) -> tuple[float, ...]:
         """Return the shortest silence, in days, of the ranks 2 to 5 of `retention.risk.rules`.
 
         These are the quantiles .2, .4, .6 and .8 of the gaps. Without enough returns they are
-        quarters of the default horizon.
+        quarters of the default horizon. They shrink together where the last would lie outside the
+        activity window or near its end.
+
+        Parameters
+        ----------
+        active_within_days : int or None
+            No active customer is silent for longer.
         """
         if self.is_known:
-            return tuple(self.quantile(share) for share in RANKS)
-        return tuple(DEFAULT_HORIZON * rank / len(RANKS) for rank in range(1, len(RANKS) + 1))
+            days = [self.quantile(share) for share in RANKS]
+        else:
+            days = [DEFAULT_HORIZON * rank / len(RANKS) for rank in range(1, len(RANKS) + 1)]
+        most = np.inf if active_within_days is None else RANKS[-1] * active_within_days
+        return tuple(min(1.0, most / days[-1]) * day for day in days)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,14 +97,23 @@ def _scored(
     They are the cohort's, or those of a new sweep.
     """
     if request.cohort_id is None:
-        from retention.registry import champion
+        from retention.registry import champion, ensure_definition
         from retention.registry.model_cache import churn_model
         from retention.risk.sweep import sweep
 
         with context.database.reading() as session:
             row = champion(session, context.settings, "churn")
         trained = churn_model(context.settings, row) if row else None
-        swept = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
+        definition = ensure_definition(lake, context.database, context.settings)
+        swept = sweep(
+            lake,
+            trained,
+            policy,
+            tier=request.tier,
+            horizon_days=definition.horizon_days,
+            active_within_days=definition.active_within_days,
+            progress=context.progress,
+        )
         return swept.cohort, swept.as_of, swept.model_version
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)

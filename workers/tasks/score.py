@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from retention.churn import TrainedChurn
     from retention.lake import Lake
+    from retention.registry import ChurnDefinition
     from retention.risk.policy import Policy
 
-HORIZON_DAYS, ITEMS = 28, 5
+ITEMS = 5
 
 
 def run(request: Score, context: Context) -> Outcome:
@@ -45,7 +46,7 @@ def run(request: Score, context: Context) -> Outcome:
     from retention.lake import Lake, customer_directory
     from retention.privacy import pseudonym
     from retention.recommend.preference_profile import preference_profile
-    from retention.registry import champion
+    from retention.registry import champion, ensure_definition
     from retention.registry.model_cache import churn_model, open_recommender
     from retention.risk import rules
     from retention.risk.policy import load_policy, tier_of
@@ -59,12 +60,18 @@ def run(request: Score, context: Context) -> Outcome:
             open_recommender(lake, session, settings, policy),
         )
     customer = identity.customer_id
-    moment = lake.as_of(
-        request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
-    )
+    definition = ensure_definition(lake, context.database, settings)
+    moment = lake.as_of(request.as_of, definition.horizon_days, row.cutoff if row else None)
     trained = churn_model(settings, row) if row else None
     score, explained = _scored(
-        trained, lake, moment.at, customer, policy, request.explain, context.progress
+        trained,
+        lake,
+        moment.at,
+        customer,
+        policy,
+        definition,
+        request.explain,
+        context.progress,
     )
     if score is None:
         raise BadInput(
@@ -93,6 +100,7 @@ def run(request: Score, context: Context) -> Outcome:
         "merged": request.merged or identity.merged,
         "model_version": row.version if row else rules.VERSION,
         "currency": lake.currency(settings),
+        "definition": definition.as_dict(),
         **explained,
     }
     shown = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
@@ -111,6 +119,7 @@ def _scored(
     at: datetime,
     customer: str,
     policy: "Policy",
+    definition: "ChurnDefinition",
     opinion: bool,
     progress: Progress,
 ) -> "tuple[pd.Series | None, dict[str, Any]]":
@@ -125,10 +134,17 @@ def _scored(
     from retention.risk.policy import tier_of
 
     if trained is None:
-        scores, _ = rules.score(lake, at, customer_ids=[customer])
+        horizon = definition.horizon_days
+        scores, _ = rules.score(
+            lake,
+            at,
+            horizon_days=horizon,
+            active_within_days=definition.active_within_days,
+            customer_ids=[customer],
+        )
         if scores.empty:
             return None, {}
-        people = population(lake, at, horizon_days=HORIZON_DAYS, active_within_days=None)
+        people = population(lake, at, horizon_days=horizon, active_within_days=None)
         snapshot = people.rows((people.frame.customer_id == customer).to_numpy())
         target_values = predict_targets(
             None, snapshot, history_days=float(people.frame.tenure_days.max())

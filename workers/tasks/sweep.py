@@ -34,7 +34,8 @@ def run(request: Sweep, context: Context) -> Outcome:
         The cohort with a chart.
     """
     from retention.lake import Lake
-    from retention.registry import champion, ensure_definition
+    from retention.registry import champion
+    from retention.registry.churn_definition import ensure_definition, fitting_definition
     from retention.registry.model_cache import churn_model
     from retention.reports.sweep_chart import alt_text, chart
     from retention.risk.policy import load_policy
@@ -77,11 +78,22 @@ def run(request: Sweep, context: Context) -> Outcome:
     def publish(session: Session) -> None:
         session.add(cohort)
 
-    data = {**swept.as_dict(), "cohort_id": cohort.id, "currency": currency}
+    fitting = fitting_definition(lake, definition) if swept.extreme == "all" else None
+    data = {
+        **swept.as_dict(),
+        "cohort_id": cohort.id,
+        "currency": currency,
+        "fitting_definition": fitting and fitting.as_dict(),
+    }
     picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
     post = Post(
         "sweep/cohort",
-        _channel_values(swept, cohort.id, currency, settings.key),
+        {
+            **_channel_values(swept, cohort.id, currency, settings.key),
+            "extreme": data["extreme"],
+            "definition": data["definition"],
+            "fitting_definition": data["fitting_definition"],
+        },
         images={"chart": picture},
     )
     return Outcome(data, (post,), apply=publish, runs=("scores",))
