@@ -63,7 +63,20 @@ _WITHOUT_SYNC = {"synchronize_session": False}
 
 
 def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
-    """Return every id of a customer, merged ones included."""
+    """Return every id of a customer, merged ones included.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    customer_id : str
+        Any of the customer's ids.
+
+    Returns
+    -------
+    list of str
+        Sorted; at least ``customer_id``.
+    """
     people = lake.identities.canonical_ids()
     canonical = people.get(customer_id, customer_id)
     return sorted(
@@ -78,9 +91,22 @@ def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
 def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
     """Return a customer's ids from the directory.
 
-    The directory is in SQL.
+    The directory is in SQL. It is erased last, so a second run finds the ids here when the lake has
+    none.
 
-    The directory is erased last, so a second run finds the ids here when the lake has none.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    ids : sequence of str
+        All ids of the customer.
+
+    Returns
+    -------
+    list of str
+        The ids, with those merged into the same customer.
     """
     own_team = DirectoryEntry.team_id == settings.team_id
     canonical = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
@@ -93,7 +119,20 @@ def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -
 
 
 def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
-    """Return these customers' e-mail addresses and telephone numbers."""
+    """Return these customers' e-mail addresses and telephone numbers.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    ids : sequence of str
+        Ids of the customers, as stored.
+
+    Returns
+    -------
+    list of str
+        Sorted and distinct. Cells such as "unknown" are left out.
+    """
     rows = lake.table("customers", identity="stored")
     contacts = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
     cells = {
@@ -113,9 +152,19 @@ def _is_contact(cell: str) -> bool:
 def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
     """Delete the customer's rows from the lake.
 
-    Return the number of rows by table.
-
     Readers see the change at once. The nightly clean-up deletes the old files a day later.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    ids : sequence of str
+        All ids of the customer.
+
+    Returns
+    -------
+    dict of str to int
+        Number of rows by table.
     """
     id_list = ", ".join(literal(customer_id) for customer_id in ids)
     deleted: dict[str, int] = {}
@@ -132,7 +181,19 @@ def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
 def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequence[str]) -> int:
     """Delete quarantined rows that hold a customer's identifier.
 
-    Identifiers are ids, e-mail addresses (in any case) and telephone numbers.
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    settings : Settings
+        Of the installation.
+    identifiers : sequence of str
+        Ids, e-mail addresses (in any case) and telephone numbers.
+
+    Returns
+    -------
+    int
+        Number of deleted rows.
     """
     con, deleted = lake.duckdb, 0
     identifier_list = ", ".join(literal(identifier) for identifier in identifiers)
@@ -169,10 +230,24 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
 def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
     """Delete or rename the customer's rows in SQL.
 
-    The directory is left out. Return the number of rows by table.
+    The directory is left out.
 
     Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the
     customer's rows are deleted: nothing was sent, so no count needs them.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    ids : sequence of str
+        All ids of the customer.
+
+    Returns
+    -------
+    dict of str to int
+        Number of deleted or renamed rows by table.
     """
     changed: dict[str, int] = {}
 
@@ -223,7 +298,17 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
 def erase_from_directory(session: Session, ids: Sequence[str]) -> int:
     """Delete the customer's rows of the directory.
 
-    Return the number of rows.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    ids : sequence of str
+        All ids of the customer.
+
+    Returns
+    -------
+    int
+        Number of deleted rows.
     """
     rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
     return int(session.execute(rows, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]
@@ -233,6 +318,20 @@ def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list
     """Return the jobs with the customer as argument.
 
     Their kinds are score, recommend and forget.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    ids : sequence of str
+        All ids of the customer.
+
+    Returns
+    -------
+    list of str
+        Job ids.
     """
     conditions = [Job.args[name].as_string().in_(ids) for name in ("customer_id", "merged")]
     return list(
@@ -245,7 +344,19 @@ def posts_about(
 ) -> list[tuple[str, str]]:
     """Return the messages with these jobs' results.
 
-    Each is a pair of key and channel.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job_ids : sequence of str
+        Ids of the jobs.
+
+    Returns
+    -------
+    list of tuple[str, str]
+        Key and channel of each message.
     """
     keys = [f"job:{job_id}" for job_id in job_ids]
     rows = select(Outbox.key, Outbox.channel).where(
@@ -255,7 +366,15 @@ def posts_about(
 
 
 def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
-    """Delete arguments, results and error texts of these jobs."""
+    """Delete arguments, results and error texts of these jobs.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    job_ids : sequence of str
+        Ids of the jobs.
+    """
     error = case((Job.error.is_not(None), ERASED))
     session.execute(
         update(Job)
@@ -332,7 +451,22 @@ def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update
 
 
 def posts_mentioning(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
-    """Return keys of messages that may name the customer."""
+    """Return keys of messages that may name the customer.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    names : CustomerNames
+        Everything that identifies the customer.
+
+    Returns
+    -------
+    list of str
+        Outbox keys.
+    """
     conditions = (
         Outbox.team_id == settings.team_id,
         Outbox.kind == "message",
@@ -346,7 +480,19 @@ def redacted_posts(
 ) -> list[tuple[str, str, dict[str, Any]]]:
     """Return redacted messages that named the customer.
 
-    Each is a tuple of key, channel and payload.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    names : CustomerNames
+        Everything that identifies the customer.
+    which : ColumnElement
+        Condition on the outbox. Its rows are locked.
+
+    Returns
+    -------
+    list of tuple[str, str, dict]
+        Key, channel and redacted payload of each message.
     """
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
@@ -362,7 +508,21 @@ def files_mentioning(
 ) -> list[str]:
     """Return unsent CSV files that name the customer.
 
-    With ``since``, only those created at or after that time.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    names : CustomerNames
+        Everything that identifies the customer.
+    since : datetime, optional
+        Only files created at or after this time.
+
+    Returns
+    -------
+    list of str
+        Ids of the files.
     """
     created = () if since is None else (File.created_at >= since,)
     conditions = (
@@ -382,6 +542,13 @@ def scrub_own_job(session: Session, job_id: str) -> None:
     """Delete the customer's id from the erasing job.
 
     The job's result stays.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    job_id : str
+        Id of the job.
     """
     session.execute(
         update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
@@ -390,7 +557,20 @@ def scrub_own_job(session: Session, job_id: str) -> None:
 
 
 def remaining_rows(session: Session, ids: Sequence[str]) -> int:
-    """Count SQL rows that still name the customer."""
+    """Count SQL rows that still name the customer.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    ids : sequence of str
+        All ids of the customer.
+
+    Returns
+    -------
+    int
+        0 after a complete erasure.
+    """
     return sum(
         session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids)))
         or 0
@@ -402,6 +582,20 @@ def reappeared_ids(lake: "Lake", session: Session, erased: ErasedCustomers) -> l
     """Return erased ids that are stored again.
 
     A job that had read them before the erasure wrote them back.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    session : Session
+        The caller's transaction.
+    erased : ErasedCustomers
+        Hashes of the erased ids.
+
+    Returns
+    -------
+    list of str
+        Sorted.
     """
     if not erased.hashes:
         return []
