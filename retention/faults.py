@@ -134,7 +134,19 @@ def diagnose(error: BaseException, settings: Settings) -> Fault | None:
 
 
 def fault(code: Code, path: str | Path) -> Fault:
-    """Return a fault with its sentences."""
+    """Return a fault with its sentences.
+
+    Parameters
+    ----------
+    code : Code
+        Kind of the fault.
+    path : str or Path
+        The disk's folder, or the damaged file.
+
+    Returns
+    -------
+    Fault
+    """
     problem, remedy = (text.format(path=path) for text in _sentences(code))
     sentence = gettext("{problem}, so nothing was saved.").format(problem=problem)
     return Fault(code, str(path), sentence, remedy)

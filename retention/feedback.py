@@ -108,7 +108,20 @@ def record(
 def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
     """Count the feedback on one model's scores.
 
-    The newest reasons are included, without names.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    version : str
+        Version of the model.
+
+    Returns
+    -------
+    dict
+        ``useful`` and ``wrong`` (counts), and ``reasons``: the newest texts with their times,
+        without names.
     """
     about_model = (
         Feedback.team_id == settings.team_id,
@@ -138,7 +151,18 @@ def list_feedback(
 ) -> list[Feedback]:
     """Return feedback, newest first.
 
-    With ``version``, only that on one model.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    version : str, optional
+        Only feedback on this model.
+
+    Returns
+    -------
+    list of Feedback
     """
     query = select(Feedback).where(Feedback.team_id == settings.team_id)
     if version:
@@ -202,7 +226,18 @@ def item_feedback(
 ) -> list[ItemFeedback]:
     """Return all feedback on recommended items, oldest first.
 
-    ``people`` maps merged ids to the customer's current id (`retention.lake.identity`).
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    people : mapping of str to str
+        Merged id → the customer's current id (`retention.lake.identity`).
+
+    Returns
+    -------
+    list of ItemFeedback
     """
     rows = session.execute(_ITEM_FEEDBACK, {"team_id": settings.team_id})
     return [ItemFeedback(people.get(row[0], row[0]), *row[1:]) for row in rows]
@@ -212,6 +247,16 @@ def refused_items(feedback: Iterable[ItemFeedback]) -> dict[str, set[str]]:
     """Return the refused items of each customer.
 
     The newest feedback on an item decides, by any user.
+
+    Parameters
+    ----------
+    feedback : iterable of ItemFeedback
+        Oldest first.
+
+    Returns
+    -------
+    dict of str to set of str
+        Customer id → item ids.
     """
     newest = {(answer.customer_id, answer.item_id): answer.verdict for answer in feedback}
     refused: dict[str, set[str]] = {}

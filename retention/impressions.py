@@ -57,7 +57,21 @@ def store_list(
 def store_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
     """Store the items sent to a treatment group.
 
-    Return their number.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    at : datetime
+        Time of sending.
+
+    Returns
+    -------
+    int
+        Number of items.
     """
     treated = session.execute(
         select(Assignment.customer_id, Assignment.offer)

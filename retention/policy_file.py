@@ -17,6 +17,15 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_text(path: Path) -> str:
     """Return the file's text without a byte-order mark.
 
+    Parameters
+    ----------
+    path : Path
+        The policy file.
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     OSError, UnicodeDecodeError
@@ -25,7 +34,19 @@ def read_text(path: Path) -> str:
 
 
 def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """Explain a TOML syntax error: place, text found, fix."""
+    """Explain a TOML syntax error: place, text found, fix.
+
+    Parameters
+    ----------
+    error : TOMLDecodeError
+        As raised by `tomllib`.
+    text : str
+        Text of the file.
+
+    Returns
+    -------
+    str
+    """
     message = str(error)
     at = re.search(r"at line (\d+), column \d+", message)
     line = text.split("\n")[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
@@ -55,7 +76,18 @@ def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def explain_error(fault: Mapping[str, Any]) -> str:
-    """Explain one error of a `ValidationError`."""
+    """Explain one error of a `ValidationError`.
+
+    Parameters
+    ----------
+    fault : mapping
+        An entry of `ValidationError.errors`.
+
+    Returns
+    -------
+    str
+        How to fix it, without a full stop.
+    """
     instruction = _instructions().get(fault["type"])
     if instruction is None:
         return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
@@ -65,7 +97,17 @@ def explain_error(fault: Mapping[str, Any]) -> str:
 def explain_first_error(error: ValidationError, *within: str) -> str:
     """Explain the first error of a validation.
 
-    The text names the place (below ``within``), the problem and the value.
+    Parameters
+    ----------
+    error : ValidationError
+        As raised by `validate_strictly`.
+    *within : str
+        Names of the sections around the validated values.
+
+    Returns
+    -------
+    str
+        Place, problem and value.
     """
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])

@@ -16,7 +16,15 @@ class Progress(Protocol):
 
 
 def silent(done: int, total: int, what: str) -> None:
-    """Report nothing."""
+    """Report nothing.
+
+    Parameters
+    ----------
+    done, total : int
+        Finished units, and all units.
+    what : str
+        Description of the step.
+    """
 
 
 def part(progress: Progress, start: int, of: int, span: int = 1) -> Progress:

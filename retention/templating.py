@@ -83,12 +83,37 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
 
 
 def signed(number: float, digits: int = 0) -> str:
-    """Format a difference: ``signed(-24.83, 1)`` → ``−24.8``."""
+    """Format a difference: ``signed(-24.83, 1)`` → ``−24.8``.
+
+    Parameters
+    ----------
+    number : float
+        The difference.
+    digits : int
+        Digits after the decimal point.
+
+    Returns
+    -------
+    str
+        With a sign; the minus is a true one.
+    """
     return f"{_rounded(number, digits):+,.{digits}f}".replace("-", "−")
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """Format a share: ``percent(.256)`` → ``26 %``."""
+    """Format a share: ``percent(.256)`` → ``26 %``.
+
+    Parameters
+    ----------
+    share : float or None
+        1 is 100 %. None gives "–".
+    digits : int
+        Digits after the decimal point.
+
+    Returns
+    -------
+    str
+    """
     return "–" if share is None else f"{figure(100 * share, digits)} %"
 
 
@@ -96,6 +121,16 @@ def exact_percent(share: float) -> str:
     """Format a promised share without rounding.
 
     ``exact_percent(.125)`` → ``12.5 %``
+
+    Parameters
+    ----------
+    share : float
+        1 is 100 %.
+
+    Returns
+    -------
+    str
+        At most two digits after the decimal point.
     """
     return f"{round(100 * share, 2):g} %"
 
@@ -104,6 +139,17 @@ def figure(number: float, digits: int = 0) -> str:
     """Format a number: ``figure(-0.42, 1)`` → ``−0.4``.
 
     The minus is a true one. "−0" never appears.
+
+    Parameters
+    ----------
+    number : float
+        Any number.
+    digits : int
+        Digits after the decimal point.
+
+    Returns
+    -------
+    str
     """
     return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
 
@@ -116,6 +162,17 @@ def risk(probability: float, model_version: str) -> str:
     """Format a probability, or a rank by rules.
 
     A probability is ``53 %``, a rank is ``50 of 100``.
+
+    Parameters
+    ----------
+    probability : float
+        Churn probability, or rank as a share.
+    model_version : str
+        ``rules`` makes it a rank.
+
+    Returns
+    -------
+    str
     """
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
 
@@ -160,7 +217,20 @@ def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %
 
 
 def day(at: datetime | str | None, zone: str = "UTC") -> str:
-    """Format a date in the shop's time zone."""
+    """Format a date in the shop's time zone.
+
+    Parameters
+    ----------
+    at : datetime, str or None
+        As for `moment`.
+    zone : str
+        IANA time zone.
+
+    Returns
+    -------
+    str
+        Such as ``2 Oct 2017``.
+    """
     return moment(at, zone, "%d %b %Y").lstrip("0")
 
 
@@ -191,7 +261,17 @@ def churn(definition: Mapping[str, Any]) -> str:
 def shorten(text: str, limit: int) -> str:
     """Shorten text at a word, with an ellipsis.
 
-    The result has at most ``limit`` characters.
+    Parameters
+    ----------
+    text : str
+        The text to shorten.
+    limit : int
+        Greatest number of characters.
+
+    Returns
+    -------
+    str
+        At most ``limit`` characters.
     """
     if len(text) <= limit:
         return text
@@ -201,7 +281,19 @@ def shorten(text: str, limit: int) -> str:
 
 
 def bar(done: int, total: int, width: int = 20) -> str:
-    """Draw a progress bar."""
+    """Draw a progress bar.
+
+    Parameters
+    ----------
+    done, total : int
+        Finished units, and all units.
+    width : int
+        Number of characters.
+
+    Returns
+    -------
+    str
+    """
     filled = 0 if total <= 0 else round(width * min(done / total, 1))
     return "▰" * filled + "▱" * (width - filled)
 
@@ -210,6 +302,16 @@ def strip_controls(value: Any) -> Any:
     """Remove characters that control a terminal.
 
     Marks that change the text direction are removed, too.
+
+    Parameters
+    ----------
+    value : Any
+        Only text is changed. `Markup` stays: its values have been stripped before.
+
+    Returns
+    -------
+    Any
+        The value without such characters.
     """
     # Output of a macro or a block; its values have passed this function already.
     if isinstance(value, Markup):
@@ -239,6 +341,17 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
     A missing variable is an error.
 
     Every value passes `strip_controls`, unless ``options`` have their own ``finalize``.
+
+    Parameters
+    ----------
+    autoescape : bool
+        Escape values as HTML.
+    **options : Any
+        More options of `jinja2.Environment`.
+
+    Returns
+    -------
+    Environment
     """
     created = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -267,12 +380,36 @@ def _text() -> Environment:
 
 
 def html(template: str, **context: Any) -> str:
-    """Render ``templates/<template>`` as HTML; every value is escaped."""
+    """Render ``templates/<template>`` as HTML; every value is escaped.
+
+    Parameters
+    ----------
+    template : str
+        Path below ``templates/``.
+    **context : Any
+        Values of the template.
+
+    Returns
+    -------
+    str
+    """
     page = _html().get_template(template).render(**context)
     return bracket_html(page) if is_pseudo() else page
 
 
 def text(template: str, **context: Any) -> str:
-    """Render ``templates/<template>`` as plain text (terminal, coupon text)."""
+    """Render ``templates/<template>`` as plain text (terminal, coupon text).
+
+    Parameters
+    ----------
+    template : str
+        Path below ``templates/``.
+    **context : Any
+        Values of the template.
+
+    Returns
+    -------
+    str
+    """
     lines = _text().get_template(template).render(**context)
     return bracket_lines(lines) if is_pseudo() and template not in _DATA else lines

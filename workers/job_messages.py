@@ -103,7 +103,17 @@ def show_retried(session: Session, settings: Settings, job: Job) -> None:
 
 
 def failure_key(job: Job) -> str:
-    """Return the outbox key of the failure report."""
+    """Return the outbox key of the failure report.
+
+    Parameters
+    ----------
+    job : Job
+        As stored. Its attempt is part of the key.
+
+    Returns
+    -------
+    str
+    """
     return f"job:{job.id}:failed:{job.attempt}"
 
 
@@ -140,7 +150,17 @@ def _surviving_model(model: dict[str, Any]) -> str:
 
 
 def template_values(job: Job) -> dict[str, Any]:
-    """Return the values of a job that templates show."""
+    """Return the values of a job that templates show.
+
+    Parameters
+    ----------
+    job : Job
+        As stored.
+
+    Returns
+    -------
+    dict
+    """
     return {
         "id": job.id,
         "kind": job.kind,

@@ -474,6 +474,16 @@ def claimable(now: datetime) -> ColumnElement[bool]:
 
     They are queued and due, or their lease has expired. A lease far in the future comes from a
     wrong clock, and counts as expired.
+
+    Parameters
+    ----------
+    now : datetime
+        Real time.
+
+    Returns
+    -------
+    ColumnElement
+        Condition on the table of jobs.
     """
     has_expired = or_(Job.lease_until < now, Job.lease_until > now + _FAR)
     return or_(

@@ -494,7 +494,18 @@ REQUESTS: dict[str, type[Request]] = {
 
 
 def title_of(kind: str) -> str:
-    """Return the readable name of a kind of job."""
+    """Return the readable name of a kind of job.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of a job, maybe unknown.
+
+    Returns
+    -------
+    str
+        The kind itself if it is unknown.
+    """
     request = REQUESTS.get(kind)
     # During an upgrade a newer version may have stored a kind that this one does not know.
     return request.title if request else kind

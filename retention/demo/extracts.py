@@ -57,6 +57,22 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
     """Write households with a first purchase in ``[since, until)``.
 
     Their attributes are included.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    path : Path
+        File to write.
+    since : datetime or None
+        None leaves the range open.
+    until : datetime
+        End of the range.
+
+    Returns
+    -------
+    Path
+        The written file.
     """
     first = f"first_purchase < {moment(until)}" + (
         f" AND first_purchase >= {moment(since)}" if since else ""
@@ -80,6 +96,20 @@ def products(con: Any, path: Path, until: datetime) -> Path:
     """Write the catalogue with readable titles and prices.
 
     A price is the usual one before ``until``, else the category's.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    path : Path
+        File to write.
+    until : datetime
+        Only earlier prices count.
+
+    Returns
+    -------
+    Path
+        The written file.
     """
     excluded = ", ".join(literal(department) for department in EXCLUDED_DEPARTMENTS)
     return _export(

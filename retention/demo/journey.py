@@ -33,9 +33,21 @@ REAL = "complete_journey"  # the `source` of real purchases
 def prepare(settings: Settings, database: Database, progress: Progress = silent) -> dict[str, Any]:
     """Import everything before `START` and set the clock.
 
-    Business time begins at `START`.
+    Business time begins at `START`. A second call does nothing.
 
-    A second call does nothing. Returns the rows added to each table.
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Of the installation.
+    progress : Progress, optional
+        Receives the progress.
+
+    Returns
+    -------
+    dict
+        Rows added to each table.
 
     Raises
     ------
@@ -64,9 +76,21 @@ def import_whole_year(
 ) -> dict[str, Any]:
     """Import all of the Complete Journey.
 
-    For a data scientist. Business time stays.
+    For a data scientist. Business time stays. A second call changes nothing.
 
-    A second call changes nothing. Returns the rows added to each table.
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Of the installation.
+    progress : Progress, optional
+        Receives the progress.
+
+    Returns
+    -------
+    dict
+        Rows added to each table.
     """
     return _open_shop(settings, database, Lake.open(settings), END, progress)
 

@@ -51,7 +51,19 @@ def time_range(lake: store.LakeTables) -> TimeRange:
 def newest_event(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
     """Return the newest event time before a moment.
 
-    Only an earlier moment needs a query.
+    Only a moment before the end of the data needs a query.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    before : datetime, optional
+        Read only events before it, and known before it.
+
+    Returns
+    -------
+    datetime or None
+        None without events.
     """
     known = time_range(lake)
     if before is None or known.ends_before(before):
@@ -60,7 +72,20 @@ def newest_event(lake: store.LakeTables, before: datetime | None = None) -> date
 
 
 def newest_order(lake: store.LakeTables, before: datetime) -> datetime | None:
-    """Return the newest purchase time before a moment."""
+    """Return the newest purchase time before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    before : datetime
+        Read only events before it, and known before it.
+
+    Returns
+    -------
+    datetime or None
+        None without purchases.
+    """
     events = lake.table("events", before)
     return _latest(events.filter(events.event_type == "purchase"))
 

@@ -166,7 +166,27 @@ def find(session: Session, settings: Settings, text: str) -> str:
 
 
 def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch:
-    """Find a customer and a merged id."""
+    """Find a customer and a merged id.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Gives team and key.
+    text : str
+        As for `find`.
+
+    Returns
+    -------
+    CustomerMatch
+        The canonical id, and the merged id if the text names one.
+
+    Raises
+    ------
+    BadInput
+        If no customer, or more than one, matches. The message names the nearest ids.
+    """
     query_text = text.strip()
     lookups: dict[str, Callable[[str], str]] = {
         "customer_id": str,

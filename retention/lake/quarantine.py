@@ -261,7 +261,19 @@ def listing(
 
 
 def reason_counts(con: Any, settings: Settings) -> dict[Reason, int]:
-    """Count quarantined rows by reason, most frequent first."""
+    """Count quarantined rows by reason, most frequent first.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+
+    Returns
+    -------
+    dict of Reason to int
+    """
     rows_sql = view(con, settings)
     if rows_sql is None:
         return {}
@@ -271,7 +283,19 @@ def reason_counts(con: Any, settings: Settings) -> dict[Reason, int]:
 
 
 def counts(con: Any, settings: Settings) -> dict[str, int]:
-    """Count quarantined rows by sentence, most frequent first."""
+    """Count quarantined rows by sentence, most frequent first.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    settings : Settings
+        Gives the folder.
+
+    Returns
+    -------
+    dict of str to int
+    """
     return by_text(reason_counts(con, settings))
 
 
@@ -308,7 +332,19 @@ def summary(con: Any, settings: Settings) -> dict[str, Any]:
 
 
 def condition(reasons: Collection[Reason], column: str = "reason") -> str:
-    """Return an SQL condition on a column of `Reason.key`."""
+    """Return an SQL condition on a column of `Reason.key`.
+
+    Parameters
+    ----------
+    reasons : collection of Reason
+        The reasons to select.
+    column : str
+        SQL of the column.
+
+    Returns
+    -------
+    str
+    """
     return f"{column} IN ({', '.join(literal(reason.key) for reason in reasons)})"
 
 

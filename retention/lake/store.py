@@ -59,6 +59,13 @@ def locked(root: Path, table: Table) -> Iterator[None]:
     """Hold the table's writer lock on this host.
 
     The lock ends with the process.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
     """
     import fcntl
 
@@ -96,7 +103,19 @@ def open_table(root: Path, table: Table) -> Any | None:
 def newest_commit(root: Path, table: Table) -> str:
     """Return the file name of a table's newest commit.
 
-    It is empty if the table was never written. Opening a table costs a hundred times as much.
+    Opening a table costs a hundred times as much.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+
+    Returns
+    -------
+    str
+        Empty if the table was never written.
     """
     try:
         names = os.listdir(root / table.name / "_delta_log")
@@ -106,7 +125,20 @@ def newest_commit(root: Path, table: Table) -> str:
 
 
 def version(root: Path, table: Table) -> int:
-    """Return the newest version number, or -1."""
+    """Return the newest version number, or -1.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+
+    Returns
+    -------
+    int
+        -1 if the table was never written.
+    """
     return version_number(open_table(root, table))
 
 
@@ -133,7 +165,15 @@ class TableCache:
 def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
     """Return a predicate for months in a time range.
 
-    Months look like ``2025-01``. Pass it to `files`.
+    Parameters
+    ----------
+    since, before : datetime or None
+        Ends of the range; None leaves it open.
+
+    Returns
+    -------
+    callable
+        For `files`; it gets a month like ``2025-01``.
     """
     first = "" if since is None else f"{since.astimezone(UTC):%Y-%m}"
     last = "9999-12" if before is None else f"{before.astimezone(UTC):%Y-%m}"
@@ -171,7 +211,14 @@ def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) ->
 def append(root: Path, table: Table, rows: Any) -> None:
     """Append rows in one commit.
 
-    ``rows`` is anything that exports an Arrow stream.
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+    rows : Any
+        Anything that exports an Arrow stream.
     """
     from deltalake import write_deltalake
 
@@ -247,6 +294,15 @@ def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> N
     """Commit files of `write_parts` to the table.
 
     If a process is killed before, `compact` drops its files.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        A partitioned table.
+    written : list of tuple[str, Path]
+        Partition value and file, as `write_parts` returns them.
     """
     from deltalake.transaction import create_table_with_add_actions
 
@@ -363,7 +419,14 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
 def upsert(root: Path, table: Table, rows: Any) -> None:
     """Update or add rows in one commit.
 
-    ``rows`` has all columns and each key once.
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+    rows : Any
+        An Arrow table with all columns and each key once.
     """
     if open_table(root, table) is None:
         return append(root, table, rows)
@@ -381,6 +444,15 @@ def remove(root: Path, table: Table, keys: Any) -> None:
     """Delete the rows with these keys in one commit.
 
     Tens of thousands of keys as a predicate would crash delta-rs.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+    keys : Any
+        An Arrow table with the key columns.
     """
     _retry(lambda: _merge(root, table, keys).when_matched_delete().execute())
 
@@ -393,14 +465,36 @@ def _merge(root: Path, table: Table, rows: Any) -> Any:
 
 
 def delete(root: Path, table: Table, predicate: str) -> None:
-    """Delete rows by a predicate in Delta's SQL."""
+    """Delete rows by a predicate in Delta's SQL.
+
+    Nothing happens if the table was never written.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+    predicate : str
+        SQL condition.
+    """
     delta = open_table(root, table)
     if delta is not None:
         _retry(lambda: open_table(root, table).delete(predicate))  # type: ignore[union-attr]
 
 
 def compact(root: Path, table: Table) -> None:
-    """Compact small files and drop files unused for a day."""
+    """Compact small files and drop files unused for a day.
+
+    Nothing happens if the table was never written.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    table : Table
+        The canonical table.
+    """
     delta = open_table(root, table)
     if delta is None:
         return

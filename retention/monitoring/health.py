@@ -75,6 +75,22 @@ def check(
 ) -> Health:
     """Check the churn champion now.
 
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    database : Database
+        Holds models and predictions.
+    settings : Settings
+        Of the installation.
+    progress : Progress, optional
+        Receives the progress.
+
+    Returns
+    -------
+    Health
+        The result; nothing is stored.
+
     Raises
     ------
     BadInput

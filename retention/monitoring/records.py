@@ -16,7 +16,19 @@ from retention.settings import Settings
 def latest(session: Session, settings: Settings, version: str) -> ModelHealth | None:
     """Return the newest check of a version.
 
-    None if there is none.
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    version : str
+        Version of the model.
+
+    Returns
+    -------
+    ModelHealth or None
+        None if it was never checked.
     """
     return session.scalar(
         select(ModelHealth)

@@ -63,7 +63,16 @@ def shift_of(zone: str, at: datetime) -> int:
 def days_at(moment: datetime, shift: int) -> float:
     """Return a moment in days since 1970.
 
-    Adds the clock shift of `shift_of`.
+    Parameters
+    ----------
+    moment : datetime
+        With a time zone.
+    shift : int
+        Seconds to add, see `shift_of`.
+
+    Returns
+    -------
+    float
     """
     return (moment.timestamp() + shift) / DAY
 

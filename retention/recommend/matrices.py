@@ -37,7 +37,16 @@ def in_rows(
 def select_rows(matrix: csr_matrix, rows: np.ndarray) -> csr_matrix:
     """Select rows.
 
-    Return the matrix itself if all are selected.
+    Parameters
+    ----------
+    matrix : csr_matrix
+    rows : ndarray of int
+        Positions.
+
+    Returns
+    -------
+    csr_matrix
+        The matrix itself if all rows are selected in order.
     """
     is_everything = len(rows) == matrix.shape[0] and (rows == np.arange(len(rows))).all()
     return matrix if is_everything else csr_matrix(matrix[rows])
@@ -47,6 +56,17 @@ def row_entries(matrix: csr_matrix, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Return columns and values of one row.
 
     Slicing the matrix with scipy takes 50 times as long.
+
+    Parameters
+    ----------
+    matrix : csr_matrix
+    row : int
+        Position.
+
+    Returns
+    -------
+    tuple of ndarray
+        Columns and values.
     """
     row_slice = slice(matrix.indptr[row], matrix.indptr[row + 1])
     return matrix.indices[row_slice], matrix.data[row_slice]
@@ -55,7 +75,17 @@ def row_entries(matrix: csr_matrix, row: int) -> tuple[np.ndarray, np.ndarray]:
 def values_at(dense: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Return the values at some positions.
 
-    0 beyond the last column.
+    Parameters
+    ----------
+    dense : ndarray
+        (rows × columns).
+    row, column : ndarray of int
+        Positions, one pair per value.
+
+    Returns
+    -------
+    ndarray
+        0 beyond the last column.
     """
     values = np.zeros(len(row), dtype=dense.dtype)
     inside = column < dense.shape[1]
@@ -66,7 +96,16 @@ def values_at(dense: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndar
 def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
     """Keep the first columns.
 
-    Return the matrix itself if it has no others.
+    Parameters
+    ----------
+    matrix : csr_matrix
+    count : int
+        Number of columns to keep.
+
+    Returns
+    -------
+    csr_matrix
+        The matrix itself if it has no others.
     """
     if matrix.shape[1] == count:
         return matrix
@@ -80,7 +119,19 @@ def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     """Return positions of the ``k`` highest scores.
 
-    The best come first. Infinite scores are left out. Ties are in order of position.
+    Ties are in order of position.
+
+    Parameters
+    ----------
+    scores : ndarray of float
+        (n,). Infinite scores are left out.
+    k : int
+        Greatest number of positions.
+
+    Returns
+    -------
+    ndarray of int64
+        The best come first.
     """
     finite = int(np.isfinite(scores).sum())
     k = min(k, finite)
@@ -98,8 +149,20 @@ _INDEXES: dict[int, dict[str, int]] = {}
 def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
     """Find the positions of ids.
 
-    The known ids are distinct; unknown ids give −1. Drop the −1 before indexing. Both numpy and
-    implicit read it as the last row, which is another customer's list.
+    Drop the −1 before indexing. Both numpy and implicit read it as the last row, which is another
+    customer's list.
+
+    Parameters
+    ----------
+    known : ndarray of str
+        Distinct ids.
+    wanted : sequence of str
+        Ids to find.
+
+    Returns
+    -------
+    ndarray of int64
+        Positions in ``known``; −1 for unknown ids.
     """
     values = np.asarray(wanted, dtype=object)
     indices = map(_index(known).get, values.tolist(), repeat(-1))

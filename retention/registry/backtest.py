@@ -289,7 +289,18 @@ def _same_definition(first: TrainedChurn, second: TrainedChurn) -> bool:
 
 
 def same_recipe(first: TrainedChurn, second: TrainedChurn) -> bool:
-    """Whether two models differ only in their training data."""
+    """Whether two models differ only in their training data.
+
+    Parameters
+    ----------
+    first, second : TrainedChurn
+        The models to compare.
+
+    Returns
+    -------
+    bool
+        True if estimator, features, tuned settings and the definition of churn are equal.
+    """
     alike = (first.estimator, first.columns, settings_of(first)) == (
         second.estimator,
         second.columns,

@@ -58,7 +58,20 @@ def load_cached(settings: Settings, row: ModelVersion, read: Callable[[bytes], T
 
 
 def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
-    """Return the churn model of a version."""
+    """Return the churn model of a version.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    row : ModelVersion
+        As stored.
+
+    Returns
+    -------
+    TrainedChurn
+        From the cache of this process if possible.
+    """
     from retention.churn import TrainedChurn
 
     return load_cached(
@@ -67,7 +80,20 @@ def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
 
 
 def recommender(settings: Settings, row: ModelVersion) -> "TrainedRecommender":
-    """Return the recommender of a version."""
+    """Return the recommender of a version.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    row : ModelVersion
+        As stored.
+
+    Returns
+    -------
+    TrainedRecommender
+        From the cache of this process if possible.
+    """
     from retention.recommend import TrainedRecommender
 
     return load_cached(settings, row, TrainedRecommender.from_bytes)

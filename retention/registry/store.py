@@ -148,6 +148,17 @@ def has_valid_seal(settings: Settings, row: ModelVersion) -> bool:
     """Whether one of our keys sealed the row.
 
     The seal covers kind, version and hash.
+
+    Parameters
+    ----------
+    settings : Settings
+        Gives the keys.
+    row : ModelVersion
+        As stored.
+
+    Returns
+    -------
+    bool
     """
     return any(
         hmac.compare_digest(_seal(key, settings, row.kind, row.version, row.sha256), row.hmac)

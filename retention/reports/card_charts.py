@@ -97,7 +97,19 @@ def drivers(weights: Mapping[str, float]) -> Chart:
 def baseline_comparison(
     model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
 ) -> Chart:
-    """Plot log-loss and top-decile lift next to the baselines."""
+    """Plot log-loss and top-decile lift next to the baselines.
+
+    Parameters
+    ----------
+    model : mapping
+        Metrics of the model, with ``log_loss`` and ``top_decile_lift``.
+    baselines : mapping of str to mapping
+        The same metrics by name of the baseline.
+
+    Returns
+    -------
+    Chart
+    """
     fig, panes = figure(2.1, 2)
     rows = {"model": model, **baselines}
     for axes, name, heading in zip(

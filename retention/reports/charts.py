@@ -117,7 +117,14 @@ def use_whole_numbers(axes: "Axes") -> None:
 def title(axes: "Axes", text: str, below: str = "") -> None:
     """Write a title, flush left.
 
-    ``below`` is a lighter line below it.
+    Parameters
+    ----------
+    axes : Axes
+        Changed in place.
+    text : str
+        The title.
+    below : str
+        A lighter line below it.
     """
     axes.set_title(
         text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8

@@ -51,6 +51,17 @@ def report(
 
     An empty lake has one, too.
 
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    database : Database
+        Holds imports and models.
+    settings : Settings
+        Of the installation.
+    progress : Progress, optional
+        Receives the progress.
+
     Returns
     -------
     Quality

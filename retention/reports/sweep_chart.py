@@ -15,7 +15,17 @@ COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 def chart(sweep: "Sweep", policy: "Policy") -> bytes:
     """Plot a histogram of churn probabilities by tier.
 
-    Returns PNG bytes.
+    Parameters
+    ----------
+    sweep : Sweep
+        Scores and tiers.
+    policy : Policy
+        Gives the thresholds of the tiers.
+
+    Returns
+    -------
+    bytes
+        A PNG image.
     """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -433,6 +433,18 @@ def tier_of(probability: float, policy: Policy) -> str:
     """Return the tier of a churn probability.
 
     A threshold belongs to the higher tier.
+
+    Parameters
+    ----------
+    probability : float
+        Churn probability.
+    policy : Policy
+        Gives the thresholds.
+
+    Returns
+    -------
+    str
+        ``high``, ``medium`` or ``low``.
     """
     if probability >= policy.tiers.high:
         return "high"
@@ -442,7 +454,19 @@ def tier_of(probability: float, policy: Policy) -> str:
 def tiers_of(probabilities: "np.ndarray", policy: Policy) -> "np.ndarray":
     """Return the tiers of (n,) churn probabilities.
 
-    The result is an object array of names.
+    A threshold belongs to the higher tier.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float
+        (n,).
+    policy : Policy
+        Gives the thresholds.
+
+    Returns
+    -------
+    ndarray of object
+        (n,), names as of `tier_of`.
     """
     import numpy as np
 

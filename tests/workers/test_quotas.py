@@ -337,7 +337,7 @@ def test_admission_query_uses_indexes(database, settings):
 
 
 def test_erasure_drops_request_hashes(database, settings):
-    from retention import erasure
+    from retention.privacy import mentions
 
     score_job = ask(database, settings, Score(customer_id="k1"), "s", channel=ANALYST, limited=True)
     erasure_job = ask(
@@ -345,6 +345,6 @@ def test_erasure_drops_request_hashes(database, settings):
     )
     assert score_job.request_key != erasure_job.request_key
     with database.transaction() as session:
-        erasure.scrub_jobs(session, [score_job.id])
-        erasure.scrub_own_job(session, erasure_job.id)
+        mentions.scrub_jobs(session, [score_job.id])
+        mentions.scrub_own_job(session, erasure_job.id)
     assert [job(database, each.id).request_key for each in (score_job, erasure_job)] == [None, None]

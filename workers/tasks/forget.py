@@ -50,7 +50,7 @@ def run(request: Forget, context: Context) -> Outcome:
     from retention import erasure
     from retention.db.audit import record
     from retention.lake import Lake
-    from retention.privacy import erased
+    from retention.privacy import erased, mentions
     from retention.privacy.redaction import CustomerNames
 
     settings, user, now = context.settings, context.requested_by, context.business_at
@@ -95,7 +95,7 @@ def run(request: Forget, context: Context) -> Outcome:
             lambda: nullcontext(session),
             ended_since,
         )
-        erasure.scrub_own_job(session, context.job_id)
+        mentions.scrub_own_job(session, context.job_id)
         record(
             session, settings, user, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
         )
@@ -117,29 +117,29 @@ def _scrub(
     Jobs and messages about the customer show "erased". Others lose the parts that name the
     customer. Long reads happen outside of write transactions, and results are written job by job.
     """
-    from retention import erasure
+    from retention.privacy import mentions
 
     settings = context.settings
     with writing() as session:
         job_ids = [
             job_id
-            for job_id in erasure.jobs_about(session, settings, ids)
+            for job_id in mentions.jobs_about(session, settings, ids)
             if job_id != context.job_id
         ]
-        for key, channel in erasure.posts_about(session, settings, job_ids):
+        for key, channel in mentions.posts_about(session, settings, job_ids):
             outbox.put(session, settings, Post("bot/erased", {}, key=key), default_channel=channel)
-        erasure.scrub_jobs(session, job_ids)
+        mentions.scrub_jobs(session, job_ids)
     with reading() as session:
-        naming_jobs = erasure.jobs_mentioning(session, settings, names, since)
+        naming_jobs = mentions.jobs_mentioning(session, settings, names, since)
     for job_id in naming_jobs:
         while not _redacted(job_id, names, reading, writing):
             pass  # another process wrote it meanwhile
     with reading() as session:
-        keys = erasure.posts_mentioning(session, settings, names)
-        files = erasure.files_mentioning(session, settings, names, since)
+        keys = mentions.posts_mentioning(session, settings, names)
+        files = mentions.files_mentioning(session, settings, names, since)
     with writing() as session:
         _replace_posts(
-            session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys))
+            session, settings, mentions.redacted_posts(session, names, Outbox.key.in_(keys))
         )
         outbox.drop_sensitive_content(session, File.id.in_(files))
 
@@ -149,10 +149,10 @@ def _redacted(job_id: str, names: "CustomerNames", reading: Sessions, writing: S
 
     Returns False if it changed before it was written.
     """
-    from retention import erasure
+    from retention.privacy import mentions
 
     with reading() as session:
-        redacted = erasure.redacted_job(session, names, job_id)
+        redacted = mentions.redacted_job(session, names, job_id)
     if redacted is None:
         return True
     with writing() as session:

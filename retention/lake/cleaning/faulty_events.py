@@ -607,7 +607,15 @@ def find_non_products(lake: Lake, relation: str, policy: CleanPolicy) -> set[str
 
 
 def mark_non_products(lake: Lake, codes: set[str]) -> None:
-    """Add the codes to the items as not recommendable."""
+    """Add the codes to the items as not recommendable.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    codes : set of str
+        Item ids, from `find_non_products`.
+    """
     import pandas as pd
 
     if codes:

@@ -115,7 +115,19 @@ def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | No
 def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]]:
     """Return customer and order ids of cancelled orders.
 
-    Ids are as stored. ``before`` limits the known returns.
+    Ids are as stored.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's data.
+    before : datetime or None
+        Use only returns known before it.
+
+    Returns
+    -------
+    list of tuple[str, str]
+        Customer id and order id.
     """
     events = lake.table("events", before, identity="stored").get_name()
     sql = (

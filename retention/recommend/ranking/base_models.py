@@ -314,7 +314,20 @@ def fit_nets(
 
 
 def net_scores(nets: Sequence[Net], view: np.ndarray) -> np.ndarray:
-    """Average the log-odds of the networks, (rows,)."""
+    """Average the log-odds of the networks, (rows,).
+
+    Parameters
+    ----------
+    nets : sequence of Net
+        Weights and biases of each network.
+    view : ndarray
+        Standardised features (rows × features).
+
+    Returns
+    -------
+    ndarray
+        (rows,).
+    """
     return np.mean([_forward(net, view) for net in nets], axis=0)
 
 
