@@ -44,8 +44,8 @@ def show(call: Call) -> Answer:
 )
 def change(call: Call, horizon: int, active_within: int | str | None) -> Answer:
     """Change the definition of churn."""
+    from retention.features.order_rhythm import active_window
     from retention.registry.churn_definition import ChurnDefinition
-    from retention.value.order_rhythm import active_window
 
     active = (
         active_window(horizon) if active_within is None else requests.days_or_ever(active_within)

@@ -15,14 +15,14 @@ from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import ChurnDefinition as Row
 from retention.db.tables import ModelVersion
-from retention.settings import Settings
-from retention.value.order_rhythm import (
+from retention.features.order_rhythm import (
     DEFAULT_ACTIVE_WITHIN,
     DEFAULT_HORIZON,
     active_window,
     derive_definition,
     order_rhythm,
 )
+from retention.settings import Settings
 
 Source = Literal["default", "derived", "model", "person"]
 SYSTEM = "system"
@@ -41,7 +41,7 @@ class ChurnDefinition:
         ``derived`` from the gaps between orders, from a ``model`` that was put into use, decided
         by a ``person``, or the ``default``.
     evidence : dict
-        Of a derived definition: see `retention.value.order_rhythm.DerivedDefinition`, with its
+        Of a derived definition: see `retention.features.order_rhythm.DerivedDefinition`, with its
         ``limit``.
     """
 
@@ -125,10 +125,10 @@ def derive_from(lake: Any) -> ChurnDefinition:
     ----------
     lake : Lake
     """
-    moment = lake.as_of(None, DEFAULT_HORIZON).at
-    newest = lake.newest_event(before=moment)
-    if newest is None:
+    if lake.newest_event() is None:
         return ChurnDefinition()
+    moment = lake.as_of(None, DEFAULT_HORIZON).at
+    newest = lake.newest_event(before=moment) or moment
     derived = derive_definition(order_rhythm(lake, min(moment, newest + timedelta(days=1))))
     return ChurnDefinition(
         derived.horizon_days,

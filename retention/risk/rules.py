@@ -14,9 +14,9 @@ import pandas as pd
 from retention.churn.model_selection import MIN_BUYERS
 from retention.churn.reasons import silence_text
 from retention.churn.score import expected_spend, next_order, population
+from retention.features.order_rhythm import order_rhythm
 from retention.templating import count
 from retention.text import gettext
-from retention.value.order_rhythm import order_rhythm
 
 VERSION = "rules"
 # Only the longest silence reaches `high`, even with many orders.

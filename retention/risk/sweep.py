@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from retention.risk.policy import Policy
 
 Extreme = Literal["", "none", "all"]
-NEARLY_ALL = 0.95  # of the active customers
+NEARLY_ALL = 0.9  # of the active customers
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from retention.db.tables import Cohort, Run
+from retention.registry import ChurnDefinition
 from retention.reports.outlook import latest_outcome, risk
 from retention.risk.policy import load_policy
 from tests.retention.reports.samples import UNTIL, bought
@@ -108,8 +109,8 @@ def test_unpublished_and_recent_sweeps_are_ignored(lake_of, flag, database, sett
 
 def test_risk_by_rules_counts_all_active_customers(shop):
     policy = load_policy(shop.settings)
-    at_risk = risk(shop.lake, None, policy, shop.end)
+    at_risk = risk(shop.lake, None, policy, shop.end, ChurnDefinition())
     assert sum(at_risk.tiers.values()) > 50
     assert len(at_risk.high) == at_risk.tiers["high"] == len(set(at_risk.high))
     assert at_risk.revenue_at_risk >= 0
-    assert risk(shop.lake, None, policy, shop.begin - timedelta(days=1)) is None
+    assert risk(shop.lake, None, policy, shop.begin - timedelta(days=1), ChurnDefinition()) is None

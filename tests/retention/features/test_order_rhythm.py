@@ -1,0 +1,130 @@
+"""The churn definition that follows from a shop's gaps between orders."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.features.order_rhythm import (
+    DEFAULT_ACTIVE_WITHIN,
+    DEFAULT_HORIZON,
+    GRID,
+    MIN_CUSTOMERS,
+    MIN_RETURNS,
+    OrderRhythm,
+    active_window,
+    derive_definition,
+    order_rhythm,
+    rhythm_of_gaps,
+)
+from tests import shop as tiny
+
+
+def rhythm(gaps, history_days: int = 2000, returns: int = 5) -> OrderRhythm:
+    """Rhythm of customers with one usual gap each, who returned so many times."""
+    frame = pd.DataFrame({"customer_id": range(len(gaps)), "gap": gaps, "count": returns})
+    return rhythm_of_gaps(frame, history_days)
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        (2, (7, 14)),
+        (8, (14, 28)),
+        (18, (28, 56)),
+        (30, (28, 56)),  # within a tenth
+        (31, (56, 90)),
+        (74, (90, 180)),
+        (129, (180, 180)),
+        (400, (180, 180)),
+    ],
+)
+def test_horizon_covers_four_of_five_returns(days, expected):
+    derived = derive_definition(rhythm([1] * 79 + [days] * 21))
+    assert (derived.horizon_days, derived.active_within_days) == expected
+    assert derived.limit == ""
+    assert derived.evidence["days"] == days
+
+
+def test_frequent_buyers_do_not_decide_for_the_others():
+    """One buys daily; a hundred buy every two months."""
+    gaps = pd.DataFrame(
+        {
+            "customer_id": range(101),
+            "gap": [1] + [60] * 100,
+            "count": [5_000] + [3] * 100,
+        }
+    )
+    measured = rhythm_of_gaps(gaps, 2000)
+    assert measured.quantile(0.5) == 60
+    assert derive_definition(measured).horizon_days == 56
+
+
+def test_short_history_limits_the_horizon():
+    derived = derive_definition(rhythm([129] * 100, history_days=300))
+    assert (derived.horizon_days, derived.limit) == (90, "short_history")
+
+
+@pytest.mark.parametrize(
+    ("customers", "returns"), [(0, 1), (MIN_CUSTOMERS - 1, 50), (MIN_RETURNS - 1, 1)]
+)
+def test_few_returns_give_the_default(customers, returns):
+    derived = derive_definition(rhythm([3] * customers, returns=returns))
+    assert (derived.horizon_days, derived.active_within_days, derived.limit) == (
+        DEFAULT_HORIZON,
+        DEFAULT_ACTIVE_WITHIN,
+        "few_returns",
+    )
+
+
+@given(
+    st.lists(st.integers(1, 700), min_size=MIN_RETURNS, max_size=200),
+    st.floats(1.0, 5.0),
+    st.integers(20, 3000),
+)
+def test_slower_shops_never_get_a_shorter_horizon(gaps, factor, history_days):
+    fast = derive_definition(rhythm(gaps, history_days))
+    slow = derive_definition(rhythm([int(gap * factor) for gap in gaps], history_days))
+    assert fast.horizon_days <= slow.horizon_days
+    for derived in (fast, slow):
+        assert derived.horizon_days in GRID
+        assert derived.active_within_days in GRID
+        assert derived.active_within_days >= derived.horizon_days
+
+
+def test_activity_window_of_an_odd_horizon():
+    assert active_window(45) == 90
+    assert active_window(365) == 730
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=100), st.sampled_from(GRID))
+def test_rank_days_ascend_and_fit_the_activity_window(gaps, active):
+    days = rhythm(gaps).rank_days(active)
+    assert list(days) == sorted(days)
+    assert days[-1] <= 0.8 * active + 1e-9
+
+
+def test_gaps_are_local_order_days_of_each_customer(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=40, days=60)
+    measured = order_rhythm(shop.lake, shop.end)
+    bought = shop.lake.table("events").execute().query("event_type == 'purchase'")
+    days = bought.assign(day=bought.occurred_at.dt.floor("D"))[["customer_id", "day"]]
+    days = days.drop_duplicates().sort_values(["customer_id", "day"])
+    gaps = days.groupby("customer_id").day.diff().dt.days.dropna()
+    assert measured.returns == len(gaps)
+    assert measured.gaps.tolist() == sorted(gaps.unique())
+    assert measured.weights.sum() == pytest.approx(1)
+    assert measured.history_days == (days.day.max() - days.day.min()).days + 1
+
+
+def test_later_orders_change_nothing(shop):
+    middle = shop.begin + timedelta(days=100)
+    before, whole = order_rhythm(shop.lake, middle), order_rhythm(shop.lake, shop.end)
+    assert before.history_days <= 100 < whole.history_days
+    assert before.returns < whole.returns
+    bought = shop.lake.table("events").execute()
+    cut = bought[bought.occurred_at < np.datetime64(middle.replace(tzinfo=None))]
+    assert before.customers <= cut.customer_id.nunique()
