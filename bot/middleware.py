@@ -9,7 +9,6 @@ waiting thread that has not polled yet then lets Slack's three seconds pass.
 `acknowledged_once` keeps the first answer.
 """
 
-import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import local
@@ -17,15 +16,9 @@ from typing import Any
 
 from slack_bolt import Ack, BoltContext, BoltRequest, BoltResponse
 
-# NUL, which PostgreSQL refuses, and lone surrogates: a field may be cut within an emoji.
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+from retention.text import replace_unstorable
+
 _thread = local()
-
-
-def replace_unstorable(text: str) -> str:
-    """Replace the characters that a database cannot store."""
-    return _UNSTORABLE.sub(REPLACEMENT, text)
 
 
 def clean_text(request: BoltRequest, next: Callable[[], BoltResponse]) -> BoltResponse:

@@ -5,14 +5,11 @@ Examples: ``15 %``, ``$1,200``, ``12,50``.
 
 import re
 import unicodedata
+from functools import cache
 
 from retention.errors import BadInput
-from retention.lake.single_currency import CODES, SHORT
 from retention.text import gettext
 
-_SIGNS = "".join(sign for sign in map(chr, range(2**16)) if unicodedata.category(sign) == "Sc")
-_CURRENCY = rf"(?:[{re.escape(_SIGNS)}]|{CODES}|{SHORT})"  # before or after the number
-_MONEY = re.compile(rf"(?:{_CURRENCY}\s*)?([+-]?[\d.,\s'’]+?)\s*(?:{_CURRENCY})?")
 _SPACES = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # 1 200 and 1'200
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
@@ -51,10 +48,23 @@ def parse_money(typed: str) -> float:
     BadInput
         The text is not an amount, or it is ambiguous, such as ``1.200``.
     """
-    bare = _MONEY.fullmatch(typed.strip())
+    bare = _money_pattern().fullmatch(typed.strip())
     if bare is None or _AMBIGUOUS.fullmatch(bare[1]):
         raise BadInput(gettext("{typed!r} is not an amount").format(typed=typed))
     return parse_number(bare[1])
+
+
+@cache
+def _money_pattern() -> re.Pattern[str]:
+    """Match an amount with a currency before or after it.
+
+    It is compiled on first use, because that takes longer than printing the help.
+    """
+    from retention.lake.single_currency import CODES, SHORT
+
+    signs = "".join(sign for sign in map(chr, range(2**16)) if unicodedata.category(sign) == "Sc")
+    currency = rf"(?:[{re.escape(signs)}]|{CODES}|{SHORT})"
+    return re.compile(rf"(?:{currency}\s*)?([+-]?[\d.,\s'’]+?)\s*(?:{currency})?")
 
 
 def parse_percentage(typed: str) -> float:

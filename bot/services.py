@@ -5,9 +5,8 @@ from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -16,8 +15,9 @@ from retention.db import Database
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
 from retention.settings import Settings
-from workers import jobs
-from workers.installation import Client
+
+if TYPE_CHECKING:  # terminal commands that neither queue nor post start without them
+    from slack_sdk import WebClient
 
 WAKE_SECONDS = 0.5  # an acknowledgement's wait for the broker
 REACHABLE_SECONDS = 0.5  # a broker that took a wake-up counts as reachable
@@ -64,8 +64,10 @@ class Services:
         return cls(settings, Database.of(settings))
 
     @cached_property
-    def client(self) -> WebClient:
+    def client(self) -> "WebClient":
         """Slack's Web API."""
+        from workers.installation import Client
+
         return Client(self.settings, self.database, timeout=3)
 
     @cached_property
@@ -142,6 +144,8 @@ class Queue:
             return False
 
     def _publish(self, job: Job) -> bool:
+        from workers import jobs
+
         with self._lock:
             self._pending -= 1
         if time.monotonic() < self._unreachable_until:
@@ -161,7 +165,7 @@ class ChannelMembership:
     Without an answer the bot counts as a member.
     """
 
-    def __init__(self, client: WebClient) -> None:
+    def __init__(self, client: "WebClient") -> None:
         self._client = client
         self._cache: dict[str, tuple[bool, float]] = {}
         self._lock = Lock()
@@ -181,6 +185,9 @@ class ChannelMembership:
         return is_member
 
     def _look_up(self, channel: str) -> bool:
+        from slack_sdk import WebClient
+        from slack_sdk.errors import SlackApiError
+
         client = WebClient(
             token=self._client.token,
             base_url=self._client.base_url,

@@ -2,38 +2,23 @@
 
 Standard output carries only the result. Progress and messages go to standard error. Exit
 status: 0 done, 2 bad input, 1 failed.
+
+Help and suggestions import little (`tests/bot/test_start_imports.py`). A command's own run imports
+what it needs, in `bot.terminal_runner`.
 """
 
-import json
+import gc
 import logging
-import math
-import secrets
 import sys
-import time
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import click
-from jinja2 import TemplateNotFound
-from pydantic import ValidationError
-from sqlalchemy import exc
 
-from bot.commands import TERMINAL, Answer, Call, Command, root
+from bot.commands import Command, root
 from bot.commands.parsing import usage_error_message
-from bot.middleware import replace_unstorable
-from bot.services import Services
 from retention import logs
 from retention.errors import BadInput, Cancelled, Refused
-from retention.faults import diagnose
-from retention.paths import create_private_folder
-from retention.progress import Progress, silent
-from retention.settings import Settings, load_settings
-from retention.templating import bar, strip_controls, text
-from retention.text import gettext
-from workers import roles
-from workers.requests import Request
+from retention.text import gettext, remove_controls, replace_unstorable
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -41,6 +26,7 @@ DONE, FAILED, BAD_INPUT = 0, 1, 2
 def main(args: list[str] | None = None) -> None:
     """Run one command and exit with its status."""
     logs.configure(logging.ERROR)
+    gc.disable()  # imports create objects that stay; looking for garbage among them is wasted
     sys.exit(run(args))
 
 
@@ -66,227 +52,39 @@ def run(args: list[str] | None = None) -> int:
     """
     try:
         _refuse_invalid_utf8(sys.argv[1:] if args is None else args)
-        root().main(args, prog_name="retention", standalone_mode=False, obj=Terminal())
+        root().main(args, prog_name="retention", standalone_mode=False, obj=_Terminal())
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
     except click.UsageError as error:
         if error.ctx is None:
             return _print_error(error.format_message(), BAD_INPUT)
         return _print_error(usage_error_message(error, error.ctx.command, error.ctx), BAD_INPUT)
-    except ValidationError as error:
-        return _print_error(error.errors()[0]["msg"].removeprefix("Value error, "), BAD_INPUT)
     except Refused as error:
         return _print_error(str(error).replace("`/retention ", "`retention "), BAD_INPUT)
     except (KeyboardInterrupt, click.Abort, Cancelled):
         return _print_error(gettext("Stopped; nothing was published."), FAILED)
-    except (exc.OperationalError, exc.ProgrammingError) as error:
-        return _print_error(_fault(error) or _database_error(error), FAILED)
     except Exception as error:
-        return _print_error(_fault(error) or _unexpected_error(error), FAILED)
+        from bot.terminal_runner import explain
+
+        message, is_bad_input = explain(error)
+        return _print_error(message, BAD_INPUT if is_bad_input else FAILED)
     return DONE
 
 
-@dataclass(frozen=True)
-class Terminal:
-    """The root context's object in the terminal.
-
-    It runs the commands.
-    """
-
-    @cached_property
-    def settings(self) -> Settings:
-        """Settings from the environment.
-
-        They are read on first use, because ``--help`` needs none.
-        """
-        return load_settings()
+class _Terminal:
+    """The root context's object in the terminal: runs a parsed command."""
 
     def run(self, command: Command, params: dict[str, Any]) -> None:
-        """Run a parsed command and print its result.
+        from bot.terminal_runner import Terminal
 
-        Parameters
-        ----------
-        command : Command
-            The command.
-        params : dict
-            Its parsed parameters and the common options.
-        """
-        as_json, user = params.pop("as_json", False), params.pop("as_user", roles.OPERATOR)
-        to_queue = params.pop("to_queue", False)
-        if command.starts_processes:
-            logging.getLogger().setLevel(logging.INFO)
-        elif not command.without_database:
-            self._create_database()
-        services = Services.for_terminal(self.settings)
-        with ProgressBar() as progress:
-            key = f"terminal:{secrets.token_hex(12)}"
-            call = Call(services, user, TERMINAL, key, None, progress)
-            template, data = self._execute(command, call, params, to_queue)
-            if command.after and not to_queue:
-                command.after(call, data, **params)
-        if as_json:
-            click.echo(json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False))
-        elif not command.starts_processes:
-            click.echo(printed(template, data, self.settings))
-
-    def _create_database(self) -> None:
-        """Create a missing database.
-
-        `retention db upgrade` migrates an old one.
-        """
-        path = self.settings.database_url.get_secret_value().removeprefix("sqlite:///")
-        if path.startswith("/") and not Path(path).exists():
-            from retention.db.migrate import upgrade
-
-            create_private_folder(self.settings.home)
-            upgrade(self.settings)
-
-    def _execute(
-        self, command: Command, call: Call, params: dict[str, Any], to_queue: bool
-    ) -> tuple[str, dict[str, Any]]:
-        services = call.services
-        if not (command.starts_processes or command.without_database):
-            self._check_role(command, call)
-        result = command.handle(call, params)
-        if isinstance(result, Answer):
-            return result.template, result.data
-        if to_queue:
-            return "bot/queued", self._queue(result, call)
-        from workers.tasks import runner
-
-        data = runner.run_inline(
-            services.settings, services.database, result, user=call.user, progress=call.progress
-        )
-        return result.kind, data
-
-    def _check_role(self, command: Command, call: Call) -> None:
-        with call.services.database.reading() as session:
-            roles.require(session, call.services.settings, call.user, command.role, command.deed)
-
-    def _queue(self, request: Request, call: Call) -> dict[str, Any]:
-        from workers import jobs
-
-        request.check_worker_limits()
-        services = call.services
-        with services.database.transaction() as session:
-            job = jobs.submit(
-                session,
-                services.settings,
-                request,
-                requested_by=call.user,
-                channel=None,
-                idem_key=call.key,
-                limited=False,
-            ).job
-        woken = jobs.wake(services.settings, job)
-        return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
-
-
-def printed(template: str, data: dict[str, Any], settings: Settings) -> str:
-    """Render a result as text for the terminal.
-
-    Parameters
-    ----------
-    template : str
-        Name below ``templates/terminal``.
-    data : dict
-        The result.
-    settings : Settings
-        The installation.
-
-    Returns
-    -------
-    str
-    """
-    try:
-        return text(
-            f"terminal/{template}.txt.j2", zone=settings.timezone, result=data, **data
-        ).rstrip("\n")
-    except TemplateNotFound:
-        return text("terminal/any.txt.j2", result=data).rstrip("\n")
-
-
-def _finite(data: Any) -> Any:
-    """Replace NaN and infinity by null, which JSON has."""
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-class ProgressBar:
-    """A progress bar on standard error.
-
-    It is silent without a terminal.
-    """
-
-    def __init__(self) -> None:
-        self._width = 0
-        self._next_draw = 0.0
-
-    def __enter__(self) -> Progress:
-        return self._draw if sys.stderr.isatty() else silent
-
-    def __exit__(self, *_: object) -> None:
-        if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
-
-    def _draw(self, done: int, total: int, what: str) -> None:
-        if time.monotonic() < self._next_draw and done < total:
-            return
-        self._next_draw = time.monotonic() + 0.1
-        share = f"{100 * done / total:3.0f} %" if total else "     "
-        line = f"{bar(done, total, 24)} {share}  {what}"[:100]
-        sys.stderr.write("\r" + line.ljust(self._width))
-        sys.stderr.flush()
-        self._width = len(line)
+        gc.freeze()  # nor later
+        gc.enable()
+        Terminal().run(command, params)
 
 
 def _print_error(message: str, status: int) -> int:
-    click.echo(strip_controls(message), err=True)
+    click.echo(remove_controls(message), err=True)
     return status
-
-
-def _database_error(error: exc.DBAPIError) -> str:
-    reason = str(error.orig).strip().splitlines()[0]
-    if any(
-        text in reason
-        for text in ("no such table", "no such column", "has no column", "does not exist")
-    ):
-        return gettext(
-            "The database has not this version's schema ({reason}); run: retention db upgrade"
-        ).format(reason=reason)
-    return gettext("The database does not do what it should: {reason}").format(reason=reason)
-
-
-def _fault(error: Exception) -> str:
-    """Return a fault of the machine, or "".
-
-    The machine has disk, database and lake.
-    """
-    try:
-        fault = diagnose(error, load_settings())
-    except BadInput:
-        return ""
-    return str(fault) if fault else ""
-
-
-def _unexpected_error(error: Exception) -> str:
-    """Return a sentence and write the traceback."""
-    reference = secrets.token_hex(4)
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    try:
-        path = load_settings().home / "errors.log"
-        create_private_folder(path.parent)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"reference {reference}\n{logs.trace(error)}\n")
-    except (OSError, BadInput):
-        return gettext("Failed: {kind}: {message}").format(kind=type(error).__name__, message=first)
-    return gettext("Failed: {kind}: {message} (the trace is in {path} under {reference})").format(
-        kind=type(error).__name__, message=first, path=path, reference=reference
-    )
 
 
 if __name__ == "__main__":

@@ -13,21 +13,9 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retention.text import bracket_html, bracket_lines, gettext, is_pseudo
+from retention.text import bracket_html, bracket_lines, gettext, is_pseudo, remove_controls
 from templates import FOLDER
 
-# Embeddings, overrides and isolates reverse the text after a value, up to the end of the message.
-# Terminals obey control characters, so a customer's name could clear the operator's screen.
-# Tab and line end stay.
-_CONTROL_CHARACTERS = dict.fromkeys(
-    (
-        *range(0x202A, 0x202F),
-        *range(0x2066, 0x206A),
-        *range(9),
-        *range(0x0B, 0x20),
-        *range(0x7F, 0xA0),
-    )
-)
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
 _WORD_JOINER = "\u2060"  # invisible; no line ends here
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
@@ -316,7 +304,7 @@ def strip_controls(value: Any) -> Any:
     # Output of a macro or a block; its values have passed this function already.
     if isinstance(value, Markup):
         return value
-    return value.translate(_CONTROL_CHARACTERS) if isinstance(value, str) else value
+    return remove_controls(value) if isinstance(value, str) else value
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

@@ -23,6 +23,20 @@ _MARKUP = re.compile(
     r"""(<!--.*?-->|<(?P<data>script|style)\b.*?</(?P=data)\s*>|<(?:"[^"]*"|'[^']*'|[^'">])*>)""",
     re.DOTALL | re.IGNORECASE,
 )
+# NUL, which PostgreSQL refuses, and lone surrogates: a field may be cut within an emoji.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+# Embeddings, overrides and isolates reverse the text after a value, up to the end of the message.
+# Terminals obey control characters, so a customer's name could clear the operator's screen.
+# Tab and line end stay.
+_CONTROL_CHARACTERS = dict.fromkeys(
+    (
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        *range(9),
+        *range(0x0B, 0x20),
+        *range(0x7F, 0xA0),
+    )
+)
 
 
 def gettext(message: str) -> str:
@@ -42,6 +56,16 @@ def gettext(message: str) -> str:
     if is_pseudo():
         return bracket(message)
     return _catalogue().gettext(message)
+
+
+def remove_controls(text: str) -> str:
+    """Remove characters that control a terminal or change the text direction."""
+    return text.translate(_CONTROL_CHARACTERS)
+
+
+def replace_unstorable(text: str) -> str:
+    """Replace the characters that a database cannot store."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def is_pseudo() -> bool:

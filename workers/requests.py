@@ -4,15 +4,15 @@ Each kind of job has one validated, immutable model. Commands and buttons make a
 row stores it in ``args``, and the task gets it back.
 """
 
-import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from retention.errors import BadInput
 from retention.text import gettext
 from workers.app import TRAINING_CPU_LIMIT
+from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
 Tier = Literal["high", "medium", "low"]
 Estimator = Literal[
@@ -57,69 +57,9 @@ RECOMMENDERS = (
 BLEND = ("auto", "blend")  # recommenders that rank the candidates of several models
 
 
-MAX_DAYS = 3650
-SOME_DAYS = gettext("a number of days from 1 to {most:,}").format(most=MAX_DAYS)
 # Of a queued search. With four threads 600 s use 40 CPU minutes. The rest of TRAINING_CPU_LIMIT is
 # for training and evaluating the winner.
 MAX_TUNE_SECONDS = 600
-
-
-def days(value: Any) -> Any:
-    """Convert ``28d`` or ``4w`` to days."""
-    if isinstance(value, str) and (
-        match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())
-    ):
-        count = int(match[1]) * (7 if match[2] == "w" else 1)
-        if not 1 <= count <= MAX_DAYS:
-            raise BadInput(
-                gettext("{value!r} is not {some_days}; write it like 28d or 4w.").format(
-                    value=value, some_days=SOME_DAYS
-                )
-            )
-        return count
-    return value
-
-
-def days_or_ever(value: Any) -> Any:
-    """Convert ``56d`` to 56 and ``ever`` to None."""
-    return None if isinstance(value, str) and value.strip().lower() == "ever" else days(value)
-
-
-def seconds(value: Any) -> Any:
-    """Convert ``90s``, ``5m`` or ``1h`` to seconds."""
-    if isinstance(value, str) and (
-        match := re.fullmatch(r"\s*(\d{1,5})\s*([smh])\s*", value.lower())
-    ):
-        return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-    return value
-
-
-YEARS = range(1970, 2200)
-A_DATE = gettext(
-    "a date from {first} to {last}; write it like 2017-10-02 or 2017-10-02T09:00"
-).format(first=YEARS[0], last=YEARS[-1])
-
-
-def moment(text: str) -> datetime:
-    """Parse an ISO 8601 time."""
-    try:
-        parsed = datetime.fromisoformat(text.strip())
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.year not in YEARS:
-        raise BadInput(gettext("{text!r} is not {a_date}").format(text=text, a_date=A_DATE))
-    return parsed
-
-
-def utc(value: Any) -> Any:
-    """Parse an ISO 8601 time, by default in UTC.
-
-    Commands read times without a zone by the shop's clock (`bot.commands.tree`).
-    """
-    value = moment(value) if isinstance(value, str) else value
-    return (
-        value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
-    )
 
 
 Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MAX_DAYS)]

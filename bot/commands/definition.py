@@ -6,7 +6,7 @@ import click
 
 from bot.commands.tree import DAYS, DAYS_OR_EVER, TERMINAL, Answer, Call, group
 from retention.text import gettext
-from workers import requests
+from workers import times
 
 
 @group("definition", default="show", help=gettext("What churn means in this shop."))
@@ -47,9 +47,7 @@ def change(call: Call, horizon: int, active_within: int | str | None) -> Answer:
     from retention.features.order_rhythm import active_window
     from retention.registry.churn_definition import ChurnDefinition
 
-    active = (
-        active_window(horizon) if active_within is None else requests.days_or_ever(active_within)
-    )
+    active = active_window(horizon) if active_within is None else times.days_or_ever(active_within)
     return _changed(call, ChurnDefinition(horizon, active, "person"))
 
 

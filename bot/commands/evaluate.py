@@ -22,7 +22,7 @@ from bot.commands.tree import (
 )
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import requests
+from workers import times
 
 
 @group(
@@ -98,7 +98,7 @@ def churn(
     definition = resolve_definition(
         ensure_definition(lake, services.database, services.settings),
         horizon,
-        "definition" if active_within is None else requests.days_or_ever(active_within),
+        "definition" if active_within is None else times.days_or_ever(active_within),
     )
     report = evaluate(
         lake,

@@ -84,7 +84,7 @@ def _no_such_command(group: Group, word: str, context: click.Context, *, exists:
             "`{path} {word}` works in the terminal only, as `{terminal_path} {word}`; "
             "ask whoever runs the desk."
         ).format(path=path, word=word, terminal_path=path.lstrip("/"))
-    available = subcommands(group, context, surface(context))
+    available = group.commands_on(surface(context), context)
     if not word:
         return gettext("Say which: `{path} {commands}`.").format(
             path=path, commands="|".join(available)
@@ -97,30 +97,6 @@ def _no_such_command(group: Group, word: str, context: click.Context, *, exists:
     return gettext("There is no command `{path} {word}`; there are {commands}.").format(
         path=path, word=word, commands=", ".join(available)
     )
-
-
-def subcommands(group: Group, context: click.Context, where: str) -> list[str]:
-    """Return a group's commands on a surface.
-
-    Parameters
-    ----------
-    group : Group
-        The group.
-    context : Context
-        Its context.
-    where : str
-        ``SLACK`` or ``TERMINAL``.
-
-    Returns
-    -------
-    list of str
-    """
-    commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
-    return [
-        name
-        for name, command in commands.items()
-        if command and where in getattr(command, "surfaces", ())
-    ]
 
 
 def usage_error_message(

@@ -8,55 +8,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
-from pydantic import ValidationError
-from sqlalchemy.orm import Session
 
 from bot import numbers
-from bot.services import Services, first_time
+from bot.commands.summaries import BOTH, SLACK, SUMMARIES, TERMINAL
 from retention.errors import BadInput
 from retention.progress import Progress, silent
 from retention.text import gettext
-from workers import requests
-from workers.requests import Request
+from workers import times
 
-SLACK, TERMINAL = "slack", "terminal"
-BOTH = frozenset({SLACK, TERMINAL})
+if TYPE_CHECKING:  # help and suggestions need none of these, and they take half a second
+    from sqlalchemy.orm import Session
 
-# In the order of help and documentation. Each is a file of this folder.
-COMMAND_NAMES = (
-    "help",
-    "init",
-    "import",
-    "data",
-    "definition",
-    "identity",
-    "retrain",
-    "models",
-    "evaluate",
-    "score",
-    "sweep",
-    "cohort",
-    "recommend",
-    "campaign",
-    "digest",
-    "report",
-    "jobs",
-    "posts",
-    "status",
-    "role",
-    "forget",
-    "run",
-    "demo",
-    "db",
-    "backup",
-    "restore",
-    "rotate-keys",
-)
+    from bot.services import Services
+    from workers.requests import Request
 
 _SURFACE = "retention.surface"
 
@@ -70,18 +38,20 @@ class Call:
     in the terminal.
     """
 
-    services: Services
+    services: "Services"
     user: str
     surface: str
     key: str
     channel: str | None = None
     progress: Progress = silent
 
-    def first_time(self, session: Session) -> bool:
+    def first_time(self, session: "Session") -> bool:
         """Record the call in the caller's transaction.
 
         Return False for a repeat.
         """
+        from bot.services import first_time
+
         return first_time(session, self.key)
 
 
@@ -125,7 +95,7 @@ class Command(click.Command):
         *args: Any,
         role: str | None = None,
         surfaces: frozenset[str] | str = BOTH,
-        request: type[Request] | None = None,
+        request: "type[Request] | None" = None,
         private: bool = False,
         after: Callable[..., None] | None = None,
         starts_processes: bool = False,
@@ -178,7 +148,7 @@ class Command(click.Command):
         """
         return ctx.find_root().obj.run(self, dict(ctx.params))
 
-    def handle(self, call: Call, params: dict[str, Any]) -> Request | Answer:
+    def handle(self, call: Call, params: dict[str, Any]) -> "Request | Answer":
         """Call the command's function.
 
         Dates without a zone are in the shop's zone.
@@ -200,7 +170,7 @@ class Command(click.Command):
             else value
             for name, value in params.items()
         }
-        return cast(Callable[..., Request | Answer], self.callback)(call, **values)
+        return cast("Callable[..., Request | Answer]", self.callback)(call, **values)
 
 
 class Group(click.Group):
@@ -227,6 +197,15 @@ class Group(click.Group):
         if isinstance(cmd, Command):
             cmd.path = f"{self.name} {cmd.name}"
 
+    def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
+        """Return the names of the commands on a surface."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        return [
+            name
+            for name, command in commands.items()
+            if command and surface in getattr(command, "surfaces", ())
+        ]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wants_help = args[:1] == ["--help"]
         if self.default and not wants_help and (not args or args[0].startswith("-")):
@@ -237,14 +216,26 @@ class Group(click.Group):
 class Root(Group):
     """The command tree.
 
-    It imports a command's file on first use.
+    It imports a command's file on first use. Help and suggestions import none.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(command_names())
+        return list(SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return import_module(module_name(cmd_name)).COMMAND if cmd_name in command_names() else None
+        return import_module(module_name(cmd_name)).COMMAND if cmd_name in SUMMARIES else None
+
+    def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
+        return [name for name, summary in SUMMARIES.items() if surface in summary.surfaces]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        limit = formatter.width - 6 - max(map(len, SUMMARIES))
+        rows = [
+            (name, click.Command(name, help=summary.help).get_short_help_str(limit))
+            for name, summary in SUMMARIES.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def module_name(name: str) -> str:
@@ -253,12 +244,6 @@ def module_name(name: str) -> str:
     ``import`` is a Python keyword.
     """
     return f"bot.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
-
-
-@cache
-def command_names() -> tuple[str, ...]:
-    """Return the existing commands."""
-    return tuple(name for name in COMMAND_NAMES if find_spec(module_name(name)))
 
 
 @cache
@@ -287,7 +272,7 @@ def terminal_context() -> click.Context:
     return click.Context(root(), info_name="retention")
 
 
-def command(name: str, **attributes: Any) -> Callable[[Callable[..., Request | Answer]], Command]:
+def command(name: str, **attributes: Any) -> "Callable[[Callable[..., Request | Answer]], Command]":
     """Return a decorator that makes a `Command`.
 
     Parameters
@@ -313,7 +298,7 @@ def group(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Group]
     return cast(Any, click.group(name, cls=Group, **attributes))
 
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound="Request")
 
 
 def request(kind: type[R], **fields: Any) -> R:
@@ -337,6 +322,8 @@ def request(kind: type[R], **fields: Any) -> R:
     BadInput
         A field is invalid. The message names the field, the value and the expectation.
     """
+    from pydantic import ValidationError
+
     try:
         return kind(**{name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
@@ -440,18 +427,18 @@ class _Person(click.ParamType):
 
 DAYS = _ParsedType(
     "days",
-    requests.days,
-    gettext("{days}; write it like 28d or 4w").format(days=requests.SOME_DAYS),
+    times.days,
+    gettext("{days}; write it like 28d or 4w").format(days=times.SOME_DAYS),
 )
 DAYS_OR_EVER = _ParsedType(
     "days|ever",
-    requests.days_or_ever,
-    gettext("{days}; write it like 56d, or ever").format(days=requests.SOME_DAYS),
+    times.days_or_ever,
+    gettext("{days}; write it like 56d, or ever").format(days=times.SOME_DAYS),
 )
 DURATION = _ParsedType(
-    "duration", requests.seconds, gettext("a duration; write it like 90s, 5m or 1h")
+    "duration", times.seconds, gettext("a duration; write it like 90s, 5m or 1h")
 )
-DATE = _ParsedType("date", requests.moment, requests.A_DATE)
+DATE = _ParsedType("date", times.moment, times.A_DATE)
 PERCENTAGE = _ParsedType(
     "percent", numbers.parse_percentage, gettext("a percentage; write it like 15 or 12.5")
 )
@@ -514,7 +501,7 @@ def number_between(least: float, most: float) -> click.ParamType:
     return _ParsedType("number", parse, expected)
 
 
-def find_customer(services: Services, text: str) -> dict[str, str | None]:
+def find_customer(services: "Services", text: str) -> dict[str, str | None]:
     """Find a customer by id, pseudonym or e-mail address.
 
     Parameters

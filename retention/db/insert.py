@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Insert, Table, any_, bindparam, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Base
@@ -53,6 +53,8 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str,
     if connection.dialect.name == "sqlite":
         connection.execute(sqlite.insert(sql_table).on_conflict_do_nothing(), rows)
         return
+    from sqlalchemy.dialects import postgresql
+
     columns = [sql_table.c[name] for name in rows[0]]
     arrays = [
         bindparam(
@@ -80,6 +82,8 @@ def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement
     """
     if session.get_bind().dialect.name == "sqlite":
         return cast("ColumnElement[bool]", column.in_(values))
+    from sqlalchemy.dialects import postgresql
+
     array = bindparam(None, list(values), type_=postgresql.ARRAY(column.type), unique=True)
     return cast("ColumnElement[bool]", column == any_(array))
 
@@ -90,8 +94,20 @@ def _insert_once(dialect: str, table: type[Base]) -> Insert:
 
     Building takes ten times as long as running.
     """
-    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table.__table__)
+    statement = _insert(dialect, table)
     return statement.on_conflict_do_nothing().returning(next(iter(table.__table__.primary_key)))
+
+
+def _insert(dialect: str, table: type[Base]) -> Any:
+    """Return the dialect's INSERT statement.
+
+    The dialect of PostgreSQL is imported only where it is used: it takes 25 ms.
+    """
+    if dialect == "sqlite":
+        return sqlite.insert(cast(Table, table.__table__))
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(cast(Table, table.__table__))
 
 
 def upsert(session: Session, table: type[Base], key: dict[str, Any], **values: Any) -> None:
@@ -106,6 +122,5 @@ def upsert(session: Session, table: type[Base], key: dict[str, Any], **values: A
     **values
         Other columns.
     """
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).values(**key, **values)
+    statement = _insert(session.get_bind().dialect.name, table).values(**key, **values)
     session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))

@@ -7,7 +7,8 @@ import duckdb
 import pytest
 from sqlalchemy import select
 
-from bot.terminal import printed, run
+from bot.terminal import run
+from bot.terminal_runner import printed
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Job, RoleGrant, Schedule

@@ -8,7 +8,8 @@ import pytest
 
 from bot.commands import SLACK, TERMINAL, Command, Group, root
 from bot.commands.catalogue import entries
-from bot.commands.tree import COMMAND_NAMES, module_name
+from bot.commands.summaries import SUMMARIES
+from bot.commands.tree import module_name
 from workers.requests import Request
 from workers.roles import RANKS
 
@@ -70,8 +71,8 @@ def test_every_command_has_help_and_role(path, match):
 
 
 def test_every_file_is_in_the_tree():
-    assert {path[0] for path, _ in ALL} == set(COMMAND_NAMES)
-    assert {module_name(name) for name in COMMAND_NAMES} <= set(sys.modules)
+    assert {path[0] for path, _ in ALL} == set(SUMMARIES)
+    assert {module_name(name) for name in SUMMARIES} <= set(sys.modules)
 
 
 def test_catalogue_filters_by_role():

@@ -1,0 +1,123 @@
+"""Hold what a command's start may import: imports are most of its time."""
+
+import json
+import os
+import subprocess
+import sys
+from inspect import cleandoc
+
+import click
+import pytest
+
+from bot.commands import root
+from bot.commands.summaries import SUMMARIES
+from bot.commands.tree import TERMINAL, terminal_context
+
+HELP_LIBRARIES = {"click"}
+HELP_MODULES = {
+    "bot",
+    "bot.commands",
+    "bot.commands.parsing",
+    "bot.commands.summaries",
+    "bot.commands.tree",
+    "bot.numbers",
+    "bot.terminal",
+    "retention",
+    "retention.errors",
+    "retention.logs",
+    "retention.progress",
+    "retention.text",
+    "workers",
+    "workers.times",
+}
+STATUS_LIBRARIES = {
+    *HELP_LIBRARIES,
+    *("sqlalchemy", "greenlet", "cython_runtime", "slack_sdk"),  # slack_sdk: three of the tables
+    *("pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "dotenv"),
+    *("typing_extensions", "typing_inspection"),
+    *("jinja2", "markupsafe", "templates", "tzdata"),
+}
+STATUS_MODULES = {
+    *HELP_MODULES,
+    "bot.commands.status",
+    "bot.group_commit",
+    "bot.health",
+    "bot.services",
+    "bot.terminal_runner",
+    "retention.clock",
+    "retention.db",
+    "retention.db.engine",
+    "retention.db.insert",
+    "retention.db.tables",
+    "retention.faults",
+    "retention.keys",
+    "retention.monitoring",
+    "retention.monitoring.records",
+    "retention.paths",
+    "retention.settings",
+    "retention.templating",
+    "workers.app",
+    "workers.broker",
+    "workers.processes",
+    "workers.roles",
+}
+
+_RUN = """
+import json, sys
+before = set(sys.modules)
+from bot.terminal import run
+status = run(sys.argv[1:])
+print(json.dumps([status, sorted(set(sys.modules) - before)]), file=sys.stderr)
+"""
+
+
+def imported(arguments, home):
+    """Run a command in a new process; return its status, libraries and own modules."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *arguments],
+        env=os.environ | {"RETENTION_HOME": str(home)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    status, modules = json.loads(done.stderr.splitlines()[-1])
+    own = {name for name in modules if name.split(".")[0] in {"bot", "retention", "workers"}}
+    libraries = {name.split(".")[0] for name in modules if name not in own}
+    libraries = {name for name in libraries if not name.startswith("_")}  # parts of compiled ones
+    return status, libraries - set(sys.stdlib_module_names), own
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["swep"]])
+def test_help_and_typos_import_click_and_the_tree_only(arguments, tmp_path):
+    _, libraries, own = imported(arguments, tmp_path)
+    assert libraries <= HELP_LIBRARIES
+    assert own <= HELP_MODULES
+
+
+def test_status_imports_no_more_than_listed(tmp_path):
+    assert imported(["init"], tmp_path)[0] == 0
+    status, libraries, own = imported(["status"], tmp_path)
+    assert status == 0
+    assert libraries <= STATUS_LIBRARIES
+    tables = {name for name in own if name.startswith("retention.db.tables.")}
+    assert own - tables <= STATUS_MODULES
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_a_summary_is_the_first_paragraph_of_its_commands_help(name):
+    context = terminal_context()
+    command = root().get_command(context, name)
+    summary = SUMMARIES[name]
+    assert summary.surfaces == command.surfaces
+    assert summary.help == " ".join(cleandoc(command.help).split("\n\n")[0].split())
+
+
+def test_help_and_suggestions_are_the_same_without_importing_commands():
+    context = terminal_context()
+    formatter, slow = click.HelpFormatter(width=80), click.HelpFormatter(width=80)
+    root().format_commands(context, formatter)
+    click.Group.format_commands(root(), context, slow)
+    assert formatter.getvalue() == slow.getvalue()
+    assert root().commands_on(TERMINAL, context) == list(SUMMARIES)

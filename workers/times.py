@@ -1,0 +1,69 @@
+"""Parse days, durations and times as people write them."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from retention.errors import BadInput
+from retention.text import gettext
+
+MAX_DAYS = 3650
+SOME_DAYS = gettext("a number of days from 1 to {most:,}").format(most=MAX_DAYS)
+
+
+def days(value: Any) -> Any:
+    """Convert ``28d`` or ``4w`` to days."""
+    if isinstance(value, str) and (
+        match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())
+    ):
+        count = int(match[1]) * (7 if match[2] == "w" else 1)
+        if not 1 <= count <= MAX_DAYS:
+            raise BadInput(
+                gettext("{value!r} is not {some_days}; write it like 28d or 4w.").format(
+                    value=value, some_days=SOME_DAYS
+                )
+            )
+        return count
+    return value
+
+
+def days_or_ever(value: Any) -> Any:
+    """Convert ``56d`` to 56 and ``ever`` to None."""
+    return None if isinstance(value, str) and value.strip().lower() == "ever" else days(value)
+
+
+def seconds(value: Any) -> Any:
+    """Convert ``90s``, ``5m`` or ``1h`` to seconds."""
+    if isinstance(value, str) and (
+        match := re.fullmatch(r"\s*(\d{1,5})\s*([smh])\s*", value.lower())
+    ):
+        return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    return value
+
+
+YEARS = range(1970, 2200)
+A_DATE = gettext(
+    "a date from {first} to {last}; write it like 2017-10-02 or 2017-10-02T09:00"
+).format(first=YEARS[0], last=YEARS[-1])
+
+
+def moment(text: str) -> datetime:
+    """Parse an ISO 8601 time."""
+    try:
+        parsed = datetime.fromisoformat(text.strip())
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.year not in YEARS:
+        raise BadInput(gettext("{text!r} is not {a_date}").format(text=text, a_date=A_DATE))
+    return parsed
+
+
+def utc(value: Any) -> Any:
+    """Parse an ISO 8601 time, by default in UTC.
+
+    Commands read times without a zone by the shop's clock (`bot.commands.tree`).
+    """
+    value = moment(value) if isinstance(value, str) else value
+    return (
+        value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    )
