@@ -3,6 +3,8 @@
 They are section ``[recommend]`` of the policy file.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +22,22 @@ FORBIDDEN = (
     "E-cigarettes",
     "Infant formula",
 )
+# Words of categories of alcohol, in the languages of most shops.
+ALCOHOL = tuple(
+    """
+    alcohol alcoholic ale ales beer beers brandy champagne cider ciders cognac gin lager lagers
+    liqueur liqueurs liquor liquors prosecco rum sake spirits tequila vodka whiskey whisky wine
+    wines alkohol alkoholika bier biere likör liköre rotwein schnaps sekt spirituosen wein weine
+    weißwein weisswein alcool alcools bière bières spiritueux vin vins alcohólicas cerveza cervezas
+    licor licores vino vinos alcolici birra birre liquori vini wijn wijnen 啤酒 白酒 红酒 葡萄酒
+    洋酒 酒类
+    """.split()
+)
+# Phrases with such a word that name no alcohol.
+_HARMLESS = re.compile(
+    r"\b(?:(?:non[- ]?alcoholic|alcohol[- ]free|alkoholfreie?[rs]?|sans alcool)\b(?: \w+)?"
+    r"|(?:root|ginger) (?:ale|beer)s?|\w+ glass(?:es)?|\w+ vinegars?)\b"
+)
 
 
 class RecommendRules(BaseModel):
@@ -29,6 +47,7 @@ class RecommendRules(BaseModel):
 
     policy: ListPolicy = "both"
     exclude_categories: Names = FORBIDDEN
+    exclude_category_words: Names = ALCOHOL
     exclude_brands: Names = ()
     exclude_items: Names = ()
     min_price: Annotated[float, Field(ge=0)] | None = None
@@ -56,4 +75,34 @@ class RecommendRules(BaseModel):
 
 
 # Only what always holds: items are in stock, and none appears twice.
-PLAIN = RecommendRules(max_per_type=None, explore=0.0, exclude_categories=())
+PLAIN = RecommendRules(
+    max_per_type=None, explore=0.0, exclude_categories=(), exclude_category_words=()
+)
+
+
+def names_with_words(names: Iterable[str], words: Iterable[str]) -> set[str]:
+    """Return the category names that contain a word.
+
+    Only whole words count. Phrases like "ginger beer" and "wine glasses" name no alcohol.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of categories and departments.
+    words : iterable of str
+        Words in any case.
+
+    Returns
+    -------
+    set of str
+
+    Examples
+    --------
+    >>> sorted(names_with_words(["BEERS/ALES", "Ginger beer", "Wine glasses"], ["beers", "wine"]))
+    ['BEERS/ALES']
+    """
+    escaped = "|".join(re.escape(word.casefold()) for word in words)
+    if not escaped:
+        return set()
+    has_word = re.compile(rf"(?<!\w)(?:{escaped})(?!\w)")
+    return {name for name in names if has_word.search(_HARMLESS.sub(" ", name.casefold()))}

@@ -14,7 +14,7 @@ from retention.settings import Settings
 from tests.databases import create_tables
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
-CATEGORIES = ("coffee", "tea", "bread", "cheese", "wine", "soap")
+CATEGORIES = ("coffee", "tea", "bread", "cheese", "yoghurt", "soap")
 
 
 @dataclass(frozen=True)

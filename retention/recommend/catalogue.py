@@ -41,7 +41,7 @@ class Catalogue:
         Items that may not be recommended.
     prices : dict of str to float
     named : dict of str to dict
-        Group → item → name of the group.
+        Group → item → name of the group; ``words`` are those of category and department.
     described : dict of str to str
         Text of the item's attributes.
     margins : dict of str to float
@@ -192,6 +192,7 @@ def _read_catalogue(lake: "Lake", in_stock_only: bool) -> Catalogue:
         barred=frozenset(ids[~is_allowed]),
         prices=dict(zip(ids, frame["price"].astype(float), strict=True)),
         named={
+            "words": dict(zip(ids, frame["words"], strict=True)),
             "category": dict(zip(ids, frame["category"], strict=True)),
             "type": dict(zip(ids, frame["title"].map(kinds), strict=True)),
             "brand": dict(zip(ids, frame["maker"], strict=True)),

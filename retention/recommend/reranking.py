@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.list_rules import PLAIN, RecommendRules
+from retention.list_rules import PLAIN, RecommendRules, names_with_words
 from retention.recommend.catalogue import Catalogue, variant_of
 
 POOL_FACTOR = 20  # candidates per place; the rest is only used if these do not fill a list
@@ -131,6 +131,9 @@ class Assortment:
             if excluded := {name.casefold() for name in names}:
                 group_of = items.named.get(group, {})
                 barred |= {item for item, name in group_of.items() if name.casefold() in excluded}
+        words_of = items.named.get("words", {})
+        excluded_words = names_with_words({*words_of.values()}, rules.exclude_category_words)
+        barred |= {item for item, words in words_of.items() if words in excluded_words}
         low, high = rules.min_price or 0.0, rules.max_price or np.inf
         barred |= {item for item, price in items.prices.items() if price < low or price > high}
         if (min_margin := rules.min_margin) is not None:

@@ -1,8 +1,9 @@
 """Compare customers at risk with earlier predictions and outcomes."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -141,9 +142,10 @@ class SweepOutcome:
 def latest_outcome(
     lake: "Lake", session: Session, settings: Settings, at: datetime
 ) -> SweepOutcome | None:
-    """Return the outcome of a past sweep.
+    """Return the outcome of the sweep that the digest follows.
 
-    It is the newest published sweep with a finished horizon, else the oldest of at least a week.
+    Every digest shows the same sweep until its horizon is over (`_followed_sweeps`). The next one
+    replaces it when it is a week old.
 
     Parameters
     ----------
@@ -157,30 +159,51 @@ def latest_outcome(
         .join(Run, Run.run_id == Cohort.run_id)
         .outerjoin(ModelVersion, ModelVersion.version == Cohort.model_version)
         .where(Cohort.team_id == settings.team_id, Cohort.as_of <= at - SOONEST)
-        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-    ).all()
-    if not rows:
-        return None
-    over = [
-        row for row in rows if row.as_of + timedelta(days=row.horizon_days or HORIZON_DAYS) <= at
-    ]
-    run_id, as_of, version, horizon = over[0] if over else rows[-1]
-    return _outcome(lake, run_id, as_of, version, horizon or HORIZON_DAYS, at)
+        .order_by(Cohort.created_at, Cohort.as_of, Cohort.id)
+    ).tuples()
+    sweeps = (
+        _Sweep(run_id, as_of, version, horizon or HORIZON_DAYS)
+        for run_id, as_of, version, horizon in rows
+    )
+    followed = _followed_sweeps(sweeps)
+    return _outcome(lake, followed[-1], at) if followed else None
 
 
-def _outcome(
-    lake: "Lake", run_id: str, as_of: datetime, version: str, horizon: int, at: datetime
-) -> SweepOutcome | None:
+class _Sweep(NamedTuple):
+    run_id: str
+    as_of: datetime
+    model_version: str
+    horizon_days: int
+
+    @property
+    def end(self) -> datetime:
+        return self.as_of + timedelta(days=self.horizon_days)
+
+
+def _followed_sweeps(sweeps: Iterable[_Sweep]) -> list[_Sweep]:
+    """Return the sweeps that digests follow, one after the other.
+
+    A sweep is followed if it begins at or after the end of the one before. The order is that of
+    creation, so a later sweep of an earlier date changes no digest.
+    """
+    followed: list[_Sweep] = []
+    for sweep in sweeps:
+        if not followed or sweep.as_of >= followed[-1].end:
+            followed.append(sweep)
+    return followed
+
+
+def _outcome(lake: "Lake", sweep: _Sweep, at: datetime) -> SweepOutcome | None:
     from retention.lake.lake import naive
 
-    end = min(as_of + timedelta(days=horizon), at)
+    end = min(sweep.end, at)
     events = lake.table("events", before=at)
     bought = events.filter(
         events.event_type == "purchase",
-        events.occurred_at >= naive(as_of),
+        events.occurred_at >= naive(sweep.as_of),
         events.occurred_at < naive(end),
     )
-    scores = lake.scores(run_id).select("customer_id", "tier", "churn_probability")
+    scores = lake.scores(sweep.run_id).select("customer_id", "tier", "churn_probability")
     lines = scores.execute()
     if not (lines["tier"] == "high").any():
         return None
@@ -189,13 +212,15 @@ def _outcome(
     )
     high = lines["tier"] == "high"
     return SweepOutcome(
-        as_of,
-        version,
-        horizon,
-        (end - as_of).days,
+        sweep.as_of,
+        sweep.model_version,
+        sweep.horizon_days,
+        (end - sweep.as_of).days,
         int(high.sum()),
         int(silent[high].sum()),
         float(silent[high].mean()),
         float(silent[~high].mean()) if (~high).any() else None,
-        None if version == "rules" else float(lines.loc[high, "churn_probability"].mean()),
+        None
+        if sweep.model_version == "rules"
+        else float(lines.loc[high, "churn_probability"].mean()),
     )

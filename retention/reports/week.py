@@ -19,7 +19,8 @@ class Week:
     They are the seven days before ``until``, and the seven before those.
 
     ``active``: with an order. ``new``: first order ever. ``returned``: order after at least
-    ``quiet_days`` of silence. ``lapsed``: such a silence was completed in this week. ``simulated``
+    ``quiet_days`` of silence. ``lapsed``: such a silence was completed in the week and lasted to
+    its end. Later orders do not change ``lapsed_before``, so the two weeks compare. ``simulated``
     lines are the demo's responses to campaigns.
     """
 
@@ -112,7 +113,9 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
         new=(each.first <= 7).sum().fill_null(0),
         returned=(each.last_before - each.first_of_week >= quiet).sum().fill_null(0),
         lapsed=((each.last > quiet) & (each.last <= quiet + 7)).sum().fill_null(0),
-        lapsed_before=((each.last > quiet + 7) & (each.last <= quiet + 14)).sum().fill_null(0),
+        lapsed_before=((each.last_before > quiet + 7) & (each.last_before <= quiet + 14))
+        .sum()
+        .fill_null(0),
     ).execute()
     return {str(name): int(value) for name, value in totals.iloc[0].items()}
 

@@ -208,6 +208,21 @@ def test_rules_bar_items(rules, left):
     assert "".join(np.array(list("abcde"))[facts.allowed]) == left
 
 
+@pytest.mark.parametrize(("words", "left"), [(None, "d"), ([], "abcd"), (["soap"], "abc")])
+def test_alcohol_is_excluded_unless_the_policy_allows_it(words, left):
+    category = {
+        "a": "Domestic Wine",
+        "b": "Beverages > Beers/Ales",
+        "c": "Reds SPIRITS",
+        "d": "Soap",
+    }
+    drinks = Catalogue(
+        titles=dict.fromkeys("abcd", "Item"), barred=frozenset(), named={"words": category}
+    )
+    rules = RecommendRules() if words is None else RecommendRules(exclude_category_words=words)
+    assert {*"abcd"} - Assortment(drinks, rules).barred == {*left}
+
+
 def test_profit_is_price_times_margin_or_the_default():
     facts = Assortment(RANGE, margin=0.3).facts(np.array(list("abcdx"), dtype=object))
     money = np.array([5 * 0.5, np.nan, 20 * 0.05, 1 * 0.3])

@@ -51,9 +51,9 @@ def flag(settings, database):
     return publish
 
 
-def checked(lake, database, settings):
+def checked(lake, database, settings, at=UNTIL):
     with database.reading() as session:
-        return latest_outcome(lake, session, settings, UNTIL)
+        return latest_outcome(lake, session, settings, at)
 
 
 def test_outcome_is_share_of_flagged_without_purchase_in_the_horizon(
@@ -92,12 +92,38 @@ def test_unfinished_horizon_reports_its_days(lake_of, flag, database, settings):
     )
 
 
-def test_newest_finished_sweep_is_reported(lake_of, flag, database, settings):
+def test_weekly_digests_follow_one_sweep_until_its_horizon_is_over(
+    lake_of, flag, database, settings
+):
     lake = lake_of(bought("a", 5))
-    flag(lake, 60, high=["a"], low=[], run_id="old")
-    flag(lake, 29, high=["a", "b"], low=[], run_id="newer")
-    flag(lake, 10, high=["a", "b", "c"], low=[], run_id="unfinished")
-    assert checked(lake, database, settings).flagged == 2
+    for week in range(8, -1, -1):  # a sweep each Monday
+        flag(lake, 7 * week, high=["a"] * (9 - week), low=[], run_id=f"w{week}")
+    outcomes = [
+        checked(lake, database, settings, UNTIL - timedelta(days=7 * week))
+        for week in range(7, -1, -1)
+    ]
+    begin = UNTIL - timedelta(days=56)
+    assert [(found.flagged_on - begin).days for found in outcomes] == [0, 0, 0, 0, 28, 28, 28, 28]
+    assert [found.days for found in outcomes] == [7, 14, 21, 28] * 2
+
+
+def test_later_sweep_of_an_earlier_date_does_not_replace_the_cohort(
+    lake_of, flag, database, settings
+):
+    lake = lake_of(bought("a", 5))
+    flag(lake, 14, high=["a"], low=[], run_id="followed")
+    flag(lake, 60, high=["a", "b"], low=[], run_id="hindsight")
+    assert checked(lake, database, settings).flagged == 1
+
+
+def test_finished_sweep_is_shown_until_the_next_is_a_week_old(lake_of, flag, database, settings):
+    lake = lake_of(bought("a", 50))
+    flag(lake, 40, high=["a", "b"], low=[], run_id="finished")
+    flag(lake, 8, high=["a"], low=[], run_id="next")
+    shown = [
+        checked(lake, database, settings, UNTIL - timedelta(days=days)).flagged for days in (2, 1)
+    ]
+    assert shown == [2, 1]
 
 
 def test_unpublished_and_recent_sweeps_are_ignored(lake_of, flag, database, settings):

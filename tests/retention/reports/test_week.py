@@ -23,13 +23,33 @@ def test_week_counts_each_kind_of_customer_once(lake_of):
     )
     assert (activity.active, activity.active_before) == (3, 1)
     assert (activity.new, activity.returned) == (1, 1)
-    assert (activity.lapsed, activity.lapsed_before) == (1, 1)
+    assert (activity.lapsed, activity.lapsed_before) == (1, 2)  # "returned" lapsed last week
     assert (activity.orders, activity.revenue, activity.revenue_before) == (4, 40, 10)
 
 
 def test_customer_who_lapses_and_returns_counts_as_returned(lake_of):
     activity = count_week(lake_of(bought("c", 3, 32)))
     assert (activity.returned, activity.lapsed, activity.new) == (1, 0, 0)
+
+
+def test_customers_who_returned_since_still_count_as_lapsed_last_week(lake_of):
+    """A change from 3 to 2 was shown as a rise, because two of the three ordered again."""
+    lake = lake_of(
+        bought("lapsed 1", 30),
+        bought("lapsed 2", 31),
+        bought("earlier 1", 2, 37),
+        bought("earlier 2", 5, 38),
+        bought("earlier 3", 39),
+    )
+    activity = count_week(lake)
+    assert (activity.lapsed, activity.lapsed_before) == (2, 3)
+
+
+def test_lapsed_before_is_what_last_week_counted(lake_of):
+    lake = lake_of(*(bought(f"c{day}", day % 14 + 0.5, day) for day in range(20, 60)))
+    last_week = count_week(lake, UNTIL - timedelta(days=7))
+    assert last_week.lapsed > 0
+    assert count_week(lake).lapsed_before == last_week.lapsed
 
 
 def test_silence_of_exactly_28_days_counts(lake_of):
