@@ -42,10 +42,25 @@ def _lake(call: Call) -> Any:
 CUTOFF = click.option(
     "--cutoff",
     type=DATE,
-    required=True,
     metavar="DATE",
-    help=gettext("Learn from before, judge by what came after."),
+    help=gettext(
+        "Learn from before, judge by what came after; by default the latest day whose horizon is "
+        "over."
+    ),
 )
+
+
+def _cutoff(lake: Any, requested: datetime | None, horizon_days: int) -> tuple[datetime, str]:
+    """Return the cutoff, and a note if none was requested."""
+    from retention.lake.coverage import latest_cutoff
+
+    if requested is not None:
+        return requested, ""
+    cutoff = latest_cutoff(lake, horizon_days)
+    return cutoff, gettext(
+        "Cutoff {day:%Y-%m-%d}: the latest whose {days} days are over in the data. Choose another "
+        "with --cutoff."
+    ).format(day=lake.local(cutoff), days=horizon_days)
 
 
 @COMMAND.command(
@@ -80,7 +95,7 @@ CUTOFF = click.option(
 )
 def churn(
     call: Call,
-    cutoff: datetime,
+    cutoff: datetime | None,
     horizon: int,
     active_within: int | str,
     model: str,
@@ -93,9 +108,11 @@ def churn(
     from retention.risk.policy import load_policy
 
     tiers = load_policy(call.services.settings).tiers
+    lake = _lake(call)
+    moment, note = _cutoff(lake, cutoff, horizon)
     report = evaluate(
-        _lake(call),
-        cutoff=cutoff,
+        lake,
+        cutoff=moment,
         horizon_days=horizon,
         active_within_days=requests.days_or_ever(active_within),
         model=model,
@@ -105,7 +122,7 @@ def churn(
         curve=learning_curve,
         progress=call.progress,
     )
-    return Answer("bot/evaluate_churn", report)
+    return Answer("bot/evaluate_churn", {**report, "note": note})
 
 
 @COMMAND.command(
@@ -140,7 +157,7 @@ def churn(
 )
 def recommend(
     call: Call,
-    cutoff: datetime,
+    cutoff: datetime | None,
     horizon: int,
     k: int,
     min_buyers: int,
@@ -150,9 +167,11 @@ def recommend(
     """Backtest the recommenders."""
     from retention.recommend import evaluate
 
+    lake = _lake(call)
+    moment, note = _cutoff(lake, cutoff, horizon)
     report = evaluate(
-        _lake(call),
-        cutoff=cutoff,
+        lake,
+        cutoff=moment,
         horizon_days=horizon,
         k=k,
         min_buyers=min_buyers,
@@ -160,7 +179,7 @@ def recommend(
         model=model,
         progress=call.progress,
     )
-    return Answer("bot/evaluate_recommend", report)
+    return Answer("bot/evaluate_recommend", {**report, "note": note})
 
 
 @COMMAND.command(
