@@ -15,7 +15,6 @@ MAX_DEPTH = 60  # of nested lists and objects; Slack's own payloads stay below 2
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 OptionalId = Annotated[str, StringConstraints(max_length=255)] | None
-Values = dict[str, dict[str, dict[str, Any]]]
 
 
 class Malformed(Exception):
@@ -43,6 +42,18 @@ class _ChannelRef(_Part):
 class _Container(_Part):
     channel_id: OptionalId = None
     message_ts: OptionalId = None
+
+
+class _Option(_Part):
+    value: str | None = None
+
+
+class _Input(_Part):
+    value: str | None = None
+    selected_option: _Option | None = None
+
+
+Values = dict[str, dict[str, _Input]]  # of ``view.state``: block id → action id → input
 
 
 class _State(_Part):
@@ -75,10 +86,6 @@ class _SubmittedView(_View):
     id: Id
     callback_id: str
     private_metadata: str = ""
-
-
-class _Option(_Part):
-    value: str | None = None
 
 
 class _Action(_Part):

@@ -15,7 +15,7 @@ from bot.interactions.campaigns import INPUT_OF_FIELD
 from bot.services import Services
 from retention import clock, faults
 from retention.campaigns.states import StaleCampaign
-from retention.errors import Refused
+from retention.errors import BadFields, Refused
 from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import render
@@ -119,7 +119,7 @@ class Failures:
             )
             return _json({"response_type": "ephemeral", **content})
         if body.get("type") == "view_submission":
-            return _json(_modal_errors(body["view"], message, getattr(error, "field", None)))
+            return _json(_modal_errors(body["view"], message, error))
         ack()
         self._show(body, message)
         return BoltResponse(status=200)
@@ -167,10 +167,10 @@ class Failures:
         show(trigger_id=body["trigger_id"], view=view)
 
 
-def _modal_errors(view: dict[str, Any], message: str, field: str | None) -> dict[str, Any]:
-    """Keep the modal open.
+def _modal_errors(view: dict[str, Any], message: str, error: Exception) -> dict[str, Any]:
+    """Keep the modal open with all errors.
 
-    Show the message under the input of the field, else the first.
+    Each message is under the input of its field, else under the first.
     """
     inputs = [
         block["block_id"]
@@ -182,10 +182,17 @@ def _modal_errors(view: dict[str, Any], message: str, field: str | None) -> dict
             "response_action": "update",
             "view": render.view("bot/refused_modal", sentence=message),
         }
-    block_id = INPUT_OF_FIELD.get(field or "")
-    if block_id not in inputs:
-        block_id = inputs[0]
-    return {"response_action": "errors", "errors": {block_id: message}}
+    messages: list[tuple[str | None, str]] = (
+        [(single.field, str(single)) for single in error.errors]
+        if isinstance(error, BadFields)
+        else [(getattr(error, "field", None), message)]
+    )
+    by_input: dict[str, list[str]] = {}
+    for field, sentence in messages:
+        block_id = INPUT_OF_FIELD.get(field or "", "")
+        by_input.setdefault(block_id if block_id in inputs else inputs[0], []).append(sentence)
+    errors = {block_id: " ".join(sentences) for block_id, sentences in by_input.items()}
+    return {"response_action": "errors", "errors": errors}
 
 
 def _json(body: dict[str, Any]) -> BoltResponse:

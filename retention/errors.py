@@ -5,6 +5,9 @@ Slack, on standard error with exit status 2 in the terminal. For any other error
 reference number, and the operator gets the stack trace.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 
 class Refused(Exception):
     """Refuse a request and say how to fix it."""
@@ -24,6 +27,66 @@ class BadInput(Refused):
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class BadFields(BadInput):
+    """Refuse the unusable values of several fields together.
+
+    Parameters
+    ----------
+    errors : sequence of BadInput
+        One error for each field, at least one.
+    """
+
+    def __init__(self, errors: Sequence[BadInput]) -> None:
+        super().__init__(" ".join(map(str, errors)), field=errors[0].field)
+        self.errors = tuple(errors)
+
+
+class FieldErrors:
+    """Collect the errors of a form's fields to raise them together.
+
+    The first error of a field counts, because later ones may follow from it.
+
+    Examples
+    --------
+    >>> errors = FieldErrors()
+    >>> with errors.collect():
+    ...     raise BadInput("The name is empty.", field="name")
+    >>> with errors.collect():
+    ...     raise BadInput("The budget is negative.", field="budget")
+    >>> errors.raise_any()
+    Traceback (most recent call last):
+    retention.errors.BadFields: The name is empty. The budget is negative.
+    """
+
+    def __init__(self) -> None:
+        self._by_field: dict[str, BadInput] = {}
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Collect an error of the block that names its field; raise any other."""
+        try:
+            yield
+        except BadInput as error:
+            for single in error.errors if isinstance(error, BadFields) else (error,):
+                if single.field is None:
+                    raise
+                self._by_field.setdefault(single.field, single)
+
+    def raise_any(self) -> None:
+        """Raise the collected errors.
+
+        Raises
+        ------
+        BadInput
+            One field has an error.
+        BadFields
+            Several fields have errors.
+        """
+        errors = list(self._by_field.values())
+        if errors:
+            raise errors[0] if len(errors) == 1 else BadFields(errors)
 
 
 class NotAllowed(Refused):

@@ -124,7 +124,12 @@ def add_schedule(
             "timezone": zone,
             "channel": target,
             "stranger": is_stranger,
-            "replaced": replaced,
+            # The same time again replaces nothing that a person could notice.
+            "replaced": [
+                one
+                for one in replaced
+                if (one["day"], one["at"], one["timezone"]) != (day, at, zone)
+            ],
         },
     )
 

@@ -42,10 +42,25 @@ def _lake(call: Call) -> Any:
 CUTOFF = click.option(
     "--cutoff",
     type=DATE,
-    required=True,
     metavar="DATE",
-    help=gettext("Learn from before, judge by what came after."),
+    help=gettext(
+        "Learn from before, judge by what came after; by default the latest day whose horizon is "
+        "over."
+    ),
 )
+
+
+def _cutoff(lake: Any, requested: datetime | None, horizon_days: int) -> tuple[datetime, str]:
+    """Return the cutoff, and a note if none was requested."""
+    from retention.lake.coverage import latest_cutoff
+
+    if requested is not None:
+        return requested, ""
+    cutoff = latest_cutoff(lake, horizon_days)
+    return cutoff, gettext(
+        "Cutoff {day:%Y-%m-%d}: the latest whose {days} days are over in the data. Choose another "
+        "with --cutoff."
+    ).format(day=lake.local(cutoff), days=horizon_days)
 
 
 @COMMAND.command(
@@ -80,7 +95,7 @@ CUTOFF = click.option(
 )
 def churn(
     call: Call,
-    cutoff: datetime,
+    cutoff: datetime | None,
     horizon: int | None,
     active_within: int | str | None,
     model: str,
@@ -93,6 +108,7 @@ def churn(
     from retention.registry.churn_definition import ensure_definition, resolve_definition
     from retention.risk.policy import load_policy
 
+<<<<<<< HEAD
     services, lake = call.services, _lake(call)
     tiers = load_policy(services.settings).tiers
     definition = resolve_definition(
@@ -100,9 +116,16 @@ def churn(
         horizon,
         "definition" if active_within is None else times.days_or_ever(active_within),
     )
+||||||| 0d32b7ab
+    tiers = load_policy(call.services.settings).tiers
+=======
+    tiers = load_policy(call.services.settings).tiers
+    lake = _lake(call)
+    moment, note = _cutoff(lake, cutoff, horizon)
+>>>>>>> bugs2
     report = evaluate(
         lake,
-        cutoff=cutoff,
+        cutoff=moment,
         horizon_days=definition.horizon_days,
         active_within_days=definition.active_within_days,
         model=model,
@@ -112,7 +135,7 @@ def churn(
         curve=learning_curve,
         progress=call.progress,
     )
-    return Answer("bot/evaluate_churn", report)
+    return Answer("bot/evaluate_churn", {**report, "note": note})
 
 
 @COMMAND.command(
@@ -147,7 +170,7 @@ def churn(
 )
 def recommend(
     call: Call,
-    cutoff: datetime,
+    cutoff: datetime | None,
     horizon: int,
     k: int,
     min_buyers: int,
@@ -157,9 +180,11 @@ def recommend(
     """Backtest the recommenders."""
     from retention.recommend import evaluate
 
+    lake = _lake(call)
+    moment, note = _cutoff(lake, cutoff, horizon)
     report = evaluate(
-        _lake(call),
-        cutoff=cutoff,
+        lake,
+        cutoff=moment,
         horizon_days=horizon,
         k=k,
         min_buyers=min_buyers,
@@ -167,7 +192,7 @@ def recommend(
         model=model,
         progress=call.progress,
     )
-    return Answer("bot/evaluate_recommend", report)
+    return Answer("bot/evaluate_recommend", {**report, "note": note})
 
 
 @COMMAND.command(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from slack_bolt import Ack, App
@@ -15,7 +16,7 @@ from retention.campaigns.edits import OFFER_KINDS, SOON, Changes
 from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_campaign
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
-from retention.errors import BadInput, Conflict
+from retention.errors import BadInput, Conflict, FieldErrors
 from retention.settings import Settings
 from retention.text import gettext
 from workers import campaign_messages, campaigns, ids, jobs, roles
@@ -88,12 +89,17 @@ def register(app: App, services: Services) -> None:
     @app.view(ids.EDIT_VIEW)
     def edited(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
-        changes = _changes(click)
+        errors = FieldErrors()
+        changes = _changes(click, errors)
 
         def transition(
             session: Session, settings: Settings, campaign_id: str, version: int, user: str
         ) -> Campaign:
-            return campaigns.edit(session, settings, campaign_id, version, user, changes)
+            # Inputs that cannot be parsed are left out here, so that the others are checked, too.
+            with errors.collect():
+                campaign = campaigns.edit(session, settings, campaign_id, version, user, changes)
+            errors.raise_any()
+            return campaign
 
         try:
             _apply_from_modal(services, ack, click, transition, open_states=EDITABLE)
@@ -265,43 +271,39 @@ def _parse_target(click: Click) -> tuple[str, int, str | None]:
     return campaign_id, int(version), channel or None
 
 
-def _changes(click: Click) -> Changes:
+def _changes(click: Click, errors: FieldErrors) -> Changes:
+    """Parse the inputs; collect the errors of those that cannot be parsed."""
+    parse = partial(_parse, click, errors)
     return Changes(
         name=_text(click, "name"),
-        discount=_parse(
-            click,
+        discount=parse(
             "discount",
             numbers.parse_percentage,
             gettext("The discount is {typed!r}; write a number like 15."),
         ),
-        holdout=_parse(
-            click,
+        holdout=parse(
             "holdout",
             numbers.parse_percentage,
             gettext("The hold-out is {typed!r}; write a number like 15."),
         ),
-        expires_days=_parse(
-            click,
+        expires_days=parse(
             "expires_days",
             _days,
             gettext("The codes' days are {typed!r}; write a whole number like 28."),
         ),
         copy_text=_text(click, "copy_text"),
         offer=_chosen_offer(click),
-        amount=_parse(
-            click,
+        amount=parse(
             "amount",
             numbers.parse_money,
             gettext("Money off is {typed!r}; write an amount like 5, 12.50 or 1200."),
         ),
-        min_order=_parse(
-            click,
+        min_order=parse(
             "min_order",
             numbers.parse_money,
             gettext("From order value is {typed!r}; write an amount like 5, 12.50 or 1200."),
         ),
-        budget=_parse(
-            click,
+        budget=parse(
             "budget",
             numbers.parse_money,
             gettext("Budget is {typed!r}; write an amount like 5, 12.50 or 1200."),
@@ -329,13 +331,18 @@ def _chosen_offer(click: Click) -> str | None:
     return option.get("value") if option.get("value") in OFFER_KINDS else None
 
 
-def _parse(click: Click, field: str, parse: Callable[[str], Any], message: str) -> Any:
+def _parse(
+    click: Click, errors: FieldErrors, field: str, parse: Callable[[str], Any], message: str
+) -> Any:
     """Parse a text input.
 
-    The result is None if it is empty. The message has a field ``typed``.
+    The result is None if it is empty, or if its error was collected. The message has a field
+    ``typed``.
     """
     typed = _text(click, field)
-    try:
-        return parse(typed) if typed else None
-    except BadInput:
-        raise BadInput(message.format(typed=typed), field=field) from None
+    with errors.collect():
+        try:
+            return parse(typed) if typed else None
+        except BadInput:
+            raise BadInput(message.format(typed=typed), field=field) from None
+    return None

@@ -211,7 +211,7 @@ def _problem(element: Json, chosen: Any) -> str | None:
     elif kind == "number_input":
         try:
             number = float(chosen)
-        except ValueError:
+        except (TypeError, ValueError):
             return "Please enter a number."
         if not element["is_decimal_allowed"] and not number.is_integer():
             return "Please enter a whole number."

@@ -5,17 +5,20 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from bot.envelopes import Values
 from bot.playground import seed
 from bot.playground.rate_limits import FAULTS
 from bot.playground.user_actions import UserActions
 from bot.playground.workspace import Json, SlackError, Workspace
 
 STREAM_QUEUE, HEARTBEAT = 500, 15.0
+_VALUES: TypeAdapter[Values] = TypeAdapter(Values)
 
 
 class RequestError(Exception):
@@ -128,7 +131,7 @@ class PlaygroundApi:
         block_id, action_id = str(form.get("block_id") or ""), field(form, "action_id")
         value = _value(form)
         if view := self._requested_view(form, person):
-            state = _json(form, "state")
+            state = _values(form, "state")
             ack = await self.user_actions.press_in_view(
                 person, view, block_id, action_id, value, state
             )
@@ -162,7 +165,7 @@ class PlaygroundApi:
         person, action = find_person(field(form, "user")), str(form.get("action") or "submit")
         if action not in ("submit", "close"):
             raise RequestError(422, f"action is {action!r}; use submit or close.")
-        values = _json(form, "values")
+        values = _values(form, "values")
         ack = await (
             self.user_actions.close(person)
             if action == "close"
@@ -332,7 +335,8 @@ def _value(form: FormData) -> Any:
     return values if len(values) > 1 else values[0] if values else None
 
 
-def _json(form: FormData, name: str) -> Json:
+def _values(form: FormData, name: str) -> Json:
+    """Return a form field with inputs in the format of Slack's ``view.state.values``."""
     text = form.get(name)
     if not text:
         return {}
@@ -341,5 +345,14 @@ def _json(form: FormData, name: str) -> Json:
     except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
-        raise RequestError(422, f"The field {name!r} is no JSON object.")
+        raise RequestError(422, f"The field {name!r} is not a JSON object.")
+    try:
+        _VALUES.validate_python(parsed)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise RequestError(
+            422,
+            f'{place!r} in the field {name!r} is not valid; write {{"BLOCK": {{"ACTION": '
+            '{"value": "TEXT"}}}.',
+        ) from None
     return parsed

@@ -35,7 +35,7 @@ from retention.campaigns.states import (
 from retention.db.engine import advisory_lock
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
-from retention.errors import BadInput, Conflict, NotAllowed
+from retention.errors import BadInput, Conflict, FieldErrors, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
@@ -351,14 +351,19 @@ def edit(
     Raises
     ------
     BadInput
-        A value is not allowed; nothing is written.
+        A value is not allowed; nothing is written. Errors of several fields come together.
     StaleCampaign
         The version changed, or the campaign is already sent.
     """
     before = find_campaign(session, settings, campaign_id)
     old_body = Body.model_validate(before.body)
-    body = apply_changes(old_body, changes, settings.zone, now)
-    name = normalize_name(changes.name) if changes.name is not None else before.name
+    errors, body, name = FieldErrors(), old_body, before.name
+    with errors.collect():
+        body = apply_changes(old_body, changes, settings.zone, now)
+    if changes.name is not None:
+        with errors.collect():
+            name = normalize_name(changes.name)
+    errors.raise_any()
     differing = [
         field for field in Body.model_fields if getattr(body, field) != getattr(old_body, field)
     ]

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from retention.campaigns import text_placeholders
 from retention.campaigns.spec import Body, OfferLine
-from retention.errors import BadInput
+from retention.errors import BadInput, FieldErrors
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
 from retention.templating import money
 from retention.text import gettext
@@ -59,58 +59,39 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
     ------
     BadInput
         A value is not allowed. The sentence names field, value and allowed values.
+    BadFields
+        Values of several fields are not allowed.
     """
-    update: dict[str, object] = {
-        "offers": tuple(_changed_line(line, body, changes) for line in body.offers)
-    }
-    if (
-        changes.discount is not None
-        and changes.discount != body.discount
-        and changes.offer in (None, "share")
-    ):
-        if not body.coupons and changes.offer is None:
-            raise BadInput(
-                gettext("No part of this campaign carries a discount, so there is none to change."),
-                field="discount",
-            )
-        if not 0.01 <= changes.discount <= 0.99:
-            raise BadInput(
-                gettext("A discount of {discount:g} % is none; use 1 to 99.").format(
-                    discount=100 * changes.discount
-                ),
-                field="discount",
-            )
+    errors = FieldErrors()
+    update: dict[str, object] = {}
+    with errors.collect():
+        update["offers"] = tuple(_changed_line(line, body, changes) for line in body.offers)
+    with errors.collect():
+        _validate_discount(body, changes)
     if changes.holdout is not None:
-        low, high = HOLDOUT
-        if not low <= changes.holdout <= high:
-            raise BadInput(
-                gettext(
-                    "A hold-out of {holdout:g} % is outside the policy; use {low:g} to {high:g}."
-                ).format(holdout=100 * changes.holdout, low=100 * low, high=100 * high),
-                field="holdout",
-            )
-        update["holdout"] = changes.holdout
+        with errors.collect():
+            update["holdout"] = _validate_holdout(changes.holdout)
     if changes.expires_days is not None:
-        if not 1 <= changes.expires_days <= 365:
-            raise BadInput(
-                gettext("Codes cannot expire after {expires_days} days; use 1 to 365.").format(
-                    expires_days=changes.expires_days
-                ),
-                field="expires_days",
-            )
-        update["expires_days"] = changes.expires_days
+        with errors.collect():
+            update["expires_days"] = _validate_expiry(changes.expires_days)
     if changes.budget is not None:
-        update["budget"] = _validate_budget(body, changes.budget)
+        with errors.collect():
+            update["budget"] = _validate_budget(body, changes.budget)
     if changes.send_on is not None:
-        update["send_on"] = (
-            None
-            if changes.send_on == SOON
-            else _parse_moment(changes.send_on, zone, now, body.send_on)
-        )
+        with errors.collect():
+            update["send_on"] = (
+                None
+                if changes.send_on == SOON
+                else _parse_moment(changes.send_on, zone, now, body.send_on)
+            )
     edited = body.model_copy(update=update)
-    _require_used(edited, changes)
-    edited = edited.model_copy(update={"copy_text": _changed_text(body, edited, changes.copy_text)})
-    edited.check_offers()
+    _require_used(edited, changes, errors)
+    with errors.collect():
+        text = _changed_text(body, edited, changes.copy_text)
+        edited = edited.model_copy(update={"copy_text": text})
+    with errors.collect():
+        edited.check_offers()
+    errors.raise_any()
     return edited
 
 
@@ -149,7 +130,7 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                 gettext(
                     "The offer is a share of the order and its discount is not said; use 1 to 99."
                 ),
-                field="offer",
+                field="discount",
             )
         return _with_terms(line, "coupon", discount=share)
     if kind == "amount" and (
@@ -172,7 +153,7 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                     "Money off needs a From order value, or small orders sell below cost; say one, "
                     "like 40."
                 ),
-                field="amount",
+                field="min_order",
             )
         return _with_terms(line, "coupon", face=money_off, min_order=min_order)
     if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
@@ -189,8 +170,8 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
     return _with_terms(line, "reminder") if changes.offer == "reminder" else line
 
 
-def _require_used(edited: Body, changes: Changes) -> None:
-    """Reject values that no offer of the campaign uses."""
+def _require_used(edited: Body, changes: Changes, errors: FieldErrors) -> None:
+    """Collect an error for each value that no offer of the campaign uses."""
     kinds = {_kind(line) for line in edited.offers}
     if changes.offer is not None:
         return  # the chosen offer defines the fields that it uses
@@ -204,13 +185,14 @@ def _require_used(edited: Body, changes: Changes) -> None:
         ),
     ):
         if value and not kinds & users:
-            raise BadInput(
-                gettext(
-                    "{label} {value:g} is for no offer of this campaign; choose one for all that "
-                    "has it, or leave it empty."
-                ).format(label=label, value=value),
-                field=field,
-            )
+            with errors.collect():
+                raise BadInput(
+                    gettext(
+                        "{label} {value:g} is for no offer of this campaign; choose one for all "
+                        "that has it, or leave it empty."
+                    ).format(label=label, value=value),
+                    field=field,
+                )
 
 
 def _with_terms(
@@ -231,6 +213,48 @@ def _kind(line: OfferLine) -> str:
     if line.action == "coupon":
         return "amount" if line.face else "share"
     return line.action
+
+
+def _validate_discount(body: Body, changes: Changes) -> None:
+    """Reject a discount that is none, or that no offer uses."""
+    discount = changes.discount
+    if discount in (None, body.discount) or changes.offer not in (None, "share"):
+        return
+    if not body.coupons and changes.offer is None:
+        raise BadInput(
+            gettext("No part of this campaign carries a discount, so there is none to change."),
+            field="discount",
+        )
+    if not 0.01 <= discount <= 0.99:
+        raise BadInput(
+            gettext("A discount of {discount:g} % is none; use 1 to 99.").format(
+                discount=100 * discount
+            ),
+            field="discount",
+        )
+
+
+def _validate_holdout(holdout: float) -> float:
+    low, high = HOLDOUT
+    if not low <= holdout <= high:
+        raise BadInput(
+            gettext(
+                "A hold-out of {holdout:g} % is outside the policy; use {low:g} to {high:g}."
+            ).format(holdout=100 * holdout, low=100 * low, high=100 * high),
+            field="holdout",
+        )
+    return holdout
+
+
+def _validate_expiry(days: int) -> int:
+    if not 1 <= days <= 365:
+        raise BadInput(
+            gettext("Codes cannot expire after {expires_days} days; use 1 to 365.").format(
+                expires_days=days
+            ),
+            field="expires_days",
+        )
+    return days
 
 
 def _validate_budget(body: Body, budget: float) -> float:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from retention.campaigns.assignment import control_size
 from retention.campaigns.measurement import Z_ALPHA, smallest_effect
-from retention.errors import BadInput
+from retention.errors import BadInput, FieldErrors
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
 from retention.templating import WHOLE, money
@@ -335,44 +335,50 @@ class Body(_FrozenModel):
         BadInput
             An offer leaves too little margin.
         """
-        max_discount = max(self.margin - self.min_margin, 0)
+        errors = FieldErrors()
         for line in self.offers:
-            if line.face and line.face > max_discount * line.min_order + 1e-9:
-                least = (
-                    gettext("use it from {amount} on").format(
-                        amount=self._money(self._least(line.face / max_discount))
-                    )
-                    if max_discount
-                    else gettext("no order can bear it")
+            with errors.collect():
+                self._check_offer(line)
+        errors.raise_any()
+
+    def _check_offer(self, line: OfferLine) -> None:
+        max_discount = max(self.margin - self.min_margin, 0)
+        if line.face and line.face > max_discount * line.min_order + 1e-9:
+            least = (
+                gettext("use it from {amount} on").format(
+                    amount=self._money(self._least(line.face / max_discount))
                 )
-                raise BadInput(
-                    gettext(
-                        "{off} ({rule}) would leave {at_most} of the smallest as margin; the "
-                        "policy wants at least {min_margin:g} %: {least}."
-                    ).format(
-                        off=self._off(line),
-                        rule=line.rule,
-                        at_most=_format_limit(self.margin - line.largest_share),
-                        min_margin=100 * self.min_margin,
-                        least=least,
-                    ),
-                    field="min_order",
-                )
-            remaining = self.margin - line.discount
-            if line.action == "coupon" and not line.face and remaining < self.min_margin - 1e-9:
-                raise BadInput(
-                    gettext(
-                        "A discount of {discount:g} % ({rule}) would leave {at_most} of sales as "
-                        "margin; the policy wants at least {min_margin:g} %: use at most {limit}."
-                    ).format(
-                        discount=100 * line.discount,
-                        rule=line.rule,
-                        at_most=_format_limit(remaining),
-                        min_margin=100 * self.min_margin,
-                        limit=_format_limit(max_discount),
-                    ),
-                    field="discount",
-                )
+                if max_discount
+                else gettext("no order can bear it")
+            )
+            raise BadInput(
+                gettext(
+                    "{off} ({rule}) would leave {at_most} of the smallest as margin; the "
+                    "policy wants at least {min_margin:g} %: {least}."
+                ).format(
+                    off=self._off(line),
+                    rule=line.rule,
+                    at_most=_format_limit(self.margin - line.largest_share),
+                    min_margin=100 * self.min_margin,
+                    least=least,
+                ),
+                field="min_order",
+            )
+        remaining = self.margin - line.discount
+        if line.action == "coupon" and not line.face and remaining < self.min_margin - 1e-9:
+            raise BadInput(
+                gettext(
+                    "A discount of {discount:g} % ({rule}) would leave {at_most} of sales as "
+                    "margin; the policy wants at least {min_margin:g} %: use at most {limit}."
+                ).format(
+                    discount=100 * line.discount,
+                    rule=line.rule,
+                    at_most=_format_limit(remaining),
+                    min_margin=100 * self.min_margin,
+                    limit=_format_limit(max_discount),
+                ),
+                field="discount",
+            )
 
     def check_budget(self) -> None:
         """Reject a campaign above its budget.

@@ -1,9 +1,10 @@
 """Find the time range of the data; refuse or note times outside it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
+from retention import clock
 from retention.errors import BadInput, TooLittleData
 from retention.lake import store
 from retention.lake.schema import LINKS, TABLES
@@ -204,6 +205,38 @@ def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: i
             remedy=remedy,
         )
     )
+
+
+def latest_cutoff(lake: store.LakeTables, horizon_days: int) -> datetime:
+    """Return the latest midnight in the shop's time with a complete label window.
+
+    A window is complete when its last day is over and the data reaches that day.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    horizon_days : int
+        Length of the label window in days.
+
+    Raises
+    ------
+    BadInput, TooLittleData
+        The history is shorter than the window. The message names the time range of the data.
+    """
+    now = clock.now()
+    newest = newest_event(lake, now)
+    if newest is None:
+        raise no_events_error()
+    local = lake.local(newest)
+    today = datetime.combine(local.date(), time(), local.tzinfo)
+    # Whole days of the shop's calendar, also when the clocks change.
+    end = today + timedelta(days=1) if today + timedelta(days=1) <= now else today
+    cutoff = (end - timedelta(days=horizon_days)).astimezone(UTC)
+    oldest, _ = _ends(lake)
+    if cutoff <= oldest:
+        check_label_window(lake, oldest + timedelta(days=1), horizon_days)
+    return cutoff
 
 
 def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:

@@ -92,7 +92,8 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
     def change(payload):
         payload["view"] |= {"callback_id": callback, "private_metadata": metadata, "hash": hash_}
         payload["view"]["state"]["values"] = {
-            block: {"value": {"value": text}} for block, text in typed.items()
+            block: {"value": text if isinstance(text, dict) else {"value": text}}
+            for block, text in typed.items()
         }
         payload["view"]["blocks"] = [
             {

@@ -125,6 +125,39 @@ def test_bad_value_keeps_the_modal_open_with_a_message(workspace, database, draf
         assert session.scalar(select(Campaign.version)) == 1
 
 
+def test_modal_shows_all_errors_together_under_their_inputs(workspace, database, draft):
+    """It showed one, and the next only after that one was put right."""
+    bad = {
+        "name": 81 * "x",
+        "discount": "lots",
+        "holdout": "50",
+        "expires": "0",
+        "copy": "Dear {nobody}",
+        "budget": "2000",
+        "send_on": "tomorrow",
+        "amount": "5",
+        "min_order": "x",
+    }
+    answer = json.loads(fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **bad).body)
+    assert answer["response_action"] == "errors"
+    assert {*answer["errors"]} == {*bad}
+    assert "'lots'" in answer["errors"]["discount"]
+    assert "use 10 to 20" in answer["errors"]["holdout"]
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.version)) == 1
+
+
+def test_input_that_cannot_be_read_gets_only_its_own_error(workspace, draft):
+    """What follows from it would confuse: "money off of 0 is none"."""
+    values = {"name": "May", "holdout": "15", "expires": "28", "copy": "Hello"}
+    chosen = {"selected_option": {"value": "amount"}}
+    typed = {**values, "offer": chosen, "amount": "x", "min_order": "40"}
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **typed)
+    errors = json.loads(answer.body)["errors"]
+    assert {*errors} == {"amount"}
+    assert "'x'" in errors["amount"]
+
+
 NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
 
 
@@ -136,7 +169,7 @@ NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
         ({"holdout": 0.5}, "holdout"),
         ({"expires_days": 0}, "expires_days"),
         ({"offer": "amount", "amount": 0.0}, "amount"),
-        ({"offer": "amount", "amount": 5.0}, "amount"),
+        ({"offer": "amount", "amount": 5.0}, "min_order"),
         ({"offer": "amount", "amount": 5.0, "min_order": 6.0}, "min_order"),
         ({"offer": "free_shipping"}, "min_order"),
         ({"amount": 5.0}, "amount"),
@@ -164,11 +197,11 @@ def test_refused_name_names_its_field():
     assert refusal.value.field == "name"
 
 
-def test_missing_discount_is_shown_under_the_offer():
+def test_missing_discount_is_shown_under_its_input():
     body = a_body(offers=(_line("Due", "reminder"),))
     with pytest.raises(BadInput) as refusal:
         apply_changes(body, Changes(offer="share"), ZoneInfo("UTC"), NOW)
-    assert refusal.value.field == "offer"
+    assert refusal.value.field == "discount"
 
 
 def test_discount_of_a_campaign_without_coupons_is_refused_by_field():

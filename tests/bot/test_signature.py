@@ -82,6 +82,22 @@ def test_malformed_envelopes_are_refused_with_the_field(body, reason):
         validated(body, FORM)
 
 
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ({"name": "x"}, "values.name"),
+        ({"name": {"value": "x"}}, "values.name.value"),
+        ({"name": {"value": {"value": 5}}}, "values.name.value.value"),
+        ({"offer": {"value": {"selected_option": "share"}}}, "values.offer.value.selected_option"),
+    ],
+)
+def test_modal_input_of_another_form_is_refused_with_its_place(values, place):
+    payload = json.loads((PAYLOADS / "view_submission.json").read_text())
+    payload["view"]["state"]["values"] = values
+    with pytest.raises(Malformed, match=place):
+        validated(urlencode({"payload": json.dumps(payload)}), FORM)
+
+
 def test_deeply_nested_envelopes_are_refused():
     deep = "[" * MAX_DEPTH + "]" * MAX_DEPTH
     with pytest.raises(Malformed, match="nested"):

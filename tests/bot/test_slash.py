@@ -351,6 +351,13 @@ def test_a_new_time_replaces_a_channels_digest_and_says_so(workspace, database):
         assert session.scalars(select(Schedule.at).where(Schedule.active)).all() == ["10:00"]
 
 
+def test_an_unchanged_schedule_replaces_nothing(workspace):
+    workspace.run("digest schedule")
+    reply = words(workspace.run("digest schedule")["blocks"])
+    assert "every Monday at 09:00 (UTC)." in reply
+    assert "instead of" not in reply
+
+
 def test_repeated_delivery_gets_the_same_answer(workspace, database):
     workspace.run("sweep")
     (job,) = all_jobs(database)

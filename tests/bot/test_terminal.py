@@ -68,7 +68,7 @@ def test_a_report_is_one_json_object_or_text(home, capsys, command):
         (["sweep", "--tier", "hihg"], "Did you mean high?"),
         (["score"], "needs CUSTOMER"),
         (["score", "43"], "no data has been imported"),
-        (["evaluate", "churn"], "needs --cutoff"),
+        (["evaluate", "churn"], "There are no events yet"),
         (["evaluate", "chrun"], "did you mean `retention evaluate churn`?"),
         (["import", "events", "nowhere.csv"], "there is no such file"),
         (["import", "evnts", "x.csv"], "Did you mean events?"),
@@ -267,3 +267,13 @@ def test_control_characters_of_data_are_not_printed(settings):
     assert "name=]0;owned[2J31mAnn  note=a\tb" in printed(
         "bot/quarantine", {"reasons": [reason]}, settings
     )
+
+
+def test_evaluate_without_a_cutoff_takes_the_latest_and_names_it(shop_copy, monkeypatch, capsys):
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    command = ["evaluate", "churn", "--model", "rfm_logistic", "--horizon", "21d"]
+    assert run([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["cutoff"].startswith("2025-06-29")  # the data ends on 19 July
+    assert "Cutoff 2025-06-29" in report["note"]
+    assert "Cutoff 2025-06-29" in printed("bot/evaluate_churn", report, shop_copy.settings)

@@ -209,6 +209,17 @@ def test_trigger_id_is_valid_once_for_three_seconds(
         client.views_open(trigger_id=trigger, view=MODAL)
 
 
+@pytest.mark.parametrize("values", [{"why": "x"}, {"why": {"value": "x"}}, {"share": {"value": 5}}])
+def test_input_that_is_not_an_object_keeps_the_modal_open(
+    slack: StandIn, opened, values: dict
+) -> None:
+    form = {"user": "lead", "values": json.dumps(values)}
+    response = httpx.post(f"{slack.url}/playground/views", data=form)
+    assert response.status_code == 422
+    assert next(iter(values)) in response.json()["error"]
+    assert httpx.get(f"{slack.url}/playground/views?user=lead").json()["id"]
+
+
 def test_submission_sends_all_values_and_closes_the_modal(slack: StandIn, opened, app) -> None:
     assert slack.view("lead")["callback_id"] == "edit"
     slack.submit("lead", {"why": {"value": {"value": "because"}}})
@@ -336,6 +347,10 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
         ("/commands", {"user": "lead", "channel": "@analyst", "text": "help"}, 403, "@analyst"),
         ("/faults", {"kind": "earthquake"}, 422, "earthquake"),
         ("/views", {"user": "lead", "values": "[1"}, 422, "values"),
+        ("/views", {"user": "lead", "values": "[1]"}, 422, "values"),
+        ("/views", {"user": "lead", "values": '{"name": "x"}'}, 422, "'name'"),
+        ("/views", {"user": "lead", "values": '{"name": {"value": "x"}}'}, 422, "name.value"),
+        ("/views", {"user": "lead", "values": '{"name": {"value": {"value": 5}}}'}, 422, "name"),
         ("/views", {"user": "lead", "action": "shout"}, 422, "shout"),
         ("/views", {"user": "lead", "action": "close"}, 404, "no_view_open"),
     ],

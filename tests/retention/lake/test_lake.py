@@ -243,6 +243,33 @@ def test_note_warns_of_a_model_trained_on_later_data(settings):
     )
 
 
+@pytest.mark.parametrize(
+    ("zone", "now", "cutoff"),
+    [
+        ("UTC", "2025-06-01T00:00", "2025-04-02T00:00"),  # the data ended long ago
+        ("UTC", "2025-04-29T13:00", "2025-04-01T00:00"),  # the newest day is not over
+        ("Europe/Berlin", "2025-06-01T00:00", "2025-04-01T22:00"),
+        ("UTC", "2025-04-20T13:00", "2025-02-02T00:00"),  # later events are not known yet
+    ],
+)
+def test_latest_cutoff_has_a_complete_label_window(settings, monkeypatch, zone, now, cutoff):
+    lake = Lake.open(settings.model_copy(update={"timezone": zone}))
+    first = datetime(2025, 1, 1, 12, tzinfo=UTC)
+    _import(lake, settings, _views(first, first + timedelta(days=59), first + timedelta(days=118)))
+    monkeypatch.setattr(clock, "now", lambda: datetime.fromisoformat(now).replace(tzinfo=UTC))
+    latest = coverage.latest_cutoff(lake, 28)
+    assert latest == datetime.fromisoformat(cutoff).replace(tzinfo=UTC)
+
+
+def test_latest_cutoff_needs_a_history_longer_than_the_window(settings):
+    lake = Lake.open(settings)
+    with pytest.raises(TooLittleData, match="no events yet"):
+        coverage.latest_cutoff(lake, 28)
+    _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
+    with pytest.raises(BadInput, match=r"goes from 2025-03-01 to 2025-03-11.*at most 3 days"):
+        coverage.latest_cutoff(lake, 28)
+
+
 def test_one_day_of_data_allows_no_label_window(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON))
