@@ -4,7 +4,7 @@ Intervals are half-open: features use ``occurred_at < cutoff``, the label window
 cutoff + horizon)``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from retention.churn.model_features import (
     purchase_history,
 )
 from retention.features import build, quarters
+from retention.features.availability import unknown_features
 from retention.lake.store import to_frame
 from retention.value import bgnbd, gamma_gamma, hidden_markov
 
@@ -147,6 +148,7 @@ def take_snapshot(
     labelled: bool = True,
     seasonal: bool | None = None,
     until: datetime | None = None,
+    unknown: Collection[str] | None = None,
 ) -> Snapshot:
     """Compute features and labels at a cutoff.
 
@@ -166,6 +168,9 @@ def take_snapshot(
         Fit the season. None: if 13 months are known.
     until : datetime or None
         End of known orders: a second horizon that ends by then extends ``return_times``.
+    unknown : collection of str, optional
+        Features that the shop's data cannot tell; they are missing for all customers. None: those
+        of `unknown_features` at the cutoff.
 
     Returns
     -------
@@ -178,6 +183,10 @@ def take_snapshot(
         snapshot = _attach_labels(snapshot, lake, history, horizon_days, until)
     else:
         snapshot = replace(snapshot, spend=_fit_spend(history.frame[:: _fit_step(history.frame)]))
+    missing = unknown_features(lake, cutoff) if unknown is None else unknown
+    if missing:
+        frame = snapshot.frame.assign(**dict.fromkeys(sorted(missing), np.nan))
+        snapshot = replace(snapshot, frame=frame)
     if active_within_days is None:
         return snapshot
     return snapshot.rows((snapshot.frame.recency_days <= active_within_days).to_numpy(dtype=bool))

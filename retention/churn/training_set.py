@@ -14,6 +14,7 @@ from retention.churn.model_features import DERIVED, OBSERVED_SEASON, SEASON_FEAT
 from retention.churn.snapshots import Snapshot, daily_orders, take_snapshot
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES
+from retention.features.availability import unknown_features
 from retention.lake import coverage
 from retention.progress import Progress, part, silent
 from retention.text import gettext
@@ -253,6 +254,9 @@ def build_training_set(
         )
     days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
     moments = snapshot_moments(cutoff, days, horizon_days)
+    # One decision for all snapshots, as for the columns that vary: an event type that the shop
+    # began to record between two of them stays a feature.
+    unknown = unknown_features(lake, cutoff)
     snapshots = []
     for number, moment in enumerate(moments):
         inner = part(progress, number, len(moments))
@@ -265,6 +269,7 @@ def build_training_set(
                 active_within_days=active_within_days,
                 seasonal=days >= seasons.MIN_DAYS,
                 until=cutoff,
+                unknown=unknown,
             )
         )
     snapshots = [snapshot for snapshot in snapshots if len(snapshot.frame)]
