@@ -108,7 +108,6 @@ def churn(
     from retention.registry.churn_definition import ensure_definition, resolve_definition
     from retention.risk.policy import load_policy
 
-<<<<<<< HEAD
     services, lake = call.services, _lake(call)
     tiers = load_policy(services.settings).tiers
     definition = resolve_definition(
@@ -116,13 +115,7 @@ def churn(
         horizon,
         "definition" if active_within is None else times.days_or_ever(active_within),
     )
-||||||| 0d32b7ab
-    tiers = load_policy(call.services.settings).tiers
-=======
-    tiers = load_policy(call.services.settings).tiers
-    lake = _lake(call)
-    moment, note = _cutoff(lake, cutoff, horizon)
->>>>>>> bugs2
+    moment, note = _cutoff(lake, cutoff, definition.horizon_days)
     report = evaluate(
         lake,
         cutoff=moment,
