@@ -22,7 +22,7 @@ from retention import logs
 from retention.errors import BadInput
 from retention.faults import diagnose
 from retention.paths import create_private_folder
-from retention.progress import Progress, silent
+from retention.progress import Progress
 from retention.settings import Settings, load_settings
 from retention.templating import bar, text
 from retention.text import gettext
@@ -30,6 +30,8 @@ from workers import roles
 
 if TYPE_CHECKING:
     from workers.requests import Request
+
+LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -162,17 +164,23 @@ def _finite(data: Any) -> Any:
 
 
 class ProgressBar:
-    """A progress bar on standard error.
-
-    It is silent without a terminal.
-    """
+    """Progress on standard error: a bar in a terminal, a line every ten seconds elsewhere."""
 
     def __init__(self) -> None:
         self._width = 0
         self._next_draw = 0.0
+        self._next_line = time.monotonic() + LINE_EVERY
 
     def __enter__(self) -> Progress:
-        return self._draw if sys.stderr.isatty() else silent
+        return self._draw if sys.stderr.isatty() else self._write_line
+
+    def _write_line(self, done: int, total: int, what: str) -> None:
+        if time.monotonic() < self._next_line:
+            return
+        self._next_line = time.monotonic() + LINE_EVERY
+        share = f"{100 * done / total:.0f} %: " if total else ""
+        sys.stderr.write(f"{share}{what}\n")
+        sys.stderr.flush()
 
     def __exit__(self, *_: object) -> None:
         if self._width:

@@ -31,6 +31,9 @@ SUMMARIES = {
         ),
         _TERMINAL_ONLY,
     ),
+    "start": Summary(
+        gettext("Turn a file of orders into a list of customers at risk."), _TERMINAL_ONLY
+    ),
     "import": Summary(
         gettext(
             "Import CSV, TSV, Parquet, JSON Lines or a workbook (or a database's query) "
