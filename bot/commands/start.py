@@ -131,7 +131,7 @@ def _reading(
         known = formats.detect_format(opened.columns, "events")
     if known is not None:
         return None, known[0], ""
-    proposal = suggest(lake, "events", files[0])
+    proposal = suggest(lake, "events", files[0], query)
     folder = create_private_folder(call.services.settings.home / "maps")
     stem = "database" if query else Path(files[0]).name.partition(".")[0] or "orders"
     path = folder / f"{stem}.toml"

@@ -75,9 +75,16 @@ class ImportReport:
     Empty without a database.
     """
 
+    left_out: tuple[dict[str, Any], ...] = ()
+    """Orders that the map's ``leave_out`` excludes: ``column``, ``value``, ``rows``, ``orders``.
+
+    ``of_orders`` counts all orders of the file that its ``where`` accepts. Rows without an order id
+    count as orders.
+    """
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the report."""
-        return asdict(self) | {"files": [*self.files]}
+        return asdict(self) | {"files": [*self.files], "left_out": [*self.left_out]}
 
 
 def _ignore(*_: object) -> None:

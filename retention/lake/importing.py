@@ -30,7 +30,7 @@ from retention.lake.cleaning.cleaning_rules import load_clean_policy
 from retention.lake.import_log import ImportReport
 from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
-from retention.lake.map_compiler import Staging, compile_staging
+from retention.lake.map_compiler import Staging, compile_staging, left_out_sql
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
@@ -184,6 +184,8 @@ class ImportJob:
         self.mended: dict[str, int] = {}
         self.file_reports: list[dict[str, Any]] = []
         self.reasons: dict[str, int] = {}  # rows by `Reason.key`
+        self.left_out: dict[tuple[str, str], list[int]] = {}  # rows and orders by column and value
+        self.meant_orders = 0
         self.mapped_columns: set[str] = set()
         self.staged = False
         self.ids_with_new_keys: list[str] = []
@@ -271,6 +273,8 @@ class ImportJob:
                     self.con, piece, mapped, self.only, self.source, bookkeeping_titles
                 )
                 self.mapped_columns.update(staging.columns)
+                if mapped.leave_out:
+                    self._count_left_out(piece, mapped)
                 self._stage(piece, staging, rows)
                 progress(total)
         if not total and not source.rejected and not self.only:
@@ -317,6 +321,18 @@ class ImportJob:
         self.staged_sources.append(source.name)
         if self.writer is not None and good >= sources.MAX_ROWS_IN_MEMORY:
             self._flush()
+
+    def _count_left_out(self, piece: sources.Source, mapped: mapping.Mapping) -> None:
+        """Count the rows and orders that the map leaves out.
+
+        An order that several pieces of a large file share counts in each.
+        """
+        counts = self.con.execute(left_out_sql(piece, mapped, self.only)).fetchall()
+        for column, value, rows, orders in counts[:-1]:
+            sums = self.left_out.setdefault((column, value), [0, 0])
+            sums[0] += rows
+            sums[1] += orders
+        self.meant_orders += counts[-1][3]
 
     def _add_reasons(self, reasons: dict[str, int]) -> None:
         for reason, number in reasons.items():
@@ -403,6 +419,16 @@ class ImportJob:
             self.mended,
             self.writer.repeated_events if self.writer else 0,
             timezone=self._undeclared_zone(),
+            left_out=tuple(
+                {
+                    "column": column,
+                    "value": value,
+                    "rows": rows,
+                    "orders": orders,
+                    "of_orders": self.meant_orders,
+                }
+                for (column, value), (rows, orders) in self.left_out.items()
+            ),
         )
 
     def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:

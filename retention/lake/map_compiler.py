@@ -7,7 +7,7 @@ from typing import Any
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.mapping import ANY_VALUE, Expression, Mapping, literal, quoted
 from retention.lake.quarantine_reasons import Reason, ReasonCode
 from retention.lake.reading.column_formats import ZONED, zoned_text
 from retention.lake.reading.sources import Source
@@ -104,11 +104,66 @@ def compile_staging(
     return Staging(good, bad, named)
 
 
+def left_out_sql(source: Source, mapping: Mapping, only: str | None) -> str:
+    """Return SQL that counts what a map's ``leave_out`` excludes.
+
+    Parameters
+    ----------
+    source : Source
+        Source relation.
+    mapping : Mapping
+        The map; it has ``leave_out``.
+    only : str, optional
+        SQL condition on the source's columns; other rows are ignored.
+
+    Returns
+    -------
+    str
+        One row for each column and value: column, value, rows and orders. The column of the last
+        row is NULL; it counts all rows and orders that the map's ``where`` accepts. A row without
+        an order id is an order.
+    """
+    order = mapping.columns.get("order_id")
+    key = f"coalesce({_raw(order)}::VARCHAR, _number::VARCHAR)" if order else "_number"
+    where = f" WHERE {mapping.where.text}" if mapping.where else ""
+    meant = (
+        f"(SELECT *, {key} AS _order FROM (SELECT *, row_number() OVER () AS _number "
+        f"FROM ({_read(source, only)})){where})"
+    )
+    counted = "count(*) AS lines, count(DISTINCT _order) AS orders"
+    parts = [
+        f"SELECT {literal(name)} AS name, {_shown(name, values)} AS value, {counted} FROM {meant} "
+        f"WHERE {Mapping(mapping.table, {}, leave_out=((name, values),)).left_out_sql} GROUP BY 2"
+        for name, values in mapping.leave_out
+    ]
+    parts.append(f"SELECT NULL AS name, NULL AS value, {counted} FROM {meant}")
+    return f"{' UNION ALL '.join(parts)} ORDER BY name NULLS LAST, lines DESC, value"
+
+
+def _shown(column: str, values: tuple[str, ...]) -> str:
+    """Return SQL of the value that a left-out row is counted by."""
+    return literal(ANY_VALUE) if ANY_VALUE in values else f"trim({quoted(column)}::VARCHAR)"
+
+
 def _rows(source: Source, mapping: Mapping, only: str | None, extra: str = "") -> str:
     """Return SQL of the raw values as ``_<name>``.
 
     With ``extra=", _row"`` it includes the unchanged source row.
     """
+    raw = ", ".join(f"{_raw(value)} AS _{name}" for name, value in mapping.values.items())
+    conditions = [f"(({mapping.where.text}) OR _unreadable IS NOT NULL)"] if mapping.where else []
+    if mapping.leave_out:
+        conditions.append(f"NOT ({mapping.left_out_sql})")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {raw}, _unreadable{extra} FROM ({_read(source, only)}){where}"
+
+
+def _raw(value: Expression) -> str:
+    return f"TRY({value.text})" if value.sql else value.text
+
+
+def _read(source: Source, only: str | None) -> str:
+    """Return SQL of the source's converted columns, ``_unreadable`` and ``_row``."""
     casts = ", ".join(f"{how.sql} AS {quoted(name)}" for name, how in source.readings.items())
     unreadable = " ".join(
         f"WHEN nullif(trim({quoted(name)}::VARCHAR), '') IS NOT NULL AND {how.sql} IS NULL "
@@ -116,18 +171,12 @@ def _rows(source: Source, mapping: Mapping, only: str | None, extra: str = "") -
         for name, how in source.readings.items()
         if how.noun
     )
-    read = (
+    return (
         f"SELECT * {f'REPLACE ({casts})' if casts else ''}, "
         f"{f'CASE {unreadable} END' if unreadable else 'NULL::VARCHAR'} AS _unreadable, "
         "_source AS _row "
         f"FROM {source.relation} AS _source{f' WHERE {only}' if only else ''}"
     )
-    raw = ", ".join(
-        f"{f'TRY({value.text})' if value.sql else value.text} AS _{name}"
-        for name, value in mapping.values.items()
-    )
-    where = f" WHERE ({mapping.where.text}) OR _unreadable IS NOT NULL" if mapping.where else ""
-    return f"SELECT {raw}, _unreadable{extra} FROM ({read}){where}"
 
 
 def _types(
@@ -167,7 +216,7 @@ def _refused(con: Any, source: Source, mapping: Mapping, only: str | None) -> st
     import duckdb
 
     for name, value in mapping.values.items():
-        alone = replace(mapping, columns={name: value}, where=None, title=None)
+        alone = replace(mapping, columns={name: value}, where=None, title=None, leave_out=())
         try:
             con.execute(f"DESCRIBE {_rows(source, alone, only)}")
         except duckdb.Error:

@@ -22,9 +22,10 @@ _BOOLEAN_OPTIONS = ("dayfirst", "header")
 _UNKNOWN_DIRECTIVE = re.compile(
     r"^[^%]*$|%(?!-?[dmyHIjMS]|[abcfghnpuwxzABGTUVWXYZ%])"
 )  # no directive, or one that DuckDB's strptime does not know
-_SETTINGS = ("where", "from", "optional", *_TEXT_OPTIONS, *_BOOLEAN_OPTIONS)
+_SETTINGS = ("where", "leave_out", "from", "optional", *_TEXT_OPTIONS, *_BOOLEAN_OPTIONS)
 OPTIONS = ("timezone", *_SETTINGS)
 _DECLARES_TIMEZONE = re.compile(r"time\s*zone|(Z|[+-]\d\d(:?\d\d)?)'", re.IGNORECASE)
+ANY_VALUE = "*"  # in `leave_out`: every row with a value in the column
 NO_MAP = "the file (no --map was given)"
 
 
@@ -65,8 +66,10 @@ class Mapping:
     """A map file's section for one table.
 
     ``rows`` is a SELECT (key ``from``) over the table ``source``, the file's rows with their number
-    in ``_line``. It makes the rows to map. ``optional`` columns may be missing in a file. ``title``
-    is the item's title in events. It is not stored; it identifies bookkeeping lines.
+    in ``_line``. It makes the rows to map. ``leave_out`` lists, by column, the values of rows that
+    are no sale, such as cancelled orders; an import counts them. ``optional`` columns may be
+    missing in a file. ``title`` is the item's title in events. It is not stored; it identifies
+    bookkeeping lines.
 
     Options that are None are detected: the file's encoding, delimiter and header, the decimal mark
     of its numbers (``decimal``), and whether dates start with the day (``dayfirst``) or have an
@@ -78,6 +81,7 @@ class Mapping:
     timezone: str = "UTC"
     declares_timezone: bool = False  # False if UTC is only the default
     where: Expression | None = None
+    leave_out: tuple[tuple[str, tuple[str, ...]], ...] = ()
     rows: str | None = None
     title: Expression | None = None
     optional: tuple[str, ...] = ()
@@ -117,7 +121,18 @@ class Mapping:
     def named(self) -> frozenset[str]:
         """All source columns used, in lower case."""
         used = [*self.values.values(), *((self.where,) if self.where else ())]
-        return frozenset(name.casefold() for expression in used for name in expression.columns)
+        names = [name for expression in used for name in expression.columns]
+        return frozenset(map(str.casefold, [*names, *(name for name, _ in self.leave_out)]))
+
+    @property
+    def left_out_sql(self) -> str:
+        """Condition of the rows that ``leave_out`` names; "" without any."""
+        conditions = []
+        for name, values in self.leave_out:
+            text = f"trim({quoted(name)}::VARCHAR)"
+            listed = ", ".join(map(literal, values))
+            conditions.append(f"{text} <> ''" if ANY_VALUE in values else f"{text} IN ({listed})")
+        return " OR ".join(f"coalesce({condition}, false)" for condition in conditions)
 
     @property
     def expressions(self) -> list[Expression]:
@@ -318,10 +333,25 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
                 "from source."
             ).format(where=where, rows=rows)
         )
+    leave_out = section.get("leave_out", {})
+    if not isinstance(leave_out, dict) or not all(
+        isinstance(values, list) and values and all(isinstance(value, str) for value in values)
+        for values in leave_out.values()
+    ):
+        raise BadInput(
+            gettext(
+                "{where} leave_out: {leave_out!r} is not understood; write "
+                '{{ "Status" = ["cancelled", "refunded"] }}.'
+            ).format(where=where, leave_out=leave_out)
+        )
     options = {
         name: section[name] for name in (*_TEXT_OPTIONS, *_BOOLEAN_OPTIONS) if name in section
     }
-    return options | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
+    return options | {
+        "optional": tuple(optional),
+        "rows": rows["sql"] if rows else None,
+        "leave_out": tuple((name, tuple(values)) for name, values in leave_out.items()),
+    }
 
 
 def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> None:
@@ -367,7 +397,11 @@ def check_mapping(mapping: Mapping, source_columns: list[str], source: str) -> N
     by_case = {name.casefold() for name in source_columns}  # as DuckDB compares them
     if mapping.name == NO_MAP:
         _check_kind(mapping, by_case, source)
-    others = (("where", mapping.where), ("title", mapping.title))
+    others = (
+        ("where", mapping.where),
+        ("title", mapping.title),
+        *(("leave_out", Expression(column=name)) for name, _ in mapping.leave_out),
+    )
     for target, expression in [
         *mapping.columns.items(),
         *((key, each) for key, each in others if each),

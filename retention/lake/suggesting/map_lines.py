@@ -2,8 +2,9 @@
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from retention.lake.mapping import literal, quoted
@@ -48,6 +49,40 @@ class Line:
     reason: str = ""
 
 
+class DoubtCode(StrEnum):
+    """Why a part of a map needs a check."""
+
+    SIMILAR_NAME = "similar_name"  # chosen by a name that is only like a known one
+    CONTENT = "content"  # chosen by values alone
+    NEW_CUSTOMERS = "new_customers"  # nearly every row has a customer of its own
+    CUSTOMER_NAMES = "customer_names"  # people's names as customer ids
+    STATUS = "status"
+    ORDER_TOTAL = "order_total"  # the amount is the order's, repeated on each line
+    DISCOUNT_RATE = "discount_rate"
+    SEVERAL = "several"  # another column fits as well
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A part of a proposed map that a person should check.
+
+    Attributes
+    ----------
+    code : DoubtCode
+    target : str
+        Canonical column, or "status".
+    column : str
+        Column of the file.
+    text : str
+        Sentence for people.
+    """
+
+    code: DoubtCode
+    target: str
+    column: str
+    text: str
+
+
 def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -> Line:
     """Map a canonical column to a file's column.
 
@@ -78,8 +113,14 @@ def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -
     )
 
 
-def write_map(table: Table, source: Source, profiles: list[Profile], lines: list[Line]) -> str:
-    """Write a map, and list unused columns.
+def write_map(
+    table: Table,
+    source: Source,
+    profiles: list[Profile],
+    lines: list[Line],
+    doubts: Sequence[Doubt] = (),
+) -> str:
+    """Write a map, and list doubts and unused columns.
 
     Parameters
     ----------
@@ -88,6 +129,7 @@ def write_map(table: Table, source: Source, profiles: list[Profile], lines: list
     profiles : list of Profile
         All columns of the file.
     lines : list of Line
+    doubts : sequence of Doubt
 
     Returns
     -------
@@ -123,12 +165,13 @@ def write_map(table: Table, source: Source, profiles: list[Profile], lines: list
         + (f"  # {_comment(line.reason)}" if line.reason else "")
         for line in lines
     ]
+    checks = [f"# {_comment(gettext('Check: {doubt}').format(doubt=each.text))}" for each in doubts]
     tail = (
         ["# " + gettext("Not used: {columns}.").format(columns=_comment(", ".join(unused)))]
         if unused
         else []
     )
-    return "\n".join([*head, *body, *tail]) + "\n"
+    return "\n".join([*head, *body, *checks, *tail]) + "\n"
 
 
 def _comment(text: str) -> str:

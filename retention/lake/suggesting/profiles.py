@@ -19,6 +19,7 @@ from retention.text import gettext
 SAMPLE_ROWS = 200_000
 MAX_CATEGORIES = 50  # most distinct values of a column of categories, such as event types
 MIN_SIMILARITY = 0.85  # for a name that is not a synonym itself
+EXACT = 0.901  # from here on, a similarity is that of a synonym
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,25 +182,43 @@ def event_type_of(word: str) -> str | None:
 
     None for unknown words.
     """
-    plain = re.sub(r"[^a-z]", "", word.lower())
+    name = plain(word)
     for event_type, event_words in synonyms()["words"].items():
-        if plain == event_type.replace("_", "") or plain in event_words:
+        if name and (name == event_type.replace("_", "") or name in _plain_words(event_words)):
             return str(event_type)
     return None
 
 
+@cache
+def plain(name: str) -> str:
+    """Return the letters and digits of a name, in lower case and without accents.
+
+    Examples
+    --------
+    >>> plain("N.º de pedido"), plain("Straße"), plain("订单 #")
+    ('nodepedido', 'strasse', '订单')
+    """
+    parts = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    return re.sub(r"[\W_]", "", "".join(c for c in parts if not unicodedata.combining(c))).lower()
+
+
+def is_synonym(name: str, words: list[str]) -> bool:
+    """Return whether a column name is one of the synonyms."""
+    return similarity(name, words) >= EXACT
+
+
+def _plain_words(words: list[str]) -> list[str]:
+    return [plain(word) for word in words]
+
+
 def _part_similarity(name: str, words: list[str]) -> float:
-    plain = (
-        unicodedata.normalize("NFKD", name.replace("ß", "ss"))
-        .encode("ascii", "ignore")
-        .decode()
-        .lower()
-    )
-    plain = re.sub(r"[^a-z0-9]", "", plain)
-    if plain in words:
-        return 1.0 - 0.001 * words.index(plain)  # specific synonyms come first
-    best = max(SequenceMatcher(None, plain, word).ratio() for word in words)
-    long_words = tuple(word for word in words if len(word) > 3)
+    word, known = plain(name), _plain_words(words)
+    if word in known:
+        return 1.0 - 0.0005 * known.index(word)  # specific synonyms come first
+    if not word:
+        return 0.0
+    best = max(SequenceMatcher(None, word, other).ratio() for other in known)
+    long_words = tuple(other for other in known if len(other) > (3 if other.isascii() else 1))
     # The end of a name weighs more: "total discount" is a discount.
-    part = 0.75 if plain.endswith(long_words) else 0.7 if plain.startswith(long_words) else 0.0
+    part = 0.75 if word.endswith(long_words) else 0.7 if word.startswith(long_words) else 0.0
     return max(best * 0.9 if best >= MIN_SIMILARITY else 0.0, part)

@@ -238,6 +238,8 @@ def used_columns(proposal: str, headers: list[str]) -> dict[str, set[str]]:
                 columns = _quoted("".join(re.findall(r"ORDER BY ([^)]*)\)", made)), headers)
             if columns:
                 used[target] = columns
+    if "discount" in used:  # a rate is made an amount by the amount's columns
+        used["discount"] = used["discount"] - used.get("amount", set()) or used["discount"]
     return used
 
 

@@ -1,0 +1,344 @@
+"""Compute the lines of a map of events."""
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
+
+from typing import Any
+
+from retention.lake import mapping
+from retention.lake.mapping import quoted
+from retention.lake.reading import sources
+from retention.lake.reading.column_formats import ZONED
+from retention.lake.suggesting.map_lines import (
+    ORDER_LINE,
+    Doubt,
+    DoubtCode,
+    Line,
+    column_line,
+    is_line_price,
+    toml_string,
+)
+from retention.lake.suggesting.profiles import (
+    MAX_CATEGORIES,
+    Profile,
+    event_type_of,
+    plain,
+    synonyms,
+)
+from retention.templating import count
+from retention.text import gettext
+
+ONLY_SALES = '{ value = "purchase" }'
+PERCENT = ("percent", "pct", "prozent", "pourcentage", "porcentaje", "percentuale", "rate")
+SUMS = (
+    "total",
+    "amount",
+    "value",
+    "betrag",
+    "montant",
+    "importe",
+    "importo",
+    "valor",
+    "金额",
+    "額",
+)
+MAX_RATES = 60  # most distinct values of a discount that is a rate
+EQUAL = "_equal_line"  # number of a line among the equal ones
+
+
+class EventLines:
+    """Compute the lines of a map of events."""
+
+    def __init__(
+        self,
+        con: Any,
+        source: sources.Source,
+        chosen: dict[str, Profile],
+        zone: str,
+        *,
+        has_lines: bool = False,
+    ) -> None:
+        self.con, self.source, self.chosen, self.zone = con, source, chosen, zone
+        self.has_lines = has_lines
+        self.doubts: list[Doubt] = []
+
+    def lines(self) -> list[Line]:
+        """Return all lines of the map."""
+        direct = [
+            column_line(target, self.chosen[target])
+            for target in (
+                "customer_id",
+                "occurred_at",
+                "order_id",
+                "item_id",
+                "quantity",
+                "currency",
+                "channel",
+                "rating",
+                "query",
+                "title",
+            )
+            if target in self.chosen
+        ]
+        event_type = self._event_type()
+        place = self._place_of_country() or self._shop_timezone()
+        numbering, event_id = self._event_id()
+        discount = self._discount()
+        return [
+            *numbering,
+            *place,
+            *self._where(event_type),
+            *direct,
+            *self._amount(),
+            *discount,
+            *event_id,
+            event_type,
+        ]
+
+    def _column(self, target: str) -> str | None:
+        return quoted(self.chosen[target].name) if target in self.chosen else None
+
+    def _query(self, sql: str) -> list[tuple[Any, ...]]:
+        # str.format would fail on braces in column names.
+        return self.con.execute(sql.replace("{rows}", self.source.relation)).fetchall()
+
+    def _shop_timezone(self) -> list[Line]:
+        """Use the installation's zone if times lack one."""
+        times = f"{self._column('occurred_at')}::VARCHAR"
+        if self.zone == "UTC" or not self._query(
+            f"SELECT 1 FROM {{rows}} WHERE NOT regexp_matches({times}, '{ZONED}') LIMIT 1"
+        ):
+            return []
+        reason = gettext("RETENTION_TIMEZONE: the times name no zone")
+        return [Line("timezone", toml_string(self.zone), reason)]
+
+    def _place_of_country(self) -> list[Line]:
+        """Derive time zone and currency from the country.
+
+        Most rows must have the same country.
+        """
+        country = self._column("country")
+        if country is None:
+            return []
+        name, share = self._query(
+            f"SELECT {country}, count(*) / sum(count(*)) OVER () FROM {{rows}} "
+            "GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
+        )[0]
+        place = synonyms()["countries"].get(str(name).strip().lower())
+        if place is None or share < 0.5:
+            return []
+        timezone, currency = place[0], place[1]
+        reason = gettext("{share:.0%} of the rows are of {country}").format(
+            share=share, country=name
+        )
+        lines = [Line("timezone", toml_string(timezone), reason)]
+        return (
+            lines
+            if "currency" in self.chosen
+            else [*lines, Line("currency", f'{{ value = "{currency}" }}', reason)]
+        )
+
+    def _where(self, event_type: Line) -> list[Line]:
+        """Exclude test items, free items, empty orders.
+
+        The cleaning rules (clean.toml) exclude postage and bookkeeping.
+        """
+        conditions, reason = [], []
+        if self.has_lines and event_type.value == ONLY_SALES and (empty := self._count_empty()):
+            conditions.append(f"{quoted(ORDER_LINE)} IS NOT NULL")
+            reason.append(gettext("{orders} without lines").format(orders=count(empty, "order")))
+        if title := self._column("title"):
+            is_test = f"regexp_matches(lower({title}), '^test\\b|test product')"
+            tests = self._query(f"SELECT count(*) FROM {{rows}} WHERE {is_test}")[0][0]
+            if tests:
+                conditions.append(f"NOT coalesce({is_test}, false)")
+                reason.append(gettext("{tests:,} tests").format(tests=tests))
+        price = self.chosen.get("price")
+        if price and (price.zero or price.negative):
+            conditions.append(f"{quoted(price.name)} > 0")
+            reason.append(
+                gettext("{share:.1%} cost nothing").format(share=price.zero + price.negative)
+            )
+        sql = " AND ".join(conditions)
+        return [Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))] if sql else []
+
+    def _count_empty(self) -> int:
+        """Count rows of orders without lines."""
+        fields = ", ".join(
+            f"{quoted(name)}::VARCHAR"
+            for name in self.source.columns
+            if name.startswith(f"{ORDER_LINE}.")
+        )
+        sql = f"SELECT count(*) FROM {{rows}} WHERE coalesce({fields}) IS NULL"
+        return int(self._query(sql)[0][0])
+
+    def _amount(self) -> list[Line]:
+        if "amount" in self.chosen:
+            return [column_line("amount", self.chosen["amount"])]
+        price, quantity = self._column("price"), self._column("quantity")
+        item = self._column("item_id")
+        if (
+            price
+            and quantity
+            and item
+            and is_line_price(self.con, self.source.relation, item, quantity, price)
+        ):
+            reason = gettext("the more pieces, the higher: the price is of the line")
+            return [Line("amount", toml_string(self.chosen["price"].name), reason)]
+        if price and quantity:
+            reason = gettext("the price is of one")
+            rate = self._rate()
+            sql = f"{quantity} * {price}" + (f" * (1 - {rate})" if rate else "")
+            return [Line("amount", f"{{ sql = '''{sql}''' }}", reason)]
+        return [column_line("amount", self.chosen["price"])] if price else []
+
+    def _rate(self) -> str:
+        """Return SQL of the discount as a share of the price; "" if it is an amount."""
+        discount = self.chosen.get("discount")
+        if discount is None or discount.negative or discount.distinct > MAX_RATES:
+            return ""
+        column, name = quoted(discount.name), discount.name.casefold()
+        if any(word in plain(name) for word in SUMS):
+            return ""
+        if discount.largest <= 1:
+            return column if discount.whole < 1 else ""
+        is_percent = "%" in name or any(word in plain(name) for word in PERCENT)
+        return f"{column} / 100.0" if is_percent and discount.largest <= 100 else ""
+
+    def _discount(self) -> list[Line]:
+        """Map a discount: an amount taken off, positive; a rate becomes one."""
+        discount = self.chosen.get("discount")
+        if discount is None:
+            return []
+        rate, amount = self._rate(), self._column("amount")
+        price, quantity = self._column("price"), self._column("quantity")
+        if not rate:
+            if not discount.negative:
+                return [column_line("discount", discount)]
+            sql = f"abs({quoted(discount.name)})"
+            reason = gettext("{share:.1%} are negative").format(share=discount.negative)
+            return [Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
+        if amount:
+            sql = f"{amount} * ({rate}) / nullif(1 - {rate}, 0)"
+            text = gettext("{column} looks like a rate. The amount is taken to be after it.")
+        elif price:
+            sql = f"{quantity or 1} * {price} * ({rate})"
+            text = gettext("{column} looks like a rate. The price is taken to be before it.")
+        else:
+            return []
+        self.doubts.append(
+            Doubt(
+                DoubtCode.DISCOUNT_RATE,
+                "discount",
+                discount.name,
+                text.format(column=discount.name),
+            )
+        )
+        reason = gettext("a rate, not an amount")
+        return [Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
+
+    def _event_id(self) -> tuple[list[Line], list[Line]]:
+        """Keep equal lines apart by their row id.
+
+        A running number begins anew in the next file, so it is no identity of its own: there, the
+        second and later of equal lines get an id of what they say and their place among them.
+
+        Returns
+        -------
+        tuple of list of Line and list of Line
+            The map's ``from`` that numbers equal lines, and its ``event_id``.
+        """
+        row = self.chosen.get("event_id")
+        if row is None:
+            return [], []
+        if self.has_lines or not self._is_running_number(row):
+            return [], [column_line("event_id", row)]
+        said = [
+            quoted(self.chosen[target].name)
+            for target in (
+                "customer_id",
+                "occurred_at",
+                "order_id",
+                "item_id",
+                "quantity",
+                "amount",
+                "price",
+                "event_type",
+            )
+            if target in self.chosen
+        ]
+        listed = ", ".join(said)
+        numbered = (
+            f"SELECT *, row_number() OVER (PARTITION BY {listed} ORDER BY {quoted(row.name)}) "
+            f"AS {EQUAL} FROM source"
+        )
+        case = f"CASE WHEN {EQUAL} > 1 THEN md5(concat_ws(chr(31), {listed}, {EQUAL})) END"
+        return (
+            [
+                Line(
+                    "from",
+                    f"{{ sql = '''{numbered}''' }}",
+                    gettext("{column} tells equal lines apart").format(column=row.name),
+                )
+            ],
+            [Line("event_id", f"{{ sql = '''{case}''' }}")],
+        )
+
+    def _is_running_number(self, profile: Profile) -> bool:
+        """Return whether values are 1, 2, 3 … of this file."""
+        number = f"try_cast({quoted(profile.name)} AS BIGINT)"
+        first, last, numbers = self._query(
+            f"SELECT min({number}), max({number}), count({number}) FROM {{rows}}"
+        )[0]
+        return bool(numbers and first in (0, 1) and last - first + 1 == numbers)
+
+    def _event_type(self) -> Line:
+        if "event_type" in self.chosen and (line := self._event_type_of_words()):
+            return line
+        if order := self._column("order_id"):
+            cancelled, others = self._query(
+                f"SELECT count(*) FILTER (regexp_matches({order}::VARCHAR, '^C[0-9]')), "
+                f"count(*) FILTER (regexp_matches({order}::VARCHAR, '^[0-9]')) FROM {{rows}}"
+            )[0]
+            if cancelled and others > cancelled:
+                case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
+                reason = gettext("{rows:,} rows are of cancelled orders").format(rows=cancelled)
+                return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
+        for target in ("quantity", "amount", "price"):
+            if target in self.chosen and 0 < self.chosen[target].negative < 0.5:
+                case = f"CASE WHEN {self._column(target)} < 0 THEN 'return' ELSE 'purchase' END"
+                share = self.chosen[target].negative
+                reason = gettext("{share:.1%} are negative").format(share=share)
+                return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
+        return Line("event_type", ONLY_SALES, gettext("nothing tells of anything else"))
+
+    def _event_type_of_words(self) -> Line | None:
+        column = self._column("event_type")
+        values = [
+            str(value)
+            for (value,) in self._query(
+                f"SELECT DISTINCT {column} FROM {{rows}} "
+                f"WHERE {column} IS NOT NULL LIMIT {MAX_CATEGORIES}"
+            )
+        ]
+        event_types = {value: event_type_of(value) for value in sorted(values)}
+        if not any(event_types.values()):
+            return None
+        if all(value == event_type for value, event_type in event_types.items()):
+            return column_line("event_type", self.chosen["event_type"])
+        cases = " ".join(
+            f"WHEN {mapping.literal(value)} THEN '{event_type}'"
+            for value, event_type in event_types.items()
+            if event_type
+        )
+        unknown = [value for value, event_type in event_types.items() if not event_type]
+        # Any other status of an order, such as "shipped", means a purchase.
+        if "status" in self.chosen["event_type"].name.lower():
+            case = f"CASE {column} {cases} ELSE 'purchase' END"
+            return Line("event_type", f"{{ sql = '''{case}''' }}")
+        reason = (
+            gettext("unknown, quarantined: {values}").format(values=", ".join(unknown))
+            if unknown
+            else ""
+        )
+        return Line(
+            "event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", reason
+        )
