@@ -23,16 +23,15 @@ FORBIDDEN = (
     "Infant formula",
 )
 # Words of categories of alcohol, in the languages of most shops.
-ALCOHOL = tuple(
-    """
+_ALCOHOL = """
     alcohol alcoholic ale ales beer beers brandy champagne cider ciders cognac gin lager lagers
     liqueur liqueurs liquor liquors prosecco rum sake spirits tequila vodka whiskey whisky wine
     wines alkohol alkoholika bier biere likör liköre rotwein schnaps sekt spirituosen wein weine
     weißwein weisswein alcool alcools bière bières spiritueux vin vins alcohólicas cerveza cervezas
     licor licores vino vinos alcolici birra birre liquori vini wijn wijnen 啤酒 白酒 红酒 葡萄酒
     洋酒 酒类
-    """.split()
-)
+"""
+ALCOHOL = tuple(_ALCOHOL.split())
 # Phrases with such a word that name no alcohol.
 _HARMLESS = re.compile(
     r"\b(?:(?:non[- ]?alcoholic|alcohol[- ]free|alkoholfreie?[rs]?|sans alcool)\b(?: \w+)?"
