@@ -89,7 +89,12 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
     def change(payload):
         payload["view"] |= {"callback_id": callback, "private_metadata": metadata, "hash": hash_}
         payload["view"]["state"]["values"] = {
-            block: {"value": {"value": text}} for block, text in typed.items()
+            block: {
+                "value": {"selected_option": {"value": text}}
+                if block == "offer" and text
+                else {"value": text}
+            }
+            for block, text in typed.items()
         }
         payload["view"]["blocks"] = [
             {
