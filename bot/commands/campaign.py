@@ -116,7 +116,7 @@ def show(call: Call, campaign: str) -> Answer:
     "--copy", "copy_text", help=gettext("What the customer reads, with {name}, {code} and so on.")
 )
 @click.option(
-    "--offer", type=choice(*OFFER_KINDS), help=gettext("The same for everybody who is written to.")
+    "--offer", type=choice(*OFFER_KINDS), help=gettext("The same for all customers, calls too.")
 )
 @click.option(
     "--amount", type=MONEY, metavar="MONEY", help=gettext("Money off, from --min-order on.")

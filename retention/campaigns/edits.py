@@ -21,7 +21,7 @@ class Changes:
     """Changes of one edit; None keeps a value.
 
     Shares are 0 to 1, money is in the campaign's currency. ``offer`` (one of `OFFER_KINDS`)
-    replaces the offer of every customer except calls. ``send_on`` is local time of the shop,
+    replaces the offer of every customer, personal calls too. ``send_on`` is local time of the shop,
     ``2025-05-03 09:00``, or ``soon``.
     """
 
@@ -119,8 +119,8 @@ def normalize_name(name: str) -> str:
 
 
 def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
-    """Offer of one rule after the edit; calls stay calls."""
-    if line.action == "call":
+    """Offer of one rule after the edit; only an offer for all replaces a call."""
+    if line.action == "call" and changes.offer is None:
         return line
     kind = changes.offer or _kind(line)
     if kind == "share" and (changes.offer or changes.discount is not None):
@@ -132,6 +132,7 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
                 ),
                 field="discount",
             )
+        line = line if changes.offer is None else line.model_copy(update={"categories": ()})
         return _with_terms(line, "coupon", discount=share)
     if kind == "amount" and (
         changes.offer or changes.amount is not None or changes.min_order is not None
@@ -201,6 +202,8 @@ def _with_terms(
     special_count = line.own if action == line.action else None
     terms = {
         "action": action,
+        "categories": line.categories if action == "coupon" and discount else (),
+        "contact": None if line.action == "call" else line.contact,
         "discount": discount,
         "face": face,
         "min_order": min_order,

@@ -91,6 +91,37 @@ def offer_lines(
     return tuple(lines)
 
 
+def merge_equal_lines(lines: Sequence[OfferLine]) -> tuple[OfferLine, ...]:
+    """Return one line if all lines have the same terms.
+
+    The campaign stores a line per rule, because a rule also sets whose consent suffices.
+
+    Parameters
+    ----------
+    lines : sequence of OfferLine
+        The lines of a campaign.
+
+    Returns
+    -------
+    tuple[OfferLine, ...]
+        The lines as they are if their terms differ.
+    """
+    terms = {
+        (line.action, line.discount, line.face, line.min_order, line.categories, line.contact)
+        for line in lines
+    }
+    if len(lines) < 2 or len(terms) > 1:
+        return tuple(lines)
+
+    def total(name: str) -> Any:
+        values = [getattr(line, name) for line in lines]
+        return None if None in values else sum(values)
+
+    sums = ("customers", "sales", "base_sales", "base", "own", "uplift_sales", "uplift_buyers")
+    merged = {"rule": gettext("All customers"), **{name: total(name) for name in sums}}
+    return (lines[0].model_copy(update=merged),)
+
+
 def stored_offer(
     line: OfferLine,
     items: Sequence[SuggestedItem],
@@ -152,11 +183,12 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
     line : OfferLine
         New terms.
     """
-    new_terms: dict[str, str | float] = {
+    new_terms: dict[str, str | float | None] = {
         "action": line.action,
         "discount": line.discount,
         "amount": line.face,
         "min_order": line.min_order,
+        **({} if line.categories else {"category": None}),
     }
     new_offer: Any
     if session.get_bind().dialect.name == "sqlite":

@@ -1,6 +1,7 @@
 """Preview the first messages of a campaign without sending."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from retention import templating
 from retention.campaigns import text_placeholders
 from retention.campaigns.compose import message_text, placeholder_values, wording_action
+from retention.campaigns.coupons import valid_until
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
@@ -18,6 +20,8 @@ from retention.risk.strategy import CODED
 from retention.settings import Settings
 from retention.text import gettext
 
+CALL = "call"  # action, and kind of a call script
+EMAIL = "email"
 NO_CODE = "XXXX-XXXX-XXXX"
 
 
@@ -65,13 +69,37 @@ def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[
     return rows
 
 
+def send_time(campaign: Campaign, now: datetime) -> datetime:
+    """Return when the campaign was or will be sent.
+
+    Before the approval, this is the earliest time: an approval now, then the clearance time.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime
+    """
+    if known := campaign.sent_at or campaign.send_at:
+        return known
+    body = Body.model_validate(campaign.body)
+    cleared = now + timedelta(hours=body.clearance_hours)
+    return max(cleared, body.send_on or cleared)
+
+
 def preview_messages(
     settings: Settings,
     body: Body,
     rows: Sequence[Mapping[str, Any]],
     contacts: Mapping[str, Contact],
+    sent_at: datetime,
 ) -> list[dict[str, str]]:
-    """Render messages as ``customer, to, subject, text``.
+    """Render messages as ``customer, kind, to, subject, text``.
 
     Parameters
     ----------
@@ -83,38 +111,44 @@ def preview_messages(
         Rows of `preview_rows`.
     contacts : mapping
         Contact by customer id.
+    sent_at : datetime
+        Time of sending, from which codes that are not issued yet are valid (`send_time`).
 
     Returns
     -------
     list[dict[str, str]]
-        A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
+        ``kind`` is ``email`` or ``call``; a call script has no subject, and ``to`` is the phone
+        number. A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
     """
+    expires_at = valid_until(sent_at, body.expires_days, settings.zone)
     messages = []
     for row in rows:
         contact, offer = contacts.get(row["customer_id"], Contact()), row["offer"]
         code = row["code"] or (NO_CODE if offer["action"] in CODED else None)
-        values = placeholder_values(settings, contact.name, {**row, "code": code})
-        if row["code"] is None and code:
-            values["expires"] = gettext("{days} days after sending").format(days=body.expires_days)
+        shown = {**row, "code": code}
+        if code and row["code"] is None:
+            shown["expires_at"] = expires_at
+        values = placeholder_values(settings, contact.name, shown)
+        is_call = offer["action"] == CALL
         subject = templating.text(
             "campaigns/subject.txt.j2", action=wording_action(offer), **values
         ).strip()
-        text = text_placeholders.fill_text(message_text(body, offer), values).strip()
         messages.append(
             {
                 "customer": row["customer_id"],
-                "to": contact.email,
-                "subject": subject,
-                "text": text,
+                "kind": CALL if is_call else EMAIL,
+                "to": contact.phone if is_call else contact.email,
+                "subject": "" if is_call else subject,
+                "text": text_placeholders.fill_text(message_text(body, offer), values).strip(),
             }
         )
     return messages
 
 
 def masked_messages(
-    settings: Settings, body: Body, rows: Sequence[Mapping[str, Any]]
+    settings: Settings, body: Body, rows: Sequence[Mapping[str, Any]], sent_at: datetime
 ) -> list[dict[str, str]]:
-    """Render messages without names, addresses and codes.
+    """Render messages without names, addresses, phone numbers and codes.
 
     Parameters
     ----------
@@ -124,15 +158,17 @@ def masked_messages(
         The campaign's version.
     rows : sequence of mapping
         Rows of `preview_rows`.
+    sent_at : datetime
+        As in `preview_messages`.
 
     Returns
     -------
     list[dict[str, str]]
         Customers are pseudonyms.
     """
-    masked_contacts = {row["customer_id"]: Contact("…", "…") for row in rows}
+    masked_contacts = {row["customer_id"]: Contact("…", "…", phone="…") for row in rows}
     messages = preview_messages(
-        settings, body, [{**row, "code": None} for row in rows], masked_contacts
+        settings, body, [{**row, "code": None} for row in rows], masked_contacts, sent_at
     )
     return [
         {**message, "customer": pseudonym(settings.key, row["customer_id"])}

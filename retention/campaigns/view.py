@@ -6,6 +6,7 @@ The data never contains customers or codes.
 from typing import Any
 
 from retention.campaigns.closing import was_never_measured
+from retention.campaigns.offers import merge_equal_lines
 from retention.campaigns.spec import Body
 from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.db.tables import Campaign
@@ -52,7 +53,8 @@ def campaign_data(campaign: Campaign) -> dict[str, Any]:
 def version_data(body: Body) -> dict[str, Any]:
     """Return a version and its derived figures as plain data."""
     return {
-        **body.model_dump(mode="json", exclude={"prior"}),
+        **body.model_dump(mode="json", exclude={"prior", "offers"}),
+        "offers": [line.model_dump(mode="json") for line in merge_equal_lines(body.offers)],
         "discount": body.discount,
         "copy_action": body.copy_action,
         "coded": any(line.coded for line in body.offers),

@@ -92,8 +92,7 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
     def change(payload):
         payload["view"] |= {"callback_id": callback, "private_metadata": metadata, "hash": hash_}
         payload["view"]["state"]["values"] = {
-            block: {"value": text if isinstance(text, dict) else {"value": text}}
-            for block, text in typed.items()
+            block: _element(block, text) for block, text in typed.items()
         }
         payload["view"]["blocks"] = [
             {
@@ -106,3 +105,14 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
         ]
 
     return workspace.interact("view_submission.json", user, change)
+
+
+def _element(block, text):
+    """A modal's input as Slack sends it; a dict is sent as it is."""
+    if isinstance(text, dict):
+        value = text
+    elif block == "offer" and text:
+        value = {"selected_option": {"value": text}}
+    else:
+        value = {"value": text}
+    return {"value": value}

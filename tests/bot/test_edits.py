@@ -1,6 +1,7 @@
 """Test edits of a campaign by modal and by command, also with several offers."""
 
 import json
+import re
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -258,6 +259,53 @@ def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings,
         campaign = session.scalar(select(Campaign))
         assert (campaign.version, campaign.name) == (2, "June")
         assert [OfferLine(**line) for line in campaign.body["offers"]] == [*SEVERAL]
+
+
+WITH_CALL = (
+    _line("VIPs", "call", customers=1, sales=50.0, base_sales=20.0, base=0.4, contact=4.0),
+    _line("High risk", "coupon", discount=0.15, customers=24),
+    _line("Tea", "coupon", discount=0.1, categories=("tea",)),
+    _line("Fiver", "coupon", face=5.0, min_order=30.0),
+    _line("Due", "reminder", own=3),
+)
+
+
+def test_offer_for_all_applies_to_every_customer_in_one_row(workspace, database, settings, api):
+    """It left "a personal call, 1 customer" and four equal rows."""
+    drafted(database, settings, offers=WITH_CALL)
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    view = opened(api)
+    typed = {**stands(view), "offer": "share", "discount": "12"}
+    fill(workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
+    card = message(database)
+    (offers,) = re.findall(r"\*Offers\*(.*?)Codes expire", card)
+    assert offers.count("\\u2022") == 1
+    assert "All customers: coupon, 12 % off, 100 customers" in offers
+    assert "personal call" not in card
+    with database.reading() as session:
+        campaign = session.scalar(select(Campaign))
+        stored = [OfferLine(**line) for line in campaign.body["offers"]]
+        assert [line.rule for line in stored] == [line.rule for line in WITH_CALL]
+        assert {(line.action, line.discount, line.contact) for line in stored} == {
+            ("coupon", 0.12, None)
+        }
+        (row,) = campaign_data(campaign)["offers"]
+    assert (row["customers"], row["base"]) == (100, pytest.approx(40.4))
+
+
+def test_offer_for_all_lifts_the_limit_to_a_category():
+    body = a_body(offers=(_line("Tea", "coupon", discount=0.1, categories=("tea",)),))
+    zone = ZoneInfo("UTC")
+    (one,) = apply_changes(body, Changes(discount=0.2), zone, NOW).offers
+    assert one.categories == ("tea",)
+    (everywhere,) = apply_changes(body, Changes(offer="share", discount=0.2), zone, NOW).offers
+    assert everywhere.categories == ()
+
+
+def test_calls_stay_calls_unless_the_offer_is_for_all():
+    body = a_body(offers=WITH_CALL)
+    (call, *_) = apply_changes(body, Changes(discount=0.2), ZoneInfo("UTC"), NOW).offers
+    assert (call.action, call.contact) == ("call", 4.0)
 
 
 @pytest.mark.parametrize(

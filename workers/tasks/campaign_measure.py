@@ -36,6 +36,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.campaigns.chart import draw_chart
     from retention.campaigns.measurement import measure
     from retention.campaigns.outcomes import METRICS, SEGMENTS, collect_outcomes
+    from retention.campaigns.spec import Body
     from retention.campaigns.states import find_campaign
     from retention.lake import Lake
     from retention.lake.coverage import newest_order
@@ -65,7 +66,12 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
     )
-    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **limits}
+    result = {
+        **measured.as_dict(),
+        "expected_cost": Body.model_validate(campaign.body).plan().cost,
+        "simulated": _stated_effect(settings.demo),
+        **limits,
+    }
     context.progress(3, 4, gettext("Drawing the chart"))
     chart = draw_chart(counted, measured, simulated=settings.demo)
     return _result_outcome(campaign, result, chart, context)

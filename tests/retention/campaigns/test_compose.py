@@ -1,15 +1,17 @@
 """A customer's copy, of a catalogue as shops have them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from retention.campaigns import text_placeholders
 from retention.campaigns.compose import MAX_TITLE, compose_message, placeholder_values
-from retention.campaigns.preview import preview_messages
-from retention.db.tables import Send
+from retention.campaigns.preview import masked_messages, preview_messages, send_time
+from retention.db.tables import Campaign, Send
 from retention.outreach.adapter import Contact
 from tests.retention.campaigns.samples import a_body
+
+NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
 
 
 def test_long_titles_are_shortened_and_do_not_widen_the_email(settings):
@@ -104,12 +106,63 @@ def test_only_new_items_are_presented_as_new(settings, source, new):
         lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
         body = a_body(offers=lines, copy_text=text)
         message = compose_message(settings, body, send, ann, offer, "https://x.example/u")
-        (shown,) = preview_messages(settings, body, [offer], {"k": ann})
+        (shown,) = preview_messages(settings, body, [offer], {"k": ann}, NOW)
         assert ("new" in message.subject.lower()) is new
         assert ("something new" in message.text) is (new and not own)
         assert ("Look at Milk!" in message.text) is own
         assert shown["subject"] == message.subject
         assert shown["text"] in message.text
+
+
+CALL = {"action": "call", "discount": 0.0, "items": []}
+COUPON = {"action": "coupon", "discount": 0.15, "items": []}
+
+
+def test_preview_shows_a_call_script_and_not_an_email(settings):
+    row = {"customer_id": "k", "offer": CALL, "code": None, "expires_at": None}
+    ann = Contact("a@b.example", "Ann", phone="+44 20 7946 0000")
+    (full,) = preview_messages(settings, a_body(), [row], {"k": ann}, NOW)
+    assert (full["kind"], full["to"], full["subject"]) == ("call", "+44 20 7946 0000", "")
+    assert full["text"].startswith("Ask Ann how we did")
+    (masked,) = masked_messages(settings, a_body(), [row], NOW)
+    assert (masked["kind"], masked["to"]) == ("call", "…")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_preview_shows_the_last_day_of_a_code_that_is_not_issued(settings, masked):
+    """It read "until 28 days after sending" in the place of a date."""
+    row = {"customer_id": "k", "offer": COUPON, "code": None, "expires_at": None}
+    body = a_body(expires_days=28, copy_text="{code} until {expires}")
+    sent_at = datetime(2025, 5, 1, 12, tzinfo=UTC)
+    (shown,) = (
+        masked_messages(settings, body, [row], sent_at)
+        if masked
+        else preview_messages(settings, body, [row], {}, sent_at)
+    )
+    assert shown["text"] == "XXXX-XXXX-XXXX until 29 May 2025"
+
+
+def test_preview_of_issued_codes_shows_their_own_last_day(settings):
+    row = {"customer_id": "k", "offer": COUPON, "code": "7KQ2-M9ZD-4HT6"}
+    row["expires_at"] = datetime(2025, 6, 3, 23, 59, 59, tzinfo=UTC)
+    body = a_body(copy_text="{code} until {expires}")
+    (shown,) = preview_messages(settings, body, [row], {}, NOW)
+    assert shown["text"] == "7KQ2-M9ZD-4HT6 until 3 Jun 2025"
+
+
+@pytest.mark.parametrize(
+    ("values", "sent"),
+    [
+        ({}, NOW + timedelta(hours=4)),
+        ({"body": {"send_on": NOW + timedelta(days=3)}}, NOW + timedelta(days=3)),
+        ({"send_at": NOW + timedelta(days=1)}, NOW + timedelta(days=1)),
+        ({"send_at": NOW, "sent_at": NOW - timedelta(days=2)}, NOW - timedelta(days=2)),
+    ],
+    ids=["draft", "not before", "scheduled", "sent"],
+)
+def test_send_time_is_the_known_or_the_earliest(values, sent):
+    body = a_body(**values.pop("body", {})).model_dump(mode="json")
+    assert send_time(Campaign(body=body, **values), NOW) == sent
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,19 @@ def test_invalid_offer_is_rejected(database, settings, changes, says):
     assert says in str(refusal)
 
 
+def test_offer_for_all_removes_the_category_of_each_customer(database, settings):
+    with database.transaction() as session:
+        _draft(session, settings)
+        for row in session.scalars(select(Assignment)):
+            row.offer = {**row.offer, "category": "tea"}
+        session.flush()
+        changes = Changes(offer="share", discount=0.2)
+        approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
+        session.expire_all()
+        offers = session.scalars(select(Assignment.offer)).all()
+    assert {(offer["discount"], offer["category"]) for offer in offers} == {(0.2, None)}
+
+
 def test_campaign_is_sent_at_the_chosen_time(database, settings):
     london = settings.model_copy(update={"timezone": "Europe/London"})
     with database.transaction() as session:

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select, update
 from retention import clock, feedback
 from retention.campaigns import closing, coupons, due, late_orders, launch
 from retention.campaigns.file_imports import LISTENER
+from retention.campaigns.spec import Body
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -23,6 +24,7 @@ from retention.db.tables import (
 from retention.feedback import Subject
 from retention.lake.importing import import_files
 from retention.recommend.bandit.decisions import logged_decisions
+from retention.templating import money
 from tests.workers.campaigns.steps import (
     ANALYST,
     CHANNEL,
@@ -99,7 +101,11 @@ def test_campaign_reaches_its_result(desk):
     assert job.result["sample_ratio"]["believable"]
     closed = campaign_of(desk, campaign_id)
     assert closed.state == "closed"
-    assert "Incremental profit" in messages(desk, f"campaign:{campaign_id}:result:1")
+    told = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "Incremental profit" in told
+    expected = Body.model_validate(closed.body).plan().cost
+    assert job.result["expected_cost"] == expected > 0
+    assert f", expected {money(expected, 'EUR')} (" in told
     with desk.database.reading() as session:
         posted = session.scalars(
             select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")
