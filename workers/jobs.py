@@ -721,7 +721,7 @@ def template_values(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "created_at": job.created_at,
         "started_at": job.started_at,
-        "finished_at": job.finished_at,
+        "finished_at": job.finished_at and clock.business(job.finished_at),
     }
 
 
