@@ -6,6 +6,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from typing import IO
 
+import httpx
 import pytest
 from sqlalchemy import func, select
 
@@ -114,3 +115,27 @@ def test_welcome_message_is_posted_once(database, settings, business_time) -> No
     (greeting,) = running.slack.workspace.messages["C0CRM"].values()
     assert "/retention sweep" in greeting.text
     assert greeting.shown_at.startswith("2017-10-02")
+
+
+def test_page_opens_once_the_bot_can_answer(database, settings, business_time, monkeypatch):
+    """The first command came up to two seconds too early and got ``dispatch_failed``."""
+    bot_answers = False
+
+    async def scenario() -> tuple[list[bool], list[int]]:
+        nonlocal bot_answers
+        running = demo._Demo(settings, database)
+        monkeypatch.setattr(running, "_is_ready", lambda: bot_answers)
+        app = running.server.config.app
+        transport, url = httpx.ASGITransport(app), running.slack.url
+        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+            announcement = asyncio.create_task(running._announce())
+            page = asyncio.create_task(client.get("/"))
+            people = asyncio.create_task(client.get("/playground/workspace?user=lead"))
+            # Slack's own routes answer meanwhile, because the bot calls them while it starts.
+            await client.post("/api/auth.test")
+            waiting = [page.done(), people.done()]
+            bot_answers = True
+            await announcement
+            return waiting, [(await page).status_code, (await people).status_code]
+
+    assert asyncio.run(scenario()) == ([False, False], [200, 200])
