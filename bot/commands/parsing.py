@@ -8,15 +8,16 @@ a word or of an option's value. So ``O'Brien`` and ``O’Brien`` are words.
 import difflib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from bot.commands.tree import SLACK, Command, Group, slack_context, surface
+from bot.commands.tree import SLACK, Command, Group, offered_role, slack_context, surface
 from retention.errors import BadInput
 from retention.text import gettext
+from workers import roles
 
 _CLOSING = {'"': '"”“„‟', "'": "'’‘‚‛", "«": "»"}
 _OPENING = {
@@ -37,8 +38,19 @@ class ParsedCommand:
     params: dict[str, Any]
 
 
-def parse(text: str) -> ParsedCommand:
+def parse(text: str, role: Callable[[], str] | None = None) -> ParsedCommand:
     """Parse the text after ``/retention``.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    role : callable, optional
+        Returns the person's role. An error then offers only what the role may do.
+
+    Returns
+    -------
+    ParsedCommand
 
     Raises
     ------
@@ -48,7 +60,7 @@ def parse(text: str) -> ParsedCommand:
     words: Sequence[str] = split_words(text) or ["help"]
     if "--help" in words:
         words = ["help", *(word for word in words if not word.startswith("-"))]
-    context = slack_context()
+    context = slack_context(role)
     node: click.Command = context.command
     while isinstance(node, Group):
         node, words, context = _descend(node, words, context)
@@ -100,7 +112,7 @@ def _no_such_command(group: Group, word: str, context: click.Context, *, exists:
 
 
 def subcommands(group: Group, context: click.Context, where: str) -> list[str]:
-    """Return a group's commands on a surface.
+    """Return a group's commands on a surface, for the person's role if it is known.
 
     Parameters
     ----------
@@ -115,12 +127,23 @@ def subcommands(group: Group, context: click.Context, where: str) -> list[str]:
     -------
     list of str
     """
+    role = offered_role(context)
     commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
     return [
         name
         for name, command in commands.items()
-        if command and where in getattr(command, "surfaces", ())
+        if command
+        and where in getattr(command, "surfaces", ())
+        and (role is None or _is_allowed(command, role, context))
     ]
+
+
+def _is_allowed(command: click.Command, role: str, context: click.Context) -> bool:
+    """Return whether a role may use a command, or any command of a group."""
+    if isinstance(command, Group):
+        inner = (command.get_command(context, name) for name in command.list_commands(context))
+        return any(_is_allowed(one, role, context) for one in inner if one)
+    return isinstance(command, Command) and roles.allows(role, command.role)
 
 
 def usage_error_message(

@@ -58,6 +58,7 @@ COMMAND_NAMES = (
 )
 
 _SURFACE = "retention.surface"
+_ROLE = "retention.role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,8 @@ class Group(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wants_help = args[:1] == ["--help"]
-        if self.default and not wants_help and (not args or args[0].startswith("-")):
+        completes = ctx.resilient_parsing  # in a shell: all the group's commands are offered
+        if self.default and not (wants_help or completes) and (not args or args[0].startswith("-")):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
@@ -274,10 +276,23 @@ def surface(ctx: click.Context) -> str:
     return ctx.meta.get(_SURFACE, TERMINAL)
 
 
-def slack_context() -> click.Context:
-    """Return a root context to parse a Slack command."""
+def offered_role(ctx: click.Context) -> str | None:
+    """Return the role whose commands an error may offer; None offers all."""
+    role = ctx.meta.get(_ROLE)
+    return role() if role else None
+
+
+def slack_context(role: Callable[[], str] | None = None) -> click.Context:
+    """Return a root context to parse a Slack command.
+
+    Parameters
+    ----------
+    role : callable, optional
+        Returns the person's role. It is called only for an error.
+    """
     context = click.Context(root(), info_name="/retention")
     context.meta[_SURFACE] = SLACK
+    context.meta[_ROLE] = role
     return context
 
 

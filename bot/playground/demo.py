@@ -32,7 +32,7 @@ from retention.errors import BadInput
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
-from workers import schedule
+from workers import roles, schedule
 from workers.delivery import render
 from workers.environment import ChildEnvironments
 
@@ -201,7 +201,11 @@ class _Demo:
             now=clock.now,
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
             secret=secret.get_secret_value() if secret else seed.SIGNING_SECRET,
-            extras={"clock": self.machine.state, "footer": _footer, "commands": _commands},
+            extras={
+                "clock": lambda _: self.machine.state(),
+                "footer": lambda _: _footer(),
+                "commands": self._commands,
+            },
         )
         self.ready = asyncio.Event()
         app = self.slack.app(*page_routes(), *clock_routes(self.machine))
@@ -305,6 +309,18 @@ class _Demo:
     def _store_clock(self) -> None:
         self.slack.workspace.store.put("clock", "now", {"at": clock.now().isoformat()})
 
+    def _commands(self, user: str) -> list[dict[str, str]]:
+        """Return the composer's suggestions for a person's role."""
+        from bot.commands.catalogue import entries
+        from bot.commands.tree import SLACK, root
+
+        with self.database.reading() as session:
+            role = roles.role_of(session, self.settings, user)
+        return [
+            {"usage": entry.usage, "help": entry.help.split("\n")[0]}
+            for entry in entries(root(), where=SLACK, role=role)
+        ]
+
     def _welcome(self) -> None:
         if self.slack.workspace.messages["C0CRM"]:
             return
@@ -316,14 +332,3 @@ def _footer() -> str:
     from retention.demo import ATTRIBUTION
 
     return ATTRIBUTION
-
-
-def _commands() -> list[dict[str, str]]:
-    """Return the composer's suggestions after ``/retention``."""
-    from bot.commands.catalogue import entries
-    from bot.commands.tree import SLACK, root
-
-    return [
-        {"usage": entry.usage, "help": entry.help.split("\n")[0]}
-        for entry in entries(root(), where=SLACK)
-    ]

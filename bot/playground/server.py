@@ -49,7 +49,7 @@ class Slack:
     strict : bool
         False switches the rate limits off.
     extras : dict, optional
-        Additional data for the page.
+        Additional data for the page: values, or functions of a person's user id.
     now : callable, optional
         Business time.
     secret : str

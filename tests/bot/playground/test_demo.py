@@ -98,6 +98,34 @@ def test_roles_and_digest_are_seeded_once_and_changes_persist(
         assert roles.role_of(session, settings, "U0LEAD") == "viewer"
 
 
+def test_completion_offers_what_the_persons_role_may_do(
+    database, settings, business_time, monkeypatch
+) -> None:
+    for name, value in demo.environment(settings).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None)
+    demo._seed(settings, database)
+    running = demo._Demo(settings, database)
+
+    def offered(user: str) -> str:
+        about = asyncio.run(overview(user))
+        return "\n".join(one["usage"] for one in about["commands"])
+
+    async def overview(user: str) -> dict:
+        transport, url = httpx.ASGITransport(running.server.config.app), running.slack.url
+        running.ready.set()
+        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+            return (await client.get("/playground/workspace", params={"user": user})).json()
+
+    assert "/retention status" in offered("viewer")
+    assert "/retention sweep" not in offered("viewer")
+    assert "/retention sweep" in offered("analyst")
+    assert "campaign approve" not in offered("analyst")
+    assert "campaign approve" in offered("lead")
+    assert "role grant" not in offered("lead")
+    assert "role grant" in offered("admin")
+
+
 def test_clock_stops_while_the_demo_is_stopped(database, settings, business_time) -> None:
     running = demo._Demo(settings, database)
     before = clock.now()
