@@ -96,7 +96,7 @@ def answer(services: Services, text: str, call: Call, started: float) -> render.
     -------
     Message
     """
-    parsed = parse(text)
+    parsed = parse(text, lambda: _role(services, call.user))
     command = parsed.command
     if command.request is None or command.private:  # else the job's own transaction checks it
         with services.database.reading() as session:
@@ -105,6 +105,11 @@ def answer(services: Services, text: str, call: Call, started: float) -> render.
     if isinstance(result, Request):
         return queue(services, result, call, started, private=command.private)
     return render.message(result.template, zone=services.settings.timezone, **result.data)
+
+
+def _role(services: Services, user: str) -> str:
+    with services.database.reading() as session:
+        return roles.role_of(session, services.settings, user)
 
 
 def queue(

@@ -35,9 +35,15 @@ def configure(
 
 
 @contextmanager
-def frozen() -> Iterator[None]:
-    """Keep business time fixed within this block and thread."""
-    token = _frozen.set(now())
+def frozen(at: datetime | None = None) -> Iterator[None]:
+    """Keep business time fixed within this block and thread.
+
+    Parameters
+    ----------
+    at : datetime, optional
+        The business time, aware; by default the present one.
+    """
+    token = _frozen.set(now() if at is None else at)
     try:
         yield
     finally:
@@ -54,3 +60,17 @@ def now() -> datetime:
 def wall() -> datetime:
     """Return real time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def business(at: datetime) -> datetime:
+    """Convert a recent real time to business time, by their present difference.
+
+    People read it beside other business times. Store real time.
+
+    Examples
+    --------
+    >>> with frozen(datetime(2017, 10, 2, 13, tzinfo=UTC)):
+    ...     f"{business(wall()):%Y-%m-%d}"
+    '2017-10-02'
+    """
+    return at + (now() - wall())

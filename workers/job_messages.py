@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from retention import clock
 from retention.db.tables import Job, Outbox
 from retention.settings import Settings
 from retention.text import gettext
@@ -179,7 +180,7 @@ def template_values(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "created_at": job.created_at,
         "started_at": job.started_at,
-        "finished_at": job.finished_at,
+        "finished_at": job.finished_at and clock.business(job.finished_at),
     }
 
 

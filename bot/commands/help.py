@@ -33,6 +33,8 @@ def _explain(call: Call, words: list[str], role: str) -> Answer:
                 "There is no command {words!r}; see `/retention help` for those there are."
             ).format(words=" ".join(words))
         )
+    # A group shows what the person may do; a command that was named is always explained.
+    shown = [entry for entry in matches if roles.allows(role, entry.role)] or matches
     return Answer(
-        "bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in matches]}
+        "bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in shown]}
     )

@@ -92,6 +92,7 @@ def described(job: Job) -> dict[str, Any]:
         "state": job.state,
         "requested_by": job.requested_by,
         "created_at": job.created_at.isoformat(),
+        "business_at": job.business_at.isoformat(),
         "seconds": None if seconds is None else round(seconds, 1),
         "done": job.progress_done,
         "total": job.progress_total,

@@ -8,7 +8,7 @@ a word or of an option's value. So ``O'Brien`` and ``O’Brien`` are words.
 import difflib
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,19 @@ class ParsedCommand:
     params: dict[str, Any]
 
 
-def parse(text: str) -> ParsedCommand:
+def parse(text: str, role: Callable[[], str] | None = None) -> ParsedCommand:
     """Parse the text after ``/retention``.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    role : callable, optional
+        Returns the person's role. An error then offers only what the role may do.
+
+    Returns
+    -------
+    ParsedCommand
 
     Raises
     ------
@@ -48,7 +59,7 @@ def parse(text: str) -> ParsedCommand:
     words: Sequence[str] = split_words(text) or ["help"]
     if "--help" in words:
         words = ["help", *(word for word in words if not word.startswith("-"))]
-    context = slack_context()
+    context = slack_context(role)
     node: click.Command = context.command
     while isinstance(node, Group):
         node, words, context = _descend(node, words, context)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # help and suggestions need none of these, and they take half
     from workers.requests import Request
 
 _SURFACE = "retention.surface"
+_ROLE = "retention.role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +199,18 @@ class Group(click.Group):
             cmd.path = f"{self.name} {cmd.name}"
 
     def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
-        """Return the names of the commands on a surface."""
+        """Return the names of the commands on a surface that the person's role may use."""
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         return [
             name
             for name, command in commands.items()
-            if command and surface in getattr(command, "surfaces", ())
+            if command and surface in getattr(command, "surfaces", ()) and _is_offered(command, ctx)
         ]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wants_help = args[:1] == ["--help"]
-        if self.default and not wants_help and (not args or args[0].startswith("-")):
+        completes = ctx.resilient_parsing  # in a shell: all the group's commands are offered
+        if self.default and not (wants_help or completes) and (not args or args[0].startswith("-")):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
@@ -226,7 +228,11 @@ class Root(Group):
         return import_module(module_name(cmd_name)).COMMAND if cmd_name in SUMMARIES else None
 
     def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
-        return [name for name, summary in SUMMARIES.items() if surface in summary.surfaces]
+        names = [name for name, summary in SUMMARIES.items() if surface in summary.surfaces]
+        if offered_role(ctx) is None:
+            return names
+        commands = {name: self.get_command(ctx, name) for name in names}
+        return [name for name, command in commands.items() if command and _is_offered(command, ctx)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         limit = formatter.width - 6 - max(map(len, SUMMARIES))
@@ -246,6 +252,22 @@ def module_name(name: str) -> str:
     return f"bot.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
 
 
+def _is_offered(command: click.Command, ctx: click.Context) -> bool:
+    """Return whether the person's role may use a command, or any command of a group.
+
+    True where the role is not known.
+    """
+    role = offered_role(ctx)
+    if role is None:
+        return True
+    from workers.roles import allows  # SQLAlchemy is slow to import
+
+    if isinstance(command, Group):
+        inner = (command.get_command(ctx, name) for name in command.list_commands(ctx))
+        return any(_is_offered(each, ctx) for each in inner if each)
+    return isinstance(command, Command) and allows(role, command.role)
+
+
 @cache
 def root() -> Root:
     """Return the command tree."""
@@ -260,10 +282,23 @@ def surface(ctx: click.Context) -> str:
     return ctx.meta.get(_SURFACE, TERMINAL)
 
 
-def slack_context() -> click.Context:
-    """Return a root context to parse a Slack command."""
+def offered_role(ctx: click.Context) -> str | None:
+    """Return the role whose commands an error may offer; None offers all."""
+    role = ctx.meta.get(_ROLE)
+    return role() if role else None
+
+
+def slack_context(role: Callable[[], str] | None = None) -> click.Context:
+    """Return a root context to parse a Slack command.
+
+    Parameters
+    ----------
+    role : callable, optional
+        Returns the person's role. It is called only for an error.
+    """
     context = click.Context(root(), info_name="/retention")
     context.meta[_SURFACE] = SLACK
+    context.meta[_ROLE] = role
     return context
 
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.playground import seed
 from bot.playground.page import page_routes
@@ -31,7 +32,7 @@ from retention.errors import BadInput
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
-from workers import schedule
+from workers import roles, schedule
 from workers.delivery import render
 from workers.environment import ChildEnvironments
 
@@ -161,6 +162,31 @@ def _seed(settings: Settings, database: Database) -> None:
             )
 
 
+class WaitUntilReady:
+    """Hold the page's requests until the bot can answer.
+
+    Else the first command would fail with ``dispatch_failed``. Slack's own routes answer at once,
+    because the bot calls them while it starts.
+
+    Parameters
+    ----------
+    app : ASGI application
+        The page and the stand-in for Slack.
+    ready : asyncio.Event
+        Set when the bot can answer.
+    """
+
+    def __init__(self, app: ASGIApp, ready: asyncio.Event) -> None:
+        self.app, self.ready = app, ready
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        path = scope.get("path", "")
+        if scope["type"] == "http" and (path == "/" or path.startswith("/playground/")):
+            await self.ready.wait()
+        await self.app(scope, receive, send)
+
+
 class _Demo:
     """The running demo."""
 
@@ -175,11 +201,15 @@ class _Demo:
             now=clock.now,
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
             secret=secret.get_secret_value() if secret else seed.SIGNING_SECRET,
-            extras={"clock": self.machine.state, "footer": _footer, "commands": _commands},
+            extras={
+                "clock": lambda _: self.machine.state(),
+                "footer": lambda _: _footer(),
+                "commands": self._commands,
+            },
         )
-        self.server = server(
-            self.slack.app(*page_routes(), *clock_routes(self.machine)), settings.playground_port
-        )
+        self.ready = asyncio.Event()
+        app = self.slack.app(*page_routes(), *clock_routes(self.machine))
+        self.server = server(WaitUntilReady(app, self.ready), settings.playground_port)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._environments = ChildEnvironments(settings)
 
@@ -210,6 +240,7 @@ class _Demo:
             return stop.is_set()
         finally:
             stopping.cancel()
+            self.ready.set()  # let go of requests that still wait
             await self._stop(processes)
             self._environments.remove()
             self._store_clock()
@@ -239,10 +270,11 @@ class _Demo:
             )
 
     async def _announce(self) -> None:
-        """Print the page's address once the bot answers."""
+        """Open the page and print its address once the bot answers."""
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and not await asyncio.to_thread(self._is_ready):
             await asyncio.sleep(0.1)
+        self.ready.set()
         message = gettext("The playground is open:  {url}\n  Stop it with Ctrl-C.")
         print(f"\n  {message.format(url=self.slack.url)}\n", flush=True)
 
@@ -277,6 +309,18 @@ class _Demo:
     def _store_clock(self) -> None:
         self.slack.workspace.store.put("clock", "now", {"at": clock.now().isoformat()})
 
+    def _commands(self, user: str) -> list[dict[str, str]]:
+        """Return the composer's suggestions for a person's role."""
+        from bot.commands.catalogue import entries
+        from bot.commands.tree import SLACK, root
+
+        with self.database.reading() as session:
+            role = roles.role_of(session, self.settings, user)
+        return [
+            {"usage": entry.usage, "help": entry.help.split("\n")[0]}
+            for entry in entries(root(), where=SLACK, role=role)
+        ]
+
     def _welcome(self) -> None:
         if self.slack.workspace.messages["C0CRM"]:
             return
@@ -288,14 +332,3 @@ def _footer() -> str:
     from retention.demo import ATTRIBUTION
 
     return ATTRIBUTION
-
-
-def _commands() -> list[dict[str, str]]:
-    """Return the composer's suggestions after ``/retention``."""
-    from bot.commands.catalogue import entries
-    from bot.commands.tree import SLACK, root
-
-    return [
-        {"usage": entry.usage, "help": entry.help.split("\n")[0]}
-        for entry in entries(root(), where=SLACK)
-    ]

@@ -217,7 +217,10 @@ class PlaygroundApi:
     async def overview(self, request: Request) -> Response:
         """Return people, channels and the page's extras."""
         person = find_person(request.query_params.get("user", "viewer"))
-        extras = {key: value() if callable(value) else value for key, value in self.extras.items()}
+        extras = {
+            key: value(person.id) if callable(value) else value
+            for key, value in self.extras.items()
+        }
         return JSONResponse(
             {
                 "team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME},

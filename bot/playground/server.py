@@ -22,6 +22,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from bot.playground import seed
 from bot.playground.deliver import Delivery
@@ -48,7 +49,7 @@ class Slack:
     strict : bool
         False switches the rate limits off.
     extras : dict, optional
-        Additional data for the page.
+        Additional data for the page: values, or functions of a person's user id.
     now : callable, optional
         Business time.
     secret : str
@@ -91,12 +92,12 @@ class Slack:
         return Starlette(routes=routes, middleware=[Middleware(Guard)], lifespan=lifespan)
 
 
-def server(app: Starlette, port: int) -> uvicorn.Server:
+def server(app: ASGIApp, port: int) -> uvicorn.Server:
     """Return a uvicorn server without signal handlers.
 
     Parameters
     ----------
-    app : Starlette
+    app : ASGI application
         The application.
     port : int
         The port.

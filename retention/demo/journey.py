@@ -55,7 +55,8 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
         If the home holds events after the demo's present (from `import_whole_year`).
     """
     lake = Lake.open(settings)
-    added = _open_shop(settings, database, lake, START, progress)
+    with clock.frozen(START):  # the import log shows business time
+        added = _open_shop(settings, database, lake, START, progress)
     with database.reading() as session:
         present = clock.now() if session.get(BusinessClock, settings.team_id) else START
     if (newest := _newest(lake)) is not None and newest >= present:

@@ -1,13 +1,15 @@
 """Test buttons and the Home tab."""
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.db.tables import Audit, Campaign, CampaignEditor, Cohort, Job
+from retention.db.tables import Audit, BusinessClock, Campaign, CampaignEditor, Cohort, Job
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
-from workers import ids
+from workers import ids, jobs
 
 
 @pytest.fixture
@@ -43,6 +45,23 @@ def test_cancel_asks_the_job_to_stop_once(workspace, database, api):
     until(lambda: len(api.named("response_url")) == 2)
     assert "nothing left to cancel" in api.named("response_url")[-1]["text"]
     assert all(reply["response_type"] == "ephemeral" for reply in api.named("response_url"))
+
+
+def test_people_see_the_business_time_of_a_job(workspace, database, settings):
+    """In the demo of 2017, jobs were shown at the time of the machine."""
+    start = datetime(2017, 10, 2, 13, tzinfo=UTC)
+    with database.transaction() as session:
+        offset = (start - clock.wall()).total_seconds()
+        session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
+    workspace.run("sweep")
+    (job,) = all_jobs(database)
+    listed = workspace.run("jobs")["blocks"]
+    with database.transaction() as session:
+        cancelled = jobs.cancel(session, settings, job.id, ADMIN)
+        ended = jobs.template_values(cancelled)["finished_at"]
+    assert "2 Oct 2017" in words(listed).replace(" 02 ", " 2 ")
+    assert f"{ended:%Y-%m-%d}" == "2017-10-02"
+    assert f"{job.created_at:%Y}" != "2017"  # leases and rates use real time
 
 
 def test_only_the_requester_or_an_admin_can_cancel(workspace, database, api):

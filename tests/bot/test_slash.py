@@ -245,6 +245,16 @@ def test_help_lists_the_commands_of_the_role(workspace):
     assert "terminal" not in viewer
 
 
+@pytest.mark.parametrize(
+    "typed", ["frobnicate", "help campaign", "campaign frob", "campaign aprove"]
+)
+def test_answers_offer_only_what_the_role_may_do(workspace, typed):
+    offered = words(workspace.run(typed, VIEWER)["blocks"])
+    assert "sweep" not in offered
+    assert not re.search(r"campaign (approve|draft)|\bapprove\b", offered)
+    assert "approve" in words(workspace.run("help campaign", LEAD)["blocks"])
+
+
 @pytest.mark.parametrize("typed", ["help sweep", "sweep --help", "help SWEEP"])
 def test_help_of_one_command(workspace, typed):
     reply = words(workspace.run(typed)["blocks"])

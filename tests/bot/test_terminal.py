@@ -277,3 +277,17 @@ def test_evaluate_without_a_cutoff_takes_the_latest_and_names_it(shop_copy, monk
     assert report["cutoff"].startswith("2025-06-29")  # the data ends on 19 July
     assert "Cutoff 2025-06-29" in report["note"]
     assert "Cutoff 2025-06-29" in printed("bot/evaluate_churn", report, shop_copy.settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("camp", {"campaign"}), ("campaign a", {"approve"}), ("digest ", {"now", "schedule"})],
+)
+def test_shells_complete_the_commands_of_a_group(home, monkeypatch, capsys, words, offered):
+    monkeypatch.setenv("_RETENTION_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"retention {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" "))))
+    with pytest.raises(SystemExit):
+        run([])
+    printed_words = capsys.readouterr().out.split()
+    assert {f"plain,{word}" for word in offered} <= {*printed_words}

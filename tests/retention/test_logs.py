@@ -80,3 +80,22 @@ def test_configured_logging_writes_escaped_lines():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )
     assert process.stderr.endswith("INFO root: a\\nb\n")
+
+
+def test_http_requests_are_not_logged_in_the_demos_terminal():
+    """A line for each request to the bot and each answer filled the terminal."""
+    code = """
+import logging
+from retention import logs
+logs.configure(logging.ERROR)
+logging.getLogger().setLevel(logging.INFO)  # as `retention demo` does
+from bot.playground.server import StandIn
+with StandIn.start() as slack, StandIn.start(slack.api_url) as other:
+    other.command("lead", "crm", "help")
+    logging.info("the end")
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert process.stderr.endswith("INFO root: the end\n")
+    assert len(process.stderr.splitlines()) == 1

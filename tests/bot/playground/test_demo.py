@@ -6,6 +6,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from typing import IO
 
+import httpx
 import pytest
 from sqlalchemy import func, select
 
@@ -100,6 +101,34 @@ def test_roles_and_digest_are_seeded_once_and_changes_persist(
         assert roles.role_of(session, settings, "U0LEAD") == "viewer"
 
 
+def test_completion_offers_what_the_persons_role_may_do(
+    database, settings, business_time, monkeypatch
+) -> None:
+    for name, value in demo.environment(settings).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None)
+    demo._seed(settings, database)
+    running = demo._Demo(settings, database)
+
+    def offered(user: str) -> str:
+        about = asyncio.run(overview(user))
+        return "\n".join(one["usage"] for one in about["commands"])
+
+    async def overview(user: str) -> dict:
+        transport, url = httpx.ASGITransport(running.server.config.app), running.slack.url
+        running.ready.set()
+        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+            return (await client.get("/playground/workspace", params={"user": user})).json()
+
+    assert "/retention status" in offered("viewer")
+    assert "/retention sweep" not in offered("viewer")
+    assert "/retention sweep" in offered("analyst")
+    assert "campaign approve" not in offered("analyst")
+    assert "campaign approve" in offered("lead")
+    assert "role grant" not in offered("lead")
+    assert "role grant" in offered("admin")
+
+
 def test_clock_stops_while_the_demo_is_stopped(database, settings, business_time) -> None:
     running = demo._Demo(settings, database)
     before = clock.now()
@@ -117,3 +146,27 @@ def test_welcome_message_is_posted_once(database, settings, business_time) -> No
     (greeting,) = running.slack.workspace.messages["C0CRM"].values()
     assert "/retention sweep" in greeting.text
     assert greeting.shown_at.startswith("2017-10-02")
+
+
+def test_page_opens_once_the_bot_can_answer(database, settings, business_time, monkeypatch):
+    """The first command came up to two seconds too early and got ``dispatch_failed``."""
+    bot_answers = False
+
+    async def scenario() -> tuple[list[bool], list[int]]:
+        nonlocal bot_answers
+        running = demo._Demo(settings, database)
+        monkeypatch.setattr(running, "_is_ready", lambda: bot_answers)
+        app = running.server.config.app
+        transport, url = httpx.ASGITransport(app), running.slack.url
+        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+            announcement = asyncio.create_task(running._announce())
+            page = asyncio.create_task(client.get("/"))
+            people = asyncio.create_task(client.get("/playground/workspace?user=lead"))
+            # Slack's own routes answer meanwhile, because the bot calls them while it starts.
+            await client.post("/api/auth.test")
+            waiting = [page.done(), people.done()]
+            bot_answers = True
+            await announcement
+            return waiting, [(await page).status_code, (await people).status_code]
+
+    assert asyncio.run(scenario()) == ([False, False], [200, 200])

@@ -90,6 +90,13 @@ def fed(opened, tmp_path):
     shop.database.dispose()
 
 
+def test_imports_are_logged_at_business_time(opened):
+    _, database, *_ = opened
+    with database.reading() as session:
+        first = session.scalar(select(func.min(ImportLog.at)))
+    assert first == demo.START
+
+
 def test_demo_starts_without_later_events(opened):
     _, database, lake = opened
     events = lake.table("events", demo.START)
