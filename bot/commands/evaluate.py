@@ -105,13 +105,13 @@ def churn(
 ) -> Answer:
     """Backtest a churn model."""
     from retention.churn import evaluate
-    from retention.registry.churn_definition import ensure_definition, resolve_definition
+    from retention.registry.churn_definition import definition_in_force, resolve_definition
     from retention.risk.policy import load_policy
 
     services, lake = call.services, _lake(call)
     tiers = load_policy(services.settings).tiers
     definition = resolve_definition(
-        ensure_definition(lake, services.database, services.settings),
+        definition_in_force(lake, services.database, services.settings),
         horizon,
         "definition" if active_within is None else times.days_or_ever(active_within),
     )

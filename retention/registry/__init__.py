@@ -7,6 +7,7 @@ from retention.registry.churn_definition import (
     ChurnDefinition,
     change_definition,
     current_definition,
+    definition_in_force,
     ensure_definition,
 )
 from retention.registry.store import (
@@ -26,6 +27,7 @@ __all__ = [
     "change_definition",
     "check_usable",
     "current_definition",
+    "definition_in_force",
     "ensure_definition",
     "find",
     "load",

@@ -92,10 +92,10 @@ def current_definition(session: Session, settings: Settings) -> ChurnDefinition:
     return ChurnDefinition()
 
 
-def ensure_definition(lake: Any, database: Database, settings: Settings) -> ChurnDefinition:
-    """Return the definition in force; derive and store it if nobody decided yet.
+def definition_in_force(lake: Any, database: Database, settings: Settings) -> ChurnDefinition:
+    """Return the definition in force, derived from the data if nobody decided yet.
 
-    A derived definition follows the data until the first churn model is in use.
+    A derived definition follows the data until the first churn model is in use. Nothing is written.
 
     Parameters
     ----------
@@ -104,16 +104,29 @@ def ensure_definition(lake: Any, database: Database, settings: Settings) -> Chur
     settings : Settings
     """
     with database.reading() as session:
-        now = current_definition(session, settings)
+        stored = current_definition(session, settings)
         has_model = _model_in_use(session, settings) is not None
-    if now.source in ("model", "person") or has_model:
-        return now
-    derived = derive_from(lake)
-    if derived.source == "default" or (derived.window, derived.source) == (now.window, now.source):
-        return derived
-    with database.transaction() as session:
-        _store(session, settings, derived, SYSTEM)
-    return derived
+    return stored if stored.source in ("model", "person") or has_model else derive_from(lake)
+
+
+def ensure_definition(lake: Any, database: Database, settings: Settings) -> ChurnDefinition:
+    """Return the definition in force, and store it if it was derived.
+
+    Parameters
+    ----------
+    lake : Lake
+    database : Database
+    settings : Settings
+    """
+    definition = definition_in_force(lake, database, settings)
+    if definition.source != "derived":
+        return definition
+    with database.reading() as session:
+        stored = current_definition(session, settings)
+    if (stored.window, stored.source) != (definition.window, definition.source):
+        with database.transaction() as session:
+            _store(session, settings, definition, SYSTEM)
+    return definition
 
 
 def derive_from(lake: Any) -> ChurnDefinition:

@@ -17,7 +17,7 @@ from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVersion
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
-from retention.registry import champion, ensure_definition
+from retention.registry import champion, definition_in_force
 from retention.registry.model_cache import churn_model
 from retention.reports import charts
 from retention.reports.outlook import Risk, latest_outcome, risk
@@ -84,7 +84,7 @@ def digest(
     with database.reading() as session:
         churn_row = champion(session, settings, "churn")
     trained = churn_model(settings, churn_row) if churn_row else None
-    definition = ensure_definition(lake, database, settings)
+    definition = definition_in_force(lake, database, settings)
     horizon = definition.horizon_days
     policy = load_policy(settings)
     moment = lake.as_of(as_of, horizon)

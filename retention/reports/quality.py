@@ -15,7 +15,7 @@ from retention.db import Database
 from retention.db.tables import ImportLog, ModelVersion
 from retention.lake.quality import quality
 from retention.progress import Progress, silent
-from retention.registry import champion, ensure_definition
+from retention.registry import champion, definition_in_force
 from retention.reports import charts
 from retention.reports.charts import Page
 from retention.reports.data_limits import limits
@@ -71,7 +71,7 @@ def report(
     """
     progress(0, 3, gettext("Looking at the lake"))
     contents = quality(lake, settings)
-    definition = ensure_definition(lake, database, settings)
+    definition = definition_in_force(lake, database, settings)
     with database.reading() as session:
         row = champion(session, settings, "churn")
         imports = _imports(session, settings)

@@ -28,6 +28,8 @@ TERMINAL_ONLY = {
 }
 TERMINAL_ONLY_BELOW = {
     "data quarantine",
+    "definition derive",
+    "start",
     "data release",
     "models feedback",
 }  # they show rows as they were, identities and all

@@ -46,7 +46,7 @@ def run(request: Score, context: Context) -> Outcome:
     from retention.lake import Lake, customer_directory
     from retention.privacy import pseudonym
     from retention.recommend.preference_profile import preference_profile
-    from retention.registry import champion, ensure_definition
+    from retention.registry import champion, definition_in_force
     from retention.registry.model_cache import churn_model, open_recommender
     from retention.risk import rules
     from retention.risk.policy import load_policy, tier_of
@@ -60,7 +60,7 @@ def run(request: Score, context: Context) -> Outcome:
             open_recommender(lake, session, settings, policy),
         )
     customer = identity.customer_id
-    definition = ensure_definition(lake, context.database, settings)
+    definition = definition_in_force(lake, context.database, settings)
     moment = lake.as_of(request.as_of, definition.horizon_days, row.cutoff if row else None)
     trained = churn_model(settings, row) if row else None
     score, explained = _scored(
