@@ -70,7 +70,10 @@ DATABASE_TABLES = {
     "suggested",
     cls=TerminalOption,
     metavar="FILE",
-    help=gettext("Print a map for this file, proposed by its columns; nothing is imported."),
+    help=gettext(
+        "Print a map for this file (or a database's query), proposed by its columns; "
+        "nothing is imported."
+    ),
 )
 @click.option(
     "--source",
@@ -117,7 +120,7 @@ def COMMAND(
             )
         return _import_to_database(call, table, list(files), map_path, query)
     if suggested is not None:
-        proposal = suggest(Lake.open(services.settings), table, suggested)
+        proposal = suggest(Lake.open(services.settings), table, suggested, query)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
     report = import_files(
         Lake.open(services.settings),

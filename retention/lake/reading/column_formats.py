@@ -28,6 +28,7 @@ _MONTH_NAME_FORMATS = (
     "%d-%b-%Y",
     "%d-%b-%y",
     "%d %b %y",
+    "%Y年%m月%d日",
 )
 _COMPACT_FORMATS = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d %H:%M", "%Y%m%d %H:%M:%S")
 IDS = ("event_id", "customer_id", "item_id", "order_id", "campaign_id")
@@ -319,7 +320,7 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
         count(f"{is_not_time} AND regexp_matches({raw}, '^\\s*\\d{{1,2}}\\.\\d')", moment),
         count(
             f"{is_not_time} AND "
-            f"regexp_matches({raw}, '(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec')",
+            f"regexp_matches({raw}, '(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|[0-9]年[0-9]')",
             moment,
         ),
         count(

@@ -11,7 +11,52 @@ from retention.errors import BadInput
 from retention.text import gettext
 
 BATCH_ROWS = 50_000
+_SQLITE = b"SQLite format 3\0"
 _SCALARS = (str, int, float, bool, bytes, Decimal, datetime, date, time)
+
+
+def check_not_sqlite(path: Path) -> None:
+    """Refuse an SQLite file, and say how to read it.
+
+    Raises
+    ------
+    BadInput
+        If the file is an SQLite database. The message names its URL and its tables.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as opened:
+        if opened.read(len(_SQLITE)) != _SQLITE:
+            return
+    raise BadInput(
+        gettext(
+            "{name} is an SQLite database. Name it by its URL, and say with --query what to read: "
+            "'sqlite:///{path}' --query 'SELECT * FROM {table}'. {tables}"
+        ).format(name=path.name, path=path, **_sqlite_tables(path))
+    )
+
+
+def _sqlite_tables(path: Path) -> dict[str, str]:
+    """Return a likely table of an SQLite file, and a sentence with all tables."""
+    import sqlite3
+    from contextlib import closing
+
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+            rows = opened.execute(
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+                "AND name NOT LIKE 'sqlite_%' ORDER BY name"
+            ).fetchall()
+    except sqlite3.Error:
+        rows = []
+    names = [name for (name,) in rows]
+    if not names:
+        return {"table": "…", "tables": gettext("It has no tables.")}
+    table = next((name for name in names if "order" in name.lower()), names[0])
+    return {
+        "table": f'"{table}"',
+        "tables": gettext("Its tables are {names}.").format(names=", ".join(names)),
+    }
 
 
 def fetch_rows(

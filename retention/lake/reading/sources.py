@@ -25,7 +25,7 @@ from retention.lake.reading.archives import (
     scratch_folder,
 )
 from retention.lake.reading.column_formats import ColumnReading, detect_readings
-from retention.lake.reading.database import fetch_rows
+from retention.lake.reading.database import check_not_sqlite, fetch_rows
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
 from retention.paths import is_url
@@ -61,7 +61,7 @@ class Source:
     columns : dict of str to str
         The columns and their DuckDB types.
     readings : dict of str to ColumnReading
-        Conversions of the columns that the map uses.
+        Conversions of the map's columns.
     rejected : dict of str to int
         Lines that are not rows, counted by reason. The table ``rejected_lines`` (reason, line)
         stores them.
@@ -260,11 +260,12 @@ def _open(
     condition: str | None,
     folder: Path,
 ) -> Source:
+    path = Path(file)
+    check_not_sqlite(path)
     if query is not None:
         raise BadInput(
             gettext("--query goes with a database URL; {file} is a file.").format(file=file)
         )
-    path = Path(file)
     if path.is_dir():
         raise BadInput(
             gettext("{file} is a folder; name its files, like {example}.").format(
@@ -525,13 +526,8 @@ def reshape(con: Any, source: Source, mapping: Mapping) -> Source:
     if not added:
         return source
     relation = f"(SELECT *{added} FROM {source.relation})"
-    return replace(
-        source,
-        relation=relation,
-        columns=column_types(con, relation),
-        added=added,
-        base=source.relation,
-    )
+    types = column_types(con, relation)
+    return replace(source, relation=relation, columns=types, added=added, base=source.relation)
 
 
 def _run_from(con: Any, source: Source, added: str, mapping: Mapping) -> Source:

@@ -151,13 +151,14 @@ def write_map(
         if profiles[0].rows == SAMPLE_ROWS
         else gettext("contents")
     )
+    query = " --query 'SELECT …'" if source.detected.get("format") == "database" else ""
     head = [
         "# "
         + gettext(
             "A map for {file} ({properties}), proposed by its columns' names and {evidence}. "
             "Read it, then:"
         ).format(file=source.name, properties=properties, evidence=evidence),
-        f"#   retention import {table.name} {source.name} --map THIS_FILE",
+        f"#   retention import {table.name} {source.name}{query} --map THIS_FILE",
         f"[{table.name}]",
     ]
     body = [
