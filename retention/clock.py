@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from zoneinfo import available_timezones
 
 _frozen: ContextVar[datetime | None] = ContextVar("business time held", default=None)
 _offset: Callable[[], timedelta] = timedelta
@@ -54,3 +56,12 @@ def now() -> datetime:
 def wall() -> datetime:
     """Return real time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Return the names of the IANA time zones.
+
+    Listing them reads several hundred files.
+    """
+    return frozenset(available_timezones())

@@ -89,7 +89,7 @@ def churn(
     learning_curve: bool,
 ) -> Answer:
     """Backtest a churn model."""
-    from retention.churn import evaluate
+    from retention.churn.evaluate import evaluate
     from retention.registry.churn_definition import ensure_definition, resolve_definition
     from retention.risk.policy import load_policy
 

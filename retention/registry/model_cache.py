@@ -14,7 +14,7 @@ from retention.registry.store import champion, has_valid_seal, load
 from retention.settings import Settings
 
 if TYPE_CHECKING:
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.recommend import TrainedRecommender
     from retention.recommend.serving import ActiveRecommender
@@ -59,7 +59,7 @@ def load_cached(settings: Settings, row: ModelVersion, read: Callable[[bytes], T
 
 def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
     """Return the churn model of a version."""
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
 
     return load_cached(
         settings, row, lambda content: TrainedChurn.from_bytes(content, version=row.version)
