@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from zoneinfo import available_timezones
 
 _frozen: ContextVar[datetime | None] = ContextVar("business time held", default=None)
 _offset: Callable[[], timedelta] = timedelta
@@ -74,3 +76,12 @@ def business(at: datetime) -> datetime:
     '2017-10-02'
     """
     return at + (now() - wall())
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Return the names of the IANA time zones.
+
+    Listing them reads several hundred files.
+    """
+    return frozenset(available_timezones())

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 from sqlalchemy import func, select
@@ -89,7 +89,7 @@ def add(
         )
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", at):
         raise BadInput(gettext("{at!r} is not a time of day; write it like 09:00").format(at=at))
-    if timezone not in available_timezones():
+    if timezone not in clock.time_zones():
         raise BadInput(
             gettext("{timezone!r} is no IANA time zone; try e.g. Europe/London").format(
                 timezone=timezone

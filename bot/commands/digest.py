@@ -3,13 +3,13 @@
 import difflib
 import re
 from typing import Any
-from zoneinfo import available_timezones
 
 import click
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from bot.commands.tree import Answer, Call, TerminalOption, choice, group, integer, request
+from retention.clock import time_zones
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.text import gettext
@@ -35,7 +35,7 @@ class _Zone(click.ParamType):
     name = "zone"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        zones = {zone.lower(): zone for zone in available_timezones()}
+        zones = {zone.lower(): zone for zone in time_zones()}
         name = str(value).replace(" ", "_").lower()
         if name not in zones:
             nearest = difflib.get_close_matches(name, zones, 1) or ["europe/london"]

@@ -104,7 +104,7 @@ def churn(
     learning_curve: bool,
 ) -> Answer:
     """Backtest a churn model."""
-    from retention.churn import evaluate
+    from retention.churn.evaluate import evaluate
     from retention.registry.churn_definition import definition_in_force, resolve_definition
     from retention.risk.policy import load_policy
 

@@ -28,7 +28,7 @@ from workers import jobs, roles, schedule
 from workers.requests import DemoFeed, title_of
 
 MAX_ADVANCE = timedelta(days=92)
-POLL_SECONDS, WAIT_SECONDS = 0.15, 900.0  # between looks at the queue; for one moment's work
+POLL_SECONDS, WAIT_SECONDS = 0.05, 900.0  # between looks at the queue; for one moment's work
 Notify = Callable[[dict[str, Any]], None]
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 from retention.churn.counterfactual import Counterfactual, counterfactuals
 from retention.churn.lime import SecondOpinion, second_opinion
 from retention.churn.model import TrainedChurn
-from retention.churn.score import exact_first_weights, expected_spend, population, score_table
+from retention.churn.population import expected_spend, population
+from retention.churn.score import exact_first_weights, score_table
 from retention.churn.targets import Targets, predict_targets
 from retention.progress import Progress, part, silent
 from retention.text import gettext

@@ -12,7 +12,6 @@ from typing import Any
 from zipfile import ZIP_DEFLATED
 
 import numpy as np
-import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning
@@ -127,6 +126,8 @@ class TrainedChurn:
 
     def to_bytes(self) -> bytes:
         """Return the model as a skops artefact without code."""
+        import skops.io  # takes a second
+
         header = {
             key: value
             for key, value in asdict(_without_arrays(self)).items()
@@ -151,6 +152,8 @@ class TrainedChurn:
             If the artefact contains another type (it is then not loaded), or the model uses
             features that are no longer computed.
         """
+        import skops.io  # takes a second
+
         foreign = set(skops.io.get_untrusted_types(data=content)) - ALLOWED
         if foreign:
             raise BadInput(

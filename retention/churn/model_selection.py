@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from retention.churn.estimators import BG_LOGISTIC, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
-from retention.churn.training_set import TrainingSet
+from retention.churn.training_set import MIN_BUYERS, TrainingSet
 from retention.errors import TooLittleData
 from retention.text import gettext
 
-MIN_BUYERS, MIN_BUYERS_TO_LEARN, MIN_DAYS_TO_LEARN = 100, 500, 180
+MIN_BUYERS_TO_LEARN, MIN_DAYS_TO_LEARN = 500, 180
 MIN_CHURNERS, MIN_SNAPSHOTS = 100, 4
 MIN_HORIZONS_TO_BLEND = 8  # of history; more snapshots of fewer horizons repeat the same weeks
 STRONG_SEASON = 0.2  # log change of the speed of repeat orders between two horizons

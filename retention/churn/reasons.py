@@ -8,20 +8,22 @@ a sigmoid calibration, they add up to the calibrated log-odds minus those of the
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
-from sklearn.base import BaseEstimator
 
-from retention.churn.calibration import Calibrated
-from retention.churn.contributions import MAX_LEAF_ROWS, AdditiveExplanation, contributions
-from retention.churn.model import TrainedChurn
 from retention.churn.model_features import GROUP_OF
 from retention.progress import Progress, silent
 from retention.templating import count, percent
 from retention.text import gettext
+
+if TYPE_CHECKING:  # scoring by rules needs the sentences, not scikit-learn
+    from sklearn.base import BaseEstimator
+
+    from retention.churn.contributions import AdditiveExplanation
+    from retention.churn.model import TrainedChurn
 
 SEASON_GROUP = "season"
 MAX_REASONS = 3  # per customer
@@ -58,7 +60,7 @@ def groups_of(columns: tuple[str, ...]) -> dict[str, list[int]]:
 
 
 def group_weights(
-    trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent
+    trained: "TrainedChurn", X: np.ndarray, *, progress: Progress = silent
 ) -> GroupWeights:
     """Compute group weights with their method and error.
 
@@ -71,6 +73,8 @@ def group_weights(
         (n, k) features.
     progress : Progress
     """
+    from retention.churn.contributions import MAX_LEAF_ROWS, contributions
+
     groups = groups_of(trained.columns)
     places, slope = list(groups.values()), calibration_slope(trained.model)
     explanations: list[AdditiveExplanation] = []
@@ -99,7 +103,7 @@ def group_weights(
 
 
 def weights_by_group(
-    trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent
+    trained: "TrainedChurn", X: np.ndarray, *, progress: Progress = silent
 ) -> dict[str, np.ndarray]:
     """Compute group weights, group → (n,) log-odds.
 
@@ -115,16 +119,20 @@ def weights_by_group(
     return group_weights(trained, X, progress=progress).by_group
 
 
-def uncalibrated(model: BaseEstimator) -> BaseEstimator:
+def uncalibrated(model: "BaseEstimator") -> "BaseEstimator":
     """Return the fitted model without its calibration."""
+    from retention.churn.calibration import Calibrated
+
     return model.estimator if isinstance(model, Calibrated) else model
 
 
-def calibration_slope(model: BaseEstimator) -> float:
+def calibration_slope(model: "BaseEstimator") -> float:
     """Return the slope of the calibration in log-odds around even odds.
 
     1 without a calibration.
     """
+    from retention.churn.calibration import Calibrated
+
     if not isinstance(model, Calibrated):
         return 1.0
     ends = np.clip(model.map(expit(np.array([-SLOPE_RANGE, SLOPE_RANGE]))), 1e-3, 1 - 1e-3)

@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 
 from retention.churn.model import TrainedChurn
-from retention.churn.model_features import purchase_history
+from retention.churn.population import expected_spend, next_order, population
 from retention.churn.reasons import SEASON_GROUP, reasons, weights_by_group
-from retention.churn.snapshots import Snapshot, take_snapshot
-from retention.errors import TooLittleData
+from retention.churn.snapshots import Snapshot
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
-MAX_FORECAST_DAYS = 3650  # later orders count as missing
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
 
 
@@ -121,79 +119,4 @@ def score_table(
             "expected_value": value,
             "next_order_at": next_order(snapshot),
         }
-    )
-
-
-def population(
-    lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None
-) -> Snapshot:
-    """Take the snapshot of the customers to score.
-
-    Parameters
-    ----------
-    lake : Lake
-    as_of : datetime
-        Timezone-aware.
-    horizon_days : int
-    active_within_days : int or None
-
-    Raises
-    ------
-    TooLittleData
-        Without customers.
-    """
-    snapshot = take_snapshot(
-        lake,
-        as_of,
-        horizon_days=horizon_days,
-        active_within_days=active_within_days,
-        labelled=False,
-    )
-    if not len(snapshot.frame):
-        if active_within_days is None:
-            sentence = gettext(
-                "Nobody ever ordered before {day:%Y-%m-%d}; import newer events or choose an "
-                "earlier --as-of."
-            )
-        else:
-            sentence = gettext(
-                "Nobody ordered in the {days} days before {day:%Y-%m-%d}; import newer events or "
-                "choose an earlier --as-of."
-            )
-        raise TooLittleData(sentence.format(days=active_within_days, day=lake.local(as_of)))
-    return snapshot
-
-
-def expected_spend(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
-    """Return the expected spend in one horizon if customers stay, (n,).
-
-    Parameters
-    ----------
-    snapshot : Snapshot
-    horizon_days : int
-    """
-    if snapshot.spend is None:
-        return np.zeros(len(snapshot.frame))
-    x, _, age = purchase_history(snapshot.frame)
-    days = snapshot.frame.order_days.to_numpy(dtype=float)
-    mean = np.maximum(snapshot.frame.spend_all.to_numpy(dtype=float) / days, 0)
-    rate = snapshot.purchases.rate_if_alive(x, age)
-    return np.maximum(rate * horizon_days * snapshot.spend.expected(days, mean), 0)
-
-
-def next_order(snapshot: Snapshot) -> pd.Series:
-    """Return the expected time of each next order (UTC).
-
-    Missing if it is ten years away or more.
-    """
-    x, _, age = purchase_history(snapshot.frame)
-    due = snapshot.frame.gap_median.to_numpy(
-        dtype=float, na_value=np.nan
-    ) - snapshot.frame.recency_days.to_numpy(dtype=float)
-    wait = snapshot.purchases.wait_if_alive(x, age)
-    days = np.where(
-        np.isnan(due) | (due <= 0), np.where(wait < MAX_FORECAST_DAYS, wait, np.nan), due
-    )
-    return pd.Series(
-        pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s")
     )

@@ -182,7 +182,7 @@ def take_snapshot(
     if labelled:
         snapshot = _attach_labels(snapshot, lake, history, horizon_days, until)
     else:
-        snapshot = replace(snapshot, spend=_fit_spend(history.frame[:: _fit_step(history.frame)]))
+        snapshot = replace(snapshot, spend=fit_spend(history.frame))
     missing = unknown_features(lake, cutoff) if unknown is None else unknown
     if missing:
         frame = snapshot.frame.assign(**dict.fromkeys(sorted(missing), np.nan))
@@ -205,9 +205,7 @@ def _compute_features(
 ) -> Snapshot:
     """Fit the purchase models and add their features."""
     frame = history.frame
-    sample = slice(None, None, _fit_step(frame))
-    x, t_x, age = (values[sample] for values in purchase_history(frame))
-    purchases = bgnbd.fit(x, t_x, age) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
+    purchases = fit_purchases(frame)
     buying = hidden_markov.fit(*history.quarters)
     angle = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
     frame = frame.assign(
@@ -218,7 +216,9 @@ def _compute_features(
     )
     season = None
     if len(frame) and (history.daily_orders.has_full_year if seasonal is None else seasonal):
-        season = seasons.fit_season(history.daily_orders, horizon_days, purchases, x, t_x, age)
+        season = seasons.fit_season(
+            history.daily_orders, horizon_days, purchases, *purchase_history(_sample(frame))
+        )
     frame = frame.assign(**_forecast_season(season, frame))
     return Snapshot(cutoff, frame, None, len(frame), purchases, buying, None, season)
 
@@ -245,9 +245,16 @@ def _attach_labels(
     )
 
 
-def _fit_step(frame: pd.DataFrame) -> int:
-    """Return the step between customers in the sample for fits."""
-    return len(frame) // FIT_SAMPLE + 1
+def _sample(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the customers for fits."""
+    return frame[:: len(frame) // FIT_SAMPLE + 1]
+
+
+def fit_purchases(frame: pd.DataFrame) -> bgnbd.BgNbd:
+    """Fit how often customers order, in days."""
+    if not len(frame):
+        return bgnbd.BgNbd(1, 1, 1, 1)
+    return bgnbd.fit(*purchase_history(_sample(frame)))
 
 
 def _forecast_season(season: seasons.Season | None, frame: pd.DataFrame) -> dict[str, Any]:
@@ -307,7 +314,9 @@ def daily_orders(lake: Any, cutoff: datetime, label_days: int) -> seasons.DailyO
     return seasons.DailyOrders(counts[0], counts[1] - counts[0], days)
 
 
-def _fit_spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
+def fit_spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
+    """Fit how much customers spend per order day; None without spend."""
+    frame = _sample(frame)
     days = frame.order_days.to_numpy(dtype=float)
     mean = frame.spend_all.to_numpy(dtype=float) / np.maximum(days, 1)
     return gamma_gamma.fit(days, mean) if (mean > 0).any() else None

@@ -22,6 +22,7 @@ from retention.text import gettext
 MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
 MAX_ROWS = 250_000  # training rows of all snapshots; more gain little and take long
 MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
+MIN_BUYERS = 100  # for any model
 MIN_HORIZON_DAYS = 7  # shortest horizon that a message suggests
 
 

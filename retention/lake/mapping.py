@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zoneinfo import available_timezones
 
+from retention.clock import time_zones
 from retention.errors import BadInput
 from retention.lake.schema import TABLES, Table
 from retention.policy_file import explain_toml_error, read_text
@@ -262,7 +262,7 @@ def parse_section(section: dict[str, Any], table: Table, name: str) -> Mapping:
                     nearest=_nearest(key, [*table.names, *OPTIONS]),
                 )
             )
-    if not isinstance(timezone, str) or timezone not in available_timezones():
+    if not isinstance(timezone, str) or timezone not in time_zones():
         raise BadInput(
             gettext(
                 "{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London."
@@ -452,7 +452,7 @@ def _is_column(timezone: Any, table: Table) -> bool:
     Customers have a column of that name. There, only a valid zone name is the option.
     """
     return "timezone" in table.names and not (
-        isinstance(timezone, str) and timezone in available_timezones()
+        isinstance(timezone, str) and timezone in time_zones()
     )
 
 

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from retention import clock
-from retention.churn import TrainedChurn, drift
+from retention.churn import drift
+from retention.churn.model import TrainedChurn
 from retention.churn.model_features import MEANING
-from retention.churn.score import population
+from retention.churn.population import population
 from retention.churn.snapshots import Snapshot
 from retention.db import Database
 from retention.db.tables import ModelHealth, ModelVersion

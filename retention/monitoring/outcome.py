@@ -9,9 +9,9 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.churn import TrainedChurn
 from retention.churn.classification_metrics import metrics
 from retention.churn.evaluate import baseline_metrics
+from retention.churn.model import TrainedChurn
 from retention.churn.snapshots import Snapshot, take_snapshot
 from retention.churn.training_set import TrainingSet
 from retention.churn.uncertainty import Interval, log_losses, paired_interval

@@ -14,7 +14,7 @@ from retention.registry.store import champion, has_valid_seal, load
 from retention.settings import Settings
 
 if TYPE_CHECKING:
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.recommend import TrainedRecommender
     from retention.recommend.serving import ActiveRecommender
@@ -72,7 +72,7 @@ def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
     TrainedChurn
         From the cache of this process if possible.
     """
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
 
     return load_cached(
         settings, row, lambda content: TrainedChurn.from_bytes(content, version=row.version)

@@ -31,7 +31,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 if TYPE_CHECKING:
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
     from retention.lake import Lake
 
 SAMPLE = 200  # customers for the drivers
@@ -280,8 +280,8 @@ def _score_customers(
     """
     from retention.churn.lime import second_opinion
     from retention.churn.model_features import GROUP_OF
+    from retention.churn.population import population
     from retention.churn.reasons import group_weights
-    from retention.churn.score import population
 
     progress(2, 5, gettext("Asking the model"))
     people = population(

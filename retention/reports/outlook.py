@@ -16,7 +16,7 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.risk.policy import Policy
 
@@ -86,7 +86,7 @@ def _scores(
     """
     import pandas as pd
 
-    from retention.churn.score import expected_spend, population
+    from retention.churn.population import expected_spend, population
     from retention.risk import rules
 
     if trained is None:

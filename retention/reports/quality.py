@@ -121,7 +121,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     """
     from retention.churn import drift
     from retention.churn.model_features import MEANING
-    from retention.churn.score import population
+    from retention.churn.population import population
     from retention.errors import TooLittleData
 
     at = lake.as_of(None, row.horizon_days).at

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.model_selection import MIN_BUYERS
+from retention.churn.population import buyers, expected_spend, next_order
 from retention.churn.reasons import silence_text
-from retention.churn.score import expected_spend, next_order, population
+from retention.churn.training_set import MIN_BUYERS
 from retention.features.order_rhythm import order_rhythm
 from retention.templating import count
 from retention.text import gettext
@@ -65,7 +65,7 @@ def score(
         If no customer was active; with ``customer_ids``, if there are no orders at all.
     """
     within = active_within_days if customer_ids is None else None
-    snapshot = population(lake, as_of, horizon_days=horizon_days, active_within_days=within)
+    snapshot = buyers(lake, as_of, horizon_days=horizon_days, active_within_days=within)
     active = snapshot.frame
     if customer_ids is not None:
         if active_within_days is not None and (active.recency_days <= active_within_days).any():

@@ -12,7 +12,7 @@ from retention.text import gettext
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
     from retention.risk.policy import Policy
 
 Extreme = Literal["", "none", "all"]
@@ -171,7 +171,7 @@ def _score(
         )
         note = rules.describe_rules(buyers)
         return scores, rules.VERSION, note, note
-    from retention.churn import score
+    from retention.churn.score import score
 
     scores = score(trained, lake, at, progress=progress)
     return scores, trained.version, trained.rung, trained.selection_note

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn import evaluate
+from retention.churn.evaluate import evaluate
 from retention.db import Database
 from retention.lake import Lake
 from retention.lake.importing import import_files

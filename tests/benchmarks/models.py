@@ -36,7 +36,7 @@ def home() -> dict[str, Figure]:
 
 
 def churn() -> dict[str, Figure]:
-    from retention.churn import train
+    from retention.churn.model import train
     from retention.lake import Lake
 
     lake = Lake.open(settings())
@@ -52,8 +52,8 @@ def scoring() -> dict[str, Figure]:
     import numpy as np
     import pandas as pd
 
-    from retention.churn import TrainedChurn
-    from retention.churn.score import population
+    from retention.churn.model import TrainedChurn
+    from retention.churn.population import population
     from retention.lake import Lake
 
     trained = TrainedChurn.from_bytes(CHURN.read_bytes(), version="bench")
@@ -87,7 +87,7 @@ def recommender() -> dict[str, Figure]:
 
 def sweep() -> dict[str, Figure]:
     """From opening the lake to a cohort with reasons."""
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.risk.policy import load_policy
     from retention.risk.sweep import sweep as run

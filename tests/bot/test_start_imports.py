@@ -62,6 +62,15 @@ STATUS_MODULES = {
     "workers.roles",
 }
 
+_MAP = """
+[events]
+customer_id = "customer"
+occurred_at = "date"
+order_id = "order"
+amount = "total"
+event_type = { value = "purchase" }
+"""
+
 _RUN = """
 import json, sys
 before = set(sys.modules)
@@ -103,6 +112,16 @@ def test_status_imports_no_more_than_listed(tmp_path):
     assert libraries <= STATUS_LIBRARIES
     tables = {name for name in own if name.startswith("retention.db.tables.")}
     assert own - tables <= STATUS_MODULES
+
+
+def test_a_sweep_by_rules_imports_no_library_of_models_or_charts(tmp_path):
+    orders = [f"o{number},c{number % 9},2025-01-{1 + number % 28:02},5" for number in range(60)]
+    (tmp_path / "orders.csv").write_text("\n".join(["order,customer,date,total", *orders]))
+    (tmp_path / "map.toml").write_text(_MAP)
+    assert imported(["import", "events", "orders.csv", "--map", "map.toml"], tmp_path)[0] == 0
+    status, libraries, _ = imported(["sweep"], tmp_path)
+    assert status == 0
+    assert not libraries & {"sklearn", "skops", "shap", "matplotlib", "implicit", "fpdf"}
 
 
 @pytest.mark.parametrize("name", SUMMARIES)

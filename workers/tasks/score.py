@@ -13,7 +13,7 @@ from workers.tasks.recommend import impression_writer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.churn import TrainedChurn
+    from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.registry import ChurnDefinition
     from retention.risk.policy import Policy
@@ -128,7 +128,7 @@ def _scored(
     The score is None before the first order.
     """
     from retention.churn.explain import explain
-    from retention.churn.score import population
+    from retention.churn.population import population
     from retention.churn.targets import predict_targets
     from retention.risk import rules
     from retention.risk.policy import tier_of

@@ -13,6 +13,7 @@ from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 if TYPE_CHECKING:
+    from retention.risk.policy import Policy
     from retention.risk.sweep import Sweep as Swept
 
 MAX_SHOWN = 8  # customers in the message; the file has all
@@ -37,7 +38,6 @@ def run(request: Sweep, context: Context) -> Outcome:
     from retention.registry import champion
     from retention.registry.churn_definition import ensure_definition, fitting_definition
     from retention.registry.model_cache import churn_model
-    from retention.reports.sweep_chart import alt_text, chart
     from retention.risk.policy import load_policy
     from retention.risk.sweep import sweep
 
@@ -85,18 +85,25 @@ def run(request: Sweep, context: Context) -> Outcome:
         "currency": currency,
         "fitting_definition": fitting and fitting.as_dict(),
     }
+    return Outcome(data, _posts(swept, data, policy, context), apply=publish, runs=("scores",))
+
+
+def _posts(
+    swept: "Swept", data: dict[str, Any], policy: "Policy", context: Context
+) -> tuple[Post, ...]:
+    """Return the message of a channel; the terminal has none, so no chart is drawn for it."""
+    if context.channel is None:
+        return ()
+    from retention.reports.sweep_chart import alt_text, chart
+
     picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
-    post = Post(
-        "sweep/cohort",
-        {
-            **_channel_values(swept, cohort.id, currency, settings.key),
-            "extreme": data["extreme"],
-            "definition": data["definition"],
-            "fitting_definition": data["fitting_definition"],
-        },
-        images={"chart": picture},
-    )
-    return Outcome(data, (post,), apply=publish, runs=("scores",))
+    values = {
+        **_channel_values(swept, data["cohort_id"], data["currency"], context.settings.key),
+        "extreme": data["extreme"],
+        "definition": data["definition"],
+        "fitting_definition": data["fitting_definition"],
+    }
+    return (Post("sweep/cohort", values, images={"chart": picture}),)
 
 
 def _channel_values(swept: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:

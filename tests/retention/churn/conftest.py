@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from retention.churn import TrainedChurn, train
+from retention.churn.model import TrainedChurn, train
 
 
 @pytest.fixture(scope="session")

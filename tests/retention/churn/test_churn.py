@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import TrainedChurn, evaluate, score, train
-from retention.churn.model import ALLOWED, fit
-from retention.churn.score import population, score_table
+from retention.churn.evaluate import evaluate
+from retention.churn.model import ALLOWED, TrainedChurn, fit, train
+from retention.churn.population import population
+from retention.churn.score import score, score_table
 from retention.churn.season import Season
 from retention.churn.snapshots import take_snapshot
 from retention.churn.training_set import build_training_set, snapshot_moments

@@ -103,8 +103,8 @@ def test_unknown_blends_get_sampled_values(data):
 def test_calibrated_weights_keep_order_and_add_up(shop, trained):
     from scipy.special import logit
 
-    from retention.churn import score
     from retention.churn.reasons import calibration_slope, group_weights, uncalibrated
+    from retention.churn.score import score
     from retention.churn.snapshots import take_snapshot
 
     args = {"horizon_days": 21, "active_within_days": 42}

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention.churn import evaluate
 from retention.churn.classification_metrics import (
     brier_decomposition,
     ece,
@@ -18,6 +17,7 @@ from retention.churn.classification_metrics import (
     metrics,
     top_decile_lift,
 )
+from retention.churn.evaluate import evaluate
 from retention.churn.segments import customer_attributes
 from retention.churn.uncertainty import metric_intervals
 from retention.errors import BadInput

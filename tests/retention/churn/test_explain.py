@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import estimators, score
+from retention.churn import estimators
 from retention.churn.counterfactual import Counterfactual, _hypothetical_features
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, second_opinion, top_groups
 from retention.churn.reasons import reasons
+from retention.churn.score import score
 from retention.churn.snapshots import take_snapshot
 from retention.features import NAMES, build
 from tests import shop as tiny

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from retention.churn import evaluate, season
+from retention.churn import season
+from retention.churn.evaluate import evaluate
 from retention.churn.model_selection import select_candidates
 from retention.churn.snapshots import take_snapshot
 from retention.value import bgnbd

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import evaluate, train
+from retention.churn.evaluate import evaluate
+from retention.churn.model import train
 from retention.errors import BadInput, TooLittleData
 from tests import shops
 

@@ -8,7 +8,7 @@ import pytest
 
 from retention.churn import targets
 from retention.churn.model import fit
-from retention.churn.score import population
+from retention.churn.population import population
 from retention.churn.snapshots import days_to_next_purchase, take_snapshot
 from retention.churn.training_set import build_training_set
 from retention.value import purchase_intent

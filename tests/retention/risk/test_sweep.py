@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from retention.churn import train
+from retention.churn.model import train
 from retention.errors import TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from retention.value import FITS, bgnbd, gamma_gamma, mbgnbd, paretonbd
+from retention.value import bgnbd, gamma_gamma, mbgnbd, paretonbd
 from tests.retention.value import cdnow
 
+FITS = {"bg_nbd": bgnbd.fit, "mbg_nbd": mbgnbd.fit, "pareto_nbd": paretonbd.fit}
 CDNOW = bgnbd.BgNbd(0.2426, 4.4136, 0.7929, 2.4259)
 
 
