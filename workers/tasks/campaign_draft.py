@@ -48,9 +48,11 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         desk = open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
         lists = create_assigner(lake, session, settings, policy, now, unmeasured)
+    # As the prior does, learn from campaigns that are over by now, not by an old cohort's cutoff.
+    known_until = max(as_of, lake.as_of(None, policy.campaign.window_days).at)
     uplift = fit_uplift(
         lake,
-        as_of,
+        known_until,
         window_days=policy.campaign.window_days,
         excluded=unmeasured,
         progress=part(context.progress, 0, 4),
