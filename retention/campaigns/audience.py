@@ -5,7 +5,7 @@ Each customer with a rule is eligible unless excluded. An exclusion is counted b
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import ACTIVE
-from retention.db.tables import Assignment, Campaign, DirectoryEntry
+from retention.campaigns.overlap import active_campaigns
+from retention.db.tables import Campaign, DirectoryEntry
 from retention.lake.lake import naive
 from retention.outreach import bounces, send_summary
 from retention.outreach.consent import consent_states
@@ -34,11 +34,12 @@ class Audience:
 
     ``customers`` has one row per customer with the columns of the scores, ``rule`` and
     ``consent_states`` (states of consent that the rule accepts). ``excluded`` maps reason to number
-    of customers.
+    of customers. ``in_campaigns`` splits those in another campaign by its id.
     """
 
     customers: "pd.DataFrame"
     excluded: dict[str, int]
+    in_campaigns: dict[str, int] = field(default_factory=dict)
 
 
 def select_audience(
@@ -86,7 +87,10 @@ def select_audience(
     with a phone number, up to the policy's limit. All others get their next rule.
     """
     pool = _candidates(lake, session, settings, policy, scores)
-    is_eligible, excluded = _eligible(lake, session, settings, policy, pool, as_of, now)
+    campaign_of = pool["customer_id"].map(active_campaigns(lake, session, settings))
+    is_eligible, excluded, in_campaigns = _eligible(
+        lake, session, settings, policy, pool, campaign_of, as_of, now
+    )
     customers = _limit_calls(pool[is_eligible], policy)
     excluded["no_rule"] += int(customers["rule"].isna().sum())
     customers = customers[customers["rule"].notna()]
@@ -98,8 +102,10 @@ def select_audience(
     customers = customers.assign(consent_states=customers["rule"].map(policy.consent_for))
     chosen = (choose or partial(_keep_most_at_stake, policy))(customers.reset_index(drop=True))
     excluded |= chosen.excluded
-    return Audience(
-        chosen.customers, {reason: number for reason, number in excluded.items() if number}
+    return replace(
+        chosen,
+        excluded={reason: number for reason, number in excluded.items() if number},
+        in_campaigns=in_campaigns,
     )
 
 
@@ -139,10 +145,14 @@ def _eligible(
     settings: Settings,
     policy: Policy,
     pool: "pd.DataFrame",
+    campaign_of: "pd.Series",
     as_of: datetime,
     now: datetime,
-) -> "tuple[pd.Series, dict[str, int]]":
-    """Eligible customers and exclusion counts by first reason."""
+) -> "tuple[pd.Series, dict[str, int], dict[str, int]]":
+    """Eligible customers, exclusion counts by first reason, and those by other campaign.
+
+    ``campaign_of`` is the other campaign of each customer of ``pool``, if any.
+    """
     ids, consent = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
@@ -155,10 +165,7 @@ def _eligible(
             ),
         ),
         ("no_rule", lambda: pool["rule"].isna()),
-        (
-            "other_campaign",
-            lambda: ids.isin(lake.identities.resolved(customers_in_campaigns(session, settings))),
-        ),
+        ("other_campaign", campaign_of.notna),
         (
             "frequency_cap",
             lambda: ids.isin(contacted_customers(lake, session, settings, since, now)),
@@ -166,12 +173,18 @@ def _eligible(
         ("returned", lambda: ids.isin(returned_customers(lake, ids, as_of, now))),
     )
     excluded: dict[str, int] = {}
+    in_campaigns: dict[str, int] = {}
     is_eligible = ids.notna()
     for reason, is_affected in steps:
         is_excluded = is_affected() & is_eligible
         excluded[reason] = int(is_excluded.sum())
+        if reason == "other_campaign":
+            in_campaigns = {
+                str(campaign): int(number)
+                for campaign, number in campaign_of[is_excluded].value_counts().items()
+            }
         is_eligible &= ~is_excluded
-    return is_eligible, excluded
+    return is_eligible, excluded, in_campaigns
 
 
 def _keep_most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
@@ -276,35 +289,6 @@ def _limit_calls(customers: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
 
 def _call_rules(policy: Policy) -> list[str]:
     return [rule.name for rule in policy.rules if rule.action == "call"]
-
-
-def customers_in_campaigns(session: Session, settings: Settings) -> set[str]:
-    """Return customers assigned in approved or running campaigns.
-
-    Both groups count, treatment and hold-out.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-
-    Returns
-    -------
-    set of str
-    """
-    return set(
-        session.scalars(
-            select(Assignment.customer_id)
-            .join(Campaign, Campaign.id == Assignment.campaign_id)
-            .where(
-                Campaign.team_id == settings.team_id,
-                Campaign.state.in_(ACTIVE),
-                Assignment.arm.in_(("treatment", "control")),
-            )
-        )
-    )
 
 
 def contacted_customers(

@@ -17,7 +17,8 @@ from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.item_selection import MergeItems
 from retention.campaigns.offers import SuggestedItem
-from retention.campaigns.spec import Body, Prior
+from retention.campaigns.overlap import find_overlaps
+from retention.campaigns.spec import Body, Overlap, Prior
 from retention.campaigns.targeting import affordable_count, describe_targeting, select_by_profit
 from retention.campaigns.view import version_data
 from retention.db import Database
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from retention.uplift.past_campaigns import UpliftModel
 
 MARGIN_DAYS = 56  # of sales, for the average margin
+MAX_NAMED = 3  # other campaigns in a message
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -152,8 +154,12 @@ def draft(
     if assign_recommender is not None and not audience.customers.empty:
         audience = replace(audience, customers=assign_recommender(audience.customers))
     audience = _fit_to_budget(audience, policy, prior)
+    with database.reading() as session:
+        overlaps = find_overlaps(
+            lake, session, settings, set(audience.customers["customer_id"]), audience.in_campaigns
+        )
     if audience.customers.empty:
-        raise BadInput(_explain_empty_audience(audience, len(scores)))
+        raise BadInput(_explain_empty_audience(audience, len(scores), overlaps))
     progress(1, 4, gettext("costing the offers"))
     body = _body(
         lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift
@@ -165,7 +171,15 @@ def draft(
     )
     lines = offers.offer_lines(audience.customers, policy, special_counts)
     example, untitled = _example_titles(audience.customers, body, items), _count_untitled(items)
-    body = body.model_copy(update={"offers": lines, "example": example, "untitled": untitled})
+    body = body.model_copy(
+        update={
+            "offers": lines,
+            "example": example,
+            "untitled": untitled,
+            "scores_age_days": max((now - as_of).days, 0),
+            "overlaps": overlaps,
+        }
+    )
     progress(3, 4, gettext("drawing the hold-out"))
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
@@ -347,8 +361,10 @@ def _fit_to_budget(audience: Audience, policy: Policy, prior: Prior) -> Audience
     if not (excess := len(audience.customers) - affordable):
         return audience
     excess += audience.excluded.get("beyond_budget", 0)
-    return Audience(
-        audience.customers.head(affordable), {**audience.excluded, "beyond_budget": excess}
+    return replace(
+        audience,
+        customers=audience.customers.head(affordable),
+        excluded={**audience.excluded, "beyond_budget": excess},
     )
 
 
@@ -517,7 +533,9 @@ def _propensities(customers: "pd.DataFrame") -> list[dict[str, Any]]:
     ]
 
 
-def _explain_empty_audience(audience: Audience, scored: int) -> str:
+def _explain_empty_audience(
+    audience: Audience, scored: int, overlaps: Sequence[Overlap] = ()
+) -> str:
     if not scored:
         return gettext(
             "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
@@ -525,6 +543,9 @@ def _explain_empty_audience(audience: Audience, scored: int) -> str:
     reasons = ", ".join(
         f"{exclusion_reason(code)}: {number:,}" for code, number in audience.excluded.items()
     )
+    if overlaps:
+        names = ", ".join(repr(overlap.name) for overlap in overlaps[:MAX_NAMED])
+        reasons += gettext("; campaigns: {names}").format(names=names)
     return gettext(
         "Nobody of the cohort's {scored:,} customers can be written to ({reasons}); sweep again or "
         "change the policy."

@@ -130,6 +130,20 @@ class Targeting(_FrozenModel):
     offers: int = 0  # past offers with their own effect; 0: pooled
 
 
+class Overlap(_FrozenModel):
+    """Customers that a draft shared with another open campaign when it was drafted.
+
+    ``left_out``: the other campaign was approved or running, so this one leaves them out.
+    Otherwise they are in both, until one of the two is approved.
+    """
+
+    campaign_id: str
+    name: str
+    state: str
+    customers: int
+    left_out: bool
+
+
 def _format_limit(share: float) -> str:
     """Format a share, rounded down to 0.1 %, so it is a valid limit."""
     return f"{floor(1000 * share + 1e-6) / 10:g} %"
@@ -206,6 +220,8 @@ class Body(_FrozenModel):
     targeting: Targeting | None = None  # None in old campaigns
     assumed: tuple[str, ...] = ()
     untitled: int = 0  # items without a title; e-mails show their ids
+    scores_age_days: int = 0  # from the cutoff of the scores to the draft
+    overlaps: tuple[Overlap, ...] = ()
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:

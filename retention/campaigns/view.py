@@ -32,6 +32,7 @@ def campaign_data(campaign: Campaign) -> dict[str, Any]:
     return {
         "campaign_id": campaign.id,
         "name": campaign.name,
+        "cohort_id": campaign.cohort_id,
         "channel": campaign.channel,
         "state": campaign.state,
         "version": campaign.version,

@@ -17,6 +17,7 @@ from retention.db.tables import Send, Suppression
 from retention.errors import BadInput
 from retention.keys import Keys, keyed_hash
 from retention.outreach.sends import cancel_reason
+from retention.risk.policy import Policy
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -137,6 +138,61 @@ def consent_states(
     states[ids.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
     states[ids.isin(lake.identities.resolved(suppressed_customers(session, settings)))] = "refused"
     return states
+
+
+def require_consent(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    ids: "pd.Series | None" = None,
+) -> None:
+    """Refuse a campaign if the policy allows contact with none of the customers.
+
+    It only reads consent, so it can run before scoring.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
+    ids : Series, optional
+        Customer ids; by default all of the table ``customers``.
+
+    Raises
+    ------
+    BadInput
+        No customer gave consent, and no rule of the policy accepts unknown consent.
+    """
+    accepts_unknown = any(
+        "unknown" in policy.consent_for(rule.name)
+        for rule in policy.rules
+        if rule.action != "nothing"
+    )
+    if ids is None:
+        ids = lake.table("customers").select("customer_id").execute()["customer_id"]
+        who = gettext("No customer has given marketing consent")
+    else:
+        who = gettext("None of the customers at risk has given marketing consent")
+    states = consent_states(lake, session, settings, ids).value_counts()
+    unknown, refused = int(states.get("unknown", 0)), int(states.get("refused", 0))
+    if accepts_unknown or states.get("given", 0):
+        return
+    raise BadInput(
+        gettext(
+            "{who}, so nobody can be contacted: marketing_consent is missing for {unknown:,} and "
+            "refused by {refused:,} of {customers:,} customers. Import it: `retention import "
+            "customers FILE --map MAP.toml`, with marketing_consent under [customers] of the map. "
+            'Or set consent = "unless_refused" under [campaign] of the policy, if a missing '
+            "consent counts as given in your shop."
+        ).format(who=who, unknown=unknown, refused=refused, customers=len(ids)),
+        field="marketing_consent",
+    )
 
 
 def unsubscribe_token(keys: Keys, send_id: int) -> str:

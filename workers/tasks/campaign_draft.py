@@ -28,6 +28,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.draft import draft, store
     from retention.campaigns.prior import prior_from_campaigns
     from retention.lake import Lake
+    from retention.outreach.consent import require_consent
     from retention.progress import part
     from retention.recommend.bandit.assignment import create_assigner
     from retention.registry.model_cache import open_recommender
@@ -38,14 +39,20 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy, lake = load_policy(settings), Lake.open(settings)
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
+        require_consent(lake, session, settings, policy)
+    scores, as_of, model_version = _scored(request, context, lake, policy)
+    with context.database.reading() as session:
+        if not scores.empty:
+            require_consent(lake, session, settings, policy, scores["customer_id"])
         prior = prior_from_campaigns(session, settings, policy)
         recommender = open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
         lists = create_assigner(lake, session, settings, policy, now, unmeasured)
-    scores, as_of, model_version = _scored(request, context, lake, policy)
+    # As the prior does, learn from campaigns that are over by now, not by an old cohort's cutoff.
+    known_until = max(as_of, lake.as_of(None, policy.campaign.window_days).at)
     uplift = fit_uplift(
         lake,
-        as_of,
+        known_until,
         window_days=policy.campaign.window_days,
         excluded=unmeasured,
         progress=part(context.progress, 0, 4),

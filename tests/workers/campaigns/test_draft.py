@@ -90,7 +90,7 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     first = campaign_of(desk, drafted(desk))
     assert first.name.startswith("High, medium and low risk, ")
     assert first.body["targeting"]["by"] == "risk"
-    assert "no past campaign had a hold-out" in messages(desk, first.post_key)
+    assert "no campaign with a hold-out has been measured yet" in messages(desk, first.post_key)
     taught = past_campaigns.UpliftModel(
         "learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2
     )
