@@ -283,6 +283,7 @@ def _details(model: ModelVersion, zone: str) -> dict[str, Any]:
     """Return the fields that `list` omits, without the reference profiles."""
     return {
         "rung": model.rung,
+        "selection_note": model.metrics.get("selection_note") or model.rung,
         "horizon_days": model.horizon_days,
         "active_within_days": model.active_within_days,
         "parameters": model.parameters,

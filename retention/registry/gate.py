@@ -157,13 +157,13 @@ def check_baselines(loss: float, baselines: dict[str, float]) -> Check:
         Name → log-loss.
     """
     name, best = min(baselines.items(), key=lambda pair: pair[1])
-    return Check(
-        "baselines",
-        loss < best,
-        gettext("log-loss {loss:.4f} against {best:.4f} of the best baseline ({name})").format(
-            loss=loss, best=best, name=name
-        ),
+    # No level: it is pooled over the origins, and the message shows that of the newest.
+    text = (
+        gettext("log-loss {difference:.4f} below that of the best baseline ({name})")
+        if loss < best
+        else gettext("log-loss {difference:.4f} above that of the best baseline ({name})")
     )
+    return Check("baselines", loss < best, text.format(difference=abs(loss - best), name=name))
 
 
 def check_better(difference: Interval, origins: int) -> Check:

@@ -46,6 +46,7 @@ class RetrainResult:
             "version": row.version,
             "estimator": row.estimator,
             "rung": row.rung,
+            "selection_note": row.metrics.get("selection_note") or row.rung,
             "cutoff": row.cutoff.isoformat(),
             "promoted": self.promote,
             "why": self.why,
@@ -172,6 +173,7 @@ def churn(
         metrics={
             **(figures["metrics"] or {}),
             **figures,
+            "selection_note": trained.selection_note,
             "reference": reference_profiles(training, trained),
             "segments": result.by_segment(customer_attributes(lake)),
         },

@@ -19,6 +19,7 @@ from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.privacy import pseudonym
+from retention.registry import gate
 from retention.registry import retrain as training
 from retention.reports.cohorts import Cohorts, MonthCohort
 from retention.settings import Settings
@@ -151,6 +152,40 @@ def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
     printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
     for text in (message, printed):
         assert "by the data: The rung of " in text
+
+
+def test_retrain_message_has_one_log_loss_of_the_model():
+    """The newest origin's, the mean of the candidates and the pooled one stood side by side."""
+    metrics = {"auc": 0.86, "log_loss": 0.2838, "brier": 0.09, "top_decile_lift": 3.8}
+    model = {
+        "kind": "churn",
+        "version": "churn-1",
+        "cutoff": "2017-10-02",
+        "estimator": "ensemble",
+        "promoted": True,
+        "why": "It is the first.",
+        "rung": "The ensemble. Chosen by log-loss on 3 rolling origins: ensemble 0.2826.",
+        "selection_note": "The ensemble.",
+        "metrics": metrics,
+        "baselines": {},
+        "base_rate": 0.12,
+        "customers": 2206,
+        "checks": [gate.check_baselines(0.2826, {"bg_nbd": 0.2998}).as_dict()],
+    }
+    values = {
+        "models": [model],
+        "untrained": [],
+        "note": "",
+        "horizon_days": 28,
+        "cutoff": model["cutoff"],
+        "zone": "UTC",
+    }
+    shown = render.message("retrain/done", **values)
+    printed = templating.text("terminal/retrain.txt.j2", **values)
+    for text in (json.dumps(shown.blocks), printed):
+        assert "0.2838" in text
+        assert "0.2826" not in text
+    assert "0.0172 below that of the best baseline" in json.dumps(shown.blocks)
 
 
 @pytest.mark.nightly
