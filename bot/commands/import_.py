@@ -93,7 +93,7 @@ def COMMAND(
 ) -> Answer:
     """Import files into a table, or propose a map for a file."""
     from retention.campaigns.file_imports import LISTENER
-    from retention.lake import Lake
+    from retention.lake import Lake, findings
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
 
@@ -121,8 +121,9 @@ def COMMAND(
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested, query)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
+    lake = Lake.open(services.settings)
     report = import_files(
-        Lake.open(services.settings),
+        lake,
         services.database,
         services.settings,
         table,
@@ -134,7 +135,8 @@ def COMMAND(
         progress=call.progress,
         listener=LISTENER,
     )
-    return Answer("bot/import", report.as_dict())
+    rows_to_check = findings.find(lake) if table == "events" and report.rows_accepted else []
+    return Answer("bot/import", report.as_dict() | {"findings": rows_to_check})
 
 
 def _import_to_database(

@@ -320,7 +320,8 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
         count(f"{is_not_time} AND regexp_matches({raw}, '^\\s*\\d{{1,2}}\\.\\d')", moment),
         count(
             f"{is_not_time} AND "
-            f"regexp_matches({raw}, '(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|[0-9]年[0-9]')",
+            f"regexp_matches({raw}, "
+            "'(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|[0-9]年[0-9]')",
             moment,
         ),
         count(
