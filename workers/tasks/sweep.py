@@ -68,6 +68,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         run_id=context.run_id,
         as_of=swept.as_of,
         model_version=swept.model_version,
+        horizon_days=swept.horizon_days,
         tiers=list(swept.cohort_tiers),
         size=len(swept.cohort),
         revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
