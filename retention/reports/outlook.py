@@ -53,6 +53,7 @@ def risk(
         The cutoff.
     """
     from retention.risk.policy import TIERS, tiers_of
+    from retention.risk.sweep import revenue_at_risk
 
     try:
         scores = _scores(lake, trained, at)
@@ -64,7 +65,7 @@ def risk(
     high = high.loc[tier[high.index.to_numpy()] == "high", "customer_id"]
     return Risk(
         {name: int((tier == name).sum()) for name in TIERS},
-        float(at_stake[tier == "high"].sum()),
+        revenue_at_risk(scores[tier == "high"]),
         tuple(high),
     )
 
