@@ -5,7 +5,6 @@ Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,137 +12,20 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from retention.number_format import (
+    count,
+    exact_percent,
+    figure,
+    money,
+    percent,
+    printf,
+    signed,
+    with_minus,
+)
 from retention.text import bracket_html, bracket_lines, gettext, is_pseudo, remove_controls
 from templates import FOLDER
 
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
-_WORD_JOINER = "\u2060"  # invisible; no line ends here
-_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-# Currencies without a smaller unit (ISO 4217).
-WHOLE = frozenset(
-    {
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    }
-)
-
-
-def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
-    """Format money: ``money(1234.5, "USD")`` → ``$1,234``.
-
-    The minus precedes the symbol.
-
-    Currencies without a smaller unit, such as yen, ignore ``digits``.
-
-    Parameters
-    ----------
-    amount : Decimal, float or None
-        None gives "–".
-    currency : str
-        ISO 4217 code.
-    digits : int
-        Digits after the decimal point.
-    """
-    if amount is None:
-        return "–"
-    digits = 0 if currency in WHOLE else digits
-    symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
-    sign = "−" if round(float(amount), digits) < 0 else ""
-    # A line may end between a minus and "$", but not before a digit or a letter.
-    if sign and currency in _SYMBOLS:
-        sign += _WORD_JOINER
-    return f"{sign}{symbol}{abs(amount):,.{digits}f}"
-
-
-def signed(number: float, digits: int = 0) -> str:
-    """Format a difference: ``signed(-24.83, 1)`` → ``−24.8``.
-
-    Parameters
-    ----------
-    number : float
-        The difference.
-    digits : int
-        Digits after the decimal point.
-
-    Returns
-    -------
-    str
-        With a sign; the minus is a true one.
-    """
-    return f"{_rounded(number, digits):+,.{digits}f}".replace("-", "−")
-
-
-def percent(share: float | None, digits: int = 0) -> str:
-    """Format a share: ``percent(.256)`` → ``26 %``.
-
-    Parameters
-    ----------
-    share : float or None
-        1 is 100 %. None gives "–".
-    digits : int
-        Digits after the decimal point.
-
-    Returns
-    -------
-    str
-    """
-    return "–" if share is None else f"{figure(100 * share, digits)} %"
-
-
-def exact_percent(share: float) -> str:
-    """Format a promised share without rounding.
-
-    ``exact_percent(.125)`` → ``12.5 %``
-
-    Parameters
-    ----------
-    share : float
-        1 is 100 %.
-
-    Returns
-    -------
-    str
-        At most two digits after the decimal point.
-    """
-    return f"{round(100 * share, 2):g} %"
-
-
-def figure(number: float, digits: int = 0) -> str:
-    """Format a number: ``figure(-0.42, 1)`` → ``−0.4``.
-
-    The minus is a true one. "−0" never appears.
-
-    Parameters
-    ----------
-    number : float
-        Any number.
-    digits : int
-        Digits after the decimal point.
-
-    Returns
-    -------
-    str
-    """
-    return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
-
-
-def _rounded(number: float, digits: int) -> float:
-    return round(float(number), digits) + 0.0  # −0 becomes 0
 
 
 def risk(probability: float, model_version: str) -> str:
@@ -163,24 +45,6 @@ def risk(probability: float, model_version: str) -> str:
     str
     """
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
-
-
-def count(number: float | None, singular: str = "", plural: str = "") -> str:
-    """Format a number with its noun.
-
-    ``count(1234, "customer")`` → ``1,234 customers``
-
-    Parameters
-    ----------
-    number : float or None
-        None gives "–".
-    singular, plural : str
-        The noun. Without ``plural``, "s" is added.
-    """
-    if number is None:
-        return "–"
-    noun = "" if not singular else f" {singular}" if number == 1 else f" {plural or singular + 's'}"
-    return f"{number:,.0f}{noun}"
 
 
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
@@ -315,6 +179,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "exact_percent": exact_percent,
     "risk": risk,
     "count": count,
+    "format": printf,
+    "minus": lambda number: with_minus(str(number)),
     "moment": moment,
     "day": day,
     "shorten": shorten,

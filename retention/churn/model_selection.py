@@ -10,6 +10,7 @@ import numpy as np
 from retention.churn.estimators import BG_LOGISTIC, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
 from retention.churn.training_set import MIN_BUYERS, TrainingSet
 from retention.errors import TooLittleData
+from retention.number_format import signed
 from retention.text import gettext
 
 MIN_BUYERS_TO_LEARN, MIN_DAYS_TO_LEARN = 500, 180
@@ -105,10 +106,10 @@ def _select(training: TrainingSet, buyers: int, churners: list[float]) -> Candid
         return CandidateSet(candidates, text)
     text = gettext(
         "The highest rung: the ensemble, with calendar features. By last year's season repeat "
-        "orders change by {percent:+.0f} % into such a horizon, so what knows no season is not a "
+        "orders change by {percent} % into such a horizon, so what knows no season is not a "
         "candidate."
     )
-    return CandidateSet(candidates, text.format(percent=100 * np.expm1(training.swing)))
+    return CandidateSet(candidates, text.format(percent=signed(100 * np.expm1(training.swing))))
 
 
 def _closed_form_candidates(training: TrainingSet, missing: str, churners: float) -> CandidateSet:

@@ -61,6 +61,7 @@ def risk(
         Of the rules; a model brings its own.
     """
     from retention.risk.policy import TIERS, tiers_of
+    from retention.risk.sweep import revenue_at_risk
 
     try:
         scores = _scores(lake, trained, at, definition)
@@ -72,7 +73,7 @@ def risk(
     high = high.loc[tier[high.index.to_numpy()] == "high", "customer_id"]
     return Risk(
         {name: int((tier == name).sum()) for name in TIERS},
-        float(at_stake[tier == "high"].sum()),
+        revenue_at_risk(scores[tier == "high"]),
         tuple(high),
     )
 

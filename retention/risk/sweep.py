@@ -1,5 +1,6 @@
 """Score active customers and list those at risk."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -70,7 +71,7 @@ class Sweep:
             "as_of": self.as_of.isoformat(),
             "customers": len(self.scores),
             "tiers": self.tiers,
-            "revenue_at_risk": round(self.revenue_at_risk, 2),
+            "revenue_at_risk": self.revenue_at_risk,
             "cohort": listed.to_dict("records"),
             "model_version": self.model_version,
             "seconds": round(self.seconds, 3),
@@ -139,7 +140,7 @@ def sweep(
         note=moment.note,
         tiers={name: int((scores.tier == name).sum()) for name in TIERS},
         cohort_tiers=chosen,
-        revenue_at_risk=float(cohort.at_stake.sum()),
+        revenue_at_risk=revenue_at_risk(cohort),
         scores=scores.reset_index(drop=True),
         cohort=cohort.drop(columns="at_stake").reset_index(drop=True),
         top=top,
@@ -150,6 +151,25 @@ def sweep(
         horizon_days=horizon,
         active_within_days=trained.active_within_days if trained else active_within_days,
     )
+
+
+def revenue_at_risk(scores: "pd.DataFrame") -> float:
+    """Return the sum of churn probability × expected value, in cents.
+
+    Every message and file takes the figure from here. It does not depend on the order of rows.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        ``churn_probability`` and ``expected_value`` of each customer.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> revenue_at_risk(pd.DataFrame({"churn_probability": [0.5, 0.1], "expected_value": [9, 8]}))
+    5.3
+    """
+    return round(math.fsum(scores["churn_probability"] * scores["expected_value"]), 2)
 
 
 def _score(

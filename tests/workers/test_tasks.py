@@ -28,8 +28,8 @@ from tests import shop as tiny
 from tests.databases import create_tables
 from workers import ids
 from workers.delivery import render
-from workers.requests import CohortCsv, DataQuality, Recommend, Retrain, Score, Sweep
-from workers.tasks import cohort_csv, data_quality, recommend, retrain, score, sweep
+from workers.requests import CohortCsv, DataQuality, Digest, Recommend, Retrain, Score, Sweep
+from workers.tasks import cohort_csv, data_quality, digest, recommend, retrain, score, sweep
 from workers.tasks.interface import Context, Outcome, Post
 
 
@@ -152,6 +152,19 @@ def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
     printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
     for text in (message, printed):
         assert "by the data: The rung of " in text
+
+
+def test_sweep_and_digest_of_one_day_show_the_same_figures(trained_copy):
+    """Minutes apart, they stood for other moments: $1,838 in one and $1,840 in the other."""
+    own, _ = trained_copy
+    with clock.frozen(own.end + timedelta(hours=1)):
+        swept = sweep.run(Sweep(), _context(own, "j-sweep")).data
+    with clock.frozen(own.end + timedelta(hours=3)):
+        told = digest.run(Digest(), _context(own, "j-digest")).data
+    assert swept["as_of"] == told["as_of"]
+    assert swept["tiers"] == told["risk"]["tiers"]
+    assert swept["customers"] == told["risk"]["customers"]
+    assert swept["revenue_at_risk"] == told["risk"]["revenue_at_risk"] > 0
 
 
 def test_retrain_message_has_one_log_loss_of_the_model():
