@@ -5,7 +5,7 @@ row stores it in ``args``, and the task gets it back.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -109,6 +109,12 @@ def moment(text: str) -> datetime:
     if parsed is None or parsed.year not in YEARS:
         raise BadInput(gettext("{text!r} is not {a_date}").format(text=text, a_date=A_DATE))
     return parsed
+
+
+def day_or_moment(text: str) -> date:
+    """Parse an ISO 8601 time, or a day alone, which means its end."""
+    parsed = moment(text)
+    return parsed.date() if re.fullmatch(r"[\d-]+", text.strip()) else parsed
 
 
 def utc(value: Any) -> Any:
