@@ -93,7 +93,7 @@ def COMMAND(
 ) -> Answer:
     """Import files into a table, or propose a map for a file."""
     from retention.campaigns.file_imports import LISTENER
-    from retention.lake import Lake
+    from retention.lake import Lake, findings
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
     from retention.registry import ensure_definition
@@ -122,8 +122,9 @@ def COMMAND(
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested, query)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
+    lake = Lake.open(services.settings)
     report = import_files(
-        Lake.open(services.settings),
+        lake,
         services.database,
         services.settings,
         table,
@@ -137,9 +138,8 @@ def COMMAND(
     )
     data = report.as_dict()
     if table == "events":
-        definition = ensure_definition(
-            Lake.open(services.settings), services.database, services.settings
-        )
+        data["findings"] = findings.find(lake) if report.rows_accepted else []
+        definition = ensure_definition(lake, services.database, services.settings)
         data["definition"] = definition.as_dict()
     return Answer("bot/import", data)
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bot.commands.tree import (
-    DATE,
+    AS_OF,
     TO_WRITE,
     Call,
     TerminalOption,
@@ -60,9 +60,7 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
     metavar="N",
     help=gettext("At most so many customers."),
 )
-@click.option(
-    "--as-of", type=DATE, metavar="DATE", help=gettext("As the data stood then; by default now.")
-)
+@AS_OF
 @click.option(
     "--csv",
     type=TO_WRITE,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retention import clock
-from retention.lake import quarantine
+from retention.lake import findings, quarantine
 from retention.lake.lake import Lake
 from retention.settings import Settings
 
@@ -42,7 +42,8 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         ``customers`` with events and ``unknown_customers`` among them (without a customer row);
         ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by
         column; ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``,
-        ``quarantined`` (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``.
+        ``quarantined`` (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``;
+        ``findings`` (`findings.find`).
     """
     now = clock.now()
     names = {
@@ -67,6 +68,7 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         **quarantine.summary(lake.duckdb, settings),
         "volume": volume(lake, names["events"]),
         "returns": _returns(lake, names["events"], now),
+        "findings": findings.find(lake),
     }
 
 

@@ -17,6 +17,7 @@ from retention.lake.reading.sources import Source
 from retention.text import gettext
 
 SAMPLE_ROWS = 200_000
+FORMAT_ROWS = 20_000  # of the sample, evenly spread, whose formats are looked at
 MAX_CATEGORIES = 50  # most distinct values of a column of categories, such as event types
 MIN_SIMILARITY = 0.85  # for a name that is not a synonym itself
 EXACT = 0.901  # from here on, a similarity is that of a synonym
@@ -95,10 +96,12 @@ def profile_columns(con: Any, source: Source) -> list[Profile]:
     )
     try:
         names = [*source.columns]
-        stats = count_formats(
-            con, "suggested_rows", dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any")
-        )
         rows = con.execute("SELECT count(*) FROM suggested_rows").fetchall()[0][0]
+        step = max(1, rows // FORMAT_ROWS)
+        spread = f"(SELECT * FROM suggested_rows WHERE rowid % {step} = 0)"
+        stats = count_formats(
+            con, spread, dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any")
+        )
         if not rows:
             raise BadInput(gettext("{name} has no rows.").format(name=source.name))
         return [_profile(con, name, stats[name], rows) for name in source.columns]
@@ -115,19 +118,21 @@ def _profile(con: Any, name: str, stats: ColumnStats, rows: int) -> Profile:
     column = quoted(name)
     value = number_sql(column)
     is_email = f"regexp_matches({column}::VARCHAR, '^\\S+@\\S+\\.\\w+$')"
-    distinct, emails, negative, zero, largest, example = con.execute(
-        f"SELECT count(DISTINCT {column}), count(*) FILTER ({is_email}), "
-        f"count(*) FILTER ({value} < 0), count(*) FILTER ({value} = 0), max({value}), "
+    present, distinct, emails, negative, zero, largest, example = con.execute(
+        f"SELECT count(nullif(trim({column}), '')), count(DISTINCT {column}), "
+        f"count(*) FILTER ({is_email}), count(*) FILTER ({value} < 0), "
+        f"count(*) FILTER ({value} = 0), max({value}), "
         f"min({column}::VARCHAR) FROM suggested_rows"
     ).fetchall()[0]
-    filled = max(1, stats.filled)
+    looked_at = max(1, stats.filled)
     times = stats.times + stats.numeric_dates + stats.compact_dates
-    moments = max(times, stats.month_names) / filled
-    numbers = max(stats.numbers, stats.point_numbers, stats.comma_numbers) / filled
-    whole = (stats.numbers - stats.fractions) / filled if stats.numbers else 0.0
+    moments = max(times, stats.month_names) / looked_at
+    numbers = max(stats.numbers, stats.point_numbers, stats.comma_numbers) / looked_at
+    whole = (stats.numbers - stats.fractions) / looked_at if stats.numbers else 0.0
+    filled = max(1, present)
     return Profile(
         name,
-        stats.filled / rows,
+        present / rows,
         distinct,
         rows,
         whole,

@@ -1,0 +1,210 @@
+"""Preview an import: what a shop owner can check against the shop's own figures."""
+# ruff: noqa: S608 - SQL consists of names of views and literals
+
+import shutil
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from retention.lake import findings
+from retention.lake.cleaning.cleaning_rules import NAME as CLEAN_RULES
+from retention.lake.import_log import ImportReport
+from retention.lake.importing import import_files
+from retention.lake.lake import Lake
+from retention.lake.mapping import ANY_VALUE, literal
+from retention.progress import Progress, silent
+from retention.settings import Settings
+from retention.templating import count, day
+from retention.text import gettext
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Orders that do not count, and why.
+
+    Attributes
+    ----------
+    code : {"status", "cancelled"}
+        "status": the map's ``leave_out``, with ``column`` and ``value``. "cancelled": orders that
+        returns undo, or that the export says were cancelled.
+    orders : int
+    of_orders : int
+        All orders of the file.
+    """
+
+    code: str
+    orders: int
+    of_orders: int
+    column: str = ""
+    value: str = ""
+
+    @property
+    def text(self) -> str:
+        """The reason, for people."""
+        if self.code == "cancelled":
+            return gettext("{orders} left out").format(
+                orders=count(self.orders, gettext("cancelled order"), gettext("cancelled orders"))
+            )
+        return gettext("{orders:,} of {of_orders:,} orders are {value}: left out").format(
+            orders=self.orders,
+            of_orders=self.of_orders,
+            value=self.column if self.value == ANY_VALUE else self.value,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an import would bring.
+
+    Attributes
+    ----------
+    customers, orders : int
+        Customers with orders, and their orders that were not cancelled. Lines without an order id
+        are one order per customer and day.
+    revenue : dict of str to float
+        Sum of the amounts of these orders by currency ("" where none is named). Partial refunds
+        are not taken off.
+    first_day, last_day : date or None
+        Of the events, in the shop's time zone.
+    left_out : tuple of LeftOut
+    findings : tuple of dict
+        Rows to look at; see `retention.lake.findings.find`.
+    report : ImportReport
+        Of the import into a temporary lake: rows by outcome, quarantine and notes by file.
+    """
+
+    customers: int
+    orders: int
+    revenue: dict[str, float]
+    first_day: date | None
+    last_day: date | None
+    left_out: tuple[LeftOut, ...]
+    findings: tuple[dict[str, Any], ...]
+    report: ImportReport
+
+    @property
+    def text(self) -> str:
+        """One sentence for a shop owner.
+
+        For example "1,316 customers, 3,527 orders, 112,000 EUR, 2 Jan 2023 to 24 Mar 2025; 89 of
+        3,616 orders are 交易关闭: left out".
+        """
+        parts = [count(self.customers, "customer"), count(self.orders, "order")]
+        parts += [
+            f"{_round(amount):,.0f} {currency}".strip() for currency, amount in self.revenue.items()
+        ]
+        if self.first_day and self.last_day:
+            parts.append(
+                gettext("{first} to {last}").format(
+                    first=day(self.first_day.isoformat()), last=day(self.last_day.isoformat())
+                )
+            )
+        return "; ".join([", ".join(parts), *(one.text for one in self.left_out)])
+
+
+def preview(
+    settings: Settings,
+    files: list[str],
+    map_text: str | None = None,
+    *,
+    format_name: str | None = None,
+    query: str | None = None,
+    progress: Progress = silent,
+) -> Preview:
+    """Import files of events into a temporary lake, and say what they bring.
+
+    The shop's lake, database and quarantine stay as they are. The same cleaning rules apply as in
+    the import, so the figures are those of the import into an empty lake.
+
+    Parameters
+    ----------
+    settings : Settings
+        Gives the time zone and the cleaning rules.
+    files : list of str
+        Paths, or one URL of a database with ``query``.
+    map_text : str, optional
+        The map, as from `retention.lake.suggesting.suggest.propose`. Without one, the files have
+        canonical column names or are of a known format.
+    format_name : str, optional
+        Known export, such as "shopify-orders".
+    query : str, optional
+        SELECT statement; for a database only.
+    progress : Progress
+
+    Returns
+    -------
+    Preview
+
+    Raises
+    ------
+    BadInput
+        As `import_files`: for an unreadable file, or a map that does not fit it.
+    """
+    with TemporaryDirectory(prefix="retention-preview-") as name:
+        folder = Path(name)
+        own_rules = settings.home / CLEAN_RULES
+        if own_rules.is_file():
+            shutil.copy(own_rules, folder / CLEAN_RULES)
+        own = settings.model_copy(update={"home": folder, "lake_url": f"duckdb://{folder}/lake"})
+        lake, map_path = Lake.open(own), None
+        if map_text is not None:
+            map_path = folder / "map.toml"
+            map_path.write_text(map_text, encoding="utf-8")
+        report = import_files(
+            lake,
+            None,
+            own,
+            "events",
+            files,
+            map_path,
+            query=query,
+            format_name=format_name,
+            progress=progress,
+        )
+        try:
+            return _preview(lake, settings.timezone, report)
+        finally:
+            lake.con.disconnect()
+
+
+def _preview(lake: Lake, zone: str, report: ImportReport) -> Preview:
+    events = f'"{lake.table("events").get_name()}"'
+    local_day = f"timezone({literal(zone)}, timezone('UTC', occurred_at))::DATE"
+    order = f"hash(customer_id, order_id, CASE WHEN order_id IS NULL THEN {local_day} END)"
+    first, last = lake.duckdb.execute(
+        f"SELECT min({local_day}), max({local_day}) FROM {events}"
+    ).fetchall()[0]
+    sales = f"FROM {events} WHERE event_type = 'purchase'"
+    customers, orders = lake.duckdb.execute(
+        f"SELECT count(DISTINCT customer_id), count(DISTINCT {order}) {sales}"
+    ).fetchall()[0]
+    revenue = lake.duckdb.execute(
+        f"SELECT coalesce(upper(trim(currency)), ''), sum(amount) {sales} AND amount IS NOT NULL "
+        "GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    cancelled = lake.duckdb.execute(
+        f"SELECT count(DISTINCT {order}) FROM {events} WHERE event_type = 'cancelled'"
+    ).fetchall()[0][0]
+    left_out = [
+        LeftOut("status", one["orders"], one["of_orders"], one["column"], one["value"])
+        for one in report.left_out
+    ]
+    if cancelled:
+        left_out.append(LeftOut("cancelled", cancelled, orders + cancelled))
+    return Preview(
+        customers,
+        orders,
+        {currency: round(amount, 2) for currency, amount in revenue},
+        first,
+        last,
+        tuple(left_out),
+        tuple(findings.find(lake)),
+        report,
+    )
+
+
+def _round(amount: float) -> float:
+    """Round to three significant digits, as people read sums."""
+    return float(f"{amount:.3g}") if abs(amount) >= 1000 else round(amount)

@@ -1,0 +1,80 @@
+"""Test the preview of an import."""
+
+from datetime import date
+
+from retention.lake import Lake
+from retention.lake.suggesting.preview import preview
+from retention.lake.suggesting.suggest import propose
+
+
+def _shop(path) -> str:
+    """Write 30 orders of 10 customers; 5 are cancelled. The last is late in the evening, UTC."""
+    rows = [
+        f"o{n},c{n % 10},2025-01-{1 + n:02}T23:30:00Z,sku{n % 4},10.50,"
+        f"{'cancelled' if n < 5 else 'done'}\n"
+        for n in range(30)
+    ]
+    path.write_text(f"order_id,customer_id,order_date,sku,line_total,status\n{''.join(rows)}")
+    return str(path)
+
+
+def test_preview_counts_customers_orders_revenue_and_days(settings, tmp_path):
+    own = settings.model_copy(update={"timezone": "Europe/Berlin"})
+    file = _shop(tmp_path / "shop.csv")
+    text = propose(Lake.open(own), "events", file).text + 'currency = { value = "eur" }\n'
+    seen = preview(own, [file], text)
+    assert (seen.customers, seen.orders, seen.revenue) == (10, 25, {"EUR": 262.5})
+    assert (seen.first_day, seen.last_day) == (date(2025, 1, 7), date(2025, 1, 31))
+    assert [(one.value, one.orders, one.of_orders) for one in seen.left_out] == [
+        ("cancelled", 5, 30)
+    ]
+    assert seen.text == (
+        "10 customers, 25 orders, 262 EUR, 7 Jan 2025 to 31 Jan 2025; "
+        "5 of 30 orders are cancelled: left out"
+    )
+
+
+def test_preview_leaves_the_home_as_it_was(settings, tmp_path):
+    file = _shop(tmp_path / "shop.csv")
+    text = propose(Lake.open(settings), "events", file).text
+    before = sorted(settings.home.rglob("*")) if settings.home.exists() else []
+    assert preview(settings, [file], text).orders == 25
+    assert (sorted(settings.home.rglob("*")) if settings.home.exists() else []) == before
+    assert Lake.open(settings).newest_event() is None
+
+
+def test_preview_applies_the_shops_cleaning_rules(settings, tmp_path):
+    file = _shop(tmp_path / "shop.csv")
+    text = propose(Lake.open(settings), "events", file).text
+    settings.home.mkdir(exist_ok=True)
+    (settings.home / "clean.toml").write_text("[impossible_date]\nearliest = 2025-01-11\n")
+    seen = preview(settings, [file], text)
+    assert (seen.orders, seen.report.rows_quarantined) == (20, 5)
+
+
+def test_preview_counts_cancelled_orders_of_a_known_export(settings, tmp_path):
+    path = tmp_path / "orders.csv"
+    rows = [
+        f"#{n},c{n % 4}@example.org,{'voided' if n < 3 else 'pending'},PKR,20,"
+        f"2025-01-{n + 1:02} 10:00:00 +0500,1,Tea,20\n"
+        for n in range(20)
+    ]
+    path.write_text(
+        "Name,Email,Financial Status,Currency,Subtotal,Created at,Lineitem quantity,"
+        f"Lineitem name,Lineitem price\n{''.join(rows)}"
+    )
+    seen = preview(settings, [str(path)], format_name="shopify-orders")
+    assert (seen.customers, seen.orders, seen.revenue) == (4, 17, {"PKR": 340.0})
+    assert [(one.code, one.orders, one.of_orders) for one in seen.left_out] == [
+        ("cancelled", 3, 20)
+    ]
+
+
+def test_orders_without_ids_are_one_per_customer_and_local_day(settings, tmp_path):
+    own = settings.model_copy(update={"timezone": "Asia/Tokyo"})
+    path = tmp_path / "till.csv"
+    lines = ["c1,2025-01-01T14:00:00Z", "c1,2025-01-01T16:00:00Z", "c1,2025-01-02T10:00:00Z"]
+    path.write_text(
+        "customer_id,occurred_at,event_type\n" + "".join(f"{x},purchase\n" for x in lines)
+    )
+    assert preview(own, [str(path)]).orders == 2  # 1 Jan, and 2 Jan twice
