@@ -141,6 +141,7 @@ def COMMAND(
         data["findings"] = findings.find(lake) if report.rows_accepted else []
         definition = ensure_definition(lake, services.database, services.settings)
         data["definition"] = definition.as_dict()
+        data["findings"] = findings.find(lake) if report.rows_accepted else []
     return Answer("bot/import", data)
 
 
