@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.pipeline import make_pipeline
 
 from retention.churn import estimators
 from retention.errors import Cancelled
@@ -66,3 +67,16 @@ def test_blend_weights_prefer_the_better_member():
     assert weights[0] > 0.8
     same = estimators.blend_weights(np.array([truth, truth]), y)
     np.testing.assert_allclose(same, 0.5)
+
+
+def test_scaling_equals_that_of_a_pipeline_fitted_on_all_rows():
+    rng = np.random.default_rng(0)
+    X = rng.gamma(1, 3, (301, 6))
+    X[rng.random(X.shape) < 0.2] = np.nan
+    X[:, 1] = np.nan  # empty
+    X[:, 2] = 7.0  # constant
+    X[:, 3] = np.nan_to_num(X[:, 3])  # complete
+    steps, Z = estimators._fit_scaling(X)
+    pipeline = make_pipeline(*estimators._scaled()).fit(X)
+    np.testing.assert_allclose(Z, pipeline.transform(X), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(make_pipeline(*steps).transform(X), Z)
