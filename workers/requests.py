@@ -32,6 +32,8 @@ Estimator = Literal[
     "bg_season",
     "rfm_logistic",
     "bg_logistic",
+    "calendar_logistic",
+    "calendar_boosting",
 ]
 
 RECOMMENDERS = (

@@ -41,12 +41,45 @@ CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
 # BG/NBD in operational time; logistic regression on log-odds of BG/NBD and RFM
 SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
+# plain models of few features and the day of the year
+CALENDAR_LOGISTIC, CALENDAR_BOOSTING = "calendar_logistic", "calendar_boosting"
+CALENDAR = (CALENDAR_LOGISTIC, CALENDAR_BOOSTING)
 STACKED = (SEASONAL, BG_LOGISTIC, "logistic", "boosting")
 CLOSED_FORM_COLUMNS = {
     CLOSED_FORM: ("bg_no_purchase",),
     SEASONAL: ("season_no_purchase", "bg_no_purchase"),
 }
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
+CALENDAR_COLUMNS = (
+    "recency_days",
+    "recency_over_gap",
+    "orders_half",
+    "orders_1h",
+    "orders_2h",
+    "orders_4h",
+    "orders_all",
+    "order_days",
+    "gap_mean",
+    "gap_median",
+    "gap_sd",
+    "gap_max",
+    "gap_last",
+    "trend_orders",
+    "spend_1h",
+    "spend_4h",
+    "spend_all",
+    "basket_mean",
+    "discount_share",
+    "items_4h",
+    "categories_4h",
+    "lines_per_order",
+    "return_share",
+    "tenure_days",
+    "bg_no_purchase",
+    "season_sin",
+    "season_cos",
+)
+SEASON_COLUMNS = ("season_ahead", "season_no_purchase")  # the logistic one also knows the clock
 SINGLE_THREAD_ROWS = 100_000
 MAX_DEVIATION = 4.0  # standard deviations
 FULL_STRENGTH_ROWS = 20_000  # below, the penalty of logistic regression grows
@@ -146,6 +179,21 @@ def take_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
         Column indices.
     """
     return np.nan_to_num(np.asarray(X)[:, list(places)])
+
+
+def select_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """Select columns and keep missing values.
+
+    Stored models contain this function by its path.
+
+    Parameters
+    ----------
+    X : numpy.ndarray
+        (n, k) features.
+    places : sequence of int
+        Column indices.
+    """
+    return np.asarray(X)[:, list(places)]
 
 
 def odds_first(X: np.ndarray) -> np.ndarray:
@@ -261,6 +309,36 @@ def _small_logistic(
     return make_pipeline(
         selected, FunctionTransformer(transform), StandardScaler(), LogisticRegression()
     )
+
+
+def _fit_calendar(
+    name: str, X: np.ndarray, y: np.ndarray, columns: Sequence[str], seed: int
+) -> Pipeline:
+    X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # some estimators reject NaN columns
+    if name == CALENDAR_BOOSTING:
+        places = _column_indices(CALENDAR_COLUMNS, columns)
+        return _calendar_boosting(places, len(y), seed).fit(X, y)
+    places = _column_indices((*CALENDAR_COLUMNS, *SEASON_COLUMNS), columns)
+    return _calendar_logistic(places).fit(X, y)
+
+
+def _calendar_logistic(places: Sequence[int]) -> Pipeline:
+    selected = FunctionTransformer(select_columns, kw_args={"places": list(places)})
+    return make_pipeline(selected, *_scaled(), LogisticRegression(C=0.03, max_iter=2000))
+
+
+def _calendar_boosting(places: Sequence[int], rows: int, seed: int) -> Pipeline:
+    selected = FunctionTransformer(select_columns, kw_args={"places": list(places)})
+    trees = HistGradientBoostingClassifier(
+        max_iter=80,
+        learning_rate=0.05,
+        max_leaf_nodes=8,
+        l2_regularization=5,
+        min_samples_leaf=_leaf_size(rows, 40),
+        early_stopping=False,
+        random_state=seed,
+    )
+    return make_pipeline(selected, trees)
 
 
 def _column_indices(names: Sequence[str], columns: Sequence[str]) -> list[int]:
@@ -382,7 +460,7 @@ _FITS: dict[str, Fit] = {
     "neural": _neural,
     "boosting": _boosting,
 }
-ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
+ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC, *CALENDAR)
 
 
 def members_of(name: str) -> tuple[str, ...]:
@@ -444,6 +522,8 @@ def fit_member(
             return _small_logistic(
                 [*closed, *_column_indices(RFM_COLUMNS, columns)], odds_first
             ).fit(X, y)
+        if name in CALENDAR:
+            return _fit_calendar(name, X, y, columns, seed)
 
         def fit_whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
             # a column without values is constant 0; some estimators reject NaN columns
