@@ -3,7 +3,7 @@
 Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from retention.text import bracket_html, bracket_lines, is_pseudo
+from retention.text import bracket_html, bracket_lines, gettext, is_pseudo
 from templates import FOLDER
 
 # Embeddings, overrides and isolates reverse the text after a value, up to the end of the message.
@@ -30,6 +30,7 @@ _CONTROL_CHARACTERS = dict.fromkeys(
 )
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
 _WORD_JOINER = "\u2060"  # invisible; no line ends here
+RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
 WHOLE = frozenset(
@@ -120,6 +121,30 @@ def risk(probability: float, model_version: str) -> str:
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
 
 
+def direction(reason: Mapping[str, Any]) -> str:
+    """Return whether a reason raises or lowers the risk.
+
+    Reasons that were stored without a direction have a weight.
+    """
+    return str(reason.get("direction") or (RAISES if reason["weight"] > 0 else LOWERS))
+
+
+def effect(reason: Mapping[str, Any]) -> str:
+    """Say in words whether a reason raises or lowers the risk."""
+    return gettext("raises the risk") if direction(reason) == RAISES else gettext("lowers the risk")
+
+
+def why(reasons: Iterable[Mapping[str, Any]]) -> str:
+    """List reasons with their directions on one line.
+
+    ``raises the risk: no order for 31 days, usually every 6 days; lowers the risk: …``
+    """
+    texts: dict[str, list[str]] = {}
+    for reason in reasons:
+        texts.setdefault(effect(reason), []).append(reason["text"])
+    return "; ".join(f"{words}: {'; '.join(listed)}" for words, listed in texts.items())
+
+
 def count(number: float | None, singular: str = "", plural: str = "") -> str:
     """Format a number with its noun.
 
@@ -204,6 +229,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "day": day,
     "shorten": shorten,
+    "direction": direction,
+    "effect": effect,
+    "why": why,
     "user": str,  # a user id; rendering for Slack makes it a mention
 }
 

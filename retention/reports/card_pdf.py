@@ -432,7 +432,10 @@ def _drivers(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
             colour=TIERS[example["tier"]],
         )
         for reason in example["reasons"]:
-            page.write_line(f"•  {reason['text']} ({reason['weight']:+.2f})", size=9)
+            page.write_line(
+                f"•  {templating.effect(reason)}: {reason['text']} ({reason['weight']:+.2f})",
+                size=9,
+            )
         if example["counterfactuals"]:
             counterfactuals = "; ".join(example["counterfactuals"])
             page.write_line(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort
+from retention.features.catalogue import GROUPS
+from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
@@ -15,7 +17,10 @@ from workers.tasks.interface import Attachment, Context, Outcome, Post
 if TYPE_CHECKING:
     from retention.risk.sweep import Sweep as Swept
 
-MAX_SHOWN = 8  # customers in the message; the file has all
+DEFAULT_LISTED = 100  # customers in the result
+# Customers in the message, the first eight with all their reasons. More do not fit into 12,000
+# characters; the file has all.
+DEFAULT_SHOWN, MAX_SHOWN = 8, 40
 
 
 def run(request: Sweep, context: Context) -> Outcome:
@@ -51,7 +56,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         policy,
         as_of=request.as_of,
         tier=request.tier,
-        top=request.top,
+        top=request.top or DEFAULT_LISTED,
         progress=context.progress,
     )
     context.progress(1, 1, gettext("Keeping the scores"))
@@ -74,24 +79,41 @@ def run(request: Sweep, context: Context) -> Outcome:
     def publish(session: Session) -> None:
         session.add(cohort)
 
-    data = {**swept.as_dict(), "cohort_id": cohort.id, "currency": currency}
+    data = {
+        **swept.as_dict(),
+        "cohort_id": cohort.id,
+        "currency": currency,
+        "top": request.top,
+    }
     picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
     post = Post(
         "sweep/cohort",
-        _channel_values(swept, cohort.id, currency, settings.key),
+        _channel_values(
+            swept,
+            cohort.id,
+            currency,
+            settings.key,
+            min(request.top or DEFAULT_SHOWN, MAX_SHOWN),
+        ),
         images={"chart": picture},
     )
     return Outcome(data, (post,), apply=publish, runs=("scores",))
 
 
-def _channel_values(swept: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
+def _channel_values(
+    swept: "Swept", cohort_id: str, currency: str, key: bytes, shown: int
+) -> dict[str, Any]:
     """Return the values for a channel: counts, reasons, pseudonyms."""
     from retention.privacy import pseudonym
 
-    main_reasons = Counter(reasons[0]["feature"] for reasons in swept.cohort.reasons if reasons)
+    main_reasons = Counter(
+        reasons[0]["feature"]
+        for reasons in swept.cohort.reasons
+        if reasons and direction(reasons[0]) == RAISES and reasons[0]["feature"] in GROUPS
+    )
     customers = [
         {**customer, "customer": pseudonym(key, customer["customer_id"])}
-        for customer in swept.cohort.head(MAX_SHOWN).to_dict("records")
+        for customer in swept.cohort.head(shown).to_dict("records")
     ]
     for customer in customers:
         del customer["customer_id"]
@@ -106,6 +128,7 @@ def _channel_values(swept: "Swept", cohort_id: str, currency: str, key: bytes) -
         "scored": len(swept.scores),
         "size": len(swept.cohort),
         "revenue_at_risk": swept.revenue_at_risk,
+        "has_amounts": swept.has_amounts,
         "reasons": main_reasons.most_common(4),
         "customers": customers,
         "currency": currency,
