@@ -3,7 +3,7 @@
 Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -26,6 +26,7 @@ from retention.text import bracket_html, bracket_lines, gettext, is_pseudo, remo
 from templates import FOLDER
 
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
+RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 
 
 def risk(probability: float, model_version: str) -> str:
@@ -84,6 +85,30 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
         Such as ``2 Oct 2017``.
     """
     return moment(at, zone, "%d %b %Y").lstrip("0")
+
+
+def direction(reason: Mapping[str, Any]) -> str:
+    """Return whether a reason raises or lowers the risk.
+
+    Reasons that were stored without a direction have a weight.
+    """
+    return str(reason.get("direction") or (RAISES if reason["weight"] > 0 else LOWERS))
+
+
+def effect(reason: Mapping[str, Any]) -> str:
+    """Say in words whether a reason raises or lowers the risk."""
+    return gettext("raises the risk") if direction(reason) == RAISES else gettext("lowers the risk")
+
+
+def why(reasons: Iterable[Mapping[str, Any]]) -> str:
+    """List reasons with their directions on one line.
+
+    ``raises the risk: no order for 31 days, usually every 6 days; lowers the risk: …``
+    """
+    texts: dict[str, list[str]] = {}
+    for reason in reasons:
+        texts.setdefault(effect(reason), []).append(reason["text"])
+    return "; ".join(f"{words}: {'; '.join(listed)}" for words, listed in texts.items())
 
 
 def churn(definition: Mapping[str, Any]) -> str:
@@ -185,6 +210,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "day": day,
     "shorten": shorten,
     "churn": churn,
+    "direction": direction,
+    "effect": effect,
+    "why": why,
     "user": str,  # a user id; rendering for Slack makes it a mention
 }
 

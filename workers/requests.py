@@ -171,7 +171,7 @@ class Sweep(Request):
     title = gettext("Sweep")
     deed = gettext("run a sweep")
     tier: Tier = "high"
-    top: Annotated[int, Field(ge=1, le=100_000)] = 100
+    top: Annotated[int, Field(ge=1, le=100_000)] | None = None
     as_of: Moment | None = None
 
 

@@ -433,7 +433,10 @@ def _drivers(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
             colour=TIERS[example["tier"]],
         )
         for reason in example["reasons"]:
-            page.write_line(f"•  {reason['text']} ({signed(reason['weight'], 2)})", size=9)
+            page.write_line(
+                f"•  {templating.effect(reason)}: {reason['text']} ({signed(reason['weight'], 2)})",
+                size=9,
+            )
         if example["counterfactuals"]:
             counterfactuals = "; ".join(example["counterfactuals"])
             page.write_line(

@@ -267,11 +267,24 @@ def test_shop_without_prices_sees_no_money(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
     assert "at stake" in _words(own, post)
-    priceless = replace(post, values={**post.values, "revenue_at_risk": 0.0})
-    text = _words(own, priceless)
+    nothing_at_stake = replace(post, values={**post.values, "revenue_at_risk": 0.0})
+    assert "orders have no amounts" not in _words(own, nothing_at_stake)
+    values = {**post.values, "revenue_at_risk": 0.0, "has_amounts": False}
+    text = _words(own, replace(post, values=values))
     assert "What is at stake is not known: orders have no amounts" in text
     assert "worth" not in text
     assert text.count("at stake") == 1
+
+
+@pytest.mark.parametrize(("top", "shown"), [(None, 8), (3, 3), (40, 40), (100, 40)])
+def test_message_shows_as_many_customers_as_asked(own, top, shown):
+    outcome = sweep.run(Sweep(tier="low", top=top, as_of=own.end), _context(own, "sweep"))
+    post = outcome.posts[0]
+    assert len(post.values["customers"]) == shown
+    text = _words(own, post)  # rendering checks Slack's limits
+    assert all(customer["customer"] in text for customer in post.values["customers"])
+    assert len(outcome.data["cohort"]) == min(top or 100, outcome.data["cohort_size"])
+    assert text.count("the risk: ") >= shown
 
 
 def test_rule_score_is_not_shown_as_probability(swept_copy):
