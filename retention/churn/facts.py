@@ -7,6 +7,7 @@ risk. Numbers are compared as they are shown, so a reason never says "3 (typical
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from retention.text import gettext
 
 MIN_SEASON_EFFECT = 0.05  # smallest reported change of the speed of repeat orders
 LONG_PAUSE = 1.5  # × the usual gap
+MIN_DIFFERENCE = 0.1  # smallest reported difference from the typical value, as a share
 
 Row = Mapping[str, Any]
 
@@ -42,7 +44,7 @@ class Customer:
 
     def knows(self, *names: str) -> bool:
         """Return whether all these features are known."""
-        return not any(np.isnan(self[name]) for name in names)
+        return not any(isnan(self[name]) for name in names)
 
 
 # Customer and "raises the risk" → a sentence, or None if the fact does not support the direction
@@ -99,7 +101,7 @@ class Amount:
         raises : bool
         """
         own, typical = customer[self.column], customer.typical.get(self.column, np.nan)
-        if np.isnan(own) or np.isnan(typical) or self.number(own) == self.number(typical):
+        if not differs(own, typical) or self.number(own) == self.number(typical):
             return False
         return self.more_raises is None or (own > typical) == (self.more_raises == raises)
 
@@ -129,6 +131,13 @@ def _amount_sentences(
     supporting = [amount for amount in amounts if amount.supports(customer, raises)]
     for amount in sorted(supporting, key=lambda amount: -amount.difference(customer)):
         yield amount.text(customer)
+
+
+def differs(own: float, typical: float) -> bool:
+    """Return whether two known values differ enough to be a reason."""
+    if isnan(own) or isnan(typical):
+        return False
+    return bool(abs(own - typical) >= MIN_DIFFERENCE * max(abs(own), abs(typical)))
 
 
 def beside_typical(sentence: str, typical: str) -> str:
@@ -173,7 +182,7 @@ def silence_text(row: Row, horizon_days: int) -> str:
         Not used.
     """
     usual, days = row["gap_median"], row["recency_days"]
-    if np.isnan(usual):
+    if isnan(usual):
         if days < 1:
             return gettext("the only order is less than a day old")
         return gettext("no order for {silence} since the only one").format(silence=days_text(days))
@@ -209,7 +218,7 @@ def _silence(customer: Customer, raises: bool) -> str | None:
 def _silence_since_only_order(customer: Customer, raises: bool) -> str | None:
     """Compare the silence of a customer without gaps with the shop's."""
     days, typical = customer["recency_days"], customer.typical.get("recency_days", np.nan)
-    if not np.isnan(customer["gap_median"]) or np.isnan(typical):
+    if not isnan(customer["gap_median"]) or isnan(typical):
         return None
     if days_text(days) == days_text(typical) or (days > typical) != raises:
         return None
@@ -231,7 +240,7 @@ def _silence_within_pauses(customer: Customer, raises: bool) -> str | None:
 def _recent_order(customer: Customer, raises: bool) -> str | None:
     """Compare a short silence with the shop's."""
     days, typical = customer["recency_days"], customer.typical.get("recency_days", np.nan)
-    if raises or np.isnan(typical) or not np.floor(days) < np.floor(typical):
+    if raises or isnan(typical) or not np.floor(days) < np.floor(typical):
         return None
     return beside_typical(
         gettext("last order {silence} ago").format(silence=days_text(days)), days_text(typical)
@@ -241,7 +250,7 @@ def _recent_order(customer: Customer, raises: bool) -> str | None:
 def _usual_gap(customer: Customer, raises: bool) -> str | None:
     """Compare the usual gap with the shop's: rare orders raise the risk."""
     usual, typical = customer["gap_median"], customer.typical.get("gap_median", np.nan)
-    if np.isnan(usual) or np.isnan(typical) or _every(usual) == _every(typical):
+    if not differs(usual, typical) or _every(usual) == _every(typical):
         return None
     if (usual > typical) != raises:
         return None
@@ -279,7 +288,7 @@ def _pauses(customer: Customer, raises: bool) -> str | None:
 
 
 def _one_order_day(customer: Customer, raises: bool) -> str | None:
-    if not raises or not np.isnan(customer["gap_median"]):
+    if not raises or not isnan(customer["gap_median"]):
         return None
     return gettext("ordered on one day only, so there is no rhythm yet")
 
@@ -302,7 +311,7 @@ def _change_of_orders(
     customer: Customer, raises: bool, now: float, both: float, days: int
 ) -> str | None:
     before = both - now
-    if np.isnan(before) or now == before or (now < before) != raises:
+    if isnan(before) or now == before or (now < before) != raises:
         return None
     return gettext("{orders} in the last {days} days, {before:.0f} in the {days} before").format(
         orders=count(now, "order"), days=days, before=before
@@ -312,7 +321,7 @@ def _change_of_orders(
 def _spend_before(customer: Customer, raises: bool) -> str | None:
     """Compare the spend of the last 2H with the 2H before: the customer's own past."""
     now, before = customer["spend_2h"], customer["spend_4h"] - customer["spend_2h"]
-    if np.isnan(before) or round(now) == round(before) or (now < before) != raises:
+    if isnan(before) or round(now) == round(before) or (now < before) != raises:
         return None
     return gettext(
         "spent {spend:,.0f} in the last {days} days, {before:,.0f} in the {days} before"
@@ -344,7 +353,7 @@ def _no_regular_item(customer: Customer, raises: bool) -> str | None:
 def _rating(customer: Customer, raises: bool) -> str | None:
     """Compare the last rating with the customer's mean."""
     mean, last = customer["rating_mean"], customer["rating_last"]
-    if np.isnan(mean) or f"{mean:.1f}" == f"{last:.1f}" or (last < mean) != raises:
+    if isnan(mean) or f"{mean:.1f}" == f"{last:.1f}" or (last < mean) != raises:
         return None
     return gettext("rates {mean:.1f} on average, last {last:.1f}").format(mean=mean, last=last)
 
