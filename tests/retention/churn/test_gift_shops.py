@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import TrainedChurn, train, training_set
-from retention.churn.model import fit
+from retention.churn import training_set
+from retention.churn.model import TrainedChurn, fit, train
 from tests import shops
 from tests.benchmarks import gift_shops
 from tests.gift_shops import SHAPES, gift_shop

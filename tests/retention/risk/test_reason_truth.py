@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from retention.churn import train
+from retention.churn.model import train
 from retention.churn.training_set import snapshot_moments
 from retention.risk import sweep as sweeps
 from retention.risk.policy import Policy
