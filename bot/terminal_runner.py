@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -163,26 +164,52 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
+def write_message(message: str) -> None:
+    """Write a line to standard error, in the place of the progress bar.
+
+    Parameters
+    ----------
+    message : str
+    """
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+    click.echo(message, err=True)
+
+
 class ProgressBar:
-    """Progress on standard error: a bar in a terminal, a line every ten seconds elsewhere."""
+    """Progress on standard error: a bar in a terminal, a line every ten seconds elsewhere.
+
+    A thread writes the lines, because a step may take long without a report.
+    """
 
     def __init__(self) -> None:
         self._width = 0
         self._next_draw = 0.0
-        self._next_line = time.monotonic() + LINE_EVERY
+        self._last: tuple[int, int, str] | None = None
+        self._has_ended = Event()
+        self._lines: Thread | None = None
 
     def __enter__(self) -> Progress:
-        return self._draw if sys.stderr.isatty() else self._write_line
+        return self._draw if sys.stderr.isatty() else self._note
 
-    def _write_line(self, done: int, total: int, what: str) -> None:
-        if time.monotonic() < self._next_line:
-            return
-        self._next_line = time.monotonic() + LINE_EVERY
-        share = f"{100 * done / total:.0f} %: " if total else ""
-        sys.stderr.write(f"{share}{what}\n")
-        sys.stderr.flush()
+    def _note(self, done: int, total: int, what: str) -> None:
+        self._last = done, total, what
+        if self._lines is None:
+            self._lines = Thread(target=self._write_lines, name="progress", daemon=True)
+            self._lines.start()
+
+    def _write_lines(self) -> None:
+        while not self._has_ended.wait(LINE_EVERY):
+            if self._last:
+                done, total, what = self._last
+                share = f"{100 * done / total:.0f} %: " if total else ""
+                sys.stderr.write(f"{share}{what}\n")
+                sys.stderr.flush()
 
     def __exit__(self, *_: object) -> None:
+        self._has_ended.set()
+        if self._lines:
+            self._lines.join()
         if self._width:
             sys.stderr.write("\r" + " " * self._width + "\r")
             sys.stderr.flush()

@@ -1,22 +1,24 @@
 """`start`: from a shop's file to a list of customers at risk."""
 
-import csv
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
-from retention.csv import escape_formulas
-from retention.errors import BadInput, Refused, TooLittleData
+from retention.errors import BadInput, Refused
+from retention.paths import is_url
+from retention.progress import Progress, part
 from retention.text import gettext
 from workers.requests import Request, Retrain, Sweep
 
-CSV_COLUMNS = ("customer_id", "tier", "churn_probability", "expected_value", "reasons")
+if TYPE_CHECKING:
+    from retention.lake.suggesting.preview import Preview
+    from retention.lake.suggesting.suggest import Proposal
+
 TOP = 10_000  # customers of the written files
-PAGE, TABLE = "at-risk.html", "at-risk.csv"
+STEPS = 5
 
 
 @command(
@@ -25,9 +27,10 @@ PAGE, TABLE = "at-risk.html", "at-risk.csv"
     surfaces=TERMINAL,
     help=gettext(
         "Turn a file of orders into a list of customers at risk.\n\n"
-        "It proposes how to read the file and asks; then it imports the orders, trains a churn "
-        "model where the data suffices, prints the list and writes it as a page and as CSV. Each "
-        "step is also a command: import, definition, retrain, sweep."
+        "It reads the file, shows its figures and asks whether they are your shop's. Then it "
+        "imports the orders, trains a churn model where the data suffices, prints the list and "
+        "writes it as a page and as CSV. Each step is also a command: import, definition, retrain "
+        "and sweep."
     ),
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
@@ -54,10 +57,7 @@ PAGE, TABLE = "at-risk.html", "at-risk.csv"
     help=gettext("Where to write the page and the CSV file; by default here."),
 )
 @click.option(
-    "--yes",
-    is_flag=True,
-    cls=TerminalOption,
-    help=gettext("Do not ask whether the file is read rightly."),
+    "--yes", is_flag=True, cls=TerminalOption, help=gettext("Import without asking, for scripts.")
 )
 def COMMAND(
     call: Call,
@@ -70,20 +70,25 @@ def COMMAND(
     """Import orders, train a model, list the customers at risk and write the list."""
     from retention.campaigns.file_imports import LISTENER
     from retention.lake import Lake
-    from retention.lake.importing import import_files
-    from retention.lake.preview import preview
+    from retention.lake.importing import display_names, import_files
+    from retention.lake.suggesting.preview import preview
     from retention.registry import ensure_definition
+    from retention.reports.at_risk import check_folder, write_list
 
     services = call.services
     settings, database, lake = services.settings, services.database, Lake.open(services.settings)
-    out.mkdir(parents=True, exist_ok=True)
-    call.progress(0, 6, gettext("Reading the columns"))
-    map_path, format_name, proposal = _reading(call, lake, files, query, map_path)
-    call.progress(1, 6, gettext("Counting"))
-    with tempfile.TemporaryDirectory() as folder:
-        summary = preview(settings, Path(folder), list(files), map_path, format_name, query)
-    _confirm(call, proposal, summary.as_dict(), yes=yes)
-    call.progress(2, 6, gettext("Importing"))
+    check_folder(out)
+    step = _announce(call, 1, gettext("Reading the columns"))
+    proposal = None if map_path else _propose(lake, files, query)
+    format_name = proposal.format_name if proposal else None
+    if proposal and format_name is None:
+        map_path = _store_map(settings.home, proposal.text, files[0])
+    step = _announce(call, 2, gettext("Counting customers and orders"))
+    summary = preview(
+        settings, list(files), map_path, format_name=format_name, query=query, progress=step
+    )
+    _confirm(call, summary, proposal, map_path, display_names(list(files)), yes=yes)
+    step = _announce(call, 3, gettext("Importing"))
     report = import_files(
         lake,
         database,
@@ -93,14 +98,16 @@ def COMMAND(
         map_path,
         query=query,
         format_name=format_name,
-        progress=call.progress,
+        progress=step,
         listener=LISTENER,
     )
-    definition = ensure_definition(lake, database, settings)
-    untrained = _train(call)
-    queued = _queue_recommender(call, summary.items)
-    swept = _run(call, Sweep(tier="high", top=TOP))
-    files_written = _write(call, out, swept, definition.as_dict())
+    definition = ensure_definition(lake, database, settings).as_dict()
+    step = _announce(call, 4, gettext("Training a churn model"))
+    model = _train(call, is_new=bool(report.rows_accepted), progress=step)
+    queued = _queue_recommender(call) if report.rows_accepted and summary.items else None
+    step = _announce(call, 5, gettext("Listing the customers at risk"))
+    swept = _sweep(call, step)
+    written = write_list(out, swept, definition, summary.text, summary.zone)
     return Answer(
         "bot/start",
         {
@@ -108,73 +115,156 @@ def COMMAND(
             "import": report.as_dict(),
             "preview": summary.as_dict(),
             "map": str(map_path) if map_path else None,
-            "definition": definition.as_dict(),
-            "untrained": untrained,
+            "format": format_name,
+            "definition": definition,
+            "model": model,
             "queued": queued,
-            "files": files_written,
+            "files": written,
         },
     )
 
 
-def _reading(
-    call: Call, lake: Any, files: tuple[str, ...], query: str | None, map_path: Path | None
-) -> tuple[Path | None, str | None, str]:
-    """Return the map or the name of a known export, and the text of a new map."""
-    from retention.lake import formats
-    from retention.lake.reading import sources
-    from retention.lake.suggesting.suggest import suggest
-    from retention.paths import create_private_folder
+def _announce(call: Call, number: int, what: str) -> Progress:
+    """Say which step begins, and return its progress."""
+    from bot.terminal_runner import write_message
 
-    if map_path is not None:
-        return map_path, None, ""
-    with sources.open_source(lake.duckdb, files[0], None, query) as opened:
-        known = formats.detect_format(opened.columns, "events")
-    if known is not None:
-        return None, known[0], ""
-    proposal = suggest(lake, "events", files[0], query)
-    folder = create_private_folder(call.services.settings.home / "maps")
-    stem = "database" if query else Path(files[0]).name.partition(".")[0] or "orders"
-    path = folder / f"{stem}.toml"
-    path.write_text(proposal, encoding="utf-8")
-    return path, None, proposal
+    text = gettext("Step {number} of {steps}: {what}")
+    write_message(text.format(number=number, steps=STEPS, what=what))
+    step = part(call.progress, number - 1, STEPS)
+    step(0, 1, what)
+    return step
 
 
-def _confirm(call: Call, proposal: str, summary: dict[str, Any], *, yes: bool) -> None:
-    """Show what was understood, and ask.
+# ---------------------------------------------------------------- reading
+
+
+def _propose(lake: Any, files: tuple[str, ...], query: str | None) -> "Proposal":
+    """Propose how to read the files, by the first of them.
 
     Raises
     ------
     BadInput
-        Nobody can be asked.
-    click.Abort
-        The person says no.
+        The file cannot be read, or holds no orders.
     """
-    from bot.terminal_runner import printed
+    from retention.lake.reading.sources import expand_paths
+    from retention.lake.suggesting.suggest import propose
 
-    shown = {"proposal": proposal, "preview": summary}
-    click.echo(printed("bot/start_preview", shown, call.services.settings), err=True)
+    file = expand_paths([files[0]])[0]
+    proposal = propose(lake, "events", file, query)
+    if proposal.table != "events":
+        raise BadInput(
+            gettext(
+                "{file} lists {table} and has no orders. Begin with the export of the orders."
+            ).format(file=Path(file).name, table=proposal.table)
+        )
+    return proposal
+
+
+def _store_map(home: Path, text: str, file: str) -> Path:
+    """Store a proposed map; never replace another one, which a person may have corrected."""
+    from retention.paths import create_private_folder
+
+    folder, stem, number = create_private_folder(home / "maps"), _stem(file), 1
+    path = folder / f"{stem}.toml"
+    while path.exists() and path.read_text(encoding="utf-8") != text:
+        number += 1
+        path = folder / f"{stem}-{number}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _stem(file: str) -> str:
+    """Return a name for the file's map; it holds nothing of a URL but the database's name."""
+    if is_url(file):
+        from sqlalchemy import make_url
+
+        file = make_url(file).database or ""
+    return Path(file).name.partition(".")[0].strip("*?[] ") or "orders"
+
+
+def _confirm(
+    call: Call,
+    summary: "Preview",
+    proposal: "Proposal | None",
+    map_path: Path | None,
+    names: str,
+    *,
+    yes: bool,
+) -> None:
+    """Show what was read, and ask.
+
+    Raises
+    ------
+    BadInput
+        The person says no, or nobody can be asked.
+    click.Abort
+        The person stops.
+    """
+    from bot.terminal_runner import printed, write_message
+
+    shown = {
+        "names": names,
+        "preview": summary.as_dict(),
+        "text": summary.text,
+        "doubts": [doubt.text for doubt in proposal.doubts] if proposal else [],
+        "map": str(map_path) if map_path else None,
+        "format": proposal.format_name if proposal else None,
+    }
+    write_message(printed("bot/start_preview", shown, call.services.settings))
     if yes:
         return
     if not sys.stdin.isatty():
-        raise BadInput(gettext("Nobody can be asked here; add --yes if the file is read rightly."))
-    click.confirm(gettext("Is that your shop?"), default=True, abort=True, err=True)
+        raise BadInput(
+            gettext(
+                "Nothing was imported, because nobody can be asked here. Add --yes if the figures "
+                "are right."
+            )
+        )
+    if not click.confirm(gettext("Are these your shop's figures?"), default=True, err=True):
+        raise BadInput(
+            gettext(
+                "Nothing was imported. Correct the map {map}, then run the same command with "
+                "--map {map}."
+            ).format(map=map_path)
+            if map_path
+            else gettext("Nothing was imported. Write a map (docs/data.md), and name it by --map.")
+        )
 
 
-def _train(call: Call) -> str:
-    """Train the churn model; return why there is none, or an empty string."""
+# ---------------------------------------------------------------- model and list
+
+
+def _train(call: Call, *, is_new: bool, progress: Progress) -> dict[str, Any]:
+    """Train the churn model, unless nothing is new since the last one.
+
+    Returns
+    -------
+    dict
+        ``version`` (None without a model), ``in_use`` and ``why``.
+    """
+    from retention.registry import champion
+
+    services = call.services
+    with services.database.reading() as session:
+        row = champion(session, services.settings, "churn")
+    if row is not None and not is_new:
+        why = gettext("Nothing is new, so the model stays.")
+        return {"version": row.version, "in_use": True, "why": why}
     try:
-        _run(call, Retrain(models=("churn",)))
-    except TooLittleData as refusal:
-        return str(refusal)
-    return ""
+        trained = _run(call, Retrain(models=("churn",)), progress)["models"][0]
+    except Refused as refusal:  # too little data or history, for example
+        return {"version": None, "in_use": False, "why": str(refusal)}
+    return {
+        "version": trained["version"],
+        "in_use": trained["promoted"],
+        "why": trained["why"],
+    }
 
 
-def _queue_recommender(call: Call, items: int) -> str | None:
-    """Queue the recommender if the shop's orders have items; return the job."""
+def _queue_recommender(call: Call) -> str | None:
+    """Queue the recommender; return the job."""
     from workers import jobs
 
-    if not items:
-        return None
     services = call.services
     try:
         with services.database.transaction() as session:
@@ -191,34 +281,18 @@ def _queue_recommender(call: Call, items: int) -> str | None:
         return None  # the list does not need it
 
 
-def _run(call: Call, request: Request) -> dict[str, Any]:
+def _sweep(call: Call, progress: Progress) -> dict[str, Any]:
+    """List the customers at high risk, or those at medium risk if none is at high risk."""
+    swept = _run(call, Sweep(tier="high", top=TOP), progress)
+    if swept["extreme"] == "none" and swept["tiers"]["medium"]:
+        swept = _run(call, Sweep(tier="medium", top=TOP), progress)
+    return swept
+
+
+def _run(call: Call, request: Request, progress: Progress) -> dict[str, Any]:
     from workers.tasks import runner
 
     services = call.services
     return runner.run_inline(
-        services.settings, services.database, request, user=call.user, progress=call.progress
+        services.settings, services.database, request, user=call.user, progress=progress
     )
-
-
-def _write(
-    call: Call, folder: Path, swept: dict[str, Any], definition: dict[str, Any]
-) -> list[str]:
-    """Write the list as CSV and as a page; return the paths."""
-    from retention.templating import html
-
-    table, page = folder / TABLE, folder / PAGE
-    with table.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(CSV_COLUMNS)
-        for customer in swept["cohort"]:
-            row = {
-                **customer,
-                "reasons": "; ".join(reason["text"] for reason in customer["reasons"]),
-            }
-            writer.writerow([escape_formulas(row[column]) for column in CSV_COLUMNS])
-    zone = call.services.settings.timezone
-    page.write_text(
-        html("reports/at_risk.html.j2", zone=zone, **{**swept, "definition": definition}),
-        encoding="utf-8",
-    )
-    return [str(page), str(table)]

@@ -97,7 +97,8 @@ def fetch_rows(
         )
     try:
         parsed = sa.make_url(url)
-        name = parsed.render_as_string(hide_password=True)
+        # A query such as ?password=… may hold secrets, too.
+        name = parsed.set(query={}).render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
             raise BadInput(
                 gettext("There is no file {database!r} for the database {name}.").format(

@@ -2,7 +2,7 @@
 # ruff: noqa: S608 - SQL consists of names of views and literals
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,8 +66,12 @@ class Preview:
     revenue : dict of str to float
         Sum of the amounts of these orders by currency ("" where none is named). Partial refunds
         are not taken off.
+    items : int
+        Different items of these orders.
     first_day, last_day : date or None
         Of the events, in the shop's time zone.
+    zone : str
+        The shop's time zone: the installation's, or else that of the map.
     left_out : tuple of LeftOut
     findings : tuple of dict
         Rows to look at; see `retention.lake.findings.find`.
@@ -78,22 +82,25 @@ class Preview:
     customers: int
     orders: int
     revenue: dict[str, float]
+    items: int
     first_day: date | None
     last_day: date | None
+    zone: str
     left_out: tuple[LeftOut, ...]
     findings: tuple[dict[str, Any], ...]
     report: ImportReport
 
     @property
-    def text(self) -> str:
-        """One sentence for a shop owner.
+    def figures(self) -> str:
+        """The figures in a phrase that a shop owner can check.
 
-        For example "1,316 customers, 3,527 orders, 112,000 EUR, 2 Jan 2023 to 24 Mar 2025; 89 of
-        3,616 orders are 交易关闭: left out".
+        For example "1,316 customers, 3,527 orders, sales of 112,000 EUR, 2 Jan 2023 to 24 Mar
+        2025".
         """
         parts = [count(self.customers, "customer"), count(self.orders, "order")]
         parts += [
-            f"{_round(amount):,.0f} {currency}".strip() for currency, amount in self.revenue.items()
+            gettext("sales of {amount}").format(amount=f"{_round(amount):,.0f} {currency}".strip())
+            for currency, amount in self.revenue.items()
         ]
         if self.first_day and self.last_day:
             parts.append(
@@ -101,13 +108,33 @@ class Preview:
                     first=day(self.first_day.isoformat()), last=day(self.last_day.isoformat())
                 )
             )
-        return "; ".join([", ".join(parts), *(one.text for one in self.left_out)])
+        return ", ".join(parts)
+
+    @property
+    def text(self) -> str:
+        """One sentence: the figures, and what is left out."""
+        return "; ".join([self.figures, *(one.text for one in self.left_out)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON and templates."""
+        days = {
+            name: at and at.isoformat()
+            for name, at in (("first_day", self.first_day), ("last_day", self.last_day))
+        }
+        left_out = [asdict(one) | {"text": one.text} for one in self.left_out]
+        report = self.report.as_dict() | {"quarantine_path": None}  # it was temporary
+        return (
+            asdict(self)
+            | days
+            | {"left_out": left_out, "report": report, "figures": self.figures}
+            | {"findings": [*self.findings]}
+        )
 
 
 def preview(
     settings: Settings,
     files: list[str],
-    map_text: str | None = None,
+    map_path: Path | None = None,
     *,
     format_name: str | None = None,
     query: str | None = None,
@@ -124,9 +151,8 @@ def preview(
         Gives the time zone and the cleaning rules.
     files : list of str
         Paths, or one URL of a database with ``query``.
-    map_text : str, optional
-        The map, as from `retention.lake.suggesting.suggest.propose`. Without one, the files have
-        canonical column names or are of a known format.
+    map_path : Path, optional
+        The map. Without one, the files have canonical column names or are of a known format.
     format_name : str, optional
         Known export, such as "shopify-orders".
     query : str, optional
@@ -148,10 +174,7 @@ def preview(
         if own_rules.is_file():
             shutil.copy(own_rules, folder / CLEAN_RULES)
         own = settings.model_copy(update={"home": folder, "lake_url": f"duckdb://{folder}/lake"})
-        lake, map_path = Lake.open(own), None
-        if map_text is not None:
-            map_path = folder / "map.toml"
-            map_path.write_text(map_text, encoding="utf-8")
+        lake = Lake.open(own)
         report = import_files(
             lake,
             None,
@@ -164,7 +187,7 @@ def preview(
             progress=progress,
         )
         try:
-            return _preview(lake, settings.timezone, report)
+            return _preview(lake, report.timezone or settings.timezone, report)
         finally:
             lake.con.disconnect()
 
@@ -177,8 +200,9 @@ def _preview(lake: Lake, zone: str, report: ImportReport) -> Preview:
         f"SELECT min({local_day}), max({local_day}) FROM {events}"
     ).fetchall()[0]
     sales = f"FROM {events} WHERE event_type = 'purchase'"
-    customers, orders = lake.duckdb.execute(
-        f"SELECT count(DISTINCT customer_id), count(DISTINCT {order}) {sales}"
+    customers, orders, items = lake.duckdb.execute(
+        f"SELECT count(DISTINCT customer_id), count(DISTINCT {order}), "
+        f"count(DISTINCT item_id) {sales}"
     ).fetchall()[0]
     revenue = lake.duckdb.execute(
         f"SELECT coalesce(upper(trim(currency)), ''), sum(amount) {sales} AND amount IS NOT NULL "
@@ -197,8 +221,10 @@ def _preview(lake: Lake, zone: str, report: ImportReport) -> Preview:
         customers,
         orders,
         {currency: round(amount, 2) for currency, amount in revenue},
+        items,
         first,
         last,
+        zone,
         tuple(left_out),
         tuple(findings.find(lake)),
         report,

@@ -18,18 +18,24 @@ def _shop(path) -> str:
     return str(path)
 
 
+def _map(folder, text):
+    path = folder / "map.toml"
+    path.write_text(text)
+    return path
+
+
 def test_preview_counts_customers_orders_revenue_and_days(settings, tmp_path):
     own = settings.model_copy(update={"timezone": "Europe/Berlin"})
     file = _shop(tmp_path / "shop.csv")
     text = propose(Lake.open(own), "events", file).text + 'currency = { value = "eur" }\n'
-    seen = preview(own, [file], text)
+    seen = preview(own, [file], _map(tmp_path, text))
     assert (seen.customers, seen.orders, seen.revenue) == (10, 25, {"EUR": 262.5})
     assert (seen.first_day, seen.last_day) == (date(2025, 1, 7), date(2025, 1, 31))
     assert [(one.value, one.orders, one.of_orders) for one in seen.left_out] == [
         ("cancelled", 5, 30)
     ]
     assert seen.text == (
-        "10 customers, 25 orders, 262 EUR, 7 Jan 2025 to 31 Jan 2025; "
+        "10 customers, 25 orders, sales of 262 EUR, 7 Jan 2025 to 31 Jan 2025; "
         "5 of 30 orders are cancelled: left out"
     )
 
@@ -38,7 +44,7 @@ def test_preview_leaves_the_home_as_it_was(settings, tmp_path):
     file = _shop(tmp_path / "shop.csv")
     text = propose(Lake.open(settings), "events", file).text
     before = sorted(settings.home.rglob("*")) if settings.home.exists() else []
-    assert preview(settings, [file], text).orders == 25
+    assert preview(settings, [file], _map(tmp_path, text)).orders == 25
     assert (sorted(settings.home.rglob("*")) if settings.home.exists() else []) == before
     assert Lake.open(settings).newest_event() is None
 
@@ -48,7 +54,7 @@ def test_preview_applies_the_shops_cleaning_rules(settings, tmp_path):
     text = propose(Lake.open(settings), "events", file).text
     settings.home.mkdir(exist_ok=True)
     (settings.home / "clean.toml").write_text("[impossible_date]\nearliest = 2025-01-11\n")
-    seen = preview(settings, [file], text)
+    seen = preview(settings, [file], _map(tmp_path, text))
     assert (seen.orders, seen.report.rows_quarantined) == (20, 5)
 
 

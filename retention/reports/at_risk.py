@@ -1,0 +1,91 @@
+"""Write the list of customers at risk as CSV and as a page."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from retention.csv import escape_formulas
+from retention.errors import BadInput
+from retention.templating import html
+from retention.text import gettext
+
+TABLE, PAGE = "at-risk.csv", "at-risk.html"
+COLUMNS = ("customer_id", "tier", "churn_probability", "expected_value", "reasons")
+MAX_SHOWN = 500  # customers of the page; the CSV file has all
+BYTE_ORDER_MARK = "utf-8-sig"  # by which spreadsheets recognise UTF-8
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder, and check that the list can be written into it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the page and the CSV file.
+
+    Raises
+    ------
+    BadInput
+        The folder or a file in it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (TABLE, PAGE):
+            is_new = not (folder / name).exists()
+            with (folder / name).open("a", encoding="utf-8"):
+                pass
+            if is_new:
+                (folder / name).unlink()
+    except OSError as error:
+        raise BadInput(
+            gettext(
+                "The list cannot be written into {folder}: {reason}. Name another --out."
+            ).format(folder=folder, reason=error.strerror)
+        ) from None
+
+
+def write_list(
+    folder: Path,
+    swept: dict[str, Any],
+    definition: dict[str, Any],
+    summary: str,
+    zone: str,
+) -> list[str]:
+    """Write the list as a page and as CSV.
+
+    Cells that a spreadsheet would take for formulas begin with an apostrophe.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder.
+    swept : dict
+        JSON object of a sweep, with ``cohort``, ``tiers`` and ``currency``.
+    definition : dict
+        Churn definition, with ``horizon_days`` and ``active_within_days``.
+    summary : str
+        What the file holds, in one sentence.
+    zone : str
+        The shop's time zone.
+
+    Returns
+    -------
+    list of str
+        Paths of the page and of the CSV file.
+    """
+    table, page = folder / TABLE, folder / PAGE
+    with table.open("w", encoding=BYTE_ORDER_MARK, newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for customer in swept["cohort"]:
+            reasons = "; ".join(reason["text"] for reason in customer["reasons"])
+            row = customer | {"reasons": reasons}
+            writer.writerow([escape_formulas(row[column]) for column in COLUMNS])
+    values = swept | {
+        "definition": definition,
+        "summary": summary,
+        "shown": swept["cohort"][:MAX_SHOWN],
+        "table": TABLE,
+    }
+    page.write_text(html("reports/at_risk.html.j2", zone=zone, **values), encoding="utf-8")
+    return [str(page), str(table)]

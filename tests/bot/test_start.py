@@ -1,0 +1,222 @@
+"""Test `retention start`: from a shop's file to a list of customers at risk."""
+
+import csv
+import io
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy
+
+from bot.terminal import run
+from bot.terminal_runner import printed
+from retention.features.order_rhythm import DEFAULT_HORIZON, GRID
+from retention.lake import Lake
+from retention.settings import Settings
+from tests.shop_counts import COUNTS
+from tests.shop_files import SHOPS, lines, person, visits, write_rows
+
+# Of all made-up shops: names, streets and telephone numbers.
+PERSONAL = ("Kiefernweg", "Hill Road", "0300 1", "139000", "王0", "浙江省")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A home that does not exist yet, for commands that write into the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
+    for name in ("RETENTION_NOW", "RETENTION_DATABASE_URL", "RETENTION_TIMEZONE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+def shop_file(folder: Path, name: str = "shop.csv", header: str | None = None) -> str:
+    """Write a small shop whose customers order every week; two ids look like formulas."""
+    rng = np.random.default_rng(20)
+    orders = visits(rng, 60, "2024-01-02", 200, 8, 120)
+    rows = [
+        (
+            f"o{row.order}",
+            ("=1+1", "@SUM(A1)")[row.customer] if row.customer < 2 else f"c{row.customer}",
+            person(row.customer),
+            f"{row.at:%Y-%m-%d %H:%M:%S}",
+            f"sku{row.item}",
+            row.quantity,
+            f"{row.quantity * row.price:.2f}",
+        )
+        for row in lines(rng, orders, 12, 2)
+    ]
+    header = header or "order_id,customer_id,customer_name,order_date,sku,quantity,line_total"
+    return write_rows(folder / name, header, rows).arguments[0]
+
+
+def imported_events() -> bool:
+    """Whether the lake has events."""
+    return Lake.open(Settings()).newest_event() is not None
+
+
+def start(capsys, *arguments: str) -> dict:
+    """Run the command as a script does, and return its JSON object."""
+    assert run(["start", *arguments, "--yes", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refusal(capsys, *arguments: str) -> str:
+    """Return the error of a refused command, which must have imported nothing."""
+    assert run(["start", *arguments]) == 2
+    assert not imported_events()
+    return capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- a small shop
+
+
+def test_start_turns_a_file_into_a_list_and_repeats_nothing(home, tmp_path, capsys):
+    file = shop_file(tmp_path)
+    assert run(["start", file, "--yes", "--out", "lists"]) == 0
+    captured = capsys.readouterr()
+    assert [line for line in captured.err.splitlines() if line.startswith("Step ")] == [
+        "Step 1 of 5: Reading the columns",
+        "Step 2 of 5: Counting customers and orders",
+        "Step 3 of 5: Importing",
+        "Step 4 of 5: Training a churn model",
+        "Step 5 of 5: Listing the customers at risk",
+    ]
+    assert "shop.csv: 60 customers," in captured.err
+    assert "What to do next" in captured.out
+    assert "Churn means: no order within" in captured.out
+
+    again = start(capsys, file, "--out", "lists")
+    assert again["import"]["rows_accepted"] == 0
+    assert again["import"]["rows_duplicate"] == again["import"]["rows_read"]
+    assert again["queued"] is None
+    assert [path.name for path in (home / "maps").iterdir()] == ["shop.toml"]
+
+    page, table = map(Path, again["files"])
+    rows = list(csv.DictReader(io.StringIO(table.read_bytes().decode("utf-8-sig"))))
+    assert len(rows) == again["cohort_size"] == len(again["cohort"])
+    assert not [row for row in rows if row["customer_id"].startswith(("=", "@"))]
+    assert "<h1>" in page.read_text(encoding="utf-8")
+
+
+def test_nothing_is_imported_without_a_person_or_yes(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    error = refusal(capsys, shop_file(tmp_path))
+    assert "60 customers" in error
+    assert "Add --yes" in error
+    assert not list(tmp_path.glob("at-risk*"))
+
+
+def test_answering_no_imports_nothing_and_names_the_map(home, tmp_path, monkeypatch, capsys):
+    answers = io.StringIO("n\n")
+    monkeypatch.setattr(answers, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", answers)
+    error = refusal(capsys, shop_file(tmp_path))
+    assert "Are these your shop's figures?" in error
+    assert f"--map {home / 'maps' / 'shop.toml'}" in error
+
+
+def test_corrected_map_is_not_replaced(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    file = shop_file(tmp_path)
+    refusal(capsys, file)
+    stored = home / "maps" / "shop.toml"
+    stored.write_text(stored.read_text() + "# corrected\n")
+    refusal(capsys, file)
+    assert stored.read_text().endswith("# corrected\n")
+    assert (home / "maps" / "shop-2.toml").exists()
+
+
+def test_missing_file_is_refused(home, capsys):
+    assert "no such file" in refusal(capsys, "nowhere.csv", "--yes")
+
+
+def test_map_with_a_missing_column_is_refused(home, tmp_path, capsys):
+    (tmp_path / "map.toml").write_text(
+        '[events]\ncustomer_id = "buyer"\noccurred_at = "order_date"\n'
+        'event_type = { value = "purchase" }\n'
+    )
+    error = refusal(capsys, shop_file(tmp_path), "--map", "map.toml", "--yes")
+    assert "buyer" in error
+
+
+def test_second_file_of_another_shape_is_refused(home, tmp_path, capsys):
+    first = shop_file(tmp_path)
+    other = shop_file(tmp_path, "other.csv", "order,buyer,name,day,sku,quantity,line_total")
+    assert "other.csv" in refusal(capsys, first, other, "--yes")
+
+
+def test_list_of_customers_is_refused_as_no_orders(home, tmp_path, capsys):
+    header = "First Name,Last Name,Email,Accepts Email Marketing"
+    path = write_rows(tmp_path / "customers.csv", header, [("Ada", "Ahorn", "a@b.org", "yes")])
+    assert "has no orders" in refusal(capsys, str(path.path), "--yes")
+
+
+def test_sqlite_file_without_a_query_gets_a_hint(home, tmp_path, capsys):
+    path = tmp_path / "shop.sqlite"
+    with closing(sqlite3.connect(path)) as shop, shop:
+        shop.execute("CREATE TABLE orders (id)")
+    error = refusal(capsys, str(path), "--yes")
+    assert f"'sqlite:///{path}' --query" in error
+
+
+def test_folder_that_cannot_be_written_is_refused_first(home, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file, no folder")
+    error = refusal(capsys, shop_file(tmp_path), "--yes", "--out", "taken/lists")
+    assert "Name another --out" in error
+    assert not (home / "maps").exists()
+
+
+def test_map_of_a_database_does_not_hold_its_password(home, tmp_path, monkeypatch, capsys):
+    shop = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'shop.sqlite'}")
+    with shop.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE sales (buyer_id, ordered_at, total)"))
+        for row in range(40):
+            sql = f"INSERT INTO sales VALUES ('b{row % 9}', '2024-01-{1 + row % 28:02}', 9.5)"
+            connection.execute(sqlalchemy.text(sql))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sqlalchemy.create_engine", lambda url: shop)
+    url = "postgresql://desk:s3cret@db.example.org/sales?sslpassword=hidden"
+    assert run(["start", url, "--query", "SELECT * FROM sales"]) == 2
+    captured = capsys.readouterr()
+    assert "9 customers" in captured.err
+    [stored] = (home / "maps").iterdir()
+    assert stored.name == "sales.toml"
+    for text in (captured.out, captured.err, stored.read_text()):
+        assert not re.search("s3cret|hidden", text)
+
+
+# ---------------------------------------------------------------- twelve shops
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", SHOPS)
+def test_start_reads_every_shop_as_an_analyst_counts_it(home, tmp_path, capsys, name):
+    shop = SHOPS[name](tmp_path)
+    counted = COUNTS[name](shop)
+    data = start(capsys, *shop.arguments)
+    seen = data["preview"]
+    assert (seen["customers"], seen["orders"]) == (counted.customers, counted.orders)
+    assert seen["revenue"] == {counted.currency: pytest.approx(counted.revenue, abs=0.01)}
+    assert seen["first_day"] == counted.first_day.isoformat()
+    assert seen["last_day"] == counted.last_day.isoformat()
+    assert sum(one["orders"] for one in seen["left_out"]) == counted.cancelled
+
+    horizon = data["definition"]["horizon_days"]
+    assert horizon in GRID
+    if counted.gap_days == counted.gap_days:
+        assert counted.gap_days <= horizon <= max(14, 8 * counted.gap_days)
+    else:
+        assert horizon == DEFAULT_HORIZON
+    text = printed("bot/start", data, Settings())
+    if data["cohort"]:
+        assert f"{data['cohort'][0]['customer_id']} " in text
+        assert data["cohort_size"] < 0.9 * data["customers"]
+    else:
+        assert re.match("There is no model yet|No active customer", text)
+    assert not [word for word in PERSONAL if word in text]
+    assert not [number for number in range(1500) if person(number) in text]
