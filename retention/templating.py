@@ -3,9 +3,8 @@
 Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,137 +12,21 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from retention.number_format import (
+    count,
+    exact_percent,
+    figure,
+    money,
+    percent,
+    printf,
+    signed,
+    with_minus,
+)
 from retention.text import bracket_html, bracket_lines, gettext, is_pseudo, remove_controls
 from templates import FOLDER
 
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
-_WORD_JOINER = "\u2060"  # invisible; no line ends here
-_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-# Currencies without a smaller unit (ISO 4217).
-WHOLE = frozenset(
-    {
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    }
-)
-
-
-def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
-    """Format money: ``money(1234.5, "USD")`` → ``$1,234``.
-
-    The minus precedes the symbol.
-
-    Currencies without a smaller unit, such as yen, ignore ``digits``.
-
-    Parameters
-    ----------
-    amount : Decimal, float or None
-        None gives "–".
-    currency : str
-        ISO 4217 code.
-    digits : int
-        Digits after the decimal point.
-    """
-    if amount is None:
-        return "–"
-    digits = 0 if currency in WHOLE else digits
-    symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
-    sign = "−" if round(float(amount), digits) < 0 else ""
-    # A line may end between a minus and "$", but not before a digit or a letter.
-    if sign and currency in _SYMBOLS:
-        sign += _WORD_JOINER
-    return f"{sign}{symbol}{abs(amount):,.{digits}f}"
-
-
-def signed(number: float, digits: int = 0) -> str:
-    """Format a difference: ``signed(-24.83, 1)`` → ``−24.8``.
-
-    Parameters
-    ----------
-    number : float
-        The difference.
-    digits : int
-        Digits after the decimal point.
-
-    Returns
-    -------
-    str
-        With a sign; the minus is a true one.
-    """
-    return f"{_rounded(number, digits):+,.{digits}f}".replace("-", "−")
-
-
-def percent(share: float | None, digits: int = 0) -> str:
-    """Format a share: ``percent(.256)`` → ``26 %``.
-
-    Parameters
-    ----------
-    share : float or None
-        1 is 100 %. None gives "–".
-    digits : int
-        Digits after the decimal point.
-
-    Returns
-    -------
-    str
-    """
-    return "–" if share is None else f"{figure(100 * share, digits)} %"
-
-
-def exact_percent(share: float) -> str:
-    """Format a promised share without rounding.
-
-    ``exact_percent(.125)`` → ``12.5 %``
-
-    Parameters
-    ----------
-    share : float
-        1 is 100 %.
-
-    Returns
-    -------
-    str
-        At most two digits after the decimal point.
-    """
-    return f"{round(100 * share, 2):g} %"
-
-
-def figure(number: float, digits: int = 0) -> str:
-    """Format a number: ``figure(-0.42, 1)`` → ``−0.4``.
-
-    The minus is a true one. "−0" never appears.
-
-    Parameters
-    ----------
-    number : float
-        Any number.
-    digits : int
-        Digits after the decimal point.
-
-    Returns
-    -------
-    str
-    """
-    return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
-
-
-def _rounded(number: float, digits: int) -> float:
-    return round(float(number), digits) + 0.0  # −0 becomes 0
+RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 
 
 def risk(probability: float, model_version: str) -> str:
@@ -163,24 +46,6 @@ def risk(probability: float, model_version: str) -> str:
     str
     """
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
-
-
-def count(number: float | None, singular: str = "", plural: str = "") -> str:
-    """Format a number with its noun.
-
-    ``count(1234, "customer")`` → ``1,234 customers``
-
-    Parameters
-    ----------
-    number : float or None
-        None gives "–".
-    singular, plural : str
-        The noun. Without ``plural``, "s" is added.
-    """
-    if number is None:
-        return "–"
-    noun = "" if not singular else f" {singular}" if number == 1 else f" {plural or singular + 's'}"
-    return f"{number:,.0f}{noun}"
 
 
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
@@ -220,6 +85,30 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
         Such as ``2 Oct 2017``.
     """
     return moment(at, zone, "%d %b %Y").lstrip("0")
+
+
+def direction(reason: Mapping[str, Any]) -> str:
+    """Return whether a reason raises or lowers the risk.
+
+    Reasons that were stored without a direction have a weight.
+    """
+    return str(reason.get("direction") or (RAISES if reason["weight"] > 0 else LOWERS))
+
+
+def effect(reason: Mapping[str, Any]) -> str:
+    """Say in words whether a reason raises or lowers the risk."""
+    return gettext("raises the risk") if direction(reason) == RAISES else gettext("lowers the risk")
+
+
+def why(reasons: Iterable[Mapping[str, Any]]) -> str:
+    """List reasons with their directions on one line.
+
+    ``raises the risk: no order for 31 days, usually every 6 days; lowers the risk: …``
+    """
+    texts: dict[str, list[str]] = {}
+    for reason in reasons:
+        texts.setdefault(effect(reason), []).append(reason["text"])
+    return "; ".join(f"{words}: {'; '.join(listed)}" for words, listed in texts.items())
 
 
 def churn(definition: Mapping[str, Any]) -> str:
@@ -315,10 +204,15 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "exact_percent": exact_percent,
     "risk": risk,
     "count": count,
+    "format": printf,
+    "minus": lambda number: with_minus(str(number)),
     "moment": moment,
     "day": day,
     "shorten": shorten,
     "churn": churn,
+    "direction": direction,
+    "effect": effect,
+    "why": why,
     "user": str,  # a user id; rendering for Slack makes it a mention
 }
 

@@ -146,10 +146,11 @@ def features_page() -> str:
             _wrapped(
                 "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`), "
                 "and windows end at the cutoff: only what occurred, and was known, before it is "
-                "seen. The unit of money is the shop's currency. A feature that a customer (or the "
-                "shop) has no events for is 0 where it counts, else missing. Items' categories and "
-                "brands are as they stand now, for the catalogue keeps no history. *Group* is what "
-                "reasons are told by."
+                "seen. The unit of money is the shop's currency. A feature that a customer has no "
+                "events for is 0 where it counts, else missing. It is missing for all customers if "
+                "the shop's data has no such column or event before the cutoff. Items' categories "
+                "and brands are as they stand now, for the catalogue keeps no history. *Group* is "
+                "what reasons are told by."
             ),
             "",
             "| name | meaning | unit | source | group |",

@@ -32,6 +32,8 @@ Estimator = Literal[
     "bg_season",
     "rfm_logistic",
     "bg_logistic",
+    "calendar_logistic",
+    "calendar_boosting",
 ]
 
 RECOMMENDERS = (
@@ -169,7 +171,7 @@ class Sweep(Request):
     title = gettext("Sweep")
     deed = gettext("run a sweep")
     tier: Tier = "high"
-    top: Annotated[int, Field(ge=1, le=100_000)] = 100
+    top: Annotated[int, Field(ge=1, le=100_000)] | None = None
     as_of: Moment | None = None
 
 

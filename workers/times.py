@@ -1,7 +1,7 @@
 """Parse days, durations and times as people write them."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from retention.errors import BadInput
@@ -56,6 +56,12 @@ def moment(text: str) -> datetime:
     if parsed is None or parsed.year not in YEARS:
         raise BadInput(gettext("{text!r} is not {a_date}").format(text=text, a_date=A_DATE))
     return parsed
+
+
+def day_or_moment(text: str) -> date:
+    """Parse an ISO 8601 time, or a day alone, which means its end."""
+    parsed = moment(text)
+    return parsed.date() if re.fullmatch(r"[\d-]+", text.strip()) else parsed
 
 
 def utc(value: Any) -> Any:

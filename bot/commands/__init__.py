@@ -48,9 +48,11 @@ manifest's usage hint are generated from this tree.
 """
 
 from bot.commands.tree import (
+    AS_OF,
     BOTH,
     CUSTOMER,
     DATE,
+    DAY_OR_TIME,
     DAYS,
     DAYS_OR_EVER,
     PERSON,
@@ -70,11 +72,13 @@ from bot.commands.tree import (
 )
 
 __all__ = [
+    "AS_OF",
     "BOTH",
     "CUSTOMER",
     "DATE",
     "DAYS",
     "DAYS_OR_EVER",
+    "DAY_OR_TIME",
     "PERSON",
     "SLACK",
     "TERMINAL",

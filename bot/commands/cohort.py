@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import DATE, Call, command, integer, request
+from bot.commands.tree import AS_OF, Call, command, integer, request
 from retention.text import gettext
 from workers.requests import Cohort
 
@@ -24,9 +24,7 @@ from workers.requests import Cohort
     metavar="N",
     help=gettext("How many months of cohorts, the newest, and for how long each is followed."),
 )
-@click.option(
-    "--as-of", type=DATE, metavar="DATE", help=gettext("As the data stood then; by default now.")
-)
+@AS_OF
 def COMMAND(call: Call, months: int, as_of: datetime | None) -> Cohort:
     """Queue the cohort retention report."""
     return request(Cohort, months=months, as_of=as_of)

@@ -10,6 +10,7 @@ from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
 from bot.commands.tree import (
     ACTIVE_WITHIN,
     DATE,
+    DAY_OR_TIME,
     DAYS,
     HORIZON,
     TERMINAL,
@@ -334,7 +335,7 @@ def uplift(
 )
 @click.option(
     "--as-of",
-    type=DATE,
+    type=DAY_OR_TIME,
     metavar="DATE",
     help=gettext("Decisions whose window ended by then; by default now."),
 )

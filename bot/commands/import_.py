@@ -138,6 +138,7 @@ def COMMAND(
     )
     data = report.as_dict()
     if table == "events":
+        data["findings"] = findings.find(lake) if report.rows_accepted else []
         definition = ensure_definition(lake, services.database, services.settings)
         data["definition"] = definition.as_dict()
         data["findings"] = findings.find(lake) if report.rows_accepted else []

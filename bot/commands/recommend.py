@@ -4,7 +4,16 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import CUSTOMER, DATE, Call, choice, command, find_customer, integer, request
+from bot.commands.tree import (
+    AS_OF,
+    CUSTOMER,
+    Call,
+    choice,
+    command,
+    find_customer,
+    integer,
+    request,
+)
 from retention.text import gettext
 from workers.requests import Recommend
 
@@ -29,9 +38,7 @@ from workers.requests import Recommend
         "policy file says."
     ),
 )
-@click.option(
-    "--as-of", type=DATE, metavar="DATE", help=gettext("As the data stood then; by default now.")
-)
+@AS_OF
 def COMMAND(
     call: Call, customer: str, k: int, policy: str | None, as_of: datetime | None
 ) -> Recommend:

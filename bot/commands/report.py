@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import DATE, DAYS, TO_WRITE, Call, TerminalOption, group, request
+from bot.commands.tree import AS_OF, DAYS, TO_WRITE, Call, TerminalOption, group, request
 from retention.text import gettext
 from workers.requests import RecommendReport
 
@@ -31,9 +31,7 @@ def _write_html(call: Call, data: dict[str, Any], html: Path | None = None, **_:
     ),
 )
 @click.option("--days", type=DAYS, default="84d", help=gettext("What was shown within so long."))
-@click.option(
-    "--as-of", type=DATE, metavar="DATE", help=gettext("As things stood then; by default now.")
-)
+@AS_OF
 @click.option(
     "--html",
     type=TO_WRITE,

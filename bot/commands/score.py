@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import CUSTOMER, DATE, Call, command, find_customer, request
+from bot.commands.tree import AS_OF, CUSTOMER, Call, command, find_customer, request
 from retention.text import gettext
 from workers.requests import Score
 
@@ -19,9 +19,7 @@ from workers.requests import Score
     ),
 )
 @click.argument("customer", type=CUSTOMER)
-@click.option(
-    "--as-of", type=DATE, metavar="DATE", help=gettext("As the data stood then; by default now.")
-)
+@AS_OF
 @click.option(
     "--explain",
     is_flag=True,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bot.commands.tree import (
-    DATE,
+    AS_OF,
     TO_WRITE,
     Call,
     TerminalOption,
@@ -18,6 +18,7 @@ from bot.commands.tree import (
     request,
 )
 from retention.csv import escape_formulas
+from retention.templating import why
 from retention.text import gettext
 from workers.requests import Sweep
 
@@ -36,7 +37,7 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
         for customer in cohort:
             row = {
                 **customer,
-                "reasons": "; ".join(reason["text"] for reason in customer["reasons"]),
+                "reasons": why(customer["reasons"]),
             }
             writer.writerow([escape_formulas(row[column]) for column in columns])
 
@@ -56,13 +57,13 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
 @click.option(
     "--top",
     type=integer(1, 100_000),
-    default=100,
     metavar="N",
-    help=gettext("At most so many customers."),
+    help=gettext(
+        "List so many customers. By default, Slack shows 8 (at most 40), and the terminal prints "
+        "20 and writes 100."
+    ),
 )
-@click.option(
-    "--as-of", type=DATE, metavar="DATE", help=gettext("As the data stood then; by default now.")
-)
+@AS_OF
 @click.option(
     "--csv",
     type=TO_WRITE,
@@ -71,7 +72,7 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
     help=gettext("Also write the cohort to a file."),
 )
 def COMMAND(
-    call: Call, tier: str, top: int, as_of: datetime | None, csv: Path | None = None
+    call: Call, tier: str, top: int | None, as_of: datetime | None, csv: Path | None = None
 ) -> Sweep:
     """Queue a sweep over all active customers."""
     return request(Sweep, tier=tier, top=top, as_of=as_of)

@@ -5,16 +5,18 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from zoneinfo import ZoneInfo
 
 import click
 
 from bot import numbers
 from bot.commands.summaries import BOTH, SLACK, SUMMARIES, TERMINAL
+from retention import clock
 from retention.errors import BadInput
 from retention.progress import Progress, silent
 from retention.text import gettext
@@ -152,7 +154,7 @@ class Command(click.Command):
     def handle(self, call: Call, params: dict[str, Any]) -> "Request | Answer":
         """Call the command's function.
 
-        Dates without a zone are in the shop's zone.
+        Dates without a zone are in the shop's zone. A day alone means its end.
 
         Parameters
         ----------
@@ -165,13 +167,25 @@ class Command(click.Command):
         -------
         Request or Answer
         """
-        values = {
-            name: value.replace(tzinfo=call.services.settings.zone).astimezone(UTC)
-            if isinstance(value, datetime) and value.tzinfo is None
-            else value
-            for name, value in params.items()
-        }
+        zone = call.services.settings.zone
+        values = {name: _by_shop_clock(value, zone) for name, value in params.items()}
         return cast("Callable[..., Request | Answer]", self.callback)(call, **values)
+
+
+def _by_shop_clock(value: Any, zone: ZoneInfo) -> Any:
+    """Convert a time without a zone, or the end of a day, to UTC.
+
+    The end of a day is its last microsecond, so that it is shown as that day. The end of today is
+    now.
+    """
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=zone).astimezone(UTC) if value.tzinfo is None else value
+    if not isinstance(value, date):
+        return value
+    start = datetime.combine(value, time(), zone).astimezone(UTC)
+    end = datetime.combine(value + timedelta(days=1), time(), zone).astimezone(UTC)
+    now = clock.now()
+    return now if start <= now < end else end - timedelta(microseconds=1)
 
 
 class Group(click.Group):
@@ -474,6 +488,7 @@ DURATION = _ParsedType(
     "duration", times.seconds, gettext("a duration; write it like 90s, 5m or 1h")
 )
 DATE = _ParsedType("date", times.moment, times.A_DATE)
+DAY_OR_TIME = _ParsedType("date", times.day_or_moment, times.A_DATE)
 PERCENTAGE = _ParsedType(
     "percent", numbers.parse_percentage, gettext("a percentage; write it like 15 or 12.5")
 )
@@ -493,6 +508,13 @@ ACTIVE_WITHIN = click.option(
     "--active-within",
     type=DAYS_OR_EVER,
     help=gettext("Only who ordered so recently, or ever; by default as `definition` shows."),
+)
+
+AS_OF = click.option(
+    "--as-of",
+    type=DAY_OR_TIME,
+    metavar="DATE",
+    help=gettext("As the data stood at the end of that day; by default now."),
 )
 
 

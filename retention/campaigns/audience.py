@@ -19,6 +19,7 @@ from retention.lake.lake import naive
 from retention.outreach import bounces, send_summary
 from retention.outreach.consent import consent_states
 from retention.risk.policy import Policy
+from retention.risk.reasons import policy_features
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -410,4 +411,4 @@ def buyers(lake: "Lake", start: datetime, end: datetime) -> set[str]:
 
 def _reason_features(reasons: object) -> list[str]:
     parsed = json.loads(reasons) if isinstance(reasons, str) else reasons
-    return [reason["feature"] for reason in parsed] if isinstance(parsed, list) else []
+    return policy_features(parsed) if isinstance(parsed, list) else []

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from retention.campaigns.assignment import control_size
 from retention.campaigns.measurement import Z_ALPHA, smallest_effect
 from retention.errors import BadInput, FieldErrors
+from retention.number_format import WHOLE
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
-from retention.templating import WHOLE, money
+from retention.templating import money
 from retention.text import gettext
 
 

@@ -247,14 +247,10 @@ def _hull(churned: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.
     _, group = np.unique(-probability, return_inverse=True)
     hit = np.bincount(group, weights=churned)
     alarm = np.bincount(group, weights=1 - churned)
-    points = np.column_stack(
-        [
-            np.concatenate([[0], np.cumsum(alarm) / alarm.sum()]),
-            np.concatenate([[0], np.cumsum(hit) / hit.sum()]),
-        ]
-    )
-    hull: list[np.ndarray] = []
-    for point in points:
+    alarms = np.concatenate([[0], np.cumsum(alarm) / alarm.sum()]).tolist()
+    hits = np.concatenate([[0], np.cumsum(hit) / hit.sum()]).tolist()
+    hull: list[tuple[float, float]] = []
+    for point in zip(alarms, hits, strict=True):  # plain numbers take a fifth of the time of arrays
         while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
             hull.pop()
         hull.append(point)
@@ -262,6 +258,8 @@ def _hull(churned: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.
     return vertices[:, 1], vertices[:, 0]
 
 
-def _turns_up(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> bool:
-    a, b = second - first, third - first
-    return bool(a[0] * b[1] - a[1] * b[0] >= 0)
+def _turns_up(
+    first: tuple[float, float], second: tuple[float, float], third: tuple[float, float]
+) -> bool:
+    x, y = first
+    return (second[0] - x) * (third[1] - y) - (second[1] - y) * (third[0] - x) >= 0

@@ -32,7 +32,7 @@ Saabas (2014), Interpreting Random Forests (path attribution).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,7 @@ from retention.churn.estimators import (
     ClosedForm,
     LogOdds,
     churn_probability,
+    select_columns,
     take_columns,
 )
 from retention.churn.hazards import Survival
@@ -213,8 +214,12 @@ def _explain_member(
         return _boosting(member, X)
     if isinstance(member, DecisionTreeClassifier | ForestClassifier):
         return _forest(member, X, leaf_rows)
-    if isinstance(member, Pipeline) and isinstance(member[-1], LogisticRegression | Quadratic):
+    exact_heads = LogisticRegression | Quadratic | HistGradientBoostingClassifier
+    if isinstance(member, Pipeline) and isinstance(member[-1], exact_heads):
         source = _source_features(member, X.shape[1])
+        if source is not None and isinstance(member[-1], HistGradientBoostingClassifier):
+            trees = _boosting(member[-1], member[:-1].transform(X))
+            return replace(trees, phi=_by_feature(trees.phi, source, X.shape[1]))
         if source is not None:
             exact = _quadratic if isinstance(member[-1], Quadratic) else _linear
             return exact(member, X, reference, source)
@@ -291,15 +296,20 @@ def _source_features(member: Pipeline, columns: int) -> np.ndarray | None:
         if isinstance(step, SimpleImputer):
             indicated = step.indicator_.features_ if step.indicator_ is not None else []
             source = np.concatenate([source, source[indicated]]) if len(indicated) else source
-        elif isinstance(step, FunctionTransformer) and step.func is take_columns:
+        elif isinstance(step, FunctionTransformer) and step.func in (
+            select_columns,
+            take_columns,
+        ):
             source = source[step.kw_args["places"]]
         elif not isinstance(step, FunctionTransformer | StandardScaler):
             return None
     return source if len(source) == _width(member[-1]) else None
 
 
-def _width(head: LogisticRegression | Quadratic) -> int:
-    return len(head.slopes_) if isinstance(head, Quadratic) else head.coef_.shape[1]
+def _width(head: LogisticRegression | Quadratic | HistGradientBoostingClassifier) -> int:
+    if isinstance(head, Quadratic):
+        return len(head.slopes_)
+    return head.coef_.shape[1] if isinstance(head, LogisticRegression) else head.n_features_in_
 
 
 def _boosting(member: HistGradientBoostingClassifier, X: np.ndarray) -> AdditiveExplanation:

@@ -41,12 +41,45 @@ CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
 # BG/NBD in operational time; logistic regression on log-odds of BG/NBD and RFM
 SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
+# plain models of few features and the day of the year
+CALENDAR_LOGISTIC, CALENDAR_BOOSTING = "calendar_logistic", "calendar_boosting"
+CALENDAR = (CALENDAR_LOGISTIC, CALENDAR_BOOSTING)
 STACKED = (SEASONAL, BG_LOGISTIC, "logistic", "boosting")
 CLOSED_FORM_COLUMNS = {
     CLOSED_FORM: ("bg_no_purchase",),
     SEASONAL: ("season_no_purchase", "bg_no_purchase"),
 }
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
+CALENDAR_COLUMNS = (
+    "recency_days",
+    "recency_over_gap",
+    "orders_half",
+    "orders_1h",
+    "orders_2h",
+    "orders_4h",
+    "orders_all",
+    "order_days",
+    "gap_mean",
+    "gap_median",
+    "gap_sd",
+    "gap_max",
+    "gap_last",
+    "trend_orders",
+    "spend_1h",
+    "spend_4h",
+    "spend_all",
+    "basket_mean",
+    "discount_share",
+    "items_4h",
+    "categories_4h",
+    "lines_per_order",
+    "return_share",
+    "tenure_days",
+    "bg_no_purchase",
+    "season_sin",
+    "season_cos",
+)
+SEASON_COLUMNS = ("season_ahead", "season_no_purchase")  # the logistic one also knows the clock
 SINGLE_THREAD_ROWS = 100_000
 MAX_DEVIATION = 4.0  # standard deviations
 FULL_STRENGTH_ROWS = 20_000  # below, the penalty of logistic regression grows
@@ -148,6 +181,21 @@ def take_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
     return np.nan_to_num(np.asarray(X)[:, list(places)])
 
 
+def select_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """Select columns and keep missing values.
+
+    Stored models contain this function by its path.
+
+    Parameters
+    ----------
+    X : numpy.ndarray
+        (n, k) features.
+    places : sequence of int
+        Column indices.
+    """
+    return np.asarray(X)[:, list(places)]
+
+
 def odds_first(X: np.ndarray) -> np.ndarray:
     """Transform the first column to log-odds, the others by `signed_log`."""
     return np.column_stack([logit(np.clip(X[:, 0], 1e-4, 1 - 1e-4)), signed_log(X[:, 1:])])
@@ -206,6 +254,29 @@ def _scaled() -> list[BaseEstimator]:
     ]
 
 
+def _fit_scaling(X: np.ndarray) -> tuple[list[BaseEstimator], np.ndarray]:
+    """Fit imputation and scaling; return the fitted steps and the scaled features."""
+    steps = _scaled()
+    steps[0].fit(_with_same_medians(X))
+    Z = steps[0].transform(X)
+    for step in steps[1:]:
+        Z = step.fit_transform(Z)
+    return steps, Z
+
+
+def _with_same_medians(X: np.ndarray) -> np.ndarray:
+    """Return two rows with the medians and the missing columns of many, (2, k).
+
+    Fitting `SimpleImputer` on them gives the same imputer. On many rows it sorts a masked array,
+    which takes as long as fitting a logistic regression.
+    """
+    is_missing = np.isnan(X)
+    is_empty = is_missing.all(axis=0)
+    medians = np.nanmedian(np.where(is_empty, 0.0, X), axis=0)
+    medians[is_empty] = np.nan
+    return np.stack([medians, np.where(is_missing.any(axis=0), np.nan, medians)])
+
+
 def _logistic(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
@@ -214,7 +285,9 @@ def _logistic(
         "max_iter": 2000,
         **settings,
     }
-    return make_pipeline(*_scaled(), LogisticRegression(**options)).fit(X, y)
+    steps, Z = _fit_scaling(X)
+    # float32 halves the time; its rounding is far below the tolerance of the fit
+    return make_pipeline(*steps, LogisticRegression(**options).fit(Z.astype(np.float32), y))
 
 
 def _quadratic(
@@ -225,7 +298,8 @@ def _quadratic(
         "gamma": 0.005,
         **settings,
     }
-    return make_pipeline(*_scaled(), Quadratic(random_state=seed, **options)).fit(X, y)
+    steps, Z = _fit_scaling(X)
+    return make_pipeline(*steps, Quadratic(random_state=seed, **options).fit(Z, y))
 
 
 def _small_logistic(
@@ -235,6 +309,36 @@ def _small_logistic(
     return make_pipeline(
         selected, FunctionTransformer(transform), StandardScaler(), LogisticRegression()
     )
+
+
+def _fit_calendar(
+    name: str, X: np.ndarray, y: np.ndarray, columns: Sequence[str], seed: int
+) -> Pipeline:
+    X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # some estimators reject NaN columns
+    if name == CALENDAR_BOOSTING:
+        places = _column_indices(CALENDAR_COLUMNS, columns)
+        return _calendar_boosting(places, len(y), seed).fit(X, y)
+    places = _column_indices((*CALENDAR_COLUMNS, *SEASON_COLUMNS), columns)
+    return _calendar_logistic(places).fit(X, y)
+
+
+def _calendar_logistic(places: Sequence[int]) -> Pipeline:
+    selected = FunctionTransformer(select_columns, kw_args={"places": list(places)})
+    return make_pipeline(selected, *_scaled(), LogisticRegression(C=0.03, max_iter=2000))
+
+
+def _calendar_boosting(places: Sequence[int], rows: int, seed: int) -> Pipeline:
+    selected = FunctionTransformer(select_columns, kw_args={"places": list(places)})
+    trees = HistGradientBoostingClassifier(
+        max_iter=80,
+        learning_rate=0.05,
+        max_leaf_nodes=8,
+        l2_regularization=5,
+        min_samples_leaf=_leaf_size(rows, 40),
+        early_stopping=False,
+        random_state=seed,
+    )
+    return make_pipeline(selected, trees)
 
 
 def _column_indices(names: Sequence[str], columns: Sequence[str]) -> list[int]:
@@ -286,10 +390,11 @@ def _boosting(
         "min_samples_leaf": _leaf_size(len(y), 60),
         **settings,
     }
-    model = HistGradientBoostingClassifier(
-        max_iter=0, early_stopping=False, warm_start=True, random_state=seed, **options
-    )
-    return _fit_in_steps(model, "max_iter", 120, 20, X, y, progress)
+    progress(0, 1, gettext("Growing trees"))
+    # not in steps: each would sort all features into bins again, which takes longer than its trees
+    return HistGradientBoostingClassifier(
+        max_iter=120, early_stopping=False, random_state=seed, **options
+    ).fit(X, y)
 
 
 def _fit_in_steps(
@@ -312,21 +417,22 @@ def _svm(
 ) -> Pipeline:
     kernel = Nystroem(n_components=min(200, len(y)), gamma=0.01, random_state=seed)
     machine = LinearSVC(random_state=seed, **{"C": 0.001, **settings})
-    return make_pipeline(*_scaled(), kernel, StandardScaler(), machine).fit(X, y)
+    steps, Z = _fit_scaling(X)
+    fitted = make_pipeline(kernel, StandardScaler(), machine).fit(Z, y)
+    return make_pipeline(*steps, *(step for _, step in fitted.steps))
 
 
 def _neural(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    scaled = make_pipeline(*_scaled()).fit(X)
+    scaling, inputs = _fit_scaling(X)
     options = {"alpha": 1.0, "learning_rate_init": 0.002, **settings}
     network = MLPClassifier((32, 16), batch_size=min(256, len(y)), random_state=seed, **options)
-    inputs = scaled.transform(X)
     epochs = int(np.clip(600_000 / len(y), 12, 60))
     for epoch in range(epochs):
         progress(epoch, epochs, gettext("Training the network"))
         network.partial_fit(inputs, y, classes=[0.0, 1.0])
-    return Pipeline([*scaled.steps, ("network", network)])
+    return Pipeline([*make_pipeline(*scaling).steps, ("network", network)])
 
 
 def _thread_limit(rows: int) -> threadpool_limits:
@@ -354,7 +460,7 @@ _FITS: dict[str, Fit] = {
     "neural": _neural,
     "boosting": _boosting,
 }
-ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
+ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC, *CALENDAR)
 
 
 def members_of(name: str) -> tuple[str, ...]:
@@ -416,6 +522,8 @@ def fit_member(
             return _small_logistic(
                 [*closed, *_column_indices(RFM_COLUMNS, columns)], odds_first
             ).fit(X, y)
+        if name in CALENDAR:
+            return _fit_calendar(name, X, y, columns, seed)
 
         def fit_whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
             # a column without values is constant 0; some estimators reject NaN columns

@@ -31,6 +31,7 @@ ALLOWED = frozenset(
         "retention.churn.estimators.LogOdds",
         "retention.churn.estimators.bounded",
         "retention.churn.estimators.odds_first",
+        "retention.churn.estimators.select_columns",
         "retention.churn.estimators.signed_log",
         "retention.churn.estimators.take_columns",
         "retention.churn.hazards.Survival",
@@ -265,8 +266,9 @@ def fit(
     origins = rolling.out_of_time_predictions(
         training, members, seed=seed, progress=part(progress, 0, 2)
     )
+    method = "shift" if training.has_season else "sigmoid"
     evaluated = [
-        rolling.evaluate_candidate(name, origins)
+        rolling.evaluate_candidate(name, origins, method=method)
         for name in (selection.candidates if model == "auto" else (model,))
         if origins
     ]
@@ -276,7 +278,9 @@ def fit(
         chosen = _choose_unvalidated(training, selection, model, y, seed, part(progress, 0, 2))
     labels = [origin.labels for origin in origins]
     calibrated, method = calibration.fit_calibration(
-        [chosen.probabilities(origin) for origin in origins], labels
+        [chosen.probabilities(origin) for origin in origins],
+        labels,
+        has_season=training.has_season,
     )
     calibrated.estimator = _fit_chosen(chosen, training, seed, part(progress, 1, 2))
     note, comparison = _selection_notes(
@@ -313,13 +317,14 @@ def _choose_unvalidated(
     snapshot, with equal weights; with very little data, the first candidate. Members err in
     different ways as customers age, so their mean errs less. The best member at a known moment
     says nothing about that. But a member below BG/NBD even there, which uses no labels, has
-    learned nothing. Products of features rank worse as customers age (docs/accuracy.md).
+    learned nothing. Products of features rank worse as customers age (docs/accuracy.md), and
+    calendar models know no other year.
     """
     if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.MIN_CHURNERS:
         members = tuple(
             name
             for name in selection.members
-            if name not in (estimators.PRODUCTS, estimators.HORIZONS)
+            if name not in (estimators.PRODUCTS, estimators.HORIZONS, *estimators.CALENDAR)
         )
         predictions = rolling.cross_customer_predictions(
             training, members, seed=seed, progress=progress

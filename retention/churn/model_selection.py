@@ -1,15 +1,24 @@
 """Select candidate models by the amount of data.
 
-From little to much data: rules, closed forms, logistic regression, the ensemble.
+From little to much data: rules, closed forms, logistic regression, the ensemble. Where a season is
+known, a stack that contains plain calendar models takes the ensemble's place.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from retention.churn.estimators import BG_LOGISTIC, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
+from retention.churn.estimators import (
+    BG_LOGISTIC,
+    CALENDAR,
+    CLOSED_FORM,
+    ENSEMBLE,
+    RFM,
+    SEASONAL,
+)
 from retention.churn.training_set import MIN_BUYERS, TrainingSet
 from retention.errors import TooLittleData
+from retention.number_format import signed
 from retention.text import gettext
 
 MIN_BUYERS_TO_LEARN, MIN_DAYS_TO_LEARN = 500, 180
@@ -20,6 +29,7 @@ _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
 _LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting is part of the stack for any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
+_CALENDAR = (*_LEARNED, *CALENDAR, *_CLOSED)  # products overfit seasons (docs/science.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +102,24 @@ def _select(training: TrainingSet, buyers: int, churners: list[float]) -> Candid
     )
     if missing:
         text = gettext("The rung of logistic regression; the ensemble needs {missing}.")
-        return CandidateSet(_with_season(_LOGISTIC, training), text.format(missing=missing))
+        basis = _CALENDAR if training.has_season else _LOGISTIC
+        return CandidateSet(_with_season(basis, training), text.format(missing=missing))
     if not training.has_season:
         text = gettext(
             "The rung of the ensemble; calendar features need 13 months of history (have {days} "
             "days)."
         )
         return CandidateSet(_ENSEMBLE, text.format(days=int(training.history_days)))
-    candidates = _with_season(_ENSEMBLE, training)
+    candidates = _with_season(_CALENDAR, training)
     if abs(training.swing) < STRONG_SEASON:
-        text = gettext("The highest rung: the ensemble, with calendar features.")
+        text = gettext("The highest rung: calendar models and features.")
         return CandidateSet(candidates, text)
     text = gettext(
-        "The highest rung: the ensemble, with calendar features. By last year's season repeat "
-        "orders change by {percent:+.0f} % into such a horizon, so what knows no season is not a "
+        "The highest rung: calendar models and features. By last year's season repeat orders "
+        "change by {percent} % into such a horizon, so what knows no season is not a "
         "candidate."
     )
-    return CandidateSet(candidates, text.format(percent=100 * np.expm1(training.swing)))
+    return CandidateSet(candidates, text.format(percent=signed(100 * np.expm1(training.swing))))
 
 
 def _closed_form_candidates(training: TrainingSet, missing: str, churners: float) -> CandidateSet:

@@ -264,13 +264,17 @@ def fit_on(
     )
 
 
-def evaluate_candidate(name: str, predictions: Sequence[OriginPredictions]) -> EvaluatedCandidate:
+def evaluate_candidate(
+    name: str, predictions: Sequence[OriginPredictions], *, method: str = "sigmoid"
+) -> EvaluatedCandidate:
     """Compute a candidate's log-loss by cross-fitting.
 
     Parameters
     ----------
     name : str
     predictions : sequence of OriginPredictions
+    method : str
+        Calibration map, see `retention.churn.calibration.fit_map`.
     """
     available = tuple(predictions[0].probabilities)
     members = (
@@ -284,7 +288,7 @@ def evaluate_candidate(name: str, predictions: Sequence[OriginPredictions]) -> E
     for train, test, rows in cross_fit_splits(labels):
         weights = _stack_weights(name, tables, labels, train)
         means = [np.average(table, axis=0, weights=weights) for table in tables]
-        p = np.clip(fit_map("sigmoid", means, labels, train).map(means[test][rows]), 5e-4, 1 - 5e-4)
+        p = np.clip(fit_map(method, means, labels, train).map(means[test][rows]), 5e-4, 1 - 5e-4)
         y = labels[test][rows]
         losses.append(float(-np.log(np.where(y == 1, p, 1 - p)).mean()))
     every = [(test, slice(None)) for test in range(len(predictions))]

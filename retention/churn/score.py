@@ -9,7 +9,7 @@ import pandas as pd
 
 from retention.churn.model import TrainedChurn
 from retention.churn.population import expected_spend, next_order, population
-from retention.churn.reasons import SEASON_GROUP, reasons, weights_by_group
+from retention.churn.reasons import SEASON_GROUP, complete_reasons, reasons, weights_by_group
 from retention.churn.snapshots import Snapshot
 from retention.progress import Progress, part, silent
 from retention.text import gettext
@@ -95,7 +95,9 @@ def score_table(
 ) -> pd.DataFrame:
     """Build the table of scores with reasons in words.
 
-    Before 13 months the season is no reason: the model cannot tell it from a trend.
+    Before 13 months the season is no reason: the model cannot tell it from a trend. Every customer
+    has a reason in each direction; `retention.risk.reasons.reasons_for_tier` selects those of a
+    tier.
 
     Parameters
     ----------
@@ -109,13 +111,22 @@ def score_table(
     typical = dict(zip(trained.columns, trained.reference, strict=True))
     if snapshot.season is None:
         weight = {group: values for group, values in weight.items() if group != SEASON_GROUP}
+    horizon, chance = trained.horizon_days, trained.predict(snapshot)
+    listed = reasons(snapshot.frame, weight, typical=typical, horizon_days=horizon)
+    churn_rate = trained.parameters.get("train_churn_rate")
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,
-            "churn_probability": trained.predict(snapshot),
-            "reasons": reasons(
-                snapshot.frame, weight, typical=typical, horizon_days=trained.horizon_days
-            ),
+            "churn_probability": chance,
+            "reasons": [
+                complete_reasons(
+                    reasons_of_one,
+                    probability=float(probability),
+                    churn_rate=churn_rate,
+                    horizon_days=horizon,
+                )
+                for reasons_of_one, probability in zip(listed, chance, strict=True)
+            ],
             "expected_value": value,
             "next_order_at": next_order(snapshot),
         }

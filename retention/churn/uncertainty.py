@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retention.number_format import signed
+
 _DRAWS, _BLOCKS = 1000, 4000
 _METRIC_DRAWS = 100, 500
 _METRIC_ROWS = 1_500_000  # draws × rows; large data needs fewer draws
@@ -22,7 +24,8 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.4f} (95 % {self.low:+.4f} to {self.high:+.4f})"
+        mean, low, high = (signed(value, 4) for value in (self.mean, self.low, self.high))
+        return f"{mean} (95 % {low} to {high})"
 
 
 def log_losses(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:

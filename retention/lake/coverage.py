@@ -72,6 +72,26 @@ def newest_event(lake: store.LakeTables, before: datetime | None = None) -> date
     return _latest(lake.table("events", before))
 
 
+def default_cutoff(lake: store.LakeTables, now: datetime) -> datetime:
+    """Return the cutoff that stays the same until the data or the day changes.
+
+    It is the shop's midnight, or the second after the newest data of today. Each message of a day
+    then shows the same figures, unless data comes in between.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    now : datetime
+        Business time; no later data counts.
+    """
+    midnight = datetime.combine(lake.local(now).date(), time(), lake.local(now).tzinfo)
+    known = time_range(lake)
+    last = known.last if known.ends_before(now) else _last(_ends_of(lake.table("events", now)))
+    after = last and last.replace(microsecond=0) + timedelta(seconds=1)
+    return min(now, max(midnight, after or midnight)).astimezone(UTC)
+
+
 def newest_order(lake: store.LakeTables, before: datetime) -> datetime | None:
     """Return the newest purchase time before a moment.
 
@@ -97,8 +117,23 @@ def _latest(events: Any) -> datetime | None:
 
 
 def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
-    events = lake.table("events")
-    ends = (
+    ends = _ends_of(lake.table("events"))
+    links = store.open_table(lake.root, LINKS)
+    evident = None
+    if links is not None:
+        evident = lake.duckdb.execute(
+            "SELECT make_timestamp(max(epoch_us(evident_at))) "  # noqa: S608
+            f"FROM read_parquet({store.files(links)!r})"
+        ).fetchall()[0][0]
+    oldest, newest = (
+        moment and moment.replace(tzinfo=UTC) for moment in (ends["oldest"], ends["newest"])
+    )
+    return TimeRange(oldest, newest, _last(ends, evident), key)
+
+
+def _ends_of(events: Any) -> dict[str, datetime | None]:
+    """Return the first and last time of events, and when the last one became known."""
+    return (
         events.aggregate(
             oldest=events.occurred_at.min(),
             newest=events.occurred_at.max(),
@@ -107,17 +142,11 @@ def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
         .to_pyarrow()
         .to_pylist()[0]
     )
-    links = store.open_table(lake.root, LINKS)
-    moments = [ends["newest"], ends["heard"]]
-    if links is not None:
-        evident = lake.duckdb.execute(
-            "SELECT make_timestamp(max(epoch_us(evident_at))) "  # noqa: S608
-            f"FROM read_parquet({store.files(links)!r})"
-        ).fetchall()
-        moments.append(evident[0][0])
-    known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
-    oldest, newest = (ends[end] and ends[end].replace(tzinfo=UTC) for end in ("oldest", "newest"))
-    return TimeRange(oldest, newest, max(known, default=None), key)
+
+
+def _last(ends: dict[str, datetime | None], *others: datetime | None) -> datetime | None:
+    moments = (ends["newest"], ends["heard"], *others)
+    return max((moment.replace(tzinfo=UTC) for moment in moments if moment), default=None)
 
 
 def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:

@@ -312,7 +312,8 @@ class Lake:
     ) -> AsOf:
         """Choose the reference time of an evaluation.
 
-        It is the requested time, else business time, else the day after stale data ends.
+        It is the requested time. By default it is the last moment before business time at which
+        the data or the shop's day changed; if the data is stale, the day after it ends.
 
         Parameters
         ----------
@@ -345,7 +346,7 @@ class Lake:
         if latest is None:
             raise coverage.no_events_error()
         if latest >= now - timedelta(days=horizon_days):
-            return AsOf(now, "")
+            return AsOf(coverage.default_cutoff(self, now), "")
         at = latest + timedelta(days=1)
         return AsOf(
             at,

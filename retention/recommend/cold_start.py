@@ -225,9 +225,12 @@ def _similarity(known: np.ndarray, new_ids: np.ndarray, items: Catalogue) -> csr
         )
     except ValueError:  # no texts
         return empty
-    known_texts = csr_matrix(
-        vectoriser.transform(text.casefold() for text in items.texts_of(known))
+    # many items share a text: each is read once
+    texts, place = np.unique(
+        np.array([text.casefold() for text in items.texts_of(known)], dtype=object),
+        return_inverse=True,
     )
+    known_texts = csr_matrix(vectoriser.transform(texts))[place]
     similarity = csr_matrix(new_texts @ known_texts.T)  # new × known
     similarity.data[similarity.data < MIN_SIMILARITY] = 0
     similarity.eliminate_zeros()

@@ -133,12 +133,13 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     ndarray of int64
         The best come first.
     """
-    finite = int(np.isfinite(scores).sum())
-    k = min(k, finite)
+    finite = np.flatnonzero(np.isfinite(scores))  # often a hundredth of all: the candidates
+    k = min(k, len(finite))
     if k == 0:
         return np.empty(0, dtype=np.int64)
-    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores >= threshold)  # in order of position: a stable sort keeps ties
+    values = scores[finite]
+    threshold = np.partition(values, len(values) - k)[len(values) - k]
+    above = finite[values >= threshold]  # in order of position: a stable sort keeps ties
     return above[np.argsort(-scores[above], kind="stable")][:k]
 
 

@@ -20,6 +20,7 @@ from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.errors import TooLittleData
+from retention.number_format import signed
 from retention.progress import Progress, part, silent
 from retention.registry import gate
 from retention.templating import count
@@ -487,10 +488,10 @@ def _promotion_note(
     if same_recipe(champion, trained):
         sentence = gettext(
             "{passed}; the same recipe, on fresher data, is not worse than the one in use "
-            "({difference:+.4f})."
+            "({difference})."
         )
     else:
         sentence = gettext(
-            "{passed}, and its recipe is better than the one in use (log-loss {difference:+.4f})."
+            "{passed}, and its recipe is better than the one in use (log-loss {difference})."
         )
-    return sentence.format(passed=passed, difference=difference["mean"])
+    return sentence.format(passed=passed, difference=signed(difference["mean"], 4))

@@ -344,6 +344,7 @@ def _examples(
     from retention.churn.explain import explain
     from retention.privacy import pseudonym
     from retention.risk.policy import TIERS, load_policy, tier_of, tiers_of
+    from retention.risk.reasons import reasons_for_tier
 
     policy = load_policy(settings)
     chance = trained.probability(X)
@@ -363,7 +364,7 @@ def _examples(
                     "customer": pseudonym(settings.key, customer),
                     "tier": tier,
                     "churn_probability": float(explanation.score.churn_probability),
-                    "reasons": explanation.score.reasons,
+                    "reasons": reasons_for_tier(explanation.score.reasons, tier),
                     "counterfactuals": [change.text for change in explanation.counterfactuals],
                 }
             )

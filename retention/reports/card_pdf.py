@@ -13,6 +13,7 @@ from fpdf.enums import XPos, YPos
 from fpdf.fonts import FontFace
 
 from retention import templating
+from retention.number_format import signed
 from retention.reports.charts import Chart
 from retention.text import gettext
 
@@ -320,9 +321,9 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
         if difference := card["difference"]:
             page.write_line(
                 gettext(
-                    "Log-loss against the model before it: {mean:+.4f}, 95 % interval "
-                    "{low:+.4f} to {high:+.4f} (bootstrapped by customer; below 0 is better)."
-                ).format(mean=difference["mean"], low=difference["low"], high=difference["high"]),
+                    "Log-loss against the model before it: {mean}, 95 % interval "
+                    "{low} to {high} (bootstrapped by customer; below 0 is better)."
+                ).format(**{name: signed(difference[name], 4) for name in ("mean", "low", "high")}),
                 gap=1,
             )
         page.picture(charts.get("against"))
@@ -432,7 +433,10 @@ def _drivers(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
             colour=TIERS[example["tier"]],
         )
         for reason in example["reasons"]:
-            page.write_line(f"•  {reason['text']} ({reason['weight']:+.2f})", size=9)
+            page.write_line(
+                f"•  {templating.effect(reason)}: {reason['text']} ({signed(reason['weight'], 2)})",
+                size=9,
+            )
         if example["counterfactuals"]:
             counterfactuals = "; ".join(example["counterfactuals"])
             page.write_line(

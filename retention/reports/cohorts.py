@@ -4,7 +4,7 @@ It is the share of a month's new customers that buy again k months later.
 """
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -75,7 +75,8 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     slot = (bought.occurred_at.epoch_seconds() // SLOT).name("slot")
     frame = bought.select("customer_id", slot).distinct().execute()
     at = pd.to_datetime(frame["slot"] * SLOT, unit="s", utc=True).dt.tz_convert(lake.zone)
-    local = as_of.astimezone(ZoneInfo(lake.zone))
+    # "As of 31 March" is the day's last microsecond: March is whole.
+    local = (as_of + timedelta(microseconds=1)).astimezone(ZoneInfo(lake.zone))
     number = at.dt.year * 12 + at.dt.month - 1
     frame = pd.DataFrame({"customer_id": frame["customer_id"], "month": number}).drop_duplicates()
     frame = frame[frame["month"] < local.year * 12 + local.month - 1]

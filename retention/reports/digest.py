@@ -161,8 +161,8 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
         "change": {
             tier: number - earlier[tier] for tier, number in now.tiers.items() if tier in earlier
         },
-        "revenue_at_risk": round(now.revenue_at_risk, 2),
-        "revenue_at_risk_before": round(before.revenue_at_risk, 2) if before else None,
+        "revenue_at_risk": now.revenue_at_risk,
+        "revenue_at_risk_before": before.revenue_at_risk if before else None,
         "model_version": row.version if row else "rules",
         "trained_on": row.cutoff.isoformat() if row else None,
     }

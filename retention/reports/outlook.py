@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort, ModelVersion, Run
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.risk.policy import Policy
 
-HORIZON_DAYS = 28  # for rules
+OLD_HORIZON_DAYS = 28  # of sweeps by rules before cohorts stored it
 SOONEST = timedelta(days=7)  # earlier, no purchase since says nothing
 
 
@@ -61,6 +61,7 @@ def risk(
         Of the rules; a model brings its own.
     """
     from retention.risk.policy import TIERS, tiers_of
+    from retention.risk.sweep import revenue_at_risk
 
     try:
         scores = _scores(lake, trained, at, definition)
@@ -72,7 +73,7 @@ def risk(
     high = high.loc[tier[high.index.to_numpy()] == "high", "customer_id"]
     return Risk(
         {name: int((tier == name).sum()) for name in TIERS},
-        float(at_stake[tier == "high"].sum()),
+        revenue_at_risk(scores[tier == "high"]),
         tuple(high),
     )
 
@@ -155,17 +156,18 @@ def latest_outcome(
         Later data is not used.
     """
     rows = session.execute(
-        select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
+        select(
+            Cohort.run_id,
+            Cohort.as_of,
+            Cohort.model_version,
+            func.coalesce(Cohort.horizon_days, ModelVersion.horizon_days, OLD_HORIZON_DAYS),
+        )
         .join(Run, Run.run_id == Cohort.run_id)
         .outerjoin(ModelVersion, ModelVersion.version == Cohort.model_version)
         .where(Cohort.team_id == settings.team_id, Cohort.as_of <= at - SOONEST)
         .order_by(Cohort.created_at, Cohort.as_of, Cohort.id)
     ).tuples()
-    sweeps = (
-        _Sweep(run_id, as_of, version, horizon or HORIZON_DAYS)
-        for run_id, as_of, version, horizon in rows
-    )
-    followed = _followed_sweeps(sweeps)
+    followed = _followed_sweeps(_Sweep(*row) for row in rows)
     return _outcome(lake, followed[-1], at) if followed else None
 
 

@@ -5,23 +5,25 @@ Rules use ranks of recency and frequency. A rank is not a probability; outputs c
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from retention.churn.facts import days_text, is_early, is_late, silence_text
 from retention.churn.population import buyers, expected_spend, next_order
-from retention.churn.reasons import silence_text
 from retention.churn.training_set import MIN_BUYERS
 from retention.features.order_rhythm import order_rhythm
-from retention.templating import count
+from retention.templating import LOWERS, RAISES, count, percent
 from retention.text import gettext
 
 VERSION = "rules"
 # Only the longest silence reaches `high`, even with many orders.
 RECENCY, FREQUENCY = 0.5, 0.12
-SILENT, SELDOM = 4, 2  # quintiles named as reasons
+MOST = 0.5  # share of the active customers above which a difference from them is a reason
+REASON_COLUMNS = ["recency_days", "gap_median", "orders_all"]
 WITHIN_USUAL_GAP = 3  # highest rank of a silence that is usual for the customer
 
 
@@ -79,8 +81,14 @@ def score(
     often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
     reasons = [
-        _reasons_of(row, int(r), int(f), horizon_days)
-        for row, r, f in zip(frame.to_dict("records"), silent, often, strict=True)
+        _reasons_of(row, int(r), int(f), standing, horizon_days)
+        for row, r, f, standing in zip(
+            frame[REASON_COLUMNS].to_dict("records"),
+            silent,
+            often,
+            _standings(frame, active),
+            strict=True,
+        )
     ]
     scores = pd.DataFrame(
         {
@@ -146,20 +154,94 @@ def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
     return np.ceil(rank / len(others) * 5).clip(1, 5)
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Shares of the active customers, to which a customer is compared."""
+
+    silent_shorter: float
+    silent_longer: float
+    fewer_orders: float
+    more_orders: float
+
+
+def _standings(frame: pd.DataFrame, active: pd.DataFrame) -> list[_Standing]:
+    """Compare customers with the active ones; ties count for neither side."""
+    shares = []
+    for column in ("recency_days", "orders_all"):
+        others = np.sort(active[column].to_numpy(dtype=float))
+        own = frame[column].to_numpy(dtype=float)
+        shares.append(others.searchsorted(own, "left") / len(others))
+        shares.append(1 - others.searchsorted(own, "right") / len(others))
+    return [_Standing(*map(float, row)) for row in zip(*shares, strict=True)]
+
+
 def _reasons_of(
-    row: dict[str, Any], silent: int, often: int, horizon_days: int
+    row: dict[str, Any], silent: int, often: int, standing: _Standing, horizon_days: int
 ) -> list[dict[str, Any]]:
-    reasons = []
-    if silent >= SILENT:
-        weight = round(RECENCY * (silent - 1) / 4, 3)
-        reasons.append(
-            {"feature": "recency", "text": silence_text(row, horizon_days), "weight": weight}
+    """Return the reasons in both directions, the largest weight first.
+
+    Silence is compared with the customer's own gaps. The shop's customers decide if there is no
+    difference. Both directions have a reason, so that every tier has one.
+    """
+    raising, lowering = _silence_reasons(row, standing, horizon_days)
+    up, down = RECENCY * max(silent - 1, 1) / 4, RECENCY * max(5 - silent, 1) / 4
+    reasons = [_reason("recency", text, up, RAISES) for text in raising]
+    reasons += [_reason("recency", text, -down, LOWERS) for text in lowering]
+    orders = count(row["orders_all"], "order")
+    if standing.more_orders > MOST:
+        text = gettext("{orders} ever, and {share} of the active customers have more").format(
+            orders=orders, share=percent(standing.more_orders)
         )
-    if often <= SELDOM:
-        text = gettext("{orders} ever, fewer than most").format(
-            orders=count(row["orders_all"], "order")
+        reasons.append(_reason("frequency", text, FREQUENCY * max(5 - often, 1) / 4, RAISES))
+    if standing.fewer_orders > MOST:
+        text = gettext("{orders} ever, and {share} of the active customers have fewer").format(
+            orders=orders, share=percent(standing.fewer_orders)
         )
-        reasons.append(
-            {"feature": "frequency", "text": text, "weight": round(FREQUENCY * (5 - often) / 4, 3)}
-        )
-    return sorted(reasons, key=lambda reason: -reason["weight"])
+        reasons.append(_reason("frequency", text, -FREQUENCY * max(often - 1, 1) / 4, LOWERS))
+    directions = {reason["direction"] for reason in reasons}
+    for direction in sorted({RAISES, LOWERS} - directions):
+        text = _silence_beside_others(row, standing, raises=direction == RAISES)
+        reasons.append(_reason("recency", text, 0.0, direction))
+    return sorted(
+        reasons, key=lambda reason: (reason["direction"] != RAISES, -abs(reason["weight"]))
+    )
+
+
+def _silence_reasons(
+    row: dict[str, Any], standing: _Standing, horizon_days: int
+) -> tuple[list[str], list[str]]:
+    """Return the sentences about the silence that raise the risk, and those that lower it."""
+    if not np.isnan(row["gap_median"]):
+        if is_late(row):
+            return [silence_text(row, horizon_days)], []
+        if is_early(row):
+            return [], [silence_text(row, horizon_days)]
+    if standing.silent_shorter > MOST:
+        return [_silence_beside_others(row, standing, raises=True)], []
+    if standing.silent_longer > MOST:
+        return [], [_silence_beside_others(row, standing, raises=False)]
+    return [], []
+
+
+def _silence_beside_others(row: dict[str, Any], standing: _Standing, *, raises: bool) -> str:
+    silence = days_text(row["recency_days"])
+    if raises and standing.silent_shorter > MOST:
+        return gettext(
+            "no order for {silence}, longer than {share} of the active customers"
+        ).format(silence=silence, share=percent(standing.silent_shorter))
+    if not raises and standing.silent_longer > MOST:
+        return gettext(
+            "last order {silence} ago, more recent than that of {share} of the active customers"
+        ).format(silence=silence, share=percent(standing.silent_longer))
+    if raises:
+        return gettext("no order for {silence}").format(silence=silence)
+    return gettext("last order {silence} ago").format(silence=silence)
+
+
+def _reason(feature: str, text: str, weight: float, direction: str) -> dict[str, Any]:
+    return {
+        "feature": feature,
+        "text": text,
+        "weight": round(weight, 3),
+        "direction": direction,
+    }

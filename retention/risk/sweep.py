@@ -1,12 +1,15 @@
 """Score active customers and list those at risk."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from retention.features.availability import has_amounts
 from retention.progress import Progress, silent
 from retention.risk.policy import TIERS
+from retention.risk.reasons import reasons_for_tier
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -25,9 +28,11 @@ class Sweep:
 
     ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id).
     ``cohort`` holds those of ``cohort_tiers``, most at stake first (churn probability × expected
-    value; ties by probability). ``note`` explains an unexpected date, ``rung`` names the kind of
-    model; ``selection_note`` is ``rung`` without the comparison of candidates. Churn is no order
-    for ``horizon_days``, among customers with an order within ``active_within_days``.
+    value; ties by probability), with the reasons that agree with their tier. Without
+    ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
+    names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
+    Churn is no order for ``horizon_days``, among customers with an order within
+    ``active_within_days``.
     """
 
     as_of: datetime
@@ -35,6 +40,7 @@ class Sweep:
     tiers: dict[str, int]
     cohort_tiers: tuple[str, ...]
     revenue_at_risk: float
+    has_amounts: bool
     scores: "pd.DataFrame"
     cohort: "pd.DataFrame"
     top: int
@@ -70,7 +76,8 @@ class Sweep:
             "as_of": self.as_of.isoformat(),
             "customers": len(self.scores),
             "tiers": self.tiers,
-            "revenue_at_risk": round(self.revenue_at_risk, 2),
+            "revenue_at_risk": self.revenue_at_risk,
+            "has_amounts": self.has_amounts,
             "cohort": listed.to_dict("records"),
             "model_version": self.model_version,
             "seconds": round(self.seconds, 3),
@@ -139,9 +146,10 @@ def sweep(
         note=moment.note,
         tiers={name: int((scores.tier == name).sum()) for name in TIERS},
         cohort_tiers=chosen,
-        revenue_at_risk=float(cohort.at_stake.sum()),
+        revenue_at_risk=revenue_at_risk(cohort),
+        has_amounts=has_amounts(lake, moment.at),
         scores=scores.reset_index(drop=True),
-        cohort=cohort.drop(columns="at_stake").reset_index(drop=True),
+        cohort=_with_reasons_of_tier(cohort.drop(columns="at_stake").reset_index(drop=True)),
         top=top,
         model_version=version,
         rung=rung,
@@ -150,6 +158,25 @@ def sweep(
         horizon_days=horizon,
         active_within_days=trained.active_within_days if trained else active_within_days,
     )
+
+
+def revenue_at_risk(scores: "pd.DataFrame") -> float:
+    """Return the sum of churn probability × expected value, in cents.
+
+    Every message and file takes the figure from here. It does not depend on the order of rows.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        ``churn_probability`` and ``expected_value`` of each customer.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> revenue_at_risk(pd.DataFrame({"churn_probability": [0.5, 0.1], "expected_value": [9, 8]}))
+    5.3
+    """
+    return round(math.fsum(scores["churn_probability"] * scores["expected_value"]), 2)
 
 
 def _score(
@@ -175,6 +202,15 @@ def _score(
 
     scores = score(trained, lake, at, progress=progress)
     return scores, trained.version, trained.rung, trained.selection_note
+
+
+def _with_reasons_of_tier(cohort: "pd.DataFrame") -> "pd.DataFrame":
+    """Keep the reasons that agree with each customer's tier."""
+    shown = [
+        reasons_for_tier(reasons, tier)
+        for reasons, tier in zip(cohort.reasons, cohort.tier, strict=True)
+    ]
+    return cohort.assign(reasons=shown)
 
 
 def _assign_tiers(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":

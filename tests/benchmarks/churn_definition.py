@@ -39,12 +39,12 @@ SHOPS: dict[str, tuple[Callable[[], pd.DataFrame], int]] = {
     "gift shop": (shops.gifts, 730),
     "CD shop": (shops.discs, 545),
     "online grocer": (shops.groceries, 425),
-    "superstore": (lambda: _shop(800, 150, 1.5, 1450, 3000, 0.3, 1), 1450),
+    "superstore": (lambda: _shop(800, 150, 1.5, 1050, 3000, 0.3, 1), 1050),
     "coffee machine": (lambda: _shop(120, 5, 1.2, 380, 200, 0.6, 2), 380),
     "fashion": (lambda: _shop(2000, 60, 1.0, 730, 300, 0.7, 3), 730),
     "pet food": (lambda: _shop(1500, 35, 4.0, 500, 400, 0.3, 4), 500),
     "pharmacy": (lambda: _shop(1200, 25, 2.0, 600, 500, 0.6, 5), 600),
-    "furniture": (lambda: _shop(1500, 300, 2.0, 1100, 3000, 0.3, 6), 1100),
+    "furniture": (lambda: _shop(1500, 300, 2.0, 1050, 3000, 0.3, 6), 1050),
 }
 COMPARED = ("gift shop", "CD shop", "online grocer", "superstore", "fashion", "pet food")
 

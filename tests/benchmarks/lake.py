@@ -4,15 +4,16 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.benchmarks import peers
 from tests.benchmarks.measure import (
     FOLDER,
     Figure,
-    against,
     alone,
     in_turns,
+    paired,
     peak_mb,
     seconds,
     settings,
@@ -40,7 +41,7 @@ def imports() -> dict[str, Figure]:
     bare.execute(copying).fetchall()
     homes = [_home(f"import-{number}") for number in range(REPEATS)]
     empty = iter(homes)
-    value, peer = in_turns(
+    pairs = in_turns(
         lambda: _import(next(empty), file), lambda: bare.execute(copying).fetchall(), times=REPEATS
     )
     bare.close()
@@ -49,8 +50,8 @@ def imports() -> dict[str, Figure]:
         shutil.rmtree(home.home)
     target.unlink()
     return {
-        "import": against(value, "s", peer, most=4),
-        "import_rate": alone(rows / value, "rows/s"),
+        "import": paired(pairs, "s", most=4),
+        "import_rate": alone(rows / median(value for value, _ in pairs), "rows/s"),
         "import_again": alone(again, "s"),
         "import_peak": alone(peak_mb(), "MiB"),
     }
@@ -121,15 +122,15 @@ def features() -> dict[str, Figure]:
     )
     scan(), scan_all(), every()
     times = 4 * REPEATS
-    value, bare = in_turns(core, scan, times=times)
+    beside_scan = in_turns(core, scan, times=times)
     beside_polars = in_turns(core, polars, times=times)
     beside_pandas = in_turns(core, pandas, times=REPEATS)
-    whole, bare_whole = in_turns(every, scan_all, times=times)
+    whole = in_turns(every, scan_all, times=times)
     return {
-        "features": against(value, "s", bare, most=5),
-        "features_polars": against(beside_polars[0], "s", beside_polars[1], most=1),
-        "features_pandas": against(beside_pandas[0], "s", beside_pandas[1], most=0.25),
-        "features_all": against(whole, "s", bare_whole),
+        "features": paired(beside_scan, "s", most=5),
+        "features_polars": paired(beside_polars, "s", most=1),
+        "features_pandas": paired(beside_pandas, "s", most=0.25),
+        "features_all": paired(whole, "s"),
         "features_count": alone(len(NAMES), "features"),
         "features_customers": alone(len(rows), "customers"),
         "features_peak": alone(peak_mb(), "MiB"),

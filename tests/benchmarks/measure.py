@@ -6,8 +6,8 @@ A peak is a process's own, so each group of benches runs in a process of its own
 import resource
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +25,7 @@ class Figure:
     """One line of bench.json: a value, its peer in the same run, and the ratio of both.
 
     ``target`` is the bound the project holds itself to, in words; ``met`` whether it is kept (None
-    without one).
+    without one). ``spread`` is the smallest and the largest ratio of paired runs.
     """
 
     value: float
@@ -34,6 +34,7 @@ class Figure:
     ratio: float | None = None
     target: str = ""
     met: bool | None = None
+    spread: tuple[float, float] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,6 +48,32 @@ def against(
     bound = f"≤ {most} × its peer" if most else f"≥ {least} × its peer" if least else ""
     met = ratio <= most if most else ratio >= least if least else None
     return Figure(round(value, 4), unit, round(peer, 4), round(ratio, 3), bound, met)
+
+
+def paired(
+    pairs: Sequence[tuple[float, float]],
+    unit: str,
+    *,
+    scale: float = 1.0,
+    most: float | None = None,
+    least: float | None = None,
+) -> Figure:
+    """A figure beside a peer's from runs in turns; ``most``/``least`` bound the median ratio.
+
+    Each ratio is that of one pair: what else the machine does falls on both. Value and peer are
+    medians, times ``scale``.
+    """
+    ratios = sorted(value / peer for value, peer in pairs)
+    value, peer = (scale * median(pair[place] for pair in pairs) for place in (0, 1))
+    figure = against(value, unit, peer, most=most, least=least)
+    ratio = median(ratios)
+    met = ratio <= most if most else ratio >= least if least else None
+    return replace(
+        figure,
+        ratio=round(ratio, 3),
+        met=met,
+        spread=(round(ratios[0], 3), round(ratios[-1], 3)),
+    )
 
 
 def alone(value: float, unit: str, *, most: float | None = None) -> Figure:
@@ -73,10 +100,9 @@ def seconds(work: Callable[[], Any], *, times: int = 1) -> float:
 
 def in_turns(
     first: Callable[[], Any], second: Callable[[], Any], *, times: int
-) -> tuple[float, float]:
-    """The median wall time of each, taken in turns: what else the machine does falls on both."""
-    pairs = [(seconds(first), seconds(second)) for _ in range(times)]
-    return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+) -> list[tuple[float, float]]:
+    """The wall times of both, taken in turns, for `paired`."""
+    return [(seconds(first), seconds(second)) for _ in range(times)]
 
 
 def peak_mb() -> float:

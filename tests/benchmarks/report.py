@@ -22,7 +22,7 @@ TOLD = {
     "import_again": "The same file again: every row is found to be there already",
     "import_peak": "Peak memory of both",
     "import_10m": "Importing 10 million generated events into an empty lake",
-    "import_10m_growth": "The same beside one million: ten times the events",
+    "import_10m_growth": "The same; peer: one million of them, a tenth of the events",
     "import_10m_peak": "Peak memory of both",
     "features": (
         "Eighteen features (recency, windows, gaps, trend, spend, discounts, breadth) of all "
@@ -128,7 +128,9 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
         "",
         _paragraph(
             "Written by `make bench`, on the whole Complete Journey (one year, 2,469 households). "
-            "The same run measures the peers; a ratio travels between machines better than a time."
+            "The same run measures the peers; a ratio travels between machines better than a time. "
+            "Runs and peers take turns. A ratio is the median of the pairs, with the smallest and "
+            "the largest in brackets."
         ),
         "",
         _paragraph(
@@ -145,6 +147,8 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
     for name, figure in figures.items():
         peer = "" if figure.peer is None else _number(figure.peer, figure.unit)
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+        if figure.spread:
+            ratio += f" ({figure.spread[0]:.2f} to {figure.spread[1]:.2f})"
         kept = "" if figure.met is None else "yes" if figure.met else "**no**"
         lines.append(
             f"| {TOLD[name]} | {_number(figure.value, figure.unit)} | {peer} | {ratio} "

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from slack_sdk.signature import SignatureVerifier
 
 from bot.playground.server import free_port
-from tests.benchmarks.measure import FOLDER, Figure, against, alone, settings
+from tests.benchmarks.measure import FOLDER, Figure, alone, paired, settings
 from tests.bot.wire import SECRET, Api, serve
 
 HOME = f"bot-{os.getpid()}"  # of this run alone: its rows are counted at the end
@@ -38,12 +38,12 @@ def slash() -> dict[str, Figure]:
                 bare.append(_load(port))
     _committed((REQUESTS + WARM_UP) * ROUNDS)
     shutil.rmtree(FOLDER / HOME)
-    rate = [median(REQUESTS / run[0] for run in runs) for runs in (ours, bare)]
-    p50, p99 = (median(run[at] for run in ours) for at in (1, 2))
+    rates = [(REQUESTS / own[0], REQUESTS / peer[0]) for own, peer in zip(ours, bare, strict=True)]
+    halves = [(own[1], peer[1]) for own, peer in zip(ours, bare, strict=True)]
     return {
-        "slash_command": against(rate[0], "requests/s", rate[1], least=0.4),
-        "slash_command_p50": against(1000 * p50, "ms", 1000 * median(run[1] for run in bare)),
-        "slash_command_p99": alone(1000 * p99, "ms", most=400),
+        "slash_command": paired(rates, "requests/s", least=0.4),
+        "slash_command_p50": paired(halves, "ms", scale=1000),
+        "slash_command_p99": alone(1000 * median(run[2] for run in ours), "ms", most=400),
     }
 
 

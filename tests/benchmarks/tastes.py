@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from tests.benchmarks.measure import Figure, against, alone, in_turns, peak_mb
+from tests.benchmarks.measure import Figure, alone, in_turns, paired, peak_mb
 
 CUSTOMERS, ITEMS, PAIRS = 200_000, 20_000, 5_000_000
 TYPES, FACTORS, K = 50, 64, 10
@@ -90,9 +90,9 @@ def top_10() -> dict[str, Figure]:
                 [engine.recommend(rows, matrix[rows], N=K)[0] for rows in batches]
             )
 
-    value, peer = in_turns(ours, implicits, times=3)
+    pairs = in_turns(ours, implicits, times=3)
     assert (kept["ours"] == kept["implicit"]).mean() > 0.9999
-    return {"top_10": against(value, "s", peer, most=0.65)}
+    return {"top_10": paired(pairs, "s", most=0.65)}
 
 
 def models() -> dict[str, Figure]:

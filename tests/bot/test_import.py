@@ -4,10 +4,15 @@ import json
 import sqlite3
 import tomllib
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
+from bot.commands import Call
+from bot.commands.parsing import parse
 from bot.terminal import run
+from retention.lake import Lake
+from retention.lake.importing import import_files
 
 
 def test_import_prints_only_the_suggested_map(tmp_path, monkeypatch, capsys):
@@ -55,3 +60,28 @@ def test_sqlite_file_gets_a_hint_with_its_url(tmp_path, monkeypatch, capsys, mor
     assert run(["import", "events", "--suggest-map", str(path), *more]) == 2
     hint = capsys.readouterr().err
     assert f"'{url}' --query 'SELECT * FROM \"invoices\"'" in hint
+
+
+def test_events_as_of_a_day_are_those_of_the_shops_calendar(settings, tmp_path):
+    """An analyst counts the rows whose local date is at most that day."""
+    own = settings.model_copy(update={"timezone": "Asia/Tokyo"})
+    times = [
+        f"2025-03-{day:02} {hour:02}:{30 * half:02}"
+        for day in (23, 24, 25)
+        for hour in (0, 8, 23)
+        for half in (0, 1)
+    ]
+    path, map_path = tmp_path / "orders.csv", tmp_path / "map.toml"
+    path.write_text("customer,at\n" + "".join(f"c{n},{at}\n" for n, at in enumerate(times)))
+    map_path.write_text(
+        '[events]\ntimezone = "Asia/Tokyo"\ncustomer_id = "customer"\noccurred_at = "at"\n'
+        'event_type = { value = "purchase" }\n'
+    )
+    lake = Lake.open(own)
+    import_files(lake, None, own, "events", [str(path)], map_path)
+    parsed = parse("cohort --as-of 2025-03-24")
+    services = SimpleNamespace(settings=own)
+    request = parsed.command.handle(Call(services, "U1", "slack", "k"), parsed.params)
+    known = lake.table("events", request.as_of).count().execute()
+    assert known == sum(at[:10] <= "2025-03-24" for at in times) == 12
+    assert f"{lake.local(request.as_of):%d %b}" == "24 Mar"

@@ -11,10 +11,11 @@ from slack_sdk.models.blocks import Block
 from sqlalchemy import event, select, update
 
 from bot.app import build_app
+from retention import clock
 from retention.db.tables import Audit, Job, Outbox, RoleGrant, Schedule
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, Workspace, words
 from workers import ids
-from workers.requests import Sweep
+from workers.requests import Retrain, Sweep
 
 
 def all_jobs(database):
@@ -420,18 +421,35 @@ def test_all_roles_are_listed(workspace, database):
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        ("2026-03-01", datetime(2026, 2, 28, 23, tzinfo=UTC)),
+        ("2026-03-01", datetime(2026, 3, 1, 22, 59, 59, 999_999, tzinfo=UTC)),
+        ("2026-03-29", datetime(2026, 3, 29, 21, 59, 59, 999_999, tzinfo=UTC)),  # summer begins
         ("2026-07-01T12:00", datetime(2026, 7, 1, 10, tzinfo=UTC)),
         ("2026-03-01T00:00Z", datetime(2026, 3, 1, tzinfo=UTC)),
     ],
 )
-def test_date_without_zone_is_in_the_shops_zone(settings, database, api, typed, meant):
-    """It was read as UTC but shown in the shop's zone."""
+def test_as_of_a_day_means_its_end_in_the_shops_zone(settings, database, api, typed, meant):
     berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
     desk = Workspace(build_app(berlin, database), api)
     desk.run(f"sweep --as-of {typed}", user=ADMIN)
     (job,) = all_jobs(database)
     assert Sweep.model_validate(job.args).as_of == meant
+
+
+def test_as_of_today_means_now(settings, database, api, monkeypatch):
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda: now)
+    desk = Workspace(build_app(settings, database), api)
+    desk.run("sweep --as-of 2026-03-01", user=ADMIN)
+    (job,) = all_jobs(database)
+    assert Sweep.model_validate(job.args).as_of == now
+
+
+def test_cutoff_is_the_beginning_of_its_day(settings, database, api):
+    berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
+    desk = Workspace(build_app(berlin, database), api)
+    desk.run("retrain churn --cutoff 2026-03-01", user=ADMIN)
+    (job,) = all_jobs(database)
+    assert Retrain.model_validate(job.args).cutoff == datetime(2026, 2, 28, 23, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])

@@ -228,6 +228,16 @@ def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, capsys, tmp_pa
     assert "customer" in printed("sweep", reply, shop_home.settings)
 
 
+@pytest.mark.parametrize(("options", "rows"), [([], 20), (["--top", "40"], 40)])
+def test_terminal_prints_as_many_customers_as_asked(shop_home, capsys, options, rows):
+    assert run(["sweep", "--tier", "low", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    customers = [line for line in lines if line.startswith("  c0")]
+    assert len(customers) == rows
+    assert all(" the risk: " in line for line in customers)
+    assert "more (--top N prints N customers" in lines[-1]
+
+
 @pytest.mark.nightly
 def test_score_of_one_customer(shop_home, capsys):
     assert run(["sweep", "--tier", "low", "--top", "1", "--json"]) == 0

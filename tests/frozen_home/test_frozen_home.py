@@ -93,7 +93,9 @@ def test_commands_use_the_stored_champions(path, about):
     text = policy.read_text(encoding="utf-8")
     allowed = text.replace("[recommend]", "[recommend]\nexclude_category_words = []")
     policy.write_text(allowed, encoding="utf-8")
-    scored = adapter.command("score", about["scored"])
+    # Without --as-of the cutoff is the shop's midnight by now, and not the moment of the command.
+    moment = ("--as-of", about["now"])
+    scored = adapter.command("score", about["scored"], *moment)
     ((version, model),) = [
         (name, prediction)
         for name, prediction in golden("predictions").items()
@@ -102,7 +104,7 @@ def test_commands_use_the_stored_champions(path, about):
     assert scored["model_version"] == version
     expected = model["probabilities"][about["scored"]]
     assert scored["churn_probability"] == pytest.approx(expected, abs=PROBABILITY_TOLERANCE)
-    liked = adapter.command("recommend", about["scored"], "--k", "8")
+    liked = adapter.command("recommend", about["scored"], "--k", "8", *moment)
     assert [item["item_id"] for item in liked["items"]] == about["recommended_by_command"]
 
 

@@ -285,11 +285,14 @@ def test_terminal_plan_repeats_no_word():
         "budget": 9,
         "assumed": [],
         "prior": {"mean": -0.004, "campaigns": 1, "simulated": False},
+        "window_days": 28,
+        "as_of": "2025-05-01T00:00:00+00:00",
+        "model_version": "rules",
     }
     text = (
         templating.environment(autoescape=False)
         .get_template("terminal/campaign/plan.j2")
-        .module.plan(campaign)
+        .module.plan(campaign, "UTC")
     )
     assert "Targeting:  Chosen by risk × value" in text
     assert "Chosen:" not in text
@@ -330,7 +333,7 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     }
     text = templating.text(
         "terminal/campaign/result.txt.j2",
-        campaign={"name": "A", "currency": "USD"},
+        campaign={"name": "A", "currency": "USD", "plan": {"cost": 8}},
         treated=9,
         control=9,
         measured={
@@ -338,6 +341,7 @@ def test_the_terminal_shows_money_of_a_result_as_money():
             "simulated": False,
             "effects": {"orders": effect, "profit": effect},
             "cost": 0,
+            "expected_cost": 9,
             "redeemed": 0,
             "cost_per_order": None,
             "sample_ratio": {"p_value": 0.5},

@@ -28,8 +28,8 @@ from tests import shop as tiny
 from tests.databases import create_tables
 from workers import ids
 from workers.delivery import render
-from workers.requests import CohortCsv, DataQuality, Recommend, Retrain, Score, Sweep
-from workers.tasks import cohort_csv, data_quality, recommend, retrain, score, sweep
+from workers.requests import CohortCsv, DataQuality, Digest, Recommend, Retrain, Score, Sweep
+from workers.tasks import cohort_csv, data_quality, digest, recommend, retrain, score, sweep
 from workers.tasks.interface import Context, Outcome, Post
 
 
@@ -154,6 +154,19 @@ def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
         assert "by the data: The rung of " in text
 
 
+def test_sweep_and_digest_of_one_day_show_the_same_figures(trained_copy):
+    """Minutes apart, they stood for other moments: $1,838 in one and $1,840 in the other."""
+    own, _ = trained_copy
+    with clock.frozen(own.end + timedelta(hours=1)):
+        swept = sweep.run(Sweep(), _context(own, "j-sweep")).data
+    with clock.frozen(own.end + timedelta(hours=3)):
+        told = digest.run(Digest(), _context(own, "j-digest")).data
+    assert swept["as_of"] == told["as_of"]
+    assert swept["tiers"] == told["risk"]["tiers"]
+    assert swept["customers"] == told["risk"]["customers"]
+    assert swept["revenue_at_risk"] == told["risk"]["revenue_at_risk"] > 0
+
+
 def test_retrain_message_has_one_log_loss_of_the_model():
     """The newest origin's, the mean of the candidates and the pooled one stood side by side."""
     metrics = {"auc": 0.86, "log_loss": 0.2838, "brier": 0.09, "top_decile_lift": 3.8}
@@ -254,11 +267,24 @@ def test_shop_without_prices_sees_no_money(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
     assert "at stake" in _words(own, post)
-    priceless = replace(post, values={**post.values, "revenue_at_risk": 0.0})
-    text = _words(own, priceless)
+    nothing_at_stake = replace(post, values={**post.values, "revenue_at_risk": 0.0})
+    assert "orders have no amounts" not in _words(own, nothing_at_stake)
+    values = {**post.values, "revenue_at_risk": 0.0, "has_amounts": False}
+    text = _words(own, replace(post, values=values))
     assert "What is at stake is not known: orders have no amounts" in text
     assert "worth" not in text
     assert text.count("at stake") == 1
+
+
+@pytest.mark.parametrize(("top", "shown"), [(None, 8), (3, 3), (40, 40), (100, 40)])
+def test_message_shows_as_many_customers_as_asked(own, top, shown):
+    outcome = sweep.run(Sweep(tier="low", top=top, as_of=own.end), _context(own, "sweep"))
+    post = outcome.posts[0]
+    assert len(post.values["customers"]) == shown
+    text = _words(own, post)  # rendering checks Slack's limits
+    assert all(customer["customer"] in text for customer in post.values["customers"])
+    assert len(outcome.data["cohort"]) == min(top or 100, outcome.data["cohort_size"])
+    assert text.count("the risk: ") >= shown
 
 
 def test_rule_score_is_not_shown_as_probability(swept_copy):

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from retention.db.tables import Outbox
 from retention.errors import BadInput
+from retention.templating import why
 from retention.text import gettext
 from workers.campaigns import find_cohort
 from workers.requests import CohortCsv
@@ -55,7 +56,10 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     frame = frame.assign(
         pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],
         at_stake=frame.churn_probability * frame.expected_value,
-        reasons=[_reason_text(reason_list) for reason_list in frame.reasons],
+        reasons=[
+            _reason_text(reasons, tier)
+            for reasons, tier in zip(frame.reasons, frame.tier, strict=True)
+        ],
     ).sort_values("at_stake", ascending=False)
     columns = [
         "customer_id",
@@ -104,8 +108,10 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     return Outcome(data, tuple(posts))
 
 
-def _reason_text(reasons: str | list) -> str:
+def _reason_text(reasons: str | list, tier: str) -> str:
     import json
 
-    reason_list = json.loads(reasons) if isinstance(reasons, str) else reasons
-    return "; ".join(reason["text"] for reason in reason_list)
+    from retention.risk.reasons import reasons_for_tier
+
+    listed = json.loads(reasons) if isinstance(reasons, str) else reasons
+    return why(reasons_for_tier(listed, tier))

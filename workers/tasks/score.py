@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
+from retention.features.availability import has_amounts
 from retention.progress import Progress
+from retention.risk.reasons import policy_features, reasons_for_tier
 from retention.text import gettext
 from workers.requests import Score
 from workers.tasks.interface import Context, Outcome, Post
@@ -86,8 +88,9 @@ def run(request: Score, context: Context) -> Outcome:
         "customer_id": customer,
         "churn_probability": float(score.churn_probability),
         "tier": tier,
-        "reasons": score.reasons,
+        "reasons": reasons_for_tier(score.reasons, tier),
         "expected_value": float(score.expected_value),
+        "has_amounts": has_amounts(lake, moment.at),
         "next_order_at": explained.pop("next_order_at") or _isoformat(score.next_order_at),
         "recommendations": [
             item.as_dict()
@@ -176,7 +179,7 @@ def _isoformat(moment: "pd.Timestamp") -> str | None:
 
 def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
     """Describe the action of the policy."""
-    rule = policy.rule_for(tier, [reason["feature"] for reason in reasons])
+    rule = policy.rule_for(tier, policy_features(reasons))
     if rule is None or rule.action == "nothing":
         return "nothing"
     from retention.campaigns.offers import describe_rule

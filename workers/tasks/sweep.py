@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort
+from retention.features.catalogue import GROUPS
+from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from retention.risk.policy import Policy
     from retention.risk.sweep import Sweep as Swept
 
-MAX_SHOWN = 8  # customers in the message; the file has all
+DEFAULT_LISTED = 100  # customers in the result
+# Customers in the message, the first eight with all their reasons. More do not fit into 12,000
+# characters; the file has all.
+DEFAULT_SHOWN, MAX_SHOWN = 8, 40
 
 
 def run(request: Sweep, context: Context) -> Outcome:
@@ -55,7 +60,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         active_within_days=definition.active_within_days,
         as_of=request.as_of,
         tier=request.tier,
-        top=request.top,
+        top=request.top or DEFAULT_LISTED,
         progress=context.progress,
     )
     context.progress(1, 1, gettext("Keeping the scores"))
@@ -68,6 +73,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         run_id=context.run_id,
         as_of=swept.as_of,
         model_version=swept.model_version,
+        horizon_days=swept.horizon_days,
         tiers=list(swept.cohort_tiers),
         size=len(swept.cohort),
         revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
@@ -83,6 +89,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         **swept.as_dict(),
         "cohort_id": cohort.id,
         "currency": currency,
+        "top": request.top,
         "fitting_definition": fitting and fitting.as_dict(),
     }
     return Outcome(data, _posts(swept, data, policy, context), apply=publish, runs=("scores",))
@@ -98,7 +105,13 @@ def _posts(
 
     picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
     values = {
-        **_channel_values(swept, data["cohort_id"], data["currency"], context.settings.key),
+        **_channel_values(
+            swept,
+            data["cohort_id"],
+            data["currency"],
+            context.settings.key,
+            min(data["top"] or DEFAULT_SHOWN, MAX_SHOWN),
+        ),
         "extreme": data["extreme"],
         "definition": data["definition"],
         "fitting_definition": data["fitting_definition"],
@@ -106,14 +119,20 @@ def _posts(
     return (Post("sweep/cohort", values, images={"chart": picture}),)
 
 
-def _channel_values(swept: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
+def _channel_values(
+    swept: "Swept", cohort_id: str, currency: str, key: bytes, shown: int
+) -> dict[str, Any]:
     """Return the values for a channel: counts, reasons, pseudonyms."""
     from retention.privacy import pseudonym
 
-    main_reasons = Counter(reasons[0]["feature"] for reasons in swept.cohort.reasons if reasons)
+    main_reasons = Counter(
+        reasons[0]["feature"]
+        for reasons in swept.cohort.reasons
+        if reasons and direction(reasons[0]) == RAISES and reasons[0]["feature"] in GROUPS
+    )
     customers = [
         {**customer, "customer": pseudonym(key, customer["customer_id"])}
-        for customer in swept.cohort.head(MAX_SHOWN).to_dict("records")
+        for customer in swept.cohort.head(shown).to_dict("records")
     ]
     for customer in customers:
         del customer["customer_id"]
@@ -128,6 +147,7 @@ def _channel_values(swept: "Swept", cohort_id: str, currency: str, key: bytes) -
         "scored": len(swept.scores),
         "size": len(swept.cohort),
         "revenue_at_risk": swept.revenue_at_risk,
+        "has_amounts": swept.has_amounts,
         "reasons": main_reasons.most_common(4),
         "customers": customers,
         "currency": currency,

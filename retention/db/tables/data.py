@@ -130,6 +130,7 @@ class Cohort(Base):
     run_id: Mapped[str] = mapped_column(String(48))
     as_of: Mapped[datetime]
     model_version: Mapped[str] = mapped_column(String(48))
+    horizon_days: Mapped[int | None]  # None: stored before the definition of churn was
     tiers: Mapped[list[Any]]
     size: Mapped[int]
     revenue_at_risk: Mapped[Decimal]

@@ -179,7 +179,9 @@ def similarity(name: str, words: list[str]) -> float:
     float
         From 0 to 1.
     """
-    return max(_part_similarity(part, words) for part in {name, name.rpartition(".")[2]})
+    without_unit = re.sub(r"\s*[(（\[][^()（）]*[)）\]]\s*$", "", name)  # Amount (EUR)
+    parts = {name, name.rpartition(".")[2], without_unit or name}
+    return max(_part_similarity(part, words) for part in parts)
 
 
 def event_type_of(word: str) -> str | None:
@@ -225,5 +227,6 @@ def _part_similarity(name: str, words: list[str]) -> float:
     best = max(SequenceMatcher(None, word, other).ratio() for other in known)
     long_words = tuple(other for other in known if len(other) > (3 if other.isascii() else 1))
     # The end of a name weighs more: "total discount" is a discount.
-    part = 0.75 if word.endswith(long_words) else 0.7 if word.startswith(long_words) else 0.0
+    ends = word.endswith(long_words) or plain(re.split(r"[\s_-]", name)[-1]) in known
+    part = 0.75 if ends else 0.7 if word.startswith(long_words) else 0.0
     return max(best * 0.9 if best >= MIN_SIMILARITY else 0.0, part)

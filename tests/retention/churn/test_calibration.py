@@ -49,3 +49,20 @@ def test_no_map_with_few_churners():
     calibrated, method = fit_calibration([np.full(100, 0.1)], [np.repeat([0.0, 1.0], [95, 5])])
     assert (method, calibrated.slope, calibrated.shift) == ("none", 1.0, 0.0)
     assert fit_calibration([], [])[1] == "none"
+
+
+def test_known_season_carries_little_of_a_shift_on():
+    """The error of three origins is mostly the error of their seasons."""
+    raw, came = _origins(3, slope=0.6, shift=0.5)
+    calibrated, method = fit_calibration(raw, came, has_season=True)
+    assert method == "shift"
+    assert calibrated.slope == 1
+    assert 0.05 < calibrated.shift < 0.2
+    assert fit_calibration(raw[:1], came[:1], has_season=True)[0].shift < calibrated.shift
+
+
+def test_known_season_carries_no_shift_that_changes_its_sign():
+    high, came_high = _origins(1, shift=0.5)
+    low, came_low = _origins(1, shift=-0.5)
+    calibrated, _ = fit_calibration([*high, *low], [*came_high, *came_low], has_season=True)
+    assert abs(calibrated.shift) < 0.01

@@ -120,6 +120,6 @@ def test_calibrated_weights_keep_order_and_add_up(shop, trained):
     assert uncalibrated(trained.model).members
     first, second = score(trained, shop.lake, shop.end), score(trained, shop.lake, shop.end)
     assert list(first.reasons) == list(second.reasons)
-    assert (first.reasons.map(len) <= 3).all()
+    assert (first.reasons.map(len) <= 6).all()
     texts = first.reasons.map(lambda values: [reason["feature"] for reason in values])
     assert all(len(set(features)) == len(features) for features in texts)

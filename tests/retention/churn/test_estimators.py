@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.pipeline import make_pipeline
 
 from retention.churn import estimators
 from retention.errors import Cancelled
@@ -66,3 +67,32 @@ def test_blend_weights_prefer_the_better_member():
     assert weights[0] > 0.8
     same = estimators.blend_weights(np.array([truth, truth]), y)
     np.testing.assert_allclose(same, 0.5)
+
+
+def test_scaling_equals_that_of_a_pipeline_fitted_on_all_rows():
+    rng = np.random.default_rng(0)
+    X = rng.gamma(1, 3, (301, 6))
+    X[rng.random(X.shape) < 0.2] = np.nan
+    X[:, 1] = np.nan  # empty
+    X[:, 2] = 7.0  # constant
+    X[:, 3] = np.nan_to_num(X[:, 3])  # complete
+    steps, Z = estimators._fit_scaling(X)
+    pipeline = make_pipeline(*estimators._scaled()).fit(X)
+    np.testing.assert_allclose(Z, pipeline.transform(X), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(make_pipeline(*steps).transform(X), Z)
+
+
+@pytest.mark.parametrize("name", estimators.CALENDAR)
+def test_calendar_models_use_the_day_of_the_year(name):
+    """Customers differ by nothing else; columns that they do not know change nothing."""
+    columns = ("emails_1h", "season_sin", "season_cos", "recency_days")
+    rng = np.random.default_rng(3)
+    angle = rng.uniform(0, 2 * np.pi, 3000)
+    X = np.column_stack([rng.normal(size=3000), np.sin(angle), np.cos(angle), np.ones(3000)])
+    y = (rng.random(3000) < np.where(np.sin(angle) > 0, 0.7, 0.2)).astype(float)
+    model = estimators.fit(name, X, y, columns=columns)
+    asked = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, -1.0, 0.0, 1.0]])
+    high, low = model.predict_proba(asked)[:, 1]
+    assert high > low + 0.3
+    asked[:, 0] = 50.0
+    np.testing.assert_array_equal(model.predict_proba(asked)[:, 1], [high, low])

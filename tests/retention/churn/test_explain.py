@@ -10,7 +10,7 @@ from retention.churn import estimators
 from retention.churn.counterfactual import Counterfactual, _hypothetical_features
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, second_opinion, top_groups
-from retention.churn.reasons import reasons
+from retention.churn.reasons import complete_reasons, reasons
 from retention.churn.score import score
 from retention.churn.snapshots import take_snapshot
 from retention.features import NAMES, build
@@ -168,6 +168,7 @@ def test_reasons_show_the_typical_amount():
         "orders_1h": 0.0,
         "orders_2h": 8.0,
         "orders_4h": 20.0,
+        "orders_all": 30.0,
         "weekend_share": 0.14,
         "tenure_days": 40.2,
         "online_share": np.nan,
@@ -188,14 +189,13 @@ def test_reasons_show_the_typical_amount():
         return [reason["text"] for reason in customer_reasons]
 
     assert texts(frequency=0.9, habits=0.5, tenure=0.1) == [
-        "0 orders in the last 28 days (typical: 3)",
-        "14 % of the orders at weekends (typical: 31 %)",
-        "a customer for 40 days",
-    ]
-    assert texts(frequency=-0.9) == ["20 orders in the last 112 days (typical: 12)"]
+        "0 orders in the last 28 days (typical for the shop: 3)",
+        "14 % of the orders at weekends (typical for the shop: 31 %)",
+    ]  # and not "a customer for 40 days (typical for the shop: 40 days)"
+    assert texts(frequency=-0.9) == ["20 orders in the last 112 days (typical for the shop: 12)"]
     del typical["orders_4h"]  # the model does not look at it
-    assert texts(frequency=-0.9) == ["8 orders in the last 56 days (typical: 7)"]
-    assert texts(channel=0.9) == ["an unknown share of the orders online"]
+    assert texts(frequency=-0.9) == ["8 orders in the last 56 days (typical for the shop: 7)"]
+    assert texts(channel=0.9) == []  # an unknown feature is no reason
 
 
 @pytest.mark.parametrize(
@@ -225,28 +225,84 @@ def test_season_reason_states_the_change_in_orders(faster, weight, text):
 def test_season_is_the_last_reason():
     """At Christmas it is the largest for nearly all customers and would hide individual reasons."""
     row = pd.DataFrame(
-        [{"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0}] * 3
+        [
+            {"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0},
+            {"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0},
+            {"season_ahead": 0.5, "orders_1h": 3, "orders_2h": 4, "tenure_days": 90.0},
+        ]
     )
     weight = {
         "season": np.array([0.9, 0.9, -0.9]),
         "trend": np.array([0.3, 0.0, -0.3]),
         "tenure": np.array([0.4, 0.0, -0.1]),
     }
-    own, alone, against = reasons(row, weight, typical={}, horizon_days=28)
+    own, alone, against = reasons(row, weight, typical={"tenure_days": 200}, horizon_days=28)
     assert [reason["feature"] for reason in own] == ["tenure", "trend", "season"]
     assert [reason["feature"] for reason in alone] == ["season"]
     assert [reason["feature"] for reason in against] == ["trend", "tenure", "season"]
+    assert {reason["direction"] for reason in own} == {"raises"}
+    assert {reason["direction"] for reason in against} == {"lowers"}
 
 
 @pytest.mark.parametrize(
-    ("usual", "longest", "text"),
+    ("usual", "longest", "weight", "text"),
     [
-        (6.2, 20.4, "usually orders every 6 days, but has paused for up to 20"),
-        (6.2, 6.4, "usually orders every 6 days, and never paused for longer before"),
-        (0.9, 1.2, "usually orders every day, and never paused for longer before"),
+        (6.2, 20.4, 0.9, "usually orders every 6 days, but has paused for up to 20"),
+        (6.2, 6.4, -0.9, "usually orders every 6 days, and never paused for longer before"),
+        (0.9, 1.2, -0.9, "usually orders every day, and never paused for longer before"),
     ],
 )
-def test_rhythm_reports_only_longer_pauses(usual, longest, text):
+def test_rhythm_reports_only_longer_pauses(usual, longest, weight, text):
     row = pd.DataFrame([{"gap_median": usual, "gap_max": longest}])
-    ((reason,),) = reasons(row, {"rhythm": np.array([0.9])}, typical={}, horizon_days=28)
+    ((reason,),) = reasons(row, {"rhythm": np.array([weight])}, typical={}, horizon_days=28)
     assert reason["text"] == text
+
+
+def test_silence_within_the_usual_gap_never_raises_the_risk():
+    """Regression: "last order 49 days ago, usually every 238" was a cause of a high risk."""
+    row = pd.DataFrame([{"recency_days": 49.4, "gap_median": 238.0, "gap_max": 240.0}])
+    typical = {"recency_days": 20.0, "gap_median": 30.0}
+
+    def text(weight: float) -> str:
+        weights = {"recency": np.array([weight])}
+        ((reason,),) = reasons(row, weights, typical=typical, horizon_days=28)
+        return reason["text"]
+
+    assert text(0.9) == "usually orders every 238 days (typical for the shop: every 30 days)"
+    assert text(-0.9) == "last order 49 days ago, usually every 238 days"
+
+
+def test_group_without_a_supporting_fact_gives_no_reason():
+    """The next group takes its place."""
+    row = pd.DataFrame([{"orders_1h": 5.0, "orders_2h": 6.0, "tenure_days": 40.0}])
+    weights = {"trend": np.array([0.9]), "tenure": np.array([0.3])}
+    ((reason,),) = reasons(row, weights, typical={"tenure_days": 200.0}, horizon_days=28)
+    assert reason == {
+        "feature": "tenure",
+        "text": "a customer for 40 days (typical for the shop: 200 days)",
+        "weight": 0.3,
+        "direction": "raises",
+    }
+
+
+@pytest.mark.parametrize(
+    ("probability", "raises", "lowers"),
+    [
+        (
+            0.6,
+            "70 % of the shop's customers place no order within 28 days",
+            "several small signs together, none of which stands out",
+        ),
+        (
+            0.8,
+            "several small signs together, none of which stands out",
+            "30 % of the shop's customers order again within 28 days",
+        ),
+    ],
+)
+def test_every_customer_has_a_reason_in_both_directions(probability, raises, lowers):
+    completed = complete_reasons([], probability=probability, churn_rate=0.7, horizon_days=28)
+    assert [(reason["direction"], reason["text"]) for reason in completed] == [
+        ("raises", raises),
+        ("lowers", lowers),
+    ]

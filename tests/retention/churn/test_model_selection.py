@@ -108,6 +108,8 @@ def test_below_500_buyers_learned_members_only_join_the_blend(churners, horizon,
 def test_stack_members_use_the_season_and_more_than_rfm():
     members = ("logistic", "quadratic", "bg_nbd", "rfm_logistic", "bg_logistic", "bg_season")
     assert stack_members(members) == ("logistic", "bg_logistic", "bg_season")
+    calendar = ("calendar_logistic", "calendar_boosting")
+    assert stack_members((*members, *calendar))[-2:] == calendar
     assert stack_members(members[:-1]) == ("logistic", "quadratic", "bg_nbd", "bg_logistic")
 
 

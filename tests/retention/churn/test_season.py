@@ -160,7 +160,9 @@ def test_strong_season_excludes_candidates_without_it(days, swing, included, exc
         newest=newest, snapshots=snapshots, history_days=days, has_season=has_season, swing=swing
     )
     candidates = set(select_candidates(shop).candidates)
-    assert candidates >= included | {"ensemble", "stacked"}
+    learned = {"calendar_logistic", "calendar_boosting"} if has_season else {"ensemble"}
+    assert candidates >= included | learned | {"stacked"}
+    assert ("ensemble" in candidates) == (not has_season)
     assert not candidates & excluded
 
 

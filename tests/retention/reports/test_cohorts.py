@@ -56,6 +56,12 @@ def test_months_follow_the_shops_time_zone(tmp_path):
     ]
 
 
+def test_month_is_whole_at_the_end_of_its_last_day(tmp_path):
+    at = datetime(2025, 3, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    result = cohorts(_lake(tmp_path, ROWS), at)
+    assert result.cohorts[0] == MonthCohort("2025-01", 2, (1.0, 0.5, 1.0))
+
+
 def test_shop_without_new_customers_shows_its_newest_cohorts(tmp_path):
     rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
     result = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)

@@ -1,4 +1,4 @@
-"""Store the installation's definitions of churn"""
+"""Store the installation's definitions of churn, and the horizon of each cohort"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,7 +29,11 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_churn_definitions")),
     )
+    with op.batch_alter_table("cohorts") as batch_op:
+        batch_op.add_column(sa.Column("horizon_days", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("cohorts") as batch_op:
+        batch_op.drop_column("horizon_days")
     op.drop_table("churn_definitions")

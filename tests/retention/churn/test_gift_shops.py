@@ -1,0 +1,90 @@
+"""Tests of model selection on a made-up gift shop with two Christmases.
+
+``python -m tests.benchmarks.gift_shops`` compares on sixty shop-cutoffs.
+"""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retention.churn import training_set
+from retention.churn.model import TrainedChurn, fit, train
+from tests import shops
+from tests.benchmarks import gift_shops
+from tests.gift_shops import SHAPES, gift_shop
+
+SHAPE, SEED = "small", 61
+
+
+@pytest.fixture(scope="module")
+def few_snapshots():
+    """Train on ten snapshots instead of 24; this is faster."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_set, "MAX_SNAPSHOTS_SEASONAL", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shop(few_snapshots):
+    """Return the training set at the last cutoff and the customers there."""
+    return gift_shops.features(SHAPE, SEED)
+
+
+def test_same_seed_gives_the_same_shop():
+    pd.testing.assert_frame_equal(gift_shop(SHAPE, SEED), gift_shop(SHAPE, SEED))
+    assert len(gift_shop(SHAPE, SEED)) != len(gift_shop(SHAPE, SEED + 1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shops_have_christmas_and_one_order_customers(shape):
+    plan = SHAPES[shape]
+    events = gift_shop(shape, SEED)
+    assert events.occurred_at.between(plan.opened, plan.end).all()
+    orders = events[events.event_type == "purchase"].drop_duplicates("order_id")
+    monthly = orders.groupby(orders.occurred_at.dt.strftime("%Y-%m")).size()
+    assert monthly["2023-12"] > 1.5 * monthly["2023-08"]
+    assert (orders.groupby("customer_id").size() == 1).mean() > plan.once
+
+
+def test_auto_is_not_worse_than_its_simplest_members(shop):
+    """By 1.64 standard errors of the paired difference, against each member by name."""
+    training, newest = shop
+    (comparison,) = gift_shops.compare(training, newest, SHAPE, cutoffs=1)
+    assert comparison.worst_error < 1.64
+    assert comparison.ece < comparison.ece_limit
+    assert set(comparison.singles) == set(gift_shops.SINGLE)
+    assert len(gift_shops.summary([comparison])) > len(gift_shops.SINGLE)
+
+
+def test_blend_contains_calendar_models_and_a_shift(shop):
+    trained = fit(shop[0])
+    assert trained.estimator == "stacked"
+    assert {"calendar_logistic", "calendar_boosting"} <= set(
+        trained.parameters["weights"]["stacked"]
+    )
+    assert trained.calibration.startswith("shift")
+    assert trained.model.slope == 1
+    X = shop[0].newest.matrix(trained.columns)
+    again = TrainedChurn.from_bytes(trained.to_bytes())
+    np.testing.assert_array_equal(again.probability(X), trained.probability(X))
+
+
+@pytest.mark.nightly
+def test_orders_after_the_cutoff_change_no_weight(shop, tmp_path):
+    """Weights, calibration and probabilities are learned from data before the cutoff."""
+    training, newest = shop
+    plan = SHAPES[SHAPE]
+    events = gift_shop(SHAPE, SEED)
+    known = events[events.occurred_at < plan.end - timedelta(days=plan.horizon_days)]
+    truncated = train(
+        shops.lake(tmp_path, known),
+        cutoff=training.cutoff,
+        horizon_days=plan.horizon_days,
+        active_within_days=plan.active_within_days,
+    )
+    trained = fit(training)
+    assert truncated.parameters == trained.parameters
+    assert truncated.model.shift == trained.model.shift
+    np.testing.assert_array_equal(truncated.predict(newest), trained.predict(newest))

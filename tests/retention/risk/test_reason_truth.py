@@ -1,0 +1,98 @@
+"""Reasons are true and agree with the tier, in twelve shops of differing shape."""
+
+import re
+
+import numpy as np
+import pytest
+
+from retention.churn.model import train
+from retention.churn.training_set import snapshot_moments
+from retention.risk import sweep as sweeps
+from retention.risk.policy import Policy
+from tests import shops
+from tests.retention.risk import raw_rows, sentences
+from tests.retention.risk.made_up_shops import SHOPS
+
+UNRECORDED = {  # column or event type → words that only a shop with it may show
+    "item_id": r"different item|bought regularly",
+    "amount": r"\bspen[dt]s?\b|off on average",
+    "discount": r"off on average",
+    "channel": r"\bonline\b|channel",
+    "return": r"\breturns?\b in the",
+    "view": r"page view",
+    "cart": r"into the cart",
+    "email_open": r"e-mail",
+    "support": r"support",
+    "coupon_redeem": r"redeemed",
+}
+DIRECTIONS = {"high": {"raises"}, "medium": {"raises", "lowers"}, "low": {"lowers"}}
+NIGHTLY = [name for name in SHOPS if name not in ("no items", "coffee machine", "first hours")]
+
+
+def _parameters():
+    return [
+        pytest.param(name, marks=pytest.mark.nightly if name in NIGHTLY else ()) for name in SHOPS
+    ]
+
+
+@pytest.fixture(scope="module", params=_parameters())
+def made_up(request, tmp_path_factory):
+    """A shop, its rows, and its sweeps by a model and by the rules."""
+    shop = SHOPS[request.param]
+    rows = shop.rows()
+    folder = tmp_path_factory.mktemp("made-up")
+    lake = shops.lake(folder, rows.assign(source="shop"))
+    args = {"horizon_days": shop.horizon, "active_within_days": shop.active_within}
+    trained = train(lake, cutoff=shop.end, model=shop.model, **args)
+    swept = {
+        version: sweeps.sweep(lake, model, Policy(), as_of=shop.end, tier="low", **args)
+        for version, model in (("model", trained), ("rules", None))
+    }
+    return shop, rows, swept
+
+
+def test_each_sentence_is_what_the_raw_rows_say(made_up):
+    shop, rows, swept = made_up
+    first = rows.occurred_at.min()
+    history = np.datetime64(shop.end.replace(tzinfo=None)) - first.to_datetime64().astype("M8[us]")
+    moments = snapshot_moments(shop.end, history / np.timedelta64(86_400, "s"), shop.horizon)
+    own = raw_rows.features(rows, shop.end, shop.horizon)
+    typical = raw_rows.typical(rows, moments, shop.horizon, shop.active_within)
+    active = own[own.recency_days <= (shop.active_within or np.inf)]
+    churn_rate = raw_rows.churn_rate(rows, moments, shop.horizon, shop.active_within)
+    checked = 0
+    for result in swept.values():
+        assert set(result.cohort.customer_id) == set(active.index)
+        for customer in result.cohort.itertuples():
+            facts = sentences.Facts(
+                own.loc[customer.customer_id], typical, active, churn_rate, shop.horizon
+            )
+            for reason in customer.reasons:
+                sentences.check(reason, facts)
+                checked += 1
+    assert checked >= len(active)
+
+
+def test_each_row_has_reasons_that_agree_with_its_tier(made_up):
+    _, _, swept = made_up
+    for result in swept.values():
+        for customer in result.cohort.itertuples():
+            assert 1 <= len(customer.reasons) <= 3
+            assert {reason["direction"] for reason in customer.reasons} <= DIRECTIONS[customer.tier]
+            texts = [reason["text"] for reason in customer.reasons]
+            assert len(set(texts)) == len(texts)
+
+
+def test_no_reason_comes_from_what_the_shop_does_not_record(made_up):
+    _, rows, swept = made_up
+    recorded = {*rows.columns, *rows.event_type.unique()}
+    texts = {
+        reason["text"]
+        for result in swept.values()
+        for reasons in result.cohort.reasons
+        for reason in reasons
+    }
+    for name, words in UNRECORDED.items():
+        if name not in recorded:
+            assert not [text for text in texts if re.search(words, text)]
+    assert {result.has_amounts for result in swept.values()} == {"amount" in recorded}

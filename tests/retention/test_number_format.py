@@ -1,0 +1,75 @@
+"""Test the numbers of texts for people: one minus sign everywhere."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from retention import templating
+from retention.churn.uncertainty import Interval
+from retention.csv import to_csv
+from retention.number_format import count, exact_percent, figure, money, percent, printf, signed
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (money(-1234.5, "EUR"), "−\u2060€1,234"),
+        (money(-5, "CHF", 2), "−CHF 5.00"),
+        (signed(-24.83, 1), "−24.8"),
+        (figure(-0.42, 1), "−0.4"),
+        (figure(-0.01), "0"),
+        (percent(-0.041, 1), "−4.1 %"),
+        (exact_percent(-0.125), "−12.5 %"),
+        (count(-1234, "order"), "−1,234 orders"),
+        (count(-0.4, "order"), "0 orders"),
+        (printf("%8.2f", -0.5), "   −0.50"),
+        (printf("%+.4f (%+.4f to %+.4f)", -0.1, -0.2, 0.1), "−0.1000 (−0.2000 to +0.1000)"),
+        (printf("%-8s%+.1f", "c-7 -7", -1), "c-7 -7  −1.0"),
+        (printf("%.2g", 0.00001), "1e-05"),
+        (str(Interval(-0.01, -0.02, 0.001)), "−0.0100 (95 % −0.0200 to +0.0010)"),
+    ],
+)
+def test_negative_numbers_have_a_true_minus(text, expected):
+    assert text == expected
+
+
+def test_templates_print_true_minuses():
+    effect = {"log_loss": -0.0123, "low": -0.02, "high": 0.001}
+    template = templating.environment(autoescape=False).from_string(
+        "{{ '%+.4f (%+.4f to %+.4f)' | format(e.log_loss, e.low, e.high) }} {{ -3 | count }}"
+    )
+    assert template.render(e=effect) == "−0.0123 (−0.0200 to +0.0010) −3"
+
+
+def test_csv_keeps_the_ascii_minus():
+    import pandas as pd
+
+    assert b"-1.5" in to_csv(pd.DataFrame({"profit": [-1.5]}))
+
+
+def _has_signed_format(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return bool(re.search(r"\{\w*:\+", node.value))
+    spec = node.format_spec if isinstance(node, ast.FormattedValue) else None
+    return spec is not None and "+" in ast.unparse(spec)
+
+
+def test_sentences_do_not_format_signs_themselves():
+    """`signed` and `figure` do; a format such as ``:+.4f`` prints an ASCII minus."""
+    files = [
+        file
+        for package in ("bot", "retention", "workers")
+        for file in (ROOT / package).rglob("*.py")
+        if file.name != "number_format.py"
+    ]
+    offenders = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if _has_signed_format(node)
+    ]
+    assert offenders == []
