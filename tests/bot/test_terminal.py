@@ -1,12 +1,15 @@
 """Test the terminal: JSON on standard output, one sentence on standard error, status."""
 
 import csv
+import io
 import json
+from threading import Event
 
 import duckdb
 import pytest
 from sqlalchemy import select
 
+from bot import terminal_runner
 from bot.terminal import run
 from bot.terminal_runner import printed
 from retention.db import Database
@@ -301,3 +304,27 @@ def test_shells_complete_the_commands_of_a_group(home, monkeypatch, capsys, word
         run([])
     printed_words = capsys.readouterr().out.split()
     assert {f"plain,{word}" for word in offered} <= {*printed_words}
+
+
+class _Pipe(io.StringIO):
+    """Standard error in a pipe, which tells when two lines were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_two_lines = Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self.getvalue().count("\n") >= 2:
+            self.has_two_lines.set()
+        return written
+
+
+def test_pipe_gets_lines_of_progress_while_a_step_reports_nothing(monkeypatch):
+    pipe = _Pipe()
+    monkeypatch.setattr("sys.stderr", pipe)
+    monkeypatch.setattr(terminal_runner, "LINE_EVERY", 0.01)
+    with terminal_runner.ProgressBar() as progress:
+        progress(1, 4, "Importing")
+        assert pipe.has_two_lines.wait(60)
+    assert set(pipe.getvalue().splitlines()) == {"25 %: Importing"}

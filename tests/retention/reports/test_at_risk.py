@@ -1,0 +1,83 @@
+"""Test the written list of customers at risk."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from retention.errors import BadInput
+from retention.reports.at_risk import MAX_SHOWN, check_folder, write_list
+
+DEFINITION = {"horizon_days": 90, "active_within_days": 180}
+
+
+def _swept(customers: list[str], tier: str = "high") -> dict:
+    return {
+        "as_of": "2025-03-25T00:00:00+00:00",
+        "tiers": {"high": len(customers), "medium": 2, "low": 3},
+        "cohort_tiers": ["high"] if tier == "high" else ["high", "medium"],
+        "cohort_size": len(customers),
+        "cohort": [
+            {
+                "customer_id": customer,
+                "tier": tier,
+                "churn_probability": 0.7,
+                "expected_value": 12.5,
+                "reasons": [{"text": "no order for 80 days"}, {"text": "1 order <so far>"}],
+            }
+            for customer in customers
+        ],
+        "extreme": "" if customers else "none",
+        "revenue_at_risk": 8.75 * len(customers),
+        "currency": "EUR",
+        "model_version": "rules",
+        "note": "",
+    }
+
+
+def _write(folder: Path, swept: dict) -> tuple[str, list[dict[str, str]]]:
+    page, table = write_list(folder, swept, DEFINITION, "3 customers, 4 orders", "UTC")
+    text = Path(table).read_bytes().decode("utf-8-sig")
+    return Path(page).read_text(encoding="utf-8"), list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_runs_no_formula_in_a_spreadsheet(tmp_path):
+    formulas = ["=HYPERLINK(1)", "+49 170", "-2", "@SUM(A1)", "＝1", "a;=1"]
+    _, rows = _write(tmp_path, _swept([*formulas, "c1"]))
+    assert [row["customer_id"] for row in rows] == [
+        *(f"'{formula}" for formula in formulas[:-1]),
+        "a;'=1",
+        "c1",
+    ]
+    assert rows[-1]["reasons"] == "no order for 80 days; 1 order <so far>"
+
+
+def test_page_escapes_what_the_file_says(tmp_path):
+    page, _ = _write(tmp_path, _swept(["<script>alert(1)</script>"]))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_page_shows_a_part_of_a_long_list_and_names_the_table(tmp_path):
+    page, rows = _write(tmp_path, _swept([f"c{number}" for number in range(MAX_SHOWN + 20)]))
+    assert len(rows) == MAX_SHOWN + 20
+    assert page.count('<td class="customer">') == MAX_SHOWN
+    assert "at-risk.csv" in page
+
+
+@pytest.mark.parametrize("swept", [_swept([]), _swept(["c1"], "medium")])
+def test_page_says_that_nobody_is_at_high_risk(tmp_path, swept):
+    page, _ = _write(tmp_path, swept)
+    assert 'class="warning"' in page
+
+
+def test_folder_is_made_and_stays_empty_until_the_list_is_written(tmp_path):
+    check_folder(tmp_path / "new" / "lists")
+    assert list((tmp_path / "new" / "lists").iterdir()) == []
+
+
+def test_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(BadInput, match="--out"):
+        check_folder(tmp_path / "taken")
