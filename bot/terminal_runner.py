@@ -202,7 +202,7 @@ class ProgressBar:
         while not self._has_ended.wait(LINE_EVERY):
             if self._last:
                 done, total, what = self._last
-                share = f"{100 * done / total:.0f} %: " if total else ""
+                share = f"{100 * done / total:.0f}%: " if total else ""
                 sys.stderr.write(f"{share}{what}\n")
                 sys.stderr.flush()
 
@@ -218,7 +218,7 @@ class ProgressBar:
         if time.monotonic() < self._next_draw and done < total:
             return
         self._next_draw = time.monotonic() + 0.1
-        share = f"{100 * done / total:3.0f} %" if total else "     "
+        share = f"{100 * done / total:3.0f}%" if total else "    "
         line = f"{bar(done, total, 24)} {share}  {what}"[:100]
         sys.stderr.write("\r" + line.ljust(self._width))
         sys.stderr.flush()

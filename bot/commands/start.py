@@ -112,6 +112,7 @@ def COMMAND(
         "bot/start",
         {
             **swept,
+            "top": None,  # the terminal shows a part, and the files have all
             "import": report.as_dict(),
             "preview": summary.as_dict(),
             "map": str(map_path) if map_path else None,

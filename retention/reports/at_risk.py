@@ -6,7 +6,7 @@ from typing import Any
 
 from retention.csv import escape_formulas
 from retention.errors import BadInput
-from retention.templating import html
+from retention.templating import html, why
 from retention.text import gettext
 
 TABLE, PAGE = "at-risk.csv", "at-risk.html"
@@ -60,7 +60,7 @@ def write_list(
     folder : Path
         An existing folder.
     swept : dict
-        JSON object of a sweep, with ``cohort``, ``tiers`` and ``currency``.
+        JSON object of a sweep, with ``cohort``, ``tiers``, ``currency`` and ``has_amounts``.
     definition : dict
         Churn definition, with ``horizon_days`` and ``active_within_days``.
     summary : str
@@ -78,8 +78,7 @@ def write_list(
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for customer in swept["cohort"]:
-            reasons = "; ".join(reason["text"] for reason in customer["reasons"])
-            row = customer | {"reasons": reasons}
+            row = customer | {"reasons": why(customer["reasons"])}
             writer.writerow([escape_formulas(row[column]) for column in COLUMNS])
     values = swept | {
         "definition": definition,

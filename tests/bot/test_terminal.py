@@ -327,4 +327,4 @@ def test_pipe_gets_lines_of_progress_while_a_step_reports_nothing(monkeypatch):
     with terminal_runner.ProgressBar() as progress:
         progress(1, 4, "Importing")
         assert pipe.has_two_lines.wait(60)
-    assert set(pipe.getvalue().splitlines()) == {"25 %: Importing"}
+    assert set(pipe.getvalue().splitlines()) == {"25%: Importing"}

@@ -24,13 +24,17 @@ def _swept(customers: list[str], tier: str = "high") -> dict:
                 "tier": tier,
                 "churn_probability": 0.7,
                 "expected_value": 12.5,
-                "reasons": [{"text": "no order for 80 days"}, {"text": "1 order <so far>"}],
+                "reasons": [
+                    {"text": "no order for 80 days", "direction": "raises"},
+                    {"text": "1 order <so far>", "direction": "lowers"},
+                ],
             }
             for customer in customers
         ],
         "extreme": "" if customers else "none",
         "revenue_at_risk": 8.75 * len(customers),
         "currency": "EUR",
+        "has_amounts": True,
         "model_version": "rules",
         "note": "",
     }
@@ -50,7 +54,9 @@ def test_csv_runs_no_formula_in_a_spreadsheet(tmp_path):
         "a;'=1",
         "c1",
     ]
-    assert rows[-1]["reasons"] == "no order for 80 days; 1 order <so far>"
+    assert rows[-1]["reasons"] == (
+        "raises the risk: no order for 80 days; lowers the risk: 1 order <so far>"
+    )
 
 
 def test_page_escapes_what_the_file_says(tmp_path):
