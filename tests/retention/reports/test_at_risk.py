@@ -8,8 +8,13 @@ import pytest
 
 from retention.errors import BadInput
 from retention.reports.at_risk import MAX_SHOWN, check_folder, write_list
+from retention.templating import why
 
 DEFINITION = {"horizon_days": 90, "active_within_days": 180}
+REASONS = [
+    {"text": "no order for 80 days", "direction": "raises"},
+    {"text": "1 order <so far>", "direction": "lowers"},
+]
 
 
 def _swept(customers: list[str], tier: str = "high") -> dict:
@@ -24,10 +29,7 @@ def _swept(customers: list[str], tier: str = "high") -> dict:
                 "tier": tier,
                 "churn_probability": 0.7,
                 "expected_value": 12.5,
-                "reasons": [
-                    {"text": "no order for 80 days", "direction": "raises"},
-                    {"text": "1 order <so far>", "direction": "lowers"},
-                ],
+                "reasons": REASONS,
             }
             for customer in customers
         ],
@@ -54,9 +56,7 @@ def test_csv_runs_no_formula_in_a_spreadsheet(tmp_path):
         "a;'=1",
         "c1",
     ]
-    assert rows[-1]["reasons"] == (
-        "raises the risk: no order for 80 days; lowers the risk: 1 order <so far>"
-    )
+    assert rows[-1]["reasons"] == why(REASONS)
 
 
 def test_page_escapes_what_the_file_says(tmp_path):
