@@ -20,7 +20,8 @@ from retention.progress import Progress, part, silent
 from retention.text import gettext
 
 MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
-MAX_ROWS = 250_000  # training rows of all snapshots; more gain little and take long
+# training rows of all snapshots; more gain nothing (docs/accuracy.md)
+MAX_ROWS = 60_000
 MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
 MIN_BUYERS = 100  # for any model
 MIN_HORIZON_DAYS = 7  # shortest horizon that a message suggests
@@ -160,9 +161,12 @@ def stack_rows(
     step = _row_step(snapshots)
     return (
         np.concatenate(
-            [snapshot.matrix(columns, observed_season=True)[::step] for snapshot in snapshots]
+            [
+                _thinned(snapshot.matrix(columns, observed_season=True), step)
+                for snapshot in snapshots
+            ]
         ),
-        np.concatenate([snapshot.labels[::step] for snapshot in snapshots]),
+        np.concatenate([_thinned(snapshot.labels, step) for snapshot in snapshots]),
     )
 
 
@@ -177,7 +181,7 @@ def stacked_return_times(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
     if len(available) < len(snapshots):
         return None
     step = _row_step(snapshots)
-    return np.concatenate([times[::step] for times in available])
+    return np.concatenate([_thinned(times, step) for times in available])
 
 
 def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:
@@ -202,18 +206,23 @@ def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) 
     step = _row_step(snapshots)
     return np.concatenate(
         [
-            np.full(len(snapshot.frame), number)[::step]
+            _thinned(np.full(len(snapshot.frame), number), step)
             for snapshot, number in zip(snapshots, horizons, strict=True)
         ]
     )
 
 
-def _row_step(snapshots: Sequence[Snapshot]) -> int:
-    """Return the step between the rows to keep.
+def _row_step(snapshots: Sequence[Snapshot]) -> float:
+    """Return the mean distance between the rows to keep, 1 or more.
 
-    At most `MAX_ROWS` remain.
+    About `MAX_ROWS` remain.
     """
-    return -(-sum(len(snapshot.frame) for snapshot in snapshots) // MAX_ROWS) or 1
+    return max(1.0, sum(len(snapshot.frame) for snapshot in snapshots) / MAX_ROWS)
+
+
+def _thinned(rows: np.ndarray, step: float) -> np.ndarray:
+    """Return rows that are evenly spread."""
+    return rows if step == 1 else rows[np.arange(0, len(rows), step).astype(int)]
 
 
 def build_training_set(
