@@ -9,7 +9,7 @@ from retention import clock
 from retention.db.tables import Audit, BusinessClock, Campaign, CampaignEditor, Cohort, Job
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
-from workers import ids, jobs
+from workers import ids, job_messages, jobs
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_people_see_the_business_time_of_a_job(workspace, database, settings):
     listed = workspace.run("jobs")["blocks"]
     with database.transaction() as session:
         cancelled = jobs.cancel(session, settings, job.id, ADMIN)
-        ended = jobs.template_values(cancelled)["finished_at"]
+        ended = job_messages.template_values(cancelled)["finished_at"]
     assert "2 Oct 2017" in words(listed).replace(" 02 ", " 2 ")
     assert f"{ended:%Y-%m-%d}" == "2017-10-02"
     assert f"{job.created_at:%Y}" != "2017"  # leases and rates use real time

@@ -7,6 +7,7 @@ import pytest
 
 from retention import clock
 from retention.db.tables import Outbox
+from retention.registry import ChurnDefinition, change_definition
 from retention.reports.digest import digest
 from tests import readonly
 from tests.retention.reports.samples import add_campaign, add_measured_campaign
@@ -22,6 +23,9 @@ def desk(shop, tmp_path):
     """A copy of the tiny shop, three weeks before its last event."""
     copy = readonly.copy_of(shop, tmp_path / "shop", currency="EUR")
     clock.configure(fixed=shop.end - timedelta(days=21))
+    with copy.database.transaction() as session:
+        decided = ChurnDefinition(28, 56, "person")
+        change_definition(session, copy.settings, decided, "operator")
     yield copy.settings, copy.database, copy.lake, shop.end
     copy.database.dispose()
 

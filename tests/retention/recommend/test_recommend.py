@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.reasons import silence_text
+from retention.churn.facts import silence_text
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train

@@ -9,6 +9,7 @@ import pytest
 
 from retention import clock
 from retention.db.tables import RoleGrant
+from retention.registry import ChurnDefinition, change_definition
 from tests import readonly
 from tests import shop as tiny
 from tests.workers.campaigns.steps import (
@@ -71,6 +72,8 @@ def _shop_with_people(made: tiny.Shop, home: Path) -> tiny.Shop:
     with shop.database.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (LEAD, "approver")):
             session.add(RoleGrant(user_id=user, role=role, granted_by="U0ADMIN"))
+        # A window like that of the campaigns: customers are active until their results are in.
+        change_definition(session, shop.settings, ChurnDefinition(28, 56, "person"), "U0ADMIN")
     clock.configure(fixed=shop.end)
     return shop
 
