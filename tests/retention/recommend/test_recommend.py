@@ -197,7 +197,7 @@ def test_cancelling_stops_training(shop):
 @pytest.mark.parametrize(
     ("age", "ago", "silent"),
     [
-        (0.9, "today", "last order today"),
+        (0.9, "today", "last order less than a day ago"),
         (1.9, "yesterday", "no order for 1 day"),
         (269.7, "269 days ago", "no order for 269 days"),
     ],
