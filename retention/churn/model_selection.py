@@ -29,7 +29,7 @@ _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
 _LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting is part of the stack for any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
-_CALENDAR = (*_LEARNED, *CALENDAR, *_CLOSED)  # products overfit seasons (docs/science.md)
+_CALENDAR = (*_LEARNED, *CALENDAR, *_CLOSED)  # products gain nothing here (docs/science.md)
 
 
 @dataclass(frozen=True, slots=True)
