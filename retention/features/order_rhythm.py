@@ -14,7 +14,6 @@ SHARE = 0.80  # of returns that happen within the horizon
 TOLERANCE = 1.10  # a horizon may miss the share by so much of its length
 RANKS = (0.2, 0.4, 0.6, 0.8)  # quantiles of the gaps, for the ranks of silence
 MIN_RETURNS, MIN_CUSTOMERS = 50, 20  # below, the default applies
-HORIZONS_NEEDED = 3  # the history covers a label window and two horizons before it
 DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN = 28, 56
 
 Limit = Literal["", "few_returns", "short_history"]
@@ -166,7 +165,7 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     definition of partial churn where no contract ends; see Clemente-Císcar, San Matías and
     Giner-Bosch (2014), A methodology based on profitability criteria for defining the partial
     defection of customers in non-contractual settings, EJOR 239. docs/science.md has the evidence
-    on eleven shops.
+    on nine shops.
 
     Examples
     --------
@@ -175,6 +174,8 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     >>> definition.horizon_days, definition.active_within_days
     (90, 180)
     """
+    from retention.lake.coverage import MIN_HORIZONS
+
     days = rhythm.quantile(SHARE)
     evidence = {
         "share": SHARE,
@@ -187,7 +188,7 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     if not rhythm.is_known:
         return DerivedDefinition(DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN, "few_returns", evidence)
     fitting = next((choice for choice in GRID if days <= choice * TOLERANCE), GRID[-1])
-    possible = [choice for choice in GRID if choice * HORIZONS_NEEDED <= rhythm.history_days]
+    possible = [choice for choice in GRID if choice * MIN_HORIZONS <= rhythm.history_days]
     horizon = min(fitting, max(possible, default=GRID[0]))
     return DerivedDefinition(
         horizon, active_window(horizon), "short_history" if horizon < fitting else "", evidence
@@ -213,11 +214,10 @@ def _gap_counts(lake: Any, before: datetime) -> "tuple[pd.DataFrame, int]":
     """Count the gaps of each customer in the engine."""
     import ibis
 
-    from retention.features.visits import DAY, clock_changes, local_seconds
+    from retention.features.visits import DAY, clock_changes, local_seconds, seconds
 
     events = lake.table("events", before)
-    second = events.occurred_at.epoch_seconds()
-    local = local_seconds(second, clock_changes(lake.zone, before.year))
+    local = local_seconds(seconds(events.occurred_at), clock_changes(lake.zone, before.year))
     bought = events.filter(events.event_type == "purchase")
     days = bought.select("customer_id", day=local // DAY).distinct()
     gaps = days.mutate(

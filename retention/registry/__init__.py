@@ -3,6 +3,7 @@
 It stores training data, metrics, artefacts and the version in use.
 """
 
+from retention.registry.champions import champion
 from retention.registry.churn_definition import (
     ChurnDefinition,
     change_definition,
@@ -11,7 +12,6 @@ from retention.registry.churn_definition import (
     ensure_definition,
 )
 from retention.registry.store import (
-    champion,
     check_usable,
     find,
     load,

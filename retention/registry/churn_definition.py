@@ -22,6 +22,7 @@ from retention.features.order_rhythm import (
     derive_definition,
     order_rhythm,
 )
+from retention.registry.champions import champion
 from retention.settings import Settings
 
 Source = Literal["default", "derived", "model", "person"]
@@ -76,9 +77,7 @@ def current_definition(session: Session, settings: Settings) -> ChurnDefinition:
     session : Session
     settings : Settings
     """
-    row = session.scalar(
-        select(Row).where(Row.team_id == settings.team_id).order_by(Row.id.desc()).limit(1)
-    )
+    row = _newest_row(session, settings)
     if row is not None:
         return ChurnDefinition(
             row.horizon_days,
@@ -86,7 +85,7 @@ def current_definition(session: Session, settings: Settings) -> ChurnDefinition:
             row.source,  # type: ignore[arg-type]
             row.evidence,
         )
-    model = _model_in_use(session, settings)
+    model = champion(session, settings, "churn")
     if model is not None:
         return ChurnDefinition(model.horizon_days, model.active_within_days, "model")
     return ChurnDefinition()
@@ -105,7 +104,7 @@ def definition_in_force(lake: Any, database: Database, settings: Settings) -> Ch
     """
     with database.reading() as session:
         stored = current_definition(session, settings)
-        has_model = _model_in_use(session, settings) is not None
+        has_model = champion(session, settings, "churn") is not None
     return stored if stored.source in ("model", "person") or has_model else derive_from(lake)
 
 
@@ -189,7 +188,7 @@ def change_definition(
     ModelVersion or None
         The model that was retired.
     """
-    model = _model_in_use(session, settings)
+    model = champion(session, settings, "churn")
     if model is not None and (model.horizon_days, model.active_within_days) == definition.window:
         model = None
     if model is not None:
@@ -210,9 +209,7 @@ def adopt_definition_of(session: Session, settings: Settings, model: ModelVersio
     by : str
         Actor.
     """
-    now = session.scalar(
-        select(Row).where(Row.team_id == settings.team_id).order_by(Row.id.desc()).limit(1)
-    )
+    now = _newest_row(session, settings)
     window = model.horizon_days, model.active_within_days
     if now is None or (now.horizon_days, now.active_within_days) != window:
         _store(session, settings, ChurnDefinition(*window, "model"), by)
@@ -253,13 +250,9 @@ def resolve_definition(
     return ChurnDefinition(horizon, active, "person")
 
 
-def _model_in_use(session: Session, settings: Settings) -> ModelVersion | None:
+def _newest_row(session: Session, settings: Settings) -> Row | None:
     return session.scalar(
-        select(ModelVersion).where(
-            ModelVersion.team_id == settings.team_id,
-            ModelVersion.kind == "churn",
-            ModelVersion.state == "champion",
-        )
+        select(Row).where(Row.team_id == settings.team_id).order_by(Row.id.desc()).limit(1)
     )
 
 

@@ -15,7 +15,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -23,6 +23,7 @@ from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.paths import create_private_folder, is_url
 from retention.registry import churn_definition
+from retention.registry.champions import champion
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -183,29 +184,6 @@ def reseal(settings: Settings, row: ModelVersion) -> str | None:
     return (
         seal if has_valid_seal(settings, row) and not hmac.compare_digest(seal, row.hmac) else None
     )
-
-
-_CHAMPION = (  # built once: building takes longer than running
-    select(ModelVersion)
-    .where(
-        ModelVersion.team_id == bindparam("team_id"),
-        ModelVersion.kind == bindparam("kind"),
-        ModelVersion.state == "champion",
-    )
-    .order_by(ModelVersion.promoted_at.desc())
-)
-
-
-def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
-    """Return the version in use, or None.
-
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
-    kind : str
-    """
-    return session.scalar(_CHAMPION, {"team_id": settings.team_id, "kind": kind})
 
 
 def promote(session: Session, settings: Settings, row: ModelVersion, by: str) -> None:
