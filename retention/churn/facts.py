@@ -535,3 +535,20 @@ COLUMNS = frozenset(
         *(amount.column for amounts in _AMOUNTS.values() for amount in amounts),
     }
 )
+
+
+def stored_reason(feature: str, text: str, weight: float, direction: str) -> dict[str, Any]:
+    """Return a reason as it is stored.
+
+    Parameters
+    ----------
+    feature : str
+        Group of features.
+    text : str
+        The fact in words.
+    weight : float
+        Of the group; positive raises the risk.
+    direction : str
+        `retention.templating.RAISES` or `LOWERS`.
+    """
+    return {"feature": feature, "text": text, "weight": round(weight, 3), "direction": direction}

@@ -208,18 +208,9 @@ def _customer_reasons(
             text = next((sentence for sentence in sentences if sentence not in texts), None)
             if text is not None:
                 texts.add(text)
-                chosen.append(_reason(group, text, weight, direction))
+                chosen.append(facts.stored_reason(group, text, weight, direction))
         listed += sorted(chosen, key=lambda reason: reason["feature"] == SEASON_GROUP)
     return listed
-
-
-def _reason(feature: str, text: str, weight: float, direction: str) -> dict[str, Any]:
-    return {
-        "feature": feature,
-        "text": text,
-        "weight": round(weight, 3),
-        "direction": direction,
-    }
 
 
 def complete_reasons(
@@ -255,7 +246,7 @@ def complete_reasons(
             text = _shop_text(churn_rate, raises, horizon_days)
         else:
             text = gettext("several small signs together, none of which stands out")
-        completed.append(_reason(OTHER, text, 0.0, direction))
+        completed.append(facts.stored_reason(OTHER, text, 0.0, direction))
     return sorted(completed, key=lambda reason: reason["direction"] != RAISES)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.facts import days_text, is_early, is_late, silence_text
+from retention.churn.facts import days_text, is_early, is_late, silence_text, stored_reason
 from retention.churn.population import buyers, expected_spend, next_order
 from retention.churn.training_set import MIN_BUYERS
 from retention.features.order_rhythm import order_rhythm
@@ -185,23 +185,23 @@ def _reasons_of(
     """
     raising, lowering = _silence_reasons(row, standing, horizon_days)
     up, down = RECENCY * max(silent - 1, 1) / 4, RECENCY * max(5 - silent, 1) / 4
-    reasons = [_reason("recency", text, up, RAISES) for text in raising]
-    reasons += [_reason("recency", text, -down, LOWERS) for text in lowering]
+    reasons = [stored_reason("recency", text, up, RAISES) for text in raising]
+    reasons += [stored_reason("recency", text, -down, LOWERS) for text in lowering]
     orders = count(row["orders_all"], "order")
     if standing.more_orders > MOST:
         text = gettext("{orders} ever, and {share} of the active customers have more").format(
             orders=orders, share=percent(standing.more_orders)
         )
-        reasons.append(_reason("frequency", text, FREQUENCY * max(5 - often, 1) / 4, RAISES))
+        reasons.append(stored_reason("frequency", text, FREQUENCY * max(5 - often, 1) / 4, RAISES))
     if standing.fewer_orders > MOST:
         text = gettext("{orders} ever, and {share} of the active customers have fewer").format(
             orders=orders, share=percent(standing.fewer_orders)
         )
-        reasons.append(_reason("frequency", text, -FREQUENCY * max(often - 1, 1) / 4, LOWERS))
+        reasons.append(stored_reason("frequency", text, -FREQUENCY * max(often - 1, 1) / 4, LOWERS))
     directions = {reason["direction"] for reason in reasons}
     for direction in sorted({RAISES, LOWERS} - directions):
         text = _silence_beside_others(row, standing, raises=direction == RAISES)
-        reasons.append(_reason("recency", text, 0.0, direction))
+        reasons.append(stored_reason("recency", text, 0.0, direction))
     return sorted(
         reasons, key=lambda reason: (reason["direction"] != RAISES, -abs(reason["weight"]))
     )
@@ -236,12 +236,3 @@ def _silence_beside_others(row: dict[str, Any], standing: _Standing, *, raises: 
     if raises:
         return gettext("no order for {silence}").format(silence=silence)
     return gettext("last order {silence} ago").format(silence=silence)
-
-
-def _reason(feature: str, text: str, weight: float, direction: str) -> dict[str, Any]:
-    return {
-        "feature": feature,
-        "text": text,
-        "weight": round(weight, 3),
-        "direction": direction,
-    }

@@ -209,11 +209,6 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", "".join(c for c in parts if not unicodedata.combining(c))).lower()
 
 
-def is_synonym(name: str, words: list[str]) -> bool:
-    """Return whether a column name is one of the synonyms."""
-    return similarity(name, words) >= EXACT
-
-
 def _plain_words(words: list[str]) -> list[str]:
     return [plain(word) for word in words]
 
