@@ -30,6 +30,7 @@ from retention.text import gettext
 from workers import roles
 
 if TYPE_CHECKING:
+    from retention.db.tables import Job
     from workers.requests import Request
 
 LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
@@ -116,19 +117,39 @@ class Terminal:
         from workers import jobs
 
         request.check_worker_limits()
-        services = call.services
-        with services.database.transaction() as session:
-            job = jobs.submit(
-                session,
-                services.settings,
-                request,
-                requested_by=call.user,
-                channel=None,
-                idem_key=call.key,
-                limited=False,
-            ).job
-        woken = jobs.wake(services.settings, job)
+        job = submit(request, call)
+        woken = jobs.wake(call.services.settings, job)
         return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
+
+
+def submit(request: "Request", call: Call) -> "Job":
+    """Store a request of the terminal as a job.
+
+    Parameters
+    ----------
+    request : Request
+        What to do.
+    call : Call
+        Who asks; the job has its key.
+
+    Returns
+    -------
+    Job
+        Not yet sent to a worker.
+    """
+    from workers import jobs
+
+    services = call.services
+    with services.database.transaction() as session:
+        return jobs.submit(
+            session,
+            services.settings,
+            request,
+            requested_by=call.user,
+            channel=None,
+            idem_key=call.key,
+            limited=False,
+        ).job
 
 
 def printed(template: str, data: dict[str, Any], settings: Settings) -> str:

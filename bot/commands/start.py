@@ -264,20 +264,10 @@ def _train(call: Call, *, is_new: bool, progress: Progress) -> dict[str, Any]:
 
 def _queue_recommender(call: Call) -> str | None:
     """Queue the recommender; return the job."""
-    from workers import jobs
+    from bot.terminal_runner import submit
 
-    services = call.services
     try:
-        with services.database.transaction() as session:
-            return jobs.submit(
-                session,
-                services.settings,
-                Retrain(models=("recommend",)),
-                requested_by=call.user,
-                channel=None,
-                idem_key=call.key,
-                limited=False,
-            ).job.id
+        return submit(Retrain(models=("recommend",)), call).id
     except Refused:
         return None  # the list does not need it
 

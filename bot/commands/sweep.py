@@ -1,6 +1,5 @@
 """`sweep`: score all customers and list those at risk."""
 
-import csv
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,35 +16,22 @@ from bot.commands.tree import (
     integer,
     request,
 )
-from retention.csv import escape_formulas
-from retention.templating import why
 from retention.text import gettext
 from workers.requests import Sweep
 
 
-def write_csv(call: Call, data: dict[str, Any], csv: Path | None = None, **_: Any) -> None:
+def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_: Any) -> None:
     """Write the cohort to a file."""
+    from retention.reports.at_risk import write_csv
+
     if csv:
-        _write(csv, data["cohort"])
-
-
-def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
-    columns = ("customer_id", "tier", "churn_probability", "expected_value", "reasons")
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for customer in cohort:
-            row = {
-                **customer,
-                "reasons": why(customer["reasons"]),
-            }
-            writer.writerow([escape_formulas(row[column]) for column in columns])
+        write_csv(csv, data["cohort"])
 
 
 @command(
     "sweep",
     request=Sweep,
-    after=write_csv,
+    after=write_cohort,
     help=gettext("Score every active customer and say who is at risk, and why."),
 )
 @click.option(

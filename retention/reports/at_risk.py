@@ -44,6 +44,26 @@ def check_folder(folder: Path) -> None:
         ) from None
 
 
+def write_csv(path: Path, cohort: list[dict[str, Any]], encoding: str = "utf-8") -> None:
+    """Write customers at risk as CSV.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    cohort : list of dict
+        Customers of a sweep's JSON object.
+    encoding : str
+        `BYTE_ORDER_MARK` for spreadsheets.
+    """
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for customer in cohort:
+            row = customer | {"reasons": why(customer["reasons"])}
+            writer.writerow([escape_formulas(row[column]) for column in COLUMNS])
+
+
 def write_list(
     folder: Path,
     swept: dict[str, Any],
@@ -74,12 +94,7 @@ def write_list(
         Paths of the page and of the CSV file.
     """
     table, page = folder / TABLE, folder / PAGE
-    with table.open("w", encoding=BYTE_ORDER_MARK, newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for customer in swept["cohort"]:
-            row = customer | {"reasons": why(customer["reasons"])}
-            writer.writerow([escape_formulas(row[column]) for column in COLUMNS])
+    write_csv(table, swept["cohort"], encoding=BYTE_ORDER_MARK)
     values = swept | {
         "definition": definition,
         "summary": summary,
