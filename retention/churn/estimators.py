@@ -178,7 +178,7 @@ def take_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
     places : sequence of int
         Column indices.
     """
-    return np.nan_to_num(np.asarray(X)[:, list(places)])
+    return np.nan_to_num(select_columns(X, places))
 
 
 def select_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
