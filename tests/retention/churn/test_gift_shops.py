@@ -48,6 +48,7 @@ def test_shops_have_christmas_and_one_order_customers(shape):
     assert (orders.groupby("customer_id").size() == 1).mean() > plan.once
 
 
+@pytest.mark.nightly
 def test_auto_is_not_worse_than_its_simplest_members(shop):
     """By 1.64 standard errors of the paired difference, against each member by name."""
     training, newest = shop
@@ -58,6 +59,7 @@ def test_auto_is_not_worse_than_its_simplest_members(shop):
     assert len(gift_shops.summary([comparison])) > len(gift_shops.SINGLE)
 
 
+@pytest.mark.nightly
 def test_blend_contains_calendar_models_and_a_shift(shop):
     trained = fit(shop[0])
     assert trained.estimator == "stacked"
