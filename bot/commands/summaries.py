@@ -68,6 +68,7 @@ SUMMARIES = {
             "bought 1, 2, 3 … months later."
         ),
     ),
+    "ask": Summary(gettext("Ask in a sentence, in English or Chinese; see the command for it.")),
     "recommend": Summary(
         gettext(
             "What this customer would like next, and why. Give an id, a pseudonym or an "
