@@ -24,6 +24,17 @@ FEEDBACK_USEFUL = "feedback.useful"
 FEEDBACK_WRONG = "feedback.wrong"
 FEEDBACK_ITEM = "feedback.item"  # value: useful or wrong|job id|pseudonym|place on the list
 
+# Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
+ASK_RUN = "ask.run"
+ASK_DECLINE = "ask.decline"
+ASK_ALTERNATIVE = "ask.alternative."  # and the number of the button
+
+# Shortcuts. A message shortcut and a global one need different callback ids.
+WHY_MESSAGE, WHY_GLOBAL = "shortcut.why.message", "shortcut.why"
+DRAFT_MESSAGE, DRAFT_GLOBAL = "shortcut.draft.message", "shortcut.draft"
+WHY_VIEW = "shortcut.why.view"
+DRAFT_VIEW = "shortcut.draft.view"
+
 # Modals.
 EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"

@@ -13,7 +13,7 @@ _LETTERS = "2-9abcdefghjkmnpqrstvwxyz"
 _BEFORE, _AFTER = r"(?<![a-z0-9_-])", r"(?![a-z0-9_-])"
 _CAMPAIGN = (
     rf"{_BEFORE}(c(?=[a-z]{{0,5}}[2-9])[{_LETTERS}]{{6}}){_AFTER}",
-    rf"(?:\bcampaign |活动)(c[{_LETTERS}]{{6}}){_AFTER}",
+    rf"(?:\bcampaign |活动)(c[{_LETTERS}]{{6}}|c[a-z]*[2-9][{_LETTERS}]*){_AFTER}",
 )
 _PSEUDONYM = rf"{_BEFORE}([0-9a-hjkmnp-tv-z]{{4}}-[0-9a-hjkmnp-tv-z]{{4}}){_AFTER}"
 _EMAIL = r"([\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
