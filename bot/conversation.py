@@ -30,6 +30,7 @@ from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import jobs, roles, threads
 from workers.delivery import outbox
+from workers.job_messages import show_progress
 from workers.requests import Request, title_of
 from workers.tasks.interface import Post
 
@@ -237,6 +238,7 @@ def _start(
             channel=channel,
             idem_key=f"{said.key}:run",
             thread_key=key,
+            announce=False,  # the command comes first, then the progress
         )
         if said.root:
             threads.remember(session, settings, said.channel, said.root, line, submission.job.id)
@@ -249,6 +251,8 @@ def _start(
             "changes": changes(line),
         }
         _put(session, services, said, "talk/understood", values)
+        if submission.created:
+            show_progress(session, settings, submission.job)
         return submission
 
     submission = services.group_commit.store(store)

@@ -18,6 +18,7 @@ SIMILAR = 0.55  # least cosine of a sentence that no rule matches; chosen on the
 SUGGESTED = 0.18  # least cosine of an alternative
 MAX_ALTERNATIVES = 3
 
+_USUAL = ("help", "sweep", "digest now")  # alternatives to a sentence that is like no example
 _PREFIX = re.compile(r"^/?retention\s+")
 _PRONOUN = re.compile(r"\b(?:it|this|that|they|them|he|she|his|her|their)\b|它|他|她|这个?")
 _THIS_CUSTOMER = re.compile(
@@ -214,9 +215,8 @@ class _Reader(Lines):
                     lines.append(line)
             except Refused:
                 continue
-        if len(lines) < MAX_ALTERNATIVES and "help" not in lines:
-            lines.append("help")
-        return tuple(lines)
+        lines += [line for line in _USUAL if line not in lines]
+        return tuple(lines[:MAX_ALTERNATIVES])
 
     def _about_subject(self) -> list[str]:
         """Return the usual commands about the thread's subject."""
