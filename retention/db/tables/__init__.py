@@ -13,6 +13,7 @@ from retention.db.tables.access import (
     Erasure,
     RoleGrant,
 )
+from retention.db.tables.audiences import Audience
 from retention.db.tables.base import Base, Utc
 from retention.db.tables.campaigns import (
     Approval,
@@ -41,6 +42,7 @@ __all__ = [
     "SLACK_STATES",
     "Approval",
     "Assignment",
+    "Audience",
     "Audit",
     "Base",
     "BusinessClock",
