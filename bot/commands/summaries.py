@@ -68,6 +68,7 @@ SUMMARIES = {
             "bought 1, 2, 3 … months later."
         ),
     ),
+    "audience": Summary(gettext("Named groups of customers: save, list, show, delete.")),
     "recommend": Summary(
         gettext(
             "What this customer would like next, and why. Give an id, a pseudonym or an "
