@@ -27,6 +27,7 @@ SAVE_AUDIENCE = "audience.save"  # value: job id of the preview
 AUDIENCE_SWEEP = "audience.sweep"  # value: name of the audience
 AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
+SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
 
 # Modals.
 EDIT_VIEW = "campaign.edit.view"

@@ -374,6 +374,27 @@ class AudienceShow(Request):
     as_of: Moment | None = None
 
 
+class ImportFiles(Request):
+    """Import files again, from a schedule of the terminal.
+
+    Only a schedule makes it: a path never comes from Slack.
+    """
+
+    kind = "import_files"
+    title = gettext("Import")
+    role = "admin"
+    deed = gettext("import files")
+    names_customers = False
+    table: Literal[
+        "events", "customers", "items", "treatments", "relations", "redemptions", "bounces"
+    ]
+    files: tuple[str, ...]
+    map_path: str | None = None
+    format_name: str | None = None
+    query: str | None = None
+    source: str | None = None
+
+
 class Monitor(Request):
     """Check the champion churn model."""
 
@@ -470,6 +491,7 @@ REQUESTS: dict[str, type[Request]] = {
         CampaignMisuse,
         AudienceSave,
         AudienceShow,
+        ImportFiles,
     )
 }
 

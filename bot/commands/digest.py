@@ -32,7 +32,9 @@ class _TimeOfDay(click.ParamType):
         return f"{int(match[1]):02}:{match[2]}"
 
 
-class _Zone(click.ParamType):
+class Zone(click.ParamType):
+    """An IANA time zone; an error names the nearest."""
+
     name = "zone"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -79,7 +81,7 @@ def now(call: Call, audience: str | None = None) -> Digest:
 )
 @click.option(
     "--timezone",
-    type=_Zone(),
+    type=Zone(),
     metavar="ZONE",
     help=gettext("Where; by default the shop's own time zone."),
 )
