@@ -52,6 +52,9 @@ READING = frozenset(
         "jobs list",
         "status",
         "role list",
+        "audience list",
+        "audience show",
+        "schedule list",
     }
 )
 

@@ -15,7 +15,7 @@ from retention.errors import BadInput
 from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import campaigns
+from workers import audiences, campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 # A code block or a phone's keyboard may capitalise the id.
@@ -68,6 +68,7 @@ def COMMAND() -> None: ...
     metavar="MONEY",
     help=gettext("The most it may cost; at most the policy's."),
 )
+@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
 def draft(
     call: Call,
     cohort: str | None,
@@ -76,12 +77,14 @@ def draft(
     discount: float | None,
     holdout: float | None,
     budget: float | None,
+    audience: str | None = None,
 ) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
         with call.services.database.reading() as session:
             campaigns.find_cohort(session, call.services.settings, cohort)
     valid_name = None if name is None else normalize_name(name)
+    audience = audiences.check_exists(call.services.database, call.services.settings, audience)
     return request(
         CampaignDraft,
         cohort_id=cohort,
@@ -90,6 +93,7 @@ def draft(
         discount=discount,
         holdout=holdout,
         budget=budget,
+        audience=audience,
     )
 
 
