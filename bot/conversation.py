@@ -16,6 +16,7 @@ from slack_bolt import App
 from sqlalchemy.orm import Session
 
 from bot.ask import Subject, Understanding, changes, understand
+from bot.ask.endpoint import ask_endpoint
 from bot.ask.sentence import clean
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import ParsedCommand, parse
@@ -24,6 +25,7 @@ from bot.failures import error_message
 from bot.rate_limit import TokenBuckets
 from bot.services import Services, first_time
 from retention import clock
+from retention.audiences import store
 from retention.errors import BadInput, Refused
 from retention.keys import keyed_hash
 from retention.privacy import pseudonym
@@ -136,8 +138,12 @@ def _understand(services: Services, said: Said) -> Understanding:
     today = clock.now().astimezone(services.settings.zone).date()
     with services.database.reading() as session:
         topic = threads.topic_of(session, services.settings, said.channel, said.root)
+        audiences = [each.name for each in store.saved(session, services.settings)]
     subject = Subject(topic.command, topic.cohort, topic.customer, topic.campaign)
-    return understand(said.text, today, subject)
+    understanding = understand(said.text, today, subject, audiences)
+    if understanding.command is None and not _IDLE.fullmatch(clean(said.text)):
+        return ask_endpoint(services.settings, clean(said.text)) or understanding
+    return understanding
 
 
 def act(
@@ -245,6 +251,7 @@ def _start(
         values = {
             "line": line,
             "unused": list(unused),
+            "savable": takes_audience(line),
             "elsewhere": elsewhere,
             "joined": submission.joined,
             "title": title_of(request.kind),
@@ -265,7 +272,8 @@ def _show(
     services: Services, said: Said, line: str, unused: tuple[str, ...], result: Answer
 ) -> bool:
     """Show an immediate answer below the command."""
-    preface = ("talk/ran", {"line": line, "unused": list(unused)})
+    values = {"line": line, "unused": list(unused), "savable": takes_audience(line)}
+    preface = ("talk/ran", values)
 
     def store(session: Session) -> bool:
         is_first = first_time(session, said.key)
@@ -287,6 +295,7 @@ def _propose(services: Services, said: Said, line: str, unused: tuple[str, ...])
         {
             "line": line,
             "unused": list(unused),
+            "savable": takes_audience(line),
             "title": deed_of(line),
             "value": sealed(services, said, line),
         },
@@ -329,6 +338,17 @@ def _put(
         preface=preface,
     )
     outbox.put(session, services.settings, post, default_channel=said.channel)
+
+
+def takes_audience(line: str) -> bool:
+    """Return whether a saved audience can limit a command.
+
+    Parameters
+    ----------
+    line : str
+        A command line that the tree accepts.
+    """
+    return any("--audience" in option.opts for option in parse(line).command.params)
 
 
 def deed_of(line: str) -> str:

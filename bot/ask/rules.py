@@ -125,6 +125,8 @@ RULES = (
             r"能做什么|怎么用你|会做什么",
         ),
     ),
+    Rule("audience show", (r"\bhow many\b|\bhow big\b|\bwho is in\b|\bshow\b|多少", M["audience"])),
+    Rule("audience list", (r"\baudiences\b|人群列表|有哪些人群",)),
     Rule("models card", (r"\bmodel card\b|模型卡",)),
     Rule(
         "definition show",
@@ -297,6 +299,7 @@ RULES = (
         needs=("no customer",),
     ),
     Rule("score", (M["customer"],), needs=("customer",)),
+    Rule("sweep", (M["audience"],)),
 )
 
 

@@ -1,6 +1,7 @@
 """Turn a sentence into a command line of the desk's command tree."""
 
 import re
+from collections.abc import Collection
 from datetime import date
 
 from bot.ask import rules
@@ -50,7 +51,12 @@ _DEEDS = (
 )
 
 
-def understand(sentence: str, today: date, subject: Subject | None = None) -> Understanding:
+def understand(
+    sentence: str,
+    today: date,
+    subject: Subject | None = None,
+    audiences: Collection[str] = (),
+) -> Understanding:
     """Find the command that a sentence asks for.
 
     Parameters
@@ -61,6 +67,8 @@ def understand(sentence: str, today: date, subject: Subject | None = None) -> Un
         The shop's day.
     subject : Subject, optional
         What the thread is about.
+    audiences : collection of str, optional
+        Names of the saved audiences.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def understand(sentence: str, today: date, subject: Subject | None = None) -> Un
         return Understanding()
     if typed := _typed(text):
         return _checked(typed, 1.0, (), ())
-    reader = _Reader(correct(text), today, subject or Subject())
+    reader = _Reader(correct(text), today, subject or Subject(), audiences)
     return reader.understand()
 
 
@@ -102,8 +110,10 @@ def _checked(
 class _Reader(Lines):
     """One sentence being read."""
 
-    def __init__(self, text: str, today: date, subject: Subject) -> None:
-        super().__init__(text, today, subject)
+    def __init__(
+        self, text: str, today: date, subject: Subject, audiences: Collection[str]
+    ) -> None:
+        super().__init__(text, today, subject, audiences)
         self.mood: Mood = mood_of(self.low)
 
     # ------------------------------------------------------------ which command
@@ -168,7 +178,7 @@ class _Reader(Lines):
             return f"score {self.subject.customer}"
         if base is None:
             return None
-        rest = re.sub("[\ue000-\ue011]+", " ", self.low)
+        rest = re.sub("[\ue000-\ue012]+", " ", self.low)
         if base.startswith("campaign list") and (state := rules.find_state(rest)):
             return f"campaign list --state {state}"
         if base.startswith("recommend ") and re.search(r"\bnew\b|新品", rest) and not found:

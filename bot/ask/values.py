@@ -1,7 +1,7 @@
 """Find the typed values of a sentence: customers, campaigns, percentages, money, days."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -148,6 +148,7 @@ MARKS = {
     "reason": "\ue00f",
     "job": "\ue010",
     "version": "\ue011",
+    "audience": "\ue012",
 }
 
 
@@ -188,7 +189,7 @@ class _Finder:
         return None
 
 
-def find_values(text: str, today: date) -> Values:
+def find_values(text: str, today: date, audiences: Collection[str] = ()) -> Values:
     """Find all values of a sentence.
 
     Parameters
@@ -197,6 +198,8 @@ def find_values(text: str, today: date) -> Values:
         A clean sentence.
     today : date
         The shop's day.
+    audiences : collection of str, optional
+        Names of the saved audiences.
 
     Returns
     -------
@@ -206,6 +209,11 @@ def find_values(text: str, today: date) -> Values:
     finder = _Finder(text, low if len(low) == len(text) else text)
     for pattern in _REASON:
         finder.all("reason", pattern)
+    for name in sorted(audiences, key=len, reverse=True):
+        around = (
+            rf"{_BEFORE}(?:the )?(?:audience )?({re.escape(name.lower())})(?: audience)?{_AFTER}"
+        )
+        finder.all("audience", around, partial(_constant, name))
     finder.all("person", _PERSON, lambda match: match[1].upper())
     for pattern in _NAME:
         finder.all("name", pattern, lambda match: _original(text, match))

@@ -1,18 +1,13 @@
 """Draft a campaign; its message replaces the job's."""
 
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from retention.settings import Settings
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
-
-if TYPE_CHECKING:
-    from retention.campaigns.spec import Body
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -33,6 +28,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.closing import uninformative_campaigns
     from retention.campaigns.draft import draft, store
     from retention.campaigns.prior import prior_from_campaigns
+    from retention.campaigns.terms import with_terms
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
     from retention.progress import part
@@ -42,7 +38,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.uplift.past_campaigns import fit_uplift
 
     settings, now = context.settings, context.business_at
-    policy, lake = load_policy(settings), Lake.open(settings)
+    installed, lake = load_policy(settings), Lake.open(settings)
+    policy = with_terms(
+        installed,
+        discount=request.discount,
+        holdout=request.holdout,
+        budget=request.budget,
+        currency=lake.currency(settings),
+    )
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         require_consent(lake, session, settings, policy)
@@ -90,7 +93,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         cohort_id=request.cohort_id,
         progress=context.progress,
     )
-    drafted = replace(drafted, body=_with_terms(drafted.body, request, settings, now))
+    limit = installed.campaign.budget  # for later edits
+    drafted = replace(drafted, body=drafted.body.model_copy(update={"most_budget": limit}))
 
     def apply(session: Session) -> tuple[Post, ...]:
         campaign = store(
@@ -106,14 +110,6 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         return (Post(post.template, post.values),)  # without a key it replaces the progress bar
 
     return Outcome(drafted.as_dict(), apply=apply)
-
-
-def _with_terms(body: "Body", request: CampaignDraft, settings: Settings, now: datetime) -> "Body":
-    """Return the body with the requested terms, within the policy's limits."""
-    from retention.campaigns.edits import Changes, apply_changes
-
-    changes = Changes(discount=request.discount, holdout=request.holdout, budget=request.budget)
-    return body if changes == Changes() else apply_changes(body, changes, settings.zone, now)
 
 
 def _scored(
