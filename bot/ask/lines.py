@@ -42,6 +42,9 @@ class Lines:
         self.low = self.values.masked
         self.used: set[str] = set()
 
+    def _kinds(self) -> set[str]:
+        return {value.kind for value in self.values.found}
+
     def _take(self, kind: str) -> str | None:
         value = self.values.get(kind)
         if value is not None:
@@ -184,11 +187,19 @@ class Lines:
         campaign = self._take("campaign") or self.subject.campaign
         if not campaign:
             return None
+        is_holdout = re.search(r"\bhold-?out\b|\bcontrol\b|对照", self.low)
+        share = (
+            {"holdout": "percent"}
+            if is_holdout and "holdout" not in self._kinds()
+            else {
+                "discount": "percent",
+                "holdout": "holdout",
+            }
+        )
         line = self._options(
             f"campaign edit {campaign}",
             name="name",
-            discount="percent",
-            holdout="holdout",
+            **share,
             budget="money",
             expires="days",
         )

@@ -7,7 +7,7 @@ from datetime import date
 from bot.ask import rules
 from bot.ask.lines import THESE, Lines
 from bot.ask.mood import Mood, mood_of
-from bot.ask.parts import unused_parts
+from bot.ask.parts import PICKING, unused_parts
 from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
 from bot.ask.sentence import clean, correct, is_chinese
 from bot.ask.similar import NONE, examples
@@ -33,6 +33,16 @@ _FOLLOW_UP = re.compile(
     r"customers?|list|ok|so|with)\b|"
     r"那么?|呢|只|看|的|个|就行|客户|和|是|情况|再|也|[\s,.!?，。！？、])+"
 )
+# Words that belong to a list's intent without narrowing it.
+_HEADS = {
+    "campaign draft": f"{rules.RISK}|{rules.DRAFT_WORDS}|{THESE.pattern}",
+    "campaign edit": (
+        rf"{rules.EDIT}|\b(?:hold-?out|budgets?|discounts?|coupons?|codes?|name|days)\b|"
+        r"折扣|预算|对照组?|有效期|名称"
+    ),
+    "sweep": rf"{rules.RISK}|\bsweep\b",
+    "campaign list": rf"{rules.STATE_WORDS}|\b(?:campaigns?|pipeline|funnel|approval)\b|活动",
+}
 _DEEDS = (
     (r"\bdraft\w*|起草|召回", "campaign draft"),
     (rules.APPROVE + r"|\bapproved\b", "campaign approve"),
@@ -301,12 +311,14 @@ class _Reader(Lines):
         self, intent: str, spans: tuple[tuple[int, int], ...], *, is_rule: bool
     ) -> tuple[str, ...]:
         implied = {"digest now": {"day", "days"}, "campaign list": {"tier"}}.get(intent, set())
-        explained = list(spans)
+        # The gaps inside a rule's match may hold a constraint, so lists count words only.
+        explained = [] if intent in PICKING and intent in _HEADS else list(spans)
         settled = self.used | implied | {"reason"}
         explained += [
             (value.start, value.end) for value in self.values.found if value.kind in settled
         ]
-        explained += [found.span() for found in re.finditer(self._head_words(intent), self.low)]
+        heads = _HEADS.get(intent, r"(?!)")
+        explained += [found.span() for found in re.finditer(heads, self.low)]
         if not explained and not is_rule:
             return ()
         parts = unused_parts(self.text, self.values, tuple(explained), intent)
@@ -318,8 +330,13 @@ class _Reader(Lines):
 
     def _other_deeds(self, intent: str) -> tuple[str, ...]:
         """Return the verbs of further changes, which one command cannot do."""
-        if intent not in CHANGING or not intent.startswith("campaign "):
+        if not intent.startswith("campaign ") or intent == "campaign draft":
             return ()
+        if intent not in CHANGING:
+            deed = re.search(
+                r"(?<!\bto )\b(?:approve|reject|submit|stop|erase)\b|(?<!不)批准", self.low
+            )
+            return (deed[0],) if deed and intent == "campaign list" else ()
         rest = "".join(" " if letter in MARKS.values() else letter for letter in self.low)
         return tuple(
             found[0]
@@ -328,16 +345,6 @@ class _Reader(Lines):
             and path not in (intent, "campaign draft", "campaign edit")
             and (found := re.search(pattern, rest))
         )
-
-    def _head_words(self, intent: str) -> str:
-        """Return the pattern of words that belong to an intent without narrowing it."""
-        if intent == "campaign draft":
-            return f"{rules.RISK}|{rules.DRAFT}|{THESE.pattern}|\\bhold-?out\\b|\\bdiscount\\b"
-        if intent == "sweep":
-            return rules.RISK
-        if intent == "campaign list":
-            return rules.STATE_WORDS
-        return r"(?!)"
 
 
 def _split(line: str) -> tuple[str, dict[str, str]]:

@@ -53,10 +53,14 @@ _PERCENT = (
 )
 _PERCENT_WORD = rf"(?:\bwith )?\b({NUMBER}){_PERCENT_UNIT}{_OFF}"
 _ZH_DISCOUNT = r"打?(\d)(\d)?折"
-_PEOPLE = r"(?:customers|clients|people|ppl|households|buyers|shoppers|risky|most|highest)"
+_PEOPLE = (
+    r"(?:customers|clients|people|ppl|households|buyers|shoppers|risky|riskiest|most|highest|"
+    r"biggest|"
+    r"worst)"
+)
 _TOP = (
     rf"\b(?:the )?(?:top|first) ({NUMBER})\b(?: {_PEOPLE})*",
-    rf"\b(?:the |say )?({NUMBER}) {_PEOPLE}\b",
+    rf"\b(?:the |say )?({NUMBER}) (?:[\ue000-\ue012]+ |[a-z]+ )?{_PEOPLE}\b",
     r"前(\d+|[一二三四五六七八九十两])[名个位]?(?:客户)?",
     r"top ?(\d+)",
     r"(\d+)[名个位](?:客户|顾客)",
@@ -93,6 +97,11 @@ _TIER = (
     ),
     (r"\b(?:with )?(?:a |the )?(?:high(?:[- ]risk| tier)|risk high)(?: tier)?\b|高风险", "high"),
 )
+_CAPITALISED_NAME = re.compile(
+    r"\b(?i:called|named|with the name|name it)[ :]+"
+    r"([A-Z0-9][\w'-]*(?: [A-Z0-9][\w'-]*)*)"
+)
+_BUDGET_TO = r"\bbudget\b[^.?!]{0,30}? (?:to|of|at) (?:€|\$|£)?(\d[\d,.]*\d|\d)(?![\d%])"
 _NAME = (
     r"\b(?:called|named|with the name|name it)[ :]+(?:\"([^\"]+)\"|([a-z0-9][\w'-]*))",
     r"(?:名为|叫做?|命名为)[\"“「]?([\w\u4e00-\u9fff]{1,20})[\"”」]?",
@@ -215,6 +224,8 @@ def find_values(text: str, today: date, audiences: Collection[str] = ()) -> Valu
         )
         finder.all("audience", around, partial(_constant, name))
     finder.all("person", _PERSON, lambda match: match[1].upper())
+    if match := _CAPITALISED_NAME.search(text):
+        finder.take("name", match[1], *match.span())
     for pattern in _NAME:
         finder.all("name", pattern, lambda match: _original(text, match))
     for kind, pattern in (
@@ -233,6 +244,7 @@ def find_values(text: str, today: date, audiences: Collection[str] = ()) -> Valu
     finder.all("percent", _ZH_DISCOUNT, _zh_discount)
     for pattern in _MONEY:
         finder.all("money", pattern, lambda match: match[1].replace(",", "").replace("'", ""))
+    finder.all("money", _BUDGET_TO, lambda match: match[1].replace(",", ""), inner=True)
     for pattern, tier in _TIER:
         finder.all("tier", pattern, partial(_constant, tier))
     for kind, patterns in (("top", _TOP), ("months", _MONTHS), ("days", _DAYS), ("count", _COUNT)):
