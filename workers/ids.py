@@ -29,6 +29,17 @@ AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
 SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
 
+# Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
+ASK_RUN = "ask.run"
+ASK_DECLINE = "ask.decline"
+ASK_ALTERNATIVE = "ask.alternative."  # and the number of the button
+
+# Shortcuts. A message shortcut and a global one need different callback ids.
+WHY_MESSAGE, WHY_GLOBAL = "shortcut.why.message", "shortcut.why"
+DRAFT_MESSAGE, DRAFT_GLOBAL = "shortcut.draft.message", "shortcut.draft"
+WHY_VIEW = "shortcut.why.view"
+DRAFT_VIEW = "shortcut.draft.view"
+
 # Modals.
 EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"

@@ -247,6 +247,9 @@ class CampaignDraft(Request):
     tier: Tier = "high"
     name: str | None = None
     audience: AudienceName | None = None
+    discount: float | None = None  # shares from 0 to 1; None: as the policy says
+    holdout: float | None = None
+    budget: float | None = None
 
 
 class CampaignSend(Request):

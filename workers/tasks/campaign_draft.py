@@ -1,12 +1,18 @@
 """Draft a campaign; its message replaces the job's."""
 
-from typing import Any
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from retention.settings import Settings
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.campaigns.spec import Body
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -84,6 +90,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         cohort_id=request.cohort_id,
         progress=context.progress,
     )
+    drafted = replace(drafted, body=_with_terms(drafted.body, request, settings, now))
 
     def apply(session: Session) -> tuple[Post, ...]:
         campaign = store(
@@ -99,6 +106,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         return (Post(post.template, post.values),)  # without a key it replaces the progress bar
 
     return Outcome(drafted.as_dict(), apply=apply)
+
+
+def _with_terms(body: "Body", request: CampaignDraft, settings: Settings, now: datetime) -> "Body":
+    """Return the body with the requested terms, within the policy's limits."""
+    from retention.campaigns.edits import Changes, apply_changes
+
+    changes = Changes(discount=request.discount, holdout=request.holdout, budget=request.budget)
+    return body if changes == Changes() else apply_changes(body, changes, settings.zone, now)
 
 
 def _scored(

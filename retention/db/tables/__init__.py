@@ -32,7 +32,7 @@ from retention.db.tables.data import (
     ModelHealth,
     ModelVersion,
 )
-from retention.db.tables.delivery import Delivery, File, Outbox
+from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
@@ -75,5 +75,6 @@ __all__ = [
     "Send",
     "Slot",
     "Suppression",
+    "Thread",
     "Utc",
 ]
