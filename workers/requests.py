@@ -188,6 +188,16 @@ class Score(Request):
     explain: bool = False
 
 
+class CustomerCard(Score):
+    """Show a customer's card in an open modal."""
+
+    kind = "customer_card"
+    title = gettext("Customer card")
+    deed = gettext("open a customer")
+    view_id: Annotated[str, Field(min_length=1, max_length=64)]
+    channel: str | None = None  # of the list that it was opened from
+
+
 class Recommend(Request):
     """Recommend items for one customer."""
 
@@ -242,6 +252,7 @@ class CampaignDraft(Request):
     cohort_id: str | None = None
     tier: Tier = "high"
     name: str | None = None
+    customer_id: CustomerId | None = None  # only this customer
 
 
 class CampaignSend(Request):
@@ -412,6 +423,7 @@ REQUESTS: dict[str, type[Request]] = {
         Retrain,
         Sweep,
         Score,
+        CustomerCard,
         Recommend,
         Cohort,
         CohortCsv,

@@ -137,7 +137,7 @@ def _silent_short(values: Values) -> str:
     if longest is None:
         return gettext("silent for longer than usual")
     if longest > _number(values, "days"):
-        return gettext("has paused {days} before").format(days=count(longest, "day"))
+        return gettext("has paused for {days} before").format(days=count(longest, "day"))
     return gettext("longest pause before: {days}").format(days=count(longest, "day"))
 
 
@@ -247,7 +247,7 @@ _SHORT: dict[str, Callable[[Values], str]] = {
     "on_time": lambda v: gettext("within the usual rhythm"),
     "only_order": lambda v: gettext("only one order so far"),
     "only_order_recent": lambda v: gettext("the only order is recent"),
-    "within_pauses": lambda v: gettext("has paused {days} before").format(
+    "within_pauses": lambda v: gettext("has paused for {days} before").format(
         days=count(_number(v, "longest"), "day")
     ),
     "recent": lambda v: gettext("ordered recently; typical {days}").format(

@@ -82,6 +82,10 @@ class Post:
         alt_text: …}``. The sender uploads it and fills in the id.
     file : Attachment, optional
         Replaces the blocks: a file with the rendered text as its comment.
+    view_id : str, optional
+        An open modal, which the template's view replaces. ``channel`` is the person's id.
+    keep_images : bool
+        Keep the images of the message that this one updates.
     """
 
     template: str
@@ -91,6 +95,8 @@ class Post:
     thread_key: str | None = None
     images: dict[str, Attachment] = field(default_factory=dict)
     file: Attachment | None = None
+    view_id: str | None = None
+    keep_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)

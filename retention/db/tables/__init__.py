@@ -22,6 +22,7 @@ from retention.db.tables.campaigns import (
     CampaignVersion,
     Coupon,
 )
+from retention.db.tables.care import CallEntry, Note, Pause
 from retention.db.tables.data import (
     ChurnDefinition,
     Cohort,
@@ -44,6 +45,7 @@ __all__ = [
     "Audit",
     "Base",
     "BusinessClock",
+    "CallEntry",
     "Campaign",
     "CampaignEditor",
     "CampaignVersion",
@@ -60,7 +62,9 @@ __all__ = [
     "Job",
     "ModelHealth",
     "ModelVersion",
+    "Note",
     "Outbox",
+    "Pause",
     "Process",
     "Redemption",
     "RoleGrant",
