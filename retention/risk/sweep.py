@@ -1,8 +1,8 @@
 """Score active customers and list those at risk."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,8 +36,7 @@ class Sweep:
     ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
     names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
     Churn is no order for ``horizon_days``, among customers with an order within
-    ``active_within_days``. ``evidence`` has the order pattern and the clauses of the first
-    `MAX_EVIDENCE` customers of the cohort.
+    ``active_within_days``. ``evidence_table`` has the order patterns from which `evidence` is made.
     """
 
     as_of: datetime
@@ -55,7 +54,14 @@ class Sweep:
     seconds: float
     horizon_days: int
     active_within_days: int | None
-    evidence: "Mapping[str, Evidence]" = field(default_factory=dict)
+    evidence_table: "EvidenceTable | RuleEvidence | None" = field(default=None, repr=False)
+
+    @property
+    def evidence(self) -> "Mapping[str, Evidence]":
+        """Return the evidence of the cohort's first `MAX_EVIDENCE` customers, by id."""
+        if self.evidence_table is None:
+            return {}
+        return self.evidence_table.of(list(self.cohort.customer_id.head(MAX_EVIDENCE)))
 
     @property
     def extreme(self) -> Extreme:
@@ -69,6 +75,18 @@ class Sweep:
         if share == 0:
             return "none"
         return "all" if share > NEARLY_ALL and self.cohort_tiers != TIERS else ""
+
+    def restricted_to(self, customers: Collection[str]) -> "Sweep":
+        """Return the sweep of these customers only."""
+        scores = self.scores[self.scores.customer_id.isin(customers)].reset_index(drop=True)
+        cohort = self.cohort[self.cohort.customer_id.isin(customers)].reset_index(drop=True)
+        return replace(
+            self,
+            tiers={name: int((scores.tier == name).sum()) for name in TIERS},
+            revenue_at_risk=revenue_at_risk(cohort),
+            scores=scores,
+            cohort=cohort,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the sweep.
@@ -163,7 +181,7 @@ def sweep(
         seconds=perf_counter() - started,
         horizon_days=horizon,
         active_within_days=trained.active_within_days if trained else active_within_days,
-        evidence=evidence.of(list(cohort.customer_id.head(MAX_EVIDENCE))),
+        evidence_table=evidence,
     )
 
 

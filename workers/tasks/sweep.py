@@ -12,6 +12,7 @@ from retention.db.tables import Cohort
 from retention.features.catalogue import GROUPS
 from retention.templating import RAISES, direction
 from retention.text import gettext
+from workers.audiences import restrict
 from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -41,6 +42,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     Outcome
         The cohort with a chart.
     """
+    from retention.audiences.breakdown import breakdown
     from retention.lake import Lake
     from retention.registry import champion
     from retention.registry.churn_definition import ensure_definition, fitting_definition
@@ -65,6 +67,13 @@ def run(request: Sweep, context: Context) -> Outcome:
         top=request.top or DEFAULT_LISTED,
         progress=context.progress,
     )
+    rows: list[dict[str, Any]] = []
+    if request.audience or request.by:
+        with context.database.reading() as session:
+            if request.audience:
+                swept = restrict(lake, session, settings, swept, request.audience)
+            if request.by:
+                rows = breakdown(lake, session, settings, swept, request.by)
     context.progress(1, 1, gettext("Keeping the scores"))
     lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
@@ -80,6 +89,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         size=len(swept.cohort),
         revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
         currency=currency,
+        audience=request.audience,
         created_by=context.requested_by,
     )
 
@@ -100,14 +110,19 @@ def run(request: Sweep, context: Context) -> Outcome:
         "change": _change(lake, swept, earlier),
         "selection_note": swept.selection_note,
         "main_reasons": _main_reasons(swept),
+        "audience": request.audience,
+        "by": request.by,
+        "breakdown": rows,
     }
-    return Outcome(data, _posts(swept, data, steps, context), apply=publish, runs=("scores",))
+    posts = (*_posts(swept, data, steps, context), *_breakdown_posts(data, context))
+    return Outcome(data, posts, apply=publish, runs=("scores",))
 
 
 def _earlier_cohort(session: Session, cohort: Cohort) -> Cohort | None:
     """Return the newest earlier list that can be compared with this one.
 
-    It has the same tiers and the same horizon. Ranks by rules are not compared with probabilities.
+    It has the same tiers, audience and horizon. Ranks by rules are not compared with
+    probabilities.
     """
     earlier = session.scalars(
         select(Cohort)
@@ -120,6 +135,7 @@ def _earlier_cohort(session: Session, cohort: Cohort) -> Cohort | None:
             row
             for row in earlier
             if list(row.tiers) == list(cohort.tiers)
+            and row.audience == cohort.audience
             and row.horizon_days == cohort.horizon_days
             and (row.model_version == "rules") == (cohort.model_version == "rules")
         ),
@@ -156,6 +172,16 @@ def _next_steps(
     return {customer: next_step(rule, currency) for customer, rule in rules.items()}
 
 
+def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]:
+    """Return the breakdown's table for the thread of the list."""
+    if context.channel is None or not data["breakdown"]:
+        return ()
+    shown = ("breakdown", "by", "currency", "has_amounts", "cohort_tiers", "audience")
+    message = f"job:{context.job_id}"
+    values = {name: data[name] for name in shown}
+    return (Post("audience/breakdown", values, key=f"{message}:by", thread_key=message),)
+
+
 def _posts(
     swept: "Swept", data: dict[str, Any], steps: dict[str, str], context: Context
 ) -> tuple[Post, ...]:
@@ -183,6 +209,7 @@ def _posts(
         "definition": data["definition"],
         "fitting_definition": data["fitting_definition"],
         "change": data["change"],
+        "audience": data["audience"],
     }
     return (Post("sweep/cohort", values, images={"chart": picture}),)
 
@@ -205,9 +232,9 @@ def _rows(swept: "Swept", steps: dict[str, str], key: bytes, shown: int) -> list
     from retention.privacy import pseudonym
     from retention.risk.sentence import short_reason
 
-    rows = []
+    rows, evidences = [], swept.evidence
     for customer in swept.cohort.head(shown).itertuples():
-        evidence = swept.evidence[customer.customer_id]
+        evidence = evidences[customer.customer_id]
         usual = evidence.usual_gap_days
         rows.append(
             {
