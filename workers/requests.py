@@ -191,6 +191,16 @@ class Score(Request):
     explain: bool = False
 
 
+class CustomerCard(Score):
+    """Show a customer's card in an open modal."""
+
+    kind = "customer_card"
+    title = gettext("Customer card")
+    deed = gettext("open a customer")
+    view_id: Annotated[str, Field(min_length=1, max_length=64)]
+    channel: str | None = None  # of the list that it was opened from
+
+
 class Recommend(Request):
     """Recommend items for one customer."""
 
@@ -246,6 +256,7 @@ class CampaignDraft(Request):
     cohort_id: str | None = None
     tier: Tier = "high"
     name: str | None = None
+    customer_id: CustomerId | None = None  # only this customer
     audience: AudienceName | None = None
     discount: float | None = None  # shares from 0 to 1; None: as the policy says
     holdout: float | None = None
@@ -473,6 +484,7 @@ REQUESTS: dict[str, type[Request]] = {
         Retrain,
         Sweep,
         Score,
+        CustomerCard,
         Recommend,
         Cohort,
         CohortCsv,

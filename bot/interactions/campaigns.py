@@ -36,6 +36,9 @@ INPUT_OF_FIELD = {
     "send_on": "send_on",
     "copy_text": "copy",
     "reason": "reason",
+    "note": "note",
+    "outcome": "outcome",
+    "due": "due",
 }
 Transition = Callable[[Session, Settings, str, int, str], Campaign]
 

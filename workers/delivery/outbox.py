@@ -62,16 +62,18 @@ def put(
     """
     key = post.key or f"job:{job_id}"
     channel = post.channel or default_channel or ""
-    existing = session.scalar(select(Outbox.id).where(Outbox.key == key))
+    existing = session.scalar(select(Outbox.payload).where(Outbox.key == key))
     if existing is None and not is_slack_id(channel):
         return key
     payload = _payload(session, settings, post)
+    if post.keep_images and existing:
+        payload["images"] = existing.get("images", {})
     if existing is None and insert_once(
         session,
         Outbox,
         key=key,
         team_id=settings.team_id,
-        kind="file" if post.file else "message",
+        kind="file" if post.file else "view" if post.view_id else "message",
         channel=channel,
         thread_key=post.thread_key,
         payload=payload,
@@ -275,7 +277,7 @@ def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
     waits = Outbox.state.in_(("sending", "rate_limited", "ambiguous", "held"))
     session.execute(
         update(Outbox)
-        .where(Outbox.key == key, Outbox.kind == "message")
+        .where(Outbox.key == key, Outbox.kind.in_(("message", "view")))
         .values(
             payload=payload,
             revision=Outbox.revision + 1,
@@ -292,6 +294,12 @@ def _payload(session: Session, settings: Settings, post: Post) -> dict[str, Any]
     The files' content is in ``files``.
     """
     shared = {"zone": settings.timezone, "currency": settings.currency, "demo": settings.demo}
+    if post.view_id:
+        images = {
+            name: _store_file(session, settings, image) for name, image in post.images.items()
+        }
+        view = render.view(post.template, **{**shared, **post.values})
+        return {"view": view, "view_id": post.view_id, "images": images}
     message = render.message(post.template, **{**shared, **post.values})
     if post.file is not None:
         return {"text": message.text, "file": _store_file(session, settings, post.file)}

@@ -24,6 +24,7 @@ from retention.db.tables.campaigns import (
     CampaignVersion,
     Coupon,
 )
+from retention.db.tables.care import CallEntry, Note, Pause
 from retention.db.tables.data import (
     ChurnDefinition,
     Cohort,
@@ -49,6 +50,7 @@ __all__ = [
     "Audit",
     "Base",
     "BusinessClock",
+    "CallEntry",
     "Campaign",
     "CampaignEditor",
     "CampaignVersion",
@@ -65,7 +67,9 @@ __all__ = [
     "Job",
     "ModelHealth",
     "ModelVersion",
+    "Note",
     "Outbox",
+    "Pause",
     "Process",
     "ProgrammeHoldout",
     "Redemption",
