@@ -6,7 +6,7 @@ from slack_bolt import App
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
-from bot import home, slash
+from bot import groups, home, slash
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
@@ -70,6 +70,7 @@ def build_app(
     app.use(clean_text)
     slash.register(app, services)
     home.register(app, services)
+    groups.register(app, services)
     register_all(app, services)
     entries(root())  # imports every command before the first request
     return app

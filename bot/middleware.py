@@ -36,9 +36,13 @@ def _clean(value: Any) -> Any:
 
 
 def run_commands_inline(body: dict[str, Any], next: Callable[[], BoltResponse]) -> BoltResponse:
-    """Run slash commands in the receiving thread."""
+    """Run slash commands in the receiving thread.
+
+    Without a text the command opens a window. It acknowledges first and then waits for Slack, so it
+    runs in another thread.
+    """
     # Bolt calls the listener in this thread after the middleware returns.
-    _thread.runs_inline = "command" in body
+    _thread.runs_inline = "command" in body and bool((body.get("text") or "").strip())
     return next()
 
 

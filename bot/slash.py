@@ -10,6 +10,7 @@ from typing import Any
 from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
+from bot import builder
 from bot.commands import SLACK, Call
 from bot.commands.parsing import parse
 from bot.middleware import run_commands_inline
@@ -53,6 +54,12 @@ def register(app: App, services: Services) -> None:
     @app.command("/retention")
     def retention(ack: Ack, body: dict[str, Any]) -> None:
         started = time.monotonic()
+        if not (body.get("text") or "").strip() and body.get("trigger_id"):
+            ack()
+            place = builder.Place(body.get("channel_id") or "", body.get("response_url") or "")
+            view = builder.view(services, body["user_id"], place)
+            services.client.views_open(trigger_id=body["trigger_id"], view=view)
+            return
         reply = answer(services, body.get("text") or "", caller(services, body), started)
         ack(text=reply.text, blocks=reply.blocks, response_type="ephemeral")
 

@@ -18,6 +18,14 @@ CALL_LIST = "campaign.calls"
 FORGET = "customer.forget"  # value: customer id; only admins see it
 RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
+RUN_COMMAND = "command.run"  # value: a command line; runs where the button is
+OPEN_APPROVALS = "desk.approvals"  # no value
+OPEN_CAMPAIGN = "desk.campaign"  # value: campaign id
+DESK_APPROVE = "desk.approve"  # value: campaign id:version; in a window or App Home
+DIGEST_SETTINGS = "digest.settings"  # no value; of the channel
+OPEN_BUILDER = "builder.open"  # value: a group of tasks, or empty
+BUILDER_TASK = "builder.task"  # the list of commands
+BUILDER_FIELD = "builder.field"  # an option of the chosen command
 # Value: useful or wrong|pseudonym|model version|as of. A menu, whose entries are the next two.
 FEEDBACK = "feedback"
 FEEDBACK_USEFUL = "feedback.useful"
@@ -29,6 +37,9 @@ EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
 FEEDBACK_VIEW = "feedback.view"
+APPROVALS_VIEW = "desk.approvals.view"
+DIGEST_VIEW = "digest.view"  # private metadata: channel
+BUILDER_VIEW = "builder.view"  # private metadata: JSON of the place and the answer's address
 
 # Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"

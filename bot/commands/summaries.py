@@ -24,7 +24,7 @@ _TERMINAL_ONLY = frozenset({TERMINAL})
 
 # In the order of help and documentation. Each is a file of this folder.
 SUMMARIES = {
-    "help": Summary(gettext("What you may do here; with a command's name, its options.")),
+    "help": Summary(gettext("What you can do here. With a command's name, its options.")),
     "init": Summary(
         gettext(
             "Make the home: the secret key, the database, the lake; all of it may be there already."

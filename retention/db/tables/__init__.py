@@ -11,6 +11,7 @@ from retention.db.tables.access import (
     SLACK_STATES,
     Audit,
     Erasure,
+    Language,
     RoleGrant,
 )
 from retention.db.tables.base import Base, Utc
@@ -58,6 +59,7 @@ __all__ = [
     "ImportLog",
     "Impression",
     "Job",
+    "Language",
     "ModelHealth",
     "ModelVersion",
     "Outbox",
