@@ -11,6 +11,7 @@ from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
+from bot.language import SpeakLanguage
 from bot.middleware import Listeners, acknowledged_once, clean_text
 from bot.oauth import Flow
 from bot.rate_limit import RequestLimit
@@ -68,6 +69,7 @@ def build_app(
     app.use(acknowledged_once)
     app.use(RequestLimit())
     app.use(clean_text)
+    app.use(SpeakLanguage(services))
     slash.register(app, services)
     home.register(app, services)
     groups.register(app, services)

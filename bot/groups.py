@@ -61,10 +61,18 @@ class UserGroups:
                 gettext("Slack did not answer, so nothing was changed. Please try again.")
             ) from None
 
-    def refresh(self) -> None:
-        """Read the members of all groups that have a role, and store their roles.
+    def all_members(self, granted: str | None = None) -> dict[str, list[str]]:
+        """Return the members of all groups that have a role, by group.
 
-        The members of a group that Slack cannot read keep their role until it can.
+        Parameters
+        ----------
+        granted : str, optional
+            A group that gets a role now.
+
+        Raises
+        ------
+        BadInput
+            The granted group cannot be read. Another group that cannot be read is left out.
         """
         with self._database.reading() as session:
             groups = session.scalars(
@@ -72,13 +80,20 @@ class UserGroups:
                     RoleGrant.team_id == self._settings.team_id, is_group_grant()
                 )
             ).all()
-        members: dict[str, list[str]] = {}
+        members = {granted: self.members(granted)} if granted else {}
         for group in groups:
             try:
-                members[group] = self.members(group)
+                members[group] = members.get(group) or self.members(group)
             except BadInput as error:
                 log.warning("the members of %s stay as they were: %s", group, error)
-        if members:
+        return members
+
+    def refresh(self) -> None:
+        """Read the members of all groups that have a role, and store their roles.
+
+        The members of a group that Slack cannot read keep their role until it can.
+        """
+        if members := self.all_members():
             with self._database.transaction() as session:
                 grant_to_members(session, self._settings, members)
 

@@ -11,6 +11,7 @@ waiting thread that has not polled yet then lets Slack's three seconds pass.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import local
 from typing import Any
 
@@ -71,7 +72,8 @@ class Listeners(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if not getattr(_thread, "runs_inline", False):
-            return super().submit(fn, *args, **kwargs)
+            # The listener speaks the language that the request's middleware set.
+            return super().submit(copy_context().run, fn, *args, **kwargs)
         done: Future[Any] = Future()
         done.set_result(fn(*args, **kwargs))
         return done

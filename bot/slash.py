@@ -17,7 +17,7 @@ from bot.middleware import run_commands_inline
 from bot.services import Services
 from retention.db.tables import Job
 from retention.errors import Conflict
-from retention.text import gettext
+from retention.text import gettext, language
 from workers import jobs, roles
 from workers.delivery import outbox, render
 from workers.job_messages import show_progress
@@ -214,7 +214,7 @@ def queued_message(
     -------
     Message
     """
-    text, blocks = _queued(title_of(job.kind), stranger, private, woken, zone)
+    text, blocks = _queued(title_of(job.kind), stranger, private, woken, zone, language())
     return render.Message(text, json.loads(blocks.replace(_JOB_ID, job.id)))
 
 
@@ -245,8 +245,10 @@ _JOB_ID = "JOB-ID"
 
 
 @lru_cache(maxsize=256)
-def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -> tuple[str, str]:
-    """Render the message once for all jobs.
+def _queued(
+    title: str, stranger: bool, private: bool, woken: bool, zone: str, _language: str
+) -> tuple[str, str]:
+    """Render the message once for all jobs of a language.
 
     Only the id on the button differs.
     """

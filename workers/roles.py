@@ -151,7 +151,7 @@ def grant_to_members(
     settings : Settings
         Of the installation.
     members : mapping
-        User ids by group id. Members of a group that is left out keep their role.
+        User ids by group id. Members of a group that is left out keep the role that is from it.
     """
     session.flush()
     team = RoleGrant.team_id == settings.team_id

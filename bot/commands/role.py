@@ -72,7 +72,7 @@ def grant(call: Call, person: str, role: str) -> Answer:
     if person in (call.user, OPERATOR):
         raise BadInput(gettext("You cannot change your own role; ask another admin."))
     is_group = person.startswith(GROUP_PREFIX)
-    members = call.services.groups.members(person) if is_group else None  # before the transaction
+    members = call.services.groups.all_members(person) if is_group else {}
     with call.services.database.transaction() as session:
         if call.first_time(session):
             key = {"team_id": settings.team_id, "user_id": person}
@@ -85,7 +85,7 @@ def grant(call: Call, person: str, role: str) -> Answer:
                 granted_at=clock.now(),
                 via=None,
             )
-            grant_to_members(session, settings, {person: members} if members is not None else {})
+            grant_to_members(session, settings, members)
             session.add(
                 Audit(
                     team_id=settings.team_id,
@@ -101,6 +101,6 @@ def grant(call: Call, person: str, role: str) -> Answer:
             "user": person,
             "role": role,
             "granted_by": call.user,
-            "members": None if members is None else len(members),
+            "members": len(members[person]) if is_group else None,
         },
     )

@@ -81,6 +81,7 @@ SUMMARIES = {
     "posts": Summary(gettext("Messages that did not reach Slack."), _TERMINAL_ONLY),
     "status": Summary(gettext("Models, data, queue and processes at a glance.")),
     "role": Summary(gettext("Who may do what.")),
+    "language": Summary(gettext("In which language the desk writes to you or to a channel.")),
     "forget": Summary(
         gettext(
             "Erase a customer everywhere, for good; counts stay, and no later file brings "

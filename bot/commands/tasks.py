@@ -126,6 +126,10 @@ TASKS = {
     ),
     "role list": Task(gettext("See who may do what"), ("role",)),
     "role grant": Task(gettext("Give a person or group a role"), ("role grant U0ANALYST analyst",)),
+    "language": Task(
+        gettext("Choose a language"),
+        ("language", "language en", "language en --for channel"),
+    ),
     "forget": Task(gettext("Erase a customer"), ("forget 1243",)),
     "help": Task(gettext("See what you can do"), ("help", "help sweep")),
 }
