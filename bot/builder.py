@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from bot.commands import SLACK, root
 from bot.commands.catalogue import entries
-from bot.commands.form import Form, form_of
+from bot.commands.form import MAX_OPTIONS, Form, form_of
 from bot.commands.help import task_groups
 from bot.services import Services
-from retention.db.tables import Campaign, ModelVersion
+from retention.db.tables import Audience, Campaign, ModelVersion, Schedule
 from retention.settings import Settings
 from retention.templating import shorten
 from workers import ids, jobs, roles
@@ -152,6 +152,19 @@ def _suggestions(
         recent = jobs.recent(session, settings, MAX_SUGGESTIONS)
         return [
             _suggestion(job.id, f"{title_of(job.kind)} {job.id} ({job.state})") for job in recent
+        ]
+    if name == "audience" or (name == "name" and command in ("audience show", "audience delete")):
+        audiences = session.scalars(
+            select(Audience.name).where(Audience.team_id == team).order_by(Audience.name)
+        )
+        return [_suggestion(audience, audience) for audience in audiences.all()[:MAX_OPTIONS]]
+    if name == "number" and command.startswith("schedule"):
+        schedules = session.scalars(
+            select(Schedule).where(Schedule.team_id == team, Schedule.active).order_by(Schedule.id)
+        )
+        return [
+            _suggestion(str(row.id), f"{row.id}: {row.command or row.kind}")
+            for row in schedules.all()[:MAX_OPTIONS]
         ]
     if name in ("version", "other") and command.startswith("models"):
         models = session.scalars(

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,6 +16,7 @@ from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
 from workers import schedule
+from workers.audiences import check_exists
 from workers.delivery import outbox
 from workers.requests import Digest
 
@@ -33,7 +34,9 @@ class _TimeOfDay(click.ParamType):
         return f"{int(match[1]):02}:{match[2]}"
 
 
-class _Zone(click.ParamType):
+class Zone(click.ParamType):
+    """An IANA time zone; an error names the nearest."""
+
     name = "zone"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -51,9 +54,11 @@ def COMMAND() -> None: ...
 
 
 @COMMAND.command("now", request=Digest, help=gettext("The digest of the past week, here and now."))
-def now(call: Call) -> Digest:
+@click.option("--audience", metavar="NAME", help=gettext("Also show this saved audience's week."))
+def now(call: Call, audience: str | None = None) -> Digest:
     """Queue the digest of the past week."""
-    return request(Digest)
+    audience = check_exists(call.services.database, call.services.settings, audience)
+    return request(Digest, audience=audience)
 
 
 @COMMAND.command(
@@ -78,7 +83,7 @@ def now(call: Call) -> Digest:
 )
 @click.option(
     "--timezone",
-    type=_Zone(),
+    type=Zone(),
     metavar="ZONE",
     help=gettext("Where; by default the shop's own time zone."),
 )
@@ -149,7 +154,7 @@ def replace_schedule(
     at: str,
     timezone: str,
     user: str,
-    sections: Sequence[str] | None = None,
+    args: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Schedule a channel's digest instead of those before.
 
@@ -169,8 +174,8 @@ def replace_schedule(
         IANA zone.
     user : str
         Slack user id of the person who schedules it.
-    sections : sequence of str, optional
-        What its thread has; by default as before.
+    args : mapping, optional
+        Arguments of the request; by default those of the schedule that it replaces.
 
     Returns
     -------
@@ -178,12 +183,12 @@ def replace_schedule(
         The schedules that it replaces.
     """
     before = _active_in(settings).where(Schedule.channel == channel)
-    args = next((row.args for row in session.scalars(before.order_by(Schedule.id.desc()))), {})
-    if sections is not None:
-        args = {**args, "sections": list(sections)}
+    if args is None:
+        newest = session.scalars(before.order_by(Schedule.id.desc())).first()
+        args = newest.args if newest else {}
     replaced = _stop(session, before)
     weekday = DAYS.index(day) if day in DAYS else None
-    schedule.add(session, settings, "digest", args, weekday, at, timezone, channel, user)
+    schedule.add(session, settings, "digest", dict(args), weekday, at, timezone, channel, user)
     return replaced
 
 

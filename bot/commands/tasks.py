@@ -60,6 +60,13 @@ TASKS = {
         gettext("See what a customer would like next"),
         ("recommend 1243", "recommend 1243 --k 5 --policy new"),
     ),
+    "audience save": Task(
+        gettext("Save an audience"),
+        ('audience save lapsing "risk >= medium and value > 200"',),
+    ),
+    "audience list": Task(gettext("See all audiences"), ("audience", "audience list")),
+    "audience show": Task(gettext("Open an audience"), ("audience show lapsing",)),
+    "audience delete": Task(gettext("Delete an audience"), ("audience delete lapsing",)),
     "cohort": Task(gettext("See how many customers come back"), ("cohort", "cohort --months 6")),
     "campaign draft": Task(
         gettext("Draft a campaign"),
@@ -99,6 +106,18 @@ TASKS = {
     ),
     "digest list": Task(gettext("See scheduled digests"), ("digest list",)),
     "digest off": Task(gettext("Stop a scheduled digest"), ("digest off", "digest off 2")),
+    "schedule add": Task(
+        gettext("Schedule a command"),
+        (
+            'schedule add "sweep --tier high" --every "mon 09:00"',
+            'schedule add digest --every "last-working-day 09:00"',
+        ),
+    ),
+    "schedule list": Task(gettext("See what is scheduled"), ("schedule",)),
+    "schedule pause": Task(gettext("Pause a schedule"), ("schedule pause 3",)),
+    "schedule resume": Task(gettext("Resume a schedule"), ("schedule resume 3",)),
+    "schedule run": Task(gettext("Run a schedule now"), ("schedule run 3",)),
+    "schedule delete": Task(gettext("Delete a schedule"), ("schedule delete 3",)),
     "report recommend": Task(
         gettext("See how recommendations do"), ("report recommend", "report recommend --days 28d")
     ),

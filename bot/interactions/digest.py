@@ -10,7 +10,7 @@ from bot.answers import show_answer
 from bot.commands.digest import DAYS, replace_schedule
 from bot.interactions import Click
 from bot.services import Services
-from retention.db.tables import Schedule
+from retention.db.tables import Audience, Schedule
 from retention.settings import Settings
 from retention.text import gettext
 from workers import ids, roles
@@ -40,6 +40,11 @@ def register(app: App, services: Services) -> None:
         with services.database.reading() as session:
             roles.require(session, settings, click.user, "analyst", _deed())
             schedule = _schedule(session, settings, channel)
+            audiences = session.scalars(
+                select(Audience.name)
+                .where(Audience.team_id == settings.team_id)
+                .order_by(Audience.name)
+            ).all()
         day = "monday" if schedule is None else _day(schedule.weekday)
         view = render.view(
             "digest/settings",
@@ -51,6 +56,8 @@ def register(app: App, services: Services) -> None:
             timezone=schedule.timezone if schedule else settings.timezone,
             sections=schedule.args.get("sections", SECTIONS) if schedule else SECTIONS,
             all_sections=SECTIONS,
+            audiences=audiences,
+            audience=schedule.args.get("audience") if schedule else None,
         )
         services.client.views_open(trigger_id=click.trigger_id or "", view=view)
 
@@ -60,6 +67,7 @@ def register(app: App, services: Services) -> None:
         values = {name: block["value"] for name, block in click.state.items()}
         day, at = values["day"]["selected_option"]["value"], values["at"]["selected_time"]
         chosen = [one["value"] for one in values["sections"].get("selected_options") or ()]
+        audience = (values.get("audience", {}).get("selected_option") or {}).get("value")
         with services.database.transaction() as session:
             roles.require(session, settings, click.user, "analyst", _deed())
             before = _schedule(session, settings, click.value)
@@ -73,7 +81,7 @@ def register(app: App, services: Services) -> None:
                     at=at,
                     timezone=zone,
                     user=click.user,
-                    sections=chosen,
+                    args={"sections": chosen, "audience": audience},
                 )
         ack()
         message = render.message(

@@ -118,6 +118,28 @@ JUDGED = {
         ],
     },
 }
+AUDIENCE = {
+    "name": "lapsing",
+    "expression": "risk >= medium and value > 200 and city = 'Berlin'",
+    "customers": 41,
+    "population": 2447,
+    "exclude": False,
+    "warnings": ["No customer has the city Berlim; did you mean Berlin?"],
+    "saved_by": ANALYST,
+    "customers_when_saved": 38,
+    "saved_as_of": NOON.isoformat(),
+    "as_of": NOON.isoformat(),
+}
+SCHEDULE = {
+    "number": 3,
+    "command": "sweep --tier high --audience lapsing",
+    "every": "mon 09:00",
+    "timezone": "Europe/Berlin",
+    "channel": CHANNEL,
+    "paused": False,
+    "next": [NOON.isoformat()] * 3,
+    "created_by": ANALYST,
+}
 USE = {
     "code": "K7M2-9QRT",
     "outcome": "twice",
@@ -197,6 +219,27 @@ def samples() -> dict[str, dict[str, Any]]:
         "sample_ratio": {"treated": 453, "control": 79, "believable": True, "p_value": 0.8},
     }
     own = {
+        "audience/breakdown": {
+            "by": "city",
+            "audience": "lapsing",
+            "cohort_tiers": ["high", "medium"],
+            "has_amounts": True,
+            "breakdown": [
+                {
+                    "value": city,
+                    "rest": 0,
+                    "customers": 311,
+                    "at_risk": 41,
+                    "revenue_at_risk": 812.5,
+                }
+                for city in ("Berlin", "Hamburg", None)
+            ],
+        },
+        "audience/deleted": {"name": "lapsing"},
+        "audience/list": {"audiences": [AUDIENCE, {**AUDIENCE, "exclude": True}]},
+        "audience/preview": {**AUDIENCE, "saved": False, "job_id": JOB["id"]},
+        "audience/show": AUDIENCE,
+        "audience/week": {**AUDIENCE, "customers_before": 37, "new": 9, "left": 5},
         "bot/definition": {
             "definition": {"horizon_days": 28, "active_within_days": 56, "source": "person"},
             "changed": True,
@@ -331,6 +374,18 @@ def samples() -> dict[str, dict[str, Any]]:
             "note": "",
             "horizon_days": 28,
         },
+        "schedule/added": {**SCHEDULE, "stranger": True},
+        "schedule/changed": {**SCHEDULE, "deed": "resume", "woken": True},
+        "schedule/imported": {
+            "report": {
+                "table": "events",
+                "rows_accepted": 1200,
+                "rows_read": 1300,
+                "rows_duplicate": 90,
+                "rows_quarantined": 10,
+            }
+        },
+        "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
         "sweep/file": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/file_sent": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/taken": {"by": ANALYST, "rows": 107, "at": NOON},

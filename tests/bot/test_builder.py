@@ -121,11 +121,12 @@ def test_chosen_command_shows_its_options_and_its_typed_form(workspace):
     in_window(workspace, "home_action.json", state("sweep", top="20"))
     view = workspace.api.wait("views.update")["view"]
     kinds = {block["block_id"]: block["element"]["type"] for block in view["blocks"][2:-1]}
-    assert kinds == {
+    expected = {
         "sweep:tier": "static_select",
         "sweep:top": "number_input",
         "sweep:as_of": "datepicker",
     }
+    assert expected.items() <= kinds.items()
     assert "`/retention sweep --top 20`" in words(view["blocks"])
 
 

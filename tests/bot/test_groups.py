@@ -141,7 +141,10 @@ def test_digest_settings_are_stored_for_their_channel(workspace, database, api):
     with database.reading() as session:
         (row,) = session.scalars(select(Schedule).where(Schedule.active)).all()
     assert (row.channel, row.weekday, row.at) == (CHANNEL, None, "08:15")
-    assert (row.timezone, row.args) == ("Europe/Berlin", {"sections": ["campaigns"]})
+    assert (row.timezone, row.args) == (
+        "Europe/Berlin",
+        {"sections": ["campaigns"], "audience": None},
+    )
 
 
 def test_typed_schedule_keeps_the_chosen_sections(workspace, database, settings):
@@ -156,7 +159,7 @@ def test_typed_schedule_keeps_the_chosen_sections(workspace, database, settings)
             at="09:00",
             timezone="UTC",
             user=ANALYST,
-            sections=("data",),
+            args={"sections": ["data"]},
         )
     workspace.run("digest schedule --at 10:00")
     with database.reading() as session:

@@ -14,6 +14,8 @@ from retention.db.tables.access import (
     Language,
     RoleGrant,
 )
+from retention.db.tables.alerts import Alert, AlertFiring, ProgrammeHoldout
+from retention.db.tables.audiences import Audience
 from retention.db.tables.base import Base, Utc
 from retention.db.tables.campaigns import (
     Approval,
@@ -40,8 +42,11 @@ __all__ = [
     "SLACK_BOTS",
     "SLACK_INSTALLATIONS",
     "SLACK_STATES",
+    "Alert",
+    "AlertFiring",
     "Approval",
     "Assignment",
+    "Audience",
     "Audit",
     "Base",
     "BusinessClock",
@@ -64,6 +69,7 @@ __all__ = [
     "ModelVersion",
     "Outbox",
     "Process",
+    "ProgrammeHoldout",
     "Redemption",
     "RoleGrant",
     "Run",

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0023_groups_and_languages"
-down_revision = "0018_churn_definitions"
+down_revision = "0025_schedules_and_alerts"
 branch_labels = None
 depends_on = None
 
