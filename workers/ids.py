@@ -25,6 +25,14 @@ OPEN_CALL = "call.open"  # option: campaign id|pseudonym
 FORGET = "customer.forget"  # value: customer id; only admins see it
 RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
+RUN_COMMAND = "command.run"  # value: a command line; runs where the button is
+OPEN_APPROVALS = "desk.approvals"  # no value
+OPEN_CAMPAIGN = "desk.campaign"  # value: campaign id
+DESK_APPROVE = "desk.approve"  # value: campaign id:version; in a window or App Home
+DIGEST_SETTINGS = "digest.settings"  # no value; of the channel
+OPEN_BUILDER = "builder.open"  # value: a group of tasks, or empty
+BUILDER_TASK = "builder.task"  # the list of commands
+BUILDER_FIELD = "builder.field"  # an option of the chosen command
 # Value: useful or wrong|pseudonym|model version|as of. A menu, whose entries are the next two.
 FEEDBACK = "feedback"
 FEEDBACK_USEFUL = "feedback.useful"
@@ -54,6 +62,9 @@ STOP_VIEW = "campaign.stop.view"
 FEEDBACK_VIEW = "feedback.view"
 NOTE_VIEW = "customer.note.view"
 CALL_VIEW = "call.view"
+APPROVALS_VIEW = "desk.approvals.view"
+DIGEST_VIEW = "digest.view"  # private metadata: channel
+BUILDER_VIEW = "builder.view"  # private metadata: JSON of the place and the answer's address
 AUDIENCE_VIEW = "audience.view"
 
 # Event type of the metadata by which the sender finds its own posts.

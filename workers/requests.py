@@ -15,6 +15,7 @@ from workers.app import TRAINING_CPU_LIMIT
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
 Tier = Literal["high", "medium", "low"]
+DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
     "auto",
     "logistic",
@@ -354,6 +355,7 @@ class Digest(Request):
     role = "viewer"
     deed = gettext("see the digest")
     as_of: Moment | None = None
+    sections: tuple[DigestSection, ...] = get_args(DigestSection)  # in the digest's thread
     audience: AudienceName | None = None
 
 

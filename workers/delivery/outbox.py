@@ -18,7 +18,8 @@ from retention.db.insert import insert_once
 from retention.db.tables import File, Job, Outbox
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_language
+from workers import languages
 from workers.delivery import render
 from workers.delivery.limits import check_message
 from workers.requests import REQUESTS
@@ -65,7 +66,8 @@ def put(
     existing = session.scalar(select(Outbox.payload).where(Outbox.key == key))
     if existing is None and not is_slack_id(channel):
         return key
-    payload = _payload(session, settings, post)
+    with use_language(languages.of(session, settings, channel)):
+        payload = _payload(session, settings, post)
     if post.keep_images and existing:
         payload["images"] = existing.get("images", {})
     if existing is None and insert_once(

@@ -11,6 +11,7 @@ from retention.db.tables.access import (
     SLACK_STATES,
     Audit,
     Erasure,
+    Language,
     RoleGrant,
 )
 from retention.db.tables.alerts import Alert, AlertFiring, ProgrammeHoldout
@@ -65,6 +66,7 @@ __all__ = [
     "ImportLog",
     "Impression",
     "Job",
+    "Language",
     "ModelHealth",
     "ModelVersion",
     "Note",
