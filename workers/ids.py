@@ -15,6 +15,11 @@ REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
 CALL_LIST = "campaign.calls"
+CAMPAIGN_MENU = "campaign.menu"  # value: deed|campaign id:version
+PREVIEW_EMAIL = "campaign.preview"  # value: campaign id:version
+FOLLOW_UP = "campaign.follow_up"  # value: campaign id:version:what to draft next
+PREVIEW_COPY = "campaign.copy.preview"  # in a modal; value: campaign id:version
+SEND_TO_ME = "campaign.copy.send"  # in a modal; value: campaign id:version
 FORGET = "customer.forget"  # value: customer id; only admins see it
 RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
@@ -28,6 +33,7 @@ FEEDBACK_ITEM = "feedback.item"  # value: useful or wrong|job id|pseudonym|place
 EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
+COPY_VIEW = "campaign.copy.view"
 FEEDBACK_VIEW = "feedback.view"
 
 # Event type of the metadata by which the sender finds its own posts.

@@ -242,6 +242,8 @@ class CampaignDraft(Request):
     cohort_id: str | None = None
     tier: Tier = "high"
     name: str | None = None
+    offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
+    discount: float | None = None  # of every coupon; as in `edits.Changes`
 
 
 class CampaignSend(Request):
@@ -273,6 +275,8 @@ class CampaignPreview(Request):
     queue = "interactive"
     deed = gettext("preview a campaign")
     campaign_id: str
+    picture: bool = False  # only the picture of the first e-mail
+    copy_text: str | None = None  # instead of the campaign's text
 
 
 class CampaignMisuse(Request):
@@ -372,6 +376,17 @@ class RecommendReport(Request):
     as_of: Moment | None = None
 
 
+class PromisesReport(Request):
+    """Compare the forecasts of all measured campaigns with their results."""
+
+    kind = "promises_report"
+    title = gettext("Promises report")
+    role = "viewer"
+    deed = gettext("see whether campaigns keep their promises")
+    names_customers = False
+    outlasts_erasures = True
+
+
 class DemoFeed(Request):
     """Import the demo's events and responses."""
 
@@ -425,6 +440,7 @@ REQUESTS: dict[str, type[Request]] = {
         ModelCard,
         DataQuality,
         RecommendReport,
+        PromisesReport,
         Monitor,
         DemoFeed,
         Tidy,
