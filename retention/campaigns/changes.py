@@ -34,7 +34,7 @@ def version_changes(
     changes = []
     if names is not None and names[0] != names[1]:
         changes.append(_change("name", *names))
-    before, after = _terms(old), _terms(new)
+    before, after = _differing_terms(old, new)
     if before != after:
         changes.append(_change("offers", before, after))
     earlier, later = old.model_dump(mode="json"), new.model_dump(mode="json")
@@ -89,7 +89,16 @@ def _change(field: str, before: Any, after: Any) -> dict[str, Any]:
     return {"field": field, "before": before, "after": after}
 
 
-def _terms(body: Body) -> list[dict[str, Any]]:
-    return [
-        line.model_dump(mode="json", include=set(TERMS)) for line in merge_equal_lines(body.offers)
-    ]
+def _differing_terms(old: Body, new: Body) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the offers of both versions, without the rules that kept theirs."""
+    before, after = (
+        [
+            line.model_dump(mode="json", include=set(TERMS))
+            for line in merge_equal_lines(body.offers)
+        ]
+        for body in (old, new)
+    )
+    if [line["rule"] for line in before] != [line["rule"] for line in after]:
+        return before, after
+    pairs = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]

@@ -16,7 +16,7 @@ from retention.text import gettext
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-WIDTH, CARD, PADDING = 1200, 1040, 60  # pixels; shown at half size
+WIDTH, CARD, PADDING = 880, 800, 44  # pixels; readable on a phone
 BACKGROUND, BORDER = "#f4f4f1", "#8a8a86"
 MAX_HEIGHT = 4000  # pixels; a longer e-mail is cut
 _SKIPPED = {"style", "title", "head", "script"}
@@ -119,7 +119,7 @@ def draw_email(subject: str, html: str) -> bytes:
         font(32, bold=True),
         anchor="lm",
     )
-    left, top = (WIDTH - CARD) // 2, 136
+    left, top = (WIDTH - CARD) // 2, 124
     blocks = email_blocks(html)
     bottom = _draw_blocks(draw, blocks, left, top + PADDING) + PADDING - 20
     bottom = min(bottom, MAX_HEIGHT - 40)

@@ -15,8 +15,8 @@ from retention.text import gettext
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-WIDTH, ROW, TOP, BOTTOM = 1200, 104, 24, 64  # pixels; shown at half size
-LABELS, RIGHT = 330, 110  # pixels left and right of the axis
+WIDTH, ROW, TOP, BOTTOM = 800, 108, 8, 44  # pixels; readable on a phone
+SIDES = 64  # pixels left and right of the axis
 TEXT, MUTED, GRID, PAPER = "#1d1c1d", "#5c5c5f", "#c9c9ce", "#ffffff"
 COST, PROMISED, MEASURED = "#8d8d97", "#9a7fa0", "#4a154b"
 
@@ -94,13 +94,13 @@ def draw_money(rows: tuple[MoneyRow, ...], currency: str, note: str = "") -> byt
     span = (high - low) or 1.0
 
     def across(amount: float) -> float:
-        return LABELS + (WIDTH - LABELS - RIGHT) * (amount - low) / span
+        return SIDES + (WIDTH - 2 * SIDES) * (amount - low) / span
 
     floor = TOP + ROW * len(rows)
-    draw.line([(across(0), TOP), (across(0), floor)], fill=GRID, width=3)
-    draw.text((across(0), floor + 6), money(0, currency), MUTED, font(26), anchor="ma")
+    draw.line([(across(0), TOP + 44), (across(0), floor)], fill=GRID, width=2)
+    draw.text((across(0), floor + 6), money(0, currency), MUTED, font(20), anchor="ma")
     if note:
-        draw.text((WIDTH - 16, height - 12), note, MUTED, font(24), anchor="rs")
+        draw.text((WIDTH - 12, height - 12), note, MUTED, font(18), anchor="rs")
     for number, row in enumerate(rows):
         _draw_row(draw, row, TOP + ROW * number, across, currency)
     content = io.BytesIO()
@@ -109,24 +109,28 @@ def draw_money(rows: tuple[MoneyRow, ...], currency: str, note: str = "") -> byt
 
 
 def _draw_row(draw: "ImageDraw", row: MoneyRow, top: int, across: Any, currency: str) -> None:
-    middle = top + 66
-    draw.text((16, middle), row.label, TEXT, font(32), anchor="lm")
+    middle = top + 88
+    draw.text((12, top + 20), row.label, TEXT, font(24), anchor="lm")
     at, amount = across(row.amount), money(row.amount, currency)
     if row.low is None or row.high is None:
         left, right = sorted((across(0), at))
-        draw.rectangle([left, middle - 18, max(right, left + 3), middle + 18], fill=row.color)
-        draw.text((at, middle - 26), amount, TEXT, font(28, bold=True), anchor="ms")
+        draw.rectangle([left, middle - 11, max(right, left + 3), middle + 11], fill=row.color)
+        _write(draw, at, middle - 18, amount, font(22, bold=True), TEXT)
         return
     left, right = across(row.low), across(row.high)
-    draw.rounded_rectangle([left, middle - 9, right, middle + 9], radius=9, fill=row.color)
-    draw.ellipse(
-        [at - 17, middle - 17, at + 17, middle + 17], fill=row.color, outline=PAPER, width=4
-    )
-    draw.text((at, middle - 26), amount, TEXT, font(28, bold=True), anchor="ms")
+    draw.rounded_rectangle([left, middle - 6, right, middle + 6], radius=6, fill=row.color)
+    dot = [at - 12, middle - 12, at + 12, middle + 12]
+    draw.ellipse(dot, fill=row.color, outline=PAPER, width=3)
+    _write(draw, at, middle - 18, amount, font(22, bold=True), TEXT)
     for x, end in ((left, row.low), (right, row.high)):
-        label = money(end, currency)
         if abs(x - at) > 90:  # else it would cover the amount
-            draw.text((x, middle - 26), label, MUTED, font(24), anchor="ms")
+            _write(draw, x, middle - 18, money(end, currency), font(20), MUTED)
+
+
+def _write(draw: "ImageDraw", x: float, y: float, text: str, face: Any, color: str) -> None:
+    """Write a text centred at x, but within the picture."""
+    half = draw.textlength(text, face) / 2 + 6
+    draw.text((min(max(x, half), WIDTH - half), y), text, color, face, anchor="ms")
 
 
 @lru_cache(maxsize=32)

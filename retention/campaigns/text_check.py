@@ -1,6 +1,5 @@
 """Find customers for whom a campaign's text lacks a value."""
 
-import re
 from typing import Any
 
 from sqlalchemy import select
@@ -18,6 +17,7 @@ from retention.settings import Settings
 
 MAX_CUSTOMERS = 20_000  # checked while a person waits
 MAX_SHOWN = 3  # customers per placeholder
+OPTIONAL = ("conditions",)  # an offer without conditions has none to show
 
 
 def missing_values(
@@ -43,7 +43,8 @@ def missing_values(
         (those that get this text), and ``who``: up to `MAX_SHOWN` pseudonyms. Campaigns drafted by
         an earlier version do not know who has a name, so their names are not checked.
     """
-    used = [name for name in PLACEHOLDERS if re.search(rf"\{{{name}\}}", text)]
+    checked = [name for name in PLACEHOLDERS if name not in OPTIONAL]
+    used = [name for name in checked if f"{{{name}}}" in text]
     action = Body.model_validate(campaign.body).copy_action
     rows = session.execute(
         select(Assignment.customer_id, Assignment.offer)

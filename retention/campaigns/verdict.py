@@ -36,7 +36,7 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
         (more customers bought, profit is inconclusive), ``inconclusive``, ``too_small`` or
         ``unbelievable``. ``profit`` and ``buyers`` are totals with 95 % intervals. ``needed`` is
         the audience that would be conclusive, or None. ``held``: whether the measured profit is in
-        the promised interval. ``next``: what to draft next, or None.
+        the promised interval; ``overlaps``: whether its own interval overlaps it. ``next``: what to draft next, or None.
     """
     effects = (result or {}).get("effects") or {}
     if result is None or result["advice"] == "no_orders":
@@ -51,6 +51,9 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
         "needed": conclusive_size(result, plan) if is_readable else None,
         "promised": promise(plan),
         "held": None if profit is None else _contains(plan, profit["total"]),
+        "overlaps": None
+        if profit is None
+        else profit["low"] <= plan.profit_high and plan.profit_low <= profit["high"],
         "next": _follow_up(result["advice"], body),
     }
 

@@ -85,18 +85,19 @@ def headline_offer(lines: Sequence[OfferLine]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``kind`` is ``share``, ``amount``, another action or ``mixed``. ``low`` and ``high`` are
-        the smallest and the largest discount. ``offers`` counts the different offers.
+        ``kind`` is ``share``, ``amount``, another action or ``mixed``. ``kinds`` has all of them,
+        that of most customers first. ``low`` and ``high`` are
+        the smallest and the largest discount.
     """
-    kinds = {
+    # As a dict, because its order is that of the lines with most customers.
+    kinds = dict.fromkeys(
         ("amount" if line.face else "share") if line.action == "coupon" else line.action
-        for line in lines
-    }
+        for line in sorted(lines, key=lambda line: -line.customers)
+    )
     values = [line.face or line.discount for line in lines]
-    terms = {(line.action, line.discount, line.face, line.min_order) for line in lines}
     return {
-        "kind": kinds.pop() if len(kinds) == 1 else "mixed",
+        "kind": next(iter(kinds)) if len(kinds) == 1 else "mixed",
+        "kinds": list(kinds),
         "low": min(values, default=0.0),
         "high": max(values, default=0.0),
-        "offers": len(terms),
     }

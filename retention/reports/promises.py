@@ -42,6 +42,8 @@ def report(session: Session, settings: Settings) -> dict[str, Any]:
         .order_by(Campaign.sent_at.desc(), Campaign.id)
     )
     for campaign in rows:
+        if not campaign.result:  # a JSON null
+            continue
         data = campaign_data(campaign)
         verdict = data["verdict"]
         if not verdict or not verdict["profit"]:
@@ -62,8 +64,7 @@ def report(session: Session, settings: Settings) -> dict[str, Any]:
                     "high": measured["high"],
                 },
                 "held": verdict["held"],
-                "overlaps": promised["low"] <= measured["high"]
-                and measured["low"] <= promised["high"],
+                "overlaps": verdict["overlaps"],
                 "simulated": bool(data["result"].get("simulated")),
             }
         )

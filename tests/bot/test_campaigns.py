@@ -341,7 +341,7 @@ def test_details_say_who_reads_the_text_and_result_what_to_change():
         data["offers"] = [offer.model_dump(mode="json") for offer in offers]
         return words(render.view("campaign/details", campaign=data, history=[], zone="UTC"))
 
-    assert "*Text* of a coupon. Who gets a reminder reads the usual text for it" in details(
+    assert "*Text* for a coupon. Customers who get a reminder receive the default text." in details(
         body.offers
     )
     assert "*Text*\n" in details((line, body.offers[2]))

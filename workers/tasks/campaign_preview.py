@@ -72,7 +72,8 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         return Outcome(hidden, (Post("campaign/preview", shown, images=image),))
     if request.picture:
         key = f"campaign:{campaign.id}:preview:{campaign.version}"
-        return Outcome(hidden, (Post("campaign/preview", shown, key=key, images=image),))
+        post = Post("campaign/preview", shown, key, thread_key=campaign.post_key, images=image)
+        return Outcome(hidden, (post,))
     full = {
         **common,
         "copies": preview_messages(settings, body, first, contact_of, sent_at),
