@@ -6,7 +6,7 @@ from slack_bolt import App
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
-from bot import home, slash
+from bot import conversation, home, slash
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
@@ -61,7 +61,7 @@ def build_app(
         oauth_flow=Flow(settings, services.database) if settings.oauth else None,
         listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,
-        ignoring_self_events_enabled=False,  # the app subscribes to no event that it causes
+        ignoring_self_events_enabled=False,  # bot.conversation ignores messages of apps
     )
     app.error(Failures(services).handle)
     app.use(CheckWorkspace(own or OwnWorkspace(settings, services.database)))
@@ -70,6 +70,7 @@ def build_app(
     app.use(clean_text)
     slash.register(app, services)
     home.register(app, services)
+    conversation.register(app, services)
     register_all(app, services)
     entries(root())  # imports every command before the first request
     return app

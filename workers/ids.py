@@ -28,6 +28,22 @@ FEEDBACK = "feedback"
 FEEDBACK_USEFUL = "feedback.useful"
 FEEDBACK_WRONG = "feedback.wrong"
 FEEDBACK_ITEM = "feedback.item"  # value: useful or wrong|job id|pseudonym|place on the list
+SAVE_AUDIENCE = "audience.save"  # value: job id of the preview
+AUDIENCE_SWEEP = "audience.sweep"  # value: name of the audience
+AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
+EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
+SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
+
+# Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
+ASK_RUN = "ask.run"
+ASK_DECLINE = "ask.decline"
+ASK_ALTERNATIVE = "ask.alternative."  # and the number of the button
+
+# Shortcuts. A message shortcut and a global one need different callback ids.
+WHY_MESSAGE, WHY_GLOBAL = "shortcut.why.message", "shortcut.why"
+DRAFT_MESSAGE, DRAFT_GLOBAL = "shortcut.draft.message", "shortcut.draft"
+WHY_VIEW = "shortcut.why.view"
+DRAFT_VIEW = "shortcut.draft.view"
 
 # Modals.
 EDIT_VIEW = "campaign.edit.view"
@@ -35,6 +51,7 @@ REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
 COPY_VIEW = "campaign.copy.view"
 FEEDBACK_VIEW = "feedback.view"
+AUDIENCE_VIEW = "audience.view"
 
 # Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"

@@ -25,7 +25,7 @@ from retention.errors import BadInput
 from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import campaigns
+from workers import audiences, campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 # A code block or a phone's keyboard may capitalise the id.
@@ -65,13 +65,46 @@ def COMMAND() -> None: ...
     help=gettext("The lowest tier of a fresh sweep."),
 )
 @click.option("--name", help=gettext("What to call it."))
-def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> CampaignDraft:
+@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
+@click.option(
+    "--holdout",
+    type=PERCENTAGE,
+    metavar="PERCENT",
+    help=gettext("Share that gets nothing: 10 to 20."),
+)
+@click.option(
+    "--budget",
+    type=MONEY,
+    metavar="MONEY",
+    help=gettext("The most it may cost; at most the policy's."),
+)
+def draft(
+    call: Call,
+    cohort: str | None,
+    tier: str,
+    name: str | None,
+    discount: float | None,
+    holdout: float | None,
+    budget: float | None,
+    audience: str | None = None,
+) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
         with call.services.database.reading() as session:
             campaigns.find_cohort(session, call.services.settings, cohort)
     valid_name = None if name is None else normalize_name(name)
-    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=valid_name)
+    audience = audiences.check_exists(call.services.database, call.services.settings, audience)
+    return request(
+        CampaignDraft,
+        cohort_id=cohort,
+        tier=tier,
+        name=valid_name,
+        discount=discount,
+        holdout=holdout,
+        budget=budget,
+        audience=audience,
+    )
 
 
 @COMMAND.command("list", role="viewer", help=gettext("The newest campaigns and where they stand."))

@@ -36,7 +36,8 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
         (more customers bought, profit is inconclusive), ``inconclusive``, ``too_small`` or
         ``unbelievable``. ``profit`` and ``buyers`` are totals with 95 % intervals. ``needed`` is
         the audience that would be conclusive, or None. ``held``: whether the measured profit is in
-        the promised interval; ``overlaps``: whether its own interval overlaps it. ``next``: what to draft next, or None.
+        the promised interval; ``overlaps``: whether its own interval overlaps it. ``next``: what to
+        draft next, or None.
     """
     effects = (result or {}).get("effects") or {}
     if result is None or result["advice"] == "no_orders":

@@ -20,6 +20,7 @@ from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import render
+from workers.delivery.limits import check_message
 from workers.requests import REQUESTS
 from workers.tasks.interface import Attachment, Post
 
@@ -297,6 +298,11 @@ def _payload(
     message = render.message(post.template, **{**shared, **post.values})
     if post.file is not None:
         return {"text": message.text, "file": _store_file(session, settings, post.file)}
+    if post.preface is not None:
+        template, values = post.preface
+        first = render.message(template, **{**shared, **values})
+        blocks = check_message([*first.blocks, *message.blocks])
+        message = render.Message(message.text, blocks)
     images = {
         name: _same_file(session, shown.get(name), image) or _store_file(session, settings, image)
         for name, image in post.images.items()

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaign_messages, campaigns
+from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -43,6 +43,11 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         require_consent(lake, session, settings, policy)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     with context.database.reading() as session:
+        if request.audience:
+            among = audiences.members_among(
+                lake, session, settings, request.audience, as_of, scores
+            )
+            scores = scores[scores["customer_id"].isin(among)]
         if not scores.empty:
             require_consent(lake, session, settings, policy, scores["customer_id"])
         prior = prior_from_campaigns(session, settings, policy)
@@ -80,11 +85,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         cohort_id=request.cohort_id,
         progress=context.progress,
     )
-
-    if request.offer is not None or request.discount is not None:
-        drafted = with_changes(
-            drafted, Changes(offer=request.offer, discount=request.discount), settings.zone, now
-        )
+    changes = Changes(
+        offer=request.offer,
+        discount=request.discount,
+        holdout=request.holdout,
+        budget=request.budget,
+    )
+    if changes != Changes():
+        drafted = with_changes(drafted, changes, settings.zone, now)
 
     def apply(session: Session) -> tuple[Post, ...]:
         campaign = store(

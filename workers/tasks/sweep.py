@@ -11,6 +11,7 @@ from retention.db.tables import Cohort
 from retention.features.catalogue import GROUPS
 from retention.templating import RAISES, direction
 from retention.text import gettext
+from workers.audiences import restrict
 from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -39,6 +40,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     Outcome
         The cohort with a chart.
     """
+    from retention.audiences.breakdown import breakdown
     from retention.lake import Lake
     from retention.registry import champion
     from retention.registry.churn_definition import ensure_definition, fitting_definition
@@ -63,6 +65,13 @@ def run(request: Sweep, context: Context) -> Outcome:
         top=request.top or DEFAULT_LISTED,
         progress=context.progress,
     )
+    rows: list[dict[str, Any]] = []
+    if request.audience or request.by:
+        with context.database.reading() as session:
+            if request.audience:
+                swept = restrict(lake, session, settings, swept, request.audience)
+            if request.by:
+                rows = breakdown(lake, session, settings, swept, request.by)
     context.progress(1, 1, gettext("Keeping the scores"))
     lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
@@ -78,6 +87,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         size=len(swept.cohort),
         revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
         currency=currency,
+        audience=request.audience,
         created_by=context.requested_by,
     )
 
@@ -91,8 +101,22 @@ def run(request: Sweep, context: Context) -> Outcome:
         "currency": currency,
         "top": request.top,
         "fitting_definition": fitting and fitting.as_dict(),
+        "audience": request.audience,
+        "by": request.by,
+        "breakdown": rows,
     }
-    return Outcome(data, _posts(swept, data, policy, context), apply=publish, runs=("scores",))
+    posts = (*_posts(swept, data, policy, context), *_breakdown_posts(data, context))
+    return Outcome(data, posts, apply=publish, runs=("scores",))
+
+
+def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]:
+    """Return the breakdown's table for the thread of the list."""
+    if context.channel is None or not data["breakdown"]:
+        return ()
+    shown = ("breakdown", "by", "currency", "has_amounts", "cohort_tiers", "audience")
+    message = f"job:{context.job_id}"
+    values = {name: data[name] for name in shown}
+    return (Post("audience/breakdown", values, key=f"{message}:by", thread_key=message),)
 
 
 def _posts(

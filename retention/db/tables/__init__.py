@@ -13,6 +13,8 @@ from retention.db.tables.access import (
     Erasure,
     RoleGrant,
 )
+from retention.db.tables.alerts import Alert, AlertFiring, ProgrammeHoldout
+from retention.db.tables.audiences import Audience
 from retention.db.tables.base import Base, Utc
 from retention.db.tables.campaigns import (
     Approval,
@@ -30,7 +32,7 @@ from retention.db.tables.data import (
     ModelHealth,
     ModelVersion,
 )
-from retention.db.tables.delivery import Delivery, File, Outbox
+from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
@@ -39,8 +41,11 @@ __all__ = [
     "SLACK_BOTS",
     "SLACK_INSTALLATIONS",
     "SLACK_STATES",
+    "Alert",
+    "AlertFiring",
     "Approval",
     "Assignment",
+    "Audience",
     "Audit",
     "Base",
     "BusinessClock",
@@ -62,6 +67,7 @@ __all__ = [
     "ModelVersion",
     "Outbox",
     "Process",
+    "ProgrammeHoldout",
     "Redemption",
     "RoleGrant",
     "Run",
@@ -69,5 +75,6 @@ __all__ = [
     "Send",
     "Slot",
     "Suppression",
+    "Thread",
     "Utc",
 ]
