@@ -258,6 +258,7 @@ class CampaignDraft(Request):
     tier: Tier = "high"
     name: str | None = None
     customer_id: CustomerId | None = None  # only this customer
+    offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
     audience: AudienceName | None = None
     discount: float | None = None  # shares from 0 to 1; None: as the policy says
     holdout: float | None = None
@@ -293,6 +294,8 @@ class CampaignPreview(Request):
     queue = "interactive"
     deed = gettext("preview a campaign")
     campaign_id: str
+    picture: bool = False  # only the picture of the first e-mail
+    copy_text: str | None = None  # instead of the campaign's text
 
 
 class CampaignMisuse(Request):
@@ -446,6 +449,17 @@ class RecommendReport(Request):
     as_of: Moment | None = None
 
 
+class PromisesReport(Request):
+    """Compare the forecasts of all measured campaigns with their results."""
+
+    kind = "promises_report"
+    title = gettext("Promises report")
+    role = "viewer"
+    deed = gettext("see whether campaigns keep their promises")
+    names_customers = False
+    outlasts_erasures = True
+
+
 class DemoFeed(Request):
     """Import the demo's events and responses."""
 
@@ -500,6 +514,7 @@ REQUESTS: dict[str, type[Request]] = {
         ModelCard,
         DataQuality,
         RecommendReport,
+        PromisesReport,
         Monitor,
         DemoFeed,
         Tidy,

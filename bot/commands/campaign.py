@@ -5,7 +5,17 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import MONEY, PERCENTAGE, Answer, Call, choice, group, integer, request
+from bot.commands.tree import (
+    MONEY,
+    PERCENTAGE,
+    PERSON,
+    Answer,
+    Call,
+    choice,
+    group,
+    integer,
+    request,
+)
 from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.states import STATES, find_campaign
 from retention.campaigns.view import campaign_data
@@ -167,6 +177,9 @@ def show(call: Call, campaign: str) -> Answer:
     "--send-on",
     metavar="TIME",
     help=gettext('Not before, local time: "2025-05-03 09:00", or soon.'),
+)
+@click.option(
+    "--approver", type=PERSON, metavar="PERSON", help=gettext("Ask this person to approve it.")
 )
 def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
     """Write the next version of a campaign."""

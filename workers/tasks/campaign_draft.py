@@ -1,18 +1,12 @@
 """Draft a campaign; its message replaces the job's."""
 
-from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from retention.settings import Settings
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
-
-if TYPE_CHECKING:
-    from retention.campaigns.spec import Body
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -31,7 +25,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         The draft and its card.
     """
     from retention.campaigns.closing import uninformative_campaigns
-    from retention.campaigns.draft import draft, store
+    from retention.campaigns.draft import draft, store, with_changes
+    from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
@@ -91,7 +86,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
-    drafted = replace(drafted, body=_with_terms(drafted.body, request, settings, now))
+    changes = Changes(
+        offer=request.offer,
+        discount=request.discount,
+        holdout=request.holdout,
+        budget=request.budget,
+    )
+    if changes != Changes():
+        drafted = with_changes(drafted, changes, settings.zone, now)
 
     def apply(session: Session) -> tuple[Post, ...]:
         campaign = store(
@@ -104,17 +106,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             now=now,
         )
         post = campaign_messages.card_post(settings, campaign)
-        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
+        # Without a key it replaces the progress bar.
+        return (Post(post.template, post.values, images=post.images),)
 
     return Outcome(drafted.as_dict(), apply=apply)
-
-
-def _with_terms(body: "Body", request: CampaignDraft, settings: Settings, now: datetime) -> "Body":
-    """Return the body with the requested terms, within the policy's limits."""
-    from retention.campaigns.edits import Changes, apply_changes
-
-    changes = Changes(discount=request.discount, holdout=request.holdout, budget=request.budget)
-    return body if changes == Changes() else apply_changes(body, changes, settings.zone, now)
 
 
 def _scored(
