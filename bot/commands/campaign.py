@@ -5,7 +5,17 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import MONEY, PERCENTAGE, Answer, Call, choice, group, integer, request
+from bot.commands.tree import (
+    MONEY,
+    PERCENTAGE,
+    PERSON,
+    Answer,
+    Call,
+    choice,
+    group,
+    integer,
+    request,
+)
 from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.states import STATES, find_campaign
 from retention.campaigns.view import campaign_data
@@ -55,6 +65,7 @@ def COMMAND() -> None: ...
     help=gettext("The lowest tier of a fresh sweep."),
 )
 @click.option("--name", help=gettext("What to call it."))
+@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
 @click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
 @click.option(
     "--holdout",
@@ -68,7 +79,6 @@ def COMMAND() -> None: ...
     metavar="MONEY",
     help=gettext("The most it may cost; at most the policy's."),
 )
-@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
 def draft(
     call: Call,
     cohort: str | None,
@@ -167,6 +177,9 @@ def show(call: Call, campaign: str) -> Answer:
     "--send-on",
     metavar="TIME",
     help=gettext('Not before, local time: "2025-05-03 09:00", or soon.'),
+)
+@click.option(
+    "--approver", type=PERSON, metavar="PERSON", help=gettext("Ask this person to approve it.")
 )
 def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
     """Write the next version of a campaign."""

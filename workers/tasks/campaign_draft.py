@@ -26,7 +26,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         The draft and its card.
     """
     from retention.campaigns.closing import uninformative_campaigns
-    from retention.campaigns.draft import draft, store
+    from retention.campaigns.draft import draft, store, with_changes
+    from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
     from retention.campaigns.terms import with_terms
     from retention.lake import Lake
@@ -41,7 +42,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     installed, lake = load_policy(settings), Lake.open(settings)
     policy = with_terms(
         installed,
-        discount=request.discount,
+        discount=None if request.offer else request.discount,
         holdout=request.holdout,
         budget=request.budget,
         currency=lake.currency(settings),
@@ -91,10 +92,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
+        only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
     limit = installed.campaign.budget  # for later edits
     drafted = replace(drafted, body=drafted.body.model_copy(update={"most_budget": limit}))
+    if request.offer:
+        changes = Changes(offer=request.offer, discount=request.discount)
+        drafted = with_changes(drafted, changes, settings.zone, now)
 
     def apply(session: Session) -> tuple[Post, ...]:
         campaign = store(
@@ -107,7 +112,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             now=now,
         )
         post = campaign_messages.card_post(settings, campaign)
-        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
+        # Without a key it replaces the progress bar.
+        return (Post(post.template, post.values, images=post.images),)
 
     return Outcome(drafted.as_dict(), apply=apply)
 
@@ -132,7 +138,7 @@ def _scored(
             lake,
             trained,
             policy,
-            tier=request.tier,
+            tier="low" if request.customer_id else request.tier,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=context.progress,
