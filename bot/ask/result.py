@@ -49,6 +49,7 @@ READING = frozenset(
         "digest list",
         "digest now",
         "report recommend",
+        "report promises",
         "jobs list",
         "status",
         "role list",
