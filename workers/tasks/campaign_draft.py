@@ -1,5 +1,6 @@
 """Draft a campaign; its message replaces the job's."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -28,6 +29,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.draft import draft, store, with_changes
     from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
+    from retention.campaigns.terms import with_terms
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
     from retention.progress import part
@@ -37,7 +39,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.uplift.past_campaigns import fit_uplift
 
     settings, now = context.settings, context.business_at
-    policy, lake = load_policy(settings), Lake.open(settings)
+    installed, lake = load_policy(settings), Lake.open(settings)
+    policy = with_terms(
+        installed,
+        discount=None if request.offer else request.discount,
+        holdout=request.holdout,
+        budget=request.budget,
+        currency=lake.currency(settings),
+    )
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         require_consent(lake, session, settings, policy)
@@ -86,13 +95,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
-    changes = Changes(
-        offer=request.offer,
-        discount=request.discount,
-        holdout=request.holdout,
-        budget=request.budget,
-    )
-    if changes != Changes():
+    limit = installed.campaign.budget  # for later edits
+    drafted = replace(drafted, body=drafted.body.model_copy(update={"most_budget": limit}))
+    if request.offer:
+        changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
 
     def apply(session: Session) -> tuple[Post, ...]:
