@@ -28,6 +28,9 @@ AUDIENCE_SWEEP = "audience.sweep"  # value: name of the audience
 AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
 SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
+ALERT_MENU = "alert.menu"  # value: test, snooze, mute, unmute or delete|name of the alert
+ALERT_TEST = "alert.test"  # value: name of the alert
+ALERT_ON = "alert.on"  # value: name of the alert
 
 # Modals.
 EDIT_VIEW = "campaign.edit.view"

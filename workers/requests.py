@@ -374,6 +374,24 @@ class AudienceShow(Request):
     as_of: Moment | None = None
 
 
+class AlertCheck(Request):
+    """Check all alerts."""
+
+    kind = "alert_check"
+    title = gettext("Alert check")
+    deed = gettext("check alerts")
+
+
+class AlertTest(Request):
+    """Try an alert on the past 90 days."""
+
+    kind = "alert_test"
+    title = gettext("Alert test")
+    deed = gettext("try an alert")
+    names_customers = False
+    name: AudienceName
+
+
 class ImportFiles(Request):
     """Import files again, from a schedule of the terminal.
 
@@ -492,6 +510,8 @@ REQUESTS: dict[str, type[Request]] = {
         AudienceSave,
         AudienceShow,
         ImportFiles,
+        AlertCheck,
+        AlertTest,
     )
 }
 

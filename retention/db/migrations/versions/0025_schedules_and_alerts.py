@@ -45,9 +45,7 @@ def upgrade() -> None:
     op.create_table(
         "alert_firings",
         _id(),
-        sa.Column(
-            "alert_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
+        sa.Column("alert_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("customers", sa.Integer(), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
