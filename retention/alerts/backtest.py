@@ -85,7 +85,7 @@ def would_have_fired(
             inside = members_at(lake, database, settings, expression, at).customers
         except TooLittleData:  # before the first order
             continue
-        entered = inside - before if before is not None else frozenset()
+        entered: frozenset[str] = inside - before if before is not None else frozenset()
         if entered:
             fired.append({"at": at.isoformat(), "customers": len(entered)})
         before = inside
