@@ -235,7 +235,11 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
 
 def _runs(settings: Settings) -> tuple[Any, ...]:
     """Return the conditions of schedules that run: neither deleted nor paused."""
-    return Schedule.team_id == settings.team_id, Schedule.active, Schedule.paused_at.is_(None)
+    return (
+        Schedule.team_id == settings.team_id,
+        Schedule.active.is_(True),
+        Schedule.paused_at.is_(None),
+    )
 
 
 def is_idle(session: Session) -> bool:
