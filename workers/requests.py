@@ -448,6 +448,17 @@ class RecommendReport(Request):
     as_of: Moment | None = None
 
 
+class ProgrammeReport(Request):
+    """Report what all campaigns together earn, against the programme's hold-out."""
+
+    kind = "programme_report"
+    title = gettext("Programme report")
+    role = "viewer"
+    deed = gettext("see what the campaigns earn")
+    names_customers = False
+    outlasts_erasures = True
+
+
 class DemoFeed(Request):
     """Import the demo's events and responses."""
 
@@ -512,6 +523,7 @@ REQUESTS: dict[str, type[Request]] = {
         ImportFiles,
         AlertCheck,
         AlertTest,
+        ProgrammeReport,
     )
 }
 

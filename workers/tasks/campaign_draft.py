@@ -27,6 +27,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.closing import uninformative_campaigns
     from retention.campaigns.draft import draft, store
     from retention.campaigns.prior import prior_from_campaigns
+    from retention.campaigns.programme import note_policy
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
     from retention.progress import part
@@ -86,6 +87,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     )
 
     def apply(session: Session) -> tuple[Post, ...]:
+        note_policy(session, settings, policy, now)
         campaign = store(
             session,
             settings,
