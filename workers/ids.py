@@ -27,6 +27,9 @@ SAVE_AUDIENCE = "audience.save"  # value: job id of the preview
 AUDIENCE_SWEEP = "audience.sweep"  # value: name of the audience
 AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
+AUDIENCE_FIELD = "audience.build"  # of the builder's selects, followed by the name of the input
+AUDIENCE_ROW = "audience.row"  # one more row of the builder
+AUDIENCE_BACK = "audience.back"  # from the count to the rows
 SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
 ALERT_MENU = "alert.menu"  # value: test, snooze, mute, unmute or delete|name of the alert
 ALERT_TEST = "alert.test"  # value: name of the alert
@@ -38,6 +41,7 @@ REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
 FEEDBACK_VIEW = "feedback.view"
 AUDIENCE_VIEW = "audience.view"
+AUDIENCE_SAVE_VIEW = "audience.save.view"
 
 # Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"
