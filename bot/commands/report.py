@@ -1,4 +1,4 @@
-"""`report`: report the performance of recommendations."""
+"""`report`: report recommendations, and the promises of campaigns."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 from bot.commands.tree import AS_OF, DAYS, TO_WRITE, Call, TerminalOption, group, request
 from retention.text import gettext
-from workers.requests import ProgrammeReport, RecommendReport
+from workers.requests import ProgrammeReport, PromisesReport, RecommendReport
 
 
 @group("report", default="recommend", help=gettext("How what the desk does turns out."))
@@ -56,3 +56,13 @@ def recommend(
 def programme(call: Call) -> ProgrammeReport:
     """Queue the programme's report."""
     return request(ProgrammeReport)
+
+
+@COMMAND.command(
+    "promises",
+    request=PromisesReport,
+    help=gettext("Forecasts of all campaigns against their results: how often the range held."),
+)
+def promises(call: Call) -> PromisesReport:
+    """Queue the report."""
+    return request(PromisesReport)

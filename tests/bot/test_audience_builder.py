@@ -143,7 +143,7 @@ def test_preview_opens_the_builder_with_its_rows_and_known_attributes(
     assert blocks["value.1"]["element"]["initial_value"] == "Berlin"
     assert blocks["join"]["element"]["initial_option"]["value"] == "any"
     assert blocks["exclude"]["element"]["initial_options"]
-    assert "orders > 5 or city = Berlin" in words(view["blocks"])
+    assert "orders &gt; 5 or city = Berlin" in words(view["blocks"])
 
 
 def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):
