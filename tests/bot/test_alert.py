@@ -74,3 +74,19 @@ def test_terminal_tries_an_alert_on_the_past_90_days(shop_copy, monkeypatch, cap
     assert (tried["every_days"], tried["false_alarms"]) == (7, 0.01)
     assert run(["alert", "test", "falling"]) == 0
     assert "would have fired" in capsys.readouterr().out
+
+
+def test_audience_in_use_is_not_deleted(shop_copy, monkeypatch, capsys):
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
+    assert run(["audience", "save", "loyal", "orders >= 5"]) == 0
+    assert run(["alert", "add", "falling", "--when", "lapses rise", "--audience", "loyal"]) == 0
+    weekly = ["--every", "mon 09:00", "--channel", "C0CRM"]
+    assert run(["schedule", "add", "sweep --audience loyal", *weekly]) == 0
+    assert run(["audience", "delete", "loyal"]) == 2
+    error = capsys.readouterr().err
+    assert "alert falling" in error
+    assert "schedule 1" in error
+    assert run(["alert", "delete", "falling"]) == 0
+    assert run(["schedule", "delete", "1"]) == 0
+    assert run(["audience", "delete", "loyal"]) == 0
