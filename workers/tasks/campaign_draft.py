@@ -30,6 +30,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
     from retention.campaigns.terms import with_terms
+    from retention.campaigns.programme import note_policy
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
     from retention.progress import part
@@ -102,6 +103,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         drafted = with_changes(drafted, changes, settings.zone, now)
 
     def apply(session: Session) -> tuple[Post, ...]:
+        note_policy(session, settings, policy, now)
         campaign = store(
             session,
             settings,
