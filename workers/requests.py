@@ -15,6 +15,7 @@ from workers.app import TRAINING_CPU_LIMIT
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
 Tier = Literal["high", "medium", "low"]
+DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
     "auto",
     "logistic",
@@ -257,7 +258,11 @@ class CampaignDraft(Request):
     tier: Tier = "high"
     name: str | None = None
     customer_id: CustomerId | None = None  # only this customer
+    offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
     audience: AudienceName | None = None
+    discount: float | None = None  # shares from 0 to 1; None: as the policy says
+    holdout: float | None = None
+    budget: float | None = None
 
 
 class CampaignSend(Request):
@@ -289,6 +294,8 @@ class CampaignPreview(Request):
     queue = "interactive"
     deed = gettext("preview a campaign")
     campaign_id: str
+    picture: bool = False  # only the picture of the first e-mail
+    copy_text: str | None = None  # instead of the campaign's text
 
 
 class CampaignMisuse(Request):
@@ -351,6 +358,7 @@ class Digest(Request):
     role = "viewer"
     deed = gettext("see the digest")
     as_of: Moment | None = None
+    sections: tuple[DigestSection, ...] = get_args(DigestSection)  # in the digest's thread
     audience: AudienceName | None = None
 
 
@@ -441,6 +449,17 @@ class RecommendReport(Request):
     as_of: Moment | None = None
 
 
+class PromisesReport(Request):
+    """Compare the forecasts of all measured campaigns with their results."""
+
+    kind = "promises_report"
+    title = gettext("Promises report")
+    role = "viewer"
+    deed = gettext("see whether campaigns keep their promises")
+    names_customers = False
+    outlasts_erasures = True
+
+
 class DemoFeed(Request):
     """Import the demo's events and responses."""
 
@@ -495,6 +514,7 @@ REQUESTS: dict[str, type[Request]] = {
         ModelCard,
         DataQuality,
         RecommendReport,
+        PromisesReport,
         Monitor,
         DemoFeed,
         Tidy,

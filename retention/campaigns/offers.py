@@ -183,13 +183,7 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
     line : OfferLine
         New terms.
     """
-    new_terms: dict[str, str | float | None] = {
-        "action": line.action,
-        "discount": line.discount,
-        "amount": line.face,
-        "min_order": line.min_order,
-        **({} if line.categories else {"category": None}),
-    }
+    new_terms = _new_terms(line)
     new_offer: Any
     if session.get_bind().dialect.name == "sqlite":
         new_offer = func.json_set(
@@ -207,6 +201,21 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
         .values(offer=new_offer),
         execution_options={"synchronize_session": False},
     )
+
+
+def changed_offer(offer: Mapping[str, Any], line: OfferLine) -> dict[str, Any]:
+    """Return a stored offer with the terms of an edited line, as `set_offer` stores it."""
+    return {**offer, **_new_terms(line)}
+
+
+def _new_terms(line: OfferLine) -> dict[str, str | float | None]:
+    return {
+        "action": line.action,
+        "discount": line.discount,
+        "amount": line.face,
+        "min_order": line.min_order,
+        **({} if line.categories else {"category": None}),
+    }
 
 
 def discount_text(offer: Mapping[str, Any]) -> str:

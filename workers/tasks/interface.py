@@ -82,6 +82,8 @@ class Post:
         alt_text: …}``. The sender uploads it and fills in the id.
     file : Attachment, optional
         Replaces the blocks: a file with the rendered text as its comment.
+    preface : tuple of str and dict, optional
+        A template and its values, whose blocks come first.
     view_id : str, optional
         An open modal, which the template's view replaces. ``channel`` is the person's id.
     keep_images : bool
@@ -95,6 +97,7 @@ class Post:
     thread_key: str | None = None
     images: dict[str, Attachment] = field(default_factory=dict)
     file: Attachment | None = None
+    preface: tuple[str, dict[str, Any]] | None = None
     view_id: str | None = None
     keep_images: bool = False
 

@@ -11,6 +11,7 @@ from retention.db.tables.access import (
     SLACK_STATES,
     Audit,
     Erasure,
+    Language,
     RoleGrant,
 )
 from retention.db.tables.alerts import Alert, AlertFiring, ProgrammeHoldout
@@ -33,7 +34,7 @@ from retention.db.tables.data import (
     ModelHealth,
     ModelVersion,
 )
-from retention.db.tables.delivery import Delivery, File, Outbox
+from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
@@ -65,6 +66,7 @@ __all__ = [
     "ImportLog",
     "Impression",
     "Job",
+    "Language",
     "ModelHealth",
     "ModelVersion",
     "Note",
@@ -79,5 +81,6 @@ __all__ = [
     "Send",
     "Slot",
     "Suppression",
+    "Thread",
     "Utc",
 ]
