@@ -238,11 +238,20 @@ def test_draft_for_one_goes_to_the_channel_of_the_list(card, workspace, database
     assert job.channel == CHANNEL  # of the recorded click
 
 
-def test_select_opens_a_modal_that_a_worker_fills(workspace, database, api, settings, name):
-    api.answers["views.open"] = {"ok": True, "view": {"id": "V9"}}
-    listed = {**RESULT, "reasons": RESULT["reasons"]}
+@pytest.fixture
+def cohort(workspace, database, settings) -> str:
+    """A list with one customer."""
+    result = {
+        "cohort": [RESULT],
+        "customers": 9,
+        "tiers": {"high": 1, "medium": 3, "low": 5},
+        "definition": {"horizon_days": 28, "active_within_days": 56},
+        "selection_note": "The ensemble.",
+        "main_reasons": [["recency", 1]],
+        "note": "",
+    }
     with database.transaction() as session:
-        session.add(_job("sweep", "swept", {}, {"cohort": [listed]}))
+        session.add(_job("sweep", "swept", {}, result))
         session.add(
             Cohort(
                 id="c0ffee",
@@ -259,7 +268,19 @@ def test_select_opens_a_modal_that_a_worker_fills(workspace, database, api, sett
                 created_by=ANALYST,
             )
         )
-    workspace.press(ids.OPEN_CUSTOMER, f"{name}|c0ffee")
+    return "c0ffee"
+
+
+def test_details_of_a_list_hold_model_definition_and_reasons(cohort, workspace, api):
+    workspace.press(ids.COHORT_DETAILS, cohort, VIEWER)
+    text = words(api.wait("views.open")["view"]["blocks"])
+    for part in ("no order within 28 days", "long silence", "The ensemble.", "churn-1"):
+        assert part in text
+
+
+def test_select_opens_a_modal_that_a_worker_fills(cohort, workspace, database, api, name):
+    api.answers["views.open"] = {"ok": True, "view": {"id": "V9"}}
+    workspace.press(ids.OPEN_CUSTOMER, f"{name}|{cohort}")
     view = api.wait("views.open")["view"]
     assert "53 % risk (high)" in words(
         json.loads(view)["blocks"] if isinstance(view, str) else view["blocks"]
