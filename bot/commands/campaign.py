@@ -27,7 +27,13 @@ from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import audiences, campaigns
-from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
+from workers.requests import (
+    CampaignCsv,
+    CampaignDraft,
+    CampaignLook,
+    CampaignMisuse,
+    CampaignPreview,
+)
 
 # A code block or a phone's keyboard may capitalise the id.
 CAMPAIGN_ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
@@ -274,6 +280,18 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
 def preview(call: Call, campaign: str) -> CampaignPreview:
     """Queue a preview of the first five e-mails."""
     return request(CampaignPreview, campaign_id=_known(call, campaign))
+
+
+@COMMAND.command(
+    "calls",
+    request=CampaignCsv,
+    private=True,
+    help=gettext("The call list with owners, due dates and outcomes, by direct message."),
+)
+@CAMPAIGN_ID
+def call_list(call: Call, campaign: str) -> CampaignCsv:
+    """Queue the call list of a campaign."""
+    return request(CampaignCsv, campaign_id=_known(call, campaign), part="calls")
 
 
 @COMMAND.command(
