@@ -179,7 +179,7 @@ def test_only_an_unmeasurable_campaign_says_never_measured(workspace, database, 
     assert "never imported" not in words(workspace.run("campaign result c7", VIEWER)["blocks"])
     _close(database, "undecided")
     shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
-    assert "Measured and closed" in shown
+    assert "Inconclusive: too few customers to compare" in shown
     assert "ot measured" not in shown
 
 
