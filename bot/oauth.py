@@ -38,6 +38,7 @@ SCOPES = (
     "im:read",
     "im:write",
     "mpim:read",
+    "usergroups:read",
 )
 INSTALL, REDIRECT = "/slack/install", "/slack/oauth_redirect"
 _STATE_SECONDS = 600  # time limit to return from Slack

@@ -126,7 +126,14 @@ def manifest() -> dict[str, Any]:
         },
         "oauth_config": {"scopes": {"bot": list(SCOPES)}},
         "settings": {
-            "event_subscriptions": {"bot_events": ["app_home_opened", "app_mention", "message.im"]},
+            "event_subscriptions": {
+                "bot_events": [
+                    "app_home_opened",
+                    "app_mention",
+                    "message.im",
+                    "subteam_members_changed",
+                ]
+            },
             "interactivity": {"is_enabled": True},
             "org_deploy_enabled": False,
             "socket_mode_enabled": True,

@@ -15,6 +15,7 @@ from workers.app import TRAINING_CPU_LIMIT
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
 Tier = Literal["high", "medium", "low"]
+DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
     "auto",
     "logistic",
@@ -191,6 +192,16 @@ class Score(Request):
     explain: bool = False
 
 
+class CustomerCard(Score):
+    """Show a customer's card in an open modal."""
+
+    kind = "customer_card"
+    title = gettext("Customer card")
+    deed = gettext("open a customer")
+    view_id: Annotated[str, Field(min_length=1, max_length=64)]
+    channel: str | None = None  # of the list that it was opened from
+
+
 class Recommend(Request):
     """Recommend items for one customer."""
 
@@ -246,6 +257,7 @@ class CampaignDraft(Request):
     cohort_id: str | None = None
     tier: Tier = "high"
     name: str | None = None
+    customer_id: CustomerId | None = None  # only this customer
     offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
     audience: AudienceName | None = None
     discount: float | None = None  # shares from 0 to 1; None: as the policy says
@@ -346,6 +358,7 @@ class Digest(Request):
     role = "viewer"
     deed = gettext("see the digest")
     as_of: Moment | None = None
+    sections: tuple[DigestSection, ...] = get_args(DigestSection)  # in the digest's thread
     audience: AudienceName | None = None
 
 
@@ -487,6 +500,7 @@ REQUESTS: dict[str, type[Request]] = {
         Retrain,
         Sweep,
         Score,
+        CustomerCard,
         Recommend,
         Cohort,
         CohortCsv,

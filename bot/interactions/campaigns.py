@@ -39,6 +39,9 @@ INPUT_OF_FIELD = {
     "copy_text": "copy",
     "approver": "approver",
     "reason": "reason",
+    "note": "note",
+    "outcome": "outcome",
+    "due": "due",
 }
 Transition = Callable[[Session, Settings, str, int, str], Campaign]
 

@@ -146,14 +146,19 @@ class UserActions:
 
         def mention(match: re.Match[str]) -> str:
             person = seed.person(match[1])
-            return f"<@{person.id}|{person.handle}>" if person else match[0]
+            if person:
+                return f"<@{person.id}|{person.handle}>"
+            group = next(
+                (one for one, (handle, _) in seed.GROUPS.items() if handle == match[1]), ""
+            )
+            return f"<!subteam^{group}|@{match[1]}>" if group else match[0]
 
         def channel(match: re.Match[str]) -> str:
             channels = self.workspace.channels.values()
             named = next((channel for channel in channels if channel.name == match[1]), None)
             return f"<#{named.id}|{named.name}>" if named else match[0]
 
-        return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@(\w+)", mention, text))
+        return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@([\w-]+)", mention, text))
 
     def _invite(self, person: seed.Person, channel: seed.Channel, text: str) -> Ack:
         if text.strip().removeprefix("@") not in (seed.BOT.handle, seed.BOT.name) or channel.im_of:

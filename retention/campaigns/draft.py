@@ -93,6 +93,7 @@ def draft(
     merge_items: MergeItems | None = None,
     name: str | None = None,
     cohort_id: str | None = None,
+    only: Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> Draft:
     """Draft a campaign for the scored customers.
@@ -133,6 +134,8 @@ def draft(
         Name of the campaign; by default risk tiers and date.
     cohort_id : str, optional
         Cohort that the scores come from.
+    only : sequence of str, optional
+        Customers to choose from; by default all.
     progress : Progress, optional
         Called with done, total and a label.
 
@@ -152,7 +155,15 @@ def draft(
     )
     with database.reading() as session:
         audience = select_audience(
-            lake, session, settings, policy, scores, as_of=as_of, now=now, choose=choose
+            lake,
+            session,
+            settings,
+            policy,
+            scores,
+            as_of=as_of,
+            now=now,
+            choose=choose,
+            only=only,
         )
     if assign_recommender is not None and not audience.customers.empty:
         audience = replace(audience, customers=assign_recommender(audience.customers))

@@ -358,6 +358,38 @@ def describe_rule(rule: Rule, currency: str = "") -> str:
     }[rule.action]
 
 
+def next_step(rule: Rule | None, currency: str = "") -> str:
+    """Return a rule's action in at most three words, for a table.
+
+    Parameters
+    ----------
+    rule : Rule or None
+        Rule of the policy; None without one.
+    currency : str, optional
+        Currency code.
+
+    Returns
+    -------
+    str
+    """
+    if rule is None or rule.action == "nothing":
+        return gettext("no offer")
+    if rule.action == "coupon":
+        offer = {
+            "action": rule.action,
+            "discount": rule.discount,
+            "amount": rule.amount,
+            "currency": currency,
+        }
+        return gettext("{discount} coupon").format(discount=discount_text(offer))
+    return {
+        "free_shipping": gettext("free shipping"),
+        "reminder": gettext("reminder"),
+        "new_arrivals": gettext("new arrivals"),
+        "call": gettext("call"),
+    }[rule.action]
+
+
 def money_off(rule: Rule, policy: Policy) -> float:
     """Return the money off one redeemed order.
 

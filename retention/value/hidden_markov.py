@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 STATES, ROUNDS = 16, 40
 MAX_DAYS = 3  # order days per period; the last count means this many or more
-SAMPLE = 1000  # customers to fit the parameters; 2,500 take three times as long, for no gain
+SAMPLE = 2500  # customers to fit the parameters
 _STAY_PROBABILITY = 0.9  # initial
 # pseudo-counts: of staying in a state, of each transition, of each number of order days
 _STAY_COUNT, _MOVE_COUNT, _DAYS_COUNT = 5.0, 0.02, 0.1

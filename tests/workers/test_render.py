@@ -466,16 +466,16 @@ def _scored(**values) -> tuple[str, str]:
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
 def test_next_order_date_is_shown_only_if_likely(chance, dated):
     for text in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text) == (
+        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text.lower()) == (
             dated,
             not dated,
         )
-        assert "if they stay a customer" in text
+        assert "if they stay" in text
 
 
 def test_unpredictable_order_has_no_date():
     for text in _scored(next_order_at=None, next_order_between=None, intent=None):
-        assert "no next order can be foretold" in text
+        assert "no next order can be foretold" in text.lower()
 
 
 def test_pseudo_locale_brackets_each_text_of_a_message(templates, monkeypatch):

@@ -18,7 +18,8 @@ from retention.db.insert import insert_once
 from retention.db.tables import File, Job, Outbox
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_language
+from workers import languages
 from workers.delivery import render
 from workers.delivery.limits import check_message
 from workers.requests import REQUESTS
@@ -65,13 +66,16 @@ def put(
     existing = session.scalar(select(Outbox.payload).where(Outbox.key == key))
     if existing is None and not is_slack_id(channel):
         return key
-    payload = _payload(session, settings, post, (existing or {}).get("images", {}))
+    with use_language(languages.of(session, settings, channel)):
+        payload = _payload(session, settings, post, (existing or {}).get("images", {}))
+    if post.keep_images and existing:
+        payload["images"] = existing.get("images", {})
     if existing is None and insert_once(
         session,
         Outbox,
         key=key,
         team_id=settings.team_id,
-        kind="file" if post.file else "message",
+        kind="file" if post.file else "view" if post.view_id else "message",
         channel=channel,
         thread_key=post.thread_key,
         payload=payload,
@@ -275,7 +279,7 @@ def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
     waits = Outbox.state.in_(("sending", "rate_limited", "ambiguous", "held"))
     session.execute(
         update(Outbox)
-        .where(Outbox.key == key, Outbox.kind == "message")
+        .where(Outbox.key == key, Outbox.kind.in_(("message", "view")))
         .values(
             payload=payload,
             revision=Outbox.revision + 1,
@@ -295,6 +299,12 @@ def _payload(
     ids by name) are not stored and uploaded again.
     """
     shared = {"zone": settings.timezone, "currency": settings.currency, "demo": settings.demo}
+    if post.view_id:
+        images = {
+            name: _store_file(session, settings, image) for name, image in post.images.items()
+        }
+        view = render.view(post.template, **{**shared, **post.values})
+        return {"view": view, "view_id": post.view_id, "images": images}
     message = render.message(post.template, **{**shared, **post.values})
     if post.file is not None:
         return {"text": message.text, "file": _store_file(session, settings, post.file)}

@@ -264,7 +264,9 @@ class Sender:
                     claim, state="pending", channel_id=direct, error=failure.code, next_at=now
                 )
             case _ if (
-                failure.code == "invalid_blocks" and row.payload.get("images") and row.attempts < 5
+                failure.code in ("invalid_blocks", "invalid_arguments")
+                and row.payload.get("images")
+                and row.attempts < 5
             ):
                 self._retry_later(claim, "pending", 3, failure)  # Slack still processes an image
             case _:

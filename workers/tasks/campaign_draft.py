@@ -83,6 +83,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
+        only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
     changes = Changes(
@@ -131,7 +132,7 @@ def _scored(
             lake,
             trained,
             policy,
-            tier=request.tier,
+            tier="low" if request.customer_id else request.tier,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=context.progress,

@@ -11,6 +11,7 @@ from retention.db.tables.access import (
     SLACK_STATES,
     Audit,
     Erasure,
+    Language,
     RoleGrant,
 )
 from retention.db.tables.alerts import Alert, AlertFiring, ProgrammeHoldout
@@ -24,6 +25,7 @@ from retention.db.tables.campaigns import (
     CampaignVersion,
     Coupon,
 )
+from retention.db.tables.care import CallEntry, Note, Pause
 from retention.db.tables.data import (
     ChurnDefinition,
     Cohort,
@@ -49,6 +51,7 @@ __all__ = [
     "Audit",
     "Base",
     "BusinessClock",
+    "CallEntry",
     "Campaign",
     "CampaignEditor",
     "CampaignVersion",
@@ -63,9 +66,12 @@ __all__ = [
     "ImportLog",
     "Impression",
     "Job",
+    "Language",
     "ModelHealth",
     "ModelVersion",
+    "Note",
     "Outbox",
+    "Pause",
     "Process",
     "ProgrammeHoldout",
     "Redemption",
