@@ -215,8 +215,9 @@ def test_discount_of_a_campaign_without_coupons_is_refused_by_field():
 
 def test_every_field_of_an_edit_has_an_input_in_the_modal(workspace, draft, api):
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
-    assert {*INPUT_OF_FIELD} == {field.name for field in fields(Changes)} | {"reason"}
-    assert {*stands(opened(api))} == {*INPUT_OF_FIELD.values()} - {"reason"}
+    names = {field.name for field in fields(Changes)}
+    assert {*INPUT_OF_FIELD} >= names | {"reason"}
+    assert {*stands(opened(api))} == {INPUT_OF_FIELD[name] for name in names}
 
 
 def test_field_decides_about_the_input_even_if_the_message_names_another(
