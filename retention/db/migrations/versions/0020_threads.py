@@ -6,7 +6,7 @@ from alembic import op
 import retention.db.tables
 
 revision = "0020_threads"
-down_revision = "0018_churn_definitions"
+down_revision = "0019_audiences"
 branch_labels = None
 depends_on = None
 

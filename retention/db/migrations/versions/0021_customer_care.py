@@ -6,7 +6,7 @@ from alembic import op
 import retention.db.tables
 
 revision = "0021_customer_care"
-down_revision = "0025_schedules_and_alerts"
+down_revision = "0020_threads"
 branch_labels = None
 depends_on = None
 
