@@ -163,6 +163,8 @@ COPY = {
     "text": "Hello, here is 15% off your next order until 30 October: K7M2-9QRT.",
 }
 
+PROFIT = {"profit": 202.0, "low": -26.0, "high": 430.0}
+
 
 def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
     """Return a campaign's values for templates."""
@@ -348,6 +350,24 @@ def samples() -> dict[str, dict[str, Any]]:
         "monitor/health": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
         "playground/welcome": {},
         "report/page": REPORT,
+        "report/promises": {
+            "campaigns": [
+                {
+                    "name": "Come back in October",
+                    "held": held,
+                    "overlaps": True,
+                    "promised": PROFIT,
+                    "measured": {**PROFIT, "profit": 900.0},
+                }
+                for held in (True, False)
+            ],
+            "held": 1,
+            "overlapping": 2,
+            "unreadable": 1,
+            "simulated": True,
+            "promised": PROFIT,
+            "measured": PROFIT,
+        },
         "retrain/done": {
             "models": [
                 {
