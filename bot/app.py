@@ -6,7 +6,7 @@ from slack_bolt import App
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
-from bot import groups, home, slash
+from bot import conversation, groups, home, slash
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
@@ -62,7 +62,7 @@ def build_app(
         oauth_flow=Flow(settings, services.database) if settings.oauth else None,
         listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,
-        ignoring_self_events_enabled=False,  # the app subscribes to no event that it causes
+        ignoring_self_events_enabled=False,  # bot.conversation ignores messages of apps
     )
     app.error(Failures(services).handle)
     app.use(CheckWorkspace(own or OwnWorkspace(settings, services.database)))
@@ -72,6 +72,7 @@ def build_app(
     app.use(SpeakLanguage(services))
     slash.register(app, services)
     home.register(app, services)
+    conversation.register(app, services)
     groups.register(app, services)
     register_all(app, services)
     entries(root())  # imports every command before the first request

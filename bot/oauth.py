@@ -25,6 +25,7 @@ from retention.text import gettext
 from workers import installation
 
 SCOPES = (
+    "app_mentions:read",
     "channels:history",
     "channels:read",
     "chat:write",

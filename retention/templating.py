@@ -121,6 +121,32 @@ def first_capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
+def when(at: datetime | str | None, zone: str = "UTC") -> str:
+    """Format a coming or recent time for people.
+
+    Parameters
+    ----------
+    at : datetime, str or None
+        As for `moment`.
+    zone : str
+        IANA time zone.
+
+    Returns
+    -------
+    str
+        Such as ``Mon 2 Oct, 1:06 pm``.
+
+    Examples
+    --------
+    >>> when("2017-10-02T13:06:00+00:00")
+    'Mon 2 Oct, 1:06 pm'
+    """
+    if at is None:
+        return "–"
+    weekday, date, month, hour, minute, half = moment(at, zone, "%a %d %b %I %M %p").split()
+    return f"{weekday} {int(date)} {month}, {int(hour)}:{minute} {half.lower()}"
+
+
 def direction(reason: Mapping[str, Any]) -> str:
     """Return whether a reason raises or lowers the risk.
 
@@ -242,6 +268,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "minus": lambda number: with_minus(str(number)),
     "moment": moment,
     "day": day,
+    "when": when,
     "shorten": shorten,
     "churn": churn,
     "weekday_or_day": weekday_or_day,

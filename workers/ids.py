@@ -8,6 +8,8 @@ CANCEL_JOB = "job.cancel"  # value: job id
 RETRY_JOB = "job.retry"  # value: job id
 DRAFT_CAMPAIGN = "campaign.draft"  # value: cohort id
 COHORT_CSV = "cohort.csv"  # value: cohort id
+COHORT_DETAILS = "cohort.details"  # value: cohort id
+OPEN_CUSTOMER = "customer.open"  # option: pseudonym|cohort id
 EDIT_CAMPAIGN = "campaign.edit"  # value: campaign id:version
 SUBMIT_CAMPAIGN = "campaign.submit"
 APPROVE_CAMPAIGN = "campaign.approve"
@@ -15,6 +17,16 @@ REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
 CALL_LIST = "campaign.calls"
+CARD_CALL = "customer.call"  # value of the buttons of a card: its job id
+CARD_PAUSE = "customer.pause"  # value: pause or resume|job id
+CARD_NOTE = "customer.note"
+CARD_MORE = "customer.more"  # option: draft, details, useful or wrong|job id
+OPEN_CALL = "call.open"  # option: campaign id|pseudonym
+CAMPAIGN_MENU = "campaign.menu"  # value: deed|campaign id:version
+PREVIEW_EMAIL = "campaign.preview"  # value: campaign id:version
+FOLLOW_UP = "campaign.follow_up"  # value: campaign id:version:what to draft next
+PREVIEW_COPY = "campaign.copy.preview"  # in a modal; value: campaign id:version
+SEND_TO_ME = "campaign.copy.send"  # in a modal; value: campaign id:version
 FORGET = "customer.forget"  # value: customer id; only admins see it
 RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
@@ -37,11 +49,25 @@ AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
 SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
 
+# Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
+ASK_RUN = "ask.run"
+ASK_DECLINE = "ask.decline"
+ASK_ALTERNATIVE = "ask.alternative."  # and the number of the button
+
+# Shortcuts. A message shortcut and a global one need different callback ids.
+WHY_MESSAGE, WHY_GLOBAL = "shortcut.why.message", "shortcut.why"
+DRAFT_MESSAGE, DRAFT_GLOBAL = "shortcut.draft.message", "shortcut.draft"
+WHY_VIEW = "shortcut.why.view"
+DRAFT_VIEW = "shortcut.draft.view"
+
 # Modals.
 EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
+COPY_VIEW = "campaign.copy.view"
 FEEDBACK_VIEW = "feedback.view"
+NOTE_VIEW = "customer.note.view"
+CALL_VIEW = "call.view"
 APPROVALS_VIEW = "desk.approvals.view"
 DIGEST_VIEW = "digest.view"  # private metadata: channel
 BUILDER_VIEW = "builder.view"  # private metadata: JSON of the place and the answer's address

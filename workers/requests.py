@@ -192,6 +192,16 @@ class Score(Request):
     explain: bool = False
 
 
+class CustomerCard(Score):
+    """Show a customer's card in an open modal."""
+
+    kind = "customer_card"
+    title = gettext("Customer card")
+    deed = gettext("open a customer")
+    view_id: Annotated[str, Field(min_length=1, max_length=64)]
+    channel: str | None = None  # of the list that it was opened from
+
+
 class Recommend(Request):
     """Recommend items for one customer."""
 
@@ -247,7 +257,12 @@ class CampaignDraft(Request):
     cohort_id: str | None = None
     tier: Tier = "high"
     name: str | None = None
+    customer_id: CustomerId | None = None  # only this customer
+    offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
     audience: AudienceName | None = None
+    discount: float | None = None  # shares from 0 to 1; None: as the policy says
+    holdout: float | None = None
+    budget: float | None = None
 
 
 class CampaignSend(Request):
@@ -279,6 +294,8 @@ class CampaignPreview(Request):
     queue = "interactive"
     deed = gettext("preview a campaign")
     campaign_id: str
+    picture: bool = False  # only the picture of the first e-mail
+    copy_text: str | None = None  # instead of the campaign's text
 
 
 class CampaignMisuse(Request):
@@ -432,6 +449,17 @@ class RecommendReport(Request):
     as_of: Moment | None = None
 
 
+class PromisesReport(Request):
+    """Compare the forecasts of all measured campaigns with their results."""
+
+    kind = "promises_report"
+    title = gettext("Promises report")
+    role = "viewer"
+    deed = gettext("see whether campaigns keep their promises")
+    names_customers = False
+    outlasts_erasures = True
+
+
 class DemoFeed(Request):
     """Import the demo's events and responses."""
 
@@ -472,6 +500,7 @@ REQUESTS: dict[str, type[Request]] = {
         Retrain,
         Sweep,
         Score,
+        CustomerCard,
         Recommend,
         Cohort,
         CohortCsv,
@@ -485,6 +514,7 @@ REQUESTS: dict[str, type[Request]] = {
         ModelCard,
         DataQuality,
         RecommendReport,
+        PromisesReport,
         Monitor,
         DemoFeed,
         Tidy,

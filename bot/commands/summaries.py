@@ -69,6 +69,7 @@ SUMMARIES = {
         ),
     ),
     "audience": Summary(gettext("Named groups of customers: save, list, show, delete.")),
+    "ask": Summary(gettext("Ask in a sentence, in English or Chinese; see the command for it.")),
     "recommend": Summary(
         gettext(
             "What this customer would like next, and why. Give an id, a pseudonym or an "

@@ -25,7 +25,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         The draft and its card.
     """
     from retention.campaigns.closing import uninformative_campaigns
-    from retention.campaigns.draft import draft, store
+    from retention.campaigns.draft import draft, store, with_changes
+    from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
@@ -82,8 +83,17 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
+        only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
+    changes = Changes(
+        offer=request.offer,
+        discount=request.discount,
+        holdout=request.holdout,
+        budget=request.budget,
+    )
+    if changes != Changes():
+        drafted = with_changes(drafted, changes, settings.zone, now)
 
     def apply(session: Session) -> tuple[Post, ...]:
         campaign = store(
@@ -96,7 +106,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             now=now,
         )
         post = campaign_messages.card_post(settings, campaign)
-        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
+        # Without a key it replaces the progress bar.
+        return (Post(post.template, post.values, images=post.images),)
 
     return Outcome(drafted.as_dict(), apply=apply)
 
@@ -121,7 +132,7 @@ def _scored(
             lake,
             trained,
             policy,
-            tier=request.tier,
+            tier="low" if request.customer_id else request.tier,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=context.progress,

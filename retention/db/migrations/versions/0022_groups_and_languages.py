@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0023_groups_and_languages"
-down_revision = "0025_schedules_and_alerts"
+revision = "0022_groups_and_languages"
+down_revision = "0021_customer_care"
 branch_labels = None
 depends_on = None
 
