@@ -190,6 +190,8 @@ def queued_message(
 ) -> render.Message:
     """Render the confirmation of a new job.
 
+    It has no buttons: the channel's progress message has them, as long as they work.
+
     Parameters
     ----------
     job : Job
@@ -207,8 +209,7 @@ def queued_message(
     -------
     Message
     """
-    text, blocks = _queued(title_of(job.kind), stranger, private, woken, zone)
-    return render.Message(text, json.loads(blocks.replace(_JOB_ID, job.id)))
+    return _queued(title_of(job.kind), stranger, private, woken, zone)
 
 
 def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
@@ -234,24 +235,17 @@ def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
     return OpenJobMessage(message.text, message.blocks, job_data, own)
 
 
-_JOB_ID = "JOB-ID"
-
-
 @lru_cache(maxsize=256)
-def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -> tuple[str, str]:
-    """Render the message once for all jobs.
-
-    Only the id on the button differs.
-    """
-    message = render.message(
+def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -> render.Message:
+    """Render the message once for all jobs of a kind."""
+    return render.message(
         "bot/queued",
-        job={"id": _JOB_ID, "title": title},
+        job={"title": title},
         stranger=stranger,
         private=private,
         woken=woken,
         zone=zone,
     )
-    return message.text, json.dumps(message.blocks)
 
 
 def announce(session: Session, services: Services, job_id: str) -> None:
