@@ -9,6 +9,8 @@ RETRY_JOB = "job.retry"  # value: job id
 DRAFT_CAMPAIGN = "campaign.draft"  # value: cohort id
 COHORT_CSV = "cohort.csv"  # value: cohort id
 EDIT_CAMPAIGN = "campaign.edit"  # value: campaign id:version
+WIDEN_CAMPAIGN = "campaign.widen"
+CHEAPER_CAMPAIGN = "campaign.cheaper"
 SUBMIT_CAMPAIGN = "campaign.submit"
 APPROVE_CAMPAIGN = "campaign.approve"
 REJECT_CAMPAIGN = "campaign.reject"
@@ -18,6 +20,8 @@ CALL_LIST = "campaign.calls"
 FORGET = "customer.forget"  # value: customer id; only admins see it
 RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
+# Value: a command line, which runs where the button is. A block with several adds ".2", ".3" …
+RUN_COMMAND = "command.run"
 # Value: useful or wrong|pseudonym|model version|as of. A menu, whose entries are the next two.
 FEEDBACK = "feedback"
 FEEDBACK_USEFUL = "feedback.useful"
