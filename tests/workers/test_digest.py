@@ -56,7 +56,7 @@ def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
     values = {**page.data, "demo": True, "alt_text": "", "zone": "UTC"}
     text = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
     assert "−\u2060€10 to €250" in text
-    assert "simulated responses" in text
+    assert "Simulated: the demo adds" in text
     assert "assumed" in text
 
 

@@ -12,7 +12,7 @@ values.
 import json
 import re
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ import yaml
 from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
+from retention.demo.effect import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo
 from workers import ids
@@ -159,7 +160,7 @@ def _finalize(_context: Any, value: Any) -> Any:
 def _environment() -> Environment:
     templates = environment(autoescape=True, finalize=_finalize)
     templates.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
-    templates.globals["ids"] = ids
+    templates.globals.update(ids=ids, stated_effect=asdict(EFFECT))  # shown where ``demo`` is true
     return templates
 
 
