@@ -240,8 +240,19 @@ class CampaignDraft(Request):
     title = gettext("Campaign draft")
     deed = gettext("draft a campaign")
     cohort_id: str | None = None
-    tier: Tier = "high"
+    tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
     name: str | None = None
+
+
+class CampaignWiden(Request):
+    """Give a draft a wider audience, as its next version."""
+
+    kind = "campaign_widen"
+    title = gettext("Wider draft")
+    deed = gettext("edit a campaign")
+    campaign_id: str
+    version: int
+    tier: Tier
 
 
 class CampaignSend(Request):
@@ -416,6 +427,7 @@ REQUESTS: dict[str, type[Request]] = {
         Cohort,
         CohortCsv,
         CampaignDraft,
+        CampaignWiden,
         CampaignSend,
         CampaignDeliver,
         CampaignCsv,

@@ -51,11 +51,10 @@ def COMMAND() -> None: ...
 @click.option(
     "--tier",
     type=choice("high", "medium", "low"),
-    default="high",
-    help=gettext("The lowest tier of a fresh sweep."),
+    help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
-def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> CampaignDraft:
+def draft(call: Call, cohort: str | None, tier: str | None, name: str | None) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
         with call.services.database.reading() as session:

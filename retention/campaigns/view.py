@@ -7,6 +7,7 @@ from typing import Any
 
 from retention.campaigns.closing import was_never_measured
 from retention.campaigns.offers import merge_equal_lines
+from retention.campaigns.remedies import remedy, warning
 from retention.campaigns.spec import Body
 from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.db.tables import Campaign
@@ -63,4 +64,6 @@ def version_data(body: Body) -> dict[str, Any]:
         "second_because": body.second_because,
         "prior": {**body.prior.model_dump(), "low": body.prior.low, "high": body.prior.high},
         "plan": body.plan().model_dump(),
+        "warning": warning(body),
+        "remedy": remedy(body),
     }

@@ -1,12 +1,15 @@
 """Draft a campaign; its message replaces the job's."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
 from workers import campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.campaigns.draft import Draft
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -24,8 +27,43 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     Outcome
         The draft and its card.
     """
+    from retention.campaigns.draft import store
+
+    settings = context.settings
+    drafted = make_draft(request, context)
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        campaign = store(
+            session,
+            settings,
+            drafted,
+            author=context.requested_by,
+            channel=context.channel,
+            post_key=f"job:{context.job_id}",
+            now=context.business_at,
+        )
+        post = campaign_messages.card_post(settings, campaign)
+        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
+
+    return Outcome(drafted.as_dict(), apply=apply)
+
+
+def make_draft(request: CampaignDraft, context: Context) -> "Draft":
+    """Draft a campaign without storing it.
+
+    Parameters
+    ----------
+    request : CampaignDraft
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Draft
+    """
     from retention.campaigns.closing import uninformative_campaigns
-    from retention.campaigns.draft import draft, store
+    from retention.campaigns.draft import draft
     from retention.campaigns.prior import prior_from_campaigns
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
@@ -40,7 +78,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         require_consent(lake, session, settings, policy)
-    scores, as_of, model_version = _scored(request, context, lake, policy)
+    scores, as_of, model_version, tier = _scored(request, context, lake, policy)
     with context.database.reading() as session:
         if not scores.empty:
             require_consent(lake, session, settings, policy, scores["customer_id"])
@@ -58,7 +96,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         progress=part(context.progress, 0, 4),
     )
     suggesting = part(context.progress, 2, 4)
-    drafted = draft(
+    return draft(
         lake,
         context.database,
         settings,
@@ -77,31 +115,18 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
+        tier=tier,
+        may_widen=request.tier is None,
         progress=context.progress,
     )
-
-    def apply(session: Session) -> tuple[Post, ...]:
-        campaign = store(
-            session,
-            settings,
-            drafted,
-            author=context.requested_by,
-            channel=context.channel,
-            post_key=f"job:{context.job_id}",
-            now=now,
-        )
-        post = campaign_messages.card_post(settings, campaign)
-        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
-
-    return Outcome(drafted.as_dict(), apply=apply)
 
 
 def _scored(
     request: CampaignDraft, context: Context, lake: Any, policy: Any
-) -> tuple[Any, Any, str]:
-    """Return scores, their time and the model.
+) -> tuple[Any, Any, str, str]:
+    """Return all scores, their time, the model and the lowest tier that is asked for.
 
-    They are the cohort's, or those of a new sweep.
+    They are those of the cohort's sweep, or of a new one.
     """
     if request.cohort_id is None:
         from retention.registry import champion, ensure_definition
@@ -116,13 +141,12 @@ def _scored(
             lake,
             trained,
             policy,
-            tier=request.tier,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=context.progress,
         )
-        return swept.cohort, swept.as_of, swept.model_version
+        return swept.scores, swept.as_of, swept.model_version, request.tier or "high"
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
-    return scores[scores["tier"].isin(cohort.tiers)], cohort.as_of, cohort.model_version
+    return scores, cohort.as_of, cohort.model_version, request.tier or cohort.tiers[-1]
