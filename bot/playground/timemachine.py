@@ -25,6 +25,8 @@ from retention.errors import BadInput, Conflict, Refused
 from retention.settings import Settings
 from retention.text import gettext
 from workers import jobs, roles, schedule
+from workers.app import TRAINING
+from workers.delivery import outbox
 from workers.requests import DemoFeed, title_of
 
 MAX_ADVANCE = timedelta(days=92)
@@ -34,17 +36,19 @@ Notify = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The new time and the stops before it."""
+    """The new time, the stops before it, and the seconds of each step."""
 
     now: datetime
     moments: tuple[datetime, ...]
     seconds: float
+    steps: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "now": self.now.isoformat(),
             "moments": [moment.isoformat() for moment in self.moments],
             "seconds": round(self.seconds, 1),
+            "steps": {what: round(seconds, 1) for what, seconds in self.steps.items()},
         }
 
 
@@ -64,6 +68,8 @@ class TimeMachine:
     def __init__(self, settings: Settings, database: Database, notify: Notify) -> None:
         self.settings, self.database, self.notify = settings, database, notify
         self._moving = threading.Lock()
+        self._steps: dict[str, float] = {}
+        self._step_began: tuple[str, float] | None = None
 
     def state(self) -> dict[str, Any]:
         """Return ``{"now", "stepping"}``."""
@@ -93,13 +99,14 @@ class TimeMachine:
             )
         if not self._moving.acquire(blocking=False):
             raise Conflict(gettext("Time is already moving; wait until it has arrived."))
-        started = time.monotonic()
+        started, self._steps = time.monotonic(), {}
         try:
             moments = tuple(self._travel(clock.now() + span))
         finally:
+            self._end_step()
             self._moving.release()
             self.notify({"type": "clock", **self.state()})
-        return Advance(clock.now(), moments, time.monotonic() - started)
+        return Advance(clock.now(), moments, time.monotonic() - started, self._steps)
 
     def _travel(self, target: datetime) -> Any:
         current = clock.now()
@@ -118,7 +125,7 @@ class TimeMachine:
     def _step(self, moment: datetime, target: datetime) -> None:
         self._report(
             target,
-            gettext("bringing in the orders up to {time}").format(
+            gettext("importing the orders up to {time}").format(
                 time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
             ),
         )
@@ -163,10 +170,14 @@ class TimeMachine:
     def _wait_until_idle(self, target: datetime) -> None:
         def is_done() -> bool:
             with self.database.reading() as session:
-                busy = jobs.open_jobs(session, self.settings)
-                is_idle = not busy and schedule.is_idle(session)
+                # Training takes minutes, and reports by itself when it is done.
+                open_jobs = jobs.open_jobs(session, self.settings)
+                busy = [job for job in open_jobs if job.queue != TRAINING]
+                is_idle = not busy and not session.scalar(outbox.undelivered())
             if busy:
-                self._report(target, title_of(busy[0].kind).lower())
+                self._report(target, _running_step(busy[0].kind))
+            elif not is_idle:
+                self._report(target, gettext("posting the messages"))
             return is_idle
 
         self._wait(is_done, gettext("the work that is due"))
@@ -183,7 +194,29 @@ class TimeMachine:
             time.sleep(POLL_SECONDS)
 
     def _report(self, target: datetime, what: str) -> None:
+        if self._step_began and self._step_began[0] == what:
+            return
+        self._end_step()
+        self._step_began = (what, time.monotonic())
         self.notify({"type": "clock", **self.state(), "target": target.isoformat(), "what": what})
+
+    def _end_step(self) -> None:
+        if self._step_began:
+            what, began = self._step_began
+            self._steps[what] = self._steps.get(what, 0.0) + time.monotonic() - began
+        self._step_began = None
+
+
+def _running_step(kind: str) -> str:
+    """Name a job that the advance waits for."""
+    steps = {
+        "digest": gettext("preparing the digest"),
+        "monitor": gettext("checking the model"),
+        "campaign_send": gettext("sending a campaign"),
+        "campaign_deliver": gettext("sending e-mails"),
+        "campaign_measure": gettext("measuring a campaign"),
+    }
+    return steps.get(kind) or title_of(kind).lower()
 
 
 def parse_duration(text: str) -> timedelta:
