@@ -27,12 +27,18 @@ FEEDBACK = "feedback"
 FEEDBACK_USEFUL = "feedback.useful"
 FEEDBACK_WRONG = "feedback.wrong"
 FEEDBACK_ITEM = "feedback.item"  # value: useful or wrong|job id|pseudonym|place on the list
+SAVE_AUDIENCE = "audience.save"  # value: job id of the preview
+AUDIENCE_SWEEP = "audience.sweep"  # value: name of the audience
+AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
+EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
+SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
 
 # Modals.
 EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
 FEEDBACK_VIEW = "feedback.view"
+AUDIENCE_VIEW = "audience.view"
 
 # Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"

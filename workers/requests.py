@@ -71,6 +71,7 @@ DaysOrEver = Annotated[
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
 Moment = Annotated[datetime, BeforeValidator(utc)]
 CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
+AudienceName = Annotated[str, Field(min_length=1, max_length=40)]
 
 
 class Request(BaseModel):
@@ -173,6 +174,8 @@ class Sweep(Request):
     tier: Tier = "high"
     top: Annotated[int, Field(ge=1, le=100_000)] | None = None
     as_of: Moment | None = None
+    audience: AudienceName | None = None
+    by: str | None = None  # a field to break the result down by
 
 
 class Score(Request):
@@ -221,6 +224,7 @@ class Cohort(Request):
     outlasts_erasures = True
     months: Annotated[int, Field(ge=2, le=24)] = 12
     as_of: Moment | None = None
+    audience: AudienceName | None = None
 
 
 class CohortCsv(Request):
@@ -242,6 +246,7 @@ class CampaignDraft(Request):
     cohort_id: str | None = None
     tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
     name: str | None = None
+    audience: AudienceName | None = None
 
 
 class CampaignWiden(Request):
@@ -253,6 +258,7 @@ class CampaignWiden(Request):
     campaign_id: str
     version: int
     tier: Tier
+    audience: AudienceName | None = None
 
 
 class CampaignSend(Request):
@@ -346,6 +352,59 @@ class Digest(Request):
     role = "viewer"
     deed = gettext("see the digest")
     as_of: Moment | None = None
+    audience: AudienceName | None = None
+
+
+class AudienceSave(Request):
+    """Count an audience's customers and save it.
+
+    A preview only counts them.
+    """
+
+    kind = "audience_save"
+    title = gettext("Audience")
+    queue = "interactive"
+    deed = gettext("save an audience")
+    names_customers = False
+    outlasts_erasures = True
+    name: AudienceName
+    expression: Annotated[str, Field(min_length=1, max_length=1_000)]
+    exclude: bool = False
+    preview: bool = False
+
+
+class AudienceShow(Request):
+    """Show an audience with its number of customers."""
+
+    kind = "audience_show"
+    title = gettext("Audience")
+    queue = "interactive"
+    deed = gettext("see audiences")
+    names_customers = False
+    outlasts_erasures = True
+    name: AudienceName
+    as_of: Moment | None = None
+
+
+class ImportFiles(Request):
+    """Import files again, from a schedule of the terminal.
+
+    Only a schedule makes it: a path never comes from Slack.
+    """
+
+    kind = "import_files"
+    title = gettext("Import")
+    role = "admin"
+    deed = gettext("import files")
+    names_customers = False
+    table: Literal[
+        "events", "customers", "items", "treatments", "relations", "redemptions", "bounces"
+    ]
+    files: tuple[str, ...]
+    map_path: str | None = None
+    format_name: str | None = None
+    query: str | None = None
+    source: str | None = None
 
 
 class Monitor(Request):
@@ -443,6 +502,9 @@ REQUESTS: dict[str, type[Request]] = {
         Forget,
         CampaignPreview,
         CampaignMisuse,
+        AudienceSave,
+        AudienceShow,
+        ImportFiles,
     )
 }
 

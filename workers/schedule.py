@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -27,6 +27,7 @@ from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
 from workers import jobs, roles
+from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Monitor
@@ -47,6 +48,9 @@ def add(
     timezone: str,
     channel: str | None,
     created_by: str,
+    *,
+    monthday: int | None = None,
+    command: str | None = None,
 ) -> Schedule:
     """Store a schedule that starts with the next slot.
 
@@ -70,6 +74,10 @@ def add(
         Destination of the results.
     created_by : str
         Slack user id, or `roles.OPERATOR`.
+    monthday : int, optional
+        1 to 31 for a monthly schedule, or `cadence.LAST_WORKING_DAY`.
+    command : str, optional
+        The command as it was typed.
 
     Returns
     -------
@@ -112,6 +120,8 @@ def add(
         kind=kind,
         args=args,
         weekday=weekday,
+        monthday=monthday,
+        command=command,
         at=at,
         timezone=timezone,
         channel=channel,
@@ -143,13 +153,19 @@ def due_at(slot: date, at: str, timezone: str) -> datetime:
     return datetime.combine(slot, time.fromisoformat(at), ZoneInfo(timezone)).astimezone(UTC)
 
 
+def cadence_of(schedule: Schedule) -> Cadence:
+    """Return the days and the time of a schedule."""
+    return Cadence(schedule.at, schedule.weekday, schedule.monthday)
+
+
 def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
     """Yield a schedule's open slots, without end."""
     day = schedule.created_at.astimezone(ZoneInfo(schedule.timezone)).date()
     if schedule.last_slot is not None:
         day = max(day, schedule.last_slot + timedelta(days=1))
+    cadence = cadence_of(schedule)
     while True:
-        if schedule.weekday is None or day.weekday() == schedule.weekday:
+        if cadence.includes(day):
             at = due_at(day, schedule.at, schedule.timezone)
             if at > schedule.created_at:
                 yield day, at
@@ -175,9 +191,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     """
     submitted: list[Job] = []
     with database.reading() as session:
-        active = session.scalars(
-            select(Schedule.id).where(Schedule.team_id == settings.team_id, Schedule.active)
-        ).all()
+        active = session.scalars(select(Schedule.id).where(*_runs(settings))).all()
     for schedule_id in active:
         with database.transaction() as session:
             due_now = session.get_one(Schedule, schedule_id)
@@ -209,14 +223,21 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     """
     moments = [
         next(at for _, at in slots(schedule) if at > after)
-        for schedule in session.scalars(
-            select(Schedule).where(Schedule.team_id == settings.team_id, Schedule.active)
-        )
+        for schedule in session.scalars(select(Schedule).where(*_runs(settings)))
     ]
     campaigns = due.next_moment(session, settings, after)
     model_check = next_model_check(session, settings, after)
     moments += [moment for moment in (campaigns, model_check) if moment is not None]
     return min(moments, default=None)
+
+
+def _runs(settings: Settings) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of schedules that run: neither deleted nor paused."""
+    return (
+        Schedule.team_id == settings.team_id,
+        Schedule.active.is_(True),
+        Schedule.paused_at.is_(None),
+    )
 
 
 def is_idle(session: Session) -> bool:

@@ -15,7 +15,7 @@ from retention.errors import BadInput
 from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import campaigns
+from workers import audiences, campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 # A code block or a phone's keyboard may capitalise the id.
@@ -54,13 +54,17 @@ def COMMAND() -> None: ...
     help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
-def draft(call: Call, cohort: str | None, tier: str | None, name: str | None) -> CampaignDraft:
+@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+def draft(
+    call: Call, cohort: str | None, tier: str | None, name: str | None, audience: str | None = None
+) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
         with call.services.database.reading() as session:
             campaigns.find_cohort(session, call.services.settings, cohort)
     valid_name = None if name is None else normalize_name(name)
-    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=valid_name)
+    audience = audiences.check_exists(call.services.database, call.services.settings, audience)
+    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=valid_name, audience=audience)
 
 
 @COMMAND.command("list", role="viewer", help=gettext("The newest campaigns and where they stand."))

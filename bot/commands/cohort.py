@@ -6,6 +6,7 @@ import click
 
 from bot.commands.tree import AS_OF, Call, command, integer, request
 from retention.text import gettext
+from workers.audiences import check_exists
 from workers.requests import Cohort
 
 
@@ -25,6 +26,8 @@ from workers.requests import Cohort
     help=gettext("How many months of cohorts, the newest, and for how long each is followed."),
 )
 @AS_OF
-def COMMAND(call: Call, months: int, as_of: datetime | None) -> Cohort:
+@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+def COMMAND(call: Call, months: int, as_of: datetime | None, audience: str | None = None) -> Cohort:
     """Queue the cohort retention report."""
-    return request(Cohort, months=months, as_of=as_of)
+    audience = check_exists(call.services.database, call.services.settings, audience)
+    return request(Cohort, months=months, as_of=as_of, audience=audience)

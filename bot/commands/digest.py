@@ -14,6 +14,7 @@ from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.text import gettext
 from workers import schedule
+from workers.audiences import check_exists
 from workers.delivery import outbox
 from workers.requests import Digest
 
@@ -31,7 +32,9 @@ class _TimeOfDay(click.ParamType):
         return f"{int(match[1]):02}:{match[2]}"
 
 
-class _Zone(click.ParamType):
+class Zone(click.ParamType):
+    """An IANA time zone; an error names the nearest."""
+
     name = "zone"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -49,9 +52,11 @@ def COMMAND() -> None: ...
 
 
 @COMMAND.command("now", request=Digest, help=gettext("The digest of the past week, here and now."))
-def now(call: Call) -> Digest:
+@click.option("--audience", metavar="NAME", help=gettext("Also show this saved audience's week."))
+def now(call: Call, audience: str | None = None) -> Digest:
     """Queue the digest of the past week."""
-    return request(Digest)
+    audience = check_exists(call.services.database, call.services.settings, audience)
+    return request(Digest, audience=audience)
 
 
 @COMMAND.command(
@@ -76,7 +81,7 @@ def now(call: Call) -> Digest:
 )
 @click.option(
     "--timezone",
-    type=_Zone(),
+    type=Zone(),
     metavar="ZONE",
     help=gettext("Where; by default the shop's own time zone."),
 )

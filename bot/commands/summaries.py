@@ -68,6 +68,7 @@ SUMMARIES = {
             "bought 1, 2, 3 … months later."
         ),
     ),
+    "audience": Summary(gettext("Named groups of customers: save, list, show, delete.")),
     "recommend": Summary(
         gettext(
             "What this customer would like next, and why. Give an id, a pseudonym or an "
@@ -76,6 +77,7 @@ SUMMARIES = {
     ),
     "campaign": Summary(gettext("Coupon campaigns: draft, approve, follow.")),
     "digest": Summary(gettext("The week in one message, now or each week.")),
+    "schedule": Summary(gettext("Run sweeps, digests, reports and retrains by themselves.")),
     "report": Summary(gettext("How what the desk does turns out.")),
     "jobs": Summary(gettext("What the workers are doing and have done.")),
     "posts": Summary(gettext("Messages that did not reach Slack."), _TERMINAL_ONLY),

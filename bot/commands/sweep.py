@@ -16,7 +16,9 @@ from bot.commands.tree import (
     integer,
     request,
 )
+from retention.audiences.expression import check_group_field as check_field
 from retention.text import gettext
+from workers.audiences import check_exists
 from workers.requests import Sweep
 
 
@@ -50,6 +52,12 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     ),
 )
 @AS_OF
+@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@click.option(
+    "--by",
+    metavar="FIELD",
+    help=gettext("Also count by a field, such as city, channel or any attribute."),
+)
 @click.option(
     "--csv",
     type=TO_WRITE,
@@ -58,7 +66,15 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     help=gettext("Also write the cohort to a file."),
 )
 def COMMAND(
-    call: Call, tier: str, top: int | None, as_of: datetime | None, csv: Path | None = None
+    call: Call,
+    tier: str,
+    top: int | None,
+    as_of: datetime | None,
+    audience: str | None = None,
+    by: str | None = None,
+    csv: Path | None = None,
 ) -> Sweep:
-    """Queue a sweep over all active customers."""
-    return request(Sweep, tier=tier, top=top, as_of=as_of)
+    """Queue a sweep over all active customers, or those of an audience."""
+    audience = check_exists(call.services.database, call.services.settings, audience)
+    by = None if by is None else check_field(by)
+    return request(Sweep, tier=tier, top=top, as_of=as_of, audience=audience, by=by)

@@ -172,7 +172,12 @@ def _widen(services: Services, click: Click) -> None:
             submission = jobs.submit(
                 session,
                 settings,
-                CampaignWiden(campaign_id=campaign_id, version=version, tier=wider.tier),
+                CampaignWiden(
+                    campaign_id=campaign_id,
+                    version=version,
+                    tier=wider.tier,
+                    audience=wider.audience,
+                ),
                 requested_by=click.user,
                 channel=campaign.channel or click.channel,
                 idem_key=click.key,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from retention.audiences import store
+from retention.audiences.evaluate import members
 from retention.campaigns.overlap import active_campaigns
 from retention.db.tables import Campaign, DirectoryEntry
 from retention.lake.lake import naive
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
+
+IN_EXCLUSION = "audience:"  # the code of an exclusion audience begins with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,9 @@ def select_audience(
 
 def exclusion_reason(code: str) -> str:
     """Return the sentence for an exclusion code."""
+    if code.startswith(IN_EXCLUSION):
+        name = code.removeprefix(IN_EXCLUSION)
+        return gettext("in the exclusion {name}").format(name=name)
     return {
         "erased": gettext("erased since the sweep"),
         "no_rule": gettext("the policy does nothing for them"),
@@ -158,6 +165,10 @@ def _eligible(
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
         ("erased", lambda: ~ids.isin(directory_ids(session, settings))),
+        *(
+            (IN_EXCLUSION + name, partial(ids.isin, customers))
+            for name, customers in excluded_by_audience(lake, session, settings, pool, now).items()
+        ),
         (
             "no_consent",
             lambda: (
@@ -326,6 +337,36 @@ def contacted_customers(
         sent.arm == "treatment", sent.sent_at >= naive(since)
     ).customer_id.execute()
     return lake.identities.resolved({*contacted, *imported})
+
+
+def excluded_by_audience(
+    lake: "Lake", session: Session, settings: Settings, scores: "pd.DataFrame", now: datetime
+) -> dict[str, frozenset[str]]:
+    """Return the customers of each exclusion audience by its name.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    scores : DataFrame
+        Scores of the campaign's customers.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    dict of str to frozenset of str
+    """
+    return {
+        audience.name: members(
+            lake, session, settings, store.expression_of(audience), now, scores
+        ).customers
+        for audience in store.exclusions(session, settings)
+    }
 
 
 def bounced_customers(

@@ -159,6 +159,7 @@ class Wider(_FrozenModel):
     customers: int
     profit: float  # expected
     learnable: bool
+    audience: str | None = None  # name of the saved audience that the draft is limited to
 
 
 def _format_limit(share: float) -> str:

@@ -102,6 +102,7 @@ def _sweeps(
         .where(
             Cohort.team_id == settings.team_id,
             Cohort.as_of <= before,
+            Cohort.audience.is_(None),
             ModelVersion.kind == "churn",
             ModelVersion.horizon_days == row.horizon_days,
             ModelVersion.active_within_days.is_(None)

@@ -3,6 +3,7 @@
 It is the share of a month's new customers that buy again k months later.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,9 @@ class Cohorts:
         return asdict(self) | {"as_of": self.as_of.isoformat()}
 
 
-def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
+def cohorts(
+    lake: "Lake", as_of: datetime, months: int = 12, customers: Collection[str] | None = None
+) -> Cohorts:
     """Compute the newest cohorts in the shop's calendar.
 
     There are at most ``months`` of them.
@@ -61,6 +64,8 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
         Later data is not used.
     months : int
         Largest number of cohorts, and of months that each is followed.
+    customers : collection of str, optional
+        Only these customers.
 
     Raises
     ------
@@ -74,6 +79,8 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     # In every time zone, a month begins at the start of a slot.
     slot = (bought.occurred_at.epoch_seconds() // SLOT).name("slot")
     frame = bought.select("customer_id", slot).distinct().execute()
+    if customers is not None:
+        frame = frame[frame["customer_id"].isin(customers)]
     at = pd.to_datetime(frame["slot"] * SLOT, unit="s", utc=True).dt.tz_convert(lake.zone)
     # "As of 31 March" is the day's last microsecond: March is whole.
     local = (as_of + timedelta(microseconds=1)).astimezone(ZoneInfo(lake.zone))

@@ -164,7 +164,11 @@ def latest_outcome(
         )
         .join(Run, Run.run_id == Cohort.run_id)
         .outerjoin(ModelVersion, ModelVersion.version == Cohort.model_version)
-        .where(Cohort.team_id == settings.team_id, Cohort.as_of <= at - SOONEST)
+        .where(
+            Cohort.team_id == settings.team_id,
+            Cohort.as_of <= at - SOONEST,
+            Cohort.audience.is_(None),
+        )
         .order_by(Cohort.created_at, Cohort.as_of, Cohort.id)
     ).tuples()
     followed = _followed_sweeps(_Sweep(*row) for row in rows)

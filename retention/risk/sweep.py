@@ -1,7 +1,8 @@
 """Score active customers and list those at risk."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +64,18 @@ class Sweep:
         if share == 0:
             return "none"
         return "all" if share > NEARLY_ALL and self.cohort_tiers != TIERS else ""
+
+    def restricted_to(self, customers: Collection[str]) -> "Sweep":
+        """Return the sweep of these customers only."""
+        scores = self.scores[self.scores.customer_id.isin(customers)].reset_index(drop=True)
+        cohort = self.cohort[self.cohort.customer_id.isin(customers)].reset_index(drop=True)
+        return replace(
+            self,
+            tiers={name: int((scores.tier == name).sum()) for name in TIERS},
+            revenue_at_risk=revenue_at_risk(cohort),
+            scores=scores,
+            cohort=cohort,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the sweep.

@@ -1,10 +1,11 @@
 """Draft a campaign; its message replaces the job's."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaign_messages, campaigns
+from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -80,6 +81,11 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         require_consent(lake, session, settings, policy)
     scores, as_of, model_version, tier = _scored(request, context, lake, policy)
     with context.database.reading() as session:
+        if request.audience:
+            among = audiences.members_among(
+                lake, session, settings, request.audience, as_of, scores
+            )
+            scores = scores[scores["customer_id"].isin(among)]
         if not scores.empty:
             require_consent(lake, session, settings, policy, scores["customer_id"])
         prior = prior_from_campaigns(session, settings, policy)
@@ -96,7 +102,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         progress=part(context.progress, 0, 4),
     )
     suggesting = part(context.progress, 2, 4)
-    return draft(
+    drafted = draft(
         lake,
         context.database,
         settings,
@@ -119,6 +125,10 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         may_widen=request.tier is None,
         progress=context.progress,
     )
+    if request.audience is None or (wider := drafted.body.wider) is None:
+        return drafted
+    limited = wider.model_copy(update={"audience": request.audience})
+    return replace(drafted, body=drafted.body.model_copy(update={"wider": limited}))
 
 
 def _scored(

@@ -30,7 +30,9 @@ def run(request: CampaignWiden, context: Context) -> Outcome:
         campaign = find_campaign(session, settings, request.campaign_id)
     if campaign.version != request.version or campaign.state not in EDITABLE:
         raise StaleCampaign(campaign, request.version)
-    wider = CampaignDraft(cohort_id=campaign.cohort_id, tier=request.tier)
+    wider = CampaignDraft(
+        cohort_id=campaign.cohort_id, tier=request.tier, audience=request.audience
+    )
     drafted = make_draft(wider, context)
 
     def apply(session: Session) -> None:

@@ -1,5 +1,6 @@
 """Show retention by month of the first purchase."""
 
+from workers.audiences import members_of
 from workers.requests import Cohort
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -24,5 +25,12 @@ def run(request: Cohort, context: Context) -> Outcome:
 
     lake = Lake.open(context.settings)
     as_of = lake.as_of(request.as_of, 31)
-    data = {**cohorts(lake, as_of.at, request.months).as_dict(), "note": as_of.note}
+    customers = None
+    if request.audience:
+        found = members_of(
+            lake, context.database, context.settings, request.audience, as_of.at, context.progress
+        )
+        customers = found.customers
+    report = cohorts(lake, as_of.at, request.months, customers)
+    data = {**report.as_dict(), "note": as_of.note, "audience": request.audience}
     return Outcome(data, (Post("cohort/table", data),))

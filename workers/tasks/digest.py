@@ -1,7 +1,13 @@
 """Post the weekly digest, with aggregates only."""
 
+from datetime import datetime, timedelta
+from typing import Any
+
+from workers.audiences import members_of
 from workers.requests import Digest
 from workers.tasks.interface import Attachment, Context, Outcome, Post
+
+WEEK = timedelta(days=7)
 
 
 def run(request: Digest, context: Context) -> Outcome:
@@ -51,4 +57,26 @@ def run(request: Digest, context: Context) -> Outcome:
             file=page,
         ),
     )
-    return Outcome(digest_page.data, posts)
+    if request.audience is None:
+        return Outcome(digest_page.data, posts)
+    audience = _audience_week(request.audience, digest_page.data["as_of"], context)
+    in_thread = Post("audience/week", audience, key=f"{message}:audience", thread_key=message)
+    return Outcome({**digest_page.data, "audience": audience}, (*posts, in_thread))
+
+
+def _audience_week(name: str, as_of: str, context: Context) -> dict[str, Any]:
+    """Count an audience now and a week before."""
+    from retention.lake import Lake
+
+    lake, at = Lake.open(context.settings), datetime.fromisoformat(as_of)
+    now, before = (
+        members_of(lake, context.database, context.settings, name, moment, context.progress)
+        for moment in (at, at - WEEK)
+    )
+    return {
+        "name": name,
+        "customers": len(now.customers),
+        "customers_before": len(before.customers),
+        "new": len(now.customers - before.customers),
+        "left": len(before.customers - now.customers),
+    }

@@ -16,6 +16,7 @@ from retention.settings import Settings
 from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers import jobs
+from workers.audiences import restrict
 from workers.requests import Retrain, Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 from workers.tasks.retrain import training_cutoff
@@ -49,6 +50,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     Outcome
         The cohort with a chart.
     """
+    from retention.audiences.breakdown import breakdown
     from retention.lake import Lake
     from retention.progress import part
     from retention.registry import champion
@@ -74,6 +76,13 @@ def run(request: Sweep, context: Context) -> Outcome:
         top=request.top or DEFAULT_LISTED,
         progress=part(context.progress, 0, 10, span=9),
     )
+    rows: list[dict[str, Any]] = []
+    if request.audience or request.by:
+        with context.database.reading() as session:
+            if request.audience:
+                swept = restrict(lake, session, settings, swept, request.audience)
+            if request.by:
+                rows = breakdown(lake, session, settings, swept, request.by)
     context.progress(9, 10, gettext("Keeping the scores"))
     lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
@@ -89,6 +98,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         size=len(swept.cohort),
         revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
         currency=currency,
+        audience=request.audience,
         created_by=context.requested_by,
     )
 
@@ -115,8 +125,11 @@ def run(request: Sweep, context: Context) -> Outcome:
         "currency": currency,
         "top": request.top,
         "fitting_definition": fitting and fitting.as_dict(),
+        "audience": request.audience,
+        "by": request.by,
+        "breakdown": rows,
     }
-    posts = _posts(swept, data, policy, context)
+    posts = (*_posts(swept, data, policy, context), *_breakdown_posts(data, context))
     can_train = bool(posts) and trained is None and _is_trainable(lake, definition)
     return Outcome(data, posts, apply=publish, runs=("scores",), after_commit=wake)
 
@@ -182,6 +195,16 @@ def _is_trainable(lake: "Lake", definition: "ChurnDefinition") -> bool:
     except (BadInput, TooLittleData):
         return False
     return True
+
+
+def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]:
+    """Return the breakdown's table for the thread of the list."""
+    if context.channel is None or not data["breakdown"]:
+        return ()
+    shown = ("breakdown", "by", "currency", "has_amounts", "cohort_tiers", "audience")
+    message = f"job:{context.job_id}"
+    values = {name: data[name] for name in shown}
+    return (Post("audience/breakdown", values, key=f"{message}:by", thread_key=message),)
 
 
 def _posts(

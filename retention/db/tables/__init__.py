@@ -13,6 +13,8 @@ from retention.db.tables.access import (
     Erasure,
     RoleGrant,
 )
+from retention.db.tables.alerts import Alert, AlertFiring, ProgrammeHoldout
+from retention.db.tables.audiences import Audience
 from retention.db.tables.base import Base, Utc
 from retention.db.tables.campaigns import (
     Approval,
@@ -39,8 +41,11 @@ __all__ = [
     "SLACK_BOTS",
     "SLACK_INSTALLATIONS",
     "SLACK_STATES",
+    "Alert",
+    "AlertFiring",
     "Approval",
     "Assignment",
+    "Audience",
     "Audit",
     "Base",
     "BusinessClock",
@@ -62,6 +67,7 @@ __all__ = [
     "ModelVersion",
     "Outbox",
     "Process",
+    "ProgrammeHoldout",
     "Redemption",
     "RoleGrant",
     "Run",

@@ -135,5 +135,6 @@ class Cohort(Base):
     size: Mapped[int]
     revenue_at_risk: Mapped[Decimal]
     currency: Mapped[str] = mapped_column(String(8), default="")
+    audience: Mapped[str | None] = mapped_column(String(40))  # the run holds only its customers
     created_by: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=clock.now)

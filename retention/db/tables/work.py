@@ -103,7 +103,10 @@ class BusinessClock(Base):
 
 
 class Schedule(Base):
-    """A weekly or daily job at a local time."""
+    """A daily, weekly or monthly job at a local time.
+
+    ``active`` is False once it is deleted.
+    """
 
     __tablename__ = "schedules"
 
@@ -111,6 +114,9 @@ class Schedule(Base):
     kind: Mapped[str] = mapped_column(String(40))
     args: Mapped[dict[str, Any]] = mapped_column(default=dict)
     weekday: Mapped[int | None]  # 0 Monday … 6 Sunday; None: every day
+    monthday: Mapped[int | None]  # 1 … 31; -1: the last working day; None: not monthly
+    command: Mapped[str | None] = mapped_column(Text)  # as typed; None: a digest of before
+    paused_at: Mapped[datetime | None]
     at: Mapped[str] = mapped_column(String(5))  # HH:MM, local
     timezone: Mapped[str] = mapped_column(String(64))
     channel: Mapped[str | None] = mapped_column(String(64))

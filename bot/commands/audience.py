@@ -1,0 +1,93 @@
+"""`audience`: save, list, show and delete named groups of customers."""
+
+from datetime import datetime
+
+import click
+
+from bot.commands.tree import AS_OF, SLACK, Answer, Call, group, request
+from retention.audiences import store
+from retention.audiences.parse import parse
+from retention.text import gettext
+from workers.audiences import check_exists
+from workers.requests import AudienceSave, AudienceShow
+
+
+@group(
+    "audience",
+    default="list",
+    help=gettext("Named groups of customers: save, list, show, delete."),
+)
+def COMMAND() -> None: ...
+
+
+@COMMAND.command(
+    "save",
+    request=AudienceSave,
+    help=gettext(
+        "Save customers under a name. Shows the number first. "
+        'Example: audience save lapsing "risk >= medium and value > 200 and not bought category '
+        'Coffee in 90d".'
+    ),
+)
+@click.argument("name")
+@click.argument("expression", nargs=-1, required=True)
+@click.option(
+    "--exclude",
+    is_flag=True,
+    help=gettext("Always leave these customers out of campaigns, such as VIPs and staff."),
+)
+def save(call: Call, name: str, expression: tuple[str, ...], exclude: bool) -> AudienceSave:
+    """Queue the count of an expression; Slack asks before it saves."""
+    return request(
+        AudienceSave,
+        name=store.check_name(name),
+        expression=str(parse(join_words(expression))),
+        exclude=exclude,
+        preview=call.surface == SLACK,
+    )
+
+
+def join_words(words: tuple[str, ...]) -> str:
+    """Join an expression that was typed without quotes around it.
+
+    A word with blanks had quotes of its own.
+    """
+    if len(words) == 1:
+        return words[0]
+    return " ".join(f'"{word}"' if " " in word and '"' not in word else word for word in words)
+
+
+@COMMAND.command("list", role="analyst", help=gettext("All audiences."))
+def listing(call: Call) -> Answer:
+    """List the audiences."""
+    with call.services.database.reading() as session:
+        audiences = store.summaries(session, call.services.settings)
+    return Answer("audience/list", {"audiences": audiences})
+
+
+@COMMAND.command(
+    "show", request=AudienceShow, help=gettext("One audience and how many customers it has now.")
+)
+@click.argument("name")
+@AS_OF
+def show(call: Call, name: str, as_of: datetime | None) -> AudienceShow:
+    """Queue the count of a saved audience."""
+    known = check_exists(call.services.database, call.services.settings, name)
+    return request(AudienceShow, name=known, as_of=as_of)
+
+
+@COMMAND.command("delete", role="analyst", help=gettext("Delete an audience, not its customers."))
+@click.argument("name")
+def delete(call: Call, name: str) -> Answer:
+    """Delete an audience."""
+    settings = call.services.settings
+    with call.services.database.transaction() as session:
+        if call.first_time(session):
+            audience = store.remove(session, settings, name, call.user)
+            name = audience.name
+    return Answer("audience/deleted", {"name": name})
+
+
+def audience_option(help_text: str) -> click.Option:
+    """Return the option ``--audience`` of a command."""
+    return click.option("--audience", metavar="NAME", help=help_text)  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""Named groups of customers: the expression language, its evaluation and its storage."""

@@ -1,0 +1,94 @@
+"""Break a sweep down by a field of the customers."""
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
+
+from retention.audiences.evaluate import attribute_names, customer_facts
+from retention.audiences.expression import FIELDS, GROUPABLE, check_group_field
+from retention.errors import BadInput
+from retention.risk.sweep import revenue_at_risk
+from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+    from retention.risk.sweep import Sweep
+
+MAX_ROWS = 20  # more groups are one last row
+
+
+def breakdown(
+    lake: "Lake", session: Session, settings: Settings, swept: "Sweep", field: str
+) -> list[dict[str, Any]]:
+    """Count customers and revenue at risk by the values of a field.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    swept : Sweep
+        The sweep.
+    field : str
+        One of `GROUPABLE`, or an attribute.
+
+    Returns
+    -------
+    list of dict
+        ``value`` (None: unknown or the rest), ``customers``, ``at_risk`` and ``revenue_at_risk``,
+        most revenue at risk first. ``rest`` is the number of values in the last row.
+
+    Raises
+    ------
+    BadInput
+        The customers have no such attribute. The message names the nearest.
+    """
+    field = check_group_field(field)
+    if field not in FIELDS:
+        field = _attribute(lake, field)
+    facts = customer_facts(
+        lake, session, settings, None, swept.as_of, swept.scores, extra_fields=(field,)
+    )
+    values = swept.scores.customer_id.map(facts[field]).astype(object)
+    scores = swept.scores.assign(group=values.where(values.notna(), None))
+    in_cohort = scores.customer_id.isin(set(swept.cohort.customer_id))
+    rows: list[dict[str, Any]] = []
+    for value, group in scores.groupby("group", dropna=False, sort=True):
+        at_risk = group[in_cohort.loc[group.index]]
+        rows.append(
+            {
+                "value": None if value is None or value != value else str(value),
+                "customers": len(group),
+                "at_risk": len(at_risk),
+                "revenue_at_risk": revenue_at_risk(at_risk),
+                "rest": 0,
+            }
+        )
+    rows.sort(key=lambda row: (-row["revenue_at_risk"], -row["at_risk"]))
+    if len(rows) <= MAX_ROWS:
+        return rows
+    shown, others = rows[: MAX_ROWS - 1], rows[MAX_ROWS - 1 :]
+    sums = {
+        name: sum(row[name] for row in others)
+        for name in ("customers", "at_risk", "revenue_at_risk")
+    }
+    return [*shown, {"value": None, **sums, "rest": len(others)}]
+
+
+def _attribute(lake: "Lake", name: str) -> str:
+    names = {known.lower(): known for known in attribute_names(lake)}
+    if name.lower() in names:
+        return names[name.lower()]
+    valid = [*GROUPABLE, *names.values()]
+    nearest = difflib.get_close_matches(name.lower(), valid, 1)
+    message = (
+        gettext("The customers have no attribute {name!r}. Did you mean {nearest}?")
+        if nearest
+        else gettext("The customers have no attribute {name!r}; use one of {valid}.")
+    )
+    raise BadInput(message.format(name=name, nearest="".join(nearest), valid=", ".join(valid)))

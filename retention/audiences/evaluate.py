@@ -1,0 +1,414 @@
+"""Evaluate audience expressions at a point in time.
+
+A condition on an unknown value is false. `!=` is the opposite of `=`, so it includes customers
+whose value is unknown. Orders, campaigns and unsubscribes count as they were known at the time. The
+lake keeps no history of the customers' own fields (country, city, attributes, imported consent),
+so these count as they stand now.
+"""
+# ruff: noqa: S608 - SQL consists of names of our own views; values are parameters
+
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from retention.audiences.expression import (
+    FIELDS,
+    SCORED,
+    TIERS,
+    And,
+    Bought,
+    Comparison,
+    Condition,
+    Expression,
+    InCampaign,
+    Not,
+    OneOf,
+    Value,
+    conditions,
+    fields,
+    kind_of,
+)
+from retention.db.tables import Assignment, Campaign, Suppression
+from retention.lake.lake import naive
+from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
+
+ORDER_FIELDS = frozenset({"orders", "last_order", "first_order", "spent", "channel"})
+INTERNAL_ATTRIBUTES = frozenset({"assumed"})
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The customers of an audience.
+
+    ``population`` counts the customers known at ``as_of``. ``warnings`` names values that no
+    customer or item has.
+    """
+
+    as_of: datetime
+    customers: frozenset[str]
+    population: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def needs_scores(expression: Expression) -> bool:
+    """Return whether an expression compares risk, probability or value."""
+    return bool(fields(expression) & SCORED)
+
+
+def members(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    expression: Expression,
+    as_of: datetime,
+    scores: "pd.DataFrame | None" = None,
+) -> Members:
+    """Find the customers that an expression describes.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    expression : Expression
+        From `retention.audiences.parse.parse`.
+    as_of : datetime
+        Only events before it count.
+    scores : DataFrame, optional
+        ``customer_id, churn_probability, tier, expected_value`` of a sweep at ``as_of``. Customers
+        without a score have no risk, probability and value.
+
+    Returns
+    -------
+    Members
+    """
+    frame = customer_facts(lake, session, settings, expression, as_of, scores)
+    if frame.empty:
+        return Members(as_of, frozenset())
+    chosen = frame.index[mask(expression, frame)]
+    warnings = tuple(_warnings(lake, expression, frame))
+    return Members(as_of, frozenset(chosen), len(frame), warnings)
+
+
+def mask(expression: Expression, frame: "pd.DataFrame") -> "pd.Series":
+    """Return which rows an expression describes.
+
+    Parameters
+    ----------
+    expression : Expression
+        The expression.
+    frame : DataFrame
+        One row per customer. Columns are the fields of the expression, and one boolean column for
+        each other condition, named like the condition prints.
+
+    Returns
+    -------
+    Series of bool
+    """
+    if isinstance(expression, Not):
+        return ~mask(expression.part, frame)
+    if isinstance(expression, Comparison):
+        return _compared(frame[expression.field], expression)
+    if isinstance(expression, OneOf):
+        column, field = frame[expression.field], expression.field
+        is_member = column.isna() & False
+        for value in expression.values:
+            is_member |= _compared(column, Comparison(field, "=", value))
+        return is_member
+    if isinstance(expression, Bought | InCampaign):
+        return frame[str(expression)].astype(bool)
+    left, right = mask(expression.left, frame), mask(expression.right, frame)
+    return left & right if isinstance(expression, And) else left | right
+
+
+def customer_facts(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    expression: Expression | None,
+    as_of: datetime,
+    scores: "pd.DataFrame | None" = None,
+    extra_fields: Collection[str] = (),
+) -> "pd.DataFrame":
+    """Collect the values that an expression compares.
+
+    Parameters
+    ----------
+    lake, session, settings, as_of, scores
+        See `members`.
+    expression : Expression or None
+        None collects only ``extra_fields``.
+    extra_fields : collection of str
+        Further fields to collect.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by customer id. It lists customers that were known before ``as_of``.
+    """
+    needed = (fields(expression) if expression else set()) | set(extra_fields)
+    frame = _customers(lake, as_of, needed)
+    if needed & ORDER_FIELDS:
+        frame = frame.join(_orders(lake, as_of))
+        frame["orders"] = frame["orders"].fillna(0)
+        frame["spent"] = frame["spent"].fillna(0)
+    if "consent" in needed:
+        frame["consent"] = _consent(lake, session, settings, frame, as_of)
+    if needed & SCORED:
+        frame = frame.join(_scores(scores))
+    for condition in conditions(expression) if expression else ():
+        if isinstance(condition, Bought):
+            frame[str(condition)] = frame.index.isin(_buyers(lake, condition, as_of))
+        elif isinstance(condition, InCampaign):
+            targets = campaign_members(lake, session, settings, condition.campaign, as_of)
+            frame[str(condition)] = frame.index.isin(targets)
+    return frame
+
+
+def attribute_names(lake: "Lake") -> list[str]:
+    """Return the names of the customers' attributes, in alphabetical order."""
+    view = lake.table("customers").get_name()
+    rows = lake.duckdb.execute(
+        f'SELECT DISTINCT unnest(json_keys(attributes)) FROM "{view}" '
+        "WHERE json_valid(attributes) AND json_type(attributes) = 'OBJECT'"
+    ).fetchall()
+    return sorted({str(name) for (name,) in rows} - INTERNAL_ATTRIBUTES)
+
+
+def campaign_members(
+    lake: "Lake", session: Session, settings: Settings, campaign: str, as_of: datetime
+) -> set[str]:
+    """Return the customers of a campaign that was sent before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+        Holds imported campaigns.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign : str
+        Id or name.
+    as_of : datetime
+        A later campaign has no customers yet.
+
+    Returns
+    -------
+    set of str
+        Customers of both groups.
+    """
+    own = session.scalars(
+        select(Assignment.customer_id)
+        .join(Campaign, Campaign.id == Assignment.campaign_id)
+        .where(
+            Campaign.team_id == settings.team_id,
+            or_(Campaign.id == campaign.lower(), Campaign.name == campaign),
+            Campaign.sent_at < as_of,
+        )
+    )
+    sent = lake.table("treatments", before=as_of)
+    imported = sent.filter(sent.campaign_id == campaign).select("customer_id").distinct().execute()
+    return lake.identities.resolved({*own, *imported["customer_id"]})
+
+
+def _customers(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame":
+    """Customers known before a moment, with their own fields and attributes.
+
+    A customer without a date and with later events only is not known yet.
+    """
+    own = {name: f'$."{name}"' for name in sorted(needed) if name not in FIELDS}
+    names = {name.lower(): name for name in attribute_names(lake)} if needed else {}
+    for name in ("country", "city"):
+        if name in needed:
+            own[name] = f'$."{names.get(name, name)}"'
+    columns = "".join(f', json_extract_string(c.attributes, ?) AS "{name}"' for name in own)
+    region = ", c.locale AS _locale" if "country" in needed else ""
+    customers = lake.table("customers").get_name()
+    before = lake.table("events", before=as_of).get_name()
+    everything = lake.table("events").get_name()
+    frame = lake.duckdb.execute(
+        f"""
+        WITH past AS (SELECT DISTINCT customer_id FROM "{before}"),
+        ever AS (SELECT DISTINCT customer_id FROM "{everything}"),
+        known AS (
+            SELECT customer_id FROM past UNION
+            SELECT customer_id FROM "{customers}" c WHERE created_at < ?
+                OR (created_at IS NULL AND customer_id NOT IN (SELECT customer_id FROM ever))
+        )
+        SELECT known.customer_id{columns}{region}
+        FROM known LEFT JOIN "{customers}" c USING (customer_id) ORDER BY 1
+        """,
+        [naive(as_of), *own.values()],
+    ).df()
+    if region:
+        from_locale = frame["_locale"].str.extract(r"[-_]([A-Za-z]{2})\b", expand=False).str.upper()
+        frame["country"] = frame["country"].fillna(from_locale)
+        frame = frame.drop(columns="_locale")
+    return frame.set_index("customer_id")
+
+
+def _orders(lake: "Lake", as_of: datetime) -> "pd.DataFrame":
+    """Orders, days since the first and last one, spending and the newest channel."""
+    events = lake.table("events", before=as_of)
+    bought = events.filter(events.event_type == "purchase")
+    day = bought.occurred_at.strftime("%Y-%m-%d")
+    frame = (
+        bought.group_by("customer_id")
+        .aggregate(
+            orders=bought.order_id.fill_null(day).nunique(),
+            _first=bought.occurred_at.min(),
+            _last=bought.occurred_at.max(),
+            spent=bought.amount.sum(),
+            channel=bought.channel.argmax(bought.occurred_at),
+        )
+        .execute()
+        .set_index("customer_id")
+    )
+    now, one_day = naive(as_of), timedelta(days=1)
+    for column, name in (("_first", "first_order"), ("_last", "last_order")):
+        frame[name] = (now - frame[column]) / one_day
+    return frame.drop(columns=["_first", "_last"])
+
+
+def _consent(
+    lake: "Lake", session: Session, settings: Settings, frame: "pd.DataFrame", as_of: datetime
+) -> "pd.Series":
+    import pandas as pd
+
+    view = lake.table("customers").get_name()
+    answers = lake.duckdb.execute(
+        f'SELECT customer_id, marketing_consent FROM "{view}" WHERE marketing_consent IS NOT NULL'
+    ).df()
+    states = pd.Series("unknown", index=frame.index)
+    has_agreed = answers["marketing_consent"].astype(bool)
+    states[frame.index.isin(answers.loc[has_agreed, "customer_id"])] = "given"
+    states[frame.index.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
+    unsubscribed = session.scalars(
+        select(Suppression.customer_id).where(
+            Suppression.team_id == settings.team_id, Suppression.at < as_of
+        )
+    )
+    states[frame.index.isin(lake.identities.resolved(unsubscribed))] = "refused"
+    return states
+
+
+def _scores(scores: "pd.DataFrame | None") -> "pd.DataFrame":
+    import pandas as pd
+
+    if scores is None:
+        return pd.DataFrame({"risk": [], "probability": [], "value": []}, dtype=object)
+    chosen = scores.drop_duplicates("customer_id").set_index("customer_id")
+    return chosen[["tier", "churn_probability", "expected_value"]].set_axis(
+        ["risk", "probability", "value"], axis=1
+    )
+
+
+def _buyers(lake: "Lake", condition: Bought, as_of: datetime) -> Any:
+    since = None if condition.days is None else as_of - timedelta(days=condition.days)
+    events = lake.table("events", before=as_of, since=since)
+    bought = events.filter(events.event_type == "purchase")
+    return bought.filter(bought.item_id.isin(_items(lake, condition))).customer_id.execute()
+
+
+def _items(lake: "Lake", condition: Bought) -> Any:
+    items, name = lake.table("items"), condition.name.lower()
+    if condition.kind == "item":
+        chosen = items.filter((items.item_id == condition.name) | (items.title.lower() == name))
+    else:
+        chosen = items.filter(items[condition.kind].lower() == name)
+    return chosen.item_id
+
+
+def _compared(column: "pd.Series", comparison: Comparison) -> "pd.Series":
+    """Compare a column; an unknown value is false, and ``!=`` is the opposite of ``=``."""
+    if comparison.operator == "!=":
+        return ~_compared(column, Comparison(comparison.field, "=", comparison.value))
+    values, wanted = _comparable(column, comparison)
+    is_match = {
+        "=": values.eq,
+        "<": values.lt,
+        "<=": values.le,
+        ">": values.gt,
+        ">=": values.ge,
+    }[comparison.operator](wanted)
+    return is_match.fillna(False).astype(bool) & column.notna()
+
+
+def _comparable(column: "pd.Series", comparison: Comparison) -> "tuple[pd.Series, Value]":
+    import pandas as pd
+
+    value = comparison.value
+    if kind_of(comparison.field) == "tier":
+        ranks = {tier: number for number, tier in enumerate(TIERS)}
+        return column.map(ranks).astype(float), ranks[str(value)]
+    if isinstance(value, str):
+        return column.astype("string").str.lower(), value.lower()
+    return pd.to_numeric(column, errors="coerce").astype(float), value
+
+
+def _warnings(lake: "Lake", expression: Expression, frame: "pd.DataFrame") -> list[str]:
+    """Name values that no customer or item has: they may be misspelt."""
+    warnings = []
+    for condition in conditions(expression):
+        if isinstance(condition, Bought):
+            known = _product_names(lake, condition)
+            if condition.name.lower() not in {name.lower() for name in known}:
+                warnings.append(_unknown_value(condition.kind, condition.name, known))
+        elif not isinstance(condition, InCampaign):
+            column = frame[condition.field].dropna()
+            if kind_of(condition.field) in ("text", "attribute"):
+                warnings += _unknown_texts(condition, column)
+    return list(dict.fromkeys(warnings))
+
+
+def _product_names(lake: "Lake", condition: Bought) -> list[str]:
+    items = lake.table("items")
+    columns = ["item_id", "title"] if condition.kind == "item" else [condition.kind]
+    return [
+        name
+        for column in columns
+        for name in items.select(column).distinct().execute()[column].dropna()
+    ]
+
+
+def _unknown_texts(condition: Condition, column: "pd.Series") -> list[str]:
+    values = condition.values if isinstance(condition, OneOf) else (condition.value,)  # type: ignore[union-attr]
+    field: str = condition.field  # type: ignore[union-attr]
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts:
+        return []
+    known = [str(value) for value in column.unique()]
+    lower = {value.lower() for value in known}
+    return [_unknown_value(field, text, known) for text in texts if text.lower() not in lower]
+
+
+def _unknown_value(field: str, value: str, known: Collection[str]) -> str:
+    by_lower = {name.lower(): name for name in known}
+    nearest = difflib.get_close_matches(value.lower(), by_lower, 1)
+    if nearest:
+        return gettext("Nothing has the {field} {value!r}. Did you mean {nearest!r}?").format(
+            field=field, value=value, nearest=by_lower[nearest[0]]
+        )
+    if not known:
+        return gettext("The data has no {field}, so this condition is never true.").format(
+            field=field
+        )
+    return gettext("Nothing has the {field} {value!r}; examples: {names}.").format(
+        field=field, value=value, names=", ".join(sorted(known)[:MAX_NAMED])
+    )

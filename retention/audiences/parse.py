@@ -1,0 +1,455 @@
+"""Parse audience expressions.
+
+The grammar, from the loosest to the tightest operator::
+
+    expression = both {"or" both}
+    both       = single {"and" single}
+    single     = "not" single | "(" expression ")" | condition
+    condition  = "bought" ("category" | "item" | "brand") value ["in" DAYS]
+               | "in" "campaign" value
+               | FIELD operator value
+               | FIELD ["not"] "in" "(" value {"," value} ")"
+
+Keywords and field names ignore case. A value of several words needs quotes.
+"""
+
+import difflib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from math import isclose
+
+from retention.audiences.expression import (
+    CONSENT,
+    FIELDS,
+    KEYWORDS,
+    OPERATORS,
+    PRODUCT_KINDS,
+    TIERS,
+    And,
+    Bought,
+    Comparison,
+    Expression,
+    InCampaign,
+    Not,
+    OneOf,
+    Or,
+    Value,
+    kind_of,
+)
+from retention.errors import BadInput
+from retention.text import gettext
+
+MAX_LENGTH = 1_000  # characters; also keeps the nesting below Python's limit
+MAX_DEPTH = 50
+MAX_DAYS = 36_500
+_UNITS = {"d": 1, "w": 7, "m": 30, "y": 365}
+_DURATION = re.compile(r"(\d+)\s*([dwmy])(?:ays?|eeks?|onths?|ears?)?", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"""(?P<text>"[^"]*"|'[^']*')
+    |(?P<duration>\d+[dwmyDWMY]\b)
+    |(?P<percent>\d+(?:\.\d+)?\s?%)
+    |(?P<literal>\d[\w.]*(?:[-+/][\w.]*)+)
+    |(?P<number>-?\d+(?:\.\d+)?(?![\w]))
+    |(?P<operator><=|>=|!=|<>|==|=|<|>)
+    |(?P<mark>[(),])
+    |(?P<word>[^\W\d][\w.]*(?:-\w[\w.]*)*)""",
+    re.VERBOSE,
+)
+_SAME_OPERATOR = {"==": "=", "<>": "!="}
+_TYPOGRAPHIC = str.maketrans({"≥": ">=", "≤": "<=", "≠": "!=", **dict.fromkeys("“”„‟", '"')})
+_SAME_CONSENT = {"yes": "given", "true": "given", "no": "refused", "false": "refused"}
+
+
+class BadExpression(BadInput):
+    """Refuse an expression.
+
+    Parameters
+    ----------
+    message : str
+        The problem, its position and how to fix it.
+    position : int
+        Position of the wrong word, from 1.
+    word : str
+        The wrong word; empty at the end of the text.
+    nearest : str or None
+        The nearest valid word.
+    """
+
+    def __init__(self, message: str, position: int, word: str, nearest: str | None = None) -> None:
+        super().__init__(message, field="expression")
+        self.position = position
+        self.word = word
+        self.nearest = nearest
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    at: int  # from 1
+
+    @property
+    def word(self) -> str:
+        """The token in lower case if it is a plain word."""
+        return self.text.lower() if self.kind == "word" else ""
+
+
+def parse(text: str, attributes: Collection[str] | None = None) -> Expression:
+    """Parse an audience expression.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``risk >= medium and city = Berlin and not bought category Coffee in 90d``.
+    attributes : collection of str, optional
+        Names of the customers' attributes. Other names are then refused. By default every name is
+        accepted as an attribute.
+
+    Returns
+    -------
+    Expression
+
+    Raises
+    ------
+    BadExpression
+        Names the position, the wrong word and the nearest valid one.
+
+    Examples
+    --------
+    >>> str(parse("risk >= medium AND value>200"))
+    'risk >= medium and value > 200'
+    """
+    text = text.translate(_TYPOGRAPHIC)
+    if len(text) > MAX_LENGTH:
+        raise BadExpression(
+            gettext(
+                "The expression has {length:,} characters; use at most {limit:,}. Save parts of "
+                "it as audiences of their own."
+            ).format(length=len(text), limit=MAX_LENGTH),
+            MAX_LENGTH,
+            "",
+        )
+    return _Parser(_tokens(text), attributes).whole()
+
+
+def parse_days(text: str) -> int | None:
+    """Return the days of a duration such as ``90d``, ``12 weeks`` or ``6m``; None if it is none."""
+    match = _DURATION.fullmatch(text.strip())
+    return int(match[1]) * _UNITS[match[2].lower()] if match else None
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens, at = [], 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise _unreadable(text, at)
+        kind = str(match.lastgroup)
+        tokens.append(_Token(kind, match[0], at + 1))
+        at = match.end()
+    return [*tokens, _Token("end", "", len(text) + 1)]
+
+
+def _unreadable(text: str, at: int) -> BadExpression:
+    word = text[at:].split()[0]
+    if text[at] in "\"'":
+        message = gettext(
+            "The quote at position {position} is never closed; add {quote} after the value."
+        ).format(position=at + 1, quote=text[at])
+    else:
+        message = gettext(
+            "{word!r} at position {position} cannot be read; put values with other characters "
+            'than letters and digits in quotes, like "{word}".'
+        ).format(word=word, position=at + 1)
+    return BadExpression(message, at + 1, word)
+
+
+class _Parser:
+    """A recursive-descent parser; each method reads one rule of the grammar."""
+
+    def __init__(self, tokens: list[_Token], attributes: Collection[str] | None) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self._depth = 0
+        self._attributes = attributes
+
+    @property
+    def _now(self) -> _Token:
+        return self._tokens[self._at]
+
+    def _next(self) -> _Token:
+        token = self._now
+        self._at += token.kind != "end"
+        return token
+
+    def _takes(self, word: str) -> bool:
+        """Read a keyword or mark if it comes next."""
+        is_next = self._now.word == word or (self._now.kind == "mark" and self._now.text == word)
+        if is_next:
+            self._next()
+        return is_next
+
+    def whole(self) -> Expression:
+        if self._now.kind == "end":
+            raise BadExpression(
+                gettext("The expression is empty; write one like risk >= medium and value > 200."),
+                1,
+                "",
+            )
+        expression = self._either()
+        if self._now.kind != "end":
+            if self._now.text == ")":
+                raise BadExpression(
+                    gettext(
+                        "The bracket ) at position {position} closes nothing; delete it, or open "
+                        "one before."
+                    ).format(position=self._now.at),
+                    self._now.at,
+                    ")",
+                )
+            raise self._expected(gettext("and, or, or the end"), ("and", "or"))
+        return expression
+
+    def _either(self) -> Expression:
+        expression = self._both()
+        while self._takes("or"):
+            expression = Or(expression, self._both())
+        return expression
+
+    def _both(self) -> Expression:
+        expression = self._single()
+        while self._takes("and"):
+            expression = And(expression, self._single())
+        return expression
+
+    def _single(self) -> Expression:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise BadExpression(
+                gettext("The expression is nested too deeply at position {position}.").format(
+                    position=self._now.at
+                ),
+                self._now.at,
+                self._now.text,
+            )
+        try:
+            if self._takes("not"):
+                return Not(self._single())
+            opening = self._now
+            if self._takes("("):
+                expression = self._either()
+                if not self._takes(")"):
+                    raise BadExpression(
+                        gettext(
+                            "The bracket ( at position {position} is never closed; add ) after "
+                            "the last condition in it."
+                        ).format(position=opening.at),
+                        opening.at,
+                        "(",
+                    )
+                return expression
+            return self._condition()
+        finally:
+            self._depth -= 1
+
+    def _condition(self) -> Expression:
+        if self._takes("bought"):
+            return self._bought()
+        if self._takes("in"):
+            if not self._takes("campaign"):
+                raise self._expected(gettext("campaign"), ("campaign",))
+            return InCampaign(self._text(gettext("the name or id of a campaign")))
+        return self._comparison()
+
+    def _bought(self) -> Expression:
+        kind = self._now
+        if kind.word not in PRODUCT_KINDS:
+            raise self._expected(gettext("category, item or brand"), PRODUCT_KINDS)
+        self._next()
+        name = self._text(gettext("the name of the {kind}").format(kind=kind.word))
+        days = None
+        if self._takes("in"):
+            days = self._duration()
+        return Bought(kind.word, name, days)  # type: ignore[arg-type]
+
+    def _duration(self) -> int:
+        token = self._next()
+        text = token.text
+        if token.kind == "number" and self._now.kind == "word":  # "in 90 days"
+            text = f"{text} {self._next().text}"
+        days = parse_days(text)
+        if days is None or not 1 <= days <= MAX_DAYS:
+            raise BadExpression(
+                gettext(
+                    "{word!r} at position {position} is not a time; write it like 90d, 12w or 6m."
+                ).format(word=text, position=token.at),
+                token.at,
+                text,
+            )
+        return days
+
+    def _comparison(self) -> Expression:
+        name = self._field()
+        negated = self._takes("not")
+        if self._takes("in"):
+            found = OneOf(name.text, self._values(name.text))
+            return Not(found) if negated else found
+        if negated:
+            raise self._expected(gettext("in"), ("in",))
+        if self._now.kind == "word" and self._now.word in ("is", "equals"):
+            self._next()
+            operator = "="
+        elif self._now.kind == "operator":
+            operator = self._next().text
+            operator = _SAME_OPERATOR.get(operator, operator)
+        else:
+            raise self._expected(
+                gettext("a comparison ({operators} or in)").format(operators=" ".join(OPERATORS)),
+                ("in",),
+            )
+        value = self._value(name.text)
+        if isinstance(value, str) and operator not in ("=", "!=") and kind_of(name.text) != "tier":
+            raise BadExpression(
+                gettext(
+                    "{field} {operator} {value!r} at position {position} compares the size of a "
+                    "text; use = or !=, or a number."
+                ).format(field=name.text, operator=operator, value=value, position=name.at),
+                name.at,
+                name.text,
+                "=",
+            )
+        return Comparison(name.text, operator, value)
+
+    def _field(self) -> _Token:
+        token = self._now
+        if token.kind != "word" or token.word in KEYWORDS:
+            raise self._expected(gettext("a field, bought, in campaign, not or ("), ())
+        self._next()
+        if token.word in FIELDS:
+            return _Token("word", token.word, token.at)
+        if self._attributes is None:
+            return token
+        by_lower = {name.lower(): name for name in self._attributes}
+        if token.word in by_lower:
+            return _Token("word", by_lower[token.word], token.at)
+        valid = [*FIELDS, "bought", *sorted(by_lower)]
+        nearest = _nearest(token.word, valid)
+        message = (
+            gettext("There is no field {word!r} (position {position}). Did you mean {nearest}?")
+            if nearest
+            else gettext("There is no field {word!r} (position {position}); use one of {fields}.")
+        )
+        raise BadExpression(
+            message.format(
+                word=token.text, position=token.at, nearest=nearest, fields=", ".join(valid)
+            ),
+            token.at,
+            token.text,
+            nearest,
+        )
+
+    def _values(self, field: str) -> tuple[Value, ...]:
+        if not self._takes("("):
+            raise self._expected(gettext("( and a list of values, like (Berlin, Hamburg)"), ())
+        values = [self._value(field)]
+        while self._takes(","):
+            values.append(self._value(field))
+        if not self._takes(")"):
+            raise self._expected(gettext("a comma or )"), ())
+        return tuple(dict.fromkeys(values))
+
+    def _text(self, expected: str) -> str:
+        token = self._now
+        if token.kind == "text" and token.text[1:-1].strip():
+            return self._next().text[1:-1]
+        if token.kind in ("number", "duration", "literal") or (
+            token.kind == "word" and token.word not in KEYWORDS
+        ):
+            return self._next().text
+        raise self._expected(expected, ())
+
+    def _value(self, field: str) -> Value:
+        kind, token = kind_of(field), self._now
+        if kind == "tier":
+            return self._one_of(TIERS)
+        if kind == "consent":
+            if token.word in _SAME_CONSENT:
+                return _SAME_CONSENT[self._next().word]
+            return self._one_of(CONSENT)
+        if kind == "text":
+            return self._text(gettext("a value"))
+        if kind == "attribute":
+            return self._attribute_value()
+        if kind == "days":
+            return self._number_of_days(token)
+        return self._number(token, field, is_share=kind == "share")
+
+    def _one_of(self, words: tuple[str, ...]) -> str:
+        token = self._now
+        plain = token.text.strip("\"'").lower()
+        if token.kind in ("word", "text") and plain in words:
+            self._next()
+            return plain
+        raise self._expected(gettext("one of {words}").format(words=", ".join(words)), words)
+
+    def _attribute_value(self) -> Value:
+        token = self._now
+        if token.kind == "number":
+            return float(self._next().text)
+        return self._text(gettext("a value"))
+
+    def _number_of_days(self, token: _Token) -> float:
+        if token.kind == "duration":
+            return float(parse_days(self._next().text) or 0)
+        if token.kind == "number" and not token.text.startswith("-"):
+            number = float(self._next().text)
+            if self._now.word in ("day", "days", "d"):
+                self._next()
+            return number
+        raise self._expected(gettext("a number of days, like 30d"), ())
+
+    def _number(self, token: _Token, field: str, *, is_share: bool) -> float:
+        if token.kind == "percent" and is_share:
+            number = float(self._next().text.rstrip("%").strip()) / 100
+        elif token.kind == "number":
+            number = float(self._next().text)
+        else:
+            raise self._expected(gettext("a number for {field}").format(field=field), ())
+        if is_share and not (0 <= number <= 1 or isclose(number, 1)):
+            raise BadExpression(
+                gettext(
+                    "{field} is {word} at position {position}; use a share from 0 to 1, or a "
+                    "percentage like 50%."
+                ).format(field=field, word=token.text, position=token.at),
+                token.at,
+                token.text,
+            )
+        return number
+
+    def _expected(self, expected: str, valid: tuple[str, ...]) -> BadExpression:
+        """Build the error for the next token."""
+        token = self._now
+        nearest = _nearest(token.text, valid)
+        if token.kind == "end":
+            message = gettext("The expression ends at position {position}; add {expected}.")
+        elif nearest:
+            message = gettext(
+                "{word!r} at position {position} is not {expected}. Did you mean {nearest}?"
+            )
+        else:
+            message = gettext("{word!r} at position {position} should be {expected}.")
+        return BadExpression(
+            message.format(word=token.text, position=token.at, expected=expected, nearest=nearest),
+            token.at,
+            token.text,
+            nearest,
+        )
+
+
+def _nearest(word: str, valid: Collection[str]) -> str | None:
+    matches = difflib.get_close_matches(word.lower(), valid, 1, cutoff=0.6)
+    return matches[0] if matches else None

@@ -1,0 +1,184 @@
+"""`audience` and `--audience`, in the terminal and in Slack."""
+
+import json
+
+import pandas as pd
+import pytest
+from sqlalchemy import select
+
+from bot.terminal import run
+from retention.audiences import store
+from retention.db.tables import Audience, Audit, Cohort, Job, Outbox
+from tests.bot.wire import ANALYST, LEAD, VIEWER, words
+from workers import ids, jobs
+from workers.requests import AudienceSave
+from workers.tasks import runner
+
+
+@pytest.fixture
+def home(shop_copy, monkeypatch):
+    """The tiny shop with a city for its first hundred customers."""
+    rows = [
+        {
+            "customer_id": f"c{number:04d}",
+            "created_at": pd.Timestamp(shop_copy.begin),
+            "marketing_consent": True,
+            "attributes": json.dumps({"city": "Berlin" if number % 2 else "Hamburg"}),
+        }
+        for number in range(100)
+    ]
+    shop_copy.lake.upsert("customers", pd.DataFrame(rows))
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
+    return shop_copy
+
+
+def printed(capsys, *typed: str) -> dict:
+    assert run([*typed, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *typed: str) -> str:
+    assert run([*typed]) == 2
+    return capsys.readouterr().err
+
+
+def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, capsys):
+    saved = printed(capsys, "audience", "save", "Berliners", "city = Berlin and orders > 5")
+    assert 0 < saved["customers"] < 50
+    shown = printed(capsys, "audience", "show", "berliners")
+    assert {key: shown[key] for key in ("name", "expression", "customers")} == {
+        "name": "berliners",
+        "expression": "city = Berlin and orders > 5",
+        "customers": saved["customers"],
+    }
+    (listed,) = printed(capsys, "audience", "list")["audiences"]
+    assert listed["customers"] == saved["customers"]
+    swept = printed(capsys, "sweep", "--tier", "low", "--audience", "berliners", "--by", "city")
+    everybody = printed(capsys, "sweep", "--tier", "low")
+    assert {int(one["customer_id"][1:]) % 2 for one in swept["cohort"]} == {1}
+    assert 0 < swept["customers"] < everybody["customers"]
+    assert [row["value"] for row in swept["breakdown"]] == ["Berlin"]
+    assert swept["breakdown"][0]["at_risk"] == swept["cohort_size"] == swept["customers"]
+    printed(capsys, "audience", "delete", "berliners")
+    assert printed(capsys, "audience", "list")["audiences"] == []
+    with home.database.reading() as session:
+        actions = session.scalars(select(Audit.action).where(Audit.subject == "berliners")).all()
+    assert actions == ["audience.save", "audience.delete"]
+
+
+def test_later_sweep_of_everybody_ignores_the_scores_of_an_audience(home, capsys):
+    printed(capsys, "audience", "save", "berliners", "city = Berlin")
+    printed(capsys, "sweep", "--audience", "berliners", "--tier", "low")
+    with home.database.reading() as session:
+        assert session.scalars(select(Cohort.audience)).all() == ["berliners"]
+    everybody = printed(capsys, "audience", "save", "scored", "risk >= low")["customers"]
+    assert everybody == printed(capsys, "sweep", "--tier", "low")["customers"]
+
+
+def test_cohort_report_of_an_audience_counts_its_customers_only(home, capsys):
+    printed(capsys, "audience", "save", "berliners", "city = Berlin")
+    whole = printed(capsys, "cohort")["cohorts"]
+    part = printed(capsys, "cohort", "--audience", "berliners")["cohorts"]
+    assert 0 < sum(month["customers"] for month in part) < sum(m["customers"] for m in whole)
+
+
+def test_draft_takes_an_audience_and_leaves_exclusions_out_with_a_reason(home, capsys):
+    printed(capsys, "audience", "save", "berliners", "city = Berlin")
+    printed(capsys, "audience", "save", "vips", "orders >= 6", "--exclude")
+    draft = printed(capsys, "campaign", "draft", "--tier", "medium", "--audience", "berliners")
+    assert draft["excluded"]["audience:vips"] > 0
+    campaign = printed(capsys, "campaign", "show", draft["campaign_id"])["campaign"]
+    assert campaign["excluded"]["audience:vips"] == draft["excluded"]["audience:vips"]
+    assert run(["campaign", "show", draft["campaign_id"]]) == 0
+    assert "in the exclusion vips" in capsys.readouterr().out
+    from retention.db.tables import Assignment
+
+    with home.database.reading() as session:
+        chosen = session.scalars(select(Assignment.customer_id)).all()
+    assert chosen
+    assert {int(customer[1:]) % 2 for customer in chosen} == {1}
+    many = printed(capsys, "audience", "show", "vips")
+    assert many["exclude"] is True
+
+
+def test_errors_name_the_nearest_audience_and_field(home, capsys):
+    printed(capsys, "audience", "save", "berliners", "city = Berlin")
+    assert "berliners" in refused(capsys, "sweep", "--audience", "berlinrs")
+    assert "Did you mean city" in refused(capsys, "audience", "save", "x", "citty = Berlin")
+    assert "such as a-b" in refused(capsys, "audience", "save", "a b", "city = Berlin")
+    assert "position 6" in refused(capsys, "audience", "save", "x", "city Berlin")
+    assert "consent" in refused(capsys, "sweep", "--by", "orders")
+
+
+@pytest.fixture
+def preview(workspace, database, settings, shop):
+    """A finished preview of an analyst in the channel."""
+    workspace.run("audience save loyal orders >= 5 and last_order < 60d")
+    with database.transaction() as session:
+        job = session.scalars(select(Job)).one()
+        assert job.args["preview"] is True
+        job.state = "done"
+        job.result = {
+            "name": "loyal",
+            "expression": job.args["expression"],
+            "exclude": False,
+            "customers": 12,
+            "population": 300,
+            "as_of": shop.end.isoformat(),
+            "warnings": [],
+        }
+    return job.id
+
+
+def saved(database) -> list[Audience]:
+    with database.reading() as session:
+        return list(session.scalars(select(Audience)))
+
+
+def test_slack_saves_only_after_the_button_and_once(workspace, preview, database, settings):
+    assert saved(database) == []
+    assert workspace.press(ids.SAVE_AUDIENCE, preview, VIEWER).status == 200
+    assert workspace.press(ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
+    assert workspace.press(ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
+    workspace.api.wait("response_url")
+    from tests.workers.harness import wait
+
+    (audience,) = wait(lambda: saved(database), 5)
+    assert (audience.name, audience.customers, audience.saved_by) == ("loyal", 12, ANALYST)
+    assert audience.expression == "orders >= 5 and last_order < 60d"
+    with database.reading() as session:
+        message = session.scalars(select(Outbox).where(Outbox.key == f"job:{preview}")).one()
+    assert "12 customers" in words(message.payload["blocks"])
+    assert ids.SAVE_AUDIENCE not in json.dumps(message.payload)
+
+
+def test_wrong_expression_is_refused_in_slack_at_once(workspace, database):
+    answer = workspace.run("audience save loyal orders => 5")
+    assert "position" in words(answer["blocks"]) + answer["text"]
+    assert "analyst" in words(workspace.run("audience list", VIEWER)["blocks"])
+    with database.reading() as session:
+        assert session.scalars(select(Job)).all() == []
+
+
+def test_preview_message_offers_to_save_and_names_the_count(home):
+    request = AudienceSave(name="berliners", expression="city = Berlin", preview=True)
+    with home.database.transaction() as session:
+        job = jobs.submit(
+            session,
+            home.settings,
+            request,
+            requested_by="operator",
+            channel="C0CRM",
+            idem_key="k",
+        ).job
+    assert runner.run_job(home.settings, home.database, job.id, "t") == "done"
+    with home.database.reading() as session:
+        message = session.scalars(select(Outbox).where(Outbox.key == f"job:{job.id}")).one()
+        assert store.saved(session, home.settings) == []
+    assert "50 customers" in words(message.payload["blocks"])
+    assert ids.SAVE_AUDIENCE in json.dumps(message.payload)
+
+
+def test_approver_may_use_audiences(workspace):
+    assert "No audience" in words(workspace.run("audience list", LEAD)["blocks"])

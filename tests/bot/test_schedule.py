@@ -1,0 +1,117 @@
+"""`schedule`: add, list, pause, resume, run and delete."""
+
+import json
+
+import pytest
+from sqlalchemy import select
+
+from bot.terminal import run
+from retention.db.tables import Job, Schedule
+from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.workers.harness import wait
+from workers import ids, schedule_changes
+from workers.tasks import runner
+
+
+def listed(database, settings) -> list[dict]:
+    with database.reading() as session:
+        return schedule_changes.summaries(session, settings)
+
+
+def test_commands_are_scheduled_with_their_options(workspace, database, settings):
+    workspace.run('schedule add "sweep --tier medium" --every "1st 09:00" --zone europe/london')
+    workspace.run('schedule add "digest" --every "last-working-day 17:00"')
+    workspace.run('schedule add "report recommend --days 28d" --every "daily 07:30"')
+    workspace.run('schedule add "retrain churn" --every "sun 03:00"')
+    rows = listed(database, settings)
+    assert [row["command"] for row in rows] == [
+        "sweep --tier medium",
+        "digest",
+        "report recommend --days 28d",
+        "retrain churn",
+    ]
+    assert [row["every"] for row in rows] == [
+        "1st 09:00",
+        "last-working-day 17:00",
+        "daily 07:30",
+        "sun 03:00",
+    ]
+    assert rows[0]["timezone"] == "Europe/London"
+    assert all(len(row["next"]) == 3 and row["channel"] == CHANNEL for row in rows)
+    with database.reading() as session:
+        first = session.scalars(select(Schedule).order_by(Schedule.id)).first()
+        assert (first.kind, first.args["tier"], first.created_by) == ("sweep", "medium", ANALYST)
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ('"sweeep" --every "mon 09:00"', "sweep"),
+        ('"role list" --every "mon 09:00"', "cannot be scheduled"),
+        ('"sweep --as-of 2025-01-01" --every "mon 09:00"', "--as-of"),
+        ('"sweep --audience nobody" --every "mon 09:00"', "nobody"),
+        ('"sweep" --every "mno 09:00"', "mon"),
+        ('"import events x.csv" --every "mon 09:00"', "terminal"),
+        ('"sweep" --every "mon 09:00" --channel crm', "C0123ABCD"),
+    ],
+)
+def test_unusable_schedule_is_refused(workspace, database, settings, typed, named):
+    assert named in words(workspace.run(f"schedule add {typed}")["blocks"])
+    assert listed(database, settings) == []
+
+
+def test_viewer_sees_schedules_but_changes_none(workspace, database, settings):
+    workspace.run('schedule add "sweep" --every "mon 09:00"')
+    assert "analyst" in words(
+        workspace.run('schedule add "digest" --every "mon 09:00"', VIEWER)["blocks"]
+    )
+    seen = workspace.run("schedule list", VIEWER)
+    assert "Mondays" in words(seen["blocks"])
+    assert ids.SCHEDULE_MENU not in json.dumps(seen)
+    assert ids.SCHEDULE_MENU in json.dumps(workspace.run("schedule list"))
+    workspace.press(ids.SCHEDULE_MENU, f"delete|{listed(database, settings)[0]['number']}", VIEWER)
+    workspace.api.wait("response_url")
+    assert len(listed(database, settings)) == 1
+
+
+def test_menu_pauses_resumes_runs_and_deletes(workspace, database, settings):
+    workspace.run('schedule add "sweep" --every "mon 09:00"')
+    number = listed(database, settings)[0]["number"]
+    workspace.press(ids.SCHEDULE_MENU, f"pause|{number}", LEAD)
+    wait(lambda: listed(database, settings)[0]["paused"], 5)
+    workspace.run(f"schedule resume {number}")
+    assert not listed(database, settings)[0]["paused"]
+    workspace.press(ids.SCHEDULE_MENU, f"run|{number}")
+
+    def started():
+        with database.reading() as session:
+            return session.scalars(select(Job)).all()
+
+    (job,) = wait(started, 5)
+    assert (job.kind, job.channel, job.requested_by) == ("sweep", CHANNEL, ANALYST)
+    workspace.run(f"schedule delete {number}")
+    assert listed(database, settings) == []
+    assert "no schedule" in words(workspace.run(f"schedule pause {number}")["blocks"])
+
+
+def test_digest_schedules_show_in_the_same_list(workspace, database, settings):
+    workspace.run("digest schedule --day friday --at 16:00")
+    (row,) = listed(database, settings)
+    assert (row["command"], row["every"]) == ("digest", "fri 16:00")
+    workspace.run(f"schedule pause {row['number']}")
+    assert listed(database, settings)[0]["paused"]
+
+
+def test_terminal_schedules_an_import_that_reads_its_files_anew(shop_copy, monkeypatch, tmp_path):
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    file = tmp_path / "more.csv"
+    file.write_text("customer_id,event_type,occurred_at\nc1,view,2025-05-01\n", encoding="utf-8")
+    command = f"import events '{file}'"
+    assert run(["schedule", "add", command, "--every", "daily 06:00"]) == 0
+    file.write_text("customer_id,event_type,occurred_at\nc2,view,2025-05-02\n", encoding="utf-8")
+    with shop_copy.database.transaction() as session:
+        (row,) = schedule_changes.active(session, shop_copy.settings)
+        job = schedule_changes.run_now(session, shop_copy.settings, row.id, "operator", "once").job
+    assert runner.run_job(shop_copy.settings, shop_copy.database, job.id, "t") == "done"
+    events = shop_copy.lake.table("events")
+    assert events.filter(events.event_type == "view").customer_id.execute().tolist() == ["c2"]

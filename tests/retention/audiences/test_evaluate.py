@@ -1,0 +1,297 @@
+"""Test which customers an audience has, at a point in time."""
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.audiences.breakdown import breakdown
+from retention.audiences.evaluate import attribute_names, mask, members
+from retention.audiences.expression import And, Comparison, Not, OneOf, Or
+from retention.audiences.parse import parse
+from retention.audiences.scores import members_at, scores_at
+from retention.db.tables import Assignment, Campaign, Suppression
+from retention.errors import BadInput
+from retention.lake.importing import import_files
+from retention.registry.churn_definition import (
+    change_definition,
+    current_definition,
+    resolve_definition,
+)
+from retention.risk.policy import load_policy
+from retention.risk.sweep import sweep
+
+CITIES = ("Berlin", "Hamburg", None)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Fifty customers; a tenth of the values is unknown."""
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {
+            "risk": rng.choice(["low", "medium", "high", None], 50),
+            "value": np.where(rng.random(50) < 0.1, np.nan, rng.gamma(2, 100, 50)),
+            "city": rng.choice(CITIES, 50),
+        }
+    )
+    table.index = [f"c{number}" for number in range(50)]
+    return table
+
+
+parts = st.one_of(
+    st.builds(
+        Comparison,
+        st.just("risk"),
+        st.sampled_from(["=", "!=", "<", "<=", ">", ">="]),
+        st.sampled_from(["low", "medium", "high"]),
+    ),
+    st.builds(
+        Comparison,
+        st.just("value"),
+        st.sampled_from(["=", "!=", "<", "<=", ">", ">="]),
+        st.floats(0, 500),
+    ),
+    st.builds(OneOf, st.just("city"), st.just(("berlin",)) | st.just(("Berlin", "Hamburg"))),
+)
+
+
+@given(parts, parts, parts)
+def test_masks_obey_the_laws_of_and_or_and_not(frame, a, b, c):
+    def same(one, other):
+        return mask(one, frame).equals(mask(other, frame))
+
+    assert same(Not(Not(a)), a)
+    assert same(Not(And(a, b)), Or(Not(a), Not(b)))
+    assert same(Not(Or(a, b)), And(Not(a), Not(b)))
+    assert same(And(a, b), And(b, a))
+    assert same(Or(a, Or(b, c)), Or(Or(a, b), c))
+    assert same(And(a, Or(b, c)), Or(And(a, b), And(a, c)))
+    assert not mask(And(a, Not(a)), frame).any()
+    assert mask(Or(a, Not(a)), frame).all()
+
+
+def test_comparison_with_an_unknown_value_is_false_and_unequal_is_its_opposite(frame):
+    unknown = frame["city"].isna()
+    assert unknown.any()
+    assert not mask(parse("city = Berlin"), frame)[unknown].any()
+    assert mask(parse("city != Berlin"), frame)[unknown].all()
+    tiers = mask(parse("risk > low"), frame)
+    assert set(frame["risk"][tiers]) == {"medium", "high"}
+
+
+def add_customers(shop, rows) -> None:
+    frame = pd.DataFrame(rows)
+    frame["attributes"] = frame["attributes"].map(json.dumps)
+    shop.lake.upsert("customers", frame)
+
+
+@pytest.fixture
+def people(shop_copy):
+    """The tiny shop with cities, ages and a country for ten customers."""
+    start = pd.Timestamp(shop_copy.begin)
+    add_customers(
+        shop_copy,
+        [
+            {
+                "customer_id": f"c{number:04d}",
+                "locale": "de-AT" if number == 0 else "en-GB",
+                "created_at": start,
+                "marketing_consent": number != 3,
+                "attributes": {
+                    "city": "Berlin" if number < 4 else "Hamburg",
+                    "age": str(20 + number),
+                }
+                | ({"country": "DE"} if number == 1 else {}),
+            }
+            for number in range(10)
+        ],
+    )
+    return shop_copy
+
+
+def found(shop, text, as_of=None) -> set[str]:
+    with shop.database.reading() as session:
+        return set(
+            members(shop.lake, session, shop.settings, parse(text), as_of or shop.end).customers
+        )
+
+
+def test_attributes_city_country_and_consent_describe_customers(people):
+    ten = {f"c{number:04d}" for number in range(10)}
+    assert attribute_names(people.lake) == ["age", "city", "country"]
+    assert found(people, "city = berlin") == {"c0000", "c0001", "c0002", "c0003"}
+    assert found(people, "age >= 28") == {"c0008", "c0009"}
+    assert found(people, "city in (Berlin, Hamburg)") == ten
+    assert found(people, "country = AT") == {"c0000"}
+    assert found(people, "country = DE") == {"c0001"}
+    assert "c0003" in found(people, "consent = refused")
+    assert "c0003" not in found(people, "consent = given")
+    with people.database.transaction() as session:
+        session.add(
+            Suppression(
+                team_id=people.settings.team_id,
+                customer_id="c0004",
+                source="unsubscribe",
+                at=people.end - timedelta(days=5),
+            )
+        )
+    assert "c0004" in found(people, "consent = refused")
+    assert "c0004" not in found(people, "consent = refused", people.end - timedelta(days=6))
+
+
+def test_order_fields_agree_with_the_orders_before_the_moment(shop):
+    as_of = shop.end - timedelta(days=40)
+    events = shop.lake.table("events", before=as_of).execute()
+    bought = events[events["event_type"] == "purchase"]
+    per = bought.groupby("customer_id").agg(
+        orders=("order_id", "nunique"), last=("occurred_at", "max"), spent=("amount", "sum")
+    )
+    silent = (pd.Timestamp(as_of).tz_localize(None) - per["last"]).dt.total_seconds() / 86_400
+    assert found(shop, "orders >= 5", as_of) == set(per.index[per["orders"] >= 5])
+    assert found(shop, "last_order > 30", as_of) == set(per.index[silent > 30])
+    assert found(shop, "spent > 100 and last_order <= 30d", as_of) == set(
+        per.index[(per["spent"] > 100) & (silent <= 30)]
+    )
+    assert found(shop, "channel = web", as_of) == set(per.index)
+    items = shop.lake.table("items").execute().set_index("item_id")
+    recent = bought[
+        bought["occurred_at"] >= pd.Timestamp(as_of).tz_localize(None) - timedelta(days=30)
+    ]
+    coffee = set(recent["customer_id"][recent["item_id"].map(items["category"]) == "coffee"])
+    assert coffee
+    assert found(shop, "bought category Coffee in 30d", as_of) == coffee
+    assert found(shop, "not bought category Coffee in 30d", as_of).isdisjoint(coffee)
+    assert found(shop, "bought brand 'brand 1'", as_of) >= set(
+        recent["customer_id"][recent["item_id"].map(items["brand"]) == "brand 1"]
+    )
+    assert found(shop, "bought item i001", as_of) == found(
+        shop, f"bought item {items.loc['i001', 'title']!r}", as_of
+    )
+
+
+def test_later_rows_change_nothing_about_an_earlier_moment(people, tmp_path):
+    with people.database.transaction() as session:  # a derived definition follows the data
+        fixed = resolve_definition(current_definition(session, people.settings), 21, 42)
+        change_definition(session, people.settings, fixed, "U1")
+    as_of = people.end - timedelta(days=30)
+    texts = (
+        "orders > 3",
+        "last_order > 20",
+        "spent > 50 or first_order < 100",
+        "not bought category tea in 60d",
+        "risk >= medium and value > 1",
+        "consent != refused",
+        "in campaign c1",
+    )
+
+    def answers():
+        return [
+            members_at(people.lake, people.database, people.settings, parse(text), as_of).customers
+            for text in texts
+        ]
+
+    before = answers()
+    later = pd.DataFrame(
+        {
+            "customer_id": [*(f"c{number:04d}" for number in range(100)), "new"],
+            "event_type": "purchase",
+            "occurred_at": as_of + timedelta(hours=1),
+            "item_id": "i001",
+            "order_id": [f"later{number}" for number in range(101)],
+            "quantity": 1,
+            "amount": 5_000.0,
+            "currency": "EUR",
+            "channel": "store",
+        }
+    )
+    later.to_parquet(tmp_path / "later.parquet")
+    import_files(
+        people.lake, people.database, people.settings, "events", [str(tmp_path / "later.parquet")]
+    )
+    with people.database.transaction() as session:
+        session.add(sent_campaign(people, as_of + timedelta(hours=1)))
+        session.flush()
+        session.add(assigned("c0001"))
+        session.add(
+            Suppression(
+                team_id=people.settings.team_id,
+                customer_id="c0001",
+                source="unsubscribe",
+                at=as_of + timedelta(hours=1),
+            )
+        )
+    assert answers() == before
+    assert found(people, "in campaign c1") == {"c0001"}
+    assert any(before)
+
+
+def sent_campaign(shop, at) -> Campaign:
+    return Campaign(
+        id="c1",
+        team_id=shop.settings.team_id,
+        name="Spring",
+        state="live",
+        post_key="k",
+        body={},
+        salt="s",
+        drafted_by="U1",
+        sent_at=at,
+    )
+
+
+def assigned(customer: str) -> Assignment:
+    return Assignment(
+        campaign_id="c1",
+        customer_id=customer,
+        arm="control",
+        bucket=1,
+        tier="high",
+        churn_probability=0.5,
+        expected_value=1.0,
+    )
+
+
+def test_warnings_name_the_nearest_known_value(people):
+    with people.database.reading() as session:
+        text = "city = Berlim and bought category cofee"
+        (city, category) = members(
+            people.lake, session, people.settings, parse(text), people.end
+        ).warnings
+    assert "Berlin" in city
+    assert "coffee" in category
+
+
+def test_risk_follows_the_scores_and_unscored_customers_have_none(shop):
+    at, scores = scores_at(shop.lake, shop.database, shop.settings, shop.end)
+    high = set(scores.customer_id[scores.tier == "high"])
+    with shop.database.reading() as session:
+
+        def scored(text):
+            return members(shop.lake, session, shop.settings, parse(text), at, scores).customers
+
+        assert scored("risk = high") == high
+        assert scored("risk >= low") == set(scores.customer_id)
+        assert scored("probability > 0.5") == set(
+            scores.customer_id[scores.churn_probability > 0.5]
+        )
+
+
+def test_breakdown_sums_to_the_sweep_and_names_the_nearest_field(people):
+    swept = sweep(people.lake, None, load_policy(people.settings), as_of=people.end, tier="medium")
+    with people.database.reading() as session:
+        rows = breakdown(people.lake, session, people.settings, swept, "City")
+        assert {row["value"] for row in rows} <= {"Berlin", "Hamburg", None}
+        assert sum(row["customers"] for row in rows) == len(swept.scores)
+        assert sum(row["at_risk"] for row in rows) == len(swept.cohort)
+        assert sum(row["revenue_at_risk"] for row in rows) == pytest.approx(
+            swept.revenue_at_risk, abs=0.02
+        )
+        with pytest.raises(BadInput, match="age"):
+            breakdown(people.lake, session, people.settings, swept, "agee")
+        with pytest.raises(BadInput):
+            breakdown(people.lake, session, people.settings, swept, "value")

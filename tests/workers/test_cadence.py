@@ -1,0 +1,117 @@
+"""Test when schedules run, and pausing them."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention import clock
+from retention.db.tables import Schedule
+from retention.errors import BadInput
+from tests.workers.harness import ADMIN, CHANNEL
+from workers import schedule, schedule_changes
+from workers.cadence import LAST_WORKING_DAY, Cadence, parse_every
+
+START = datetime(2017, 10, 2, 12, 0, tzinfo=UTC)  # a Monday
+times = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
+cadences = st.one_of(
+    st.builds(Cadence, times),
+    st.builds(Cadence, times, st.integers(0, 6)),
+    st.builds(Cadence, times, st.none(), st.integers(1, 31) | st.just(LAST_WORKING_DAY)),
+)
+
+
+@given(cadences)
+def test_printed_cadence_parses_to_the_same(cadence):
+    assert parse_every(str(cadence)) == cadence
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("every monday at 9:00", "mon 09:00"),
+        ("Mondays 9.30", "mon 09:30"),
+        ("day 08:00", "daily 08:00"),
+        ("monthly 15 07:00", "15th 07:00"),
+        ("the last working day 17:00", "last-working-day 17:00"),
+        ("2nd 09:00", "2nd 09:00"),
+    ],
+)
+def test_cadence_can_be_typed_in_several_ways(typed, meant):
+    assert str(parse_every(typed)) == meant
+
+
+@pytest.mark.parametrize("typed", ["", "mon", "mon 25:00", "32nd 09:00", "mno 09:00", "1st"])
+def test_unusable_cadence_is_refused_with_examples(typed):
+    with pytest.raises(BadInput, match=r"--every is .*(Examples|Did you mean)"):
+        parse_every(typed)
+
+
+@given(cadences, st.dates(date(2017, 1, 1), date(2030, 1, 1)))
+def test_monthly_cadence_has_one_day_in_each_month(cadence, start):
+    first = start.replace(day=1)
+    days = [first + timedelta(days=number) for number in range(31)]
+    month = [day for day in days if day.month == first.month and cadence.includes(day)]
+    if cadence.monthday is None:
+        assert len(month) in ((4, 5) if cadence.weekday is not None else (28, 29, 30, 31))
+    else:
+        (day,) = month
+        if cadence.monthday == LAST_WORKING_DAY:
+            assert day.weekday() < 5
+            assert all(
+                later.weekday() > 4 for later in days if later > day and later.month == day.month
+            )
+
+
+def added(database, settings, cadence: Cadence, **changes) -> Schedule:
+    clock.configure(fixed=START)
+    values = {"kind": "digest", "args": {}, "timezone": "UTC", "channel": CHANNEL} | changes
+    with database.transaction() as session:
+        return schedule.add(
+            session,
+            settings,
+            weekday=cadence.weekday,
+            at=cadence.at,
+            created_by=ADMIN,
+            monthday=cadence.monthday,
+            **values,
+        )
+
+
+def test_short_months_use_their_last_day(database, settings):
+    row = added(database, settings, parse_every("31st 09:00"))
+    days = [day.isoformat() for day, _ in islice(schedule.slots(row), 5)]
+    assert days == ["2017-10-31", "2017-11-30", "2017-12-31", "2018-01-31", "2018-02-28"]
+
+
+def test_last_working_day_is_no_weekend(database, settings):
+    row = added(database, settings, parse_every("last working day 09:00"))
+    days = [day.isoformat() for day, _ in islice(schedule.slots(row), 3)]
+    assert days == ["2017-10-31", "2017-11-30", "2017-12-29"]
+
+
+def test_paused_schedule_runs_nothing_and_resumes_with_its_next_slot(database, settings):
+    row = added(database, settings, parse_every("daily 09:00"))
+    with database.transaction() as session:
+        schedule_changes.pause(session, settings, row.id, ADMIN)
+    clock.configure(fixed=START + timedelta(days=2))
+    assert schedule.tick(database, settings) == []
+    with database.transaction() as session:
+        assert schedule.next_due(session, settings, clock.now()) is None
+        (listed,) = schedule_changes.summaries(session, settings)
+        assert (listed["paused"], listed["next"]) == (True, [])
+        schedule_changes.resume(session, settings, row.id, ADMIN)
+    assert schedule.tick(database, settings) == []  # the slots of the pause never run
+    clock.configure(fixed=START + timedelta(days=2, hours=21))
+    assert len(schedule.tick(database, settings)) == 1
+
+
+def test_summary_has_the_next_three_runs_of_old_digests_too(database, settings):
+    row = added(database, settings, Cadence("09:00", weekday=0))
+    with database.reading() as session:
+        (listed,) = schedule_changes.summaries(session, settings)
+    assert listed["command"] == "digest"
+    assert [at[:10] for at in listed["next"]] == ["2017-10-09", "2017-10-16", "2017-10-23"]
+    assert listed["number"] == row.id

@@ -1,0 +1,64 @@
+"""Count an audience, and save it or offer to."""
+
+from sqlalchemy.orm import Session
+
+from workers.requests import AudienceSave
+from workers.tasks.interface import Context, Outcome, Post
+
+
+def run(request: AudienceSave, context: Context) -> Outcome:
+    """Count the customers of an expression; save it unless it is a preview.
+
+    Parameters
+    ----------
+    request : AudienceSave
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The count, with a button that saves it.
+
+    Raises
+    ------
+    BadInput
+        The expression names a field that the customers do not have.
+    """
+    from retention.audiences import store
+    from retention.audiences.evaluate import attribute_names
+    from retention.audiences.parse import parse
+    from retention.audiences.scores import members_at
+    from retention.lake import Lake
+    from retention.text import gettext
+
+    settings, lake = context.settings, Lake.open(context.settings)
+    context.progress(0, 1, gettext("Counting the customers"))
+    expression = parse(request.expression, attribute_names(lake))
+    found = members_at(lake, context.database, settings, expression, progress=context.progress)
+    data = {
+        "name": request.name,
+        "expression": str(expression),
+        "exclude": request.exclude,
+        "customers": len(found.customers),
+        "population": found.population,
+        "as_of": found.as_of.isoformat(),
+        "warnings": list(found.warnings),
+        "saved": not request.preview,
+    }
+
+    def save(session: Session) -> None:
+        store.save(
+            session,
+            settings,
+            request.name,
+            expression,
+            is_exclusion=request.exclude,
+            customers=len(found.customers),
+            as_of=found.as_of,
+            by=context.requested_by,
+        )
+
+    post = Post("audience/preview", {**data, "job_id": context.job_id, "saved_by": None})
+    return Outcome(data, (post,), apply=None if request.preview else save)

@@ -1,0 +1,49 @@
+"""Show a saved audience with its size now."""
+
+from workers.audiences import members_of
+from workers.requests import AudienceShow
+from workers.tasks.interface import Context, Outcome, Post
+
+
+def run(request: AudienceShow, context: Context) -> Outcome:
+    """Count the customers of a saved audience.
+
+    Parameters
+    ----------
+    request : AudienceShow
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The expression and the count.
+    """
+    from retention.audiences import store
+    from retention.lake import Lake
+
+    settings = context.settings
+    with context.database.reading() as session:
+        audience = store.find(session, settings, request.name)
+    found = members_of(
+        Lake.open(settings),
+        context.database,
+        settings,
+        audience.name,
+        request.as_of,
+        context.progress,
+    )
+    data = {
+        "name": audience.name,
+        "expression": audience.expression,
+        "exclude": audience.is_exclusion,
+        "customers": len(found.customers),
+        "population": found.population,
+        "as_of": found.as_of.isoformat(),
+        "warnings": list(found.warnings),
+        "saved_by": audience.saved_by,
+        "customers_when_saved": audience.customers,
+        "saved_as_of": audience.counted_as_of.isoformat(),
+    }
+    return Outcome(data, (Post("audience/show", data),))
