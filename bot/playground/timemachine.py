@@ -30,6 +30,7 @@ from workers.delivery import outbox
 from workers.requests import DemoFeed, title_of
 
 MAX_ADVANCE = timedelta(days=92)
+SOON = timedelta(hours=1)
 POLL_SECONDS, WAIT_SECONDS = 0.05, 900.0  # between looks at the queue; for one moment's work
 Notify = Callable[[dict[str, Any]], None]
 
@@ -70,10 +71,17 @@ class TimeMachine:
         self._moving = threading.Lock()
         self._steps: dict[str, float] = {}
         self._step_began: tuple[str, float] | None = None
+        self._target: datetime | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return ``{"now", "stepping"}``."""
-        return {"now": clock.now().isoformat(), "stepping": self._moving.locked()}
+        """Return ``{"now", "stepping"}``, and while time moves its ``target`` and ``what``."""
+        state: dict[str, Any] = {
+            "now": clock.now().isoformat(),
+            "stepping": self._moving.locked(),
+        }
+        if self._step_began and self._target:
+            state |= {"target": self._target.isoformat(), "what": self._step_began[0]}
+        return state
 
     def advance(self, span: timedelta) -> Advance:
         """Step through every due moment of the span.
@@ -109,27 +117,30 @@ class TimeMachine:
         return Advance(clock.now(), moments, time.monotonic() - started, self._steps)
 
     def _travel(self, target: datetime) -> Any:
-        current = clock.now()
+        start = current = clock.now()
         self._wait_until_idle(target)
         while (moment := self._next_due(current)) and current < moment < target:
             self._step(moment, target)
             yield moment
             current = moment
-        self._step(target, target)
+        # Nothing is due just after the last stop: the next import brings these minutes, too.
+        is_soon = current > start and target - current < SOON and moment != target
+        self._step(target, target, imports=not is_soon)
         yield target
 
     def _next_due(self, after: datetime) -> datetime | None:
         with self.database.reading() as session:
             return schedule.next_due(session, self.settings, after)
 
-    def _step(self, moment: datetime, target: datetime) -> None:
-        self._report(
-            target,
-            gettext("importing the orders up to {time}").format(
-                time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
-            ),
-        )
-        self._feed(moment)
+    def _step(self, moment: datetime, target: datetime, *, imports: bool = True) -> None:
+        if imports:
+            self._report(
+                target,
+                gettext("importing the orders up to {time}").format(
+                    time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
+                ),
+            )
+            self._feed(moment)
         with self.database.transaction() as session:
             offset = (moment - clock.wall()).total_seconds()
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
@@ -197,8 +208,8 @@ class TimeMachine:
         if self._step_began and self._step_began[0] == what:
             return
         self._end_step()
-        self._step_began = (what, time.monotonic())
-        self.notify({"type": "clock", **self.state(), "target": target.isoformat(), "what": what})
+        self._step_began, self._target = (what, time.monotonic()), target
+        self.notify({"type": "clock", **self.state()})
 
     def _end_step(self) -> None:
         if self._step_began:

@@ -153,9 +153,28 @@ def test_reports_progress_and_arrival(machine, worked) -> None:
 
 
 def test_seconds_of_each_step_are_returned(machine, worked) -> None:
+    worked.does["digest"] = lambda _: time.sleep(0.3)
     steps = machine.advance(timedelta(days=7, hours=1)).as_dict()["steps"]
     assert any("importing the orders up to Mon 09 Oct" in what for what in steps)
-    assert "preparing the digest" in {event.get("what") for event in machine.told}
+    assert "preparing the digest" in steps
+
+
+def test_minutes_after_the_last_stop_need_no_import_of_their_own(machine, worked) -> None:
+    journey = machine.advance(timedelta(days=7, minutes=20))
+    assert len(journey.moments) == 2
+    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest"]
+    machine.advance(timedelta(days=1))
+    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest", "demo_feed"]
+
+
+def test_page_opened_meanwhile_sees_the_step(machine, worked) -> None:
+    seen = []
+    worked.does["digest"] = lambda _: seen.append(machine.state())
+    machine.advance(timedelta(days=7, minutes=20))
+    assert seen[0]["stepping"]
+    assert seen[0]["what"]
+    assert datetime.fromisoformat(seen[0]["target"]) > MONDAY + timedelta(days=7)
+    assert "what" not in machine.state()
 
 
 def test_training_does_not_delay_the_advance(machine, worked, database) -> None:
