@@ -6,11 +6,12 @@ from slack_bolt import App
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
-from bot import home, slash
+from bot import conversation, groups, home, slash
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
+from bot.language import SpeakLanguage
 from bot.middleware import Listeners, acknowledged_once, clean_text
 from bot.oauth import Flow
 from bot.rate_limit import RequestLimit
@@ -61,15 +62,18 @@ def build_app(
         oauth_flow=Flow(settings, services.database) if settings.oauth else None,
         listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,
-        ignoring_self_events_enabled=False,  # the app subscribes to no event that it causes
+        ignoring_self_events_enabled=False,  # bot.conversation ignores messages of apps
     )
     app.error(Failures(services).handle)
     app.use(CheckWorkspace(own or OwnWorkspace(settings, services.database)))
     app.use(acknowledged_once)
     app.use(RequestLimit())
     app.use(clean_text)
+    app.use(SpeakLanguage(services))
     slash.register(app, services)
     home.register(app, services)
+    conversation.register(app, services)
+    groups.register(app, services)
     register_all(app, services)
     entries(root())  # imports every command before the first request
     return app

@@ -160,6 +160,9 @@ class _SlackEvent(_Part):
     text: str | None = None
     bot_id: OptionalId = None
     thread_ts: OptionalId = None
+    ts: OptionalId = None
+    channel_type: OptionalId = None
+    app_id: OptionalId = None
 
 
 class _AppHomeOpened(_SlackEvent):

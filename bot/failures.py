@@ -149,7 +149,9 @@ class Failures:
 
     def _show(self, body: dict[str, Any], message: str) -> None:
         try:
-            if body.get("type") == "block_actions" and not body.get("response_url"):
+            is_shortcut = body.get("type") in ("shortcut", "message_action")
+            is_in_view = body.get("type") == "block_actions" and not body.get("response_url")
+            if is_shortcut or is_in_view:
                 self._show_in_modal(body, message)
             elif body.get("type") in ("block_actions", "view_submission"):
                 send_ephemeral(self._services, Click.of(body), "job/refused", sentence=message)

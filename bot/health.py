@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,8 @@ from workers.processes import STALE_AFTER
 REQUIRED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # besides the bot
 PROBE_SECONDS = 3.0  # how long the result of a write probe is cached
 _PROBES: WeakKeyDictionary[Database, tuple[bool, float]] = WeakKeyDictionary()
+QUEUE_SECONDS = 120.0  # a longer wait is a problem
+IMPORT_DAYS = 7  # an older last import of orders is a problem
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "failed", "held")
 
@@ -93,16 +96,68 @@ def overview(session: Session, settings: Settings) -> dict[str, Any]:
     dict
     """
     by_state = counts(session, settings)
+    models, data = champions(session, settings), imported_data(session, settings)
+    running = processes(session)
     return {
         "now": clock.now().isoformat(),
-        "models": champions(session, settings),
-        "data": imported_data(session, settings),
+        "problems": problems(by_state, models, data, running),
+        "models": models,
+        "data": data,
         "jobs": by_state.jobs,
         "posts": {state: number for state, number in by_state.outbox.items() if state != "sent"},
         "oldest_queued_seconds": round(by_state.oldest_queued_seconds, 1),
-        "processes": processes(session),
+        "processes": running,
         "demo": settings.demo,
     }
+
+
+def problems(
+    by_state: Counts,
+    models: list[dict[str, Any]],
+    data: dict[str, Any],
+    running: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return what needs a person, the most severe first.
+
+    Parameters
+    ----------
+    by_state : Counts
+        Of jobs and posts.
+    models : list of dict
+        From `champions`.
+    data : dict
+        From `imported_data`.
+    running : list of dict
+        From `processes`.
+
+    Returns
+    -------
+    list of dict
+        ``code`` and, depending on it, ``name`` or ``number``. Codes: ``process_silent``,
+        ``queue_slow``, ``posts_stuck``, ``no_data``, ``data_old``, ``no_model``,
+        ``model_decayed``.
+    """
+    found: list[dict[str, Any]] = [
+        {"code": "process_silent", "name": one["role"]} for one in running if not one["up"]
+    ]
+    if by_state.oldest_queued_seconds > QUEUE_SECONDS:
+        minutes = round(by_state.oldest_queued_seconds / 60)
+        found.append({"code": "queue_slow", "number": minutes})
+    if stuck := by_state.outbox["held"] + by_state.outbox["failed"]:
+        found.append({"code": "posts_stuck", "number": stuck})
+    orders = next((one for one in data["imports"] if one["table"] == "events"), None)
+    if orders is None:
+        found.append({"code": "no_data"})
+    elif (days := (clock.now() - datetime.fromisoformat(orders["at"])).days) > IMPORT_DAYS:
+        found.append({"code": "data_old", "number": days})
+    if not any(model["kind"] == "churn" for model in models):
+        found.append({"code": "no_model"})
+    found += [
+        {"code": "model_decayed", "name": model["kind"]}
+        for model in models
+        if model["health"] and model["health"]["state"] == "decayed"
+    ]
+    return found
 
 
 def champions(session: Session, settings: Settings) -> list[dict[str, Any]]:

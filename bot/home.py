@@ -1,7 +1,19 @@
-"""Show the App Home tab."""
+"""Show the App Home tab: a personal desk.
+
+Each part of the desk is a function that returns rows. `section` adds one, so a feature brings its
+own part::
+
+    @section("Your audiences")
+    def audiences(desk: Desk) -> list[Row]:
+        return [Row("*lapsing-berlin*: 41 customers", (Button("Open", ids.HOME_RUN, "audience"),))]
+
+A part without rows is not shown.
+"""
 
 import re
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from slack_bolt import Ack, App
@@ -12,6 +24,7 @@ from sqlalchemy.orm import Session
 from bot import slash
 from bot.commands import SLACK, Call
 from bot.commands.jobs import described
+from bot.health import overview
 from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Campaign, CampaignEditor
@@ -19,11 +32,66 @@ from retention.text import gettext
 from workers import ids, jobs, roles
 from workers.delivery import render
 
-QUICK_COMMANDS = (
-    ("sweep", gettext("Who is at risk?"), "analyst"),
-    ("digest", gettext("The week in one message"), "viewer"),
-    ("retrain", gettext("Retrain the models"), "analyst"),
+MAX_WAITING, MAX_RUNNING = 10, 5
+# The first buttons of the desk: command, text and role.
+QUICK_ACTIONS = (
+    ("sweep", gettext("List customers at risk"), "analyst"),
+    ("campaign draft", gettext("Draft a campaign"), "analyst"),
+    ("digest", gettext("This week's digest"), "viewer"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a part of the desk may use: the person, their role and a reading transaction."""
+
+    services: Services
+    session: Session
+    user: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button of a row. With ``confirm``, Slack asks this question first."""
+
+    text: str
+    action_id: str
+    value: str
+    style: str = ""
+    confirm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the desk: a template of `templates/slack/home/rows.j2`, its value and buttons.
+
+    ``kind`` "text" shows ``value`` as it is.
+    """
+
+    kind: str
+    value: Any
+    buttons: tuple[Button, ...] = ()
+
+
+Part = Callable[[Desk], list[Row]]
+_PARTS: dict[str, Part] = {}
+
+
+def section(title: str) -> Callable[[Part], Part]:
+    """Return a decorator that adds a part to every desk, below those before it.
+
+    Parameters
+    ----------
+    title : str
+        The part's heading.
+    """
+
+    def register(part: Part) -> Part:
+        _PARTS[title] = part
+        return part
+
+    return register
 
 
 def register(app: App, services: Services) -> None:
@@ -74,14 +142,16 @@ def view(services: Services, user: str) -> dict[str, Any]:
     settings = services.settings
     with services.database.reading() as session:
         role = roles.role_of(session, settings, user)
+        desk = Desk(services, session, user, role)
+        parts = [{"title": title, "rows": part(desk)} for title, part in _PARTS.items()]
         return render.view(
             "home/home",
             role=role,
-            jobs=[described(job) for job in jobs.recent(session, settings, 5, requested_only=True)],
-            waiting=_waiting(session, services, user) if roles.allows(role, "approver") else [],
+            waiting=len(waiting_campaigns(desk)),
+            parts=[part for part in parts if part["rows"]],
             quick=[
                 {"text": text, "command": command}
-                for command, text, required_role in QUICK_COMMANDS
+                for command, text, required_role in QUICK_ACTIONS
                 if roles.allows(role, required_role)
             ],
             zone=settings.timezone,
@@ -89,30 +159,93 @@ def view(services: Services, user: str) -> dict[str, Any]:
         )
 
 
-def _waiting(session: Session, services: Services, user: str) -> list[dict[str, Any]]:
+@section(gettext("Waiting for you"))
+def waiting(desk: Desk) -> list[Row]:
+    """Return the campaigns that the person can approve."""
+    question = gettext("It is sent after the clearance time. Until then anyone can stop it.")
+    return [
+        Row(
+            "campaign",
+            one,
+            (
+                Button(
+                    gettext("Approve"),
+                    ids.DESK_APPROVE,
+                    f"{one['id']}:{one['version']}",
+                    "primary",
+                    question,
+                ),
+                Button(gettext("Open"), ids.OPEN_CAMPAIGN, one["id"]),
+            ),
+        )
+        for one in waiting_campaigns(desk)
+    ]
+
+
+@section(gettext("Running now"))
+def running(desk: Desk) -> list[Row]:
+    """Return open jobs; the person can cancel their own, an admin all."""
+    settings = desk.services.settings
+    is_admin = roles.allows(desk.role, "admin")
+    return [
+        Row(
+            "job",
+            described(job),
+            (Button(gettext("Cancel"), ids.CANCEL_JOB, job.id),)
+            if is_admin or job.requested_by == desk.user
+            else (),
+        )
+        for job in jobs.open_jobs(desk.session, settings)[:MAX_RUNNING]
+    ]
+
+
+@section(gettext("Data and models"))
+def health(desk: Desk) -> list[Row]:
+    """Return problems with their remedies, or that there are none."""
+    state = overview(desk.session, desk.services.settings)
+    is_analyst = roles.allows(desk.role, "analyst")
+    buttons = {
+        "no_model": Button(gettext("Train a model"), ids.HOME_RUN, "retrain"),
+        "model_decayed": Button(gettext("Retrain"), ids.HOME_RUN, "retrain"),
+        "data_old": Button(gettext("Check the data"), ids.HOME_RUN, "data"),
+        "queue_slow": Button(gettext("See the jobs"), ids.RUN_COMMAND, "jobs"),
+    }
+    rows = [
+        Row(
+            "problem", one, (buttons[one["code"]],) if is_analyst and one["code"] in buttons else ()
+        )
+        for one in state["problems"]
+    ]
+    return [*rows, Row("health", state)]
+
+
+def waiting_campaigns(desk: Desk) -> list[dict[str, Any]]:
     """Return submitted campaigns the person may decide.
 
     These are campaigns that the person neither edited nor approved.
     """
-    edited = select(CampaignEditor.campaign_id).where(CampaignEditor.user_id == user)
-    campaigns = session.scalars(
+    if not roles.allows(desk.role, "approver"):
+        return []
+    edited = select(CampaignEditor.campaign_id).where(CampaignEditor.user_id == desk.user)
+    campaigns = desk.session.scalars(
         select(Campaign)
         .where(
-            Campaign.team_id == services.settings.team_id,
+            Campaign.team_id == desk.services.settings.team_id,
             Campaign.state == "submitted",
             Campaign.id.not_in(edited),
         )
         .order_by(Campaign.submitted_at)
-        .limit(10)
+        .limit(MAX_WAITING)
     ).all()
     return [
         {
             "id": campaign.id,
+            "version": campaign.version,
             "name": campaign.name,
             "by": campaign.submitted_by or campaign.drafted_by,
             "channel": campaign.channel or "",
             "expires_at": campaign.expires_at.isoformat() if campaign.expires_at else "",
         }
         for campaign in campaigns
-        if user not in campaign.approved_by
+        if desk.user not in campaign.approved_by
     ]

@@ -11,6 +11,7 @@ waiting thread that has not polled yet then lets Slack's three seconds pass.
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import local
 from typing import Any
 
@@ -36,9 +37,13 @@ def _clean(value: Any) -> Any:
 
 
 def run_commands_inline(body: dict[str, Any], next: Callable[[], BoltResponse]) -> BoltResponse:
-    """Run slash commands in the receiving thread."""
+    """Run slash commands in the receiving thread.
+
+    Without a text the command opens a window. It acknowledges first and then waits for Slack, so it
+    runs in another thread.
+    """
     # Bolt calls the listener in this thread after the middleware returns.
-    _thread.runs_inline = "command" in body
+    _thread.runs_inline = "command" in body and bool((body.get("text") or "").strip())
     return next()
 
 
@@ -67,7 +72,8 @@ class Listeners(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if not getattr(_thread, "runs_inline", False):
-            return super().submit(fn, *args, **kwargs)
+            # The listener speaks the language that the request's middleware set.
+            return super().submit(copy_context().run, fn, *args, **kwargs)
         done: Future[Any] = Future()
         done.set_result(fn(*args, **kwargs))
         return done

@@ -25,6 +25,7 @@ from retention.text import gettext
 from workers import installation
 
 SCOPES = (
+    "app_mentions:read",
     "channels:history",
     "channels:read",
     "chat:write",
@@ -37,6 +38,7 @@ SCOPES = (
     "im:read",
     "im:write",
     "mpim:read",
+    "usergroups:read",
 )
 INSTALL, REDIRECT = "/slack/install", "/slack/oauth_redirect"
 _STATE_SECONDS = 600  # time limit to return from Slack

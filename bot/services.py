@@ -19,6 +19,8 @@ from retention.settings import Settings
 if TYPE_CHECKING:  # terminal commands that neither queue nor post start without them
     from slack_sdk import WebClient
 
+    from bot.groups import UserGroups
+
 WAKE_SECONDS = 0.5  # an acknowledgement's wait for the broker
 REACHABLE_SECONDS = 0.5  # a broker that took a wake-up counts as reachable
 BURST, PACE_SECONDS = 10, 0.02  # with more pending wake-ups, publish one per pause
@@ -79,6 +81,13 @@ class Services:
     def channels(self) -> "ChannelMembership":
         """The bot's channel memberships."""
         return ChannelMembership(self.client)
+
+    @cached_property
+    def groups(self) -> "UserGroups":
+        """The members of Slack's user groups."""
+        from bot.groups import UserGroups
+
+        return UserGroups(self.client, self.settings, self.database)
 
     @cached_property
     def queue(self) -> "Queue":

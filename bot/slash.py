@@ -10,13 +10,14 @@ from typing import Any
 from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
+from bot import builder
 from bot.commands import SLACK, Call
 from bot.commands.parsing import parse
 from bot.middleware import run_commands_inline
 from bot.services import Services
 from retention.db.tables import Job
 from retention.errors import Conflict
-from retention.text import gettext
+from retention.text import gettext, language
 from workers import jobs, roles
 from workers.delivery import outbox, render
 from workers.job_messages import show_progress
@@ -53,6 +54,12 @@ def register(app: App, services: Services) -> None:
     @app.command("/retention")
     def retention(ack: Ack, body: dict[str, Any]) -> None:
         started = time.monotonic()
+        if not (body.get("text") or "").strip() and body.get("trigger_id"):
+            ack()
+            place = builder.Place(body.get("channel_id") or "", body.get("response_url") or "")
+            view = builder.view(services, body["user_id"], place)
+            services.client.views_open(trigger_id=body["trigger_id"], view=view)
+            return
         reply = answer(services, body.get("text") or "", caller(services, body), started)
         ack(text=reply.text, blocks=reply.blocks, response_type="ephemeral")
 
@@ -209,7 +216,7 @@ def queued_message(
     -------
     Message
     """
-    return _queued(title_of(job.kind), stranger, private, woken, zone)
+    return _queued(title_of(job.kind), stranger, private, woken, zone, language())
 
 
 def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
@@ -236,8 +243,10 @@ def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
 
 
 @lru_cache(maxsize=256)
-def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -> render.Message:
-    """Render the message once for all jobs of a kind."""
+def _queued(
+    title: str, stranger: bool, private: bool, woken: bool, zone: str, _language: str
+) -> render.Message:
+    """Render the message once for all jobs of a kind and language."""
     return render.message(
         "bot/queued",
         job={"title": title},

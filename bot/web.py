@@ -18,7 +18,7 @@ from slack_bolt.oauth import OAuthFlow
 from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot import envelopes, health, metrics, oauth, redemption_api, refusals, signature
+from bot import envelopes, groups, health, metrics, oauth, redemption_api, refusals, signature
 from bot.app import build_app
 from bot.rate_limit import TokenBuckets
 from bot.workspace import OwnWorkspace
@@ -319,6 +319,9 @@ def json_reply(status: int, body: dict[str, Any]) -> Reply:
 def start(site: Site) -> None:
     """Start the heartbeat and Socket Mode."""
     threading.Thread(target=_report, args=(site,), name="heartbeat", daemon=True).start()
+    threading.Thread(
+        target=groups.keep_fresh, args=(site.settings, site.database), name="groups", daemon=True
+    ).start()
     site.workspace.start()
     if site.settings.slack_app_token:
         connect(site.app, site.settings)

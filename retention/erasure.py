@@ -15,11 +15,14 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import (
     Assignment,
+    CallEntry,
     Campaign,
     Coupon,
     DirectoryEntry,
     Feedback,
     Impression,
+    Note,
+    Pause,
     Redemption,
     Send,
     Suppression,
@@ -48,6 +51,9 @@ _TABLES_WITH_CUSTOMERS = (
     DirectoryEntry,
     Suppression,
     Feedback,
+    Pause,
+    Note,
+    CallEntry,
 )
 ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
@@ -269,7 +275,12 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
     )
     for customer_id in ids:
         random_name = f"{ERASED_PREFIX}{secrets.token_hex(8)}"
-        for table in (Assignment, Send, Impression):
+        # A call counts in its campaign's result; what was said in it does not stay.
+        session.execute(
+            update(CallEntry).where(CallEntry.customer_id == customer_id).values(note=""),
+            execution_options=_WITHOUT_SYNC,
+        )
+        for table in (Assignment, Send, Impression, CallEntry):
             run(
                 update(table)
                 .where(table.customer_id == customer_id)
@@ -284,7 +295,7 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
         )
         used = update(Redemption).where(Redemption.customer_id == customer_id)
         run(used.values(customer_id=random_name, order_id=None), Redemption)
-    for personal in (Suppression, Feedback):
+    for personal in (Suppression, Feedback, Pause, Note):
         run(delete(personal).where(personal.customer_id.in_(ids)), personal)
     return changed
 

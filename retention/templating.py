@@ -26,6 +26,7 @@ from retention.text import bracket_html, bracket_lines, gettext, is_pseudo, remo
 from templates import FOLDER
 
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
+DAYS_BY_NAME = 7  # days of the past that are called by their weekday
 RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 
 
@@ -85,6 +86,65 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
         Such as ``2 Oct 2017``.
     """
     return moment(at, zone, "%d %b %Y").lstrip("0")
+
+
+def weekday_or_day(date: str, as_of: datetime | str) -> str:
+    """Name a date of the past six days by its weekday, any other by its date.
+
+    Parameters
+    ----------
+    date : str
+        ISO 8601 date.
+    as_of : datetime or str
+        The present, as a time or as ISO 8601 text.
+
+    Examples
+    --------
+    >>> weekday_or_day("2017-10-02", "2017-10-05T09:00:00+00:00")
+    'Monday'
+    >>> weekday_or_day("2017-09-02", "2017-10-05T09:00:00+00:00")
+    '2 Sep 2017'
+    """
+    now = datetime.fromisoformat(as_of) if isinstance(as_of, str) else as_of
+    past = (now.date() - datetime.fromisoformat(date).date()).days
+    return moment(date, form="%A") if 0 <= past < DAYS_BY_NAME else day(date)
+
+
+def first_capital(text: str) -> str:
+    """Start a sentence with a capital letter.
+
+    Examples
+    --------
+    >>> first_capital("map `margin`")
+    'Map `margin`'
+    """
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def when(at: datetime | str | None, zone: str = "UTC") -> str:
+    """Format a coming or recent time for people.
+
+    Parameters
+    ----------
+    at : datetime, str or None
+        As for `moment`.
+    zone : str
+        IANA time zone.
+
+    Returns
+    -------
+    str
+        Such as ``Mon 2 Oct, 1:06 pm``.
+
+    Examples
+    --------
+    >>> when("2017-10-02T13:06:00+00:00")
+    'Mon 2 Oct, 1:06 pm'
+    """
+    if at is None:
+        return "–"
+    weekday, date, month, hour, minute, half = moment(at, zone, "%a %d %b %I %M %p").split()
+    return f"{weekday} {int(date)} {month}, {int(hour)}:{minute} {half.lower()}"
 
 
 def direction(reason: Mapping[str, Any]) -> str:
@@ -208,8 +268,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "minus": lambda number: with_minus(str(number)),
     "moment": moment,
     "day": day,
+    "when": when,
     "shorten": shorten,
     "churn": churn,
+    "weekday_or_day": weekday_or_day,
+    "first_capital": first_capital,
     "direction": direction,
     "effect": effect,
     "why": why,

@@ -11,13 +11,18 @@ has sentences, too.
 import gettext as _gettext
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from html import unescape
 from pathlib import Path
 
 LANGUAGE = "RETENTION_LANGUAGE"
+DEFAULT = "en"
 PSEUDO = "en-XA"  # the usual code of the pseudo-locale: shows each sentence as ⟦sentence⟧
 FOLDER = Path(__file__).parent / "locale"
+_LANGUAGE: ContextVar[str | None] = ContextVar("language", default=None)
 _URL = re.compile(r"(https?://[^\s<>\"']+)")
 _MARKUP = re.compile(
     r"""(<!--.*?-->|<(?P<data>script|style)\b.*?</(?P=data)\s*>|<(?:"[^"]*"|'[^']*'|[^'">])*>)""",
@@ -55,7 +60,46 @@ def gettext(message: str) -> str:
     """
     if is_pseudo():
         return bracket(message)
-    return _catalogue().gettext(message)
+    return _catalogue(language()).gettext(message)
+
+
+def language() -> str:
+    """Return the language of the present work; by default the installation's."""
+    return _LANGUAGE.get() or os.environ.get(LANGUAGE, DEFAULT)
+
+
+def set_language(chosen: str | None) -> None:
+    """Set the language of the present thread or task; None is the installation's."""
+    _LANGUAGE.set(chosen)
+
+
+@contextmanager
+def use_language(chosen: str | None) -> Iterator[None]:
+    """Use a language within a block.
+
+    Parameters
+    ----------
+    chosen : str or None
+        One of `available_languages`; None is the installation's.
+
+    Examples
+    --------
+    >>> with use_language("en-XA"):
+    ...     gettext("Done.")
+    '⟦Done.⟧'
+    """
+    token = _LANGUAGE.set(chosen)
+    try:
+        yield
+    finally:
+        _LANGUAGE.reset(token)
+
+
+def available_languages() -> tuple[str, ...]:
+    """Return the languages that have a catalogue, English and the pseudo-locale."""
+    compiled = FOLDER.glob("*/LC_MESSAGES/retention.mo")
+    found = {path.parents[1].name.replace("_", "-") for path in compiled}
+    return (DEFAULT, *sorted(found - {DEFAULT, PSEUDO}), PSEUDO)
 
 
 def remove_controls(text: str) -> str:
@@ -70,7 +114,7 @@ def replace_unstorable(text: str) -> str:
 
 def is_pseudo() -> bool:
     """Return whether the pseudo-locale is on."""
-    return os.environ.get(LANGUAGE) == PSEUDO
+    return language() == PSEUDO
 
 
 def bracket(text: str) -> str:
@@ -128,6 +172,6 @@ def _bracket_stripped(text: str) -> str:
 
 
 @cache
-def _catalogue() -> _gettext.NullTranslations:
-    language = os.environ.get(LANGUAGE, "en").replace("-", "_")
-    return _gettext.translation("retention", FOLDER, languages=[language], fallback=True)
+def _catalogue(name: str) -> _gettext.NullTranslations:
+    languages = [name.replace("-", "_")]
+    return _gettext.translation("retention", FOLDER, languages=languages, fallback=True)

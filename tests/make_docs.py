@@ -9,6 +9,7 @@ import yaml
 from bot.commands import SLACK, root
 from bot.commands.catalogue import Entry, Option, entries
 from bot.oauth import SCOPES
+from bot.shortcuts import SHORTCUTS
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 100  # of a line, where it can be broken
@@ -102,9 +103,18 @@ def manifest() -> dict[str, Any]:
             "app_home": {
                 "home_tab_enabled": True,
                 "messages_tab_enabled": True,
-                "messages_tab_read_only_enabled": True,
+                "messages_tab_read_only_enabled": False,
             },
             "bot_user": {"display_name": "retention", "always_online": True},
+            "shortcuts": [
+                {
+                    "name": shortcut.name,
+                    "type": shortcut.kind,
+                    "callback_id": shortcut.callback_id,
+                    "description": shortcut.description,
+                }
+                for shortcut in SHORTCUTS
+            ],
             "slash_commands": [
                 {
                     "command": "/retention",
@@ -116,7 +126,14 @@ def manifest() -> dict[str, Any]:
         },
         "oauth_config": {"scopes": {"bot": list(SCOPES)}},
         "settings": {
-            "event_subscriptions": {"bot_events": ["app_home_opened"]},
+            "event_subscriptions": {
+                "bot_events": [
+                    "app_home_opened",
+                    "app_mention",
+                    "message.im",
+                    "subteam_members_changed",
+                ]
+            },
             "interactivity": {"is_enabled": True},
             "org_deploy_enabled": False,
             "socket_mode_enabled": True,

@@ -9,16 +9,21 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.campaigns import pictures
+from retention.campaigns.changes import changes_since_submission
+from retention.campaigns.remedies import WIDEN
 from retention.campaigns.states import CLOCK, IN_CLEARANCE, find_campaign
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign, Outbox
 from retention.outreach import send_summary
 from retention.settings import Settings
+from retention.text import gettext
+from workers import ids
 from workers.delivery import outbox
-from workers.tasks.interface import Post
+from workers.tasks.interface import Attachment, Post
 
 
-def card_post(settings: Settings, campaign: Campaign) -> Post:
+def card_post(settings: Settings, campaign: Campaign, session: Session | None = None) -> Post:
     """Return the campaign's main message with its buttons.
 
     Parameters
@@ -27,17 +32,47 @@ def card_post(settings: Settings, campaign: Campaign) -> Post:
         Of the installation.
     campaign : Campaign
         As stored.
+    session : Session, optional
+        The caller's transaction. With it, *Approve* shows what changed since the last submission.
 
     Returns
     -------
     Post
         A post under the campaign's key.
     """
+    data = campaign_data(campaign)
+    data["remedy"] = _remedy_buttons(data)
+    since = changes_since_submission(session, campaign) if session is not None else None
     return Post(
         "campaign/card",
-        {"campaign": campaign_data(campaign), "demo": settings.demo},
+        {"campaign": data, "demo": settings.demo, "since": since},
         key=campaign.post_key,
+        images={"money": _picture(settings, data)},
     )
+
+
+def _picture(settings: Settings, data: dict[str, Any]) -> Attachment:
+    """Draw cost and profit; the name identifies the content."""
+    is_simulated = bool((data["result"] or {}).get("simulated"))
+    note = gettext("Simulated response") if is_simulated else ""
+    content = pictures.draw_money(pictures.campaign_rows(data), data["currency"], note)
+    measured = "-measured" if data["verdict"] else ""
+    name = f"{data['campaign_id']}-v{data['version']}{measured}.png"
+    return Attachment(name, "image/png", content, gettext("Cost and profit with their ranges"))
+
+
+def _remedy_buttons(data: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the button for the change that helps a draft, if one does."""
+    suggestion = data["suggestion"]
+    if suggestion is None:
+        return []
+    if suggestion["action"] == WIDEN:
+        action = ids.WIDEN_CAMPAIGN
+        text = gettext("Widen to {tier} risk ({customers:,} customers)").format(**suggestion)
+    else:
+        action, text = ids.CHEAPER_CAMPAIGN, gettext("Choose a cheaper offer")
+    value = f"{data['campaign_id']}:{data['version']}"
+    return [{"action_id": action, "value": value, "text": text}]
 
 
 def thread_post(
@@ -137,7 +172,9 @@ def delivery_post(
     return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
-def reminder_post(campaign: Campaign, version: int, user: str) -> Post:
+def reminder_post(
+    campaign: Campaign, version: int, user: str, session: Session | None = None
+) -> Post:
     """Return the reminder for one approver.
 
     It has buttons as long as a decision is possible.
@@ -150,13 +187,21 @@ def reminder_post(campaign: Campaign, version: int, user: str) -> Post:
         The version to decide on.
     user : str
         Slack user id of the approver.
+    session : Session, optional
+        As for `card_post`.
 
     Returns
     -------
     Post
         A direct message under its own key.
     """
-    values = {"campaign": campaign_data(campaign), "version": version, "user": user}
+    since = changes_since_submission(session, campaign) if session is not None else None
+    values = {
+        "campaign": campaign_data(campaign),
+        "version": version,
+        "user": user,
+        "since": since,
+    }
     return Post(
         "campaign/reminder",
         values,
@@ -193,7 +238,7 @@ def show_change(
         The same campaign.
     """
     for post in (
-        card_post(settings, campaign),
+        card_post(settings, campaign, session),
         thread_post(settings, campaign, event, actor, **values),
     ):
         outbox.put(session, settings, post, default_channel=campaign.channel)
@@ -219,7 +264,8 @@ def refresh_card(session: Session, settings: Settings, campaign_id: str) -> Camp
         The campaign.
     """
     campaign = find_campaign(session, settings, campaign_id)
-    outbox.put(session, settings, card_post(settings, campaign), default_channel=campaign.channel)
+    post = card_post(settings, campaign, session)
+    outbox.put(session, settings, post, default_channel=campaign.channel)
     return campaign
 
 
@@ -248,7 +294,7 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
         match key.removeprefix(prefix).split(":"):
             # Older versions have no buttons left.
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
-                post = reminder_post(campaign, int(version), user)
+                post = reminder_post(campaign, int(version), user, session)
             case ["clearance", version] if campaign.state not in IN_CLEARANCE:
                 post = clearance_post(settings, campaign, int(version))
             case _:

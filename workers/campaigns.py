@@ -8,14 +8,17 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import approval
 from retention.campaigns.approval import Changes
+from retention.campaigns.changes import version_changes
+from retention.campaigns.spec import Body
 from retention.campaigns.states import IN_CLEARANCE, STOPPABLE, find_campaign
 from retention.db.audit import record
-from retention.db.tables import Campaign, Cohort
+from retention.db.tables import Campaign, CampaignEditor, Cohort
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
@@ -25,6 +28,7 @@ from workers.campaign_messages import (
     clearance_post,
     delivery_post,
     refresh_counts,
+    reminder_post,
     show_change,
     thread_post,
 )
@@ -71,10 +75,15 @@ def submit(
     """
     roles.require(session, settings, user, "analyst", gettext("submit a campaign"))
     campaign = approval.submit(session, settings, campaign_id, version, user, clock.now())
+    approver = campaign.body.get("approver")
     if campaign.channel is None and channel is not None:
         campaign.channel = channel
         session.flush()
-    return show_change(session, settings, campaign, "submitted", user)
+    show_change(session, settings, campaign, "submitted", user)
+    if approver:
+        request = reminder_post(campaign, campaign.version, approver, session)
+        outbox.put(session, settings, request, default_channel=approver)
+    return campaign
 
 
 def approve(
@@ -275,8 +284,38 @@ def edit(
         The person is no analyst.
     """
     roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
+    before = find_campaign(session, settings, campaign_id)
+    if changes.approver and changes.approver != before.body.get("approver"):
+        _require_approver(session, settings, campaign_id, changes.approver, user)
+    earlier = Body.model_validate(before.body), before.name
     campaign = approval.edit(session, settings, campaign_id, version, user, changes, clock.now())
-    return show_change(session, settings, campaign, "edited", user)
+    names = earlier[1], campaign.name
+    differences = version_changes(earlier[0], Body.model_validate(campaign.body), names)
+    return show_change(session, settings, campaign, "edited", user, changes=differences)
+
+
+def _require_approver(
+    session: Session, settings: Settings, campaign_id: str, approver: str, editor: str
+) -> None:
+    """Reject a person who could not approve the edited version."""
+    if not roles.allows(roles.role_of(session, settings, approver), "approver"):
+        raise BadInput(
+            gettext(
+                "The person {person} cannot approve campaigns. Choose someone with the role "
+                "approver; an admin can grant it with `/retention role grant`."
+            ).format(person=approver),
+            field="approver",
+        )
+    wrote = select(CampaignEditor.user_id).where(
+        CampaignEditor.campaign_id == campaign_id, CampaignEditor.user_id == approver
+    )
+    if approver == editor or session.scalar(wrote) is not None:
+        raise BadInput(
+            gettext(
+                "The person {person} drafted or edited this campaign. Choose someone who did not."
+            ).format(person=approver),
+            field="approver",
+        )
 
 
 def widen(

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,7 +30,13 @@ from retention.errors import Cancelled, Refused
 from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import outbox
-from workers.job_messages import show_cancelled, show_done, show_failed, surviving_models
+from workers.job_messages import (
+    show_cancelled,
+    show_done,
+    show_failed,
+    show_failed_view,
+    surviving_models,
+)
 from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
@@ -174,6 +181,8 @@ def fail(
         is_ours = _close(session, job, "failed", error=text, reference=reference)
         if is_ours and job.channel:
             show_failed(session, settings, _fresh(session, job))
+        elif is_ours and job.args.get("view_id"):
+            show_failed_view(session, settings, job, text)
         return is_ours
 
     _committed(database, job.id, close, _ended(job, "failed"))
@@ -394,13 +403,5 @@ def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Pos
 
 def _put(session: Session, settings: Settings, job: Job, post: Post, key: str) -> None:
     thread = post.thread_key if post.key or post.thread_key else job.thread_key
-    keyed = Post(
-        post.template,
-        post.values,
-        key=key,
-        channel=post.channel,
-        thread_key=thread,
-        images=post.images,
-        file=post.file,
-    )
+    keyed = replace(post, key=key, thread_key=thread)
     outbox.put(session, settings, keyed, default_channel=job.channel, job_id=job.id)

@@ -8,6 +8,8 @@ CANCEL_JOB = "job.cancel"  # value: job id
 RETRY_JOB = "job.retry"  # value: job id
 DRAFT_CAMPAIGN = "campaign.draft"  # value: cohort id
 COHORT_CSV = "cohort.csv"  # value: cohort id
+COHORT_DETAILS = "cohort.details"  # value: cohort id
+OPEN_CUSTOMER = "customer.open"  # option: pseudonym|cohort id
 EDIT_CAMPAIGN = "campaign.edit"  # value: campaign id:version
 WIDEN_CAMPAIGN = "campaign.widen"
 CHEAPER_CAMPAIGN = "campaign.cheaper"
@@ -17,11 +19,28 @@ REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
 CALL_LIST = "campaign.calls"
+CARD_CALL = "customer.call"  # value of the buttons of a card: its job id
+CARD_PAUSE = "customer.pause"  # value: pause or resume|job id
+CARD_NOTE = "customer.note"
+CARD_MORE = "customer.more"  # option: draft, details, useful or wrong|job id
+OPEN_CALL = "call.open"  # option: campaign id|pseudonym
+CAMPAIGN_MENU = "campaign.menu"  # value: deed|campaign id:version
+PREVIEW_EMAIL = "campaign.preview"  # value: campaign id:version
+FOLLOW_UP = "campaign.follow_up"  # value: campaign id:version:what to draft next
+PREVIEW_COPY = "campaign.copy.preview"  # in a modal; value: campaign id:version
+SEND_TO_ME = "campaign.copy.send"  # in a modal; value: campaign id:version
 FORGET = "customer.forget"  # value: customer id; only admins see it
 RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
-# Value: a command line, which runs where the button is. A block with several adds ".2", ".3" …
+# Value: a command line; runs where the button is. A block with several adds ".2", ".3" …
 RUN_COMMAND = "command.run"
+OPEN_APPROVALS = "desk.approvals"  # no value
+OPEN_CAMPAIGN = "desk.campaign"  # value: campaign id
+DESK_APPROVE = "desk.approve"  # value: campaign id:version; in a window or App Home
+DIGEST_SETTINGS = "digest.settings"  # no value; of the channel
+OPEN_BUILDER = "builder.open"  # value: a group of tasks, or empty
+BUILDER_TASK = "builder.task"  # the list of commands
+BUILDER_FIELD = "builder.field"  # an option of the chosen command
 # Value: useful or wrong|pseudonym|model version|as of. A menu, whose entries are the next two.
 FEEDBACK = "feedback"
 FEEDBACK_USEFUL = "feedback.useful"
@@ -33,11 +52,28 @@ AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
 SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
 
+# Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
+ASK_RUN = "ask.run"
+ASK_DECLINE = "ask.decline"
+ASK_ALTERNATIVE = "ask.alternative."  # and the number of the button
+
+# Shortcuts. A message shortcut and a global one need different callback ids.
+WHY_MESSAGE, WHY_GLOBAL = "shortcut.why.message", "shortcut.why"
+DRAFT_MESSAGE, DRAFT_GLOBAL = "shortcut.draft.message", "shortcut.draft"
+WHY_VIEW = "shortcut.why.view"
+DRAFT_VIEW = "shortcut.draft.view"
+
 # Modals.
 EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
+COPY_VIEW = "campaign.copy.view"
 FEEDBACK_VIEW = "feedback.view"
+NOTE_VIEW = "customer.note.view"
+CALL_VIEW = "call.view"
+APPROVALS_VIEW = "desk.approvals.view"
+DIGEST_VIEW = "digest.view"  # private metadata: channel
+BUILDER_VIEW = "builder.view"  # private metadata: JSON of the place and the answer's address
 AUDIENCE_VIEW = "audience.view"
 
 # Event type of the metadata by which the sender finds its own posts.

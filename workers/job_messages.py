@@ -58,6 +58,30 @@ def show_failed(session: Session, settings: Settings, job: Job) -> None:
     _show(session, settings, job, "job/failed", key=failure_key(job))
 
 
+def show_failed_view(session: Session, settings: Settings, job: Job, text: str) -> None:
+    """Report a failure in the modal that waits for the job.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    job : Job
+        Failed.
+    text : str
+        The reason.
+    """
+    post = Post(
+        "score/failed",
+        {"error": text},
+        key=f"view:{job.id}",
+        channel=job.requested_by,
+        view_id=job.args["view_id"],
+    )
+    outbox.put(session, settings, post, default_channel=None, job_id=job.id)
+
+
 def show_cancelled(session: Session, settings: Settings, job: Job) -> None:
     """Show that a job was cancelled.
 

@@ -15,6 +15,7 @@ from workers.app import TRAINING_CPU_LIMIT
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
 Tier = Literal["high", "medium", "low"]
+DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
     "auto",
     "logistic",
@@ -191,6 +192,16 @@ class Score(Request):
     explain: bool = False
 
 
+class CustomerCard(Score):
+    """Show a customer's card in an open modal."""
+
+    kind = "customer_card"
+    title = gettext("Customer card")
+    deed = gettext("open a customer")
+    view_id: Annotated[str, Field(min_length=1, max_length=64)]
+    channel: str | None = None  # of the list that it was opened from
+
+
 class Recommend(Request):
     """Recommend items for one customer."""
 
@@ -246,7 +257,12 @@ class CampaignDraft(Request):
     cohort_id: str | None = None
     tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
     name: str | None = None
+    customer_id: CustomerId | None = None  # only this customer
+    offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
     audience: AudienceName | None = None
+    discount: float | None = None  # shares from 0 to 1; None: as the policy says
+    holdout: float | None = None
+    budget: float | None = None
 
 
 class CampaignWiden(Request):
@@ -290,6 +306,8 @@ class CampaignPreview(Request):
     queue = "interactive"
     deed = gettext("preview a campaign")
     campaign_id: str
+    picture: bool = False  # only the picture of the first e-mail
+    copy_text: str | None = None  # instead of the campaign's text
 
 
 class CampaignMisuse(Request):
@@ -352,6 +370,7 @@ class Digest(Request):
     role = "viewer"
     deed = gettext("see the digest")
     as_of: Moment | None = None
+    sections: tuple[DigestSection, ...] = get_args(DigestSection)  # in the digest's thread
     audience: AudienceName | None = None
 
 
@@ -442,6 +461,17 @@ class RecommendReport(Request):
     as_of: Moment | None = None
 
 
+class PromisesReport(Request):
+    """Compare the forecasts of all measured campaigns with their results."""
+
+    kind = "promises_report"
+    title = gettext("Promises report")
+    role = "viewer"
+    deed = gettext("see whether campaigns keep their promises")
+    names_customers = False
+    outlasts_erasures = True
+
+
 class DemoFeed(Request):
     """Import the demo's events and responses."""
 
@@ -482,6 +512,7 @@ REQUESTS: dict[str, type[Request]] = {
         Retrain,
         Sweep,
         Score,
+        CustomerCard,
         Recommend,
         Cohort,
         CohortCsv,
@@ -496,6 +527,7 @@ REQUESTS: dict[str, type[Request]] = {
         ModelCard,
         DataQuality,
         RecommendReport,
+        PromisesReport,
         Monitor,
         DemoFeed,
         Tidy,

@@ -3,10 +3,11 @@
 They are checked at the command, at the click and again in the task.
 """
 
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import RoleGrant
@@ -15,6 +16,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 RANKS = ("viewer", "analyst", "approver", "admin")
+GROUP_PREFIX = "S"  # of a user group's id; a person's starts with U or W
 OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
 
 
@@ -120,12 +122,62 @@ def holders(session: Session, settings: Settings, needed: str) -> list[str]:
     enough = RANKS[RANKS.index(needed) :]
     granted = dict(
         session.execute(
-            select(RoleGrant.user_id, RoleGrant.role).where(RoleGrant.team_id == settings.team_id)
+            select(RoleGrant.user_id, RoleGrant.role).where(
+                RoleGrant.team_id == settings.team_id, ~is_group_grant()
+            )
         )
         .tuples()
         .all()
     )
     return sorted(settings.admin_ids | {user for user, role in granted.items() if role in enough})
+
+
+def is_group_grant() -> ColumnElement[bool]:
+    """Return the condition that a row of `RoleGrant` is a group's, not a person's."""
+    return RoleGrant.user_id.startswith(GROUP_PREFIX)
+
+
+def grant_to_members(
+    session: Session, settings: Settings, members: Mapping[str, Collection[str]]
+) -> None:
+    """Give the members of groups with a role that role.
+
+    A person's own role counts before those of their groups. Among these, the highest counts.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    members : mapping
+        User ids by group id. Members of a group that is left out keep the role that is from it.
+    """
+    session.flush()
+    team = RoleGrant.team_id == settings.team_id
+    groups = session.scalars(select(RoleGrant).where(team, is_group_grant())).all()
+    granted = session.scalars(select(RoleGrant).where(team, ~is_group_grant())).all()
+    own = {grant.user_id for grant in granted if grant.via is None}
+    best: dict[str, tuple[int, RoleGrant]] = {}
+    for group in groups:
+        known = members.get(group.user_id)
+        users = (
+            known
+            if known is not None
+            else [grant.user_id for grant in granted if grant.via == group.user_id]
+        )
+        for user in users:
+            rank = RANKS.index(group.role)
+            if user not in own and rank > best.get(user, (-1, group))[0]:
+                best[user] = rank, group
+    inherited = {grant.user_id: grant for grant in granted if grant.via is not None}
+    for user in inherited.keys() - best.keys():
+        session.delete(inherited[user])
+    for user, (_, group) in best.items():
+        row = inherited.get(user) or RoleGrant(team_id=settings.team_id, user_id=user)
+        row.role, row.granted_by, row.via = group.role, group.granted_by, group.user_id
+        session.add(row)
+    session.flush()
 
 
 def require(session: Session, settings: Settings, user_id: str, needed: str, deed: str) -> None:

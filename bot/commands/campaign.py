@@ -5,7 +5,17 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import MONEY, PERCENTAGE, Answer, Call, choice, group, integer, request
+from bot.commands.tree import (
+    MONEY,
+    PERCENTAGE,
+    PERSON,
+    Answer,
+    Call,
+    choice,
+    group,
+    integer,
+    request,
+)
 from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.states import STATES, find_campaign
 from retention.campaigns.view import campaign_data
@@ -55,8 +65,28 @@ def COMMAND() -> None: ...
 )
 @click.option("--name", help=gettext("What to call it."))
 @click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
+@click.option(
+    "--holdout",
+    type=PERCENTAGE,
+    metavar="PERCENT",
+    help=gettext("Share that gets nothing: 10 to 20."),
+)
+@click.option(
+    "--budget",
+    type=MONEY,
+    metavar="MONEY",
+    help=gettext("The most it may cost; at most the policy's."),
+)
 def draft(
-    call: Call, cohort: str | None, tier: str | None, name: str | None, audience: str | None = None
+    call: Call,
+    cohort: str | None,
+    tier: str | None,
+    name: str | None,
+    discount: float | None,
+    holdout: float | None,
+    budget: float | None,
+    audience: str | None = None,
 ) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
@@ -64,7 +94,16 @@ def draft(
             campaigns.find_cohort(session, call.services.settings, cohort)
     valid_name = None if name is None else normalize_name(name)
     audience = audiences.check_exists(call.services.database, call.services.settings, audience)
-    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=valid_name, audience=audience)
+    return request(
+        CampaignDraft,
+        cohort_id=cohort,
+        tier=tier,
+        name=valid_name,
+        discount=discount,
+        holdout=holdout,
+        budget=budget,
+        audience=audience,
+    )
 
 
 @COMMAND.command("list", role="viewer", help=gettext("The newest campaigns and where they stand."))
@@ -137,6 +176,9 @@ def show(call: Call, campaign: str) -> Answer:
     "--send-on",
     metavar="TIME",
     help=gettext('Not before, local time: "2025-05-03 09:00", or soon.'),
+)
+@click.option(
+    "--approver", type=PERSON, metavar="PERSON", help=gettext("Ask this person to approve it.")
 )
 def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
     """Write the next version of a campaign."""

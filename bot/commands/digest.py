@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from bot.commands.tree import Answer, Call, TerminalOption, choice, group, integ
 from retention.clock import time_zones
 from retention.db.tables import Schedule
 from retention.errors import BadInput
+from retention.settings import Settings
 from retention.text import gettext
 from workers import schedule
 from workers.audiences import check_exists
@@ -112,13 +114,17 @@ def add_schedule(
             ).format(channel=target)
         )
     zone = timezone or services.settings.timezone
-    weekday = DAYS.index(day) if day in DAYS else None
     with services.database.transaction() as session:
         replaced: list[dict[str, Any]] = []
         if call.first_time(session):
-            replaced = _stop(session, _active(call).where(Schedule.channel == target))
-            schedule.add(
-                session, services.settings, "digest", {}, weekday, at, zone, target, call.user
+            replaced = replace_schedule(
+                session,
+                services.settings,
+                channel=target,
+                day=day,
+                at=at,
+                timezone=zone,
+                user=call.user,
             )
     is_stranger = call.channel is not None and not services.channels.can_post(call.channel)
     return Answer(
@@ -137,6 +143,53 @@ def add_schedule(
             ],
         },
     )
+
+
+def replace_schedule(
+    session: Session,
+    settings: Settings,
+    *,
+    channel: str,
+    day: str,
+    at: str,
+    timezone: str,
+    user: str,
+    args: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Schedule a channel's digest instead of those before.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        The installation.
+    channel : str
+        Channel id.
+    day : str
+        ``daily`` or one of `DAYS`.
+    at : str
+        Local time ``HH:MM``.
+    timezone : str
+        IANA zone.
+    user : str
+        Slack user id of the person who schedules it.
+    args : mapping, optional
+        Arguments of the request; by default those of the schedule that it replaces.
+
+    Returns
+    -------
+    list of dict
+        The schedules that it replaces.
+    """
+    before = _active_in(settings).where(Schedule.channel == channel)
+    if args is None:
+        newest = session.scalars(before.order_by(Schedule.id.desc())).first()
+        args = newest.args if newest else {}
+    replaced = _stop(session, before)
+    weekday = DAYS.index(day) if day in DAYS else None
+    schedule.add(session, settings, "digest", dict(args), weekday, at, timezone, channel, user)
+    return replaced
 
 
 @COMMAND.command("list", role="viewer", help=gettext("When and where digests are posted."))
@@ -177,14 +230,16 @@ def off(call: Call, number: int | None) -> Answer:
     return Answer("bot/digest_off", {"schedules": stopped})
 
 
-def _digests(call: Call) -> Select[Schedule]:
-    return select(Schedule).where(
-        Schedule.team_id == call.services.settings.team_id, Schedule.kind == "digest"
-    )
+def _digests(settings: Settings) -> Select[Schedule]:
+    return select(Schedule).where(Schedule.team_id == settings.team_id, Schedule.kind == "digest")
+
+
+def _active_in(settings: Settings) -> Select[Schedule]:
+    return _digests(settings).where(Schedule.active)
 
 
 def _active(call: Call) -> Select[Schedule]:
-    return _digests(call).where(Schedule.active)
+    return _active_in(call.services.settings)
 
 
 def _last_stopped(call: Call) -> Select[Schedule]:
@@ -192,7 +247,12 @@ def _last_stopped(call: Call) -> Select[Schedule]:
 
     A repeated delivery gets it as its answer.
     """
-    return _digests(call).where(~Schedule.active).order_by(Schedule.id.desc()).limit(1)
+    return (
+        _digests(call.services.settings)
+        .where(~Schedule.active)
+        .order_by(Schedule.id.desc())
+        .limit(1)
+    )
 
 
 def _stop(session: Session, query: Select[Schedule]) -> list[dict[str, Any]]:

@@ -1,24 +1,63 @@
-"""`help`: list the commands, generated from the tree."""
+"""`help`: say what the person can do, by task. With a command, explain it."""
+
+from typing import Any
 
 import click
 
-from bot.commands.catalogue import as_dict, entries
-from bot.commands.tree import Answer, Call, command, root
+from bot.commands.catalogue import Entry, as_dict, entries
+from bot.commands.tasks import GROUPS, examples_of, group_of, title_of_command
+from bot.commands.tree import SLACK, Answer, Call, command, root
 from retention.errors import BadInput
 from retention.text import gettext
 from workers import roles
 
+MAX_EXAMPLES = 4
 
-@command("help", help=gettext("What you may do here; with a command's name, its options."))
+
+@command("help", help=gettext("What you can do here. With a command's name, its options."))
 @click.argument("words", nargs=-1, metavar="[COMMAND]")
 def COMMAND(call: Call, words: tuple[str, ...]) -> Answer:
-    """List the person's commands, or explain one."""
+    """List the person's tasks, or explain a command."""
     with call.services.database.reading() as session:
         role = roles.role_of(session, call.services.settings, call.user)
     if words:
         return _explain(call, [word.lower() for word in words], role)
-    commands = [as_dict(entry) for entry in entries(root(), where=call.surface, role=role)]
-    return Answer("bot/help", {"role": role, "commands": commands})
+    available = entries(root(), where=call.surface, role=role)
+    return Answer(
+        "bot/help",
+        {
+            "role": role,
+            "groups": task_groups(available),
+            "commands": [as_dict(entry) for entry in available],
+        },
+    )
+
+
+def task_groups(available: list[Entry]) -> list[dict[str, Any]]:
+    """Group commands by task.
+
+    Parameters
+    ----------
+    available : list of Entry
+        The commands that a person may use.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``title``, ``about`` and ``tasks`` (``command``, ``title``) of each group with a
+        command. `help` itself is left out.
+    """
+    groups = []
+    for group in GROUPS:
+        tasks = [
+            {"command": entry.name, "title": title_of_command(entry.name, entry.help)}
+            for entry in available
+            if entry.name != "help" and group_of(entry.name) is group
+        ]
+        if tasks:
+            title = {"name": group.name, "title": group.title, "about": group.about}
+            groups.append({**title, "tasks": tasks})
+    return groups
 
 
 def _explain(call: Call, words: list[str], role: str) -> Answer:
@@ -35,6 +74,25 @@ def _explain(call: Call, words: list[str], role: str) -> Answer:
         )
     # A group shows what the person may do; a command that was named is always explained.
     shown = [entry for entry in matches if roles.allows(role, entry.role)] or matches
+    start = "/retention" if call.surface == SLACK else "retention"
+    examples = [f"{start} {example}" for entry in shown for example in examples_of(entry.name)]
     return Answer(
-        "bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in shown]}
+        "bot/help_command",
+        {
+            "role": role,
+            "command": " ".join(words),
+            "commands": [
+                {**as_dict(entry), "title": title_of_command(entry.name, entry.help)}
+                for entry in shown
+            ],
+            "examples": examples[:MAX_EXAMPLES],
+            "models": _model_names() if words[0] == "models" else {},
+        },
     )
+
+
+def _model_names() -> dict[str, tuple[str, ...]]:
+    """Return the names of the kinds of models, for the models' help only."""
+    from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
+
+    return {"churn": ESTIMATORS, "recommend": RECOMMENDER_NAMES}

@@ -207,7 +207,7 @@ def option_metavar(option: click.Option, context: click.Context) -> str:
     -------
     str
     """
-    if isinstance(option.type, click.Choice):
+    if isinstance(option.type, click.Choice) and not option.metavar:
         return "|".join(str(word) for word in option.type.choices)
     return option.make_metavar(context)
 

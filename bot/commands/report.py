@@ -1,4 +1,4 @@
-"""`report`: report the performance of recommendations."""
+"""`report`: report recommendations, and the promises of campaigns."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 
 from bot.commands.tree import AS_OF, DAYS, TO_WRITE, Call, TerminalOption, group, request
 from retention.text import gettext
-from workers.requests import RecommendReport
+from workers.requests import PromisesReport, RecommendReport
 
 
 @group("report", default="recommend", help=gettext("How what the desk does turns out."))
@@ -44,3 +44,13 @@ def recommend(
 ) -> RecommendReport:
     """Queue the report."""
     return request(RecommendReport, days=days, as_of=as_of)
+
+
+@COMMAND.command(
+    "promises",
+    request=PromisesReport,
+    help=gettext("Forecasts of all campaigns against their results: how often the range held."),
+)
+def promises(call: Call) -> PromisesReport:
+    """Queue the report."""
+    return request(PromisesReport)

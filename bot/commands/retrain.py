@@ -40,7 +40,7 @@ RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
     type=choice(*dict.fromkeys(ESTIMATORS + RECOMMENDER_NAMES)),
     default="auto",
     metavar="NAME",
-    help=gettext("The kind of model: of churn, or of recommendations."),
+    help=gettext("The kind of model; `help models` lists the names."),
 )
 @click.option(
     "--cutoff",

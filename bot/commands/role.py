@@ -1,5 +1,8 @@
 """`role`: list and grant roles."""
 
+import re
+from typing import Any
+
 import click
 from sqlalchemy import select
 
@@ -9,7 +12,7 @@ from retention.db.insert import upsert
 from retention.db.tables import Audit, RoleGrant
 from retention.errors import BadInput
 from retention.text import gettext
-from workers.roles import OPERATOR, RANKS
+from workers.roles import GROUP_PREFIX, OPERATOR, RANKS, grant_to_members
 
 
 @group("role", default="list", help=gettext("Who may do what."))
@@ -23,13 +26,14 @@ def listing(call: Call) -> Answer:
     with call.services.database.reading() as session:
         granted = session.scalars(
             select(RoleGrant)
-            .where(RoleGrant.team_id == settings.team_id)
+            .where(RoleGrant.team_id == settings.team_id, RoleGrant.via.is_(None))
             .order_by(RoleGrant.user_id)
         ).all()
     return Answer(
         "bot/roles",
         {
             "default": settings.default_role,
+            "ranks": RANKS,
             "admins": sorted(settings.admin_ids),
             "roles": [
                 {"user": grant.user_id, "role": grant.role, "granted_by": grant.granted_by}
@@ -39,10 +43,22 @@ def listing(call: Call) -> Answer:
     )
 
 
+class _Grantee(click.ParamType):
+    """A person, or a Slack user group: ``<!subteam^S123|@crm>`` or its id."""
+
+    name = "person"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        group = re.fullmatch(r"<!subteam\^(S[A-Z0-9]+)(?:\|[^>]*)?>|(S[A-Z0-9]+)", str(value))
+        return (group[1] or group[2]) if group else PERSON.convert(value, param, ctx)
+
+
 @COMMAND.command(
-    "grant", role="admin", help=gettext("Give a person a role; it replaces the one they have.")
+    "grant",
+    role="admin",
+    help=gettext("Give a person or a user group a role. It replaces the role they have."),
 )
-@click.argument("person", type=PERSON)
+@click.argument("person", type=_Grantee(), metavar="PERSON|GROUP")
 @click.argument("role", type=choice(*RANKS), metavar="|".join(RANKS))
 def grant(call: Call, person: str, role: str) -> Answer:
     """Give a person a role."""
@@ -55,10 +71,21 @@ def grant(call: Call, person: str, role: str) -> Answer:
         )
     if person in (call.user, OPERATOR):
         raise BadInput(gettext("You cannot change your own role; ask another admin."))
+    is_group = person.startswith(GROUP_PREFIX)
+    members = call.services.groups.all_members(person) if is_group else {}
     with call.services.database.transaction() as session:
         if call.first_time(session):
             key = {"team_id": settings.team_id, "user_id": person}
-            upsert(session, RoleGrant, key, role=role, granted_by=call.user, granted_at=clock.now())
+            upsert(
+                session,
+                RoleGrant,
+                key,
+                role=role,
+                granted_by=call.user,
+                granted_at=clock.now(),
+                via=None,
+            )
+            grant_to_members(session, settings, members)
             session.add(
                 Audit(
                     team_id=settings.team_id,
@@ -68,4 +95,12 @@ def grant(call: Call, person: str, role: str) -> Answer:
                     details={"role": role},
                 )
             )
-    return Answer("bot/role_granted", {"user": person, "role": role, "granted_by": call.user})
+    return Answer(
+        "bot/role_granted",
+        {
+            "user": person,
+            "role": role,
+            "granted_by": call.user,
+            "members": len(members[person]) if is_group else None,
+        },
+    )

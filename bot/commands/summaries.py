@@ -24,7 +24,7 @@ _TERMINAL_ONLY = frozenset({TERMINAL})
 
 # In the order of help and documentation. Each is a file of this folder.
 SUMMARIES = {
-    "help": Summary(gettext("What you may do here; with a command's name, its options.")),
+    "help": Summary(gettext("What you can do here. With a command's name, its options.")),
     "init": Summary(
         gettext(
             "Make the home: the secret key, the database, the lake; all of it may be there already."
@@ -69,6 +69,7 @@ SUMMARIES = {
         ),
     ),
     "audience": Summary(gettext("Named groups of customers: save, list, show, delete.")),
+    "ask": Summary(gettext("Ask in a sentence, in English or Chinese; see the command for it.")),
     "recommend": Summary(
         gettext(
             "What this customer would like next, and why. Give an id, a pseudonym or an "
@@ -83,6 +84,7 @@ SUMMARIES = {
     "posts": Summary(gettext("Messages that did not reach Slack."), _TERMINAL_ONLY),
     "status": Summary(gettext("Models, data, queue and processes at a glance.")),
     "role": Summary(gettext("Who may do what.")),
+    "language": Summary(gettext("In which language the desk writes to you or to a channel.")),
     "forget": Summary(
         gettext(
             "Erase a customer everywhere, for good; counts stay, and no later file brings "

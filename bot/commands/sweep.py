@@ -47,7 +47,7 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     type=integer(1, 100_000),
     metavar="N",
     help=gettext(
-        "List so many customers. By default, Slack shows 8 (at most 40), and the terminal prints "
+        "List so many customers. By default, Slack shows 10 (at most 24), and the terminal prints "
         "20 and writes 100."
     ),
 )

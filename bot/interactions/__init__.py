@@ -65,6 +65,7 @@ class Click:
     trigger_id: str | None
     response_url: str | None
     state: dict[str, Any]
+    view_id: str | None = None  # of the modal with the pressed button
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> "Click":
@@ -98,6 +99,7 @@ class Click:
             body.get("trigger_id"),
             body.get("response_url"),
             state,
+            view.get("id") if view.get("type") == "modal" else None,
         )
 
     def first_time(self, session: Session) -> bool:
@@ -187,6 +189,30 @@ def show_ephemeral(services: Services, click: Click, message: render.Message) ->
             )
     except (SlackClientError, OSError) as error:  # the action itself is done
         log.warning("%r could not be shown to %s: %s", message.text, click.user, error)
+
+
+def show_modal(services: Services, click: Click, view: dict[str, Any]) -> str:
+    """Open a modal, on top of the one with the pressed button if there is one.
+
+    Call it at once, because the trigger id lives three seconds.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        The click to answer.
+    view : dict
+        The modal.
+
+    Returns
+    -------
+    str
+        Id of the view.
+    """
+    show = services.client.views_push if click.view_id else services.client.views_open
+    answer = show(trigger_id=click.trigger_id or "", view=view)
+    return str((answer.get("view") or {}).get("id") or "")
 
 
 def confirm(services: Services, click: Click, submission: Submission, *, private: bool) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
@@ -12,7 +14,7 @@ from bot import numbers
 from bot.interactions import Click, confirm, send_ephemeral
 from bot.services import Services
 from retention.campaigns import text_placeholders
-from retention.campaigns.edits import OFFER_KINDS, SOON, Changes
+from retention.campaigns.edits import MINUTE_FORMAT, OFFER_KINDS, SOON, Changes
 from retention.campaigns.remedies import cheaper_offer
 from retention.campaigns.spec import Body
 from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_campaign
@@ -37,7 +39,11 @@ INPUT_OF_FIELD = {
     "expires_days": "expires",
     "send_on": "send_on",
     "copy_text": "copy",
+    "approver": "approver",
     "reason": "reason",
+    "note": "note",
+    "outcome": "outcome",
+    "due": "due",
 }
 Transition = Callable[[Session, Settings, str, int, str], Campaign]
 
@@ -76,33 +82,33 @@ def register(app: App, services: Services) -> None:
     @app.action(ids.EDIT_CAMPAIGN)
     def edit(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _open_modal(services, Click.of(body), "edit", "analyst", EDITABLE)
+        open_modal(services, Click.of(body), "edit", "analyst", EDITABLE)
 
     @app.action(ids.REJECT_CAMPAIGN)
     def reject(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _open_modal(services, Click.of(body), "reject", "approver", ("submitted",))
+        open_modal(services, Click.of(body), "reject", "approver", ("submitted",))
 
     @app.action(ids.STOP_CAMPAIGN)
     def stop(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _open_modal(services, Click.of(body), "stop", "viewer", STOPPABLE)
+        open_modal(services, Click.of(body), "stop", "viewer", STOPPABLE)
 
     @app.action(ids.CAMPAIGN_CSV)
-    def download(ack: Ack, body: dict[str, Any]) -> None:
+    def codes(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _download(services, Click.of(body), "codes")
+        download(services, Click.of(body), "codes")
 
     @app.action(ids.CALL_LIST)
     def calls(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _download(services, Click.of(body), "calls")
+        download(services, Click.of(body), "calls")
 
     @app.view(ids.EDIT_VIEW)
     def edited(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
         errors = FieldErrors()
-        changes = _changes(click, errors)
+        changes = _changes(click, errors, services.settings.zone)
 
         def transition(
             session: Session, settings: Settings, campaign_id: str, version: int, user: str
@@ -114,7 +120,7 @@ def register(app: App, services: Services) -> None:
             return campaign
 
         try:
-            _apply_from_modal(services, ack, click, transition, open_states=EDITABLE)
+            apply_from_modal(services, ack, click, transition, open_states=EDITABLE)
         except StaleCampaign as stale:
             raise Conflict(
                 gettext(
@@ -142,14 +148,14 @@ def _apply_from_button(services: Services, click: Click, transition: Transition)
 
     A stale button is explained.
     """
-    campaign_id, version, _ = _parse_target(click)
+    campaign_id, version, _ = parse_target(click)
     try:
         with services.database.transaction() as session:
             if not click.first_time(session):
                 return
             campaign = transition(session, services.settings, campaign_id, version, click.user)
     except StaleCampaign as stale:
-        _show_stale(services, click, stale)
+        show_stale(services, click, stale)
         return
     send_ephemeral(services, click, "campaign/done", campaign=campaign_data(campaign))
 
@@ -159,7 +165,7 @@ def _widen(services: Services, click: Click) -> None:
 
     A stale button is explained.
     """
-    campaign_id, version, _ = _parse_target(click)
+    campaign_id, version, _ = parse_target(click)
     settings = services.settings
     try:
         with services.database.transaction() as session:
@@ -184,7 +190,7 @@ def _widen(services: Services, click: Click) -> None:
                 announce=False,  # the campaign's own message shows the result
             )
     except StaleCampaign as stale:
-        _show_stale(services, click, stale)
+        show_stale(services, click, stale)
         return
     confirm(services, click, submission, private=False)
 
@@ -200,14 +206,27 @@ def _choose_cheaper_offer(
     return campaigns.edit(session, settings, campaign_id, version, user, changes)
 
 
-def _open_modal(
+def open_modal(
     services: Services, click: Click, deed: str, role: str, states: tuple[str, ...]
 ) -> None:
     """Open a modal at once.
 
     Its trigger id lives three seconds.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        The pressed button. Its value is the campaign's id and version.
+    deed : str
+        ``edit``, ``reject`` or ``stop``.
+    role : str
+        The least role that may do it.
+    states : tuple of str
+        States in which it is possible.
     """
-    campaign_id, version, _ = _parse_target(click)
+    campaign_id, version, _ = parse_target(click)
     action = {
         "edit": gettext("edit a campaign"),
         "reject": gettext("reject a campaign"),
@@ -222,7 +241,7 @@ def _open_modal(
             if deed == "stop":
                 campaigns.stoppable_states(session, services.settings, campaign, click.user)
     except StaleCampaign as stale:
-        _show_stale(services, click, stale)
+        show_stale(services, click, stale)
         return
     details = campaign_data(campaign)
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
@@ -232,13 +251,14 @@ def _open_modal(
         value=value,
         deed=deed,
         written=[offer for offer in details["offers"] if offer["action"] != "call"],
+        send_at=_timestamp(details["send_on"]),
         places=", ".join(f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS),
         zone=services.settings.timezone,
     )
     services.client.views_open(trigger_id=click.trigger_id or "", view=view)
 
 
-def _apply_from_modal(
+def apply_from_modal(
     services: Services,
     ack: Ack,
     click: Click,
@@ -255,17 +275,17 @@ def _apply_from_modal(
         Another person was first and the campaign is in one of ``open_states``. The modal stays
         open, because the input can still be used.
     """
-    campaign_id, version, channel = _parse_target(click)
+    campaign_id, version, channel = parse_target(click)
     try:
         with services.database.transaction() as session:
             if click.first_time(session):
                 transition(session, services.settings, campaign_id, version, click.user)
     except StaleCampaign as stale:
         if stale.state in open_states:
-            _update_message(services, stale)
+            update_message(services, stale)
             raise
         ack()
-        _show_stale(services, replace(click, channel=channel), stale)
+        show_stale(services, replace(click, channel=channel), stale)
         return
     ack()
 
@@ -284,11 +304,11 @@ def _apply_with_reason(
     ) -> Campaign:
         return decide(session, settings, campaign_id, version, user, reason)
 
-    _apply_from_modal(services, ack, click, transition)
+    apply_from_modal(services, ack, click, transition)
 
 
-def _download(services: Services, click: Click, part: Literal["codes", "calls"]) -> None:
-    campaign_id, _, _ = _parse_target(click)
+def download(services: Services, click: Click, part: Literal["codes", "calls"]) -> None:
+    campaign_id, _, _ = parse_target(click)
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
@@ -304,18 +324,18 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
     confirm(services, click, submission, private=True)
 
 
-def _show_stale(services: Services, click: Click, stale: StaleCampaign) -> None:
+def show_stale(services: Services, click: Click, stale: StaleCampaign) -> None:
     """Show an earlier change to the person."""
-    _update_message(services, stale)
+    update_message(services, stale)
     send_ephemeral(services, click, "campaign/stale", **stale.template_values)
 
 
-def _update_message(services: Services, stale: StaleCampaign) -> None:
+def update_message(services: Services, stale: StaleCampaign) -> None:
     with services.database.transaction() as session:
         campaign_messages.refresh_card(session, services.settings, stale.campaign_id)
 
 
-def _parse_target(click: Click) -> tuple[str, int, str | None]:
+def parse_target(click: Click) -> tuple[str, int, str | None]:
     """Return campaign id, version and the modal's channel."""
     campaign_id, _, rest = click.value.partition(":")
     version, _, channel = rest.partition(":")
@@ -329,7 +349,7 @@ def _parse_target(click: Click) -> tuple[str, int, str | None]:
     return campaign_id, int(version), channel or None
 
 
-def _changes(click: Click, errors: FieldErrors) -> Changes:
+def _changes(click: Click, errors: FieldErrors, zone: ZoneInfo) -> Changes:
     """Parse the inputs; collect the errors of those that cannot be parsed."""
     parse = partial(_parse, click, errors)
     return Changes(
@@ -366,7 +386,8 @@ def _changes(click: Click, errors: FieldErrors) -> Changes:
             numbers.parse_money,
             gettext("Budget is {typed!r}; write an amount like 5, 12.50 or 1200."),
         ),
-        send_on=_text(click, "send_on") or SOON,
+        send_on=_send_on(click, zone),
+        approver=_chosen_user(click),
     )
 
 
@@ -377,6 +398,34 @@ def _days(typed: str) -> int:
 def _text(click: Click, field: str) -> str:
     block = click.state.get(INPUT_OF_FIELD[field], {})
     return (block.get("value", {}).get("value") or "").strip()
+
+
+def _timestamp(moment: str | None) -> int | None:
+    return int(datetime.fromisoformat(moment).timestamp()) if moment else None
+
+
+def _send_on(click: Click, zone: ZoneInfo) -> str:
+    """Return the chosen time as local time of the shop.
+
+    A window of an earlier version has a text input instead of the picker.
+    """
+    if click.state.get("soon", {}).get("value", {}).get("selected_options"):
+        return SOON
+    chosen = click.state.get(INPUT_OF_FIELD["send_on"], {}).get("value", {})
+    if "selected_date_time" not in chosen:
+        return _text(click, "send_on") or SOON
+    if not chosen["selected_date_time"]:
+        return SOON
+    local = datetime.fromtimestamp(int(chosen["selected_date_time"]), zone)
+    offsets = {local.replace(fold=fold).utcoffset() for fold in (0, 1)}
+    # A local time that comes twice needs its offset.
+    return local.isoformat(" ", "minutes") if len(offsets) > 1 else f"{local:{MINUTE_FORMAT}}"
+
+
+def _chosen_user(click: Click) -> str | None:
+    """Return the chosen approver, empty for anyone, or None for a window without this input."""
+    block = click.state.get(INPUT_OF_FIELD["approver"], {}).get("value")
+    return None if block is None else block.get("selected_user") or ""
 
 
 def _chosen_offer(click: Click) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, cast, get_args
 
 from slack_bolt import Ack, App
 
-from bot.interactions import Click, send_ephemeral
+from bot.interactions import Click, send_ephemeral, show_modal
 from bot.services import Services
 from retention import feedback, impressions
 from retention.errors import BadInput
@@ -35,9 +35,9 @@ def register(app: App, services: Services) -> None:
         ack()
         click = Click.of(body)
         if click.value.startswith("useful|"):
-            _useful(services, click)
+            record_useful(services, click)
         else:
-            _open_reason_modal(services, click)
+            open_reason_modal(services, click)
 
     for action in (ids.FEEDBACK, ids.FEEDBACK_USEFUL, ids.FEEDBACK_WRONG):
         app.action(action)(pressed)
@@ -60,7 +60,8 @@ def register(app: App, services: Services) -> None:
             ack()
 
 
-def _useful(services: Services, click: Click) -> None:
+def record_useful(services: Services, click: Click) -> None:
+    """Store and confirm that a score is useful."""
     if _record(services, click, "useful"):
         _thank(services, click, "useful")
 
@@ -72,7 +73,7 @@ def _thank(services: Services, click: Click, verdict: feedback.Verdict) -> None:
     )
 
 
-def _open_reason_modal(services: Services, click: Click) -> None:
+def open_reason_modal(services: Services, click: Click) -> None:
     """Open the modal at once.
 
     Its trigger id lives three seconds.
@@ -86,7 +87,7 @@ def _open_reason_modal(services: Services, click: Click) -> None:
         pseudonym=pseudonym,
         version=version,
     )
-    services.client.views_open(trigger_id=click.trigger_id or "", view=view)
+    show_modal(services, click, view)
 
 
 def _record(services: Services, click: Click, verdict: feedback.Verdict, reason: str = "") -> bool:

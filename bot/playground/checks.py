@@ -132,6 +132,8 @@ _ELEMENT_KEYS = {
     },
     "datepicker": {"initial_date", "confirm", "focus_on_load", "placeholder"},
     "timepicker": {"initial_time", "confirm", "focus_on_load", "placeholder", "timezone"},
+    "datetimepicker": {"initial_date_time", "confirm", "focus_on_load"},
+    "users_select": {"initial_user", "confirm", "focus_on_load", "placeholder"},
 }
 
 
@@ -409,6 +411,10 @@ class _Checker:
             r"\d{4}-\d\d-\d\d", element.get("initial_date", "2000-01-01")
         ):
             self.add("must be a date YYYY-MM-DD", f"{where}/initial_date")
+        elif kind == "datetimepicker" and not isinstance(
+            element.get("initial_date_time", 1_000_000_000), int
+        ):
+            self.add("must be an integer", f"{where}/initial_date_time")
 
     def _button(self, element: Json, where: str) -> None:
         self.text(element.get("text"), f"{where}/text", 75, plain=True)

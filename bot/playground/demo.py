@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
 from bot.playground.timemachine import TimeMachine, clock_routes
+from bot.shortcuts import SHORTCUTS
 from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
@@ -210,6 +212,7 @@ class _Demo:
                 "clock": lambda _: self.machine.state(),
                 "footer": lambda _: _footer(),
                 "commands": self._commands,
+                "shortcuts": lambda _: [asdict(shortcut) for shortcut in SHORTCUTS],
             },
         )
         self.ready = asyncio.Event()

@@ -59,6 +59,7 @@ class PlaygroundApi:
             ("GET", "/channels/{name}/messages", self.messages),
             ("POST", "/channels/{name}/read", self.mark_read),
             ("POST", "/actions", self.actions),
+            ("POST", "/shortcuts", self.shortcuts),
             ("GET", "/views", self.view),
             ("POST", "/views", self.views),
             ("GET", "/home", self.home),
@@ -140,6 +141,17 @@ class PlaygroundApi:
             ack = await self.user_actions.press(
                 person, channel, field(form, "ts"), block_id, action_id, value
             )
+        return JSONResponse(ack.as_dict())
+
+    async def shortcuts(self, request: Request) -> Response:
+        """Choose a global shortcut, or one of a message's menu."""
+        form = await request.form()
+        person = find_person(field(form, "user"))
+        name, ts = form.get("channel"), form.get("ts")
+        channel = self._channel(str(name), person) if name and ts else None
+        ack = await self.user_actions.shortcut(
+            person, field(form, "callback_id"), channel, str(ts) if ts else None
+        )
         return JSONResponse(ack.as_dict())
 
     def _requested_view(self, form: FormData, person: seed.Person) -> Json | None:

@@ -424,6 +424,23 @@ def users_list(api: ApiContext, args: Json) -> Json:
     }
 
 
+@method("usergroups.list")
+def user_groups(api: ApiContext, args: Json) -> Json:
+    groups = [
+        {"id": group_id, "handle": handle, "name": handle, "user_count": len(members)}
+        for group_id, (handle, members) in seed.GROUPS.items()
+    ]
+    return {"usergroups": groups}
+
+
+@method("usergroups.users.list")
+def user_group_members(api: ApiContext, args: Json) -> Json:
+    group = seed.GROUPS.get(required(args, "usergroup", "no_such_subteam"))
+    if group is None:
+        raise SlackError("no_such_subteam")
+    return {"users": list(group[1])}
+
+
 # ---------------------------------------------------------------- views
 
 

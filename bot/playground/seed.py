@@ -118,6 +118,12 @@ class Channel:
         }
 
 
+GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {  # handle and members, by id
+    "S0CRMTEAM": ("crm-team", ("U0ANALYST", "U0LEAD")),
+    "S0STORES": ("stores", ("U0VIEWER",)),
+}
+
+
 def channels() -> list[Channel]:
     """Return the conversations of a new workspace.
 

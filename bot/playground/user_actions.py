@@ -6,6 +6,7 @@ Each action becomes Slack's request to the app, and the app's answer becomes Sla
 import asyncio
 import re
 import time
+import uuid
 from typing import Any
 
 from bot.playground import seed
@@ -145,14 +146,19 @@ class UserActions:
 
         def mention(match: re.Match[str]) -> str:
             person = seed.person(match[1])
-            return f"<@{person.id}|{person.handle}>" if person else match[0]
+            if person:
+                return f"<@{person.id}|{person.handle}>"
+            group = next(
+                (one for one, (handle, _) in seed.GROUPS.items() if handle == match[1]), ""
+            )
+            return f"<!subteam^{group}|@{match[1]}>" if group else match[0]
 
         def channel(match: re.Match[str]) -> str:
             channels = self.workspace.channels.values()
             named = next((channel for channel in channels if channel.name == match[1]), None)
             return f"<#{named.id}|{named.name}>" if named else match[0]
 
-        return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@(\w+)", mention, text))
+        return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@([\w-]+)", mention, text))
 
     def _invite(self, person: seed.Person, channel: seed.Channel, text: str) -> Ack:
         if text.strip().removeprefix("@") not in (seed.BOT.handle, seed.BOT.name) or channel.im_of:
@@ -202,9 +208,69 @@ class UserActions:
                 "event_ts": message.ts,
                 "channel": channel.id,
                 "team": seed.TEAM_ID,
+                "client_msg_id": str(uuid.uuid4()),
+                **({"thread_ts": thread_ts} if thread_ts else {}),
             }
             await self.delivery.event({**event, "channel_type": "im"} if channel.im_of else event)
         return message
+
+    # ------------------------------------------------------------ shortcuts
+
+    async def shortcut(
+        self,
+        person: seed.Person,
+        callback_id: str,
+        channel: seed.Channel | None = None,
+        ts: str | None = None,
+    ) -> Ack:
+        """Choose a shortcut, of a message's menu or a global one.
+
+        Parameters
+        ----------
+        person : Person
+            The person.
+        callback_id : str
+            The shortcut.
+        channel : Channel, optional
+            The message's conversation.
+        ts : str, optional
+            The message.
+
+        Returns
+        -------
+        Ack
+
+        Raises
+        ------
+        SlackError
+            ``message_not_found``: there is none, or only the person sees it.
+        """
+        payload = {
+            "type": "shortcut",
+            **self._common(person),
+            "callback_id": callback_id,
+            "action_ts": self.workspace.next_ts(),
+            "trigger_id": self.workspace.trigger(person.id),
+        }
+        if channel is None:
+            return await self.delivery.interaction(payload)
+        message = self.workspace.messages[channel.id].get(ts or "")
+        if message is None or message.only_for:
+            raise SlackError("message_not_found")
+        response = self.workspace.response_url(channel.id, person.id, message)
+        return await self.delivery.interaction(
+            {
+                **payload,
+                "type": "message_action",
+                "message_ts": message.ts,
+                "message": {**self.workspace.wire(message), "blocks": message.blocks},
+                "channel": {
+                    "id": channel.id,
+                    "name": "directmessage" if channel.im_of else channel.name,
+                },
+                "response_url": self.api.base_url() + response,
+            }
+        )
 
     # ------------------------------------------------------------ buttons and choices
 

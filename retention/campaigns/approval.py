@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
 from retention.campaigns.assignment import assign, require_recipients, reset_groups
+from retention.campaigns.changes import version_changes
 from retention.campaigns.edits import (
     MINUTE_FORMAT,
     Changes,
@@ -368,6 +369,7 @@ def edit(
         field for field in Body.model_fields if getattr(body, field) != getattr(old_body, field)
     ]
     differing += ["name"] if name != before.name else []
+    changes_made = version_changes(old_body, body, (before.name, name))
     stored = body.model_dump(mode="json")
     campaign = move_campaign(
         session,
@@ -386,7 +388,7 @@ def edit(
         expires_at=None,
         remind_at=None,
         version=Campaign.version + 1,
-        details={"changed": differing},
+        details={"changed": differing, "changes": changes_made},
         **NO_DECISION,
     )
     session.add(

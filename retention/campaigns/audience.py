@@ -4,7 +4,7 @@ Each customer with a rule is eligible unless excluded. An exclusion is counted b
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,10 +18,11 @@ from retention.audiences.evaluate import members
 from retention.campaigns.overlap import active_campaigns
 from retention.db.tables import Campaign, DirectoryEntry
 from retention.lake.lake import naive
-from retention.outreach import bounces, send_summary
+from retention.outreach import bounces, pauses, send_summary
 from retention.outreach.consent import consent_states
 from retention.risk.policy import Policy
 from retention.risk.reasons import policy_features
+from retention.risk.strategy import Rule
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -57,6 +58,7 @@ def select_audience(
     as_of: datetime,
     now: datetime,
     choose: "Callable[[pd.DataFrame], Audience] | None" = None,
+    only: Sequence[str] | None = None,
 ) -> Audience:
     """Select the audience among scored customers.
 
@@ -80,6 +82,8 @@ def select_audience(
     choose : callable, optional
         Selects among the eligible customers and counts the rest. By default the customers with the
         largest churn probability × value stay, up to the policy's maximum.
+    only : sequence of str, optional
+        Customers to choose from. Value bands are still shares of all scored customers.
 
     Returns
     -------
@@ -92,6 +96,8 @@ def select_audience(
     with a phone number, up to the policy's limit. All others get their next rule.
     """
     pool = _candidates(lake, session, settings, policy, scores)
+    if only is not None:
+        pool = pool[pool["customer_id"].isin(list(only))].reset_index(drop=True)
     campaign_of = pool["customer_id"].map(active_campaigns(lake, session, settings))
     is_eligible, excluded, in_campaigns = _eligible(
         lake, session, settings, policy, pool, campaign_of, as_of, now
@@ -121,6 +127,7 @@ def exclusion_reason(code: str) -> str:
         return gettext("in the exclusion {name}").format(name=name)
     return {
         "erased": gettext("erased since the sweep"),
+        "paused_by_person": gettext("excluded by a person for now"),
         "no_rule": gettext("the policy does nothing for them"),
         "no_consent": gettext("no marketing consent"),
         "other_campaign": gettext("in another campaign"),
@@ -147,6 +154,52 @@ def _candidates(
     return pool.assign(rule=_rules(pool, policy))
 
 
+def next_rules(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    scores: "pd.DataFrame",
+    customer_ids: Sequence[str],
+) -> dict[str, Rule | None]:
+    """Return the rule of some customers, as a draft from these scores would choose it.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
+    scores : DataFrame
+        All scored customers: value bands are shares of them.
+    customer_ids : sequence of str
+        The customers.
+
+    Returns
+    -------
+    dict of str to Rule or None
+        Rule by customer. None without an action.
+    """
+    bands = value_bands(scores["expected_value"], policy.values.high, policy.values.middle)
+    chosen = scores.assign(value=bands)[scores["customer_id"].isin(list(customer_ids))]
+    rules = {rule.name: rule for rule in policy.rules}
+    pool = chosen.reset_index(drop=True)
+    pool = pool.assign(
+        features=[_reason_features(reasons) for reasons in pool["reasons"]],
+        consent=consent_states(lake, session, settings, pool["customer_id"]),
+        phone=pool["customer_id"].isin(customers_with_phone(lake)),
+    )
+    names = _rules(pool, policy)
+    return {
+        str(customer): rules.get(name)
+        for customer, name in zip(pool["customer_id"], names, strict=True)
+    }
+
+
 def _eligible(
     lake: "Lake",
     session: Session,
@@ -168,6 +221,12 @@ def _eligible(
         *(
             (IN_EXCLUSION + name, partial(ids.isin, customers))
             for name, customers in excluded_by_audience(lake, session, settings, pool, now).items()
+        ),
+        (
+            "paused_by_person",
+            lambda: ids.isin(
+                lake.identities.resolved(pauses.paused_customers(session, settings, now))
+            ),
         ),
         (
             "no_consent",

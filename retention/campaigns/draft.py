@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from retention.campaigns import item_selection, offers, text_placeholders
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.draft_options import Option, choose_option, of_tiers
+from retention.campaigns.edits import Changes, apply_changes
 from retention.campaigns.item_selection import MergeItems
 from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.overlap import find_overlaps
@@ -27,6 +29,7 @@ from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput
 from retention.lake.lake import naive
+from retention.outreach.contacts import find_contacts
 from retention.progress import Progress, silent
 from retention.risk.policy import Policy, reason_of
 from retention.settings import Settings
@@ -93,6 +96,7 @@ def draft(
     cohort_id: str | None = None,
     tier: str | None = None,
     may_widen: bool = False,
+    only: Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> Draft:
     """Draft a campaign for the scored customers.
@@ -137,6 +141,8 @@ def draft(
         Lowest risk tier of the audience. Without it, all of ``scores``.
     may_widen : bool, optional
         Take a wider tier if it is expected to earn more and can be measured.
+    only : sequence of str, optional
+        Customers to choose from; by default all.
     progress : Progress, optional
         Called with done, total and a label.
 
@@ -172,7 +178,15 @@ def draft(
     def evaluate(lowest: str, candidates: "pd.DataFrame") -> Option:
         with database.reading() as session:
             selected = select_audience(
-                lake, session, settings, policy, candidates, as_of=as_of, now=now, choose=choose
+                lake,
+                session,
+                settings,
+                policy,
+                candidates,
+                as_of=as_of,
+                now=now,
+                choose=choose,
+                only=only,
             )
         fitting = _fit_to_budget(selected, policy, prior)
         return Option(lowest, fitting, body_of(fitting))
@@ -217,6 +231,10 @@ def draft(
     salt = secrets.token_hex(16)
     own_category = offers.coupon_categories(lake, policy, audience.customers, now)
     rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by, own_category)
+    contacts = find_contacts(lake, list(audience.customers["customer_id"]))
+    for row in rows:
+        contact = contacts.get(row["customer_id"])
+        row["offer"]["named"] = bool(contact and contact.name.strip())
     if "blend" in audience.customers:
         tried = int((audience.customers["blend"] != policy.recommend.policy).sum())
         body = body.model_copy(update={"tried": tried})
@@ -234,6 +252,38 @@ def default_name(body: Body, now: datetime) -> str:
         listed = gettext("{tiers} and {last}").format(tiers=", ".join(tiers[:-1]), last=tiers[-1])
     date = f"{now:%d %b %Y}".removeprefix("0")
     return gettext("{tiers} risk, {date}").format(tiers=listed.capitalize(), date=date)
+
+
+def with_changes(drafted: Draft, changes: Changes, zone: ZoneInfo, now: datetime) -> Draft:
+    """Change the offers of a draft before it is stored.
+
+    Parameters
+    ----------
+    drafted : Draft
+        The draft.
+    changes : Changes
+        Values to change, as in an edit.
+    zone : ZoneInfo
+        The shop's time zone.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Draft
+
+    Raises
+    ------
+    BadInput
+        A value is not allowed.
+    """
+    body = apply_changes(drafted.body, changes, zone, now)
+    line_of = {line.rule: line for line in body.offers}
+    rows = [
+        {**row, "offer": offers.changed_offer(row["offer"], line_of[row["offer"]["rule"]])}
+        for row in drafted.rows
+    ]
+    return replace(drafted, body=body, rows=rows)
 
 
 def store(

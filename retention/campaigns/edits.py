@@ -22,7 +22,7 @@ class Changes:
 
     Shares are 0 to 1, money is in the campaign's currency. ``offer`` (one of `OFFER_KINDS`)
     replaces the offer of every customer, personal calls too. ``send_on`` is local time of the shop,
-    ``2025-05-03 09:00``, or ``soon``.
+    ``2025-05-03 09:00``, or ``soon``. ``approver`` is a Slack user id, or empty for anyone.
     """
 
     name: str | None = None
@@ -35,6 +35,7 @@ class Changes:
     min_order: float | None = None
     budget: float | None = None
     send_on: str | None = None
+    approver: str | None = None
 
 
 def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
@@ -84,6 +85,8 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
                 if changes.send_on == SOON
                 else _parse_moment(changes.send_on, zone, now, body.send_on)
             )
+    if changes.approver is not None:
+        update["approver"] = changes.approver or None
     edited = body.model_copy(update=update)
     _require_used(edited, changes, errors)
     with errors.collect():

@@ -183,13 +183,7 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
     line : OfferLine
         New terms.
     """
-    new_terms: dict[str, str | float | None] = {
-        "action": line.action,
-        "discount": line.discount,
-        "amount": line.face,
-        "min_order": line.min_order,
-        **({} if line.categories else {"category": None}),
-    }
+    new_terms = _new_terms(line)
     new_offer: Any
     if session.get_bind().dialect.name == "sqlite":
         new_offer = func.json_set(
@@ -207,6 +201,21 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
         .values(offer=new_offer),
         execution_options={"synchronize_session": False},
     )
+
+
+def changed_offer(offer: Mapping[str, Any], line: OfferLine) -> dict[str, Any]:
+    """Return a stored offer with the terms of an edited line, as `set_offer` stores it."""
+    return {**offer, **_new_terms(line)}
+
+
+def _new_terms(line: OfferLine) -> dict[str, str | float | None]:
+    return {
+        "action": line.action,
+        "discount": line.discount,
+        "amount": line.face,
+        "min_order": line.min_order,
+        **({} if line.categories else {"category": None}),
+    }
 
 
 def discount_text(offer: Mapping[str, Any]) -> str:
@@ -346,6 +355,38 @@ def describe_rule(rule: Rule, currency: str = "") -> str:
         "new_arrivals": gettext("new arrivals in the favourite category, no discount"),
         "call": gettext("a personal call"),
         "nothing": gettext("nothing"),
+    }[rule.action]
+
+
+def next_step(rule: Rule | None, currency: str = "") -> str:
+    """Return a rule's action in at most three words, for a table.
+
+    Parameters
+    ----------
+    rule : Rule or None
+        Rule of the policy; None without one.
+    currency : str, optional
+        Currency code.
+
+    Returns
+    -------
+    str
+    """
+    if rule is None or rule.action == "nothing":
+        return gettext("no offer")
+    if rule.action == "coupon":
+        offer = {
+            "action": rule.action,
+            "discount": rule.discount,
+            "amount": rule.amount,
+            "currency": currency,
+        }
+        return gettext("{discount} coupon").format(discount=discount_text(offer))
+    return {
+        "free_shipping": gettext("free shipping"),
+        "reminder": gettext("reminder"),
+        "new_arrivals": gettext("new arrivals"),
+        "call": gettext("call"),
     }[rule.action]
 
 

@@ -9,12 +9,17 @@ from sqlalchemy.orm import Session
 
 from retention import templating
 from retention.campaigns import text_placeholders
-from retention.campaigns.compose import message_text, placeholder_values, wording_action
+from retention.campaigns.compose import (
+    compose_message,
+    message_text,
+    placeholder_values,
+    wording_action,
+)
 from retention.campaigns.coupons import valid_until
 from retention.campaigns.spec import Body
-from retention.db.tables import Assignment, Campaign, Coupon
+from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import BadInput
-from retention.outreach.adapter import Contact
+from retention.outreach.adapter import Contact, Message
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
 from retention.settings import Settings
@@ -25,7 +30,9 @@ EMAIL = "email"
 NO_CODE = "XXXX-XXXX-XXXX"
 
 
-def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any]]:
+def preview_rows(
+    session: Session, campaign: Campaign, limit: int, action: str | None = None
+) -> list[dict[str, Any]]:
     """Return offer and code of the first recipients.
 
     Before the approval, these are members of the audience. Columns are those of `recipient_rows`.
@@ -38,6 +45,8 @@ def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[
         The campaign.
     limit : int
         Largest number of rows.
+    action : str, optional
+        Only recipients of this kind of offer.
 
     Returns
     -------
@@ -48,6 +57,7 @@ def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[
     BadInput
         The campaign has no recipients.
     """
+    kind = () if action is None else (Assignment.offer["action"].as_string() == action,)
     result = session.execute(
         select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
         .outerjoin(
@@ -56,7 +66,11 @@ def preview_rows(session: Session, campaign: Campaign, limit: int) -> list[dict[
             & (Coupon.customer_id == Assignment.customer_id)
             & (Coupon.state == "issued"),
         )
-        .where(Assignment.campaign_id == campaign.id, Assignment.arm.in_(("audience", "treatment")))
+        .where(
+            Assignment.campaign_id == campaign.id,
+            Assignment.arm.in_(("audience", "treatment")),
+            *kind,
+        )
         .order_by(Assignment.customer_id)
         .limit(limit)
     )
@@ -145,6 +159,54 @@ def preview_messages(
     return messages
 
 
+def preview_email(
+    settings: Settings,
+    campaign_id: str,
+    body: Body,
+    row: Mapping[str, Any],
+    sent_at: datetime,
+    contact: Contact | None = None,
+) -> Message:
+    """Compose the e-mail of one recipient as it would be sent.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    body : Body
+        The campaign's version.
+    row : mapping
+        A row of `preview_rows`.
+    sent_at : datetime
+        As in `preview_messages`.
+    contact : Contact, optional
+        By default name and address are hidden, and so is the code.
+
+    Returns
+    -------
+    Message
+        Its link to unsubscribe leads nowhere.
+    """
+    terms = row["offer"]
+    code = (row["code"] if contact else None) or (NO_CODE if terms["action"] in CODED else None)
+    shown = {**row, "code": code}
+    if code and row["expires_at"] is None:
+        shown["expires_at"] = valid_until(sent_at, body.expires_days, settings.zone)
+    send = Send(id=0, campaign_id=campaign_id, customer_id=row["customer_id"])
+    hidden = Contact("…", _masked_name(terms))
+    return compose_message(settings, body, send, contact or hidden, shown, "#")
+
+
+def _masked_name(offer: Mapping[str, Any]) -> str:
+    """Return an ellipsis, or nothing if the shop knows no name.
+
+    Offers of earlier versions do not say whether it does.
+    """
+    return "" if offer.get("named") is False else "…"
+
+
 def masked_messages(
     settings: Settings, body: Body, rows: Sequence[Mapping[str, Any]], sent_at: datetime
 ) -> list[dict[str, str]]:
@@ -166,7 +228,9 @@ def masked_messages(
     list[dict[str, str]]
         Customers are pseudonyms.
     """
-    masked_contacts = {row["customer_id"]: Contact("…", "…", phone="…") for row in rows}
+    masked_contacts = {
+        row["customer_id"]: Contact("…", _masked_name(row["offer"]), phone="…") for row in rows
+    }
     messages = preview_messages(
         settings, body, [{**row, "code": None} for row in rows], masked_contacts, sent_at
     )

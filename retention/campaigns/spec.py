@@ -231,6 +231,7 @@ class Body(_FrozenModel):
     most_budget: float | None = None  # the policy's limit; None in old campaigns
     shipping_cost: float = 0.0
     send_on: datetime | None = None  # not before
+    approver: str | None = None  # Slack user id of the person who was asked to approve
     example: tuple[str, ...] = ()  # item titles of one customer, for {items}
     second_approver: SecondApprover | None = None  # None in old campaigns
     prior: Prior

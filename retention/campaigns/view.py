@@ -3,13 +3,16 @@
 The data never contains customers or codes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from retention.campaigns.closing import was_never_measured
 from retention.campaigns.offers import merge_equal_lines
-from retention.campaigns.remedies import remedy, warning
-from retention.campaigns.spec import Body
+from retention.campaigns.remedies import remedy
+from retention.campaigns.spec import Body, OfferLine
 from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
+from retention.campaigns.verdict import verdict
+from retention.campaigns.warnings import campaign_warnings
 from retention.db.tables import Campaign
 
 _MOMENTS = (
@@ -30,6 +33,7 @@ def campaign_data(campaign: Campaign) -> dict[str, Any]:
     Times are ISO 8601. Money is in ``currency``.
     """
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
+    body = Body.model_validate(campaign.body)
     return {
         "campaign_id": campaign.id,
         "name": campaign.name,
@@ -43,27 +47,59 @@ def campaign_data(campaign: Campaign) -> dict[str, Any]:
         "reason": campaign.reason,
         "approved_by": list(campaign.approved_by or ()),
         **{name: at.isoformat() if at else None for name, at in moments.items()},
-        **version_data(Body.model_validate(campaign.body)),
+        **version_data(body),
         "editable": campaign.state in EDITABLE,
         "stoppable": campaign.state in STOPPABLE,
         "clearing": campaign.state in IN_CLEARANCE,
         "result": campaign.result,
         "never_measured": was_never_measured(campaign.result),
+        "verdict": verdict(campaign.result, body, body.plan()) if campaign.result else None,
     }
 
 
 def version_data(body: Body) -> dict[str, Any]:
     """Return a version and its derived figures as plain data."""
+    plan, lines = body.plan(), merge_equal_lines(body.offers)
     return {
         **body.model_dump(mode="json", exclude={"prior", "offers"}),
-        "offers": [line.model_dump(mode="json") for line in merge_equal_lines(body.offers)],
+        "offers": [line.model_dump(mode="json") for line in lines],
+        "headline": headline_offer(lines),
+        "warnings": list(campaign_warnings(body, plan)),
         "discount": body.discount,
         "copy_action": body.copy_action,
         "coded": any(line.coded for line in body.offers),
         "approvals_needed": body.approvals_needed,
         "second_because": body.second_because,
         "prior": {**body.prior.model_dump(), "low": body.prior.low, "high": body.prior.high},
-        "plan": body.plan().model_dump(),
-        "warning": warning(body),
-        "remedy": remedy(body),
+        "plan": plan.model_dump(),
+        "suggestion": remedy(body),
+    }
+
+
+def headline_offer(lines: Sequence[OfferLine]) -> dict[str, Any]:
+    """Summarise the offers of a version for the first line of its message.
+
+    Parameters
+    ----------
+    lines : sequence of OfferLine
+        Of `merge_equal_lines`.
+
+    Returns
+    -------
+    dict
+        ``kind`` is ``share``, ``amount``, another action or ``mixed``. ``kinds`` has all of them,
+        that of most customers first. ``low`` and ``high`` are
+        the smallest and the largest discount.
+    """
+    # As a dict, because its order is that of the lines with most customers.
+    kinds = dict.fromkeys(
+        ("amount" if line.face else "share") if line.action == "coupon" else line.action
+        for line in sorted(lines, key=lambda line: -line.customers)
+    )
+    values = [line.face or line.discount for line in lines]
+    return {
+        "kind": next(iter(kinds)) if len(kinds) == 1 else "mixed",
+        "kinds": list(kinds),
+        "low": min(values, default=0.0),
+        "high": max(values, default=0.0),
     }

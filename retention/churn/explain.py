@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retention.churn.clauses import Evidence
 from retention.churn.counterfactual import Counterfactual, counterfactuals
 from retention.churn.lime import SecondOpinion, second_opinion
 from retention.churn.model import TrainedChurn
 from retention.churn.population import expected_spend, population
-from retention.churn.score import exact_first_weights, score_table
+from retention.churn.score import evidence_table, exact_first_weights, score_table
 from retention.churn.targets import Targets, predict_targets
 from retention.progress import Progress, part, silent
 from retention.text import gettext
@@ -33,6 +34,8 @@ class Explanation:
     targets : Targets
     note : str
         Caveat about the score; may be empty.
+    evidence : Evidence
+        Order pattern and clauses.
     """
 
     score: pd.Series
@@ -41,6 +44,7 @@ class Explanation:
     second: SecondOpinion | None
     targets: Targets
     note: str
+    evidence: Evidence
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that a job result adds to the score."""
@@ -105,6 +109,7 @@ def explain(
         second,
         predict_targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
         _silence_note(trained, float(customer.frame.recency_days.iloc[0])),
+        evidence_table(trained, customer, weight).of([customer_id])[customer_id],
     )
 
 

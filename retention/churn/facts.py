@@ -119,10 +119,27 @@ class Amount:
         ----------
         customer : Customer
         """
-        own, h = customer[self.column], customer.horizon_days
-        amount = count(own, self.noun) if self.noun else self.number(own)
-        sentence = self.sentence().format(amount=amount, one_h=h, two_h=2 * h, four_h=4 * h)
-        return beside_typical(sentence, self.number(customer.typical[self.column]))
+        own, typical = customer[self.column], customer.typical[self.column]
+        return self.text_of(own, typical, customer.horizon_days)
+
+    def text_of(self, own: float, typical: float, horizon_days: int) -> str:
+        """Describe a value next to the typical one.
+
+        Parameters
+        ----------
+        own, typical : float
+            Values of the customer and of the median customer.
+        horizon_days : int
+        """
+        h = horizon_days
+        sentence = self.sentence().format(
+            amount=self.amount(own), one_h=h, two_h=2 * h, four_h=4 * h
+        )
+        return beside_typical(sentence, self.number(typical))
+
+    def amount(self, own: float) -> str:
+        """Format a value with its noun or unit."""
+        return count(own, self.noun) if self.noun else self.number(own)
 
 
 def _amount_sentences(
@@ -157,15 +174,15 @@ def days_text(value: float) -> str:
     return gettext("less than a day") if value < 1 else count(np.floor(value), "day")
 
 
-def _every(gap: float) -> str:
+def every(gap: float) -> str:
     """Describe a gap: ``every day``, ``every 6 days``."""
     if gap < 1.5:
         return gettext("every day")
     return gettext("every {days}").format(days=count(gap, "day"))
 
 
-def _shown(gap: float) -> int:
-    """Return a gap in days as `_every` shows it."""
+def shown_gap(gap: float) -> int:
+    """Return a gap in days as reasons show it."""
     return max(round(gap), 1)
 
 
@@ -188,23 +205,23 @@ def silence_text(row: Row, horizon_days: int) -> str:
         return gettext("no order for {silence} since the only one").format(silence=days_text(days))
     if days >= usual:
         return gettext("no order for {silence}, usually {rhythm}").format(
-            silence=days_text(days), rhythm=_every(usual)
+            silence=days_text(days), rhythm=every(usual)
         )
     return gettext("last order {silence} ago, usually {rhythm}").format(
-        silence=days_text(days), rhythm=_every(usual)
+        silence=days_text(days), rhythm=every(usual)
     )
 
 
 def is_late(row: Row) -> bool:
     """Return whether the silence is longer than the usual gap, as both are shown."""
     days, usual = row["recency_days"], row["gap_median"]
-    return bool(days > usual and np.floor(days) > _shown(usual))
+    return bool(days > usual and np.floor(days) > shown_gap(usual))
 
 
 def is_early(row: Row) -> bool:
     """Return whether the silence is shorter than the usual gap, as both are shown."""
     days, usual = row["recency_days"], row["gap_median"]
-    return bool(days < usual and np.floor(days) < _shown(usual))
+    return bool(days < usual and np.floor(days) < shown_gap(usual))
 
 
 def _silence(customer: Customer, raises: bool) -> str | None:
@@ -250,12 +267,12 @@ def _recent_order(customer: Customer, raises: bool) -> str | None:
 def _usual_gap(customer: Customer, raises: bool) -> str | None:
     """Compare the usual gap with the shop's: rare orders raise the risk."""
     usual, typical = customer["gap_median"], customer.typical.get("gap_median", np.nan)
-    if not differs(usual, typical) or _every(usual) == _every(typical):
+    if not differs(usual, typical) or every(usual) == every(typical):
         return None
     if (usual > typical) != raises:
         return None
     return beside_typical(
-        gettext("usually orders {rhythm}").format(rhythm=_every(usual)), _every(typical)
+        gettext("usually orders {rhythm}").format(rhythm=every(usual)), every(typical)
     )
 
 
@@ -264,7 +281,7 @@ def _last_gap(customer: Customer, raises: bool) -> str | None:
     if not customer.knows("gap_last", "gap_median"):
         return None
     last, usual = customer["gap_last"], customer["gap_median"]
-    if _shown(last) == _shown(usual) or (last > usual) != raises:
+    if shown_gap(last) == shown_gap(usual) or (last > usual) != raises:
         return None
     return gettext("{days} between the last two orders, usually {usual:.0f}").format(
         days=count(last, "day"), usual=usual
@@ -276,13 +293,13 @@ def _pauses(customer: Customer, raises: bool) -> str | None:
     if not customer.knows("gap_median", "gap_max"):
         return None
     usual, longest = customer["gap_median"], customer["gap_max"]
-    if raises and longest >= LONG_PAUSE * usual and round(longest) > _shown(usual):
+    if raises and longest >= LONG_PAUSE * usual and round(longest) > shown_gap(usual):
         return gettext("usually orders {rhythm}, but has paused for up to {longest:.0f}").format(
-            rhythm=_every(usual), longest=longest
+            rhythm=every(usual), longest=longest
         )
     if not raises and round(longest) == round(usual):
         return gettext("usually orders {rhythm}, and never paused for longer before").format(
-            rhythm=_every(usual)
+            rhythm=every(usual)
         )
     return None
 
@@ -522,6 +539,14 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
     ),
 }
 GROUPS = frozenset({*_FACTS, *_AMOUNTS})
+AMOUNT_OF = {amount.column: amount for amounts in _AMOUNTS.values() for amount in amounts}
+
+
+def amounts_of(group: str) -> tuple[Amount, ...]:
+    """Return the amounts of a feature group."""
+    return _AMOUNTS.get(group, ())
+
+
 COLUMNS = frozenset(
     {
         "recency_days",

@@ -27,6 +27,7 @@ BUYER_FEATURES = (
     "orders_all",
     "spend_all",
     "gap_median",
+    "gap_max",
 )
 
 

@@ -1,12 +1,13 @@
 """Score customers: risk, reasons, expected spend, next order."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from retention.churn.clauses import EvidenceTable
 from retention.churn.model import TrainedChurn
 from retention.churn.population import expected_spend, next_order, population
 from retention.churn.reasons import SEASON_GROUP, complete_reasons, reasons, weights_by_group
@@ -51,6 +52,35 @@ def score(
     TooLittleData
         If no customer was active.
     """
+    scores, _ = score_with_evidence(
+        trained, lake, as_of, customer_ids=customer_ids, progress=progress
+    )
+    return scores
+
+
+def score_with_evidence(
+    trained: TrainedChurn,
+    lake: Any,
+    as_of: datetime,
+    *,
+    customer_ids: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> tuple[pd.DataFrame, EvidenceTable]:
+    """Score as `score` does, and return the evidence as well.
+
+    Parameters
+    ----------
+    trained : TrainedChurn
+    lake : Lake
+    as_of : datetime
+    customer_ids : collection of str, optional
+    progress : Progress
+
+    Raises
+    ------
+    TooLittleData
+        If no customer was active.
+    """
     progress(0, 10, gettext("Features as of {day:%d %b %Y}").format(day=lake.local(as_of)))
     active = trained.active_within_days if customer_ids is None else None
     snapshot = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=active)
@@ -58,9 +88,37 @@ def score(
     if customer_ids is not None:
         selected = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
         snapshot, value = snapshot.rows(selected), value[selected]
-    return score_table(
-        trained, snapshot, value, exact_first_weights(trained, snapshot, value, progress)
+    weight = exact_first_weights(trained, snapshot, value, progress)
+    return score_table(trained, snapshot, value, weight), evidence_table(trained, snapshot, weight)
+
+
+def evidence_table(
+    trained: TrainedChurn, snapshot: Snapshot, weight: Mapping[str, np.ndarray]
+) -> EvidenceTable:
+    """Return the evidence of scored customers, from the same weights as their reasons.
+
+    Parameters
+    ----------
+    trained : TrainedChurn
+    snapshot : Snapshot
+    weight : mapping
+        Group → (n,) log-odds.
+    """
+    return EvidenceTable(
+        snapshot.frame,
+        _explained(snapshot, weight),
+        dict(zip(trained.columns, trained.reference, strict=True)),
+        trained.horizon_days,
     )
+
+
+def _explained(snapshot: Snapshot, weight: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the weights that may be a reason.
+
+    Before 13 months the season is none: the model cannot tell it from a trend.
+    """
+    has_season = snapshot.season is not None
+    return {group: w for group, w in weight.items() if has_season or group != SEASON_GROUP}
 
 
 def exact_first_weights(
@@ -109,8 +167,7 @@ def score_table(
         Group → (n,) log-odds.
     """
     typical = dict(zip(trained.columns, trained.reference, strict=True))
-    if snapshot.season is None:
-        weight = {group: values for group, values in weight.items() if group != SEASON_GROUP}
+    weight = _explained(snapshot, weight)
     horizon, chance = trained.horizon_days, trained.predict(snapshot)
     listed = reasons(snapshot.frame, weight, typical=typical, horizon_days=horizon)
     churn_rate = trained.parameters.get("train_churn_rate")

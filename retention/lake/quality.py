@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retention import clock
-from retention.lake import findings, quarantine
+from retention.lake import findings, late_channels, quarantine
 from retention.lake.lake import Lake
 from retention.settings import Settings
 
@@ -43,7 +43,8 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by
         column; ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``,
         ``quarantined`` (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``;
-        ``findings`` (`findings.find`).
+        ``findings`` (`findings.find`); ``late``: channels whose orders stopped
+        (`late_channels.late_channels`).
     """
     now = clock.now()
     names = {
@@ -69,6 +70,7 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         "volume": volume(lake, names["events"]),
         "returns": _returns(lake, names["events"], now),
         "findings": findings.find(lake),
+        "late": late_channels.late_channels(lake, names["events"], now),
     }
 
 

@@ -174,6 +174,8 @@ def _read_catalogue(lake: "Lake", in_stock_only: bool) -> Catalogue:
         .to_pyarrow()
         .to_pandas()
     )
+    # Iterating over Arrow strings takes several times as long as over objects.
+    frame = frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "str"], object))
     is_product = {words: _NO_PRODUCT.search(words) is None for words in frame["words"].unique()}
     recommendable = frame["recommendable"]
     is_allowed = recommendable.where(recommendable.notna(), frame["words"].map(is_product)).astype(

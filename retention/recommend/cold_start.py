@@ -225,15 +225,19 @@ def _similarity(known: np.ndarray, new_ids: np.ndarray, items: Catalogue) -> csr
         )
     except ValueError:  # no texts
         return empty
-    # many items share a text: each is read once
+    # many items share a text: each is compared once
     texts, place = np.unique(
         np.array([text.casefold() for text in items.texts_of(known)], dtype=object),
         return_inverse=True,
     )
-    known_texts = csr_matrix(vectoriser.transform(texts))[place]
-    similarity = csr_matrix(new_texts @ known_texts.T)  # new × known
-    similarity.data[similarity.data < MIN_SIMILARITY] = 0
-    similarity.eliminate_zeros()
+    known_texts = csr_matrix(vectoriser.transform(texts))
+    by_text = csr_matrix(new_texts @ known_texts.T)  # new × texts
+    by_text.data[by_text.data < MIN_SIMILARITY] = 0
+    by_text.eliminate_zeros()
+    ones = np.ones(len(known), dtype=np.float32)
+    items_of_texts = csr_matrix((ones, (place, np.arange(len(known)))), (len(texts), len(known)))
+    similarity = csr_matrix(by_text @ items_of_texts)  # new × known
+    similarity.sort_indices()  # equally similar items in their own order
     row = np.repeat(np.arange(similarity.shape[0]), np.diff(similarity.indptr))
     order = np.lexsort((-similarity.data, row))
     nearest = order[np.arange(similarity.nnz) - similarity.indptr[row] < NEAREST]

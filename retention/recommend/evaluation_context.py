@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -406,6 +407,36 @@ def two_stage_scorer(snapshot: Snapshot, ranker: Ranker, stage: FirstStage | Non
     return score
 
 
+def two_stage_scorers(snapshot: Snapshot, ranker: Ranker, stage: FirstStage) -> dict[str, Scorer]:
+    """Build a scorer for each kind of a ranker.
+
+    They share the trees and nets of the last customers, so ask all of them before the next ones.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    ranker : Ranker
+    stage : FirstStage
+
+    Returns
+    -------
+    dict
+        Kind → scorer.
+    """
+    last: dict[bytes, dict[str, np.ndarray]] = {}
+
+    def score(kind: str, rows: np.ndarray) -> np.ndarray:
+        pairs = stage(rows)
+        if (key := rows.tobytes()) not in last:
+            last.clear()
+            last[key] = ranker.scores_by_kind(pairs.view)
+        dense = np.full((len(rows), snapshot.interactions.item_stats.size), -np.inf)
+        dense[pairs.row, pairs.column] = _penalised(last[key][kind], kind, pairs)
+        return dense
+
+    return {kind: partial(score, kind) for kind in ranker.kinds}
+
+
 def log_odds(ranker: Ranker, pairs: Candidates) -> np.ndarray:
     """Score candidates in log-odds.
 
@@ -416,9 +447,14 @@ def log_odds(ranker: Ranker, pairs: Candidates) -> np.ndarray:
     ranker : Ranker
     pairs : Candidates
     """
+    return _penalised(ranker.scores(pairs.view), ranker.kind, pairs)
+
+
+def _penalised(scores: np.ndarray, kind: str, pairs: Candidates) -> np.ndarray:
+    if kind == POPULAR:
+        return scores
     popularity = pairs.own * np.log1p(np.nan_to_num(pairs.view[:, NAMES.index("item_buyers_28")]))
-    penalty = 0.0 if ranker.kind == POPULAR else POPULARITY_PENALTY
-    return ranker.scores(pairs.view) - penalty * popularity
+    return scores - POPULARITY_PENALTY * popularity
 
 
 def _faded(snapshot: Snapshot, half_life: int) -> csr_matrix:

@@ -47,9 +47,9 @@ def _history(report: dict[str, Any]) -> list[dict[str, str]]:
     if (age := report["age_days"]) > OLD_DAYS:
         limits_found.append(
             _limit(
-                gettext("the newest event is {age:,.0f} days old: the present is not known").format(
-                    age=age
-                ),
+                gettext(
+                    "the newest event is {age:,.0f} days old: recent orders are unknown"
+                ).format(age=age),
                 gettext("import newer events"),
             )
         )
@@ -67,8 +67,8 @@ def _history(report: dict[str, Any]) -> list[dict[str, str]]:
         limits_found.append(
             _limit(
                 gettext(
-                    "{buyers} customers: models that learn need {buyers_of_model}; below, "
-                    "BG/NBD's closed form is used"
+                    "{buyers} customers: a trained model needs {buyers_of_model}; until then a "
+                    "simple formula (BG/NBD) predicts"
                 ).format(buyers=buyers, buyers_of_model=BUYERS_OF_MODEL),
                 gettext("import more of the history, or all channels"),
             )
@@ -76,7 +76,7 @@ def _history(report: dict[str, Any]) -> list[dict[str, str]]:
     if report["days"] < DAYS_OF_MODEL:
         limits_found.append(
             _limit(
-                gettext("{days} days of history: models that learn need {days_of_model}").format(
+                gettext("{days} days of history: a trained model needs {days_of_model}").format(
                     days=report["days"], days_of_model=DAYS_OF_MODEL
                 ),
                 gettext("import older orders"),
@@ -86,9 +86,9 @@ def _history(report: dict[str, Any]) -> list[dict[str, str]]:
         limits_found.append(
             _limit(
                 gettext(
-                    "{months:.0f} months of history: calendar features need {months_of_season}"
+                    "{months:.0f} months of history: seasons are known after {months_of_season}"
                 ).format(months=months, months_of_season=MONTHS_OF_SEASON),
-                gettext("import older orders; until then a season cannot be told from a trend"),
+                gettext("import older orders; until then a season looks like a trend"),
             )
         )
     limits_found += [
@@ -128,7 +128,7 @@ def _model(report: dict[str, Any]) -> list[dict[str, str]]:
         return [
             _limit(
                 gettext(
-                    "{moved} moved since the champion was trained ({names}; H is the horizon)"
+                    "{moved} changed since the model was trained ({names}; H is the horizon)"
                 ).format(moved=moved, names=names),
                 gettext("look at what changed in the source, then `retrain`"),
             )
@@ -142,9 +142,7 @@ def _sources(report: dict[str, Any]) -> list[dict[str, str]]:
     checks = (
         (
             filled["events"]["order_id"] < MOST,
-            gettext(
-                "orders without an id: a customer's purchases of one day are taken for one order"
-            ),
+            gettext("orders without an id: a customer's purchases of one day count as one order"),
             gettext("map `order_id`"),
         ),
         (
@@ -154,7 +152,7 @@ def _sources(report: dict[str, Any]) -> list[dict[str, str]]:
         ),
         (
             filled["events"]["amount"] < MOST,
-            gettext("purchases without an amount: their value is taken for nothing"),
+            gettext("purchases without an amount count as worth nothing"),
             gettext("map `amount`"),
         ),
         (

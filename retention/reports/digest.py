@@ -21,6 +21,7 @@ from retention.registry import champion, definition_in_force
 from retention.registry.model_cache import churn_model
 from retention.reports import charts
 from retention.reports.outlook import Risk, latest_outcome, risk
+from retention.reports.verdicts import digest_headline
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
 from retention.text import gettext
@@ -124,7 +125,12 @@ def digest(
         "top_items": top_items,
         "data": fresh,
         "demo": settings.demo,
+        "work": {
+            "approvals": sum(one["state"] == "submitted" for one in campaigns),
+            "data": fresh["late"] or bool(fresh["rows_quarantined"]),
+        },
     }
+    data["headline"] = digest_headline(data)
     return Digest(data, chart)
 
 
@@ -209,7 +215,10 @@ def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime)
 
     Imported and quarantined rows are counted.
     """
+    from retention.lake.late_channels import late_channels
+
     newest = lake.newest_event(before=at)
+    events = lake.table("events", at).get_name()
     reports = session.scalars(
         select(ImportLog.report).where(
             ImportLog.team_id == settings.team_id, ImportLog.at > at - WEEK, ImportLog.at <= at
@@ -218,6 +227,7 @@ def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime)
     return {
         "newest_event": newest.isoformat() if newest else None,
         "age_hours": round((at - newest).total_seconds() / 3600, 1) if newest else None,
+        "late": bool(newest) and bool(late_channels(lake, events, at)),
         "imports": len(reports),
         "rows_accepted": sum(report.get("rows_accepted", 0) for report in reports),
         "rows_quarantined": sum(report.get("rows_quarantined", 0) for report in reports),

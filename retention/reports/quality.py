@@ -19,6 +19,7 @@ from retention.registry import champion, definition_in_force
 from retention.reports import charts
 from retention.reports.charts import Page
 from retention.reports.data_limits import limits
+from retention.reports.verdicts import data_verdict
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -66,8 +67,8 @@ def report(
     -------
     Quality
         With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by
-        outcome, and ``mended``), ``champion`` (version, cutoff), ``drift`` (`_drift`) and
-        ``limits``.
+        outcome, and ``mended``), ``champion`` (version, cutoff), ``drift`` (`_drift`), ``limits``
+        and ``verdict``, a sentence.
     """
     progress(0, 3, gettext("Looking at the lake"))
     contents = quality(lake, settings)
@@ -88,6 +89,7 @@ def report(
         "definition": definition.as_dict(),
     }
     data["limits"] = limits(data)
+    data["verdict"] = data_verdict(data)
     progress(3, 3, gettext("done"))
     return Quality(data)
 

@@ -1,74 +1,71 @@
-"""The sweep's chart: distribution of risk by tier."""
+"""The picture of an at-risk list: one bar with the number of customers per tier."""
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+from retention.templating import count
 from retention.text import gettext
 
-if TYPE_CHECKING:
-    from retention.risk.policy import Policy
-    from retention.risk.sweep import Sweep
-
 COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
+MIN_SHARE = 0.004  # of the bar, so that a tier with a few customers can be seen
 
 
-def chart(sweep: "Sweep", policy: "Policy") -> bytes:
-    """Plot a histogram of churn probabilities by tier.
+def chart(tiers: Mapping[str, int]) -> bytes:
+    """Draw one bar, divided by tier.
 
     Parameters
     ----------
-    sweep : Sweep
-        Scores and tiers.
-    policy : Policy
-        Gives the thresholds of the tiers.
+    tiers : mapping
+        Tier → number of customers.
 
     Returns
     -------
     bytes
         A PNG image.
     """
-    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 2.9), dpi=150, layout="constrained")
+    figure = Figure(figsize=(6.4, 0.86), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    bins = np.linspace(0, 1, 41).tolist()
-    stacked = [
-        sweep.scores.churn_probability[sweep.scores.tier == tier].to_numpy()
-        for tier in reversed(COLOURS)
-    ]
-    labels = [f"{tier} ({sweep.tiers[tier]:,})" for tier in reversed(COLOURS)]
-    axes.hist(
-        stacked, bins=bins, stacked=True, color=list(reversed(COLOURS.values())), label=labels
-    )
-    for threshold in (policy.tiers.medium, policy.tiers.high):
-        axes.axvline(threshold, color="#555555", linewidth=0.8, linestyle=":")
-    axes.set_yscale("symlog", linthresh=10)
+    axes = figure.add_axes((0.02, 0.0, 0.96, 1.0))
+    total = max(sum(tiers.values()), 1)
+    widths = {
+        tier: max(number / total, MIN_SHARE) if number else 0.0 for tier, number in tiers.items()
+    }
+    left, scale = 0.0, max(sum(widths.values()), 1.0)
+    for tier, colour in COLOURS.items():
+        axes.barh(0.32, widths[tier] / scale, left=left, height=0.34, color=colour, linewidth=0)
+        left += widths[tier] / scale
+    for place, (tier, colour) in enumerate(COLOURS.items()):
+        axes.text(
+            place / len(COLOURS),
+            0.78,
+            f"{labels()[tier]} {count(tiers[tier])}",
+            color=colour,
+            fontsize=11,
+            fontweight="bold",
+            va="center",
+        )
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.set_xlabel(
-        gettext("risk score (rules)")
-        if sweep.model_version == "rules"
-        else gettext("churn probability")
-    )
-    axes.set_ylabel(gettext("customers (log)"))
-    axes.legend(frameon=False, loc="upper right", reverse=True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylim(0, 1)
+    axes.set_axis_off()
     image = io.BytesIO()
-    figure.savefig(image, format="png")
+    figure.savefig(image, format="png", facecolor="white")
     return image.getvalue()
 
 
-def alt_text(sweep: "Sweep") -> str:
-    """Describe the chart in words."""
-    return gettext(
-        "Histogram of the risk of {customers:,} customers: {high:,} high, "
-        "{medium:,} medium, {low:,} low."
-    ).format(
-        customers=len(sweep.scores),
-        high=sweep.tiers["high"],
-        medium=sweep.tiers["medium"],
-        low=sweep.tiers["low"],
+def labels() -> dict[str, str]:
+    """Return the names of the tiers."""
+    return {
+        "high": gettext("high risk"),
+        "medium": gettext("medium risk"),
+        "low": gettext("low risk"),
+    }
+
+
+def alt_text(tiers: Mapping[str, int]) -> str:
+    """Describe the picture in words."""
+    return gettext("{customers} by risk: {high:,} high, {medium:,} medium, {low:,} low.").format(
+        customers=count(sum(tiers.values()), "active customer"), **tiers
     )

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.facts import days_text, is_early, is_late, silence_text, stored_reason
+from retention.churn.clauses import Clause, Evidence, clauses_of, ordered
+from retention.churn.facts import (
+    Customer,
+    days_text,
+    is_early,
+    is_late,
+    silence_text,
+    stored_reason,
+)
 from retention.churn.population import buyers, expected_spend, next_order
 from retention.churn.training_set import MIN_BUYERS
 from retention.features.order_rhythm import order_rhythm
@@ -66,6 +74,39 @@ def score(
     TooLittleData
         If no customer was active; with ``customer_ids``, if there are no orders at all.
     """
+    scores, buyers, _ = score_with_evidence(
+        lake,
+        as_of,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
+        customer_ids=customer_ids,
+    )
+    return scores, buyers
+
+
+def score_with_evidence(
+    lake: Any,
+    as_of: datetime,
+    *,
+    horizon_days: int = 28,
+    active_within_days: int | None = 56,
+    customer_ids: Collection[str] | None = None,
+) -> "tuple[pd.DataFrame, int, RuleEvidence]":
+    """Score as `score` does, and return the evidence as well.
+
+    Parameters
+    ----------
+    lake : Lake
+    as_of : datetime
+    horizon_days : int
+    active_within_days : int or None
+    customer_ids : collection of str, optional
+
+    Raises
+    ------
+    TooLittleData
+        As for `score`.
+    """
     within = active_within_days if customer_ids is None else None
     snapshot = buyers(lake, as_of, horizon_days=horizon_days, active_within_days=within)
     active = snapshot.frame
@@ -80,14 +121,11 @@ def score(
     )
     often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
+    standings = _standings(frame, active)
     reasons = [
         _reasons_of(row, int(r), int(f), standing, horizon_days)
         for row, r, f, standing in zip(
-            frame[REASON_COLUMNS].to_dict("records"),
-            silent,
-            often,
-            _standings(frame, active),
-            strict=True,
+            frame[REASON_COLUMNS].to_dict("records"), silent, often, standings, strict=True
         )
     ]
     scores = pd.DataFrame(
@@ -99,7 +137,8 @@ def score(
             "next_order_at": next_order(snapshot),
         }
     )
-    return scores, snapshot.buyers
+    evidence = RuleEvidence(frame, silent, often, standings, horizon_days)
+    return scores, snapshot.buyers, evidence
 
 
 def describe_rules(buyers: int) -> str:
@@ -173,6 +212,72 @@ def _standings(frame: pd.DataFrame, active: pd.DataFrame) -> list[_Standing]:
         shares.append(others.searchsorted(own, "left") / len(others))
         shares.append(1 - others.searchsorted(own, "right") / len(others))
     return [_Standing(*map(float, row)) for row in zip(*shares, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleEvidence:
+    """Ranks of scored customers, from which evidence is made on demand.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        (n,) customers with recency, gaps and orders.
+    silent, often : numpy.ndarray
+        (n,) ranks 1 … 5 of the silence and of the number of orders.
+    standings : list
+        Shares of the active customers to which each customer is compared.
+    horizon_days : int
+    """
+
+    frame: pd.DataFrame
+    silent: np.ndarray
+    often: np.ndarray
+    standings: list[_Standing]
+    horizon_days: int
+
+    def of(self, customer_ids: Sequence[str]) -> dict[str, Evidence]:
+        """Return the evidence of some customers, by id.
+
+        Parameters
+        ----------
+        customer_ids : sequence of str
+            Unknown ids are left out.
+        """
+        places = np.flatnonzero(self.frame["customer_id"].isin(list(customer_ids)).to_numpy())
+        rows = self.frame.iloc[places].to_dict("records")
+        return {
+            str(row["customer_id"]): Evidence(
+                float(row["recency_days"]),
+                float(row["gap_median"]),
+                self._clauses(row, int(place)),
+            )
+            for row, place in zip(rows, places, strict=True)
+        }
+
+    def _clauses(self, row: dict[str, Any], place: int) -> tuple[Clause, ...]:
+        """Return the clauses of one customer: one of the silence, one of the number of orders."""
+        standing = self.standings[place]
+        rank, often = int(self.silent[place]), int(self.often[place])
+        up, down = RECENCY * max(rank - 1, 1) / 4, RECENCY * max(5 - rank, 1) / 4
+        customer = Customer(row, {}, self.horizon_days)
+        clauses = clauses_of(customer, {"recency": up}) or clauses_of(customer, {"recency": -down})
+        days = float(np.floor(row["recency_days"]))
+        if not clauses and standing.silent_shorter > MOST:
+            share = {"days": days, "share": standing.silent_shorter}
+            clauses = (Clause("silent_share", share, ("recency",), up, RAISES),)
+        elif not clauses and standing.silent_longer > MOST:
+            share = {"days": days, "share": standing.silent_longer}
+            clauses = (Clause("recent_share", share, ("recency",), -down, LOWERS),)
+        orders = float(row["orders_all"])
+        if standing.more_orders > MOST:
+            values = {"orders": orders, "share": standing.more_orders}
+            weight = FREQUENCY * max(5 - often, 1) / 4
+            clauses += (Clause("few_orders_share", values, ("frequency",), weight, RAISES),)
+        elif standing.fewer_orders > MOST:
+            values = {"orders": orders, "share": standing.fewer_orders}
+            weight = -FREQUENCY * max(often - 1, 1) / 4
+            clauses += (Clause("many_orders_share", values, ("frequency",), weight, LOWERS),)
+        return ordered(clauses)
 
 
 def _reasons_of(

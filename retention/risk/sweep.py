@@ -1,8 +1,8 @@
 """Score active customers and list those at risk."""
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,11 +16,14 @@ from retention.text import gettext
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retention.churn.clauses import Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
     from retention.risk.policy import Policy
+    from retention.risk.rules import RuleEvidence
 
 Extreme = Literal["", "none", "all"]
 NEARLY_ALL = 0.9  # of the active customers
+MAX_EVIDENCE = 40  # customers of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Sweep:
     ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
     names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
     Churn is no order for ``horizon_days``, among customers with an order within
-    ``active_within_days``.
+    ``active_within_days``. ``evidence_table`` has the order patterns from which `evidence` is made.
     """
 
     as_of: datetime
@@ -51,6 +54,14 @@ class Sweep:
     seconds: float
     horizon_days: int
     active_within_days: int | None
+    evidence_table: "EvidenceTable | RuleEvidence | None" = field(default=None, repr=False)
+
+    @property
+    def evidence(self) -> "Mapping[str, Evidence]":
+        """Return the evidence of the cohort's first `MAX_EVIDENCE` customers, by id."""
+        if self.evidence_table is None:
+            return {}
+        return self.evidence_table.of(list(self.cohort.customer_id.head(MAX_EVIDENCE)))
 
     @property
     def extreme(self) -> Extreme:
@@ -144,7 +155,7 @@ def sweep(
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days
     moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
-    scores, version, rung, selection_note = _score(
+    scores, version, rung, selection_note, evidence = _score(
         lake, trained, moment.at, horizon_days, active_within_days, progress
     )
     scores = _assign_tiers(scores, policy).assign(as_of=moment.at, model_version=version)
@@ -170,6 +181,7 @@ def sweep(
         seconds=perf_counter() - started,
         horizon_days=horizon,
         active_within_days=trained.active_within_days if trained else active_within_days,
+        evidence_table=evidence,
     )
 
 
@@ -199,22 +211,22 @@ def _score(
     horizon_days: int,
     active_within_days: int | None,
     progress: Progress,
-) -> "tuple[pd.DataFrame, str, str, str]":
+) -> "tuple[pd.DataFrame, str, str, str, EvidenceTable | RuleEvidence]":
     if trained is None:
         from retention.risk import rules
 
         progress(
             0, 1, gettext("Scoring by the rules as of {at:%d %b %Y}").format(at=lake.local(at))
         )
-        scores, buyers = rules.score(
+        scores, buyers, rule_evidence = rules.score_with_evidence(
             lake, at, horizon_days=horizon_days, active_within_days=active_within_days
         )
         note = rules.describe_rules(buyers)
-        return scores, rules.VERSION, note, note
-    from retention.churn.score import score
+        return scores, rules.VERSION, note, note, rule_evidence
+    from retention.churn.score import score_with_evidence
 
-    scores = score(trained, lake, at, progress=progress)
-    return scores, trained.version, trained.rung, trained.selection_note
+    scores, evidence = score_with_evidence(trained, lake, at, progress=progress)
+    return scores, trained.version, trained.rung, trained.selection_note, evidence
 
 
 def _with_reasons_of_tier(cohort: "pd.DataFrame") -> "pd.DataFrame":

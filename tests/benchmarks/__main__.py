@@ -8,7 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import generated, lake, models, queues, report, slash, startup, tastes, volume
+from tests.benchmarks import (
+    ask,
+    generated,
+    lake,
+    models,
+    queues,
+    report,
+    slash,
+    startup,
+    tastes,
+    volume,
+)
 from tests.benchmarks.measure import Figure
 
 GROUPS: dict[str, Callable[[], dict[str, Figure]]] = {
@@ -22,6 +33,7 @@ GROUPS: dict[str, Callable[[], dict[str, Figure]]] = {
     "sweep": models.sweep,
     "lists": models.lists,
     "slash": slash.slash,
+    "ask": ask.ask,
     "top_10": tastes.top_10,
     "demo": startup.demo,
     "large": generated.large,

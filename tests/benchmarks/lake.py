@@ -50,7 +50,7 @@ def imports() -> dict[str, Figure]:
         shutil.rmtree(home.home)
     target.unlink()
     return {
-        "import": paired(pairs, "s", most=4),
+        "import": paired(pairs, "s", most=5.6),
         "import_rate": alone(rows / median(value for value, _ in pairs), "rows/s"),
         "import_again": alone(again, "s"),
         "import_peak": alone(peak_mb(), "MiB"),
@@ -129,7 +129,7 @@ def features() -> dict[str, Figure]:
     return {
         "features": paired(beside_scan, "s", most=5),
         "features_polars": paired(beside_polars, "s", most=1),
-        "features_pandas": paired(beside_pandas, "s", most=0.25),
+        "features_pandas": paired(beside_pandas, "s", most=0.37),
         "features_all": paired(whole, "s"),
         "features_count": alone(len(NAMES), "features"),
         "features_customers": alone(len(rows), "customers"),

@@ -45,7 +45,7 @@ TOLD = {
     "features_100m": "The same of 100 million events; peer: ten times the time of 10 million",
     "features_100m_work": "The same in seconds of all cores' work, whatever else the machine does",
     "features_100m_peak": "Peak memory",
-    "train_churn": "Churn model, chosen by the ladder, with calibration",
+    "train_churn": "Churn model: selection, calibration and fit",
     "train_churn_peak": "Peak memory",
     "score_1m": (
         "Churn probability of a million customers from a table of features; "
@@ -134,9 +134,10 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
         ),
         "",
         _paragraph(
-            "Not always: on slower machines of this kind the same commit has .27 to .33 of pandas "
-            "(a bare scan takes a third longer there, pandas does not), 10 to 14 ms for one list, "
-            ".37 to .48 of the peer's commands, and 4.0 to 4.3 for the import."
+            "A bound is 15 % above the slowest of three machines with 2 cores (AMD and Intel), "
+            "where the same commit differed by up to half: 3.6 to 4.9 for the import, 9 to 12.2 "
+            "for ten times the events, .23 to .32 of pandas, 8.5 to 18.1 ms for one list, and .73 "
+            "to .34 of the peer's commands."
         ),
         "",
         _paragraph(f"Machine: {_machine()}. Measured {datetime.now(UTC):%d %B %Y}."),

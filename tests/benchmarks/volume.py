@@ -65,6 +65,6 @@ def volume() -> dict[str, Figure]:
     shutil.rmtree(folder, ignore_errors=True)
     return {
         "import_10m": alone(median(value for value, _ in pairs), "s"),
-        "import_10m_growth": paired(pairs, "s", most=12),
+        "import_10m_growth": paired(pairs, "s", most=14),
         "import_10m_peak": alone(peak_mb(), "MiB", most=MOST_MB),
     }

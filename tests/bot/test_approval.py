@@ -35,7 +35,7 @@ def large(workspace, database, settings) -> str:
 
 
 def test_large_campaign_needs_two_approvals_and_shows_progress(workspace, database, large, api):
-    assert "Two people who neither drafted nor edited it" in message(database)
+    assert "Two other people have to approve it" in message(database)
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: "1 of 2 approvals" in message(database, "campaign:c7:first:1"))
     assert "1 of 2 approvals" in whispered(api)
@@ -173,7 +173,7 @@ def test_expired_decisions_and_approvals_are_announced_in_the_thread(
         assert campaign_clock.schedule(session, settings, clock.now() + timedelta(hours=5)) == [
             "c7"
         ]
-    assert "*Scheduled*" in message(database)
+    assert "*Approved: 10% coupon" in message(database)
     with database.transaction() as session:
         campaign_clock.expire(session, settings, clock.now() + timedelta(hours=77))
     assert "approval expired" in message(database, "campaign:c7:lapsed:2")

@@ -311,7 +311,7 @@ def test_long_history_is_shown_completely():
     )
 
 
-def test_card_says_who_reads_its_text_and_result_what_to_change():
+def test_details_say_who_reads_the_text_and_result_what_to_change():
     line = a_body().offers[0]
     body = a_body(
         offers=(
@@ -336,23 +336,17 @@ def test_card_says_who_reads_its_text_and_result_what_to_change():
         body=body.model_dump(mode="json"),
     )
 
-    def card(offers):
-        details = campaign_data(campaign) | {
-            "offers": [offer.model_dump(mode="json") for offer in offers]
-        }
-        return words(
-            render.message("campaign/card", campaign=details, demo=False, zone="UTC").blocks
-        )
+    def details(offers, **more):
+        data = campaign_data(campaign) | more
+        data["offers"] = [offer.model_dump(mode="json") for offer in offers]
+        return words(render.view("campaign/details", campaign=data, history=[], zone="UTC"))
 
-    assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(
+    assert "*Text* for a coupon. Customers who get a reminder receive the default text." in details(
         body.offers
     )
-    assert "*Copy*\n" in card((line, body.offers[2]))
-    assert "coupon, 12.5 % off" in card((line.model_copy(update={"discount": 0.125}),))
-    alone = campaign_data(campaign) | {"tried": 1}
-    assert "1 customer gets another kind" in words(
-        render.message("campaign/card", campaign=alone, demo=False, zone="UTC").blocks
-    )
+    assert "*Text*\n" in details((line, body.offers[2]))
+    assert "12.5% coupon" in details((line.model_copy(update={"discount": 0.125}),))
+    assert "1 customer gets another kind" in details(body.offers, tried=1)
 
     def result(offers):
         details = campaign_data(campaign) | {
@@ -405,6 +399,7 @@ def test_any_typed_text_gives_a_valid_slack_message(name, reason):
         value="c7:3:",
         written=result["offers"],
         places="{name}",
+        send_at=None,
         deed="edit",
         zone="UTC",
     )

@@ -18,6 +18,17 @@ def test_manifest_respects_slacks_limits():
     assert len(command["usage_hint"]) <= 1000
     assert command["should_escape"]
     assert len(manifest()["display_information"]["name"]) <= 35
+    shortcuts = manifest()["features"]["shortcuts"]
+    assert all(len(one["name"]) <= 24 and len(one["description"]) <= 150 for one in shortcuts)
+    assert len({one["callback_id"] for one in shortcuts}) == len(shortcuts)
     assert len(manifest()["display_information"]["description"]) <= 140
     assert "sweep" in usage_hint()
     assert "import" not in usage_hint()
+
+
+def test_manifest_lets_people_write_to_the_bot():
+    features, settings = manifest()["features"], manifest()["settings"]
+    assert features["app_home"]["messages_tab_read_only_enabled"] is False
+    assert {"app_mention", "message.im"} <= set(settings["event_subscriptions"]["bot_events"])
+    scopes = manifest()["oauth_config"]["scopes"]["bot"]
+    assert {"app_mentions:read", "im:history"} <= set(scopes)

@@ -63,6 +63,7 @@ def test_edit_opens_a_filled_modal_and_writes_the_next_version(workspace, databa
         "min_order": None,
         "budget": "1000",
         "send_on": None,
+        "approver": None,
     }
     assert "draft again" in words(view["blocks"])
     for _ in range(2):  # Slack delivers it twice
@@ -278,10 +279,9 @@ def test_offer_for_all_applies_to_every_customer_in_one_row(workspace, database,
     typed = {**stands(view), "offer": "share", "discount": "12"}
     fill(workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
     card = message(database)
-    (offers,) = re.findall(r"\*Offers\*(.*?)Codes expire", card)
-    assert offers.count("\\u2022") == 1
-    assert "All customers" in offers
-    assert ": coupon, 12 % off, 100 customers" in offers
+    assert "*Draft: 12% coupon for 100 customers.*" in card
+    (offers,) = re.findall(r"\*Offer\*(.*?)Codes expire", card)
+    assert offers.split() == ["12%", "coupon."]
     assert "personal call" not in card
     with database.reading() as session:
         campaign = session.scalar(select(Campaign))

@@ -154,8 +154,8 @@ def test_home_shows_role_jobs_and_pending_approvals(workspace, database):
     assert "Sweep" in lead
     assert "Spring" not in words(workspace.open_home(ANALYST))
     viewer = workspace.open_home(VIEWER)
-    commands = [block["accessory"]["value"] for block in viewer["blocks"] if "accessory" in block]
-    assert commands == ["digest"]
+    (quick,) = [block for block in viewer["blocks"] if block.get("block_id") == "quick"]
+    assert [one["value"] for one in quick["elements"] if "value" in one] == ["digest"]
 
 
 def test_a_quick_action_runs_in_the_direct_message(workspace, database, api):

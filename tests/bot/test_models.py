@@ -90,8 +90,8 @@ def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
         "churn-3",
         "ensemble",
         "ECE 0.010",
-        "Judged on 1 origin",
-        "seed 0",
+        "on 1 period of later data",
+        "Seed",
         f"<@{ADMIN}>",
         "promote",
     ):
@@ -100,9 +100,9 @@ def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
 
 def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
     reply = words(workspace.run("models compare churn-2 churn-3")["blocks"])
-    assert "auc: 0.8 and 0.82, better: `churn-3`" in reply
-    assert "log loss: 0.3 and 0.28, better: `churn-3`" in reply
-    assert "estimator: logistic and ensemble" in reply
+    assert "AUC 0.8 0.82 (better)" in reply
+    assert "log-loss 0.3 0.28 (better)" in reply
+    assert "Estimator logistic ensemble" in reply
 
 
 def test_models_of_one_day_share_their_origin(workspace, database, three):
@@ -122,12 +122,12 @@ def test_models_of_one_day_share_their_origin(workspace, database, three):
                 )
             )
     reply = words(workspace.run("models compare churn-a churn-b")["blocks"])
-    assert "auc: 0.8 and 0.8" in reply
-    assert "Means over the 1 origin" in reply
+    assert "AUC 0.8 0.8" in reply
+    assert "on 1 period that" in reply
     assert ".439732" not in reply
-    assert "cutoff: Sun 01 Jun 2025" in reply
+    assert "Cutoff Sun 01 Jun 2025" in reply
     other = words(workspace.run("models compare churn-b churn-c")["blocks"])
-    assert "not judged on the same origins" in other  # other customers were judged there
+    assert "not judged on the same periods" in other  # other customers were judged there
 
 
 def test_models_with_different_churn_definitions_share_no_origin(workspace, database, three):
@@ -136,8 +136,8 @@ def test_models_with_different_churn_definitions_share_no_origin(workspace, data
         session.add(_version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
     reply = words(workspace.run("models compare churn-2 churn-short")["blocks"])
     assert "better" not in reply
-    assert "judged by different outcomes" in reply
-    assert "horizon days: 28 and 14" in reply
+    assert "count as lost after a different time" in reply
+    assert "Horizon days 28 14" in reply
 
 
 def test_two_models_of_different_kinds_are_not_compared(workspace, database, three):
@@ -171,12 +171,12 @@ def test_recommenders_are_compared_on_their_common_horizon(workspace, database, 
                 )
             )
     reply = words(workspace.run("models compare r-ranked r-als")["blocks"])
-    assert "ndcg: 0.41 and 0.2, better: `r-ranked`" in reply
-    assert "coverage: 0.25 and 0.3, better: `r-als`" in reply
-    assert "Means over the 1 origin" in reply
-    assert "customers: 512 and 700" in reply
+    assert "NDCG 0.41 (better) 0.2" in reply
+    assert "coverage 0.25 0.3 (better)" in reply
+    assert "on 1 period that" in reply
+    assert "Customers 512 700" in reply
     other = words(workspace.run("models compare r-ranked r-older")["blocks"])
-    assert "not judged on the same origins" in other
+    assert "not judged on the same periods" in other
 
 
 def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, database, api):
@@ -193,11 +193,9 @@ def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, dat
                     name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures
                 )
             )
-    assert "Means over the 1 origin" in words(
-        workspace.run("models compare r-three r-six")["blocks"]
-    )
+    assert "on 1 period that" in words(workspace.run("models compare r-three r-six")["blocks"])
     other = words(workspace.run("models compare r-three r-day-before")["blocks"])
-    assert "not judged on the same origins" in other
+    assert "not judged on the same periods" in other
 
 
 def test_card_of_an_unknown_model_is_refused(workspace, database, three):
@@ -227,9 +225,9 @@ def test_item_feedback_names_the_item(database, settings, three, monkeypatch, ca
 
 
 def test_second_promotion_changes_nothing(workspace, database, three):
-    assert "champion now" in words(workspace.run("models promote churn-3", ADMIN)["blocks"])
+    assert "is in use now" in words(workspace.run("models promote churn-3", ADMIN)["blocks"])
     again = words(workspace.run("models promote churn-3", ADMIN)["blocks"])
-    assert "champion already" in again
+    assert "is in use already" in again
     assert f"<@{ADMIN}>" in again
     assert states(database) == {"churn-1": "retired", "churn-2": "retired", "churn-3": "champion"}
     assert deeds(database) == [(ADMIN, "model.promote", "churn-3")]
@@ -380,8 +378,8 @@ def test_retrain_button_queues_one_job(workspace, database, three, api):
     workspace.press(ids.RETRAIN_MODEL, "look1", ADMIN)
     until(lambda: "asked for already" in api.named("response_url")[-1]["text"])
     reply = words(workspace.run("status")["blocks"])
-    assert "decayed" in reply
-    assert "it came out worse than promised" in reply
+    assert "no longer predicts well" in reply
+    assert "It came out worse than promised" in reply
     with (
         database.transaction() as session
     ):  # the button is gone, so an old copy of it has to say what to do now

@@ -236,15 +236,26 @@ def test_signature_and_age_are_checked(workspace, database, changes, status):
 # ---------------------------------------------------------------- what is answered at once
 
 
-def test_help_lists_the_commands_of_the_role(workspace):
-    viewer = words(workspace.run("", VIEWER)["blocks"])
-    analyst = words(workspace.run("help", ANALYST)["blocks"])
-    assert "/retention status" in viewer
-    assert "/retention sweep" not in viewer
-    assert "/retention sweep" in analyst
-    assert "role grant" not in analyst
-    assert "role grant" in words(workspace.run("help", ADMIN)["blocks"])
-    assert "terminal" not in viewer
+def test_help_shows_the_tasks_of_the_role(workspace):
+    def offered(user):
+        blocks = workspace.run("help", user)["blocks"]
+        return [block["accessory"]["value"] for block in blocks if "accessory" in block]
+
+    assert offered(VIEWER) == ["win", "follow"]
+    assert offered(ANALYST) == ["find", "win", "follow"]
+    assert "terminal" not in words(workspace.run("help", ADMIN)["blocks"])
+
+
+@pytest.mark.parametrize("user", [VIEWER, ANALYST, LEAD, ADMIN])
+def test_help_shows_no_flags_and_no_model_names(workspace, user):
+    reply = json.dumps(workspace.run("help", user))
+    assert "--" not in reply
+    assert not re.search(r"logistic|bg_nbd|user_knn|boosting", reply)
+
+
+def test_model_names_are_only_in_the_models_help(workspace):
+    assert "calendar_boosting" in words(workspace.run("help models")["blocks"])
+    assert "calendar_boosting" not in json.dumps(workspace.run("help retrain"))
 
 
 @pytest.mark.parametrize(
@@ -279,10 +290,10 @@ def test_answers_are_valid_blocks(workspace, typed):
 def test_status_shows_queue_data_and_models(workspace):
     workspace.run("sweep")
     reply = words(workspace.run("status", VIEWER)["blocks"])
-    assert "0 running, 1 queued" in reply
+    assert "0 running, 1 waiting" in reply
     assert "1 customer" in reply
-    assert "the rules decide" in reply
-    assert "your role is viewer" in reply
+    assert "ranked by rules" in reply
+    assert "Your role is viewer" in reply
 
 
 def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):
@@ -340,7 +351,7 @@ def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database)
         reply = workspace.run(
             "digest schedule —day friday —at 9.30 —timezone europe/london", trigger="D"
         )
-    assert "every Friday at 09:30 (Europe/London)" in words(reply["blocks"])
+    assert "every Friday at 09:30* (Europe/London)" in words(reply["blocks"])
     with database.reading() as session:
         (plan,) = session.scalars(select(Schedule)).all()
     assert (plan.kind, plan.weekday, plan.at, plan.timezone) == (
@@ -358,7 +369,7 @@ def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database)
 def test_a_new_time_replaces_a_channels_digest_and_says_so(workspace, database):
     workspace.run("digest schedule")
     reply = words(workspace.run("digest schedule --day daily --at 10:00")["blocks"])
-    assert "every day at 10:00 (UTC), instead of every Monday at 09:00 (UTC)." in reply
+    assert "every day at 10:00* (UTC), instead of every Monday at 09:00 (UTC)." in reply
     with database.reading() as session:
         assert session.scalars(select(Schedule.at).where(Schedule.active)).all() == ["10:00"]
 
@@ -366,7 +377,7 @@ def test_a_new_time_replaces_a_channels_digest_and_says_so(workspace, database):
 def test_an_unchanged_schedule_replaces_nothing(workspace):
     workspace.run("digest schedule")
     reply = words(workspace.run("digest schedule")["blocks"])
-    assert "every Monday at 09:00 (UTC)." in reply
+    assert "every Monday at 09:00* (UTC)." in reply
     assert "instead of" not in reply
 
 

@@ -154,6 +154,7 @@ def words(blocks: Any) -> str:
     """Return all text of some blocks."""
     if isinstance(blocks, dict):
         own = [blocks["text"]] if isinstance(blocks.get("text"), str) else []
+        own += [f"<@{blocks['user_id']}>"] if "user_id" in blocks else []
         return " ".join(
             own + [words(value) for key, value in blocks.items() if isinstance(value, dict | list)]
         )

@@ -76,7 +76,7 @@ def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
     # Draft, edit, submit.
     desk.press("analyst", cohort, ids.DRAFT_CAMPAIGN)
     draft = desk.wait(lambda m: _one(m, says="draft", having=ids.EDIT_CAMPAIGN))
-    assert "assumed" in words(draft)
+    assert "Expected profit" in words(draft)
     desk.press("analyst", draft, ids.EDIT_CAMPAIGN)
     desk.fill("analyst", {"hold-out": "20"})
     draft = desk.wait(lambda m: _one(m, says="20 ?%", having=ids.SUBMIT_CAMPAIGN))

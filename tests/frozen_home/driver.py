@@ -556,6 +556,7 @@ REQUEST_EXAMPLES = {
     "model_card": {"version": "churn-20250531-abcdef"},
     "data_quality": {},
     "recommend_report": {"days": 84, "as_of": "2025-06-02T08:00:00Z"},
+    "promises_report": {},
     "monitor": {"scheduled": True},
     "demo_feed": {"until": "2025-06-02T08:00:00Z"},
     "tidy": {},

@@ -43,9 +43,12 @@ def test_campaign_names_cannot_mention_a_channel(desk):
     settings, database, lake, _ = desk
     add_campaign(database, name='<!channel> & "friends"', state="submitted")
     page = digest(lake, database, settings)
-    message = render.message("digest/week", **page.data, alt_text=page.chart.alt_text, zone="UTC")
-    assert "<!channel>" not in json.dumps(message.blocks)
-    assert "waiting for approval" in json.dumps(message.blocks)
+    message = _details(page)
+    markdown = [one for one in _texts(message.blocks) if one["type"] == "mrkdwn"]
+    assert markdown  # a raw_text cannot mention anyone
+    assert not any("<!channel>" in one["text"] for one in markdown)
+    assert "waits for approval" in json.dumps(message.blocks)
+    assert page.data["work"]["approvals"] == 1
 
 
 def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
@@ -53,11 +56,10 @@ def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
     effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
     add_measured_campaign(database, effects={"profit": effect, "orders": effect})
     page = digest(lake, database, settings)
-    values = {**page.data, "demo": True, "alt_text": "", "zone": "UTC"}
-    text = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
-    assert "−\u2060€10 to €250" in text
-    assert "Simulated: the demo adds" in text
-    assert "assumed" in text
+    values = {**page.data, "demo": True, "zone": "UTC", "sections": Digest().sections}
+    text = json.dumps(render.message("digest/details", **values).blocks, ensure_ascii=False)
+    assert "likely between −\u2060€10 and €250" in text
+    assert "simulated answers" in text
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,7 @@ def test_message_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
     settings, database, lake, _ = desk
     add_measured_campaign(database, advice=advice)
     page = digest(lake, database, settings)
-    message = render.message("digest/week", **page.data, alt_text="", zone="UTC")
-    text = json.dumps(message.blocks, ensure_ascii=False)
+    text = json.dumps(_details(page).blocks, ensure_ascii=False)
     assert says in text
     assert "€250" not in text
 
@@ -90,8 +91,39 @@ def test_digest_message_fits_slack_with_many_campaigns(desk):
             created_at=clock.now(),
         )
     page = digest(lake, database, settings)
-    message = render.message("digest/week", **page.data, alt_text=page.chart.alt_text, zone="UTC")
-    assert size(message.blocks) <= MESSAGE_CHARACTERS
+    assert size(_details(page).blocks) <= MESSAGE_CHARACTERS
+
+
+def test_unselected_sections_stay_out_of_the_thread(desk):
+    settings, database, lake, _ = desk
+    add_campaign(database, name="Spring", state="submitted")
+    page = digest(lake, database, settings)
+    assert "Spring" not in str(_details(page, sections=("data",)).blocks)
+    assert "Newest" not in str(_details(page, sections=("campaigns",)).blocks)
+
+
+def test_headline_says_what_changed(desk):
+    settings, database, lake, _ = desk
+    page = digest(lake, database, settings)
+    tiers, change = page.data["risk"]["tiers"], page.data["risk"]["change"]["high"]
+    assert page.data["headline"].startswith(f"{tiers['high']} customer")
+    assert str(abs(change)) in page.data["headline"] or change == 0
+
+
+def _texts(node):
+    if isinstance(node, list):
+        return [text for inner in node for text in _texts(inner)]
+    if not isinstance(node, dict):
+        return []
+    own = [node] if isinstance(node.get("text"), str) else []
+    return own + _texts(list(node.values()))
+
+
+ALL_SECTIONS = Digest().sections
+
+
+def _details(page, sections=ALL_SECTIONS):
+    return render.message("digest/details", **page.data, sections=sections, zone="UTC")
 
 
 def test_digest_job_posts_a_message_and_its_page_in_the_thread(desk):
@@ -110,6 +142,7 @@ def test_digest_job_posts_a_message_and_its_page_in_the_thread(desk):
     with database.reading() as session:
         rows = {row.key: row for row in session.query(Outbox)}
     message, page = rows[f"job:{submitted.job.id}"], rows[f"job:{submitted.job.id}:report"]
+    assert rows[f"job:{submitted.job.id}:details"].thread_key == message.key
     assert "week" in message.payload["images"]
     assert page.kind == "file"
     assert page.thread_key == message.key

@@ -15,7 +15,7 @@ from workers.delivery import render
 
 
 def _message(page) -> str:
-    values = {"zone": "UTC", "demo": False, "alt_text": page.chart.alt_text, **page.data}
+    values = {"zone": "UTC", "demo": False, **page.data}
     return json.dumps(render.message("data/quality", **values).blocks, ensure_ascii=False)
 
 
@@ -23,13 +23,13 @@ def test_quality_message_names_gaps_imports_quarantine_and_limits(settings, data
     clock.configure(fixed=UNTIL)
     lake = lake_with_gap_and_spike(event_importer(settings, database, tmp_path))
     text = _message(report(lake, database, settings))
-    assert "0 not meant, 1 kept aside" in text
-    for words in ("14 Apr", "customer_id is missing", "calendar features need 13", "no margin"):
+    assert "0 excluded by the map, 1 in quarantine" in text
+    for words in ("14 Apr", "customer_id is missing", "seasons are known after 13", "No margin"):
         assert words in text
 
 
 def test_quality_message_of_an_empty_lake_says_so(settings, database):
-    assert "no events" in _message(report(Lake.open(settings), database, settings))
+    assert "no data yet" in _message(report(Lake.open(settings), database, settings))
 
 
 def test_quality_message_describes_drifted_features_in_words(shop_copy):

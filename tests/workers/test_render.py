@@ -255,9 +255,9 @@ def test_zero_has_no_sign():
 @pytest.mark.parametrize(
     ("hours", "send_on", "said"),
     [
-        (0, None, "It is sent at once: nobody can stop it then."),
-        (0, "2025-05-03", "It is sent at its own moment; until then anyone may stop it."),
-        (4, None, "It is sent 4 hours from now; until then anyone may stop it."),
+        (0, None, "It sends at once: nobody can stop it then."),
+        (0, "2025-05-03", "It sends at its own time; anyone can stop it until then."),
+        (4, None, "It sends 4 hours from now; anyone can stop it until then."),
     ],
 )
 def test_approval_consequences_are_one_sentence(hours, send_on, said):
@@ -353,10 +353,10 @@ def test_the_terminal_shows_money_of_a_result_as_money():
         },
     )
     for beside in (
-        "2 customers of the treated were left out (it bounced: 2)",
-        "1 customer was erased since they were drawn (1 of the treated, 0 held out)",
-        "the file with 3 customers of the treated",
-        "the list of 4 customers to call",
+        "2 customers with the offer were not contacted (it bounced: 2)",
+        "1 customer was erased since the approval (1 with the offer, 0 in the hold-out group)",
+        "the file with 3 customers",
+        "the call list with 4 customers",
     ):
         assert beside in text
     orders, profit = (" ".join(line.split()) for line in text.splitlines()[1:3])
@@ -466,16 +466,16 @@ def _scored(**values) -> tuple[str, str]:
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
 def test_next_order_date_is_shown_only_if_likely(chance, dated):
     for text in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text) == (
+        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text.lower()) == (
             dated,
             not dated,
         )
-        assert "if they stay a customer" in text
+        assert "if they stay" in text
 
 
 def test_unpredictable_order_has_no_date():
     for text in _scored(next_order_at=None, next_order_between=None, intent=None):
-        assert "no next order can be foretold" in text
+        assert "no next order can be foretold" in text.lower()
 
 
 def test_pseudo_locale_brackets_each_text_of_a_message(templates, monkeypatch):

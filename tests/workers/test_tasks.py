@@ -30,6 +30,7 @@ from retention.privacy import pseudonym
 from retention.registry import gate
 from retention.registry import retrain as training
 from retention.reports.cohorts import Cohorts, MonthCohort
+from retention.risk.sentence import MAX_WORDS
 from retention.settings import Settings
 from tests import readonly
 from tests import shop as tiny
@@ -153,13 +154,13 @@ def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
         "Recency",
         "RFM logistic",
         "BG/NBD",
-        "Base rate",
+        "ordered nothing within",
         model["version"],
     ):
         assert word in message
     printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
-    for text in (message, printed):
-        assert "by the data: The rung of " in text
+    assert "The rung of " in printed
+    assert "The rung of " not in message
 
 
 def test_first_model_is_announced_and_offers_the_sweep_again(trained_copy):
@@ -293,17 +294,17 @@ def test_cutoff_is_never_after_the_data(own, kind):
 def test_shop_without_prices_sees_no_money(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
-    assert "at stake" in _words(own, post)
+    assert "with most at stake" in _words(own, post)
     nothing_at_stake = replace(post, values={**post.values, "revenue_at_risk": 0.0})
     assert "orders have no amounts" not in _words(own, nothing_at_stake)
     values = {**post.values, "revenue_at_risk": 0.0, "has_amounts": False}
     text = _words(own, replace(post, values=values))
     assert "What is at stake is not known: orders have no amounts" in text
-    assert "worth" not in text
+    assert "next 21 days" not in text
     assert text.count("at stake") == 1
 
 
-@pytest.mark.parametrize(("top", "shown"), [(None, 8), (3, 3), (40, 40), (100, 40)])
+@pytest.mark.parametrize(("top", "shown"), [(None, 10), (3, 3), (24, 24), (100, 24)])
 def test_message_shows_as_many_customers_as_asked(own, top, shown):
     outcome = sweep.run(Sweep(tier="low", top=top, as_of=own.end), _context(own, "sweep"))
     post = outcome.posts[0]
@@ -311,7 +312,52 @@ def test_message_shows_as_many_customers_as_asked(own, top, shown):
     text = _words(own, post)  # rendering checks Slack's limits
     assert all(customer["customer"] in text for customer in post.values["customers"])
     assert len(outcome.data["cohort"]) == min(top or 100, outcome.data["cohort_size"])
-    assert text.count("the risk: ") >= shown
+    assert "the rest does not fit" not in text
+    message = render.message(post.template, **post.values, zone="UTC")
+    (table,) = [block for block in message.blocks if block["type"] == "table"]
+    assert len(table["rows"]) == shown + 1
+    assert all(cell["text"] for row in table["rows"] for cell in row)
+    why = [row[5]["text"] for row in table["rows"][1:]]
+    assert all(len(words.split()) <= MAX_WORDS for words in why)
+
+
+def test_list_offers_ten_customers_and_three_buttons(swept_copy):
+    _, swept = swept_copy
+    blocks = render.message("sweep/cohort", **swept.posts[0].values, zone="UTC").blocks
+    assert blocks[0]["text"]["text"].startswith(f"{swept.data['cohort_size']} customers at medium")
+    (actions,) = [block for block in blocks if block["type"] == "actions"]
+    select, *buttons = actions["elements"]
+    assert select["action_id"] == ids.OPEN_CUSTOMER
+    assert [option["value"] for option in select["options"]] == [
+        f"{customer['customer']}|{swept.data['cohort_id']}"
+        for customer in swept.posts[0].values["customers"]
+    ]
+    assert [button["action_id"] for button in buttons] == [
+        ids.DRAFT_CAMPAIGN,
+        ids.COHORT_CSV,
+        ids.COHORT_DETAILS,
+    ]
+    text = json.dumps(blocks)
+    for jargon in ("ensemble", "rung", "log-loss", "rhythm (", "symlog"):
+        assert jargon not in text
+
+
+def test_list_tells_what_changed_since_the_last_one(swept_copy):
+    own, first = swept_copy
+    later = _done(own, sweep.run(Sweep(tier="medium", as_of=own.end), _context(own, "again")))
+    assert later.data["change"] is None  # of the same day
+    with own.database.transaction() as session:
+        session.get(Cohort, first.data["cohort_id"]).as_of -= timedelta(days=7)
+    third = sweep.run(Sweep(tier="medium", as_of=own.end), _context(own, "third"))
+    change = third.data["change"]
+    assert (change["before"], change["new"], change["recovered"]) == (
+        first.data["cohort_size"],
+        0,
+        0,
+    )
+    assert "0 new*, *0 recovered" in _words(own, third.posts[0])
+    other_tiers = sweep.run(Sweep(tier="high", as_of=own.end), _context(own, "fourth"))
+    assert other_tiers.data["change"] is None
 
 
 def test_rule_score_is_not_shown_as_probability(swept_copy):
@@ -319,9 +365,10 @@ def test_rule_score_is_not_shown_as_probability(swept_copy):
     post = swept.posts[0]
     first = post.values["customers"][0]["churn_probability"]
     by_rules = replace(post, values={**post.values, "model_version": "rules"})
-    assert f"{100 * first:.0f} % " in _words(own, post)
-    assert f"{100 * first:.0f} of 100 " in _words(own, by_rules)
-    assert " % high" not in _words(own, by_rules)
+    assert f'"{100 * first:.0f} %"' in _words(own, post)
+    assert f'"{100 * first:.0f} of 100"' in _words(own, by_rules)
+    assert f'"{100 * first:.0f} %"' not in _words(own, by_rules)
+    assert "is a rank, not a probability" in _words(own, by_rules)
 
 
 def _train_jobs(own: tiny.Shop) -> list[Job]:
@@ -372,7 +419,7 @@ def test_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
     first = swept.data["cohort"][0]["customer_id"]
     assert pseudonym(own.settings.key, first) in text
     assert not any(item["customer_id"] in text for item in swept.data["cohort"])
-    assert "at risk" in text
+    assert "sales at risk" in text
     assert ids.DRAFT_CAMPAIGN in text
     assert ids.COHORT_CSV in text
     assert swept.posts[0].channel is None
@@ -436,7 +483,39 @@ def test_score_goes_to_the_requester_in_full(swept_copy):
     assert early < data["next_order_at"] < late
     text = _words(own, outcome.posts[0])
     assert listed["customer_id"] in text
-    assert "Chance of an order within 7 days" in text
+    assert data["sentence"] in text
+    assert "Chance of an order" not in text  # behind Details
+    shown = {**outcome.posts[0].values, "zone": "UTC", "currency": "EUR"}
+    assert "Chance of an order" in json.dumps(render.view("score/details", **shown))
+    orders = own.lake.table("events", before=own.end)
+    orders = orders.filter(orders.customer_id == listed["customer_id"]).execute()
+    spent = (
+        orders[orders.event_type == "purchase"]
+        .groupby("order_id")
+        .agg(at=("occurred_at", "max"), amount=("amount", "sum"))
+    )
+    newest = spent.sort_values("at", ascending=False).head(5)
+    assert [order["amount"] for order in data["last_orders"]] == pytest.approx(list(newest.amount))
+
+
+def test_card_shows_the_risk_of_past_lists_as_a_picture(swept_copy):
+    own, swept = swept_copy
+    first = swept.data["cohort"][0]
+    request = Score(customer_id=first["customer_id"], as_of=own.end)
+    assert score.run(request, _context(own, "alone")).data["trend"] == []
+    with own.database.transaction() as session:
+        cohort = session.get(Cohort, swept.data["cohort_id"])
+        cohort.as_of = earlier = cohort.as_of - timedelta(days=7)
+    outcome = score.run(request, _context(own, "again"))
+    assert outcome.data["trend"] == [
+        {"at": earlier.isoformat(), "risk": pytest.approx(first["churn_probability"])}
+    ]
+    picture = outcome.posts[0].images["trend"]
+    assert picture.content.startswith(b"\x89PNG")
+    assert picture.alt_text.startswith("Risk in 2 lists: ")
+    with own.database.transaction() as session:  # ranks by rules are no probabilities
+        session.get(Cohort, swept.data["cohort_id"]).model_version = "rules"
+    assert score.run(request, _context(own, "third")).data["trend"] == []
 
 
 def test_unknown_customers_and_missing_orders_are_refused(trained_copy):
@@ -518,7 +597,7 @@ def test_cohorts_of_two_years_fit_one_message():
     assert "2025-12   12345 100  25" in table
 
 
-def test_quality_report_posts_message_chart_and_page(shop):
+def test_quality_report_posts_message_and_page(shop):
     clock.configure(fixed=shop.end + timedelta(days=1))
     outcome = data_quality.run(
         DataQuality(),
@@ -536,9 +615,8 @@ def test_quality_report_posts_message_chart_and_page(shop):
     message, page = outcome.posts
     shown = render.message(message.template, **{"zone": "UTC", **message.values})
     text = json.dumps(shown.blocks, ensure_ascii=False)
-    assert "calendar features need 13" in text
+    assert "seasons are known after 13" in text
     assert "c0001" not in text
-    assert message.images["volume"].content.startswith(b"\x89PNG")
     assert page.thread_key == "job:j"
     assert b"<!doctype html>" in page.file.content[:200]
     assert json.dumps(outcome.data)

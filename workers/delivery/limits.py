@@ -173,14 +173,20 @@ def _cut(block: dict[str, Any]) -> dict[str, Any]:
         ]
     elif kind == "actions":
         block["elements"] = [
-            {**element, "text": _cut_text(element["text"], BUTTON)}
-            if element.get("type") == "button"
-            else element
+            _cut_button(element) if element.get("type") == "button" else element
             for element in block["elements"]
         ]
     elif kind == "image":
         block["alt_text"] = shorten(block.get("alt_text") or "image", 2000)
     return block
+
+
+def _cut_button(button: dict[str, Any]) -> dict[str, Any]:
+    button = {**button, "text": _cut_text(button["text"], BUTTON)}
+    if confirm := button.get("confirm"):
+        text = _cut_text(confirm["text"], _LIMITS["confirm", "text"])
+        button["confirm"] = {**confirm, "text": text}
+    return button
 
 
 def _cut_text(text: dict[str, Any], limit: int) -> dict[str, Any]:

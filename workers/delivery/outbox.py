@@ -6,11 +6,11 @@ Writing to an existing key makes a new revision of that message, never a second 
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -18,8 +18,10 @@ from retention.db.insert import insert_once
 from retention.db.tables import File, Job, Outbox
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_language
+from workers import languages
 from workers.delivery import render
+from workers.delivery.limits import check_message
 from workers.requests import REQUESTS
 from workers.tasks.interface import Attachment, Post
 
@@ -61,16 +63,19 @@ def put(
     """
     key = post.key or f"job:{job_id}"
     channel = post.channel or default_channel or ""
-    existing = session.scalar(select(Outbox.id).where(Outbox.key == key))
+    existing = session.scalar(select(Outbox.payload).where(Outbox.key == key))
     if existing is None and not is_slack_id(channel):
         return key
-    payload = _payload(session, settings, post)
+    with use_language(languages.of(session, settings, channel)):
+        payload = _payload(session, settings, post, (existing or {}).get("images", {}))
+    if post.keep_images and existing:
+        payload["images"] = existing.get("images", {})
     if existing is None and insert_once(
         session,
         Outbox,
         key=key,
         team_id=settings.team_id,
-        kind="file" if post.file else "message",
+        kind="file" if post.file else "view" if post.view_id else "message",
         channel=channel,
         thread_key=post.thread_key,
         payload=payload,
@@ -274,7 +279,7 @@ def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
     waits = Outbox.state.in_(("sending", "rate_limited", "ambiguous", "held"))
     session.execute(
         update(Outbox)
-        .where(Outbox.key == key, Outbox.kind == "message")
+        .where(Outbox.key == key, Outbox.kind.in_(("message", "view")))
         .values(
             payload=payload,
             revision=Outbox.revision + 1,
@@ -285,17 +290,45 @@ def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
     )
 
 
-def _payload(session: Session, settings: Settings, post: Post) -> dict[str, Any]:
+def _payload(
+    session: Session, settings: Settings, post: Post, shown: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the content of a row.
 
-    The files' content is in ``files``.
+    The files' content is in ``files``. Images that the message shows already (``shown``: their file
+    ids by name) are not stored and uploaded again.
     """
     shared = {"zone": settings.timezone, "currency": settings.currency, "demo": settings.demo}
+    if post.view_id:
+        images = {
+            name: _store_file(session, settings, image) for name, image in post.images.items()
+        }
+        view = render.view(post.template, **{**shared, **post.values})
+        return {"view": view, "view_id": post.view_id, "images": images}
     message = render.message(post.template, **{**shared, **post.values})
     if post.file is not None:
         return {"text": message.text, "file": _store_file(session, settings, post.file)}
-    images = {name: _store_file(session, settings, image) for name, image in post.images.items()}
+    if post.preface is not None:
+        template, values = post.preface
+        first = render.message(template, **{**shared, **values})
+        blocks = check_message([*first.blocks, *message.blocks])
+        message = render.Message(message.text, blocks)
+    images = {
+        name: _same_file(session, shown.get(name), image) or _store_file(session, settings, image)
+        for name, image in post.images.items()
+    }
     return {"text": message.text, "blocks": message.blocks, "images": images}
+
+
+def _same_file(session: Session, file_id: str | None, attachment: Attachment) -> str | None:
+    """Return the id of a stored file if it is equal to the attachment."""
+    if file_id is None or attachment.sensitive:
+        return None
+    # Content is dropped some time after the upload.
+    is_equal = or_(File.content == attachment.content, File.content.is_(None))
+    return session.scalar(
+        select(File.id).where(File.id == file_id, File.name == attachment.name, is_equal)
+    )
 
 
 def _store_file(session: Session, settings: Settings, attachment: Attachment) -> str:

@@ -33,6 +33,7 @@ _BOLD = re.compile(r"\*[^*\n]+\*")  # in a template, whose values are still mark
 # Slack has no escape for these. They mean nothing between blanks, nor does an underscore in a word.
 _FORMATTING = re.compile(r"`|(?<!\s)[*~]|[*~](?!\s)|(?<!\w)_|_(?!\w)")
 _LOOKALIKES = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
+_USER = re.compile(r"[UW][A-Z0-9]+")
 _PRIVATE = re.compile("[\ue000\ue001]")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -65,11 +66,9 @@ def escape(value: str) -> str:
 
 
 def _user(user_id: str) -> Control | str:
-    return (
-        Control(f"<@{user_id}>", f"@{user_id}")
-        if re.fullmatch(r"[UW][A-Z0-9]+", user_id)
-        else user_id
-    )
+    if re.fullmatch(r"S[A-Z0-9]+", user_id):
+        return Control(f"<!subteam^{user_id}>", f"@{user_id}")
+    return Control(f"<@{user_id}>", f"@{user_id}") if _USER.fullmatch(user_id) else user_id
 
 
 def _channel(channel_id: str) -> Control | str:
@@ -160,7 +159,11 @@ def _finalize(_context: Any, value: Any) -> Any:
 def _environment() -> Environment:
     templates = environment(autoescape=True, finalize=_finalize)
     templates.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
-    templates.globals.update(ids=ids, stated_effect=asdict(EFFECT))  # shown where ``demo`` is true
+    templates.tests["person"] = lambda value: _USER.fullmatch(str(value)) is not None
+    templates.tests["group"] = lambda value: re.fullmatch("S[A-Z0-9]+", str(value)) is not None
+    templates.tests["channel"] = lambda value: is_channel(str(value))
+    # The effect is shown where ``demo`` is true.
+    templates.globals.update(ids=ids, stated_effect=asdict(EFFECT))
     return templates
 
 

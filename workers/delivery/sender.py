@@ -23,6 +23,7 @@ from retention.db import Database
 from retention.db.engine import advisory_lock
 from retention.db.tables import File, Outbox, Utc
 from retention.settings import Settings
+from workers import threads
 from workers.delivery import outbox, slack
 from workers.delivery.slack import Failure, FailureKind
 from workers.delivery.transport import Claim, SentMessage, Transport
@@ -195,6 +196,12 @@ class Sender:
             if row.thread_key
             else None
         )
+        if parent is None and (place := threads.place_of(row.thread_key)):
+            channel, ts = place
+            is_there = row.channel_id in (None, channel)
+            return Claim(
+                row, thread_ts=ts if is_there else None, channel_id=row.channel_id or channel
+            )
         if parent is None or not parent.ts:
             return Claim(row, thread_ts=None, channel_id=row.channel_id)
         return Claim(row, thread_ts=parent.ts, channel_id=row.channel_id or parent.channel_id)
@@ -257,7 +264,9 @@ class Sender:
                     claim, state="pending", channel_id=direct, error=failure.code, next_at=now
                 )
             case _ if (
-                failure.code == "invalid_blocks" and row.payload.get("images") and row.attempts < 5
+                failure.code in ("invalid_blocks", "invalid_arguments")
+                and row.payload.get("images")
+                and row.attempts < 5
             ):
                 self._retry_later(claim, "pending", 3, failure)  # Slack still processes an image
             case _:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
 from sqlalchemy import select, update
 
 from retention import clock
@@ -18,6 +19,7 @@ from workers.delivery import render, slack
 from workers.delivery.limits import check_message
 
 _CLOCK_DIFFERENCE = 5.0  # seconds
+_CLOSED = ("not_found", "view_not_found")  # Slack's errors for a modal that was closed
 
 
 @dataclass(slots=True)
@@ -50,10 +52,12 @@ class Transport:
         self._direct: dict[str, str] = {}
 
     def deliver(self, claim: Claim) -> SentMessage:
-        """Post or update the message of a claim.
+        """Post or update the message of a claim, or replace an open modal.
 
         Errors are for `workers.delivery.slack.classify`.
         """
+        if claim.row.kind == "view":
+            return self._view(claim)
         channel = claim.channel_id or self._channel(claim.row.channel)
         if claim.row.kind == "file":
             return self._file(claim, channel)
@@ -105,6 +109,28 @@ class Transport:
             **content,
         )
         return SentMessage(str(answer["channel"]), str(answer["ts"]), row.revision)
+
+    def _view(self, claim: Claim) -> SentMessage:
+        """Replace an open modal; one that was closed needs nothing.
+
+        After an erasure the row has no view.
+        """
+        row = claim.row
+        payload = row.payload
+        sent = SentMessage(row.channel_id or row.channel, row.ts or row.key, row.revision)
+        if "view" not in payload:
+            return sent
+        images = {
+            name: self._image_id(file_id) for name, file_id in payload.get("images", {}).items()
+        }
+        try:
+            self._web.views_update(
+                view_id=payload["view_id"], view=_fill_images(payload["view"], images)
+            )
+        except SlackApiError as error:
+            if error.response.get("error") not in _CLOSED:
+                raise
+        return sent
 
     def _content(self, row: Outbox) -> dict[str, Any]:
         images = {

@@ -57,7 +57,7 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     return Outcome(
         {"campaign_id": campaign.id, "rows": len(rows)},
         posts=(to_person,),
-        apply=lambda session: _record_download(session, request, context, len(rows), unwilling),
+        apply=lambda session: _record_download(session, request, context, rows, unwilling),
     )
 
 
@@ -96,7 +96,11 @@ def _selected(
 
 
 def _record_download(
-    session: Session, request: CampaignCsv, context: Context, rows: int, unwilling: Collection[str]
+    session: Session,
+    request: CampaignCsv,
+    context: Context,
+    rows: list[dict[str, Any]],
+    unwilling: Collection[str],
 ) -> tuple[Post, ...]:
     """Record the download in ledger and thread."""
     from retention.db.audit import record
@@ -106,7 +110,7 @@ def _record_download(
     # It may have been stopped since.
     campaign = _live_campaign(session, context, request, lock=True)
     details = {
-        "rows": rows,
+        "rows": len(rows),
         "part": request.part,
         "version": campaign.version,
         "job": context.job_id,
@@ -116,9 +120,10 @@ def _record_download(
     sends.cancel_sends_to(session, campaign.id, unwilling, "no_consent")
     sends.mark_file_taken(session, campaign.id, context.job_id, now, channel)
     post = campaign_messages.thread_post(
-        settings, campaign, "csv", user, rows=rows, part=request.part
+        settings, campaign, "csv", user, rows=len(rows), part=request.part
     )
     return (
+        *_call_list(session, context, campaign, rows, request.part),
         Post(
             post.template,
             post.values,
@@ -127,6 +132,26 @@ def _record_download(
             post.thread_key,
         ),
     )
+
+
+def _call_list(
+    session: Session, context: Context, campaign: Any, rows: list[dict[str, Any]], part: str
+) -> tuple[Post, ...]:
+    """Put the customers on the campaign's call list, and show it to the person."""
+    from datetime import timedelta
+
+    from retention.outreach import calls
+    from workers import call_lists
+
+    if part != "calls":
+        return ()
+    settings, now = context.settings, context.business_at
+    due_on = (now + timedelta(days=calls.DUE_DAYS)).date()
+    customers = [row["customer_id"] for row in rows]
+    calls.add_entries(session, settings, campaign.id, customers, context.requested_by, now, due_on)
+    if context.channel is None:
+        return ()
+    return (call_lists.list_post(session, settings, campaign, context.requested_by),)
 
 
 def _live_campaign(

@@ -44,7 +44,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             now=context.business_at,
         )
         post = campaign_messages.card_post(settings, campaign)
-        return (Post(post.template, post.values),)  # without a key it replaces the progress bar
+        # Without a key it replaces the progress bar.
+        return (Post(post.template, post.values, images=post.images),)
 
     return Outcome(drafted.as_dict(), apply=apply)
 
@@ -64,7 +65,8 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     Draft
     """
     from retention.campaigns.closing import uninformative_campaigns
-    from retention.campaigns.draft import draft
+    from retention.campaigns.draft import draft, with_changes
+    from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
@@ -122,9 +124,18 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         name=request.name,
         cohort_id=request.cohort_id,
         tier=tier,
-        may_widen=request.tier is None,
+        may_widen=request.tier is None and request.customer_id is None,
+        only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
+    changes = Changes(
+        offer=request.offer,
+        discount=request.discount,
+        holdout=request.holdout,
+        budget=request.budget,
+    )
+    if changes != Changes():
+        drafted = with_changes(drafted, changes, settings.zone, now)
     if request.audience is None or (wider := drafted.body.wider) is None:
         return drafted
     limited = wider.model_copy(update={"audience": request.audience})
@@ -155,8 +166,10 @@ def _scored(
             active_within_days=definition.active_within_days,
             progress=context.progress,
         )
-        return swept.scores, swept.as_of, swept.model_version, request.tier or "high"
+        lowest = "low" if request.customer_id else request.tier or "high"
+        return swept.scores, swept.as_of, swept.model_version, lowest
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
-    return scores, cohort.as_of, cohort.model_version, request.tier or cohort.tiers[-1]
+    lowest = "low" if request.customer_id else request.tier or cohort.tiers[-1]
+    return scores, cohort.as_of, cohort.model_version, lowest

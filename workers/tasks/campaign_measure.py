@@ -61,7 +61,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     context.progress(1, 4, gettext("Counting what both arms did"))
     with database.reading() as session:
         counted = collect_outcomes(lake, session, campaign)
-        limits = _limits(lake, session, campaign, counted)
+        limits = _limits(lake, session, context.settings, campaign, counted)
     context.progress(2, 4, gettext("Comparing them"))
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
@@ -77,14 +77,17 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     return _result_outcome(campaign, result, chart, context)
 
 
-def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
+def _limits(
+    lake: Any, session: Session, settings: Any, campaign: Any, counted: Any
+) -> dict[str, Any]:
     """Return the limits of a result.
 
-    They are days without orders, customers without an e-mail and erased customers.
+    They are days without orders, customers without an e-mail and erased customers. The outcomes of
+    the calls say how many were reached.
     """
     from retention.campaigns.late_orders import count_orders, missing_days
     from retention.erasure import ERASED_PREFIX
-    from retention.outreach import send_summary
+    from retention.outreach import calls, send_summary
 
     left_out, untaken = (
         send_summary.uncontacted_reasons(session, campaign.id),
@@ -99,6 +102,7 @@ def _limits(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
         "why_left_out": left_out,
         "untaken": untaken["csv"],
         "uncalled": untaken["call"],
+        "calls": calls.count_outcomes(session, settings, campaign.id),
         "erased": {arm: int(number) for arm, number in erased.items()},
         "orders_here": count_orders(counted),
     }

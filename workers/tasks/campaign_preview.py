@@ -3,10 +3,12 @@
 Names are masked in a channel. The requester gets them in full.
 """
 
+from datetime import datetime
 from typing import Any
 
+from retention.text import gettext
 from workers.requests import CampaignPreview
-from workers.tasks.interface import Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 COPIES = 5
 
@@ -29,6 +31,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         The messages, masked for a channel.
     """
     from retention.campaigns.preview import (
+        EMAIL,
         masked_messages,
         preview_messages,
         preview_rows,
@@ -36,6 +39,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     )
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find_campaign
+    from retention.campaigns.text_placeholders import validate_text
     from retention.lake import Lake
     from retention.outreach.contacts import find_contacts
     from retention.outreach.dispatch import configured_channel
@@ -44,22 +48,63 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     with context.database.reading() as session:
         campaign = find_campaign(session, settings, request.campaign_id)
         first = preview_rows(session, campaign, COPIES)
-    contact_of = find_contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
+    if request.copy_text is not None:
+        body = body.model_copy(update={"copy_text": validate_text(request.copy_text)})
     sent_at = send_time(campaign, context.business_at)
+    hidden_copies = masked_messages(settings, body, first, sent_at)
+    written = [row for row, copy in zip(first, hidden_copies, strict=True) if copy["kind"] == EMAIL]
     common: dict[str, Any] = {
         "campaign_id": campaign.id,
         "name": campaign.name,
         "by": configured_channel(settings),
         "assumed_send": None if campaign.sent_at else sent_at.isoformat(),
     }
+    hidden = {**common, "copies": hidden_copies, "masked": True}
+    is_private = context.channel is None or context.channel == user
+    contact_of: dict[str, Any] = {}
+    if is_private or not request.picture:
+        contact_of = find_contacts(Lake.open(settings), [row["customer_id"] for row in first])
+    reader = contact_of if request.picture and is_private else {}
+    image, unknown = _picture(settings, campaign, body, written, sent_at, reader)
+    shown = {**hidden, "picture": bool(image), "unknown": unknown}
+    if request.picture and is_private:
+        return Outcome(hidden, (Post("campaign/preview", shown, images=image),))
+    if request.picture:
+        key = f"campaign:{campaign.id}:preview:{campaign.version}"
+        post = Post("campaign/preview", shown, key, thread_key=campaign.post_key, images=image)
+        return Outcome(hidden, (post,))
     full = {
         **common,
         "copies": preview_messages(settings, body, first, contact_of, sent_at),
         "masked": False,
     }
-    if context.channel is None or context.channel == user:
+    if is_private:
         return Outcome(full, (Post("campaign/preview", full),))
-    hidden = {**common, "copies": masked_messages(settings, body, first, sent_at), "masked": True}
     to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
-    return Outcome(hidden, (Post("campaign/preview", hidden), to_person))
+    return Outcome(hidden, (Post("campaign/preview", shown, images=image), to_person))
+
+
+def _picture(
+    settings: Any,
+    campaign: Any,
+    body: Any,
+    rows: list[dict[str, Any]],
+    sent_at: datetime,
+    contact_of: dict[str, Any],
+) -> tuple[dict[str, Attachment], list[str]]:
+    """Draw the first e-mail, or return the characters that cannot be drawn."""
+    from retention.campaigns.email_picture import draw_email, email_blocks, undrawable
+    from retention.campaigns.preview import preview_email
+
+    if not rows:
+        return {}, []
+    contact = contact_of.get(rows[0]["customer_id"])
+    email = preview_email(settings, campaign.id, body, rows[0], sent_at, contact)
+    words = email.subject + "".join(block.text for block in email_blocks(email.html))
+    if unknown := undrawable(words):
+        return {}, unknown
+    name = f"{campaign.id}-v{campaign.version}-e-mail.png"
+    content = draw_email(email.subject, email.html)
+    alt_text = gettext("E-mail with the subject {subject}").format(subject=email.subject)
+    return {"email": Attachment(name, "image/png", content, alt_text)}, []

@@ -17,22 +17,18 @@ def run(request: DataQuality, context: Context) -> Outcome:
     Returns
     -------
     Outcome
-        A message with a chart, and the page in its thread.
+        A message with a table, and the page with its charts in the thread.
     """
     from retention.lake import Lake
     from retention.reports.quality import report
 
     settings = context.settings
     quality = report(Lake.open(settings), context.database, settings, progress=context.progress)
-    chart = quality.chart
-    picture = Attachment("data.png", "image/png", chart.png, chart.alt_text)
     name = f"data-quality-{quality.data['as_of'][:10]}.html"
     page = Attachment(name, "text/html", quality.html(settings).encode())
     message = f"job:{context.job_id}"
     posts = (
-        Post(
-            "data/quality", {**quality.data, "alt_text": chart.alt_text}, images={"volume": picture}
-        ),
+        Post("data/quality", quality.data),
         Post("data/report", quality.data, key=f"{message}:report", thread_key=message, file=page),
     )
     return Outcome(quality.data, posts)

@@ -23,7 +23,7 @@ def run(request: Digest, context: Context) -> Outcome:
     Returns
     -------
     Outcome
-        A message with a chart, and the page in its thread.
+        A message with a chart. The chosen sections and the page are in its thread.
     """
     from retention.lake import Lake
     from retention.reports.digest import digest
@@ -43,12 +43,19 @@ def run(request: Digest, context: Context) -> Outcome:
         digest_page.html(settings).encode(),
     )
     message = f"job:{context.job_id}"
+    values = {**digest_page.data, "sections": request.sections}
+    details = (
+        (Post("digest/details", values, key=f"{message}:details", thread_key=message),)
+        if request.sections
+        else ()
+    )
     posts = (
         Post(
             "digest/week",
-            {**digest_page.data, "alt_text": digest_page.chart.alt_text},
+            {**values, "alt_text": digest_page.chart.alt_text},
             images={"week": picture},
         ),
+        *details,
         Post(
             "digest/report",
             digest_page.data,

@@ -82,6 +82,12 @@ class Post:
         alt_text: …}``. The sender uploads it and fills in the id.
     file : Attachment, optional
         Replaces the blocks: a file with the rendered text as its comment.
+    preface : tuple of str and dict, optional
+        A template and its values, whose blocks come first.
+    view_id : str, optional
+        An open modal, which the template's view replaces. ``channel`` is the person's id.
+    keep_images : bool
+        Keep the images of the message that this one updates.
     """
 
     template: str
@@ -91,6 +97,9 @@ class Post:
     thread_key: str | None = None
     images: dict[str, Attachment] = field(default_factory=dict)
     file: Attachment | None = None
+    preface: tuple[str, dict[str, Any]] | None = None
+    view_id: str | None = None
+    keep_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)

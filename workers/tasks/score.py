@@ -7,9 +7,12 @@ from retention.errors import BadInput
 from retention.features.availability import has_amounts
 from retention.progress import Progress
 from retention.risk.reasons import policy_features, reasons_for_tier
+from retention.risk.sentence import sentence
 from retention.text import gettext
+from workers import customer_cards
+from workers.customer_cards import trend_text
 from workers.requests import Score
-from workers.tasks.interface import Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 from workers.tasks.recommend import impression_writer
 
 if TYPE_CHECKING:
@@ -46,7 +49,6 @@ def run(request: Score, context: Context) -> Outcome:
         The customer has no order before the cutoff.
     """
     from retention.lake import Lake, customer_directory
-    from retention.privacy import pseudonym
     from retention.recommend.preference_profile import preference_profile
     from retention.registry import champion, definition_in_force
     from retention.registry.model_cache import churn_model, open_recommender
@@ -89,6 +91,7 @@ def run(request: Score, context: Context) -> Outcome:
         "churn_probability": float(score.churn_probability),
         "tier": tier,
         "reasons": reasons_for_tier(score.reasons, tier),
+        "sentence": sentence(explained.pop("clauses"), tier),
         "expected_value": float(score.expected_value),
         "has_amounts": has_amounts(lake, moment.at),
         "next_order_at": explained.pop("next_order_at") or _isoformat(score.next_order_at),
@@ -106,14 +109,65 @@ def run(request: Score, context: Context) -> Outcome:
         "definition": definition.as_dict(),
         **explained,
     }
-    shown = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
+    data |= _history(lake, context, customer, moment.at, data["model_version"])
     return Outcome(
         data,
-        (Post("score/customer", shown, channel=context.channel and context.requested_by),),
+        _posts(request, context, data, policy),
         apply=impression_writer(
             context, "score", customer, data["recommendations"], recommender.version
         ),
     )
+
+
+def _history(
+    lake: "Lake", context: Context, customer: str, at: datetime, version: str
+) -> dict[str, Any]:
+    """Return past risk, last orders, and campaigns with their outcome."""
+    from retention.erasure import merged_ids
+    from retention.reports import customer_history
+    from retention.risk import rules
+
+    settings = context.settings
+    with context.database.reading() as session:
+        trend = customer_history.risk_trend(
+            lake, session, settings, customer, before=at, by_rules=version == rules.VERSION
+        )
+        campaigns = customer_history.campaigns_of(
+            lake, session, settings, merged_ids(lake, customer), context.business_at
+        )
+    return {
+        "trend": trend,
+        "last_orders": customer_history.last_orders(lake, customer, at),
+        "campaigns": campaigns,
+    }
+
+
+def _posts(
+    request: Score, context: Context, data: dict[str, Any], policy: "Policy"
+) -> tuple[Post, ...]:
+    """Return the card: a direct message, or the open modal that asked for it."""
+    view_id = getattr(request, "view_id", None)
+    if context.channel is None and view_id is None:
+        return ()  # the terminal
+    from retention.reports.customer_history import trend_chart
+
+    points = [*data["trend"], {"at": data["as_of"], "risk": data["churn_probability"]}]
+    images = {}
+    if len(points) > 1:
+        picture = trend_chart(points, (policy.tiers.medium, policy.tiers.high))
+        images["trend"] = Attachment("risk.png", "image/png", picture, trend_text(points))
+    with context.database.reading() as session:
+        return (
+            customer_cards.card_post(
+                session,
+                context.settings,
+                context.job_id,
+                data,
+                context.requested_by,
+                view_id=view_id,
+                images=images,
+            ),
+        )
 
 
 def _scored(
@@ -138,7 +192,7 @@ def _scored(
 
     if trained is None:
         horizon = definition.horizon_days
-        scores, _ = rules.score(
+        scores, _, evidence = rules.score_with_evidence(
             lake,
             at,
             horizon_days=horizon,
@@ -155,6 +209,7 @@ def _scored(
         return scores.iloc[0], {
             "counterfactuals": [],
             "second_opinion": None,
+            "clauses": evidence.of([customer])[customer].clauses,
             **target_values.of(0, at),
         }
     explanation = explain(
@@ -167,7 +222,14 @@ def _scored(
         progress=progress,
     )
     return (
-        (explanation.score, {**explanation.as_dict(), **explanation.targets.of(0, at)})
+        (
+            explanation.score,
+            {
+                **explanation.as_dict(),
+                **explanation.targets.of(0, at),
+                "clauses": explanation.evidence.clauses,
+            },
+        )
         if explanation
         else (None, {})
     )

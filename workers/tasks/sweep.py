@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_LISTED = 100  # customers in the result
-# Customers in the message, the first eight with all their reasons. More do not fit into 12,000
-# characters; the file has all.
-DEFAULT_SHOWN, MAX_SHOWN = 8, 40
+# Customers in the message. More rows do not fit into 12,000 characters; the file has all.
+DEFAULT_SHOWN, MAX_SHOWN = 10, 24
+EARLIER = 50  # cohorts among which the previous list of the same tiers is looked for
 
 
 def run(request: Sweep, context: Context) -> Outcome:
@@ -102,6 +102,10 @@ def run(request: Sweep, context: Context) -> Outcome:
         created_by=context.requested_by,
     )
 
+    with context.database.reading() as session:
+        earlier = _earlier_cohort(session, cohort)
+        steps = _next_steps(session, lake, context, policy, swept, currency)
+
     submitted: list[Job] = []
 
     def publish(session: Session) -> None:
@@ -125,11 +129,14 @@ def run(request: Sweep, context: Context) -> Outcome:
         "currency": currency,
         "top": request.top,
         "fitting_definition": fitting and fitting.as_dict(),
+        "change": _change(lake, swept, earlier),
+        "selection_note": swept.selection_note,
+        "main_reasons": _main_reasons(swept),
         "audience": request.audience,
         "by": request.by,
         "breakdown": rows,
     }
-    posts = (*_posts(swept, data, policy, context), *_breakdown_posts(data, context))
+    posts = (*_posts(swept, data, steps, context), *_breakdown_posts(data, context))
     can_train = bool(posts) and trained is None and _is_trainable(lake, definition)
     return Outcome(data, posts, apply=publish, runs=("scores",), after_commit=wake)
 
@@ -197,6 +204,60 @@ def _is_trainable(lake: "Lake", definition: "ChurnDefinition") -> bool:
     return True
 
 
+def _earlier_cohort(session: Session, cohort: Cohort) -> Cohort | None:
+    """Return the newest earlier list that can be compared with this one.
+
+    It has the same tiers, audience and horizon. Ranks by rules are not compared with
+    probabilities.
+    """
+    earlier = session.scalars(
+        select(Cohort)
+        .where(Cohort.team_id == cohort.team_id, Cohort.as_of < cohort.as_of)
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+        .limit(EARLIER)
+    )
+    return next(
+        (
+            row
+            for row in earlier
+            if list(row.tiers) == list(cohort.tiers)
+            and row.audience == cohort.audience
+            and row.horizon_days == cohort.horizon_days
+            and (row.model_version == "rules") == (cohort.model_version == "rules")
+        ),
+        None,
+    )
+
+
+def _change(lake: "Lake", swept: "Swept", earlier: Cohort | None) -> dict[str, Any] | None:
+    from retention.risk.changes import change_since
+
+    if earlier is None:
+        return None
+    scores = lake.scores(earlier.run_id).select("customer_id", "tier").execute()
+    change = change_since(swept, scores, as_of=earlier.as_of, model_version=earlier.model_version)
+    return change.as_dict() if change else None
+
+
+def _next_steps(
+    session: Session,
+    lake: "Lake",
+    context: Context,
+    policy: "Policy",
+    swept: "Swept",
+    currency: str,
+) -> dict[str, str]:
+    """Return what the policy would do for the customers of the message, in a few words."""
+    from retention.campaigns.audience import next_rules
+    from retention.campaigns.offers import next_step
+
+    if context.channel is None:
+        return {}
+    shown = list(swept.cohort.customer_id.head(MAX_SHOWN))
+    rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
+    return {customer: next_step(rule, currency) for customer, rule in rules.items()}
+
+
 def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]:
     """Return the breakdown's table for the thread of the list."""
     if context.channel is None or not data["breakdown"]:
@@ -208,52 +269,19 @@ def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]
 
 
 def _posts(
-    swept: "Swept", data: dict[str, Any], policy: "Policy", context: Context
+    swept: "Swept", data: dict[str, Any], steps: dict[str, str], context: Context
 ) -> tuple[Post, ...]:
     """Return the message of a channel; the terminal has none, so no chart is drawn for it."""
     if context.channel is None:
         return ()
     from retention.reports.sweep_chart import alt_text, chart
 
-    picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
+    picture = Attachment("sweep.png", "image/png", chart(swept.tiers), alt_text(swept.tiers))
+    shown = min(data["top"] or DEFAULT_SHOWN, MAX_SHOWN)
     values = {
-        **_channel_values(
-            swept,
-            data["cohort_id"],
-            data["currency"],
-            context.settings.key,
-            min(data["top"] or DEFAULT_SHOWN, MAX_SHOWN),
-        ),
-        "extreme": data["extreme"],
-        "definition": data["definition"],
-        "fitting_definition": data["fitting_definition"],
-        "training": False,
-    }
-    return (Post("sweep/cohort", values, images={"chart": picture}),)
-
-
-def _channel_values(
-    swept: "Swept", cohort_id: str, currency: str, key: bytes, shown: int
-) -> dict[str, Any]:
-    """Return the values for a channel: counts, reasons, pseudonyms."""
-    from retention.privacy import pseudonym
-
-    main_reasons = Counter(
-        reasons[0]["feature"]
-        for reasons in swept.cohort.reasons
-        if reasons and direction(reasons[0]) == RAISES and reasons[0]["feature"] in GROUPS
-    )
-    customers = [
-        {**customer, "customer": pseudonym(key, customer["customer_id"])}
-        for customer in swept.cohort.head(shown).to_dict("records")
-    ]
-    for customer in customers:
-        del customer["customer_id"]
-    return {
-        "cohort_id": cohort_id,
+        "cohort_id": data["cohort_id"],
         "as_of": swept.as_of.isoformat(),
         "note": swept.note,
-        "selection_note": swept.selection_note,
         "model_version": swept.model_version,
         "tiers": swept.tiers,
         "cohort_tiers": list(swept.cohort_tiers),
@@ -261,7 +289,49 @@ def _channel_values(
         "size": len(swept.cohort),
         "revenue_at_risk": swept.revenue_at_risk,
         "has_amounts": swept.has_amounts,
-        "reasons": main_reasons.most_common(4),
-        "customers": customers,
-        "currency": currency,
+        "customers": _rows(swept, steps, context.settings.key, shown),
+        "currency": data["currency"],
+        "extreme": data["extreme"],
+        "definition": data["definition"],
+        "fitting_definition": data["fitting_definition"],
+        "change": data["change"],
+        "audience": data["audience"],
     }
+    return (Post("sweep/cohort", values, images={"chart": picture}),)
+
+
+def _main_reasons(swept: "Swept") -> list[tuple[str, int]]:
+    """Count the first reasons of the cohort."""
+    counted = Counter(
+        reasons[0]["feature"]
+        for reasons in swept.cohort.reasons
+        if reasons and direction(reasons[0]) == RAISES and reasons[0]["feature"] in GROUPS
+    )
+    return counted.most_common(4)
+
+
+def _rows(swept: "Swept", steps: dict[str, str], key: bytes, shown: int) -> list[dict[str, Any]]:
+    """Return the rows of the message's table: pseudonyms instead of ids."""
+    from math import isnan
+
+    from retention.churn.facts import days_text, every
+    from retention.privacy import pseudonym
+    from retention.risk.sentence import short_reason
+
+    rows, evidences = [], swept.evidence
+    for customer in swept.cohort.head(shown).itertuples():
+        evidence = evidences[customer.customer_id]
+        usual = evidence.usual_gap_days
+        rows.append(
+            {
+                "customer": pseudonym(key, customer.customer_id),
+                "churn_probability": customer.churn_probability,
+                "tier": customer.tier,
+                "expected_value": customer.expected_value,
+                "silent": days_text(evidence.silent_days),
+                "rhythm": gettext("one order") if isnan(usual) else every(usual),
+                "why": short_reason(evidence.clauses, customer.tier),
+                "step": steps[customer.customer_id],
+            }
+        )
+    return rows

@@ -7,6 +7,7 @@ import { composer } from "./composer.js";
 import { avatar, fill, h, icon, toast } from "./dom.js";
 import { load, parents, renderList, threadOf } from "./messages.js";
 import { refreshView, showErrors, showView } from "./modal.js";
+import { messageMenu } from "./shortcuts.js";
 import { renderSidebar, renderWho, startWho } from "./sidebar.js";
 import { channel, isReply, messagesOf, person, state } from "./state.js";
 
@@ -31,7 +32,7 @@ async function become(handle) {
   const about = await get("/workspace", { user: handle }).catch(() => get("/workspace", { user: "analyst" }));
   state.people = new Map(about.people.map((one) => [one.id, one]));
   Object.assign(state, { me: state.people.get(about.me), bot: about.bot, team: about.team.name, zone: about.timezone,
-    channels: about.channels, commands: about.commands || [], messages: new Map(), thread: null, home: null, current: null });
+    channels: about.channels, commands: about.commands || [], shortcuts: about.shortcuts || [], messages: new Map(), thread: null, home: null, current: null });
   fill(at("footer"), about.footer && h("p", {}, about.footer));
   showView(null);
   hearClock(about.clock);
@@ -93,7 +94,7 @@ function render(jump = false) {
     if (at("messages").dataset.channel !== state.current) at("messages").replaceChildren();
     at("messages").dataset.channel = state.current;
     at("messages").querySelector(".home, .beginning")?.remove();
-    renderList(at("messages"), parents(state.current), { onthread: openThread });
+    renderList(at("messages"), parents(state.current), { onthread: openThread, onmore: messageMenu });
     if (!channel().im || parents(state.current).length === 0) at("messages").prepend(beginning());
   }
   renderThread();
@@ -169,7 +170,7 @@ function renderThread() {
   if (!state.thread) return;
   const scroll = at("thread").querySelector(".scroll");
   const bottom = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
-  renderList(at("thread-messages"), threadOf(state.current, state.thread), { inThread: true });
+  renderList(at("thread-messages"), threadOf(state.current, state.thread), { inThread: true, onmore: messageMenu });
   if (bottom) scroll.scrollTop = scroll.scrollHeight;
 }
 

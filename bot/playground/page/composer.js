@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { fill, h, icon, toast } from "./dom.js";
+import { globalMenu } from "./shortcuts.js";
 import { channel, state } from "./state.js";
 
 const BUILT_IN = [{ usage: "/invite @retention", help: "Add the app to this channel" }];
@@ -16,7 +17,9 @@ export function composer(form, { thread = () => null, id = "composer-input", lab
   const send = h("button", { class: "send", type: "submit", "aria-label": "Send now", title: "Send now" }, icon("send"));
   const slash = h("button", { class: "icon-button", type: "button", title: "Run a command", "aria-label": "Run a command",
     onclick: () => { box.value = "/retention "; box.focus(); changed(); } }, h("span", { class: "slash" }, "/"));
-  fill(form, list, h("div", { class: "composer-box" }, box, h("div", { class: "composer-bar" }, !thread() && slash, h("span", { class: "grow" }), send)));
+  const shortcuts = h("button", { class: "icon-button", type: "button", title: "Shortcuts", "aria-label": "Shortcuts", "aria-haspopup": "menu",
+    onclick: () => globalMenu(shortcuts) }, icon("bolt"));
+  fill(form, list, h("div", { class: "composer-box" }, box, h("div", { class: "composer-bar" }, !thread() && slash, shortcuts, h("span", { class: "grow" }), send)));
 
   let active = -1;
   const close = () => {
@@ -39,7 +42,7 @@ export function composer(form, { thread = () => null, id = "composer-input", lab
     box.setAttribute("aria-activedescendant", items[active].id);
   };
   const offer = () => {
-    const found = thread() ? [] : suggestions(box.value);
+    const found = mentions(box.value) || (thread() ? [] : suggestions(box.value));
     if (!found.length) return close();
     fill(list, found.map((one, number) => h("li", {
       id: `${id}-option-${number}`, role: "option", "aria-selected": "false", data: { insert: one.insert },
@@ -109,6 +112,17 @@ async function deliver(text, thread) {
     return;
   }
   await (text.startsWith("/") ? post("/commands", where) : post("/messages", { ...where, thread_ts: thread }));
+}
+
+// Suggest people where the last word starts with @; null elsewhere.
+function mentions(text) {
+  const match = /(^|\s)@(\w*)$/.exec(text);
+  if (!match || text.startsWith("/")) return null;
+  const before = text.slice(0, text.length - match[2].length);
+  return [...state.people.values()]
+    .filter((one) => one.id !== "USLACKBOT" && one.handle.startsWith(match[2].toLowerCase()))
+    .sort((one, other) => Number(other.is_bot) - Number(one.is_bot))
+    .map((one) => ({ usage: `@${one.handle}`, help: one.name, insert: `${before}${one.handle} ` }));
 }
 
 // Suggest commands that match any of the typed words.

@@ -38,6 +38,7 @@ const PATHS = {
   download: "M10 3v9M6 9l4 4 4-4M4 16h12",
   send: "M3 3l14 7-14 7 2.2-6L12 10 5.2 9z",
   people: "M7 9a3 3 0 1 0-.01 0zM2 16c0-3 2-5 5-5s5 2 5 5M13 9a2.5 2.5 0 1 0-1-4.8M14 11c2.3 .3 4 2.2 4 5",
+  bolt: "M11 2L4 11h5l-1 7 8-10h-5z",
   dots: "M10 5v.01M10 10v.01M10 15v.01",
   warn: "M10 3l8 14H2zM10 8v4M10 14.5v.01",
   file: "M5 2h7l4 4v12H5zM12 2v4h4",

@@ -94,12 +94,26 @@ function picker(type, key) {
   };
 }
 
+// Slack shows and returns a moment in the reader's time zone, as Unix time.
+function moment(element, { id, onchange }) {
+  const node = h("input", { id, type: "datetime-local", class: "text-input short" });
+  if (element.initial_date_time) {
+    const at = new Date(1000 * element.initial_date_time);
+    node.value = new Date(at - 60_000 * at.getTimezoneOffset()).toISOString().slice(0, 16);
+  }
+  const seconds = () => (node.value ? Math.floor(new Date(node.value).getTime() / 1000) : null);
+  node.addEventListener("change", () => onchange?.(seconds()));
+  node.read = () => ({ selected_date_time: seconds() });
+  return node;
+}
+
 const MAKE = {
   static_select: select, external_select: select, users_select: entities("user"),
   conversations_select: entities("conversation"), channels_select: entities("channel"),
   multi_static_select: many("checkbox"), checkboxes: many("checkbox"), radio_buttons: many("radio"),
   plain_text_input: typed("text"), number_input: typed("text", { class: "text-input short" }), email_text_input: typed("email"),
   url_text_input: typed("url"), datepicker: picker("date", "date"), timepicker: picker("time", "time"),
+  datetimepicker: moment,
 };
 
 // Return view.state.values of all controls below a node.

@@ -10,7 +10,7 @@ import { clockTime, dayKey, dayName, fullTime, isReply, ordered, person, state }
 const TOGETHER = 5 * 60 * 1000;
 
 // Update a list's rows, touching only changed messages.
-export function renderList(place, list, { inThread = false, onthread } = {}) {
+export function renderList(place, list, { inThread = false, onthread, onmore } = {}) {
   const wanted = [];
   let before = null;
   list.forEach((message, number) => {
@@ -19,7 +19,7 @@ export function renderList(place, list, { inThread = false, onthread } = {}) {
     const follows = !newDay && before && before.user === message.user && !before.ephemeral && !message.ephemeral &&
       !(inThread && number === 1) && new Date(message.shown_at) - new Date(before.shown_at) < TOGETHER && !before.reply_count;
     const key = `m-${message.ts}-${hash([message.text, message.blocks, message.edited, message.files, message.reply_count, follows])}`;
-    wanted.push({ key, make: () => row(message, { follows, inThread, onthread }) });
+    wanted.push({ key, make: () => row(message, { follows, inThread, onthread, onmore }) });
     before = message;
   });
   arrange(place, wanted);
@@ -56,7 +56,7 @@ function arrange(place, wanted) {
 const divider = (message) =>
   h("div", { class: "day", role: "separator" }, h("span", {}, dayName(message.shown_at)));
 
-function row(message, { follows, inThread, onthread }) {
+function row(message, { follows, inThread, onthread, onmore }) {
   const author = person(message.user);
   const time = h("time", { datetime: message.shown_at, title: fullTime(message.shown_at) }, clockTime(message.shown_at));
   const name = h("div", { class: "who-line" }, [
@@ -76,9 +76,12 @@ function row(message, { follows, inThread, onthread }) {
       message.files.length > 0 && h("div", { class: "files" }, message.files.map(file)),
       !inThread && message.reply_count > 0 && replies(message, onthread),
     ]),
-    !inThread && !message.ephemeral && h("div", { class: "hover-bar" },
-      h("button", { class: "icon-button", type: "button", title: "Reply in thread", "aria-label": "Reply in thread",
-        onclick: () => onthread(message.ts) }, icon("thread"))),
+    !message.ephemeral && h("div", { class: "hover-bar" }, [
+      !inThread && h("button", { class: "icon-button", type: "button", title: "Reply in thread", "aria-label": "Reply in thread",
+        onclick: () => onthread(message.ts) }, icon("thread")),
+      h("button", { class: "icon-button", type: "button", title: "More actions", "aria-label": "More actions", "aria-haspopup": "menu",
+        onclick: (event) => onmore(event.currentTarget, message) }, icon("dots")),
+    ]),
   ]);
 }
 

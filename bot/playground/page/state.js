@@ -5,6 +5,7 @@ export const state = {
   people: new Map(),
   channels: [],
   commands: [],
+  shortcuts: [],
   current: null, // a channel id
   tab: "messages", // or "home", in the app's direct message
   messages: new Map(), // channel id → Map(ts → message)

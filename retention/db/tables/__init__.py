@@ -11,6 +11,7 @@ from retention.db.tables.access import (
     SLACK_STATES,
     Audit,
     Erasure,
+    Language,
     RoleGrant,
 )
 from retention.db.tables.alerts import Alert, AlertFiring, ProgrammeHoldout
@@ -24,6 +25,7 @@ from retention.db.tables.campaigns import (
     CampaignVersion,
     Coupon,
 )
+from retention.db.tables.care import CallEntry, Note, Pause
 from retention.db.tables.data import (
     ChurnDefinition,
     Cohort,
@@ -32,7 +34,7 @@ from retention.db.tables.data import (
     ModelHealth,
     ModelVersion,
 )
-from retention.db.tables.delivery import Delivery, File, Outbox
+from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
@@ -49,6 +51,7 @@ __all__ = [
     "Audit",
     "Base",
     "BusinessClock",
+    "CallEntry",
     "Campaign",
     "CampaignEditor",
     "CampaignVersion",
@@ -63,9 +66,12 @@ __all__ = [
     "ImportLog",
     "Impression",
     "Job",
+    "Language",
     "ModelHealth",
     "ModelVersion",
+    "Note",
     "Outbox",
+    "Pause",
     "Process",
     "ProgrammeHoldout",
     "Redemption",
@@ -75,5 +81,6 @@ __all__ = [
     "Send",
     "Slot",
     "Suppression",
+    "Thread",
     "Utc",
 ]

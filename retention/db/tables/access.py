@@ -13,7 +13,11 @@ from retention.db.tables.base import Base, Id
 
 
 class RoleGrant(Base):
-    """The role of a Slack user."""
+    """The role of a Slack user or user group.
+
+    A group's id starts with S. Each of its members without a role of their own has a row with
+    ``via``, the group's id. So a person's role is always in one row.
+    """
 
     __tablename__ = "roles"
 
@@ -22,6 +26,17 @@ class RoleGrant(Base):
     role: Mapped[str] = mapped_column(String(12))
     granted_by: Mapped[str] = mapped_column(String(64))
     granted_at: Mapped[datetime] = mapped_column(default=clock.now)
+    via: Mapped[str | None] = mapped_column(String(64))
+
+
+class Language(Base):
+    """The language of a person, a channel or the workspace (``scope`` is an id, or ``*``)."""
+
+    __tablename__ = "languages"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    scope: Mapped[str] = mapped_column(String(64), primary_key=True)
+    language: Mapped[str] = mapped_column(String(12))
 
 
 class Audit(Base):

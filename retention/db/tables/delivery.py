@@ -69,6 +69,24 @@ class File(Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.wall)
 
 
+class Thread(Base):
+    """What a Slack thread is about: the last command typed in it.
+
+    ``customer`` is a pseudonym, and so are customers in ``command``.
+    """
+
+    __tablename__ = "threads"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    channel: Mapped[str] = mapped_column(String(64), primary_key=True)
+    ts: Mapped[str] = mapped_column(String(32), primary_key=True)  # of its first message
+    command: Mapped[str] = mapped_column(Text)
+    customer: Mapped[str | None] = mapped_column(String(32))
+    campaign_id: Mapped[str | None] = mapped_column(String(32))
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    updated_at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
 class Delivery(Base):
     """A processed request from Slack.
 

@@ -101,15 +101,29 @@ class Ranker:
     def scores(self, view: np.ndarray) -> np.ndarray:
         """Compute log-odds (candidates,)."""
         if self.kind == POPULAR:
-            return np.log1p(np.nan_to_num(view[:, NAMES.index("item_buyers_28")]).clip(min=0))
+            return _popularity(view)
         if self.kind == SIGNALS:
             return logistic_scores(self.logistic, view)
-        learned = (
-            self.trees.scores(view) + net_scores(self.nets, _standardise(view, self.scaling))
-        ) / 2
+        learned = self._learned(view)
         if self.kind == LEARNED:
             return learned
-        return learned + self.logistic_share * (logistic_scores(self.logistic, view) - learned)
+        return self._mean(learned, logistic_scores(self.logistic, view))
+
+    def scores_by_kind(self, view: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the log-odds of all `kinds`, each part once."""
+        signals = logistic_scores(self.logistic, view)
+        scores = {SIGNALS: signals, POPULAR: _popularity(view)}
+        if self.nets:
+            learned = self._learned(view)
+            scores |= {LEARNED: learned, ALL: self._mean(learned, signals)}
+        return {kind: scores[kind] for kind in self.kinds}
+
+    def _learned(self, view: np.ndarray) -> np.ndarray:
+        nets = net_scores(self.nets, _standardise(view, self.scaling))
+        return (self.trees.scores(view) + nets) / 2
+
+    def _mean(self, learned: np.ndarray, signals: np.ndarray) -> np.ndarray:
+        return learned + self.logistic_share * (signals - learned)
 
     def with_kind(self, kind: str) -> Self:
         """Return the same ranker with another kind."""
@@ -145,6 +159,10 @@ class Ranker:
             restore_nets(arrays),
             float(arrays["steady"]),
         )
+
+
+def _popularity(view: np.ndarray) -> np.ndarray:
+    return np.log1p(np.nan_to_num(view[:, NAMES.index("item_buyers_28")]).clip(min=0))
 
 
 def fit(examples: Examples, *, seed: int = 0, logistic_only: bool = False) -> Ranker:

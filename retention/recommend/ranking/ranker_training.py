@@ -27,7 +27,7 @@ from retention.recommend.evaluation_context import (
     purchased_items,
     rank_items,
     repeat_baseline,
-    two_stage_scorer,
+    two_stage_scorers,
 )
 from retention.recommend.history import History
 from retention.recommend.ranking.features import Examples
@@ -37,7 +37,7 @@ from retention.text import gettext
 
 MAX_HORIZONS = 3  # for training; a fourth added nothing on Complete Journey
 MIN_CUSTOMERS_IN_HORIZON = 40  # customers with purchases
-NEGATIVE_SAMPLE_SHARE = 0.25  # share of the candidates without purchase that is kept
+NEGATIVE_SAMPLE_SHARE = 0.15  # share of the candidates without purchase that is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ MIN_ITEMS_FOR_TREES = 50  # below, only the logistic regression is fitted
 MIN_NEW_PURCHASES = 1_000  # purchases of new items: below, new items have no ranker of their own
 CUSTOMERS_PER_HORIZON = 1_000
 EVALUATED_PER_HORIZON = 2 * BATCH  # of these customers
-TRIAL_EXAMPLES = 60_000  # for rankers that are only evaluated; halves the time in a large shop
+TRIAL_EXAMPLES = 30_000  # for the ranker that is only evaluated
 CONFIDENCE = 0.95  # share of bootstrap draws; the best of several is easily ahead by chance
 BASELINES = {"popular": popularity_baseline, "buy_it_again": repeat_baseline}
 
@@ -232,10 +232,10 @@ def learn_to_rank(
 ) -> RankerSet:
     """Fit rankers on the last horizons.
 
-    The kind of each ranker is selected, too. The evaluation is prequential (Dawid 1984). From the
-    oldest horizon on, each is ranked by the rankers of the earlier ones, then used for training.
-    Customers held out of one horizon would favour models with many parameters, which have seen the
-    sales of that horizon.
+    The kind of each ranker is selected, too. The newest horizon is ranked by trial rankers of the
+    earlier ones, then used for training as well (prequential evaluation, Dawid 1984). Customers
+    held out of one horizon would favour models with many parameters, which have seen the sales of
+    that horizon.
 
     Parameters
     ----------
@@ -262,8 +262,8 @@ def learn_to_rank(
     )
     ends = [*past_horizons(history, last.start, options), end]
     collected: Examples | None = None
-    evaluations: list[Evaluation] = []
-    had_own_ranker: list[bool] = []  # whether new items had a ranker of their own
+    evaluation: Evaluation | None = None
+    had_own_ranker = False  # whether new items had a ranker of their own
     for number, window_end in enumerate(ends, start=1):
         step = part(part(progress, 1, 4, span=2), number - 1, len(ends))
         window = last if window_end == end else past_window(history, window_end, options, step)
@@ -273,18 +273,15 @@ def learn_to_rank(
             :CUSTOMERS_PER_HORIZON
         ]
         stage = first_stage(window.snapshot)
-        if collected is not None and collected.has_both_outcomes:
-            sample = collected.sample(TRIAL_EXAMPLES, options.seed)
-            rankers_so_far = _fit_rankers(
-                sample,
+        if window_end == end and collected is not None and collected.has_both_outcomes:
+            trial = _fit_rankers(
+                collected.sample(TRIAL_EXAMPLES, options.seed),
                 options.seed,
                 logistic_only,
                 own_ranker_for_new=_has_enough_new_items(collected, logistic_only),
             )
-            evaluations.append(
-                _evaluate(window, rows[:EVALUATED_PER_HORIZON], rankers_so_far, stage)
-            )
-            had_own_ranker.append(rankers_so_far[NEW] is not rankers_so_far[BOTH])
+            evaluation = _evaluate(window, rows[:EVALUATED_PER_HORIZON], trial, stage)
+            had_own_ranker = trial[NEW] is not trial[BOTH]
         new_examples = collect_examples(
             window, rows, options.seed + number, stage=stage, progress=step
         )
@@ -300,27 +297,19 @@ def learn_to_rank(
         logistic_only,
         own_ranker_for_new=_has_enough_new_items(collected, logistic_only),
     )
-    if not evaluations:
-        evaluations, had_own_ranker = [_evaluate_held_out(last, options, logistic_only)], [False]
-    has_own_ranker = rankers[NEW] is not rankers[BOTH]
-    comparable = {
-        BOTH: evaluations,
-        NEW: [
-            evaluation
-            for evaluation, had_own in zip(evaluations, had_own_ranker, strict=True)
-            if had_own == has_own_ranker
-        ],
-    }
+    if evaluation is None:
+        evaluation = _evaluate_held_out(last, options, logistic_only)
+    is_comparable = {BOTH: True, NEW: had_own_ranker == (rankers[NEW] is not rankers[BOTH])}
     rankers = {
-        policy: ranker.with_kind(
-            select_kind([evaluation[policy] for evaluation in comparable[policy]], ranker.kinds)
-        )
+        policy: ranker.with_kind(select_kind(evaluation[policy], ranker.kinds))
+        if is_comparable[policy]
+        else ranker
         for policy, ranker in rankers.items()
     }
     progress(4, 4, gettext("Learning to rank"))
     return RankerSet(
         rankers,
-        _metrics(evaluations[-1][BOTH], rankers[BOTH].kind),
+        _metrics(evaluation[BOTH], rankers[BOTH].kind),
         _logistic_only_note(last, options) if logistic_only else "",
     )
 
@@ -364,15 +353,11 @@ def _evaluate(
     """
     snapshot = window.snapshot
     baselines = {name: baseline(snapshot) for name, baseline in BASELINES.items()}
-    kinds: dict[tuple[int, str], Scorer] = {}  # shared by both policies if the ranker is the same
-    for ranker in rankers.values():
-        for kind in ranker.kinds:
-            kinds.setdefault(
-                (id(ranker), kind), two_stage_scorer(snapshot, ranker.with_kind(kind), stage)
-            )
+    distinct = {id(ranker): ranker for ranker in rankers.values()}  # the policies may share one
+    by_kind = {key: two_stage_scorers(snapshot, ranker, stage) for key, ranker in distinct.items()}
     scores: dict[RankingKey, Scorer] = {}
     for policy, ranker in rankers.items():
-        scores |= {(kind, policy): kinds[id(ranker), kind] for kind in ranker.kinds}
+        scores |= {(kind, policy): score for kind, score in by_kind[id(ranker)].items()}
         scores |= {(name, policy): score for name, score in baselines.items()}
     lists = rank_items(snapshot, rows, scores)
     bought = {
@@ -408,17 +393,17 @@ def _evaluate_held_out(
 
 
 def select_kind(
-    evaluations: Sequence[Mapping[str, RankingMetrics]], kinds: Sequence[str], draws: int = 400
+    evaluation: Mapping[str, RankingMetrics], kinds: Sequence[str], draws: int = 400
 ) -> str:
-    """Select the kind of ranker by past evaluations.
+    """Select the kind of ranker by an evaluation on the newest horizon.
 
-    The first kind is the default. Another one must be better in every horizon and in 95 of 100
-    bootstrap draws of their customers.
+    The first kind is the default. Another one must be better in 95 of 100 bootstrap draws of the
+    customers.
 
     Parameters
     ----------
-    evaluations : sequence of mapping
-        Per horizon: kind → ranking.
+    evaluation : mapping
+        Kind → ranking of the same customers.
     kinds : sequence of str
     draws : int
         Bootstrap draws.
@@ -428,28 +413,16 @@ def select_kind(
     str
     """
     default = kinds[0]
-    usable = [each for each in evaluations if each and each[default].customers]
-    if not usable:
+    if not evaluation or not evaluation[default].customers:
         return default
-    gains_by_kind = {
-        kind: [
-            evaluation[kind].each["ndcg"] - evaluation[default].each["ndcg"]
-            for evaluation in usable
-        ]
-        for kind in kinds[1:]
+    gains = {
+        kind: evaluation[kind].each["ndcg"] - evaluation[default].each["ndcg"] for kind in kinds[1:]
     }
-    better = {
-        kind: np.concatenate(gains)
-        for kind, gains in gains_by_kind.items()
-        if min(gain.mean() for gain in gains) > 0
-    }
-    if not better:
+    if not gains:
         return default
-    best = max(better, key=lambda kind: float(better[kind].mean()))
-    gains, rng = better[best], np.random.default_rng(0)
-    ahead = np.mean(
-        [gains[rng.integers(0, len(gains), len(gains))].mean() > 0 for _ in range(draws)]
-    )
+    best = max(gains, key=lambda kind: float(gains[kind].mean()))
+    gain, rng = gains[best], np.random.default_rng(0)
+    ahead = np.mean([gain[rng.integers(0, len(gain), len(gain))].mean() > 0 for _ in range(draws)])
     return best if ahead > CONFIDENCE else default
 
 

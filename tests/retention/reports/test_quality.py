@@ -37,13 +37,18 @@ def test_report_shows_gaps_spikes_and_quarantine(quality_report):
     )
     shown_text = _terminal(quality_report)
     assert "0 were not meant, 1 were set aside." in shown_text
-    for words in ("2025-04-14", "customer_id is missing", "calendar features need 13", "no margin"):
+    for words in (
+        "2025-04-14",
+        "customer_id is missing",
+        "seasons are known after 13",
+        "no margin",
+    ):
         assert words in shown_text
 
 
 def test_every_limit_has_a_remedy(quality_report):
     limits = {limit["limit"]: limit["remedy"] for limit in quality_report.data["limits"]}
-    assert limits["4 months of history: calendar features need 13"].startswith(
+    assert limits["4 months of history: seasons are known after 13"].startswith(
         "import older orders"
     )
     assert limits["3 customers: below 100 only rules can be used, no model"]

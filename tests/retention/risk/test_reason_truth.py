@@ -10,7 +10,7 @@ from retention.churn.training_set import snapshot_moments
 from retention.risk import sweep as sweeps
 from retention.risk.policy import Policy
 from tests import shops
-from tests.retention.risk import raw_rows, sentences
+from tests.retention.risk import clause_truth, raw_rows, sentences
 from tests.retention.risk.made_up_shops import SHOPS
 
 UNRECORDED = {  # column or event type → words that only a shop with it may show
@@ -71,6 +71,26 @@ def test_each_sentence_is_what_the_raw_rows_say(made_up):
                 sentences.check(reason, facts)
                 checked += 1
     assert checked >= len(active)
+
+
+def test_each_clause_is_what_the_raw_rows_say(made_up):
+    shop, rows, swept = made_up
+    own = raw_rows.features(rows, shop.end, shop.horizon)
+    for result in swept.values():
+        assert set(result.evidence) == set(result.cohort.customer_id.head(sweeps.MAX_EVIDENCE))
+        for customer_id, evidence in result.evidence.items():
+            row = own.loc[customer_id]
+            assert evidence.silent_days == pytest.approx(row.recency_days, abs=1e-6)
+            for clause in evidence.clauses:
+                clause_truth.check(clause, row, shop.horizon)
+
+
+def test_no_two_clauses_share_a_feature_group(made_up):
+    _, _, swept = made_up
+    for result in swept.values():
+        for evidence in result.evidence.values():
+            groups = [group for clause in evidence.clauses for group in clause.groups]
+            assert len(groups) == len(set(groups))
 
 
 def test_each_row_has_reasons_that_agree_with_its_tier(made_up):

@@ -49,7 +49,7 @@ def test_sweep_totals_are_consistent(shop, with_model):
     assert list(result.scores.tier) == list(
         tiers_of(result.scores.churn_probability.to_numpy(), Policy())
     )
-    assert chart(result, Policy()).startswith(b"\x89PNG")
+    assert chart(result.tiers).startswith(b"\x89PNG")
 
 
 def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):

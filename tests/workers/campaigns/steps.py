@@ -12,6 +12,7 @@ from retention.campaigns import closing
 from retention.campaigns.file_imports import LISTENER
 from retention.campaigns.prior import prior_from_campaigns
 from retention.campaigns.states import find_campaign
+from retention.campaigns.view import campaign_data
 from retention.db.tables import (
     Assignment,
     Campaign,
@@ -24,6 +25,7 @@ from retention.recommend.bandit.decisions import logged_decisions
 from retention.risk.policy import load_policy
 from tests import shop as tiny
 from workers import campaigns, jobs
+from workers.delivery import render
 from workers.requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
 from workers.tasks.runner import run_job
 
@@ -122,6 +124,12 @@ def messages(desk, key=None) -> str:
             select(Outbox).where(Outbox.key == key) if key else select(Outbox)
         ).all()
     return "\n".join(str(row.payload) for row in rows)
+
+
+def details(desk, campaign_id) -> str:
+    """Text of the window behind *Details*."""
+    campaign = campaign_data(campaign_of(desk, campaign_id))
+    return str(render.view("campaign/details", campaign=campaign, history=[], zone="UTC"))
 
 
 def items_offered(desk, campaign_id) -> dict[str, list[str]]:

@@ -42,7 +42,7 @@ def test_approval_excludes_customers_of_other_campaigns(desk):
     counts = Counter(arms_of(desk, second))
     assert counts["excluded"] == len(audience) - 7
     assert counts["treatment"] + counts["control"] == 7
-    assert f"{counts['excluded']} customers of its audience got into another campaign" in messages(
+    assert f"{counts['excluded']} customers joined another campaign since the draft" in messages(
         desk, f"campaign:{second}:approved:1"
     )
     shown = messages(desk, f"campaign:{second}:clearance:1")

@@ -23,6 +23,7 @@ from tests.workers.campaigns.steps import (
     LEAD,
     arms_of,
     campaign_of,
+    details,
     drafted,
     live,
     messages,
@@ -41,8 +42,10 @@ def test_draft_shows_audience_offer_and_certainty(desk):
     assert body["audience"] > 20
     assert body["excluded"]["no_consent"] > 0
     card = messages(desk, campaign.post_key)
-    assert "Expected incremental profit" in card
-    assert "prior" in card
+    assert "*Draft: 10% coupon for " in card
+    assert "Expected profit" in card
+    assert "likely between" in card
+    assert "This rests on the policy" in details(desk, campaign_id)
     assert "<!channel>" not in card.replace(
         "'text': 'Win back <!channel> & friends'", ""
     )  # plain text is no markup
@@ -90,7 +93,7 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     first = campaign_of(desk, drafted(desk))
     assert first.name.startswith("High, medium and low risk, ")
     assert first.body["targeting"]["by"] == "risk"
-    assert "no campaign with a hold-out has been measured yet" in messages(desk, first.post_key)
+    assert "No campaign with a hold-out group has been measured yet" in details(desk, first.id)
     taught = past_campaigns.UpliftModel(
         "learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2
     )
@@ -108,10 +111,10 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
         sum(min(0.4, churns) * value for churns, value in people)
     )
     assert campaign.body["targeting"]["qini_low"] == 0.03
-    card = messages(desk, campaign.post_key)
-    assert "Chosen by expected incremental profit" in card
-    assert "S-learner, Qini 0.080" in card
-    assert "expected to earn too little" in card
+    more = details(desk, campaign.id)
+    assert "Chosen by expected profit: 2 past campaigns with 900 customers" in more
+    assert "Qini" not in more
+    assert "with too little expected profit" in more
 
 
 def test_draft_counts_items_without_a_title(desk):
@@ -126,8 +129,8 @@ def test_draft_counts_items_without_a_title(desk):
     import_files(desk.lake, desk.database, desk.settings, "items", [str(file)])
     second = campaign_of(desk, drafted(desk, name="Untitled"))
     assert 0 < second.body["untitled"] <= len(items)
-    text = f"{second.body['untitled']} items that customers would be shown have no title"
-    assert text in messages(desk, second.post_key)
+    text = f"{second.body['untitled']} items have no title"
+    assert text in details(desk, second.id)
 
 
 def test_active_and_recently_contacted_customers_are_excluded(desk):
@@ -185,7 +188,7 @@ def test_budget_limits_the_audience(desk, tmp_path):
     body = Body.model_validate(campaign.body)
     assert 0 < body.audience < everybody.audience
     assert body.audience + body.excluded["beyond_budget"] == everybody.audience
-    assert "beyond the budget" in messages(desk, campaign.post_key)
+    assert "above the budget" in details(desk, campaign.id)
     with desk.database.transaction() as session:
         assert (
             campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST).state == "submitted"

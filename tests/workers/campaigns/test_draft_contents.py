@@ -17,6 +17,7 @@ from tests.workers.campaigns.steps import (
     POLICY,
     bring,
     campaign_of,
+    details,
     drafted,
     go_on,
     measured,
@@ -76,9 +77,8 @@ def test_draft_says_how_old_the_scores_of_its_cohort_are(desk):
     old = run(desk, CampaignDraft(cohort_id=cohort), ANALYST, key="old").result
     assert old["scores_age_days"] == 35
     campaign = campaign_of(desk, old["campaign_id"])
-    card = messages(desk, campaign.post_key)
-    assert "The scores were 35 days old when this was drafted: they are as of 11 Apr 2025" in card
-    assert "Run `/retention sweep`" in card
+    assert "The risk scores are 35 days old (11 Apr 2025)" in details(desk, campaign.id)
+    assert "Run `/retention sweep`" in details(desk, campaign.id)
     shown = templating.text("terminal/campaign_draft.txt.j2", **old, result=old, zone="UTC")
     assert "The scores were 35 days old" in shown
 
@@ -101,9 +101,9 @@ def test_draft_names_the_live_campaign_whose_customers_it_leaves_out(desk):
         "customers": job.result["excluded"]["other_campaign"],
         "left_out": True,
     }
-    card = messages(desk, campaign_of(desk, job.result["campaign_id"]).post_key)
-    assert f"{overlap['customers']} customers are left out, in {first.name} (live)." in card
-    assert "approved first" not in card
+    more = details(desk, job.result["campaign_id"])
+    assert f"{overlap['customers']} customers are in {first.name} and excluded here" in more
+    assert "approved first" not in more
 
 
 def test_draft_names_undecided_campaigns_with_the_same_customers(desk):
@@ -119,9 +119,9 @@ def test_draft_names_undecided_campaigns_with_the_same_customers(desk):
             "left_out": False,
         }
     ]
-    card = messages(desk, second.post_key)
-    assert f"{second.body['audience']} customers are also in First &amp;" in card
-    assert "Whichever campaign is approved first gets the customers of both" in card
+    more = details(desk, second.id)
+    assert f"{second.body['audience']} customers are also in First &amp;" in more
+    assert "The campaign approved first gets the shared customers" in more
 
 
 @pytest.mark.campaign("live")
@@ -148,9 +148,9 @@ def test_prior_and_targeting_agree_on_a_measured_campaign(desk):
     go_on(desk, days=15)
     result = run(desk, CampaignDraft(cohort_id=cohort), ANALYST, key="next").result
     assert result["prior"]["campaigns"] == result["targeting"]["campaigns"] == 1
-    card = messages(desk, campaign_of(desk, result["campaign_id"]).post_key)
-    assert "sharpened by 1 measured campaign" in card
-    assert "held too few back to learn from" in card
+    more = details(desk, result["campaign_id"])
+    assert "the policy and 1 measured campaign" in more
+    assert "cannot show yet who responds" in more
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
         shown = {
             row.channel: str(row.payload)
             for row in session.scalars(select(Outbox))
-            if "Dry run" in str(row.payload)
+            if "*Preview of" in str(row.payload)
         }
     first = next(user for user in treated if user in codes)
     assert set(shown) == {CHANNEL, LEAD}

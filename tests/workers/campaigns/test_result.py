@@ -144,7 +144,7 @@ def test_result_mentions_missing_days(desk, monkeypatch):
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.result["missing_days"] == ["2025-04-20", "2025-04-21"]
     text = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in text
+    assert "2 days without orders* (20 Apr 2025, 21 Apr 2025)" in text
 
 
 @pytest.mark.campaign("live")
@@ -233,7 +233,10 @@ def test_result_mentions_erased_customers(desk):
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert (measured.error, measured.result["erased"]) == (None, {"treatment": 2})
     text = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in text
+    assert (
+        "2 customers were erased since the approval (2 with the offer, 0 in the hold-out group)"
+        in text
+    )
 
 
 @pytest.mark.campaign("live")
@@ -269,9 +272,9 @@ def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
         round(result["cost"], 9) >= round(treated * contact, 9) > 0
     )  # a sum of as many is a rounding less, by its order
     text = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert f"Nobody has downloaded the file with {treated} customers of the treated" in text
+    assert f"Nobody has downloaded the file with {treated} customers" in text
     assert ("handed out another way" in text) == redeemed
-    assert "left out" not in text
+    assert "not contacted" not in text
     if redeemed:
         with desk.database.reading() as session:
             assert closing.uninformative_campaigns(session, desk.settings) == set()
@@ -302,7 +305,7 @@ def test_unused_call_list_is_reported_separately(desk):
     result = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).result
     assert (result["untaken"], result["uncalled"]) == (0, 2)
     text = messages(desk, f"campaign:{campaign_id}:result:1")
-    assert "Nobody has taken the list of 2 customers to call." in text
+    assert "Nobody has taken the call list with 2 customers." in text
     assert not any(words in text for words in ("downloaded the file", "handed out another way"))
 
 
@@ -350,7 +353,9 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
         "too_small",
     )
     assert "stopped while it was live" in messages(desk)
-    assert f"{measured.result['left_out']} customers of the treated were left out" in messages(desk)
+    assert f"{measured.result['left_out']} customers with the offer were not contacted" in messages(
+        desk
+    )
     assert f"(the campaign was stopped: {measured.result['left_out']})" in messages(desk)
     assert (measured.result["left_out"], measured.result["cost"]) == (
         measured.result["sample_ratio"]["treated"],

@@ -420,7 +420,7 @@ def test_recent_buyers_are_excluded_from_both_groups(desk):
         share = sum(arm == "treatment" for arm, _ in inside) / len(inside)
         assert [chance for _, chance in inside] == pytest.approx([share] * len(inside))
     shown = messages(desk, f"campaign:{campaign_id}:returned:1")
-    assert "6 customers of its audience ordered again since the sweep and are left out" in shown
+    assert "Excluded from both groups: 6 customers who ordered again" in shown
 
 
 @pytest.mark.campaign("approved")
@@ -472,7 +472,7 @@ def test_merged_customer_gets_one_email(desk):
     with desk.database.reading() as session:
         assert set(session.scalars(select(Coupon.customer_id))) == set(after["treatment"])
     shown = messages(desk, f"campaign:{campaign_id}:doubles:1")
-    assert "3 ids of its audience are left out" in shown
+    assert "Excluded: 3 duplicate ids of merged customers" in shown
     assert not messages(desk, f"campaign:{campaign_id}:returned:1")
 
 

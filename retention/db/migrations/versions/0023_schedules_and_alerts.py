@@ -5,8 +5,8 @@ from alembic import op
 
 import retention.db.tables
 
-revision = "0025_schedules_and_alerts"
-down_revision = "0019_audiences"
+revision = "0023_schedules_and_alerts"
+down_revision = "0022_groups_and_languages"
 branch_labels = None
 depends_on = None
 

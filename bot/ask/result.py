@@ -1,0 +1,135 @@
+"""The result of reading a sentence, and which commands change something."""
+
+from dataclasses import dataclass
+
+from bot.commands.parsing import parse
+
+# Commands that change something for other people. All others only read.
+CHANGING = frozenset(
+    {
+        "campaign draft",
+        "campaign edit",
+        "campaign submit",
+        "campaign approve",
+        "campaign reject",
+        "campaign stop",
+        "campaign release",
+        "retrain",
+        "forget",
+        "role grant",
+        "digest schedule",
+        "digest off",
+        "jobs cancel",
+        "jobs retry",
+        "models promote",
+        "models rollback",
+        "definition set",
+    }
+)
+READING = frozenset(
+    {
+        "help",
+        "data show",
+        "definition show",
+        "models card",
+        "models check",
+        "models compare",
+        "models list",
+        "models show",
+        "score",
+        "sweep",
+        "cohort",
+        "recommend",
+        "campaign held",
+        "campaign list",
+        "campaign misuse",
+        "campaign preview",
+        "campaign result",
+        "campaign show",
+        "digest list",
+        "digest now",
+        "report recommend",
+        "jobs list",
+        "status",
+        "role list",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a thread is about.
+
+    Parameters
+    ----------
+    command : str, optional
+        The last command line.
+    cohort, customer, campaign : str, optional
+        Ids.
+    """
+
+    command: str | None = None
+    cohort: str | None = None
+    customer: str | None = None
+    campaign: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Understanding:
+    """The command for a sentence, if there is one.
+
+    Parameters
+    ----------
+    command : str or None
+        A command line that the command tree accepts.
+    changes : bool
+        Whether it changes something, so a person has to confirm it.
+    confidence : float
+        0 to 1.
+    unused : tuple of str
+        Parts of the sentence that the command does not express.
+    alternatives : tuple of str
+        Other command lines, nearest first.
+    """
+
+    command: str | None = None
+    changes: bool = False
+    confidence: float = 0.0
+    unused: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
+
+    @property
+    def runs_at_once(self) -> bool:
+        """Return whether the command may run without a confirmation."""
+        return self.command is not None and not self.changes
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the JSON of ``retention ask``."""
+        return {
+            "understood": self.command,
+            "changes": self.changes,
+            "confidence": round(self.confidence, 2),
+            "unused": list(self.unused),
+            "alternatives": list(self.alternatives),
+        }
+
+
+def path_of(line: str) -> str:
+    """Return the path of a command line: ``campaign draft``.
+
+    Parameters
+    ----------
+    line : str
+        A command line that the tree accepts.
+
+    Returns
+    -------
+    str
+    """
+    command = parse(line).command
+    return command.path.removeprefix("retention ")
+
+
+def changes(line: str) -> bool:
+    """Return whether a command line changes something; an unknown command counts as a change."""
+    return path_of(line) not in READING

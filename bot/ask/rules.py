@@ -1,0 +1,342 @@
+"""Rules that map a sentence to one of the desk's intents.
+
+Each intent is the path of a command. Rules are tried in order. They see the sentence in lower
+case, with a mark in place of each value (`bot.ask.values.MARKS`).
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from bot.ask.values import MARKS, Values
+
+CHANGES_PREFIX = ("campaign ", "digest ", "models ", "jobs ", "role ")
+M = MARKS
+_REF = M["campaign"]
+_THIS = r"(?:\b(?:it|this|that|this one|the campaign|this campaign|that campaign)\b|它|这个|该活动)"
+
+RISK = (
+    r"at[- ]risk|\brisky\b|\bin (?:the )?risk\b|\bat[- ](?:\ue00b)+|\brisk\b|\bchurn\w*|"
+    r"\blaps(?:e|es|ed|ing|ers?)\b|"
+    r"\b(?:about|going|gonna|likely|ready|might|may|could|will|would|want) (?:to )?"
+    r"(?:leave|churn|stop buying|quit|bail|go|lapse|drop off)\b(?: on us| us)?|\bleav(?:e|es|"
+    r"ing)\b(?: us)?|"
+    r"\b(?:are|be|we're|keep)? ?(?:going to lose|gonna lose|losing|could lose|might lose|"
+    r"may lose)\b|"
+    r"\bslip(?:s|ping)? away\b|\bdrift(?:ing)? away\b|\bbail(?:ing)?\b|\bgone for good\b|"
+    r"\bstop(?:ped|s)? (?:buying|ordering|coming)\b|\b(?:we|us|did) (?:lose|lost)\b|"
+    r"\bkeep an eye on\b|\bto call(?: first| today|\W*$)|"
+    r"\bcall first\b|\bworr(?:y|ied) about\b|流失|跑路|有风险|风险|要走|快走"
+)
+CUSTOMERS = (
+    r"\b(?:customers?|clients?|people|ppl|households?|shoppers|buyers|everyone|everybody|"
+    r"anyone|those|folks|"
+    r"accounts?)\b|客户|顾客|用户|家庭"
+)
+DRAFT = (
+    r"\b(?:draft|drafting|drafts? up)\b|\bwin(?:ning)?[- ]?backs?\b|\bwinback\b|\bwin back\b|"
+    r"\breactivat\w+|"
+    r"\bre-?engag\w+|\b(?:set up|create|make|prepare|build|start|launch|plan|want|need|do|run|"
+    r"send|offer|design)\b"
+    r"[^.?!]{0,40}?\b(?:campaign|coupons?|offer|discount|promo\w*|voucher)\b|"
+    r"起草|召回|挽回|(?:搞|做|发|建|设计|创建|新建|准备|策划).{0,10}(?:活动|优惠|券)"
+)
+APPROVE = r"\bapprov(?:e|ing|es|al of)\b|\bsign off\b|批准|审批|批一下|批了|通过"
+REJECT = r"\breject(?:ing|s)?\b|\bturn down\b|\bdecline\b|拒绝|驳回|否决"
+STOP = r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end)\b|停"
+SUBMIT = r"\b(?:submit(?:ting)?|hand in|send for approval)\b|提交"
+EDIT = (
+    r"\b(?:make|set|change|raise|lower|reduce|increase|put|adjust|cut|update|edit)\b|"
+    r"\bshould (?:be|expire|have)\b|"
+    r"\bexpires?\b|改|设为|设成|调"
+)
+PAST = {
+    "campaign approve": r"\bapproved\b|批的|批准了|批了|已批",
+    "campaign reject": r"\brejected\b|被拒|拒绝了|驳回了",
+    "campaign stop": r"\bstopped\b|停了(?!吧)|已停",
+    "campaign submit": r"\bsubmitted\b|提交了|已提交",
+    "campaign draft": r"\bdrafted\b|起草了",
+    "retrain": r"\bre-?trained\b|\blast re-?train\b|训练过|训练了",
+    "forget": r"\b(?:erased|deleted|forgotten)\b|删了|删除了",
+}
+_STATES = (
+    ("live", r"\b(?:live|running|active|ongoing|current)\b|正在进行|进行中|在跑"),
+    (
+        "submitted",
+        r"\b(?:waits?|waiting|pending|awaiting|submitted)\b|\bfor (?:my |our )?approval\b|"
+        r"\bto approve\b|"
+        r"待审批|等待审批|待批|要我?批|等.{0,4}批",
+    ),
+    ("draft", r"\bdrafts?\b|草稿"),
+    ("measuring", r"\bmeasur(?:ing|ed)\b|测量"),
+    ("scheduled", r"\bscheduled\b|已排期"),
+    ("rejected", r"\brejected\b|被拒"),
+    ("expired", r"\bexpired\b|过期"),
+    ("closed", r"\b(?:closed|finished|ended|over|completed)\b|结束|完成"),
+    ("cancelled", r"\b(?:cancel?led|stopped)\b|取消|停掉的"),
+    ("approved", r"\bapproved\b|已批准"),
+)
+STATE_WORDS = "|".join(pattern for _, pattern in _STATES)
+_RESULT = (
+    r"\b(?:results?|outcome|perform\w*|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
+    r"needle|success\w*|"
+    r"went|going|doing|effect|incremental|hold-?out)\b|\bhow (?:did|does|do|is|was|has|"
+    r"much)\b|\bdid .* (?:do|work)\b|"
+    r"效果|结果|收益|表现|赚|怎么样|咋样|如何"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An intent and the patterns that all have to match.
+
+    ``needs`` lists kinds of values that the sentence or the thread must have.
+    """
+
+    intent: str
+    all_of: tuple[str, ...]
+    none_of: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The matching rule's intent, and the spans that its patterns explain."""
+
+    intent: str
+    spans: tuple[tuple[int, int], ...]
+    extra: dict[str, str]
+
+
+_MODELS = r"\b(?:models?|scoring|predictions?|scores)\b|模型|预测"
+_DIGEST = r"\b(?:digests?|weekly (?:recap|summary|report|numbers|update)|recap)\b|周报"
+UNSUPPORTED = (
+    r"\b(?:exclude|block|export|download|unsubscribe|upload|publish|contact|ignore)\b|导出|"
+    r"下载|排除|拉黑"
+)  # deeds that no command does
+RULES = (
+    Rule("help", (r"^help\W*$|\bneed help\b|^帮助$|^怎么用",)),
+    Rule(
+        "help",
+        (
+            r"\bwhat (?:can|could|do|should) (?:you|i|the bot|it|this bot|one) (?:do|ask|say|"
+            r"type)\b(?! about| with| for)|\bwhat you can do\b|"
+            r"\bwhat (?:the|this) bot can do\b|\bwhere to start\b|你能做什么|你会什么|"
+            r"能做什么|怎么用你|会做什么",
+        ),
+    ),
+    Rule("models card", (r"\bmodel card\b|模型卡",)),
+    Rule(
+        "definition show",
+        (
+            r"\b(?:churn|high risk|at risk)\b.*\b(?:definition|mean|means|defined|meaning)\b|"
+            r"\b(?:definition|define|meaning)\b.*\b(?:churn|risk)\b|\bwhat (?:does|"
+            r"is) (?:churn|a churner)\b|"
+            r"流失.{0,6}(?:定义|什么意思|意思)|怎么定义",
+        ),
+    ),
+    Rule(
+        "retrain",
+        (
+            r"\bre-?train\w*|\btrain(?:ing)?\b.*\bmodels?\b|\bmodels?\b.*\btrain(?:ed|ing)?\b|"
+            r"重新?训练|重训|再训练|训练.{0,4}模型",
+        ),
+    ),
+    Rule(
+        "role grant", (r"\b(?:viewer|analyst|approver|admin)\b|分析师|审批人|管理员", M["person"])
+    ),
+    Rule(
+        "role list",
+        (
+            r"^roles?\W*$|\bwho (?:may|can|is allowed to|has the right)\b|\bwho (?:has|is|"
+            r"are) .*\b(?:rights?|admins?|approvers?|analysts?)\b|\bwhich roles?\b|"
+            r"\bwho has which\b|"
+            r"\blist (?:the )?roles\b|谁(?:可以|能|有权)|权限|角色",
+        ),
+    ),
+    Rule(
+        "forget",
+        (r"\b(?:erase|forget|delete|gdpr|erased|deleted|forgotten)\b|删除|抹除|删掉",),
+        needs=("customer",),
+    ),
+    Rule("digest list", (r"\bdigests?\b|周报", r"\bwhen\b|\bscheduled?s?\b|哪些|什么时候")),
+    Rule(
+        "digest off", (r"\bdigests?\b|周报", r"\b(?:stop|cancel|off|no more|disable|end)\b|取消|停")
+    ),
+    Rule("digest schedule", (_DIGEST, M["weekday"])),
+    Rule("jobs cancel", (r"\b(?:cancel|stop|kill)\b|取消", M["job"])),
+    Rule("jobs retry", (r"\b(?:retry|again|rerun)\b|重试", M["job"])),
+    Rule(
+        "campaign preview",
+        (r"\b(?:preview|e-?mails?|mails?|cop(?:y|ies)|texts?)\b|邮件|预览|文案",),
+        needs=("campaign",),
+    ),
+    Rule("campaign reject", (f"{REJECT}|{PAST['campaign reject']}",), needs=("campaign",)),
+    Rule(
+        "campaign edit",
+        (EDIT, f"[{M['percent']}{M['holdout']}{M['money']}{M['days']}]"),
+        needs=("campaign",),
+    ),
+    Rule("campaign submit", (f"{SUBMIT}|{PAST['campaign submit']}",), needs=("campaign",)),
+    Rule("campaign stop", (f"{STOP}|{PAST['campaign stop']}",), needs=("campaign",)),
+    Rule("campaign approve", (f"{APPROVE}|{PAST['campaign approve']}",), needs=("campaign",)),
+    Rule("campaign result", (_RESULT,), needs=("campaign",)),
+    Rule("campaign show", (f"{_REF}|{_THIS}|drafted",), needs=("campaign",)),
+    Rule(
+        "report recommend",
+        (
+            r"\b(?:recommendations?|recommenders?|recs)\b|推荐",
+            r"\b(?:do|doing|perform\w*|ctr|click\w*|report|quality|work\w*|rates?)\b|效果|"
+            r"表现|怎么样",
+        ),
+        needs=("no customer",),
+    ),
+    Rule(
+        "recommend",
+        (
+            r"\b(?:recommend\w*|recs|next best|nbo|upsell|cross-?sell|products?|items|gift)\b|"
+            r"\b(?:like|buy|want|wants|offer|need|enjoy)\b|推荐|推点|喜欢|想买|想要|买什么|送什么",
+        ),
+        none_of=(r"\b(?:want|like|need) to (?:know|see|understand)\b", r"\bat risk\b|\bleave\b"),
+        needs=("customer",),
+    ),
+    Rule(
+        "cohort",
+        (
+            r"\bcohorts?\b|\bretention\b|\bhow long do\b.*\bstay\b|\bshare of new customers\b|"
+            r"\bstill (?:buys?|bought)\b|留存|同期群",
+        ),
+    ),
+    Rule(
+        "models check",
+        (
+            _MODELS,
+            r"\b(?:still|good|ok|okay|check\w*|drift\w*|decay\w*|stale|trust|accurate|"
+            r"accuracy|reliable|right|wrong)\b|"
+            r"准|可靠|过时|检查",
+        ),
+        needs=("no customer",),
+    ),
+    Rule(
+        "models list",
+        (
+            r"\b(?:which|what|list|show|all|use|have|champion|current)\b.*\bmodels?\b|"
+            r"\bmodels?\b.*\b(?:use|champion|have|used|list)\b|^models\W*$|哪.{0,2}模型|"
+            r"模型列表",
+        ),
+    ),
+    Rule(
+        "data show",
+        (
+            r"\bdata\b|数据",
+            r"\b(?:fresh\w*|complete\w*|quality|ok|okay|good|missing|current|up[- ]to[- ]date|"
+            r"stale|trust|imported|"
+            r"latest|old|clean|there|gaps?)\b|最新|完整|质量|齐|缺|新吗|更新",
+        ),
+    ),
+    Rule(
+        "status",
+        (
+            r"^status\W*$|\bstatus\b|\b(?:are you|is the bot|is it|u) (?:up|there|ok|alive|"
+            r"online)\b|"
+            r"\beverything (?:is )?(?:running|ok|up|fine|working)\b|\bis everything\b|^状态$|"
+            r"状态|正常吗",
+        ),
+    ),
+    Rule(
+        "jobs list",
+        (
+            r"\bjobs?\b|\b(?:what|anything) (?:is |else is )?(?:currently )?(?:running|queued|"
+            r"in progress)\b|"
+            r"\bwhat's running\b|\bin the queue\b|任务|在运行",
+        ),
+        none_of=(r"\bcampaigns?\b|活动", r"(?:cancel|stop|kill)\b"),
+    ),
+    Rule(
+        "campaign draft",
+        (DRAFT,),
+        none_of=(
+            r"^drafts\W*$",
+            r"\b(?:list|show|which|any|what|all|see|open)\b[^.?!]*\bdrafts\b",
+            r"\b(?:set|make|change|raise|lower)\b.*\bdigest\b",
+        ),
+    ),
+    Rule("campaign draft", (M["percent"], f"{RISK}|{CUSTOMERS}|\\b(?:give|offer|send|off)\\b|给")),
+    Rule("campaign draft", (f"^(?:\\W|{M['percent']})*$", M["percent"])),
+    Rule(
+        "campaign list",
+        (
+            r"\bcampa\w+s?\b|\bpipeline\b|\bfunnel\b|^drafts\W*$|\bdrafts\b|活动|草稿|待审批|待批|"
+            r"\bto approve\b|\b(?:for|my) approval\b|\bto sign off\b|要我?批",
+        ),
+    ),
+    Rule(
+        "score",
+        (
+            f"(?=.*{M['customer']})(?:{RISK}|why|score|risk|reason|explain|show|order|为什么|"
+            f"评分|分析)",
+        ),
+        needs=("customer",),
+    ),
+    Rule(
+        "digest now",
+        (
+            _DIGEST + r"|\bwhat(?:'s| has| is)? (?:happened|happening|changed|new)\b|"
+            r"\b(?:this|last|the past) week'?s?\b|"
+            r"\bweekly\b|\bhow (?:was|is) (?:the|this) week\b|本周|这周|一周",
+        ),
+        none_of=(RISK,),
+    ),
+    Rule(
+        "sweep",
+        (
+            rf"\bsweep\b|\b(?:whom?|which|what|how many|list|show|customers|"
+            rf"those)\b.*\b(?:{M['tier']}|worry)|"
+            rf"{M['tier']}|{RISK}",
+        ),
+        needs=("no customer",),
+    ),
+    Rule("score", (M["customer"],), needs=("customer",)),
+)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def match_rules(values: Values, has: frozenset[str]) -> Match | None:
+    """Return the first matching rule.
+
+    Parameters
+    ----------
+    values : Values
+        The sentence's values.
+    has : frozenset of str
+        Kinds of values of the sentence or, through a pronoun, of the thread; ``no customer``
+        where the sentence names none.
+
+    Returns
+    -------
+    Match or None
+    """
+    low = values.masked
+    for rule in RULES:
+        if not has.issuperset(rule.needs):
+            continue
+        if any(_compiled(pattern).search(low) for pattern in rule.none_of):
+            continue
+        spans: list[tuple[int, int]] = []
+        for pattern in rule.all_of:
+            matches = [found.span() for found in _compiled(pattern).finditer(low)]
+            if not matches:
+                break
+            spans += matches
+        else:
+            return Match(rule.intent, tuple(spans), {})
+    return None
+
+
+def find_state(low: str) -> str | None:
+    """Return the state of the campaigns to list, if the sentence names one."""
+    return next((state for state, pattern in _STATES if _compiled(pattern).search(low)), None)

@@ -1,0 +1,114 @@
+"""Clean a sentence of a Slack message and correct its typos."""
+
+import html
+import re
+import unicodedata
+from functools import cache
+
+from bot.ask.words import word_list
+
+_MENTION = re.compile(r"^(?:\s*<@[UW][A-Z0-9]+(?:\|[^>]*)?>[\s,:]*)+")
+_LINK = re.compile(r"<(?:https?|mailto):([^|>]*)(?:\|([^>]*))?>")
+_EMOJI = re.compile(r":[a-z0-9_+-]+:")
+_CODE = re.compile(r"[`*_]+(?=\S)|(?<=\S)[`*_]+")
+_QUOTES = str.maketrans("‘’‚‛“”„‟–—−", "''''\"\"\"\"---")
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?", re.IGNORECASE)
+MAX_CHARACTERS = 600  # of a sentence; what is longer is no command
+
+
+def clean(text: str) -> str:
+    """Return a message's sentence without Slack's markup.
+
+    Parameters
+    ----------
+    text : str
+        As Slack sends it.
+
+    Returns
+    -------
+    str
+        Without the leading mention, links, emoji and emphasis; full-width characters are
+        replaced by ASCII.
+    """
+    text = _MENTION.sub("", html.unescape(text))
+    text = _LINK.sub(lambda link: link[2] or link[1], text)
+    text = _EMOJI.sub(" ", text)
+    text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
+    text = _CODE.sub("", text)
+    return " ".join(text.split())[:MAX_CHARACTERS]
+
+
+def is_chinese(text: str) -> bool:
+    """Return whether a text has Chinese characters."""
+    return any("\u4e00" <= letter <= "\u9fff" for letter in text)
+
+
+def correct(text: str) -> str:
+    """Replace misspelled words of the field.
+
+    Parameters
+    ----------
+    text : str
+        A clean sentence.
+
+    Returns
+    -------
+    str
+        Capitals show names, so a capitalised word inside the sentence stays as it is.
+    """
+
+    def corrected(match: re.Match[str]) -> str:
+        word = match[0]
+        if match.start() and word[0].isupper():
+            return word
+        return _corrected(word.lower()) or word
+
+    return _WORD.sub(corrected, text)
+
+
+@cache
+def _corrected(word: str) -> str | None:
+    if word == "teh":
+        return "the"
+    if len(word) < 4 or word in word_list("domain") or word in word_list("other"):
+        return None
+    most = 1 if len(word) < 7 else 2
+    near = [(distance(word, other), other) for other in word_list("domain") if len(other) > 3]
+    least, nearest = min(near)
+    stem = word.removesuffix("s").removesuffix("ed").removesuffix("ing").removesuffix("er")
+    if (
+        least > most
+        or stem in word_list("domain")
+        or nearest in (f"{word}s", word.removesuffix("s"))
+    ):
+        return None
+    return nearest if word[0] == nearest[0] else None
+
+
+def distance(word: str, other: str) -> int:
+    """Count the edits between two words.
+
+    Parameters
+    ----------
+    word, other : str
+        The words.
+
+    Returns
+    -------
+    int
+        Insertions, deletions, substitutions and swaps of neighbours; 9 for very different
+        lengths.
+    """
+    if abs(len(word) - len(other)) > 2:
+        return 9
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(word, 1):
+        before, last, row = row, before, [i]
+        for j, other_letter in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other_letter))
+            is_swap = i > 1 and j > 1 and letter == other[j - 2] and word[i - 2] == other_letter
+            if is_swap:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

@@ -1,0 +1,353 @@
+"""Turn a sentence into a command line of the desk's command tree."""
+
+import re
+from datetime import date
+
+from bot.ask import rules
+from bot.ask.lines import THESE, Lines
+from bot.ask.mood import Mood, mood_of
+from bot.ask.parts import unused_parts
+from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
+from bot.ask.sentence import clean, correct, is_chinese
+from bot.ask.similar import NONE, examples
+from bot.ask.values import MARKS
+from bot.commands.parsing import parse, split_words
+from retention.errors import Refused
+
+SIMILAR = 0.55  # least cosine of a sentence that no rule matches; chosen on the tune half
+SUGGESTED = 0.18  # least cosine of an alternative
+MAX_ALTERNATIVES = 3
+
+_PREFIX = re.compile(r"^/?retention\s+")
+_PRONOUN = re.compile(r"\b(?:it|this|that|they|them|he|she|his|her|their)\b|它|他|她|这个?")
+_THIS_CUSTOMER = re.compile(
+    r"\b(?:they|them|he|she|him|her|this (?:customer|household|client)|it)\b|他|她|这个客户|"
+    r"该客户|^为什么|^why\b"
+)
+_FOLLOW_UP = re.compile(
+    r"(?:\b(?:and|or|what|about|how|but|only|just|show|me|please|pls|for|then|also|now|the|"
+    r"those|these|them|it|"
+    r"was|who|whom|is|were|a|as|of|at|ones|one|see|give|list|too|well|same|in|on|again|"
+    r"customers?|list|ok|so|with)\b|"
+    r"那么?|呢|只|看|的|个|就行|客户|和|是|情况|再|也|[\s,.!?，。！？、])+"
+)
+_DEEDS = (
+    (r"\bdraft\w*|起草|召回", "campaign draft"),
+    (rules.APPROVE + r"|\bapproved\b", "campaign approve"),
+    (rules.REJECT + r"|\brejected\b", "campaign reject"),
+    (rules.SUBMIT + r"|\bsubmitted\b", "campaign submit"),
+    (r"\bpreview\b", "campaign preview"),
+    (r"\bstop(?:ping|ped)?\b|停", "campaign stop"),
+    (r"\bedit\w*|修改", "campaign edit"),
+    (r"\bre-?train\w*|训练", "retrain"),
+    (r"\berase\b|\bforget\b|删除", "forget"),
+    (r"\bsweep\b", "sweep"),
+    (r"\bscore\b", "score"),
+    (r"\brecommend\w*|推荐", "recommend"),
+    (r"\bdigests?\b|周报", "digest"),
+    (r"\bcohorts?\b", "cohort"),
+)
+
+
+def understand(sentence: str, today: date, subject: Subject | None = None) -> Understanding:
+    """Find the command that a sentence asks for.
+
+    Parameters
+    ----------
+    sentence : str
+        As written in Slack or in the terminal, in English or Chinese.
+    today : date
+        The shop's day.
+    subject : Subject, optional
+        What the thread is about.
+
+    Returns
+    -------
+    Understanding
+        Without a command if the sentence asks for none, or for one that the tree refuses.
+    """
+    text = clean(sentence)
+    if not text:
+        return Understanding()
+    if typed := _typed(text):
+        return _checked(typed, 1.0, (), ())
+    reader = _Reader(correct(text), today, subject or Subject())
+    return reader.understand()
+
+
+def _typed(text: str) -> str | None:
+    """Return the sentence itself if it is a command line."""
+    line = _PREFIX.sub("", text)
+    if line == text and " --" not in text:
+        return None
+    try:
+        parse(line)
+    except Refused:
+        return None
+    return line
+
+
+def _checked(
+    line: str, confidence: float, unused: tuple[str, ...], alternatives: tuple[str, ...]
+) -> Understanding:
+    """Validate a line with the command tree."""
+    try:
+        does_change = changes(line)
+    except Refused:
+        return Understanding(alternatives=alternatives)
+    return Understanding(line, does_change, confidence, unused, alternatives)
+
+
+class _Reader(Lines):
+    """One sentence being read."""
+
+    def __init__(self, text: str, today: date, subject: Subject) -> None:
+        super().__init__(text, today, subject)
+        self.mood: Mood = mood_of(self.low)
+
+    # ------------------------------------------------------------ which command
+
+    def understand(self) -> Understanding:
+        """Return the command, or the alternatives."""
+        if line := self._help():
+            return _checked(line, 0.9, (), ())
+        if line := self._follow_up():
+            return _checked(line, 0.85, (), ())
+        match = rules.match_rules(self.values, self._has())
+        intent, confidence = (match.intent, 0.9) if match else self._similar()
+        settled = self._settle(intent) if intent else None
+        line = self.line(settled) if settled else None
+        if settled is None or line is None:
+            return Understanding(alternatives=self._alternatives(settled or intent))
+        spans = match.spans if match else ()
+        unused = () if settled != intent else self._unused(settled, spans, is_rule=bool(match))
+        if unused:
+            confidence -= 0.2
+        return _checked(line, confidence, unused, ())
+
+    def _has(self) -> frozenset[str]:
+        """Return the kinds of values that the sentence or its thread provides."""
+        has = {value.kind for value in self.values.found}
+        words = len(self.text) // 4 if is_chinese(self.text) else len(self.text.split())
+        is_short = words <= 7 or _PRONOUN.search(self.low) is not None
+        if self.subject.campaign and is_short and not has & {"customer", "campaign"}:
+            has.add("campaign")
+        if (
+            self.subject.customer
+            and not has & {"customer", "campaign"}
+            and (_THIS_CUSTOMER.search(self.low) or self._is_bare())
+        ):
+            has.add("customer")
+        if "customer" not in has:
+            has.add("no customer")
+        return frozenset(has)
+
+    def _is_bare(self) -> bool:
+        """Return whether the sentence names no other object than the thread's."""
+        return len(self.text.split()) <= 3 and not is_chinese(self.text)
+
+    def _help(self) -> str | None:
+        """Return the help that a question about a deed asks for."""
+        mood = self.mood
+        if not (mood.how or mood.what_if or mood.may_they) or mood.negated:
+            return None
+        if re.search(r"\bchurn\b.*\bmean|\bwhat (?:can|happened|has)\b|\bhow long\b", self.low):
+            return None
+        for pattern, path in _DEEDS:
+            if re.search(pattern, self.low):
+                return f"help {path}"
+        return None
+
+    def _follow_up(self) -> str | None:
+        """Return the thread's last command with the values of an elliptic question."""
+        base, found = self.subject.command, self.values.found
+        if self.subject.customer and re.fullmatch(
+            r"(?:but |and )?why\W*|(?:那)?为(?:什么|啥)\W*", self.low
+        ):
+            return f"score {self.subject.customer}"
+        if base is None:
+            return None
+        rest = re.sub("[\ue000-\ue011]+", " ", self.low)
+        if base.startswith("campaign list") and (state := rules.find_state(rest)):
+            return f"campaign list --state {state}"
+        if base.startswith("recommend ") and re.search(r"\bnew\b|新品", rest) and not found:
+            return f"{_joined(*_split(base))} --policy new"
+        if not found or (rest.strip() and not _FOLLOW_UP.fullmatch(rest)):
+            return None
+        kinds = {value.kind for value in found}
+        path, options = _split(base)
+        allowed = {
+            "sweep": {"tier", "top", "day"},
+            "score": {"customer", "day"},
+            "recommend": {"customer", "day", "count", "top"},
+            "cohort": {"months", "day"},
+        }.get(path, set())
+        if not kinds <= allowed:
+            return None
+        for value in found:
+            if value.kind == "customer":
+                options["CUSTOMER"] = value.value
+            else:
+                name = {"tier": "--tier", "top": "--top", "day": "--as-of", "count": "--k"}
+                option = name.get(value.kind, "--months")
+                options["--k" if path == "recommend" and option == "--top" else option] = (
+                    value.value
+                )
+        return _joined(path, options)
+
+    def _similar(self) -> tuple[str | None, float]:
+        ranked = examples().rank(self.text)
+        intent, score = ranked[0]
+        if intent == NONE or score < SIMILAR or intent in CHANGING:
+            return None, score
+        return intent, min(score, 0.8)
+
+    def _alternatives(self, intent: str | None) -> tuple[str, ...]:
+        """Return the nearest commands that need nothing more, with help as the last resort."""
+        lines = self._about_subject() if intent is None else []
+        for other, score in examples().rank(self.text):
+            if other in (NONE, intent) or score < SUGGESTED or len(lines) >= MAX_ALTERNATIVES:
+                continue
+            try:
+                line = self.line(other)
+                if line is not None and path_of(line) == other and line not in lines:
+                    lines.append(line)
+            except Refused:
+                continue
+        if len(lines) < MAX_ALTERNATIVES and "help" not in lines:
+            lines.append("help")
+        return tuple(lines)
+
+    def _about_subject(self) -> list[str]:
+        """Return the usual commands about the thread's subject."""
+        subject = self.subject
+        if subject.campaign:
+            return [f"campaign result {subject.campaign}", f"campaign show {subject.campaign}"]
+        if subject.customer:
+            return [f"score {subject.customer}", f"recommend {subject.customer}"]
+        return [f"campaign draft --cohort {subject.cohort}"] if subject.cohort else []
+
+    def _settle(self, intent: str) -> str | None:
+        """Return the intent after a look at the sentence's mood."""
+        mood, low = self.mood, self.low
+        if intent not in CHANGING:
+            return self._settle_reading(intent)
+        if mood.negated or re.search(r"\bundo\b|撤销", low):
+            return None
+        is_past = re.search(rules.PAST.get(intent, r"(?!)"), low) is not None
+        if mood.should:
+            return {
+                "campaign stop": "campaign result",
+                "campaign draft": "sweep",
+                "retrain": "models check",
+                "forget": None,
+                "role grant": "role list",
+            }.get(intent, "campaign show" if intent.startswith("campaign ") else None)
+        if mood.asks or mood.may_i:
+            return self._asked(intent)
+        if mood.reported or mood.conditional or is_past:
+            return None
+        return intent
+
+    def _asked(self, intent: str) -> str | None:
+        """Return what answers a question about a change: who did it, when, why."""
+        if intent == "campaign draft":
+            return "campaign list"
+        if intent.startswith("campaign "):
+            return "campaign show"
+        return {
+            "retrain": "models list",
+            "role grant": "role list",
+            "digest schedule": "digest list",
+            "digest off": "digest list",
+        }.get(intent)
+
+    def _settle_reading(self, intent: str) -> str | None:
+        mood = self.mood
+        if re.search(rules.UNSUPPORTED, self.low):
+            return None
+        is_refused = mood.negated and intent in ("sweep", "score", "recommend", "digest now")
+        if is_refused and re.match(
+            r"(?:please )?(?:don'?t|do not|never|no need)|不要|别|不用", self.low
+        ):
+            return None
+        if intent == "campaign show" and not self._names_campaign():
+            return None
+        if intent == "campaign list" and mood.asks and "might" in self.low:
+            return None
+        return intent
+
+    def _names_campaign(self) -> bool:
+        """Return whether a bare remark in a campaign's thread asks for the campaign."""
+        if self.values.get("campaign"):
+            return not (self.mood.reported and not self.mood.asks) and not self.mood.negated
+        return (
+            self.mood.asks or re.search(r"\b(?:show|open|see|status|where)\b", self.low) is not None
+        )
+
+    # ------------------------------------------------------------ what is not used
+
+    def _unused(
+        self, intent: str, spans: tuple[tuple[int, int], ...], *, is_rule: bool
+    ) -> tuple[str, ...]:
+        implied = {"digest now": {"day", "days"}, "campaign list": {"tier"}}.get(intent, set())
+        explained = list(spans)
+        settled = self.used | implied | {"reason"}
+        explained += [
+            (value.start, value.end) for value in self.values.found if value.kind in settled
+        ]
+        explained += [found.span() for found in re.finditer(self._head_words(intent), self.low)]
+        if not explained and not is_rule:
+            return ()
+        parts = unused_parts(self.text, self.values, tuple(explained), intent)
+        for value in self.values.found:  # none is lost, wherever it stands
+            words = self.text[value.start : value.end].strip()
+            if value.kind not in settled and not any(words in part for part in parts):
+                parts = (*parts, words)
+        return (*parts, *self._other_deeds(intent))
+
+    def _other_deeds(self, intent: str) -> tuple[str, ...]:
+        """Return the verbs of further changes, which one command cannot do."""
+        if intent not in CHANGING or not intent.startswith("campaign "):
+            return ()
+        rest = "".join(" " if letter in MARKS.values() else letter for letter in self.low)
+        return tuple(
+            found[0]
+            for pattern, path in _DEEDS
+            if path in CHANGING
+            and path not in (intent, "campaign draft", "campaign edit")
+            and (found := re.search(pattern, rest))
+        )
+
+    def _head_words(self, intent: str) -> str:
+        """Return the pattern of words that belong to an intent without narrowing it."""
+        if intent == "campaign draft":
+            return f"{rules.RISK}|{rules.DRAFT}|{THESE.pattern}|\\bhold-?out\\b|\\bdiscount\\b"
+        if intent == "sweep":
+            return rules.RISK
+        if intent == "campaign list":
+            return rules.STATE_WORDS
+        return r"(?!)"
+
+
+def _split(line: str) -> tuple[str, dict[str, str]]:
+    """Split a command line into its path and its options."""
+    words = split_words(line)
+    path, options, at = words[0], {}, 1
+    while at < len(words):
+        if words[at].startswith("--") and at + 1 < len(words):
+            options[words[at]] = words[at + 1]
+            at += 2
+        else:
+            options.setdefault("CUSTOMER", words[at])
+            at += 1
+    return path, options
+
+
+def _joined(path: str, options: dict[str, str]) -> str:
+    parts = [path]
+    if customer := options.get("CUSTOMER"):
+        parts.append(customer)
+    order = ("--tier", "--top", "--k", "--policy", "--months", "--as-of")
+    parts += [f"{name} {options[name]}" for name in order if name in options]
+    return " ".join(parts)

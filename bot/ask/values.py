@@ -1,0 +1,275 @@
+"""Find the typed values of a sentence: customers, campaigns, percentages, money, days."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+
+from bot.ask import dates
+from bot.ask.dates import NUMBER, number
+
+_LETTERS = "2-9abcdefghjkmnpqrstvwxyz"
+_BEFORE, _AFTER = r"(?<![a-z0-9_-])", r"(?![a-z0-9_-])"
+_CAMPAIGN = (
+    rf"{_BEFORE}(c(?=[a-z]{{0,5}}[2-9])[{_LETTERS}]{{6}}){_AFTER}",
+    rf"(?:\bcampaign |活动)(c[{_LETTERS}]{{6}}|c[a-z]*[2-9][{_LETTERS}]*){_AFTER}",
+)
+_PSEUDONYM = rf"{_BEFORE}([0-9a-hjkmnp-tv-z]{{4}}-[0-9a-hjkmnp-tv-z]{{4}}){_AFTER}"
+_EMAIL = r"([\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
+_VERSION = r"\b((?:churn|recommend)-\d{8}-[0-9a-f]{6})\b"
+_PERSON = r"<@([uw][a-z0-9]+)(?:\|[^>]*)?>"
+_JOB = r"\bjob ([0-9a-f]{12})\b"
+_CUSTOMER_NOUN = (
+    r"(?:customers?|clients?|households?|shoppers?|cards?|buyers?|顾客|客户|用户|"
+    r"家庭)(?: ?no\.?| #| number| id)? ?"
+)
+_NAMED_CUSTOMER = rf"(?:\b|(?<=[\u4e00-\u9fff])){_CUSTOMER_NOUN}((?=[\w-]*\d)[a-z0-9][a-z0-9_-]*)"
+_AMOUNT = r"(\d[\d,.']*\d|\d)"
+_CURRENCY = r"(?:€|\$|£|¥|eur(?:os?)?|usd|dollars?|bucks|pounds?|gbp|yuan|欧元?|美元|元|块钱?)"
+_AT_MOST = (
+    r"(?:and )?(?:keep )?(?:with )?(?:a |the )?(?:budget(?: (?:of|is|under|below|at most|to|"
+    r"up to))?|under|below|"
+    r"at most|up to|max(?:imum)?\.?|no more than|not more than|less than|capped at|预算|"
+    r"不超过|最多)"
+)
+_MONEY = (
+    rf"{_AT_MOST} ?(?:of )?(?:€|\$|£|¥)?{_AMOUNT} ?{_CURRENCY}?(?![a-z0-9%])(?: at most)?",
+    rf"(?:with )?(?:€|\$|£|¥){_AMOUNT} (?:at most|max(?:imum)?|budget)",
+    rf"(?:with )?{_AMOUNT} ?{_CURRENCY} (?:at most|max(?:imum)?|budget)",
+    rf"{_AT_MOST}{_AMOUNT}{_CURRENCY}",
+)
+_PERCENT_UNIT = r" ?(?:%|percent|per cent|pct)"
+_OFF = r"(?: ?(?:off|discount|coupons?|的?折扣|的?优惠))?"
+_HOLDOUT = (
+    rf"(?:with )?(?:a )?(\d+(?:\.\d+)?){_PERCENT_UNIT} (?:hold-?out|control)(?: group)?",
+    rf"(?:with )?(?:the |a )?(?:hold-?out|control)(?: group)?(?: \S+)?(?: of| to|"
+    rf" at)* (\d+(?:\.\d+)?){_PERCENT_UNIT}",
+    r"对照组?(\d+(?:\.\d+)?)%",
+)
+_PERCENT = (
+    rf"(?:(?:\bwith|\bat|\bfor|\bof|\bto)? ?(?:a |"
+    rf"an )?)(?<![\d.])(\d+(?:\.\d+)?){_PERCENT_UNIT}{_OFF}"
+)
+_PERCENT_WORD = rf"(?:\bwith )?\b({NUMBER}){_PERCENT_UNIT}{_OFF}"
+_ZH_DISCOUNT = r"打?(\d)(\d)?折"
+_PEOPLE = r"(?:customers|clients|people|ppl|households|buyers|shoppers|risky|most|highest)"
+_TOP = (
+    rf"\b(?:the )?(?:top|first) ({NUMBER})\b(?: {_PEOPLE})*",
+    rf"\b(?:the |say )?({NUMBER}) {_PEOPLE}\b",
+    r"前(\d+|[一二三四五六七八九十两])[名个位]?(?:客户)?",
+    r"top ?(\d+)",
+    r"(\d+)[名个位](?:客户|顾客)",
+)
+_ITEMS = r"(?:new )?(?:products?|items?|recommendations?|recs|ideas|suggestions|articles)"
+_COUNT = (
+    rf"\b(?:the )?(?:top )?({NUMBER}) (?={_ITEMS}\b)",
+    r"\bk ?= ?(\d+)\b",
+    rf"\b(?:show|recommend|give me|suggest) (?:only |just )?(?!\d{{3}})({NUMBER})(?![\w-])(?! ?%)",
+    r"(\d+|[一二三四五六七八九十两])[件个款](?=商品|产品|推荐)",
+)
+_MONTHS = (
+    rf"\b(?:(?:for |of |over |in )?(?:the )?(?:last |past ))?({NUMBER}) months?\b(?! ago)",
+    r"(?:最近|过去)?(\d+)个月(?!前)",
+)
+_DAYS = (
+    rf"\b(?:(?:over |in |for )?(?:the )?(?:last |past ))?({NUMBER}) days?\b(?! ago)",
+    r"(?:最近|过去)?(\d+)天(?!前)",
+)
+_VERSION_NUMBER = r"\bversion (\d+)\b"
+_TIER = (
+    (
+        r"\b(?:at least |any |with )?(?:a )?(?:(?:risk )?medium(?:[- ]risk)?(?: or higher|"
+        r" and (?:above|up|higher))?"
+        r"|medium tier|medium)(?: or higher| and (?:above|up|higher)| risk)*(?: included| too|"
+        r" as well)?\b"
+        r"|中(?:等)?风险(?:及|或)?(?:以上|更高)?",
+        "medium",
+    ),
+    (
+        r"\b(?:low(?:[- ]risk)|all (?:risk )?(?:tiers|levels))(?: and (?:above|up))?\b|"
+        r"低风险(?:及?以上)?|所有风险",
+        "low",
+    ),
+    (r"\b(?:with )?(?:a |the )?(?:high(?:[- ]risk| tier)|risk high)(?: tier)?\b|高风险", "high"),
+)
+_NAME = (
+    r"\b(?:called|named|with the name|name it)[ :]+(?:\"([^\"]+)\"|([a-z0-9][\w'-]*))",
+    r"(?:名为|叫做?|命名为)[\"“「]?([\w\u4e00-\u9fff]{1,20})[\"”」]?",
+)
+_REASON = (r"\b(?:because(?: of)?|reason:?) (.+?)[.!?]*$", r"(?:因为|原因是|原因：?)(.+?)[。！]*$")
+_BARE = (
+    r"(?<![a-z0-9_.,%-])(?<!\bover )(?<!\babove )(?<!\bthan )(?<!\bunder )(?<!\bbelow )(?<!\bat )"
+    "(?<!\\bleast )(?<!\\bmost )(?<!\\bby )(?<!\ue003 of )"
+    r"#?(\d{1,12})(?![a-z0-9_%-]|[.,:]\d)"
+    r"(?! (?:orders?|years?|days?|weeks?|months?|minutes?|hours?|times|eur\w*|dollars?|points?)\b)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value and its span in the sentence."""
+
+    kind: str
+    value: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of a sentence, and the sentence with each value replaced by a mark."""
+
+    found: tuple[Value, ...]
+    masked: str  # lower case; as long as the sentence
+
+    def get(self, kind: str) -> str | None:
+        """Return the first value of a kind."""
+        return next((value.value for value in self.found if value.kind == kind), None)
+
+
+# A mark per kind, repeated over the span. Patterns of the rules name these.
+MARKS = {
+    "person": "\ue000",
+    "customer": "\ue001",
+    "campaign": "\ue002",
+    "percent": "\ue003",
+    "holdout": "\ue004",
+    "money": "\ue005",
+    "top": "\ue006",
+    "count": "\ue007",
+    "day": "\ue008",
+    "months": "\ue009",
+    "days": "\ue00a",
+    "tier": "\ue00b",
+    "weekday": "\ue00c",
+    "time": "\ue00d",
+    "name": "\ue00e",
+    "reason": "\ue00f",
+    "job": "\ue010",
+    "version": "\ue011",
+}
+
+
+@dataclass
+class _Finder:
+    text: str
+    low: str
+    found: list[Value] = field(default_factory=list)
+
+    def take(self, kind: str, value: str, start: int, end: int) -> None:
+        self.found.append(Value(kind, value, start, end))
+        self.low = self.low[:start] + MARKS[kind] * (end - start) + self.low[end:]
+
+    def all(
+        self,
+        kind: str,
+        pattern: str,
+        value: Callable[[re.Match[str]], str | None] | None = None,
+        *,
+        inner: bool = False,
+    ) -> None:
+        """Take all values; ``inner`` leaves the words around the pattern's group."""
+        while match := self._next(pattern, value, inner=inner):
+            found, start, end = match
+            self.take(kind, found, start, end)
+
+    def _next(
+        self,
+        pattern: str,
+        value: Callable[[re.Match[str]], str | None] | None,
+        *,
+        inner: bool,
+    ) -> tuple[str, int, int] | None:
+        for match in re.finditer(pattern, self.low):
+            whole = value(match) if value else self.text[slice(*match.span(1))]
+            if whole is not None:
+                return whole, *match.span(1 if inner else 0)
+        return None
+
+
+def find_values(text: str, today: date) -> Values:
+    """Find all values of a sentence.
+
+    Parameters
+    ----------
+    text : str
+        A clean sentence.
+    today : date
+        The shop's day.
+
+    Returns
+    -------
+    Values
+    """
+    low = text.lower()
+    finder = _Finder(text, low if len(low) == len(text) else text)
+    for pattern in _REASON:
+        finder.all("reason", pattern)
+    finder.all("person", _PERSON, lambda match: match[1].upper())
+    for pattern in _NAME:
+        finder.all("name", pattern, lambda match: _original(text, match))
+    for kind, pattern in (
+        ("version", _VERSION),
+        ("job", _JOB),
+        ("customer", _EMAIL),
+        *(("campaign", pattern) for pattern in _CAMPAIGN),
+        ("customer", _PSEUDONYM),
+    ):
+        finder.all(kind, pattern)
+    _find_times(finder, today)
+    for pattern in _HOLDOUT:
+        finder.all("holdout", pattern)
+    finder.all("percent", _PERCENT)
+    finder.all("percent", _PERCENT_WORD, lambda match: str(number(match[1])))
+    finder.all("percent", _ZH_DISCOUNT, _zh_discount)
+    for pattern in _MONEY:
+        finder.all("money", pattern, lambda match: match[1].replace(",", "").replace("'", ""))
+    for pattern, tier in _TIER:
+        finder.all("tier", pattern, partial(_constant, tier))
+    for kind, patterns in (("top", _TOP), ("months", _MONTHS), ("days", _DAYS), ("count", _COUNT)):
+        for pattern in patterns:
+            if kind == "count":
+                finder.all("customer", _NAMED_CUSTOMER)
+            as_digits = lambda match: str(number(match[1]))  # noqa: E731
+            finder.all(kind, pattern, as_digits, inner=kind == "count")
+    finder.all("customer", _NAMED_CUSTOMER)
+    finder.all("customer", r"(\d+) ?号?(?:的)?(?:客户|家庭|顾客|用户)")
+    finder.all("customer", _BARE)
+    return Values(tuple(sorted(finder.found, key=lambda value: value.start)), finder.low)
+
+
+def _find_times(finder: _Finder, today: date) -> None:
+    if found := dates.find_weekday(finder.low):
+        finder.take("weekday", *found)
+        if at := dates.find_time(finder.low):
+            finder.take("time", *at)
+    while day := dates.find_day(finder.low, today):
+        finder.take("day", day[0].isoformat(), day[1], day[2])
+
+
+def _original(text: str, match: re.Match[str]) -> str | None:
+    return next(
+        (
+            text[slice(*match.span(group))]
+            for group in range(1, (match.lastindex or 0) + 1)
+            if match[group]
+        ),
+        None,
+    )
+
+
+def _constant(value: str, _match: re.Match[str]) -> str:
+    return value
+
+
+def _zh_discount(match: re.Match[str]) -> str | None:
+    """Return the discount of 8折 (pay 80%) or 85折."""
+    paid = int(match[1]) * 10 + int(match[2] or 0)
+    return str(100 - paid) if 0 < paid < 100 else None
+
+
+def spans(values: Values) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the values."""
+    for value in values.found:
+        yield value.start, value.end

@@ -1,0 +1,199 @@
+"""Describe the commands by the user's tasks: groups, titles and examples.
+
+Help, the window of `/retention` and App Home use them. A command without an entry still appears,
+with its own help as its title.
+"""
+
+from dataclasses import dataclass
+
+from retention.text import gettext
+
+
+@dataclass(frozen=True, slots=True)
+class TaskGroup:
+    """A kind of work. ``commands`` are first words; the last group has all others."""
+
+    name: str
+    title: str
+    about: str
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a command is for, in a few words, and commands that a person can type."""
+
+    title: str
+    examples: tuple[str, ...] = ()
+
+
+GROUPS = (
+    TaskGroup(
+        "find",
+        gettext("Find customers at risk"),
+        gettext("List who is likely to leave, see why, and look up one customer."),
+        ("ask", "sweep", "score", "recommend", "audience", "cohort"),
+    ),
+    TaskGroup(
+        "win",
+        gettext("Win customers back"),
+        gettext("Draft an offer, have it approved, send it, and measure what it earned."),
+        ("campaign", "calls", "copy"),
+    ),
+    TaskGroup(
+        "follow",
+        gettext("Follow results"),
+        gettext("Read the weekly digest and reports. Check the data, the models and the work."),
+    ),
+)
+
+# By the command's name. The order is that of the window's list.
+TASKS = {
+    "sweep": Task(
+        gettext("List customers at risk"),
+        ("sweep", "sweep --tier medium --top 20", "sweep --as-of 2017-10-02"),
+    ),
+    "score": Task(
+        gettext("Look up one customer"), ("score 1243", "score G2VX-HM34", "score ann@example.com")
+    ),
+    "recommend": Task(
+        gettext("See what a customer would like next"),
+        ("recommend 1243", "recommend 1243 --k 5 --policy new"),
+    ),
+    "audience save": Task(
+        gettext("Save an audience"),
+        ('audience save lapsing "risk >= medium and value > 200"',),
+    ),
+    "audience list": Task(gettext("See all audiences"), ("audience", "audience list")),
+    "audience show": Task(gettext("Open an audience"), ("audience show lapsing",)),
+    "audience delete": Task(gettext("Delete an audience"), ("audience delete lapsing",)),
+    "cohort": Task(gettext("See how many customers come back"), ("cohort", "cohort --months 6")),
+    "campaign draft": Task(
+        gettext("Draft a campaign"),
+        ("campaign draft", "campaign draft --tier medium --name “Come back”"),
+    ),
+    "campaign list": Task(gettext("See all campaigns"), ("campaign", "campaign list --state live")),
+    "campaign show": Task(gettext("Open a campaign"), ("campaign show k7m2",)),
+    "campaign edit": Task(
+        gettext("Change a draft"),
+        (
+            "campaign edit k7m2 --discount 12 --holdout 20",
+            'campaign edit k7m2 --send-on "2017-10-03 09:00"',
+        ),
+    ),
+    "campaign preview": Task(gettext("Preview the e-mails"), ("campaign preview k7m2",)),
+    "campaign submit": Task(gettext("Submit a draft for approval"), ("campaign submit k7m2",)),
+    "campaign approve": Task(gettext("Approve a campaign"), ("campaign approve k7m2",)),
+    "campaign reject": Task(
+        gettext("Reject a campaign"), ('campaign reject k7m2 --reason "Too expensive"',)
+    ),
+    "campaign stop": Task(
+        gettext("Stop a campaign"), ('campaign stop k7m2 --reason "Wrong prices"',)
+    ),
+    "campaign result": Task(gettext("See what a campaign earned"), ("campaign result k7m2",)),
+    "campaign held": Task(
+        gettext("See e-mails that may not have arrived"), ("campaign held k7m2",)
+    ),
+    "campaign release": Task(
+        gettext("Decide about e-mails that may not have arrived"),
+        ("campaign release k7m2 again", "campaign release k7m2 sent --copy 3"),
+    ),
+    "campaign misuse": Task(gettext("See misused codes"), ("campaign misuse k7m2",)),
+    "digest now": Task(gettext("See this week's digest"), ("digest",)),
+    "digest schedule": Task(
+        gettext("Schedule the digest in this channel"),
+        ("digest schedule", "digest schedule --day friday --at 16:30 --timezone Europe/Berlin"),
+    ),
+    "digest list": Task(gettext("See scheduled digests"), ("digest list",)),
+    "digest off": Task(gettext("Stop a scheduled digest"), ("digest off", "digest off 2")),
+    "schedule add": Task(
+        gettext("Schedule a command"),
+        (
+            'schedule add "sweep --tier high" --every "mon 09:00"',
+            'schedule add digest --every "last-working-day 09:00"',
+        ),
+    ),
+    "schedule list": Task(gettext("See what is scheduled"), ("schedule",)),
+    "schedule pause": Task(gettext("Pause a schedule"), ("schedule pause 3",)),
+    "schedule resume": Task(gettext("Resume a schedule"), ("schedule resume 3",)),
+    "schedule run": Task(gettext("Run a schedule now"), ("schedule run 3",)),
+    "schedule delete": Task(gettext("Delete a schedule"), ("schedule delete 3",)),
+    "report recommend": Task(
+        gettext("See how recommendations do"), ("report recommend", "report recommend --days 28d")
+    ),
+    "data show": Task(gettext("Check the data"), ("data",)),
+    "status": Task(gettext("See whether everything works"), ("status",)),
+    "jobs list": Task(gettext("See running and past jobs"), ("jobs", "jobs list --limit 20")),
+    "jobs cancel": Task(gettext("Cancel a job"), ("jobs cancel 3f9a2c",)),
+    "jobs retry": Task(gettext("Run a job again"), ("jobs retry 3f9a2c",)),
+    "retrain": Task(
+        gettext("Train new models"), ("retrain", "retrain churn", "retrain churn --horizon 28d")
+    ),
+    "models list": Task(gettext("See the models"), ("models", "models list --kind churn")),
+    "models show": Task(gettext("Open a model"), ("models show churn-20171002-1",)),
+    "models compare": Task(
+        gettext("Compare two models"), ("models compare churn-20171002-1 churn-20170904-1",)
+    ),
+    "models check": Task(gettext("Check the model in use"), ("models check",)),
+    "models card": Task(gettext("Read the model card"), ("models card",)),
+    "models promote": Task(gettext("Use a model"), ("models promote churn-20171002-1",)),
+    "models rollback": Task(gettext("Go back to the model before"), ("models rollback churn",)),
+    "definition show": Task(gettext("See when a customer counts as lost"), ("definition",)),
+    "definition set": Task(
+        gettext("Change when a customer counts as lost"),
+        ("definition set --horizon 90d", "definition set --horizon 28d --active-within ever"),
+    ),
+    "role list": Task(gettext("See who may do what"), ("role",)),
+    "role grant": Task(gettext("Give a person or group a role"), ("role grant U0ANALYST analyst",)),
+    "language": Task(
+        gettext("Choose a language"),
+        ("language", "language en", "language en --for channel"),
+    ),
+    "forget": Task(gettext("Erase a customer"), ("forget 1243",)),
+    "help": Task(gettext("See what you can do"), ("help", "help sweep")),
+}
+
+
+def group_of(name: str) -> TaskGroup:
+    """Return the group of a command.
+
+    Parameters
+    ----------
+    name : str
+        The command's name, such as ``campaign draft``.
+
+    Returns
+    -------
+    TaskGroup
+
+    Examples
+    --------
+    >>> group_of("campaign draft").name
+    'win'
+    """
+    first = name.partition(" ")[0]
+    return next((group for group in GROUPS if first in group.commands), GROUPS[-1])
+
+
+def title_of_command(name: str, summary: str) -> str:
+    """Return what a command is for, in a few words.
+
+    Parameters
+    ----------
+    name : str
+        The command's name.
+    summary : str
+        The command's help, for a command without a task.
+
+    Returns
+    -------
+    str
+    """
+    task = TASKS.get(name)
+    return task.title if task else summary.partition(".")[0]
+
+
+def examples_of(name: str) -> tuple[str, ...]:
+    """Return commands that a person can type, without ``/retention``."""
+    task = TASKS.get(name)
+    return task.examples if task else ()

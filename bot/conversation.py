@@ -1,0 +1,511 @@
+"""Answer mentions and direct messages in their threads.
+
+A message is read as a command (`bot.ask`). A reading command runs at once. A change is shown
+with a button first, and the role is checked again at the click. Every answer is an outbox row
+with the message's own key, so Slack's retries answer once.
+"""
+
+import hmac
+import json
+import logging
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from slack_bolt import App
+from sqlalchemy.orm import Session
+
+from bot.ask import Subject, Understanding, changes, understand
+from bot.ask.sentence import clean
+from bot.commands import SLACK, Answer, Call
+from bot.commands.parsing import ParsedCommand, parse
+from bot.commands.tree import find_customer
+from bot.failures import error_message
+from bot.rate_limit import TokenBuckets
+from bot.services import Services, first_time
+from retention import clock
+from retention.errors import BadInput, Refused
+from retention.keys import keyed_hash
+from retention.privacy import pseudonym
+from retention.text import gettext
+from workers import jobs, roles, threads
+from workers.delivery import outbox
+from workers.requests import Request, title_of
+from workers.tasks.interface import Post
+
+log = logging.getLogger("retention.bot")
+
+MESSAGES, SECONDS = 20, 60  # per person; more are not answered
+PROPOSAL_SECONDS = 24 * 3600  # how long a button can be pressed
+MAX_VALUE = 1900  # characters of a button's value; Slack allows 2,000
+_IDLE = re.compile(
+    r"(?:ok(?:ay)?|thanks?(?: (?:you|a lot|so much))*|thx|ty|great|perfect|cool|nice|super|"
+    r"谢谢?你?|好的?|多谢|辛苦了)[\s!.,。！]*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A person's message to the bot.
+
+    ``root`` is the thread's first message. ``key`` is equal for all deliveries of the message.
+    """
+
+    user: str
+    channel: str
+    text: str
+    root: str
+    key: str
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether only this person reads the channel."""
+        return self.channel[0] in "DUW"
+
+    @property
+    def thread_key(self) -> str | None:
+        """Outbox key of the thread; None for an answer outside of threads."""
+        return threads.thread_key(self.channel, self.root) if self.root else None
+
+    @classmethod
+    def of(cls, event: dict[str, Any]) -> "Said | None":
+        """Read an event; None if it is no message of a person to the bot.
+
+        Messages of apps, edits and joins have a ``bot_id``, an ``app_id`` or a ``subtype``. So
+        the bot answers neither itself nor another bot.
+        """
+        is_of_person = not any(event.get(field) for field in ("bot_id", "app_id", "subtype"))
+        is_to_bot = event.get("type") == "app_mention" or event.get("channel_type") == "im"
+        user, channel, ts = event.get("user"), event.get("channel"), event.get("ts")
+        if not (is_of_person and is_to_bot and user and channel and ts and event.get("text")):
+            return None
+        root = event.get("thread_ts") or ts
+        return cls(str(user), str(channel), event["text"], str(root), f"said:{channel}:{ts}")
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to mentions and direct messages.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
+    buckets = TokenBuckets(MESSAGES, SECONDS)
+
+    def hear(event: dict[str, Any], context: dict[str, Any]) -> None:
+        said = Said.of(event)
+        if said is None or said.user == context.get("bot_user_id"):
+            return
+        if not buckets.take(said.user):
+            log.warning("%s writes too often; a message is not answered", said.user)
+            return
+        answer(services, said)
+
+    app.event("app_mention")(hear)
+    app.event("message")(hear)
+
+
+def answer(services: Services, said: Said) -> None:
+    """Answer a message in its thread.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    said : Said
+        The message.
+    """
+    try:
+        understanding = _understand(services, said)
+        if understanding.command is None:
+            if not _IDLE.fullmatch(clean(said.text)):
+                _offer(services, said, understanding)
+        else:
+            act(services, said, understanding.command, understanding.unused)
+    except Exception as error:
+        sentence = error_message(error, services.settings)
+        _reply(services, said, "talk/refused", {"sentence": sentence})
+
+
+def _understand(services: Services, said: Said) -> Understanding:
+    today = clock.now().astimezone(services.settings.zone).date()
+    with services.database.reading() as session:
+        topic = threads.topic_of(session, services.settings, said.channel, said.root)
+    subject = Subject(topic.command, topic.cohort, topic.customer, topic.campaign)
+    return understand(said.text, today, subject)
+
+
+def act(
+    services: Services,
+    said: Said,
+    line: str,
+    unused: tuple[str, ...] = (),
+    *,
+    confirmed: bool = False,
+) -> bool:
+    """Run a command line, or ask before a change.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    said : Said
+        The person, the thread and the idempotency key.
+    line : str
+        The command line.
+    unused : tuple of str, optional
+        Parts of the sentence that the command does not express.
+    confirmed : bool, optional
+        The person has pressed the button.
+
+    Returns
+    -------
+    bool
+        False if the same delivery was answered before.
+
+    Raises
+    ------
+    NotAllowed
+        The person's role does not allow the command.
+    BadInput
+        A value is wrong.
+    """
+    parsed = parse(line, lambda: _role(services, said.user))
+    with services.database.reading() as session:
+        roles.require(
+            session, services.settings, said.user, parsed.command.role, parsed.command.deed
+        )
+    line, parsed = _with_pseudonym(services, line, parsed)
+    if changes(line) and not confirmed:
+        return _propose(services, said, line, unused)
+    call = Call(services, said.user, SLACK, f"{said.key}:run", said.channel)
+    result = parsed.command.handle(call, parsed.params)
+    if isinstance(result, Request):
+        return _start(services, said, line, unused, result, private=parsed.command.private)
+    return _show(services, said, line, unused, result)
+
+
+def _role(services: Services, user: str) -> str:
+    with services.database.reading() as session:
+        return roles.role_of(session, services.settings, user)
+
+
+def _with_pseudonym(
+    services: Services, line: str, parsed: ParsedCommand
+) -> tuple[str, ParsedCommand]:
+    """Replace a customer's id or address, because channels show pseudonyms only."""
+    typed = parsed.params.get("customer")
+    if not isinstance(typed, str):
+        return line, parsed
+    found = find_customer(services, typed)["customer_id"]
+    name = pseudonym(services.settings.key, str(found))
+    line = " ".join(name if word == typed else word for word in line.split(" "))
+    return line, ParsedCommand(parsed.command, {**parsed.params, "customer": name})
+
+
+# ---------------------------------------------------------------- what the thread shows
+
+
+def _start(
+    services: Services,
+    said: Said,
+    line: str,
+    unused: tuple[str, ...],
+    request: Request,
+    *,
+    private: bool,
+) -> bool:
+    """Queue a command's job; its progress and its result come into the thread."""
+    request.check_worker_limits()
+    settings = services.settings
+    elsewhere = private and not said.is_direct
+    channel = said.user if private else said.channel
+    key = None if elsewhere else said.thread_key
+
+    def store(session: Session) -> jobs.Submission | None:
+        if not first_time(session, said.key):
+            return None
+        submission = jobs.submit(
+            session,
+            settings,
+            request,
+            requested_by=said.user,
+            channel=channel,
+            idem_key=f"{said.key}:run",
+            thread_key=key,
+        )
+        if said.root:
+            threads.remember(session, settings, said.channel, said.root, line, submission.job.id)
+        values = {
+            "line": line,
+            "unused": list(unused),
+            "elsewhere": elsewhere,
+            "joined": submission.joined,
+            "title": title_of(request.kind),
+            "changes": changes(line),
+        }
+        _put(session, services, said, "talk/understood", values)
+        return submission
+
+    submission = services.group_commit.store(store)
+    if submission is not None and not submission.joined:
+        services.queue.wake(submission.job)
+    return submission is not None
+
+
+def _show(
+    services: Services, said: Said, line: str, unused: tuple[str, ...], result: Answer
+) -> bool:
+    """Show an immediate answer below the command."""
+    preface = ("talk/ran", {"line": line, "unused": list(unused)})
+
+    def store(session: Session) -> bool:
+        is_first = first_time(session, said.key)
+        if is_first:
+            if said.root:
+                threads.remember(session, services.settings, said.channel, said.root, line, None)
+            _put(session, services, said, result.template, result.data, preface=preface)
+        return is_first
+
+    return services.group_commit.store(store)
+
+
+def _propose(services: Services, said: Said, line: str, unused: tuple[str, ...]) -> bool:
+    """Show a change with the button that makes it."""
+    return _reply(
+        services,
+        said,
+        "talk/proposal",
+        {
+            "line": line,
+            "unused": list(unused),
+            "title": deed_of(line),
+            "value": sealed(services, said, line),
+        },
+    )
+
+
+def _offer(services: Services, said: Said, understanding: Understanding) -> None:
+    """Show the nearest commands as buttons."""
+    choices = [
+        {"line": line, "title": deed_of(line), "value": sealed(services, said, line)}
+        for line in understanding.alternatives[:3]
+    ]
+    _reply(services, said, "talk/unknown", {"choices": choices})
+
+
+def _reply(services: Services, said: Said, template: str, values: dict[str, Any]) -> bool:
+    def store(session: Session) -> bool:
+        is_first = first_time(session, said.key)
+        if is_first:
+            _put(session, services, said, template, values)
+        return is_first
+
+    return services.group_commit.store(store)
+
+
+def _put(
+    session: Session,
+    services: Services,
+    said: Said,
+    template: str,
+    values: dict[str, Any],
+    preface: tuple[str, dict[str, Any]] | None = None,
+) -> None:
+    post = Post(
+        template,
+        values,
+        key=said.key,
+        channel=said.channel,
+        thread_key=said.thread_key,
+        preface=preface,
+    )
+    outbox.put(session, services.settings, post, default_channel=said.channel)
+
+
+def deed_of(line: str) -> str:
+    """Return a command in words: the first sentence of its help.
+
+    Parameters
+    ----------
+    line : str
+        A command line that the tree accepts.
+    """
+    names = {
+        "sweep": gettext("List customers at risk"),
+        "score": gettext("Show one customer"),
+        "recommend": gettext("Recommend products"),
+        "cohort": gettext("Show retention by cohort"),
+        "digest": gettext("Show the week"),
+        "campaign draft": gettext("Draft a campaign"),
+        "campaign edit": gettext("Edit the campaign"),
+        "campaign submit": gettext("Submit the campaign"),
+        "campaign approve": gettext("Approve the campaign"),
+        "campaign reject": gettext("Reject the campaign"),
+        "campaign stop": gettext("Stop the campaign"),
+        "campaign result": gettext("Show the campaign's result"),
+        "campaign show": gettext("Show the campaign"),
+        "campaign list": gettext("List campaigns"),
+        "retrain": gettext("Retrain the models"),
+        "forget": gettext("Erase a customer for good"),
+        "role grant": gettext("Grant a role"),
+        "digest schedule": gettext("Schedule the digest"),
+        "digest off": gettext("Stop the digest"),
+        "help": gettext("See what I can do"),
+        "status": gettext("Show the status"),
+        "models": gettext("Show the models"),
+        "data": gettext("Check the data"),
+        "jobs list": gettext("List jobs"),
+    }
+    words = line.split()
+    return names.get(" ".join(words[:2])) or names.get(words[0]) or f"/retention {line}"
+
+
+# ---------------------------------------------------------------- buttons
+
+
+def sealed(services: Services, said: Said, line: str) -> str:
+    """Return a button's value: the command, its place, and a signature over both.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    said : Said
+        The message that the button answers.
+    line : str
+        The command line.
+
+    Raises
+    ------
+    BadInput
+        The command is too long for a button.
+    """
+    content = json.dumps(
+        {
+            "line": line,
+            "key": said.key,
+            "channel": said.channel,
+            "root": said.root,
+            "at": int(clock.wall().timestamp()),
+        },
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    value = f"{_signature(services, content)}{content}"
+    if len(value) > MAX_VALUE:
+        raise BadInput(
+            gettext("The command has {count} characters; shorten your text, please.").format(
+                count=len(line)
+            )
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The opened value of a button."""
+
+    line: str
+    said: Said
+
+
+def opened(services: Services, value: str, user: str) -> Proposal:
+    """Verify a button's value.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    value : str
+        The value.
+    user : str
+        The person who pressed.
+
+    Raises
+    ------
+    BadInput
+        We did not make the value, or it is older than a day.
+    """
+    signature, content = value[:32], value[32:]
+    if not hmac.compare_digest(signature, _signature(services, content)):
+        raise BadInput(gettext("This button is not valid any more; please ask again."))
+    data = json.loads(content)
+    if clock.wall().timestamp() - data["at"] > PROPOSAL_SECONDS:
+        raise BadInput(gettext("This button is older than a day; please ask again."))
+    said = Said(user, data["channel"], "", data["root"], data["key"])
+    return Proposal(data["line"], said)
+
+
+def _signature(services: Services, content: str) -> str:
+    return keyed_hash(services.settings.key, "proposal", content).hex()[:32]
+
+
+def confirm(services: Services, proposal: Proposal) -> None:
+    """Make the proposed change once, and say so in place of the buttons.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    proposal : Proposal
+        With the person who pressed.
+
+    Raises
+    ------
+    Refused
+        The role does not allow it, or the command is wrong by now. The buttons stay.
+    """
+    said, line = proposal.said, proposal.line
+    if act(services, replace(said, key=f"{said.key}:confirmed"), line, confirmed=True):
+        decided(services, proposal, "done")
+
+
+def decided(services: Services, proposal: Proposal, outcome: str) -> None:
+    """Replace a proposal's buttons by the decision.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    proposal : Proposal
+        With the person who pressed.
+    outcome : str
+        ``done`` or ``declined``.
+    """
+    said = proposal.said
+
+    def store(session: Session) -> None:
+        if first_time(session, f"{said.key}:decided"):
+            values = {
+                "line": proposal.line,
+                "title": deed_of(proposal.line),
+                "user": said.user,
+                "outcome": outcome,
+            }
+            _put(session, services, said, "talk/decided", values)
+
+    services.group_commit.store(store)
+
+
+def choose(services: Services, proposal: Proposal, click_key: str) -> None:
+    """Run an alternative that a person chose; a change still asks first.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    proposal : Proposal
+        With the person who pressed.
+    click_key : str
+        Idempotency key of the click.
+    """
+    said = replace(proposal.said, key=f"said:{click_key}")
+    try:
+        act(services, said, proposal.line)
+    except Refused as error:
+        _reply(services, said, "talk/refused", {"sentence": str(error)})

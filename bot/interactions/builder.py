@@ -1,0 +1,72 @@
+"""Handle the window in which people choose a command."""
+
+import time
+from typing import Any
+
+from slack_bolt import Ack, App
+
+from bot import builder, slash
+from bot.answers import show_answer
+from bot.builder import Place
+from bot.commands import SLACK, Call, root
+from bot.commands.catalogue import entries
+from bot.interactions import Click
+from bot.services import Services
+from retention.errors import BadInput
+from retention.text import gettext
+from workers import ids
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the window and the buttons that open it.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
+
+    @app.action(ids.OPEN_BUILDER)
+    def opened(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        click = Click.of(body)
+        place = Place(click.channel or "", click.response_url or "", click.value)
+        services.client.views_open(
+            trigger_id=click.trigger_id or "", view=builder.view(services, click.user, place)
+        )
+
+    @app.action(ids.BUILDER_TASK)
+    def chosen(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _refresh(services, body)
+
+    @app.action(ids.BUILDER_FIELD)
+    def filled(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _refresh(services, body)
+
+    @app.view(ids.BUILDER_VIEW)
+    def submitted(ack: Ack, body: dict[str, Any]) -> None:
+        started = time.monotonic()
+        click = Click.of(body)
+        place = Place.of(click.value)
+        form = builder.filled_form(click.state, entries(root(), where=SLACK))
+        if form is None:
+            raise BadInput(gettext("Choose what you want to do first."))
+        call = Call(services, click.user, SLACK, click.key, place.channel or click.user)
+        # A refusal stays in the window, so that what was filled in is not lost.
+        message = slash.answer(services, form.typed, call, started)
+        ack()
+        show_answer(services, place.response_url, click.user, message, form.typed)
+
+
+def _refresh(services: Services, body: dict[str, Any]) -> None:
+    """Show the fields of the chosen command and its typed form."""
+    view, click = body["view"], Click.of(body)
+    services.client.views_update(
+        view_id=view["id"],
+        hash=view.get("hash"),
+        view=builder.view(services, click.user, Place.of(view["private_metadata"]), click.state),
+    )

@@ -1,0 +1,189 @@
+"""Handle the window that edits a campaign's text with a live preview."""
+
+from dataclasses import replace
+from typing import Any
+
+from slack_bolt import Ack, App
+from sqlalchemy.orm import Session
+
+from bot.interactions import Click
+from bot.interactions.campaigns import apply_from_modal, parse_target, show_stale
+from bot.services import Services
+from retention import clock
+from retention.campaigns import text_placeholders
+from retention.campaigns.edits import Changes
+from retention.campaigns.preview import masked_messages, preview_rows, send_time
+from retention.campaigns.spec import Body
+from retention.campaigns.states import EDITABLE, StaleCampaign, find_campaign
+from retention.campaigns.text_check import missing_values
+from retention.campaigns.view import campaign_data
+from retention.db.tables import Campaign
+from retention.errors import BadInput, Conflict
+from retention.settings import Settings
+from retention.text import gettext
+from workers import campaigns, ids, jobs, roles
+from workers.delivery import render
+from workers.requests import CampaignPreview
+
+CUSTOMERS = 3  # in the preview
+ROLE = "analyst"
+BLOCK = "copy"
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the window's input, button and submission.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
+
+    @app.action(ids.PREVIEW_COPY)
+    def typed(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _show_preview(services, body)
+
+    @app.action(ids.SEND_TO_ME)
+    def send(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _send_to_me(services, body)
+
+    @app.view(ids.COPY_VIEW)
+    def submitted(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        text = _typed_text(click)
+
+        def transition(
+            session: Session, settings: Settings, campaign_id: str, version: int, user: str
+        ) -> Campaign:
+            changes = Changes(copy_text=text)
+            return campaigns.edit(session, settings, campaign_id, version, user, changes)
+
+        try:
+            apply_from_modal(services, ack, click, transition, open_states=EDITABLE)
+        except StaleCampaign as stale:
+            raise Conflict(
+                gettext("{stale} Copy your text, close this window and open it once more.").format(
+                    stale=stale
+                )
+            ) from None
+
+
+def open_copy(services: Services, click: Click) -> None:
+    """Open the window with the campaign's text.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        Its value is the campaign's id and version.
+    """
+    campaign_id, version, _ = parse_target(click)
+    try:
+        with services.database.reading() as session:
+            action = gettext("edit a campaign")
+            roles.require(session, services.settings, click.user, ROLE, action)
+            campaign = find_campaign(session, services.settings, campaign_id)
+            if campaign.state not in EDITABLE or campaign.version != version:
+                raise StaleCampaign(campaign, version)
+            target = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
+            view = _view(session, services.settings, campaign, target, campaign.body["copy_text"])
+    except StaleCampaign as stale:
+        show_stale(services, click, stale)
+        return
+    services.client.views_open(trigger_id=click.trigger_id or "", view=view)
+
+
+def _show_preview(services: Services, body: dict[str, Any]) -> None:
+    """Show the typed text for real customers."""
+    click, view = _in_view(body)
+    campaign_id, _, _ = parse_target(click)
+    with services.database.reading() as session:
+        roles.require(session, services.settings, click.user, ROLE, gettext("edit a campaign"))
+        campaign = find_campaign(session, services.settings, campaign_id)
+        shown = _view(session, services.settings, campaign, click.value, _typed_text(click))
+    services.client.views_update(view_id=view["id"], view=shown)
+
+
+def _send_to_me(services: Services, body: dict[str, Any]) -> None:
+    """Send the typed text to the person as a direct message."""
+    click, view = _in_view(body)
+    campaign_id, _, _ = parse_target(click)
+    settings, text = services.settings, _typed_text(click)
+    try:
+        request = CampaignPreview(
+            campaign_id=campaign_id,
+            picture=True,
+            copy_text=text_placeholders.validate_text(text),
+        )
+    except BadInput:
+        _show_preview(services, body)  # it explains what is wrong
+        return
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        campaign = find_campaign(session, settings, campaign_id)
+        submission = jobs.submit(
+            session,
+            settings,
+            request,
+            requested_by=click.user,
+            channel=click.user,
+            idem_key=click.key,
+            announce=False,
+        )
+        shown = _view(session, settings, campaign, click.value, text, is_sent=True)
+    if submission.created:
+        services.queue.wake(submission.job)
+    services.client.views_update(view_id=view["id"], view=shown)
+
+
+def _view(
+    session: Session,
+    settings: Settings,
+    campaign: Campaign,
+    target: str,
+    text: str,
+    *,
+    is_sent: bool = False,
+) -> dict[str, Any]:
+    """Render the window: the text, its variables and the e-mails of three customers."""
+    data, error = campaign_data(campaign), ""
+    copies: list[dict[str, str]] = []
+    missing: list[dict[str, Any]] = []
+    rows = preview_rows(session, campaign, CUSTOMERS, data["copy_action"])
+    sent_at = send_time(campaign, clock.now())
+    try:
+        text_placeholders.validate_text(text)
+    except BadInput as refusal:
+        error = str(refusal)
+    else:
+        edited = Body.model_validate(campaign.body).model_copy(update={"copy_text": text})
+        copies = masked_messages(settings, edited, rows, sent_at)
+        missing = missing_values(session, settings, campaign, text)
+    return render.view(
+        "campaign/copy",
+        campaign=data,
+        value=target,
+        typed=text,
+        copies=copies,
+        error=error,
+        missing=missing,
+        variables=[f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS],
+        is_sent=is_sent,
+    )
+
+
+def _in_view(body: dict[str, Any]) -> tuple[Click, dict[str, Any]]:
+    """Return the click, whose value is the window's campaign, and the window."""
+    view = body["view"]
+    return replace(Click.of(body), value=view["private_metadata"]), view
+
+
+def _typed_text(click: Click) -> str:
+    typed = click.state.get(BLOCK, {}).get(ids.PREVIEW_COPY, {}).get("value")
+    return (typed or "").strip()

@@ -1,0 +1,224 @@
+"""Handle the menu of a campaign's message: details, preview, result so far and follow-ups."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from slack_bolt import Ack, App
+
+from bot.interactions import Click, confirm
+from bot.interactions.campaign_copy import open_copy
+from bot.interactions.campaigns import (
+    download,
+    open_modal,
+    parse_target,
+    show_stale,
+)
+from bot.services import Services
+from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_campaign
+from retention.campaigns.view import campaign_data
+from retention.db.audit import history
+from retention.errors import BadInput
+from retention.text import gettext
+from workers import ids, jobs
+from workers.delivery import render
+from workers.requests import CampaignDraft, CampaignLook, CampaignPreview, Request
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the menu and to the buttons that start a job.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
+    deeds: dict[str, Callable[[Services, Click], None]] = {
+        "details": open_details,
+        "preview": preview,
+        "look": result_so_far,
+        "copy": open_copy,
+        "edit": lambda services, click: open_modal(services, click, "edit", "analyst", EDITABLE),
+        "stop": lambda services, click: open_modal(services, click, "stop", "viewer", STOPPABLE),
+        "codes": lambda services, click: download(services, click, "codes"),
+        "calls": lambda services, click: download(services, click, "calls"),
+    }
+
+    @app.action(ids.CAMPAIGN_MENU)
+    def chosen(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        click = Click.of(body)
+        deed, _, target = click.value.partition("|")
+        if deed not in deeds:
+            raise BadInput(
+                gettext(
+                    "This menu is of another version of the desk; `/retention campaign show` "
+                    "has a new one."
+                )
+            )
+        deeds[deed](services, replace(click, value=target))
+
+    @app.action(ids.PREVIEW_EMAIL)
+    def preview_pressed(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        preview(services, Click.of(body))
+
+    @app.action(ids.FOLLOW_UP)
+    def follow_up(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        draft_follow_up(services, Click.of(body))
+
+
+def open_details(services: Services, click: Click) -> None:
+    """Open the window with everything that the message leaves out.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        Its value is the campaign's id and version.
+    """
+    campaign_id, _, _ = parse_target(click)
+    with services.database.reading() as session:
+        campaign = find_campaign(session, services.settings, campaign_id)
+        steps = history(session, campaign.team_id, campaign.id, "campaign")
+        view = render.view(
+            "campaign/details",
+            campaign=campaign_data(campaign),
+            history=steps,
+            zone=services.settings.timezone,
+        )
+    services.client.views_open(trigger_id=click.trigger_id or "", view=view)
+
+
+def preview(services: Services, click: Click) -> None:
+    """Show a picture of the e-mail in the campaign's thread.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        Its value is the campaign's id and version.
+    """
+    campaign_id, version, _ = parse_target(click)
+    request = CampaignPreview(campaign_id=campaign_id, picture=True)
+    _submit_in_thread(services, click, campaign_id, version, request)
+
+
+def result_so_far(services: Services, click: Click) -> None:
+    """Show the interim result in the campaign's thread.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        Its value is the campaign's id and version.
+    """
+    campaign_id, _, _ = parse_target(click)
+    _submit_in_thread(services, click, campaign_id, None, CampaignLook(campaign_id=campaign_id))
+
+
+def _submit_in_thread(
+    services: Services, click: Click, campaign_id: str, version: int | None, request: Request
+) -> None:
+    """Submit a job whose result is a reply to the campaign's message.
+
+    There is no progress message: the reply comes within seconds.
+    """
+    settings = services.settings
+    try:
+        with services.database.transaction() as session:
+            if not click.first_time(session):
+                return
+            campaign = find_campaign(session, settings, campaign_id)
+            if version is not None and campaign.version != version:
+                raise StaleCampaign(campaign, version)
+            submission = jobs.submit(
+                session,
+                settings,
+                request,
+                requested_by=click.user,
+                channel=campaign.channel or click.channel or click.user,
+                thread_key=campaign.post_key,
+                idem_key=click.key,
+                announce=False,
+            )
+    except StaleCampaign as stale:
+        show_stale(services, click, stale)
+        return
+    if submission.created and not services.queue.wake(submission.job):
+        confirm(services, click, submission, private=False)
+
+
+def draft_follow_up(services: Services, click: Click) -> None:
+    """Draft the campaign that a result advises.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        Its value is the campaign's id, its version and what to draft (`verdict.FOLLOW_UPS`).
+    """
+    campaign_id, _, rest = click.value.partition(":")
+    _, _, following = rest.partition(":")
+    settings = services.settings
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        campaign = find_campaign(session, settings, campaign_id)
+        request = follow_up_request(campaign_data(campaign), following)
+        submission = jobs.submit(
+            session,
+            settings,
+            request,
+            requested_by=click.user,
+            channel=campaign.channel or click.channel or click.user,
+            idem_key=click.key,
+        )
+    confirm(services, click, submission, private=False)
+
+
+def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft:
+    """Return the draft that a result advises.
+
+    Parameters
+    ----------
+    campaign : dict
+        Of `campaign_data`.
+    following : str
+        A value of `retention.campaigns.verdict.FOLLOW_UPS`.
+
+    Returns
+    -------
+    CampaignDraft
+        ``larger`` reaches the next lower risk tier, ``cheaper`` halves the discount and
+        ``reminder`` has none.
+
+    Raises
+    ------
+    BadInput
+        The button is of another version of the desk.
+    """
+    tiers = ("high", "medium", "low")
+    lowest = max((tiers.index(tier) for tier in campaign["tiers"] if tier in tiers), default=0)
+    if following == "repeat":
+        return CampaignDraft(tier=tiers[lowest])
+    if following == "larger":
+        return CampaignDraft(tier=tiers[min(lowest + 1, 2)])
+    if following == "cheaper" and campaign["discount"]:
+        half = max(round(50 * campaign["discount"]) / 100, 0.01)
+        return CampaignDraft(tier=tiers[lowest], discount=half)
+    if following == "reminder":
+        return CampaignDraft(tier=tiers[lowest], offer="reminder")
+    raise BadInput(
+        gettext(
+            "This button is of another version of the desk; `/retention campaign show` has a new "
+            "one."
+        )
+    )

@@ -1,0 +1,206 @@
+"""Handle the buttons of a conversation, and the shortcuts that start one."""
+
+import json
+import re
+from typing import Any
+
+from slack_bolt import Ack, App
+from slack_sdk import WebClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot import conversation
+from bot.conversation import Said
+from bot.interactions import Click
+from bot.services import Services
+from retention.db.tables import Cohort
+from retention.errors import BadInput
+from retention.text import gettext
+from workers import ids, roles, threads
+from workers.delivery import render
+
+MAX_COHORTS = 20  # in the modal's list
+MAX_CUSTOMERS = 20
+_PSEUDONYM = re.compile(r"(?<![A-Z0-9-])[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}(?![A-Z0-9-])")
+CUSTOMER_BLOCK, LIST_BLOCK, DISCOUNT_BLOCK = "customer", "list", "discount"
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the buttons and shortcuts.
+
+    Parameters
+    ----------
+    app : App
+        The Slack app.
+    services : Services
+        The installation's services.
+    """
+    _register_buttons(app, services)
+    _register_why(app, services)
+    _register_draft(app, services)
+
+
+def _register_buttons(app: App, services: Services) -> None:
+    @app.action(ids.ASK_RUN)
+    def run(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        click = Click.of(body)
+        conversation.confirm(services, conversation.opened(services, click.value, click.user))
+
+    @app.action(ids.ASK_DECLINE)
+    def decline(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        click = Click.of(body)
+        proposal = conversation.opened(services, click.value, click.user)
+        conversation.decided(services, proposal, "declined")
+
+    @app.action(re.compile(rf"^{re.escape(ids.ASK_ALTERNATIVE)}\d$"))
+    def choose(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        click = Click.of(body)
+        proposal = conversation.opened(services, click.value, click.user)
+        conversation.choose(services, proposal, click.key)
+
+
+# ---------------------------------------------------------------- why is this customer at risk
+
+
+def _register_why(app: App, services: Services) -> None:
+    @app.shortcut(ids.WHY_MESSAGE)
+    def why_message(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        ack()
+        place = _place(body)
+        named = customers_in(body["message"])
+        with services.database.reading() as session:
+            topic = threads.topic_of(session, services.settings, place["channel"], place["root"])
+        if not named and topic.customer:
+            named = [topic.customer]
+        if len(named) == 1:
+            said = _said(body["user"]["id"], place, f"shortcut:{body['action_ts']}")
+            conversation.act(services, said, f"score {named[0]}")
+            return
+        _open(client, body, "talk/why", place=json.dumps(place), customers=named[:MAX_CUSTOMERS])
+
+    @app.shortcut(ids.WHY_GLOBAL)
+    def why(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        ack()
+        _open(client, body, "talk/why", place="{}", customers=[])
+
+    @app.view(ids.WHY_VIEW)
+    def explain(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        customer = _value(click.state, CUSTOMER_BLOCK)
+        if not customer:
+            raise BadInput(gettext("Name a customer: an id, a pseudonym or an e-mail address."))
+        said = _said(click.user, json.loads(click.value), f"shortcut:{click.key}")
+        conversation.act(
+            services, said, f'score "{customer}"' if " " in customer else f"score {customer}"
+        )
+        ack()
+
+
+# ---------------------------------------------------------------- draft from this list
+
+
+def _register_draft(app: App, services: Services) -> None:
+    @app.shortcut(ids.DRAFT_MESSAGE)
+    def draft_message(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        ack()
+        place = _place(body)
+        with services.database.reading() as session:
+            topic = threads.topic_of(session, services.settings, place["channel"], place["root"])
+            cohorts = _cohorts(session, services, topic.cohort)
+        _open_draft(services, client, body, place, cohorts)
+
+    @app.shortcut(ids.DRAFT_GLOBAL)
+    def draft(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        ack()
+        with services.database.reading() as session:
+            cohorts = _cohorts(session, services, None)
+        _open_draft(services, client, body, {}, cohorts)
+
+    @app.view(ids.DRAFT_VIEW)
+    def start(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        line = f"campaign draft --cohort {_value(click.state, LIST_BLOCK)}"
+        if discount := _value(click.state, DISCOUNT_BLOCK):
+            line += f" --discount {discount}"
+        said = _said(click.user, json.loads(click.value), f"shortcut:{click.key}")
+        # The modal is the confirmation: it names the list and the discount.
+        conversation.act(services, said, line, confirmed=True)
+        ack()
+
+
+def _open_draft(
+    services: Services,
+    client: WebClient,
+    body: dict[str, Any],
+    place: dict[str, str],
+    cohorts: list[dict[str, str]],
+) -> None:
+    with services.database.reading() as session:
+        roles.require(
+            session,
+            services.settings,
+            body["user"]["id"],
+            "analyst",
+            gettext("draft a campaign"),
+        )
+    _open(client, body, "talk/draft", place=json.dumps(place), cohorts=cohorts)
+
+
+def _cohorts(session: Session, services: Services, first: str | None) -> list[dict[str, str]]:
+    """Return the newest lists, or only the list of the thread."""
+    query = select(Cohort).where(Cohort.team_id == services.settings.team_id)
+    if first is not None:
+        query = query.where(Cohort.id == first)
+    rows = session.scalars(query.order_by(Cohort.created_at.desc()).limit(MAX_COHORTS)).all()
+    zone = services.settings.zone
+    return [
+        {
+            "id": row.id,
+            "text": gettext("{size:,} customers at risk, {at:%-d %b %Y}").format(
+                size=row.size, at=row.as_of.astimezone(zone)
+            ),
+        }
+        for row in rows
+    ]
+
+
+# ---------------------------------------------------------------- shared
+
+
+def customers_in(message: dict[str, Any]) -> list[str]:
+    """Return the pseudonyms that a message shows, in order.
+
+    Parameters
+    ----------
+    message : dict
+        As Slack sends it with a shortcut.
+    """
+    shown = json.dumps([message.get("text", ""), message.get("blocks", [])])
+    return list(dict.fromkeys(_PSEUDONYM.findall(shown)))
+
+
+def _place(body: dict[str, Any]) -> dict[str, str]:
+    message = body["message"]
+    root = message.get("thread_ts") or message["ts"]
+    return {"channel": body["channel"]["id"], "root": root}
+
+
+def _said(user: str, place: dict[str, str], key: str) -> Said:
+    """Return the thread to answer in; without one, the person's direct message."""
+    channel = place.get("channel") or user
+    return Said(user, channel, "", place.get("root", ""), key)
+
+
+def _open(client: WebClient, body: dict[str, Any], template: str, **values: Any) -> None:
+    client.views_open(trigger_id=body["trigger_id"], view=render.view(template, **values))
+
+
+def _value(state: dict[str, Any], block: str) -> str:
+    """Return the input of a block, typed or chosen."""
+    for given in (state.get(block) or {}).values():
+        chosen = given.get("selected_option") or {}
+        return str(given.get("value") or chosen.get("value") or "").strip()
+    return ""

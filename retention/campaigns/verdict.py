@@ -1,0 +1,136 @@
+"""Say what a measured campaign showed, next to what its draft promised."""
+
+from math import ceil
+from typing import Any
+
+from retention.campaigns.measurement import Z_ALPHA, Z_POWER
+from retention.campaigns.spec import Body, Plan
+
+ROUND_TO = 100  # customers; a larger precision would be false
+MAX_CUSTOMERS = 1_000_000  # no shop's campaign reaches more
+FOLLOW_UPS = {  # advice → what to draft next
+    "repeat": "repeat",
+    "stop": "reminder",
+    "cheaper": "cheaper",
+    "undecided": "larger",
+    "too_small": "larger",
+}
+
+
+def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, Any] | None:
+    """Compare a campaign's result with its forecast.
+
+    Parameters
+    ----------
+    result : dict or None
+        As stored in ``Campaign.result``.
+    body : Body
+        The version that was sent.
+    plan : Plan
+        Its forecast.
+
+    Returns
+    -------
+    dict or None
+        None without a measured result. ``outcome`` is ``gain`` or ``loss`` (of profit), ``buyers``
+        (more customers bought, profit is inconclusive), ``inconclusive``, ``too_small`` or
+        ``unbelievable``. ``profit`` and ``buyers`` are totals with 95 % intervals. ``needed`` is
+        the audience that would be conclusive, or None. ``held``: whether the measured profit is in
+        the promised interval; ``overlaps``: whether its own interval overlaps it. ``next``: what to
+        draft next, or None.
+    """
+    effects = (result or {}).get("effects") or {}
+    if result is None or result["advice"] == "no_orders":
+        return None
+    outcome = _outcome(result["advice"], effects)
+    is_readable = outcome not in ("too_small", "unbelievable")
+    profit = _totals(effects["profit"]) if effects and is_readable else None
+    return {
+        "outcome": outcome,
+        "profit": profit,
+        "buyers": _totals(effects["buyers"]) if effects and is_readable else None,
+        "needed": conclusive_size(result, plan) if is_readable else None,
+        "promised": promise(plan),
+        "held": None if profit is None else _contains(plan, profit["total"]),
+        "overlaps": None
+        if profit is None
+        else profit["low"] <= plan.profit_high and plan.profit_low <= profit["high"],
+        "next": _follow_up(result["advice"], body),
+    }
+
+
+def promise(plan: Plan) -> dict[str, float]:
+    """Return the figures of a forecast that a result is compared with."""
+    return {
+        "profit": plan.profit,
+        "low": plan.profit_low,
+        "high": plan.profit_high,
+        "cost": plan.cost,
+        "buyers": plan.effect * plan.treated,
+    }
+
+
+def conclusive_size(result: dict[str, Any], plan: Plan) -> int | None:
+    """Return the audience with which the profit would differ from zero.
+
+    Parameters
+    ----------
+    result : dict
+        As stored in ``Campaign.result``, with effects.
+    plan : Plan
+        The forecast.
+
+    Returns
+    -------
+    int or None
+        Customers, both groups together. None if no realistic number would do.
+
+    Notes
+    -----
+    The variance of the difference is inversely proportional to the number of customers, so n
+    customers with standard error s show an effect δ with power 80 % from n ((z₀.₉₇₅ + z₀.₈) s / δ)²
+    on. δ is the promised profit per customer. A result that rules this promise out uses the
+    measured one.
+    """
+    effect, sizes = (result.get("effects") or {}).get("profit"), result.get("sample_ratio") or {}
+    if not effect or not effect.get("standard_error"):
+        return None
+    customers = sizes["treated"] + sizes["control"]
+    promised = plan.profit / plan.treated if plan.treated else 0.0
+    for difference in (promised, abs(effect["per_customer"])):
+        if difference <= 0:
+            continue
+        size = customers * ((Z_ALPHA + Z_POWER) * effect["standard_error"] / difference) ** 2
+        if size > customers:
+            return ceil(size / ROUND_TO) * ROUND_TO if size <= MAX_CUSTOMERS else None
+    return None
+
+
+def _outcome(advice: str, effects: dict[str, Any]) -> str:
+    if advice in ("too_small", "unbelievable"):
+        return advice
+    if advice == "repeat":
+        return "gain"
+    if advice in ("stop", "cheaper"):
+        return "loss"
+    return "buyers" if effects and effects["buyers"]["low"] > 0 else "inconclusive"
+
+
+def _totals(effect: dict[str, float]) -> dict[str, float]:
+    return {
+        "total": effect["total"],
+        "low": effect["total_low"],
+        "high": effect["total_high"],
+    }
+
+
+def _contains(plan: Plan, profit: float) -> bool:
+    return plan.profit_low <= profit <= plan.profit_high
+
+
+def _follow_up(advice: str, body: Body) -> str | None:
+    """What to draft next; a cheaper offer needs a discount to lower."""
+    following = FOLLOW_UPS.get(advice)
+    if following == "cheaper" and body.discount is None:
+        return "reminder"
+    return following

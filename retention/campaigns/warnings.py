@@ -1,0 +1,42 @@
+"""Find what a person should know before a campaign is sent."""
+
+from retention.campaigns.spec import Body, Plan, is_within_budget
+
+OLD_SCORES_DAYS = 7
+# The most important one first. A message shows one; the others are in its details.
+WARNINGS = (
+    "over_budget",  # cannot be submitted
+    "losing",
+    "too_small",
+    "old_scores",
+    "overlaps",
+    "untitled",
+    "assumed",
+)
+
+
+def campaign_warnings(body: Body, plan: Plan) -> tuple[str, ...]:
+    """Return the codes of a version's warnings, the most important one first.
+
+    Parameters
+    ----------
+    body : Body
+        The campaign's version.
+    plan : Plan
+        Its expected result.
+
+    Returns
+    -------
+    tuple of str
+        Members of `WARNINGS`, in their order.
+    """
+    applies = {
+        "over_budget": not is_within_budget(plan.cost, body.budget),
+        "losing": plan.profit < 0,
+        "too_small": not plan.learnable,
+        "old_scores": body.scores_age_days >= OLD_SCORES_DAYS,
+        "overlaps": bool(body.overlaps),
+        "untitled": bool(body.untitled),
+        "assumed": bool(body.assumed),
+    }
+    return tuple(code for code in WARNINGS if applies[code])

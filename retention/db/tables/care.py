@@ -1,0 +1,58 @@
+"""Tables of what people decide about single customers: pauses, notes and calls."""
+
+from datetime import date, datetime
+
+from sqlalchemy import Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from retention import clock
+from retention.db.tables.base import Base, Id
+
+
+class Pause(Base):
+    """A customer whom no campaign may include until a time (business time)."""
+
+    __tablename__ = "pauses"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[datetime]
+    by: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class Note(Base):
+    """A person's note on a customer."""
+
+    __tablename__ = "notes"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    customer_id: Mapped[str]
+    text: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (Index(None, "team_id", "customer_id"),)
+
+
+class CallEntry(Base):
+    """A customer on a call list.
+
+    ``campaign_id`` is empty for customers that a person added by hand.
+    """
+
+    __tablename__ = "calls"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    campaign_id: Mapped[str] = mapped_column(String(16), primary_key=True, default="")
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str | None] = mapped_column(String(64))
+    due_on: Mapped[date | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))  # retention.outreach.calls.OUTCOMES
+    note: Mapped[str] = mapped_column(Text, default="")
+    added_by: Mapped[str] = mapped_column(String(64))
+    added_at: Mapped[datetime] = mapped_column(default=clock.now)
+    changed_by: Mapped[str | None] = mapped_column(String(64))
+    changed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "team_id", "customer_id"), Index(None, "team_id", "owner"))

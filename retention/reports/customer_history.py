@@ -1,0 +1,280 @@
+"""What happened with one customer: risk over time, orders, and campaigns with their outcome."""
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Assignment, Campaign, Cohort, Coupon, Send
+from retention.lake.lake import naive
+from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+MAX_POINTS = 12  # past sweeps of the trend
+MAX_ORDERS = 5
+MAX_CAMPAIGNS = 3
+
+
+def risk_trend(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    customer_id: str,
+    *,
+    before: datetime,
+    by_rules: bool,
+) -> list[dict[str, Any]]:
+    """Return a customer's stored risk in past sweeps, oldest first.
+
+    Ranks by rules and probabilities of a model are never mixed.
+
+    Parameters
+    ----------
+    lake : Lake
+        Holds the scores.
+    session : Session
+        Open session.
+    settings : Settings
+        Of the installation.
+    customer_id : str
+        The customer.
+    before : datetime
+        Only sweeps as of an earlier time.
+    by_rules : bool
+        Whether the present score is a rank.
+
+    Returns
+    -------
+    list of dict
+        ``at`` (ISO 8601) and ``risk``, at most `MAX_POINTS`, one per time.
+    """
+    cohorts = session.scalars(
+        select(Cohort)
+        .where(Cohort.team_id == settings.team_id, Cohort.as_of < before)
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+        .limit(4 * MAX_POINTS)
+    )
+    runs: dict[datetime, str] = {}
+    for cohort in cohorts:
+        if (cohort.model_version == "rules") == by_rules:
+            runs.setdefault(cohort.as_of, cohort.run_id)
+    points = []
+    for as_of, run_id in sorted(runs.items())[-MAX_POINTS:]:
+        scores = lake.scores(run_id)
+        risks = scores.filter(scores.customer_id == customer_id).churn_probability.execute()
+        if len(risks):
+            points.append({"at": as_of.isoformat(), "risk": float(risks.iloc[0])})
+    return points
+
+
+def last_orders(lake: "Lake", customer_id: str, before: datetime) -> list[dict[str, Any]]:
+    """Return a customer's newest orders, newest first.
+
+    Parameters
+    ----------
+    lake : Lake
+        Holds the events.
+    customer_id : str
+        The customer; orders under merged ids count.
+    before : datetime
+        Cutoff.
+
+    Returns
+    -------
+    list of dict
+        ``at`` (ISO 8601), ``amount`` (None without amounts) and ``lines``, at most `MAX_ORDERS`.
+    """
+    events = lake.table("events", before=before)
+    lines = events.filter(events.event_type == "purchase", events.customer_id == customer_id)
+    frame = lines.select("order_id", "occurred_at", "amount").execute()
+    if frame.empty:
+        return []
+    day = frame["occurred_at"].dt.floor("D").astype(str)
+    frame = frame.assign(
+        key=frame["order_id"].astype("object").where(frame["order_id"].notna(), day)
+    )
+    orders = frame.groupby("key").agg(
+        at=("occurred_at", "max"),
+        amount=("amount", lambda amounts: amounts.sum(min_count=1)),
+        lines=("occurred_at", "size"),
+    )
+    newest = orders.sort_values("at", ascending=False).head(MAX_ORDERS)
+    return [
+        {
+            "at": order.at.tz_localize("UTC").isoformat(),
+            "amount": None if order.amount != order.amount else float(order.amount),
+            "lines": int(order.lines),
+        }
+        for order in newest.itertuples()
+    ]
+
+
+def campaigns_of(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    customer_ids: Sequence[str],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """Return what campaigns sent to a customer and what came of it, newest first.
+
+    Parameters
+    ----------
+    lake : Lake
+        Holds the orders.
+    session : Session
+        Open session.
+    settings : Settings
+        Of the installation.
+    customer_ids : sequence of str
+        The customer's ids, merged ones included.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``at``, ``action``, ``arm``, ``outcome`` (code of `outcome_text`) and
+        ``outcome_at``, at most `MAX_CAMPAIGNS`.
+    """
+    ids = list(customer_ids)
+    rows = session.execute(
+        select(Campaign, Assignment, Send, Coupon)
+        .join(Assignment, Assignment.campaign_id == Campaign.id)
+        .outerjoin(
+            Send,
+            (Send.campaign_id == Campaign.id) & (Send.customer_id == Assignment.customer_id),
+        )
+        .outerjoin(
+            Coupon,
+            (Coupon.campaign_id == Campaign.id) & (Coupon.customer_id == Assignment.customer_id),
+        )
+        .where(
+            Campaign.team_id == settings.team_id,
+            Campaign.sent_at.is_not(None),
+            Assignment.customer_id.in_(ids),
+            Assignment.arm != "audience",
+        )
+        .order_by(Campaign.sent_at.desc())
+        .limit(MAX_CAMPAIGNS)
+    ).tuples()
+    listed = []
+    for campaign, assignment, send, coupon in rows:
+        outcome, at = _outcome(lake, campaign, assignment, send, coupon, ids, now)
+        listed.append(
+            {
+                "name": campaign.name,
+                "at": campaign.sent_at.isoformat() if campaign.sent_at else None,
+                "action": assignment.offer.get("action", ""),
+                "arm": assignment.arm,
+                "outcome": outcome,
+                "outcome_at": at.isoformat() if at else None,
+            }
+        )
+    return listed
+
+
+def outcome_text(outcome: str) -> str:
+    """Return the words of an outcome code."""
+    return {
+        "redeemed": gettext("coupon redeemed"),
+        "ordered": gettext("ordered"),
+        "none": gettext("no order"),
+        "not_sent": gettext("not delivered"),
+        "waiting": gettext("waiting to be sent"),
+    }[outcome]
+
+
+def _outcome(
+    lake: "Lake",
+    campaign: Campaign,
+    assignment: Assignment,
+    send: Send | None,
+    coupon: Coupon | None,
+    ids: list[str],
+    now: datetime,
+) -> tuple[str, datetime | None]:
+    if coupon is not None and coupon.redeemed_at is not None:
+        return "redeemed", coupon.redeemed_at
+    if assignment.arm == "treatment" and send is not None:
+        if send.state in ("queued", "sending"):
+            return "waiting", None
+        if send.state in ("failed", "bounced", "cancelled", "held"):
+            return "not_sent", None
+    start, end = campaign.sent_at, min(campaign.window_ends_at or now, now)
+    if start is None:
+        return "none", None
+    events = lake.table("events", before=end)
+    orders = events.filter(
+        events.event_type == "purchase",
+        events.customer_id.isin(ids),
+        events.occurred_at >= naive(start),
+    )
+    first = orders.occurred_at.min().execute()
+    return ("none", None) if first is None or first != first else ("ordered", _utc(first))
+
+
+def _utc(moment: Any) -> datetime:
+    from datetime import UTC
+
+    return moment.to_pydatetime().replace(tzinfo=UTC)
+
+
+def trend_chart(points: Sequence[dict[str, Any]], thresholds: tuple[float, float]) -> bytes:
+    """Draw a customer's risk over time as a small line.
+
+    Parameters
+    ----------
+    points : sequence of dict
+        ``at`` and ``risk``, oldest first; at least two.
+    thresholds : tuple of float
+        Where medium and high risk begin.
+
+    Returns
+    -------
+    bytes
+        A PNG image.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from retention.reports.sweep_chart import COLOURS
+
+    days = [datetime.fromisoformat(point["at"]) for point in points]
+    times = [day.timestamp() for day in days]
+    risks = [100 * point["risk"] for point in points]
+    figure = Figure(figsize=(5.2, 1.25), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    medium, high = (100 * threshold for threshold in thresholds)
+    for low, top, tier in ((0, medium, "low"), (medium, high, "medium"), (high, 100, "high")):
+        axes.axhspan(low, top, color=COLOURS[tier], alpha=0.13, linewidth=0)
+    axes.plot(times, risks, color="#333333", linewidth=1.6, marker="o", markersize=3)
+    axes.annotate(
+        f"{risks[-1]:.0f}",
+        (times[-1], risks[-1]),
+        xytext=(6, 0),
+        textcoords="offset points",
+        fontsize=10,
+        fontweight="bold",
+        va="center",
+        annotation_clip=False,
+    )
+    axes.set_ylim(0, 100)
+    axes.set_yticks([0, 50, 100])
+    axes.tick_params(labelsize=7, length=2)
+    labels = [f"{day:%d %b %Y}".lstrip("0") for day in (days[0], days[-1])]
+    axes.set_xticks([times[0], times[-1]], labels)
+    first, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", facecolor="white")
+    return image.getvalue()

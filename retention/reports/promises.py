@@ -1,0 +1,96 @@
+"""Compare the forecasts of all measured campaigns with their results."""
+
+from math import sqrt
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.campaigns.measurement import Z_ALPHA
+from retention.campaigns.view import campaign_data
+from retention.db.tables import Campaign
+from retention.settings import Settings
+
+
+def report(session: Session, settings: Settings) -> dict[str, Any]:
+    """Sum forecasts and results, and count how often the interval held.
+
+    Parameters
+    ----------
+    session : Session
+        Open session.
+    settings : Settings
+        Settings of the installation.
+
+    Returns
+    -------
+    dict
+        ``campaigns``: one entry per campaign with a readable result, the newest first.
+        ``unreadable`` counts the results without a profit. ``held`` counts measured profits within
+        the promised interval; ``overlapping`` counts results whose own interval overlaps it.
+        ``promised`` and ``measured`` are sums with intervals, or None.
+
+    Notes
+    -----
+    The forecasts share one assumption about the effect, so their intervals are added. Results of
+    different campaigns are independent, so their variances are added.
+    """
+    entries, unreadable = [], 0
+    rows = session.scalars(
+        select(Campaign)
+        .where(Campaign.team_id == settings.team_id, Campaign.result.is_not(None))
+        .order_by(Campaign.sent_at.desc(), Campaign.id)
+    )
+    for campaign in rows:
+        if not campaign.result:  # a JSON null
+            continue
+        data = campaign_data(campaign)
+        verdict = data["verdict"]
+        if not verdict or not verdict["profit"]:
+            unreadable += 1
+            continue
+        promised, measured = verdict["promised"], verdict["profit"]
+        entries.append(
+            {
+                "campaign_id": campaign.id,
+                "name": campaign.name,
+                "sent_at": data["sent_at"],
+                "currency": data["currency"],
+                "outcome": verdict["outcome"],
+                "promised": {key: promised[key] for key in ("profit", "low", "high")},
+                "measured": {
+                    "profit": measured["total"],
+                    "low": measured["low"],
+                    "high": measured["high"],
+                },
+                "held": verdict["held"],
+                "overlaps": verdict["overlaps"],
+                "simulated": bool(data["result"].get("simulated")),
+            }
+        )
+    return {
+        "campaigns": entries,
+        "unreadable": unreadable,
+        "currency": entries[0]["currency"] if entries else "",
+        "held": sum(entry["held"] for entry in entries),
+        "overlapping": sum(entry["overlaps"] for entry in entries),
+        "simulated": any(entry["simulated"] for entry in entries),
+        "promised": _sum_promised(entries) if entries else None,
+        "measured": _sum_measured(entries) if entries else None,
+    }
+
+
+def _sum_promised(entries: list[dict[str, Any]]) -> dict[str, float]:
+    return {
+        key: sum(entry["promised"][key] for entry in entries) for key in ("profit", "low", "high")
+    }
+
+
+def _sum_measured(entries: list[dict[str, Any]]) -> dict[str, float]:
+    total = sum(entry["measured"]["profit"] for entry in entries)
+    middle = sum((entry["measured"]["low"] + entry["measured"]["high"]) / 2 for entry in entries)
+    errors = [
+        (entry["measured"]["high"] - entry["measured"]["low"]) / (2 * Z_ALPHA) for entry in entries
+    ]
+    margin = Z_ALPHA * sqrt(sum(error**2 for error in errors))
+    return {"profit": total, "low": middle - margin, "high": middle + margin}

@@ -1,0 +1,85 @@
+"""Compare the customers at risk with those of an earlier sweep."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from retention.risk.sweep import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changed since an earlier list of the same tiers.
+
+    Parameters
+    ----------
+    since : datetime
+        Cutoff of the earlier list.
+    before : int
+        Customers of the earlier list.
+    new : int
+        Customers of the present list who were not on the earlier one.
+    recovered : int
+        Customers of the earlier list who are active and at a lower risk now.
+    lapsed : int
+        Customers of the earlier list who are no longer active.
+    same_model : bool
+        Whether the same model scored both lists.
+    """
+
+    since: datetime
+    before: int
+    new: int
+    recovered: int
+    lapsed: int
+    same_model: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the change as a JSON object."""
+        return {
+            "since": self.since.isoformat(),
+            "before": self.before,
+            "new": self.new,
+            "recovered": self.recovered,
+            "lapsed": self.lapsed,
+            "same_model": self.same_model,
+        }
+
+
+def change_since(
+    swept: Sweep, earlier: pd.DataFrame, *, as_of: datetime, model_version: str
+) -> Change | None:
+    """Compare a sweep with the scores of an earlier one.
+
+    Parameters
+    ----------
+    swept : Sweep
+        The present sweep.
+    earlier : pandas.DataFrame
+        ``customer_id`` and ``tier`` of the earlier sweep's customers.
+    as_of : datetime
+        Cutoff of the earlier sweep.
+    model_version : str
+        That scored it.
+
+    Returns
+    -------
+    Change or None
+        None if the earlier scores were deleted.
+    """
+    if earlier.empty:
+        return None
+    listed = set(earlier.loc[earlier["tier"].isin(swept.cohort_tiers), "customer_id"])
+    present = set(swept.cohort["customer_id"])
+    gone = listed - present
+    recovered = len(gone & set(swept.scores["customer_id"]))
+    return Change(
+        since=as_of,
+        before=len(listed),
+        new=len(present - listed),
+        recovered=recovered,
+        lapsed=len(gone) - recovered,
+        same_model=model_version == swept.model_version,
+    )

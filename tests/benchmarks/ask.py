@@ -1,0 +1,126 @@
+"""Measure how well sentences are understood, on the two halves of ``sentences/``."""
+
+import re
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from bot.ask import Subject, Understanding, changes, understand
+from tests.benchmarks.measure import Figure
+
+FOLDER = Path(__file__).with_name("sentences")
+TODAY = date(2017, 10, 2)
+_SUBJECT = re.compile(r"^\[([^\]]*)\] ")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A sentence, its style, its thread's subject, and what it should be understood as."""
+
+    style: str
+    sentence: str
+    subject: Subject
+    command: str | None
+    unused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A case and its understanding."""
+
+    case: Case
+    understanding: Understanding
+
+    @property
+    def is_exact(self) -> bool:
+        """The command is right, and exactly the parts that it lacks are named."""
+        named = " | ".join(self.understanding.unused).lower()
+        all_named = all(part.lower() in named for part in self.case.unused)
+        return self.is_right_command and all_named and bool(named) == bool(self.case.unused)
+
+    @property
+    def is_right_command(self) -> bool:
+        """The command line alone is right."""
+        return self.understanding.command == self.case.command
+
+    @property
+    def proposes_wrong_change(self) -> bool:
+        """Another changing command than the expected one is proposed."""
+        return self.understanding.changes and not self.is_right_command
+
+    @property
+    def runs_wrong_change(self) -> bool:
+        """A changing command would run without a confirmation."""
+        line = self.understanding.command
+        return line is not None and self.understanding.runs_at_once and changes(line)
+
+
+def read(half: str) -> list[Case]:
+    """Read a half: ``tune`` or ``report``."""
+    style, cases = "", []
+    for line in (FOLDER / f"{half}.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("== "):
+            style = line[3:]
+            continue
+        sentence, _, rest = line.partition(" => ")
+        command, _, unused = rest.partition(" ~~ ")
+        fields: dict[str, str] = {}
+        if match := _SUBJECT.match(sentence):
+            sentence = sentence[match.end() :]
+            fields = dict(part.split("=", 1) for part in match[1].split("|"))
+        parts = tuple(part.strip() for part in unused.split(";") if part.strip())
+        subject = Subject(**fields)
+        cases.append(Case(style, sentence, subject, None if command == "-" else command, parts))
+    return cases
+
+
+def results(half: str) -> list[Result]:
+    """Understand every sentence of a half."""
+    return [Result(case, understand(case.sentence, TODAY, case.subject)) for case in read(half)]
+
+
+def ask() -> dict[str, Figure]:
+    """The figures of ``make bench``: the report half only."""
+    done = results("report")
+    exact = sum(result.is_exact for result in done) / len(done)
+    return {
+        "ask_exact": Figure(exact, "share"),
+        "ask_right_command": Figure(
+            sum(result.is_right_command for result in done) / len(done), "share"
+        ),
+        "ask_wrong_change_run": Figure(
+            float(sum(result.runs_wrong_change for result in done)), "sentences"
+        ),
+        "ask_wrong_change_proposed": Figure(
+            float(sum(result.proposes_wrong_change for result in done)), "sentences"
+        ),
+        "ask_sentences": Figure(float(len(done)), "sentences"),
+    }
+
+
+def main(half: str, *, details: bool) -> None:
+    """Print the results of a half by style, and the misread sentences of the tune half."""
+    done = results(half)
+    total, exact = (
+        Counter(r.case.style for r in done),
+        Counter(r.case.style for r in done if r.is_exact),
+    )
+    for style, count in total.items():
+        print(f"{style:22} {exact[style]:3} of {count:3}")
+    print(f"{'all':22} {exact.total():3} of {total.total():3} = {exact.total() / len(done):.1%}")
+    print("right command alone:", sum(r.is_right_command for r in done))
+    print("wrong changes proposed:", sum(r.proposes_wrong_change for r in done))
+    print("wrong changes run:", sum(r.runs_wrong_change for r in done))
+    for result in done if details else ():
+        if not result.is_exact:
+            got, case = result.understanding, result.case
+            print(f"{case.style}: {case.sentence}\n    want {case.command} ~~ {case.unused}")
+            print(f"    got  {got.command} ~~ {got.unused}")
+
+
+if __name__ == "__main__":
+    # Misread sentences of the report half stay unseen, so that nobody tunes on them.
+    chosen = sys.argv[1] if sys.argv[1:] else "tune"
+    main(chosen, details=chosen == "tune")

@@ -1,0 +1,400 @@
+"""Realistic values of every Slack message.
+
+Messages of jobs have values recorded from the demo's shop (`tests.bot.record_messages`). Campaigns
+are made here, so that their values are those of today's code.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from retention.campaigns.view import campaign_data
+from retention.db.tables import Campaign
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, PAYLOADS
+from tests.retention.campaigns.samples import a_body
+
+NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
+ERROR = (
+    "There are no orders after 1 Sep 2017, so nobody can be scored; import newer orders and run "
+    "it again."
+)
+JOB = {
+    "id": "3f9a2c11d0e4",
+    "kind": "sweep",
+    "title": "Sweep",
+    "state": "running",
+    "args": {},
+    "requested_by": ANALYST,
+    "private": False,
+    "done": 1200,
+    "total": 2447,
+    "what": "Scoring customers",
+    "error": "",
+    "reference": "",
+    "cancelled_by": ADMIN,
+    "cancelling": False,
+    "attempt": 1,
+    "created_at": NOON,
+    "started_at": NOON,
+    "finished_at": NOON,
+    "business_at": NOON,
+    "seconds": 12.4,
+}
+FAILED = {**JOB, "state": "failed", "error": ERROR, "reference": "a1b2c3d4"}
+HEALTH = {
+    "version": "churn-20170904-51b2c3",
+    "state": "decayed",
+    "at": NOON.isoformat(),
+    "reasons": [{"check": "log_loss", "text": "predictions were worse than promised"}],
+    "metrics": {},
+    "drift": {},
+}
+REPORT = {"as_of": NOON.isoformat()}
+METRICS = {
+    "auc": 0.8312,
+    "pr_auc": 0.7441,
+    "top_decile_lift": 2.41,
+    "brier": 0.1542,
+    "log_loss": 0.4713,
+    "ece": 0.0121,
+    "empc": 1.92,
+}
+CHECKS = [
+    {"check": name, "text": text, "passed": True}
+    for name, text in (
+        ("log_loss", "Log-loss below that of every baseline on each period"),
+        ("calibration", "Calibration error below 5%"),
+        ("champion", "At least as good as the model in use"),
+    )
+]
+MODEL = {
+    "version": "churn-20170904-51b2c3",
+    "kind": "churn",
+    "state": "champion",
+    "estimator": "ensemble",
+    "cutoff": "2017-09-04T13:00:00+00:00",
+    "created_at": NOON.isoformat(),
+    "created_by": ANALYST,
+    "promoted_by": ADMIN,
+    "promoted_at": NOON.isoformat(),
+    "metrics": METRICS,
+    "selection_note": "Chosen by the data among six kinds of models.",
+    "horizon_days": 28,
+    "active_within_days": 56,
+    "parameters": {},
+    "calibration": "isotonic",
+    "features": [f"feature_{number}" for number in range(48)],
+    "seed": 0,
+    "code_version": "1.21.0",
+    "data_fingerprint": "0f3a6671be5512aa9c",
+    "sha256": "9d1c4e5b70a1f3",
+    "origins": [{"cutoff": NOON.isoformat()}] * 3,
+    "checks": CHECKS,
+    "history": [
+        {"at": NOON.isoformat(), "actor": ADMIN, "action": deed, "why": "It finds more customers"}
+        for deed in ("train", "promote", "rollback", "promote")
+    ],
+}
+OTHER = {**MODEL, "version": "churn-20170807-aa10f0", "state": "retired"}
+JUDGED = {
+    **HEALTH,
+    "source": "stored",
+    "scored_as_of": NOON.isoformat(),
+    "scored_version": "churn-20170807-aa10f0",
+    "customers": 2206,
+    "metrics": {**METRICS, "log_loss_interval": {"low": 0.4512, "high": 0.4933}},
+    "promised": {"log_loss": 0.4402},
+    "baselines": {
+        name: {"log_loss": 0.5121, "auc": 0.7802} for name in ("recency", "rfm_logistic", "bg_nbd")
+    },
+    "drift": {
+        "customers": 2206,
+        "score_psi": 0.3112,
+        "limit": 0.25,
+        "moved": ["orders_2h"],
+        "most": [
+            {"feature": "orders_2h", "meaning": f"orders in the last {number}H", "psi": 0.31}
+            for number in range(1, 6)
+        ],
+    },
+}
+AUDIENCE = {
+    "name": "lapsing",
+    "expression": "risk >= medium and value > 200 and city = 'Berlin'",
+    "customers": 41,
+    "population": 2447,
+    "exclude": False,
+    "warnings": ["No customer has the city Berlim; did you mean Berlin?"],
+    "saved_by": ANALYST,
+    "customers_when_saved": 38,
+    "saved_as_of": NOON.isoformat(),
+    "as_of": NOON.isoformat(),
+}
+SCHEDULE = {
+    "number": 3,
+    "command": "sweep --tier high --audience lapsing",
+    "every": "mon 09:00",
+    "timezone": "Europe/Berlin",
+    "channel": CHANNEL,
+    "paused": False,
+    "next": [NOON.isoformat()] * 3,
+    "created_by": ANALYST,
+}
+USE = {
+    "code": "K7M2-9QRT",
+    "outcome": "twice",
+    "at": NOON.isoformat(),
+    "used_by": "1243",
+    "order_id": "31198",
+    "customer_id": "877",
+}
+HELD = {
+    "copy": 41,
+    "customer": "4R1W-HVNA",
+    "channel": "email",
+    "attempts": 2,
+    "doubt": "the mail server closed the connection",
+}
+COPY = {
+    "kind": "email",
+    "customer": "4R1W-HVNA",
+    "to": "a…@example.com",
+    "subject": "We miss you",
+    "text": "Hello, here is 15% off your next order until 30 October: K7M2-9QRT.",
+}
+
+
+def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
+    """Return a campaign's values for templates."""
+    row = Campaign(
+        id="k7m2x9",
+        name="Come back in October",
+        state=state,
+        version=2,
+        post_key="job:drafting",
+        salt="s",
+        drafted_by=ANALYST,
+        submitted_by=ANALYST,
+        channel=CHANNEL,
+        created_at=NOON,
+        submitted_at=NOON,
+        expires_at=NOON,
+        send_at=NOON,
+        window_ends_at=NOON,
+        decided_by=LEAD,
+        decided_at=NOON,
+        reason="The discount is too high for regular customers",
+        body=a_body().model_dump(mode="json"),
+        **columns,
+    )
+    return campaign_data(row)
+
+
+def samples() -> dict[str, dict[str, Any]]:
+    """Return values by template."""
+    recorded = json.loads((PAYLOADS / "messages.json").read_text(encoding="utf-8"))
+    effect = {
+        "tau": 0.05,
+        "per_customer": 2.74,
+        "low": 0.68,
+        "high": 4.79,
+        "p_value": 0.01,
+        "total": 1240.0,
+        "total_low": 310.0,
+        "total_high": 2170.0,
+        "variance_cut": 0.2,
+    }
+    measured = {
+        "advice": "cheaper",
+        "effects": dict.fromkeys(("buyers", "orders", "revenue", "profit"), effect),
+        "simulated": None,
+        "day": 20,
+        "days": 28,
+        "redeemed": 41,
+        "cost": 410.0,
+        "cost_per_order": 9.9,
+        "cost_per_order_low": 5.1,
+        "cost_per_order_high": 39.6,
+        "segments": [],
+        "sample_ratio": {"treated": 453, "control": 79, "believable": True, "p_value": 0.8},
+    }
+    own = {
+        "audience/breakdown": {
+            "by": "city",
+            "audience": "lapsing",
+            "cohort_tiers": ["high", "medium"],
+            "has_amounts": True,
+            "breakdown": [
+                {
+                    "value": city,
+                    "rest": 0,
+                    "customers": 311,
+                    "at_risk": 41,
+                    "revenue_at_risk": 812.5,
+                }
+                for city in ("Berlin", "Hamburg", None)
+            ],
+        },
+        "audience/deleted": {"name": "lapsing"},
+        "audience/list": {"audiences": [AUDIENCE, {**AUDIENCE, "exclude": True}]},
+        "audience/preview": {**AUDIENCE, "saved": False, "job_id": JOB["id"]},
+        "audience/show": AUDIENCE,
+        "audience/week": {**AUDIENCE, "customers_before": 37, "new": 9, "left": 5},
+        "bot/definition": {
+            "definition": {"horizon_days": 28, "active_within_days": 56, "source": "person"},
+            "changed": True,
+            "retired": "churn-20170904-51b2c3",
+        },
+        "bot/digest_off": {"schedules": [{"day": "monday", "at": "09:00"}]},
+        "bot/erased": {},
+        "bot/forgotten": {"number_of_ids": 2, "erased": {"events": 214, "scores": 9}},
+        "bot/job_changed": {"deed": "cancel", "job": {**JOB, "state": "cancelled"}},
+        "bot/language": {"language": "en", "available": ("en", "zh", "en-XA"), "scope": None},
+        "bot/model": {"model": MODEL},
+        "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},
+        "bot/models_compared": {
+            "models": [MODEL, OTHER],
+            "origins": [NOON.isoformat()] * 3,
+            "figures": {
+                name: {"values": [value, value * 0.97], "better": MODEL["version"]}
+                for name, value in METRICS.items()
+            },
+            "same_question": True,
+            "differ": {"cutoff": [MODEL["cutoff"], NOON.isoformat()], "estimator": ["a", "b"]},
+            "features_only": [["orders_2h"], []],
+        },
+        "bot/model_promoted": {
+            "changed": False,
+            "model": {
+                "kind": "churn",
+                "version": "churn-20170904-51b2c3",
+                "promoted_by": ADMIN,
+                "promoted_at": NOON.isoformat(),
+            },
+        },
+        "bot/queued": {"job": JOB, "stranger": True, "private": False, "woken": False},
+        "bot/role_granted": {"user": "S0CRMTEAM", "role": "analyst", "members": 12},
+        "bot/under_way": {"job": JOB, "own": True, "private": True},
+        "campaign/card": {"campaign": campaign()},
+        "campaign/clearance": {
+            "campaign": campaign("scheduled"),
+            "version": 2,
+            "open": True,
+            "treated": 453,
+        },
+        "campaign/csv": {"campaign": campaign("live"), "part": "codes", "rows": 453},
+        "campaign/done": {"campaign": campaign()},
+        "campaign/held": {"campaign": campaign("live"), "copies": [HELD] * 5, "more": 2},
+        "campaign/line": {
+            "campaign": campaign("approved"),
+            "what": "approved",
+            "who": LEAD,
+            "left_out": 4,
+        },
+        "campaign/list": {"campaigns": [campaign(), campaign("live"), campaign("draft")]},
+        "campaign/look": {
+            "campaign": campaign("live"),
+            "look": measured,
+            "simulated": False,
+            "newest": None,
+        },
+        "campaign/misuse": {"name": "Come back in October", "uses": [USE] * 3, "more": 1},
+        "campaign/preview": {
+            "name": "Come back in October",
+            "copies": [COPY] * 5,
+            "masked": True,
+            "assumed_send": NOON.isoformat(),
+        },
+        "campaign/released": {"campaign": campaign("live"), "copies": 3, "again": True},
+        "campaign/reminder": {"campaign": campaign(), "version": 2, "user": LEAD},
+        "campaign/result": {
+            "campaign": campaign("closed"),
+            "measured": measured,
+            "with_chart": False,
+            "treated": 453,
+            "control": 79,
+        },
+        "campaign/show": {
+            "campaign": campaign(),
+            "history": [
+                {"at": NOON.isoformat(), "actor": ANALYST, "action": deed, "why": None}
+                for deed in ("draft", "edit", "submit")
+            ],
+        },
+        "campaign/stale": {
+            "name": "Come back in October",
+            "status": "was approved",
+            "who": LEAD,
+            "at": NOON.isoformat(),
+            "reason": None,
+        },
+        "campaign/unmeasured": {"campaign": campaign("live")},
+        "data/report": REPORT,
+        "digest/report": REPORT,
+        "feedback/item": {"verdict": "wrong", "title": "Oat milk 1 l", "pseudonym": "4R1W-HVNA"},
+        "feedback/thanks": {"verdict": "wrong", "pseudonym": "4R1W-HVNA", "version": "churn-1"},
+        "job/cancelled": {"job": JOB, "stays": "The churn model, churn-1, stays in use."},
+        "job/done": {"job": {**JOB, "private": False}},
+        "job/due": {"why": ERROR, "reference": "a1b2c3d4"},
+        "job/elsewhere": {"channel": CHANNEL},
+        "job/failed": {"job": FAILED},
+        "job/progress": {"job": JOB},
+        "job/refused": {"sentence": ERROR},
+        "job/retried": {"job": JOB},
+        "job/stopped": {"job": FAILED},
+        "models/card": {"card": {**MODEL, "feedback": {"useful": 12, "wrong": 3}}},
+        "models/card_file": {"version": "churn-20170904-51b2c3", "form": "as a page"},
+        "monitor/alert": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
+        "monitor/health": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
+        "playground/welcome": {},
+        "report/page": REPORT,
+        "retrain/first": {
+            "churn": {**MODEL, "promoted": True},
+            "horizon_days": 28,
+            "untrained": [],
+            "note": "",
+        },
+        "retrain/done": {
+            "models": [
+                {
+                    **MODEL,
+                    "promoted": True,
+                    "why": "It is better than the model in use on all three periods.",
+                    "rung": "",
+                    "customers": 2206,
+                    "base_rate": 0.312,
+                    "baselines": JUDGED["baselines"],
+                },
+                {
+                    "kind": "recommend",
+                    "version": "recommend-20170904-8811aa",
+                    "estimator": "blend",
+                    "promoted": False,
+                    "why": "It is not better than the model in use: 0.41 and 0.42.",
+                    "metrics": {"ndcg": 0.41, "recall": 0.11},
+                    "baselines": {"popular": {"ndcg": 0.21, "recall": 0.08}},
+                },
+            ],
+            "untrained": [],
+            "cutoff": MODEL["cutoff"],
+            "note": "",
+            "horizon_days": 28,
+        },
+        "schedule/added": {**SCHEDULE, "stranger": True},
+        "schedule/changed": {**SCHEDULE, "deed": "resume", "woken": True},
+        "schedule/imported": {
+            "report": {
+                "table": "events",
+                "rows_accepted": 1200,
+                "rows_read": 1300,
+                "rows_duplicate": 90,
+                "rows_quarantined": 10,
+            }
+        },
+        "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
+        "sweep/file": {"cohort_id": "c1d2e3f4", "rows": 107},
+        "sweep/file_sent": {"cohort_id": "c1d2e3f4", "rows": 107},
+        "sweep/taken": {"by": ANALYST, "rows": 107, "at": NOON},
+    }
+    common = {"zone": "America/New_York", "demo": False, "currency": "USD"}
+    return {template: {**common, **values} for template, values in {**recorded, **own}.items()}

@@ -1,0 +1,171 @@
+"""Test the window of `/retention`, and that every example in help runs."""
+
+import json
+
+import pytest
+
+from bot.builder import Place
+from bot.commands import SLACK, root
+from bot.commands.catalogue import entries
+from bot.commands.form import FLAG, SELECT, Form, form_of
+from bot.commands.parsing import parse
+from bot.commands.tasks import TASKS, examples_of
+from retention.db.tables import Job
+from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
+from workers import ids
+
+COMMANDS = {entry.name: entry for entry in entries(root(), where=SLACK)}
+FILLED = {
+    "select": lambda field: field.options[-1],
+    "number": lambda field: field.least or "12",
+    "days": lambda field: "28",
+    "date": lambda field: "2017-10-02",
+    "time": lambda field: "16:30",
+    "person": lambda field: "U0NEW",
+    "flag": lambda field: "yes",
+    "text": lambda field: {
+        "zone": "Europe/Berlin",
+        "active_within": "56d",
+        "tune": "5m",
+    }.get(field.name, "It's a “test”"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_that_parse_to_it(name):
+    examples = examples_of(name)
+    assert examples, f"add {name!r} to bot/commands/tasks.py"
+    for example in examples:
+        assert parse(example).command.path == name
+
+
+def test_tasks_are_commands_that_exist():
+    assert set(TASKS) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_filled_form_is_a_typed_command_that_parses(name):
+    empty = form_of(COMMANDS[name])
+    required = {one.name: _fill(one) for one in empty.fields if one.is_required}
+    full = {one.name: _fill(one) for one in empty.fields}
+    for values in (required, full):
+        parsed = parse(Form(name, "", empty.fields, values).typed)
+        assert parsed.command.path == name
+
+
+def _fill(field):
+    if field.name == "timezone":
+        return "Europe/Berlin"
+    return FILLED[field.kind](field)
+
+
+def test_defaults_are_not_typed():
+    form = form_of(COMMANDS["sweep"], {"tier": "high", "top": "20"})
+    assert form.typed == "sweep --top 20"
+    assert {one.name: one.kind for one in form.fields}["tier"] == SELECT
+    assert {one.name: one.kind for one in form_of(COMMANDS["score"]).fields}["explain"] == FLAG
+
+
+def open_window(workspace, user=ANALYST):
+    answer = workspace.send(workspace.form("", user), "application/x-www-form-urlencoded")
+    assert (answer.status, answer.body) == (200, "")
+    return workspace.api.wait("views.open")["view"]
+
+
+def offered(view):
+    groups = view["blocks"][0]["element"]["option_groups"]
+    return [option["value"] for group in groups for option in group["options"]]
+
+
+def test_retention_alone_opens_a_window_with_the_commands_of_the_role(workspace):
+    analyst = offered(open_window(workspace))
+    workspace.api.calls.clear()
+    viewer = offered(open_window(workspace, VIEWER))
+    assert {"sweep", "campaign draft", "status"} <= set(analyst)
+    assert "role grant" not in analyst
+    assert "sweep" not in viewer
+    assert set(viewer) < set(analyst)
+
+
+def state(command, **values):
+    task = {"selected_option": {"value": command}}
+    fields = {
+        f"{command}:{name}": {ids.BUILDER_FIELD: {"value": value}} for name, value in values.items()
+    }
+    return {"task": {ids.BUILDER_TASK: task}, **fields}
+
+
+def in_window(workspace, kind, values, user=ANALYST, response_url=""):
+    """Choose in the open window, or submit it."""
+    place = json.dumps({"channel": CHANNEL, "response_url": response_url, "group": ""})
+    view = {
+        "id": "V1",
+        "hash": f"h{workspace.count}",
+        "type": "modal",
+        "callback_id": ids.BUILDER_VIEW,
+        "private_metadata": place,
+        "blocks": [{"type": "input", "block_id": "task"}],
+        "state": {"values": values},
+    }
+    workspace.count += 1
+
+    def change(payload):
+        payload["view"] = {**payload["view"], **view}
+        if kind == "home_action.json":
+            payload["actions"][0] |= {"action_id": ids.BUILDER_TASK, "block_id": "task"}
+
+    return workspace.interact(kind, user, change)
+
+
+def test_chosen_command_shows_its_options_and_its_typed_form(workspace):
+    in_window(workspace, "home_action.json", state("sweep", top="20"))
+    view = workspace.api.wait("views.update")["view"]
+    kinds = {block["block_id"]: block["element"]["type"] for block in view["blocks"][2:-1]}
+    expected = {
+        "sweep:tier": "static_select",
+        "sweep:top": "number_input",
+        "sweep:as_of": "datepicker",
+    }
+    assert expected.items() <= kinds.items()
+    assert "`/retention sweep --top 20`" in words(view["blocks"])
+
+
+def test_submitted_window_runs_the_typed_command(workspace, database):
+    answer = in_window(
+        workspace,
+        "view_submission.json",
+        state("sweep", top="20"),
+        response_url=workspace.api.url + "response_url",
+    )
+    assert answer.status == 200
+    assert "errors" not in (answer.body or "")
+    with database.reading() as session:
+        (job,) = session.query(Job).all()
+    assert (job.kind, job.channel, job.args["top"]) == ("sweep", CHANNEL, 20)
+    shown = workspace.api.wait("response_url")
+    assert shown["response_type"] == "ephemeral"
+    assert "`/retention sweep --top 20`" in words(shown["blocks"])
+
+
+@pytest.mark.parametrize(
+    ("values", "user", "message"),
+    [
+        (state("sweep"), VIEWER, "you need analyst"),
+        (state("campaign show", campaign="nope"), ANALYST, "nope"),
+        (state(""), ANALYST, "Choose what you want to do"),
+    ],
+)
+def test_refused_window_stays_open_with_the_reason(workspace, database, values, user, message):
+    answer = in_window(workspace, "view_submission.json", values, user)
+    reply = json.loads(answer.body)
+    assert reply["response_action"] == "errors"
+    assert message in reply["errors"]["task"]
+    with database.reading() as session:
+        assert session.query(Job).count() == 0
+
+
+def test_button_of_help_opens_its_group(workspace):
+    workspace.press(ids.OPEN_BUILDER, "win", LEAD)
+    view = workspace.api.wait("views.open")["view"]
+    assert {command.split()[0] for command in offered(view)} == {"campaign"}
+    assert Place.of(view["private_metadata"]).channel

@@ -1,0 +1,394 @@
+"""Test the card of a campaign: what it shows, its windows and its pictures."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from bot.interactions.campaign_menu import follow_up_request
+from retention import clock
+from retention.campaigns import approval
+from retention.campaigns.spec import Overlap
+from retention.campaigns.states import STATES
+from retention.campaigns.view import campaign_data
+from retention.campaigns.warnings import WARNINGS, campaign_warnings
+from retention.db.tables import Assignment, Campaign, File, Outbox
+from tests.bot.campaign import KEY, fill, message, opened, state, whispered
+from tests.bot.test_slash import all_jobs, until
+from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.retention.campaigns.samples import a_body
+from workers import campaigns, ids
+from workers.delivery import render
+
+RESULT = {
+    "advice": "undecided",
+    "effects": {
+        name: {
+            "total": 80.0,
+            "total_low": -40.0,
+            "total_high": 200.0,
+            "per_customer": 0.9,
+            "low": -0.5,
+            "high": 2.3,
+            "standard_error": 0.7,
+        }
+        for name in ("profit", "buyers", "orders", "revenue")
+    },
+    "sample_ratio": {"treated": 85, "control": 15, "believable": True, "p_value": 1.0},
+    "cost": 20.0,
+    "redeemed": 3,
+    "simulated": None,
+}
+
+
+def _campaign(in_state: str = "draft", result=None, **body) -> Campaign:
+    now = clock.wall()
+    return Campaign(
+        id="c7",
+        name="May",
+        state=in_state,
+        version=1,
+        post_key=KEY,
+        salt="s",
+        drafted_by=ANALYST,
+        submitted_by=ANALYST,
+        approved_by=[LEAD] if in_state not in ("draft", "submitted") else [],
+        decided_by=LEAD,
+        reason="wrong price",
+        result=result,
+        created_at=now,
+        body=a_body(**body).model_dump(mode="json"),
+        **dict.fromkeys(
+            ("decided_at", "expires_at", "clears_at", "send_at", "sent_at", "window_ends_at"), now
+        ),
+    )
+
+
+def _card(campaign: Campaign, **more) -> list[dict]:
+    data = campaign_data(campaign) | more
+    return render.message("campaign/card", campaign=data, demo=True, zone="UTC").blocks
+
+
+def _buttons(blocks: list[dict]) -> list[str]:
+    return [
+        element["action_id"]
+        for block in blocks
+        if block["type"] == "actions"
+        for element in block["elements"]
+        if element["type"] == "button"
+    ]
+
+
+def _lines(blocks: list[dict]) -> list[str]:
+    texts = [words([b]) for b in blocks if b["type"] in ("section", "context")]
+    return [line for text in texts for line in text.strip().split("\n")]
+
+
+@pytest.mark.parametrize("in_state", STATES)
+@pytest.mark.parametrize("result", [None, RESULT], ids=["unmeasured", "measured"])
+def test_card_has_at_most_three_buttons_and_ten_lines(in_state, result):
+    assumed = {"assumed": ("margin",), "untitled": 3, "scores_age_days": 9}
+    blocks = _card(_campaign(in_state, result, **assumed))
+    assert len(_buttons(blocks)) <= 3
+    assert len(_lines(blocks)) <= 10
+    assert sum(block["type"] in ("image", "table") for block in blocks) <= 1
+
+
+@pytest.mark.parametrize(
+    ("in_state", "says"),
+    [
+        ("draft", "*Draft: 10% coupon for 100 customers.* Expected profit €31, likely between"),
+        ("submitted", "*Waiting for approval: 10% coupon for 100 customers.*"),
+        ("approved", "Anyone can stop it until then."),
+        ("live", "*Live: 10% coupon for 100 customers.* Result on "),
+        ("rejected", f"*Rejected by <@{LEAD}>:* wrong price"),
+        ("cancelled", f"*Stopped by <@{LEAD}>:* wrong price"),
+    ],
+)
+def test_first_line_says_the_state_and_the_answer(in_state, says):
+    assert says in _lines(_card(_campaign(in_state)))[0]
+
+
+def test_first_line_of_a_losing_draft_says_so():
+    first = _lines(_card(_campaign(contact_cost=2.0)))[0]
+    assert "Expected to lose €1" in first
+
+
+def test_first_line_of_an_inconclusive_result_names_the_needed_size():
+    data = campaign_data(_campaign("closed", RESULT))
+    first = _lines(_card(_campaign("closed", RESULT)))[0]
+    assert "*Inconclusive: profit €80*, likely between −\u2060€40 and €200." in first
+    assert f"About {data['verdict']['needed']:,} customers would be conclusive." in first
+
+
+def test_result_shows_promise_and_measurement_and_its_next_step():
+    blocks = _card(_campaign("closed", RESULT))
+    assert "*Promised against measured* Promised €31" in words(blocks)
+    assert _buttons(blocks) == [ids.FOLLOW_UP]
+    assert '"c7:1:larger"' in json.dumps(blocks)
+
+
+def test_only_the_most_important_warning_is_shown():
+    overlap = Overlap(campaign_id="c8", name="June", state="draft", customers=5, left_out=False)
+    body = a_body(
+        budget=1.0,
+        contact_cost=2.0,
+        scores_age_days=9,
+        overlaps=(overlap,),
+        untitled=2,
+        assumed=("margin",),
+    )
+    assert campaign_warnings(body, body.plan()) == WARNINGS
+    text = words(_card(_campaign(**body.model_dump())))
+    assert text.count(":warning:") == 1
+    assert "above the budget of €1" in text
+    assert "6 more notes in Details" in text
+    data = campaign_data(_campaign(**body.model_dump()))
+    view = render.view("campaign/details", campaign=data, history=[], zone="UTC")
+    assert words(view["blocks"]).count("•") >= len(WARNINGS)
+
+
+def test_warning_and_remedy_of_a_draft_stand_at_its_top():
+    remedy = {"action_id": "campaign.widen", "value": "x", "text": "Widen to medium risk"}
+    blocks = _card(_campaign(), warning="Too small.", remedy=[remedy])
+    assert "Too small." in words(blocks[:1])
+    assert _buttons(blocks) == ["campaign.widen", ids.SUBMIT_CAMPAIGN, ids.EDIT_CAMPAIGN]
+
+
+def test_picture_is_stored_once_per_version(workspace, database, draft, settings):
+    workspace.press(ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST)
+    until(lambda: state(database) == "submitted")
+    with database.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(File)) == 1
+        session.execute(update(File).values(content=None))  # dropped after the upload
+        campaigns.approve(session, settings, "c7", 1, LEAD)
+    with database.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(File)) == 1
+        changes = approval.Changes(holdout=0.2)
+        campaigns.edit(session, settings, "c7", 1, ANALYST, changes)
+        assert session.scalar(select(func.count()).select_from(File)) == 2
+
+
+def test_details_open_for_everyone(workspace, draft, api):
+    workspace.press(ids.CAMPAIGN_MENU, "details|c7:1", VIEWER)
+    shown = words(opened(api)["blocks"])
+    assert "Excluded: 7 without consent" in shown
+    assert "drafted it" in shown
+
+
+def test_menu_of_another_version_is_explained(workspace, draft, api):
+    workspace.press(ids.CAMPAIGN_MENU, "dance|c7:1", ANALYST)
+    assert "another version of the desk" in whispered(api)
+
+
+@pytest.mark.parametrize(
+    ("action", "value", "kind"),
+    [
+        (ids.PREVIEW_EMAIL, "c7:1", "campaign_preview"),
+        (ids.CAMPAIGN_MENU, "look|c7:1", "campaign_look"),
+    ],
+)
+def test_job_of_the_card_answers_in_its_thread(workspace, database, draft, action, value, kind):
+    workspace.press(action, value, ANALYST)
+    (job,) = until(lambda: all_jobs(database))
+    assert (job.kind, job.channel, job.thread_key) == (kind, CHANNEL, KEY)
+    with database.reading() as session:  # no progress message beside the card
+        assert session.scalars(select(Outbox.key)).all() == [KEY]
+
+
+def test_preview_of_an_older_version_updates_the_card(workspace, database, draft, settings, api):
+    with database.transaction() as session:
+        changes = approval.Changes(holdout=0.2)
+        campaigns.edit(session, settings, "c7", 1, ANALYST, changes)
+    workspace.press(ids.PREVIEW_EMAIL, "c7:1", ANALYST)
+    assert "has been edited since" in whispered(api)
+    assert not all_jobs(database)
+
+
+@pytest.mark.parametrize(
+    ("following", "expected"),
+    [
+        ("repeat", {"tier": "high"}),
+        ("larger", {"tier": "medium"}),
+        ("cheaper", {"tier": "high", "discount": 0.05}),
+        ("reminder", {"tier": "high", "offer": "reminder"}),
+    ],
+)
+def test_advice_has_a_button_that_drafts_it(workspace, database, draft, following, expected):
+    request = follow_up_request(campaign_data(_campaign()), following)
+    assert request.model_dump(exclude_defaults=True) | {"tier": request.tier} == expected
+    workspace.press(ids.FOLLOW_UP, f"c7:1:{following}", ANALYST)
+    (job,) = until(lambda: all_jobs(database))
+    assert job.kind == "campaign_draft"
+    assert job.args["discount"] == expected.get("discount")
+
+
+# ---------------------------------------------------------------- edits
+
+
+def test_edit_window_uses_pickers_instead_of_text(workspace, draft, api):
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    kinds = {
+        block["block_id"]: block["element"]["type"]
+        for block in opened(api)["blocks"]
+        if block["type"] == "input"
+    }
+    numbers = ("discount", "amount", "min_order", "holdout", "budget", "expires")
+    assert {kinds[name] for name in numbers} == {"number_input"}
+    assert (kinds["send_on"], kinds["approver"], kinds["offer"]) == (
+        "datetimepicker",
+        "users_select",
+        "static_select",
+    )
+
+
+def test_chosen_time_and_approver_are_stored_and_shown(workspace, database, settings, draft, api):
+    at = (clock.now() + timedelta(days=3)).replace(microsecond=0, second=0)
+    typed = {
+        "name": "May",
+        "holdout": "20",
+        "expires": "28",
+        "budget": "1000",
+        "copy": "Hello {name}: {code}",
+        "send_on": {"selected_date_time": int(at.timestamp())},
+        "approver": {"selected_user": LEAD},
+    }
+    assert fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **typed).body == ""
+    with database.reading() as session:
+        body = session.scalar(select(Campaign.body))
+    assert (body["approver"], body["send_on"]) == (LEAD, at.isoformat().replace("+00:00", "Z"))
+    diff = message(database, "campaign:c7:edited:2")
+    assert "Hold-out group: 15% \\u2192 20%" in diff
+    assert f"Approver: anyone \\u2192 <@{LEAD}>" in diff
+    assert f"<@{ANALYST}> edited it" in diff
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:2", ANALYST)
+    (block,) = [b for b in opened(api)["blocks"] if b.get("block_id") == "send_on"]
+    assert block["element"]["initial_date_time"] == int(at.timestamp())
+    with database.transaction() as session:
+        campaigns.submit(session, settings, "c7", 2, ANALYST)
+    assert "waits for your decision" in message(database, f"campaign:c7:reminder:2:{LEAD}")
+
+
+def test_removing_the_time_sends_as_soon_as_possible(workspace, database, settings, draft):
+    at = clock.now() + timedelta(days=3)
+    with database.transaction() as session:
+        changes = approval.Changes(send_on=f"{at:%Y-%m-%d %H:%M}")
+        campaigns.edit(session, settings, "c7", 1, ANALYST, changes)
+    typed = {
+        "name": "May",
+        "send_on": {"selected_date_time": int(at.timestamp())},
+        "soon": {"selected_options": [{"value": "soon"}]},
+        "copy": "Hello {name}: {code}",
+    }
+    assert fill(workspace, ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, **typed).body == ""
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.body))["send_on"] is None
+
+
+@pytest.mark.parametrize(("user", "says"), [(VIEWER, "cannot approve"), (ANALYST, "cannot")])
+def test_approver_who_could_not_approve_is_refused(workspace, database, draft, user, says):
+    typed = {"name": "May", "copy": "Hello", "approver": {"selected_user": user}}
+    answer = json.loads(fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **typed).body)
+    assert says in answer["errors"]["approver"]
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.version)) == 1
+
+
+def test_editor_cannot_ask_themselves_to_approve(workspace, draft):
+    typed = {"name": "May", "copy": "Hello", "approver": {"selected_user": LEAD}}
+    answer = json.loads(fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", LEAD, **typed).body)
+    assert "drafted or edited" in answer["errors"]["approver"]
+
+
+def test_approve_shows_what_changed_since_the_submission(workspace, database, settings, submitted):
+    assert "Changed since" not in message(database)
+    with database.transaction() as session:
+        for version, discount in ((1, 0.12), (2, 0.15)):
+            changes = approval.Changes(discount=discount, name=15 * "Long ")
+            campaigns.edit(session, settings, "c7", version, ANALYST, changes)
+        campaigns.submit(session, settings, "c7", 3, ANALYST)
+        payload = session.scalar(select(Outbox.payload).where(Outbox.key == KEY))
+    (approve,) = [
+        element
+        for element in payload["blocks"][-1]["elements"]
+        if element["action_id"] == ids.APPROVE_CAMPAIGN
+    ]
+    text = approve["confirm"]["text"]["text"]
+    assert text.startswith("Changed since version 1: Offer: 10% coupon → 15% coupon")
+    assert len(text) <= 300
+
+
+# ---------------------------------------------------------------- text
+
+
+def _typed(workspace, action: str, text: str, user: str = ANALYST, target="c7:1:C0CRM"):
+    def change(payload):
+        payload["view"] = {
+            "id": "V1",
+            "private_metadata": target,
+            "state": {"values": {"copy": {ids.PREVIEW_COPY: {"value": text}}}},
+        }
+        payload["actions"][0] |= {"action_id": action, "value": "c7:1"}
+
+    return workspace.interact("block_actions.json", user, change)
+
+
+def _updated(api) -> str:
+    view = api.wait("views.update")["view"]
+    return words((json.loads(view) if isinstance(view, str) else view)["blocks"])
+
+
+def test_text_window_previews_three_customers(workspace, draft, api):
+    workspace.press(ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
+    shown = words(opened(api)["blocks"])
+    assert shown.count("Hello …: XXXX-XXXX-XXXX") == 3
+    assert "{expires}" in shown
+    assert "k1" not in shown.split()
+    _typed(workspace, ids.PREVIEW_COPY, "Dear {name}, {discount}")
+    assert _updated(api).count("Dear …, 10") == 3
+
+
+def test_text_window_names_customers_without_a_value(workspace, database, draft, api):
+    with database.transaction() as session:
+        row = session.scalars(select(Assignment).where(Assignment.customer_id == "k5")).one()
+        row.offer = {**row.offer, "named": False}
+    _typed(workspace, ids.PREVIEW_COPY, "Hello {name}, {items}")
+    shown = _updated(api)
+    assert "`{name}` is empty for 1 of 100 customers" in shown
+    assert "`{items}` is empty for 100 of 100 customers" in shown
+
+
+def test_unknown_variable_is_explained_in_the_window(workspace, database, draft, api):
+    _typed(workspace, ids.PREVIEW_COPY, "Dear {nobody}")
+    assert "{nobody}" in _updated(api)
+    _typed(workspace, ids.SEND_TO_ME, "Dear {nobody}")
+    assert not all_jobs(database)
+
+
+def test_send_to_me_goes_to_the_direct_message(workspace, database, draft, api):
+    _typed(workspace, ids.SEND_TO_ME, "Dear {name}")
+    (job,) = until(lambda: all_jobs(database))
+    assert (job.kind, job.channel, job.args["copy_text"]) == (
+        "campaign_preview",
+        ANALYST,
+        "Dear {name}",
+    )
+    assert "Sent to your direct messages" in _updated(api)
+
+
+def test_saved_text_is_the_next_version(workspace, database, draft):
+    def change(payload):
+        payload["view"] |= {"callback_id": ids.COPY_VIEW, "private_metadata": "c7:1:C0CRM"}
+        payload["view"]["state"]["values"] = {"copy": {ids.PREVIEW_COPY: {"value": "Dear {name}"}}}
+
+    workspace.interact("view_submission.json", ANALYST, change)
+    with database.reading() as session:
+        campaign = session.scalar(select(Campaign))
+        assert (campaign.version, campaign.body["copy_text"]) == (2, "Dear {name}")
+    assert "Text: \\u201cHello {name}: {code}\\u201d" in message(database, "campaign:c7:edited:2")
+
+
+def test_text_window_needs_an_analyst(workspace, draft, api):
+    workspace.press(ids.CAMPAIGN_MENU, "copy|c7:1", VIEWER)
+    assert "you need analyst" in whispered(api)

@@ -1,0 +1,371 @@
+"""Test mentions, direct messages, their threads and the shortcuts."""
+
+import json
+import time
+
+import pytest
+from sqlalchemy import select
+
+from retention.db.tables import Campaign, Cohort, Job, Outbox, Thread
+from retention.privacy import pseudonym
+from tests.bot.wire import ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
+from workers import ids, threads
+
+ROOT = "1500000000.000100"
+
+
+@pytest.fixture
+def talk(workspace, database):
+    return Talk(workspace, database)
+
+
+class Talk:
+    """People who write to the bot, and what the outbox answers."""
+
+    def __init__(self, workspace, database):
+        self.workspace, self.database = workspace, database
+
+    def say(self, text, user=ANALYST, channel=CHANNEL, ts=ROOT, event_id="Ev1", **fields):
+        """Send a message's event and wait until its listener has ended."""
+        is_direct = channel.startswith("D")
+        event = {
+            "type": "message" if is_direct else "app_mention",
+            "user": user,
+            "text": text if is_direct else f"<@U0BOT> {text}",
+            "ts": ts,
+            "channel": channel,
+            **({"channel_type": "im"} if is_direct else {}),
+            **fields,
+        }
+        body = {
+            "type": "event_callback",
+            "team_id": TEAM,
+            "api_app_id": "A0",
+            "event_id": event_id,
+            "event": event,
+            "authorizations": [{"team_id": TEAM, "user_id": "U0BOT", "is_bot": True}],
+        }
+        response = self.workspace.send(json.dumps(body), "application/json")
+        assert response.status == 200
+
+    def rows(self, of=Outbox):
+        with self.database.reading() as session:
+            return session.scalars(select(of)).all()
+
+    def reply(self, ts=ROOT, channel=CHANNEL, suffix=""):
+        """Wait for the answer to a message."""
+        return self.wait(f"said:{channel}:{ts}{suffix}")
+
+    def wait(self, key):
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            for row in self.rows():
+                if row.key == key:
+                    return row
+            time.sleep(0.01)
+        raise AssertionError([row.key for row in self.rows()])
+
+    def until_job(self):
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            if jobs := self.rows(Job):
+                return jobs[0]
+            time.sleep(0.01)
+        raise AssertionError("no job")
+
+    def button(self, row, action_id):
+        for block in row.payload["blocks"]:
+            for element in block.get("elements", []):
+                if element.get("action_id") == action_id:
+                    return element["value"]
+        raise AssertionError(row.payload["blocks"])
+
+
+def text_of(row):
+    return words(row.payload["blocks"])
+
+
+# ---------------------------------------------------------------- reading commands
+
+
+def test_mention_runs_a_reading_command_in_its_thread(talk):
+    talk.say("who is at risk?")
+    row = talk.reply()
+    assert row.thread_key == threads.thread_key(CHANNEL, ROOT)
+    assert "`/retention sweep`" in text_of(row)
+    job = talk.until_job()
+    assert (job.kind, job.channel, job.requested_by) == ("sweep", CHANNEL, ANALYST)
+    assert job.thread_key == row.thread_key
+
+
+def test_unused_part_is_named_with_the_command(talk):
+    talk.say("who is about to leave in Berlin?")
+    assert "“in Berlin”" in text_of(talk.reply())
+
+
+def test_immediate_answer_is_one_message_with_the_command(talk):
+    talk.say("which campaigns are live?")
+    row = talk.reply()
+    assert "`/retention campaign list --state live`" in text_of(row)
+    assert len(talk.rows()) == 1
+
+
+def test_direct_message_is_answered_in_its_thread(talk):
+    talk.say("谁快流失了？", channel="D0ANALYST")
+    row = talk.reply(channel="D0ANALYST")
+    assert row.thread_key == threads.thread_key("D0ANALYST", ROOT)
+    assert talk.until_job().channel == "D0ANALYST"
+
+
+def test_customer_is_a_pseudonym_in_the_channel_and_the_result_is_private(talk, settings):
+    talk.say("why is household 42 at risk")
+    row = talk.reply()
+    name = pseudonym(settings.key, "42")
+    assert f"score {name}" in text_of(row)
+    assert "42 " not in text_of(row).replace(name, "")
+    job = talk.until_job()
+    assert (job.channel, job.thread_key) == (ANALYST, None)
+
+
+def test_role_is_checked(talk):
+    talk.say("who is at risk?", user=VIEWER)
+    assert "analyst" in text_of(talk.reply())
+    assert talk.rows(Job) == []
+
+
+def test_unknown_customer_gets_a_clear_message(talk):
+    talk.say("why is household 77777 at risk")
+    assert "77777" in text_of(talk.reply())
+    assert talk.rows(Job) == []
+
+
+# ---------------------------------------------------------------- deliveries and loops
+
+
+def test_retried_event_answers_once(talk):
+    for _ in range(3):
+        talk.say("who is at risk?")
+    talk.reply()
+    talk.say("status", ts="1500000000.000200", event_id="Ev2")
+    talk.reply(ts="1500000000.000200")
+    assert len(talk.rows(Job)) == 1
+    assert len([row for row in talk.rows() if row.key.startswith("said:")]) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bot_id": "B1"},
+        {"app_id": "A1"},
+        {"subtype": "message_changed"},
+        {"subtype": "channel_join"},
+    ],
+)
+def test_messages_of_apps_and_edits_are_ignored(talk, fields):
+    talk.say("who is at risk?", channel="D0ANALYST", **fields)
+    talk.say("status", ts="1500000000.000200", event_id="Ev2")
+    talk.reply(ts="1500000000.000200")
+    assert len(talk.rows()) == 1
+
+
+def test_channel_message_without_a_mention_is_ignored(talk):
+    talk.say("who is at risk?", type="message", channel_type="channel")
+    talk.say("status", ts="1500000000.000200", event_id="Ev2")
+    talk.reply(ts="1500000000.000200")
+    assert len(talk.rows()) == 1
+
+
+def test_thanks_gets_no_answer(talk):
+    talk.say("thanks!")
+    talk.say("status", ts="1500000000.000200", event_id="Ev2")
+    talk.reply(ts="1500000000.000200")
+    assert len(talk.rows()) == 1
+
+
+# ---------------------------------------------------------------- changes
+
+
+def test_change_waits_for_a_click(talk):
+    talk.say("draft 15 % for lapsing regulars under 500 euro")
+    row = talk.reply()
+    assert "campaign draft --discount 15 --budget 500" in text_of(row)
+    assert "regulars" in text_of(row)
+    assert talk.rows(Job) == []
+    value = talk.button(row, ids.ASK_RUN)
+    talk.workspace.press(ids.ASK_RUN, value)
+    job = talk.until_job()
+    assert (job.kind, job.args["discount"], job.args["budget"]) == ("campaign_draft", 0.15, 500)
+    assert job.thread_key == row.thread_key
+
+
+def test_two_clicks_change_once_and_the_buttons_give_way(talk):
+    talk.say("retrain the models")
+    value = talk.button(talk.reply(), ids.ASK_RUN)
+    talk.workspace.press(ids.ASK_RUN, value)
+    talk.workspace.press(ids.ASK_RUN, value, user=LEAD)
+    talk.until_job()
+    until = time.monotonic() + 5
+    while "ran" not in text_of(talk.reply()) and time.monotonic() < until:
+        time.sleep(0.01)
+    (job,) = talk.rows(Job)
+    assert f"<@{job.requested_by}> ran" in text_of(talk.reply())
+    assert len(talk.rows(Job)) == 1
+
+
+def test_click_of_a_lower_role_changes_nothing_and_keeps_the_button(talk):
+    talk.say("retrain the models")
+    value = talk.button(talk.reply(), ids.ASK_RUN)
+    talk.workspace.press(ids.ASK_RUN, value, user=VIEWER)
+    said = talk.workspace.api.wait("response_url")
+    assert "analyst" in json.dumps(said)
+    assert talk.rows(Job) == []
+    talk.button(talk.reply(), ids.ASK_RUN)
+
+
+def test_forged_button_is_refused(talk):
+    talk.say("retrain the models")
+    value = talk.button(talk.reply(), ids.ASK_RUN).replace("retrain", "forget 42")
+    talk.workspace.press(ids.ASK_RUN, value)
+    assert "not valid" in json.dumps(talk.workspace.api.wait("response_url"))
+    assert talk.rows(Job) == []
+
+
+def test_declined_change_stays_undone(talk):
+    talk.say("retrain the models")
+    talk.workspace.press(ids.ASK_DECLINE, talk.button(talk.reply(), ids.ASK_DECLINE))
+    until = time.monotonic() + 5
+    while "said no" not in text_of(talk.reply()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert "said no" in text_of(talk.reply())
+    assert talk.rows(Job) == []
+
+
+def test_approval_by_sentence_needs_the_click_of_an_approver(talk, submitted):
+    talk.say(f"approve campaign {submitted}", user=LEAD)
+    row = talk.reply()
+    assert next(iter(talk.rows(Campaign))).state == "submitted"
+    talk.workspace.press(ids.ASK_RUN, talk.button(row, ids.ASK_RUN), user=LEAD)
+    until = time.monotonic() + 5
+    while next(iter(talk.rows(Campaign))).state == "submitted" and time.monotonic() < until:
+        time.sleep(0.01)
+    assert next(iter(talk.rows(Campaign))).state == "approved"
+
+
+# ---------------------------------------------------------------- not understood
+
+
+def test_unknown_sentence_offers_alternatives_that_run(talk):
+    talk.say("show me everything about our buyers over time")
+    row = talk.reply()
+    assert talk.rows(Job) == []
+    value = talk.button(row, f"{ids.ASK_ALTERNATIVE}1")
+    talk.workspace.press(f"{ids.ASK_ALTERNATIVE}1", value)
+    until = time.monotonic() + 5
+    while len(talk.rows()) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(talk.rows()) >= 2
+
+
+# ---------------------------------------------------------------- the thread's subject
+
+
+@pytest.fixture
+def sweep_thread(talk, settings, database):
+    """A list that the bot has posted, with its cohort."""
+    talk.workspace.run("sweep --tier medium")
+    job = talk.until_job()
+    talk.wait(f"job:{job.id}")
+    with database.transaction() as session:
+        row = session.scalars(select(Outbox).where(Outbox.key == f"job:{job.id}")).one()
+        row.ts, row.channel_id, row.state = ROOT, CHANNEL, "sent"
+        session.add(cohort(settings, job.id))
+        session.get_one(Job, job.id).state = "done"
+    return ROOT
+
+
+def cohort(settings, job_id):
+    from datetime import UTC, datetime
+    from decimal import Decimal
+
+    return Cohort(
+        id="3f9a21cd",
+        team_id=settings.team_id,
+        job_id=job_id,
+        run_id=f"{job_id}-1",
+        as_of=datetime(2017, 10, 2, tzinfo=UTC),
+        model_version="rules",
+        tiers=["high"],
+        size=107,
+        revenue_at_risk=Decimal(1790),
+        created_by=ANALYST,
+    )
+
+
+def test_thread_of_a_list_knows_its_customers(talk, sweep_thread):
+    talk.say("draft for these", ts="1500000000.000300", thread_ts=sweep_thread)
+    row = talk.reply(ts="1500000000.000300")
+    assert "campaign draft --cohort 3f9a21cd" in text_of(row)
+    assert row.thread_key == threads.thread_key(CHANNEL, sweep_thread)
+
+
+def test_thread_of_a_list_repeats_its_command_for_another_time(talk, sweep_thread):
+    talk.say("and last week?", ts="1500000000.000300", thread_ts=sweep_thread)
+    assert "sweep --tier medium --as-of" in text_of(talk.reply(ts="1500000000.000300"))
+
+
+def test_thread_remembers_the_last_command(talk):
+    talk.say("why is household 42 at risk")
+    talk.reply()
+    talk.until_job()
+    talk.say("what would they like?", ts="1500000000.000300", thread_ts=ROOT)
+    assert "recommend " in text_of(talk.reply(ts="1500000000.000300"))
+    assert [row.ts for row in talk.rows(Thread)] == [ROOT]
+
+
+# ---------------------------------------------------------------- shortcuts
+
+
+def shortcut(talk, callback_id, message=None, user=ANALYST):
+    body = {
+        "type": "message_action" if message else "shortcut",
+        "callback_id": callback_id,
+        "trigger_id": "1.2",
+        "action_ts": "1500000009.000001",
+        "user": {"id": user, "team_id": TEAM},
+        "team": {"id": TEAM},
+        "response_url": talk.workspace.api.url + "response_url",
+        **({"message": message, "channel": {"id": CHANNEL}} if message else {}),
+    }
+    from urllib.parse import urlencode
+
+    form = urlencode({"payload": json.dumps(body)})
+    assert talk.workspace.send(form, "application/x-www-form-urlencoded").status == 200
+
+
+def test_why_shortcut_explains_the_customer_of_a_message(talk, settings):
+    name = pseudonym(settings.key, "42")
+    shortcut(talk, ids.WHY_MESSAGE, {"ts": ROOT, "text": f"{name} is silent", "blocks": []})
+    job = talk.until_job()
+    assert (job.kind, job.args["customer_id"], job.channel) == ("score", "42", ANALYST)
+
+
+def test_why_shortcut_asks_which_of_several_customers(talk):
+    text = "G2VX-HM34 and V556-85E7"
+    shortcut(talk, ids.WHY_MESSAGE, {"ts": ROOT, "text": text, "blocks": []})
+    view = talk.workspace.api.wait("views.open")["view"]
+    assert [option["value"] for option in view["blocks"][0]["element"]["options"]] == [
+        "G2VX-HM34",
+        "V556-85E7",
+    ]
+
+
+def test_draft_shortcut_offers_the_list_of_the_thread(talk, sweep_thread):
+    shortcut(talk, ids.DRAFT_MESSAGE, {"ts": sweep_thread, "text": "107 customers", "blocks": []})
+    view = talk.workspace.api.wait("views.open")["view"]
+    assert view["blocks"][0]["element"]["options"][0]["value"] == "3f9a21cd"
+    assert "107" in json.dumps(view)
+
+
+def test_draft_shortcut_of_a_viewer_shows_the_refusal(talk):
+    shortcut(talk, ids.DRAFT_GLOBAL, user=VIEWER)
+    assert "analyst" in json.dumps(talk.workspace.api.wait("views.open")["view"])

@@ -1,0 +1,277 @@
+"""Test the customer card: opened from a list, then call, exclusion, note, details and feedback."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from retention import clock
+from retention.db.tables import Audit, CallEntry, Cohort, Feedback, Job, Note, Outbox, Pause
+from retention.privacy import pseudonym
+from tests.bot.test_slash import until
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
+from workers import customer_cards, ids
+from workers.delivery import outbox
+
+AS_OF = "2017-12-01T00:00:00+00:00"
+RESULT = {
+    "customer_id": "42",
+    "churn_probability": 0.53,
+    "tier": "high",
+    "sentence": "Silent for 43 days; usually orders every 2 (longest pause before: 12)",
+    "reasons": [{"feature": "recency", "text": "late", "weight": 0.9, "direction": "raises"}],
+    "expected_value": 202.0,
+    "has_amounts": True,
+    "next_order_at": None,
+    "recommendations": [],
+    "preferences": {"summary": "Coffee 40 %", "brands": [], "searches": []},
+    "action": "a coupon of 15 %",
+    "as_of": AS_OF,
+    "note": "",
+    "merged": None,
+    "model_version": "churn-1",
+    "currency": "USD",
+    "intent": None,
+    "counterfactuals": [],
+    "second_opinion": None,
+    "trend": [],
+    "last_orders": [{"at": AS_OF, "amount": 21.0, "lines": 3}],
+    "campaigns": [
+        {
+            "name": "Autumn",
+            "at": AS_OF,
+            "action": "coupon",
+            "arm": "treatment",
+            "outcome": "redeemed",
+            "outcome_at": AS_OF,
+        }
+    ],
+}
+
+
+@pytest.fixture
+def settings(settings):
+    """Use a fixed key: with 1 of 170 keys the pseudonym of 42 contains "42"."""
+    return settings.model_copy(update={"secret_key": SecretStr("no pseudonym spells its id")})
+
+
+@pytest.fixture
+def name(settings) -> str:
+    return pseudonym(settings.key, "42")
+
+
+def _job(kind: str, job_id: str, args: dict, result: dict) -> Job:
+    times = dict.fromkeys(("created_at", "queued_at"), clock.wall())
+    return Job(
+        id=job_id,
+        kind=kind,
+        queue="interactive",
+        args=args,
+        result=result,
+        idem_key=job_id,
+        state="done",
+        attempt=1,
+        requested_by=ANALYST,
+        channel=None if "view_id" in args else ANALYST,
+        business_at=clock.now(),
+        **times,
+    )
+
+
+@pytest.fixture
+def card(workspace, database, settings) -> str:
+    """A card in a direct message, and one in a modal."""
+    with database.transaction() as session:
+        session.add(_job("score", "card", {"customer_id": "42"}, RESULT))
+        args = {"customer_id": "42", "view_id": "V1", "channel": CHANNEL}
+        session.add(_job("customer_card", "modal", args, RESULT))
+        session.flush()
+        session.add(
+            Outbox(
+                key="job:card", channel=ANALYST, job_id="card", payload={"images": {"trend": "f"}}
+            )
+        )
+        for job, view in (("card", None), ("modal", "V1")):
+            post = customer_cards.card_post(session, settings, job, RESULT, ANALYST, view_id=view)
+            outbox.put(session, settings, post, default_channel=None, job_id=job)
+    return "card"
+
+
+def _row(database, key: str) -> Outbox:
+    with database.reading() as session:
+        return session.scalars(select(Outbox).where(Outbox.key == key)).one()
+
+
+def _text(database, key: str = "job:card") -> str:
+    return json.dumps(_row(database, key).payload, ensure_ascii=False)
+
+
+def _all(database, table):
+    with database.reading() as session:
+        return list(session.scalars(select(table)))
+
+
+def _submit(workspace, callback: str, value: str, state: dict, user: str = ANALYST):
+    def change(payload):
+        payload["view"] |= {
+            "id": "V2",
+            "hash": f"h{workspace.count}",
+            "callback_id": callback,
+            "private_metadata": value,
+            "blocks": [{"type": "input", "block_id": block} for block in state],
+            "state": {"values": {block: {"value": typed} for block, typed in state.items()}},
+        }
+
+    workspace.count += 1
+    return workspace.interact("view_submission.json", user, change)
+
+
+def test_card_leads_with_risk_and_sentence_and_has_three_buttons(card, database):
+    payload = _row(database, "job:card").payload
+    blocks = payload["blocks"]
+    assert blocks[1]["text"]["text"].startswith("*53 % risk (high).* Silent for 43 days;")
+    (actions,) = [block for block in blocks if block["type"] == "actions"]
+    assert [element["type"] for element in actions["elements"]] == 3 * ["button"] + ["overflow"]
+    text = words(blocks)
+    for part in ("Worth $202", "1 Dec 2017 $21", "Coffee", "coupon redeemed"):
+        assert part in text
+    assert "LIME" not in text
+    assert "0.9" not in text
+    assert payload["images"] == {"trend": "f"}
+    modal = _row(database, "view:modal")
+    assert (modal.kind, modal.payload["view_id"]) == ("view", "V1")
+    assert modal.payload["view"]["type"] == "modal"
+
+
+def test_exclusion_is_stored_shown_audited_and_ended(card, workspace, database, name):
+    workspace.press(ids.CARD_PAUSE, "pause|card")
+    (pause,) = until(lambda: _all(database, Pause))
+    assert (pause.customer_id, pause.by) == ("42", ANALYST)
+    assert timedelta(days=29) < pause.until - clock.now() <= timedelta(days=30)
+    until(lambda: "Excluded from new campaigns until" in _text(database))
+    assert "Include again" in _text(database)
+    (entry,) = [row for row in _all(database, Audit) if row.action == "customer.exclude"]
+    assert (entry.actor, entry.subject) == (ANALYST, name)
+    workspace.press(ids.CARD_PAUSE, "resume|card")
+    until(lambda: "Exclude 30 days" in _text(database))
+    assert not _all(database, Pause)
+
+
+def test_pressing_in_the_modal_updates_the_modal(card, workspace, database):
+    workspace.press(ids.CARD_PAUSE, "pause|modal")
+    until(lambda: "Excluded from new campaigns" in _text(database, "view:modal"))
+    assert "Excluded" not in _text(database)
+
+
+def test_viewer_cannot_decide_on_customers(card, workspace, database, api):
+    for action, value in (
+        (ids.CARD_PAUSE, "pause|card"),
+        (ids.CARD_NOTE, "card"),
+        (ids.CARD_CALL, "card"),
+        (ids.CARD_MORE, "details|card"),
+    ):
+        workspace.press(action, value, VIEWER)
+    until(lambda: len(api.named("chat.postEphemeral") + api.named("response_url")) >= 4)
+    assert not _all(database, Pause)
+    assert not api.named("views.open")
+
+
+def test_note_is_stored_and_shown_with_its_author(card, workspace, database, api):
+    workspace.press(ids.CARD_NOTE, "card")
+    assert api.wait("views.open")["view"]
+    assert _submit(workspace, ids.NOTE_VIEW, "card", {"note": {"value": " calls\n back "}}).status
+    (note,) = until(lambda: _all(database, Note))
+    assert (note.customer_id, note.text, note.by) == ("42", "calls back", ANALYST)
+    assert "calls back" in _text(database)
+    assert "calls back" not in json.dumps([row.details for row in _all(database, Audit)])
+
+
+def test_empty_note_is_refused_beside_its_input(card, workspace, database):
+    answer = _submit(workspace, ids.NOTE_VIEW, "card", {"note": {"value": " "}})
+    assert "The note is empty" in json.loads(answer.body)["errors"]["note"]
+    assert not _all(database, Note)
+
+
+def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, name):
+    workspace.press(ids.CARD_CALL, "card")
+    view = api.wait("views.open")["view"]
+    assert "users_select" in json.dumps(view)
+    state = {
+        "owner": {"selected_user": LEAD},
+        "due": {"selected_date": "2017-12-05"},
+        "outcome": {"selected_option": {"value": "to_do"}},
+        "note": {"value": None},
+    }
+    _submit(workspace, ids.CALL_VIEW, f"|{name}|card", state)
+    (call,) = until(lambda: _all(database, CallEntry))
+    assert (call.owner, call.due_on, call.outcome) == (LEAD, date(2017, 12, 5), None)
+    assert f"To call, by <@{LEAD}>, due 5 Dec 2017" in _text(database)
+    state["outcome"] = {"selected_option": {"value": "interested"}}
+    _submit(workspace, ids.CALL_VIEW, f"|{name}|card", state)
+    until(lambda: _all(database, CallEntry)[0].outcome == "interested")
+    assert "reached, will order" in _text(database)
+
+
+def test_unknown_outcome_is_refused(card, workspace, database, name):
+    state = {"outcome": {"selected_option": {"value": "maybe"}}}
+    answer = _submit(workspace, ids.CALL_VIEW, f"|{name}|card", state)
+    assert "'maybe'" in json.loads(answer.body)["errors"]["outcome"]
+    assert not _all(database, CallEntry)
+
+
+def test_details_hold_weights_and_feedback_is_in_the_menu(card, workspace, database, api):
+    workspace.press(ids.CARD_MORE, "details|card")
+    assert "+0.90" in json.dumps(api.wait("views.open")["view"])
+    workspace.press(ids.CARD_MORE, "useful|card")
+    (row,) = until(lambda: _all(database, Feedback))
+    assert (row.customer_id, row.model_version, row.verdict) == ("42", "churn-1", "useful")
+
+
+def test_draft_for_one_goes_to_the_channel_of_the_list(card, workspace, database):
+    workspace.press(ids.CARD_MORE, "draft|card")
+    (job,) = until(lambda: [j for j in _all(database, Job) if j.kind == "campaign_draft"])
+    assert job.args["customer_id"] == "42"
+    assert job.channel == CHANNEL  # of the recorded click
+
+
+def test_select_opens_a_modal_that_a_worker_fills(workspace, database, api, settings, name):
+    api.answers["views.open"] = {"ok": True, "view": {"id": "V9"}}
+    listed = {**RESULT, "reasons": RESULT["reasons"]}
+    with database.transaction() as session:
+        session.add(_job("sweep", "swept", {}, {"cohort": [listed]}))
+        session.add(
+            Cohort(
+                id="c0ffee",
+                team_id=settings.team_id,
+                job_id="swept",
+                run_id="swept-1",
+                as_of=datetime(2017, 12, 1, tzinfo=UTC),
+                model_version="churn-1",
+                horizon_days=28,
+                tiers=["high"],
+                size=1,
+                revenue_at_risk=Decimal(100),
+                currency="USD",
+                created_by=ANALYST,
+            )
+        )
+    workspace.press(ids.OPEN_CUSTOMER, f"{name}|c0ffee")
+    view = api.wait("views.open")["view"]
+    assert "53 % risk (high)" in words(
+        json.loads(view)["blocks"] if isinstance(view, str) else view["blocks"]
+    )
+    (job,) = until(lambda: [j for j in _all(database, Job) if j.kind == "customer_card"])
+    assert job.args["customer_id"] == "42"
+    assert (job.args["view_id"], job.args["channel"], job.channel) == ("V9", CHANNEL, None)
+
+
+def test_card_of_an_erased_customer_says_so(card, workspace, database, api):
+    with database.transaction() as session:
+        session.get(Job, "card").result = None
+    workspace.press(ids.CARD_PAUSE, "pause|card", ADMIN)
+    until(lambda: api.named("chat.postEphemeral") + api.named("response_url"))
+    assert "no longer available" in json.dumps(api.calls)
+    assert not _all(database, Pause)

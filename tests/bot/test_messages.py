@@ -1,0 +1,164 @@
+"""Check every Slack message: Slack's types, and how much a person has to read.
+
+``python -m tests.bot.test_messages`` prints the table: message, lines, words, buttons.
+"""
+
+import math
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slack_sdk.models.blocks import Block
+from slackblocks import blocks as slackblocks
+
+from bot.playground.checks import check_blocks, too_long
+from templates import FOLDER
+from tests.bot.message_samples import samples
+from workers.delivery import render
+from workers.delivery.limits import UNKNOWN_TO_SDK
+
+LINES, WORDS, BUTTONS, PICTURES = 10, 130, 3, 1
+WIDTH = 100  # characters of a line on a desktop
+PICTURE_BLOCKS = ("image", "table", "data_table", "data_visualization")
+JARGON = re.compile(r"\b(rung|ensemble|prior|qini|lime|quantile)\b", re.IGNORECASE)
+SLACK = Path(FOLDER) / "slack"
+
+# Messages that are still too long: lines, words and buttons that they may have. Only lower these.
+TOO_LONG: dict[str, tuple[int, int, int]] = {
+    "campaign/card": (18, 149, 4),
+    "campaign/held": (11, 132, 3),
+    "campaign/preview": (18, 151, 3),
+    "campaign/result": (13, 130, 3),
+    "campaign/show": (12, 143, 3),
+    "playground/welcome": (15, 164, 3),
+    "score/customer": (17, 201, 3),
+    "sweep/cohort": (24, 251, 3),
+}
+# Messages without realistic values yet. Only shorten this list.
+UNSAMPLED: set[str] = set()
+# Messages with a term of modelling. Only shorten this list.
+WITH_JARGON = {"campaign/card", "campaign/show"}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a person sees of a message outside its picture or table."""
+
+    lines: int
+    words: int
+    buttons: int
+    pictures: int
+
+
+def size_of(message: render.Message) -> Size:
+    """Count lines, words, buttons and pictures."""
+    texts = [text for block in message.blocks for text in _texts(block)] or [message.text]
+    lines = sum(math.ceil(len(line) / WIDTH) or 1 for text in texts for line in text.split("\n"))
+    return Size(
+        lines,
+        sum(len(text.split()) for text in texts),
+        sum(_buttons(block) for block in message.blocks),
+        sum(block["type"] in PICTURE_BLOCKS for block in message.blocks),
+    )
+
+
+def _texts(block: dict[str, Any]) -> list[str]:
+    if block["type"] in PICTURE_BLOCKS or block["type"] == "actions":
+        return []
+    texts = [block["text"]["text"]] if "text" in block else []
+    fields = [field["text"] for field in block.get("fields", ())]
+    pairs = [fields[place : place + 2] for place in range(0, len(fields), 2)]
+    texts += [max(pair, key=lambda text: text.count("\n")) for pair in pairs]  # side by side
+    texts += [element["text"] for element in block.get("elements", ()) if "text" in element]
+    return [re.sub(r"<[^|>]*\|([^>]*)>", r"\1", text) for text in texts]
+
+
+def _buttons(block: dict[str, Any]) -> int:
+    elements = block.get("elements", []) if block["type"] == "actions" else []
+    elements = [*elements, block.get("accessory") or {}]
+    return sum(element.get("type") == "button" for element in elements)
+
+
+def messages() -> list[str]:
+    """Return the templates of messages. A view has a type instead of a text."""
+    names = [
+        str(path.relative_to(SLACK)).removesuffix(".yaml.j2") for path in SLACK.rglob("*.yaml.j2")
+    ]
+    views = re.compile(r"^type: (modal|home)", re.MULTILINE)
+    return sorted(
+        name for name in names if not views.search((SLACK / f"{name}.yaml.j2").read_text("utf-8"))
+    )
+
+
+SAMPLES = samples()
+NAMES = [name for name in messages() if name not in UNSAMPLED]
+
+
+def shown(name: str) -> render.Message:
+    """Render a message with its sample."""
+    return render.message(name, **SAMPLES[name])
+
+
+def test_every_message_has_a_sample():
+    assert set(NAMES) <= set(SAMPLES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_message_is_valid_for_three_independent_checkers(name):
+    blocks = _as_sent(shown(name).blocks)
+    assert check_blocks(blocks, "message", lambda _: True) == []
+    assert not too_long(blocks)
+    for block in blocks:
+        if block["type"] not in UNKNOWN_TO_SDK:
+            Block.parse(block).to_dict()
+        with suppress(NotImplementedError):  # it reads no buttons and no tables yet
+            slackblocks.Block.from_dict(block)._resolve()
+
+
+def _as_sent(node: Any) -> Any:
+    """Fill in the ids of uploaded pictures."""
+    if isinstance(node, dict):
+        return {
+            key: {"id": "F0123456789"} if key == "slack_file" else _as_sent(value)
+            for key, value in node.items()
+        }
+    return [_as_sent(value) for value in node] if isinstance(node, list) else node
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_message_is_short(name):
+    size = size_of(shown(name))
+    lines, words, buttons = TOO_LONG.get(name, (LINES, WORDS, BUTTONS))
+    assert size.lines <= lines
+    assert size.words <= words
+    assert size.buttons <= buttons
+    assert size.pictures <= PICTURES
+
+
+def test_exceptions_are_as_small_as_possible():
+    """A message that got shorter must not grow back."""
+    for name, (lines, words, buttons) in TOO_LONG.items():
+        size = size_of(shown(name))
+        limits = max(size.lines, LINES), max(size.words, WORDS), max(size.buttons, BUTTONS)
+        assert limits == (lines, words, buttons), f"lower the figures of {name}"
+        assert limits != (LINES, WORDS, BUTTONS), f"{name} is short enough; remove it"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_message_has_no_modelling_jargon(name):
+    message = shown(name)
+    texts = [message.text, *(text for block in message.blocks for text in _texts(block))]
+    assert not [text for text in texts if JARGON.search(text)] or name in WITH_JARGON
+
+
+if __name__ == "__main__":
+    print(f"{'message':28}{'lines':>6}{'words':>7}{'buttons':>9}{'pictures':>10}")
+    for one in NAMES:
+        measured = size_of(shown(one))
+        print(
+            f"{one:28}{measured.lines:6}{measured.words:7}{measured.buttons:9}"
+            f"{measured.pictures:10}"
+        )

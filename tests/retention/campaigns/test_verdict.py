@@ -1,0 +1,93 @@
+"""Test what a result says next to the forecast of its draft."""
+
+import pytest
+
+from retention.campaigns.verdict import conclusive_size, verdict
+from tests.retention.campaigns.samples import a_body
+
+
+def _effect(total: float, low: float, high: float, error: float = 1.0) -> dict[str, float]:
+    return {
+        "total": total,
+        "total_low": low,
+        "total_high": high,
+        "per_customer": total / 85,
+        "low": low / 85,
+        "high": high / 85,
+        "standard_error": error,
+    }
+
+
+def _result(advice: str, profit: tuple, buyers: tuple = (5.0, -2.0, 12.0)) -> dict:
+    return {
+        "advice": advice,
+        "effects": {"profit": _effect(*profit), "buyers": _effect(*buyers)},
+        "sample_ratio": {"treated": 85, "control": 15, "believable": True},
+        "cost": 20.0,
+        "redeemed": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("advice", "profit", "buyers", "outcome", "following"),
+    [
+        ("repeat", (90, 10, 170), (5, 1, 9), "gain", "repeat"),
+        ("stop", (-90, -170, -10), (0, -4, 4), "loss", "reminder"),
+        ("cheaper", (-90, -170, -10), (5, 1, 9), "loss", "cheaper"),
+        ("undecided", (30, -10, 70), (5, 1, 9), "buyers", "larger"),
+        ("undecided", (30, -10, 70), (5, -1, 9), "inconclusive", "larger"),
+        ("too_small", (30, -10, 70), (5, -1, 9), "too_small", "larger"),
+        ("unbelievable", (30, 10, 70), (5, 1, 9), "unbelievable", None),
+    ],
+)
+def test_outcome_and_next_step_follow_the_intervals(advice, profit, buyers, outcome, following):
+    body = a_body()
+    shown = verdict(_result(advice, profit, buyers), body, body.plan())
+    assert (shown["outcome"], shown["next"]) == (outcome, following)
+
+
+def test_figures_of_an_unreadable_result_are_not_shown():
+    body = a_body()
+    shown = verdict(_result("unbelievable", (30, 10, 70)), body, body.plan())
+    assert (shown["profit"], shown["buyers"], shown["needed"]) == (None, None, None)
+
+
+def test_campaign_without_orders_has_no_verdict():
+    body = a_body()
+    assert verdict({"advice": "no_orders", "effects": {}}, body, body.plan()) is None
+    assert verdict(None, body, body.plan()) is None
+
+
+def test_promise_holds_if_the_measured_profit_is_in_its_range():
+    body = a_body()
+    plan = body.plan()
+    for profit, held in ((plan.profit, True), (plan.profit_high + 1, False)):
+        shown = verdict(_result("undecided", (profit, -500, 500)), body, plan)
+        assert shown["held"] is held
+    assert shown["promised"]["profit"] == plan.profit
+
+
+def test_conclusive_size_grows_with_the_variance():
+    plan = a_body().plan()
+    sizes = [
+        conclusive_size(_result("undecided", (30, -90, 150), (0, -1, 1)) | _noise(error), plan)
+        for error in (1.0, 2.0)
+    ]
+    assert sizes[0] > 100
+    assert sizes[1] == pytest.approx(4 * sizes[0], rel=0.1)
+
+
+def _noise(error: float) -> dict:
+    return {"effects": {"profit": _effect(30, -90, 150, error)}}
+
+
+def test_no_size_is_given_if_none_is_realistic():
+    plan = a_body().plan()
+    assert conclusive_size(_result("undecided", (0, -1, 1)) | _noise(1e6), plan) is None
+
+
+def test_a_call_campaign_is_not_made_cheaper_by_half_a_discount():
+    line = a_body().offers[0].model_copy(update={"action": "call", "discount": 0.0})
+    body = a_body(offers=(line,))
+    shown = verdict(_result("cheaper", (-90, -170, -10), (5, 1, 9)), body, body.plan())
+    assert shown["next"] == "reminder"

@@ -1,0 +1,37 @@
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pandas as pd
+
+from retention.risk.changes import change_since
+
+BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def _sweep(tiers, listed=("high",)):
+    scores = pd.DataFrame({"customer_id": list(tiers), "tier": list(tiers.values())})
+    cohort = scores[scores.tier.isin(listed)]
+    return SimpleNamespace(
+        scores=scores, cohort=cohort, cohort_tiers=listed, model_version="churn-1"
+    )
+
+
+def test_new_recovered_and_lapsed_customers_are_counted():
+    earlier = pd.DataFrame(
+        {"customer_id": list("abcde"), "tier": ["high", "high", "high", "low", "medium"]}
+    )
+    swept = _sweep({"a": "high", "b": "low", "d": "high", "f": "high"})
+    change = change_since(swept, earlier, as_of=BEFORE, model_version="churn-0")
+    assert change.as_dict() == {
+        "since": BEFORE.isoformat(),
+        "before": 3,
+        "new": 2,  # d and f
+        "recovered": 1,  # b; e was not on the list
+        "lapsed": 1,  # c
+        "same_model": False,
+    }
+
+
+def test_deleted_scores_give_no_change():
+    empty = pd.DataFrame({"customer_id": [], "tier": []})
+    assert change_since(_sweep({}), empty, as_of=BEFORE, model_version="churn-1") is None

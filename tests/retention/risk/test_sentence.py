@@ -1,0 +1,128 @@
+"""One sentence per customer: no fact twice, the strongest actionable reason first."""
+
+import numpy as np
+import pytest
+
+from retention.churn import facts
+from retention.churn.clauses import FAMILIES, Clause, clauses_of
+from retention.features.catalogue import GROUPS
+from retention.risk import sentence as words
+from retention.templating import LOWERS, RAISES
+
+LATE = {"recency_days": 43.6, "gap_median": 2.0, "gap_max": 12.0, "orders_1h": 0, "orders_2h": 9}
+TYPICAL = {
+    "recency_days": 9.0,
+    "gap_median": 7.0,
+    "orders_1h": 4,
+    "orders_2h": 8,
+    "orders_4h": 16,
+    "orders_all": 30,
+    "basket_mean": 20.0,
+    "tenure_days": 200.0,
+    "items_4h": 90,
+}
+
+
+def _clauses(weights, **row):
+    return clauses_of(facts.Customer(LATE | row, TYPICAL, 28), weights)
+
+
+def _sentence(weights, tier="high", **row):
+    return words.sentence(_clauses(weights, **row), tier)
+
+
+def test_silence_rhythm_and_missing_orders_are_one_clause():
+    weights = {"rhythm": 0.9, "recency": 0.6, "frequency": 0.4, "trend": 0.3}
+    (clause,) = _clauses(weights)
+    assert set(clause.groups) == set(weights)
+    assert clause.weight == pytest.approx(2.2)
+    assert _sentence(weights) == (
+        "Silent for 43 days; usually orders every 2 (longest pause before: 12)"
+    )
+
+
+def test_actionable_reason_comes_before_a_stronger_one():
+    weights = {"tenure": 2.0, "breadth": 0.5}
+    assert _sentence(weights, tenure_days=30.0, items_4h=4) == (
+        "4 different items in the last 112 days (typical for the shop: 90); "
+        "a customer for 30 days (typical for the shop: 200 days)"
+    )
+
+
+def test_evidence_against_the_risk_ends_the_sentence():
+    weights = {"recency": 0.9, "spend": -0.4}
+    assert _sentence(weights, basket_mean=64.0).endswith(
+        "(longest pause before: 12); but spends 64 per order (typical for the shop: 20)"
+    )
+    assert _sentence(weights, "low", basket_mean=64.0).startswith("Spends 64 per order")
+
+
+def test_longer_pause_before_is_part_of_the_clause():
+    assert _sentence({"recency": 0.9, "rhythm": -0.3}, gap_max=60.0) == (
+        "Silent for 43 days; usually orders every 2 (longest pause before: 60)"
+    )
+    (clause,) = _clauses({"recency": 0.9, "rhythm": -0.3}, gap_max=60.0)
+    assert words.short_text(clause) == "has paused for 60 days before"
+
+
+def test_spend_that_follows_from_the_silence_is_left_out():
+    weights = {"recency": 0.9, "spend": 1.5}
+    (clause,) = _clauses(weights, spend_2h=0.0, spend_4h=300.0)
+    assert clause.code == "silent"
+
+
+def test_customer_without_a_stated_fact_has_a_sentence():
+    assert _sentence({}) == "Several small signs together, none of which stands out"
+    assert words.short_reason(()) == "several small signs together"
+
+
+def test_clauses_share_neither_group_nor_words_for_any_customer():
+    random = np.random.default_rng(7)
+    columns, count = sorted(facts.COLUMNS), len(facts.COLUMNS)
+    for _ in range(300):
+        row, typical = (
+            dict(zip(columns, random.gamma(1, 20, count), strict=True)) for _ in range(2)
+        )
+        weights = dict(zip(GROUPS, random.normal(0, 1, len(GROUPS)), strict=True))
+        clauses = clauses_of(facts.Customer(row, typical, 28), weights)
+        groups = [group for clause in clauses for group in clause.groups]
+        assert len(groups) == len(set(groups))
+        codes = [clause.code for clause in clauses]
+        assert len(codes) == len(set(codes))
+        assert len({"silent", "on_time", "within_pauses", "recent"} & set(codes)) <= 1
+        assert all(weights[clause.groups[0]] * clause.weight > 0 for clause in clauses)
+
+
+def test_every_feature_group_with_facts_belongs_to_one_family():
+    listed = [group for family in FAMILIES for group in family]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == facts.GROUPS
+
+
+def _every_clause():
+    names = [
+        *("days", "usual", "longest", "typical", "now", "before", "last", "items"),
+        *("overdue", "mean", "orders", "amount", "horizon"),
+    ]
+    numbers = dict.fromkeys(names, 1234.0)
+    values = numbers | {"share": 0.8, "change": -0.2}
+    codes = {*words._SHORT, *words._SHORT_AMOUNTS}
+    return [Clause(code, values, ("recency",), 1.0, RAISES) for code in sorted(codes)]
+
+
+@pytest.mark.parametrize("clause", _every_clause(), ids=lambda clause: clause.code)
+def test_table_reason_has_at_most_eight_words(clause):
+    assert 1 <= len(words.short_text(clause).split()) <= words.MAX_WORDS
+    assert words.long_text(clause)
+
+
+def test_every_fact_has_words():
+    assert set(words._SHORT) == set(words._LONG)
+    assert set(words._SHORT_AMOUNTS) == set(facts.AMOUNT_OF)
+
+
+def test_medium_and_low_tiers_lead_with_their_own_direction():
+    on_time = Clause("on_time", {"days": 1.0, "usual": 4}, ("recency",), -0.4, LOWERS)
+    few = Clause("few_orders_share", {"orders": 2.0, "share": 0.9}, ("frequency",), 0.1, RAISES)
+    assert words.short_reason((few, on_time), "medium") == "2 orders; 90 % have more"
+    assert words.short_reason((few, on_time), "low") == "within the usual rhythm"

@@ -1,0 +1,150 @@
+"""A campaign's call list as a direct message, and the modal of one call.
+
+Functions that take a session run in the caller's transaction.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.tables import Assignment, CallEntry, Campaign, DirectoryEntry, Outbox
+from retention.outreach import calls
+from retention.privacy import pseudonym
+from retention.settings import Settings
+from workers.delivery import outbox, render
+from workers.tasks.interface import Post
+
+TO_DO = "to_do"  # option of a call that was not made
+MAX_SHOWN = 20  # rows of the message; the file has all
+
+
+def list_post(session: Session, settings: Settings, campaign: Campaign, user: str) -> Post:
+    """Return a campaign's call list for one person.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    user : str
+        Slack user id.
+
+    Returns
+    -------
+    Post
+        A direct message under its own key.
+    """
+    entries = calls.entries(session, settings, campaign.id)
+    values = {
+        "campaign": {"id": campaign.id, "name": campaign.name},
+        "counts": calls.count_outcomes(session, settings, campaign.id),
+        "calls": _rows(session, settings, campaign.id, entries[:MAX_SHOWN]),
+        "currency": campaign.body.get("currency", ""),
+    }
+    return Post("campaign/calls", values, key=f"calls:{campaign.id}:{user}", channel=user)
+
+
+def _rows(
+    session: Session, settings: Settings, campaign_id: str, entries: list[CallEntry]
+) -> list[dict[str, Any]]:
+    ids = [entry.customer_id for entry in entries]
+    own_team = DirectoryEntry.team_id == settings.team_id
+    names = dict(
+        session.execute(
+            select(DirectoryEntry.customer_id, DirectoryEntry.display_name).where(
+                own_team, DirectoryEntry.customer_id.in_(ids)
+            )
+        )
+        .tuples()
+        .all()
+    )
+    worth = dict(
+        session.execute(
+            select(Assignment.customer_id, Assignment.expected_value).where(
+                Assignment.campaign_id == campaign_id, Assignment.customer_id.in_(ids)
+            )
+        )
+        .tuples()
+        .all()
+    )
+    return [
+        {
+            "customer_id": entry.customer_id,
+            "pseudonym": pseudonym(settings.key, entry.customer_id),
+            "name": names.get(entry.customer_id) or entry.customer_id,
+            "worth": worth.get(entry.customer_id),
+            "owner": entry.owner,
+            "due_on": entry.due_on.isoformat() if entry.due_on else None,
+            "done": entry.outcome is not None,
+            "outcome": calls.outcome_text(entry.outcome),
+        }
+        for entry in entries
+    ]
+
+
+def refresh(session: Session, settings: Settings, campaign_id: str) -> None:
+    """Update every person's message with a campaign's call list.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        The campaign; empty for calls that belong to none.
+    """
+    campaign = session.get(Campaign, campaign_id) if campaign_id else None
+    if campaign is None:
+        return
+    prefix = f"calls:{campaign_id}:"
+    for key in session.scalars(select(Outbox.key).where(Outbox.key.startswith(prefix))).all():
+        post = list_post(session, settings, campaign, key.removeprefix(prefix))
+        outbox.put(session, settings, post, default_channel=post.channel)
+
+
+def call_view(
+    settings: Settings,
+    entry: CallEntry | None,
+    *,
+    campaign_id: str,
+    name: str,
+    card: str,
+    owner: str,
+) -> dict[str, Any]:
+    """Return the modal in which a person plans or records a call.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    entry : CallEntry or None
+        As stored; None for a new call.
+    campaign_id : str
+        The campaign, or empty.
+    name : str
+        Pseudonym of the customer.
+    card : str
+        Job of the card to update; may be empty.
+    owner : str
+        Who calls, unless the entry names someone.
+    """
+    due = (entry and entry.due_on) or (clock.now() + timedelta(days=calls.DUE_DAYS)).date()
+    outcomes = [(TO_DO, calls.outcome_text(None))]
+    outcomes += [(code, calls.outcome_text(code)) for code in calls.OUTCOMES]
+    return render.view(
+        "campaign/call",
+        value=f"{campaign_id}|{name}|{card}",
+        pseudonym=name,
+        owner=(entry and entry.owner) or owner,
+        due=due.isoformat(),
+        outcomes=outcomes,
+        outcome=(entry and entry.outcome) or TO_DO,
+        note=entry.note if entry else "",
+    )
