@@ -68,8 +68,7 @@ def COMMAND() -> None: ...
 @click.option(
     "--tier",
     type=choice("high", "medium", "low"),
-    default="high",
-    help=gettext("The lowest tier of a fresh sweep."),
+    help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
 @click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
@@ -89,7 +88,7 @@ def COMMAND() -> None: ...
 def draft(
     call: Call,
     cohort: str | None,
-    tier: str,
+    tier: str | None,
     name: str | None,
     discount: float | None,
     holdout: float | None,

@@ -401,6 +401,12 @@ def samples() -> dict[str, dict[str, Any]]:
             "measured": PROMISE,
             "simulated": True,
         },
+        "retrain/first": {
+            "churn": {**MODEL, "promoted": True},
+            "horizon_days": 28,
+            "untrained": [],
+            "note": "",
+        },
         "retrain/done": {
             "models": [
                 {
