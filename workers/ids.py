@@ -50,7 +50,13 @@ SAVE_AUDIENCE = "audience.save"  # value: job id of the preview
 AUDIENCE_SWEEP = "audience.sweep"  # value: name of the audience
 AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
+AUDIENCE_FIELD = "audience.build"  # of the builder's selects, followed by the name of the input
+AUDIENCE_ROW = "audience.row"  # one more row of the builder
+AUDIENCE_BACK = "audience.back"  # from the count to the rows
 SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
+ALERT_MENU = "alert.menu"  # value: test, snooze, mute, unmute or delete|name of the alert
+ALERT_TEST = "alert.test"  # value: name of the alert
+ALERT_ON = "alert.on"  # value: name of the alert
 
 # Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
 ASK_RUN = "ask.run"
@@ -75,6 +81,7 @@ APPROVALS_VIEW = "desk.approvals.view"
 DIGEST_VIEW = "digest.view"  # private metadata: channel
 BUILDER_VIEW = "builder.view"  # private metadata: JSON of the place and the answer's address
 AUDIENCE_VIEW = "audience.view"
+AUDIENCE_SAVE_VIEW = "audience.save.view"
 
 # Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"

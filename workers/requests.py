@@ -405,6 +405,24 @@ class AudienceShow(Request):
     as_of: Moment | None = None
 
 
+class AlertCheck(Request):
+    """Check all alerts."""
+
+    kind = "alert_check"
+    title = gettext("Alert check")
+    deed = gettext("check alerts")
+
+
+class AlertTest(Request):
+    """Try an alert on the past 90 days."""
+
+    kind = "alert_test"
+    title = gettext("Alert test")
+    deed = gettext("try an alert")
+    names_customers = False
+    name: AudienceName
+
+
 class ImportFiles(Request):
     """Import files again, from a schedule of the terminal.
 
@@ -459,6 +477,17 @@ class RecommendReport(Request):
     outlasts_erasures = True
     days: Days = 84
     as_of: Moment | None = None
+
+
+class ProgrammeReport(Request):
+    """Report what all campaigns together earn, against the programme's hold-out."""
+
+    kind = "programme_report"
+    title = gettext("Programme report")
+    role = "viewer"
+    deed = gettext("see what the campaigns earn")
+    names_customers = False
+    outlasts_erasures = True
 
 
 class PromisesReport(Request):
@@ -537,6 +566,9 @@ REQUESTS: dict[str, type[Request]] = {
         AudienceSave,
         AudienceShow,
         ImportFiles,
+        AlertCheck,
+        AlertTest,
+        ProgrammeReport,
     )
 }
 

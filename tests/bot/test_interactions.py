@@ -152,6 +152,7 @@ def test_home_shows_role_jobs_and_pending_approvals(workspace, database):
     assert "Spring" in lead
     assert "Mine" not in lead
     assert "Sweep" in lead
+    assert "/retention" not in lead
     assert "Spring" not in words(workspace.open_home(ANALYST))
     viewer = workspace.open_home(VIEWER)
     (quick,) = [block for block in viewer["blocks"] if block.get("block_id") == "quick"]

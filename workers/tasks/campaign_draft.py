@@ -29,11 +29,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         The draft and its card.
     """
     from retention.campaigns.draft import store
+    from retention.campaigns.programme import note_policy
+    from retention.risk.policy import load_policy
 
     settings = context.settings
     drafted = make_draft(request, context)
 
     def apply(session: Session) -> tuple[Post, ...]:
+        note_policy(session, settings, load_policy(settings), context.business_at)
         campaign = store(
             session,
             settings,
@@ -68,6 +71,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     from retention.campaigns.draft import draft, with_changes
     from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
+    from retention.campaigns.terms import with_terms
     from retention.lake import Lake
     from retention.outreach.consent import require_consent
     from retention.progress import part
@@ -77,7 +81,14 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     from retention.uplift.past_campaigns import fit_uplift
 
     settings, now = context.settings, context.business_at
-    policy, lake = load_policy(settings), Lake.open(settings)
+    installed, lake = load_policy(settings), Lake.open(settings)
+    policy = with_terms(
+        installed,
+        discount=None if request.offer else request.discount,
+        holdout=request.holdout,
+        budget=request.budget,
+        currency=lake.currency(settings),
+    )
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         require_consent(lake, session, settings, policy)
@@ -128,13 +139,10 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
-    changes = Changes(
-        offer=request.offer,
-        discount=request.discount,
-        holdout=request.holdout,
-        budget=request.budget,
-    )
-    if changes != Changes():
+    limit = installed.campaign.budget  # for later edits
+    drafted = replace(drafted, body=drafted.body.model_copy(update={"most_budget": limit}))
+    if request.offer:
+        changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
     if request.audience is None or (wider := drafted.body.wider) is None:
         return drafted

@@ -250,12 +250,19 @@ def _next_steps(
     """Return what the policy would do for the customers of the message, in a few words."""
     from retention.campaigns.audience import next_rules
     from retention.campaigns.offers import next_step
+    from retention.outreach.pauses import paused_customers
 
     if context.channel is None:
         return {}
+    paused = lake.identities.resolved(
+        paused_customers(session, context.settings, context.business_at)
+    )
     shown = list(swept.cohort.customer_id.head(MAX_SHOWN))
     rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
-    return {customer: next_step(rule, currency) for customer, rule in rules.items()}
+    return {
+        customer: gettext("excluded") if customer in paused else next_step(rule, currency)
+        for customer, rule in rules.items()
+    }
 
 
 def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]:
