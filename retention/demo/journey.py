@@ -164,7 +164,7 @@ def _import_period(
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
     customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
     progress(2, 5, gettext("bringing in redemptions"))
-    # 29 hours later the day is over in New York, too. Earlier imports had those of before ``since``.
+    # 29 hours later the day is over in New York, too. Earlier imports had all before ``since``.
     redeemed_at = "redemption_date + INTERVAL 29 HOUR"
     redemptions = f"{redeemed_at} < {extracts.moment(until)}"
     if since:
