@@ -37,7 +37,7 @@ RESULT = {
     "intent": None,
     "counterfactuals": [],
     "second_opinion": None,
-    "trend": [],
+    "trend": [{"at": "2017-11-01T00:00:00+00:00", "risk": 0.2}],
     "last_orders": [{"at": AS_OF, "amount": 21.0, "lines": 3}],
     "campaigns": [
         {
@@ -145,6 +145,9 @@ def test_card_leads_with_risk_and_sentence_and_has_three_buttons(card, database)
     modal = _row(database, "view:modal")
     assert (modal.kind, modal.payload["view_id"]) == ("view", "V1")
     assert modal.payload["view"]["type"] == "modal"
+    for shown in (blocks, modal.payload["view"]["blocks"]):
+        (picture,) = [block for block in shown if block["type"] == "image"]
+        assert picture["slack_file"] == {"image": "trend"}
 
 
 def test_exclusion_is_stored_shown_audited_and_ended(card, workspace, database, name):
