@@ -213,10 +213,16 @@ def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, nam
     (call,) = until(lambda: _all(database, CallEntry))
     assert (call.owner, call.due_on, call.outcome) == (LEAD, date(2017, 12, 5), None)
     assert f"To call, by <@{LEAD}>, due 5 Dec 2017" in _text(database)
+    asked = _row(database, f"call::{name}:{LEAD}")
+    assert asked.channel == LEAD
+    assert f"<@{ANALYST}> asked you to call *{name}*, due 5 Dec 2017" in str(asked.payload)
+    assert name in words(workspace.run("campaign my-calls", LEAD)["blocks"])
     state["outcome"] = {"selected_option": {"value": "interested"}}
     _submit(workspace, ids.CALL_VIEW, f"|{name}|card", state)
     until(lambda: _all(database, CallEntry)[0].outcome == "interested")
     assert "reached, will order" in _text(database)
+    assert ids.OPEN_CALL not in _text(database, f"call::{name}:{LEAD}")
+    assert "0 calls for you" in words(workspace.run("campaign my-calls", LEAD)["blocks"])
 
 
 def test_unknown_outcome_is_refused(card, workspace, database, name):
