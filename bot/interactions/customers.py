@@ -203,7 +203,7 @@ def _save_call(services: Services, click: Click) -> None:
             return
         customer_id = customer_directory.find(session, settings, name)
         known = calls.find_entry(session, settings, campaign_id, customer_id)
-        owner = known and known.owner
+        known_owner = known.owner if known else None
         entry = calls.save_entry(
             session,
             settings,
@@ -216,7 +216,7 @@ def _save_call(services: Services, click: Click) -> None:
             outcome=None if chosen in (None, call_lists.TO_DO) else chosen,
             note=_input(click, "note").get("value") or "",
         )
-        call_lists.notify_owner(session, settings, entry, click.user, owner)
+        call_lists.notify_owner(session, settings, entry, click.user, known_owner)
         call_lists.refresh(session, settings, campaign_id)
         customer_cards.refresh(session, settings, customer_id, [card])
 
