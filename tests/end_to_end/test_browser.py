@@ -107,7 +107,7 @@ def test_a_person_uses_every_feature_in_the_browser(desk: PlaygroundClient, brow
 
 def _learn_and_sweep(screen: Screen) -> None:
     screen.type("/retention retrain churn")
-    assert "queued" in screen.message(says="Only visible to you.*Retrain").inner_text()
+    assert "start" in screen.message(says="Only visible to you.*Retrain").inner_text()
     learnt = screen.message(says="AUC")
     screen.picture("retrain", learnt)
     screen.type("/retention sweep --tier high")

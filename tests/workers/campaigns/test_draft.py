@@ -197,6 +197,29 @@ def test_budget_limits_the_audience(desk, tmp_path):
     assert "beyond the budget" in none.error
 
 
+def test_requested_terms_limit_audience_and_offers(desk, tmp_path):
+    desk = with_budget(desk, tmp_path, 10_000)
+    everybody = Body.model_validate(campaign_of(desk, drafted(desk, name="All")).body)
+    half = round(everybody.plan().cost / 2, 2)
+    options = {"discount": 0.05, "holdout": 0.2, "budget": half}
+    campaign = campaign_of(desk, drafted(desk, name="Asked", **options))
+    body = Body.model_validate(campaign.body)
+    assert (body.discount, body.holdout, body.budget) == (0.05, 0.2, half)
+    assert body.most_budget == 10_000
+    assert body.plan().cost <= half
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST)
+
+
+def test_terms_outside_the_policy_are_refused_with_the_limits(desk, tmp_path):
+    desk = with_budget(desk, tmp_path, 10_000)
+    wrong = CampaignDraft(tier="low", discount=2.0, holdout=0.9, budget=99_999)
+    error = run(desk, wrong, ANALYST).error
+    assert "1 to 99" in error
+    assert "10 to 20" in error
+    assert "10,000" in error
+
+
 def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
     generous = with_policy(
         desk,

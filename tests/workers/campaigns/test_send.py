@@ -539,7 +539,8 @@ def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
     clock.configure(fixed=drafted_at + timedelta(hours=7))
     assert run(desk, request, LEAD, key="again").error is None
     assert _arms(desk, campaign_id)["excluded"] == first[:1]
-    assert "1 customer of its audience" in messages(desk, f"campaign:{campaign_id}:returned:1")
+    text = messages(desk, f"campaign:{campaign_id}:returned:1")
+    assert "Excluded from both groups: 1 customer" in text
 
 
 @pytest.mark.campaign("approved")
