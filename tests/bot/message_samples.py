@@ -6,11 +6,12 @@ are made here, so that their values are those of today's code.
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
-from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, PAYLOADS
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
@@ -140,6 +141,32 @@ SCHEDULE = {
     "next": [NOON.isoformat()] * 3,
     "created_by": ANALYST,
 }
+CALL = {
+    "name": "4R1W-HVNA",
+    "pseudonym": "4R1W-HVNA",
+    "worth": 202.0,
+    "owner": ANALYST,
+    "due_on": "2017-10-04",
+    "outcome": "no answer",
+}
+PROMISE = {"profit": 310.0, "low": 40.0, "high": 580.0}
+TALK = {
+    "title": "Draft a campaign",
+    "line": "campaign draft --tier medium",
+    "unused": ["under 500 euro"],
+    "value": "3f9a2c11d0e4",
+    "savable": True,
+}
+ALERT = {
+    "name": "vip-risk",
+    "condition": "risk >= high and value > 200",
+    "audience": "vips",
+    "status": "on",
+    "channel": CHANNEL,
+    "fired_at": NOON.isoformat(),
+    "snoozed_until": NOON.isoformat(),
+}
+FIRED = {"name": "vip-risk", "condition": ALERT["condition"], "audience": "vips"}
 USE = {
     "code": "K7M2-9QRT",
     "outcome": "twice",
@@ -194,7 +221,7 @@ def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
 
 def samples() -> dict[str, dict[str, Any]]:
     """Return values by template."""
-    recorded = json.loads((PAYLOADS / "messages.json").read_text(encoding="utf-8"))
+    recorded = json.loads(Path(__file__).with_name("messages.json").read_text(encoding="utf-8"))
     effect = {
         "tau": 0.05,
         "per_customer": 2.74,
@@ -242,6 +269,12 @@ def samples() -> dict[str, dict[str, Any]]:
         "audience/preview": {**AUDIENCE, "saved": False, "job_id": JOB["id"]},
         "audience/show": AUDIENCE,
         "audience/week": {**AUDIENCE, "customers_before": 37, "new": 9, "left": 5},
+        "bot/ask": {
+            "understood": "campaign draft --tier medium",
+            "changes": True,
+            "alternatives": [],
+            "unused": ["under 500 euro"],
+        },
         "bot/definition": {
             "definition": {"horizon_days": 28, "active_within_days": 56, "source": "person"},
             "changed": True,
@@ -277,6 +310,18 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/queued": {"job": JOB, "stranger": True, "private": False, "woken": False},
         "bot/role_granted": {"user": "S0CRMTEAM", "role": "analyst", "members": 12},
         "bot/under_way": {"job": JOB, "own": True, "private": True},
+        "campaign/calls": {
+            "campaign": {"id": "k7m2x9", "name": "Come back in October"},
+            "counts": {
+                "calls": 41,
+                "made": 12,
+                "interested": 5,
+                "declined": 3,
+                "no_answer": 3,
+                "wrong_number": 1,
+            },
+            "calls": [CALL] * 10,
+        },
         "campaign/card": {"campaign": campaign()},
         "campaign/clearance": {
             "campaign": campaign("scheduled"),
@@ -354,19 +399,25 @@ def samples() -> dict[str, dict[str, Any]]:
             "campaigns": [
                 {
                     "name": "Come back in October",
-                    "held": held,
+                    "promised": PROMISE,
+                    "measured": PROMISE,
+                    "held": True,
                     "overlaps": True,
-                    "promised": PROFIT,
-                    "measured": {**PROFIT, "profit": 900.0},
                 }
-                for held in (True, False)
-            ],
-            "held": 1,
-            "overlapping": 2,
+            ]
+            * 3,
+            "held": 3,
+            "overlapping": 3,
             "unreadable": 1,
+            "promised": PROMISE,
+            "measured": PROMISE,
             "simulated": True,
-            "promised": PROFIT,
-            "measured": PROFIT,
+        },
+        "retrain/first": {
+            "churn": {**MODEL, "promoted": True},
+            "horizon_days": 28,
+            "untrained": [],
+            "note": "",
         },
         "retrain/done": {
             "models": [
@@ -406,6 +457,70 @@ def samples() -> dict[str, dict[str, Any]]:
             }
         },
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
+        "alert/added": {**ALERT, "status": "muted"},
+        "alert/changed": {"name": "vip-risk", "deed": "snooze", "days": 7},
+        "alert/list": {
+            "alerts": [{**ALERT, "status": status} for status in ("on", "snoozed", "muted")],
+            "may_change": True,
+        },
+        "alert/test": {
+            **ALERT,
+            "status": "muted",
+            "kind": "customers",
+            "days": 90,
+            "every_days": 7,
+            "false_alarms": 0.01,
+            "would_have_fired": [
+                {"at": NOON.isoformat(), "customers": number} for number in (3, 8)
+            ],
+        },
+        "alert/fired": {
+            "alerts": [
+                {
+                    **FIRED,
+                    "kind": "customers",
+                    "customers": 5,
+                    "named": ["G2VX-HM34", "V556-85E7"],
+                    "facts": {"total": 31},
+                },
+                {
+                    **FIRED,
+                    "kind": "lapses rise",
+                    "customers": 61,
+                    "named": [],
+                    "facts": {
+                        "week": NOON.isoformat(),
+                        "lapsed": 61,
+                        "expected": 38.4,
+                        "false_alarms": 0.01,
+                    },
+                },
+            ],
+            "capped": 2,
+            "cap": 5,
+        },
+        "campaign/holdout": {"share": 0.05},
+        "report/programme": {
+            "since": NOON.isoformat(),
+            "verdict": "gain",
+            "months": [
+                {"month": "2017-10", "profit": None, "low": None, "high": None},
+                {"month": "2017-11", "profit": 310.0, "low": 20.0, "high": 610.0},
+            ],
+            "campaigns": 3,
+            "treated": 2320,
+            "held_out": 122,
+            "share": 0.05,
+            "simulated": True,
+        },
+        "talk/decided": {**TALK, "user": LEAD, "outcome": "declined"},
+        "talk/proposal": TALK,
+        "talk/ran": TALK,
+        "talk/refused": {"sentence": ERROR},
+        "talk/understood": {**TALK, "joined": False, "elsewhere": False, "changes": True},
+        "talk/unknown": {
+            "choices": [{"value": "1", "title": "List customers at risk"}] * 3,
+        },
         "sweep/file": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/file_sent": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/taken": {"by": ANALYST, "rows": 107, "at": NOON},

@@ -243,7 +243,7 @@ def test_commands_do_the_same_as_buttons(workspace, database, draft):
     assert "approved it" in result
     assert "no campaign" in words(workspace.run("campaign show c9")["blocks"])
     assert "Nothing to change" in words(workspace.run("campaign edit c7")["blocks"])
-    assert "queued" in json.dumps(workspace.run("campaign draft --tier medium"))
+    assert "start" in json.dumps(workspace.run("campaign draft --tier medium"))
 
 
 def test_every_history_action_has_a_label():
