@@ -10,7 +10,7 @@ from typing import Any
 
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
-from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, PAYLOADS
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
@@ -207,7 +207,9 @@ def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
 
 def samples() -> dict[str, dict[str, Any]]:
     """Return values by template."""
-    recorded = json.loads((PAYLOADS / "messages.json").read_text(encoding="utf-8"))
+    recorded = json.loads(
+        (Path(__file__).with_name("message_values.json")).read_text(encoding="utf-8")
+    )
     effect = {
         "tau": 0.05,
         "per_customer": 2.74,
