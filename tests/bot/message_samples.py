@@ -178,6 +178,8 @@ COPY = {
     "text": "Hello, here is 15% off your next order until 30 October: K7M2-9QRT.",
 }
 
+PROFIT = {"profit": 202.0, "low": -26.0, "high": 430.0}
+
 
 def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
     """Return a campaign's values for templates."""
@@ -400,6 +402,12 @@ def samples() -> dict[str, dict[str, Any]]:
             "promised": PROMISE,
             "measured": PROMISE,
             "simulated": True,
+        },
+        "retrain/first": {
+            "churn": {**MODEL, "promoted": True},
+            "horizon_days": 28,
+            "untrained": [],
+            "note": "",
         },
         "retrain/done": {
             "models": [
