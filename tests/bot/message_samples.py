@@ -6,6 +6,7 @@ are made here, so that their values are those of today's code.
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from retention.campaigns.view import campaign_data
@@ -13,6 +14,7 @@ from retention.db.tables import Campaign
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
+VALUES = Path(__file__).with_name("message_values.json")
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
 ERROR = (
     "There are no orders after 1 Sep 2017, so nobody can be scored; import newer orders and run "
@@ -118,6 +120,15 @@ JUDGED = {
         ],
     },
 }
+ALERT = {
+    "name": "vip-risk",
+    "condition": "risk >= high and value > 200",
+    "audience": "lapsing",
+    "status": "on",
+    "fired_at": NOON.isoformat(),
+    "snoozed_until": None,
+    "channel": CHANNEL,
+}
 AUDIENCE = {
     "name": "lapsing",
     "expression": "risk >= medium and value > 200 and city = 'Berlin'",
@@ -154,6 +165,7 @@ TALK = {
     "line": "campaign draft --tier medium",
     "unused": ["under 500 euro"],
     "value": "3f9a2c11d0e4",
+    "savable": True,
 }
 USE = {
     "code": "K7M2-9QRT",
@@ -238,6 +250,31 @@ def samples() -> dict[str, dict[str, Any]]:
         "sample_ratio": {"treated": 453, "control": 79, "believable": True, "p_value": 0.8},
     }
     own = {
+        "alert/added": {**ALERT, "status": "muted"},
+        "alert/changed": {"name": "vip-risk", "deed": "snooze", "days": 7},
+        "alert/fired": {
+            "alerts": [
+                {
+                    **ALERT,
+                    "kind": "customers",
+                    "customers": 4,
+                    "named": ["4R1W-HVNA", "G2VX-HM34", "V556-85E7"],
+                    "facts": {"total": 41},
+                }
+            ]
+            * 2,
+            "capped": 2,
+            "cap": 5,
+        },
+        "alert/list": {"alerts": [ALERT, {**ALERT, "status": "muted"}], "may_change": True},
+        "alert/test": {
+            **ALERT,
+            "status": "muted",
+            "kind": "customers",
+            "days": 90,
+            "every_days": 7,
+            "would_have_fired": [{"at": NOON.isoformat(), "customers": 3}] * 9,
+        },
         "audience/breakdown": {
             "by": "city",
             "audience": "lapsing",
@@ -328,6 +365,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "who": LEAD,
             "left_out": 4,
         },
+        "campaign/holdout": {"share": 0.05},
         "campaign/list": {"campaigns": [campaign(), campaign("live"), campaign("draft")]},
         "campaign/look": {
             "campaign": campaign("live"),
@@ -385,6 +423,16 @@ def samples() -> dict[str, dict[str, Any]]:
         "monitor/health": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
         "playground/welcome": {},
         "report/page": REPORT,
+        "report/programme": {
+            "since": NOON.isoformat(),
+            "verdict": "gain",
+            "months": [{"month": "Oct 2017", "profit": 1240.0, "low": 310.0, "high": 2170.0}] * 6,
+            "campaigns": 4,
+            "treated": 2324,
+            "held_out": 123,
+            "share": 0.05,
+            "simulated": True,
+        },
         "report/promises": {
             "campaigns": [
                 {
