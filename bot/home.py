@@ -28,7 +28,7 @@ from bot.health import overview
 from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Campaign, CampaignEditor
-from retention.text import gettext
+from retention.text import gettext, in_language
 from workers import ids, jobs, roles
 from workers.delivery import render
 
@@ -143,14 +143,16 @@ def view(services: Services, user: str) -> dict[str, Any]:
     with services.database.reading() as session:
         role = roles.role_of(session, settings, user)
         desk = Desk(services, session, user, role)
-        parts = [{"title": title, "rows": part(desk)} for title, part in _PARTS.items()]
+        parts = [
+            {"title": in_language(title), "rows": part(desk)} for title, part in _PARTS.items()
+        ]
         return render.view(
             "home/home",
             role=role,
             waiting=len(waiting_campaigns(desk)),
             parts=[part for part in parts if part["rows"]],
             quick=[
-                {"text": text, "command": command}
+                {"text": in_language(text), "command": command}
                 for command, text, required_role in QUICK_ACTIONS
                 if roles.allows(role, required_role)
             ],
