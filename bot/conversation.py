@@ -16,6 +16,7 @@ from slack_bolt import App
 from sqlalchemy.orm import Session
 
 from bot.ask import Subject, Understanding, changes, understand
+from bot.ask.endpoint import ask_endpoint
 from bot.ask.sentence import clean
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import ParsedCommand, parse
@@ -24,12 +25,14 @@ from bot.failures import error_message
 from bot.rate_limit import TokenBuckets
 from bot.services import Services, first_time
 from retention import clock
+from retention.audiences import store
 from retention.errors import BadInput, Refused
 from retention.keys import keyed_hash
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import jobs, roles, threads
 from workers.delivery import outbox
+from workers.job_messages import show_progress
 from workers.requests import Request, title_of
 from workers.tasks.interface import Post
 
@@ -135,8 +138,12 @@ def _understand(services: Services, said: Said) -> Understanding:
     today = clock.now().astimezone(services.settings.zone).date()
     with services.database.reading() as session:
         topic = threads.topic_of(session, services.settings, said.channel, said.root)
+        audiences = [each.name for each in store.saved(session, services.settings)]
     subject = Subject(topic.command, topic.cohort, topic.customer, topic.campaign)
-    return understand(said.text, today, subject)
+    understanding = understand(said.text, today, subject, audiences)
+    if understanding.command is None and not _IDLE.fullmatch(clean(said.text)):
+        return ask_endpoint(services.settings, clean(said.text)) or understanding
+    return understanding
 
 
 def act(
@@ -237,18 +244,22 @@ def _start(
             channel=channel,
             idem_key=f"{said.key}:run",
             thread_key=key,
+            announce=False,  # the command comes first, then the progress
         )
         if said.root:
             threads.remember(session, settings, said.channel, said.root, line, submission.job.id)
         values = {
             "line": line,
             "unused": list(unused),
+            "savable": takes_audience(line),
             "elsewhere": elsewhere,
             "joined": submission.joined,
             "title": title_of(request.kind),
             "changes": changes(line),
         }
         _put(session, services, said, "talk/understood", values)
+        if submission.created:
+            show_progress(session, settings, submission.job)
         return submission
 
     submission = services.group_commit.store(store)
@@ -261,7 +272,8 @@ def _show(
     services: Services, said: Said, line: str, unused: tuple[str, ...], result: Answer
 ) -> bool:
     """Show an immediate answer below the command."""
-    preface = ("talk/ran", {"line": line, "unused": list(unused)})
+    values = {"line": line, "unused": list(unused), "savable": takes_audience(line)}
+    preface = ("talk/ran", values)
 
     def store(session: Session) -> bool:
         is_first = first_time(session, said.key)
@@ -283,6 +295,7 @@ def _propose(services: Services, said: Said, line: str, unused: tuple[str, ...])
         {
             "line": line,
             "unused": list(unused),
+            "savable": takes_audience(line),
             "title": deed_of(line),
             "value": sealed(services, said, line),
         },
@@ -325,6 +338,17 @@ def _put(
         preface=preface,
     )
     outbox.put(session, services.settings, post, default_channel=said.channel)
+
+
+def takes_audience(line: str) -> bool:
+    """Return whether a saved audience can limit a command.
+
+    Parameters
+    ----------
+    line : str
+        A command line that the tree accepts.
+    """
+    return any("--audience" in option.opts for option in parse(line).command.params)
 
 
 def deed_of(line: str) -> str:

@@ -46,6 +46,7 @@ SECRETS = {
     "webhook_url": "RETENTION_WEBHOOK_URL",
     "webhook_key": "RETENTION_WEBHOOK_KEY",
     "redemption_key": "RETENTION_REDEMPTION_KEY",
+    "ask_key": "RETENTION_ASK_KEY",
 }
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
@@ -57,6 +58,7 @@ _MAY_BE_MISSING = (
     "webhook_url",
     "webhook_key",
     "redemption_key",
+    "ask_key",
 )
 
 
@@ -112,6 +114,9 @@ class Settings(BaseSettings):
     webhook_url: SecretStr | None = None
     webhook_key: SecretStr | None = None
     redemption_key: SecretStr | None = None
+    ask_url: str = ""  # of a language model for sentences that no rule understands
+    ask_key: SecretStr | None = None
+    ask_model: str = "default"
     public_url: str = ""  # of the bot's server, for customers
     shop: str = ""  # the shop's name, as customers know it
     send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # e-mails of a campaign per second
@@ -183,6 +188,18 @@ class Settings(BaseSettings):
                 gettext(
                     "SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave "
                     "it out"
+                ).format(url=url)
+            )
+        return url
+
+    @field_validator("ask_url")
+    @classmethod
+    def _check_ask_url(cls, url: str) -> str:
+        if url and not _is_web_address(url):
+            raise ValueError(
+                gettext(
+                    "RETENTION_ASK_URL is {url!r}; write it like http://127.0.0.1:8080/v1, or "
+                    "leave it out"
                 ).format(url=url)
             )
         return url

@@ -12,7 +12,7 @@ from sqlalchemy import delete, or_, select, update
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import SLACK_STATES, Delivery, File, Job, Process
+from retention.db.tables import SLACK_STATES, Delivery, File, Job, Process, Thread
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, completion, heartbeat, jobs, processes, roles
@@ -227,6 +227,7 @@ def _tidy_messages(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
         outbox.drop_delivered_content(session, clock.wall() - KEEP_DELIVERED, DROPPED_AT_ONCE)
         outbox.drop_sent(session, settings, clock.wall() - KEEP_SENT, DROPPED_AT_ONCE)
+        session.execute(delete(Thread).where(Thread.updated_at < clock.wall() - KEEP_SENT))
 
 
 def _tidy_lake(database: Database, settings: Settings, night: date) -> None:

@@ -255,7 +255,7 @@ class CampaignDraft(Request):
     title = gettext("Campaign draft")
     deed = gettext("draft a campaign")
     cohort_id: str | None = None
-    tier: Tier = "high"
+    tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
     name: str | None = None
     customer_id: CustomerId | None = None  # only this customer
     offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
@@ -263,6 +263,18 @@ class CampaignDraft(Request):
     discount: float | None = None  # shares from 0 to 1; None: as the policy says
     holdout: float | None = None
     budget: float | None = None
+
+
+class CampaignWiden(Request):
+    """Give a draft a wider audience, as its next version."""
+
+    kind = "campaign_widen"
+    title = gettext("Wider draft")
+    deed = gettext("edit a campaign")
+    campaign_id: str
+    version: int
+    tier: Tier
+    audience: AudienceName | None = None
 
 
 class CampaignSend(Request):
@@ -534,6 +546,7 @@ REQUESTS: dict[str, type[Request]] = {
         Cohort,
         CohortCsv,
         CampaignDraft,
+        CampaignWiden,
         CampaignSend,
         CampaignDeliver,
         CampaignCsv,

@@ -134,13 +134,20 @@ def find_time(low: str) -> tuple[str, int, int] | None:
     if match:
         hour, minute = int(match[1]), int(match[2] or 0)
         hour = hour % 12 + 12 if match[3] == "pm" else hour % 12 if match[3] == "am" else hour
-    elif match := re.search(r"(早上|上午|中午|下午|晚上)?(\d{1,2})[点时](半)?", low):
-        hour, minute = int(match[2]), 30 if match[3] else 0
+    elif match := re.search(
+        r"(早上|上午|中午|下午|晚上)?(\d{1,2}|[一二两三四五六七八九十]{1,2})[点时](半)?", low
+    ):
+        hour, minute = _zh_hour(match[2]), 30 if match[3] else 0
         if match[1] in ("下午", "晚上") and hour < 12:
             hour += 12
     else:
         return None
     return (f"{hour:02}:{minute:02}", *match.span()) if hour < 24 and minute < 60 else None
+
+
+def _zh_hour(text: str) -> int:
+    """Return an hour: 9, 九 or 十一."""
+    return int(text) if text.isdigit() else sum(number(letter) for letter in text)
 
 
 def _iso(match: re.Match[str], _today: date) -> date:

@@ -1,6 +1,7 @@
 """Build the command line of an intent from a sentence's values."""
 
 import re
+from collections.abc import Collection
 from datetime import date
 
 from bot.ask import rules
@@ -29,13 +30,20 @@ class Lines:
         The shop's day.
     subject : Subject
         What the thread is about.
+    audiences : collection of str, optional
+        Names of the saved audiences.
     """
 
-    def __init__(self, text: str, today: date, subject: Subject) -> None:
+    def __init__(
+        self, text: str, today: date, subject: Subject, audiences: Collection[str] = ()
+    ) -> None:
         self.text, self.subject = text, subject
-        self.values = find_values(text, today)
+        self.values = find_values(text, today, audiences)
         self.low = self.values.masked
         self.used: set[str] = set()
+
+    def _kinds(self) -> set[str]:
+        return {value.kind for value in self.values.found}
 
     def _take(self, kind: str) -> str | None:
         value = self.values.get(kind)
@@ -63,6 +71,11 @@ class Lines:
         }.get(intent)
         if build:
             return build()
+        if intent == "audience show":
+            name = self._take("audience")
+            return f"audience show {quoted(name) if ' ' in name else name}" if name else None
+        if intent == "digest now":
+            return self._options("digest now", audience="audience")
         if intent in ("jobs cancel", "jobs retry"):
             job = self._take("job")
             return f"{intent} {job}" if job else None
@@ -81,7 +94,7 @@ class Lines:
         return " ".join(parts)
 
     def _sweep(self) -> str:
-        return self._options("sweep", tier="tier", top="top", as_of="day")
+        return self._options("sweep", tier="tier", top="top", as_of="day", audience="audience")
 
     def _customer(self) -> str | None:
         return self._take("customer") or self.subject.customer
@@ -104,7 +117,7 @@ class Lines:
         return self._options(line, as_of="day")
 
     def _cohort(self) -> str:
-        return self._options("cohort", months="months", as_of="day")
+        return self._options("cohort", months="months", as_of="day", audience="audience")
 
     def _forget(self) -> str | None:
         customer = self._customer()
@@ -142,7 +155,12 @@ class Lines:
         else:
             line = self._options("campaign draft", tier="tier")
         return self._options(
-            line, name="name", discount="percent", budget="money", holdout="holdout"
+            line,
+            name="name",
+            discount="percent",
+            budget="money",
+            holdout="holdout",
+            audience="audience",
         )
 
     def _campaign_list(self) -> str:
@@ -162,18 +180,26 @@ class Lines:
         """Return "券错了" of "活动停了吧，券错了"."""
         _, comma, reason = self.text.partition(",")
         reason = reason.strip(" .!。！")
-        is_plain = comma and reason and not re.search("[\ue000-\ue011]|thank|please|谢", reason)
+        is_plain = comma and reason and not re.search("[\ue000-\ue012]|thank|please|谢", reason)
         return reason if is_plain and len(reason) > 2 else None
 
     def _edit(self) -> str | None:
         campaign = self._take("campaign") or self.subject.campaign
         if not campaign:
             return None
+        is_holdout = re.search(r"\bhold-?out\b|\bcontrol\b|对照", self.low)
+        share = (
+            {"holdout": "percent"}
+            if is_holdout and "holdout" not in self._kinds()
+            else {
+                "discount": "percent",
+                "holdout": "holdout",
+            }
+        )
         line = self._options(
             f"campaign edit {campaign}",
             name="name",
-            discount="percent",
-            holdout="holdout",
+            **share,
             budget="money",
             expires="days",
         )

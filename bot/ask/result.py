@@ -49,9 +49,13 @@ READING = frozenset(
         "digest list",
         "digest now",
         "report recommend",
+        "report promises",
         "jobs list",
         "status",
         "role list",
+        "audience list",
+        "audience show",
+        "schedule list",
     }
 )
 

@@ -16,7 +16,9 @@ _REF = M["campaign"]
 _THIS = r"(?:\b(?:it|this|that|this one|the campaign|this campaign|that campaign)\b|它|这个|该活动)"
 
 RISK = (
-    r"at[- ]risk|\brisky\b|\bin (?:the )?risk\b|\bat[- ](?:\ue00b)+|\brisk\b|\bchurn\w*|"
+    r"at[- ]risk|\brisk(?:y|iest|s)\b|\bin (?:the )?risk\b|\bat[- ](?:\ue00b)+|\brisk\b|\bchurn\w*|"
+    r"\bendangered\b|\bin danger\b|\b(?:gone|going|went|become|fallen) (?:quiet|silent|cold|"
+    r"away)\b|"
     r"\blaps(?:e|es|ed|ing|ers?)\b|"
     r"\b(?:about|going|gonna|likely|ready|might|may|could|will|would|want) (?:to )?"
     r"(?:leave|churn|stop buying|quit|bail|go|lapse|drop off)\b(?: on us| us)?|\bleav(?:e|es|"
@@ -24,9 +26,11 @@ RISK = (
     r"\b(?:are|be|we're|keep)? ?(?:going to lose|gonna lose|losing|could lose|might lose|"
     r"may lose)\b|"
     r"\bslip(?:s|ping)? away\b|\bdrift(?:ing)? away\b|\bbail(?:ing)?\b|\bgone for good\b|"
-    r"\bstop(?:ped|s)? (?:buying|ordering|coming)\b|\b(?:we|us|did) (?:lose|lost)\b|"
+    r"\bstop(?:ped|s)? (?:buying|ordering|coming|shopping|purchasing)\b|\b(?:we|us|"
+    r"did) (?:lose|lost)\b|"
     r"\bkeep an eye on\b|\bto call(?: first| today|\W*$)|"
-    r"\bcall first\b|\bworr(?:y|ied) about\b|流失|跑路|有风险|风险|要走|快走"
+    r"\bcall first\b|\bworr(?:y|ied) about\b|流失|跑路|有风险|风险|要走|快走|离开|走掉|"
+    r"不再(?:买|来|下单)"
 )
 CUSTOMERS = (
     r"\b(?:customers?|clients?|people|ppl|households?|shoppers|buyers|everyone|everybody|"
@@ -36,15 +40,24 @@ CUSTOMERS = (
 DRAFT = (
     r"\b(?:draft|drafting|drafts? up)\b|\bwin(?:ning)?[- ]?backs?\b|\bwinback\b|\bwin back\b|"
     r"\breactivat\w+|"
-    r"\bre-?engag\w+|\b(?:set up|create|make|prepare|build|start|launch|plan|want|need|do|run|"
-    r"send|offer|design)\b"
+    r"\bre-?engag\w+|\b(?:set up|create|make|prepare|build|start|launch|plan|design)\b"
     r"[^.?!]{0,40}?\b(?:campaign|coupons?|offer|discount|promo\w*|voucher)\b|"
+    r"\b(?:want|need|do|run|like)\b[^.?!]{0,15}?\b(?:a|an|another|new|some)\b"
+    r"[^.?!]{0,25}?\b(?:campaign|coupons?|offer|discount|promo\w*|voucher)\b|"
+    r"\b(?:send|offer|give)\b[^.?!]{0,20}?\b(?:coupons?|discount|promo\w*|voucher)\b|"
     r"起草|召回|挽回|(?:搞|做|发|建|设计|创建|新建|准备|策划).{0,10}(?:活动|优惠|券)"
+)
+# The words of a draft without what stands between them.
+DRAFT_WORDS = (
+    r"\b(?:draft(?:ing|s)?|win(?:ning)?|backs?|winback|reactivat\w+|re-?engag\w+|set up|create|"
+    r"make|prepare|build|start|launch|plan|want|need|send|offer|design|campaigns?|coupons?|"
+    r"discounts?|promo\w*|vouchers?|hold-?out|spend|cost)\b|"
+    r"起草|召回|挽回|搞|做|发|建|设计|创建|新建|准备|策划|活动|优惠|券"
 )
 APPROVE = r"\bapprov(?:e|ing|es|al of)\b|\bsign off\b|批准|审批|批一下|批了|通过"
 REJECT = r"\breject(?:ing|s)?\b|\bturn down\b|\bdecline\b|拒绝|驳回|否决"
 STOP = r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end)\b|停"
-SUBMIT = r"\b(?:submit(?:ting)?|hand in|send for approval)\b|提交"
+SUBMIT = r"\b(?:submit(?:ting)?|hand in|(?:send|put)\b.*\bfor approval)\b|提交"
 EDIT = (
     r"\b(?:make|set|change|raise|lower|reduce|increase|put|adjust|cut|update|edit)\b|"
     r"\bshould (?:be|expire|have)\b|"
@@ -78,7 +91,7 @@ _STATES = (
 )
 STATE_WORDS = "|".join(pattern for _, pattern in _STATES)
 _RESULT = (
-    r"\b(?:results?|outcome|perform\w*|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
+    r"\b(?:results?|outcome|perform\w*|money|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
     r"needle|success\w*|"
     r"went|going|doing|effect|incremental|hold-?out)\b|\bhow (?:did|does|do|is|was|has|"
     r"much)\b|\bdid .* (?:do|work)\b|"
@@ -125,6 +138,8 @@ RULES = (
             r"能做什么|怎么用你|会做什么",
         ),
     ),
+    Rule("audience show", (r"\bhow many\b|\bhow big\b|\bwho is in\b|\bshow\b|多少", M["audience"])),
+    Rule("audience list", (r"\baudiences\b|人群列表|有哪些人群",)),
     Rule("models card", (r"\bmodel card\b|模型卡",)),
     Rule(
         "definition show",
@@ -195,15 +210,21 @@ RULES = (
         "recommend",
         (
             r"\b(?:recommend\w*|recs|next best|nbo|upsell|cross-?sell|products?|items|gift)\b|"
-            r"\b(?:like|buy|want|wants|offer|need|enjoy)\b|推荐|推点|喜欢|想买|想要|买什么|送什么",
+            r"\b(?:like|buy|purchase|want|wants|offer|need|enjoy|suggest\w*)\b|"
+            r"推荐|推点|喜欢|想买|想要|买什么|送什么",
         ),
-        none_of=(r"\b(?:want|like|need) to (?:know|see|understand)\b", r"\bat risk\b|\bleave\b"),
+        none_of=(
+            r"\b(?:want|like|need) to (?:know|see|understand)\b",
+            r"\bat risk\b|\bleave\b",
+            r"\bdid\b.*\bbuy\b",
+        ),
         needs=("customer",),
     ),
     Rule(
         "cohort",
         (
-            r"\bcohorts?\b|\bretention\b|\bhow long do\b.*\bstay\b|\bshare of new customers\b|"
+            r"\bcohorts?\b|\bretention\b|\bhow long do\b.*\bstay\b|\bretain(?:ed|ing)?\b|"
+            r"\bshare of new customers\b|"
             r"\bstill (?:buys?|bought)\b|留存|同期群",
         ),
     ),
@@ -231,7 +252,7 @@ RULES = (
             r"\bdata\b|数据",
             r"\b(?:fresh\w*|complete\w*|quality|ok|okay|good|missing|current|up[- ]to[- ]date|"
             r"stale|trust|imported|"
-            r"latest|old|clean|there|gaps?)\b|最新|完整|质量|齐|缺|新吗|更新",
+            r"latest|old|clean|there|gaps?|updated?|arriv\w+)\b|最新|完整|质量|齐|缺|新吗|更新",
         ),
     ),
     Rule(
@@ -297,6 +318,8 @@ RULES = (
         needs=("no customer",),
     ),
     Rule("score", (M["customer"],), needs=("customer",)),
+    Rule("sweep", (M["audience"],)),
+    Rule("sweep", (M["top"],), needs=("no customer",)),
 )
 
 

@@ -1,12 +1,13 @@
 """Turn a sentence into a command line of the desk's command tree."""
 
 import re
+from collections.abc import Collection
 from datetime import date
 
 from bot.ask import rules
 from bot.ask.lines import THESE, Lines
 from bot.ask.mood import Mood, mood_of
-from bot.ask.parts import unused_parts
+from bot.ask.parts import PICKING, unused_parts
 from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
 from bot.ask.sentence import clean, correct, is_chinese
 from bot.ask.similar import NONE, examples
@@ -18,6 +19,7 @@ SIMILAR = 0.55  # least cosine of a sentence that no rule matches; chosen on the
 SUGGESTED = 0.18  # least cosine of an alternative
 MAX_ALTERNATIVES = 3
 
+_USUAL = ("help", "sweep", "digest now")  # alternatives to a sentence that is like no example
 _PREFIX = re.compile(r"^/?retention\s+")
 _PRONOUN = re.compile(r"\b(?:it|this|that|they|them|he|she|his|her|their)\b|它|他|她|这个?")
 _THIS_CUSTOMER = re.compile(
@@ -31,6 +33,16 @@ _FOLLOW_UP = re.compile(
     r"customers?|list|ok|so|with)\b|"
     r"那么?|呢|只|看|的|个|就行|客户|和|是|情况|再|也|[\s,.!?，。！？、])+"
 )
+# Words that belong to a list's intent without narrowing it.
+_HEADS = {
+    "campaign draft": f"{rules.RISK}|{rules.DRAFT_WORDS}|{THESE.pattern}",
+    "campaign edit": (
+        rf"{rules.EDIT}|\b(?:hold-?out|budgets?|discounts?|coupons?|codes?|name|days)\b|"
+        r"折扣|预算|对照组?|有效期|名称"
+    ),
+    "sweep": rf"{rules.RISK}|\bsweep\b",
+    "campaign list": rf"{rules.STATE_WORDS}|\b(?:campaigns?|pipeline|funnel|approval)\b|活动",
+}
 _DEEDS = (
     (r"\bdraft\w*|起草|召回", "campaign draft"),
     (rules.APPROVE + r"|\bapproved\b", "campaign approve"),
@@ -49,7 +61,12 @@ _DEEDS = (
 )
 
 
-def understand(sentence: str, today: date, subject: Subject | None = None) -> Understanding:
+def understand(
+    sentence: str,
+    today: date,
+    subject: Subject | None = None,
+    audiences: Collection[str] = (),
+) -> Understanding:
     """Find the command that a sentence asks for.
 
     Parameters
@@ -60,6 +77,8 @@ def understand(sentence: str, today: date, subject: Subject | None = None) -> Un
         The shop's day.
     subject : Subject, optional
         What the thread is about.
+    audiences : collection of str, optional
+        Names of the saved audiences.
 
     Returns
     -------
@@ -71,7 +90,7 @@ def understand(sentence: str, today: date, subject: Subject | None = None) -> Un
         return Understanding()
     if typed := _typed(text):
         return _checked(typed, 1.0, (), ())
-    reader = _Reader(correct(text), today, subject or Subject())
+    reader = _Reader(correct(text), today, subject or Subject(), audiences)
     return reader.understand()
 
 
@@ -101,8 +120,10 @@ def _checked(
 class _Reader(Lines):
     """One sentence being read."""
 
-    def __init__(self, text: str, today: date, subject: Subject) -> None:
-        super().__init__(text, today, subject)
+    def __init__(
+        self, text: str, today: date, subject: Subject, audiences: Collection[str]
+    ) -> None:
+        super().__init__(text, today, subject, audiences)
         self.mood: Mood = mood_of(self.low)
 
     # ------------------------------------------------------------ which command
@@ -167,7 +188,7 @@ class _Reader(Lines):
             return f"score {self.subject.customer}"
         if base is None:
             return None
-        rest = re.sub("[\ue000-\ue011]+", " ", self.low)
+        rest = re.sub("[\ue000-\ue012]+", " ", self.low)
         if base.startswith("campaign list") and (state := rules.find_state(rest)):
             return f"campaign list --state {state}"
         if base.startswith("recommend ") and re.search(r"\bnew\b|新品", rest) and not found:
@@ -214,9 +235,8 @@ class _Reader(Lines):
                     lines.append(line)
             except Refused:
                 continue
-        if len(lines) < MAX_ALTERNATIVES and "help" not in lines:
-            lines.append("help")
-        return tuple(lines)
+        lines += [line for line in _USUAL if line not in lines]
+        return tuple(lines[:MAX_ALTERNATIVES])
 
     def _about_subject(self) -> list[str]:
         """Return the usual commands about the thread's subject."""
@@ -291,12 +311,14 @@ class _Reader(Lines):
         self, intent: str, spans: tuple[tuple[int, int], ...], *, is_rule: bool
     ) -> tuple[str, ...]:
         implied = {"digest now": {"day", "days"}, "campaign list": {"tier"}}.get(intent, set())
-        explained = list(spans)
+        # The gaps inside a rule's match may hold a constraint, so lists count words only.
+        explained = [] if intent in PICKING and intent in _HEADS else list(spans)
         settled = self.used | implied | {"reason"}
         explained += [
             (value.start, value.end) for value in self.values.found if value.kind in settled
         ]
-        explained += [found.span() for found in re.finditer(self._head_words(intent), self.low)]
+        heads = _HEADS.get(intent, r"(?!)")
+        explained += [found.span() for found in re.finditer(heads, self.low)]
         if not explained and not is_rule:
             return ()
         parts = unused_parts(self.text, self.values, tuple(explained), intent)
@@ -308,8 +330,13 @@ class _Reader(Lines):
 
     def _other_deeds(self, intent: str) -> tuple[str, ...]:
         """Return the verbs of further changes, which one command cannot do."""
-        if intent not in CHANGING or not intent.startswith("campaign "):
+        if not intent.startswith("campaign ") or intent == "campaign draft":
             return ()
+        if intent not in CHANGING:
+            deed = re.search(
+                r"(?<!\bto )\b(?:approve|reject|submit|stop|erase)\b|(?<!不)批准", self.low
+            )
+            return (deed[0],) if deed and intent == "campaign list" else ()
         rest = "".join(" " if letter in MARKS.values() else letter for letter in self.low)
         return tuple(
             found[0]
@@ -318,16 +345,6 @@ class _Reader(Lines):
             and path not in (intent, "campaign draft", "campaign edit")
             and (found := re.search(pattern, rest))
         )
-
-    def _head_words(self, intent: str) -> str:
-        """Return the pattern of words that belong to an intent without narrowing it."""
-        if intent == "campaign draft":
-            return f"{rules.RISK}|{rules.DRAFT}|{THESE.pattern}|\\bhold-?out\\b|\\bdiscount\\b"
-        if intent == "sweep":
-            return rules.RISK
-        if intent == "campaign list":
-            return rules.STATE_WORDS
-        return r"(?!)"
 
 
 def _split(line: str) -> tuple[str, dict[str, str]]:

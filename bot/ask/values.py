@@ -1,7 +1,7 @@
 """Find the typed values of a sentence: customers, campaigns, percentages, money, days."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -53,10 +53,14 @@ _PERCENT = (
 )
 _PERCENT_WORD = rf"(?:\bwith )?\b({NUMBER}){_PERCENT_UNIT}{_OFF}"
 _ZH_DISCOUNT = r"打?(\d)(\d)?折"
-_PEOPLE = r"(?:customers|clients|people|ppl|households|buyers|shoppers|risky|most|highest)"
+_PEOPLE = (
+    r"(?:customers|clients|people|ppl|households|buyers|shoppers|risky|riskiest|most|highest|"
+    r"biggest|"
+    r"worst)"
+)
 _TOP = (
     rf"\b(?:the )?(?:top|first) ({NUMBER})\b(?: {_PEOPLE})*",
-    rf"\b(?:the |say )?({NUMBER}) {_PEOPLE}\b",
+    rf"\b(?:the |say )?({NUMBER}) (?:[\ue000-\ue012]+ |[a-z]+ )?{_PEOPLE}\b",
     r"前(\d+|[一二三四五六七八九十两])[名个位]?(?:客户)?",
     r"top ?(\d+)",
     r"(\d+)[名个位](?:客户|顾客)",
@@ -93,6 +97,11 @@ _TIER = (
     ),
     (r"\b(?:with )?(?:a |the )?(?:high(?:[- ]risk| tier)|risk high)(?: tier)?\b|高风险", "high"),
 )
+_CAPITALISED_NAME = re.compile(
+    r"\b(?i:called|named|with the name|name it)[ :]+"
+    r"([A-Z0-9][\w'-]*(?: [A-Z0-9][\w'-]*)*)"
+)
+_BUDGET_TO = r"\bbudget\b[^.?!]{0,30}? (?:to|of|at) (?:€|\$|£)?(\d[\d,.]*\d|\d)(?![\d%])"
 _NAME = (
     r"\b(?:called|named|with the name|name it)[ :]+(?:\"([^\"]+)\"|([a-z0-9][\w'-]*))",
     r"(?:名为|叫做?|命名为)[\"“「]?([\w\u4e00-\u9fff]{1,20})[\"”」]?",
@@ -148,6 +157,7 @@ MARKS = {
     "reason": "\ue00f",
     "job": "\ue010",
     "version": "\ue011",
+    "audience": "\ue012",
 }
 
 
@@ -188,7 +198,7 @@ class _Finder:
         return None
 
 
-def find_values(text: str, today: date) -> Values:
+def find_values(text: str, today: date, audiences: Collection[str] = ()) -> Values:
     """Find all values of a sentence.
 
     Parameters
@@ -197,6 +207,8 @@ def find_values(text: str, today: date) -> Values:
         A clean sentence.
     today : date
         The shop's day.
+    audiences : collection of str, optional
+        Names of the saved audiences.
 
     Returns
     -------
@@ -206,7 +218,14 @@ def find_values(text: str, today: date) -> Values:
     finder = _Finder(text, low if len(low) == len(text) else text)
     for pattern in _REASON:
         finder.all("reason", pattern)
+    for name in sorted(audiences, key=len, reverse=True):
+        around = (
+            rf"{_BEFORE}(?:the )?(?:audience )?({re.escape(name.lower())})(?: audience)?{_AFTER}"
+        )
+        finder.all("audience", around, partial(_constant, name))
     finder.all("person", _PERSON, lambda match: match[1].upper())
+    if match := _CAPITALISED_NAME.search(text):
+        finder.take("name", match[1], *match.span())
     for pattern in _NAME:
         finder.all("name", pattern, lambda match: _original(text, match))
     for kind, pattern in (
@@ -225,6 +244,7 @@ def find_values(text: str, today: date) -> Values:
     finder.all("percent", _ZH_DISCOUNT, _zh_discount)
     for pattern in _MONEY:
         finder.all("money", pattern, lambda match: match[1].replace(",", "").replace("'", ""))
+    finder.all("money", _BUDGET_TO, lambda match: match[1].replace(",", ""), inner=True)
     for pattern, tier in _TIER:
         finder.all("tier", pattern, partial(_constant, tier))
     for kind, patterns in (("top", _TOP), ("months", _MONTHS), ("days", _DAYS), ("count", _COUNT)):

@@ -20,6 +20,11 @@ from retention.text import gettext
 def COMMAND(call: Call, sentence: tuple[str, ...]) -> Answer:
     """Show the command for a sentence."""
     from bot.ask import understand
+    from retention.audiences import store
 
-    today = clock.now().astimezone(call.services.settings.zone).date()
-    return Answer("bot/ask", understand(" ".join(sentence), today).as_dict())
+    settings = call.services.settings
+    with call.services.database.reading() as session:
+        audiences = [each.name for each in store.saved(session, settings)]
+    today = clock.now().astimezone(settings.zone).date()
+    understanding = understand(" ".join(sentence), today, audiences=audiences)
+    return Answer("bot/ask", understanding.as_dict())

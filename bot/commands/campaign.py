@@ -27,7 +27,13 @@ from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import audiences, campaigns
-from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
+from workers.requests import (
+    CampaignCsv,
+    CampaignDraft,
+    CampaignLook,
+    CampaignMisuse,
+    CampaignPreview,
+)
 
 # A code block or a phone's keyboard may capitalise the id.
 CAMPAIGN_ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
@@ -62,8 +68,7 @@ def COMMAND() -> None: ...
 @click.option(
     "--tier",
     type=choice("high", "medium", "low"),
-    default="high",
-    help=gettext("The lowest tier of a fresh sweep."),
+    help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
 @click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
@@ -83,7 +88,7 @@ def COMMAND() -> None: ...
 def draft(
     call: Call,
     cohort: str | None,
-    tier: str,
+    tier: str | None,
     name: str | None,
     discount: float | None,
     holdout: float | None,
@@ -274,6 +279,18 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
 def preview(call: Call, campaign: str) -> CampaignPreview:
     """Queue a preview of the first five e-mails."""
     return request(CampaignPreview, campaign_id=_known(call, campaign))
+
+
+@COMMAND.command(
+    "calls",
+    request=CampaignCsv,
+    private=True,
+    help=gettext("The call list with owners, due dates and outcomes, by direct message."),
+)
+@CAMPAIGN_ID
+def call_list(call: Call, campaign: str) -> CampaignCsv:
+    """Queue the call list of a campaign."""
+    return request(CampaignCsv, campaign_id=_known(call, campaign), part="calls")
 
 
 @COMMAND.command(

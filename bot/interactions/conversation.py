@@ -108,8 +108,7 @@ def _register_draft(app: App, services: Services) -> None:
         ack()
         place = _place(body)
         with services.database.reading() as session:
-            topic = threads.topic_of(session, services.settings, place["channel"], place["root"])
-            cohorts = _cohorts(session, services, topic.cohort)
+            cohorts = _cohorts(session, services, _cohort_of(session, services, body, place))
         _open_draft(services, client, body, place, cohorts)
 
     @app.shortcut(ids.DRAFT_GLOBAL)
@@ -147,6 +146,16 @@ def _open_draft(
             gettext("draft a campaign"),
         )
     _open(client, body, "talk/draft", place=json.dumps(place), cohorts=cohorts)
+
+
+def _cohort_of(
+    session: Session, services: Services, body: dict[str, Any], place: dict[str, str]
+) -> str | None:
+    """Return the list that the message shows, else the newest of its thread."""
+    job = threads.job_of(session, services.settings, place["channel"], body["message"]["ts"])
+    shown = session.scalar(select(Cohort.id).where(Cohort.job_id == job.id)) if job else None
+    topic = threads.topic_of(session, services.settings, place["channel"], place["root"])
+    return shown or topic.cohort
 
 
 def _cohorts(session: Session, services: Services, first: str | None) -> list[dict[str, str]]:

@@ -376,3 +376,23 @@ class StandIn:
         dict
         """
         return self._post("/faults", kind=kind, calls=calls, method=method)
+
+    def shortcut(
+        self, user: str, callback_id: str, channel: str | None = None, ts: str | None = None
+    ) -> Json:
+        """Choose a global shortcut, or one of a message's menu.
+
+        Parameters
+        ----------
+        user : str
+            Handle or id.
+        callback_id : str
+            The shortcut.
+        channel, ts : str, optional
+            The message.
+
+        Returns
+        -------
+        dict
+        """
+        return self._post("/shortcuts", user=user, callback_id=callback_id, channel=channel, ts=ts)

@@ -96,6 +96,16 @@ TOLD = {
     "idle_memory_after": "The same after all that, once every worker is idle again",
 }
 TOLD |= {
+    "ask_exact": (
+        "Sentences of the report half that are understood exactly: the command, its options and "
+        "the parts that no option expresses (tests/benchmarks/sentences)"
+    ),
+    "ask_right_command": "The command and its options alone",
+    "ask_wrong_change_run": "Changing commands that run from a misread sentence",
+    "ask_wrong_change_proposed": "Changing commands that a misread sentence proposes",
+    "ask_sentences": "Sentences in that half; the parser was tuned on the other",
+}
+TOLD |= {
     f"model_{name}{end}": told.format(name)
     for name in RECOMMENDERS
     for end, told in (

@@ -1,15 +1,20 @@
 """Test that sentences become the right commands, and never a change by mistake."""
 
 import json
+import threading
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from pydantic import SecretStr
 
 from bot.ask import Subject, understand
+from bot.ask.endpoint import ask_endpoint
 from bot.ask.result import CHANGING, READING
 from bot.ask.sentence import clean, correct, distance
 from bot.commands import root
 from bot.commands.catalogue import entries
+from retention.settings import Settings
 from tests.benchmarks import ask
 
 TODAY = date(2017, 10, 2)
@@ -124,3 +129,80 @@ def test_terminal_prints_json_and_runs_nothing(monkeypatch, capsys, tmp_path):
     assert said["understood"] == "campaign draft"
     assert said["changes"] is True
     assert set(said) == {"understood", "changes", "confidence", "unused", "alternatives"}
+
+
+# ---------------------------------------------------------------- saved audiences
+
+
+def test_saved_audience_limits_the_command():
+    understanding = understand(
+        "draft 10% for the lapsing-berlin audience", TODAY, audiences=("lapsing-berlin",)
+    )
+    assert understanding.command == "campaign draft --discount 10 --audience lapsing-berlin"
+    assert understanding.unused == ()
+
+
+def test_audience_that_is_not_saved_is_named_as_unused():
+    understanding = understand("who is at risk in the audience loyal", TODAY, audiences=("vip",))
+    assert understanding.command == "sweep"
+    assert "loyal" in " ".join(understanding.unused)
+
+
+# ---------------------------------------------------------------- a language model
+
+
+class Model:
+    """An OpenAI-compatible endpoint with a prepared answer."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def __enter__(self):
+        model = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                model.asked.append((self.path, self.headers.get("Authorization"), body))
+                said = json.dumps({"choices": [{"message": {"content": model.answer}}]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, *_): ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.settings = Settings(ask_url=url, ask_key=SecretStr("k1"), _env_file=None)
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+
+
+def test_model_is_not_asked_unless_it_is_configured():
+    assert ask_endpoint(Settings(_env_file=None), "how do we look?") is None
+
+
+def test_model_may_answer_with_a_reading_command():
+    with Model("`/retention sweep --tier medium`") as model:
+        understanding = ask_endpoint(model.settings, "how do we look?")
+    assert understanding is not None
+    assert understanding.command == "sweep --tier medium"
+    assert model.asked[0][:2] == ("/v1/chat/completions", "Bearer k1")
+
+
+@pytest.mark.parametrize(
+    "answer", ["campaign draft", "forget 42", "role grant U1 admin", "rm -rf /", "none", ""]
+)
+def test_model_cannot_change_anything(answer):
+    with Model(answer) as model:
+        assert ask_endpoint(model.settings, "how do we look?") is None
+
+
+def test_address_of_a_customer_is_not_sent_to_the_model():
+    with Model("sweep") as model:
+        assert ask_endpoint(model.settings, "what about ann@example.com") is None
+        assert model.asked == []

@@ -152,6 +152,7 @@ BAD_VALUES = {
     "timezone": ("Mars", "Europe/London"),
     "doubted_labels": ("perhaps", "keep or drop"),
     "public_url": ("crm.shop.example", "https://crm.shop.example"),
+    "ask_url": ("localhost:8080", "http://127.0.0.1:8080/v1"),
     "send_rate": ("-1", "above 0, at most 1000"),
     "now": ("xyz", "2026-03-01T09:00"),
     "demo": ("maybe", "true or false"),
@@ -167,6 +168,7 @@ FREE_TEXT = {
     "shop",
     "team_id",
     "policy",
+    "ask_model",
 }
 
 

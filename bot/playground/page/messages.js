@@ -79,7 +79,7 @@ function row(message, { follows, inThread, onthread, onmore }) {
     !message.ephemeral && h("div", { class: "hover-bar" }, [
       !inThread && h("button", { class: "icon-button", type: "button", title: "Reply in thread", "aria-label": "Reply in thread",
         onclick: () => onthread(message.ts) }, icon("thread")),
-      h("button", { class: "icon-button", type: "button", title: "More actions", "aria-label": "More actions", "aria-haspopup": "menu",
+      h("button", { class: "icon-button", type: "button", title: "Message actions", "aria-label": "Message actions", "aria-haspopup": "menu",
         onclick: (event) => onmore(event.currentTarget, message) }, icon("dots")),
     ]),
   ]);

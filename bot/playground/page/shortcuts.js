@@ -19,9 +19,9 @@ function open(anchor, kind, place) {
     }
   };
   const items = state.shortcuts.filter((one) => one.kind === kind).map((one) =>
-    h("button", { class: "menu-item", role: "menuitem", type: "button", onclick: () => choose(one) },
-      h("span", { class: "menu-name" }, one.name), h("span", { class: "menu-help" }, one.description)));
-  const menu = h("div", { class: "menu", role: "menu", "aria-label": kind === "message" ? "Message shortcuts" : "Shortcuts" },
+    h("button", { class: "shortcut-item", role: "menuitem", type: "button", onclick: () => choose(one) },
+      h("span", { class: "shortcut-name" }, one.name), h("span", { class: "shortcut-help" }, one.description)));
+  const menu = h("div", { class: "shortcut-menu", role: "menu", "aria-label": kind === "message" ? "Message shortcuts" : "Shortcuts" },
     items.length ? items : h("p", { class: "muted" }, "The app has no shortcuts."));
   const box = popover(anchor, menu);
   menu.addEventListener("keydown", (event) => {

@@ -284,6 +284,32 @@ def test_opening_home_notifies_the_app_and_shows_its_view(
     assert app.received[0]["event"]["type"] == "app_home_opened"
 
 
+def test_mention_in_a_thread_carries_the_thread(slack: StandIn, app) -> None:
+    parent = slack.say("lead", "crm", "107 customers")
+    slack.say("lead", "crm", "@retention draft for these", parent["ts"])
+    (payload,) = app.received
+    event = payload["event"]
+    assert (event["type"], event["thread_ts"]) == ("app_mention", parent["ts"])
+    assert event["text"].startswith(f"<@{seed.BOT_USER}")
+
+
+def test_message_shortcut_sends_the_message(slack: StandIn, app) -> None:
+    message = slack.say("lead", "crm", "G2VX-HM34 is silent")
+    slack.shortcut("analyst", "shortcut.why.message", "crm", message["ts"])
+    (payload,) = app.received
+    assert (payload["type"], payload["callback_id"]) == ("message_action", "shortcut.why.message")
+    assert payload["message"]["ts"] == message["ts"]
+    assert payload["user"]["id"] == "U0ANALYST"
+
+
+def test_global_shortcut_has_a_trigger_and_no_channel(slack: StandIn, app) -> None:
+    slack.shortcut("analyst", "shortcut.why")
+    (payload,) = app.received
+    assert payload["type"] == "shortcut"
+    assert payload["trigger_id"]
+    assert "channel" not in payload
+
+
 def test_events_are_retried_until_acknowledged(slack: StandIn, app) -> None:
     slack.slack.delivery.retry_delays = (0.0, 0.05, 0.1)
     app.status = 500

@@ -15,7 +15,7 @@ from retention.db.tables import (
 )
 from retention.errors import Conflict
 from retention.lake.importing import import_files
-from retention.outreach import consent
+from retention.outreach import consent, pauses
 from retention.risk.policy import REASONS
 from retention.uplift.learners import UpliftLearner
 from tests.workers.campaigns.steps import (
@@ -197,6 +197,29 @@ def test_budget_limits_the_audience(desk, tmp_path):
     assert "beyond the budget" in none.error
 
 
+def test_requested_terms_limit_audience_and_offers(desk, tmp_path):
+    desk = with_budget(desk, tmp_path, 10_000)
+    everybody = Body.model_validate(campaign_of(desk, drafted(desk, name="All")).body)
+    half = round(everybody.plan().cost / 2, 2)
+    options = {"discount": 0.05, "holdout": 0.2, "budget": half}
+    campaign = campaign_of(desk, drafted(desk, name="Asked", **options))
+    body = Body.model_validate(campaign.body)
+    assert (body.discount, body.holdout, body.budget) == (0.05, 0.2, half)
+    assert body.most_budget == 10_000
+    assert body.plan().cost <= half
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST)
+
+
+def test_terms_outside_the_policy_are_refused_with_the_limits(desk, tmp_path):
+    desk = with_budget(desk, tmp_path, 10_000)
+    wrong = CampaignDraft(tier="low", discount=2.0, holdout=0.9, budget=99_999)
+    error = run(desk, wrong, ANALYST).error
+    assert "1 to 99" in error
+    assert "10 to 20" in error
+    assert "10,000" in error
+
+
 def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
     generous = with_policy(
         desk,
@@ -208,3 +231,41 @@ def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
     assert "no cohort" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
     with desk.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Campaign)) == 0
+
+
+def test_draft_leaves_out_customers_whom_a_person_excluded(desk):
+    with desk.database.reading() as session:
+        first = session.get(Campaign, drafted(desk, name="first"))
+        members = select(Assignment.customer_id).where(Assignment.campaign_id == first.id)
+        someone, other = sorted(session.scalars(members))[:2]
+    with desk.database.transaction() as session:
+        pauses.pause(session, desk.settings, someone, ANALYST, clock.now())
+        pauses.pause(session, desk.settings, other, ANALYST, clock.now() - timedelta(days=31))
+    second = campaign_of(desk, drafted(desk, name="second"))
+    with desk.database.reading() as session:
+        members = select(Assignment.customer_id).where(Assignment.campaign_id == second.id)
+        customers = set(session.scalars(members))
+    assert second.body["excluded"]["paused_by_person"] == 1
+    assert someone not in customers
+    assert other in customers  # the exclusion has ended
+    assert "excluded by a person for now" in messages(desk, second.post_key)
+
+
+def test_draft_for_one_customer_offers_only_to_them(desk):
+    full = campaign_of(desk, drafted(desk, name="full"))
+    with desk.database.reading() as session:
+        rows = select(Assignment).where(Assignment.campaign_id == full.id)
+        expected = session.scalars(rows.order_by(Assignment.expected_value.desc())).first()
+    job = run(desk, CampaignDraft(customer_id=expected.customer_id, name="one"), ANALYST)
+    assert job.error is None
+    with desk.database.reading() as session:
+        rows = select(Assignment).where(Assignment.campaign_id == job.result["campaign_id"])
+        (assignment,) = session.scalars(rows)
+    assert assignment.customer_id == expected.customer_id
+    assert assignment.offer["rule"] == expected.offer["rule"]  # of the same value band
+    with desk.database.transaction() as session:
+        pauses.pause(session, desk.settings, expected.customer_id, ANALYST, clock.now())
+    refused = run(
+        desk, CampaignDraft(customer_id=expected.customer_id, name="no"), ANALYST, key="paused"
+    )
+    assert "excluded by a person for now" in refused.error
