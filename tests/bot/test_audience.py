@@ -92,7 +92,7 @@ def test_draft_takes_an_audience_and_leaves_exclusions_out_with_a_reason(home, c
     printed(capsys, "audience", "save", "vips", "orders >= 6", "--exclude")
     draft = printed(capsys, "campaign", "draft", "--tier", "medium", "--audience", "berliners")
     assert draft["excluded"]["audience:vips"] > 0
-    assert draft["name"].startswith("berliners: ")
+    assert "berliners: " in draft["name"]
     campaign = printed(capsys, "campaign", "show", draft["campaign_id"])["campaign"]
     assert campaign["excluded"]["audience:vips"] == draft["excluded"]["audience:vips"]
     assert run(["campaign", "show", draft["campaign_id"]]) == 0
