@@ -197,6 +197,8 @@ def queued_message(
 ) -> render.Message:
     """Render the confirmation of a new job.
 
+    It has no buttons: the channel's progress message has them, as long as they work.
+
     Parameters
     ----------
     job : Job
@@ -214,8 +216,7 @@ def queued_message(
     -------
     Message
     """
-    text, blocks = _queued(title_of(job.kind), stranger, private, woken, zone, language())
-    return render.Message(text, json.loads(blocks.replace(_JOB_ID, job.id)))
+    return _queued(title_of(job.kind), stranger, private, woken, zone, language())
 
 
 def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
@@ -241,26 +242,19 @@ def open_job_message(job: Job, user: str, *, private: bool) -> OpenJobMessage:
     return OpenJobMessage(message.text, message.blocks, job_data, own)
 
 
-_JOB_ID = "JOB-ID"
-
-
 @lru_cache(maxsize=256)
 def _queued(
     title: str, stranger: bool, private: bool, woken: bool, zone: str, _language: str
-) -> tuple[str, str]:
-    """Render the message once for all jobs of a language.
-
-    Only the id on the button differs.
-    """
-    message = render.message(
+) -> render.Message:
+    """Render the message once for all jobs of a kind and language."""
+    return render.message(
         "bot/queued",
-        job={"id": _JOB_ID, "title": title},
+        job={"title": title},
         stranger=stranger,
         private=private,
         woken=woken,
         zone=zone,
     )
-    return message.text, json.dumps(message.blocks)
 
 
 def announce(session: Session, services: Services, job_id: str) -> None:

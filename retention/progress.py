@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+MIN_SHARE, MIN_SECONDS = 0.1, 4.0  # an earlier estimate of the time left would jump
+
 
 class Progress(Protocol):
     """Callback for progress.
@@ -49,3 +51,44 @@ def part(progress: Progress, start: int, of: int, span: int = 1) -> Progress:
         progress(round(1000 * (start + span * share)), 1000 * of, what)
 
     return inner
+
+
+def forward_only(progress: Progress) -> Progress:
+    """Keep the highest share reached; the step's description stays up to date.
+
+    Steps of one job count different units, so a later step may report a smaller share.
+
+    Parameters
+    ----------
+    progress : Progress
+        Receives the highest ``done`` and ``total`` so far.
+    """
+    highest = (0, 0)
+
+    def inner(done: int, total: int, what: str) -> None:
+        nonlocal highest
+        if not highest[1] or (total and done * highest[1] >= highest[0] * total):
+            highest = (min(done, total), total)
+        progress(*highest, what)
+
+    return inner
+
+
+def seconds_left(share: float, elapsed: float) -> float | None:
+    """Estimate the time left from the measured pace.
+
+    Parameters
+    ----------
+    share : float
+        Finished share of the work, 0 to 1.
+    elapsed : float
+        Seconds for that share.
+
+    Returns
+    -------
+    float or None
+        None until `MIN_SHARE` and `MIN_SECONDS` are reached, and at the end.
+    """
+    if share < MIN_SHARE or share >= 1 or elapsed < MIN_SECONDS:
+        return None
+    return elapsed * (1 - share) / share

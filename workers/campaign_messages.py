@@ -11,12 +11,14 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import pictures
 from retention.campaigns.changes import changes_since_submission
+from retention.campaigns.remedies import WIDEN
 from retention.campaigns.states import CLOCK, IN_CLEARANCE, find_campaign
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign, Outbox
 from retention.outreach import send_summary
 from retention.settings import Settings
 from retention.text import gettext
+from workers import ids
 from workers.delivery import outbox
 from workers.tasks.interface import Attachment, Post
 
@@ -39,6 +41,7 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
         A post under the campaign's key.
     """
     data = campaign_data(campaign)
+    data["remedy"] = _remedy_buttons(data)
     since = changes_since_submission(session, campaign) if session is not None else None
     return Post(
         "campaign/card",
@@ -56,6 +59,20 @@ def _picture(settings: Settings, data: dict[str, Any]) -> Attachment:
     measured = "-measured" if data["verdict"] else ""
     name = f"{data['campaign_id']}-v{data['version']}{measured}.png"
     return Attachment(name, "image/png", content, gettext("Cost and profit with their ranges"))
+
+
+def _remedy_buttons(data: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the button for the change that helps a draft, if one does."""
+    suggestion = data["suggestion"]
+    if suggestion is None:
+        return []
+    if suggestion["action"] == WIDEN:
+        action = ids.WIDEN_CAMPAIGN
+        text = gettext("Widen to {tier} risk ({customers:,} customers)").format(**suggestion)
+    else:
+        action, text = ids.CHEAPER_CAMPAIGN, gettext("Choose a cheaper offer")
+    value = f"{data['campaign_id']}:{data['version']}"
+    return [{"action_id": action, "value": value, "text": text}]
 
 
 def thread_post(

@@ -6,6 +6,7 @@ transaction. The steps that wait for no person are in `workers.campaign_clock`.
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -32,6 +33,9 @@ from workers.campaign_messages import (
     thread_post,
 )
 from workers.delivery import outbox
+
+if TYPE_CHECKING:
+    from retention.campaigns.draft import Draft
 
 
 def submit(
@@ -312,6 +316,48 @@ def _require_approver(
             ).format(person=approver),
             field="approver",
         )
+
+
+def widen(
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    version: int,
+    user: str,
+    drafted: "Draft",
+) -> Campaign:
+    """Write the next version with a wider audience; it must be submitted again.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    drafted : Draft
+        The wider audience.
+
+    Returns
+    -------
+    Campaign
+        The edited campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no analyst.
+    """
+    from retention.campaigns.redraft import replace_audience
+
+    roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
+    campaign = replace_audience(session, settings, campaign_id, version, user, drafted, clock.now())
+    return show_change(session, settings, campaign, "edited", user)
 
 
 def release(

@@ -81,6 +81,8 @@ def complete(settings: Settings, database: Database, job: Job, outcome: Outcome)
 
     if not _committed(database, job.id, close, _ended(job, "done")):
         raise Cancelled
+    if outcome.after_commit:
+        outcome.after_commit()
 
 
 def publish_part(

@@ -27,6 +27,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import Cancelled
+from retention.progress import seconds_left
 from retention.settings import Settings
 from retention.text import gettext
 from workers import completion, job_messages, jobs
@@ -248,8 +249,12 @@ class Heartbeat:
             if not updated.rowcount:  # type: ignore[attr-defined]
                 return  # `_must_stop` sees the reason next
             if has_progress and outbox.channel_of(session, f"job:{self._job.id}") is not None:
+                left = seconds_left(done / total if total else 0.0, now - self._began)
                 job_messages.show_progress(
-                    session, self._settings, session.get_one(Job, self._job.id)
+                    session,
+                    self._settings,
+                    session.get_one(Job, self._job.id),
+                    left_seconds=left,
                 )
         self._beat_at, self._lease_until = now, until
         if has_progress:

@@ -11,6 +11,8 @@ COHORT_CSV = "cohort.csv"  # value: cohort id
 COHORT_DETAILS = "cohort.details"  # value: cohort id
 OPEN_CUSTOMER = "customer.open"  # option: pseudonym|cohort id
 EDIT_CAMPAIGN = "campaign.edit"  # value: campaign id:version
+WIDEN_CAMPAIGN = "campaign.widen"
+CHEAPER_CAMPAIGN = "campaign.cheaper"
 SUBMIT_CAMPAIGN = "campaign.submit"
 APPROVE_CAMPAIGN = "campaign.approve"
 REJECT_CAMPAIGN = "campaign.reject"
@@ -30,7 +32,8 @@ SEND_TO_ME = "campaign.copy.send"  # in a modal; value: campaign id:version
 FORGET = "customer.forget"  # value: customer id; only admins see it
 RETRAIN_MODEL = "model.retrain"  # value: job id of the model check
 HOME_RUN = "home.run"  # value: a command line
-RUN_COMMAND = "command.run"  # value: a command line; runs where the button is
+# Value: a command line; runs where the button is. A block with several adds ".2", ".3" …
+RUN_COMMAND = "command.run"
 OPEN_APPROVALS = "desk.approvals"  # no value
 OPEN_CAMPAIGN = "desk.campaign"  # value: campaign id
 DESK_APPROVE = "desk.approve"  # value: campaign id:version; in a window or App Home
@@ -47,7 +50,13 @@ SAVE_AUDIENCE = "audience.save"  # value: job id of the preview
 AUDIENCE_SWEEP = "audience.sweep"  # value: name of the audience
 AUDIENCE_DRAFT = "audience.draft"  # value: name of the audience
 EDIT_AUDIENCE = "audience.edit"  # value: job id of the preview; `new`: a new audience
+AUDIENCE_FIELD = "audience.build"  # of the builder's selects, followed by the name of the input
+AUDIENCE_ROW = "audience.row"  # one more row of the builder
+AUDIENCE_BACK = "audience.back"  # from the count to the rows
 SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of the schedule
+ALERT_MENU = "alert.menu"  # value: test, snooze, mute, unmute or delete|name of the alert
+ALERT_TEST = "alert.test"  # value: name of the alert
+ALERT_ON = "alert.on"  # value: name of the alert
 
 # Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
 ASK_RUN = "ask.run"
@@ -72,6 +81,7 @@ APPROVALS_VIEW = "desk.approvals.view"
 DIGEST_VIEW = "digest.view"  # private metadata: channel
 BUILDER_VIEW = "builder.view"  # private metadata: JSON of the place and the answer's address
 AUDIENCE_VIEW = "audience.view"
+AUDIENCE_SAVE_VIEW = "audience.save.view"
 
 # Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"

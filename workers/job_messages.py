@@ -18,7 +18,9 @@ from workers.requests import title_of
 from workers.tasks.interface import Post
 
 
-def show_progress(session: Session, settings: Settings, job: Job) -> None:
+def show_progress(
+    session: Session, settings: Settings, job: Job, left_seconds: float | None = None
+) -> None:
     """Show the progress in the job's message.
 
     Parameters
@@ -29,8 +31,10 @@ def show_progress(session: Session, settings: Settings, job: Job) -> None:
         Of the installation.
     job : Job
         As stored.
+    left_seconds : float, optional
+        Estimated time left.
     """
-    _show(session, settings, job, "job/progress")
+    _show(session, settings, job, "job/progress", left_seconds=left_seconds)
 
 
 def show_failed(session: Session, settings: Settings, job: Job) -> None:

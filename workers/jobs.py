@@ -523,6 +523,10 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
             worker=worker,
             started_at=now,
             lost=case((Job.state == "running", Job.lost + 1), else_=0),
+            # The message of a further attempt says that it starts again.
+            progress_done=0,
+            progress_total=0,
+            progress_text="",
         )
     )
     if not claimed.rowcount:  # type: ignore[attr-defined]

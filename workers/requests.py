@@ -255,7 +255,7 @@ class CampaignDraft(Request):
     title = gettext("Campaign draft")
     deed = gettext("draft a campaign")
     cohort_id: str | None = None
-    tier: Tier = "high"
+    tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
     name: str | None = None
     customer_id: CustomerId | None = None  # only this customer
     offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
@@ -263,6 +263,18 @@ class CampaignDraft(Request):
     discount: float | None = None  # shares from 0 to 1; None: as the policy says
     holdout: float | None = None
     budget: float | None = None
+
+
+class CampaignWiden(Request):
+    """Give a draft a wider audience, as its next version."""
+
+    kind = "campaign_widen"
+    title = gettext("Wider draft")
+    deed = gettext("edit a campaign")
+    campaign_id: str
+    version: int
+    tier: Tier
+    audience: AudienceName | None = None
 
 
 class CampaignSend(Request):
@@ -393,6 +405,24 @@ class AudienceShow(Request):
     as_of: Moment | None = None
 
 
+class AlertCheck(Request):
+    """Check all alerts."""
+
+    kind = "alert_check"
+    title = gettext("Alert check")
+    deed = gettext("check alerts")
+
+
+class AlertTest(Request):
+    """Try an alert on the past 90 days."""
+
+    kind = "alert_test"
+    title = gettext("Alert test")
+    deed = gettext("try an alert")
+    names_customers = False
+    name: AudienceName
+
+
 class ImportFiles(Request):
     """Import files again, from a schedule of the terminal.
 
@@ -447,6 +477,17 @@ class RecommendReport(Request):
     outlasts_erasures = True
     days: Days = 84
     as_of: Moment | None = None
+
+
+class ProgrammeReport(Request):
+    """Report what all campaigns together earn, against the programme's hold-out."""
+
+    kind = "programme_report"
+    title = gettext("Programme report")
+    role = "viewer"
+    deed = gettext("see what the campaigns earn")
+    names_customers = False
+    outlasts_erasures = True
 
 
 class PromisesReport(Request):
@@ -505,6 +546,7 @@ REQUESTS: dict[str, type[Request]] = {
         Cohort,
         CohortCsv,
         CampaignDraft,
+        CampaignWiden,
         CampaignSend,
         CampaignDeliver,
         CampaignCsv,
@@ -524,6 +566,9 @@ REQUESTS: dict[str, type[Request]] = {
         AudienceSave,
         AudienceShow,
         ImportFiles,
+        AlertCheck,
+        AlertTest,
+        ProgrammeReport,
     )
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -26,7 +26,7 @@ from retention.errors import BadInput, Refused
 from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
-from workers import jobs, roles
+from workers import alerts, jobs, roles
 from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
@@ -199,6 +199,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
                 submitted += _fire(session, settings, due_now, clock.now())
     submitted += _campaigns(database, settings)
     submitted += _monitor(database, settings)
+    submitted += _check_alerts(database, settings)
     for job in submitted:
         jobs.wake(settings, job)
     return [job.id for job in submitted]
@@ -227,11 +228,12 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     ]
     campaigns = due.next_moment(session, settings, after)
     model_check = next_model_check(session, settings, after)
-    moments += [moment for moment in (campaigns, model_check) if moment is not None]
+    alert_check = alerts.next_check(session, settings, after)
+    moments += [moment for moment in (campaigns, model_check, alert_check) if moment is not None]
     return min(moments, default=None)
 
 
-def _runs(settings: Settings) -> tuple[ColumnElement[bool], ...]:
+def _runs(settings: Settings) -> tuple[Any, ...]:
     """Return the conditions of schedules that run: neither deleted nor paused."""
     return (
         Schedule.team_id == settings.team_id,
@@ -368,6 +370,26 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
             requested_by=roles.OPERATOR,
             channel=channel,
             idem_key=idem_key,
+            announce=False,
+            limited=False,
+        )
+        return [submission.job] if submission.created else []
+    return []
+
+
+def _check_alerts(database: Database, settings: Settings) -> list[Job]:
+    """Submit the check of all alerts, once a day and after sweeps and imports."""
+    with database.transaction() as session, isolated(session, settings, "alerts", channel=None):
+        key = alerts.check_due(session, settings, clock.now())
+        if key is None:
+            return []
+        submission = jobs.submit(
+            session,
+            settings,
+            alerts.request(),
+            requested_by=roles.OPERATOR,
+            channel=None,
+            idem_key=key,
             announce=False,
             limited=False,
         )

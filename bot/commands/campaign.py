@@ -16,6 +16,7 @@ from bot.commands.tree import (
     integer,
     request,
 )
+from retention.campaigns import programme
 from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.states import STATES, find_campaign
 from retention.campaigns.view import campaign_data
@@ -26,7 +27,13 @@ from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import audiences, campaigns
-from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
+from workers.requests import (
+    CampaignCsv,
+    CampaignDraft,
+    CampaignLook,
+    CampaignMisuse,
+    CampaignPreview,
+)
 
 # A code block or a phone's keyboard may capitalise the id.
 CAMPAIGN_ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
@@ -61,8 +68,7 @@ def COMMAND() -> None: ...
 @click.option(
     "--tier",
     type=choice("high", "medium", "low"),
-    default="high",
-    help=gettext("The lowest tier of a fresh sweep."),
+    help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
 @click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
@@ -82,7 +88,7 @@ def COMMAND() -> None: ...
 def draft(
     call: Call,
     cohort: str | None,
-    tier: str,
+    tier: str | None,
     name: str | None,
     discount: float | None,
     holdout: float | None,
@@ -276,6 +282,18 @@ def preview(call: Call, campaign: str) -> CampaignPreview:
 
 
 @COMMAND.command(
+    "calls",
+    request=CampaignCsv,
+    private=True,
+    help=gettext("The call list with owners, due dates and outcomes, by direct message."),
+)
+@CAMPAIGN_ID
+def call_list(call: Call, campaign: str) -> CampaignCsv:
+    """Queue the call list of a campaign."""
+    return request(CampaignCsv, campaign_id=_known(call, campaign), part="calls")
+
+
+@COMMAND.command(
     "misuse",
     request=CampaignMisuse,
     private=True,
@@ -392,3 +410,20 @@ def _apply(
             expected = campaign.version if version is None else version
             campaign = transition(session, settings, campaign_id, expected, call.user, *more)
         return Answer("campaign/done", {"campaign": campaign_data(campaign)})
+
+
+@COMMAND.command(
+    "holdout",
+    role="admin",
+    help=gettext(
+        "Leave a share of the customers out of every campaign, to measure what campaigns earn "
+        "together; 0 ends it."
+    ),
+)
+@click.argument("percent", type=PERCENTAGE, metavar="PERCENT")
+def holdout(call: Call, percent: float) -> Answer:
+    """Set the programme's hold-out."""
+    with call.services.database.transaction() as session:
+        if call.first_time(session):
+            programme.set_share(session, call.services.settings, percent, call.user)
+    return Answer("campaign/holdout", {"share": percent})

@@ -8,7 +8,7 @@ import click
 
 from bot.commands.tree import AS_OF, DAYS, TO_WRITE, Call, TerminalOption, group, request
 from retention.text import gettext
-from workers.requests import PromisesReport, RecommendReport
+from workers.requests import ProgrammeReport, PromisesReport, RecommendReport
 
 
 @group("report", default="recommend", help=gettext("How what the desk does turns out."))
@@ -44,6 +44,18 @@ def recommend(
 ) -> RecommendReport:
     """Queue the report."""
     return request(RecommendReport, days=days, as_of=as_of)
+
+
+@COMMAND.command(
+    "programme",
+    request=ProgrammeReport,
+    help=gettext(
+        "What all campaigns together earn, month by month, against customers whom none contacts."
+    ),
+)
+def programme(call: Call) -> ProgrammeReport:
+    """Queue the programme's report."""
+    return request(ProgrammeReport)
 
 
 @COMMAND.command(

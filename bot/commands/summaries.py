@@ -79,6 +79,9 @@ SUMMARIES = {
     "campaign": Summary(gettext("Coupon campaigns: draft, approve, follow.")),
     "digest": Summary(gettext("The week in one message, now or each week.")),
     "schedule": Summary(gettext("Run sweeps, digests, reports and retrains by themselves.")),
+    "alert": Summary(
+        gettext("Hear of customers, campaigns, data and models when something happens.")
+    ),
     "report": Summary(gettext("How what the desk does turns out.")),
     "jobs": Summary(gettext("What the workers are doing and have done.")),
     "posts": Summary(gettext("Messages that did not reach Slack."), _TERMINAL_ONLY),

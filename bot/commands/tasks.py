@@ -49,6 +49,7 @@ GROUPS = (
 
 # By the command's name. The order is that of the window's list.
 TASKS = {
+    "ask": Task(gettext("Ask in your own words"), ('ask "who is about to leave in Berlin?"',)),
     "sweep": Task(
         gettext("List customers at risk"),
         ("sweep", "sweep --tier medium --top 20", "sweep --as-of 2017-10-02"),
@@ -121,6 +122,7 @@ TASKS = {
     "report recommend": Task(
         gettext("See how recommendations do"), ("report recommend", "report recommend --days 28d")
     ),
+    "report promises": Task(gettext("Compare forecasts with results"), ("report promises",)),
     "data show": Task(gettext("Check the data"), ("data",)),
     "status": Task(gettext("See whether everything works"), ("status",)),
     "jobs list": Task(gettext("See running and past jobs"), ("jobs", "jobs list --limit 20")),

@@ -153,7 +153,25 @@ def send_ephemeral(services: Services, click: Click, template: str, **values: An
     **values
         The template's variables.
     """
-    message = render.message(template, zone=services.settings.timezone, **values)
+    show_ephemeral(
+        services, click, render.message(template, zone=services.settings.timezone, **values)
+    )
+
+
+def show_ephemeral(services: Services, click: Click, message: render.Message) -> None:
+    """Show a rendered message only to the acting person.
+
+    Best effort.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    click : Click
+        The click to answer.
+    message : Message
+        Text and blocks.
+    """
     try:
         if click.response_url and is_slack_url(click.response_url, services.settings):
             WebhookClient(click.response_url, timeout=5).send(
@@ -170,7 +188,7 @@ def send_ephemeral(services: Services, click: Click, template: str, **values: An
                 blocks=message.blocks,
             )
     except (SlackClientError, OSError) as error:  # the action itself is done
-        log.warning("%s could not be shown to %s: %s", template, click.user, error)
+        log.warning("%r could not be shown to %s: %s", message.text, click.user, error)
 
 
 def show_modal(services: Services, click: Click, view: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ from workers import ids, jobs
 from workers.delivery import render
 from workers.requests import CampaignDraft, CampaignLook, CampaignPreview, Request
 
+HISTORY = 40  # steps in the window
+
 
 def register(app: App, services: Services) -> None:
     """Listen to the menu and to the buttons that start a job.
@@ -84,7 +86,7 @@ def open_details(services: Services, click: Click) -> None:
     campaign_id, _, _ = parse_target(click)
     with services.database.reading() as session:
         campaign = find_campaign(session, services.settings, campaign_id)
-        steps = history(session, campaign.team_id, campaign.id, "campaign")
+        steps = history(session, campaign.team_id, campaign.id, "campaign", latest=HISTORY)
         view = render.view(
             "campaign/details",
             campaign=campaign_data(campaign),

@@ -15,6 +15,8 @@ from bot.interactions import Click, confirm, send_ephemeral
 from bot.services import Services
 from retention.campaigns import text_placeholders
 from retention.campaigns.edits import MINUTE_FORMAT, OFFER_KINDS, SOON, Changes
+from retention.campaigns.remedies import cheaper_offer
+from retention.campaigns.spec import Body
 from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_campaign
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
@@ -23,7 +25,7 @@ from retention.settings import Settings
 from retention.text import gettext
 from workers import campaign_messages, campaigns, ids, jobs, roles
 from workers.delivery import render
-from workers.requests import CampaignCsv
+from workers.requests import CampaignCsv, CampaignWiden
 
 # Block ids of the modals' inputs, by the name of the field that a `BadInput` may carry.
 INPUT_OF_FIELD = {
@@ -66,6 +68,16 @@ def register(app: App, services: Services) -> None:
     def approve(ack: Ack, body: dict[str, Any]) -> None:
         ack()
         _apply_from_button(services, Click.of(body), campaigns.approve)
+
+    @app.action(ids.WIDEN_CAMPAIGN)
+    def widen(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _widen(services, Click.of(body))
+
+    @app.action(ids.CHEAPER_CAMPAIGN)
+    def cheaper(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _apply_from_button(services, Click.of(body), _choose_cheaper_offer)
 
     @app.action(ids.EDIT_CAMPAIGN)
     def edit(ack: Ack, body: dict[str, Any]) -> None:
@@ -146,6 +158,52 @@ def _apply_from_button(services: Services, click: Click, transition: Transition)
         show_stale(services, click, stale)
         return
     send_ephemeral(services, click, "campaign/done", campaign=campaign_data(campaign))
+
+
+def _widen(services: Services, click: Click) -> None:
+    """Queue the wider draft that the campaign's message offers.
+
+    A stale button is explained.
+    """
+    campaign_id, version, _ = parse_target(click)
+    settings = services.settings
+    try:
+        with services.database.transaction() as session:
+            if not click.first_time(session):
+                return
+            campaign = find_campaign(session, settings, campaign_id)
+            wider = Body.model_validate(campaign.body).wider
+            if campaign.state not in EDITABLE or campaign.version != version or wider is None:
+                raise StaleCampaign(campaign, version)
+            submission = jobs.submit(
+                session,
+                settings,
+                CampaignWiden(
+                    campaign_id=campaign_id,
+                    version=version,
+                    tier=wider.tier,
+                    audience=wider.audience,
+                ),
+                requested_by=click.user,
+                channel=campaign.channel or click.channel,
+                idem_key=click.key,
+                announce=False,  # the campaign's own message shows the result
+            )
+    except StaleCampaign as stale:
+        show_stale(services, click, stale)
+        return
+    confirm(services, click, submission, private=False)
+
+
+def _choose_cheaper_offer(
+    session: Session, settings: Settings, campaign_id: str, version: int, user: str
+) -> Campaign:
+    """Edit the campaign to the smallest cut of its offer that is expected to earn money."""
+    campaign = find_campaign(session, settings, campaign_id)
+    changes = cheaper_offer(Body.model_validate(campaign.body))
+    if campaign.version != version or changes is None:
+        raise StaleCampaign(campaign, version)
+    return campaigns.edit(session, settings, campaign_id, version, user, changes)
 
 
 def open_modal(

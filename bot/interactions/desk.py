@@ -1,5 +1,6 @@
 """Handle the buttons of digests and App Home: approvals, campaigns and commands."""
 
+import re
 import time
 from typing import Any
 
@@ -28,7 +29,7 @@ def register(app: App, services: Services) -> None:
         The installation's services.
     """
 
-    @app.action(ids.RUN_COMMAND)
+    @app.action(re.compile(rf"^{re.escape(ids.RUN_COMMAND)}(\.\d+)?$"))
     def run(ack: Ack, body: dict[str, Any]) -> None:
         started = time.monotonic()
         ack()

@@ -381,8 +381,21 @@ class _Checker:
                     self.add("unsupported cell type", at)
                 elif cell["type"] == "raw_text":
                     self.string(cell, "text", at, 3000, required=True)
-        if len(block.get("column_settings") or []) > 20:
+                elif cell["type"] == "rich_text":
+                    self._rich_text(cell, at)
+        settings = block.get("column_settings") or []
+        if len(settings) > 20:
             self.add("no more than 20 items allowed", f"{where}/column_settings")
+        for number, setting in enumerate(settings):
+            at = f"{where}/column_settings/{number}"
+            if not isinstance(setting, dict):
+                self.add("must be an object", at)
+                continue
+            self.keys(setting, {"align", "is_wrapped"}, at)
+            if setting.get("align", "left") not in ("left", "center", "right"):
+                self.add("must be one of: left, center, right", f"{at}/align")
+            if not isinstance(setting.get("is_wrapped", False), bool):
+                self.add("must be a boolean", f"{at}/is_wrapped")
 
     def element(self, element: Any, where: str, allowed: set[str]) -> None:
         if not isinstance(element, dict) or element.get("type") not in allowed:

@@ -16,11 +16,13 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+import retention
 from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
@@ -41,6 +43,7 @@ from workers.environment import ChildEnvironments
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
 ADMIN = "U0ADMIN"
+POLICY = Path(retention.__file__).parent / "demo" / "policy.toml"  # the demo shop's own
 
 
 def main(settings: Settings) -> None:
@@ -122,6 +125,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "SLACK_CLIENT_ID": "",
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
     }
+    if settings.policy is None:
+        variables["RETENTION_POLICY"] = str(POLICY)
     if "timezone" not in settings.model_fields_set:
         variables["RETENTION_TIMEZONE"] = seed.TIMEZONE
     return variables

@@ -48,7 +48,7 @@ class Person:
 
 
 PEOPLE: tuple[Person, ...] = (
-    Person("U0VIEWER", "viewer", "Vera Lindqvist", "Store operations", "#5b8a72"),
+    Person("U0VIEWER", "viewer", "Vera Lindqvist", "Store operations", "#3f6b55"),
     Person("U0ANALYST", "analyst", "Ana Moreau", "CRM analyst", "#b4553f"),
     Person("U0LEAD", "lead", "Leo Okafor", "CRM lead", "#3d6fa5"),
     Person("U0ADMIN", "admin", "Ada Brandt", "Workspace admin", "#7b5aa6"),

@@ -25,26 +25,31 @@ from retention.errors import BadInput, Conflict, Refused
 from retention.settings import Settings
 from retention.text import gettext
 from workers import jobs, roles, schedule
+from workers.app import TRAINING
+from workers.delivery import outbox
 from workers.requests import DemoFeed, title_of
 
 MAX_ADVANCE = timedelta(days=92)
+SOON = timedelta(hours=1)
 POLL_SECONDS, WAIT_SECONDS = 0.05, 900.0  # between looks at the queue; for one moment's work
 Notify = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The new time and the stops before it."""
+    """The new time, the stops before it, and the seconds of each step."""
 
     now: datetime
     moments: tuple[datetime, ...]
     seconds: float
+    steps: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "now": self.now.isoformat(),
             "moments": [moment.isoformat() for moment in self.moments],
             "seconds": round(self.seconds, 1),
+            "steps": {what: round(seconds, 1) for what, seconds in self.steps.items()},
         }
 
 
@@ -64,10 +69,19 @@ class TimeMachine:
     def __init__(self, settings: Settings, database: Database, notify: Notify) -> None:
         self.settings, self.database, self.notify = settings, database, notify
         self._moving = threading.Lock()
+        self._steps: dict[str, float] = {}
+        self._step_began: tuple[str, float] | None = None
+        self._target: datetime | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return ``{"now", "stepping"}``."""
-        return {"now": clock.now().isoformat(), "stepping": self._moving.locked()}
+        """Return ``{"now", "stepping"}``, and while time moves its ``target`` and ``what``."""
+        state: dict[str, Any] = {
+            "now": clock.now().isoformat(),
+            "stepping": self._moving.locked(),
+        }
+        if self._step_began and self._target:
+            state |= {"target": self._target.isoformat(), "what": self._step_began[0]}
+        return state
 
     def advance(self, span: timedelta) -> Advance:
         """Step through every due moment of the span.
@@ -93,36 +107,40 @@ class TimeMachine:
             )
         if not self._moving.acquire(blocking=False):
             raise Conflict(gettext("Time is already moving; wait until it has arrived."))
-        started = time.monotonic()
+        started, self._steps = time.monotonic(), {}
         try:
             moments = tuple(self._travel(clock.now() + span))
         finally:
+            self._end_step()
             self._moving.release()
             self.notify({"type": "clock", **self.state()})
-        return Advance(clock.now(), moments, time.monotonic() - started)
+        return Advance(clock.now(), moments, time.monotonic() - started, self._steps)
 
     def _travel(self, target: datetime) -> Any:
-        current = clock.now()
+        start = current = clock.now()
         self._wait_until_idle(target)
         while (moment := self._next_due(current)) and current < moment < target:
             self._step(moment, target)
             yield moment
             current = moment
-        self._step(target, target)
+        # Nothing is due just after the last stop: the next import brings these minutes, too.
+        is_soon = current > start and target - current < SOON and moment != target
+        self._step(target, target, imports=not is_soon)
         yield target
 
     def _next_due(self, after: datetime) -> datetime | None:
         with self.database.reading() as session:
             return schedule.next_due(session, self.settings, after)
 
-    def _step(self, moment: datetime, target: datetime) -> None:
-        self._report(
-            target,
-            gettext("bringing in the orders up to {time}").format(
-                time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
-            ),
-        )
-        self._feed(moment)
+    def _step(self, moment: datetime, target: datetime, *, imports: bool = True) -> None:
+        if imports:
+            self._report(
+                target,
+                gettext("importing the orders up to {time}").format(
+                    time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
+                ),
+            )
+            self._feed(moment)
         with self.database.transaction() as session:
             offset = (moment - clock.wall()).total_seconds()
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
@@ -163,10 +181,14 @@ class TimeMachine:
     def _wait_until_idle(self, target: datetime) -> None:
         def is_done() -> bool:
             with self.database.reading() as session:
-                busy = jobs.open_jobs(session, self.settings)
-                is_idle = not busy and schedule.is_idle(session)
+                # Training takes minutes, and reports by itself when it is done.
+                open_jobs = jobs.open_jobs(session, self.settings)
+                busy = [job for job in open_jobs if job.queue != TRAINING]
+                is_idle = not busy and not session.scalar(outbox.undelivered())
             if busy:
-                self._report(target, title_of(busy[0].kind).lower())
+                self._report(target, _running_step(busy[0].kind))
+            elif not is_idle:
+                self._report(target, gettext("posting the messages"))
             return is_idle
 
         self._wait(is_done, gettext("the work that is due"))
@@ -183,7 +205,29 @@ class TimeMachine:
             time.sleep(POLL_SECONDS)
 
     def _report(self, target: datetime, what: str) -> None:
-        self.notify({"type": "clock", **self.state(), "target": target.isoformat(), "what": what})
+        if self._step_began and self._step_began[0] == what:
+            return
+        self._end_step()
+        self._step_began, self._target = (what, time.monotonic()), target
+        self.notify({"type": "clock", **self.state()})
+
+    def _end_step(self) -> None:
+        if self._step_began:
+            what, began = self._step_began
+            self._steps[what] = self._steps.get(what, 0.0) + time.monotonic() - began
+        self._step_began = None
+
+
+def _running_step(kind: str) -> str:
+    """Name a job that the advance waits for."""
+    steps = {
+        "digest": gettext("preparing the digest"),
+        "monitor": gettext("checking the model"),
+        "campaign_send": gettext("sending a campaign"),
+        "campaign_deliver": gettext("sending e-mails"),
+        "campaign_measure": gettext("measuring a campaign"),
+    }
+    return steps.get(kind) or title_of(kind).lower()
 
 
 def parse_duration(text: str) -> timedelta:

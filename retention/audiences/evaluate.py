@@ -164,9 +164,9 @@ def customer_facts(
     needed = (fields(expression) if expression else set()) | set(extra_fields)
     frame = _customers(lake, as_of, needed)
     if needed & ORDER_FIELDS:
-        frame = frame.join(_orders(lake, as_of))
-        frame["orders"] = frame["orders"].fillna(0)
-        frame["spent"] = frame["spent"].fillna(0)
+        frame = frame.join(_orders(lake, as_of, needed))
+        for name in needed & {"orders", "spent"}:
+            frame[name] = frame[name].fillna(0)
     if "consent" in needed:
         frame["consent"] = _consent(lake, session, settings, frame, as_of)
     if needed & SCORED:
@@ -263,27 +263,25 @@ def _customers(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame
     return frame.set_index("customer_id")
 
 
-def _orders(lake: "Lake", as_of: datetime) -> "pd.DataFrame":
+def _orders(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame":
     """Orders, days since the first and last one, spending and the newest channel."""
     events = lake.table("events", before=as_of)
     bought = events.filter(events.event_type == "purchase")
-    day = bought.occurred_at.strftime("%Y-%m-%d")
-    frame = (
-        bought.group_by("customer_id")
-        .aggregate(
-            orders=bought.order_id.fill_null(day).nunique(),
-            _first=bought.occurred_at.min(),
-            _last=bought.occurred_at.max(),
-            spent=bought.amount.sum(),
-            channel=bought.channel.argmax(bought.occurred_at),
-        )
-        .execute()
-        .set_index("customer_id")
+    day = bought.occurred_at.date().cast("string")
+    columns = {
+        "orders": bought.order_id.fill_null(day).nunique(),
+        "first_order": bought.occurred_at.min(),
+        "last_order": bought.occurred_at.max(),
+        "spent": bought.amount.sum(),
+        "channel": bought.channel.argmax(bought.occurred_at),
+    }
+    chosen = {name: column for name, column in columns.items() if name in needed}
+    frame: pd.DataFrame = (
+        bought.group_by("customer_id").aggregate(**chosen).execute().set_index("customer_id")
     )
-    now, one_day = naive(as_of), timedelta(days=1)
-    for column, name in (("_first", "first_order"), ("_last", "last_order")):
-        frame[name] = (now - frame[column]) / one_day
-    return frame.drop(columns=["_first", "_last"])
+    for name in needed & {"first_order", "last_order"}:
+        frame[name] = (naive(as_of) - frame[name]) / timedelta(days=1)
+    return frame
 
 
 def _consent(

@@ -128,6 +128,8 @@ def members_at(
     scores = None
     if needs_scores(expression):
         at, scores = scores_at(lake, database, settings, as_of, progress)
+    elif as_of is not None:
+        at = as_of
     else:
         from retention.registry import definition_in_force
 

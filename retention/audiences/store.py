@@ -13,8 +13,8 @@ from retention.audiences.expression import Expression
 from retention.audiences.parse import parse
 from retention.db.audit import record
 from retention.db.insert import upsert
-from retention.db.tables import Audience
-from retention.errors import BadInput
+from retention.db.tables import Alert, Audience, Schedule
+from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -176,8 +176,11 @@ def remove(session: Session, settings: Settings, name: str, by: str) -> Audience
     ------
     BadInput
         There is no such audience.
+    Conflict
+        An alert or a schedule uses it.
     """
     audience = find(session, settings, name)
+    _check_unused(session, settings, audience.name)
     described = {"expression": audience.expression, "exclude": audience.is_exclusion}
     session.execute(
         delete(Audience).where(Audience.id == audience.id),
@@ -185,6 +188,26 @@ def remove(session: Session, settings: Settings, name: str, by: str) -> Audience
     )
     record(session, settings, by, "audience.delete", audience.name, clock.now(), described)
     return audience
+
+
+def _check_unused(session: Session, settings: Settings, name: str) -> None:
+    team = settings.team_id
+    alerts = session.scalars(
+        select(Alert.name).where(Alert.team_id == team, Alert.audience == name)
+    ).all()
+    rows = session.scalars(select(Schedule).where(Schedule.team_id == team, Schedule.active)).all()
+    uses = [gettext("alert {name}").format(name=alert) for alert in alerts]
+    uses += [
+        gettext("schedule {number}").format(number=row.id)
+        for row in rows
+        if row.args.get("audience") == name
+    ]
+    if uses:
+        raise Conflict(
+            gettext("The audience {name!r} is in use: {uses}. Delete these first.").format(
+                name=name, uses=", ".join(uses)
+            )
+        )
 
 
 def summary(audience: Audience) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from retention.audiences import store
 from retention.audiences.evaluate import members
+from retention.campaigns import programme
 from retention.campaigns.overlap import active_campaigns
 from retention.db.tables import Campaign, DirectoryEntry
 from retention.lake.lake import naive
@@ -127,6 +128,7 @@ def exclusion_reason(code: str) -> str:
         return gettext("in the exclusion {name}").format(name=name)
     return {
         "erased": gettext("erased since the sweep"),
+        "programme": gettext("in the programme hold-out"),
         "paused_by_person": gettext("excluded by a person for now"),
         "no_rule": gettext("the policy does nothing for them"),
         "no_consent": gettext("no marketing consent"),
@@ -218,6 +220,12 @@ def _eligible(
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
         ("erased", lambda: ~ids.isin(directory_ids(session, settings))),
+        (
+            programme.CODE,
+            lambda: ids.map(programme.holdout_in_force(session, settings, policy).includes).astype(
+                bool
+            ),
+        ),
         *(
             (IN_EXCLUSION + name, partial(ids.isin, customers))
             for name, customers in excluded_by_audience(lake, session, settings, pool, now).items()

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns import item_selection, offers, text_placeholders
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
+from retention.campaigns.draft_options import Option, choose_option, of_tiers
 from retention.campaigns.edits import Changes, apply_changes
 from retention.campaigns.item_selection import MergeItems
 from retention.campaigns.offers import SuggestedItem
@@ -93,6 +94,8 @@ def draft(
     merge_items: MergeItems | None = None,
     name: str | None = None,
     cohort_id: str | None = None,
+    tier: str | None = None,
+    may_widen: bool = False,
     only: Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> Draft:
@@ -134,6 +137,10 @@ def draft(
         Name of the campaign; by default risk tiers and date.
     cohort_id : str, optional
         Cohort that the scores come from.
+    tier : str, optional
+        Lowest risk tier of the audience. Without it, all of ``scores``.
+    may_widen : bool, optional
+        Take a wider tier if it is expected to earn more and can be measured.
     only : sequence of str, optional
         Customers to choose from; by default all.
     progress : Progress, optional
@@ -153,18 +160,43 @@ def draft(
     choose = (
         _profit_selector(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
     )
-    with database.reading() as session:
-        audience = select_audience(
+
+    def body_of(audience: Audience) -> Body:
+        return _body(
             lake,
-            session,
             settings,
             policy,
-            scores,
-            as_of=as_of,
-            now=now,
-            choose=choose,
-            only=only,
+            audience,
+            as_of,
+            model_version,
+            margin,
+            margin_known,
+            prior,
+            uplift,
         )
+
+    def evaluate(lowest: str, candidates: "pd.DataFrame") -> Option:
+        with database.reading() as session:
+            selected = select_audience(
+                lake,
+                session,
+                settings,
+                policy,
+                candidates,
+                as_of=as_of,
+                now=now,
+                choose=choose,
+                only=only,
+            )
+        fitting = _fit_to_budget(selected, policy, prior)
+        return Option(lowest, fitting, body_of(fitting))
+
+    chosen = (
+        evaluate("low", scores)
+        if tier is None
+        else choose_option(scores, tier, policy, evaluate, may_widen=may_widen)
+    )
+    audience = chosen.audience
     if assign_recommender is not None and not audience.customers.empty:
         audience = replace(audience, customers=assign_recommender(audience.customers))
     audience = _fit_to_budget(audience, policy, prior)
@@ -173,11 +205,11 @@ def draft(
             lake, session, settings, set(audience.customers["customer_id"]), audience.in_campaigns
         )
     if audience.customers.empty:
-        raise BadInput(_explain_empty_audience(audience, len(scores), overlaps))
+        number = len(scores if tier is None else of_tiers(scores, chosen.tier))
+        raise BadInput(_explain_empty_audience(audience, number, overlaps))
     progress(1, 4, gettext("costing the offers"))
-    body = _body(
-        lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift
-    )
+    notes = {name: getattr(chosen.body, name) for name in ("holdout", "asked", "wider")}
+    body = body_of(audience).model_copy(update=notes)
     body.check_offers()
     progress(2, 4, gettext("choosing items for each customer"))
     items, special_counts = _items(
@@ -208,11 +240,12 @@ def draft(
         body = body.model_copy(update={"tried": tried})
     for row, chance in zip(rows, _propensities(audience.customers), strict=True):
         row["offer"] |= chance
-    name = name or _default_name(body, now.astimezone(settings.zone))
+    name = name or default_name(body, now.astimezone(settings.zone))
     return Draft(campaign_id, salt, name, cohort_id, body, rows)
 
 
-def _default_name(body: Body, now: datetime) -> str:
+def default_name(body: Body, now: datetime) -> str:
+    """Return a campaign's name: its tiers and the date of ``now``, in the shop's zone."""
     tiers = [tier for tier in ("high", "medium", "low") if tier in body.tiers]
     listed = ", ".join(tiers)
     if len(tiers) > 1:

@@ -96,7 +96,7 @@ def collect_outcomes(
     )
     table = customers.set_index("customer_id").join(now).join(before)
     table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
-    discounts = _discounts(lake, session, campaign, start, end)
+    discounts = campaign_discounts(lake, session, campaign, start, end)
     discount_of = discounts.groupby("customer_id")["profit"].sum()
     discount = table.index.to_series().map(discount_of).fillna(0.0)
     contact_cost_of = {line.rule: line.contact for line in body.offers if line.contact is not None}
@@ -106,11 +106,11 @@ def collect_outcomes(
     )
     contact = was_contacted * table.pop("rule").map(contact_cost_of).fillna(body.contact_cost)
     table["profit"] += discount - contact
-    daily_profit = _daily_profit(lake, ids, start, end, identities_at, body.margin)
+    profits = daily_profit(lake, ids, start, end, identities_at, body.margin)
     return Outcomes(
         customers=table.reset_index(),
         orders=_order_days(lake, ids, start, end, identities_at),
-        profits=pd.concat([daily_profit, discounts]),
+        profits=pd.concat([profits, discounts]),
         cost=float(contact.sum() - discount.sum()),
         redeemed=len(discounts),
         treated=int(treated.sum()),
@@ -208,7 +208,7 @@ def _lines(
     return lines.mutate(signed=amount, earned=amount * lines.margin.fill_null(margin))
 
 
-def _daily_profit(
+def daily_profit(
     lake: "Lake",
     ids: list[str],
     start: datetime,
@@ -240,7 +240,7 @@ def _order_days(
     return first_lines[["customer_id", "day"]]
 
 
-def _discounts(
+def campaign_discounts(
     lake: "Lake", session: Session, campaign: Campaign, start: datetime, end: datetime
 ) -> "pd.DataFrame":
     """Cost of each redeemed code as ``customer_id, day, profit`` (negative).

@@ -97,7 +97,9 @@ def draw_money(rows: tuple[MoneyRow, ...], currency: str, note: str = "") -> byt
         return SIDES + (WIDTH - 2 * SIDES) * (amount - low) / span
 
     floor = TOP + ROW * len(rows)
-    draw.line([(across(0), TOP + 44), (across(0), floor)], fill=GRID, width=2)
+    for number in range(len(rows)):  # not across the labels
+        top = TOP + ROW * number
+        draw.line([(across(0), top + 40), (across(0), top + ROW)], fill=GRID, width=2)
     draw.text((across(0), floor + 6), money(0, currency), MUTED, font(20), anchor="ma")
     if note:
         draw.text((WIDTH - 12, height - 12), note, MUTED, font(18), anchor="rs")

@@ -145,6 +145,23 @@ class Overlap(_FrozenModel):
     left_out: bool
 
 
+class Asked(_FrozenModel):
+    """The audience that was asked for, if the draft has a wider one that can be measured."""
+
+    tier: str  # lowest risk tier
+    customers: int
+
+
+class Wider(_FrozenModel):
+    """The next wider audience, as the draft found it."""
+
+    tier: str  # lowest risk tier
+    customers: int
+    profit: float  # expected
+    learnable: bool
+    audience: str | None = None  # name of the saved audience that the draft is limited to
+
+
 def _format_limit(share: float) -> str:
     """Format a share, rounded down to 0.1 %, so it is a valid limit."""
     return f"{floor(1000 * share + 1e-6) / 10:g} %"
@@ -224,6 +241,8 @@ class Body(_FrozenModel):
     untitled: int = 0  # items without a title; e-mails show their ids
     scores_age_days: int = 0  # from the cutoff of the scores to the draft
     overlaps: tuple[Overlap, ...] = ()
+    asked: Asked | None = None  # None: the audience is the one that was asked for
+    wider: Wider | None = None  # None: the policy acts on nobody else, or unknown
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:

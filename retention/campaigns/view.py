@@ -8,6 +8,7 @@ from typing import Any
 
 from retention.campaigns.closing import was_never_measured
 from retention.campaigns.offers import merge_equal_lines
+from retention.campaigns.remedies import remedy
 from retention.campaigns.spec import Body, OfferLine
 from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.campaigns.verdict import verdict
@@ -71,6 +72,7 @@ def version_data(body: Body) -> dict[str, Any]:
         "second_because": body.second_because,
         "prior": {**body.prior.model_dump(), "low": body.prior.low, "high": body.prior.high},
         "plan": plan.model_dump(),
+        "suggestion": remedy(body),
     }
 
 

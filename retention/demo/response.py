@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.file_imports import LISTENER
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon
+from retention.demo.effect import EFFECT, Effect
 from retention.keys import keyed_hash
 from retention.lake import Lake
 from retention.lake.importing import import_files
@@ -26,23 +27,6 @@ from retention.lake.mapping import literal
 from retention.settings import Settings
 
 SOURCE = "simulated"
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """The simulated effect, as shares of the treatment group.
-
-    An extra visit repeats one of the customer's own baskets.
-    """
-
-    visits_with_coupon: float = 0.12  # make an extra visit
-    visits_with_reminder: float = 0.03
-    redeem_extra: float = 0.8  # share of extra visits with the coupon
-    redeem_real: float = 0.15  # use the coupon in a visit that happens anyway
-    days: float = 21.0  # latest day of the extra visit
-
-
-EFFECT = Effect()
 
 
 def respond(

@@ -121,7 +121,8 @@ class CustomerNames:
     def redact(self, data: Any) -> Any:
         """Return JSON without names.
 
-        List entries are dropped, and other values become "erased".
+        List entries are dropped, and other values become "erased". An entry that has a name only
+        in a list of its own, such as a block with a select, loses the entry of that list.
         """
         return self._redact(data, None)
 
@@ -131,8 +132,27 @@ class CustomerNames:
         if isinstance(data, dict):
             return {key: self._redact(value, key) for key, value in data.items()}
         if isinstance(data, list):
-            return [entry for entry in data if not self._has_name(entry, key)]
+            redacted = (self._redact_entry(entry, key) for entry in data)
+            return [entry for entry in redacted if entry is not None]
         return data
+
+    def _redact_entry(self, entry: Any, key: str | None) -> Any:
+        """Return a list entry without names; None if it must go."""
+        if not self._has_name(entry, key):
+            return entry
+        if not isinstance(entry, dict) or self._is_about(entry):
+            return None
+        redacted = self._redact(entry, key)
+        return None if _has_emptied_list(entry, redacted) else redacted
+
+    def _is_about(self, data: dict[str, Any]) -> bool:
+        """Return whether an object has a name outside of its lists."""
+        return any(
+            self._is_about(value)
+            if isinstance(value, dict)
+            else isinstance(value, str) and self.is_mentioned_in(value, key)
+            for key, value in data.items()
+        )
 
     def _has_name(self, data: Any, key: str | None) -> bool:
         if isinstance(data, str):
@@ -140,6 +160,16 @@ class CustomerNames:
         if isinstance(data, dict):
             return any(self._has_name(value, key) for key, value in data.items())
         return isinstance(data, list) and any(self._has_name(entry, key) for entry in data)
+
+
+def _has_emptied_list(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Return whether a list lost all its entries: Slack refuses empty ones."""
+    return any(
+        bool(value) and not after[key]
+        if isinstance(value, list)
+        else isinstance(value, dict) and _has_emptied_list(value, after[key])
+        for key, value in before.items()
+    )
 
 
 def _word_pattern(names: Iterable[str]) -> re.Pattern[str]:

@@ -35,7 +35,7 @@ RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
 TOP_ITEMS = 5
 MAX_NAMED = 3  # customers named by pseudonym for each item
-MAX_CUSTOMERS = 300  # high-risk customers with a list, the most at stake first
+MAX_CUSTOMERS = 100  # high-risk customers with a list, the most at stake first
 LIST_LENGTH = 5
 
 

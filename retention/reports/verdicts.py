@@ -74,13 +74,17 @@ def digest_headline(digest: Mapping[str, Any]) -> str:
     stake = money(risk["revenue_at_risk"], digest["currency"])
     if "high" not in risk["change"]:
         return gettext("{customers} likely to leave; {stake} is at stake.").format(
-            customers=count(risk["tiers"]["high"], "customer"), stake=stake
+            customers=_are(risk["tiers"]["high"]), stake=stake
         )
     return gettext("{customers} likely to leave, {change}; {stake} is at stake.").format(
-        customers=count(risk["tiers"]["high"], "customer"),
+        customers=_are(risk["tiers"]["high"]),
         change=_change(risk["change"]["high"]),
         stake=stake,
     )
+
+
+def _are(number: int) -> str:
+    return count(number, gettext("customer is"), gettext("customers are"))
 
 
 def _change(by: int) -> str:

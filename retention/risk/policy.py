@@ -116,6 +116,8 @@ class CampaignRules(_Strict):
     """Rules for every campaign."""
 
     holdout: Annotated[float, Field(ge=HOLDOUT[0], le=HOLDOUT[1])] = 0.15
+    # Share of the customers that no campaign contacts; `campaign holdout` overrides it.
+    programme_holdout: Annotated[float, Field(ge=0, le=0.3)] = 0.0
     clearance_hours: Annotated[float, Field(ge=0, le=720)] = 4
     approval_expires_hours: Annotated[float, Field(gt=0, le=LONGEST_HOURS)] = 72
     # None means a third of the time to decide.

@@ -140,6 +140,21 @@ SCHEDULE = {
     "next": [NOON.isoformat()] * 3,
     "created_by": ANALYST,
 }
+CALL = {
+    "name": "4R1W-HVNA",
+    "pseudonym": "4R1W-HVNA",
+    "worth": 202.0,
+    "owner": ANALYST,
+    "due_on": "2017-10-04",
+    "outcome": "no answer",
+}
+PROMISE = {"profit": 310.0, "low": 40.0, "high": 580.0}
+TALK = {
+    "title": "Draft a campaign",
+    "line": "campaign draft --tier medium",
+    "unused": ["under 500 euro"],
+    "value": "3f9a2c11d0e4",
+}
 USE = {
     "code": "K7M2-9QRT",
     "outcome": "twice",
@@ -162,6 +177,8 @@ COPY = {
     "subject": "We miss you",
     "text": "Hello, here is 15% off your next order until 30 October: K7M2-9QRT.",
 }
+
+PROFIT = {"profit": 202.0, "low": -26.0, "high": 430.0}
 
 
 def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
@@ -240,6 +257,12 @@ def samples() -> dict[str, dict[str, Any]]:
         "audience/preview": {**AUDIENCE, "saved": False, "job_id": JOB["id"]},
         "audience/show": AUDIENCE,
         "audience/week": {**AUDIENCE, "customers_before": 37, "new": 9, "left": 5},
+        "bot/ask": {
+            "understood": "campaign draft --tier medium",
+            "changes": True,
+            "alternatives": [],
+            "unused": ["under 500 euro"],
+        },
         "bot/definition": {
             "definition": {"horizon_days": 28, "active_within_days": 56, "source": "person"},
             "changed": True,
@@ -275,6 +298,18 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/queued": {"job": JOB, "stranger": True, "private": False, "woken": False},
         "bot/role_granted": {"user": "S0CRMTEAM", "role": "analyst", "members": 12},
         "bot/under_way": {"job": JOB, "own": True, "private": True},
+        "campaign/calls": {
+            "campaign": {"id": "k7m2x9", "name": "Come back in October"},
+            "counts": {
+                "calls": 41,
+                "made": 12,
+                "interested": 5,
+                "declined": 3,
+                "no_answer": 3,
+                "wrong_number": 1,
+            },
+            "calls": [CALL] * 10,
+        },
         "campaign/card": {"campaign": campaign()},
         "campaign/clearance": {
             "campaign": campaign("scheduled"),
@@ -348,6 +383,30 @@ def samples() -> dict[str, dict[str, Any]]:
         "monitor/health": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
         "playground/welcome": {},
         "report/page": REPORT,
+        "report/promises": {
+            "campaigns": [
+                {
+                    "name": "Come back in October",
+                    "promised": PROMISE,
+                    "measured": PROMISE,
+                    "held": True,
+                    "overlaps": True,
+                }
+            ]
+            * 3,
+            "held": 3,
+            "overlapping": 3,
+            "unreadable": 1,
+            "promised": PROMISE,
+            "measured": PROMISE,
+            "simulated": True,
+        },
+        "retrain/first": {
+            "churn": {**MODEL, "promoted": True},
+            "horizon_days": 28,
+            "untrained": [],
+            "note": "",
+        },
         "retrain/done": {
             "models": [
                 {
@@ -386,6 +445,14 @@ def samples() -> dict[str, dict[str, Any]]:
             }
         },
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
+        "talk/decided": {**TALK, "user": LEAD, "outcome": "declined"},
+        "talk/proposal": TALK,
+        "talk/ran": TALK,
+        "talk/refused": {"sentence": ERROR},
+        "talk/understood": {**TALK, "joined": False, "elsewhere": False, "changes": True},
+        "talk/unknown": {
+            "choices": [{"value": "1", "title": "List customers at risk"}] * 3,
+        },
         "sweep/file": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/file_sent": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/taken": {"by": ANALYST, "rows": 107, "at": NOON},

@@ -46,6 +46,8 @@ COMMANDS = (
     ("digest schedule", ANALYST),
     ("digest list", ANALYST),
     ("report recommend", ANALYST),
+    ("report promises", ANALYST),
+    ('ask "who is about to leave?"', ANALYST),
     ("models", ANALYST),
     ("models check", ANALYST),
     ("models card", ANALYST),

@@ -181,7 +181,7 @@ def test_two_hundred_slow_connections_do_not_delay_others(bot):
         status, _, answer = bot.signed(slash_command("sweep"))
         still_open = sum(map(is_open, slow))
     assert status == 200
-    assert b"queued" in answer
+    assert b"start" in answer
     assert still_open > 100  # they were answered while the slow ones waited, not after
 
 

@@ -182,3 +182,17 @@ def test_preview_message_offers_to_save_and_names_the_count(home):
 
 def test_approver_may_use_audiences(workspace):
     assert "No audience" in words(workspace.run("audience list", LEAD)["blocks"])
+
+
+def test_programme_holdout_is_left_out_of_drafts_and_reported(home, capsys):
+    assert run(["report", "programme"]) == 2
+    assert "holdout" in capsys.readouterr().err
+    assert printed(capsys, "campaign", "holdout", "30")["share"] == 0.3
+    draft = printed(capsys, "campaign", "draft", "--tier", "medium")
+    assert draft["excluded"]["programme"] > 0
+    assert run(["campaign", "show", draft["campaign_id"]]) == 0
+    assert "in the programme hold-out" in capsys.readouterr().out
+    report = printed(capsys, "report", "programme")
+    assert (report["share"], report["verdict"]) == (0.3, "too_early")
+    assert 0 < report["held_out"] < report["treated"]
+    assert "40%" in refused(capsys, "campaign", "holdout", "40")

@@ -15,6 +15,7 @@ from retention.campaigns.view import campaign_data
 from retention.campaigns.warnings import WARNINGS, campaign_warnings
 from retention.db.tables import Assignment, Campaign, File, Outbox
 from tests.bot.campaign import KEY, fill, message, opened, state, whispered
+from tests.bot.test_messages import size_of
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
@@ -89,10 +90,10 @@ def _lines(blocks: list[dict]) -> list[str]:
 @pytest.mark.parametrize("result", [None, RESULT], ids=["unmeasured", "measured"])
 def test_card_has_at_most_three_buttons_and_ten_lines(in_state, result):
     assumed = {"assumed": ("margin",), "untitled": 3, "scores_age_days": 9}
-    blocks = _card(_campaign(in_state, result, **assumed))
-    assert len(_buttons(blocks)) <= 3
-    assert len(_lines(blocks)) <= 10
-    assert sum(block["type"] in ("image", "table") for block in blocks) <= 1
+    size = size_of(render.Message("", _card(_campaign(in_state, result, **assumed))))
+    assert (size.buttons, size.pictures) <= (3, 1)
+    assert size.lines <= 10
+    assert size.words <= 130
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_only_the_most_important_warning_is_shown():
     text = words(_card(_campaign(**body.model_dump())))
     assert text.count(":warning:") == 1
     assert "above the budget of €1" in text
-    assert "6 more notes in Details" in text
+    assert "Details has 6 more notes" in text
     data = campaign_data(_campaign(**body.model_dump()))
     view = render.view("campaign/details", campaign=data, history=[], zone="UTC")
     assert words(view["blocks"]).count("•") >= len(WARNINGS)

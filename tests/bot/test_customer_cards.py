@@ -132,7 +132,8 @@ def _submit(workspace, callback: str, value: str, state: dict, user: str = ANALY
 def test_card_leads_with_risk_and_sentence_and_has_three_buttons(card, database):
     payload = _row(database, "job:card").payload
     blocks = payload["blocks"]
-    assert blocks[1]["text"]["text"].startswith("*53 % risk (high).* Silent for 43 days;")
+    assert blocks[0]["text"]["text"] == "42: 53 %, high risk"
+    assert blocks[1]["text"]["text"].startswith("Silent for 43 days; usually orders every 2")
     (actions,) = [block for block in blocks if block["type"] == "actions"]
     assert [element["type"] for element in actions["elements"]] == 3 * ["button"] + ["overflow"]
     text = words(blocks)
@@ -237,11 +238,20 @@ def test_draft_for_one_goes_to_the_channel_of_the_list(card, workspace, database
     assert job.channel == CHANNEL  # of the recorded click
 
 
-def test_select_opens_a_modal_that_a_worker_fills(workspace, database, api, settings, name):
-    api.answers["views.open"] = {"ok": True, "view": {"id": "V9"}}
-    listed = {**RESULT, "reasons": RESULT["reasons"]}
+@pytest.fixture
+def cohort(workspace, database, settings) -> str:
+    """A list with one customer."""
+    result = {
+        "cohort": [RESULT],
+        "customers": 9,
+        "tiers": {"high": 1, "medium": 3, "low": 5},
+        "definition": {"horizon_days": 28, "active_within_days": 56},
+        "selection_note": "The ensemble.",
+        "main_reasons": [["recency", 1]],
+        "note": "",
+    }
     with database.transaction() as session:
-        session.add(_job("sweep", "swept", {}, {"cohort": [listed]}))
+        session.add(_job("sweep", "swept", {}, result))
         session.add(
             Cohort(
                 id="c0ffee",
@@ -258,7 +268,19 @@ def test_select_opens_a_modal_that_a_worker_fills(workspace, database, api, sett
                 created_by=ANALYST,
             )
         )
-    workspace.press(ids.OPEN_CUSTOMER, f"{name}|c0ffee")
+    return "c0ffee"
+
+
+def test_details_of_a_list_hold_model_definition_and_reasons(cohort, workspace, api):
+    workspace.press(ids.COHORT_DETAILS, cohort, VIEWER)
+    text = words(api.wait("views.open")["view"]["blocks"])
+    for part in ("no order within 28 days", "long silence", "The ensemble.", "churn-1"):
+        assert part in text
+
+
+def test_select_opens_a_modal_that_a_worker_fills(cohort, workspace, database, api, name):
+    api.answers["views.open"] = {"ok": True, "view": {"id": "V9"}}
+    workspace.press(ids.OPEN_CUSTOMER, f"{name}|{cohort}")
     view = api.wait("views.open")["view"]
     assert "53 % risk (high)" in words(
         json.loads(view)["blocks"] if isinstance(view, str) else view["blocks"]

@@ -38,7 +38,7 @@ def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
                 return bot.command(f"sweep --top {number}", f"U0PERSON{number}")[1]["text"]
 
             until(lambda: ready() == 200, 60)
-            assert "queued" in sweep()
+            assert "start" in sweep()
             filler = fill(disk)
             refused = until(lambda: "full" in (reply := sweep()) and reply, 60)
             assert "The disk of the server is full" in refused
@@ -51,7 +51,7 @@ def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
             assert f'"folder": "{settings.home}"' in parts.decode()
             filler.unlink()
             until(lambda: ready() == 200, 60)
-            until(lambda: "queued" in sweep(), 60)
+            until(lambda: "start" in sweep(), 60)
         assert "disk_full" in bot.log()
         reference = refused.partition("under the reference ")[2][:8]
         assert f"reference {reference}: disk_full ({settings.home})" in bot.log()

@@ -42,7 +42,7 @@ def test_held_sends_are_listed_without_names(workspace, held, database):
             send.error = "its process died"
         numbers = [send.id for send in send_summary.held_sends(session, "c1")]
     reply = words(workspace.run("campaign held c1", ANALYST)["blocks"])
-    assert "2 copies are held" in reply
+    assert "2 e-mails of" in reply
     assert "its process died" in reply
     assert all(f"Copy {number} to " in reply for number in numbers)  # what --copy takes
     assert "campaign release c1 again" in reply

@@ -372,7 +372,7 @@ def test_retrain_button_queues_one_job(workspace, database, three, api):
     for _ in range(2):
         workspace.press(ids.RETRAIN_MODEL, "look1", at="7.7")
     (job,) = until(lambda: [row for row in all_jobs(database) if row.kind == "retrain"])
-    until(lambda: "queued" in api.named("response_url")[-1]["text"])
+    until(lambda: "start" in api.named("response_url")[-1]["text"])
     assert (job.requested_by, job.channel, job.args["models"]) == (ANALYST, "C0CRM", ["churn"])
     assert deeds(database) == [(ANALYST, "model.retrain", "churn-2")]
     workspace.press(ids.RETRAIN_MODEL, "look1", ADMIN)

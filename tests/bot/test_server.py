@@ -60,7 +60,7 @@ def test_a_signed_command_is_answered(site, database):
     body = command("sweep")
     status, _, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
     assert status == 200
-    assert "queued" in json.loads(answer)["text"]
+    assert "start" in json.loads(answer)["text"]
     assert len(all_jobs(database)) == 1
 
 
@@ -278,7 +278,7 @@ def test_socket_mode_reconnects_after_a_drop(workspace, settings, database, api)
         slack.command("e1")
         (answer,) = until(lambda: slack.answers, 10)
         assert answer["envelope_id"] == "e1"
-        assert "queued" in answer["payload"]["text"]
+        assert "start" in answer["payload"]["text"]
         assert len(all_jobs(database)) == 1
         slack.command("e2")
         until(lambda: len(slack.answers) == 2, 10)

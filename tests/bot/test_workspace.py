@@ -78,6 +78,6 @@ def test_no_request_is_served_before_slack_answers(workspace, api, monkeypatch):
     assert "does not know its workspace" in reply["text"]
     api.answers["auth.test"] = {"ok": True, "team_id": TEAM}
     for _ in range(200):
-        if "queued" in workspace.run("sweep")["text"]:
+        if "start" in workspace.run("sweep")["text"]:
             return
     pytest.fail("the workspace was not looked up again")

@@ -14,13 +14,16 @@ from retention.campaigns.redemptions import CodeUse, redeem
 from retention.db.tables import (
     Assignment,
     Audit,
+    CallEntry,
     Coupon,
     DirectoryEntry,
     Erasure,
     Feedback,
     File,
     Job,
+    Note,
     Outbox,
+    Pause,
     RoleGrant,
     Run,
     Send,
@@ -30,6 +33,7 @@ from retention.lake import quarantine, store
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
 from retention.lake.store import to_arrow
+from retention.outreach import calls, notes, pauses
 from retention.privacy import erased, pseudonym
 from retention.privacy.redaction import CustomerNames
 from retention.risk import sweep as sweeping
@@ -100,6 +104,10 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
                 customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
             )
         )
+        pauses.pause(session, shop.settings, user, ADMIN, shop.end)
+        notes.add_note(session, shop.settings, user, "calls back", ADMIN, shop.end)
+        planned = {"owner": ADMIN, "due_on": None, "outcome": "declined", "note": "angry"}
+        calls.save_entry(session, shop.settings, "", user, ADMIN, shop.end, **planned)
     campaigns.start_campaign(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
         send = session.scalars(select(Send).where(Send.customer_id == "k3")).one()
@@ -125,6 +133,10 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
     with shop.database.reading() as session:
         assert erasure.remaining_rows(session, [user]) == 0
         assert len(session.scalars(select(Send)).all()) == sends  # counts stay
+        assert not session.scalars(select(Pause)).all()
+        assert not session.scalars(select(Note)).all()
+        (call,) = session.scalars(select(CallEntry))  # counts in its campaign
+        assert (call.outcome, call.note) == ("declined", "")
         assert session.get_one(Coupon, code).state == "void"
         everything = [
             str(value)

@@ -13,6 +13,7 @@ from retention.errors import Cancelled
 from tests.workers.harness import ADMIN, ask, job, row, set_job, wait
 from workers import heartbeat, jobs
 from workers.heartbeat import Heartbeat
+from workers.job_messages import show_progress
 from workers.requests import Retrain, Sweep
 from workers.tasks.interface import Outcome
 from workers.tasks.runner import run_job
@@ -49,9 +50,61 @@ def cancel(database, settings, job_id: str) -> None:
 def test_progress_bar_follows_the_work(database, settings, claimed):
     with Heartbeat(settings, database, claimed, may_kill=False) as beat:
         beat.progress(3, 4, "scoring <customers>")
-        wait(lambda: "75 %" in row(database, f"job:{claimed.id}").payload["text"], 10)
+        wait(lambda: "75%" in row(database, f"job:{claimed.id}").payload["text"], 10)
     assert "scoring &lt;customers&gt;" in str(row(database, f"job:{claimed.id}").payload)
     assert job(database, claimed.id).progress_done == 3
+
+
+def test_progress_never_moves_backwards_within_an_attempt(database, settings, task):
+    steps = [(1, 2, "reading"), (0, 1, "scoring"), (3, 4, "sorting"), (5, 10, "writing")]
+    shown = []
+
+    def run(request, context):
+        for step in steps:
+            context.progress(*step)
+            stored = wait(
+                lambda what=step[2]: (
+                    (found := job(database, context.job_id)).progress_text == what and found
+                )
+            )
+            shown.append(stored.progress_done / stored.progress_total)
+        return Outcome({})
+
+    task("sweep", run)
+    queued_job = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, queued_job.id, "t") == "done"
+    assert shown == [0.5, 0.5, 0.75, 0.75]
+
+
+def test_further_attempt_says_that_it_starts_again(database, settings, claimed):
+    set_job(database, claimed.id, progress_done=3, progress_total=4, lease_until=clock.wall())
+    with database.transaction() as session:
+        again = jobs.claim(session, claimed.id, "t2")
+    assert (again.progress_done, again.progress_total) == (0, 0)
+    with Heartbeat(settings, database, again, may_kill=False) as beat:
+        beat.progress(1, 4, "scoring")
+        wait(lambda: "25%" in row(database, f"job:{claimed.id}").payload["text"], 10)
+    assert "started again (attempt 2)" in str(row(database, f"job:{claimed.id}").payload)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "left"),
+        (1, "about 5 seconds left"),
+        (41, "about 40 seconds left"),
+        (130, "about 2 minutes left"),
+    ],
+)
+def test_progress_message_names_the_time_left_once_known(
+    database, settings, claimed, seconds, text
+):
+    set_job(database, claimed.id, progress_done=1, progress_total=4, progress_text="scoring")
+    with database.transaction() as session:
+        stored = session.get_one(type(claimed), claimed.id, populate_existing=True)
+        show_progress(session, settings, stored, left_seconds=seconds)
+    shown = str(row(database, f"job:{claimed.id}").payload["blocks"])
+    assert (text in shown) is (seconds is not None)
 
 
 def test_the_lease_is_renewed(database, settings, claimed):

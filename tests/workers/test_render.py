@@ -369,9 +369,9 @@ def test_the_terminal_shows_money_of_a_result_as_money():
 @pytest.mark.parametrize(
     ("low", "high", "says"),
     [
-        (0.01, 0.07, "It brings orders beyond doubt"),
-        (-0.07, -0.01, "It costs orders beyond doubt"),
-        (-0.03, 0.07, "It made a difference earlier in the window"),
+        (0.01, 0.07, "It brings extra orders"),
+        (-0.07, -0.01, "It costs orders"),
+        (-0.03, 0.07, "It made a difference earlier"),
     ],
 )
 def test_interim_look_uses_the_interval_of_its_day(low, high, says):

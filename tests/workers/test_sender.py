@@ -521,3 +521,33 @@ def test_sender_waits_a_second_per_channel(sender, slack, database, settings):
     assert [slow.step(), slow.step(), slow.step()] == [True, True, False]
     assert texts(slack) == ["a"]
     assert texts(slack, "@admin", "admin") == ["c"]
+
+
+def test_modal_is_replaced_once_and_a_closed_one_needs_nothing(sender, database, settings):
+    """A card opens as a waiting modal, which the sender fills when the job is done."""
+    calls = []
+
+    def update(**arguments):
+        calls.append(arguments)
+        if arguments["view_id"] == "V2":
+            raise SlackApiError("closed", {"ok": False, "error": "not_found"})
+        return {"ok": True}
+
+    sender._transport._web = SimpleNamespace(views_update=update)
+    for view_id in ("V1", "V2"):
+        with database.transaction() as session:
+            post = Post(
+                "score/failed", {"error": "No."}, f"view:{view_id}", "U0ANA", view_id=view_id
+            )
+            outbox.put(session, settings, post, default_channel=None)
+    drain(sender, database)
+    assert [call["view_id"] for call in calls] == ["V1", "V2"]
+    assert "No." in str(calls[0]["view"])
+    assert {row(database, f"view:{view_id}").state for view_id in ("V1", "V2")} == {"sent"}
+    with database.transaction() as session:  # as an erasure does
+        outbox.put(
+            session, settings, Post("bot/erased", {}, key="view:V1"), default_channel="U0ANA"
+        )
+    drain(sender, database)
+    assert len(calls) == 2
+    assert "No." not in str(row(database, "view:V1").payload)

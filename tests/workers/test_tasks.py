@@ -14,7 +14,15 @@ from sqlalchemy import select
 from retention import clock, templating
 from retention.db import Database
 from retention.db.insert import insert_once
-from retention.db.tables import Cohort, DirectoryEntry, Impression, Job, ModelVersion, Outbox
+from retention.db.tables import (
+    Cohort,
+    DirectoryEntry,
+    Impression,
+    Job,
+    ModelVersion,
+    Outbox,
+    RoleGrant,
+)
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files
@@ -139,7 +147,7 @@ def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
     assert row.version == model["version"]
     assert row.metrics["auc"] == model["metrics"]["auc"]
     assert (Path(own.settings.models_url) / row.artefact).exists()
-    message = _words(own, trained.posts[0])
+    message = _words(own, Post("retrain/done", trained.data))
     for word in (
         "AUC",
         "log-loss",
@@ -153,6 +161,25 @@ def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
     printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
     assert "The rung of " in printed
     assert "The rung of " not in message
+
+
+def test_first_model_is_announced_and_offers_the_sweep_again(trained_copy):
+    own, trained = trained_copy
+    (post,) = trained.posts
+    assert (trained.data["first"], post.template, post.key) == (True, "retrain/first", None)
+    text = _words(own, post)
+    assert "Lists already posted stay as they are" in text
+    assert ids.RUN_COMMAND in text
+    assert "AUC" not in text
+
+
+def test_later_model_is_reported_as_usual(trained_copy):
+    own, _ = trained_copy
+    request = Retrain(
+        models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=own.end
+    )
+    outcome = retrain.run(request, _context(own, "again"))
+    assert (outcome.data["first"], outcome.posts[0].template) == (False, "retrain/done")
 
 
 def test_sweep_and_digest_of_one_day_show_the_same_figures(trained_copy):
@@ -342,6 +369,46 @@ def test_rule_score_is_not_shown_as_probability(swept_copy):
     assert f'"{100 * first:.0f} of 100"' in _words(own, by_rules)
     assert f'"{100 * first:.0f} %"' not in _words(own, by_rules)
     assert "is a rank, not a probability" in _words(own, by_rules)
+
+
+def _train_jobs(own: tiny.Shop) -> list[Job]:
+    with own.database.reading() as session:
+        automatic = Job.idem_key.startswith("first-model:")
+        return list(session.scalars(select(Job).where(automatic)))
+
+
+def test_first_sweep_without_a_model_starts_one_training(own):
+    for name in ("first", "second"):
+        context = _context(own, name)
+        with own.database.transaction() as session:
+            session.get_one(Job, name).kind = "sweep"
+            if name == "first":
+                team = own.settings.team_id
+                session.add(
+                    RoleGrant(
+                        team_id=team, user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN"
+                    )
+                )
+        outcome = _done(own, sweep.run(Sweep(as_of=own.end), context))
+        assert outcome.posts[0].values["training"]
+        assert "A better model is being trained" in _words(own, outcome.posts[0])
+    (job,) = _train_jobs(own)
+    assert (job.kind, job.channel, job.requested_by) == ("retrain", "C0CRM", "U0ANALYST")
+
+
+def test_sweep_of_somebody_who_may_not_train_starts_no_training(own):
+    context = _context(own, "first")
+    with own.database.transaction() as session:
+        session.get_one(Job, "first").kind = "sweep"
+    outcome = _done(own, sweep.run(Sweep(as_of=own.end), context))
+    assert not outcome.posts[0].values["training"]
+    assert _train_jobs(own) == []
+
+
+def test_sweep_with_a_model_starts_no_training(swept_copy):
+    own, swept = swept_copy
+    assert not swept.posts[0].values["training"]
+    assert _train_jobs(own) == []
 
 
 def test_channel_sees_pseudonyms_counts_and_buttons(swept_copy):

@@ -12,7 +12,7 @@ values.
 import json
 import re
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ import yaml
 from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
+from retention.demo.effect import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo
 from workers import ids
@@ -161,7 +162,8 @@ def _environment() -> Environment:
     templates.tests["person"] = lambda value: _USER.fullmatch(str(value)) is not None
     templates.tests["group"] = lambda value: re.fullmatch("S[A-Z0-9]+", str(value)) is not None
     templates.tests["channel"] = lambda value: is_channel(str(value))
-    templates.globals["ids"] = ids
+    # The effect is shown where ``demo`` is true.
+    templates.globals.update(ids=ids, stated_effect=asdict(EFFECT))
     return templates
 
 

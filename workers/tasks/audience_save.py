@@ -35,7 +35,8 @@ def run(request: AudienceSave, context: Context) -> Outcome:
 
     settings, lake = context.settings, Lake.open(context.settings)
     context.progress(0, 1, gettext("Counting the customers"))
-    expression = parse(request.expression, attribute_names(lake))
+    attributes = attribute_names(lake)
+    expression = parse(request.expression, attributes)
     found = members_at(lake, context.database, settings, expression, progress=context.progress)
     data = {
         "name": request.name,
@@ -46,6 +47,7 @@ def run(request: AudienceSave, context: Context) -> Outcome:
         "as_of": found.as_of.isoformat(),
         "warnings": list(found.warnings),
         "saved": not request.preview,
+        "attributes": attributes,
     }
 
     def save(session: Session) -> None:

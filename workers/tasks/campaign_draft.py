@@ -1,13 +1,16 @@
 """Draft a campaign; its message replaces the job's."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.campaigns.draft import Draft
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -25,8 +28,47 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     Outcome
         The draft and its card.
     """
+    from retention.campaigns.draft import store
+    from retention.campaigns.programme import note_policy
+    from retention.risk.policy import load_policy
+
+    settings = context.settings
+    drafted = make_draft(request, context)
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        note_policy(session, settings, load_policy(settings), context.business_at)
+        campaign = store(
+            session,
+            settings,
+            drafted,
+            author=context.requested_by,
+            channel=context.channel,
+            post_key=f"job:{context.job_id}",
+            now=context.business_at,
+        )
+        post = campaign_messages.card_post(settings, campaign)
+        # Without a key it replaces the progress bar.
+        return (Post(post.template, post.values, images=post.images),)
+
+    return Outcome(drafted.as_dict(), apply=apply)
+
+
+def make_draft(request: CampaignDraft, context: Context) -> "Draft":
+    """Draft a campaign without storing it.
+
+    Parameters
+    ----------
+    request : CampaignDraft
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Draft
+    """
     from retention.campaigns.closing import uninformative_campaigns
-    from retention.campaigns.draft import draft, store, with_changes
+    from retention.campaigns.draft import draft, with_changes
     from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
     from retention.campaigns.terms import with_terms
@@ -50,7 +92,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         require_consent(lake, session, settings, policy)
-    scores, as_of, model_version = _scored(request, context, lake, policy)
+    scores, as_of, model_version, tier = _scored(request, context, lake, policy)
     with context.database.reading() as session:
         if request.audience:
             among = audiences.members_among(
@@ -92,6 +134,8 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
+        tier=tier,
+        may_widen=request.tier is None and request.customer_id is None,
         only=None if request.customer_id is None else (request.customer_id,),
         progress=context.progress,
     )
@@ -100,30 +144,18 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
-
-    def apply(session: Session) -> tuple[Post, ...]:
-        campaign = store(
-            session,
-            settings,
-            drafted,
-            author=context.requested_by,
-            channel=context.channel,
-            post_key=f"job:{context.job_id}",
-            now=now,
-        )
-        post = campaign_messages.card_post(settings, campaign)
-        # Without a key it replaces the progress bar.
-        return (Post(post.template, post.values, images=post.images),)
-
-    return Outcome(drafted.as_dict(), apply=apply)
+    if request.audience is None or (wider := drafted.body.wider) is None:
+        return drafted
+    limited = wider.model_copy(update={"audience": request.audience})
+    return replace(drafted, body=drafted.body.model_copy(update={"wider": limited}))
 
 
 def _scored(
     request: CampaignDraft, context: Context, lake: Any, policy: Any
-) -> tuple[Any, Any, str]:
-    """Return scores, their time and the model.
+) -> tuple[Any, Any, str, str]:
+    """Return all scores, their time, the model and the lowest tier that is asked for.
 
-    They are the cohort's, or those of a new sweep.
+    They are those of the cohort's sweep, or of a new one.
     """
     if request.cohort_id is None:
         from retention.registry import champion, ensure_definition
@@ -138,13 +170,14 @@ def _scored(
             lake,
             trained,
             policy,
-            tier="low" if request.customer_id else request.tier,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=context.progress,
         )
-        return swept.cohort, swept.as_of, swept.model_version
+        lowest = "low" if request.customer_id else request.tier or "high"
+        return swept.scores, swept.as_of, swept.model_version, lowest
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
-    return scores[scores["tier"].isin(cohort.tiers)], cohort.as_of, cohort.model_version
+    lowest = "low" if request.customer_id else request.tier or cohort.tiers[-1]
+    return scores, cohort.as_of, cohort.model_version, lowest

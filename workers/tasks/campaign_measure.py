@@ -169,6 +169,6 @@ def _stated_effect(demo: bool) -> dict[str, Any] | None:
     """Return the demo's simulated effect, if any."""
     if not demo:
         return None
-    from retention.demo.response import EFFECT
+    from retention.demo.effect import EFFECT
 
     return asdict(EFFECT)

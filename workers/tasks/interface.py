@@ -117,9 +117,12 @@ class Outcome:
         May return further posts that are only known inside the transaction.
     runs : tuple of str
         Lake tables with rows of this job's run id, to be published.
+    after_commit : callable, optional
+        Called once after that transaction. It must not raise.
     """
 
     data: dict[str, Any]
     posts: tuple[Post, ...] = ()
     apply: Callable[[Session], tuple[Post, ...] | None] | None = None
     runs: tuple[str, ...] = ()
+    after_commit: Callable[[], None] | None = None

@@ -18,6 +18,7 @@ from workers.requests import Retrain
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
+    from retention.lake import Lake
     from retention.registry.retrain import RetrainResult
 
 
@@ -69,7 +70,7 @@ def run(request: Retrain, context: Context) -> Outcome:
             request.horizon,
             request.active_within,
         )
-        cutoff, note = _cutoff(request, lake, definition.horizon_days)
+        cutoff, note = training_cutoff(request, lake, definition.horizon_days)
     check_trainable(lake, cutoff, definition.horizon_days)  # fails before the slow imports
     from retention.recommend.responses import load_feedback
     from retention.registry import champion
@@ -102,6 +103,7 @@ def run(request: Retrain, context: Context) -> Outcome:
         "cutoff": cutoff.isoformat(),
         "note": note,
         "untrained": [],
+        "first": before.get("first", "churn" in champions and champions["churn"] is None),
         "horizon_days": definition.horizon_days,
         "active_within_days": definition.active_within_days,
     }
@@ -129,7 +131,15 @@ def run(request: Retrain, context: Context) -> Outcome:
             for skipped in data["untrained"]
         )
         raise TooLittleData(" ".join(reasons))
-    return Outcome(data, (Post("retrain/done", data),))
+    return Outcome(data, (_post(data),))
+
+
+def _post(data: dict[str, Any]) -> Post:
+    """Return the message: for the first churn model in use, what changes with it."""
+    for model in data["models"]:
+        if data["first"] and model["kind"] == "churn" and model["promoted"]:
+            return Post("retrain/first", {**data, "churn": model})
+    return Post("retrain/done", data)
 
 
 def _publish(context: Context, trained: "RetrainResult", session: Session) -> None:
@@ -151,7 +161,7 @@ def _publish(context: Context, trained: "RetrainResult", session: Session) -> No
     )
 
 
-def _cutoff(request: Retrain, lake, horizon_days: int) -> tuple[datetime, str]:
+def training_cutoff(request: Retrain, lake: "Lake", horizon_days: int) -> tuple[datetime, str]:
     """Return the cutoff and a note about it.
 
     It is the requested one, else business time, but no later than the data. A customer with missing

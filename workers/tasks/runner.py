@@ -15,7 +15,7 @@ from retention import faults
 from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
-from retention.progress import Progress, silent
+from retention.progress import Progress, forward_only, silent
 from retention.settings import Settings
 from retention.text import gettext
 from workers import completion, jobs, processes, roles
@@ -175,7 +175,7 @@ def _run_task(
 ) -> Outcome:
     """Call the task's `run`; its progress feeds the heartbeat."""
 
-    def progress(done: int, total: int, what: str) -> None:
+    def report(done: int, total: int, what: str) -> None:
         heartbeat.progress(done, total, what)
         also(done, total, what)
 
@@ -188,7 +188,7 @@ def _run_task(
         channel=job.channel,
         thread_key=job.thread_key,
         business_at=job.business_at,
-        progress=progress,
+        progress=forward_only(report),
     )
     run = importlib.import_module(f"workers.tasks.{job.kind}").run
     return run(request, context)

@@ -1,5 +1,6 @@
 """Find customers at risk; the channel sees pseudonyms."""
 
+import logging
 import secrets
 from collections import Counter
 from decimal import Decimal
@@ -8,18 +9,25 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.db.tables import Cohort
+from retention.db.tables import Cohort, Job
+from retention.errors import BadInput, Refused, TooLittleData
 from retention.features.catalogue import GROUPS
+from retention.settings import Settings
 from retention.templating import RAISES, direction
 from retention.text import gettext
+from workers import jobs
 from workers.audiences import restrict
-from workers.requests import Sweep
+from workers.requests import Retrain, Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
+from workers.tasks.retrain import training_cutoff
 
 if TYPE_CHECKING:
     from retention.lake import Lake
+    from retention.registry.churn_definition import ChurnDefinition
     from retention.risk.policy import Policy
     from retention.risk.sweep import Sweep as Swept
+
+log = logging.getLogger(__name__)
 
 DEFAULT_LISTED = 100  # customers in the result
 # Customers in the message. More rows do not fit into 12,000 characters; the file has all.
@@ -44,6 +52,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     """
     from retention.audiences.breakdown import breakdown
     from retention.lake import Lake
+    from retention.progress import part
     from retention.registry import champion
     from retention.registry.churn_definition import ensure_definition, fitting_definition
     from retention.registry.model_cache import churn_model
@@ -65,7 +74,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         as_of=request.as_of,
         tier=request.tier,
         top=request.top or DEFAULT_LISTED,
-        progress=context.progress,
+        progress=part(context.progress, 0, 10, span=9),
     )
     rows: list[dict[str, Any]] = []
     if request.audience or request.by:
@@ -74,7 +83,7 @@ def run(request: Sweep, context: Context) -> Outcome:
                 swept = restrict(lake, session, settings, swept, request.audience)
             if request.by:
                 rows = breakdown(lake, session, settings, swept, request.by)
-    context.progress(1, 1, gettext("Keeping the scores"))
+    context.progress(9, 10, gettext("Keeping the scores"))
     lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
     cohort = Cohort(
@@ -97,8 +106,21 @@ def run(request: Sweep, context: Context) -> Outcome:
         earlier = _earlier_cohort(session, cohort)
         steps = _next_steps(session, lake, context, policy, swept, currency)
 
+    submitted: list[Job] = []
+
     def publish(session: Session) -> None:
         session.add(cohort)
+        submitted.clear()  # a commit may be repeated
+        training = trained is None and bool(posts) and is_training(session, settings)
+        if can_train and not training and (job := start_first_training(session, context)):
+            submitted.append(job)
+            training = True
+        for post in posts:  # they are rendered after this
+            post.values["training"] = training
+
+    def wake() -> None:
+        for job in submitted:
+            jobs.wake(settings, job)
 
     fitting = fitting_definition(lake, definition) if swept.extreme == "all" else None
     data = {
@@ -115,7 +137,71 @@ def run(request: Sweep, context: Context) -> Outcome:
         "breakdown": rows,
     }
     posts = (*_posts(swept, data, steps, context), *_breakdown_posts(data, context))
-    return Outcome(data, posts, apply=publish, runs=("scores",))
+    can_train = bool(posts) and trained is None and _is_trainable(lake, definition)
+    return Outcome(data, posts, apply=publish, runs=("scores",), after_commit=wake)
+
+
+def is_training(session: Session, settings: Settings) -> bool:
+    """Return whether a training job is open.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    bool
+    """
+    open_jobs = select(Job.id).where(
+        Job.team_id == settings.team_id, Job.kind == Retrain.kind, Job.state.in_(jobs.OPEN)
+    )
+    return session.scalar(open_jobs.limit(1)) is not None
+
+
+def start_first_training(session: Session, context: Context) -> Job | None:
+    """Submit the first training of this installation, once.
+
+    Parameters
+    ----------
+    session : Session
+        The transaction that publishes the list.
+    context : Context
+        The sweep. Its person must be allowed to train, within the limits of `workers.quotas`.
+
+    Returns
+    -------
+    Job or None
+        The new job, to be woken after the commit. None if it was submitted before, or refused.
+    """
+    try:
+        submission = jobs.submit(
+            session,
+            context.settings,
+            Retrain(),
+            requested_by=context.requested_by,
+            channel=context.channel,
+            idem_key=f"first-model:{context.settings.team_id}",
+            announce=False,  # its result is a message of its own, which notifies people
+        )
+    except Refused as refusal:
+        log.info("the first training was not started: %s", refusal)
+        return None
+    return submission.job if submission.created else None
+
+
+def _is_trainable(lake: "Lake", definition: "ChurnDefinition") -> bool:
+    """Return whether there is enough history to train a churn model."""
+    from retention.lake.coverage import check_trainable
+
+    horizon_days = definition.horizon_days
+    try:
+        check_trainable(lake, training_cutoff(Retrain(), lake, horizon_days)[0], horizon_days)
+    except (BadInput, TooLittleData):
+        return False
+    return True
 
 
 def _earlier_cohort(session: Session, cohort: Cohort) -> Cohort | None:
@@ -164,12 +250,19 @@ def _next_steps(
     """Return what the policy would do for the customers of the message, in a few words."""
     from retention.campaigns.audience import next_rules
     from retention.campaigns.offers import next_step
+    from retention.outreach.pauses import paused_customers
 
     if context.channel is None:
         return {}
+    paused = lake.identities.resolved(
+        paused_customers(session, context.settings, context.business_at)
+    )
     shown = list(swept.cohort.customer_id.head(MAX_SHOWN))
     rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
-    return {customer: next_step(rule, currency) for customer, rule in rules.items()}
+    return {
+        customer: gettext("excluded") if customer in paused else next_step(rule, currency)
+        for customer, rule in rules.items()
+    }
 
 
 def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]:

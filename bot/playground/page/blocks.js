@@ -59,7 +59,7 @@ function table(block) {
     return h(tag, { class: `align-${align}${settings[column]?.is_wrapped ? " wrapped" : ""}`, scope: tag === "th" && "col" }, inner);
   };
   const [head, ...rows] = block.rows;
-  return h("div", { class: "table-scroll", tabindex: "0", role: "region", "aria-label": "Table" },
+  return h("div", { class: "table-scroll", tabindex: "0", role: "group", "aria-label": "Table" },
     h("table", {}, [
       h("thead", {}, h("tr", {}, head.map((one, column) => cell(one, "th", column)))),
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one, column) => cell(one, "td", column))))),

@@ -344,7 +344,7 @@ class _Rules:
         Only items with a wide price range are checked in detail.
         """
         rule = self.policy.price
-        if not rule.is_active:
+        if not rule.is_active or not self._has_prices():
             return
         sold = (
             f"SELECT item_id, count(*) AS sold, min({_UNIT_PRICE}) AS least, "
@@ -389,6 +389,11 @@ class _Rules:
         )
 
     # ------------------------------------------------------------ helpers
+
+    def _has_prices(self) -> bool:
+        """Whether a new line has a unit price; a file of redemptions has none."""
+        query = f"SELECT 1 FROM {self.relation} WHERE {_HAS_UNIT_PRICE} LIMIT 1"
+        return bool(self.con.execute(query).fetchall())
 
     def _collect_orders(self, customers: str) -> None:
         """Collect some customers' orders in ``clean_orders``."""

@@ -89,6 +89,10 @@ BAD = [
     [TABLE, TABLE],
     [{"type": "table", "rows": [[cell("a")] * 21]}],
     [{"type": "table", "rows": [[cell("a")]] * 101}],
+    [TABLE | {"column_settings": [{"align": "middle"}]}],
+    [TABLE | {"column_settings": [{"is_wrapped": "yes"}]}],
+    [TABLE | {"column_settings": [{"width": 3}]}],
+    [TABLE | {"rows": [[cell("")]]}],
     "no list",
     ["no block"],
 ]

@@ -13,6 +13,7 @@ from retention.db.tables import BusinessClock, Campaign, Job, RoleGrant, Send
 from retention.errors import BadInput, Conflict
 from tests.retention.campaigns.samples import a_body
 from workers import jobs, schedule
+from workers.requests import Retrain
 
 MONDAY = datetime(2017, 10, 2, 13, tzinfo=UTC)  # 9 o'clock in New York
 
@@ -149,6 +150,48 @@ def test_reports_progress_and_arrival(machine, worked) -> None:
     assert all(event["type"] == "clock" for event in machine.told)
     assert [event["stepping"] for event in machine.told][-2:] == [True, False]
     assert any("orders up to Mon 09 Oct" in event.get("what", "") for event in machine.told)
+
+
+def test_seconds_of_each_step_are_returned(machine, worked) -> None:
+    worked.does["digest"] = lambda _: time.sleep(0.3)
+    steps = machine.advance(timedelta(days=7, hours=1)).as_dict()["steps"]
+    assert any("importing the orders up to Mon 09 Oct" in what for what in steps)
+    assert "preparing the digest" in steps
+
+
+def test_minutes_after_the_last_stop_need_no_import_of_their_own(machine, worked) -> None:
+    journey = machine.advance(timedelta(days=7, minutes=20))
+    assert len(journey.moments) == 2
+    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest"]
+    machine.advance(timedelta(days=1))
+    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest", "demo_feed"]
+
+
+def test_page_opened_meanwhile_sees_the_step(machine, worked) -> None:
+    seen = []
+    worked.does["digest"] = lambda _: seen.append(machine.state())
+    machine.advance(timedelta(days=7, minutes=20))
+    assert seen[0]["stepping"]
+    assert seen[0]["what"]
+    assert datetime.fromisoformat(seen[0]["target"]) > MONDAY + timedelta(days=7)
+    assert "what" not in machine.state()
+
+
+def test_training_does_not_delay_the_advance(machine, worked, database) -> None:
+    with database.transaction() as session:
+        training = jobs.submit(
+            session,
+            machine.settings,
+            Retrain(),
+            requested_by="U0ANALYST",
+            channel="C0CRM",
+            idem_key="training",
+            announce=False,
+        ).job
+        session.execute(update(Job).where(Job.id == training.id).values(state="running"))
+    machine.advance(timedelta(days=7, hours=1))
+    with database.reading() as session:
+        assert session.get_one(Job, training.id).state == "running"
 
 
 def test_failed_import_stops_the_advance(machine, worked) -> None:

@@ -282,7 +282,7 @@ def test_measured_campaigns_update_the_prior_unless_ratio_mismatch(database, set
                 }
             },
             "sample_ratio": {"believable": believable, "treated": 8500, "control": 1500},
-            "simulated": {"visits_with_coupon": 0.12},
+            "simulated": {"visits_with_coupon": 0.5, "visits_with_reminder": 0.3},
         }
         return _measured(campaign_id, result)
 

@@ -154,3 +154,35 @@ def test_finds_rows_by_json_forms_of_names(database):
         keys = session.scalars(select(Outbox.key).where(NAMES.may_mention(Outbox.payload))).all()
     assert set(keys) == {"value", "text", "message", "case", "called"}
     assert "é" not in json.dumps(payloads)  # as the column stores it
+
+
+def test_table_loses_its_row_and_select_its_option():
+    """The buttons below a list stay, and no row loses a single cell."""
+    names = CustomerNames(["c0042"], ["AAAA-BBBB"])
+
+    def cells(*texts):
+        return [{"type": "raw_text", "text": text} for text in texts]
+
+    def option(name):
+        return {"text": {"type": "plain_text", "text": name}, "value": f"{name}|cohort"}
+
+    def select(*people):
+        return {"type": "static_select", "options": [option(name) for name in people]}
+
+    button = {"type": "button", "value": "cohort"}
+    head, mine, other = (
+        cells("customer", "risk"),
+        cells("AAAA-BBBB", "53"),
+        cells("CCCC-DDDD", "51"),
+    )
+    blocks = [
+        {"type": "table", "rows": [head, mine, other]},
+        {"type": "actions", "elements": [select("AAAA-BBBB", "CCCC-DDDD"), button]},
+        {"type": "actions", "elements": [select("AAAA-BBBB"), button]},
+        {"type": "context", "elements": [{"type": "mrkdwn", "text": "of AAAA-BBBB"}]},
+    ]
+    assert names.redact({"blocks": blocks})["blocks"] == [
+        {"type": "table", "rows": [head, other]},
+        {"type": "actions", "elements": [select("CCCC-DDDD"), button]},
+        {"type": "actions", "elements": [button]},
+    ]

@@ -15,7 +15,7 @@ from retention.db.tables import (
 )
 from retention.errors import Conflict
 from retention.lake.importing import import_files
-from retention.outreach import consent
+from retention.outreach import consent, pauses
 from retention.risk.policy import REASONS
 from retention.uplift.learners import UpliftLearner
 from tests.workers.campaigns.steps import (
@@ -231,3 +231,41 @@ def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
     assert "no cohort" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
     with desk.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Campaign)) == 0
+
+
+def test_draft_leaves_out_customers_whom_a_person_excluded(desk):
+    with desk.database.reading() as session:
+        first = session.get(Campaign, drafted(desk, name="first"))
+        members = select(Assignment.customer_id).where(Assignment.campaign_id == first.id)
+        someone, other = sorted(session.scalars(members))[:2]
+    with desk.database.transaction() as session:
+        pauses.pause(session, desk.settings, someone, ANALYST, clock.now())
+        pauses.pause(session, desk.settings, other, ANALYST, clock.now() - timedelta(days=31))
+    second = campaign_of(desk, drafted(desk, name="second"))
+    with desk.database.reading() as session:
+        members = select(Assignment.customer_id).where(Assignment.campaign_id == second.id)
+        customers = set(session.scalars(members))
+    assert second.body["excluded"]["paused_by_person"] == 1
+    assert someone not in customers
+    assert other in customers  # the exclusion has ended
+    assert "excluded by a person for now" in messages(desk, second.post_key)
+
+
+def test_draft_for_one_customer_offers_only_to_them(desk):
+    full = campaign_of(desk, drafted(desk, name="full"))
+    with desk.database.reading() as session:
+        rows = select(Assignment).where(Assignment.campaign_id == full.id)
+        expected = session.scalars(rows.order_by(Assignment.expected_value.desc())).first()
+    job = run(desk, CampaignDraft(customer_id=expected.customer_id, name="one"), ANALYST)
+    assert job.error is None
+    with desk.database.reading() as session:
+        rows = select(Assignment).where(Assignment.campaign_id == job.result["campaign_id"])
+        (assignment,) = session.scalars(rows)
+    assert assignment.customer_id == expected.customer_id
+    assert assignment.offer["rule"] == expected.offer["rule"]  # of the same value band
+    with desk.database.transaction() as session:
+        pauses.pause(session, desk.settings, expected.customer_id, ANALYST, clock.now())
+    refused = run(
+        desk, CampaignDraft(customer_id=expected.customer_id, name="no"), ANALYST, key="paused"
+    )
+    assert "excluded by a person for now" in refused.error

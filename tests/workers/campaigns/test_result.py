@@ -407,7 +407,7 @@ def test_interim_look_changes_nothing(desk):
     run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
     looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="on its first day")
     assert (looked.error, looked.result["effects"]) == (None, {})
-    assert "Too early to tell" in messages(desk)
+    assert "Too early to compare" in messages(desk)
     go_on(desk, days=10)
     looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
     assert looked.error is None

@@ -23,10 +23,11 @@ from retention.db.tables import (
     Outbox,
     Send,
 )
-from retention.outreach import consent
+from retention.outreach import calls, consent
 from retention.outreach.adapter import Contact
 from tests.shop import merged
 from tests.workers.campaigns.steps import (
+    ANALYST,
     CHANNEL,
     LEAD,
     approved,
@@ -39,7 +40,7 @@ from tests.workers.campaigns.steps import (
     rows_of_file,
     run,
 )
-from workers import campaigns, ids, jobs
+from workers import call_lists, campaigns, ids, jobs
 from workers.requests import CampaignCsv, CampaignSend
 from workers.tasks.runner import run_job
 
@@ -303,6 +304,43 @@ def test_call_list_customers_get_no_code(desk):
         sends = session.execute(select(Send.customer_id, Send.channel, Send.state)).all()
     assert {user for user, channel, _ in sends if channel == "call"} == to_call
     assert {state for _, _, state in sends} == {"sent"}
+    _record_one_outcome(desk, campaign_id, to_call)
+
+
+def _record_one_outcome(desk, campaign_id, to_call) -> None:
+    """The list's message shows each call; an outcome updates it and is counted."""
+    key = f"calls:{campaign_id}:{LEAD}"
+    shown = messages(desk, key)
+    assert f"{len(to_call)} call" in shown
+    assert shown.count("nobody yet") == len(to_call)
+    assert ids.OPEN_CALL in shown
+    someone, settings = min(to_call), desk.settings
+    with desk.database.transaction() as session:
+        assert {entry.customer_id for entry in calls.entries(session, settings, campaign_id)} == (
+            to_call
+        )
+        calls.save_entry(
+            session,
+            settings,
+            campaign_id,
+            someone,
+            ANALYST,
+            clock.now(),
+            owner=ANALYST,
+            due_on=clock.now().date(),
+            outcome="no_answer",
+        )
+        call_lists.refresh(session, settings, campaign_id)
+    assert messages(desk, key).count("nobody yet") == len(to_call) - 1
+    assert "1 no answer" in messages(desk, key)
+    again = run(
+        desk, CampaignCsv(campaign_id=campaign_id, part="calls"), LEAD, channel=LEAD, key="again"
+    )
+    assert again.error is None  # and keeps what was recorded
+    with desk.database.reading() as session:
+        counts = calls.count_outcomes(session, settings, campaign_id)
+    assert (counts["calls"], counts["made"], counts["reached"]) == (len(to_call), 1, 0)
+    assert counts["no_answer"] == 1
 
 
 @pytest.mark.campaign("approved")
@@ -501,7 +539,8 @@ def test_order_during_a_failed_run_keeps_the_group(desk, monkeypatch):
     clock.configure(fixed=drafted_at + timedelta(hours=7))
     assert run(desk, request, LEAD, key="again").error is None
     assert _arms(desk, campaign_id)["excluded"] == first[:1]
-    assert "1 customer of its audience" in messages(desk, f"campaign:{campaign_id}:returned:1")
+    text = messages(desk, f"campaign:{campaign_id}:returned:1")
+    assert "Excluded from both groups: 1 customer" in text
 
 
 @pytest.mark.campaign("approved")

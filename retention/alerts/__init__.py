@@ -1,0 +1,1 @@
+"""Alerts: conditions that people hear of once, when they become true."""

@@ -1,0 +1,96 @@
+"""Parse the condition of an alert.
+
+A condition is one of four phrases, or an audience expression that customers begin to meet.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from retention.audiences.expression import KEYWORDS, Expression
+from retention.audiences.parse import BadExpression, parse, parse_days
+from retention.errors import BadInput
+from retention.text import gettext
+
+LATE_DAYS = 2  # without events
+LAPSES, HARM, LATE, DECAYED = "lapses rise", "campaign harm", "data late", "model decayed"
+PHRASES = (LAPSES, HARM, LATE, DECAYED)
+_SYNONYMS = {"campaign harms": HARM, "campaign does harm": HARM, "lapse rise": LAPSES}
+_LATE = re.compile(rf"{LATE}\s*>\s*(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What an alert waits for.
+
+    Parameters
+    ----------
+    kind : str
+        ``customers``, or one of `PHRASES`.
+    expression : Expression or None
+        The customers, if they are the condition.
+    days : int
+        Days without events after which data is late.
+    """
+
+    kind: str
+    expression: Expression | None = None
+    days: int = LATE_DAYS
+
+    def __str__(self) -> str:
+        if self.expression is not None:
+            return str(self.expression)
+        return f"{LATE} > {self.days}d" if self.kind == LATE else self.kind
+
+    @property
+    def takes_audience(self) -> bool:
+        """Whether an audience can narrow the condition."""
+        return self.kind in ("customers", LAPSES)
+
+
+def parse_condition(text: str) -> Condition:
+    """Parse the value of ``--when``.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``risk >= high and value > 200`` or ``data late > 3d``.
+
+    Returns
+    -------
+    Condition
+
+    Raises
+    ------
+    BadInput
+        It is neither a phrase nor an expression.
+    """
+    words = " ".join(text.lower().replace("_", " ").split())
+    words = _SYNONYMS.get(words, words)
+    if words in PHRASES:
+        return Condition(words)
+    if match := _LATE.fullmatch(words):
+        days = parse_days(match[1])
+        if days is None or not 1 <= days <= 365:
+            raise BadInput(
+                gettext("{text!r} is not a time; write it like: data late > 2d").format(
+                    text=match[1]
+                )
+            )
+        return Condition(LATE, days=days)
+    if words.split(" ")[0] in ("lapses", "lapse", "campaign", "data", "model"):
+        nearest = difflib.get_close_matches(words, PHRASES, 1, cutoff=0.5)
+        if nearest and not set(words.split()) & {"=", "!=", "<", ">", ">=", "<=", *KEYWORDS[:4]}:
+            raise BadInput(
+                gettext("{text!r} is no condition. Did you mean {nearest}?").format(
+                    text=text, nearest=nearest[0]
+                )
+            )
+    try:
+        return Condition("customers", parse(text))
+    except BadExpression as error:
+        raise BadInput(
+            gettext("{error} A condition is an audience expression, or one of: {phrases}.").format(
+                error=error, phrases=", ".join(PHRASES)
+            )
+        ) from None

@@ -1,0 +1,116 @@
+"""Choose the draft with the highest expected profit among those that can be measured.
+
+The options are the tiers of risk that the policy acts on, and its hold-outs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retention.campaigns.audience import Audience
+from retention.campaigns.spec import Asked, Body, Wider
+from retention.risk.policy import HOLDOUT, TIERS, Policy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An audience with its version of the campaign, not yet drawn."""
+
+    tier: str  # lowest risk tier
+    audience: Audience
+    body: Body
+
+
+def choose_option(
+    scores: "pd.DataFrame",
+    asked: str,
+    policy: Policy,
+    evaluate: Callable[[str, "pd.DataFrame"], Option],
+    *,
+    may_widen: bool,
+) -> Option:
+    """Choose the option with the highest expected profit that can be measured.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        All scored customers with their ``tier``.
+    asked : str
+        The lowest tier that was asked for.
+    policy : Policy
+        The shop's policy.
+    evaluate : callable
+        Maps a lowest tier and its customers to an option with the policy's hold-out.
+    may_widen : bool
+        Consider wider tiers. Otherwise the next one is only noted in ``Body.wider``.
+
+    Returns
+    -------
+    Option
+        The audience that was asked for, if no option earns money and can be measured.
+    """
+    options = [evaluate(tier, of_tiers(scores, tier)) for tier in tiers_from(asked, policy)]
+    considered = options if may_widen else options[:1]
+    best = max(
+        (option for each in considered for option in _with_holdouts(each) if _is_good(option.body)),
+        key=lambda option: option.body.plan().profit,
+        default=options[0],
+    )
+    first = options[0]
+    notes: dict[str, object] = {"wider": _next_wider(best, options)}
+    if best.tier != first.tier:
+        notes["asked"] = Asked(tier=first.tier, customers=first.body.audience)
+    return Option(best.tier, best.audience, best.body.model_copy(update=notes))
+
+
+def tiers_from(asked: str, policy: Policy) -> tuple[str, ...]:
+    """Return the lowest tiers to consider: the asked one, then wider ones with a rule that acts."""
+    acting = {tier for rule in policy.rules if rule.action != "nothing" for tier in rule.tiers}
+    wider = [tier for tier in TIERS[TIERS.index(asked) + 1 :] if tier in acting]
+    return (asked, *wider)
+
+
+def of_tiers(scores: "pd.DataFrame", lowest: str) -> "pd.DataFrame":
+    """Return the scores of a tier and of those above it."""
+    return scores[scores["tier"].isin(TIERS[: TIERS.index(lowest) + 1])]
+
+
+def _with_holdouts(option: Option) -> list[Option]:
+    """The option with the policy's hold-out, and with the largest allowed one."""
+    larger = [HOLDOUT[1]] if HOLDOUT[1] > option.body.holdout else []
+    return [
+        option,
+        *(
+            Option(
+                option.tier, option.audience, option.body.model_copy(update={"holdout": holdout})
+            )
+            for holdout in larger
+        ),
+    ]
+
+
+def _is_good(body: Body) -> bool:
+    """Whether the version earns money, and the expected effect would be detected."""
+    if not body.audience:
+        return False
+    plan = body.plan()
+    return (
+        plan.profit > 0 and plan.smallest_effect is not None and plan.smallest_effect <= plan.effect
+    )
+
+
+def _next_wider(chosen: Option, options: Sequence[Option]) -> Wider | None:
+    for option in options:
+        is_wider = TIERS.index(option.tier) > TIERS.index(chosen.tier)
+        if is_wider and option.body.audience > chosen.body.audience:
+            plan = option.body.model_copy(update={"holdout": chosen.body.holdout}).plan()
+            return Wider(
+                tier=option.tier,
+                customers=option.body.audience,
+                profit=plan.profit,
+                learnable=plan.learnable,
+            )
+    return None

@@ -1,0 +1,142 @@
+"""Store a new audience as a campaign's next version."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
+
+from retention.campaigns.approval import NO_DECISION
+from retention.campaigns.assignment import buckets
+from retention.campaigns.draft import Draft, default_name
+from retention.campaigns.offers import set_offer
+from retention.campaigns.spec import Body, OfferLine
+from retention.campaigns.states import EDITABLE, find_campaign, move_campaign
+from retention.db.insert import insert_once
+from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
+from retention.settings import Settings
+
+# Values of an edit that hold for any audience.
+KEPT = ("expires_days", "budget", "send_on")
+TERMS = ("action", "discount", "face", "min_order", "categories", "contact")
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """The new version, and the offers whose terms come from the present one."""
+
+    body: Body
+    changed: tuple[OfferLine, ...]
+
+
+def replace_audience(
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    version: int,
+    user: str,
+    drafted: Draft,
+    now: datetime,
+) -> Campaign:
+    """Store a draft's audience as the next version and reset all approvals.
+
+    Edited terms stay, as far as the new audience has the same rules.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id.
+    drafted : Draft
+        The new audience.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    BadInput
+        An offer breaks the policy's minimum margin.
+    StaleCampaign
+        The version changed, or the campaign is already sent.
+    """
+    before = find_campaign(session, settings, campaign_id)
+    old = Body.model_validate(before.body)
+    merged = _merge(old, drafted.body)
+    body = merged.body
+    body.check_offers()
+    was_default = before.name == default_name(old, before.created_at.astimezone(settings.zone))
+    stored = body.model_dump(mode="json")
+    campaign = move_campaign(
+        session,
+        settings,
+        campaign_id,
+        from_states=EDITABLE,
+        to_state="draft",
+        seen_version=version,
+        actor=user,
+        action="campaign.edit",
+        at=now,
+        name=drafted.name if was_default else before.name,
+        body=stored,
+        submitted_by=None,
+        submitted_at=None,
+        expires_at=None,
+        remind_at=None,
+        version=Campaign.version + 1,
+        details={"changed": ["audience"], "audience": body.audience},
+        **NO_DECISION,
+    )
+    shared = {"team_id": settings.team_id, "campaign_id": campaign_id}
+    session.add(
+        CampaignVersion(
+            **shared, version=campaign.version, body=stored, edited_by=user, edited_at=now
+        )
+    )
+    insert_once(session, CampaignEditor, **shared, user_id=user)
+    session.execute(
+        delete(Assignment).where(Assignment.campaign_id == campaign_id),
+        execution_options={"synchronize_session": False},
+    )
+    session.execute(insert(Assignment), [{**row, **shared} for row in _rows(campaign, drafted)])
+    for line in merged.changed:
+        set_offer(session, campaign_id, line)
+    return campaign
+
+
+def _merge(old: Body, new: Body) -> _Merged:
+    present = {line.rule: line for line in old.offers}
+    lines, changed = [], []
+    for line in new.offers:
+        if edited := present.get(line.rule):
+            kept = line.model_copy(update={name: getattr(edited, name) for name in TERMS})
+            if kept != line:
+                changed.append(kept)
+            line = kept
+        lines.append(line)
+    update: dict[str, Any] = {name: getattr(old, name) for name in KEPT}
+    body = new.model_copy(update={**update, "offers": tuple(lines)})
+    if body.copy_action == old.copy_action:
+        body = body.model_copy(update={"copy_text": old.copy_text})
+    return _Merged(body, tuple(changed))
+
+
+def _rows(campaign: Campaign, drafted: Draft) -> list[dict[str, Any]]:
+    """The draft's rows, drawn with the campaign's own salt."""
+    bucket_of = buckets(
+        campaign.salt,
+        campaign.id,
+        [(row["customer_id"], row["tier"]) for row in drafted.rows],
+    )
+    return [{**row, "bucket": bucket_of[row["customer_id"]]} for row in drafted.rows]

@@ -1,0 +1,92 @@
+"""`alert`: add, try, mute, snooze and delete."""
+
+import json
+
+import pytest
+
+from bot.terminal import run
+from retention.alerts import store
+from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.workers.harness import wait
+from workers import ids
+
+
+def listed(database, settings) -> list[dict]:
+    with database.reading() as session:
+        return store.summaries(session, settings)
+
+
+def test_alert_of_slack_is_off_until_somebody_switches_it_on(workspace, database, settings):
+    answer = workspace.run('alert add vip-risk --when "risk >= high and value > 200"')
+    assert {ids.ALERT_TEST, ids.ALERT_ON} <= set(json.dumps(answer["blocks"]).split('"'))
+    (alert,) = listed(database, settings)
+    assert (alert["status"], alert["channel"], alert["created_by"]) == ("muted", CHANNEL, ANALYST)
+    workspace.press(ids.ALERT_ON, "vip-risk", VIEWER)
+    workspace.api.wait("response_url")
+    assert listed(database, settings)[0]["status"] == "muted"
+    workspace.press(ids.ALERT_ON, "vip-risk", LEAD)
+    wait(lambda: listed(database, settings)[0]["status"] == "on", 5)
+    workspace.press(ids.ALERT_MENU, "snooze|vip-risk")
+    wait(lambda: listed(database, settings)[0]["status"] == "snoozed", 5)
+    workspace.run("alert unmute vip-risk")
+    assert listed(database, settings)[0]["status"] == "on"
+    workspace.run("alert snooze vip-risk --days 3")
+    workspace.run("alert mute vip-risk")
+    assert listed(database, settings)[0]["status"] == "muted"
+    workspace.run("alert delete vip-risk")
+    assert listed(database, settings) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ('x --when "rsk"', "comparison"),
+        ('x --when "lapses rose"', "lapses rise"),
+        ('x --when "model decayed" --audience nobody', "nobody"),
+        ('"a b" --when "model decayed"', "such as"),
+    ],
+)
+def test_unusable_alert_is_refused(workspace, database, settings, typed, named):
+    assert named in words(workspace.run(f"alert add {typed}")["blocks"])
+    assert listed(database, settings) == []
+
+
+def test_viewer_sees_alerts_but_changes_none(workspace, database, settings):
+    workspace.run('alert add late --when "data late > 3d"')
+    assert "analyst" in words(workspace.run("alert delete late", VIEWER)["blocks"])
+    seen = workspace.run("alert list", VIEWER)
+    assert "3 days" in words(seen["blocks"])
+    assert ids.ALERT_MENU not in json.dumps(seen)
+    assert ids.ALERT_MENU in json.dumps(workspace.run("alert list"))
+
+
+def test_terminal_tries_an_alert_on_the_past_90_days(shop_copy, monkeypatch, capsys):
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
+    assert run(["audience", "save", "loyal", "orders >= 5"]) == 0
+    command = ["alert", "add", "falling", "--when", "lapses rise", "--audience", "loyal"]
+    assert run(command) == 0
+    capsys.readouterr()
+    assert run(["alert", "test", "falling", "--json"]) == 0
+    tried = json.loads(capsys.readouterr().out)
+    assert tried["days"] == 90
+    assert all({"at", "customers"} <= set(one) for one in tried["would_have_fired"])
+    assert (tried["every_days"], tried["false_alarms"]) == (7, 0.01)
+    assert run(["alert", "test", "falling"]) == 0
+    assert "would have fired" in capsys.readouterr().out
+
+
+def test_audience_in_use_is_not_deleted(shop_copy, monkeypatch, capsys):
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
+    assert run(["audience", "save", "loyal", "orders >= 5"]) == 0
+    assert run(["alert", "add", "falling", "--when", "lapses rise", "--audience", "loyal"]) == 0
+    weekly = ["--every", "mon 09:00", "--channel", "C0CRM"]
+    assert run(["schedule", "add", "sweep --audience loyal", *weekly]) == 0
+    assert run(["audience", "delete", "loyal"]) == 2
+    error = capsys.readouterr().err
+    assert "alert falling" in error
+    assert "schedule 1" in error
+    assert run(["alert", "delete", "falling"]) == 0
+    assert run(["schedule", "delete", "1"]) == 0
+    assert run(["audience", "delete", "loyal"]) == 0

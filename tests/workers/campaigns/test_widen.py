@@ -1,0 +1,64 @@
+"""Test drafts with a wider audience, as a campaign's next version."""
+
+from sqlalchemy import func, select
+
+from retention.db.tables import Assignment
+from tests.workers.campaigns.steps import ANALYST, campaign_of, drafted, messages, run
+from workers import campaigns
+from workers.campaigns import Changes
+from workers.requests import CampaignDraft, CampaignWiden
+
+
+def high_draft(desk) -> str:
+    job = run(desk, CampaignDraft(tier="high"), ANALYST)
+    assert job.error is None
+    return job.result["campaign_id"]
+
+
+def test_wider_draft_is_the_next_version_with_all_its_customers(desk):
+    campaign_id = high_draft(desk)
+    before = campaign_of(desk, campaign_id)
+    wider = before.body["wider"]
+    assert wider["customers"] > before.body["audience"]
+    request = CampaignWiden(campaign_id=campaign_id, version=1, tier=wider["tier"])
+    assert run(desk, request, ANALYST).error is None
+    after = campaign_of(desk, campaign_id)
+    assert (after.version, after.state) == (2, "draft")
+    assert after.body["audience"] == wider["customers"]
+    with desk.database.reading() as session:
+        in_campaign = Assignment.campaign_id == campaign_id
+        assert session.scalar(select(func.count()).where(in_campaign)) == wider["customers"]
+    assert after.name != before.name
+    assert ":2" in messages(desk, after.post_key)
+
+
+def test_edits_outlast_a_wider_audience(desk):
+    campaign_id = high_draft(desk)
+    changes = Changes(name="Spring", expires_days=9, discount=0.05)
+    with desk.database.transaction() as session:
+        campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, changes)
+    request = CampaignWiden(campaign_id=campaign_id, version=2, tier="low")
+    assert run(desk, request, ANALYST).error is None
+    after = campaign_of(desk, campaign_id)
+    assert (after.name, after.body["expires_days"]) == ("Spring", 9)
+    assert {line["discount"] for line in after.body["offers"] if line["action"] == "coupon"} == {
+        0.05
+    }
+    with desk.database.reading() as session:
+        offers = session.scalars(
+            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
+        ).all()
+    assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.05}
+
+
+def test_widening_an_older_version_is_refused(desk):
+    campaign_id = high_draft(desk)
+    with desk.database.transaction() as session:
+        campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(expires_days=9))
+    job = run(desk, CampaignWiden(campaign_id=campaign_id, version=1, tier="low"), ANALYST)
+    assert "edited since" in job.error
+    assert campaign_of(desk, campaign_id).version == 2
+
+
+def test_draft_for_everybody_has_nothing_wider(desk):
+    assert campaign_of(desk, drafted(desk)).body["wider"] is None

@@ -1,0 +1,194 @@
+"""Decide when alerts are checked, and publish those that fired."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from retention.alerts import store
+from retention.db.tables import Alert, AlertFiring, Cohort, ImportLog, Job
+from retention.quiet_hours import parse_quiet_hours
+from retention.settings import Settings
+from workers.requests import AlertCheck
+from workers.tasks.interface import Post
+
+if TYPE_CHECKING:
+    from retention.alerts.checks import Check
+    from retention.quiet_hours import QuietHours
+
+DAILY_CAP = 5  # alerts in a channel on one day; more are only listed
+
+
+def check_due(session: Session, settings: Settings, now: datetime) -> str | None:
+    """Return the idempotency key of the check that is due, if any.
+
+    Alerts are checked once a day, and after each sweep and import. No check runs in the quiet hours
+    of the policy, so nothing is posted in them.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    str or None
+    """
+    if not _has_alerts(session, settings):
+        return None
+    local = now.astimezone(settings.zone)
+    quiet = quiet_hours(settings)
+    if quiet and quiet.contains(local.time()):
+        return None
+    team = settings.team_id
+    sweep = session.scalar(
+        select(Cohort.id)
+        .where(Cohort.team_id == team, Cohort.audience.is_(None))
+        .order_by(Cohort.created_at.desc(), Cohort.id)
+        .limit(1)
+    )
+    imported = session.scalar(
+        select(ImportLog.id)
+        .where(ImportLog.team_id == team)
+        .order_by(ImportLog.at.desc(), ImportLog.id)
+        .limit(1)
+    )
+    newest = session.scalar(select(func.max(Alert.id)).where(Alert.team_id == team))
+    key = f"alerts:{local:%Y-%m-%d}:{sweep}:{imported}:{newest}"
+    return None if session.scalar(select(Job.id).where(Job.idem_key == key)) else key
+
+
+def next_check(session: Session, settings: Settings, after: datetime) -> datetime | None:
+    """Return the time of the next daily check: the end of the quiet hours, or midnight."""
+    if not _has_alerts(session, settings):
+        return None
+    quiet = quiet_hours(settings)
+    at = quiet.end if quiet else time()
+    day = after.astimezone(settings.zone).date()
+    moments = (
+        datetime.combine(day + timedelta(days=number), at, settings.zone) for number in range(3)
+    )
+    return next(moment for moment in moments if moment > after).astimezone(after.tzinfo)
+
+
+def quiet_hours(settings: Settings) -> "QuietHours | None":
+    """Return the quiet hours of the policy."""
+    from retention.risk.policy import load_policy
+
+    return parse_quiet_hours(load_policy(settings).campaign.quiet_hours)
+
+
+def _has_alerts(session: Session, settings: Settings) -> bool:
+    alerts = select(Alert.id).where(Alert.team_id == settings.team_id)
+    return session.scalar(alerts.limit(1)) is not None
+
+
+def request() -> AlertCheck:
+    """Return the request that checks all alerts."""
+    return AlertCheck()
+
+
+def publish(
+    session: Session,
+    settings: Settings,
+    checks: "Sequence[tuple[int, Check]]",
+    now: datetime,
+    job_id: str,
+) -> tuple[Post, ...]:
+    """Store the results of checks and return one message per channel.
+
+    Parameters
+    ----------
+    session : Session
+        The job's last transaction.
+    settings : Settings
+        Of the installation.
+    checks : sequence of (int, Check)
+        Alert id and result. Deleted alerts are ignored.
+    now : datetime
+        Business time.
+    job_id : str
+        The job; part of the messages' keys.
+
+    Returns
+    -------
+    tuple of Post
+    """
+    fired: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    capped: dict[str, int] = defaultdict(int)
+    for alert_id, result in checks:
+        alert = session.get(Alert, alert_id)
+        if alert is None:
+            continue
+        alert.state, alert.checked_at = result.state, now
+        if not result.has_fired:
+            continue
+        state = store.status(alert, now)
+        if state == "on":
+            is_full = _sent_today(session, settings, alert.channel, now) >= DAILY_CAP
+            state = "capped" if is_full else "sent"
+        session.add(
+            AlertFiring(
+                team_id=settings.team_id,
+                alert_id=alert.id,
+                at=now,
+                customers=result.customers,
+                facts=result.facts,
+                state=state,
+            )
+        )
+        session.flush()
+        channel = alert.channel or ""
+        if state == "sent":
+            fired[channel].append(_shown(settings, alert, result))
+        elif state == "capped":
+            capped[channel] += 1
+    return tuple(
+        Post(
+            "alert/fired",
+            {"alerts": shown, "capped": capped[channel], "cap": DAILY_CAP},
+            key=f"alerts:{job_id}:{channel}",
+            channel=channel,
+        )
+        for channel, shown in fired.items()
+        if channel
+    )
+
+
+def _sent_today(session: Session, settings: Settings, channel: str | None, now: datetime) -> int:
+    local = now.astimezone(settings.zone)
+    start = datetime.combine(local.date(), time(), settings.zone)
+    number = session.scalar(
+        select(func.count())
+        .select_from(AlertFiring)
+        .join(Alert, Alert.id == AlertFiring.alert_id)
+        .where(
+            AlertFiring.team_id == settings.team_id,
+            AlertFiring.state == "sent",
+            AlertFiring.at >= start,
+            Alert.channel.is_(None) if channel is None else Alert.channel == channel,
+        )
+    )
+    return int(number or 0)
+
+
+def _shown(settings: Settings, alert: Alert, result: "Check") -> dict[str, Any]:
+    """Return the values of one alert in a message; customers are pseudonyms."""
+    from retention.privacy import pseudonym
+
+    return {
+        "name": alert.name,
+        "kind": store.condition_of(alert).kind,
+        "condition": alert.condition,
+        "audience": alert.audience,
+        "customers": result.customers,
+        "facts": result.facts,
+        "named": [pseudonym(settings.key, customer) for customer in result.named],
+    }

@@ -1,0 +1,48 @@
+"""Widen a draft's audience; its message shows the next version."""
+
+from sqlalchemy.orm import Session
+
+from workers import campaigns
+from workers.requests import CampaignDraft, CampaignWiden
+from workers.tasks.campaign_draft import make_draft
+from workers.tasks.interface import Context, Outcome
+
+
+def run(request: CampaignWiden, context: Context) -> Outcome:
+    """Draft the wider audience and store it as the campaign's next version.
+
+    Parameters
+    ----------
+    request : CampaignWiden
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Updates the campaign's message.
+    """
+    from retention.campaigns.states import EDITABLE, StaleCampaign, find_campaign
+
+    settings = context.settings
+    with context.database.reading() as session:
+        campaign = find_campaign(session, settings, request.campaign_id)
+    if campaign.version != request.version or campaign.state not in EDITABLE:
+        raise StaleCampaign(campaign, request.version)
+    wider = CampaignDraft(
+        cohort_id=campaign.cohort_id, tier=request.tier, audience=request.audience
+    )
+    drafted = make_draft(wider, context)
+
+    def apply(session: Session) -> None:
+        campaigns.widen(
+            session,
+            settings,
+            request.campaign_id,
+            request.version,
+            context.requested_by,
+            drafted,
+        )
+
+    return Outcome({"campaign_id": campaign.id, "audience": drafted.body.audience}, apply=apply)
