@@ -161,8 +161,7 @@ class _Reader(Lines):
             and (_THIS_CUSTOMER.search(self.low) or self._is_bare())
         ):
             has.add("customer")
-        if "customer" not in has:
-            has.add("no customer")
+        has |= {f"no {kind}" for kind in ("customer", "campaign") if kind not in has}
         return frozenset(has)
 
     def _is_bare(self) -> bool:
