@@ -6,11 +6,12 @@ are made here, so that their values are those of today's code.
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
-from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, PAYLOADS
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
@@ -155,7 +156,18 @@ TALK = {
     "unused": ["regulars"],
     "savable": True,
     "value": "3f9a2c11d0e4",
+    "savable": True,
 }
+ALERT = {
+    "name": "vip-risk",
+    "condition": "risk >= high and value > 200",
+    "audience": "vips",
+    "status": "on",
+    "channel": CHANNEL,
+    "fired_at": NOON.isoformat(),
+    "snoozed_until": NOON.isoformat(),
+}
+FIRED = {"name": "vip-risk", "condition": ALERT["condition"], "audience": "vips"}
 USE = {
     "code": "K7M2-9QRT",
     "outcome": "twice",
@@ -210,7 +222,7 @@ def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
 
 def samples() -> dict[str, dict[str, Any]]:
     """Return values by template."""
-    recorded = json.loads((PAYLOADS / "messages.json").read_text(encoding="utf-8"))
+    recorded = json.loads(Path(__file__).with_name("messages.json").read_text(encoding="utf-8"))
     effect = {
         "tau": 0.05,
         "per_customer": 2.74,
@@ -446,6 +458,62 @@ def samples() -> dict[str, dict[str, Any]]:
             }
         },
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
+        "alert/added": {**ALERT, "status": "muted"},
+        "alert/changed": {"name": "vip-risk", "deed": "snooze", "days": 7},
+        "alert/list": {
+            "alerts": [{**ALERT, "status": status} for status in ("on", "snoozed", "muted")],
+            "may_change": True,
+        },
+        "alert/test": {
+            **ALERT,
+            "status": "muted",
+            "kind": "customers",
+            "days": 90,
+            "every_days": 7,
+            "false_alarms": 0.01,
+            "would_have_fired": [
+                {"at": NOON.isoformat(), "customers": number} for number in (3, 8)
+            ],
+        },
+        "alert/fired": {
+            "alerts": [
+                {
+                    **FIRED,
+                    "kind": "customers",
+                    "customers": 5,
+                    "named": ["G2VX-HM34", "V556-85E7"],
+                    "facts": {"total": 31},
+                },
+                {
+                    **FIRED,
+                    "kind": "lapses rise",
+                    "customers": 61,
+                    "named": [],
+                    "facts": {
+                        "week": NOON.isoformat(),
+                        "lapsed": 61,
+                        "expected": 38.4,
+                        "false_alarms": 0.01,
+                    },
+                },
+            ],
+            "capped": 2,
+            "cap": 5,
+        },
+        "campaign/holdout": {"share": 0.05},
+        "report/programme": {
+            "since": NOON.isoformat(),
+            "verdict": "gain",
+            "months": [
+                {"month": "2017-10", "profit": None, "low": None, "high": None},
+                {"month": "2017-11", "profit": 310.0, "low": 20.0, "high": 610.0},
+            ],
+            "campaigns": 3,
+            "treated": 2320,
+            "held_out": 122,
+            "share": 0.05,
+            "simulated": True,
+        },
         "talk/decided": {**TALK, "user": LEAD, "outcome": "declined"},
         "talk/proposal": TALK,
         "talk/ran": TALK,
