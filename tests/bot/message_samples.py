@@ -163,7 +163,8 @@ PROMISE = {"profit": 310.0, "low": 40.0, "high": 580.0}
 TALK = {
     "title": "Draft a campaign",
     "line": "campaign draft --tier medium",
-    "unused": ["under 500 euro"],
+    "unused": ["regulars"],
+    "savable": True,
     "value": "3f9a2c11d0e4",
     "savable": True,
 }
@@ -285,7 +286,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "understood": "campaign draft --tier medium",
             "changes": True,
             "alternatives": [],
-            "unused": ["under 500 euro"],
+            "unused": ["regulars"],
         },
         "bot/definition": {
             "definition": {"horizon_days": 28, "active_within_days": 56, "source": "person"},
