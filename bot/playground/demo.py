@@ -73,7 +73,7 @@ def main(settings: Settings) -> None:
     database = Database.of(settings)
     if not _is_prepared(settings, database):
         print(
-            gettext("Preparing the demo: importing a real shop's history (once) …"),
+            gettext("Preparing the demo: importing a real shop's year (once, about a minute) …"),
             flush=True,
         )
         status = _run_with_secrets(settings, [sys.executable, "-m", "bot.playground.prepare"])
