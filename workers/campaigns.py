@@ -356,8 +356,10 @@ def widen(
     from retention.campaigns.redraft import replace_audience
 
     roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
+    before = Body.model_validate(find_campaign(session, settings, campaign_id).body)
     campaign = replace_audience(session, settings, campaign_id, version, user, drafted, clock.now())
-    return show_change(session, settings, campaign, "edited", user)
+    differences = version_changes(before, Body.model_validate(campaign.body))
+    return show_change(session, settings, campaign, "edited", user, changes=differences)
 
 
 def release(
