@@ -356,9 +356,11 @@ def widen(
     from retention.campaigns.redraft import replace_audience
 
     roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
-    before = Body.model_validate(find_campaign(session, settings, campaign_id).body)
+    before = find_campaign(session, settings, campaign_id)
+    earlier = Body.model_validate(before.body), before.name
     campaign = replace_audience(session, settings, campaign_id, version, user, drafted, clock.now())
-    differences = version_changes(before, Body.model_validate(campaign.body))
+    names = earlier[1], campaign.name
+    differences = version_changes(earlier[0], Body.model_validate(campaign.body), names)
     return show_change(session, settings, campaign, "edited", user, changes=differences)
 
 
