@@ -83,6 +83,10 @@ TASKS = {
         ),
     ),
     "campaign preview": Task(gettext("Preview the e-mails"), ("campaign preview k7m2",)),
+    "campaign calls": Task(gettext("See the call list"), ("campaign calls k7m2",)),
+    "campaign holdout": Task(
+        gettext("Keep some customers out of every campaign"), ("campaign holdout 5",)
+    ),
     "campaign submit": Task(gettext("Submit a draft for approval"), ("campaign submit k7m2",)),
     "campaign approve": Task(gettext("Approve a campaign"), ("campaign approve k7m2",)),
     "campaign reject": Task(
@@ -92,10 +96,6 @@ TASKS = {
         gettext("Stop a campaign"), ('campaign stop k7m2 --reason "Wrong prices"',)
     ),
     "campaign result": Task(gettext("See what a campaign earned"), ("campaign result k7m2",)),
-    "campaign calls": Task(gettext("Open a call list"), ("campaign calls k7m2",)),
-    "campaign holdout": Task(
-        gettext("Leave a share out of all campaigns"), ("campaign holdout 5",)
-    ),
     "campaign held": Task(
         gettext("See e-mails that may not have arrived"), ("campaign held k7m2",)
     ),
@@ -111,16 +111,6 @@ TASKS = {
     ),
     "digest list": Task(gettext("See scheduled digests"), ("digest list",)),
     "digest off": Task(gettext("Stop a scheduled digest"), ("digest off", "digest off 2")),
-    "alert add": Task(
-        gettext("Set an alert"),
-        ('alert add vip-risk --when "risk >= high and value > 200"',),
-    ),
-    "alert list": Task(gettext("See all alerts"), ("alert list",)),
-    "alert test": Task(gettext("Try an alert on the past"), ("alert test vip-risk",)),
-    "alert snooze": Task(gettext("Snooze an alert"), ("alert snooze vip-risk --days 3",)),
-    "alert mute": Task(gettext("Switch an alert off"), ("alert mute vip-risk",)),
-    "alert unmute": Task(gettext("Switch an alert on"), ("alert unmute vip-risk",)),
-    "alert delete": Task(gettext("Delete an alert"), ("alert delete vip-risk",)),
     "schedule add": Task(
         gettext("Schedule a command"),
         (
@@ -133,10 +123,23 @@ TASKS = {
     "schedule resume": Task(gettext("Resume a schedule"), ("schedule resume 3",)),
     "schedule run": Task(gettext("Run a schedule now"), ("schedule run 3",)),
     "schedule delete": Task(gettext("Delete a schedule"), ("schedule delete 3",)),
+    "alert add": Task(
+        gettext("Add an alert"), ('alert add vip-risk --when "risk >= high and value > 200"',)
+    ),
+    "alert list": Task(gettext("See all alerts"), ("alert", "alert list")),
+    "alert test": Task(gettext("Try an alert on the past"), ("alert test vip-risk",)),
+    "alert mute": Task(gettext("Switch an alert off"), ("alert mute vip-risk",)),
+    "alert unmute": Task(gettext("Switch an alert on"), ("alert unmute vip-risk",)),
+    "alert snooze": Task(
+        gettext("Silence an alert for some days"), ("alert snooze vip-risk --days 7",)
+    ),
+    "alert delete": Task(gettext("Delete an alert"), ("alert delete vip-risk",)),
     "report recommend": Task(
         gettext("See how recommendations do"), ("report recommend", "report recommend --days 28d")
     ),
-    "report programme": Task(gettext("See what all campaigns earned"), ("report programme",)),
+    "report programme": Task(
+        gettext("See what all campaigns earn together"), ("report programme",)
+    ),
     "report promises": Task(gettext("Compare forecasts with results"), ("report promises",)),
     "data show": Task(gettext("Check the data"), ("data",)),
     "status": Task(gettext("See whether everything works"), ("status",)),

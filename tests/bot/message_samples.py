@@ -14,7 +14,6 @@ from retention.db.tables import Campaign
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
-VALUES = Path(__file__).with_name("message_values.json")
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
 ERROR = (
     "There are no orders after 1 Sep 2017, so nobody can be scored; import newer orders and run "
@@ -120,15 +119,6 @@ JUDGED = {
         ],
     },
 }
-ALERT = {
-    "name": "vip-risk",
-    "condition": "risk >= high and value > 200",
-    "audience": "lapsing",
-    "status": "on",
-    "fired_at": NOON.isoformat(),
-    "snoozed_until": None,
-    "channel": CHANNEL,
-}
 AUDIENCE = {
     "name": "lapsing",
     "expression": "risk >= medium and value > 200 and city = 'Berlin'",
@@ -167,6 +157,16 @@ TALK = {
     "value": "3f9a2c11d0e4",
     "savable": True,
 }
+ALERT = {
+    "name": "vip-risk",
+    "condition": "risk >= high and value > 200",
+    "audience": "vips",
+    "status": "on",
+    "channel": CHANNEL,
+    "fired_at": NOON.isoformat(),
+    "snoozed_until": NOON.isoformat(),
+}
+FIRED = {"name": "vip-risk", "condition": ALERT["condition"], "audience": "vips"}
 USE = {
     "code": "K7M2-9QRT",
     "outcome": "twice",
@@ -221,9 +221,7 @@ def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
 
 def samples() -> dict[str, dict[str, Any]]:
     """Return values by template."""
-    recorded = json.loads(
-        (Path(__file__).with_name("message_values.json")).read_text(encoding="utf-8")
-    )
+    recorded = json.loads(Path(__file__).with_name("messages.json").read_text(encoding="utf-8"))
     effect = {
         "tau": 0.05,
         "per_customer": 2.74,
@@ -250,31 +248,6 @@ def samples() -> dict[str, dict[str, Any]]:
         "sample_ratio": {"treated": 453, "control": 79, "believable": True, "p_value": 0.8},
     }
     own = {
-        "alert/added": {**ALERT, "status": "muted"},
-        "alert/changed": {"name": "vip-risk", "deed": "snooze", "days": 7},
-        "alert/fired": {
-            "alerts": [
-                {
-                    **ALERT,
-                    "kind": "customers",
-                    "customers": 4,
-                    "named": ["4R1W-HVNA", "G2VX-HM34", "V556-85E7"],
-                    "facts": {"total": 41},
-                }
-            ]
-            * 2,
-            "capped": 2,
-            "cap": 5,
-        },
-        "alert/list": {"alerts": [ALERT, {**ALERT, "status": "muted"}], "may_change": True},
-        "alert/test": {
-            **ALERT,
-            "status": "muted",
-            "kind": "customers",
-            "days": 90,
-            "every_days": 7,
-            "would_have_fired": [{"at": NOON.isoformat(), "customers": 3}] * 9,
-        },
         "audience/breakdown": {
             "by": "city",
             "audience": "lapsing",
@@ -365,7 +338,6 @@ def samples() -> dict[str, dict[str, Any]]:
             "who": LEAD,
             "left_out": 4,
         },
-        "campaign/holdout": {"share": 0.05},
         "campaign/list": {"campaigns": [campaign(), campaign("live"), campaign("draft")]},
         "campaign/look": {
             "campaign": campaign("live"),
@@ -423,16 +395,6 @@ def samples() -> dict[str, dict[str, Any]]:
         "monitor/health": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
         "playground/welcome": {},
         "report/page": REPORT,
-        "report/programme": {
-            "since": NOON.isoformat(),
-            "verdict": "gain",
-            "months": [{"month": "Oct 2017", "profit": 1240.0, "low": 310.0, "high": 2170.0}] * 6,
-            "campaigns": 4,
-            "treated": 2324,
-            "held_out": 123,
-            "share": 0.05,
-            "simulated": True,
-        },
         "report/promises": {
             "campaigns": [
                 {
@@ -495,6 +457,62 @@ def samples() -> dict[str, dict[str, Any]]:
             }
         },
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
+        "alert/added": {**ALERT, "status": "muted"},
+        "alert/changed": {"name": "vip-risk", "deed": "snooze", "days": 7},
+        "alert/list": {
+            "alerts": [{**ALERT, "status": status} for status in ("on", "snoozed", "muted")],
+            "may_change": True,
+        },
+        "alert/test": {
+            **ALERT,
+            "status": "muted",
+            "kind": "customers",
+            "days": 90,
+            "every_days": 7,
+            "false_alarms": 0.01,
+            "would_have_fired": [
+                {"at": NOON.isoformat(), "customers": number} for number in (3, 8)
+            ],
+        },
+        "alert/fired": {
+            "alerts": [
+                {
+                    **FIRED,
+                    "kind": "customers",
+                    "customers": 5,
+                    "named": ["G2VX-HM34", "V556-85E7"],
+                    "facts": {"total": 31},
+                },
+                {
+                    **FIRED,
+                    "kind": "lapses rise",
+                    "customers": 61,
+                    "named": [],
+                    "facts": {
+                        "week": NOON.isoformat(),
+                        "lapsed": 61,
+                        "expected": 38.4,
+                        "false_alarms": 0.01,
+                    },
+                },
+            ],
+            "capped": 2,
+            "cap": 5,
+        },
+        "campaign/holdout": {"share": 0.05},
+        "report/programme": {
+            "since": NOON.isoformat(),
+            "verdict": "gain",
+            "months": [
+                {"month": "2017-10", "profit": None, "low": None, "high": None},
+                {"month": "2017-11", "profit": 310.0, "low": 20.0, "high": 610.0},
+            ],
+            "campaigns": 3,
+            "treated": 2320,
+            "held_out": 122,
+            "share": 0.05,
+            "simulated": True,
+        },
         "talk/decided": {**TALK, "user": LEAD, "outcome": "declined"},
         "talk/proposal": TALK,
         "talk/ran": TALK,

@@ -94,6 +94,12 @@ def test_role_is_checked_again_before_each_task(database, settings, task, kind):
         "campaign_id": "c",
         "version": 1,
         "until": clock.now(),
+        "view_id": "V1",
+        "tier": "medium",
+        "name": "vips",
+        "expression": "value > 200",
+        "table": "events",
+        "files": ("orders.csv",),
     }
     fields = REQUESTS[kind].model_fields
     required = {name: needed[name] for name, field in fields.items() if field.is_required()}
