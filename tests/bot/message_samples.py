@@ -335,6 +335,19 @@ def samples() -> dict[str, dict[str, Any]]:
             },
             "calls": [CALL] * 10,
         },
+        "campaign/call_assigned": {
+            "by": LEAD,
+            "pseudonym": "4R1W-HVNA",
+            "campaign": "Come back in October",
+            "campaign_id": "k7m2x9",
+            "due_on": "2017-10-04",
+            "note": "She asked about gluten-free bread.",
+            "open": True,
+            "outcome": "",
+        },
+        "campaign/my_calls": {
+            "calls": [{**CALL, "campaign": "Come back in October", "campaign_id": "k7m2x9"}] * 5
+        },
         "campaign/card": {"campaign": campaign()},
         "campaign/clearance": {
             "campaign": campaign("scheduled"),
