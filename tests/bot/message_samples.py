@@ -164,7 +164,6 @@ TALK = {
     "title": "Draft a campaign",
     "line": "campaign draft --tier medium",
     "unused": ["regulars"],
-    "savable": True,
     "value": "3f9a2c11d0e4",
     "savable": True,
 }
