@@ -153,6 +153,7 @@ def act(
     unused: tuple[str, ...] = (),
     *,
     confirmed: bool = False,
+    quiet: bool = False,
 ) -> bool:
     """Run a command line, or ask before a change.
 
@@ -168,6 +169,8 @@ def act(
         Parts of the sentence that the command does not express.
     confirmed : bool, optional
         The person has pressed the button.
+    quiet : bool, optional
+        Another message of the thread shows the command.
 
     Returns
     -------
@@ -192,7 +195,8 @@ def act(
     call = Call(services, said.user, SLACK, f"{said.key}:run", said.channel)
     result = parsed.command.handle(call, parsed.params)
     if isinstance(result, Request):
-        return _start(services, said, line, unused, result, private=parsed.command.private)
+        is_private = parsed.command.private
+        return _start(services, said, line, unused, result, private=is_private, quiet=quiet)
     return _show(services, said, line, unused, result)
 
 
@@ -225,6 +229,7 @@ def _start(
     request: Request,
     *,
     private: bool,
+    quiet: bool,
 ) -> bool:
     """Queue a command's job; its progress and its result come into the thread."""
     request.check_worker_limits()
@@ -257,7 +262,8 @@ def _start(
             "title": title_of(request.kind),
             "changes": changes(line),
         }
-        _put(session, services, said, "talk/understood", values)
+        if not quiet or elsewhere or submission.joined:
+            _put(session, services, said, "talk/understood", values)
         if submission.created:
             show_progress(session, settings, submission.job)
         return submission
@@ -485,7 +491,8 @@ def confirm(services: Services, proposal: Proposal) -> None:
         The role does not allow it, or the command is wrong by now. The buttons stay.
     """
     said, line = proposal.said, proposal.line
-    if act(services, replace(said, key=f"{said.key}:confirmed"), line, confirmed=True):
+    confirmed = replace(said, key=f"{said.key}:confirmed")
+    if act(services, confirmed, line, confirmed=True, quiet=True):
         decided(services, proposal, "done")
 
 

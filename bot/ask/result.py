@@ -56,6 +56,9 @@ READING = frozenset(
         "audience list",
         "audience show",
         "schedule list",
+        "alert list",
+        "alert test",
+        "report programme",
     }
 )
 

@@ -142,6 +142,29 @@ RULES = (
     Rule("audience list", (r"\baudiences\b|人群列表|有哪些人群",)),
     Rule("models card", (r"\bmodel card\b|模型卡",)),
     Rule(
+        "alert list",
+        (r"\balerts\b|告警|警报",),
+        none_of=(r"\b(?:set up|create|add|mute|snooze|delete|new|stop|off|unmute)\b",),
+    ),
+    Rule(
+        "schedule list",
+        (r"\bschedules\b|\b(?:what|which).*\bscheduled\b|定时任务|有哪些计划",),
+        none_of=(r"\b(?:create|add|delete|pause|resume|new|digests?|campaigns?)\b",),
+    ),
+    Rule(
+        "report promises",
+        (r"\bpromis(?:e|es|ed)\b|\bforecasts?\b.*\b(?:hold|held|right|accurate|good|true)\b",),
+        needs=("no campaign",),
+    ),
+    Rule(
+        "report programme",
+        (
+            r"\bprogram(?:me)? hold-?out\b|\ball campaigns together\b|"
+            r"\bprogram(?:me)?\b.*\b(?:earn\w*|profit|worth|result)\b",
+        ),
+        needs=("no campaign",),
+    ),
+    Rule(
         "definition show",
         (
             r"\b(?:churn|high risk|at risk)\b.*\b(?:definition|mean|means|defined|meaning)\b|"

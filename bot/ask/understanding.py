@@ -43,6 +43,7 @@ _HEADS = {
     "sweep": rf"{rules.RISK}|\bsweep\b",
     "campaign list": rf"{rules.STATE_WORDS}|\b(?:campaigns?|pipeline|funnel|approval)\b|活动",
 }
+_BARE_DEED = re.compile(r"(?<!\bto )\b(?:approve|reject|submit|stop|erase)\b|(?<!不)批准")
 _DEEDS = (
     (r"\bdraft\w*|起草|召回", "campaign draft"),
     (rules.APPROVE + r"|\bapproved\b", "campaign approve"),
@@ -139,7 +140,8 @@ class _Reader(Lines):
         settled = self._settle(intent) if intent else None
         line = self.line(settled) if settled else None
         if settled is None or line is None:
-            return Understanding(alternatives=self._alternatives(settled or intent))
+            refused = intent if intent in CHANGING else None
+            return Understanding(alternatives=self._alternatives(settled or refused))
         spans = match.spans if match else ()
         unused = () if settled != intent else self._unused(settled, spans, is_rule=bool(match))
         if unused:
@@ -159,8 +161,7 @@ class _Reader(Lines):
             and (_THIS_CUSTOMER.search(self.low) or self._is_bare())
         ):
             has.add("customer")
-        if "customer" not in has:
-            has.add("no customer")
+        has |= {f"no {kind}" for kind in ("customer", "campaign") if kind not in has}
         return frozenset(has)
 
     def _is_bare(self) -> bool:
@@ -286,6 +287,8 @@ class _Reader(Lines):
         mood = self.mood
         if re.search(rules.UNSUPPORTED, self.low):
             return None
+        if intent == "campaign list" and _BARE_DEED.search(self.low) and not mood.asks:
+            return None  # "approve all drafts" names no campaign
         is_refused = mood.negated and intent in ("sweep", "score", "recommend", "digest now")
         if is_refused and re.match(
             r"(?:please )?(?:don'?t|do not|never|no need)|不要|别|不用", self.low
@@ -326,17 +329,13 @@ class _Reader(Lines):
             words = self.text[value.start : value.end].strip()
             if value.kind not in settled and not any(words in part for part in parts):
                 parts = (*parts, words)
-        return (*parts, *self._other_deeds(intent))
+        deeds = self._other_deeds(intent)
+        return (*parts, *(deed for deed in deeds if not any(deed in part for part in parts)))
 
     def _other_deeds(self, intent: str) -> tuple[str, ...]:
         """Return the verbs of further changes, which one command cannot do."""
-        if not intent.startswith("campaign ") or intent == "campaign draft":
+        if intent not in CHANGING or not intent.startswith("campaign "):
             return ()
-        if intent not in CHANGING:
-            deed = re.search(
-                r"(?<!\bto )\b(?:approve|reject|submit|stop|erase)\b|(?<!不)批准", self.low
-            )
-            return (deed[0],) if deed and intent == "campaign list" else ()
         rest = "".join(" " if letter in MARKS.values() else letter for letter in self.low)
         return tuple(
             found[0]

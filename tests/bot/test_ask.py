@@ -49,6 +49,11 @@ def test_evaluation_has_400_sentences_in_two_halves_of_styles():
         ("谁快流失了？", "sweep"),
         ("/retention sweep --tier medium", "sweep --tier medium"),
         ("sweep --top 5", "sweep --top 5"),
+        ("which alerts are there?", "alert list"),
+        ("what is scheduled?", "schedule list"),
+        ("did our forecasts hold?", "report promises"),
+        ("what did the programme earn?", "report programme"),
+        ("mute the alerts", None),
     ],
 )
 def test_sentences_of_the_issue(sentence, command):

@@ -20,7 +20,7 @@ from retention.errors import Conflict
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
 from tests.workers.stand_in_tasks.digest import picture
-from workers import completion, jobs
+from workers import completion, jobs, threads
 from workers.delivery import outbox
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import client, is_channel
@@ -225,6 +225,17 @@ def test_one_message_is_visible_after_any_failure(sender, slack, database, setti
     put(database, settings, "next", "k2")
     drain(sender, database)
     assert texts(slack) == ["once", "next"]
+
+
+def test_answer_goes_to_the_thread_of_a_persons_message(sender, slack, database, settings):
+    asked = slack.say("lead", "crm", "who is at risk?")
+    key = threads.thread_key(CHANNEL, asked["ts"])
+    put(database, settings, "answer", "a", thread_key=key)
+    put(database, settings, "reply to the answer", "b", thread_key="a")
+    drain(sender, database)
+    places = {message["text"]: message.get("thread_ts") for message in slack.messages("crm")}
+    assert places["answer"] == asked["ts"]
+    assert places["reply to the answer"] == asked["ts"]
 
 
 def test_ambiguous_reply_is_found_in_its_thread(sender, slack, database, settings):

@@ -204,7 +204,9 @@ class Sender:
             )
         if parent is None or not parent.ts:
             return Claim(row, thread_ts=None, channel_id=row.channel_id)
-        return Claim(row, thread_ts=parent.ts, channel_id=row.channel_id or parent.channel_id)
+        # The parent may itself be a reply, and Slack wants the thread's first message.
+        root = parent.thread_ts or parent.ts
+        return Claim(row, thread_ts=root, channel_id=row.channel_id or parent.channel_id)
 
     # ------------------------------------------------------------ result of a call
 
