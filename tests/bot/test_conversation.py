@@ -369,3 +369,10 @@ def test_draft_shortcut_offers_the_list_of_the_thread(talk, sweep_thread):
 def test_draft_shortcut_of_a_viewer_shows_the_refusal(talk):
     shortcut(talk, ids.DRAFT_GLOBAL, user=VIEWER)
     assert "analyst" in json.dumps(talk.workspace.api.wait("views.open")["view"])
+
+
+def test_slash_command_ask_shows_the_command_and_runs_nothing(talk):
+    reply = talk.workspace.run("ask draft 10% for customers in Berlin")
+    assert "campaign draft --discount 10" in words(reply["blocks"])
+    assert "Berlin" in words(reply["blocks"])
+    assert talk.rows(Job) == []
