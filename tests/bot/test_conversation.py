@@ -139,6 +139,14 @@ def test_unknown_customer_gets_a_clear_message(talk):
     assert talk.rows(Job) == []
 
 
+def test_request_above_a_limit_gets_the_reason(talk):
+    for number in range(1, 5):
+        talk.say(f"top {number} at risk", ts=f"1500000000.00050{number}", event_id=f"Ev{number}")
+        talk.reply(ts=f"1500000000.00050{number}")
+    assert len(talk.rows(Job)) == 3
+    assert "jobs cancel" in text_of(talk.reply(ts="1500000000.000504"))
+
+
 # ---------------------------------------------------------------- deliveries and loops
 
 
