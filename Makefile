@@ -104,10 +104,10 @@ test-pseudo: setup
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' tests/bot tests/workers
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'desk and not slow and not nightly' tests/bot tests/workers tests/end_to_end
 
-# The sentences in code, for translators; brings the catalogues of all languages up to date.
+# The sentences in code and templates, for translators; brings the catalogues of all languages up to date.
 messages: setup
-	$(BIN)/pybabel extract --keywords gettext --no-location --sort-output --project retention \
-	  --output-file retention/locale/retention.pot retention workers bot
+	$(BIN)/pybabel extract --mapping babel.cfg --keywords gettext --no-location --sort-output \
+	  --project retention --output-file retention/locale/retention.pot .
 	@for file in retention/locale/*/LC_MESSAGES/retention.po; do [ ! -f "$$file" ] || \
 	  $(BIN)/pybabel update --no-fuzzy-matching --domain retention --output-dir retention/locale \
 	  --input-file retention/locale/retention.pot || exit; break; done

@@ -28,11 +28,11 @@ from bot.health import overview
 from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Campaign, CampaignEditor
-from retention.text import gettext
+from retention.text import gettext, in_language
 from workers import ids, jobs, roles
 from workers.delivery import render
 
-MAX_WAITING, MAX_RUNNING = 10, 5
+MAX_WAITING, MAX_RUNNING, MAX_LISTED = 10, 5, 5
 # The first buttons of the desk: command, text and role.
 QUICK_ACTIONS = (
     ("sweep", gettext("List customers at risk"), "analyst"),
@@ -143,14 +143,16 @@ def view(services: Services, user: str) -> dict[str, Any]:
     with services.database.reading() as session:
         role = roles.role_of(session, settings, user)
         desk = Desk(services, session, user, role)
-        parts = [{"title": title, "rows": part(desk)} for title, part in _PARTS.items()]
+        parts = [
+            {"title": in_language(title), "rows": part(desk)} for title, part in _PARTS.items()
+        ]
         return render.view(
             "home/home",
             role=role,
             waiting=len(waiting_campaigns(desk)),
             parts=[part for part in parts if part["rows"]],
             quick=[
-                {"text": text, "command": command}
+                {"text": in_language(text), "command": command}
                 for command, text, required_role in QUICK_ACTIONS
                 if roles.allows(role, required_role)
             ],
@@ -217,6 +219,65 @@ def health(desk: Desk) -> list[Row]:
         for one in state["problems"]
     ]
     return [*rows, Row("health", state)]
+
+
+@section(gettext("Audiences"))
+def audiences(desk: Desk) -> list[Row]:
+    """Return the saved audiences; a button lists their customers at risk."""
+    from retention.audiences.store import summaries
+
+    if not roles.allows(desk.role, "analyst"):
+        return []
+    return [
+        Row(
+            "audience",
+            one,
+            ()
+            if one["exclude"]
+            else (
+                Button(gettext("Who is at risk"), ids.HOME_RUN, f"sweep --audience {one['name']}"),
+            ),
+        )
+        for one in summaries(desk.session, desk.services.settings)[:MAX_LISTED]
+    ]
+
+
+@section(gettext("Alerts"))
+def alerts(desk: Desk) -> list[Row]:
+    """Return the alerts; analysts switch them on and off."""
+    from retention.alerts.store import summaries
+
+    def button(alert: dict[str, Any]) -> Button:
+        if alert["status"] == "on":
+            return Button(gettext("Mute"), ids.HOME_RUN, f"alert mute {alert['name']}")
+        return Button(gettext("Switch on"), ids.HOME_RUN, f"alert unmute {alert['name']}")
+
+    is_analyst = roles.allows(desk.role, "analyst")
+    return [
+        Row("alert", one, (button(one),) if is_analyst else ())
+        for one in summaries(desk.session, desk.services.settings)[:MAX_LISTED]
+    ]
+
+
+@section(gettext("Schedules"))
+def schedules(desk: Desk) -> list[Row]:
+    """Return the schedules with their next runs; analysts run and pause them."""
+    from workers.schedule_changes import summaries
+
+    def buttons(schedule: dict[str, Any]) -> tuple[Button, ...]:
+        deed = "resume" if schedule["paused"] else "pause"
+        text = gettext("Resume") if schedule["paused"] else gettext("Pause")
+        number = schedule["number"]
+        return (
+            Button(gettext("Run now"), f"{ids.HOME_RUN}.run", f"schedule run {number}"),
+            Button(text, f"{ids.HOME_RUN}.pause", f"schedule {deed} {number}"),
+        )
+
+    is_analyst = roles.allows(desk.role, "analyst")
+    return [
+        Row("schedule", one, buttons(one) if is_analyst else ())
+        for one in summaries(desk.session, desk.services.settings)[:MAX_LISTED]
+    ]
 
 
 def waiting_campaigns(desk: Desk) -> list[dict[str, Any]]:

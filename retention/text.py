@@ -63,6 +63,36 @@ def gettext(message: str) -> str:
     return _catalogue(language()).gettext(message)
 
 
+def ngettext(singular: str, plural: str, number: float) -> str:
+    """Return a sentence with a number in the present language.
+
+    Parameters
+    ----------
+    singular, plural : str
+        The English sentences.
+    number : float
+        Chooses the form by the language's rule.
+    """
+    if is_pseudo():
+        return bracket(singular if number == 1 else plural)
+    return _catalogue(language()).ngettext(singular, plural, int(number))
+
+
+def translate(message: str) -> str:
+    """Look up a sentence that is marked elsewhere, such as in a template."""
+    return _catalogue(language()).gettext(message)
+
+
+def in_language(text: str) -> str:
+    """Translate a sentence that was marked with `gettext` when its module was imported.
+
+    It then is in the installation's language. Only English can be looked up again.
+    """
+    if os.environ.get(LANGUAGE, DEFAULT) != DEFAULT or is_pseudo():
+        return text
+    return translate(text)
+
+
 def language() -> str:
     """Return the language of the present work; by default the installation's."""
     return _LANGUAGE.get() or os.environ.get(LANGUAGE, DEFAULT)

@@ -88,6 +88,71 @@ def _rows(
     ]
 
 
+def open_calls(session: Session, settings: Settings, user: str) -> list[dict[str, Any]]:
+    """Return the calls that a person has to make, by pseudonym.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    user : str
+        Slack user id.
+    """
+    listed = calls.open_entries(session, settings, user)[:MAX_SHOWN]
+    ids = {entry.campaign_id for entry in listed}
+    named = select(Campaign.id, Campaign.name).where(Campaign.id.in_(ids))
+    names = dict(session.execute(named).tuples().all())
+    return [
+        {
+            "pseudonym": pseudonym(settings.key, entry.customer_id),
+            "campaign_id": entry.campaign_id,
+            "campaign": names.get(entry.campaign_id, ""),
+            "due_on": entry.due_on.isoformat() if entry.due_on else None,
+        }
+        for entry in listed
+    ]
+
+
+def notify_owner(
+    session: Session, settings: Settings, entry: CallEntry, by: str, known_owner: str | None
+) -> None:
+    """Tell a person of a call that somebody else gave them, and close the message once it is made.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    entry : CallEntry
+        After the change.
+    by : str
+        Slack user id of the person who changed it.
+    known_owner : str or None
+        Owner before the change.
+    """
+    name = pseudonym(settings.key, entry.customer_id)
+    key = f"call:{entry.campaign_id}:{name}:{entry.owner}"
+    is_new = entry.owner not in (None, by, known_owner) and entry.outcome is None
+    if entry.owner is None or not (is_new or outbox.channel_of(session, key)):
+        return
+    campaign = session.get(Campaign, entry.campaign_id) if entry.campaign_id else None
+    values = {
+        "by": by,
+        "pseudonym": name,
+        "campaign_id": entry.campaign_id,
+        "campaign": campaign.name if campaign else "",
+        "due_on": entry.due_on.isoformat() if entry.due_on else None,
+        "note": entry.note,
+        "open": entry.outcome is None,
+        "outcome": calls.outcome_text(entry.outcome),
+    }
+    post = Post("campaign/call_assigned", values, key=key, channel=entry.owner)
+    outbox.put(session, settings, post, default_channel=None)
+
+
 def refresh(session: Session, settings: Settings, campaign_id: str) -> None:
     """Update every person's message with a campaign's call list.
 

@@ -356,8 +356,12 @@ def widen(
     from retention.campaigns.redraft import replace_audience
 
     roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
+    before = find_campaign(session, settings, campaign_id)
+    earlier = Body.model_validate(before.body), before.name
     campaign = replace_audience(session, settings, campaign_id, version, user, drafted, clock.now())
-    return show_change(session, settings, campaign, "edited", user)
+    names = earlier[1], campaign.name
+    differences = version_changes(earlier[0], Body.model_validate(campaign.body), names)
+    return show_change(session, settings, campaign, "edited", user, changes=differences)
 
 
 def release(

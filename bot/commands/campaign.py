@@ -26,7 +26,7 @@ from retention.errors import BadInput
 from retention.outreach import send_summary
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import audiences, campaigns
+from workers import audiences, call_lists, campaigns
 from workers.requests import (
     CampaignCsv,
     CampaignDraft,
@@ -291,6 +291,18 @@ def preview(call: Call, campaign: str) -> CampaignPreview:
 def call_list(call: Call, campaign: str) -> CampaignCsv:
     """Queue the call list of a campaign."""
     return request(CampaignCsv, campaign_id=_known(call, campaign), part="calls")
+
+
+@COMMAND.command(
+    "my-calls",
+    role="analyst",
+    help=gettext("The calls that you have to make, the first due first."),
+)
+def my_calls(call: Call) -> Answer:
+    """List a person's open calls."""
+    with call.services.database.reading() as session:
+        rows = call_lists.open_calls(session, call.services.settings, call.user)
+    return Answer("campaign/my_calls", {"calls": rows})
 
 
 @COMMAND.command(

@@ -8,7 +8,7 @@ from bot.commands.catalogue import Entry, as_dict, entries
 from bot.commands.tasks import GROUPS, examples_of, group_of, title_of_command
 from bot.commands.tree import SLACK, Answer, Call, command, root
 from retention.errors import BadInput
-from retention.text import gettext
+from retention.text import gettext, in_language
 from workers import roles
 
 MAX_EXAMPLES = 4
@@ -50,13 +50,13 @@ def task_groups(available: list[Entry]) -> list[dict[str, Any]]:
     groups = []
     for group in GROUPS:
         tasks = [
-            {"command": entry.name, "title": title_of_command(entry.name, entry.help)}
+            {"command": entry.name, "title": in_language(title_of_command(entry.name, entry.help))}
             for entry in available
             if entry.name != "help" and group_of(entry.name) is group
         ]
         if tasks:
-            title = {"name": group.name, "title": group.title, "about": group.about}
-            groups.append({**title, "tasks": tasks})
+            title, about = in_language(group.title), in_language(group.about)
+            groups.append({"name": group.name, "title": title, "about": about, "tasks": tasks})
     return groups
 
 

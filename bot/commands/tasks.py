@@ -83,10 +83,6 @@ TASKS = {
         ),
     ),
     "campaign preview": Task(gettext("Preview the e-mails"), ("campaign preview k7m2",)),
-    "campaign calls": Task(gettext("See the call list"), ("campaign calls k7m2",)),
-    "campaign holdout": Task(
-        gettext("Keep some customers out of every campaign"), ("campaign holdout 5",)
-    ),
     "campaign submit": Task(gettext("Submit a draft for approval"), ("campaign submit k7m2",)),
     "campaign approve": Task(gettext("Approve a campaign"), ("campaign approve k7m2",)),
     "campaign reject": Task(
@@ -96,6 +92,10 @@ TASKS = {
         gettext("Stop a campaign"), ('campaign stop k7m2 --reason "Wrong prices"',)
     ),
     "campaign result": Task(gettext("See what a campaign earned"), ("campaign result k7m2",)),
+    "campaign calls": Task(gettext("Open a call list"), ("campaign calls k7m2",)),
+    "campaign holdout": Task(
+        gettext("Leave a share out of all campaigns"), ("campaign holdout 5",)
+    ),
     "campaign held": Task(
         gettext("See e-mails that may not have arrived"), ("campaign held k7m2",)
     ),
@@ -137,9 +137,7 @@ TASKS = {
     "report recommend": Task(
         gettext("See how recommendations do"), ("report recommend", "report recommend --days 28d")
     ),
-    "report programme": Task(
-        gettext("See what all campaigns earn together"), ("report programme",)
-    ),
+    "report programme": Task(gettext("See what all campaigns earned"), ("report programme",)),
     "report promises": Task(gettext("Compare forecasts with results"), ("report promises",)),
     "data show": Task(gettext("Check the data"), ("data",)),
     "status": Task(gettext("See whether everything works"), ("status",)),

@@ -202,7 +202,9 @@ def _save_call(services: Services, click: Click) -> None:
         if not click.first_time(session):
             return
         customer_id = customer_directory.find(session, settings, name)
-        calls.save_entry(
+        known = calls.find_entry(session, settings, campaign_id, customer_id)
+        known_owner = known.owner if known else None
+        entry = calls.save_entry(
             session,
             settings,
             campaign_id,
@@ -214,6 +216,7 @@ def _save_call(services: Services, click: Click) -> None:
             outcome=None if chosen in (None, call_lists.TO_DO) else chosen,
             note=_input(click, "note").get("value") or "",
         )
+        call_lists.notify_owner(session, settings, entry, click.user, known_owner)
         call_lists.refresh(session, settings, campaign_id)
         customer_cards.refresh(session, settings, customer_id, [card])
 

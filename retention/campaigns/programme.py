@@ -12,8 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.db import Database
 from retention.db.audit import record
-from retention.db.tables import ProgrammeHoldout
+from retention.db.tables import Assignment, ProgrammeHoldout
 from retention.errors import BadInput
 from retention.keys import keyed_hash
 from retention.risk.policy import Policy
@@ -126,6 +127,39 @@ def set_share(session: Session, settings: Settings, share: float, by: str) -> Ho
         row = _add(session, settings, share, by, now)
         record(session, settings, by, "programme.holdout", settings.team_id, now, {"share": share})
     return Holdout(row.share, row.salt, row.set_at)
+
+
+def held_out_since_draft(
+    database: Database, settings: Settings, policy: Policy, campaign_id: str
+) -> set[str]:
+    """Return the customers of an approved campaign who are held out by now.
+
+    Parameters
+    ----------
+    database : Database
+        Database of the installation.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The shop's policy.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    set of str
+    """
+    with database.reading() as session:
+        holdout = holdout_in_force(session, settings, policy)
+        if not holdout.share:
+            return set()
+        assigned = session.scalars(
+            select(Assignment.customer_id).where(
+                Assignment.campaign_id == campaign_id,
+                Assignment.arm.in_(("treatment", "control")),
+            )
+        )
+        return holdout.members(assigned)
 
 
 def _add(

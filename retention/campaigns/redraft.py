@@ -18,7 +18,7 @@ from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVe
 from retention.settings import Settings
 
 # Values of an edit that hold for any audience.
-KEPT = ("expires_days", "budget", "send_on")
+KEPT = ("expires_days", "budget", "send_on", "approver")
 TERMS = ("action", "discount", "face", "min_order", "categories", "contact")
 
 

@@ -164,6 +164,11 @@ def _import_period(
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
     customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
     progress(2, 5, gettext("bringing in redemptions"))
+    # 29 hours later the day is over in New York, too. Earlier imports had all before ``since``.
+    redeemed_at = "redemption_date + INTERVAL 29 HOUR"
+    redemptions = f"{redeemed_at} < {extracts.moment(until)}"
+    if since:
+        redemptions += f" AND {redeemed_at} >= {extracts.moment(since)}"
     redeemed = _import(
         lake,
         database,
@@ -171,8 +176,7 @@ def _import_period(
         "events",
         extracts.data("coupon_redemptions"),
         "redemptions",
-        # 29 hours later the day is over in New York, too.
-        only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",
+        only=redemptions,
     )
     progress(3, 5, gettext("bringing in purchases"))
     window = f"transaction_timestamp < {extracts.moment(until)}"

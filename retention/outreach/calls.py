@@ -186,6 +186,27 @@ def entries(session: Session, settings: Settings, campaign_id: str) -> list[Call
     return list(session.scalars(select(CallEntry).where(*own).order_by(*order)))
 
 
+def open_entries(session: Session, settings: Settings, owner: str) -> list[CallEntry]:
+    """Return the calls that a person has to make, the first due first.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    owner : str
+        Slack user id.
+    """
+    own = (
+        CallEntry.team_id == settings.team_id,
+        CallEntry.owner == owner,
+        CallEntry.outcome.is_(None),
+    )
+    order = CallEntry.due_on, CallEntry.customer_id
+    return list(session.scalars(select(CallEntry).where(*own).order_by(*order)))
+
+
 def latest_entry(
     session: Session, settings: Settings, customer_ids: Sequence[str]
 ) -> CallEntry | None:

@@ -55,6 +55,7 @@ class Sweep:
     horizon_days: int
     active_within_days: int | None
     evidence_table: "EvidenceTable | RuleEvidence | None" = field(default=None, repr=False)
+    is_restricted: bool = False  # to the customers of an audience
 
     @property
     def evidence(self) -> "Mapping[str, Evidence]":
@@ -69,7 +70,7 @@ class Sweep:
 
         ``none``: nobody is in the cohort. ``all``: nearly every active customer is.
         """
-        if not len(self.scores):
+        if not len(self.scores) or (self.is_restricted and len(self.cohort)):
             return ""
         share = len(self.cohort) / len(self.scores)
         if share == 0:
@@ -86,6 +87,7 @@ class Sweep:
             revenue_at_risk=revenue_at_risk(cohort),
             scores=scores,
             cohort=cohort,
+            is_restricted=True,
         )
 
     def as_dict(self) -> dict[str, Any]:

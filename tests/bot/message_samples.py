@@ -14,6 +14,7 @@ from retention.db.tables import Campaign
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
+VALUES = Path(__file__).with_name("message_values.json")
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
 ERROR = (
     "There are no orders after 1 Sep 2017, so nobody can be scored; import newer orders and run "
@@ -119,6 +120,15 @@ JUDGED = {
         ],
     },
 }
+ALERT = {
+    "name": "vip-risk",
+    "condition": "risk >= high and value > 200",
+    "audience": "lapsing",
+    "status": "on",
+    "fired_at": NOON.isoformat(),
+    "snoozed_until": None,
+    "channel": CHANNEL,
+}
 AUDIENCE = {
     "name": "lapsing",
     "expression": "risk >= medium and value > 200 and city = 'Berlin'",
@@ -221,7 +231,9 @@ def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
 
 def samples() -> dict[str, dict[str, Any]]:
     """Return values by template."""
-    recorded = json.loads(Path(__file__).with_name("messages.json").read_text(encoding="utf-8"))
+    recorded = json.loads(
+        (Path(__file__).with_name("message_values.json")).read_text(encoding="utf-8")
+    )
     effect = {
         "tau": 0.05,
         "per_customer": 2.74,

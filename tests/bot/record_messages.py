@@ -1,7 +1,7 @@
 """Record the values of Slack messages from a real installation, for test_messages.py.
 
 ``python -m tests.bot.record_messages HOME`` runs commands in a copy of a demo home that has a churn
-model, and writes ``tests/bot/messages.json``: for each template the values of its longest
+model, and writes ``tests/bot/message_values.json``: for each template the values of its longest
 message. Run it after a template needs other values.
 """
 
@@ -29,7 +29,7 @@ from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER
 from workers.delivery import render
 from workers.tasks import runner
 
-FILE = Path(__file__).with_name("messages.json")
+FILE = Path(__file__).with_name("message_values.json")
 MAX_ITEMS = 25  # of a list; a longer one adds nothing to a message
 COMMANDS = (
     ("help", ANALYST),

@@ -58,9 +58,13 @@ def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, capsys):
     everybody = printed(capsys, "sweep", "--tier", "low")
     assert {int(one["customer_id"][1:]) % 2 for one in swept["cohort"]} == {1}
     assert 0 < swept["customers"] < everybody["customers"]
+    assert printed(capsys, "audience", "save", "risky", "risk >= medium")["customers"]
+    risky = printed(capsys, "sweep", "--tier", "medium", "--audience", "risky")
+    assert risky["extreme"] == ""  # everybody is at risk by definition, which needs no warning
     assert [row["value"] for row in swept["breakdown"]] == ["Berlin"]
     assert swept["breakdown"][0]["at_risk"] == swept["cohort_size"] == swept["customers"]
     printed(capsys, "audience", "delete", "berliners")
+    printed(capsys, "audience", "delete", "risky")
     assert printed(capsys, "audience", "list")["audiences"] == []
     with home.database.reading() as session:
         actions = session.scalars(select(Audit.action).where(Audit.subject == "berliners")).all()
@@ -88,6 +92,7 @@ def test_draft_takes_an_audience_and_leaves_exclusions_out_with_a_reason(home, c
     printed(capsys, "audience", "save", "vips", "orders >= 6", "--exclude")
     draft = printed(capsys, "campaign", "draft", "--tier", "medium", "--audience", "berliners")
     assert draft["excluded"]["audience:vips"] > 0
+    assert "berliners: " in draft["name"]
     campaign = printed(capsys, "campaign", "show", draft["campaign_id"])["campaign"]
     assert campaign["excluded"]["audience:vips"] == draft["excluded"]["audience:vips"]
     assert run(["campaign", "show", draft["campaign_id"]]) == 0

@@ -37,7 +37,7 @@ RESULT = {
     "intent": None,
     "counterfactuals": [],
     "second_opinion": None,
-    "trend": [],
+    "trend": [{"at": "2017-11-01T00:00:00+00:00", "risk": 0.2}],
     "last_orders": [{"at": AS_OF, "amount": 21.0, "lines": 3}],
     "campaigns": [
         {
@@ -145,6 +145,9 @@ def test_card_leads_with_risk_and_sentence_and_has_three_buttons(card, database)
     modal = _row(database, "view:modal")
     assert (modal.kind, modal.payload["view_id"]) == ("view", "V1")
     assert modal.payload["view"]["type"] == "modal"
+    for shown in (blocks, modal.payload["view"]["blocks"]):
+        (picture,) = [block for block in shown if block["type"] == "image"]
+        assert picture["slack_file"] == {"image": "trend"}
 
 
 def test_exclusion_is_stored_shown_audited_and_ended(card, workspace, database, name):
@@ -210,10 +213,16 @@ def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, nam
     (call,) = until(lambda: _all(database, CallEntry))
     assert (call.owner, call.due_on, call.outcome) == (LEAD, date(2017, 12, 5), None)
     assert f"To call, by <@{LEAD}>, due 5 Dec 2017" in _text(database)
+    asked = _row(database, f"call::{name}:{LEAD}")
+    assert asked.channel == LEAD
+    assert f"<@{ANALYST}> asked you to call *{name}*, due 5 Dec 2017" in str(asked.payload)
+    assert name in words(workspace.run("campaign my-calls", LEAD)["blocks"])
     state["outcome"] = {"selected_option": {"value": "interested"}}
     _submit(workspace, ids.CALL_VIEW, f"|{name}|card", state)
     until(lambda: _all(database, CallEntry)[0].outcome == "interested")
     assert "reached, will order" in _text(database)
+    assert ids.OPEN_CALL not in _text(database, f"call::{name}:{LEAD}")
+    assert "0 calls for you" in words(workspace.run("campaign my-calls", LEAD)["blocks"])
 
 
 def test_unknown_outcome_is_refused(card, workspace, database, name):

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from bot.commands.parsing import parse
+from retention import clock
 from retention.db.tables import Audit, RoleGrant, Schedule
 from retention.text import use_language
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
@@ -81,6 +82,37 @@ def test_unreadable_group_gets_no_role(workspace, database, api, error):
     assert "usergroups:read" in reply or error in reply
     with database.reading() as session:
         assert session.get(RoleGrant, ("local", GROUP)) is None
+
+
+def test_home_shows_and_changes_audiences_alerts_and_schedules(workspace, database, settings):
+    from retention.db.tables import Alert, Audience
+
+    workspace.run('schedule add "sweep --tier high" --every "mon 09:00"')
+    with database.transaction() as session:
+        audience = {"expression": "risk >= medium", "saved_by": ANALYST, "customers": 41}
+        session.add(
+            Audience(
+                team_id=settings.team_id, name="lapsing", counted_as_of=clock.now(), **audience
+            )
+        )
+        session.add(
+            Alert(
+                team_id=settings.team_id,
+                name="vip-risk",
+                condition="risk >= high",
+                channel=CHANNEL,
+                created_by=ANALYST,
+            )
+        )
+    for user, sees in ((ANALYST, True), (VIEWER, False)):
+        view = workspace.open_home(user)
+        shown = words(view["blocks"])
+        assert "vip-risk" in shown
+        assert "sweep --tier high" in shown
+        assert ("lapsing" in shown, "schedule pause 1" in json.dumps(view)) == (sees, sees)
+    workspace.api.calls.clear()
+    press_at_home(workspace, f"{ids.HOME_RUN}.pause", "schedule pause 1", ANALYST)
+    assert "Paused" in words(workspace.api.wait("views.publish")["view"]["blocks"])
 
 
 def press_at_home(workspace, action_id, value, user):

@@ -174,6 +174,6 @@ def _codes_and_results(screen: Screen, desk: PlaygroundClient) -> None:
     digests = [
         message
         for message in desk.messages()
-        if message["text"].startswith("The week to") and not message["thread_ts"]
+        if message["text"].endswith("at stake.") and not message["thread_ts"]
     ]
     assert len(digests) == 5

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from retention import clock
+from retention.audiences import store
+from retention.audiences.parse import parse
 from retention.db.tables import Outbox
 from retention.registry import ChurnDefinition, change_definition
 from retention.reports.digest import digest
@@ -146,3 +148,22 @@ def test_digest_job_posts_a_message_and_its_page_in_the_thread(desk):
     assert "week" in message.payload["images"]
     assert page.kind == "file"
     assert page.thread_key == message.key
+
+
+def test_digest_of_an_audience_counts_who_came_and_left(desk):
+    settings, database, _lake, _ = desk
+    with database.transaction() as session:
+        store.save(
+            session,
+            settings,
+            "silent",
+            parse("last_order > 20"),
+            is_exclusion=False,
+            customers=1,
+            as_of=clock.now(),
+            by="operator",
+        )
+    data = runner.run_inline(settings, database, Digest(audience="silent"), user="operator")
+    shown = data["audience"]
+    assert shown["customers"] - shown["customers_before"] == shown["new"] - shown["left"]
+    assert shown["new"] > 0

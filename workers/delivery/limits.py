@@ -85,7 +85,7 @@ def check_view(view: dict[str, Any]) -> dict[str, Any]:
     ):
         raise InvalidBlocks("a modal with inputs needs a submit")
     try:
-        View(**checked).to_dict()
+        View(**{**checked, "blocks": _as_sent(blocks)}).to_dict()
     except Exception as error:
         raise InvalidBlocks(str(error)) from error
     return checked

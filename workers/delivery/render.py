@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from retention.demo.effect import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
-from retention.text import bracket, gettext, is_pseudo
+from retention.text import bracket, gettext, is_pseudo, ngettext, translate
 from workers import ids
 from workers.delivery.limits import SECTION, bracketed, check_message, check_view
 from workers.delivery.slack import is_channel
@@ -155,9 +155,36 @@ def _finalize(_context: Any, value: Any) -> Any:
     return _current.get().finalize(value)
 
 
+@pass_context
+def _translate(_context: Any, message: str, /, **values: Any) -> Markup:
+    """Translate ``{% trans %}``; its values become marks, as all values do.
+
+    The pseudo-locale brackets whole texts later.
+    """
+    return _filled(message if is_pseudo() else translate(message), values)
+
+
+@pass_context
+def _translate_plural(
+    _context: Any, singular: str, plural: str, num: float, /, **values: Any
+) -> Markup:
+    if is_pseudo():
+        return _filled(singular if num == 1 else plural, values)
+    return _filled(ngettext(singular, plural, num), values)
+
+
+def _filled(sentence: str, values: dict[str, Any]) -> Markup:
+    marks = _current.get()
+    text = Markup(sentence.replace('"', '\\"'))  # noqa: S704 - of a template or a catalogue
+    return text % {name: marks.finalize(value) for name, value in values.items()}
+
+
 @cache
 def _environment() -> Environment:
-    templates = environment(autoescape=True, finalize=_finalize)
+    templates = environment(autoescape=True, finalize=_finalize, extensions=["jinja2.ext.i18n"])
+    templates.policies["ext.i18n.trimmed"] = True
+    templates.newstyle_gettext = True  # type: ignore[attr-defined]
+    templates.globals.update(gettext=_translate, ngettext=_translate_plural, _=_translate)
     templates.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
     templates.tests["person"] = lambda value: _USER.fullmatch(str(value)) is not None
     templates.tests["group"] = lambda value: re.fullmatch("S[A-Z0-9]+", str(value)) is not None

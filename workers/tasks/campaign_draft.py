@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from retention.text import gettext
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
@@ -144,6 +145,9 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
+    if request.audience and request.name is None:
+        name = gettext("{audience}: {name}").format(audience=request.audience, name=drafted.name)
+        drafted = replace(drafted, name=name)
     if request.audience is None or (wider := drafted.body.wider) is None:
         return drafted
     limited = wider.model_copy(update={"audience": request.audience})

@@ -47,8 +47,10 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     settings, user = context.settings, context.requested_by
     with context.database.reading() as session:
         campaign = find_campaign(session, settings, request.campaign_id)
-        first = preview_rows(session, campaign, COPIES)
-    body = Body.model_validate(campaign.body)
+        body = Body.model_validate(campaign.body)
+        # Only customers with this kind of offer get the typed text.
+        action = body.copy_action if request.copy_text is not None else None
+        first = preview_rows(session, campaign, COPIES, action)
     if request.copy_text is not None:
         body = body.model_copy(update={"copy_text": validate_text(request.copy_text)})
     sent_at = send_time(campaign, context.business_at)
@@ -68,17 +70,18 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     reader = contact_of if request.picture and is_private else {}
     image, unknown = _picture(settings, campaign, body, written, sent_at, reader)
     shown = {**hidden, "picture": bool(image), "unknown": unknown}
-    if request.picture and is_private:
-        return Outcome(hidden, (Post("campaign/preview", shown, images=image),))
-    if request.picture:
-        key = f"campaign:{campaign.id}:preview:{campaign.version}"
-        post = Post("campaign/preview", shown, key, thread_key=campaign.post_key, images=image)
-        return Outcome(hidden, (post,))
     full = {
         **common,
         "copies": preview_messages(settings, body, first, contact_of, sent_at),
         "masked": False,
     }
+    if request.picture and is_private:
+        private = {**full, "picture": bool(image), "unknown": unknown}
+        return Outcome(hidden, (Post("campaign/preview", private, images=image),))
+    if request.picture:
+        key = f"campaign:{campaign.id}:preview:{campaign.version}"
+        post = Post("campaign/preview", shown, key, thread_key=campaign.post_key, images=image)
+        return Outcome(hidden, (post,))
     if is_private:
         return Outcome(full, (Post("campaign/preview", full),))
     to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
@@ -107,4 +110,6 @@ def _picture(
     name = f"{campaign.id}-v{campaign.version}-e-mail.png"
     content = draw_email(email.subject, email.html)
     alt_text = gettext("E-mail with the subject {subject}").format(subject=email.subject)
-    return {"email": Attachment(name, "image/png", content, alt_text)}, []
+    # Only the person's own picture shows a name.
+    image = Attachment(name, "image/png", content, alt_text, sensitive=contact is not None)
+    return {"email": image}, []

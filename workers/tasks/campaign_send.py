@@ -32,7 +32,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         Group sizes, the card and the thread messages.
     """
     from retention import clock, impressions
-    from retention.campaigns import launch
+    from retention.campaigns import launch, programme
     from retention.lake import Lake
     from retention.outreach import dispatch
     from retention.risk.policy import load_policy
@@ -43,13 +43,16 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     user, campaign_version = context.requested_by, (request.campaign_id, request.version)
     returned = launch.returned_since_draft(database, settings, lake, request.campaign_id, now)
     doubles = launch.merged_duplicates(database, settings, lake, request.campaign_id) - returned
+    held_out = programme.held_out_since_draft(database, settings, policy, request.campaign_id)
+    held_out -= returned | doubles
     with database.transaction() as session:
         dispatch.check_channel(settings)
         campaign, left_out = launch.begin_sending(
-            session, settings, *campaign_version, user, now, returned | doubles
+            session, settings, *campaign_version, user, now, returned | doubles | held_out
         )
         # Posted here, because a second run of the job would leave out no one.
-        for what, customers in (("returned", returned), ("doubles", doubles)) if left_out else ():
+        groups = (("returned", returned), ("doubles", doubles), ("programme", held_out))
+        for what, customers in groups if left_out else ():
             if customers:
                 post = campaign_messages.thread_post(
                     settings, campaign, what, user, left_out=len(customers)

@@ -4,6 +4,7 @@ Answers to campaigns are simulated as stated.
 """
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -14,6 +15,7 @@ from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, DirectoryEntry, ImportLog
 from retention.demo import extracts, response
 from retention.lake import Lake
+from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
 from tests import readonly
 from tests.databases import create_tables
@@ -105,6 +107,25 @@ def test_welcome_counts_the_customers_of_the_year_and_those_so_far(opened):
     welcome = (templates.FOLDER / "slack/playground/welcome.yaml.j2").read_text()
     assert f"2,469 households, {so_far:,} of whom have ordered so far" in welcome
     assert "2,469 households" in demo.ATTRIBUTION
+
+
+def test_policy_of_the_demo_differs_only_in_what_the_demo_states():
+    own = read_policy(Path(response.__file__).with_name("policy.toml")).model_dump()
+    usual = read_policy(DEFAULT).model_dump()
+    changed = {
+        f"{section}.{name}"
+        for section, values in usual.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if own[section][name] != value
+    }
+    assert own["rules"] == usual["rules"]
+    assert changed - {"campaign.remind_hours"} == {
+        "offer.redemption",
+        "offer.uplift",
+        "offer.uplift_sd",
+        "campaign.holdout",
+    }
 
 
 def test_demo_starts_without_later_events(opened):

@@ -12,7 +12,16 @@ from bot.terminal import run as typed
 from retention import clock
 from retention.campaigns import audience
 from retention.campaigns.redemptions import CodeUse, redeem
-from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
+from retention.db.tables import (
+    Assignment,
+    Campaign,
+    Coupon,
+    File,
+    Job,
+    Outbox,
+    Send,
+    Suppression,
+)
 from retention.outreach import contacts, send_summary, sends
 from retention.outreach.consent import consent_states
 from retention.risk.policy import load_policy
@@ -255,6 +264,16 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     assert set(shown) == {CHANNEL, LEAD}
     assert (emails[first] in shown[LEAD], codes[first] in shown[LEAD]) == (True, True)
     assert not any(secret in shown[CHANNEL] for secret in [*emails, *codes.values(), *treated])
+    for channel, is_sensitive in ((CHANNEL, False), (LEAD, True)):  # the picture of the first
+        request = CampaignPreview(campaign_id=campaign_id, picture=True)
+        job = run(shop, request, LEAD, channel=channel, key=f"picture {channel}")
+        assert job.error is None
+        with shop.database.reading() as session:
+            newest = session.scalars(select(Outbox).order_by(Outbox.id.desc())).first()
+            image = session.get_one(File, newest.payload["images"]["email"])
+        assert image.content.startswith(b"\x89PNG")
+        assert (image.sensitive, newest.channel) == (is_sensitive, channel)
+        assert ("are hidden here" in str(newest.payload)) is not is_sensitive
 
     with shop.database.transaction() as session:
         redeem(

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock, erasure
-from retention.campaigns import compose, launch
+from retention.campaigns import compose, launch, programme
 from retention.campaigns.redemptions import CodeUse, redeem
 from retention.campaigns.spec import Body
 from retention.db.tables import (
@@ -27,6 +27,7 @@ from retention.outreach import calls, consent
 from retention.outreach.adapter import Contact
 from tests.shop import merged
 from tests.workers.campaigns.steps import (
+    AFTER_CLEARANCE,
     ANALYST,
     CHANNEL,
     LEAD,
@@ -459,6 +460,23 @@ def test_recent_buyers_are_excluded_from_both_groups(desk):
         assert [chance for _, chance in inside] == pytest.approx([share] * len(inside))
     shown = messages(desk, f"campaign:{campaign_id}:returned:1")
     assert "Excluded from both groups: 6 customers who ordered again" in shown
+
+
+@pytest.mark.campaign("approved")
+def test_programme_holdout_set_after_the_draft_is_excluded(desk):
+    campaign_id = prepared_campaign(desk)
+    before = _arms(desk, campaign_id)
+    with desk.database.transaction() as session:
+        holdout = programme.set_share(session, desk.settings, 0.3, "U0ADMIN")
+    clock.configure(fixed=desk.end + AFTER_CLEARANCE)
+    job = run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
+    assert job.error is None
+    after = _arms(desk, campaign_id)
+    held_out = holdout.members([*before["treatment"], *before["control"]])
+    assert held_out
+    assert set(after["excluded"]) == held_out
+    shown = messages(desk, f"campaign:{campaign_id}:programme:1")
+    assert "programme hold-out" in shown
 
 
 @pytest.mark.campaign("approved")

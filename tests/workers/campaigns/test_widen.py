@@ -30,6 +30,9 @@ def test_wider_draft_is_the_next_version_with_all_its_customers(desk):
         assert session.scalar(select(func.count()).where(in_campaign)) == wider["customers"]
     assert after.name != before.name
     assert ":2" in messages(desk, after.post_key)
+    thread = messages(desk, f"campaign:{campaign_id}:edited:2")
+    assert "version 2" in thread
+    assert after.name in thread  # the differences are listed
 
 
 def test_edits_outlast_a_wider_audience(desk):
