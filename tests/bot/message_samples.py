@@ -165,6 +165,7 @@ TALK = {
     "line": "campaign draft --tier medium",
     "unused": ["regulars"],
     "value": "3f9a2c11d0e4",
+    "savable": True,
 }
 ALERT = {
     "name": "vip-risk",
