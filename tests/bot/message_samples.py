@@ -166,7 +166,6 @@ TALK = {
     "unused": ["regulars"],
     "savable": True,
     "value": "3f9a2c11d0e4",
-    "savable": True,
 }
 ALERT = {
     "name": "vip-risk",
