@@ -239,8 +239,6 @@ def _start(
     key = None if elsewhere else said.thread_key
 
     def store(session: Session) -> jobs.Submission | None:
-        if not first_time(session, said.key):
-            return None
         submission = jobs.submit(
             session,
             settings,
@@ -250,7 +248,9 @@ def _start(
             idem_key=f"{said.key}:run",
             thread_key=key,
             announce=False,  # the command comes first, then the progress
-        )
+        )  # it may refuse, and then nothing may be written before it
+        if not first_time(session, said.key):
+            return None
         if said.root:
             threads.remember(session, settings, said.channel, said.root, line, submission.job.id)
         values = {

@@ -79,7 +79,8 @@ def _corrected(word: str) -> str | None:
     if (
         least > most
         or stem in word_list("domain")
-        or nearest in (f"{word}s", word.removesuffix("s"))
+        or nearest == f"{word}s"
+        or word.startswith(nearest)  # another form of the same word
     ):
         return None
     return nearest if word[0] == nearest[0] else None

@@ -96,6 +96,7 @@ TASKS = {
     "campaign holdout": Task(
         gettext("Leave a share out of all campaigns"), ("campaign holdout 5",)
     ),
+    "campaign my-calls": Task(gettext("See the calls that I have to make"), ("campaign my-calls",)),
     "campaign held": Task(
         gettext("See e-mails that may not have arrived"), ("campaign held k7m2",)
     ),

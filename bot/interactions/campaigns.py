@@ -320,6 +320,7 @@ def download(services: Services, click: Click, part: Literal["codes", "calls"]) 
             requested_by=click.user,
             channel=click.user,
             idem_key=click.key,
+            announce=part != "calls",  # the list is a message of its own
         )
     confirm(services, click, submission, private=True)
 

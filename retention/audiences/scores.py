@@ -1,7 +1,8 @@
 """Evaluate an audience by itself, with the scores that its risk and value come from."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import select
 
@@ -9,6 +10,8 @@ from retention.audiences.evaluate import Members, members, needs_scores
 from retention.audiences.expression import Expression
 from retention.db import Database
 from retention.db.tables import Cohort, Run
+from retention.lake import store
+from retention.lake.schema import TABLES
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
+
+# Several alerts of one check need the scores of the same moments.
+MAX_RECENT = 3
+_recent: "WeakKeyDictionary[Lake, dict[tuple[Any, ...], pd.DataFrame]]" = WeakKeyDictionary()
 
 
 def scores_at(
@@ -83,17 +90,23 @@ def scores_at(
         stored = lake.scores(run_id).execute()
         if len(stored):
             return moment, stored
-    swept = sweep(
-        lake,
-        trained,
-        load_policy(settings),
-        as_of=moment,
-        tier="low",
-        horizon_days=definition.horizon_days,
-        active_within_days=definition.active_within_days,
-        progress=progress,
-    )
-    return moment, swept.scores
+    key = (moment, version, horizon, store.version(lake.root, TABLES["events"]))
+    recent = _recent.setdefault(lake, {})
+    if key not in recent:
+        swept = sweep(
+            lake,
+            trained,
+            load_policy(settings),
+            as_of=moment,
+            tier="low",
+            horizon_days=definition.horizon_days,
+            active_within_days=definition.active_within_days,
+            progress=progress,
+        )
+        while len(recent) >= MAX_RECENT:
+            del recent[next(iter(recent))]
+        recent[key] = swept.scores
+    return moment, recent[key]
 
 
 def members_at(

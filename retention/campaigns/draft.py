@@ -206,6 +206,7 @@ def draft(
         )
     if audience.customers.empty:
         number = len(scores if tier is None else of_tiers(scores, chosen.tier))
+        number = number if only is None else len(only)
         raise BadInput(_explain_empty_audience(audience, number, overlaps))
     progress(1, 4, gettext("costing the offers"))
     notes = {name: getattr(chosen.body, name) for name in ("holdout", "asked", "wider")}
@@ -629,6 +630,8 @@ def _explain_empty_audience(
     if overlaps:
         names = ", ".join(repr(overlap.name) for overlap in overlaps[:MAX_NAMED])
         reasons += gettext("; campaigns: {names}").format(names=names)
+    if scored == 1:
+        return gettext("This customer gets no offer now ({reasons}).").format(reasons=reasons)
     return gettext(
         "Nobody of the cohort's {scored:,} customers can be written to ({reasons}); sweep again or "
         "change the policy."

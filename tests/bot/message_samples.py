@@ -164,7 +164,6 @@ TALK = {
     "title": "Draft a campaign",
     "line": "campaign draft --tier medium",
     "unused": ["regulars"],
-    "savable": True,
     "value": "3f9a2c11d0e4",
 }
 ALERT = {
@@ -333,6 +332,19 @@ def samples() -> dict[str, dict[str, Any]]:
                 "wrong_number": 1,
             },
             "calls": [CALL] * 10,
+        },
+        "campaign/call_assigned": {
+            "by": LEAD,
+            "pseudonym": "4R1W-HVNA",
+            "campaign": "Come back in October",
+            "campaign_id": "k7m2x9",
+            "due_on": "2017-10-04",
+            "note": "She asked about gluten-free bread.",
+            "open": True,
+            "outcome": "",
+        },
+        "campaign/my_calls": {
+            "calls": [{**CALL, "campaign": "Come back in October", "campaign_id": "k7m2x9"}] * 5
         },
         "campaign/card": {"campaign": campaign()},
         "campaign/clearance": {

@@ -139,6 +139,14 @@ def test_unknown_customer_gets_a_clear_message(talk):
     assert talk.rows(Job) == []
 
 
+def test_request_above_a_limit_gets_the_reason(talk):
+    for number in range(1, 5):
+        talk.say(f"top {number} at risk", ts=f"1500000000.00050{number}", event_id=f"Ev{number}")
+        talk.reply(ts=f"1500000000.00050{number}")
+    assert len(talk.rows(Job)) == 3
+    assert "jobs cancel" in text_of(talk.reply(ts="1500000000.000504"))
+
+
 # ---------------------------------------------------------------- deliveries and loops
 
 
@@ -369,3 +377,10 @@ def test_draft_shortcut_offers_the_list_of_the_thread(talk, sweep_thread):
 def test_draft_shortcut_of_a_viewer_shows_the_refusal(talk):
     shortcut(talk, ids.DRAFT_GLOBAL, user=VIEWER)
     assert "analyst" in json.dumps(talk.workspace.api.wait("views.open")["view"])
+
+
+def test_slash_command_ask_shows_the_command_and_runs_nothing(talk):
+    reply = talk.workspace.run("ask draft 10% for customers in Berlin")
+    assert "campaign draft --discount 10" in words(reply["blocks"])
+    assert "Berlin" in words(reply["blocks"])
+    assert talk.rows(Job) == []

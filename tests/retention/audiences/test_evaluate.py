@@ -295,3 +295,26 @@ def test_breakdown_sums_to_the_sweep_and_names_the_nearest_field(people):
             breakdown(people.lake, session, people.settings, swept, "agee")
         with pytest.raises(BadInput):
             breakdown(people.lake, session, people.settings, swept, "value")
+
+
+def test_scores_of_one_moment_are_computed_once_until_the_data_changes(people, tmp_path):
+    def scored():
+        return scores_at(people.lake, people.database, people.settings, people.end)[1]
+
+    first = scored()
+    assert scored() is first
+    frame = pd.DataFrame(
+        {
+            "customer_id": ["c0001"],
+            "event_type": "purchase",
+            "occurred_at": people.end - timedelta(hours=1),
+            "order_id": "new",
+            "amount": 500.0,
+            "currency": "EUR",
+        }
+    )
+    frame.to_parquet(tmp_path / "new.parquet")
+    import_files(
+        people.lake, people.database, people.settings, "events", [str(tmp_path / "new.parquet")]
+    )
+    assert scored() is not first

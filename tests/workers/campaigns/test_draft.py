@@ -267,4 +267,4 @@ def test_draft_for_one_customer_offers_only_to_them(desk):
     refused = run(
         desk, CampaignDraft(customer_id=expected.customer_id, name="no"), ANALYST, key="paused"
     )
-    assert "excluded by a person for now" in refused.error
+    assert refused.error == "This customer gets no offer now (excluded by a person for now: 1)."
