@@ -414,7 +414,7 @@ def test_interim_look_changes_nothing(desk):
     assert (looked.result["day"], looked.result["days"]) == (10, 28)
     assert set(looked.result["effects"]) == {"orders", "profit"}
     assert looked.result["effects"]["orders"]["tau"] > 0
-    assert "hold however often you look" in messages(desk)
+    assert "Looking often does not make a false result more likely" in messages(desk)
     assert campaign_of(desk, campaign_id).state == "live"
 
 
@@ -427,7 +427,7 @@ def test_interim_look_ignores_days_without_imports(desk):
     clock.configure(fixed=sent_at + timedelta(days=13))
     looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
     assert (looked.error, looked.result["day"]) == (None, 6)
-    assert "and no day after that is counted" in messages(desk)
+    assert "Orders are imported up to" in messages(desk)
     bring(desk, "purchase", sent_at + timedelta(days=13, minutes=-5), ["passer-by"])
     looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="once they are there")
     assert looked.result["day"] == 13
