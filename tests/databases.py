@@ -16,12 +16,25 @@ def create_tables(database: Database) -> None:
     database : Database
         Without tables. A SQLite file becomes a copy of a template that each process makes once.
     """
-    path = Path(database.url.database or "")
-    if not database.is_sqlite or path.exists():
+    if not database.is_sqlite or not _copied_to(Path(database.url.database or "")):
         Base.metadata.create_all(database.engine)
-        return
-    path.write_bytes(_template())
-    path.chmod(0o600)
+
+
+def _copied_to(path: Path) -> bool:
+    """Copy the template in one step, unless the file exists.
+
+    A thread of an earlier test may ask for the time and open the new file at any moment.
+    """
+    copy = path.with_name(f"{path.name}.template")
+    copy.write_bytes(_template())
+    copy.chmod(0o600)
+    try:
+        path.hardlink_to(copy)
+    except FileExistsError:
+        return False
+    finally:
+        copy.unlink()
+    return True
 
 
 @cache

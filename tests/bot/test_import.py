@@ -80,7 +80,7 @@ def test_events_as_of_a_day_are_those_of_the_shops_calendar(settings, tmp_path):
     lake = Lake.open(own)
     import_files(lake, None, own, "events", [str(path)], map_path)
     parsed = parse("cohort --as-of 2025-03-24")
-    services = SimpleNamespace(settings=own)
+    services = SimpleNamespace(settings=own, database=None)
     request = parsed.command.handle(Call(services, "U1", "slack", "k"), parsed.params)
     known = lake.table("events", request.as_of).count().execute()
     assert known == sum(at[:10] <= "2025-03-24" for at in times) == 12

@@ -593,9 +593,9 @@ def test_cohorts_of_two_years_fit_one_message():
     data = Cohorts(datetime(2026, 1, 1, tzinfo=UTC), rows, rows[0].retained).as_dict()
     message = render.message("cohort/table", zone="UTC", **data, note="")
     table = message.blocks[1]["rows"]
-    assert len(table) == 26  # the header, 24 months and the average
-    newest = next(row for row in table if row[0]["text"] == "2025-12")
-    assert [cell["text"] for cell in newest[:4]] == ["2025-12", "12,345", "100", "25"]
+    assert len(table) == 15  # the header, the newest 13 months and the average
+    assert [cell["text"] for cell in table[-2][:3]] == ["2025-01", "12,345", "100"]
+    assert "the newest 13 of 24 months" in json.dumps(message.blocks)
 
 
 def test_quality_report_posts_message_and_page(shop):

@@ -55,7 +55,7 @@ def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
             select(Send.customer_id).where(Send.campaign_id == campaign_id)
         ).all()
     assert len(treated) == len(set(treated)) > 0
-    assert "It is live" in messages(desk)
+    assert "live. *Live: " in messages(desk)
 
 
 def _failing(desk, monkeypatch) -> str:
