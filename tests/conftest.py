@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,12 +44,19 @@ def _print_seed(config: pytest.Config) -> None:
         terminal.write_line(f"Random order. Repeat it with --randomly-seed={seed}")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that start a whole desk last, by path: that is the longest first.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Move later variants to the nightly tests, and order files that start a whole desk.
 
-    Only their tests are shuffled.
+    Those come last, by path: that is the longest first. Only their tests are shuffled.
     """
+    seen: Counter[str] = Counter()
+    for item in items:
+        if mark := item.get_closest_marker("nightly_after"):
+            seen[name := item.nodeid.partition("[")[0]] += 1
+            if seen[name] > mark.args[0]:
+                item.add_marker(pytest.mark.nightly)
+    yield
     items.sort(key=lambda item: str(item.path) if item.get_closest_marker("desk") else "")
     if text.is_pseudo():
         english = set(ENGLISH_TESTS.read_text(encoding="utf-8").split())

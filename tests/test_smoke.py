@@ -23,6 +23,7 @@ def _names() -> list[str]:
     return sorted({Requirement(line).name.lower() for line in lines} - TOOLS)
 
 
+@pytest.mark.nightly_after(10)
 @pytest.mark.parametrize("name", _names())
 def test_every_dependency_imports(name):
     def canonical(text: str) -> str:

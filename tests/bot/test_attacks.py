@@ -333,6 +333,7 @@ def test_refused_requests_are_counted(own_bot):
 # ---------------------------------------------------------------- bursts
 
 
+@pytest.mark.nightly
 def test_150_digests_of_one_viewer_become_a_few_jobs(own_bot, database):
     def send(number: int) -> tuple[int, dict]:
         # Every third command repeats a channel: some requests are identical, some are not.

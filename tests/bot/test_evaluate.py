@@ -66,6 +66,7 @@ def test_uplift_evaluation_prints_the_documented_json(terminal):
 GOOD = ("--treatment", "treated", "--outcome", "visit")
 
 
+@pytest.mark.nightly_after(6)
 @pytest.mark.parametrize(
     ("words", "change", "sentence"),
     [

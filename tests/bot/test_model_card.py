@@ -17,6 +17,7 @@ def shop(champion_shop_copy, monkeypatch):
     return champion_shop_copy
 
 
+@pytest.mark.nightly
 def test_card_command_writes_the_page_and_the_pdf(shop, tmp_path, capsys):
     with shop.database.reading() as session:
         version = session.scalars(select(ModelVersion.version)).one()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize(
     "command",
     [

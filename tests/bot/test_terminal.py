@@ -282,6 +282,7 @@ def test_control_characters_of_data_are_not_printed(settings):
     )
 
 
+@pytest.mark.nightly
 def test_evaluate_without_a_cutoff_takes_the_latest_and_names_it(shop_copy, monkeypatch, capsys):
     monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
     command = ["evaluate", "churn", "--model", "rfm_logistic", "--horizon", "21d"]

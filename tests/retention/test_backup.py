@@ -61,6 +61,7 @@ def test_restore_returns_the_saved_installation(home, tmp_path):
         backup(home, file)
 
 
+@pytest.mark.nightly_after(3)
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
@@ -140,6 +141,7 @@ def listed(members, name: str) -> None:
     members[-1] = member(header.name, json.dumps(manifest).encode())
 
 
+@pytest.mark.nightly_after(4)
 @pytest.mark.parametrize(
     ("change", "says"),
     [

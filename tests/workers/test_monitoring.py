@@ -90,6 +90,7 @@ def looks(own) -> list[ModelHealth]:
         return list(session.scalars(select(ModelHealth).order_by(ModelHealth.id)))
 
 
+@pytest.mark.nightly
 def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     own = shop_that_changes
     model = champion(own)
@@ -168,6 +169,7 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     assert "model.retrain" in deeds
 
 
+@pytest.mark.nightly
 def test_requested_check_shows_figures(shop_that_changes):
     own = shop_that_changes
     clock.configure(fixed=at(SEEN + 8))

@@ -409,6 +409,7 @@ def in_slacks_place(status: int, headers: dict[str, str], body: bytes) -> Iterat
         server.shutdown()
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize(
     ("status", "headers", "body", "state"),
     [

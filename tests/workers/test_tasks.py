@@ -173,6 +173,7 @@ def test_first_model_is_announced_and_offers_the_sweep_again(trained_copy):
     assert "AUC" not in text
 
 
+@pytest.mark.nightly
 def test_later_model_is_reported_as_usual(trained_copy):
     own, _ = trained_copy
     request = Retrain(

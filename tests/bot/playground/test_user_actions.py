@@ -334,6 +334,7 @@ def test_duplicate_delivery_repeats_the_payload(slack: StandIn, app) -> None:
     )
 
 
+@pytest.mark.nightly
 def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
     web = WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url)
     bolt = App(
@@ -364,6 +365,7 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
 # ---------------------------------------------------------------- what scripts get wrong
 
 
+@pytest.mark.nightly_after(6)
 @pytest.mark.parametrize(
     ("path", "form", "status", "says"),
     [

@@ -194,6 +194,7 @@ def test_an_image_block_needs_a_completed_upload(client: WebClient) -> None:
     assert client.chat_postMessage(channel="C0CRM", text="x", blocks=[image])["ok"]
 
 
+@pytest.mark.nightly
 def test_faults_strike_n_times_and_accept_before_they_hang(
     client: WebClient, slack: StandIn
 ) -> None:

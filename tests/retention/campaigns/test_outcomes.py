@@ -144,6 +144,7 @@ def test_both_groups_are_counted_alike_and_offers_cost(lake, database, campaign)
     assert set(rows["reason"]) == {"trend"}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("merged_at", [SENT - timedelta(days=10), SENT + timedelta(days=3)])
 @pytest.mark.parametrize("pair", [("a", "c"), ("a", "z")])
 def test_merge_undone_within_the_window_changes_no_result(
@@ -241,6 +242,7 @@ def test_cancelled_sends_cost_no_contact(lake, database, campaign):
     assert counted.cost == pytest.approx(15 + 4 + 1)
 
 
+@pytest.mark.nightly_after(3)
 @pytest.mark.parametrize(
     ("state", "contacts"),
     [
@@ -303,6 +305,7 @@ def test_orders_stamped_at_midnight_match_the_local_date_of_the_use(
     assert counted.cost == pytest.approx(10 + 10 + 2)
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize(
     ("order", "cost"), [("o1", 15), (None, 15), ("slip 4711", 15), ("dated", 0)], ids=str
 )

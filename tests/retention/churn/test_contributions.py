@@ -27,6 +27,7 @@ def data():
     return X, y, np.nanmedian(X, axis=0)
 
 
+@pytest.mark.nightly_after(8)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_base_and_contributions_add_up_to_the_margin(data, name):
     X, y, reference = data

@@ -21,6 +21,7 @@ def question():
     return X, y
 
 
+@pytest.mark.nightly_after(8)
 @pytest.mark.parametrize("name", estimators.ESTIMATORS)
 def test_all_estimators_learn_and_predict_consistently(name, question):
     X, y = question

@@ -81,6 +81,7 @@ def test_unchanged_copy_equals_the_customer(shop, people):
     assert untouched == (people.frame.recency_days <= 42).sum()
 
 
+@pytest.mark.nightly
 def test_no_counterfactuals_for_low_tier_or_unknown_customers(shop, trained):
     scores = score(trained, shop.lake, shop.end)
     safest = scores.customer_id[scores.churn_probability.idxmin()]
@@ -143,6 +144,7 @@ def test_lime_recovers_a_linear_model_with_full_fidelity(trained):
     assert opinion.agreement(dict(zip(("recency", "frequency", "tenure"), truth, strict=True))) == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["tree", "boosting"])
 def test_lime_fidelity_is_bounded_and_reproducible(shop, people, trained, name):
     from dataclasses import replace

@@ -76,6 +76,7 @@ def test_intent_beats_the_base_rate_and_is_stored(shop, cutoff, trained):
     assert cutoff.isoformat() < early < customer["next_order_at"] < late
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("horizon", [21, 30, 120])
 def test_intent_agrees_with_churn_and_grows_with_the_horizon(shop, cutoff, trained, horizon):
     """Also if the hazards end before the churn horizon."""

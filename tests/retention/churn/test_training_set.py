@@ -22,6 +22,7 @@ def test_all_rows_are_used_up_to_the_limit(training):
     assert len(X) == len(y) == sum(len(snapshot.frame) for snapshot in training.snapshots)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 def test_rows_beyond_the_limit_are_thinned_evenly(training, monkeypatch, share):
     every, _ = stack_rows(training.snapshots, ("recency_days", "orders_all"))

@@ -169,6 +169,7 @@ def test_simulated_data_is_labelled(opened):
     assert not attributes[fuel].map(lambda each: each["recommendable"]).any()
 
 
+@pytest.mark.nightly
 def test_feed_imports_a_week_once_and_nothing_later(fed):
     settings, database, lake = fed
     until = demo.START + timedelta(days=28)

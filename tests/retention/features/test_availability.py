@@ -78,6 +78,7 @@ def test_nothing_is_unknown_in_a_shop_that_records_everything(shop, tmp_path):
     pd.testing.assert_frame_equal(built[columns], people[columns], check_dtype=False)
 
 
+@pytest.mark.nightly
 def test_model_does_not_learn_from_unknown_features(tmp_path):
     events = _events().drop(columns=["item_id", "discount", "amount"])
     many = pd.concat(

@@ -227,6 +227,7 @@ def test_reports_a_file_imported_with_another_map(lake, settings, database, tmp_
     assert import_files(lake, database, settings, "events", [longer], retail).before == ""
 
 
+@pytest.mark.nightly
 def test_different_files_or_queries_are_not_reported_as_repeated(
     lake, settings, database, tmp_path, retail
 ):

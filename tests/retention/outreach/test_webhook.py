@@ -160,6 +160,7 @@ def test_other_failure_of_the_second_probe_is_reported(probe, says):
     assert (reason.value.until is not None) is (probe == 429)
 
 
+@pytest.mark.nightly_after(3)
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 403, 431, 302])
 def test_one_refused_email_does_not_block_the_others(database, settings, status):
     campaign = live_campaigns.start_campaign(database, settings, 12)
@@ -212,6 +213,7 @@ def test_first_refused_customer_bounces_and_blocks_no_others(database, settings)
     assert set(states.values()) == {"sent"}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     "asked",
     [{}, {"Retry-After": "120"}, {"Retry-After": f"Wed, 21 Oct {20 * '9'} 07:28:00 GMT"}],

@@ -12,6 +12,7 @@ from tests.retention.recommend.small_shop import make_shop
 ITEMS = [("a", "Kettle", "", 9.0)]
 
 
+@pytest.mark.nightly_after(3)
 @pytest.mark.parametrize(
     ("zone", "bought", "now", "ago"),
     [

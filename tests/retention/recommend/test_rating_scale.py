@@ -12,6 +12,7 @@ from tests.retention.recommend.small_shop import make_shop
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
 
+@pytest.mark.nightly_after(5)
 @pytest.mark.parametrize(
     ("ratings", "expected"),
     [

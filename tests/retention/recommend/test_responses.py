@@ -303,6 +303,7 @@ def test_report_labels_lists_without_a_model(sent):
     assert "<td>no model</td>" in Performance(data).html(sent.settings)
 
 
+@pytest.mark.nightly
 def test_report_page_on_a_phone_labels_and_fits_every_figure(sent):
     """Tables must not be cut at 390 pixels."""
     html = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).html(sent.settings)

@@ -34,6 +34,7 @@ def small_copy(small, tmp_path):
     copy.database.dispose()
 
 
+@pytest.mark.nightly_after(9)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_trains_restores_and_recommends(small, name):
     trained = train(small.lake, cutoff=small.end, model=name)

@@ -26,7 +26,7 @@ UNRECORDED = {  # column or event type → words that only a shop with it may sh
     "coupon_redeem": r"redeemed",
 }
 DIRECTIONS = {"high": {"raises"}, "medium": {"raises", "lowers"}, "low": {"lowers"}}
-NIGHTLY = [name for name in SHOPS if name not in ("no items", "first hours")]
+NIGHTLY = [name for name in SHOPS if name != "first hours"]
 
 
 def _parameters():

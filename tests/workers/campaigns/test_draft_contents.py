@@ -132,6 +132,7 @@ def test_refused_draft_names_the_campaign_that_has_its_customers(desk):
     assert repr(first.name) in error
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_prior_and_targeting_agree_on_a_measured_campaign(desk):
     """A draft of an old cohort had one measured campaign, and none that was over."""

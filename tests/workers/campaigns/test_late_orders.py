@@ -59,6 +59,7 @@ def test_late_orders_are_reported_and_the_result_stays(desk, closed):
     assert {name: stored[name] for name in before} == before
 
 
+@pytest.mark.nightly
 def test_late_orders_are_reported_once_until_more_arrive(desk, closed):
     ends, customers = campaign_of(desk, closed).window_ends_at, _arm(desk, closed, "treatment")
     bring(desk, "purchase", ends - timedelta(days=9), customers[:3])

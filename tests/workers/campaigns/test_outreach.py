@@ -151,6 +151,7 @@ def test_failing_sends_back_off(mail, monkeypatch, breaks):
     assert inbox.addresses
 
 
+@pytest.mark.nightly
 def test_time_machine_does_not_lengthen_back_off(mail, monkeypatch):
     """After one refusal and a jump of two weeks the next try came 15 minutes later."""
     shop, inbox = mail
@@ -164,6 +165,7 @@ def test_time_machine_does_not_lengthen_back_off(mail, monkeypatch):
     assert inbox.addresses
 
 
+@pytest.mark.nightly
 def test_released_emails_start_with_short_intervals(mail, monkeypatch):
     """Where nothing was to be sent meanwhile, the server has not been away since the last copy."""
     shop, inbox = mail
@@ -296,6 +298,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     ] == treated[2:]
 
 
+@pytest.mark.nightly
 def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys):
     """Later bounces were lost, and the next campaign sent to the same addresses."""
     shop, inbox = mail

@@ -117,6 +117,7 @@ def _audience(desk, campaign_id: str) -> list[int]:
         return [int(user.removeprefix("k")) for user in session.scalars(expected)]
 
 
+@pytest.mark.nightly
 def test_draft_targets_uplift_not_risk(desk):
     truth = _people().uplift
     campaign = campaign_of(desk, learnt := drafted(desk, name="Persuadable"))

@@ -33,6 +33,7 @@ def bring(lake, settings, tmp_path):
     return import_
 
 
+@pytest.mark.nightly_after(5)
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -297,6 +298,7 @@ BASKETS = [
 # b8 is an order of customer 1, of three pieces of each
 
 
+@pytest.mark.nightly_after(6)
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

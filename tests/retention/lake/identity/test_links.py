@@ -362,6 +362,7 @@ def test_new_link_of_two_old_customers_holds_for_the_past(shop):
     assert set(shop.lake.table("events", MAY).execute()["customer_id"]) == {"a"}
 
 
+@pytest.mark.nightly
 def test_merge_across_arms_counts_orders_once_where_assigned(shop):
     shop.customers(a="a@x.org", b="b@x.org")
     with shop.database.transaction() as session:

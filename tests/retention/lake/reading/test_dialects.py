@@ -374,6 +374,7 @@ def test_text_column_stays_text_despite_a_few_dates(import_bytes, settings, tmp_
     assert (event["amount"], event["occurred_at"].isoformat()) == (1.5, "2024-12-31T00:00:00")
 
 
+@pytest.mark.nightly_after(3)
 @pytest.mark.parametrize(
     "settings_text", ["", 'delimiter = ";"\ndecimal = "."\nheader = true\nencoding = "utf-8"\n']
 )
@@ -451,6 +452,7 @@ def test_backslash_before_a_closing_quote_is_no_escape(import_bytes):
     assert {event["item_id"] for event in events} == {f"C:\\{number}\\" for number in range(40)}
 
 
+@pytest.mark.nightly_after(12)
 @pytest.mark.parametrize("settings_text", ["", "header = true\n"])
 @pytest.mark.parametrize(
     "broken_line",

@@ -147,6 +147,7 @@ def _rows(home, path, map_text):
     return report, lake.table("events").order_by("event_id").to_pyarrow().to_pylist()
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize("kind", BY_HAND)
 def test_proposed_map_imports_like_a_handwritten_one(kind, settings, tmp_path):
     path = _file(kind, tmp_path)
