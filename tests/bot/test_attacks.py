@@ -124,6 +124,7 @@ def test_replayed_and_wrongly_signed_requests_get_401(bot, stored):
     assert jobs_stored(stored) == jobs
 
 
+@pytest.mark.nightly
 def test_response_urls_elsewhere_are_not_called(bot):
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         elsewhere.settimeout(2)
@@ -173,6 +174,7 @@ def is_open(client: socket.socket) -> bool:
         return False
 
 
+@pytest.mark.nightly
 def test_two_hundred_slow_connections_do_not_delay_others(bot):
     with ExitStack() as stack:
         slow = [stack.enter_context(incomplete(bot, begun()[number % 6])) for number in range(200)]

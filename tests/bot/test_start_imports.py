@@ -115,6 +115,7 @@ def test_status_imports_no_more_than_listed(tmp_path):
     assert own - tables <= STATUS_MODULES
 
 
+@pytest.mark.nightly
 def test_a_sweep_by_rules_imports_no_library_of_models_or_charts(tmp_path):
     orders = [f"o{number},c{number % 9},2025-01-{1 + number % 28:02},5" for number in range(60)]
     (tmp_path / "orders.csv").write_text("\n".join(["order,customer,date,total", *orders]))

@@ -45,6 +45,7 @@ def versions(shop: tiny.Shop) -> list[tuple[str, str]]:
         return [(kind, state) for kind, state in rows]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("block", "before", "trained"),
@@ -53,7 +54,6 @@ def versions(shop: tiny.Shop) -> list[tuple[str, str]]:
             "block-after-churn",
             [],
             ["churn", "churn", "recommend"],
-            marks=pytest.mark.nightly,
         ),
         ("block-before-recommend", [("churn", "champion")], ["churn", "recommend", "recommend"]),
     ],

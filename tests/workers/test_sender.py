@@ -218,6 +218,7 @@ def test_file_without_content_is_not_sent(sender, slack, database, settings):
     assert (post.state, "dropped" in post.error) == ("failed", True)
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize("kind", ["rate_limited", "server_error", "timeout_after_accept"])
 def test_one_message_is_visible_after_any_failure(sender, slack, database, settings, kind):
     slack.fault(kind, 1, "chat.postMessage")

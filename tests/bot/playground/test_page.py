@@ -304,6 +304,7 @@ def test_every_control_has_an_accessible_name(see, client: WebClient) -> None:
     assert seed.BOT.name in shown.locator(".sidebar").inner_text()
 
 
+@pytest.mark.nightly
 def test_late_event_of_the_last_advance_does_not_end_the_current_one(
     see, slack: StandIn, client: WebClient
 ) -> None:

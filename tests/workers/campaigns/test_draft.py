@@ -117,6 +117,7 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     assert "with too little expected profit" in more
 
 
+@pytest.mark.nightly
 def test_draft_counts_items_without_a_title(desk):
     """A shop that has imported its orders alone wrote "Picked for you: i017" to its customers."""
     first = campaign_of(desk, drafted(desk))
@@ -155,6 +156,7 @@ def test_active_and_recently_contacted_customers_are_excluded(desk):
     assert "frequency_cap" not in job.result["excluded"]
 
 
+@pytest.mark.nightly
 def test_draft_with_only_held_out_customers_is_explained(desk):
     first, second = drafted(desk), drafted(desk, name="The same people")
     with desk.database.transaction() as session:

@@ -46,6 +46,7 @@ def sell_alcohol(desk) -> set[str]:
 REMINDERS = POLICY.replace('action = "coupon"\ndiscount = 0.1', 'action = "reminder"')
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("policy", [POLICY, REMINDERS], ids=["coupons", "reminders"])
 def test_no_message_mentions_alcohol_by_default(desk, tmp_path, policy):
     titles = sell_alcohol(desk)
@@ -67,6 +68,7 @@ def cohort_of(desk) -> str:
     return run(desk, Sweep(), ANALYST, key="sweep").result["cohort_id"]
 
 
+@pytest.mark.nightly
 def test_draft_says_how_old_the_scores_of_its_cohort_are(desk):
     cohort = cohort_of(desk)
     fresh = run(desk, CampaignDraft(cohort_id=cohort), ANALYST, key="fresh").result

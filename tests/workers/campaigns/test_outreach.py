@@ -107,6 +107,7 @@ def test_email_of_a_killed_process_is_sent_by_the_next(desk):
     assert platform.copies[dead.customer_id] == 1
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     "breaks",
     [

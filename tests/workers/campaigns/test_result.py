@@ -178,6 +178,7 @@ def test_orders_of_the_last_day_count_when_imported_later(desk):
     assert campaign_of(desk, campaign_id).result["effects"]["buyers"]["per_customer"] > 0.9
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_measurement_without_later_orders_follows_after_days(desk):
     campaign_id = prepared_campaign(desk)
@@ -188,6 +189,7 @@ def test_measurement_without_later_orders_follows_after_days(desk):
     assert measured(desk, campaign_id, ends + timedelta(days=3)) == "closed"
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.campaign("live")
 @pytest.mark.parametrize("stopped", [False, True])
 def test_campaign_without_orders_closes_unmeasured(desk, stopped):
@@ -216,6 +218,7 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_result_mentions_erased_customers(desk):
     """Erased customers count as non-buyers, and the result did not mention them."""
@@ -254,6 +257,7 @@ def test_sample_ratio_mismatch_teaches_nothing(desk):
     teaches_nothing(desk, campaign_id)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.campaign("live")
 @pytest.mark.parametrize("redeemed", [False, True])
 def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
@@ -364,6 +368,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     teaches_nothing(desk, campaign_id)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     "before",
     ["it is live", pytest.param("a copy is sent", marks=pytest.mark.nightly), "all are sent"],

@@ -133,6 +133,7 @@ def _unasked(desk):
     return policy, people
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("instead", [False, True])
 def test_unknown_consent_follows_the_rule(desk, instead):
     """All of them were approved, and then left out as if they had withdrawn a consent."""
@@ -170,6 +171,7 @@ def test_renamed_rule_excludes_no_customer(desk):
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
 
 
+@pytest.mark.nightly
 def test_consent_of_the_original_rule_applies(desk):
     """An offer with two ``instead_of`` rules used the laxer consent of both."""
     policy = desk.settings.home / "policy.toml"
