@@ -16,7 +16,8 @@ def create_tables(database: Database) -> None:
     database : Database
         Without tables. A SQLite file becomes a copy of a template that each process makes once.
     """
-    if not database.is_sqlite or not _copied_to(Path(database.url.database or "")):
+    file = database.url.database if database.is_sqlite else None
+    if not file or not _copied_to(Path(file)):
         Base.metadata.create_all(database.engine)
 
 
