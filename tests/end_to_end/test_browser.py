@@ -97,7 +97,7 @@ class Screen:
 def test_a_person_uses_every_feature_in_the_browser(desk: PlaygroundClient, browser: Any) -> None:
     with page(browser, str(desk.http.base_url)) as shown:
         screen = Screen(shown)
-        shown.get_by_text("Welcome to the retention desk").wait_for()
+        shown.get_by_text("I find customers at risk of leaving").first.wait_for()
         screen.picture("welcome")
         _learn_and_sweep(screen)
         _draft_edit_submit(screen)
@@ -108,7 +108,7 @@ def test_a_person_uses_every_feature_in_the_browser(desk: PlaygroundClient, brow
 def _learn_and_sweep(screen: Screen) -> None:
     screen.type("/retention retrain churn")
     assert "start" in screen.message(says="Only visible to you.*Retrain").inner_text()
-    learnt = screen.message(says="AUC")
+    learnt = screen.message(says="first trained model is ready")
     screen.picture("retrain", learnt)
     screen.type("/retention sweep --tier high")
     cohort = screen.message(says="at risk", having=ids.DRAFT_CAMPAIGN)
@@ -135,11 +135,11 @@ def _draft_edit_submit(screen: Screen) -> None:
     dialog.get_by_label("Hold-out %").fill("200", timeout=SLOW)
     dialog.get_by_role("button", name="Save").click()
     dialog.locator(".input-error", has_text=re.compile(r"\w")).wait_for()
-    dialog.get_by_label("Hold-out %").fill("20")
+    dialog.get_by_label("Hold-out %").fill("15")
     screen.picture("edit_modal")
     dialog.get_by_role("button", name="Save").click()
     dialog.wait_for(state="detached")
-    draft = screen.message(says=r"hold-out group \(20%\)", having=ids.SUBMIT_CAMPAIGN)
+    draft = screen.message(says=r"hold-out group \(15%\)", having=ids.SUBMIT_CAMPAIGN)
     screen.press(draft, ids.SUBMIT_CAMPAIGN)
     submitted = screen.message(having=ids.APPROVE_CAMPAIGN)
     screen.press(submitted, ids.APPROVE_CAMPAIGN, sure="Approve")  # one's own: told why not
@@ -168,7 +168,7 @@ def _codes_and_results(screen: Screen, desk: PlaygroundClient) -> None:
     card = screen.message(says="Promised against measured|Inconclusive")
     card.get_by_role("button", name=re.compile("repl")).click()
     thread = screen.shown.get_by_role("complementary", name="Thread")
-    thread.get_by_text(re.compile("incremental", re.I)).first.wait_for(timeout=SLOW)
+    thread.get_by_text(re.compile("Advice")).first.wait_for(timeout=SLOW)
     assert "simulated" in thread.inner_text().lower()
     screen.picture("result")
     digests = [
