@@ -4,7 +4,7 @@ Every function runs in the caller's session. The change, its audit row and the m
 transaction. The steps that wait for no person are in `workers.campaign_clock`.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -287,10 +287,29 @@ def edit(
     before = find_campaign(session, settings, campaign_id)
     if changes.approver and changes.approver != before.body.get("approver"):
         _require_approver(session, settings, campaign_id, changes.approver, user)
-    earlier = Body.model_validate(before.body), before.name
-    campaign = approval.edit(session, settings, campaign_id, version, user, changes, clock.now())
-    names = earlier[1], campaign.name
-    differences = version_changes(earlier[0], Body.model_validate(campaign.body), names)
+    now = clock.now()
+    return _show_next_version(
+        session,
+        settings,
+        before,
+        user,
+        lambda: approval.edit(session, settings, campaign_id, version, user, changes, now),
+    )
+
+
+def _show_next_version(
+    session: Session,
+    settings: Settings,
+    before: Campaign,
+    user: str,
+    write: Callable[[], Campaign],
+) -> Campaign:
+    """Write a version, and show what differs in the campaign's thread."""
+    old_body, old_name = Body.model_validate(before.body), before.name
+    campaign = write()
+    differences = version_changes(
+        old_body, Body.model_validate(campaign.body), (old_name, campaign.name)
+    )
     return show_change(session, settings, campaign, "edited", user, changes=differences)
 
 
@@ -357,11 +376,14 @@ def widen(
 
     roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
     before = find_campaign(session, settings, campaign_id)
-    earlier = Body.model_validate(before.body), before.name
-    campaign = replace_audience(session, settings, campaign_id, version, user, drafted, clock.now())
-    names = earlier[1], campaign.name
-    differences = version_changes(earlier[0], Body.model_validate(campaign.body), names)
-    return show_change(session, settings, campaign, "edited", user, changes=differences)
+    now = clock.now()
+    return _show_next_version(
+        session,
+        settings,
+        before,
+        user,
+        lambda: replace_audience(session, settings, campaign_id, version, user, drafted, now),
+    )
 
 
 def release(

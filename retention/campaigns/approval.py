@@ -26,29 +26,19 @@ from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body
 from retention.campaigns.states import (
     CLOCK,
-    EDITABLE,
     IN_CLEARANCE,
     STOPPABLE,
     StaleCampaign,
     find_campaign,
     move_campaign,
 )
+from retention.campaigns.versions import NO_DECISION, write_version
 from retention.db.engine import advisory_lock
-from retention.db.insert import insert_once
-from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
+from retention.db.tables import Approval, Campaign, CampaignEditor
 from retention.errors import BadInput, Conflict, FieldErrors, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
-
-NO_DECISION: dict[str, Any] = {
-    "decided_by": None,
-    "decided_at": None,
-    "reason": None,
-    "approved_by": [],
-    "clears_at": None,
-    "send_at": None,
-}
 
 
 def submit(
@@ -370,39 +360,16 @@ def edit(
     ]
     differing += ["name"] if name != before.name else []
     changes_made = version_changes(old_body, body, (before.name, name))
-    stored = body.model_dump(mode="json")
-    campaign = move_campaign(
+    campaign = write_version(
         session,
         settings,
         campaign_id,
-        from_states=EDITABLE,
-        to_state="draft",
-        seen_version=version,
-        actor=user,
-        action="campaign.edit",
-        at=now,
+        version,
+        user,
+        now,
         name=name,
-        body=stored,
-        submitted_by=None,
-        submitted_at=None,
-        expires_at=None,
-        remind_at=None,
-        version=Campaign.version + 1,
+        body=body,
         details={"changed": differing, "changes": changes_made},
-        **NO_DECISION,
-    )
-    session.add(
-        CampaignVersion(
-            team_id=settings.team_id,
-            campaign_id=campaign_id,
-            version=campaign.version,
-            body=stored,
-            edited_by=user,
-            edited_at=now,
-        )
-    )
-    insert_once(
-        session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user
     )
     reset_groups(session, campaign_id)
     for line, old in zip(body.offers, old_body.offers, strict=True):

@@ -7,14 +7,13 @@ from typing import Any
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
-from retention.campaigns.approval import NO_DECISION
 from retention.campaigns.assignment import buckets
 from retention.campaigns.draft import Draft, default_name
 from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body, OfferLine
-from retention.campaigns.states import EDITABLE, find_campaign, move_campaign
-from retention.db.insert import insert_once
-from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
+from retention.campaigns.states import find_campaign
+from retention.campaigns.versions import write_version
+from retention.db.tables import Assignment, Campaign
 from retention.settings import Settings
 
 # Values of an edit that hold for any audience.
@@ -24,7 +23,7 @@ TERMS = ("action", "discount", "face", "min_order", "categories", "contact")
 
 @dataclass(frozen=True, slots=True)
 class _Merged:
-    """The new version, and the offers whose terms come from the present one."""
+    """The new version, and the offers that keep the terms of the present one."""
 
     body: Body
     changed: tuple[OfferLine, ...]
@@ -77,34 +76,18 @@ def replace_audience(
     body = merged.body
     body.check_offers()
     was_default = before.name == default_name(old, before.created_at.astimezone(settings.zone))
-    stored = body.model_dump(mode="json")
-    campaign = move_campaign(
+    campaign = write_version(
         session,
         settings,
         campaign_id,
-        from_states=EDITABLE,
-        to_state="draft",
-        seen_version=version,
-        actor=user,
-        action="campaign.edit",
-        at=now,
+        version,
+        user,
+        now,
         name=drafted.name if was_default else before.name,
-        body=stored,
-        submitted_by=None,
-        submitted_at=None,
-        expires_at=None,
-        remind_at=None,
-        version=Campaign.version + 1,
+        body=body,
         details={"changed": ["audience"], "audience": body.audience},
-        **NO_DECISION,
     )
     shared = {"team_id": settings.team_id, "campaign_id": campaign_id}
-    session.add(
-        CampaignVersion(
-            **shared, version=campaign.version, body=stored, edited_by=user, edited_at=now
-        )
-    )
-    insert_once(session, CampaignEditor, **shared, user_id=user)
     session.execute(
         delete(Assignment).where(Assignment.campaign_id == campaign_id),
         execution_options={"synchronize_session": False},

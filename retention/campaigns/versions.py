@@ -1,0 +1,96 @@
+"""Write a campaign's next version."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from retention.campaigns.spec import Body
+from retention.campaigns.states import EDITABLE, move_campaign
+from retention.db.insert import insert_once
+from retention.db.tables import Campaign, CampaignEditor, CampaignVersion
+from retention.settings import Settings
+
+NO_DECISION: dict[str, Any] = {
+    "decided_by": None,
+    "decided_at": None,
+    "reason": None,
+    "approved_by": [],
+    "clears_at": None,
+    "send_at": None,
+}
+
+
+def write_version(
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    version: int,
+    user: str,
+    now: datetime,
+    *,
+    name: str,
+    body: Body,
+    details: dict[str, Any],
+) -> Campaign:
+    """Store the next version as a draft, without any approval.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    version : int
+        Version that the person saw.
+    user : str
+        Slack user id, who becomes an editor.
+    now : datetime
+        Business time.
+    name : str
+        Name of the campaign from now on.
+    body : Body
+        Content of the version.
+    details : dict
+        For the audit log.
+
+    Returns
+    -------
+    Campaign
+
+    Raises
+    ------
+    StaleCampaign
+        The version changed, or the campaign is already sent.
+    """
+    stored = body.model_dump(mode="json")
+    campaign = move_campaign(
+        session,
+        settings,
+        campaign_id,
+        from_states=EDITABLE,
+        to_state="draft",
+        seen_version=version,
+        actor=user,
+        action="campaign.edit",
+        at=now,
+        name=name,
+        body=stored,
+        submitted_by=None,
+        submitted_at=None,
+        expires_at=None,
+        remind_at=None,
+        version=Campaign.version + 1,
+        details=details,
+        **NO_DECISION,
+    )
+    shared = {"team_id": settings.team_id, "campaign_id": campaign_id}
+    session.add(
+        CampaignVersion(
+            **shared, version=campaign.version, body=stored, edited_by=user, edited_at=now
+        )
+    )
+    insert_once(session, CampaignEditor, **shared, user_id=user)
+    return campaign
