@@ -10,7 +10,6 @@ from functools import cache
 
 from bot.ask.values import MARKS, Values
 
-CHANGES_PREFIX = ("campaign ", "digest ", "models ", "jobs ", "role ")
 M = MARKS
 _REF = M["campaign"]
 _THIS = r"(?:\b(?:it|this|that|this one|the campaign|this campaign|that campaign)\b|它|这个|该活动)"

@@ -86,8 +86,3 @@ def delete(call: Call, name: str) -> Answer:
             audience = store.remove(session, settings, name, call.user)
             name = audience.name
     return Answer("audience/deleted", {"name": name})
-
-
-def audience_option(help_text: str) -> click.Option:
-    """Return the option ``--audience`` of a command."""
-    return click.option("--audience", metavar="NAME", help=help_text)  # type: ignore[return-value]
