@@ -164,8 +164,8 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     A customer who is silent for longer than most returns took has probably left. This is the usual
     definition of partial churn where no contract ends; see Clemente-Císcar, San Matías and
     Giner-Bosch (2014), A methodology based on profitability criteria for defining the partial
-    defection of customers in non-contractual settings, EJOR 239. docs/science.md has the evidence
-    on nine shops.
+    defection of customers in non-contractual settings, EJOR 239.
+    docs/data_scientist/science.md has the evidence on nine shops.
 
     Examples
     --------
