@@ -15,6 +15,7 @@ TOLERANCE = 1.10  # a horizon may miss the share by so much of its length
 RANKS = (0.2, 0.4, 0.6, 0.8)  # quantiles of the gaps, for the ranks of silence
 MIN_RETURNS, MIN_CUSTOMERS = 50, 20  # below, the default applies
 DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN = 28, 56
+MAX_CACHED = 8  # moments of a lake's state
 
 Limit = Literal["", "few_returns", "short_history"]
 
@@ -81,6 +82,9 @@ class OrderRhythm:
         return tuple(min(1.0, most / days[-1]) * day for day in days)
 
 
+_CACHE: "dict[Any, OrderRhythm]" = {}
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedDefinition:
     """A churn definition that follows from a shop's rhythm.
@@ -106,6 +110,8 @@ class DerivedDefinition:
 def order_rhythm(lake: Any, before: datetime) -> OrderRhythm:
     """Measure the gaps between order days.
 
+    The last results are cached, because a digest asks for the same moment several times.
+
     Parameters
     ----------
     lake : Lake
@@ -113,7 +119,15 @@ def order_rhythm(lake: Any, before: datetime) -> OrderRhythm:
     before : datetime
         Only orders before this moment count.
     """
-    return rhythm_of_gaps(*_gap_counts(lake, before))
+    from retention.lake.coverage import data_state
+
+    key = (data_state(lake), str(lake.zone), before)
+    if key not in _CACHE:
+        rhythm = rhythm_of_gaps(*_gap_counts(lake, before))
+        if len(_CACHE) >= MAX_CACHED:
+            _CACHE.clear()
+        _CACHE[key] = rhythm
+    return _CACHE[key]
 
 
 def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm:
@@ -223,9 +237,13 @@ def _gap_counts(lake: Any, before: datetime) -> "tuple[pd.DataFrame, int]":
     gaps = days.mutate(
         gap=days.day - days.day.lag().over(ibis.window(group_by="customer_id", order_by="day"))
     )
-    known = gaps.filter(gaps.gap.notnull())
-    counts = known.group_by("customer_id", "gap").agg(count=known.count()).execute()
-    ends = days.agg(first=days.day.min(), last=days.day.max()).execute()
-    if ends["first"].isna().all():
-        return counts, 0
-    return counts, int(ends["last"].iloc[0] - ends["first"].iloc[0]) + 1
+    counts = (
+        gaps.group_by("customer_id", "gap")
+        .agg(count=gaps.count(), first=gaps.day.min(), last=gaps.day.max())
+        .execute()
+    )
+    # A customer's first day has no gap.
+    known = counts[counts["gap"].notna()][["customer_id", "gap", "count"]].reset_index(drop=True)
+    if counts.empty:
+        return known, 0
+    return known, int(counts["last"].max() - counts["first"].min()) + 1
