@@ -454,6 +454,7 @@ def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     rows = list(csv.DictReader(io.StringIO(file.file.content.decode("utf-8-sig"))))
     assert len(rows) == swept.data["cohort_size"] == outcome.data["rows"]
     assert rows[0]["email"].endswith("@example.com")
+    assert rows[0]["reasons"] == swept.data["cohort"][0]["sentence"]
     assert (downloaded.channel, downloaded.thread_key) == ("C0CRM", "job:sweep")
     public = _words(own, downloaded)
     assert "<@U0ANALYST>" in public
