@@ -321,7 +321,7 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
         if difference := card["difference"]:
             page.write_line(
                 gettext(
-                    "Log-loss against the model before it: {mean}, 95 % interval "
+                    "Log-loss against the model before it: {mean}, 95% interval "
                     "{low} to {high} (bootstrapped by customer; below 0 is better)."
                 ).format(**{name: signed(difference[name], 4) for name in ("mean", "low", "high")}),
                 gap=1,
@@ -345,7 +345,7 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
     page.section(gettext("Calibration"))
     how = card["calibration"] or "none"
     page.write_line(
-        gettext("{calibration}. Of customers given 30 %, 30 in 100 should leave.").format(
+        gettext("{calibration}. Of customers given 30%, 30 in 100 should leave.").format(
             calibration=how[:1].upper() + how[1:]
         ),
         gap=1,

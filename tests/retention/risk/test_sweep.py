@@ -94,7 +94,7 @@ def test_rules_reason_uses_singular_for_one_order(shop):
         for reason in reasons
         if reason["feature"] == "frequency"
     }
-    assert "1 order ever, and 61 % of the active customers have more" in texts
+    assert "1 order ever, and 61% of the active customers have more" in texts
 
 
 @pytest.mark.nightly
