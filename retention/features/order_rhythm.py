@@ -171,7 +171,7 @@ def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm
 def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     """Choose the churn definition that fits a rhythm.
 
-    The horizon is the shortest of 7, 14, 28, 56, 90 and 180 days within which 80 % of the returns
+    The horizon is the shortest of 7, 14, 28, 56, 90 and 180 days within which 80% of the returns
     happened, give or take a tenth of its length. The activity window is the one of these that is
     closest to twice the horizon. The history must cover three horizons.
 
