@@ -171,7 +171,7 @@ def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm
 def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     """Choose the churn definition that fits a rhythm.
 
-    The horizon is the shortest of 7, 14, 28, 56, 90 and 180 days within which 80 % of the returns
+    The horizon is the shortest of 7, 14, 28, 56, 90 and 180 days within which 80% of the returns
     happened, give or take a tenth of its length. The activity window is the one of these that is
     closest to twice the horizon. The history must cover three horizons.
 
@@ -184,8 +184,8 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     A customer who is silent for longer than most returns took has probably left. This is the usual
     definition of partial churn where no contract ends; see Clemente-Císcar, San Matías and
     Giner-Bosch (2014), A methodology based on profitability criteria for defining the partial
-    defection of customers in non-contractual settings, EJOR 239. docs/science.md has the evidence
-    on nine shops.
+    defection of customers in non-contractual settings, EJOR 239.
+    docs/data_scientist/science.md has the evidence on nine shops.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 A row is claimed by compare-and-set and delivered outside any transaction. A time-out may hide an
 accepted post. An ambiguous row waits and looks for its own key in the channel before it is sent
 again. After too many such attempts it is held for a person. Updates are idempotent and need no such
-care. See docs/delivery.md.
+care. See docs/contributor/delivery.md.
 """
 
 import logging
