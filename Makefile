@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -68,6 +68,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
@@ -121,6 +122,22 @@ messages: setup
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 	  $(foreach extra,demo postgres test docs,--extra $(extra)) pyproject.toml --output-file requirements.lock
+
+# Tools of their own environment: nothing of the product needs them.
+.venv-supply/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-supply
+	VIRTUAL_ENV=.venv-supply $(BIN)/uv pip install --quiet --group supply
+	touch $@
+
+# All parts of the product, in CycloneDX's format.
+sbom: .venv-supply/.installed
+	mkdir -p build
+	.venv-supply/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible --of JSON --output-file build/sbom.json
+
+# Known vulnerabilities of the locked versions; says "skipped" where the package index names none.
+audit: .venv-supply/.installed
+	.venv-supply/bin/python -m tests.audit
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

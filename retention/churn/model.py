@@ -398,7 +398,7 @@ def _comparison_note(
     )
     if chosen is ranked[0]:
         return note
-    tie = gettext("{best} alone is not better by {tolerance:.0f} %, so {chosen} it is.").format(
+    tie = gettext("{best} alone is not better by {tolerance:.0f}%, so {chosen} it is.").format(
         best=ranked[0].name, tolerance=100 * rolling.BLEND_TOLERANCE, chosen=chosen.name
     )
     return f"{note} {tie}"
@@ -423,12 +423,12 @@ def _season_note(training: TrainingSet) -> str:
     if percent >= 0:
         note = gettext(
             "; moved to the season: by last year's and the trend, repeat orders come "
-            "{percent:.0f} % faster in the {horizon_days} days ahead than in those before"
+            "{percent:.0f}% faster in the {horizon_days} days ahead than in those before"
         )
     else:
         note = gettext(
             "; moved to the season: by last year's and the trend, repeat orders come "
-            "{percent:.0f} % slower in the {horizon_days} days ahead than in those before"
+            "{percent:.0f}% slower in the {horizon_days} days ahead than in those before"
         )
     return note.format(percent=abs(percent), horizon_days=training.horizon_days)
 

@@ -117,7 +117,7 @@ def _select(training: TrainingSet, buyers: int, churners: list[float]) -> Candid
         return CandidateSet(candidates, text)
     text = gettext(
         "The highest rung: calendar models and features. By last year's season repeat orders "
-        "change by {percent} % into such a horizon, so what knows no season is not a "
+        "change by {percent}% into such a horizon, so what knows no season is not a "
         "candidate."
     )
     return CandidateSet(candidates, text.format(percent=signed(100 * np.expm1(training.swing))))
