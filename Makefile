@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-EXTRAS  = demo,postgres,test
+EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -68,6 +68,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
@@ -85,7 +86,7 @@ bench-queue: setup
 faults: setup
 	$(BIN)/python -m tests.faults
 
-# Campaigns with a known truth; writes its table into docs/campaigns.md.
+# Campaigns with a known truth; writes its table into docs/data_scientist/campaign_measurement.md.
 simulate: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m tests.benchmarks.simulate
 
@@ -96,8 +97,12 @@ hillstrom: setup
 soak: setup
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
+# The generated pages, then the site in build/site; a broken link or anchor fails it.
+# With --quiet, mkdocs counts no warnings, so that nothing is strict.
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: setup
 	$(BIN)/python -m tests.make_docs
+	$(BIN)/python -m mkdocs build --strict
 
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup
@@ -116,7 +121,23 @@ messages: setup
 
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  $(foreach extra,demo postgres test,--extra $(extra)) pyproject.toml --output-file requirements.lock
+	  $(foreach extra,demo postgres test docs,--extra $(extra)) pyproject.toml --output-file requirements.lock
+
+# Tools of their own environment: nothing of the product needs them.
+.venv-supply/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-supply
+	VIRTUAL_ENV=.venv-supply $(BIN)/uv pip install --quiet --group supply
+	touch $@
+
+# All parts of the product, in CycloneDX's format.
+sbom: .venv-supply/.installed
+	mkdir -p build
+	.venv-supply/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible --of JSON --output-file build/sbom.json
+
+# Known vulnerabilities of the locked versions; says "skipped" where the package index names none.
+audit: .venv-supply/.installed
+	.venv-supply/bin/python -m tests.audit
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -42,7 +42,7 @@ RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 def risk(probability: float, model_version: str) -> str:
     """Format a probability, or a rank by rules.
 
-    A probability is ``53 %``, a rank is ``50 of 100``.
+    A probability is ``53%``, a rank is ``50 of 100``.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ from workers.requests import REQUESTS, Request
 OPEN = ("queued", "running")
 _STATES = (*OPEN, "done", "failed", "cancelled")
 
-# docs/slack.md repeats these limits.
+# docs/operator/slack_app.md repeats these limits.
 BURST_JOBS, BURST_WINDOW = 10, timedelta(seconds=10)  # of all kinds, for each person
 OPEN_BY_QUEUE = {"interactive": 10, "batch": 3, "training": 3}  # of each kind, for each person
 OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure requests

@@ -2,7 +2,7 @@
 
 Successive halving: random settings are evaluated on the newest origin, the better half of them on
 the next one, and so on, within a budget of time or fits. The default settings take part. Others
-replace them only if they are significantly better: by the 95 % interval of the paired difference
+replace them only if they are significantly better: by the 95% interval of the paired difference
 in log-loss, by customer.
 
 References
