@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +35,7 @@ demo: setup
 	exec $(BIN)/retention demo
 
 # Two processes share the cores: more threads in each only wait for each other.
-test test-all test-pseudo: export OMP_NUM_THREADS = 1
+test test-all test-pseudo emulate: export OMP_NUM_THREADS = 1
 
 # Two files at a time, in random order; then, also two at a time and the longest first, those
 # that start the whole desk. The second half runs also where the first fails; either failing fails
@@ -108,6 +108,16 @@ docs: setup
 test-pseudo: setup
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' tests/bot tests/workers
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'desk and not slow and not nightly' tests/bot tests/workers tests/end_to_end
+
+# Slack's Web API as others wrote it: npm's emulate, which the wheel of node runs. Prints the calls.
+# Exactly the version in the lock: newer releases of that name are another package.
+EMULATE = tests/emulate/node_modules
+$(EMULATE)/.installed: tests/emulate/package-lock.json $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix tests/emulate --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+emulate: setup $(EMULATE)/.installed
+	RETENTION_REQUIRE_EMULATE=1 $(BIN)/python -m pytest -s tests/emulate
 
 # The sentences in code and templates, for translators; brings the catalogues of all languages up to date.
 messages: setup

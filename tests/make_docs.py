@@ -207,7 +207,7 @@ def settings_page() -> str:
             _wrapped(
                 "Made from `retention/settings.py` by `make docs`; do not edit. Set these "
                 "variables in the environment or in `.env`. The variable precedes `.env`. How "
-                "to set a secret: [configure](../operator/operating.md#settings)."
+                "to set a secret: [configure](../operator/configure.md#set-a-secret)."
             ),
             "",
             "| variable | default | meaning |",
@@ -301,7 +301,7 @@ def codes_page() -> str:
             "",
             _wrapped(
                 "`retention data quarantine --json` and `import --json` count rows by these codes. "
-                "What to do with them: [quarantine](../operator/import_files.md)."
+                "What to do with them: [quarantine](../operator/quarantine.md)."
             ),
             "",
             "| code | reason | remedy |",

@@ -347,12 +347,8 @@ def _fit_chosen(
     weighted = [
         (name, weight) for name, weight in zip(chosen.members, weights, strict=True) if weight
     ]
-    members = []
-    for number, (name, _) in enumerate(weighted):
-        inner = part(progress, number, len(weighted))
-        members.append(
-            rolling.fit_cached(training, training.snapshots, name, seed=seed, progress=inner)
-        )
+    names = [name for name, _ in weighted]
+    members = rolling.fit_members(training, training.snapshots, names, seed=seed, progress=progress)
     return estimators.LogOdds(members, [weight for _, weight in weighted])
 
 

@@ -50,7 +50,7 @@ class TrainingSet:
     doubted : mapping
         Cutoff → (n,) mask of rows with doubted labels.
     fits : dict
-        Cache of `retention.churn.rolling.fit_cached`.
+        Cache of `retention.churn.rolling.fit_members`.
     zone : str
         The shop's time zone (IANA).
     """
