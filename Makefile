@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-EXTRAS  = demo,postgres,test
+EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
@@ -86,7 +86,7 @@ bench-queue: setup
 faults: setup
 	$(BIN)/python -m tests.faults
 
-# Campaigns with a known truth; writes its table into docs/campaigns.md.
+# Campaigns with a known truth; writes its table into docs/data_scientist/campaign_measurement.md.
 simulate: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m tests.benchmarks.simulate
 
@@ -97,8 +97,12 @@ hillstrom: setup
 soak: setup
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
+# The generated pages, then the site in build/site; a broken link or anchor fails it.
+# With --quiet, mkdocs counts no warnings, so that nothing is strict.
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: setup
 	$(BIN)/python -m tests.make_docs
+	$(BIN)/python -m mkdocs build --strict
 
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup
@@ -117,7 +121,7 @@ emulate: setup $(EMULATE)/.installed
 
 # The sentences in code and templates, for translators; brings the catalogues of all languages up to date.
 messages: setup
-	$(BIN)/pybabel extract --mapping babel.cfg --keywords gettext --no-location --sort-output \
+	$(BIN)/pybabel extract --mapping babel.cfg --keywords gettext --keywords phrase --no-location --sort-output \
 	  --project retention --output-file retention/locale/retention.pot .
 	@for file in retention/locale/*/LC_MESSAGES/retention.po; do [ ! -f "$$file" ] || \
 	  $(BIN)/pybabel update --no-fuzzy-matching --domain retention --output-dir retention/locale \
@@ -127,7 +131,7 @@ messages: setup
 
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  $(foreach extra,demo postgres test,--extra $(extra)) pyproject.toml --output-file requirements.lock
+	  $(foreach extra,demo postgres test docs,--extra $(extra)) pyproject.toml --output-file requirements.lock
 
 # Tools of their own environment: nothing of the product needs them.
 .venv-supply/.installed: requirements.lock pyproject.toml | $(BIN)/uv

@@ -6,6 +6,9 @@ Every number in a text for people passes through this module, so all have the sa
 
 import re
 from decimal import Decimal
+from math import floor
+
+from retention.text import npgettext
 
 _WORD_JOINER = "\u2060"  # invisible; no line ends here
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
@@ -31,6 +34,7 @@ WHOLE = frozenset(
         "XPF",
     }
 )
+NUMBER_OF = "number of"  # context of counted nouns in the catalogues
 _HYPHEN = "\ue002"  # private use: stands for the hyphens of texts
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")  # not of an exponent, an id or a range
 
@@ -97,16 +101,29 @@ def signed(number: float, digits: int = 0) -> str:
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """Format a share: ``percent(.256)`` → ``26 %``."""
-    return "–" if share is None else f"{figure(100 * share, digits)} %"
+    """Format a share: ``percent(.256)`` → ``26%``."""
+    return "–" if share is None else _with_percent_sign(figure(100 * share, digits))
 
 
 def exact_percent(share: float) -> str:
     """Format a promised share without rounding.
 
-    ``exact_percent(.125)`` → ``12.5 %``
+    ``exact_percent(.125)`` → ``12.5%``
     """
-    return with_minus(f"{round(100 * share, 2):g} %")
+    return _with_percent_sign(with_minus(f"{round(100 * share, 2):g}"))
+
+
+def percent_limit(share: float) -> str:
+    """Format a share, rounded down to 0.1%, so that it is a valid upper limit.
+
+    ``percent_limit(.2579)`` → ``25.7%``
+    """
+    return exact_percent(floor(1000 * share + 1e-6) / 1000)
+
+
+def _with_percent_sign(number: str) -> str:
+    """Append the sign. English and Chinese write it without a space."""
+    return f"{number}%"
 
 
 def figure(number: float, digits: int = 0) -> str:
@@ -135,5 +152,7 @@ def count(number: float | None, singular: str = "", plural: str = "") -> str:
     """
     if number is None:
         return "–"
-    noun = "" if not singular else f" {singular}" if number == 1 else f" {plural or singular + 's'}"
+    noun = ""
+    if singular:
+        noun = f" {npgettext(NUMBER_OF, singular, plural or singular + 's', number)}"
     return with_minus(f"{_rounded(number, 0):,.0f}{noun}")

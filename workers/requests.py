@@ -90,6 +90,11 @@ class Request(BaseModel):
     # Whether it goes on during an erasure. It publishes and writes nothing about customers.
     outlasts_erasures: ClassVar[bool] = False
 
+    @property
+    def is_private(self) -> bool:
+        """Return whether the result goes to the person's direct message, whatever the command."""
+        return False
+
     def check_worker_limits(self) -> None:
         """Refuse a request that exceeds a worker's limits.
 
@@ -308,6 +313,14 @@ class CampaignPreview(Request):
     campaign_id: str
     picture: bool = False  # only the picture of the first e-mail
     copy_text: str | None = None  # instead of the campaign's text
+    to_me: bool = False  # send the first e-mail to the person, as a test
+    address: str = ""  # the person's, if Slack told it
+    person: str = ""  # the name that the test greets
+
+    @property
+    def is_private(self) -> bool:
+        """Return whether the result goes to the person's direct message."""
+        return self.to_me
 
 
 class CampaignMisuse(Request):

@@ -5,6 +5,8 @@ from typing import Any
 import click
 from sqlalchemy import select
 
+from bot.addresses import address_of
+from bot.commands.summaries import SLACK
 from bot.commands.tree import (
     MONEY,
     PERCENTAGE,
@@ -276,9 +278,23 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
     ),
 )
 @CAMPAIGN_ID
-def preview(call: Call, campaign: str) -> CampaignPreview:
-    """Queue a preview of the first five e-mails."""
-    return request(CampaignPreview, campaign_id=_known(call, campaign))
+@click.option(
+    "--to",
+    type=choice("me"),
+    help=gettext("Send the first e-mail to your own address, as a test without a valid code."),
+)
+def preview(call: Call, campaign: str, to: str | None = None) -> CampaignPreview:
+    """Queue a preview of the first five e-mails, or a test e-mail to the person."""
+    known = _known(call, campaign)
+    if to is None:
+        return request(CampaignPreview, campaign_id=known)
+    return request(
+        CampaignPreview,
+        campaign_id=known,
+        picture=True,
+        to_me=True,
+        **(address_of(call.services.client, call.user) if call.surface == SLACK else {}),
+    )
 
 
 @COMMAND.command(

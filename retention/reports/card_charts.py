@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from retention.number_format import percent
 from retention.reports.charts import ACCENT, GRID, INK, MUTED, SOFT, Chart, figure, png, title
 from retention.text import gettext
 
@@ -42,7 +43,7 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     axes.set_xlim(0, most)
     axes.set_ylim(0, most)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axis.set_major_formatter(lambda value, _: percent(value))
     axes.set_xlabel(gettext("expected to leave"), color=MUTED, fontsize=8)
     axes.set_ylabel(gettext("left"), color=MUTED, fontsize=8)
     title(
@@ -51,8 +52,8 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
         gettext("each point a tenth of the customers; on the line is right"),
     )
     words = "; ".join(
-        gettext("expected {expected:.0f} %, left {left:.0f} %").format(
-            expected=100 * predicted, left=100 * observed
+        gettext("expected {expected}, left {left}").format(
+            expected=percent(predicted), left=percent(observed)
         )
         for predicted, observed in zip(x, y, strict=True)
     )

@@ -223,7 +223,7 @@ def test_differences_use_the_minus_sign_of_money():
     assert templating.signed(-24.83, 1) == "−24.8"
     assert templating.signed(1234.5) == "+1,234"
     assert templating.money(-4.1, "USD", 2) == "−\u2060$4.10"
-    assert templating.percent(-0.0041, 1) == "−0.4 %"
+    assert templating.percent(-0.0041, 1) == "−0.4%"
     assert templating.figure(-0.41, 1) == "−0.4"
 
 
@@ -246,7 +246,7 @@ def test_yen_have_no_decimals():
 def test_zero_has_no_sign():
     assert (templating.money(-0.4), templating.percent(-0.0004), templating.figure(-0.04, 1)) == (
         "0",
-        "0 %",
+        "0%",
         "0.0",
     )
     assert templating.signed(-0.04, 1) == "+0.0"
@@ -296,7 +296,7 @@ def test_terminal_plan_repeats_no_word():
     )
     assert "Targeting:  Chosen by risk × value" in text
     assert "Chosen:" not in text
-    assert "a prior of −0.4 % extra buyers" in text
+    assert "a prior of −0.4% extra buyers" in text
 
 
 @pytest.mark.parametrize(
@@ -360,8 +360,8 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     ):
         assert beside in text
     orders, profit = (" ".join(line.split()) for line in text.splitlines()[1:3])
-    assert orders == "orders −0.400 each (95 % −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
-    assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
+    assert orders == "orders −0.400 each (95% −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
+    assert profit == "profit −$0.40 each (95% −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
         "−", "−\u2060"
     )
 

@@ -366,9 +366,9 @@ def test_rule_score_is_not_shown_as_probability(swept_copy):
     post = swept.posts[0]
     first = post.values["customers"][0]["churn_probability"]
     by_rules = replace(post, values={**post.values, "model_version": "rules"})
-    assert f'"{100 * first:.0f} %"' in _words(own, post)
+    assert f'"{100 * first:.0f}%"' in _words(own, post)
     assert f'"{100 * first:.0f} of 100"' in _words(own, by_rules)
-    assert f'"{100 * first:.0f} %"' not in _words(own, by_rules)
+    assert f'"{100 * first:.0f}%"' not in _words(own, by_rules)
     assert "is a rank, not a probability" in _words(own, by_rules)
 
 
@@ -454,6 +454,7 @@ def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     rows = list(csv.DictReader(io.StringIO(file.file.content.decode("utf-8-sig"))))
     assert len(rows) == swept.data["cohort_size"] == outcome.data["rows"]
     assert rows[0]["email"].endswith("@example.com")
+    assert rows[0]["reasons"] == swept.data["cohort"][0]["sentence"]
     assert (downloaded.channel, downloaded.thread_key) == ("C0CRM", "job:sweep")
     public = _words(own, downloaded)
     assert "<@U0ANALYST>" in public
