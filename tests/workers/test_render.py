@@ -466,7 +466,7 @@ def _scored(**values) -> tuple[str, str]:
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
 def test_next_order_date_is_shown_only_if_likely(chance, dated):
     for text in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text.lower()) == (
+        assert ("3 Feb" in text, "no order expected within 90 days" in text.lower()) == (
             dated,
             not dated,
         )
