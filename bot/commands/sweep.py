@@ -8,6 +8,7 @@ import click
 
 from bot.commands.tree import (
     AS_OF,
+    AUDIENCE,
     TO_WRITE,
     Call,
     TerminalOption,
@@ -52,7 +53,7 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     ),
 )
 @AS_OF
-@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@AUDIENCE
 @click.option(
     "--by",
     metavar="FIELD",
