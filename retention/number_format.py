@@ -8,6 +8,8 @@ import re
 from decimal import ROUND_HALF_UP, Decimal
 from math import floor
 
+from retention.text import npgettext
+
 _WORD_JOINER = "\u2060"  # invisible; no line ends here
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
@@ -32,6 +34,7 @@ WHOLE = frozenset(
         "XPF",
     }
 )
+NUMBER_OF = "number of"  # context of counted nouns in the catalogues
 _HYPHEN = "\ue002"  # private use: stands for the hyphens of texts
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")  # not of an exponent, an id or a range
 
@@ -158,5 +161,7 @@ def count(number: float | None, singular: str = "", plural: str = "") -> str:
     """
     if number is None:
         return "–"
-    noun = "" if not singular else f" {singular}" if number == 1 else f" {plural or singular + 's'}"
+    noun = ""
+    if singular:
+        noun = f" {npgettext(NUMBER_OF, singular, plural or singular + 's', number)}"
     return with_minus(f"{_rounded(number, 0):,.0f}{noun}")

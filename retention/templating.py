@@ -22,10 +22,19 @@ from retention.number_format import (
     signed,
     with_minus,
 )
-from retention.text import bracket_html, bracket_lines, gettext, is_pseudo, remove_controls
+from retention.text import (
+    bracket_html,
+    bracket_lines,
+    gettext,
+    is_pseudo,
+    phrase,
+    plural_phrase,
+    remove_controls,
+)
 from templates import FOLDER
 
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
+WHEN = "%a %-d %b, %-I:%M %p"
 DAYS_BY_NAME = 7  # days of the past that are called by their weekday
 RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 
@@ -46,7 +55,9 @@ def risk(probability: float, model_version: str) -> str:
     -------
     str
     """
-    return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
+    if model_version == "rules":
+        return phrase("{rank} of 100").format(rank=f"{100 * probability:.0f}")
+    return percent(probability)
 
 
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
@@ -67,7 +78,47 @@ def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %
         at = datetime.fromisoformat(at)
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return at.astimezone(ZoneInfo(zone)).strftime(form)
+    local = at.astimezone(ZoneInfo(zone))
+    written = _forms().get(form)
+    return _written(local, written) if written else local.strftime(form)
+
+
+def _forms() -> dict[str, str]:
+    """Return the form of each kind of date in the reader's language."""
+    return {
+        "%a %d %b %Y, %H:%M": phrase(
+            "{weekday} {day:02} {month_name} {year}, {hour:02}:{minute:02}"
+        ),
+        "%d %b %Y": phrase("{day:02} {month_name} {year}"),
+        "%a %-d %b": phrase("{weekday} {day} {month_name}"),
+        "%A": phrase("{weekday_name}"),
+        WHEN: phrase("{weekday} {day} {month_name}, {hour_of_12}:{minute:02} {half_day}"),
+    }
+
+
+def _written(at: datetime, form: str) -> str:
+    weekdays = (
+        (phrase("Mon"), phrase("Monday")),
+        (phrase("Tue"), phrase("Tuesday")),
+        (phrase("Wed"), phrase("Wednesday")),
+        (phrase("Thu"), phrase("Thursday")),
+        (phrase("Fri"), phrase("Friday")),
+        (phrase("Sat"), phrase("Saturday")),
+        (phrase("Sun"), phrase("Sunday")),
+    )
+    weekday, weekday_name = weekdays[at.weekday()]
+    return form.format(
+        weekday=weekday,
+        weekday_name=weekday_name,
+        day=at.day,
+        month=at.month,
+        month_name=f"{at:%b}",
+        year=at.year,
+        hour=at.hour,
+        hour_of_12=at.hour % 12 or 12,
+        half_day=f"{at:%p}".lower(),
+        minute=at.minute,
+    )
 
 
 def day(at: datetime | str | None, zone: str = "UTC") -> str:
@@ -162,10 +213,7 @@ def when(at: datetime | str | None, zone: str = "UTC") -> str:
     >>> when("2017-10-02T13:06:00+00:00")
     'Mon 2 Oct, 1:06 pm'
     """
-    if at is None:
-        return "–"
-    weekday, date, month, hour, minute, half = moment(at, zone, "%a %d %b %I %M %p").split()
-    return f"{weekday} {int(date)} {month}, {int(hour)}:{minute} {half.lower()}"
+    return moment(at, zone, WHEN)
 
 
 def direction(reason: Mapping[str, Any]) -> str:
@@ -328,11 +376,15 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
         auto_reload=False,  # saves a look at the disk per message
+        extensions=["jinja2.ext.i18n"],
         **{"finalize": strip_controls, **options},
     )
+    created.policies["ext.i18n.trimmed"] = True
+    created.install_gettext_callables(phrase, plural_phrase, newstyle=True)  # type: ignore[attr-defined]
     created.filters.update(FILTERS)
     created.filters.pop("safe", None)  # templates cannot switch escaping off
-    created.globals["bar"] = bar
+    # A phrase is a value like any other: it is escaped, and may be joined with values.
+    created.globals.update(bar=bar, phrase=phrase)
     return created
 
 

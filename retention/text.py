@@ -78,6 +78,52 @@ def ngettext(singular: str, plural: str, number: float) -> str:
     return _catalogue(language()).ngettext(singular, plural, int(number))
 
 
+def npgettext(context: str, singular: str, plural: str, number: float) -> str:
+    """Return a word with a number, in a context; the pseudo-locale leaves it as it is.
+
+    Parameters
+    ----------
+    context : str
+        Tells equal words apart for translators.
+    singular, plural : str
+        The English words.
+    number : float
+        Chooses the form by the language's rule.
+    """
+    if language() in (DEFAULT, PSEUDO):
+        return singular if number == 1 else plural
+    return _catalogue(language()).npgettext(context, singular, plural, int(number))
+
+
+def phrase(message: str) -> str:
+    """Translate a part of a sentence.
+
+    The pseudo-locale brackets whole sentences, so it leaves a phrase as it is.
+
+    Examples
+    --------
+    >>> with use_language("en-XA"):
+    ...     phrase("at risk")
+    'at risk'
+    """
+    return message if is_pseudo() else translate(message)
+
+
+def plural_phrase(singular: str, plural: str, number: float) -> str:
+    """Translate a part of a sentence with a number.
+
+    Parameters
+    ----------
+    singular, plural : str
+        The English words.
+    number : float
+        Chooses the form by the language's rule.
+    """
+    if is_pseudo():
+        return singular if number == 1 else plural
+    return ngettext(singular, plural, number)
+
+
 def translate(message: str) -> str:
     """Look up a sentence that is marked elsewhere, such as in a template."""
     return _catalogue(language()).gettext(message)

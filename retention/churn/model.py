@@ -317,8 +317,8 @@ def _choose_unvalidated(
     snapshot, with equal weights; with very little data, the first candidate. Members err in
     different ways as customers age, so their mean errs less. The best member at a known moment
     says nothing about that. But a member below BG/NBD even there, which uses no labels, has
-    learned nothing. Products of features rank worse as customers age (docs/accuracy.md), and
-    calendar models know no other year.
+    learned nothing. Products of features rank worse as customers age
+    (docs/data_scientist/accuracy.md), and calendar models know no other year.
     """
     if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.MIN_CHURNERS:
         members = tuple(
@@ -347,12 +347,8 @@ def _fit_chosen(
     weighted = [
         (name, weight) for name, weight in zip(chosen.members, weights, strict=True) if weight
     ]
-    members = []
-    for number, (name, _) in enumerate(weighted):
-        inner = part(progress, number, len(weighted))
-        members.append(
-            rolling.fit_cached(training, training.snapshots, name, seed=seed, progress=inner)
-        )
+    names = [name for name, _ in weighted]
+    members = rolling.fit_members(training, training.snapshots, names, seed=seed, progress=progress)
     return estimators.LogOdds(members, [weight for _, weight in weighted])
 
 

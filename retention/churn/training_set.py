@@ -20,7 +20,7 @@ from retention.progress import Progress, part, silent
 from retention.text import gettext
 
 MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
-# training rows of all snapshots; more gain nothing (docs/accuracy.md)
+# training rows of all snapshots; more gain nothing (docs/data_scientist/accuracy.md)
 MAX_ROWS = 60_000
 MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
 MIN_BUYERS = 100  # for any model
@@ -50,7 +50,7 @@ class TrainingSet:
     doubted : mapping
         Cutoff → (n,) mask of rows with doubted labels.
     fits : dict
-        Cache of `retention.churn.rolling.fit_cached`.
+        Cache of `retention.churn.rolling.fit_members`.
     zone : str
         The shop's time zone (IANA).
     """

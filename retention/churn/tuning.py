@@ -60,7 +60,7 @@ SPACE: Mapping[str, Draw] = {
         "max_features": _log_uniform(0.1, 0.7, draw),
     },
     "boosting": lambda draw: {
-        "learning_rate": _log_uniform(0.015, 0.1, draw),
+        "learning_rate": _log_uniform(0.03, 0.2, draw),
         "max_leaf_nodes": round(_log_uniform(4, 32, draw)),
         "l2_regularization": _log_uniform(0.5, 50, draw),
         "min_samples_leaf": round(_log_uniform(15, 250, draw)),

@@ -25,6 +25,7 @@ from retention.lake.cleaning.returns import (
     cancelled_orders,
     match_returns,
 )
+from retention.lake.identity import phones
 from retention.lake.identity.canonical_ids import (
     CUSTOMER_TABLES,
     Identities,
@@ -139,6 +140,7 @@ class Lake:
         )
         raw.execute("SET TimeZone = 'UTC'")
         raw.execute("SET enable_progress_bar = false")
+        phones.register(raw)
         return ibis.duckdb.from_connection(raw)
 
     @property

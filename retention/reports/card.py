@@ -75,9 +75,10 @@ class Card:
 
     def pdf(self, settings: Settings) -> bytes:
         """Return the card as PDF."""
-        from retention.reports.card_pdf import render_pdf
+        from retention.reports.card_pdf import print_page
 
-        return render_pdf(self.data, self.charts, settings.timezone)
+        title = gettext("Model card {version}").format(version=self.data["version"])
+        return print_page(self.html(settings), title)
 
 
 def card(

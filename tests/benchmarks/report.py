@@ -1,4 +1,4 @@
-"""bench.json, and docs/performance.md for people."""
+"""bench.json, and docs/operator/performance.md for people."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks.measure import BUILD, Figure
 from workers.requests import RECOMMENDERS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operator" / "performance.md"
 
 TOLD = {
     "import": (
@@ -33,7 +33,8 @@ TOLD = {
         "The same; peer: vectorised pandas, from the same files, with the same numbers"
     ),
     "features_all": (
-        "The whole catalogue (docs/features.md); peer: a bare DuckDB scan of the same columns"
+        "The whole catalogue (docs/reference/features.md); peer: a bare DuckDB scan of the same "
+        "columns"
     ),
     "features_count": "features in it",
     "features_customers": "customers described",

@@ -320,7 +320,7 @@ def test_message_shows_as_many_customers_as_asked(own, top, shown):
     message = render.message(post.template, **post.values, zone="UTC")
     (table,) = [block for block in message.blocks if block["type"] == "table"]
     assert len(table["rows"]) == min(shown, sweep.MAX_SHOWN) + 1
-    assert (f"the next {shown - 24} are in the thread" in text) == (shown > 24)
+    assert (f"The next {shown - 24} are in the thread" in text) == (shown > 24)
     assert all(cell["text"] for row in table["rows"] for cell in row)
     why = [row[5]["text"] for row in table["rows"][1:]]
     assert all(len(words.split()) <= MAX_WORDS for words in why)
