@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 import templates
 from retention.counted_nouns import counted_nouns
 from retention.number_format import NUMBER_OF, count
+from retention.reports import sweep_chart
 from retention.templating import day, moment, when
 from retention.text import FOLDER, available_languages, npgettext, use_language
 from tests.bot.message_samples import samples
@@ -48,7 +49,7 @@ def translations() -> list[Message]:
 
 
 def forms(message: Message) -> list[str]:
-    return [message.string] if isinstance(message.string, str) else list(message.string)
+    return [message.string] if isinstance(message.string, str) else list(message.string or ())
 
 
 def fields(sentence: str) -> list[str]:
@@ -93,9 +94,9 @@ def test_compiled_catalogue_is_that_of_the_translators():
         if isinstance(message.id, str):
             found = compiled.gettext(message.id)
         elif message.context:
-            found = compiled.npgettext(message.context, *message.id, 2)
+            found = compiled.npgettext(message.context, message.id[0], message.id[1], 2)
         else:
-            found = compiled.ngettext(*message.id, 2)
+            found = compiled.ngettext(message.id[0], message.id[1], 2)
         assert [found] == forms(message), "run: make messages"
 
 
@@ -161,6 +162,13 @@ def test_each_counted_noun_is_listed_for_translators():
         lacking = {noun for noun in counted if npgettext(NUMBER_OF, noun, noun, 2) == noun}
     assert not lacking
     assert "位客户" in nouns
+
+
+def test_pictures_stay_in_english_where_their_font_lacks_the_characters():
+    with use_language("zh"):
+        assert sweep_chart.alt_text({"high": 1, "medium": 2, "low": 3}).startswith("6 位活跃客户")
+        chinese = sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
+    assert chinese == sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
 
 
 def test_numbers_and_dates_follow_the_language():
