@@ -39,7 +39,6 @@ KEYWORDS = {
 GRAMMAR = re.compile(r"%\(verb\d*\)s|\{suffix\}")
 CODE = re.compile(r"`[^`]*`")
 PERCENT = re.compile(r"%\(\w+\)s")
-DATES = {"weekday", "day", "month", "month_name", "year", "hour", "hour_of_12", "half_day"}
 SAMPLES = samples()
 
 
@@ -72,7 +71,6 @@ def places(sentence: str) -> list[str]:
 @pytest.mark.parametrize("message", translations(), ids=lambda message: str(message.id)[:40])
 def test_translation_has_the_places_of_its_sentence(message):
     sentence = message.id if isinstance(message.id, str) else message.id[1]
-    is_date = "month_name}" in sentence or "{weekday_name}" in sentence
     for form in forms(message):
         assert places(form) == places(sentence)
         if places(sentence):
@@ -80,12 +78,7 @@ def test_translation_has_the_places_of_its_sentence(message):
         assert sorted(CODE.findall(form)) == sorted(CODE.findall(sentence))
         for sign in "*<>\n":
             assert form.count(sign) == sentence.count(sign), sign
-        if is_date:
-            assert {name for _, name, _, _ in Formatter().parse(form) if name} <= (
-                DATES | {"minute", "weekday_name"}
-            )
-        else:
-            assert fields(GRAMMAR.sub("", form)) == fields(GRAMMAR.sub("", sentence))
+        assert fields(GRAMMAR.sub("", form)) == fields(GRAMMAR.sub("", sentence))
 
 
 def test_compiled_catalogue_is_that_of_the_translators():
@@ -175,8 +168,8 @@ def test_numbers_and_dates_follow_the_language():
     with use_language("zh"):
         assert count(1234, "customer") == "1,234 位客户"
         assert day("2017-10-02") == "2017年10月2日"
-        assert when("2017-10-02T13:06:00+00:00") == "10月2日 周一 13:06"
-        assert moment("2017-10-02T13:06:00+00:00") == "2017年10月2日 周一 13:06"
+        assert when("2017-10-02T13:06:00+00:00") == "10月2日周一 13:06"
+        assert moment("2017-10-02T13:06:00+00:00") == "2017年10月2日周一 13:06"
     assert count(1, "customer") == "1 customer"
     assert when("2017-10-02T00:06:00+00:00") == "Mon 2 Oct, 12:06 am"
 
