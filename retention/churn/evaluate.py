@@ -135,6 +135,50 @@ def evaluate(
     TooLittleData
         With too few customers or only one class.
     """
+    report, _ = evaluate_with_predictions(
+        lake,
+        cutoff=cutoff,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
+        model=model,
+        origins=origins,
+        by=by,
+        tiers=tiers,
+        curve=curve,
+        seed=seed,
+        progress=progress,
+    )
+    return report
+
+
+def evaluate_with_predictions(
+    lake: Any,
+    *,
+    cutoff: datetime,
+    horizon_days: int,
+    active_within_days: int | None,
+    model: str = "auto",
+    origins: int = 1,
+    by: Sequence[str] = (),
+    tiers: tuple[float, float] | None = None,
+    curve: bool = False,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[dict[str, Any], Evaluation]:
+    """Evaluate as `evaluate` does, and return the predictions at the cutoff as well.
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoff, horizon_days, active_within_days, model, origins, by, tiers, curve, seed
+        As for `evaluate`.
+    progress : Progress
+
+    Raises
+    ------
+    BadInput, TooLittleData
+        As for `evaluate`.
+    """
     check_label_window(lake, cutoff, horizon_days)
     attributes = _requested_attributes(lake, by)
     cutoffs = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
@@ -156,7 +200,7 @@ def evaluate(
         report["learning_curve"] = learning_curve(
             evaluations[0], model=model, seed=seed, progress=part(progress, origins, steps)
         )
-    return report
+    return report, evaluations[0]
 
 
 def evaluate_at(

@@ -92,6 +92,26 @@ def score_with_evidence(
     return score_table(trained, snapshot, value, weight), evidence_table(trained, snapshot, weight)
 
 
+def probabilities(trained: TrainedChurn, lake: Any, as_of: datetime) -> dict[str, float]:
+    """Return the churn probability of every customer who ever ordered, by id.
+
+    Parameters
+    ----------
+    trained : TrainedChurn
+    lake : Lake
+    as_of : datetime
+        Timezone-aware.
+
+    Raises
+    ------
+    TooLittleData
+        If nobody ever ordered.
+    """
+    everyone = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=None)
+    chance = trained.predict(everyone)
+    return dict(zip(everyone.frame.customer_id, map(float, chance), strict=True))
+
+
 def evidence_table(
     trained: TrainedChurn, snapshot: Snapshot, weight: Mapping[str, np.ndarray]
 ) -> EvidenceTable:

@@ -1,6 +1,7 @@
 """Propose a map from column names and contents."""
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,23 @@ from retention.lake.suggesting.statuses import Status, find_statuses
 from retention.text import gettext
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
+
+
+class MissingColumns(BadInput):
+    """Refuse a source in which no column fits a required column.
+
+    Parameters
+    ----------
+    message : str
+    missing : sequence of str
+        Required columns of the table.
+    columns : sequence of str
+        Columns of the source.
+    """
+
+    def __init__(self, message: str, missing: Sequence[str], columns: Sequence[str]) -> None:
+        super().__init__(message)
+        self.missing, self.columns = tuple(missing), tuple(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +124,11 @@ def _propose(lake: Any, table: Table, opened: sources.Source, source: sources.So
     chosen, doubts = choice.columns, choice.doubts
     missing = [name for name in table.required if name not in chosen and name != "event_type"]
     if missing:
-        columns = ", ".join(profile.name for profile in profiles)
-        raise BadInput(
-            gettext(
-                "No column of {name} looks like {missing} (there are {columns}); write the "
-                "map by hand."
-            ).format(name=source.name, missing=" or ".join(missing), columns=columns)
-        )
+        names = [profile.name for profile in profiles]
+        text = gettext(
+            "No column of {name} looks like {missing} (there are {columns}); write the map by hand."
+        ).format(name=source.name, missing=" or ".join(missing), columns=", ".join(names))
+        raise MissingColumns(text, missing, names)
     statuses: list[Status] = []
     if table.name == "events":
         statuses, left_out, status_doubts = find_statuses(
