@@ -127,9 +127,7 @@ def _submit_and_approve(keys: Keys) -> None:
     dialog.wait_for()
     keys.press("Escape")  # first thoughts
     dialog.wait_for(state="detached")
-    assert (
-        keys.shown.evaluate("document.activeElement.dataset.actionId") == ids.APPROVE_CAMPAIGN
-    )
+    assert keys.shown.evaluate("document.activeElement.dataset.actionId") == ids.APPROVE_CAMPAIGN
     keys.press("Enter")
     dialog.wait_for()
     keys.press("Enter")
