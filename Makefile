@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs tour messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -103,6 +103,10 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: setup
 	$(BIN)/python -m tests.make_docs
 	$(BIN)/python -m mkdocs build --strict
+
+# Films the guided path into docs/tour and takes the pictures of docs/pictures; needs chromium.
+tour: setup
+	$(BIN)/python -m tests.make_tour
 
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup

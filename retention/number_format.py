@@ -5,7 +5,7 @@ Every number in a text for people passes through this module, so all have the sa
 """
 
 import re
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from math import floor
 
 from retention.text import npgettext
@@ -69,11 +69,11 @@ def printf(pattern: str, *values: object) -> str:
 
 
 def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
-    """Format money: ``money(1234.5, "USD")`` → ``$1,234``.
+    """Format money: ``money(1234.5, "USD")`` → ``$1,235``.
 
     The minus precedes the symbol.
 
-    Currencies without a smaller unit, such as yen, ignore ``digits``.
+    Currencies without a smaller unit, such as yen, ignore ``digits``. Halves are rounded up.
 
     Parameters
     ----------
@@ -88,11 +88,20 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
         return "–"
     digits = 0 if currency in WHOLE else digits
     symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
-    sign = "−" if round(float(amount), digits) < 0 else ""
+    rounded = _half_up(amount, digits)
+    sign = "−" if rounded < 0 else ""
     # A line may end between a minus and "$", but not before a digit or a letter.
     if sign and currency in _SYMBOLS:
         sign += _WORD_JOINER
-    return f"{sign}{symbol}{abs(amount):,.{digits}f}"
+    return f"{sign}{symbol}{abs(rounded):,.{digits}f}"
+
+
+def _half_up(amount: Decimal | float, digits: int) -> Decimal:
+    """Round as people round money: 2.5 is 3, and −2.5 is −3."""
+    exact = amount if isinstance(amount, Decimal) else Decimal(str(amount))
+    if not exact.is_finite():
+        return exact
+    return exact.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP)
 
 
 def signed(number: float, digits: int = 0) -> str:

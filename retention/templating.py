@@ -139,6 +139,27 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
     return moment(at, zone, "%d %b %Y").lstrip("0")
 
 
+def near_day(at: datetime | str, now: datetime | str, zone: str = "UTC") -> str:
+    """Format a date without its year if that is the present one.
+
+    Parameters
+    ----------
+    at, now : datetime or str
+        As for `moment`; ``now`` is the present.
+    zone : str
+        IANA time zone.
+
+    Examples
+    --------
+    >>> near_day("2017-09-25T10:00:00+00:00", "2017-10-02T09:00:00+00:00")
+    '25 Sep'
+    >>> near_day("2016-12-25T10:00:00+00:00", "2017-10-02T09:00:00+00:00")
+    '25 Dec 2016'
+    """
+    is_this_year = moment(at, zone, "%Y") == moment(now, zone, "%Y")
+    return moment(at, zone, "%d %b").lstrip("0") if is_this_year else day(at, zone)
+
+
 def weekday_or_day(date: str, as_of: datetime | str) -> str:
     """Name a date of the past six days by its weekday, any other by its date.
 
@@ -319,6 +340,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
     "shorten": shorten,
     "churn": churn,
+    "near_day": near_day,
     "weekday_or_day": weekday_or_day,
     "first_capital": first_capital,
     "direction": direction,

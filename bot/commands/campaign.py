@@ -8,6 +8,7 @@ from sqlalchemy import select
 from bot.addresses import address_of
 from bot.commands.summaries import SLACK
 from bot.commands.tree import (
+    AUDIENCE,
     MONEY,
     PERCENTAGE,
     PERSON,
@@ -73,7 +74,7 @@ def COMMAND() -> None: ...
     help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
-@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@AUDIENCE
 @click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
 @click.option(
     "--holdout",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Extreme = Literal["", "none", "all"]
 NEARLY_ALL = 0.9  # of the active customers
-MAX_EVIDENCE = 40  # customers of a message
+MAX_EVIDENCE = 100  # customers of a message and its thread
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,7 @@ JARGON = re.compile(r"\b(rung|ensemble|prior|qini|lime|quantile)\b", re.IGNORECA
 SLACK = Path(FOLDER) / "slack"
 
 # Messages that are still too long: lines, words and buttons that they may have. Only lower these.
-TOO_LONG: dict[str, tuple[int, int, int]] = {
-    "score/customer": (11, 130, 3),
-}
+TOO_LONG: dict[str, tuple[int, int, int]] = {}
 # The list of customers at risk has the tiers as a picture, and a table.
 PICTURES_OF = {"sweep/cohort": 2}
 # Messages without realistic values yet. Only shorten this list.

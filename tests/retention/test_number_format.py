@@ -2,6 +2,7 @@
 
 import ast
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (money(-1234.5, "EUR"), "−\u2060€1,234"),
+        (money(-1234.5, "EUR"), "−\u2060€1,235"),
         (money(-5, "CHF", 2), "−CHF 5.00"),
+        (money(Decimal("2.5"), "USD"), "$3"),
+        (money(0.125, "EUR", 2), "€0.13"),
+        (money(-0.5, "USD"), "−\u2060$1"),
+        (money(-0.4, "USD"), "$0"),
         (signed(-24.83, 1), "−24.8"),
         (figure(-0.42, 1), "−0.4"),
         (figure(-0.01), "0"),

@@ -299,34 +299,6 @@ def test_terminal_plan_repeats_no_word():
     assert "a prior of −0.4% extra buyers" in text
 
 
-@pytest.mark.parametrize(
-    ("by", "says"), [("uplift", "20.0 extra buyers"), ("risk", "a prior of 4.0")]
-)
-def test_draft_names_the_basis_of_its_profit(by, says):
-    campaign = {
-        "prior": {"mean": 0.04, "low": 0.0, "high": 0.08, "campaigns": 0, "simulated": False},
-        "plan": {
-            "effect": 0.2,
-            "effect_low": 0.16,
-            "effect_high": 0.24,
-            "smallest_effect": 0.3,
-            "learnable": False,
-        },
-        "targeting": {"by": by},
-    }
-    words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
-    assert says in words.prior(campaign)
-    assert "at most 24.0 are expected" in words.power(campaign)
-
-
-def test_impossible_detectable_effect_is_not_shown():
-    """With 11 treated and 2 held-out customers the smallest effect was 106.6 per cent."""
-    plan = {"smallest_effect": 1.066, "learnable": False, "effect_high": 0.079}
-    words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
-    text = words.power({"plan": plan})
-    assert "it could tell no effect, however large, and at most 7.9 are expected" in text
-
-
 def test_the_terminal_shows_money_of_a_result_as_money():
     effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4) | {
         "total": -660.2
@@ -466,7 +438,7 @@ def _scored(**values) -> tuple[str, str]:
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
 def test_next_order_date_is_shown_only_if_likely(chance, dated):
     for text in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text.lower()) == (
+        assert ("3 Feb" in text, "no order expected within 90 days" in text.lower()) == (
             dated,
             not dated,
         )

@@ -305,18 +305,22 @@ def test_shop_without_prices_sees_no_money(swept_copy):
     assert text.count("at stake") == 1
 
 
-@pytest.mark.parametrize(("top", "shown"), [(None, 10), (3, 3), (24, 24), (100, 24)])
+@pytest.mark.parametrize(("top", "shown"), [(None, 10), (3, 3), (24, 24), (40, 40)])
 def test_message_shows_as_many_customers_as_asked(own, top, shown):
     outcome = sweep.run(Sweep(tier="low", top=top, as_of=own.end), _context(own, "sweep"))
-    post = outcome.posts[0]
-    assert len(post.values["customers"]) == shown
+    post, *more = outcome.posts
+    listed = [row for part in (post, *more) for row in part.values["customers"]]
+    assert len({row["customer"] for row in listed}) == len(listed) == shown
+    assert [part.thread_key for part in more] == ["job:sweep"] * len(more)
+    assert all(part.values["customers"][-1]["customer"] in _words(own, part) for part in more)
     text = _words(own, post)  # rendering checks Slack's limits
     assert all(customer["customer"] in text for customer in post.values["customers"])
     assert len(outcome.data["cohort"]) == min(top or 100, outcome.data["cohort_size"])
     assert "the rest does not fit" not in text
     message = render.message(post.template, **post.values, zone="UTC")
     (table,) = [block for block in message.blocks if block["type"] == "table"]
-    assert len(table["rows"]) == shown + 1
+    assert len(table["rows"]) == min(shown, sweep.MAX_SHOWN) + 1
+    assert (f"The next {shown - 24} are in the thread" in text) == (shown > 24)
     assert all(cell["text"] for row in table["rows"] for cell in row)
     why = [row[5]["text"] for row in table["rows"][1:]]
     assert all(len(words.split()) <= MAX_WORDS for words in why)
