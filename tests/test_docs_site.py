@@ -1,11 +1,13 @@
 """The docs site builds without a broken link and loads nothing from other hosts."""
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markdown.extensions.toc import slugify
 
 ROOT = Path(__file__).parents[1]
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
@@ -82,3 +84,15 @@ def test_wrong_link_fails_the_build(tmp_path):
     )
     assert build.returncode != 0
     assert "nowhere" in build.stderr
+
+
+@pytest.mark.parametrize("name", sorted(page.name for page in ROOT.glob("*.md")))
+def test_links_of_pages_beside_the_site_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        page = ROOT / path if path else ROOT / name
+        assert page.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {slugify(heading, "-") for heading in headings}, target
