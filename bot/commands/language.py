@@ -54,8 +54,8 @@ def COMMAND(call: Call, name: str | None, scope: str) -> Answer:
         roles.require(session, settings, call.user, ROLES[scope], deed)
         if call.first_time(session):
             languages.choose(session, settings, key, matching)
-        # The reply already is in the person's new language.
-        set_language(languages.of(session, settings, call.user, call.channel or ""))
+        if call.channel:  # the reply already is in the person's new language
+            set_language(languages.of(session, settings, call.user, call.channel))
     return _answer(matching, available, scope=scope)
 
 
