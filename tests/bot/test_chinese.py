@@ -120,6 +120,7 @@ def _is_shown(folder: str) -> bool:
     return first in ("bot", "templates")
 
 
+@pytest.mark.nightly
 def test_messages_and_commands_are_translated():
     translated = {
         (message.id if isinstance(message.id, str) else message.id[0], message.context)
@@ -169,6 +170,7 @@ def test_each_counted_noun_is_listed_for_translators():
     assert "位客户" in nouns
 
 
+@pytest.mark.nightly
 def test_pictures_stay_in_english_where_their_font_lacks_the_characters():
     with use_language("zh"):
         assert sweep_chart.alt_text({"high": 1, "medium": 2, "low": 3}).startswith("6 位活跃客户")
