@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from markdown.extensions.toc import slugify
 
+import retention
+
 ROOT = Path(__file__).parents[1]
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 NOT_LOADED = {"canonical", "next", "prev"}  # links that a browser only notes
@@ -61,6 +63,13 @@ def test_search_works_for_pages_opened_as_files(site):
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert "at-risk" in index
     assert "assets/iframe-worker.js" in (site / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_name_of_the_library_has_a_section(site):
+    page = (site / "reference" / "library.html").read_text(encoding="utf-8")
+    errors = {"BadInput", "Refused", "TooLittleData"}  # the pages of functions name them
+    missing = {name for name in retention.__all__ if f'id="retention.{name}"' not in page} - errors
+    assert not missing
 
 
 def test_wrong_link_fails_the_build(tmp_path):
