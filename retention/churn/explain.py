@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from retention.churn.score import evidence_table, exact_first_weights, score_tab
 from retention.churn.targets import Targets, predict_targets
 from retention.progress import Progress, part, silent
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Explanation:
 
 def explain(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     customer_id: str,
     *,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from retention.churn.clauses import Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
+    from retention.lake import Lake
     from retention.risk.policy import Policy
     from retention.risk.rules import RuleEvidence
 
@@ -120,7 +121,7 @@ class Sweep:
 
 
 def sweep(
-    lake: Any,
+    lake: "Lake",
     trained: "TrainedChurn | None",
     policy: "Policy",
     *,
@@ -207,7 +208,7 @@ def revenue_at_risk(scores: "pd.DataFrame") -> float:
 
 
 def _score(
-    lake: Any,
+    lake: "Lake",
     trained: "TrainedChurn | None",
     at: datetime,
     horizon_days: int,
