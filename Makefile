@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs messages lock clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs notebooks messages lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -98,6 +98,10 @@ soak: setup
 
 docs: setup
 	$(BIN)/python -m tests.make_docs
+
+# Executes the notebooks of docs/ and stores their outputs.
+notebooks: setup
+	$(BIN)/python -m tests.notebooks
 
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup

@@ -23,7 +23,7 @@ def orders():
 
 @pytest.fixture(scope="module")
 def shop(orders):
-    with retention.Shop.from_frames(orders, verbose=False) as shop:
+    with retention.Shop.from_frames(orders, horizon=56, verbose=False) as shop:
         yield shop
 
 
