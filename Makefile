@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-EXTRAS  = demo,postgres,test
+EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs notebooks messages lock clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs notebooks tour messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +35,7 @@ demo: setup
 	exec $(BIN)/retention demo
 
 # Two processes share the cores: more threads in each only wait for each other.
-test test-all test-pseudo: export OMP_NUM_THREADS = 1
+test test-all test-pseudo emulate: export OMP_NUM_THREADS = 1
 
 # Two files at a time, in random order; then, also two at a time and the longest first, those
 # that start the whole desk. The second half runs also where the first fails; either failing fails
@@ -68,6 +68,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
@@ -85,7 +86,7 @@ bench-queue: setup
 faults: setup
 	$(BIN)/python -m tests.faults
 
-# Campaigns with a known truth; writes its table into docs/campaigns.md.
+# Campaigns with a known truth; writes its table into docs/data_scientist/campaign_measurement.md.
 simulate: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m tests.benchmarks.simulate
 
@@ -96,8 +97,16 @@ hillstrom: setup
 soak: setup
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
+# The generated pages, then the site in build/site; a broken link or anchor fails it.
+# With --quiet, mkdocs counts no warnings, so that nothing is strict.
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: setup
 	$(BIN)/python -m tests.make_docs
+	$(BIN)/python -m mkdocs build --strict
+
+# Films the guided path into docs/tour and takes the pictures of docs/pictures; needs chromium.
+tour: setup
+	$(BIN)/python -m tests.make_tour
 
 # Executes the notebooks of docs/ and stores their outputs.
 notebooks: setup
@@ -108,9 +117,19 @@ test-pseudo: setup
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not nightly and not desk' tests/bot tests/workers
 	RETENTION_LANGUAGE=en-XA $(BIN)/python -m pytest -n 2 --dist loadfile -m 'desk and not slow and not nightly' tests/bot tests/workers tests/end_to_end
 
+# Slack's Web API as others wrote it: npm's emulate, which the wheel of node runs. Prints the calls.
+# Exactly the version in the lock: newer releases of that name are another package.
+EMULATE = tests/emulate/node_modules
+$(EMULATE)/.installed: tests/emulate/package-lock.json $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix tests/emulate --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+emulate: setup $(EMULATE)/.installed
+	RETENTION_REQUIRE_EMULATE=1 $(BIN)/python -m pytest -s tests/emulate
+
 # The sentences in code and templates, for translators; brings the catalogues of all languages up to date.
 messages: setup
-	$(BIN)/pybabel extract --mapping babel.cfg --keywords gettext --no-location --sort-output \
+	$(BIN)/pybabel extract --mapping babel.cfg --keywords gettext --keywords phrase --no-location --sort-output \
 	  --project retention --output-file retention/locale/retention.pot .
 	@for file in retention/locale/*/LC_MESSAGES/retention.po; do [ ! -f "$$file" ] || \
 	  $(BIN)/pybabel update --no-fuzzy-matching --domain retention --output-dir retention/locale \
@@ -120,7 +139,23 @@ messages: setup
 
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  $(foreach extra,demo postgres test,--extra $(extra)) pyproject.toml --output-file requirements.lock
+	  $(foreach extra,demo postgres test docs,--extra $(extra)) pyproject.toml --output-file requirements.lock
+
+# Tools of their own environment: nothing of the product needs them.
+.venv-supply/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-supply
+	VIRTUAL_ENV=.venv-supply $(BIN)/uv pip install --quiet --group supply
+	touch $@
+
+# All parts of the product, in CycloneDX's format.
+sbom: .venv-supply/.installed
+	mkdir -p build
+	.venv-supply/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml \
+	  --output-reproducible --of JSON --output-file build/sbom.json
+
+# Known vulnerabilities of the locked versions; says "skipped" where the package index names none.
+audit: .venv-supply/.installed
+	.venv-supply/bin/python -m tests.audit
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

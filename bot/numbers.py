@@ -1,6 +1,6 @@
 """Parse numbers as people write them.
 
-Examples: ``15 %``, ``$1,200``, ``12,50``.
+Examples: ``15%``, ``$1,200``, ``12,50``.
 """
 
 import re
@@ -70,7 +70,7 @@ def _money_pattern() -> re.Pattern[str]:
 def parse_percentage(typed: str) -> float:
     """Parse a percentage.
 
-    ``15``, ``15 %`` and ``15.0%`` give 0.15.
+    ``15``, ``15%`` and ``15.0%`` give 0.15.
     """
     return round(parse_number(typed.strip().removesuffix("%")) / 100, 6)
 

@@ -39,6 +39,8 @@ SCOPES = (
     "im:write",
     "mpim:read",
     "usergroups:read",
+    "users:read",
+    "users:read.email",
 )
 INSTALL, REDIRECT = "/slack/install", "/slack/oauth_redirect"
 _STATE_SECONDS = 600  # time limit to return from Slack

@@ -156,6 +156,7 @@ def queue(
         The database took too long for Slack's time-out. Nothing is stored.
     """
     request.check_worker_limits()
+    private = private or request.is_private
     origin = call.channel or call.user
     can_post = private or services.channels.can_post(origin)
     channel = call.user if private or not can_post else origin

@@ -32,7 +32,7 @@ REFRESH_SECONDS = 60.0  # how long an installation read from the database is tru
 
 FOREIGN_WORKSPACE = "E_FOREIGN_WORKSPACE"
 UNKNOWN_WORKSPACE = "E_UNKNOWN_WORKSPACE"
-_TEXT = {
+TEXT = {
     FOREIGN_WORKSPACE: gettext(
         "This desk belongs to another workspace, so your request was not carried out."
     ),
@@ -201,7 +201,7 @@ class CheckWorkspace:
             return next()
         refusals.note(refusals.FOREIGN, "/slack/events")
         if request.body.get("command"):
-            reply = {"response_type": "ephemeral", "text": _TEXT[code]}
+            reply = {"response_type": "ephemeral", "text": TEXT[code]}
             return BoltResponse(
                 status=200, body=json.dumps(reply), headers={"content-type": ["application/json"]}
             )

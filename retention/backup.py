@@ -397,7 +397,7 @@ def _check_local(settings: Settings) -> None:
         raise BadInput(
             gettext(
                 "The database is not in the home; back it up with its own tool first "
-                "(pg_dump), then copy the home: docs/operating.md."
+                "(pg_dump), then copy the home: docs/operator/backup.md."
             )
         )
     if (

@@ -117,7 +117,7 @@ def explain_first_error(error: ValidationError, *within: str) -> str:
     if kind == "extra_forbidden":
         return gettext(
             "{place}: there is no such setting (it says {seen}); remove it, or see "
-            "docs/campaigns.md for its right name"
+            "docs/operator/policy.md for its right name"
         ).format(place=place, seen=seen)
     explanation = explain_error(fault)
     # The only lists of tables are those of the file itself.

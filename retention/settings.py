@@ -63,7 +63,10 @@ _MAY_BE_MISSING = (
 
 
 class Settings(BaseSettings):
-    """The installation's settings; docs/operating.md lists them with their meaning."""
+    """The installation's settings.
+
+    The docstring of a setting is its line in docs/reference/settings.md.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="RETENTION_",
@@ -75,55 +78,102 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".retention")
+    """Folder of the lake, the database, the models, logs and quarantine, unless set below.
+    Created with mode 0700."""
     database_url: SecretStr = SecretStr("")
+    """Operational state: `sqlite:///FILE`, or `postgresql://USER:PASSWORD@HOST/DATABASE` in
+    production."""
     lake_url: str = ""
+    """Customer data. `spark:///FOLDER` or `spark://HOST:7077/FOLDER` computes features with
+    Spark after `make setup-spark`."""
     models_url: str = ""
+    """Model files."""
     broker_url: SecretStr = SecretStr("")
+    """`redis://:PASSWORD@HOST:6379/0`. Without it, `retention run` starts an embedded broker."""
     secret_key: SecretStr = SecretStr("")
-    old_secret_keys: SecretStr = SecretStr("")  # replaced keys, newest first
+    """Root of every signature, salt and pseudonym; required with PostgreSQL. Without it, models
+    become unreadable and pseudonyms change."""
+    old_secret_keys: SecretStr = SecretStr("")
+    """Replaced keys, newest first. They still verify what they signed."""
     slack_bot_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_BOT_TOKEN", "slack_bot_token")
     )
+    """Bot token (`xoxb-…`)."""
     slack_signing_secret: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_SIGNING_SECRET", "slack_signing_secret")
     )
+    """Verifies requests over HTTP. Not needed with an app token."""
     slack_app_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_APP_TOKEN", "slack_app_token")
     )
+    """App-level token (`xapp-…`): Socket Mode, no public address needed."""
     slack_client_id: str = Field(
         "", validation_alias=AliasChoices("SLACK_CLIENT_ID", "slack_client_id")
     )
+    """With the client secret: the app can be installed by OAuth instead of a bot token."""
     slack_client_secret: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_CLIENT_SECRET", "slack_client_secret")
     )
+    """See `SLACK_CLIENT_ID`."""
     slack_team_id: str = Field("", validation_alias=AliasChoices("SLACK_TEAM_ID", "slack_team_id"))
+    """The one workspace (`T…`) that may install the app. Required if a bot token and a client
+    id are set."""
     slack_api_url: str = Field(
         "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
     )
+    """Base URL of Slack's Web API."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001  # for /health and /metrics
+    """Port of the bot's server."""
+    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001
+    """Port of `/health` and `/metrics`."""
     health_host: IPvAnyAddress = IPv4Address("127.0.0.1")
+    """Address of `/health` and `/metrics`. They need no password: use loopback or a private
+    network."""
     playground_port: Annotated[int, Field(ge=1, le=65535)] = 8010
+    """Port of the demo's page; loopback only."""
     admins: str = ""
+    """Slack user ids that are admins from the start, separated by commas or blanks."""
     default_role: str = "viewer"
+    """Role of everyone without another one: viewer, analyst, approver or admin."""
     timezone: str = "UTC"
+    """The shop's time zone, for shown times and for dates typed without a zone."""
     currency: str = ""
-    # Labels of customers with a score marked wrong.
+    """Currency of amounts. An import in another currency is refused. Default: the data's own."""
     doubted_labels: Literal["keep", "drop"] = "keep"
+    """`drop` leaves out training labels of customers with a score marked wrong. The effect is
+    not measured yet."""
     smtp_url: SecretStr | None = None
+    """Mail server: `smtp://USER:PASSWORD@HOST:587/?from=ADDRESS&name=NAME`, or `smtps://`.
+    Without it, a person downloads the codes."""
     webhook_url: SecretStr | None = None
+    """E-mail platform that receives each e-mail as signed JSON. It is used instead of the mail
+    server."""
     webhook_key: SecretStr | None = None
+    """Signs calls of `RETENTION_WEBHOOK_URL`."""
     redemption_key: SecretStr | None = None
-    ask_url: str = ""  # of a language model for sentences that no rule understands
+    """Verifies `POST /redemptions` of tills. Without it, that route is closed."""
+    ask_url: str = ""
+    """OpenAI-compatible endpoint for sentences that no rule understands. Without it, no
+    language model is used."""
     ask_key: SecretStr | None = None
+    """Key of `RETENTION_ASK_URL`."""
     ask_model: str = "default"
-    public_url: str = ""  # of the bot's server, for customers
-    shop: str = ""  # the shop's name, as customers know it
-    send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # e-mails of a campaign per second
+    """Model of `RETENTION_ASK_URL`."""
+    public_url: str = ""
+    """Public address of the bot's server, such as `https://crm.shop.example`. Required to send
+    e-mails."""
+    shop: str = ""
+    """The shop's name in e-mails."""
+    send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    """Largest number of e-mails per second."""
     now: datetime | None = None
+    """Fixes business time (ISO 8601) for replays. UTC without a zone."""
     team_id: str = "local"
+    """Workspace id of the terminal and the demo."""
     policy: Path | None = None
+    """Your copy of the policy file. Default: `retention/risk/policy.toml`."""
     demo: bool = False
+    """Set by `retention demo`."""
 
     @model_validator(mode="before")
     @classmethod

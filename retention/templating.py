@@ -22,10 +22,29 @@ from retention.number_format import (
     signed,
     with_minus,
 )
-from retention.text import bracket_html, bracket_lines, gettext, is_pseudo, remove_controls
+from retention.text import (
+    DEFAULT,
+    bracket_html,
+    bracket_lines,
+    gettext,
+    is_pseudo,
+    language,
+    phrase,
+    plural_phrase,
+    remove_controls,
+)
 from templates import FOLDER
 
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
+# How English writes each kind of date; for any other language CLDR's skeleton, and the time's form.
+_FORMS = {
+    "moment": ("EEE d MMM y, HH:mm", "yMMMEd", " HH:mm"),
+    "when": ("EEE d MMM, h:mm a", "MMMEd", " HH:mm"),
+    "day": ("d MMM y", "yMMMd", ""),
+    "day_of_year": ("d MMM", "MMMd", ""),
+    "weekday": ("EEEE", "", "EEEE"),
+    "weekday_day": ("EEE d MMM", "MMMEd", ""),
+}
 DAYS_BY_NAME = 7  # days of the past that are called by their weekday
 RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 
@@ -33,7 +52,7 @@ RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 def risk(probability: float, model_version: str) -> str:
     """Format a probability, or a rank by rules.
 
-    A probability is ``53 %``, a rank is ``50 of 100``.
+    A probability is ``53%``, a rank is ``50 of 100``.
 
     Parameters
     ----------
@@ -46,11 +65,13 @@ def risk(probability: float, model_version: str) -> str:
     -------
     str
     """
-    return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
+    if model_version == "rules":
+        return phrase("{rank} of 100").format(rank=f"{100 * probability:.0f}")
+    return percent(probability)
 
 
-def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
-    """Format a time in the shop's time zone.
+def moment(at: datetime | str | None, zone: str = "UTC", form: str = "moment") -> str:
+    """Format a time in the shop's time zone, as the present language writes it.
 
     Parameters
     ----------
@@ -59,15 +80,31 @@ def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %
     zone : str
         IANA time zone.
     form : str
-        Format for `datetime.strftime`.
+        ``moment``, ``when``, ``day``, ``day_of_year``, ``weekday`` or ``weekday_day``.
+
+    Examples
+    --------
+    >>> moment("2017-10-02T13:06:00+00:00"), moment("2017-10-02T13:06:00+00:00", form="weekday_day")
+    ('Mon 2 Oct 2017, 13:06', 'Mon 2 Oct')
     """
     if at is None:
         return "–"
+    from babel.dates import format_datetime, format_skeleton
+
+    english, skeleton, rest = _FORMS[form]
+    name, local = language().replace("-", "_"), _local(at, zone)
+    if name == DEFAULT or is_pseudo():
+        return format_datetime(local, english, locale=DEFAULT)
+    date = format_skeleton(skeleton, local, locale=name) if skeleton else ""
+    return date + (format_datetime(local, rest, locale=name) if rest else "")
+
+
+def _local(at: datetime | str, zone: str) -> datetime:
     if isinstance(at, str):
         at = datetime.fromisoformat(at)
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return at.astimezone(ZoneInfo(zone)).strftime(form)
+    return at.astimezone(ZoneInfo(zone))
 
 
 def day(at: datetime | str | None, zone: str = "UTC") -> str:
@@ -85,7 +122,28 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
     str
         Such as ``2 Oct 2017``.
     """
-    return moment(at, zone, "%d %b %Y").lstrip("0")
+    return moment(at, zone, "day")
+
+
+def near_day(at: datetime | str, now: datetime | str, zone: str = "UTC") -> str:
+    """Format a date without its year if that is the present one.
+
+    Parameters
+    ----------
+    at, now : datetime or str
+        As for `moment`; ``now`` is the present.
+    zone : str
+        IANA time zone.
+
+    Examples
+    --------
+    >>> near_day("2017-09-25T10:00:00+00:00", "2017-10-02T09:00:00+00:00")
+    '25 Sep'
+    >>> near_day("2016-12-25T10:00:00+00:00", "2017-10-02T09:00:00+00:00")
+    '25 Dec 2016'
+    """
+    is_this_year = _local(at, zone).year == _local(now, zone).year
+    return moment(at, zone, "day_of_year" if is_this_year else "day")
 
 
 def weekday_or_day(date: str, as_of: datetime | str) -> str:
@@ -107,7 +165,7 @@ def weekday_or_day(date: str, as_of: datetime | str) -> str:
     """
     now = datetime.fromisoformat(as_of) if isinstance(as_of, str) else as_of
     past = (now.date() - datetime.fromisoformat(date).date()).days
-    return moment(date, form="%A") if 0 <= past < DAYS_BY_NAME else day(date)
+    return moment(date, form="weekday") if 0 <= past < DAYS_BY_NAME else day(date)
 
 
 def first_capital(text: str) -> str:
@@ -141,10 +199,8 @@ def when(at: datetime | str | None, zone: str = "UTC") -> str:
     >>> when("2017-10-02T13:06:00+00:00")
     'Mon 2 Oct, 1:06 pm'
     """
-    if at is None:
-        return "–"
-    weekday, date, month, hour, minute, half = moment(at, zone, "%a %d %b %I %M %p").split()
-    return f"{weekday} {int(date)} {month}, {int(hour)}:{minute} {half.lower()}"
+    text = moment(at, zone, "when")
+    return text.replace("AM", "am").replace("PM", "pm")
 
 
 def direction(reason: Mapping[str, Any]) -> str:
@@ -271,6 +327,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
     "shorten": shorten,
     "churn": churn,
+    "near_day": near_day,
     "weekday_or_day": weekday_or_day,
     "first_capital": first_capital,
     "direction": direction,
@@ -306,11 +363,15 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
         auto_reload=False,  # saves a look at the disk per message
+        extensions=["jinja2.ext.i18n"],
         **{"finalize": strip_controls, **options},
     )
+    created.policies["ext.i18n.trimmed"] = True
+    created.install_gettext_callables(phrase, plural_phrase, newstyle=True)  # type: ignore[attr-defined]
     created.filters.update(FILTERS)
     created.filters.pop("safe", None)  # templates cannot switch escaping off
-    created.globals["bar"] = bar
+    # A phrase is a value like any other: it is escaped, and may be joined with values.
+    created.globals.update(bar=bar, phrase=phrase)
     return created
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 LANGUAGE = "RETENTION_LANGUAGE"
 DEFAULT = "en"
 PSEUDO = "en-XA"  # the usual code of the pseudo-locale: shows each sentence as ⟦sentence⟧
+NOT_IN_PICTURES = frozenset({"zh"})  # the font of pictures, DejaVu Sans, has no such characters
 FOLDER = Path(__file__).parent / "locale"
 _LANGUAGE: ContextVar[str | None] = ContextVar("language", default=None)
 _URL = re.compile(r"(https?://[^\s<>\"']+)")
@@ -78,6 +79,52 @@ def ngettext(singular: str, plural: str, number: float) -> str:
     return _catalogue(language()).ngettext(singular, plural, int(number))
 
 
+def npgettext(context: str, singular: str, plural: str, number: float) -> str:
+    """Return a word with a number, in a context; the pseudo-locale leaves it as it is.
+
+    Parameters
+    ----------
+    context : str
+        Tells equal words apart for translators.
+    singular, plural : str
+        The English words.
+    number : float
+        Chooses the form by the language's rule.
+    """
+    if language() in (DEFAULT, PSEUDO):
+        return singular if number == 1 else plural
+    return _catalogue(language()).npgettext(context, singular, plural, int(number))
+
+
+def phrase(message: str) -> str:
+    """Translate a part of a sentence.
+
+    The pseudo-locale brackets whole sentences, so it leaves a phrase as it is.
+
+    Examples
+    --------
+    >>> with use_language("en-XA"):
+    ...     phrase("at risk")
+    'at risk'
+    """
+    return message if is_pseudo() else translate(message)
+
+
+def plural_phrase(singular: str, plural: str, number: float) -> str:
+    """Translate a part of a sentence with a number.
+
+    Parameters
+    ----------
+    singular, plural : str
+        The English words.
+    number : float
+        Chooses the form by the language's rule.
+    """
+    if is_pseudo():
+        return singular if number == 1 else plural
+    return ngettext(singular, plural, number)
+
+
 def translate(message: str) -> str:
     """Look up a sentence that is marked elsewhere, such as in a template."""
     return _catalogue(language()).gettext(message)
@@ -123,6 +170,20 @@ def use_language(chosen: str | None) -> Iterator[None]:
         yield
     finally:
         _LANGUAGE.reset(token)
+
+
+@contextmanager
+def use_picture_language() -> Iterator[None]:
+    """Use English within a function that draws, if the pictures' font lacks the language.
+
+    Examples
+    --------
+    >>> with use_language("zh"), use_picture_language():
+    ...     gettext("Done")
+    'Done'
+    """
+    with use_language(DEFAULT if language() in NOT_IN_PICTURES else language()):
+        yield
 
 
 def available_languages() -> tuple[str, ...]:

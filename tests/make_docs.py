@@ -1,23 +1,40 @@
-"""``make docs``: generate docs/commands.md, docs/features.md and slack-manifest.yaml."""
+"""``make docs``: generate the pages of docs/reference and slack-manifest.yaml."""
 
+import ast
+import inspect
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import SecretStr
 
 from bot.commands import SLACK, root
 from bot.commands.catalogue import Entry, Option, entries
 from bot.oauth import SCOPES
 from bot.shortcuts import SHORTCUTS
+from bot.workspace import TEXT as FOREIGN_REQUESTS
+from retention import faults
+from retention.lake.quarantine_reasons import Reason, ReasonCode
+from retention.settings import SECRETS, Settings, variable
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 100  # of a line, where it can be broken
+# Set by `retention demo`, or a name nobody sees.
+INTERNAL_SETTINGS = frozenset({"demo", "team_id"})
+DEFAULTS_IN_HOME = {
+    "database_url": "sqlite:///$RETENTION_HOME/state.db",
+    "lake_url": "duckdb://$RETENTION_HOME/lake",
+    "models_url": "$RETENTION_HOME/models",
+    "secret_key": "$RETENTION_HOME/secret.key, made once",
+}
+REASON_DATA = {"column": "COLUMN", "values": "…", "earliest": "DATE", "fault": "…", "text": "…"}
 NO_BREAK = "\0"  # stands for a space at which a line is not broken
 
 
 def commands_page() -> str:
-    """docs/commands.md."""
+    """docs/reference/commands.md."""
     both = [entry for entry in entries(root()) if SLACK in entry.surfaces]
     terminal = [entry for entry in entries(root()) if SLACK not in entry.surfaces]
     return "\n".join(
@@ -25,12 +42,15 @@ def commands_page() -> str:
             "# Commands",
             "",
             _wrapped(
-                "Made from the command tree by `make docs`; do not edit. Every command takes "
-                "`--json` in the terminal and then prints one JSON object and nothing else; there "
-                "it acts as `--as USER` (by default the operator), and what the workers can do is "
-                "handed to them with `--queue`. In Slack, `/retention help` shows what your role "
-                "may do."
+                "Made from the command tree by `make docs`; do not edit. In Slack, `/retention "
+                "help` shows the commands of your role."
             ),
+            "",
+            "In the terminal, every command also takes these options:",
+            "",
+            "- `--json`: Print one JSON object and nothing else.",
+            "- `--as USER`: Act as this person. Default: `operator`.",
+            "- `--queue`: Give the work to the workers.",
             "",
             "## In Slack and in the terminal",
             "",
@@ -92,11 +112,11 @@ def usage_hint() -> str:
 
 
 def manifest() -> dict[str, Any]:
-    """The Slack app, for Socket Mode; docs/slack.md says what to change for HTTP."""
+    """The Slack app, for Socket Mode; docs/operator/slack_app.md says what to change for HTTP."""
     return {
         "display_information": {
             "name": "Retention desk",
-            "description": "Who will lapse, why, what wins them back, and what it really earned.",
+            "description": "Find customers at risk, win them back, and measure what it earned.",
             "background_color": "#2c2d72",
         },
         "features": {
@@ -152,7 +172,7 @@ def manifest_text() -> str:
 
 
 def features_page() -> str:
-    """docs/features.md."""
+    """docs/reference/features.md."""
     from retention.churn.model_features import DERIVED
     from retention.features import FEATURES
 
@@ -161,14 +181,19 @@ def features_page() -> str:
             "# Features",
             "",
             _wrapped(
-                "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`), "
-                "and windows end at the cutoff: only what occurred, and was known, before it is "
-                "seen. The unit of money is the shop's currency. A feature that a customer has no "
-                "events for is 0 where it counts, else missing. It is missing for all customers if "
-                "the shop's data has no such column or event before the cutoff. Items' categories "
-                "and brands are as they stand now, for the catalogue keeps no history. *Group* is "
-                "what reasons are told by."
+                "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`). "
+                "Windows end at the cutoff: a feature sees only events that occurred, and were "
+                "known, before it. Money is in the shop's currency."
             ),
+            "",
+            "- A customer without events for a feature has 0 if it counts, else a missing value.",
+            "- A feature is missing for all customers if the data has no such column or event.",
+            _wrapped(
+                "Categories and brands of items are today's, because the catalogue has no history.",
+                "- ",
+                "  ",
+            ),
+            "- *Group* is the group of the feature's reasons.",
             "",
             "| name | meaning | unit | source | group |",
             "| --- | --- | --- | --- | --- |",
@@ -181,10 +206,130 @@ def features_page() -> str:
     )
 
 
+def settings_page() -> str:
+    """docs/reference/settings.md."""
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            _wrapped(
+                "Made from `retention/settings.py` by `make docs`; do not edit. Set these "
+                "variables in the environment or in `.env`. The variable precedes `.env`. How "
+                "to set a secret: [configure](../operator/configure.md#set-a-secret)."
+            ),
+            "",
+            "| variable | default | meaning |",
+            "| --- | --- | --- |",
+            *(
+                f"| `{variable(name)}`{' (secret)' if name in SECRETS else ''} "
+                f"| {_default(name)} | {meaning} |"
+                for name, meaning in _attribute_docstrings(Settings).items()
+                if name not in INTERNAL_SETTINGS
+            ),
+            "",
+            "## Other variables",
+            "",
+            "| variable | default | meaning |",
+            "| --- | --- | --- |",
+            "| `RETENTION_LANGUAGE` | `en` | Language of messages, pages and the terminal. Not "
+            "read from `.env`. It needs a catalogue in `retention/locale/`. |",
+            "| `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS` | half of the cores, "
+            "at most 4 | Threads of a training. |",
+            "| `SSL_CERT_FILE` | the system's | Certificates that the mail server's is checked "
+            "against. |",
+        ]
+    )
+
+
+def _default(name: str) -> str:
+    """Return a setting's default as a cell."""
+    if name in DEFAULTS_IN_HOME:
+        return f"`{DEFAULTS_IN_HOME[name]}`"
+    value = Settings.model_fields[name].default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return "–" if value in (None, "") else f"`{value}`"
+
+
+def _attribute_docstrings(model: type) -> dict[str, str]:
+    """Return the docstring below each annotated attribute of a class, in one line.
+
+    pydantic can do this (``use_attribute_docstrings``), but then each start would parse the source.
+    """
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    docstrings = {}
+    for attribute, below in pairwise(definition.body):
+        match attribute, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                docstrings[name] = " ".join(text.split())
+    return docstrings
+
+
+def codes_page() -> str:
+    """docs/reference/codes.md."""
+    return "\n".join(
+        [
+            "# Codes",
+            "",
+            _wrapped(
+                "Made from the code by `make docs`; do not edit. Scripts decide by a code, never "
+                "by its sentence, because sentences are translated and improved."
+            ),
+            "",
+            "## Exit status",
+            "",
+            "| status | meaning |",
+            "| --- | --- |",
+            "| 0 | done |",
+            "| 1 | failed; the message has a reference number for the operator |",
+            "| 2 | bad input; the message names the value and the fix |",
+            "",
+            "## Machine faults",
+            "",
+            "The disk or a file of the installation has a fault. `PATH` is the folder or file.",
+            "",
+            "| code | message | remedy |",
+            "| --- | --- | --- |",
+            *(
+                f"| `{code.value}` | {found.sentence} | {found.remedy} |"
+                for code in faults.Code
+                for found in [faults.fault(code, "PATH")]
+            ),
+            "",
+            "## Requests of other workspaces",
+            "",
+            "| code | message |",
+            "| --- | --- |",
+            *(f"| `{code}` | {text} |" for code, text in FOREIGN_REQUESTS.items()),
+            "",
+            "## Rows in quarantine",
+            "",
+            _wrapped(
+                "`retention data quarantine --json` and `import --json` count rows by these codes. "
+                "What to do with them: [quarantine](../operator/quarantine.md)."
+            ),
+            "",
+            "| code | reason | remedy |",
+            "| --- | --- | --- |",
+            *(
+                f"| `{code.value}` | {reason.text} | {reason.remedy} |"
+                for code in ReasonCode
+                if code is not ReasonCode.OTHER
+                for reason in [Reason(code, REASON_DATA)]
+            ),
+        ]
+    )
+
+
 FILES = {
-    "docs/commands.md": commands_page,
+    "docs/reference/commands.md": commands_page,
     "slack-manifest.yaml": manifest_text,
-    "docs/features.md": features_page,
+    "docs/reference/features.md": features_page,
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/codes.md": codes_page,
 }
 
 

@@ -1,7 +1,7 @@
 """Make the Celery app and hold its limits.
 
 Importing this module loads neither Celery nor a modelling library. With these settings no job was
-lost when workers, broker and database were killed (docs/delivery.md).
+lost when workers, broker and database were killed (docs/contributor/delivery.md).
 """
 
 import os

@@ -22,7 +22,7 @@ from retention.db.tables import Job
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
 from retention.text import gettext
-from workers import broker, quotas, roles
+from workers import broker, joins, quotas, roles
 from workers.job_messages import show_cancelled, show_progress, show_retried
 from workers.requests import REQUESTS, Request, title_of
 
@@ -117,6 +117,8 @@ def submit(
             idem_key=idem_key,
         )
         if earlier:
+            if earlier.is_new:
+                joins.remember(session, settings, earlier.job_id, requested_by, idem_key)
             return Submission(
                 session.get_one(Job, earlier.job_id), created=False, joined=earlier.joined
             )
@@ -207,6 +209,7 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     """Cancel a job.
 
     A queued job is cancelled at once. A running one stops within seconds and publishes nothing.
+    If another person joined it and its owner cancels, it goes on for that person.
 
     Parameters
     ----------
@@ -222,7 +225,7 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     Returns
     -------
     Job
-        The job.
+        The job. `goes_on` tells whether it was given to another person.
 
     Raises
     ------
@@ -235,6 +238,8 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     """
     job = find(session, settings, job_id)
     _require_owner(session, settings, job, user, gettext("cancel"))
+    if joins.hand_over(session, settings, job, user):
+        return job
     now = clock.wall()
     queued = session.execute(
         update(Job)
@@ -264,6 +269,11 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
             ).format(id=job.id, kind=job.kind, state=job.state)
         )
     return job
+
+
+def goes_on(job: Job) -> bool:
+    """Return whether a job is open and nobody cancels it."""
+    return job.state in OPEN and job.cancel_at is None
 
 
 def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db.engine import advisory_lock
-from retention.db.tables import Job, RoleGrant
+from retention.db.tables import Job, JobJoin, RoleGrant
 from retention.errors import TooManyRequests
 from retention.keys import keyed_hash
 from retention.settings import Settings
@@ -27,7 +27,7 @@ from workers.requests import REQUESTS, Request
 OPEN = ("queued", "running")
 _STATES = (*OPEN, "done", "failed", "cancelled")
 
-# docs/slack.md repeats these limits.
+# docs/operator/processes.md repeats these limits.
 BURST_JOBS, BURST_WINDOW = 10, timedelta(seconds=10)  # of all kinds, for each person
 OPEN_BY_QUEUE = {"interactive": 10, "batch": 3, "training": 3}  # of each kind, for each person
 OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure requests
@@ -38,11 +38,12 @@ class ExistingJob:
     """A stored job that answers a new request.
 
     ``joined`` is False if the same delivery arrived twice, and True if another request is
-    identical.
+    identical. ``is_new`` is True for a delivery that joins now.
     """
 
     job_id: str
     joined: bool
+    is_new: bool = False
 
 
 def is_limited(user: str) -> bool:
@@ -139,6 +140,7 @@ def admit(
     matches: dict[str, list[Any]] = {
         "role": [],
         "delivery": [],
+        "joined": [],
         "identical": [],
         "open": [],
         "recent": [],
@@ -150,8 +152,10 @@ def admit(
     roles.check(role, request.role, request.deed)
     if matches["delivery"]:
         return ExistingJob(matches["delivery"][0], joined=False)
+    if matches["joined"]:
+        return ExistingJob(matches["joined"][0], joined=True)
     if matches["identical"]:
-        return ExistingJob(matches["identical"][0], joined=True)
+        return ExistingJob(matches["identical"][0], joined=True, is_new=True)
     limit = open_limit(request.kind)
     if len(matches["open"]) >= limit:
         raise TooManyRequests(
@@ -190,10 +194,16 @@ def admission_query() -> CompoundSelect[Any]:
     def in_state(state: str) -> Any:
         return Job.state == literal_column(f"'{state}'")
 
+    earlier_join: Any = (
+        select(literal_column("'joined'"), JobJoin.job_id, null())
+        .join(Job, Job.id == JobJoin.job_id)
+        .where(JobJoin.idem_key == bindparam("idem_key"))
+    )
     same = Job.request_key == bindparam("key"), Job.cancel_at.is_(None)
     own = Job.requested_by == bindparam("user"), Job.by_person.is_(True)
     return union_all(
         part("delivery", Job.idem_key == bindparam("idem_key")),
+        earlier_join,
         *(part("identical", *same, in_state(state)) for state in OPEN),
         *(part("open", *own, in_state(state), Job.kind == bindparam("kind")) for state in OPEN),
         *(

@@ -12,7 +12,7 @@ from sqlalchemy import delete, or_, select, update
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import SLACK_STATES, Delivery, File, Job, Process, Thread
+from retention.db.tables import SLACK_STATES, Delivery, File, Job, JobJoin, Process, Thread
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, completion, heartbeat, jobs, processes, roles
@@ -215,6 +215,7 @@ def tidy(database: Database, settings: Settings) -> None:
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
+        session.execute(delete(JobJoin).where(JobJoin.at < before))
         session.execute(delete(Process).where(Process.seen_at < before))
         session.execute(
             delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None))

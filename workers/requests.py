@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from retention.errors import BadInput
-from retention.text import gettext
+from retention.text import gettext, in_language
 from workers.app import TRAINING_CPU_LIMIT
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
@@ -89,6 +89,11 @@ class Request(BaseModel):
     names_customers: ClassVar[bool] = True
     # Whether it goes on during an erasure. It publishes and writes nothing about customers.
     outlasts_erasures: ClassVar[bool] = False
+
+    @property
+    def is_private(self) -> bool:
+        """Return whether the result goes to the person's direct message, whatever the command."""
+        return False
 
     def check_worker_limits(self) -> None:
         """Refuse a request that exceeds a worker's limits.
@@ -308,6 +313,14 @@ class CampaignPreview(Request):
     campaign_id: str
     picture: bool = False  # only the picture of the first e-mail
     copy_text: str | None = None  # instead of the campaign's text
+    to_me: bool = False  # send the first e-mail to the person, as a test
+    address: str = ""  # the person's, if Slack told it
+    person: str = ""  # the name that the test greets
+
+    @property
+    def is_private(self) -> bool:
+        """Return whether the result goes to the person's direct message."""
+        return self.to_me
 
 
 class CampaignMisuse(Request):
@@ -588,4 +601,4 @@ def title_of(kind: str) -> str:
     """
     request = REQUESTS.get(kind)
     # During an upgrade a newer version may have stored a kind that this one does not know.
-    return request.title if request else kind
+    return in_language(request.title) if request else kind

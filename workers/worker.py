@@ -19,11 +19,13 @@ from workers import processes
 from workers.app import RUN_JOB, TRAINING, make_app
 from workers.idle_exit import IdleExit
 from workers.tasks.runner import run_job
+from workers.warm_up import WarmUp, is_wanted
 
 settings = load_settings_or_exit()
 app = make_app(settings)
 log = logging.getLogger(__name__)
 idle_exit = IdleExit()
+warm_up = WarmUp(settings)
 
 
 @cache
@@ -38,8 +40,10 @@ def _configure_logging(**_: Any) -> None:
 
 
 @worker_process_init.connect
-def _forget_the_parents(**_: Any) -> None:
-    _database.cache_clear()
+def _start_child(**_: Any) -> None:
+    _database.cache_clear()  # the parent's
+    if is_wanted(settings, tuple(app.amqp.queues.consume_from)):
+        warm_up.start()
 
 
 @worker_ready.connect
@@ -79,6 +83,7 @@ def _share_niceness_with_session() -> None:
 @app.task(name=RUN_JOB, bind=True)
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
+    warm_up.give_way()
     with idle_exit.job():
         log.info(
             "job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id)

@@ -43,8 +43,8 @@ Attributes of a command:
 Options with a path or a URL use ``cls=TerminalOption``, and Slack does not offer them. Raise
 the errors of ``retention.errors``: the person gets the message. Never prompt, echo, or read the
 environment here. A command that changes data must be safe to deliver twice:
-``call.first_time(session)`` is False on the second delivery. Help, docs/commands.md and the
-manifest's usage hint are generated from this tree.
+``call.first_time(session)`` is False on the second delivery. Help, docs/reference/commands.md and
+the manifest's usage hint are generated from this tree.
 """
 
 from bot.commands.tree import (

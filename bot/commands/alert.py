@@ -3,7 +3,7 @@
 import click
 
 from bot.commands.schedule import channel_id
-from bot.commands.tree import SLACK, Answer, Call, group, integer, request
+from bot.commands.tree import AUDIENCE, SLACK, Answer, Call, group, integer, request
 from retention import clock
 from retention.alerts import store
 from retention.alerts.condition import parse_condition
@@ -38,7 +38,7 @@ def COMMAND() -> None: ...
 @click.option(
     "--when", "condition", required=True, metavar="CONDITION", help=gettext("What it waits for.")
 )
-@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@AUDIENCE
 @click.option(
     "--channel", metavar="CHANNEL", help=gettext("Channel of its messages; by default this one.")
 )

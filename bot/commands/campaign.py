@@ -5,7 +5,10 @@ from typing import Any
 import click
 from sqlalchemy import select
 
+from bot.addresses import address_of
+from bot.commands.summaries import SLACK
 from bot.commands.tree import (
+    AUDIENCE,
     MONEY,
     PERCENTAGE,
     PERSON,
@@ -71,7 +74,7 @@ def COMMAND() -> None: ...
     help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
-@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@AUDIENCE
 @click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
 @click.option(
     "--holdout",
@@ -276,9 +279,23 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
     ),
 )
 @CAMPAIGN_ID
-def preview(call: Call, campaign: str) -> CampaignPreview:
-    """Queue a preview of the first five e-mails."""
-    return request(CampaignPreview, campaign_id=_known(call, campaign))
+@click.option(
+    "--to",
+    type=choice("me"),
+    help=gettext("Send the first e-mail to your own address, as a test without a valid code."),
+)
+def preview(call: Call, campaign: str, to: str | None = None) -> CampaignPreview:
+    """Queue a preview of the first five e-mails, or a test e-mail to the person."""
+    known = _known(call, campaign)
+    if to is None:
+        return request(CampaignPreview, campaign_id=known)
+    return request(
+        CampaignPreview,
+        campaign_id=known,
+        picture=True,
+        to_me=True,
+        **(address_of(call.services.client, call.user) if call.surface == SLACK else {}),
+    )
 
 
 @COMMAND.command(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import AS_OF, Call, command, integer, request
+from bot.commands.tree import AS_OF, AUDIENCE, Call, command, integer, request
 from retention.text import gettext
 from workers.audiences import check_exists
 from workers.requests import Cohort
@@ -26,7 +26,7 @@ from workers.requests import Cohort
     help=gettext("How many months of cohorts, the newest, and for how long each is followed."),
 )
 @AS_OF
-@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@AUDIENCE
 def COMMAND(call: Call, months: int, as_of: datetime | None, audience: str | None = None) -> Cohort:
     """Queue the cohort retention report."""
     audience = check_exists(call.services.database, call.services.settings, audience)

@@ -52,7 +52,8 @@ def cancel(call: Call, job: str) -> Answer:
             if is_first
             else jobs.find(session, settings, job)
         )
-    return Answer("bot/job_changed", {"job": described(row), "deed": "cancel"})
+    deed = "withdraw" if jobs.goes_on(row) else "cancel"
+    return Answer("bot/job_changed", {"job": described(row), "deed": deed})
 
 
 @COMMAND.command(

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, group, integer
+from retention import clock
 from retention.db.tables import Audit, Outbox
 from retention.text import gettext
 from workers.delivery import outbox
@@ -63,7 +64,7 @@ def _described(post: Outbox) -> dict[str, Any]:
         "id": post.id,
         "state": post.state,
         "channel": post.channel,
-        "created_at": post.created_at.isoformat(),
+        "created_at": clock.business(post.created_at).isoformat(),  # the desk's clock
         "error": post.error,
         "job_id": post.job_id,
         "text": post.payload.get("text", ""),

@@ -21,7 +21,14 @@ PROCESSES = ("bot", "worker", "tick", "sender")
 @click.argument(
     "what", type=choice("all", *PROCESSES), default="all", metavar="[all|bot|worker|tick|sender]"
 )
-@click.option("--queue", type=choice(*QUEUES), help=gettext("For a worker: serve only this queue."))
+@click.option(
+    "--queue",
+    type=choice(*QUEUES),
+    help=gettext(
+        "For a worker: serve only this queue. Without it one worker serves all queues, one job "
+        "at a time, so a training delays every other job."
+    ),
+)
 def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
     """Run the processes until Ctrl-C."""
     from retention.db.migrate import upgrade

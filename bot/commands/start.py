@@ -229,7 +229,9 @@ def _confirm(
                 "--map {map}."
             ).format(map=map_path)
             if map_path
-            else gettext("Nothing was imported. Write a map (docs/data.md), and name it by --map.")
+            else gettext(
+                "Nothing was imported. Write a map (docs/operator/maps.md), and name it by --map."
+            )
         )
 
 

@@ -8,6 +8,7 @@ import click
 
 from bot.commands.tree import (
     AS_OF,
+    AUDIENCE,
     TO_WRITE,
     Call,
     TerminalOption,
@@ -47,12 +48,12 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     type=integer(1, 100_000),
     metavar="N",
     help=gettext(
-        "List so many customers. By default, Slack shows 10 (at most 24), and the terminal prints "
-        "20 and writes 100."
+        "List so many customers. By default, Slack shows 10 (at most 100, those after the "
+        "24th in the thread), and the terminal prints 20 and writes 100."
     ),
 )
 @AS_OF
-@click.option("--audience", metavar="NAME", help=gettext("Only customers of this saved audience."))
+@AUDIENCE
 @click.option(
     "--by",
     metavar="FIELD",

@@ -510,6 +510,9 @@ ACTIVE_WITHIN = click.option(
     help=gettext("Only who ordered so recently, or ever; by default as `definition` shows."),
 )
 
+AUDIENCE = click.option(
+    "--audience", metavar="NAME", help=gettext("Only customers of this saved audience.")
+)
 AS_OF = click.option(
     "--as-of",
     type=DAY_OR_TIME,

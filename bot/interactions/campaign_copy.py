@@ -6,6 +6,7 @@ from typing import Any
 from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
+from bot.addresses import address_of
 from bot.interactions import Click
 from bot.interactions.campaigns import apply_from_modal, parse_target, show_stale
 from bot.services import Services
@@ -110,7 +111,7 @@ def _show_preview(services: Services, body: dict[str, Any]) -> None:
 
 
 def _send_to_me(services: Services, body: dict[str, Any]) -> None:
-    """Send the typed text to the person as a direct message."""
+    """Send the typed text to the person's own address, as a test."""
     click, view = _in_view(body)
     campaign_id, _, _ = parse_target(click)
     settings, text = services.settings, _typed_text(click)
@@ -118,6 +119,8 @@ def _send_to_me(services: Services, body: dict[str, Any]) -> None:
         request = CampaignPreview(
             campaign_id=campaign_id,
             picture=True,
+            to_me=True,
+            **address_of(services.client, click.user),
             copy_text=text_placeholders.validate_text(text),
         )
     except BadInput:

@@ -37,7 +37,8 @@ def _register_jobs(app: App, services: Services) -> None:
             if not click.first_time(session):
                 return
             job = jobs.cancel(session, services.settings, click.value, click.user)
-        send_ephemeral(services, click, "bot/job_changed", deed="cancel", job=template_values(job))
+        deed = "withdraw" if jobs.goes_on(job) else "cancel"
+        send_ephemeral(services, click, "bot/job_changed", deed=deed, job=template_values(job))
 
     @app.action(ids.RETRY_JOB)
     def retry(ack: Ack, body: dict[str, Any]) -> None:

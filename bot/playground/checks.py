@@ -1,7 +1,8 @@
 """Check blocks and views against Slack's limits.
 
 This shares no code with `workers.delivery.limits`. So sender and receiver cannot have the same
-bug. Limits: docs.slack.dev/reference/block-kit, and measurements (see docs/slack.md).
+bug. Limits: docs.slack.dev/reference/block-kit, and measurements (see
+docs/contributor/messages.md).
 """
 
 import json

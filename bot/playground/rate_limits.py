@@ -4,7 +4,8 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-POST_SPACING = 1.0  # seconds between messages in one channel
+# A channel takes a message a second, and short bursts. Slack publishes no number for a burst.
+POST_SPACING, POST_BURST = 1.0, 4
 _TOLERANCE = 0.1  # seconds by which network delays may shorten the spacing
 TIERS = {1: 1, 2: 20, 3: 50, 4: 100}  # calls a minute of a method
 METHOD_TIERS = {
@@ -62,7 +63,7 @@ class RateLimiter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, strict: bool = True) -> None:
         self._clock, self.strict = clock, strict
-        self._posted: dict[str, float] = {}
+        self._used_until: dict[str, float] = {}  # the end of a channel's used allowance
         self._calls: dict[str, deque[float]] = defaultdict(deque)
 
     def post(self, channel: str) -> int:
@@ -70,10 +71,11 @@ class RateLimiter:
 
         The unit is seconds; 0 means no wait.
         """
-        now, last = self._clock(), self._posted.get(channel)
-        if self.strict and last is not None and now - last < POST_SPACING - _TOLERANCE:
+        now = self._clock()
+        used_until = max(self._used_until.get(channel, now), now)
+        if self.strict and used_until - now > (POST_BURST - 1) * POST_SPACING + _TOLERANCE:
             return 1
-        self._posted[channel] = now
+        self._used_until[channel] = used_until + POST_SPACING
         return 0
 
     def call(self, method: str) -> int:

@@ -29,6 +29,8 @@ class Person:
     def wire(self) -> dict:
         """Return the person as in ``users.info``."""
         profile = {"real_name": self.name, "display_name": self.handle, "title": self.title}
+        if not self.is_bot:
+            profile["email"] = f"{self.handle}@shop.example"
         return {
             "id": self.id,
             "team_id": TEAM_ID,

@@ -2,7 +2,7 @@
 
 At each moment the real events up to it are imported, then the clock moves, then the due work
 starts. Time goes on when all of that is done. So a digest on Monday includes Sunday's orders,
-and no moment is skipped.
+and no moment is skipped. The next import begins while a moment's messages are posted.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ class TimeMachine:
 
     def _travel(self, target: datetime) -> Any:
         start = current = clock.now()
-        self._wait_until_idle(target)
+        self._wait_for_jobs(target)
         while (moment := self._next_due(current)) and current < moment < target:
             self._step(moment, target)
             yield moment
@@ -126,6 +126,7 @@ class TimeMachine:
         # Nothing is due just after the last stop: the next import brings these minutes, too.
         is_soon = current > start and target - current < SOON and moment != target
         self._step(target, target, imports=not is_soon)
+        self._wait_until_posted(target)
         yield target
 
     def _next_due(self, after: datetime) -> datetime | None:
@@ -141,14 +142,16 @@ class TimeMachine:
                 ),
             )
             self._feed(moment)
+        # Messages show the time at which they are posted.
+        self._wait_until_posted(target)
         with self.database.transaction() as session:
             offset = (moment - clock.wall()).total_seconds()
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
         schedule.tick(self.database, self.settings)
-        self._wait_until_idle(target)
+        self._wait_for_jobs(target)
         # A campaign that went live just now has e-mails to send at this moment.
         if schedule.tick(self.database, self.settings):
-            self._wait_until_idle(target)
+            self._wait_for_jobs(target)
 
     def _feed(self, until: datetime) -> None:
         with self.database.transaction() as session:
@@ -178,20 +181,27 @@ class TimeMachine:
             job = session.get(Job, job_id)
             return job.state if job else "gone"
 
-    def _wait_until_idle(self, target: datetime) -> None:
+    def _wait_for_jobs(self, target: datetime) -> None:
         def is_done() -> bool:
             with self.database.reading() as session:
                 # Training takes minutes, and reports by itself when it is done.
                 open_jobs = jobs.open_jobs(session, self.settings)
                 busy = [job for job in open_jobs if job.queue != TRAINING]
-                is_idle = not busy and not session.scalar(outbox.undelivered())
             if busy:
                 self._report(target, _running_step(busy[0].kind))
-            elif not is_idle:
-                self._report(target, gettext("posting the messages"))
-            return is_idle
+            return not busy
 
         self._wait(is_done, gettext("the work that is due"))
+
+    def _wait_until_posted(self, target: datetime) -> None:
+        def is_done() -> bool:
+            with self.database.reading() as session:
+                waiting = session.scalar(outbox.undelivered())
+            if waiting:
+                self._report(target, gettext("posting the messages"))
+            return not waiting
+
+        self._wait(is_done, gettext("the messages to be posted"))
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + WAIT_SECONDS

@@ -261,7 +261,7 @@ class _Parser:
             return self._bought()
         if self._takes("in"):
             if not self._takes("campaign"):
-                raise self._expected(gettext("campaign"), ("campaign",))
+                raise self._expected("campaign", ("campaign",))
             return InCampaign(self._text(gettext("the name or id of a campaign")))
         return self._comparison()
 
@@ -299,7 +299,7 @@ class _Parser:
             found = OneOf(name.text, self._values(name.text))
             return Not(found) if negated else found
         if negated:
-            raise self._expected(gettext("in"), ("in",))
+            raise self._expected("in", ("in",))
         if self._now.kind == "word" and self._now.word in ("is", "equals"):
             self._next()
             operator = "="

@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from retention.campaigns.measurement import Effect, Measurement
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 TREATMENT_COLOR, HOLDOUT_COLOR, TEXT_COLOR = "#4a154b", "#8d8d97", "#1d1c1d"
 
 
+@use_picture_language()
 def draw_chart(outcomes: "Outcomes", measurement: "Measurement", *, simulated: bool) -> bytes:
     """Return a PNG with the cumulative difference and the effect by segment.
 
@@ -55,7 +56,7 @@ def draw_chart(outcomes: "Outcomes", measurement: "Measurement", *, simulated: b
 def _plot_cumulative(axes, outcomes: "Outcomes") -> None:
     """Plot extra orders per 100 treated to date.
 
-    Each day's difference has its own 95 % interval (after CUPED).
+    Each day's difference has its own 95% interval (after CUPED).
     """
     import numpy as np
 
@@ -116,7 +117,7 @@ def _plot_segments(axes, segments: "list[tuple[str, Effect]]") -> None:
     axes.set_yticks(range(len(segments)), [name for name, _ in segments])
     axes.set_ylim(-0.6, max(len(segments), 1) - 0.4)
     axes.set_title(
-        gettext("Extra buyers per 100, 95 % interval"), fontsize=10, loc="left", color=TEXT_COLOR
+        gettext("Extra buyers per 100, 95% interval"), fontsize=10, loc="left", color=TEXT_COLOR
     )
 
 

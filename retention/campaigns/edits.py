@@ -233,7 +233,7 @@ def _validate_discount(body: Body, changes: Changes) -> None:
         )
     if not 0.01 <= discount <= 0.99:
         raise BadInput(
-            gettext("A discount of {discount:g} % is none; use 1 to 99.").format(
+            gettext("A discount of {discount:g}% is none; use 1 to 99.").format(
                 discount=100 * discount
             ),
             field="discount",
@@ -245,7 +245,7 @@ def _validate_holdout(holdout: float) -> float:
     if not low <= holdout <= high:
         raise BadInput(
             gettext(
-                "A hold-out of {holdout:g} % is outside the policy; use {low:g} to {high:g}."
+                "A hold-out of {holdout:g}% is outside the policy; use {low:g} to {high:g}."
             ).format(holdout=100 * holdout, low=100 * low, high=100 * high),
             field="holdout",
         )

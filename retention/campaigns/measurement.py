@@ -1,6 +1,6 @@
 """Measure treatment against hold-out, and compute power.
 
-Difference of means, intention to treat, with Student's 95 % interval after CUPED: Y* = Y − θ (X −
+Difference of means, intention to treat, with Student's 95% interval after CUPED: Y* = Y − θ (X −
 X̄), with X the same metric before the campaign and θ = cov(X, Y) / var(X) within the groups. CUPED
 reduces the variance by ρ² without bias, because X does not depend on the group (Deng, Xu, Kohavi &
 Walker 2013).
@@ -27,14 +27,14 @@ MAX_SKEWNESS = 2.0  # limit of the first-order correction, keeps the effect insi
 MIN_SEGMENT_SIZE = 20  # customers per group; fewer make a normal interval too narrow
 MAX_SEGMENTS = 4  # per column; of many segments, one differs by chance
 MISMATCH_P_VALUE = 0.001  # below this p-value, a sample-ratio mismatch
-Z_ALPHA = NormalDist().inv_cdf(0.975)  # two-sided 5 %
-Z_POWER = NormalDist().inv_cdf(0.8)  # power 80 %
+Z_ALPHA = NormalDist().inv_cdf(0.975)  # two-sided 5%
+Z_POWER = NormalDist().inv_cdf(0.8)  # power 80%
 Advice = Literal["repeat", "stop", "cheaper", "undecided", "unbelievable", "too_small"]
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Effect per treated customer and in total, with 95 % intervals."""
+    """Effect per treated customer and in total, with 95% intervals."""
 
     per_customer: float
     low: float
@@ -312,9 +312,9 @@ def _metric_effect(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> E
 
 
 def smallest_effect(rate: float, treated: int, control: int) -> float | None:
-    """Return the smallest effect detected with 80 % power.
+    """Return the smallest effect detected with 80% power.
 
-    Two-sided test at 5 %.
+    Two-sided test at 5%.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def smallest_effect(rate: float, treated: int, control: int) -> float | None:
 def group_size_needed(rate: float, with_offer: float) -> int:
     """Return the group size needed to detect a difference.
 
-    Two equal groups, two-sided test at 5 %, power 80 % (Fleiss 1981, uncorrected).
+    Two equal groups, two-sided test at 5%, power 80% (Fleiss 1981, uncorrected).
 
     Parameters
     ----------

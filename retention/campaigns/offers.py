@@ -221,7 +221,7 @@ def _new_terms(line: OfferLine) -> dict[str, str | float | None]:
 def discount_text(offer: Mapping[str, Any]) -> str:
     """Return the value of ``{discount}``.
 
-    For example ``15 %``, ``£5.00``, ``free shipping`` or nothing.
+    For example ``15%``, ``£5.00``, ``free shipping`` or nothing.
     """
     if offer["action"] == "free_shipping":
         return gettext("free shipping")

@@ -1,6 +1,7 @@
 """Preview the first messages of a campaign without sending."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import BadInput
 from retention.outreach.adapter import Contact, Message
+from retention.outreach.consent import public_url
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
 from retention.settings import Settings
@@ -28,6 +30,7 @@ from retention.text import gettext
 CALL = "call"  # action, and kind of a call script
 EMAIL = "email"
 NO_CODE = "XXXX-XXXX-XXXX"
+NO_LINK = "#"
 
 
 def preview_rows(
@@ -196,7 +199,60 @@ def preview_email(
         shown["expires_at"] = valid_until(sent_at, body.expires_days, settings.zone)
     send = Send(id=0, campaign_id=campaign_id, customer_id=row["customer_id"])
     hidden = Contact("…", _masked_name(terms))
-    return compose_message(settings, body, send, contact or hidden, shown, "#")
+    return compose_message(settings, body, send, contact or hidden, shown, NO_LINK)
+
+
+def trial_email(
+    settings: Settings,
+    campaign_id: str,
+    body: Body,
+    row: Mapping[str, Any],
+    sent_at: datetime,
+    to: Contact,
+    key: str,
+) -> Message:
+    """Compose the e-mail of one recipient for a member of the team.
+
+    It is no delivery: no send has its key, its code is not valid, and its link to unsubscribe
+    leads to the installation's first page.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    campaign_id : str
+        Campaign id.
+    body : Body
+        The campaign's version.
+    row : mapping
+        A row of `preview_rows`.
+    sent_at : datetime
+        As in `preview_messages`.
+    to : Contact
+        The person's own address and name.
+    key : str
+        Unique to this test; equal when it is repeated.
+
+    Returns
+    -------
+    Message
+
+    Raises
+    ------
+    BadInput
+        The installation has no public URL.
+    """
+    hidden = {**row, "code": None, "expires_at": None}
+    email = preview_email(settings, campaign_id, body, hidden, sent_at, to)
+    link = public_url(settings)
+    return replace(
+        email,
+        key=f"test:{key}",
+        customer_id="test",
+        subject=gettext("Test: {subject}").format(subject=email.subject),
+        text=email.text.replace(f" {NO_LINK}", f" {link}"),
+        unsubscribe_url=link,
+    )
 
 
 def _masked_name(offer: Mapping[str, Any]) -> str:

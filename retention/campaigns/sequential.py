@@ -29,7 +29,7 @@ ALPHA = 0.05
 class RunningEffect:
     """Effect so far, scaled to the whole window, per treated customer.
 
-    ``low`` and ``high`` hold with 95 % on all days at once. ``p_value`` tests for no effect and is
+    ``low`` and ``high`` hold with 95% on all days at once. ``p_value`` tests for no effect and is
     valid at any time. All but ``tau`` (the fixed scale of effects) are None while a group has too
     few buyers.
     """

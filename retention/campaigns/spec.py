@@ -4,7 +4,7 @@ Sums per rule represent the audience, so edits recompute the plan without readin
 """
 
 from datetime import datetime
-from math import ceil, floor
+from math import ceil
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from retention.campaigns.assignment import control_size
 from retention.campaigns.measurement import Z_ALPHA, smallest_effect
 from retention.errors import BadInput, FieldErrors
-from retention.number_format import WHOLE
+from retention.number_format import has_no_smaller_unit, percent_limit
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
 from retention.templating import money
@@ -160,11 +160,6 @@ class Wider(_FrozenModel):
     profit: float  # expected
     learnable: bool
     audience: str | None = None  # name of the saved audience that the draft is limited to
-
-
-def _format_limit(share: float) -> str:
-    """Format a share, rounded down to 0.1 %, so it is a valid limit."""
-    return f"{floor(1000 * share + 1e-6) / 10:g} %"
 
 
 def is_within_budget(cost: Any, budget: float) -> Any:
@@ -352,7 +347,7 @@ class Body(_FrozenModel):
 
     def _least(self, sum_: float) -> float:
         """Round up to a payable amount, so it is a valid limit."""
-        parts = 1 if self.currency in WHOLE else 100
+        parts = 1 if has_no_smaller_unit(self.currency) else 100
         return ceil(parts * sum_ - 1e-6) / parts
 
     def _off(self, line: OfferLine) -> str:
@@ -391,11 +386,11 @@ class Body(_FrozenModel):
             raise BadInput(
                 gettext(
                     "{off} ({rule}) would leave {at_most} of the smallest as margin; the "
-                    "policy wants at least {min_margin:g} %: {least}."
+                    "policy wants at least {min_margin:g}%: {least}."
                 ).format(
                     off=self._off(line),
                     rule=line.rule,
-                    at_most=_format_limit(self.margin - line.largest_share),
+                    at_most=percent_limit(self.margin - line.largest_share),
                     min_margin=100 * self.min_margin,
                     least=least,
                 ),
@@ -405,14 +400,14 @@ class Body(_FrozenModel):
         if line.action == "coupon" and not line.face and remaining < self.min_margin - 1e-9:
             raise BadInput(
                 gettext(
-                    "A discount of {discount:g} % ({rule}) would leave {at_most} of sales as "
-                    "margin; the policy wants at least {min_margin:g} %: use at most {limit}."
+                    "A discount of {discount:g}% ({rule}) would leave {at_most} of sales as "
+                    "margin; the policy wants at least {min_margin:g}%: use at most {limit}."
                 ).format(
                     discount=100 * line.discount,
                     rule=line.rule,
-                    at_most=_format_limit(remaining),
+                    at_most=percent_limit(remaining),
                     min_margin=100 * self.min_margin,
-                    limit=_format_limit(max_discount),
+                    limit=percent_limit(max_discount),
                 ),
                 field="discount",
             )

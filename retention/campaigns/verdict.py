@@ -34,7 +34,7 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
     dict or None
         None without a measured result. ``outcome`` is ``gain`` or ``loss`` (of profit), ``buyers``
         (more customers bought, profit is inconclusive), ``inconclusive``, ``too_small`` or
-        ``unbelievable``. ``profit`` and ``buyers`` are totals with 95 % intervals. ``needed`` is
+        ``unbelievable``. ``profit`` and ``buyers`` are totals with 95% intervals. ``needed`` is
         the audience that would be conclusive, or None. ``held``: whether the measured profit is in
         the promised interval; ``overlaps``: whether its own interval overlaps it. ``next``: what to
         draft next, or None.
@@ -88,7 +88,7 @@ def conclusive_size(result: dict[str, Any], plan: Plan) -> int | None:
     Notes
     -----
     The variance of the difference is inversely proportional to the number of customers, so n
-    customers with standard error s show an effect δ with power 80 % from n ((z₀.₉₇₅ + z₀.₈) s / δ)²
+    customers with standard error s show an effect δ with power 80% from n ((z₀.₉₇₅ + z₀.₈) s / δ)²
     on. δ is the promised profit per customer. A result that rules this promise out uses the
     measured one.
     """

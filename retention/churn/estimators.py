@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from retention.churn.hazards import fit_other_horizons, fit_survival
 from retention.churn.quadratic import Quadratic
+from retention.churn.rows import Rows
 from retention.features import transforms
 from retention.progress import Progress, part, silent
 from retention.text import gettext
@@ -254,52 +255,33 @@ def _scaled() -> list[BaseEstimator]:
     ]
 
 
-def _fit_scaling(X: np.ndarray) -> tuple[list[BaseEstimator], np.ndarray]:
-    """Fit imputation and scaling; return the fitted steps and the scaled features."""
-    steps = _scaled()
-    steps[0].fit(_with_same_medians(X))
-    Z = steps[0].transform(X)
-    for step in steps[1:]:
-        Z = step.fit_transform(Z)
-    return steps, Z
-
-
-def _with_same_medians(X: np.ndarray) -> np.ndarray:
-    """Return two rows with the medians and the missing columns of many, (2, k).
-
-    Fitting `SimpleImputer` on them gives the same imputer. On many rows it sorts a masked array,
-    which takes as long as fitting a logistic regression.
-    """
-    is_missing = np.isnan(X)
-    is_empty = is_missing.all(axis=0)
-    medians = np.nanmedian(np.where(is_empty, 0.0, X), axis=0)
-    medians[is_empty] = np.nan
-    return np.stack([medians, np.where(is_missing.any(axis=0), np.nan, medians)])
+def prepare(X: np.ndarray) -> Rows:
+    """Return feature rows whose scaling several fits share."""
+    return Rows(X, _scaled)
 
 
 def _logistic(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
     options = {
         "C": float(np.clip(0.03 * len(y) / FULL_STRENGTH_ROWS, 0.003, 0.03)),
         "max_iter": 2000,
         **settings,
     }
-    steps, Z = _fit_scaling(X)
-    # float32 halves the time; its rounding is far below the tolerance of the fit
-    return make_pipeline(*steps, LogisticRegression(**options).fit(Z.astype(np.float32), y))
+    return make_pipeline(*rows.steps, LogisticRegression(**options).fit(rows.scaled, y))
 
 
 def _quadratic(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
     options = {
         "C": float(np.clip(0.003 * len(y) / FULL_STRENGTH_ROWS, 0.0003, 0.003)),
         "gamma": 0.005,
         **settings,
     }
-    steps, Z = _fit_scaling(X)
-    return make_pipeline(*steps, Quadratic(random_state=seed, **options).fit(Z, y))
+    kernel, inputs = rows.kernel(options["gamma"], seed)
+    model = Quadratic(random_state=seed, **options).fit_kernel(kernel, inputs, y)
+    return make_pipeline(*rows.steps, model)
 
 
 def _small_logistic(
@@ -314,7 +296,6 @@ def _small_logistic(
 def _fit_calendar(
     name: str, X: np.ndarray, y: np.ndarray, columns: Sequence[str], seed: int
 ) -> Pipeline:
-    X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # some estimators reject NaN columns
     if name == CALENDAR_BOOSTING:
         places = _column_indices(CALENDAR_COLUMNS, columns)
         return _calendar_boosting(places, len(y), seed).fit(X, y)
@@ -350,40 +331,40 @@ def _column_indices(names: Sequence[str], columns: Sequence[str]) -> list[int]:
 
 
 def _tree(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     options = {"max_depth": 7, "min_samples_leaf": _leaf_size(len(y), 100), **settings}
-    return DecisionTreeClassifier(random_state=seed, **options).fit(X, y)
+    return DecisionTreeClassifier(random_state=seed, **options).fit(rows.X, y)
 
 
 def _forest(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     options = {"min_samples_leaf": _leaf_size(len(y), 12), "max_features": 0.2, **settings}
     share = min(0.4, 20_000 / len(y))  # of rows per tree; neighbouring snapshots are similar
     model = RandomForestClassifier(
         n_estimators=0, max_samples=share, n_jobs=2, warm_start=True, random_state=seed, **options
     )
-    _fit_in_steps(model, "n_estimators", 100, 10, X, y, progress)
+    _fit_in_steps(model, "n_estimators", 100, 10, rows.X, y, progress)
     return model.set_params(n_jobs=1)  # several threads would sum the trees in any order
 
 
 def _extra_trees(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     options = {"min_samples_leaf": _leaf_size(len(y), 12), "max_features": 0.25, **settings}
     model = ExtraTreesClassifier(
         n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **options
     )
-    _fit_in_steps(model, "n_estimators", 60, 10, X, y, progress)
+    _fit_in_steps(model, "n_estimators", 60, 10, rows.X, y, progress)
     return model.set_params(n_jobs=1)
 
 
 def _boosting(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     options = {
-        "learning_rate": 0.04,
+        "learning_rate": 0.08,
         "max_leaf_nodes": 12,
         "l2_regularization": 5,
         "max_features": 0.3,
@@ -393,8 +374,8 @@ def _boosting(
     progress(0, 1, gettext("Growing trees"))
     # not in steps: each would sort all features into bins again, which takes longer than its trees
     return HistGradientBoostingClassifier(
-        max_iter=120, early_stopping=False, random_state=seed, **options
-    ).fit(X, y)
+        max_iter=60, max_bins=64, early_stopping=False, random_state=seed, **options
+    ).fit(rows.X, y)
 
 
 def _fit_in_steps(
@@ -413,26 +394,25 @@ def _fit_in_steps(
 
 
 def _svm(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
     kernel = Nystroem(n_components=min(200, len(y)), gamma=0.01, random_state=seed)
     machine = LinearSVC(random_state=seed, **{"C": 0.001, **settings})
-    steps, Z = _fit_scaling(X)
-    fitted = make_pipeline(kernel, StandardScaler(), machine).fit(Z, y)
-    return make_pipeline(*steps, *(step for _, step in fitted.steps))
+    fitted = make_pipeline(kernel, StandardScaler(), machine).fit(rows.scaled, y)
+    return make_pipeline(*rows.steps, *(step for _, step in fitted.steps))
 
 
 def _neural(
-    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+    rows: Rows, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    scaling, inputs = _fit_scaling(X)
+    inputs = rows.scaled
     options = {"alpha": 1.0, "learning_rate_init": 0.002, **settings}
     network = MLPClassifier((32, 16), batch_size=min(256, len(y)), random_state=seed, **options)
     epochs = int(np.clip(600_000 / len(y), 12, 60))
     for epoch in range(epochs):
         progress(epoch, epochs, gettext("Training the network"))
         network.partial_fit(inputs, y, classes=[0.0, 1.0])
-    return Pipeline([*make_pipeline(*scaling).steps, ("network", network)])
+    return Pipeline([*make_pipeline(*rows.steps).steps, ("network", network)])
 
 
 def _thread_limit(rows: int) -> threadpool_limits:
@@ -448,7 +428,7 @@ def _leaf_size(rows: int, size: int) -> int:
     return max(1, min(size, rows // 50))
 
 
-Fit = Callable[[np.ndarray, np.ndarray, int, Progress, Mapping[str, Any]], BaseEstimator]
+Fit = Callable[[Rows, np.ndarray, int, Progress, Mapping[str, Any]], BaseEstimator]
 _FITS: dict[str, Fit] = {
     "logistic": _logistic,
     PRODUCTS: _quadratic,
@@ -481,7 +461,7 @@ def stack_members(members: Sequence[str]) -> tuple[str, ...]:
 
 def fit_member(
     name: str,
-    X: np.ndarray,
+    X: np.ndarray | Rows,
     y: np.ndarray,
     *,
     return_times: np.ndarray | None = None,
@@ -496,8 +476,8 @@ def fit_member(
     Parameters
     ----------
     name : str
-    X : numpy.ndarray
-        (n, k) features.
+    X : numpy.ndarray or Rows
+        (n, k) features. Members that are fitted on the same `Rows` share their scaling.
     y : numpy.ndarray
         (n,) labels.
     return_times : numpy.ndarray, optional
@@ -512,32 +492,31 @@ def fit_member(
         Replace the default settings.
     """
     progress(0, 1, gettext("Fitting: {name}").format(name=name))
+    rows = X if isinstance(X, Rows) else prepare(X)
     with _thread_limit(len(y)):
         if name in CLOSED_FORM_COLUMNS:
-            return ClosedForm(_column_indices(CLOSED_FORM_COLUMNS[name], columns)[0]).fit(X, y)
+            return ClosedForm(_column_indices(CLOSED_FORM_COLUMNS[name], columns)[0]).fit(rows.X, y)
         if name == RFM:
-            return _small_logistic(_column_indices(RFM_COLUMNS, columns), signed_log).fit(X, y)
+            return _small_logistic(_column_indices(RFM_COLUMNS, columns), signed_log).fit(rows.X, y)
         if name == BG_LOGISTIC:
             closed = _column_indices(CLOSED_FORM_COLUMNS[SEASONAL], columns)[:1]
             return _small_logistic(
                 [*closed, *_column_indices(RFM_COLUMNS, columns)], odds_first
-            ).fit(X, y)
+            ).fit(rows.X, y)
         if name in CALENDAR:
-            return _fit_calendar(name, X, y, columns, seed)
+            return _fit_calendar(name, rows.X, y, columns, seed)
 
-        def fit_whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
-            # a column without values is constant 0; some estimators reject NaN columns
-            filled = np.where(np.isnan(X).all(axis=0), 0.0, X)
-            return _FITS[name](filled, y, seed, progress, settings or {})
+        def fit_whole(rows: Rows, y: np.ndarray, progress: Progress) -> BaseEstimator:
+            return _FITS[name](rows, y, seed, progress, settings or {})
 
         fitted = None
         if return_times is not None and name in SURVIVAL_MEMBERS:
-            fitted = fit_survival(fit_whole, X, return_times, progress)
+            fitted = fit_survival(fit_whole, rows, return_times, progress)
         if return_times is not None and name == HORIZONS:
             horizons = np.ones(len(y)) if observed_horizons is None else observed_horizons
-            others = fit_other_horizons(fit_whole, X, y, return_times, horizons, progress)
+            others = fit_other_horizons(fit_whole, rows, y, return_times, horizons, progress)
             fitted = LogOdds(others) if others else None
-        return fit_whole(X, y, progress) if fitted is None else fitted
+        return fit_whole(rows, y, progress) if fitted is None else fitted
 
 
 def fit(

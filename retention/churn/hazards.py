@@ -5,7 +5,7 @@
   classifier covers the whole horizon.
 - Other horizons: classifiers of returns within half and twice the horizon. Their log-odds are
   rescaled to P(churn) by slope and shift (Platt scaling). They err on other customers, so they
-  improve the ensemble of large shops (docs/accuracy.md).
+  improve the ensemble of large shops (docs/data_scientist/accuracy.md).
 
 References
 ----------
@@ -15,12 +15,14 @@ Platt (1999), Probabilistic Outputs for Support Vector Machines.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from retention.churn.rows import Rows
 from retention.progress import Progress, part
 
 EDGES = (0.35, 1.0)  # ends of the intervals, in horizons; most returns are early
@@ -58,8 +60,8 @@ class Survival(ClassifierMixin, BaseEstimator):
 
 
 def fit_survival(
-    fit: Callable[[np.ndarray, np.ndarray, Progress], BaseEstimator],
-    X: np.ndarray,
+    fit: Callable[[Any, np.ndarray, Progress], BaseEstimator],
+    X: Rows | np.ndarray,
     return_times: np.ndarray,
     progress: Progress,
 ) -> BaseEstimator | None:
@@ -69,7 +71,7 @@ def fit_survival(
     ----------
     fit : callable
         Features, labels and progress → fitted classifier.
-    X : numpy.ndarray
+    X : Rows or numpy.ndarray
         (n, k) features.
     return_times : numpy.ndarray
         (n,) time until the return, in horizons. At least 1, or infinite, for churned customers.
@@ -97,8 +99,8 @@ def fit_survival(
 
 
 def fit_other_horizons(
-    fit: Callable[[np.ndarray, np.ndarray, Progress], Pipeline],
-    X: np.ndarray,
+    fit: Callable[[Rows, np.ndarray, Progress], Pipeline],
+    X: Rows,
     y: np.ndarray,
     return_times: np.ndarray,
     observed_horizons: np.ndarray,
@@ -110,7 +112,7 @@ def fit_other_horizons(
     ----------
     fit : callable
         Features, labels and progress → fitted pipeline that ends in a `Quadratic`.
-    X : numpy.ndarray
+    X : Rows
         (n, k) features.
     y : numpy.ndarray
         (n,) labels of the horizon itself.
@@ -136,8 +138,10 @@ def fit_other_horizons(
     return members
 
 
-def _rescale_to(y: np.ndarray, member: Pipeline, X: np.ndarray) -> Pipeline:
+def _rescale_to(y: np.ndarray, member: Pipeline, X: Rows) -> Pipeline:
     """Rescale the log-odds of a member to the labels ``y``."""
-    line = LogisticRegression(C=_WEAK_PENALTY).fit(member.decision_function(X)[:, None], y)
+    line = LogisticRegression(C=_WEAK_PENALTY).fit(
+        member[-1].decision_function(X.scaled)[:, None], y
+    )
     member[-1].rescale(float(line.coef_[0, 0]), float(line.intercept_[0]))
     return member

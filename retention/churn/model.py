@@ -320,8 +320,8 @@ def _choose_unvalidated(
     snapshot, with equal weights; with very little data, the first candidate. Members err in
     different ways as customers age, so their mean errs less. The best member at a known moment
     says nothing about that. But a member below BG/NBD even there, which uses no labels, has
-    learned nothing. Products of features rank worse as customers age (docs/accuracy.md), and
-    calendar models know no other year.
+    learned nothing. Products of features rank worse as customers age
+    (docs/data_scientist/accuracy.md), and calendar models know no other year.
     """
     if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.MIN_CHURNERS:
         members = tuple(
@@ -350,12 +350,8 @@ def _fit_chosen(
     weighted = [
         (name, weight) for name, weight in zip(chosen.members, weights, strict=True) if weight
     ]
-    members = []
-    for number, (name, _) in enumerate(weighted):
-        inner = part(progress, number, len(weighted))
-        members.append(
-            rolling.fit_cached(training, training.snapshots, name, seed=seed, progress=inner)
-        )
+    names = [name for name, _ in weighted]
+    members = rolling.fit_members(training, training.snapshots, names, seed=seed, progress=progress)
     return estimators.LogOdds(members, [weight for _, weight in weighted])
 
 
@@ -401,7 +397,7 @@ def _comparison_note(
     )
     if chosen is ranked[0]:
         return note
-    tie = gettext("{best} alone is not better by {tolerance:.0f} %, so {chosen} it is.").format(
+    tie = gettext("{best} alone is not better by {tolerance:.0f}%, so {chosen} it is.").format(
         best=ranked[0].name, tolerance=100 * rolling.BLEND_TOLERANCE, chosen=chosen.name
     )
     return f"{note} {tie}"
@@ -426,12 +422,12 @@ def _season_note(training: TrainingSet) -> str:
     if percent >= 0:
         note = gettext(
             "; moved to the season: by last year's and the trend, repeat orders come "
-            "{percent:.0f} % faster in the {horizon_days} days ahead than in those before"
+            "{percent:.0f}% faster in the {horizon_days} days ahead than in those before"
         )
     else:
         note = gettext(
             "; moved to the season: by last year's and the trend, repeat orders come "
-            "{percent:.0f} % slower in the {horizon_days} days ahead than in those before"
+            "{percent:.0f}% slower in the {horizon_days} days ahead than in those before"
         )
     return note.format(percent=abs(percent), horizon_days=training.horizon_days)
 

@@ -29,7 +29,8 @@ _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
 _LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting is part of the stack for any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
-_CALENDAR = (*_LEARNED, *CALENDAR, *_CLOSED)  # products gain nothing here (docs/science.md)
+# Products of features gain nothing here (docs/data_scientist/science.md).
+_CALENDAR = (*_LEARNED, *CALENDAR, *_CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _select(training: TrainingSet, buyers: int, churners: list[float]) -> Candid
         return CandidateSet(candidates, text)
     text = gettext(
         "The highest rung: calendar models and features. By last year's season repeat orders "
-        "change by {percent} % into such a horizon, so what knows no season is not a "
+        "change by {percent}% into such a horizon, so what knows no season is not a "
         "candidate."
     )
     return CandidateSet(candidates, text.format(percent=signed(100 * np.expm1(training.swing))))
@@ -128,7 +129,7 @@ def _closed_form_candidates(training: TrainingSet, missing: str, churners: float
     These are closed forms, with learned members in the blend if possible.
 
     Few customers over many horizons are enough to improve a blend, too few for a learned model
-    alone (docs/accuracy.md).
+    alone (docs/data_scientist/accuracy.md).
     """
     candidates = _with_season(_CLOSED, training)
     if churners < MIN_CHURNERS or (

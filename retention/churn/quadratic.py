@@ -9,12 +9,73 @@ References
 Williams, Seeger (2001), Using the Nyström Method to Speed Up Kernel Machines, NIPS 13.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+
+LANDMARKS = 300  # rows to approximate the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFeatures:
+    """Rows in the approximated kernel, standardised.
+
+    Parameters
+    ----------
+    gamma : float
+    marks : numpy.ndarray
+        (l, k) landmarks.
+    normalization : numpy.ndarray
+        (l, l).
+    mean, scale : numpy.ndarray
+        (l,) of the standardisation.
+    inputs : numpy.ndarray
+        (n, l) float32 features, half the time of float64.
+    """
+
+    gamma: float
+    marks: np.ndarray
+    normalization: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    inputs: np.ndarray
+
+    @classmethod
+    def fit(cls, Z: np.ndarray, gamma: float, landmarks: int, seed: int) -> "KernelFeatures":
+        """Draw the landmarks and compute the features of rows.
+
+        Parameters
+        ----------
+        Z : numpy.ndarray
+            (n, k) standardised features.
+        gamma : float
+        landmarks : int
+            At most; no more than rows.
+        seed : int
+        """
+        kernel = Nystroem(
+            kernel="poly",
+            degree=2,
+            gamma=gamma,
+            coef0=1,
+            n_components=min(landmarks, len(Z)),
+            random_state=seed,
+        )
+        scaler = StandardScaler(copy=False)
+        inputs = scaler.fit_transform(kernel.fit_transform(Z)).astype(np.float32, copy=False)
+        return cls(
+            gamma,
+            kernel.components_.astype(float),
+            kernel.normalization_.astype(float),
+            scaler.mean_.astype(float),
+            scaler.scale_.astype(float),
+            inputs,
+        )
 
 
 class Quadratic(ClassifierMixin, BaseEstimator):
@@ -35,7 +96,11 @@ class Quadratic(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, C: float = 0.003, gamma: float = 0.005, landmarks: int = 300, random_state: int = 0
+        self,
+        C: float = 0.003,
+        gamma: float = 0.005,
+        landmarks: int = LANDMARKS,
+        random_state: int = 0,
     ) -> None:
         self.C = C
         self.gamma = gamma
@@ -52,24 +117,28 @@ class Quadratic(ClassifierMixin, BaseEstimator):
         y : numpy.ndarray
             (n,) labels with both classes.
         """
-        kernel = Nystroem(
-            kernel="poly",
-            degree=2,
-            gamma=self.gamma,
-            coef0=1,
-            n_components=min(self.landmarks, len(Z)),
-            random_state=self.random_state,
-        )
-        scaler = StandardScaler(copy=False)
-        inputs = scaler.fit_transform(kernel.fit_transform(Z)).astype(np.float32)  # half the time
+        features = KernelFeatures.fit(Z, self.gamma, self.landmarks, self.random_state)
+        return self.fit_kernel(features, features.inputs, y)
+
+    def fit_kernel(self, kernel: KernelFeatures, inputs: np.ndarray, y: np.ndarray) -> "Quadratic":
+        """Fit the model on kernel features, which several fits may share.
+
+        Parameters
+        ----------
+        kernel : KernelFeatures
+        inputs : numpy.ndarray
+            (n, l) kernel features of the rows.
+        y : numpy.ndarray
+            (n,) labels with both classes.
+        """
         head = LogisticRegression(C=self.C, max_iter=2000).fit(inputs, y)
         self.classes_ = head.classes_
         # expand the weighted sum of (1 + γ landmark·z)² to a quadratic form
-        slopes = head.coef_[0].astype(float) / scaler.scale_
-        weights, marks = kernel.normalization_.T @ slopes, self.gamma * kernel.components_
+        slopes = head.coef_[0].astype(float) / kernel.scale
+        weights, marks = kernel.normalization.T @ slopes, kernel.gamma * kernel.marks
         self.products_ = marks.T @ (weights[:, None] * marks)
         self.slopes_ = 2 * weights @ marks
-        self.intercept_ = float(head.intercept_[0] - scaler.mean_ @ slopes + weights.sum())
+        self.intercept_ = float(head.intercept_[0] - kernel.mean @ slopes + weights.sum())
         return self
 
     def rescale(self, slope: float, shift: float) -> "Quadratic":

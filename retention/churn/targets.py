@@ -35,7 +35,7 @@ class Targets:
     within : dict
         Days → (n,) P(order within them).
     early, middle, late : numpy.ndarray
-        (n,) days: 10 %, 50 % and 90 % quantiles of the next order, given that it comes within 90
+        (n,) days: 10%, 50% and 90% quantiles of the next order, given that it comes within 90
         days.
     note : str
         Reason for missing targets.

@@ -2,7 +2,7 @@
 
 Successive halving: random settings are evaluated on the newest origin, the better half of them on
 the next one, and so on, within a budget of time or fits. The default settings take part. Others
-replace them only if they are significantly better: by the 95 % interval of the paired difference
+replace them only if they are significantly better: by the 95% interval of the paired difference
 in log-loss, by customer.
 
 References
@@ -60,7 +60,7 @@ SPACE: Mapping[str, Draw] = {
         "max_features": _log_uniform(0.1, 0.7, draw),
     },
     "boosting": lambda draw: {
-        "learning_rate": _log_uniform(0.015, 0.1, draw),
+        "learning_rate": _log_uniform(0.03, 0.2, draw),
         "max_leaf_nodes": round(_log_uniform(4, 32, draw)),
         "l2_regularization": _log_uniform(0.5, 50, draw),
         "min_samples_leaf": round(_log_uniform(15, 250, draw)),

@@ -17,7 +17,7 @@ _METRIC_ROWS = 1_500_000  # draws × rows; large data needs fewer draws
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its 95 % interval."""
+    """A mean and its 95% interval."""
 
     mean: float
     low: float
@@ -25,7 +25,7 @@ class Interval:
 
     def __str__(self) -> str:
         mean, low, high = (signed(value, 4) for value in (self.mean, self.low, self.high))
-        return f"{mean} (95 % {low} to {high})"
+        return f"{mean} (95% {low} to {high})"
 
 
 def log_losses(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def metric_intervals(
     *,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """Return 95 % intervals of metrics.
+    """Return 95% intervals of metrics.
 
     A cluster bootstrap by customer. The percentiles are corrected for bias: measures of
     unevenness, like the ECE, are larger on draws than on the customers themselves.

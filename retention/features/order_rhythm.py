@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +18,12 @@ TOLERANCE = 1.10  # a horizon may miss the share by so much of its length
 RANKS = (0.2, 0.4, 0.6, 0.8)  # quantiles of the gaps, for the ranks of silence
 MIN_RETURNS, MIN_CUSTOMERS = 50, 20  # below, the default applies
 DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN = 28, 56
+MAX_CACHED = 8  # moments of a lake's state
+EVENTS_PLACEHOLDER = "place_of_events"
+_GAP_TYPES = {
+    "customer_id": "string",
+    **dict.fromkeys(("gap", "count", "first", "last"), "int64"),
+}
 
 Limit = Literal["", "few_returns", "short_history"]
 
@@ -83,6 +90,9 @@ class OrderRhythm:
         return tuple(min(1.0, most / days[-1]) * day for day in days)
 
 
+_CACHE: "dict[Any, OrderRhythm]" = {}
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedDefinition:
     """A churn definition that follows from a shop's rhythm.
@@ -108,6 +118,8 @@ class DerivedDefinition:
 def order_rhythm(lake: "Lake", before: datetime) -> OrderRhythm:
     """Measure the gaps between order days.
 
+    The last results are cached, because a digest asks for the same moment several times.
+
     Parameters
     ----------
     lake : Lake
@@ -115,7 +127,15 @@ def order_rhythm(lake: "Lake", before: datetime) -> OrderRhythm:
     before : datetime
         Only orders before this moment count.
     """
-    return rhythm_of_gaps(*_gap_counts(lake, before))
+    from retention.lake.coverage import data_state
+
+    key = (data_state(lake), str(lake.zone), before)
+    if key not in _CACHE:
+        rhythm = rhythm_of_gaps(*_gap_counts(lake, before))
+        if len(_CACHE) >= MAX_CACHED:
+            _CACHE.clear()
+        _CACHE[key] = rhythm
+    return _CACHE[key]
 
 
 def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm:
@@ -153,7 +173,7 @@ def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm
 def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     """Choose the churn definition that fits a rhythm.
 
-    The horizon is the shortest of 7, 14, 28, 56, 90 and 180 days within which 80 % of the returns
+    The horizon is the shortest of 7, 14, 28, 56, 90 and 180 days within which 80% of the returns
     happened, give or take a tenth of its length. The activity window is the one of these that is
     closest to twice the horizon. The history must cover three horizons.
 
@@ -166,8 +186,8 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     A customer who is silent for longer than most returns took has probably left. This is the usual
     definition of partial churn where no contract ends; see Clemente-Císcar, San Matías and
     Giner-Bosch (2014), A methodology based on profitability criteria for defining the partial
-    defection of customers in non-contractual settings, EJOR 239. docs/science.md has the evidence
-    on nine shops.
+    defection of customers in non-contractual settings, EJOR 239.
+    docs/data_scientist/science.md has the evidence on nine shops.
 
     Examples
     --------
@@ -214,20 +234,38 @@ def active_window(horizon_days: int) -> int:
 
 def _gap_counts(lake: "Lake", before: datetime) -> "tuple[pd.DataFrame, int]":
     """Count the gaps of each customer in the engine."""
+    from retention.features.visits import clock_changes
+
+    events = lake.table("events", before).get_name()
+    sql = _compiled_sql(clock_changes(lake.zone, before.year))
+    query = sql.replace(f'"{EVENTS_PLACEHOLDER}"', f'"{events}"')
+    counts = lake.query(query, _GAP_TYPES).execute()
+    # A customer's first day has no gap.
+    known = counts[counts["gap"].notna()][["customer_id", "gap", "count"]].reset_index(drop=True)
+    if counts.empty:
+        return known, 0
+    return known, int(counts["last"].max() - counts["first"].min()) + 1
+
+
+@lru_cache(maxsize=64)
+def _compiled_sql(clock: tuple[tuple[int, int], ...]) -> str:
+    """Compile the query to DuckDB's SQL, with a placeholder for the events.
+
+    Compiling takes as long as running it.
+    """
     import ibis
 
-    from retention.features.visits import DAY, clock_changes, local_seconds, seconds
+    from retention.features.visits import DAY, local_seconds, seconds
 
-    events = lake.table("events", before)
-    local = local_seconds(seconds(events.occurred_at), clock_changes(lake.zone, before.year))
+    columns = {"customer_id": "string", "event_type": "string", "occurred_at": "timestamp"}
+    events = ibis.table(columns, name=EVENTS_PLACEHOLDER)
+    local = local_seconds(seconds(events.occurred_at), clock)
     bought = events.filter(events.event_type == "purchase")
     days = bought.select("customer_id", day=local // DAY).distinct()
     gaps = days.mutate(
         gap=days.day - days.day.lag().over(ibis.window(group_by="customer_id", order_by="day"))
     )
-    known = gaps.filter(gaps.gap.notnull())
-    counts = known.group_by("customer_id", "gap").agg(count=known.count()).execute()
-    ends = days.agg(first=days.day.min(), last=days.day.max()).execute()
-    if ends["first"].isna().all():
-        return counts, 0
-    return counts, int(ends["last"].iloc[0] - ends["first"].iloc[0]) + 1
+    counts = gaps.group_by("customer_id", "gap").agg(
+        count=gaps.count(), first=gaps.day.min(), last=gaps.day.max()
+    )
+    return str(ibis.to_sql(counts, dialect="duckdb"))

@@ -26,6 +26,7 @@ from retention.lake.cleaning.returns import (
     cancelled_orders,
     match_returns,
 )
+from retention.lake.identity import phones
 from retention.lake.identity.canonical_ids import (
     CUSTOMER_TABLES,
     Identities,
@@ -142,6 +143,7 @@ class Lake:
         # In a notebook without ipywidgets, DuckDB can show no bar and refuses the setting.
         with suppress(duckdb.InvalidInputException):
             raw.execute("SET enable_progress_bar = false")
+        phones.register(raw)
         return ibis.duckdb.from_connection(raw)
 
     @property

@@ -1,6 +1,6 @@
 """Read and check map files. `map_compiler` applies them.
 
-See docs/data.md.
+See docs/operator/maps.md.
 """
 
 import re

@@ -183,7 +183,7 @@ SCORES = Table(
         _column("run_id*", "text", "job and attempt that wrote it"),
         _column("churn_probability", "number", "of no purchase within the horizon"),
         _column("tier", "text", "high, medium or low"),
-        _column("reasons", "json", "[{feature, text, weight}]"),
+        _column("reasons", "json", "[{feature, text, weight}]; the first may have `clauses`"),
         _column(
             "expected_value", "number", "spending expected if they stay, in the shop's currency"
         ),

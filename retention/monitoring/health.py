@@ -1,6 +1,6 @@
 """Check the champion's matured predictions and its customers' drift.
 
-It has *decayed* in two cases. Either the 95 % interval of the log-loss of its matured predictions
+It has *decayed* in two cases. Either the 95% interval of the log-loss of its matured predictions
 lies above the log-loss of its backtest. Or the PSI of its scores reaches .25 (or the value that
 chance gives so few customers). Drift of single features raises no alarm, because tree models
 tolerate most of it.
@@ -176,7 +176,7 @@ def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: "Lake") -> l
     loss = outcome.log_loss
     text = gettext(
         "its predictions of {as_of:%Y-%m-%d} came out worse than promised: log-loss"
-        " {mean:.3f} (95 % {low:.3f} to {high:.3f}) against {promised:.3f}"
+        " {mean:.3f} (95% {low:.3f} to {high:.3f}) against {promised:.3f}"
     ).format(
         as_of=lake.local(outcome.as_of),
         mean=loss.mean,

@@ -30,7 +30,7 @@ class Outcome:
     """Matured predictions of one version.
 
     ``source`` is the run of a sweep, or `RECOMPUTED` if there was no sweep and the model scored
-    that past cutoff now. ``log_loss`` is the mean with its 95 % interval by customer.
+    that past cutoff now. ``log_loss`` is the mean with its 95% interval by customer.
     """
 
     version: str

@@ -207,6 +207,27 @@ def open_entries(session: Session, settings: Settings, owner: str) -> list[CallE
     return list(session.scalars(select(CallEntry).where(*own).order_by(*order)))
 
 
+def count_due(session: Session, settings: Settings, now: datetime) -> int:
+    """Count the calls that have an owner, are due and were not made.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+    """
+    due = (
+        CallEntry.team_id == settings.team_id,
+        CallEntry.owner.is_not(None),
+        CallEntry.outcome.is_(None),
+        CallEntry.due_on <= now.astimezone(settings.zone).date(),
+    )
+    return session.scalar(select(func.count()).select_from(CallEntry).where(*due)) or 0
+
+
 def latest_entry(
     session: Session, settings: Settings, customer_ids: Sequence[str]
 ) -> CallEntry | None:

@@ -9,9 +9,9 @@ earlier data. Every challenger must
 
 Further rules depend on the challenger:
 
-- Another recipe (estimator or features) must be better. On at least three origins, the 95 %
+- Another recipe (estimator or features) must be better. On at least three origins, the 95%
   interval of the paired log-loss difference, bootstrapped by customer, lies below 0. The lift of
-  the top tenth is at most 2 % worse.
+  the top tenth is at most 2% worse.
 - The same recipe on newer data must not be significantly worse on origins newer than the
   champion's training, if there are any. Its calibration and drift faults are also the champion's.
 - A fault that the champion shares is reported but not binding: keeping the worse or older model
@@ -212,7 +212,7 @@ def check_not_worse(difference: Interval, origins: int) -> Check:
 
 
 def check_lift(new: Sequence[float], old: Sequence[float]) -> Check:
-    """Check that the mean lift is at most 2 % worse.
+    """Check that the mean lift is at most 2% worse.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def check_lift(new: Sequence[float], old: Sequence[float]) -> Check:
     return Check(
         "lift",
         now >= (1 - MAX_LIFT_LOSS) * before,
-        gettext("lift of the top tenth {now:.2f} against {before:.2f}, at most 2 % less").format(
+        gettext("lift of the top tenth {now:.2f} against {before:.2f}, at most 2% less").format(
             now=now, before=before
         ),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from retention.csv import escape_formulas
 from retention.errors import BadInput
-from retention.templating import html, why
+from retention.templating import html
 from retention.text import gettext
 
 TABLE, PAGE = "at-risk.csv", "at-risk.html"
@@ -60,7 +60,7 @@ def write_csv(path: Path, cohort: list[dict[str, Any]], encoding: str = "utf-8")
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for customer in cohort:
-            row = customer | {"reasons": why(customer["reasons"])}
+            row = customer | {"reasons": customer["sentence"]}
             writer.writerow([escape_formulas(row[column]) for column in COLUMNS])
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from retention.number_format import percent
 from retention.reports.charts import ACCENT, GRID, INK, MUTED, SOFT, Chart, figure, png, title
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 NAMES = {
     "model": "this model",
@@ -14,6 +15,7 @@ NAMES = {
 }
 
 
+@use_picture_language()
 def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     """Plot expected against observed churn.
 
@@ -42,7 +44,7 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     axes.set_xlim(0, most)
     axes.set_ylim(0, most)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        axis.set_major_formatter(lambda value, _: percent(value))
     axes.set_xlabel(gettext("expected to leave"), color=MUTED, fontsize=8)
     axes.set_ylabel(gettext("left"), color=MUTED, fontsize=8)
     title(
@@ -51,8 +53,8 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
         gettext("each point a tenth of the customers; on the line is right"),
     )
     words = "; ".join(
-        gettext("expected {expected:.0f} %, left {left:.0f} %").format(
-            expected=100 * predicted, left=100 * observed
+        gettext("expected {expected}, left {left}").format(
+            expected=percent(predicted), left=percent(observed)
         )
         for predicted, observed in zip(x, y, strict=True)
     )
@@ -61,6 +63,7 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     )
 
 
+@use_picture_language()
 def drivers(weights: Mapping[str, float]) -> Chart:
     """Plot the mean absolute contribution by feature group.
 
@@ -94,6 +97,7 @@ def drivers(weights: Mapping[str, float]) -> Chart:
     )
 
 
+@use_picture_language()
 def baseline_comparison(
     model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
 ) -> Chart:

@@ -206,7 +206,7 @@ def _rows(report: dict[str, Any]) -> list[dict[str, str]]:
         limits_found.append(
             _limit(
                 gettext(
-                    "{share:.0f} % of all rows are in quarantine, most for: {reason} ({rows:,})"
+                    "{share:.0f}% of all rows are in quarantine, most for: {reason} ({rows:,})"
                 ).format(
                     share=100 * quarantined / total, reason=first["reason"], rows=first["rows"]
                 ),

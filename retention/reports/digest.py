@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from retention import templating
+from retention import clock, templating
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVersion
+from retention.outreach import calls
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
 from retention.registry import champion, definition_in_force
@@ -24,7 +25,7 @@ from retention.reports.outlook import Risk, latest_outcome, risk
 from retention.reports.verdicts import digest_headline
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -101,6 +102,7 @@ def digest(
         checked = latest_outcome(lake, session, settings, moment.at)
         campaigns = _campaigns(session, settings, moment.at)
         fresh = _freshness(lake, session, settings, moment.at)
+        due_calls = calls.count_due(session, settings, clock.now())
     progress(4, 6, gettext("Choosing what customers at risk would like"))
     top_items = _top_items(
         lake,
@@ -127,6 +129,7 @@ def digest(
         "demo": settings.demo,
         "work": {
             "approvals": sum(one["state"] == "submitted" for one in campaigns),
+            "calls": due_calls,
             "data": fresh["late"] or bool(fresh["rows_quarantined"]),
         },
     }
@@ -289,6 +292,7 @@ def top_products(lists: "Mapping[str, Sequence[RecommendedItem]]") -> list[dict[
     ]
 
 
+@use_picture_language()
 def _draw_chart(
     activity: Week, now: Risk | None, before: Risk | None, settings: Settings
 ) -> charts.Chart:

@@ -96,6 +96,7 @@ def _scores(
             at,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
+            with_reasons=False,
         )
         return by_rank.reset_index(drop=True)
     people = population(

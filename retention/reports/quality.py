@@ -14,6 +14,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import ImportLog, ModelVersion
 from retention.lake.quality import quality
+from retention.number_format import percent
 from retention.progress import Progress, silent
 from retention.registry import champion, definition_in_force
 from retention.reports import charts
@@ -21,7 +22,7 @@ from retention.reports.charts import Page
 from retention.reports.data_limits import limits
 from retention.reports.verdicts import data_verdict
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,6 +181,7 @@ def _types(lake: "Lake", before: datetime) -> dict[str, int]:
     return {row["event_type"]: row["number"] for row in rows}
 
 
+@use_picture_language()
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
     """Plot volume and completeness of the data.
 
@@ -257,7 +259,7 @@ def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> s
     axes.set_yticks(list(places), [name.replace("_", " ") for _, name in shares], fontsize=7)
     for place, (share, _) in enumerate(shares):
         axes.annotate(
-            f"{100 * share:.0f} %",
+            percent(share),
             (share, place),
             xytext=(3, 0),
             textcoords="offset points",
@@ -266,5 +268,5 @@ def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> s
             color=charts.MUTED,
         )
     axes.set_xlim(0, 1.2)
-    least = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares[::-1][:3])
+    least = ", ".join(f"{name} {percent(share)}" for share, name in shares[::-1][:3])
     return gettext("Least complete: {least}.").format(least=least)

@@ -15,7 +15,7 @@ from retention.progress import Progress, silent
 from retention.reports import charts
 from retention.reports.charts import Page
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-Z_95 = 1.96  # standard errors of a 95 % interval
+Z_95 = 1.96  # standard errors of a 95% interval
 WEEKS_DRAWN = 12
 ANSWERS = ("clicked", "bought", "redeemed")
 
@@ -117,7 +117,7 @@ def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
 
     Responses come from customers, feedback from the team.
 
-    ``click_rate``, ``buy_rate`` and ``redeem_rate`` have 95 % Wilson intervals. ``corrected`` is
+    ``click_rate``, ``buy_rate`` and ``redeem_rate`` have 95% Wilson intervals. ``corrected`` is
     the click rate with every item in first position (inverse examination propensity). None if
     nothing was sent.
     """
@@ -143,7 +143,7 @@ def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
 
 
 def wilson(hits: int, of: int) -> tuple[float, float] | None:
-    """Return the 95 % Wilson interval of a share.
+    """Return the 95% Wilson interval of a share.
 
     None for zero trials.
 
@@ -162,6 +162,7 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
+@use_picture_language()
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
     """Plot rates by position, and purchases by week.
 
@@ -254,7 +255,7 @@ def _plot_weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
     charts.title(
         axes,
         gettext("Bought within four weeks, %"),
-        gettext("of the items sent, by week, with 95 %{note}").format(
+        gettext("of the items sent, by week, with 95%{note}").format(
             note=gettext("; hollow: not over yet") if going else ""
         )
         if weeks

@@ -258,8 +258,8 @@ class Policy(_Strict):
             raise BadInput(
                 gettext(
                     "The policy {what}, so a campaign would be for nobody; write below a line "
-                    "[[rules]] who gets what (RETENTION_POLICY names the file; docs/campaigns.md "
-                    "explains it)."
+                    "[[rules]] who gets what (RETENTION_POLICY names the file; "
+                    "docs/operator/policy.md explains it)."
                 ).format(what=what)
             )
 

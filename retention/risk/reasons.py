@@ -1,9 +1,11 @@
 """Select the reasons of a score for a tier, and for the policy."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from retention.templating import LOWERS, RAISES, direction
+from retention.churn.clauses import Clause
+from retention.risk.sentence import sentence
+from retention.templating import LOWERS, RAISES, direction, why
 
 MAX_SHOWN = 3  # reasons of one customer
 _DIRECTION = {"high": RAISES, "low": LOWERS}
@@ -34,13 +36,18 @@ def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[di
     >>> [reason["text"] for reason in reasons_for_tier([late, often], "low")]
     ['20 orders ever']
     """
-    directed = [{**reason, "direction": direction(reason)} for reason in reasons]
+    directed = [_directed(reason) for reason in reasons]
     if tier in _DIRECTION:
         fitting = [reason for reason in directed if reason["direction"] == _DIRECTION[tier]]
         return fitting[:MAX_SHOWN]
     with_weight = [reason for reason in directed if reason["weight"]] or directed
     strongest = sorted(with_weight, key=lambda reason: -abs(reason["weight"]))[:MAX_SHOWN]
     return [reason for reason in directed if reason in strongest][:MAX_SHOWN]
+
+
+def _directed(reason: Mapping[str, Any]) -> dict[str, Any]:
+    own = {name: value for name, value in reason.items() if name != "clauses"}
+    return {**own, "direction": direction(reason)}
 
 
 def policy_features(reasons: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -56,3 +63,48 @@ def policy_features(reasons: Iterable[Mapping[str, Any]]) -> list[str]:
     listed = list(reasons)
     raising = [reason for reason in listed if direction(reason) == RAISES]
     return [str(reason["feature"]) for reason in raising or listed]
+
+
+def with_clauses(
+    reasons: Sequence[Mapping[str, Any]], clauses: Sequence[Clause]
+) -> list[dict[str, Any]]:
+    """Return reasons to be stored together with the clauses of the customer's sentence.
+
+    The first reason carries them, so that scores without clauses are read in the same way.
+
+    Parameters
+    ----------
+    reasons : sequence of mapping
+        All reasons of a customer.
+    clauses : sequence of Clause
+        May be empty.
+    """
+    stored = [dict(reason) for reason in reasons]
+    if stored and clauses:
+        stored[0]["clauses"] = [clause.as_dict() for clause in clauses]
+    return stored
+
+
+def stored_sentence(reasons: Sequence[Mapping[str, Any]], tier: str) -> str:
+    """Return the sentence of a customer whose reasons were stored.
+
+    Parameters
+    ----------
+    reasons : sequence of mapping
+        As `with_clauses` returns them. Without clauses, as in older scores, the reasons of the tier
+        are listed.
+    tier : str
+        high, medium or low.
+
+    Examples
+    --------
+    >>> late = {"feature": "recency", "text": "no order for 31 days", "weight": 0.9}
+    >>> stored_sentence([late], "high")
+    'raises the risk: no order for 31 days'
+    """
+    clauses = [
+        Clause(**{**clause, "groups": tuple(clause["groups"])})
+        for reason in reasons[:1]
+        for clause in reason.get("clauses", ())
+    ]
+    return sentence(clauses, tier) if clauses else why(reasons_for_tier(reasons, tier))

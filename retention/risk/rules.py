@@ -45,6 +45,7 @@ def score(
     horizon_days: int = 28,
     active_within_days: int | None = 56,
     customer_ids: Collection[str] | None = None,
+    with_reasons: bool = True,
 ) -> tuple[pd.DataFrame, int]:
     """Score customers by RFM quintiles.
 
@@ -71,6 +72,8 @@ def score(
         Customers with an order in this time are active; None: all.
     customer_ids : collection of str, optional
         Only these customers.
+    with_reasons : bool
+        False leaves the lists of reasons empty, which saves most of the time.
 
     Raises
     ------
@@ -83,6 +86,7 @@ def score(
         horizon_days=horizon_days,
         active_within_days=active_within_days,
         customer_ids=customer_ids,
+        with_reasons=with_reasons,
     )
     return scores, buyers
 
@@ -94,6 +98,7 @@ def score_with_evidence(
     horizon_days: int = 28,
     active_within_days: int | None = 56,
     customer_ids: Collection[str] | None = None,
+    with_reasons: bool = True,
 ) -> "tuple[pd.DataFrame, int, RuleEvidence]":
     """Score as `score` does, and return the evidence as well.
 
@@ -104,6 +109,7 @@ def score_with_evidence(
     horizon_days : int
     active_within_days : int or None
     customer_ids : collection of str, optional
+    with_reasons : bool
 
     Raises
     ------
@@ -125,8 +131,8 @@ def score_with_evidence(
     often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
     standings = _standings(frame, active)
-    reasons = [
-        _reasons_of(row, int(r), int(f), standing, horizon_days)
+    reasons: list[list[dict[str, Any]]] = [
+        _reasons_of(row, int(r), int(f), standing, horizon_days) if with_reasons else []
         for row, r, f, standing in zip(
             frame[REASON_COLUMNS].to_dict("records"), silent, often, standings, strict=True
         )

@@ -1,7 +1,7 @@
 """Score active customers and list those at risk."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from retention.features.availability import has_amounts
 from retention.progress import Progress, silent
 from retention.risk.policy import TIERS
-from retention.risk.reasons import reasons_for_tier
+from retention.risk.reasons import reasons_for_tier, with_clauses
+from retention.risk.sentence import sentence
 from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.churn.clauses import Evidence, EvidenceTable
+    from retention.churn.clauses import Clause, Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.risk.policy import Policy
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Extreme = Literal["", "none", "all"]
 NEARLY_ALL = 0.9  # of the active customers
-MAX_EVIDENCE = 40  # customers of a message
+MAX_EVIDENCE = 100  # customers of a message and its thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,10 @@ class Sweep:
 
     ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id).
     ``cohort`` holds those of ``cohort_tiers``, most at stake first (churn probability × expected
-    value; ties by probability), with the reasons that agree with their tier. Without
-    ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
-    names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
+    value; ties by probability), with the reasons that agree with their tier and the ``sentence``
+    that sums them up. Without ``has_amounts`` nothing is known of the revenue. ``note`` explains an
+    unexpected date, ``rung`` names the kind of model; ``selection_note`` is ``rung`` without the
+    comparison of candidates.
     Churn is no order for ``horizon_days``, among customers with an order within
     ``active_within_days``. ``evidence_table`` has the order patterns from which `evidence` is made.
     """
@@ -97,7 +99,7 @@ class Sweep:
         It lists the cohort's ``top`` customers.
         """
         listed = self.cohort.head(self.top)[
-            ["customer_id", "churn_probability", "tier", "expected_value", "reasons"]
+            ["customer_id", "churn_probability", "tier", "expected_value", "reasons", "sentence"]
         ]
         return {
             "as_of": self.as_of.isoformat(),
@@ -168,6 +170,8 @@ def sweep(
     cohort = staked[staked.tier.isin(chosen)].sort_values(
         ["at_stake", "churn_probability"], ascending=False
     )
+    cohort = cohort.drop(columns="at_stake").reset_index(drop=True)
+    clauses = {name: known.clauses for name, known in evidence.of(list(cohort.customer_id)).items()}
     return Sweep(
         as_of=moment.at,
         note=moment.note,
@@ -175,8 +179,8 @@ def sweep(
         cohort_tiers=chosen,
         revenue_at_risk=revenue_at_risk(cohort),
         has_amounts=has_amounts(lake, moment.at),
-        scores=scores.reset_index(drop=True),
-        cohort=_with_reasons_of_tier(cohort.drop(columns="at_stake").reset_index(drop=True)),
+        scores=_with_clauses(scores.reset_index(drop=True), clauses),
+        cohort=_with_reasons_of_tier(cohort, clauses),
         top=top,
         model_version=version,
         rung=rung,
@@ -232,13 +236,30 @@ def _score(
     return scores, trained.version, trained.rung, trained.selection_note, evidence
 
 
-def _with_reasons_of_tier(cohort: "pd.DataFrame") -> "pd.DataFrame":
-    """Keep the reasons that agree with each customer's tier."""
+def _with_clauses(
+    scores: "pd.DataFrame", clauses: "Mapping[str, Sequence[Clause]]"
+) -> "pd.DataFrame":
+    """Store the clauses of the cohort beside its reasons, for files that are made later."""
+    stored = [
+        with_clauses(reasons, clauses.get(customer, ()))
+        for reasons, customer in zip(scores.reasons, scores.customer_id, strict=True)
+    ]
+    return scores.assign(reasons=stored)
+
+
+def _with_reasons_of_tier(
+    cohort: "pd.DataFrame", clauses: "Mapping[str, Sequence[Clause]]"
+) -> "pd.DataFrame":
+    """Keep the reasons that agree with each customer's tier, and add their sentence."""
     shown = [
         reasons_for_tier(reasons, tier)
         for reasons, tier in zip(cohort.reasons, cohort.tier, strict=True)
     ]
-    return cohort.assign(reasons=shown)
+    sentences = [
+        sentence(clauses.get(customer, ()), tier)
+        for customer, tier in zip(cohort.customer_id, cohort.tier, strict=True)
+    ]
+    return cohort.assign(reasons=shown, sentence=sentences)
 
 
 def _assign_tiers(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":

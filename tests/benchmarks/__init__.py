@@ -1,1 +1,1 @@
-"""What ``make bench`` measures: see docs/performance.md, which it writes."""
+"""What ``make bench`` measures: see docs/operator/performance.md, which it writes."""

@@ -1,4 +1,4 @@
-"""``make accuracy``: measure the predictions and print the tables of docs/accuracy.md.
+"""``make accuracy``: measure the predictions for docs/data_scientist/accuracy.md.
 
 This takes minutes, and no bound is a test here.
 

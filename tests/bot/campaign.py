@@ -15,7 +15,7 @@ from workers.delivery import outbox
 KEY = "job:drafting"
 
 
-def drafted(database, settings, **body) -> str:
+def drafted(database, settings, *, author=ANALYST, channel=CHANNEL, **body) -> str:
     rows = [
         {
             "customer_id": f"k{number}",
@@ -33,8 +33,8 @@ def drafted(database, settings, **body) -> str:
             session,
             settings,
             Draft("c7", "salt", "May", None, a_body(**body), rows),
-            author=ANALYST,
-            channel=CHANNEL,
+            author=author,
+            channel=channel,
             post_key=KEY,
             now=clock.now(),
         )
@@ -42,7 +42,7 @@ def drafted(database, settings, **body) -> str:
             session,
             settings,
             campaign_messages.card_post(settings, created),
-            default_channel=CHANNEL,
+            default_channel=channel,
         )
     return "c7"
 

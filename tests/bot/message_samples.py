@@ -546,6 +546,12 @@ def samples() -> dict[str, dict[str, Any]]:
         "talk/unknown": {
             "choices": [{"value": "1", "title": "List customers at risk"}] * 3,
         },
+        "sweep/more": {
+            **recorded["sweep/cohort"],
+            "has_amounts": True,
+            "customers": recorded["sweep/cohort"]["customers"] * 2,
+            "first": 25,
+        },
         "sweep/file": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/file_sent": {"cohort_id": "c1d2e3f4", "rows": 107},
         "sweep/taken": {"by": ANALYST, "rows": 107, "at": NOON},

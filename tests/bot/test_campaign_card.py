@@ -367,7 +367,9 @@ def test_unknown_variable_is_explained_in_the_window(workspace, database, draft,
     assert not all_jobs(database)
 
 
-def test_send_to_me_goes_to_the_direct_message(workspace, database, draft, api):
+def test_send_to_me_sends_a_test_to_the_own_address(workspace, database, draft, api):
+    profile = {"email": "ana@shop.example", "real_name": "Ana Moreau"}
+    api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
     _typed(workspace, ids.SEND_TO_ME, "Dear {name}")
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.args["copy_text"]) == (
@@ -375,7 +377,15 @@ def test_send_to_me_goes_to_the_direct_message(workspace, database, draft, api):
         ANALYST,
         "Dear {name}",
     )
-    assert "Sent to your direct messages" in _updated(api)
+    assert (job.args["address"], job.args["person"]) == ("ana@shop.example", "Ana Moreau")
+    assert "The test e-mail is on its way" in _updated(api)
+
+
+def test_preview_command_sends_a_test_to_the_own_address(workspace, database, draft, api):
+    api.answers["users.info"] = {"ok": False, "error": "missing_scope"}
+    workspace.run("campaign preview c7 --to me", ANALYST)
+    (job,) = until(lambda: all_jobs(database))
+    assert (job.channel, job.args["to_me"], job.args["address"]) == (ANALYST, True, "")
 
 
 def test_saved_text_is_the_next_version(workspace, database, draft):

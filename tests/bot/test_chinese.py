@@ -2,37 +2,176 @@
 
 import gettext
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+from typing import Any
 
 import pytest
+from babel.messages.catalog import Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from retention.text import FOLDER, available_languages, use_language
+import templates
+from retention.counted_nouns import counted_nouns
+from retention.number_format import NUMBER_OF, count
+from retention.reports import sweep_chart
+from retention.templating import day, moment, when
+from retention.text import FOLDER, available_languages, npgettext, use_language
+from tests.bot.message_samples import samples
 from tests.bot.wire import ANALYST, VIEWER, words
 from workers import languages
 from workers.delivery import render
 
+ROOT = Path(templates.__file__).parents[1]
 CATALOGUE = FOLDER / "zh" / "LC_MESSAGES"
-PLACES = re.compile(r"%\(\w+\)s|\{\w*[^}]*\}|`[^`]*`")
+# Sentences of messages and commands that may lack a translation until the next `make messages`.
+UNTRANSLATED = 40
+KEYWORDS = {
+    "gettext": None,
+    "_": None,
+    "phrase": None,
+    "ngettext": (1, 2),
+    "npgettext": ((1, "c"), 2, 3),
+}
+# English verbs and endings that follow a number; Chinese has none.
+GRAMMAR = re.compile(r"%\(verb\d*\)s|\{suffix\}")
+CODE = re.compile(r"`[^`]*`")
+PERCENT = re.compile(r"%\(\w+\)s")
+SAMPLES = samples()
 
 
-def translations():
+def translations() -> list[Message]:
     with (CATALOGUE / "retention.po").open("rb") as file:
         return [message for message in read_po(file, locale="zh") if message.id and message.string]
+
+
+def forms(message: Message) -> list[str]:
+    return [message.string] if isinstance(message.string, str) else list(message.string or ())
+
+
+def fields(sentence: str) -> list[str]:
+    """Return the ``{fields}`` of a sentence; a date may be written in another order."""
+    try:
+        parsed = list(Formatter().parse(sentence))
+    except ValueError:  # braces of a formula
+        return []
+    found = []
+    for _, name, form, conversion in parsed:
+        if name:
+            found.append(f"{name}!{conversion}:{'date' if '%' in (form or '') else form}")
+    return sorted(found)
+
+
+def places(sentence: str) -> list[str]:
+    return sorted(PERCENT.findall(GRAMMAR.sub("", sentence)))
 
 
 @pytest.mark.parametrize("message", translations(), ids=lambda message: str(message.id)[:40])
 def test_translation_has_the_places_of_its_sentence(message):
     sentence = message.id if isinstance(message.id, str) else message.id[1]
-    forms = [message.string] if isinstance(message.string, str) else message.string
-    for form in forms:
-        assert sorted(PLACES.findall(form)) == sorted(PLACES.findall(sentence))
+    for form in forms(message):
+        assert places(form) == places(sentence)
+        if places(sentence):
+            assert "%" not in PERCENT.sub("", form).replace("%%", "")
+        assert sorted(CODE.findall(form)) == sorted(CODE.findall(sentence))
+        for sign in "*<>\n":
+            assert form.count(sign) == sentence.count(sign), sign
+        assert fields(GRAMMAR.sub("", form)) == fields(GRAMMAR.sub("", sentence))
 
 
 def test_compiled_catalogue_is_that_of_the_translators():
     compiled = gettext.GNUTranslations((CATALOGUE / "retention.mo").open("rb"))
     for message in translations():
         if isinstance(message.id, str):
-            assert compiled.gettext(message.id) == message.string, "run: make messages"
+            found = compiled.gettext(message.id)
+        elif message.context:
+            found = compiled.npgettext(message.context, message.id[0], message.id[1], 2)
+        else:
+            found = compiled.ngettext(message.id[0], message.id[1], 2)
+        assert [found] == forms(message), "run: make messages"
+
+
+def sentences() -> Iterator[tuple[str, Any]]:
+    """Yield the sentences of messages and commands, as `make messages` finds them."""
+    with (ROOT / "babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file)
+    found = extract_from_dir(ROOT, methods, options, KEYWORDS, directory_filter=_is_shown)
+    for _, _, message, _, context in found:
+        yield message[0] if isinstance(message, tuple) else message, context
+
+
+def _is_shown(folder: str) -> bool:
+    """Return whether a folder has sentences of messages or commands."""
+    first, *_ = Path(folder).relative_to(ROOT).parts
+    return first in ("bot", "templates")
+
+
+def test_messages_and_commands_are_translated():
+    translated = {
+        (message.id if isinstance(message.id, str) else message.id[0], message.context)
+        for message in translations()
+    }
+    missing = {pair for pair in sentences() if pair not in translated}
+    assert len(missing) <= UNTRANSLATED, sorted(sentence for sentence, _ in missing)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    """Yield the texts of a template before its values are filled in."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("text", "alt_text") and isinstance(value, str):
+                yield value
+            else:
+                yield from _texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_template_has_no_sentence_outside_the_catalogue(name, monkeypatch):
+    blank = lambda sentence: re.sub(  # noqa: E731 - what is left has no letter
+        r"(%\(\w+\)s)|[A-Za-z]", lambda match: match[1] or "", sentence
+    )
+    monkeypatch.setattr(render, "phrase", blank)
+    monkeypatch.setattr(render, "plural_phrase", lambda one, many, number: blank(many))
+    raw, _ = render._load(name, SAMPLES[name])
+    for text in _texts(raw):
+        left = re.sub(r":[a-z_0-9]+:|https?://\S+", "", text)
+        assert not re.search(r"[A-Za-z]{2}", left), left
+
+
+def test_each_counted_noun_is_listed_for_translators():
+    pattern = re.compile(r"\bcount\(\s*'([^']+)'")
+    counted = {
+        noun
+        for path in (ROOT / "templates").rglob("*.j2")
+        for noun in pattern.findall(path.read_text("utf-8"))
+    }
+    with use_language("zh"):
+        nouns = counted_nouns()
+        lacking = {noun for noun in counted if npgettext(NUMBER_OF, noun, noun, 2) == noun}
+    assert not lacking
+    assert "位客户" in nouns
+
+
+def test_pictures_stay_in_english_where_their_font_lacks_the_characters():
+    with use_language("zh"):
+        assert sweep_chart.alt_text({"high": 1, "medium": 2, "low": 3}).startswith("6 位活跃客户")
+        chinese = sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
+    assert chinese == sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
+
+
+def test_numbers_and_dates_follow_the_language():
+    with use_language("zh"):
+        assert count(1234, "customer") == "1,234 位客户"
+        assert day("2017-10-02") == "2017年10月2日"
+        assert when("2017-10-02T13:06:00+00:00") == "10月2日周一 13:06"
+        assert moment("2017-10-02T13:06:00+00:00") == "2017年10月2日周一 13:06"
+    assert count(1, "customer") == "1 customer"
+    assert when("2017-10-02T00:06:00+00:00") == "Mon 2 Oct, 12:06 am"
 
 
 def test_person_reads_help_status_and_home_in_chinese(workspace, database, settings, monkeypatch):

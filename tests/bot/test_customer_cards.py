@@ -27,8 +27,8 @@ RESULT = {
     "has_amounts": True,
     "next_order_at": None,
     "recommendations": [],
-    "preferences": {"summary": "Coffee 40 %", "brands": [], "searches": []},
-    "action": "a coupon of 15 %",
+    "preferences": {"summary": "Coffee 40%", "brands": [], "searches": []},
+    "action": "a coupon of 15%",
     "as_of": AS_OF,
     "note": "",
     "merged": None,
@@ -132,12 +132,12 @@ def _submit(workspace, callback: str, value: str, state: dict, user: str = ANALY
 def test_card_leads_with_risk_and_sentence_and_has_three_buttons(card, database):
     payload = _row(database, "job:card").payload
     blocks = payload["blocks"]
-    assert blocks[0]["text"]["text"] == "42: 53 %, high risk"
+    assert blocks[0]["text"]["text"] == "42: 53%, high risk"
     assert blocks[1]["text"]["text"].startswith("Silent for 43 days; usually orders every 2")
     (actions,) = [block for block in blocks if block["type"] == "actions"]
     assert [element["type"] for element in actions["elements"]] == 3 * ["button"] + ["overflow"]
     text = words(blocks)
-    for part in ("Worth $202", "1 Dec 2017 $21", "Coffee", "coupon redeemed"):
+    for part in ("Worth $202", "1 Dec $21", "Coffee", "coupon redeemed"):
         assert part in text
     assert "LIME" not in text
     assert "0.9" not in text
@@ -291,7 +291,7 @@ def test_select_opens_a_modal_that_a_worker_fills(cohort, workspace, database, a
     api.answers["views.open"] = {"ok": True, "view": {"id": "V9"}}
     workspace.press(ids.OPEN_CUSTOMER, f"{name}|{cohort}")
     view = api.wait("views.open")["view"]
-    assert "53 % risk (high)" in words(
+    assert "53% risk (high)" in words(
         json.loads(view)["blocks"] if isinstance(view, str) else view["blocks"]
     )
     (job,) = until(lambda: [j for j in _all(database, Job) if j.kind == "customer_card"])

@@ -88,7 +88,7 @@ def test_from_link_to_undo(home, capsys, tmp_path):
 
 
 def test_similarity_bounds_are_reported_as_typed():
-    """A threshold of .9999 was shown as 100 %."""
+    """A threshold of .9999 was shown as 100%."""
     probable = {"accepted": 3, "proposed": 1, "note": ""}
     data = {
         "exact": {"accepted": 0, "proposed": 0, "shared": []},
@@ -96,7 +96,7 @@ def test_similarity_bounds_are_reported_as_typed():
         "both_arms": [],
     }
     result = text("terminal/identity/link.txt.j2", **data, accept=0.9999, review=0.7, seconds=1.0)
-    assert "3 links accepted from 99.99 %, 1 pair to review from 70 %" in result
+    assert "3 links accepted from 99.99%, 1 pair to review from 70%" in result
 
 
 def test_a_review_above_the_threshold_is_refused(home, capsys):

@@ -74,6 +74,17 @@ def test_only_the_requester_or_an_admin_can_cancel(workspace, database, api):
     assert all_jobs(database)[0].cancelled_by == ADMIN
 
 
+def test_cancelled_job_goes_on_for_who_joined_it(workspace, database, api):
+    workspace.run("sweep")
+    workspace.run("sweep", LEAD)
+    (job,) = all_jobs(database)
+    workspace.press(ids.CANCEL_JOB, job.id)
+    assert f"<@{LEAD}>" in whispered(api)
+    (job,) = all_jobs(database)
+    assert (job.state, job.requested_by) == ("queued", LEAD)
+    assert "is cancelled" in words(workspace.run(f"jobs cancel {job.id}", LEAD)["blocks"])
+
+
 def test_command_button_runs_in_its_channel_once(workspace, database, api):
     workspace.press(ids.RUN_COMMAND, "sweep --tier medium", at="7.1")
     assert whispered(api) == "Sweep starts when the queue is back"

@@ -23,7 +23,8 @@ def all_jobs(database):
         return session.scalars(select(Job)).all()
 
 
-def until(match, seconds=5.0):
+def until(match, seconds=30.0):
+    """Wait for a value; only a failure takes that long, on a loaded machine."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if hit := match():

@@ -33,7 +33,7 @@ class Api:
     def named(self, method: str) -> list[dict[str, Any]]:
         return [arguments for name, arguments in self.calls if name == method]
 
-    def wait(self, method: str, seconds: float = 5) -> dict[str, Any]:
+    def wait(self, method: str, seconds: float = 30) -> dict[str, Any]:
         """Wait for a call of this method and return the latest."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""Today's code works with a home that an old version made. See docs/stored_formats.md."""
+"""Today's code works with an old version's home. See docs/contributor/stored_formats.md."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ ANALYST, LEAD, CRM = "U0ANALYST", "U0LEAD", "C0CRM"
 # of about 1e-16. The purchase model (BG/NBD) is different: it is fitted to the lake whenever
 # features are computed, and its optimiser stops up to 1e-5 away on another OpenBLAS kernel. So
 # features are compared loosely, the stored models get the old features, and the champion is a model
-# without purchase-model features. Measured: see docs/stored_formats.md.
+# without purchase-model features. Measured: see docs/contributor/stored_formats.md.
 PROBABILITY_TOLERANCE = 1e-12
 FEATURE_TOLERANCE = 1e-3  # relative, and 1e-4 absolute
 SCORE_TOLERANCE = 1e-4  # lists mix in the purchase model

@@ -1,6 +1,6 @@
 """Names and values that stored data depends on are the same as in the frozen version.
 
-See docs/stored_formats.md.
+See docs/contributor/stored_formats.md.
 """
 
 from datetime import datetime, timedelta

@@ -1,7 +1,7 @@
 """Test the weekly digest as a job and as a Slack message."""
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -9,6 +9,7 @@ from retention import clock
 from retention.audiences import store
 from retention.audiences.parse import parse
 from retention.db.tables import Outbox
+from retention.outreach import calls
 from retention.registry import ChurnDefinition, change_definition
 from retention.reports.digest import digest
 from tests import readonly
@@ -102,6 +103,37 @@ def test_unselected_sections_stay_out_of_the_thread(desk):
     page = digest(lake, database, settings)
     assert "Spring" not in str(_details(page, sections=("data",)).blocks)
     assert "Newest" not in str(_details(page, sections=("campaigns",)).blocks)
+
+
+def _buttons(data: dict, sections: tuple[str, ...] = Digest().sections) -> list[str]:
+    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": sections}
+    blocks = render.message("digest/week", **values).blocks
+    return [
+        button["text"]["text"]
+        for block in blocks
+        if block["type"] == "actions"
+        for button in block["elements"]
+    ]
+
+
+def test_digest_has_buttons_only_for_work_that_waits(desk):
+    settings, database, lake, _ = desk
+    due = {"owner": "U0ANALYST", "due_on": clock.now().date(), "outcome": None}
+    plans = ({}, {"owner": None}, {"outcome": "declined"}, {"due_on": date(2099, 1, 1)})
+    with database.transaction() as session:
+        for number, plan in enumerate(plans):
+            calls.save_entry(
+                session, settings, "", f"c{number}", "U0LEAD", clock.now(), **{**due, **plan}
+            )
+    data = digest(lake, database, settings).data
+    assert data["work"]["calls"] == 1
+    work = {"approvals": 2, "calls": 1, "data": True}
+    assert _buttons({**data, "work": work}) == ["Approve (2)", "My calls (1 due)", "Check the data"]
+    assert _buttons({**data, "work": work}, ()) == _buttons({**data, "work": work})
+    assert _buttons({**data, "work": {**work, "approvals": 0}})[0] == "My calls (1 due)"
+    idle = {"approvals": 0, "calls": 0, "data": False}
+    assert _buttons({**data, "work": idle}) == []
+    assert _buttons({**data, "work": idle}, ()) == ["Digest settings"]
 
 
 def test_headline_says_what_changed(desk):

@@ -14,7 +14,18 @@ from retention.errors import Conflict, NotAllowed, TooManyRequests
 from retention.settings import Settings
 from tests.databases import create_tables
 from tests.postgres import make_empty, postgres
-from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, PRIVATE, VIEWER, ask, job, set_job
+from tests.workers.harness import (
+    ADMIN,
+    ANALYST,
+    CHANNEL,
+    OTHER,
+    PRIVATE,
+    VIEWER,
+    ask,
+    job,
+    row,
+    set_job,
+)
 from workers import jobs, quotas, roles, schedule
 from workers.requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
 
@@ -125,6 +136,45 @@ def test_same_delivery_twice_is_neither_new_nor_joined(database, submit):
     first = submit(Digest(), idem_key="command:same")
     again = submit(Digest(), idem_key="command:same")
     assert (again.created, again.joined, again.job.id) == (False, False, first.job.id)
+
+
+def cancel(database, settings, job_id: str, user: str):
+    with database.transaction() as session:
+        return jobs.cancel(session, settings, job_id, user)
+
+
+def test_joined_job_goes_on_for_the_other_person(database, settings, submit):
+    """Its owner cancelled it, and nobody got a result."""
+    first = submit(Digest(), announce=True).job
+    submit(Digest(), user=VIEWER)
+    submit(Digest(), user=OTHER)
+    assert cancel(database, settings, first.id, ANALYST).requested_by == VIEWER
+    assert f"<@{VIEWER}>" in str(row(database, f"job:{first.id}").payload)
+    set_job(database, first.id, state="running")
+    withdrawn = cancel(database, settings, first.id, VIEWER)
+    assert (withdrawn.requested_by, withdrawn.cancel_at) == (OTHER, None)
+    assert cancel(database, settings, first.id, OTHER).cancel_at is not None
+
+
+def test_own_second_request_does_not_keep_a_job_from_being_cancelled(database, settings, submit):
+    first = submit(Digest()).job
+    submit(Digest())
+    assert cancel(database, settings, first.id, ANALYST).state == "cancelled"
+
+
+def test_admin_cancels_a_joined_job_for_everybody(database, settings, submit):
+    first = submit(Digest()).job
+    submit(Digest(), user=VIEWER)
+    assert cancel(database, settings, first.id, ADMIN).state == "cancelled"
+
+
+def test_joining_delivery_that_is_repeated_after_the_end_starts_nothing(database, submit):
+    first = submit(Digest()).job
+    submit(Digest(), user=VIEWER, idem_key="command:joins")
+    set_job(database, first.id, state="done")
+    again = submit(Digest(), user=VIEWER, idem_key="command:joins")
+    assert (again.created, again.joined, again.job.id) == (False, True, first.id)
+    assert number_of_jobs(database) == 1
 
 
 def test_a_scheduled_job_is_joined_by_a_person(submit):

@@ -223,7 +223,7 @@ def test_differences_use_the_minus_sign_of_money():
     assert templating.signed(-24.83, 1) == "−24.8"
     assert templating.signed(1234.5) == "+1,234"
     assert templating.money(-4.1, "USD", 2) == "−\u2060$4.10"
-    assert templating.percent(-0.0041, 1) == "−0.4 %"
+    assert templating.percent(-0.0041, 1) == "−0.4%"
     assert templating.figure(-0.41, 1) == "−0.4"
 
 
@@ -240,13 +240,13 @@ def test_no_line_ends_between_a_minus_and_its_money():
 
 def test_yen_have_no_decimals():
     assert (templating.money(500, "JPY", 2), templating.money(500, "EUR", 2)) == ("¥500", "€500.00")
-    assert templating.money(-1234.4, "KRW", 2) == "−KRW 1,234"
+    assert templating.money(-1234.4, "KRW", 2) == "−\u2060₩1,234"
 
 
 def test_zero_has_no_sign():
     assert (templating.money(-0.4), templating.percent(-0.0004), templating.figure(-0.04, 1)) == (
         "0",
-        "0 %",
+        "0%",
         "0.0",
     )
     assert templating.signed(-0.04, 1) == "+0.0"
@@ -296,35 +296,7 @@ def test_terminal_plan_repeats_no_word():
     )
     assert "Targeting:  Chosen by risk × value" in text
     assert "Chosen:" not in text
-    assert "a prior of −0.4 % extra buyers" in text
-
-
-@pytest.mark.parametrize(
-    ("by", "says"), [("uplift", "20.0 extra buyers"), ("risk", "a prior of 4.0")]
-)
-def test_draft_names_the_basis_of_its_profit(by, says):
-    campaign = {
-        "prior": {"mean": 0.04, "low": 0.0, "high": 0.08, "campaigns": 0, "simulated": False},
-        "plan": {
-            "effect": 0.2,
-            "effect_low": 0.16,
-            "effect_high": 0.24,
-            "smallest_effect": 0.3,
-            "learnable": False,
-        },
-        "targeting": {"by": by},
-    }
-    words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
-    assert says in words.prior(campaign)
-    assert "at most 24.0 are expected" in words.power(campaign)
-
-
-def test_impossible_detectable_effect_is_not_shown():
-    """With 11 treated and 2 held-out customers the smallest effect was 106.6 per cent."""
-    plan = {"smallest_effect": 1.066, "learnable": False, "effect_high": 0.079}
-    words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
-    text = words.power({"plan": plan})
-    assert "it could tell no effect, however large, and at most 7.9 are expected" in text
+    assert "a prior of −0.4% extra buyers" in text
 
 
 def test_the_terminal_shows_money_of_a_result_as_money():
@@ -360,8 +332,8 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     ):
         assert beside in text
     orders, profit = (" ".join(line.split()) for line in text.splitlines()[1:3])
-    assert orders == "orders −0.400 each (95 % −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
-    assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
+    assert orders == "orders −0.400 each (95% −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
+    assert profit == "profit −$0.40 each (95% −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
         "−", "−\u2060"
     )
 
@@ -466,7 +438,7 @@ def _scored(**values) -> tuple[str, str]:
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
 def test_next_order_date_is_shown_only_if_likely(chance, dated):
     for text in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in text, "no order expected within 90 days" in text.lower()) == (
+        assert ("3 Feb" in text, "no order expected within 90 days" in text.lower()) == (
             dated,
             not dated,
         )

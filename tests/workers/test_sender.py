@@ -352,6 +352,7 @@ def test_claim_is_fast_with_many_messages(sender, database):
             "payload": {"text": "x" * 1000},
             "state": state,
             "sent_at": sent,
+            "allowance_used_until": sent,
             "next_at": ago,
         }
         for number, (state, sent) in enumerate([("sent", ago)] * 3000 + [("pending", None)] * 1000)
@@ -458,7 +459,11 @@ def test_times_of_a_wrong_clock_do_not_delay_messages(sender, slack, database, s
     drain(sender, database)
     put(database, settings, "claimed or put then", "k2")
     with database.transaction() as session:
-        session.execute(update(Outbox).where(Outbox.key == "k1").values(sent_at=ahead))
+        session.execute(
+            update(Outbox)
+            .where(Outbox.key == "k1")
+            .values(sent_at=ahead, allowance_used_until=ahead)
+        )
         session.execute(
             update(Outbox)
             .where(Outbox.key == "k2")
@@ -516,7 +521,9 @@ def test_pause_for_posts_is_per_channel(sender, slack, database, settings, pause
 
 
 def test_sender_waits_a_second_per_channel(sender, slack, database, settings):
-    slow = Sender(sender._settings, database, sender._transport._web, Pacing(channel_gap=60.0))
+    slow = Sender(
+        sender._settings, database, sender._transport._web, Pacing(channel_gap=60.0, burst=1)
+    )
     put(database, settings, "a", "k1")
     put(database, settings, "b", "k2")
     put(database, settings, "c", "k3", channel=ADMIN)

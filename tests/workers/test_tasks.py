@@ -305,18 +305,22 @@ def test_shop_without_prices_sees_no_money(swept_copy):
     assert text.count("at stake") == 1
 
 
-@pytest.mark.parametrize(("top", "shown"), [(None, 10), (3, 3), (24, 24), (100, 24)])
+@pytest.mark.parametrize(("top", "shown"), [(None, 10), (3, 3), (24, 24), (40, 40)])
 def test_message_shows_as_many_customers_as_asked(own, top, shown):
     outcome = sweep.run(Sweep(tier="low", top=top, as_of=own.end), _context(own, "sweep"))
-    post = outcome.posts[0]
-    assert len(post.values["customers"]) == shown
+    post, *more = outcome.posts
+    listed = [row for part in (post, *more) for row in part.values["customers"]]
+    assert len({row["customer"] for row in listed}) == len(listed) == shown
+    assert [part.thread_key for part in more] == ["job:sweep"] * len(more)
+    assert all(part.values["customers"][-1]["customer"] in _words(own, part) for part in more)
     text = _words(own, post)  # rendering checks Slack's limits
     assert all(customer["customer"] in text for customer in post.values["customers"])
     assert len(outcome.data["cohort"]) == min(top or 100, outcome.data["cohort_size"])
     assert "the rest does not fit" not in text
     message = render.message(post.template, **post.values, zone="UTC")
     (table,) = [block for block in message.blocks if block["type"] == "table"]
-    assert len(table["rows"]) == shown + 1
+    assert len(table["rows"]) == min(shown, sweep.MAX_SHOWN) + 1
+    assert (f"The next {shown - 24} are in the thread" in text) == (shown > 24)
     assert all(cell["text"] for row in table["rows"] for cell in row)
     why = [row[5]["text"] for row in table["rows"][1:]]
     assert all(len(words.split()) <= MAX_WORDS for words in why)
@@ -366,9 +370,9 @@ def test_rule_score_is_not_shown_as_probability(swept_copy):
     post = swept.posts[0]
     first = post.values["customers"][0]["churn_probability"]
     by_rules = replace(post, values={**post.values, "model_version": "rules"})
-    assert f'"{100 * first:.0f} %"' in _words(own, post)
+    assert f'"{100 * first:.0f}%"' in _words(own, post)
     assert f'"{100 * first:.0f} of 100"' in _words(own, by_rules)
-    assert f'"{100 * first:.0f} %"' not in _words(own, by_rules)
+    assert f'"{100 * first:.0f}%"' not in _words(own, by_rules)
     assert "is a rank, not a probability" in _words(own, by_rules)
 
 
@@ -454,6 +458,7 @@ def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     rows = list(csv.DictReader(io.StringIO(file.file.content.decode("utf-8-sig"))))
     assert len(rows) == swept.data["cohort_size"] == outcome.data["rows"]
     assert rows[0]["email"].endswith("@example.com")
+    assert rows[0]["reasons"] == swept.data["cohort"][0]["sentence"]
     assert (downloaded.channel, downloaded.thread_key) == ("C0CRM", "job:sweep")
     public = _words(own, downloaded)
     assert "<@U0ANALYST>" in public

@@ -1,7 +1,8 @@
 """Keep messages and views within Slack's limits.
 
 Long texts are shortened. Blocks that Slack would refuse raise an error before they are sent.
-slack_sdk's block classes check most limits. This module checks the rest (docs/slack.md).
+slack_sdk's block classes check most limits. This module checks the rest (see
+docs/contributor/messages.md).
 """
 
 import json

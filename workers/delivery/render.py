@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from retention.demo.effect import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
-from retention.text import bracket, gettext, is_pseudo, ngettext, translate
+from retention.text import bracket, gettext, is_pseudo, phrase, plural_phrase
 from workers import ids
 from workers.delivery.limits import SECTION, bracketed, check_message, check_view
 from workers.delivery.slack import is_channel
@@ -87,9 +87,8 @@ def _date(at: datetime | str, zone: str = "UTC") -> Control:
     """Return a time in the reader's time zone."""
     parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
     plain = moment(parsed, zone)
-    return Control(
-        f"<!date^{int(parsed.timestamp())}^{{date_short_pretty}} at {{time}}|{plain}>", plain
-    )
+    form = phrase("{date_short_pretty} at {time}")  # Slack fills it in
+    return Control(f"<!date^{int(parsed.timestamp())}^{form}|{plain}>", plain)
 
 
 class _Marks:
@@ -161,16 +160,21 @@ def _translate(_context: Any, message: str, /, **values: Any) -> Markup:
 
     The pseudo-locale brackets whole texts later.
     """
-    return _filled(message if is_pseudo() else translate(message), values)
+    return _filled(phrase(message), values)
 
 
 @pass_context
 def _translate_plural(
     _context: Any, singular: str, plural: str, num: float, /, **values: Any
 ) -> Markup:
-    if is_pseudo():
-        return _filled(singular if num == 1 else plural, values)
-    return _filled(ngettext(singular, plural, num), values)
+    return _filled(plural_phrase(singular, plural, num), values)
+
+
+def _tier(code: str) -> str:
+    """Name a risk tier."""
+    return {"high": phrase("high"), "medium": phrase("medium"), "low": phrase("low")}.get(
+        code, code
+    )
 
 
 def _filled(sentence: str, values: dict[str, Any]) -> Markup:
@@ -181,10 +185,9 @@ def _filled(sentence: str, values: dict[str, Any]) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    templates = environment(autoescape=True, finalize=_finalize, extensions=["jinja2.ext.i18n"])
-    templates.policies["ext.i18n.trimmed"] = True
-    templates.newstyle_gettext = True  # type: ignore[attr-defined]
+    templates = environment(autoescape=True, finalize=_finalize)
     templates.globals.update(gettext=_translate, ngettext=_translate_plural, _=_translate)
+    templates.filters["tier"] = _tier
     templates.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
     templates.tests["person"] = lambda value: _USER.fullmatch(str(value)) is not None
     templates.tests["group"] = lambda value: re.fullmatch("S[A-Z0-9]+", str(value)) is not None

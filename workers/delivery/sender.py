@@ -3,7 +3,7 @@
 A row is claimed by compare-and-set and delivered outside any transaction. A time-out may hide an
 accepted post. An ambiguous row waits and looks for its own key in the channel before it is sent
 again. After too many such attempts it is held for a person. Updates are idempotent and need no such
-care. See docs/delivery.md.
+care. See docs/contributor/delivery.md.
 """
 
 import logging
@@ -41,7 +41,7 @@ class Pacing:
     Parameters
     ----------
     channel_gap : float
-        Between two calls for one channel.
+        Mean time between two calls for one channel.
     recheck_after : float
         Before an ambiguous message is looked for.
     lease : float
@@ -50,6 +50,9 @@ class Pacing:
         Between two looks at an empty outbox.
     max_ambiguous : int
         Ambiguous attempts before a message is held.
+    burst : int
+        Calls that a rested channel gets without a gap. In any window of ``t`` seconds there are at
+        most ``burst + t / channel_gap`` calls.
     """
 
     channel_gap: float = 1.05
@@ -57,6 +60,12 @@ class Pacing:
     lease: float = 60.0
     idle_wait: float = 0.3
     max_ambiguous: int = 3
+    burst: int = 4
+
+    @property
+    def overdraft(self) -> timedelta:
+        """How far the end of a channel's allowance may lie ahead when a call begins."""
+        return timedelta(seconds=(self.burst - 1) * self.channel_gap)
 
 
 class Sender:
@@ -118,9 +127,9 @@ class Sender:
     def _due(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
         """Return the conditions for sending a row.
 
-        It is due, its channel has rested, no other row of the channel is being sent, no earlier row
-        of its thread waits, and its parent was sent. Each condition has an index that does not lead
-        through all messages ever sent to the channel.
+        It is due, its channel may have a call, no other row of the channel is being sent, no
+        earlier row of its thread waits, and its parent was sent. Each condition has an index that
+        does not lead through all messages ever sent to the channel.
         """
         other, parent = aliased(Outbox), aliased(Outbox)
         is_waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
@@ -129,7 +138,6 @@ class Sender:
             Outbox.state == "sending",
             or_(Outbox.lease_until < now, Outbox.lease_until > now + _FAR),
         )
-        gap_began = now - timedelta(seconds=self._pacing.channel_gap)
         is_being_sent = and_(
             other.state == "sending",
             other.lease_until.between(now, now + _FAR),
@@ -153,7 +161,11 @@ class Sender:
         return (
             Outbox.team_id == self._settings.team_id,
             or_(and_(is_waiting, is_time), is_abandoned),
-            ~exists().where(same_channel, other.sent_at > gap_began, other.sent_at <= now + _FAR),
+            ~exists().where(
+                same_channel,
+                other.allowance_used_until > now + self._pacing.overdraft,
+                other.allowance_used_until <= now + _FAR,
+            ),
             ~exists().where(same_channel, is_being_sent),
             or_(Outbox.ts.is_not(None), ~exists().where(same_channel, waits_before)),
             or_(Outbox.thread_key.is_(None), ~exists().where(has_unsent_parent)),
@@ -239,7 +251,10 @@ class Sender:
         log.warning("%s to %s: %s (%s)", row.key, row.channel, failure.code, failure.kind.value)
         match failure.kind:
             case FailureKind.RATE_LIMITED:
-                self._retry_later(claim, "rate_limited", failure.retry_after, failure)
+                # Slack's own allowance for the channel is used up, so ours is too.
+                self._retry_later(
+                    claim, "rate_limited", failure.retry_after, failure, calls=self._pacing.burst
+                )
             case FailureKind.UNREACHABLE:
                 self._retry_later(claim, "pending", min(30, 2**row.attempts), failure)
             case FailureKind.INSTALLATION:
@@ -279,17 +294,29 @@ class Sender:
     def _retry_state(row: Outbox) -> str:
         return "ambiguous" if row.ambiguous and row.ts is None else "pending"
 
-    def _retry_later(self, claim: Claim, state: str, seconds: float, failure: Failure) -> None:
+    def _retry_later(
+        self, claim: Claim, state: str, seconds: float, failure: Failure, *, calls: int = 1
+    ) -> None:
         at = clock.wall() + timedelta(seconds=seconds)
-        self._settle(claim, state=state, next_at=at, error=failure.code)
+        self._settle(claim, calls=calls, state=state, next_at=at, error=failure.code)
 
-    def _settle(self, claim: Claim, *, delivered: Sequence[str | None] = (), **values: Any) -> None:
-        """End our claim and drop sensitive content.
+    def _settle(
+        self,
+        claim: Claim,
+        *,
+        delivered: Sequence[str | None] = (),
+        calls: int = 1,
+        **values: Any,
+    ) -> None:
+        """End our claim, spend the channel's allowance and drop sensitive content.
 
         Does nothing if another sender has claimed the row since.
         """
         row = claim.row
         with self._database.transaction() as session:
+            # Counted after the call: before it, an upload may have taken seconds, and the calls
+            # would come closer together at Slack than here.
+            values["allowance_used_until"] = self._used_until(session, row.channel, calls)
             updated = session.execute(
                 update(Outbox)
                 .where(
@@ -300,3 +327,14 @@ class Sender:
             )
             if updated.rowcount:  # type: ignore[attr-defined]
                 outbox.drop_sensitive_content(session, File.id.in_(delivered))
+
+    def _used_until(self, session: Session, channel: str, calls: int) -> datetime:
+        """Return the end of a channel's used allowance after some more calls."""
+        now = clock.wall()
+        used = session.scalar(
+            select(func.max(Outbox.allowance_used_until)).where(
+                Outbox.channel == channel, Outbox.allowance_used_until.between(now, now + _FAR)
+            )
+        )
+        spent = max(used or now, now) + timedelta(seconds=calls * self._pacing.channel_gap)
+        return min(spent, now + timedelta(seconds=self._pacing.burst * self._pacing.channel_gap))

@@ -90,7 +90,7 @@ def _limits(
     """
     from retention.campaigns.late_orders import count_orders, missing_days
     from retention.erasure import ERASED_PREFIX
-    from retention.outreach import calls, send_summary
+    from retention.outreach import send_summary
 
     left_out, untaken = (
         send_summary.uncontacted_reasons(session, campaign.id),
@@ -105,10 +105,21 @@ def _limits(
         "why_left_out": left_out,
         "untaken": untaken["csv"],
         "uncalled": untaken["call"],
-        "calls": calls.count_outcomes(session, settings, campaign.id),
+        "calls": _calls(session, settings, campaign, people),
         "erased": {arm: int(number) for arm, number in erased.items()},
         "orders_here": count_orders(counted),
     }
+
+
+def _calls(session: Session, settings: Any, campaign: Any, people: Any) -> dict[str, Any]:
+    """Count the calls by outcome, and the reached customers who bought within the window."""
+    from retention.outreach import calls
+
+    counts = calls.count_outcomes(session, settings, campaign.id)
+    entries = calls.entries(session, settings, campaign.id)
+    reached = [entry.customer_id for entry in entries if entry.outcome in calls.REACHED]
+    bought = people.loc[people["customer_id"].isin(reached), "buyers"]
+    return {**counts, "bought": int(bought.sum())}
 
 
 def _result_outcome(

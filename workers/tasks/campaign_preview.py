@@ -67,7 +67,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     contact_of: dict[str, Any] = {}
     if is_private or not request.picture:
         contact_of = find_contacts(Lake.open(settings), [row["customer_id"] for row in first])
-    reader = contact_of if request.picture and is_private else {}
+    reader = contact_of if request.picture and is_private and not request.to_me else {}
     image, unknown = _picture(settings, campaign, body, written, sent_at, reader)
     shown = {**hidden, "picture": bool(image), "unknown": unknown}
     full = {
@@ -75,6 +75,10 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         "copies": preview_messages(settings, body, first, contact_of, sent_at),
         "masked": False,
     }
+    if request.to_me:
+        trial = _send_trial(request, context, campaign, body, written, sent_at)
+        private = {**hidden, "picture": bool(image), "unknown": unknown, "trial": trial}
+        return Outcome(private, (Post("campaign/preview", private, images=image),))
     if request.picture and is_private:
         private = {**full, "picture": bool(image), "unknown": unknown}
         return Outcome(hidden, (Post("campaign/preview", private, images=image),))
@@ -86,6 +90,51 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         return Outcome(full, (Post("campaign/preview", full),))
     to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
     return Outcome(hidden, (Post("campaign/preview", shown, images=image), to_person))
+
+
+def _send_trial(
+    request: CampaignPreview,
+    context: Context,
+    campaign: Any,
+    body: Any,
+    rows: list[dict[str, Any]],
+    sent_at: datetime,
+) -> dict[str, str]:
+    """Send the first e-mail to the person, and say where it went or why it was not sent."""
+    from retention.campaigns.preview import trial_email
+    from retention.errors import BadInput
+    from retention.outreach.adapter import Contact, ServerUnavailable, as_sentence
+    from retention.outreach.dispatch import configured_channel, open_adapter
+
+    settings, channel = context.settings, configured_channel(context.settings)
+    if not rows:
+        problem = gettext("This campaign sends no e-mail.")
+    elif not request.address:
+        problem = gettext(
+            "Your e-mail address is not known: Slack tells it if the app has the scopes "
+            "`users:read` and `users:read.email` and your profile has an address."
+        )
+    elif channel == "csv":
+        problem = gettext(
+            "The desk has no mail server: whoever runs it sets RETENTION_SMTP_URL or "
+            "RETENTION_WEBHOOK_URL."
+        )
+    else:
+        to = Contact(request.address, request.person)
+        try:
+            email = trial_email(
+                settings, campaign.id, body, rows[0], sent_at, to, str(context.job_id)
+            )
+            adapter = open_adapter(settings, channel)
+            try:
+                adapter.open()
+                verdict = adapter.send(email)
+            finally:
+                adapter.close()
+            problem = "" if verdict.state == "sent" else as_sentence(verdict.detail)
+        except (BadInput, ServerUnavailable) as error:
+            problem = str(error)
+    return {"to": request.address, "problem": problem}
 
 
 def _picture(

@@ -7,7 +7,6 @@ from sqlalchemy import select
 
 from retention.db.tables import Outbox
 from retention.errors import BadInput
-from retention.templating import why
 from retention.text import gettext
 from workers.campaigns import find_cohort
 from workers.requests import CohortCsv
@@ -111,7 +110,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
 def _reason_text(reasons: str | list, tier: str) -> str:
     import json
 
-    from retention.risk.reasons import reasons_for_tier
+    from retention.risk.reasons import stored_sentence
 
     listed = json.loads(reasons) if isinstance(reasons, str) else reasons
-    return why(reasons_for_tier(listed, tier))
+    return stored_sentence(listed, tier)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_LISTED = 100  # customers in the result
-# Customers in the message. More rows do not fit into 12,000 characters; the file has all.
+# Customers in the message. More rows do not fit into 12,000 characters; the thread has the next
+# ones, up to MAX_EVIDENCE, and the file has all.
 DEFAULT_SHOWN, MAX_SHOWN = 10, 24
 EARLIER = 50  # cohorts among which the previous list of the same tiers is looked for
 
@@ -104,7 +105,7 @@ def run(request: Sweep, context: Context) -> Outcome:
 
     with context.database.reading() as session:
         earlier = _earlier_cohort(session, cohort)
-        steps = _next_steps(session, lake, context, policy, swept, currency)
+        steps = _next_steps(session, lake, context, policy, swept, currency, request.top)
 
     submitted: list[Job] = []
 
@@ -246,6 +247,7 @@ def _next_steps(
     policy: "Policy",
     swept: "Swept",
     currency: str,
+    top: int | None,
 ) -> dict[str, str]:
     """Return what the policy would do for the customers of the message, in a few words."""
     from retention.campaigns.audience import next_rules
@@ -257,7 +259,7 @@ def _next_steps(
     paused = lake.identities.resolved(
         paused_customers(session, context.settings, context.business_at)
     )
-    shown = list(swept.cohort.customer_id.head(MAX_SHOWN))
+    shown = list(swept.cohort.customer_id.head(_wanted(top)))
     rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
     return {
         customer: gettext("excluded") if customer in paused else next_step(rule, currency)
@@ -278,13 +280,13 @@ def _breakdown_posts(data: dict[str, Any], context: Context) -> tuple[Post, ...]
 def _posts(
     swept: "Swept", data: dict[str, Any], steps: dict[str, str], context: Context
 ) -> tuple[Post, ...]:
-    """Return the message of a channel; the terminal has none, so no chart is drawn for it."""
+    """Return the list and, for its thread, further rows; the terminal has no messages."""
     if context.channel is None:
         return ()
     from retention.reports.sweep_chart import alt_text, chart
 
     picture = Attachment("sweep.png", "image/png", chart(swept.tiers), alt_text(swept.tiers))
-    shown = min(data["top"] or DEFAULT_SHOWN, MAX_SHOWN)
+    rows = _rows(swept, steps, context.settings.key, _wanted(data["top"]))
     values = {
         "cohort_id": data["cohort_id"],
         "as_of": swept.as_of.isoformat(),
@@ -296,7 +298,8 @@ def _posts(
         "size": len(swept.cohort),
         "revenue_at_risk": swept.revenue_at_risk,
         "has_amounts": swept.has_amounts,
-        "customers": _rows(swept, steps, context.settings.key, shown),
+        "customers": rows[:MAX_SHOWN],
+        "further": len(rows[MAX_SHOWN:]),
         "currency": data["currency"],
         "extreme": data["extreme"],
         "definition": data["definition"],
@@ -304,7 +307,23 @@ def _posts(
         "change": data["change"],
         "audience": data["audience"],
     }
-    return (Post("sweep/cohort", values, images={"chart": picture}),)
+    further = tuple(
+        Post(
+            "sweep/more",
+            {**values, "customers": rows[start : start + MAX_SHOWN], "first": start + 1},
+            key=f"job:{context.job_id}:from-{start + 1}",
+            thread_key=f"job:{context.job_id}",
+        )
+        for start in range(MAX_SHOWN, len(rows), MAX_SHOWN)
+    )
+    return (Post("sweep/cohort", values, images={"chart": picture}), *further)
+
+
+def _wanted(top: int | None) -> int:
+    """Return the number of customers in the message and its thread."""
+    from retention.risk.sweep import MAX_EVIDENCE
+
+    return min(top or DEFAULT_SHOWN, MAX_EVIDENCE)
 
 
 def _main_reasons(swept: "Swept") -> list[tuple[str, int]]:

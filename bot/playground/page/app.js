@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { blocks } from "./blocks.js";
 import { hearClock, startClock } from "./clock.js";
 import { composer } from "./composer.js";
-import { avatar, fill, h, icon, toast } from "./dom.js";
+import { arrows, avatar, fill, focusKeeper, h, icon, toast } from "./dom.js";
 import { load, parents, renderList, threadOf } from "./messages.js";
 import { refreshView, showErrors, showView } from "./modal.js";
 import { messageMenu } from "./shortcuts.js";
@@ -15,6 +15,7 @@ const at = (id) => document.getElementById(id);
 let stream = null;
 let box = null; // the composer
 let threadBox = null;
+let leaveThread = () => {}; // focuses the opener of the thread
 
 // ---------------------------------------------------------------- location: #/person/channel
 
@@ -70,12 +71,15 @@ function renderHead() {
     h("button", { class: `tab${state.tab === name ? " current" : ""}`, role: "tab", type: "button",
       "aria-selected": String(state.tab === name), onclick: () => openTab(name) }, text);
   fill(at("channel-head"), h("div", { class: "head-row" }, title, h("span", { class: "grow" }), members),
-    here.im && h("div", { class: "tabs", role: "tablist", "aria-label": "App" }, tab("home", "Home"), tab("messages", "Messages")));
+    here.im && h("div", { class: "tabs", role: "tablist", "aria-label": "App",
+      onkeydown: (event) => arrows(event, [...event.currentTarget.children]) }, tab("home", "Home"), tab("messages", "Messages")));
 }
 
 async function openTab(name) {
   state.tab = name;
+  const focused = document.activeElement?.matches("[role=tab]");
   renderHead();
+  if (focused) document.querySelector("[role=tab][aria-selected=true]")?.focus();
   render(true);
   if (name === "home") {
     state.home = await get("/home", { user: state.me.id });
@@ -128,7 +132,9 @@ function renderHome() {
       return error.message;
     }
   };
-  fill(at("messages"), h("div", { class: "home" }, state.home ? blocks(state.home.blocks, act) : h("p", { class: "muted" }, "One moment …")));
+  const refocus = at("messages").contains(document.activeElement) && focusKeeper();
+  fill(at("messages"), h("div", { class: "home", tabindex: "-1" }, state.home ? blocks(state.home.blocks, act) : h("p", { class: "muted" }, "One moment …")));
+  if (refocus) refocus();
 }
 
 function markRead() {
@@ -147,6 +153,7 @@ function markRead() {
 
 function openThread(ts) {
   state.thread = ts;
+  leaveThread = focusKeeper();
   const form = h("form", { class: "composer", "aria-label": "Reply" });
   fill(at("thread"), h("header", { class: "thread-head" }, h("h2", {}, "Thread"), h("span", { class: "topic" }, channel().im ? "" : `# ${channel().name}`),
     h("span", { class: "grow" }), h("button", { class: "icon-button", type: "button", "aria-label": "Close thread", onclick: closeThread }, icon("close"))),
@@ -161,9 +168,11 @@ function openThread(ts) {
 }
 
 function closeThread() {
+  const inside = at("thread").contains(document.activeElement);
   state.thread = null;
   at("thread").hidden = true;
   document.body.classList.remove("thread-open");
+  if (inside) leaveThread();
 }
 
 function renderThread() {

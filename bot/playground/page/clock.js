@@ -48,6 +48,7 @@ export function startClock() {
         showClock({ ...state.clock, stepping: false });
       } finally {
         asked = false;
+        if (document.activeElement === document.body) button.focus(); // it was disabled meanwhile
       }
     });
   }

@@ -1,13 +1,13 @@
 // Dialogs: modals with a trapped focus, confirmations, large images.
 
-import { h, icon } from "./dom.js";
+import { focusKeeper, h, icon } from "./dom.js";
 import { textObject } from "./mrkdwn.js";
 
 const FOCUSABLE = "button:not([disabled]), input, select, textarea, a[href], [tabindex='0']";
 
-// Open a dialog: focus stays inside, Escape calls `onescape`, and focus returns afterwards.
+// Open a dialog: focus stays inside, Escape calls `onescape`, and focus returns to its opener.
 export function dialog({ label, className = "", onescape, content }) {
-  const back = document.activeElement;
+  const back = focusKeeper();
   const box = h("div", { class: `dialog ${className}`, role: "dialog", "aria-modal": "true", "aria-label": label }, content);
   const shade = h("div", { class: "shade" }, box);
   shade.addEventListener("mousedown", (event) => event.target === shade && className.includes("light") && onescape?.());
@@ -19,15 +19,22 @@ export function dialog({ label, className = "", onescape, content }) {
     if (event.key === "Tab") trap(event, box);
   });
   document.getElementById("layer").append(shade);
+  behind(true);
   const first = box.querySelector("input, select, textarea") || box.querySelector(FOCUSABLE);
   first?.focus();
   return {
     box,
     close: () => {
       shade.remove();
-      if (back?.isConnected) back.focus();
+      behind(Boolean(document.querySelector(".shade")));
+      back();
     },
   };
+}
+
+// What lies behind a dialog takes neither focus nor clicks.
+function behind(inert) {
+  for (const part of document.querySelectorAll("body > .skip, body > .top, body > .frame")) part.inert = inert;
 }
 
 function trap(event, box) {

@@ -62,6 +62,28 @@ export function avatar(person, size = 36) {
   return h("span", { class: "avatar", style: { ...style, "--colour": person.colour }, "aria-hidden": "true" }, initials);
 }
 
+// Move focus among the items of a menu or of tabs.
+export function arrows(event, items) {
+  const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+  const place = { Home: 0, End: items.length - 1 }[event.key] ?? items.indexOf(document.activeElement) + step;
+  if (Number.isNaN(place) || !items.length) return;
+  event.preventDefault();
+  items[(place + items.length) % items.length].focus();
+}
+
+// Return a function that focuses what has focus now, or what took its place meanwhile.
+export function focusKeeper() {
+  const before = document.activeElement;
+  const ts = before?.closest("article")?.dataset.ts;
+  const action = before?.dataset.actionId;
+  return () => {
+    const near = ts ? [...document.querySelectorAll(`article[data-ts="${ts}"]`)] : [...document.querySelectorAll(".home")];
+    const twin = near.flatMap((one) => [...one.querySelectorAll("[data-action-id]")]).find((one) => one.dataset.actionId === action);
+    const next = before?.isConnected && before !== document.body ? before : (action && twin) || near[0];
+    (next?.matches("button, a, input, select, textarea, [tabindex]") ? next : document.getElementById("composer-input"))?.focus({ preventScroll: Boolean(twin) });
+  };
+}
+
 let toastTimer;
 export function toast(text) {
   const place = document.getElementById("toasts");
@@ -70,7 +92,8 @@ export function toast(text) {
   toastTimer = setTimeout(() => place.replaceChildren(), 7000);
 }
 
-// A menu or list that closes on Escape, on a click elsewhere, or after a choice.
+// A menu or list that closes on Escape, on a click elsewhere, or after a choice. Arrow keys move in
+// it, and focus returns to its opener.
 export function popover(anchor, content, { onclose } = {}) {
   document.querySelector("#layer > .popover")?.close?.();
   const box = h("div", { class: "popover floating" }, content);
@@ -80,13 +103,21 @@ export function popover(anchor, content, { onclose } = {}) {
   box.style.left = `${Math.max(8, Math.min(place.left, innerWidth - box.offsetWidth - 8))}px`;
   box.style.top = below ? `${place.bottom + 4}px` : `${Math.max(8, place.top - box.offsetHeight - 4)}px`;
   const outside = (event) => !box.contains(event.target) && !anchor.contains(event.target) && box.close();
-  const escape = (event) => event.key === "Escape" && (event.stopPropagation(), box.close(), anchor.focus());
+  const keys = (event) => {
+    if (event.key === "Escape" || event.key === "Tab") {
+      event.stopPropagation();
+      if (event.key === "Escape") event.preventDefault();
+      box.close();
+    }
+    arrows(event, [...box.querySelectorAll("[role=menuitem]")]);
+  };
   box.close = () => {
+    if (box.contains(document.activeElement)) anchor.focus();
     box.remove();
     document.removeEventListener("mousedown", outside);
     onclose?.();
   };
-  box.addEventListener("keydown", escape);
+  box.addEventListener("keydown", keys);
   document.addEventListener("mousedown", outside);
   return box;
 }

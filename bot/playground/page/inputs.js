@@ -28,9 +28,32 @@ function select(element, { id, onchange, compact }) {
   const node = h("select", { id, class: compact ? "select compact" : "select", "aria-label": compact ? label(element.placeholder) || "Choose" : undefined },
     h("option", { value: "" }, label(element.placeholder) || "Select an option"), groups);
   node.value = element.initial_option?.value || "";
-  node.addEventListener("change", () => onchange?.(node.value));
+  if (onchange) whenChosen(node, () => onchange(node.value));
   node.read = () => ({ selected_option: optionsOf(element).find((one) => one.value === node.value) || null });
   return node;
+}
+
+// Each arrow key changes a closed list. Wait for Enter, or until focus leaves, to act on it.
+function whenChosen(node, act) {
+  let browsing = false;
+  let waits = false;
+  const settle = () => {
+    browsing = false;
+    if (waits) act();
+    waits = false;
+  };
+  node.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && waits) {
+      event.preventDefault();
+      settle();
+    } else browsing = event.key !== " " && event.key !== "Enter";
+  });
+  node.addEventListener("mousedown", () => (browsing = false));
+  node.addEventListener("change", () => {
+    waits = true;
+    if (!browsing) settle();
+  });
+  node.addEventListener("blur", settle);
 }
 
 const option = (one) =>

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { blocks } from "./blocks.js";
 import { lightbox } from "./dialogs.js";
-import { avatar, fill, h, icon } from "./dom.js";
+import { avatar, fill, focusKeeper, h, icon } from "./dom.js";
 import { mrkdwn } from "./mrkdwn.js";
 import { clockTime, dayKey, dayName, fullTime, isReply, ordered, person, state } from "./state.js";
 
@@ -35,7 +35,7 @@ function arrange(place, wanted) {
   const have = new Map([...place.children].map((node) => [node.dataset.key, node]));
   const keys = new Set(wanted.map((one) => one.key));
   const focused = document.activeElement;
-  const focusedTs = place.contains(focused) && focused.closest("article")?.dataset.ts;
+  const refocus = place.contains(focused) && focusKeeper();
   for (const [key, node] of have) if (!keys.has(key)) node.remove();
   let cursor = place.firstElementChild;
   for (const { key, make } of wanted) {
@@ -50,7 +50,7 @@ function arrange(place, wanted) {
     }
     place.insertBefore(node, cursor);
   }
-  if (focusedTs && !document.contains(focused)) place.querySelector(`article[data-ts="${focusedTs}"]`)?.focus({ preventScroll: true });
+  if (refocus && !document.contains(focused)) refocus();
 }
 
 const divider = (message) =>

@@ -10,7 +10,6 @@ export const globalMenu = (anchor) => open(anchor, "global", {});
 function open(anchor, kind, place) {
   const choose = async (shortcut) => {
     box.close();
-    anchor.focus();
     try {
       const answer = await post("/shortcuts", { user: state.me.id, callback_id: shortcut.callback_id, ...place });
       if (answer.status !== 200) toast(`${shortcut.name} did not work: ${answer.status === 504 ? "operation_timeout" : "dispatch_failed"}`);
@@ -24,11 +23,5 @@ function open(anchor, kind, place) {
   const menu = h("div", { class: "shortcut-menu", role: "menu", "aria-label": kind === "message" ? "Message shortcuts" : "Shortcuts" },
     items.length ? items : h("p", { class: "muted" }, "The app has no shortcuts."));
   const box = popover(anchor, menu);
-  menu.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step || !items.length) return;
-    event.preventDefault();
-    items[(items.indexOf(document.activeElement) + step + items.length) % items.length].focus();
-  });
   items[0]?.focus();
 }

@@ -1,6 +1,6 @@
 // The sidebar: channels, direct messages and the app, with unread counts, and the person menu.
 
-import { avatar, fill, h, icon } from "./dom.js";
+import { arrows, avatar, fill, h, icon } from "./dom.js";
 import { person, state } from "./state.js";
 
 export function renderSidebar() {
@@ -60,13 +60,15 @@ export function startWho() {
     if (open) menu.querySelector("a")?.focus();
   };
   button.addEventListener("click", () => show(menu.hidden));
-  menu.addEventListener("click", () => show(false));
+  menu.addEventListener("click", () => {
+    show(false);
+    button.focus();
+  });
   menu.addEventListener("keydown", (event) => {
     const items = [...menu.querySelectorAll("a")];
-    const place = items.indexOf(document.activeElement);
     if (event.key === "Escape") { show(false); button.focus(); }
-    if (event.key === "ArrowDown") items[(place + 1) % items.length].focus();
-    if (event.key === "ArrowUp") items[(place + items.length - 1) % items.length].focus();
+    if (event.key === "Tab") show(false);
+    arrows(event, items);
   });
   document.addEventListener("mousedown", (event) => !event.target.closest(".who") && show(false));
 }

@@ -37,7 +37,7 @@ from retention.db.tables.data import (
 from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
-from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
+from retention.db.tables.work import BusinessClock, Job, JobJoin, Process, Run, Schedule, Slot
 
 __all__ = [
     "SLACK_BOTS",
@@ -66,6 +66,7 @@ __all__ = [
     "ImportLog",
     "Impression",
     "Job",
+    "JobJoin",
     "Language",
     "ModelHealth",
     "ModelVersion",

@@ -42,11 +42,13 @@ class Outbox(Base):
     job_id: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(default=clock.wall)
     sent_at: Mapped[datetime | None]
+    # Each call uses a second of its channel's allowance. The channel's newest value counts.
+    allowance_used_until: Mapped[datetime | None]
 
     __table_args__ = (
         Index(None, "state", "next_at"),
         Index(None, "channel", "state"),
-        Index(None, "channel", "sent_at"),
+        Index(None, "channel", "allowance_used_until"),
     )
 
 

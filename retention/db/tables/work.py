@@ -68,6 +68,21 @@ class Job(Base):
     )
 
 
+class JobJoin(Base):
+    """A person's request that an open job of the same request answers.
+
+    The job goes on for them if its owner cancels it.
+    """
+
+    __tablename__ = "job_joins"
+
+    idem_key: Mapped[str] = mapped_column(primary_key=True)
+    team_id: Mapped[str] = mapped_column(String(32), default="local")
+    job_id: Mapped[str] = mapped_column(String(32), index=True)
+    user_id: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
 class Run(Base):
     """The lake rows of a job's attempt.
 

@@ -348,14 +348,15 @@ class _Rules:
             return
         sold = (
             f"SELECT item_id, count(*) AS sold, min({_UNIT_PRICE}) AS least, "
-            f"max({_UNIT_PRICE}) AS most, avg({_UNIT_PRICE}) AS mean"
+            f"max({_UNIT_PRICE}) AS most"
         )
         items = f"{sold} FROM {self.relation} WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
         if self.stored_files:
-            new = f"SEMI JOIN (SELECT item_id FROM {self.relation}) USING (item_id)"
+            # Selecting the items after the grouping takes half the time of selecting their lines.
             items += (
-                f" UNION ALL {sold} FROM ({_stored(self.stored_files)}) {new} "
-                f"WHERE {_HAS_UNIT_PRICE} GROUP BY 1"
+                f" UNION ALL FROM ({sold} FROM ({_stored(self.stored_files)}) "
+                f"WHERE {_HAS_UNIT_PRICE} GROUP BY 1) "
+                f"SEMI JOIN (SELECT DISTINCT item_id FROM {self.relation}) USING (item_id)"
             )
         is_product = f"NOT {_matches('item_id', self.policy.not_a_product.item)}"
         self.con.execute(

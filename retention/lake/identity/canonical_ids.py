@@ -39,8 +39,8 @@ class Identities:
     They are reloaded after each new decision.
 
     Point-in-time views use a link if its evidence existed at the cutoff (``evident_at``), even if
-    the link is newer; see docs/data.md. Ids connected by any number of links are one customer. The
-    id known first is the canonical one.
+    the link is newer; see docs/operator/identity.md. Ids connected by any number of links are one
+    customer. The id known first is the canonical one.
     """
 
     def __init__(self, lake: store.LakeTables) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retention.errors import BadInput
+from retention.lake.identity.phones import FUNCTION
 from retention.lake.mapping import literal
 from retention.policy_file import explain_first_error, read_text, validate_strictly
 from retention.settings import Settings
@@ -20,63 +21,6 @@ from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
-
-# ITU-T E.164
-CALLING_CODES = {
-    "AE": "971",
-    "AR": "54",
-    "AT": "43",
-    "AU": "61",
-    "BE": "32",
-    "BG": "359",
-    "BR": "55",
-    "CA": "1",
-    "CH": "41",
-    "CL": "56",
-    "CN": "86",
-    "CO": "57",
-    "CZ": "420",
-    "DE": "49",
-    "DK": "45",
-    "EE": "372",
-    "ES": "34",
-    "FI": "358",
-    "FR": "33",
-    "GB": "44",
-    "GR": "30",
-    "HK": "852",
-    "HR": "385",
-    "HU": "36",
-    "IE": "353",
-    "IL": "972",
-    "IN": "91",
-    "IT": "39",
-    "JP": "81",
-    "KR": "82",
-    "LT": "370",
-    "LU": "352",
-    "LV": "371",
-    "MX": "52",
-    "NL": "31",
-    "NO": "47",
-    "NZ": "64",
-    "PL": "48",
-    "PT": "351",
-    "RO": "40",
-    "RS": "381",
-    "RU": "7",
-    "SE": "46",
-    "SG": "65",
-    "SI": "386",
-    "SK": "421",
-    "TR": "90",
-    "UA": "380",
-    "UK": "44",
-    "US": "1",
-    "ZA": "27",
-}
-# No trunk prefix: a leading zero belongs to the number.
-_NO_TRUNK = ("IT", "ES", "DK", "NO", "PL", "PT", "CZ")
 
 
 class IdentityRules(BaseModel):
@@ -176,11 +120,8 @@ def email(column: str, rules: IdentityRules) -> str:
 def phone(column: str, locale: str, rules: IdentityRules) -> str:
     """Return SQL of a normalised telephone number.
 
-    Invalid numbers become NULL.
-
-    The result is ``+`` and digits, or ``~`` and digits without a country. The country is the
-    number's own, else the locale's, else the shop's. Extensions (``x``, ``ext``, ``#``) and the
-    apostrophe of spreadsheet exports are removed.
+    The connection must know `phones.phone_key`. The country is the number's own, else the
+    locale's, else the shop's.
 
     Parameters
     ----------
@@ -190,27 +131,9 @@ def phone(column: str, locale: str, rules: IdentityRules) -> str:
         SQL of the customer's locale.
     rules : IdentityRules
     """
-    bare = f"lower(ltrim(trim({column}), ''''))"
-    raw = f"regexp_replace(regexp_replace({bare}, '(ext|x|#).*$', ''), '\\(0\\)', '')"
-    digits = f"regexp_replace({raw}, '[^0-9]', '', 'g')"
     locale_country = f"nullif(upper(split_part(replace({locale}, '_', '-'), '-', 2)), '')"
     country = f"coalesce({locale_country}, {literal(rules.country)})"
-    codes = ", ".join(f"{literal(name)}: {literal(code)}" for name, code in CALLING_CODES.items())
-    code = f"(MAP {{{codes}}})[{country}]"
-    national = (
-        f"CASE WHEN {country} IN ({_listed(_NO_TRUNK)}) THEN {digits} "
-        f"ELSE regexp_replace({digits}, '^0', '') END"
-    )
-    full = (
-        f"CASE WHEN starts_with({raw}, '+') THEN '+' || {digits} "
-        f"WHEN starts_with({digits}, '00') THEN '+' || substr({digits}, 3) "
-        f"WHEN {code} IS NULL THEN '~' || {digits} "
-        f"WHEN starts_with({digits}, {code}) AND length({digits}) >= length({code}) + 9 "
-        f"THEN '+' || {digits} "
-        f"ELSE '+' || {code} || {national} END"
-    )
-    is_varied = f"length(replace({digits}, right({digits}, 1), '')) > 1"  # excludes 0000000
-    return f"CASE WHEN length({digits}) BETWEEN 7 AND 15 AND {is_varied} THEN {full} END"
+    return f"{FUNCTION}({column}, {country})"
 
 
 def attribute(name: str) -> str:

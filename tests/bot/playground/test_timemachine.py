@@ -3,13 +3,14 @@
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select, update
 
 from bot.playground.timemachine import TimeMachine, parse_duration
 from retention import clock
-from retention.db.tables import BusinessClock, Campaign, Job, RoleGrant, Send
+from retention.db.tables import BusinessClock, Campaign, Job, Outbox, RoleGrant, Send
 from retention.errors import BadInput, Conflict
 from tests.retention.campaigns.samples import a_body
 from workers import jobs, schedule
@@ -52,17 +53,18 @@ def machine(database, settings, monkeypatch):
 def worked(database):
     """The fake worker's jobs as (kind, business time).
 
-    It fails the kinds in ``fails``, and calls a hook for others.
+    It fails the kinds in ``fails``, calls a hook for others, and leaves a kind alone while its
+    function in ``waits`` is true.
     """
     done: list[tuple[str, datetime]] = []
-    stop, fails, does = threading.Event(), set(), {}
+    stop, fails, does, waits = threading.Event(), set(), {}, {}
 
     def work() -> None:
         while not stop.wait(0.02):
+            left = [kind for kind, is_waiting in waits.items() if is_waiting()]
+            ready = Job.state == "queued", Job.kind.not_in(left)
             with database.transaction() as session:
-                for job in session.scalars(
-                    select(Job).where(Job.state == "queued").order_by(Job.created_at)
-                ):
+                for job in session.scalars(select(Job).where(*ready).order_by(Job.created_at)):
                     done.append((job.kind, clock.now()))
                     does.get(job.kind, lambda _: None)(session)
                     state = "failed" if job.kind in fails else "done"
@@ -70,8 +72,7 @@ def worked(database):
 
     thread = threading.Thread(target=work)
     thread.start()
-    done_and_fails = type("Worked", (), {"done": done, "fails": fails, "does": does})
-    yield done_and_fails
+    yield SimpleNamespace(done=done, fails=fails, does=does, waits=waits)
     stop.set()
     thread.join()
 
@@ -145,6 +146,39 @@ def test_each_import_ends_at_its_step(machine, worked, database) -> None:
     assert datetime.fromisoformat(sorted(fed)[1]) - MONDAY >= timedelta(days=8)
 
 
+def test_next_import_begins_while_messages_are_posted(machine, worked) -> None:
+    """The clock waits for the messages, because they show its time."""
+    began = []
+
+    def post(session) -> None:
+        session.add(Outbox(key="digest", channel="C0CRM", payload={}))
+
+    def import_orders(session) -> None:
+        began.append(clock.now())
+        session.execute(update(Outbox).values(state="sent"))
+
+    worked.does |= {"digest": post, "demo_feed": import_orders}
+    machine.advance(timedelta(days=8))
+    assert timedelta() <= began[1] - (MONDAY + timedelta(days=7)) < timedelta(minutes=1)
+
+
+def test_advance_ends_when_all_messages_are_posted(machine, worked) -> None:
+    steps = []
+
+    def post(session) -> None:
+        session.add(Outbox(key="digest", channel="C0CRM", payload={}))
+        threading.Timer(0.3, deliver).start()
+
+    def deliver() -> None:
+        steps.append(machine.state()["what"])
+        with machine.database.transaction() as session:
+            session.execute(update(Outbox).values(state="sent"))
+
+    worked.does["digest"] = post
+    machine.advance(timedelta(days=7, minutes=20))
+    assert steps == ["posting the messages"]
+
+
 def test_reports_progress_and_arrival(machine, worked) -> None:
     machine.advance(timedelta(days=7, hours=1))
     assert all(event["type"] == "clock" for event in machine.told)
@@ -153,7 +187,7 @@ def test_reports_progress_and_arrival(machine, worked) -> None:
 
 
 def test_seconds_of_each_step_are_returned(machine, worked) -> None:
-    worked.does["digest"] = lambda _: time.sleep(0.3)
+    worked.waits["digest"] = lambda: machine.state().get("what") != "preparing the digest"
     steps = machine.advance(timedelta(days=7, hours=1)).as_dict()["steps"]
     assert any("importing the orders up to Mon 09 Oct" in what for what in steps)
     assert "preparing the digest" in steps

@@ -8,6 +8,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from bot.playground import seed
+from bot.playground.rate_limits import POST_BURST, POST_SPACING, RateLimiter
 from bot.playground.server import StandIn
 
 SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "hello"}}
@@ -129,12 +130,23 @@ def test_text_update_drops_blocks_and_needs_the_channel_id(
     assert shown["edited"]["user"] == seed.BOT_USER
 
 
-def test_one_message_per_second_and_channel(client: WebClient) -> None:
-    client.chat_postMessage(channel="C0CRM", text="one")
+def test_one_message_per_second_and_channel_after_a_burst(client: WebClient) -> None:
+    for _ in range(POST_BURST):
+        client.chat_postMessage(channel="C0CRM", text="one")
     error = refused(client.chat_postMessage, channel="C0CRM", text="two")
     assert (error.response.status_code, error.response["error"]) == (429, "ratelimited")
     assert int(error.response.headers["Retry-After"]) >= 1
     client.chat_postMessage(channel="D0LEAD", text="another channel")
+
+
+def test_channel_that_rested_takes_a_burst_again() -> None:
+    now = 0.0
+    limiter = RateLimiter(lambda: now)
+    assert [limiter.post("C0CRM") for _ in range(POST_BURST + 1)] == [0] * POST_BURST + [1]
+    now = POST_SPACING
+    assert [limiter.post("C0CRM") for _ in range(2)] == [0, 1]
+    now = POST_SPACING * (POST_BURST + 1)
+    assert [limiter.post("C0CRM") for _ in range(POST_BURST + 1)] == [0] * POST_BURST + [1]
 
 
 def test_updates_are_limited_by_tier(client: WebClient) -> None:

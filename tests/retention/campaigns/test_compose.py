@@ -89,7 +89,7 @@ def test_email_text_contains_the_code_once(settings, copy, told):
         settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
     )
     assert message.text.count("7KQ2-M9ZD-4HT6") == 1
-    assert ("15 % off, once, until 29 May 2025" in message.text) == told
+    assert ("15% off, once, until 29 May 2025" in message.text) == told
 
 
 @pytest.mark.parametrize(("source", "new"), [("new", True), ("repeat", False)])

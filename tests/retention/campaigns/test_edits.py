@@ -53,7 +53,7 @@ def test_edit_can_replace_all_offers(database, settings, changes, action, terms)
             Changes(offer="free_shipping", min_order=4),
             "Free shipping (€6.00 a parcel) on orders from €4.00 on",
         ),
-        (Changes(discount=0), "A discount of 0 % is none"),
+        (Changes(discount=0), "A discount of 0% is none"),
         (Changes(offer="free_shipping"), "From order value"),
         (Changes(amount=80), "Money off 80 is for no offer"),
         (Changes(min_order=40), "From order value 40 is for no offer"),

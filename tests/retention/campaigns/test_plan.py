@@ -48,7 +48,7 @@ def test_power_of_an_empty_group_and_of_equal_shares():
 
 def test_plan_matches_a_worked_example():
     plan = a_body().plan()
-    # 85 % of: .04 (.3 − .1·.1) 5000 − .1·.1·2000 − .02·100
+    # 85% of: .04 (.3 − .1·.1) 5000 − .1·.1·2000 − .02·100
     assert plan.profit == pytest.approx(0.85 * (0.04 * 0.29 * 5000 - 20 - 2))
     assert plan.cost == pytest.approx(0.85 * (0.01 * (2000 + 0.04 * 5000) + 2))
     assert (plan.treated, plan.control) == (85, 15)
@@ -60,7 +60,7 @@ def test_plan_with_money_off_and_calls_matches_a_worked_example():
     line = a_body().offers[0]
     fixed = line.model_copy(update={"discount": 0.0, "face": 4.0, "min_order": 40.0})
     plan = a_body(offers=(fixed,)).plan()
-    # 85 % of: .04 · .3 · 5000 − .1 · 4 · (40 + .04 · 100) − .02 · 100
+    # 85% of: .04 · .3 · 5000 − .1 · 4 · (40 + .04 · 100) − .02 · 100
     assert plan.profit == pytest.approx(0.85 * (60 - 0.4 * 44 - 2))
     assert plan.cost == pytest.approx(0.85 * (0.4 * 44 + 2))
     call = line.model_copy(update={"action": "call", "discount": 0.0, "contact": 4.0})
@@ -75,8 +75,8 @@ def test_plan_with_money_off_and_calls_matches_a_worked_example():
         ({"face": 9.0, "min_order": 30.0}, "use it from €36.00 on"),
         ({"face": 9.0, "min_order": 36.0}, None),
         ({"face": 9.0, "min_order": 0.0}, "smallest"),
-        ({"face": 0.0, "discount": 0.26}, "at most 25 %"),
-        ({"action": "free_shipping", "face": 5.0, "min_order": 10.0}, "would leave -20 %"),
+        ({"face": 0.0, "discount": 0.26}, "at most 25%"),
+        ({"action": "free_shipping", "face": 5.0, "min_order": 10.0}, "would leave −20%"),
     ],
 )
 def test_offer_below_the_minimum_margin_is_rejected(change, says):
@@ -88,7 +88,7 @@ def test_offer_below_the_minimum_margin_is_rejected(change, says):
         body.check_offers()
     assert says in str(refusal.value)
     assert "(High risk)" in str(refusal.value)
-    assert "at least 5 %" in str(refusal.value)
+    assert "at least 5%" in str(refusal.value)
 
 
 @given(st.floats(0.1, 0.9), st.floats(1, 50), st.sampled_from(["EUR", "JPY"]))
@@ -131,9 +131,9 @@ def test_offer_is_described_in_words():
         " (from £30.00 on)",
     )
     share = {"action": "coupon", "discount": 0.15}
-    assert (offers.discount_text(share), offers.conditions_text(share)) == ("15 %", "")
+    assert (offers.discount_text(share), offers.conditions_text(share)) == ("15%", "")
     assert (
-        offers.discount_text({"action": "coupon", "discount": 0.125}) == "12.5 %"
+        offers.discount_text({"action": "coupon", "discount": 0.125}) == "12.5%"
     )  # what is promised is not rounded
     assert offers.discount_text({"action": "free_shipping", "amount": 5.0}) == "free shipping"
     assert offers.discount_text({"action": "reminder"}) == ""
@@ -359,12 +359,12 @@ def test_cuped_lowers_the_error_bound_with_enough_buyers(database, settings):
 
 def test_empty_placeholders_leave_no_gaps():
     text = "Hello {name},\n\n{discount} off{conditions}: {code}\n\nPicked for you: {items}"
-    told = {"discount": "10 %", "conditions": " (only Tea)", "code": "AAAA"}
-    assert text_placeholders.fill_text(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
+    told = {"discount": "10%", "conditions": " (only Tea)", "code": "AAAA"}
+    assert text_placeholders.fill_text(text, told).strip() == "Hello,\n\n10% off (only Tea): AAAA"
     told |= {"name": "Ann", "items": "Tea"}
     assert (
         text_placeholders.fill_text(text, told)
-        == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
+        == "Hello Ann,\n\n10% off (only Tea): AAAA\n\nPicked for you: Tea"
     )
 
 
@@ -373,20 +373,20 @@ def test_empty_placeholders_leave_no_gaps():
     [
         (
             "{name}, {discount} off with {code} until {expires}, perhaps on {items}",
-            "Ann, 10 % off with AAAA until Friday",
+            "Ann, 10% off with AAAA until Friday",
         ),
         (
             "Ask {name} how we did, and what was missing. Worth mentioning: {items}",
             "Ask Ann how we did, and what was missing.",
         ),
         ("Your code {code}: {items}", "Your code AAAA"),
-        ("{discount} off {items}", "10 % off"),
+        ("{discount} off {items}", "10% off"),
         ("With {items} {code} saves most", "With AAAA saves most"),
         ("Picked for you, perhaps: {items}", ""),
     ],
 )
 def test_line_without_items_keeps_its_other_text(line, reads):
-    values = {"name": "Ann", "discount": "10 %", "code": "AAAA", "expires": "Friday", "items": ""}
+    values = {"name": "Ann", "discount": "10%", "code": "AAAA", "expires": "Friday", "items": ""}
     assert text_placeholders.fill_text(line, values) == reads
 
 

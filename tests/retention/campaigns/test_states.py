@@ -116,7 +116,7 @@ def test_author_of_a_version_cannot_approve_it(database, settings, writes):
 
 
 def test_money_off_counts_as_a_share_of_the_smallest_order():
-    """5 off 20 needs as many approvers as 25 %."""
+    """5 off 20 needs as many approvers as 25%."""
     line = a_body().offers[0].model_copy(update={"discount": 0.0, "face": 5.0, "min_order": 20.0})
     shipping = line.model_copy(update={"action": "free_shipping"})
     above = {"second_approver": SecondApprover(discount=0.2)}

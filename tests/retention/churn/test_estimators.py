@@ -77,10 +77,15 @@ def test_scaling_equals_that_of_a_pipeline_fitted_on_all_rows():
     X[:, 1] = np.nan  # empty
     X[:, 2] = 7.0  # constant
     X[:, 3] = np.nan_to_num(X[:, 3])  # complete
-    steps, Z = estimators._fit_scaling(X)
+    rows = estimators.prepare(X)
+    X[:, 1] = 0.0  # as an empty column counts
     pipeline = make_pipeline(*estimators._scaled()).fit(X)
-    np.testing.assert_allclose(Z, pipeline.transform(X), rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(make_pipeline(*steps).transform(X), Z)
+    Z = pipeline.transform(X)
+    np.testing.assert_allclose(rows.scaled, Z, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(make_pipeline(*rows.steps).transform(X), Z, rtol=1e-12, atol=1e-12)
+    some = X[:, 0] > 3
+    np.testing.assert_array_equal(rows[some].scaled, rows.scaled[some])
+    np.testing.assert_array_equal(rows[some].X, X[some])
 
 
 @pytest.mark.parametrize("name", estimators.CALENDAR)

@@ -192,7 +192,7 @@ def test_reasons_show_the_typical_amount():
 
     assert texts(frequency=0.9, habits=0.5, tenure=0.1) == [
         "0 orders in the last 28 days (typical for the shop: 3)",
-        "14 % of the orders at weekends (typical for the shop: 31 %)",
+        "14% of the orders at weekends (typical for the shop: 31%)",
     ]  # and not "a customer for 40 days (typical for the shop: 40 days)"
     assert texts(frequency=-0.9) == ["20 orders in the last 112 days (typical for the shop: 12)"]
     del typical["orders_4h"]  # the model does not look at it
@@ -206,12 +206,12 @@ def test_reasons_show_the_typical_amount():
         (
             0.57,
             0.9,
-            "the time of the year: repeat orders come 43 % slower than in the 28 days before",
+            "the time of the year: repeat orders come 43% slower than in the 28 days before",
         ),
         (
             1.3,
             -0.9,
-            "the time of the year: repeat orders come 30 % faster than in the 28 days before",
+            "the time of the year: repeat orders come 30% faster than in the 28 days before",
         ),
         (1.3, 0.9, "the time of the year"),  # not for that
         (0.97, 0.9, "the time of the year"),
@@ -292,13 +292,13 @@ def test_group_without_a_supporting_fact_gives_no_reason():
     [
         (
             0.6,
-            "70 % of the shop's customers place no order within 28 days",
+            "70% of the shop's customers place no order within 28 days",
             "several small signs together, none of which stands out",
         ),
         (
             0.8,
             "several small signs together, none of which stands out",
-            "30 % of the shop's customers order again within 28 days",
+            "30% of the shop's customers order again within 28 days",
         ),
     ],
 )

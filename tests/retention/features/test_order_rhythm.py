@@ -20,6 +20,7 @@ from retention.features.order_rhythm import (
     order_rhythm,
     rhythm_of_gaps,
 )
+from retention.lake.importing import import_files
 from tests import shop as tiny
 
 
@@ -128,6 +129,19 @@ def test_later_orders_change_nothing(shop):
     bought = shop.lake.table("events").execute()
     cut = bought[bought.occurred_at < np.datetime64(middle.replace(tzinfo=None))]
     assert before.customers <= cut.customer_id.nunique()
+
+
+def test_late_order_changes_the_rhythm_of_a_moment_asked_for_before(tmp_path):
+    """The last results are cached until the data changes."""
+    shop = tiny.build(tmp_path / "home", customers=40, days=60)
+    before = order_rhythm(shop.lake, shop.end)
+    bought = shop.lake.table("events").execute().query("event_type == 'purchase'")
+    late = bought.head(1).assign(occurred_at=shop.end - timedelta(hours=1), order_id="late")
+    late.drop(columns="event_id").to_parquet(tmp_path / "late.parquet")
+    import_files(
+        shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "late.parquet")]
+    )
+    assert order_rhythm(shop.lake, shop.end).returns == before.returns + 1
 
 
 @pytest.mark.nightly

@@ -38,7 +38,7 @@ def a_message(to="ann@example.com", **changes) -> Message:
             "c1",
             "k7",
             Contact(to, "Änn O'Neil"),
-            "15 % off",
+            "15% off",
             "Hello Änn",
             "<p>Hello Änn</p>",
             LINK,

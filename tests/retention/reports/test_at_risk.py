@@ -8,13 +8,9 @@ import pytest
 
 from retention.errors import BadInput
 from retention.reports.at_risk import MAX_SHOWN, check_folder, write_list
-from retention.templating import why
 
 DEFINITION = {"horizon_days": 90, "active_within_days": 180}
-REASONS = [
-    {"text": "no order for 80 days", "direction": "raises"},
-    {"text": "1 order <so far>", "direction": "lowers"},
-]
+SENTENCE = "Silent for 80 days; usually orders every 20; but 1 order <so far>"
 
 
 def _swept(customers: list[str], tier: str = "high") -> dict:
@@ -29,7 +25,8 @@ def _swept(customers: list[str], tier: str = "high") -> dict:
                 "tier": tier,
                 "churn_probability": 0.7,
                 "expected_value": 12.5,
-                "reasons": REASONS,
+                "reasons": [{"text": "no order for 80 days", "direction": "raises"}],
+                "sentence": SENTENCE,
             }
             for customer in customers
         ],
@@ -56,13 +53,15 @@ def test_csv_runs_no_formula_in_a_spreadsheet(tmp_path):
         "a;'=1",
         "c1",
     ]
-    assert rows[-1]["reasons"] == why(REASONS)
+    assert rows[-1]["reasons"] == SENTENCE
 
 
 def test_page_escapes_what_the_file_says(tmp_path):
     page, _ = _write(tmp_path, _swept(["<script>alert(1)</script>"]))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+    assert "Silent for 80 days; usually orders every 20; but 1 order &lt;so far&gt;" in page
+    assert "no order for 80 days" not in page
 
 
 def test_page_shows_a_part_of_a_long_list_and_names_the_table(tmp_path):

@@ -1,5 +1,6 @@
 """The model card: every section, on a page and on paper; nobody is named."""
 
+import html
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ import pytest
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.registry import save
+from retention.reports import card_pdf
 from retention.reports.card import _segment_row, card
 
 SECTIONS = (
@@ -82,6 +84,28 @@ def test_card_pdf_has_pages(card_copy):
     paper = model_card.pdf(shop.settings)
     assert paper.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= 8
+
+
+def test_pdf_prints_every_word_of_the_page(card_copy, monkeypatch):
+    shop, model_card = card_copy
+    printed = []
+    write_text, grid = card_pdf._Paper.write_text, card_pdf._Paper.grid
+
+    def record_text(paper, text, style):
+        printed.extend(text.split())
+        write_text(paper, text, style)
+
+    def record_table(paper, table):
+        printed.extend(" ".join(cell.text for row in table.rows for cell in row).split())
+        grid(paper, table)
+
+    monkeypatch.setattr(card_pdf._Paper, "write_text", record_text)
+    monkeypatch.setattr(card_pdf._Paper, "grid", record_table)
+    model_card.pdf(shop.settings)
+    page = model_card.html(shop.settings)
+    body = html.unescape(re.sub(r"<[^>]*>", " ", page[page.index("<main>") :]))
+    expected = "".join(body.split())
+    assert "".join(printed).replace(":", "") == expected.replace(":", "")
 
 
 def test_card_shows_registry_metrics_and_customer_counts(card_copy):

@@ -109,5 +109,5 @@ def test_repeated_import_keeps_the_share_of_quarantined_rows(quality_report):
     }
     data["imports"] = {**data["imports"], "rows_read": 10 * data["imports"]["rows_read"]}
     rows = sum(data["rows"].values())
-    share = f"{100 * 100 / (rows + 100):.0f} % of all rows are in quarantine"
+    share = f"{100 * 100 / (rows + 100):.0f}% of all rows are in quarantine"
     assert any(limit["limit"].startswith(share) for limit in limits(data))

@@ -44,7 +44,7 @@ def _number(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{round(100 * value):.0f} %"
+    return f"{round(100 * value):.0f}%"
 
 
 def _tenth(value: float) -> str:
@@ -182,7 +182,7 @@ def _nothing(facts: Facts, seen: dict[str, str]) -> Expected:
 N = r"([\d,]+)"
 D = r"(less than a day|[\d,]+ days?)"
 E = r"(every day|every [\d,]+ days)"
-P = r"(\d+ %)"
+P = r"(\d+%)"
 T = r"([\d,]+\.\d)"
 SHOP = r" \(typical for the shop: {}\)"
 

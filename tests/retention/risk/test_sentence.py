@@ -124,5 +124,5 @@ def test_every_fact_has_words():
 def test_medium_and_low_tiers_lead_with_their_own_direction():
     on_time = Clause("on_time", {"days": 1.0, "usual": 4}, ("recency",), -0.4, LOWERS)
     few = Clause("few_orders_share", {"orders": 2.0, "share": 0.9}, ("frequency",), 0.1, RAISES)
-    assert words.short_reason((few, on_time), "medium") == "2 orders; 90 % have more"
+    assert words.short_reason((few, on_time), "medium") == "2 orders; 90% have more"
     assert words.short_reason((few, on_time), "low") == "within the usual rhythm"

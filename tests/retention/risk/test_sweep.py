@@ -1,3 +1,4 @@
+import json
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from retention.lake.importing import import_files
 from retention.reports.sweep_chart import chart
 from retention.risk import rules
 from retention.risk.policy import Policy, tier_of, tiers_of
+from retention.risk.reasons import stored_sentence
 from retention.risk.sweep import sweep
 from retention.settings import Settings
 from tests import shop as tiny
@@ -45,11 +47,24 @@ def test_sweep_totals_are_consistent(shop, with_model):
         "tier",
         "expected_value",
         "reasons",
+        "sentence",
     }
     assert list(result.scores.tier) == list(
         tiers_of(result.scores.churn_probability.to_numpy(), Policy())
     )
     assert chart(result.tiers).startswith(b"\x89PNG")
+
+
+def test_stored_reasons_give_the_sentence_of_the_list(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end, tier="medium")
+    scores = result.scores.set_index("customer_id")
+    stored = json.loads(json.dumps(scores.reasons.to_dict()))
+    for listed in result.as_dict()["cohort"]:
+        own = stored[listed["customer_id"]]
+        assert stored_sentence(own, listed["tier"]) == listed["sentence"]
+        assert not any("clauses" in reason for reason in listed["reasons"])
+    without = [{k: v for k, v in reason.items() if k != "clauses"} for reason in own]
+    assert stored_sentence(without, listed["tier"]).startswith(("raises the", "lowers the"))
 
 
 def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):
@@ -79,7 +94,7 @@ def test_rules_reason_uses_singular_for_one_order(shop):
         for reason in reasons
         if reason["feature"] == "frequency"
     }
-    assert "1 order ever, and 61 % of the active customers have more" in texts
+    assert "1 order ever, and 61% of the active customers have more" in texts
 
 
 @pytest.mark.nightly

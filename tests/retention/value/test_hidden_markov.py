@@ -50,10 +50,11 @@ def test_filter_follows_bayes_rule():
 def test_each_em_step_raises_the_likelihood(world):
     counts, begun, _ = world
     _, sorted_counts, seen = hidden_markov._by_age(counts, begun)
+    observed = list(hidden_markov._indicators(sorted_counts, seen, np.float32))
     model, likely = hidden_markov._initial_model(), []
     for _ in range(6):
         likely.append(_log_likelihood(model, sorted_counts, seen))
-        model = hidden_markov._em_step(model, sorted_counts, seen)
+        model = hidden_markov._em_step(model, observed)
     assert np.all(np.diff(likely) > 0)
 
 

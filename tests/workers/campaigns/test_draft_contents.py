@@ -243,10 +243,10 @@ def test_preview_shows_a_call_script_as_one():
 @pytest.mark.parametrize(
     ("stored", "says"),
     [
-        ({"cost": 90.0, "expected_cost": 100.0}, "€90, expected €100 (10 % less)"),
-        ({"cost": 120.0, "expected_cost": 100.0}, "€120, expected €100 (20 % more)"),
+        ({"cost": 90.0, "expected_cost": 100.0}, "€90, expected €100 (10% less)"),
+        ({"cost": 120.0, "expected_cost": 100.0}, "€120, expected €100 (20% more)"),
         ({"cost": 100.2, "expected_cost": 100.0}, "€100, expected €100"),
-        ({"cost": 90.0}, "€90, expected €50 (80 % more)"),
+        ({"cost": 90.0}, "€90, expected €50 (80% more)"),
     ],
     ids=["less", "more", "equal", "result of an earlier release"],
 )

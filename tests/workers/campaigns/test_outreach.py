@@ -6,7 +6,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from bot.terminal import run as typed
 from retention import clock
@@ -28,7 +28,15 @@ from retention.risk.policy import load_policy
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.retention.outreach.platform import KEY, Platform
-from tests.workers.campaigns.steps import CHANNEL, LEAD, approved, live, messages, run
+from tests.workers.campaigns.steps import (
+    CHANNEL,
+    LEAD,
+    approved,
+    live,
+    messages,
+    prepared_campaign,
+    run,
+)
 from workers import schedule
 from workers.requests import CampaignMisuse, CampaignPreview, CampaignSend
 from workers.tasks.runner import run_job
@@ -368,3 +376,39 @@ def test_queue_of_an_ended_campaign_is_dropped_without_settings(desk, gone):
         assert set(session.scalars(select(Send.state))) == {"cancelled"}
         session.get_one(Job, job.id).idem_key = "a minute ago"
     assert not [job for job in _tick(desk) if job.kind == "campaign_deliver"]
+
+
+@pytest.mark.campaign("approved")
+def test_test_email_goes_to_the_person_and_is_no_delivery(mail):
+    shop, inbox = mail
+    campaign_id = prepared_campaign(shop)
+    with shop.database.reading() as session:
+        codes = set(session.scalars(select(Coupon.code)))
+    ask = {"campaign_id": campaign_id, "picture": True, "to_me": True, "person": "Ana"}
+    job = run(shop, CampaignPreview(**ask, address="ana@shop.example"), LEAD, channel=LEAD)
+    assert job.error is None
+    (sent,) = inbox.mails
+    text = sent.get_body(("plain",)).get_content()
+    assert sent["To"].addresses[0].addr_spec == "ana@shop.example"
+    assert sent["Subject"].startswith("Test: ")
+    assert "XXXX-XXXX-XXXX" in text
+    assert "Ana" in text
+    assert not any(code in str(sent) for code in codes)
+    assert "/unsubscribe/" not in str(sent)
+    with shop.database.reading() as session:
+        assert not session.scalar(select(func.count()).select_from(Send))
+    assert "on its way to ana@shop.example" in messages(shop, f"job:{job.id}")
+
+
+@pytest.mark.campaign("approved")
+def test_missing_address_or_server_is_named_beside_the_preview(desk):
+    campaign_id = prepared_campaign(desk)
+    for address, missing in (("", "users:read.email"), ("ana@shop.example", "RETENTION_SMTP_URL")):
+        request = CampaignPreview(
+            campaign_id=campaign_id, picture=True, to_me=True, address=address
+        )
+        job = run(desk, request, LEAD, channel=LEAD)
+        shown = messages(desk, f"job:{job.id}")
+        assert "No test e-mail was sent" in shown
+        assert missing in shown
+        assert "Preview of" in shown

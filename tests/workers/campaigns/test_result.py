@@ -23,6 +23,7 @@ from retention.db.tables import (
 )
 from retention.feedback import Subject
 from retention.lake.importing import import_files
+from retention.outreach import calls
 from retention.recommend.bandit.decisions import logged_decisions
 from retention.templating import money
 from tests.workers.campaigns.steps import (
@@ -311,6 +312,29 @@ def test_unused_call_list_is_reported_separately(desk):
     text = messages(desk, f"campaign:{campaign_id}:result:1")
     assert "Nobody has taken the call list with 2 customers." in text
     assert not any(words in text for words in ("downloaded the file", "handed out another way"))
+
+
+@pytest.mark.campaign("live")
+def test_result_says_how_the_calls_went(desk):
+    campaign_id = prepared_campaign(desk)
+    outcomes = ("interested", "interested", "declined", "no_answer", "wrong_number", None)
+    with desk.database.transaction() as session:
+        treated = select(Assignment.customer_id).where(Assignment.arm == "treatment")
+        called = session.scalars(treated.order_by(Assignment.customer_id).limit(6)).all()
+        for customer, outcome in zip(called, outcomes, strict=True):
+            plan = {"owner": LEAD, "due_on": clock.now().date(), "outcome": outcome}
+            calls.save_entry(
+                session, desk.settings, campaign_id, customer, LEAD, clock.now(), **plan
+            )
+    bring(desk, "purchase", clock.now() + timedelta(days=2), [called[0], called[3]])
+    go_on(desk, days=29)
+    result = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).result
+    assert result["calls"]["bought"] >= 1  # others may have ordered by themselves
+    text = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert (
+        f"Calls: 5 of 6 made, 3 reached (2 will order), {result['calls']['bought']} of those "
+        "bought, 1 no answer, 1 wrong number."
+    ) in text
 
 
 @pytest.mark.campaign("live")

@@ -1,0 +1,88 @@
+"""Nouns that `retention.number_format.count` writes after a number.
+
+Babel finds the sentences of the catalogues by their calls. It does not see these nouns where they
+are counted, because a template names only the singular.
+"""
+
+from retention.text import npgettext
+
+
+def counted_nouns() -> tuple[str, ...]:
+    """Return the plural of each noun that is counted, in the reader's language.
+
+    A test compares the list with the templates and the code.
+    """
+    return (
+        npgettext("number of", "active customer", "active customers", 2),
+        npgettext("number of", "alert", "alerts", 2),
+        npgettext("number of", "audience", "audiences", 2),
+        npgettext("number of", "call", "calls", 2),
+        npgettext("number of", "campaign", "campaigns", 2),
+        npgettext("number of", "channel", "channels", 2),
+        npgettext("number of", "check", "checks", 2),
+        npgettext("number of", "click", "clicks", 2),
+        npgettext("number of", "code", "codes", 2),
+        npgettext("number of", "code was", "codes were", 2),
+        npgettext("number of", "contact", "contacts", 2),
+        npgettext("number of", "copy", "copies", 2),
+        npgettext("number of", "coupon", "coupons", 2),
+        npgettext("number of", "customer", "customers", 2),
+        npgettext("number of", "customer id", "customer ids", 2),
+        npgettext("number of", "customer snapshot", "customer snapshots", 2),
+        npgettext("number of", "day", "days", 2),
+        npgettext("number of", "decision", "decisions", 2),
+        npgettext("number of", "different item", "different items", 2),
+        npgettext("number of", "digest is", "digests are", 2),
+        npgettext("number of", "duplicate id", "duplicate ids", 2),
+        npgettext("number of", "e-mail", "e-mails", 2),
+        npgettext("number of", "event", "events", 2),
+        npgettext("number of", "exclusion", "exclusions", 2),
+        npgettext("number of", "feature", "features", 2),
+        npgettext("number of", "file", "files", 2),
+        npgettext("number of", "fit", "fits", 2),
+        npgettext("number of", "held copy", "held copies", 2),
+        npgettext("number of", "held copy counts", "held copies count", 2),
+        npgettext("number of", "held copy is", "held copies are", 2),
+        npgettext("number of", "held e-mail", "held e-mails", 2),
+        npgettext("number of", "id", "ids", 2),
+        npgettext("number of", "import", "imports", 2),
+        npgettext("number of", "item", "items", 2),
+        npgettext("number of", "job", "jobs", 2),
+        npgettext("number of", "limit", "limits", 2),
+        npgettext("number of", "line", "lines", 2),
+        npgettext("number of", "link", "links", 2),
+        npgettext("number of", "measure", "measures", 2),
+        npgettext("number of", "measured campaign", "measured campaigns", 2),
+        npgettext("number of", "member", "members", 2),
+        npgettext("number of", "message", "messages", 2),
+        npgettext("number of", "minute", "minutes", 2),
+        npgettext("number of", "model", "models", 2),
+        npgettext("number of", "more alert", "more alerts", 2),
+        npgettext("number of", "more campaign", "more campaigns", 2),
+        npgettext("number of", "more change", "more changes", 2),
+        npgettext("number of", "more customer", "more customers", 2),
+        npgettext("number of", "more note", "more notes", 2),
+        npgettext("number of", "more offer", "more offers", 2),
+        npgettext("number of", "more order", "more orders", 2),
+        npgettext("number of", "new row", "new rows", 2),
+        npgettext("number of", "offer", "offers", 2),
+        npgettext("number of", "older key", "older keys", 2),
+        npgettext("number of", "order", "orders", 2),
+        npgettext("number of", "origin", "origins", 2),
+        npgettext("number of", "page view", "page views", 2),
+        npgettext("number of", "pair", "pairs", 2),
+        npgettext("number of", "past campaign", "past campaigns", 2),
+        npgettext("number of", "period", "periods", 2),
+        npgettext("number of", "person or group", "people and groups", 2),
+        npgettext("number of", "person or group has", "people and groups have", 2),
+        npgettext("number of", "redeeming customer", "redeeming customers", 2),
+        npgettext("number of", "regular item", "regular items", 2),
+        npgettext("number of", "return", "returns", 2),
+        npgettext("number of", "row", "rows", 2),
+        npgettext("number of", "schedule", "schedules", 2),
+        npgettext("number of", "scheduled digest", "scheduled digests", 2),
+        npgettext("number of", "second", "seconds", 2),
+        npgettext("number of", "time", "times", 2),
+        npgettext("number of", "training row", "training rows", 2),
+        npgettext("number of", "try", "tries", 2),
+    )

@@ -1,0 +1,1 @@
+"""Tests of the wheel, its metadata and its dependencies."""

@@ -1,0 +1,91 @@
+"""Load what the demo's next week needs before the first job.
+
+Without it the first *Next week* takes ten seconds: the imports take two, the catalogue one more.
+Only the demo does so. Elsewhere an idle worker's child stays small, see `workers.idle_exit`.
+"""
+
+import importlib
+import logging
+import threading
+from collections.abc import Sequence
+
+from retention.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DELAY = 3.0  # seconds, in which the bot starts and opens the page
+QUEUE = "batch"  # of the import and of the digest
+MODULES = (
+    "ibis.backends.duckdb",
+    "matplotlib.backends.backend_agg",
+    "pyarrow.parquet",
+    "retention.churn.population",
+    "retention.demo.response",
+    "retention.lake.identity.exact",
+    "retention.lake.importing",
+    "retention.lake.late_channels",
+    "retention.recommend.serving",
+    "retention.reports.digest",
+    "retention.risk.rules",
+    "retention.risk.sweep",
+    "workers.tasks.demo_feed",
+    "workers.tasks.digest",
+)
+
+
+def is_wanted(settings: Settings, queues: Sequence[str]) -> bool:
+    """Return whether a worker's child warms up: that of the demo's batch queue.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    queues : sequence of str
+        Queues that the worker serves.
+    """
+    return settings.demo and QUEUE in queues
+
+
+class WarmUp:
+    """Loads modules and the catalogue in the background, unless a job is first.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Two threads that import the same packages can see half of a module.
+        self._lock = threading.Lock()
+        self._has_job = False
+
+    def start(self) -> None:
+        """Warm up soon, and return at once."""
+        timer = threading.Timer(DELAY, self.load)
+        timer.daemon = True
+        timer.start()
+
+    def give_way(self) -> None:
+        """Prepare for a job: wait while a warm-up runs, and begin none."""
+        with self._lock:
+            self._has_job = True
+
+    def load(self) -> None:
+        """Warm up now. A failure only costs time later."""
+        with self._lock:
+            if self._has_job:
+                return
+            try:
+                self._load()
+            except Exception:
+                log.warning("could not warm up", exc_info=True)
+
+    def _load(self) -> None:
+        for name in MODULES:
+            importlib.import_module(name)
+        from retention.lake import Lake
+        from retention.recommend.catalogue import catalogue
+
+        catalogue(Lake.open(self._settings))
