@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED
 
 import numpy as np
@@ -22,6 +22,9 @@ from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 ALLOWED = frozenset(
     {
@@ -187,7 +190,7 @@ def _without_arrays(trained: TrainedChurn) -> TrainedChurn:
 
 
 def train(
-    lake: Any,
+    lake: "Lake",
     *,
     cutoff: datetime,
     horizon_days: int = 28,

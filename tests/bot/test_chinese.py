@@ -84,13 +84,12 @@ def _differs(sentence: str, form: str) -> str:
 
 
 def test_each_translation_keeps_the_places_and_code_of_its_sentence():
-    faults = []
-    for message in translations():
-        sentence = message.id if isinstance(message.id, str) else message.id[1]
-        for form in forms(message):
-            if fault := _differs(sentence, form):
-                faults.append(f"{fault}: {sentence!r} → {form!r}")
-    assert faults == []
+    pairs = [
+        (message.id if isinstance(message.id, str) else message.id[1], form)
+        for message in translations()
+        for form in forms(message)
+    ]
+    assert [(_differs(*pair), *pair) for pair in pairs if _differs(*pair)] == []
 
 
 def test_compiled_catalogue_is_that_of_the_translators():
