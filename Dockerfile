@@ -2,7 +2,7 @@
 FROM python:3.11-slim AS build
 RUN pip install --no-cache-dir uv && python -m venv /venv
 WORKDIR /src
-COPY pyproject.toml requirements.lock README.md ./
+COPY pyproject.toml setup.py requirements.lock README.md LICENSE slack-manifest.yaml docker-compose.yml ./
 COPY retention retention
 COPY workers workers
 COPY bot bot

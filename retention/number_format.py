@@ -1,39 +1,22 @@
 """Format numbers for people.
 
-Every number in a text for people passes through this module, so all have the same minus sign
-(U+2212) and rounding. CSV and JSON keep ASCII.
+Every number in a text for people passes through this module. Babel writes it by the rules of the
+present language (Unicode CLDR); all have the same minus sign (U+2212) and rounding. CSV and JSON
+keep ASCII.
 """
 
 import re
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from math import floor
+from typing import TYPE_CHECKING
 
-from retention.text import npgettext
+from retention.text import PSEUDO, language, npgettext
+
+if TYPE_CHECKING:
+    from babel import Locale
 
 _WORD_JOINER = "\u2060"  # invisible; no line ends here
-_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-# Currencies without a smaller unit (ISO 4217).
-WHOLE = frozenset(
-    {
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    }
-)
 NUMBER_OF = "number of"  # context of counted nouns in the catalogues
 _HYPHEN = "\ue002"  # private use: stands for the hyphens of texts
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")  # not of an exponent, an id or a range
@@ -86,14 +69,61 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     """
     if amount is None:
         return "–"
-    digits = 0 if currency in WHOLE else digits
-    symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
+    digits = min(digits, _currency_digits(currency)) if currency else digits
     rounded = _half_up(amount, digits)
-    sign = "−" if rounded < 0 else ""
+    pattern = _money_pattern(language(), currency, digits)
+    text = pattern.replace("#", _grouped(abs(rounded), digits)) if rounded.is_finite() else "–"
+    if rounded >= 0:
+        return text
     # A line may end between a minus and "$", but not before a digit or a letter.
-    if sign and currency in _SYMBOLS:
-        sign += _WORD_JOINER
-    return f"{sign}{symbol}{abs(rounded):,.{digits}f}"
+    return f"−{'' if text[0].isalnum() else _WORD_JOINER}{text}"
+
+
+def has_no_smaller_unit(currency: str) -> bool:
+    """Return whether the currency has whole amounts only, such as yen (Unicode CLDR)."""
+    return _currency_digits(currency) == 0
+
+
+@cache
+def _currency_digits(currency: str) -> int:
+    from babel.numbers import get_currency_precision
+
+    return get_currency_precision(currency)
+
+
+@cache
+def _locale(name: str) -> "Locale":
+    from babel import Locale
+
+    return Locale.parse("en" if name == PSEUDO else name, sep="-")
+
+
+@cache
+def _money_pattern(name: str, currency: str, digits: int) -> str:
+    """Return how the language writes an amount: ``#`` stands for the number."""
+    if not currency:
+        return "#"
+    from babel.numbers import format_currency
+
+    zero = format_currency(0, currency, locale=_locale(name), format_type="standard")
+    pattern = re.sub(r"[0-9]+([.,][0-9]+)?", "#", zero)
+    return re.sub(r"(?<=[A-Z])#", " #", pattern)  # CLDR's rule of spacing, which Babel lacks
+
+
+def _grouped(number: Decimal | float, digits: int) -> str:
+    """Return a number with the language's separators, rounded already."""
+    name = language()
+    text = f"{number:,.{digits}f}"
+    group, decimal = _separators(name)
+    return text.replace(",", "\0").replace(".", decimal).replace("\0", group)
+
+
+@cache
+def _separators(name: str) -> tuple[str, str]:
+    from babel.numbers import get_decimal_symbol, get_group_symbol
+
+    locale = _locale(name)
+    return get_group_symbol(locale), get_decimal_symbol(locale)
 
 
 def _half_up(amount: Decimal | float, digits: int) -> Decimal:
@@ -106,7 +136,8 @@ def _half_up(amount: Decimal | float, digits: int) -> Decimal:
 
 def signed(number: float, digits: int = 0) -> str:
     """Format a difference: ``signed(-24.83, 1)`` → ``−24.8``."""
-    return with_minus(f"{_rounded(number, digits):+,.{digits}f}")
+    rounded = _rounded(number, digits)
+    return f"{'−' if rounded < 0 else '+'}{_grouped(abs(rounded), digits)}"
 
 
 def percent(share: float | None, digits: int = 0) -> str:
@@ -131,8 +162,13 @@ def percent_limit(share: float) -> str:
 
 
 def _with_percent_sign(number: str) -> str:
-    """Append the sign. English and Chinese write it without a space."""
-    return f"{number}%"
+    return f"{number}{_percent_sign(language())}"
+
+
+@cache
+def _percent_sign(name: str) -> str:
+    """Return the sign with the language's space: English and Chinese have none."""
+    return _locale(name).percent_formats[None].suffix[0]
 
 
 def figure(number: float, digits: int = 0) -> str:
@@ -164,4 +200,5 @@ def count(number: float | None, singular: str = "", plural: str = "") -> str:
     noun = ""
     if singular:
         noun = f" {npgettext(NUMBER_OF, singular, plural or singular + 's', number)}"
-    return with_minus(f"{_rounded(number, 0):,.0f}{noun}")
+    rounded = _rounded(number, 0)
+    return f"{'−' if rounded < 0 else ''}{_grouped(abs(rounded), 0)}{noun}"

@@ -23,10 +23,12 @@ from retention.number_format import (
     with_minus,
 )
 from retention.text import (
+    DEFAULT,
     bracket_html,
     bracket_lines,
     gettext,
     is_pseudo,
+    language,
     phrase,
     plural_phrase,
     remove_controls,
@@ -34,7 +36,15 @@ from retention.text import (
 from templates import FOLDER
 
 _DATA = {"terminal/bot/suggested_map.txt.j2"}  # read by programs, so never translated
-WHEN = "%a %-d %b, %-I:%M %p"
+# How English writes each kind of date; for any other language CLDR's skeleton, and the time's form.
+_FORMS = {
+    "moment": ("EEE d MMM y, HH:mm", "yMMMEd", " HH:mm"),
+    "when": ("EEE d MMM, h:mm a", "MMMEd", " HH:mm"),
+    "day": ("d MMM y", "yMMMd", ""),
+    "day_of_year": ("d MMM", "MMMd", ""),
+    "weekday": ("EEEE", "", "EEEE"),
+    "weekday_day": ("EEE d MMM", "MMMEd", ""),
+}
 DAYS_BY_NAME = 7  # days of the past that are called by their weekday
 RAISES, LOWERS = "raises", "lowers"  # directions of a reason, as stored
 
@@ -60,8 +70,8 @@ def risk(probability: float, model_version: str) -> str:
     return percent(probability)
 
 
-def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
-    """Format a time in the shop's time zone.
+def moment(at: datetime | str | None, zone: str = "UTC", form: str = "moment") -> str:
+    """Format a time in the shop's time zone, as the present language writes it.
 
     Parameters
     ----------
@@ -70,55 +80,31 @@ def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %
     zone : str
         IANA time zone.
     form : str
-        Format for `datetime.strftime`.
+        ``moment``, ``when``, ``day``, ``day_of_year``, ``weekday`` or ``weekday_day``.
+
+    Examples
+    --------
+    >>> moment("2017-10-02T13:06:00+00:00"), moment("2017-10-02T13:06:00+00:00", form="weekday_day")
+    ('Mon 2 Oct 2017, 13:06', 'Mon 2 Oct')
     """
     if at is None:
         return "–"
+    from babel.dates import format_datetime, format_skeleton
+
+    english, skeleton, rest = _FORMS[form]
+    name, local = language().replace("-", "_"), _local(at, zone)
+    if name == DEFAULT or is_pseudo():
+        return format_datetime(local, english, locale=DEFAULT)
+    date = format_skeleton(skeleton, local, locale=name) if skeleton else ""
+    return date + (format_datetime(local, rest, locale=name) if rest else "")
+
+
+def _local(at: datetime | str, zone: str) -> datetime:
     if isinstance(at, str):
         at = datetime.fromisoformat(at)
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    local = at.astimezone(ZoneInfo(zone))
-    written = _forms().get(form)
-    return _written(local, written) if written else local.strftime(form)
-
-
-def _forms() -> dict[str, str]:
-    """Return the form of each kind of date in the reader's language."""
-    return {
-        "%a %d %b %Y, %H:%M": phrase(
-            "{weekday} {day:02} {month_name} {year}, {hour:02}:{minute:02}"
-        ),
-        "%d %b %Y": phrase("{day:02} {month_name} {year}"),
-        "%a %-d %b": phrase("{weekday} {day} {month_name}"),
-        "%A": phrase("{weekday_name}"),
-        WHEN: phrase("{weekday} {day} {month_name}, {hour_of_12}:{minute:02} {half_day}"),
-    }
-
-
-def _written(at: datetime, form: str) -> str:
-    weekdays = (
-        (phrase("Mon"), phrase("Monday")),
-        (phrase("Tue"), phrase("Tuesday")),
-        (phrase("Wed"), phrase("Wednesday")),
-        (phrase("Thu"), phrase("Thursday")),
-        (phrase("Fri"), phrase("Friday")),
-        (phrase("Sat"), phrase("Saturday")),
-        (phrase("Sun"), phrase("Sunday")),
-    )
-    weekday, weekday_name = weekdays[at.weekday()]
-    return form.format(
-        weekday=weekday,
-        weekday_name=weekday_name,
-        day=at.day,
-        month=at.month,
-        month_name=f"{at:%b}",
-        year=at.year,
-        hour=at.hour,
-        hour_of_12=at.hour % 12 or 12,
-        half_day=f"{at:%p}".lower(),
-        minute=at.minute,
-    )
+    return at.astimezone(ZoneInfo(zone))
 
 
 def day(at: datetime | str | None, zone: str = "UTC") -> str:
@@ -136,7 +122,7 @@ def day(at: datetime | str | None, zone: str = "UTC") -> str:
     str
         Such as ``2 Oct 2017``.
     """
-    return moment(at, zone, "%d %b %Y").lstrip("0")
+    return moment(at, zone, "day")
 
 
 def near_day(at: datetime | str, now: datetime | str, zone: str = "UTC") -> str:
@@ -156,8 +142,8 @@ def near_day(at: datetime | str, now: datetime | str, zone: str = "UTC") -> str:
     >>> near_day("2016-12-25T10:00:00+00:00", "2017-10-02T09:00:00+00:00")
     '25 Dec 2016'
     """
-    is_this_year = moment(at, zone, "%Y") == moment(now, zone, "%Y")
-    return moment(at, zone, "%d %b").lstrip("0") if is_this_year else day(at, zone)
+    is_this_year = _local(at, zone).year == _local(now, zone).year
+    return moment(at, zone, "day_of_year" if is_this_year else "day")
 
 
 def weekday_or_day(date: str, as_of: datetime | str) -> str:
@@ -179,7 +165,7 @@ def weekday_or_day(date: str, as_of: datetime | str) -> str:
     """
     now = datetime.fromisoformat(as_of) if isinstance(as_of, str) else as_of
     past = (now.date() - datetime.fromisoformat(date).date()).days
-    return moment(date, form="%A") if 0 <= past < DAYS_BY_NAME else day(date)
+    return moment(date, form="weekday") if 0 <= past < DAYS_BY_NAME else day(date)
 
 
 def first_capital(text: str) -> str:
@@ -213,7 +199,8 @@ def when(at: datetime | str | None, zone: str = "UTC") -> str:
     >>> when("2017-10-02T13:06:00+00:00")
     'Mon 2 Oct, 1:06 pm'
     """
-    return moment(at, zone, WHEN)
+    text = moment(at, zone, "when")
+    return text.replace("AM", "am").replace("PM", "pm")
 
 
 def direction(reason: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 LANGUAGE = "RETENTION_LANGUAGE"
 DEFAULT = "en"
 PSEUDO = "en-XA"  # the usual code of the pseudo-locale: shows each sentence as ⟦sentence⟧
+NOT_IN_PICTURES = frozenset({"zh"})  # the font of pictures, DejaVu Sans, has no such characters
 FOLDER = Path(__file__).parent / "locale"
 _LANGUAGE: ContextVar[str | None] = ContextVar("language", default=None)
 _URL = re.compile(r"(https?://[^\s<>\"']+)")
@@ -169,6 +170,20 @@ def use_language(chosen: str | None) -> Iterator[None]:
         yield
     finally:
         _LANGUAGE.reset(token)
+
+
+@contextmanager
+def use_picture_language() -> Iterator[None]:
+    """Use English within a function that draws, if the pictures' font lacks the language.
+
+    Examples
+    --------
+    >>> with use_language("zh"), use_picture_language():
+    ...     gettext("Done")
+    'Done'
+    """
+    with use_language(DEFAULT if language() in NOT_IN_PICTURES else language()):
+        yield
 
 
 def available_languages() -> tuple[str, ...]:

@@ -42,12 +42,15 @@ def commands_page() -> str:
             "# Commands",
             "",
             _wrapped(
-                "Made from the command tree by `make docs`; do not edit. Every command takes "
-                "`--json` in the terminal and then prints one JSON object and nothing else; there "
-                "it acts as `--as USER` (by default the operator), and what the workers can do is "
-                "handed to them with `--queue`. In Slack, `/retention help` shows what your role "
-                "may do."
+                "Made from the command tree by `make docs`; do not edit. In Slack, `/retention "
+                "help` shows the commands of your role."
             ),
+            "",
+            "In the terminal, every command also takes these options:",
+            "",
+            "- `--json`: Print one JSON object and nothing else.",
+            "- `--as USER`: Act as this person. Default: `operator`.",
+            "- `--queue`: Give the work to the workers.",
             "",
             "## In Slack and in the terminal",
             "",
@@ -113,7 +116,7 @@ def manifest() -> dict[str, Any]:
     return {
         "display_information": {
             "name": "Retention desk",
-            "description": "Who will lapse, why, what wins them back, and what it really earned.",
+            "description": "Find customers at risk, win them back, and measure what it earned.",
             "background_color": "#2c2d72",
         },
         "features": {
@@ -178,14 +181,19 @@ def features_page() -> str:
             "# Features",
             "",
             _wrapped(
-                "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`), "
-                "and windows end at the cutoff: only what occurred, and was known, before it is "
-                "seen. The unit of money is the shop's currency. A feature that a customer has no "
-                "events for is 0 where it counts, else missing. It is missing for all customers if "
-                "the shop's data has no such column or event before the cutoff. Items' categories "
-                "and brands are as they stand now, for the catalogue keeps no history. *Group* is "
-                "what reasons are told by."
+                "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`). "
+                "Windows end at the cutoff: a feature sees only events that occurred, and were "
+                "known, before it. Money is in the shop's currency."
             ),
+            "",
+            "- A customer without events for a feature has 0 if it counts, else a missing value.",
+            "- A feature is missing for all customers if the data has no such column or event.",
+            _wrapped(
+                "Categories and brands of items are today's, because the catalogue has no history.",
+                "- ",
+                "  ",
+            ),
+            "- *Group* is the group of the feature's reasons.",
             "",
             "| name | meaning | unit | source | group |",
             "| --- | --- | --- | --- | --- |",

@@ -1,11 +1,15 @@
 """The docs site builds without a broken link and loads nothing from other hosts."""
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markdown.extensions.toc import slugify
+
+import retention
 
 ROOT = Path(__file__).parents[1]
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
@@ -61,6 +65,14 @@ def test_search_works_for_pages_opened_as_files(site):
     assert "assets/iframe-worker.js" in (site / "index.html").read_text(encoding="utf-8")
 
 
+def test_every_name_of_the_library_has_a_section(site):
+    page = (site / "reference" / "library.html").read_text(encoding="utf-8")
+    errors = {"BadInput", "Refused", "TooLittleData"}  # the pages of functions name them
+    missing = {name for name in retention.__all__ if f'id="retention.{name}"' not in page} - errors
+    assert not missing
+
+
+@pytest.mark.nightly
 def test_wrong_link_fails_the_build(tmp_path):
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nplugins:")[0]
     rules = (
@@ -82,3 +94,15 @@ def test_wrong_link_fails_the_build(tmp_path):
     )
     assert build.returncode != 0
     assert "nowhere" in build.stderr
+
+
+@pytest.mark.parametrize("name", sorted(page.name for page in ROOT.glob("*.md")))
+def test_links_of_pages_beside_the_site_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        page = ROOT / path if path else ROOT / name
+        assert page.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {slugify(heading, "-") for heading in headings}, target

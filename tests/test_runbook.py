@@ -14,8 +14,10 @@ BLOCK = re.compile(r"^```\{ \.bash \.run \}\n(.*?)^```$", re.MULTILINE | re.DOTA
 # Forks one process for each command: importing the libraries for each takes 1 s.
 SERVER = """
 import json, os, signal, socket, sys
+import alembic, deltalake, duckdb, ibis.backends.duckdb, matplotlib.pyplot, pandas, pyarrow.dataset
 import bot.terminal, bot.terminal_runner, bot.commands
-import retention.lake.importing, retention.reports.quality, retention.erasure, retention.rotation
+import retention.campaigns.file_imports, retention.lake.importing, retention.reports.quality
+import retention.erasure, retention.rotation
 bot.commands.root()
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 server = socket.socket(socket.AF_UNIX)
@@ -80,6 +82,7 @@ def commands(tmp_path):
     server.wait()
 
 
+@pytest.mark.nightly
 def test_runbook_commands_work_in_order_in_a_fresh_home(tmp_path, commands):
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     assert len(blocks) >= 8

@@ -17,7 +17,7 @@ from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign, Outbox
 from retention.outreach import send_summary
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 from workers import ids
 from workers.delivery import outbox
 from workers.tasks.interface import Attachment, Post
@@ -54,7 +54,8 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
 def _picture(settings: Settings, data: dict[str, Any]) -> Attachment:
     """Draw cost and profit; the name identifies the content."""
     is_simulated = bool((data["result"] or {}).get("simulated"))
-    note = gettext("Simulated response") if is_simulated else ""
+    with use_picture_language():
+        note = gettext("Simulated response") if is_simulated else ""
     content = pictures.draw_money(pictures.campaign_rows(data), data["currency"], note)
     measured = "-measured" if data["verdict"] else ""
     name = f"{data['campaign_id']}-v{data['version']}{measured}.png"

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from retention.errors import BadInput
-from retention.text import gettext
+from retention.text import gettext, in_language
 from workers.app import TRAINING_CPU_LIMIT
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
@@ -602,4 +602,4 @@ def title_of(kind: str) -> str:
     """
     request = REQUESTS.get(kind)
     # During an upgrade a newer version may have stored a kind that this one does not know.
-    return request.title if request else kind
+    return in_language(request.title) if request else kind

@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from retention.campaigns.measurement import Effect, Measurement
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 TREATMENT_COLOR, HOLDOUT_COLOR, TEXT_COLOR = "#4a154b", "#8d8d97", "#1d1c1d"
 
 
+@use_picture_language()
 def draw_chart(outcomes: "Outcomes", measurement: "Measurement", *, simulated: bool) -> bytes:
     """Return a PNG with the cumulative difference and the effect by segment.
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from retention.number_format import money
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -32,6 +32,7 @@ class MoneyRow:
     color: str
 
 
+@use_picture_language()
 def campaign_rows(data: Mapping[str, Any]) -> tuple[MoneyRow, ...]:
     """Return the lines of a campaign's picture.
 

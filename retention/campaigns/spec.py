@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from retention.campaigns.assignment import control_size
 from retention.campaigns.measurement import Z_ALPHA, smallest_effect
 from retention.errors import BadInput, FieldErrors
-from retention.number_format import WHOLE, percent_limit
+from retention.number_format import has_no_smaller_unit, percent_limit
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
 from retention.templating import money
@@ -347,7 +347,7 @@ class Body(_FrozenModel):
 
     def _least(self, sum_: float) -> float:
         """Round up to a payable amount, so it is a valid limit."""
-        parts = 1 if self.currency in WHOLE else 100
+        parts = 1 if has_no_smaller_unit(self.currency) else 100
         return ceil(parts * sum_ - 1e-6) / parts
 
     def _off(self, line: OfferLine) -> str:

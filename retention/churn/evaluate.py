@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import check_label_window
 from retention.progress import Progress, part, silent
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 # share of customers; number of snapshots, 0 for all
 _CURVE = ((1, 1), (1, 2), (1, 4), (1, 0), (1 / 8, 0), (1 / 4, 0), (1 / 2, 0))
@@ -87,7 +90,7 @@ class Evaluation:
 
 
 def evaluate(
-    lake: Any,
+    lake: "Lake",
     *,
     cutoff: datetime,
     horizon_days: int = 28,
@@ -135,6 +138,50 @@ def evaluate(
     TooLittleData
         With too few customers or only one class.
     """
+    report, _ = evaluate_with_predictions(
+        lake,
+        cutoff=cutoff,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
+        model=model,
+        origins=origins,
+        by=by,
+        tiers=tiers,
+        curve=curve,
+        seed=seed,
+        progress=progress,
+    )
+    return report
+
+
+def evaluate_with_predictions(
+    lake: "Lake",
+    *,
+    cutoff: datetime,
+    horizon_days: int,
+    active_within_days: int | None,
+    model: str = "auto",
+    origins: int = 1,
+    by: Sequence[str] = (),
+    tiers: tuple[float, float] | None = None,
+    curve: bool = False,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> tuple[dict[str, Any], Evaluation]:
+    """Evaluate as `evaluate` does, and return the predictions at the cutoff as well.
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoff, horizon_days, active_within_days, model, origins, by, tiers, curve, seed
+        As for `evaluate`.
+    progress : Progress
+
+    Raises
+    ------
+    BadInput, TooLittleData
+        As for `evaluate`.
+    """
     check_label_window(lake, cutoff, horizon_days)
     attributes = _requested_attributes(lake, by)
     cutoffs = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
@@ -156,11 +203,11 @@ def evaluate(
         report["learning_curve"] = learning_curve(
             evaluations[0], model=model, seed=seed, progress=part(progress, origins, steps)
         )
-    return report
+    return report, evaluations[0]
 
 
 def evaluate_at(
-    lake: Any,
+    lake: "Lake",
     cutoff: datetime,
     *,
     horizon_days: int,
@@ -357,7 +404,7 @@ def _hash_share(snapshot: Snapshot) -> np.ndarray:
     return snapshot.hashed / np.float64(2**64)
 
 
-def _requested_attributes(lake: Any, names: Sequence[str]) -> pd.DataFrame:
+def _requested_attributes(lake: "Lake", names: Sequence[str]) -> pd.DataFrame:
     """Return customer attributes, indexed by customer id.
 
     Raises

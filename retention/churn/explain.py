@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from retention.text import gettext
 
 MAX_CACHED = 100_000  # customers of a cached snapshot, about 100 MB
 _CACHE: list[tuple[tuple[Any, ...], Snapshot]] = []  # holds the last snapshot
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Explanation:
 
 def explain(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     customer_id: str,
     *,

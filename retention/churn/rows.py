@@ -29,26 +29,26 @@ class Rows:
     """
 
     def __init__(self, X: np.ndarray, steps: Steps) -> None:
-        self._set(X, self, np.arange(len(X)))
+        self.X = _filled(X)
+        self._source: tuple[Rows, np.ndarray] | None = None  # all rows, and the places of these
         self._steps = steps
         self._lock = RLock()
         self._scaling: tuple[list[BaseEstimator], np.ndarray] | None = None
         self._kernels: dict[tuple[float, int], KernelFeatures] = {}
-
-    def _set(self, X: np.ndarray, whole: "Rows", places: np.ndarray) -> None:
-        # a column without values is constant 0; some estimators reject NaN columns
-        is_empty = np.isnan(X).all(axis=0)
-        self.X = np.where(is_empty, 0.0, X) if is_empty.any() else X
-        self._whole, self._places = whole, places
 
     def __len__(self) -> int:
         return len(self.X)
 
     def __getitem__(self, keep: np.ndarray) -> "Rows":
         """Select rows by a boolean mask (n,); they keep the scaling of all rows."""
-        selected = object.__new__(Rows)
-        selected._set(self.X[keep], self._whole, self._places[keep])
+        selected = Rows(self.X[keep], self._steps)
+        whole, places = self._source or (self, np.arange(len(self)))
+        selected._source = whole, places[keep]
         return selected
+
+    @property
+    def _whole(self) -> "Rows":
+        return self._source[0] if self._source else self
 
     @property
     def steps(self) -> list[BaseEstimator]:
@@ -75,7 +75,7 @@ class Rows:
         return found, self._own(found.inputs)
 
     def _own(self, values: np.ndarray) -> np.ndarray:
-        return values if self is self._whole else values[self._places]
+        return values[self._source[1]] if self._source else values
 
     def _scaled(self) -> tuple[list[BaseEstimator], np.ndarray]:
         """Fit imputation and scaling."""
@@ -88,6 +88,12 @@ class Rows:
                     Z = step.fit_transform(Z)
                 self._scaling = steps, Z.astype(np.float32)
             return self._scaling
+
+
+def _filled(X: np.ndarray) -> np.ndarray:
+    """Fill columns without values with 0; some estimators reject them."""
+    is_empty = np.isnan(X).all(axis=0)
+    return np.where(is_empty, 0.0, X) if is_empty.any() else X
 
 
 def _with_same_medians(X: np.ndarray) -> np.ndarray:

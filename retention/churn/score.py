@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,15 @@ from retention.churn.snapshots import Snapshot
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
 
 
 def score(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     *,
     customer_ids: Collection[str] | None = None,
@@ -60,7 +63,7 @@ def score(
 
 def score_with_evidence(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     *,
     customer_ids: Collection[str] | None = None,
@@ -90,6 +93,26 @@ def score_with_evidence(
         snapshot, value = snapshot.rows(selected), value[selected]
     weight = exact_first_weights(trained, snapshot, value, progress)
     return score_table(trained, snapshot, value, weight), evidence_table(trained, snapshot, weight)
+
+
+def probabilities(trained: TrainedChurn, lake: "Lake", as_of: datetime) -> dict[str, float]:
+    """Return the churn probability of every customer who ever ordered, by id.
+
+    Parameters
+    ----------
+    trained : TrainedChurn
+    lake : Lake
+    as_of : datetime
+        Timezone-aware.
+
+    Raises
+    ------
+    TooLittleData
+        If nobody ever ordered.
+    """
+    everyone = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=None)
+    chance = trained.predict(everyone)
+    return dict(zip(everyone.frame.customer_id, map(float, chance), strict=True))
 
 
 def evidence_table(

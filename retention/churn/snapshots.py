@@ -5,12 +5,14 @@ cutoff + horizon)``.
 """
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from retention.churn import season as seasons
 from retention.churn.model_features import (
@@ -22,9 +24,15 @@ from retention.churn.model_features import (
 from retention.features import build, quarters
 from retention.features.availability import unknown_features
 from retention.lake.store import to_frame
+from retention.progress import Progress, silent
+from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma, hidden_markov
 
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
 FIT_SAMPLE = 20_000  # customers; enough to fit four parameters
+SIDE_BY_SIDE = 100_000  # customers; with more, two snapshots at once would raise the peak of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,7 @@ class _History:
 
 
 def take_snapshot(
-    lake: Any,
+    lake: "Lake",
     cutoff: datetime,
     *,
     horizon_days: int,
@@ -184,15 +192,78 @@ def take_snapshot(
     else:
         snapshot = replace(snapshot, spend=fit_spend(history.frame))
     missing = unknown_features(lake, cutoff) if unknown is None else unknown
-    if missing:
-        frame = snapshot.frame.assign(**dict.fromkeys(sorted(missing), np.nan))
+    return _eligible(snapshot, missing, active_within_days)
+
+
+def take_labelled_snapshots(
+    lake: "Lake",
+    cutoffs: Sequence[datetime],
+    *,
+    horizon_days: int,
+    active_within_days: int | None,
+    seasonal: bool,
+    until: datetime,
+    unknown: Collection[str],
+    progress: Progress = silent,
+) -> list[Snapshot]:
+    """Take several snapshots with labels.
+
+    The purchase models of one are fitted while the lake is read for the next, if both fit into
+    memory together.
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoffs : sequence of datetime
+    horizon_days, active_within_days, seasonal, until, unknown
+        See `take_snapshot`.
+    progress : Progress
+
+    Returns
+    -------
+    list of Snapshot
+        As `take_snapshot` returns them.
+    """
+    snapshots: list[Snapshot] = []
+    waiting: tuple[_History, Future[Snapshot]] | None = None
+
+    def finish(history: _History, fitted: Future[Snapshot]) -> None:
+        snapshot = _attach_labels(fitted.result(), lake, history, horizon_days, until)
+        snapshots.append(_eligible(snapshot, unknown, active_within_days))
+
+    # the limit is the process's: no fit may lift it while another thread computes
+    with threadpool_limits(1), ThreadPoolExecutor(1) as pool:
+        for number, cutoff in enumerate(cutoffs):
+            what = gettext("Features as of {day:%d %b %Y}").format(day=lake.local(cutoff))
+            progress(number, len(cutoffs), what)
+            if waiting and len(waiting[0].frame) > SIDE_BY_SIDE:
+                finish(*waiting)
+                waiting = None
+            history = _extract_history(lake, cutoff, horizon_days, horizon_days)
+            fitted = pool.submit(_compute_features, history, cutoff, horizon_days, seasonal)
+            if waiting:
+                finish(*waiting)
+            waiting = history, fitted
+        if waiting:
+            finish(*waiting)
+    return snapshots
+
+
+def _eligible(
+    snapshot: Snapshot, unknown: Collection[str], active_within_days: int | None
+) -> Snapshot:
+    """Blank unknown features and keep the active customers."""
+    if unknown:
+        frame = snapshot.frame.assign(**dict.fromkeys(sorted(unknown), np.nan))
         snapshot = replace(snapshot, frame=frame)
     if active_within_days is None:
         return snapshot
     return snapshot.rows((snapshot.frame.recency_days <= active_within_days).to_numpy(dtype=bool))
 
 
-def _extract_history(lake: Any, cutoff: datetime, horizon_days: int, label_days: int) -> _History:
+def _extract_history(
+    lake: "Lake", cutoff: datetime, horizon_days: int, label_days: int
+) -> _History:
     """Read the buyers and their order history before a cutoff."""
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
     frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
@@ -224,7 +295,7 @@ def _compute_features(
 
 
 def _attach_labels(
-    snapshot: Snapshot, lake: Any, history: _History, horizon_days: int, until: datetime | None
+    snapshot: Snapshot, lake: "Lake", history: _History, horizon_days: int, until: datetime | None
 ) -> Snapshot:
     """Add labels, return times and the observed season."""
     frame, cutoff, horizon = snapshot.frame, snapshot.cutoff, timedelta(days=horizon_days)
@@ -279,7 +350,7 @@ def _observed_season(snapshot: Snapshot, orders: seasons.DailyOrders) -> dict[st
     return {"season_now": faster, "season_no_purchase_now": no_purchase}
 
 
-def daily_orders(lake: Any, cutoff: datetime, label_days: int) -> seasons.DailyOrders:
+def daily_orders(lake: "Lake", cutoff: datetime, label_days: int) -> seasons.DailyOrders:
     """Count first and repeat orders per day (UTC).
 
     Parameters
@@ -323,7 +394,7 @@ def fit_spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
 
 
 def days_to_next_purchase(
-    lake: Any, customers: pd.Series, since: datetime, until: datetime
+    lake: "Lake", customers: pd.Series, since: datetime, until: datetime
 ) -> np.ndarray:
     """Return the days until each customer's next purchase, (n,).
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -11,16 +11,19 @@ import pandas as pd
 
 from retention.churn import season as seasons
 from retention.churn.model_features import DERIVED, OBSERVED_SEASON, SEASON_FEATURES
-from retention.churn.snapshots import Snapshot, daily_orders, take_snapshot
+from retention.churn.snapshots import Snapshot, daily_orders, take_labelled_snapshots
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES
 from retention.features.availability import unknown_features
 from retention.lake import coverage
-from retention.progress import Progress, part, silent
+from retention.progress import Progress, silent
 from retention.text import gettext
 
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
 MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
-# training rows of all snapshots; more gain nothing (docs/data_scientist/accuracy.md)
+# training rows of all snapshots; more gain nothing (docs/research/more_rows.md)
 MAX_ROWS = 60_000
 MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
 MIN_BUYERS = 100  # for any model
@@ -226,7 +229,7 @@ def _thinned(rows: np.ndarray, step: float) -> np.ndarray:
 
 
 def build_training_set(
-    lake: Any,
+    lake: "Lake",
     *,
     cutoff: datetime,
     horizon_days: int,
@@ -267,21 +270,16 @@ def build_training_set(
     # One decision for all snapshots, as for the columns that vary: an event type that the shop
     # began to record between two of them stays a feature.
     unknown = unknown_features(lake, cutoff)
-    snapshots = []
-    for number, moment in enumerate(moments):
-        inner = part(progress, number, len(moments))
-        inner(0, 1, gettext("Features as of {day:%d %b %Y}").format(day=lake.local(moment)))
-        snapshots.append(
-            take_snapshot(
-                lake,
-                moment,
-                horizon_days=horizon_days,
-                active_within_days=active_within_days,
-                seasonal=days >= seasons.MIN_DAYS,
-                until=cutoff,
-                unknown=unknown,
-            )
-        )
+    snapshots = take_labelled_snapshots(
+        lake,
+        moments,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
+        seasonal=days >= seasons.MIN_DAYS,
+        until=cutoff,
+        unknown=unknown,
+        progress=progress,
+    )
     snapshots = [snapshot for snapshot in snapshots if len(snapshot.frame)]
     if not snapshots:
         raise TooLittleData(_no_customers_text(lake.local(cutoff), active_within_days))

@@ -267,6 +267,22 @@ def latest_cutoff(lake: store.LakeTables, horizon_days: int) -> datetime:
     return cutoff
 
 
+def training_cutoff(lake: store.LakeTables, moment: datetime) -> datetime:
+    """Return the latest cutoff to train at: a moment, but no later than the end of the data.
+
+    A customer with missing data has not left.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of the events.
+    moment : datetime
+        Timezone-aware.
+    """
+    newest = newest_event(lake, moment)
+    return min(moment, newest + timedelta(days=1)) if newest else moment
+
+
 def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
     """Return a note if the data ends long before a moment.
 

@@ -28,7 +28,7 @@ from retention.registry.model_cache import churn_model
 from retention.reports import card_charts
 from retention.reports.charts import Chart
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
@@ -73,6 +73,7 @@ class Card:
             "reports/model_card.html.j2", card=self.data, pictures=pictures, zone=settings.timezone
         )
 
+    @use_picture_language()
     def pdf(self, settings: Settings) -> bytes:
         """Return the card as PDF."""
         from retention.reports.card_pdf import print_page
@@ -81,6 +82,7 @@ class Card:
         return print_page(self.html(settings), title)
 
 
+@use_picture_language()  # the PDF has the font of pictures
 def card(
     lake: "Lake",
     database: Database,

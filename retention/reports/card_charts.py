@@ -5,7 +5,7 @@ from typing import Any
 
 from retention.number_format import percent
 from retention.reports.charts import ACCENT, GRID, INK, MUTED, SOFT, Chart, figure, png, title
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 NAMES = {
     "model": "this model",
@@ -15,6 +15,7 @@ NAMES = {
 }
 
 
+@use_picture_language()
 def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     """Plot expected against observed churn.
 
@@ -62,6 +63,7 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
     )
 
 
+@use_picture_language()
 def drivers(weights: Mapping[str, float]) -> Chart:
     """Plot the mean absolute contribution by feature group.
 
@@ -95,6 +97,7 @@ def drivers(weights: Mapping[str, float]) -> Chart:
     )
 
 
+@use_picture_language()
 def baseline_comparison(
     model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
 ) -> Chart:

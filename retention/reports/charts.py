@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from retention import templating
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,6 +151,7 @@ def png(fig: "Figure") -> bytes:
     return target.getvalue()
 
 
+@use_picture_language()
 def weeks(
     active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]
 ) -> Chart:

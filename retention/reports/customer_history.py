@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from retention.db.tables import Assignment, Campaign, Cohort, Coupon, Send
 from retention.lake.lake import naive
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -226,6 +226,7 @@ def _utc(moment: Any) -> datetime:
     return moment.to_pydatetime().replace(tzinfo=UTC)
 
 
+@use_picture_language()
 def trend_chart(points: Sequence[dict[str, Any]], thresholds: tuple[float, float]) -> bytes:
     """Draw a customer's risk over time as a small line.
 

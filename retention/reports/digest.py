@@ -25,7 +25,7 @@ from retention.reports.outlook import Risk, latest_outcome, risk
 from retention.reports.verdicts import digest_headline
 from retention.reports.week import WEEK, Week, week
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -294,6 +294,7 @@ def top_products(lists: "Mapping[str, Sequence[RecommendedItem]]") -> list[dict[
     ]
 
 
+@use_picture_language()
 def _draw_chart(
     activity: Week, now: Risk | None, before: Risk | None, settings: Settings
 ) -> charts.Chart:

@@ -22,7 +22,7 @@ from retention.reports.charts import Page
 from retention.reports.data_limits import limits
 from retention.reports.verdicts import data_verdict
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,6 +181,7 @@ def _types(lake: "Lake", before: datetime) -> dict[str, int]:
     return {row["event_type"]: row["number"] for row in rows}
 
 
+@use_picture_language()
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
     """Plot volume and completeness of the data.
 

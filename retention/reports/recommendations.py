@@ -15,7 +15,7 @@ from retention.progress import Progress, silent
 from retention.reports import charts
 from retention.reports.charts import Page
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,6 +162,7 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
+@use_picture_language()
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
     """Plot rates by position, and purchases by week.
 

@@ -4,12 +4,13 @@ import io
 from collections.abc import Mapping
 
 from retention.templating import count
-from retention.text import gettext
+from retention.text import gettext, use_picture_language
 
 COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 MIN_SHARE = 0.004  # of the bar, so that a tier with a few customers can be seen
 
 
+@use_picture_language()
 def chart(tiers: Mapping[str, int]) -> bytes:
     """Draw one bar, divided by tier.
 

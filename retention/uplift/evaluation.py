@@ -129,6 +129,26 @@ def compare_learners(
     dict
         Output of `evaluate` without the seconds.
     """
+    return compare_with_predictions(trial, seed=seed, progress=progress)[0]
+
+
+def compare_with_predictions(
+    trial: Experiment, *, seed: int = 0, progress: Progress = silent
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Compare as `compare_learners` does, and return the out-of-fold predictions as well.
+
+    Parameters
+    ----------
+    trial : Experiment
+    seed : int
+    progress : Progress
+
+    Returns
+    -------
+    report : dict
+    predictions : dict
+        ``model`` and ``risk`` → (n,), the means over the repeats.
+    """
     scores, fold = cross_validate(trial, LEARNERS, seed=seed, progress=progress)
     risk = scores.pop("risk")
     by_fold = {name: _measure_folds(trial, score, fold) for name, score in scores.items()}
@@ -146,7 +166,7 @@ def compare_learners(
         trial, {"model": scores[chosen], "selection": selected, **baselines}, fold, seed
     )
     arms = [trial.outcome[trial.treated == arm] for arm in (1, 0)]
-    return {
+    report = {
         "customers": len(trial.outcome),
         "ate": float(arms[0].mean() - arms[1].mean()),
         "metrics": _means(by_fold[chosen]),
@@ -176,6 +196,7 @@ def compare_learners(
         "left_out": trial.left_out,
         "folds": {"repeats": REPEATS, "folds": FOLDS},
     }
+    return report, {"model": scores[chosen].mean(axis=0), "risk": risk.mean(axis=0)}
 
 
 def cross_validate(

@@ -108,6 +108,39 @@ def uplift_metrics(
     }
 
 
+def qini_curve(
+    outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the Qini curve of a ranking.
+
+    Parameters
+    ----------
+    outcome, uplift, treated : ndarray of shape (n,)
+
+    Returns
+    -------
+    share : ndarray of shape (m,)
+        Of the customers that are targeted, from 0 to 1.
+    gained : ndarray of shape (m,)
+        Outcomes of the treated among them, minus those expected without treatment.
+
+    Examples
+    --------
+    >>> one, zero = np.ones(2), np.zeros(2)
+    >>> share, gained = qini_curve(np.r_[one, zero], np.r_[one, zero], np.array([1, 0, 1, 0]))
+    >>> share.tolist(), gained.tolist()
+    ([0.0, 0.5, 1.0], [0.0, 0.0, 0.0])
+    """
+    ranking = UpliftRanking.of(outcome, uplift, treated)
+    cells = {
+        (y, t): np.cumsum((ranking.outcome == y) & (ranking.treated == t))[None, ranking.last]
+        for y in (0, 1)
+        for t in (0, 1)
+    }
+    heights = _qini_height({cell: counts.astype(float) for cell, counts in cells.items()})[0]
+    return np.r_[0.0, (ranking.last + 1) / len(ranking.order)], np.r_[0.0, heights]
+
+
 def bootstrap_weights(
     customers: int, replicates: int, seed: int, block: int = 50
 ) -> Iterator[np.ndarray]:

@@ -137,19 +137,27 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
     lines = [
         "# Performance",
         "",
+        "How fast is it, and how much memory does it need? `make bench` writes this page.",
+        "",
         _paragraph(
-            "Written by `make bench`, on the whole Complete Journey (one year, 2,469 households). "
-            "The same run measures the peers; a ratio travels between machines better than a time. "
-            "Runs and peers take turns. A ratio is the median of the pairs, with the smallest and "
-            "the largest in brackets."
+            "It measures the whole Complete Journey: one year, 2,469 households. The same run "
+            "measures the peers, in turns, because a ratio travels between machines better than a "
+            "time. A ratio is the median of the pairs, with the smallest and the largest in "
+            "brackets."
         ),
         "",
         _paragraph(
-            "A bound is 15 % above the slowest of three machines with 2 cores (AMD and Intel), "
-            "where the same commit differed by up to half: 3.6 to 4.9 for the import, 9 to 12.2 "
-            "for ten times the events, .23 to .32 of pandas, 8.5 to 18.1 ms for one list, and .73 "
-            "to .34 of the peer's commands."
+            "A bound is 15% above the slowest of three machines with 2 cores (AMD and Intel). "
+            "There, the same commit differed by up to half:"
         ),
+        "",
+        "| ratio | from | to |",
+        "| --- | --- | --- |",
+        "| import | 3.6 | 4.9 |",
+        "| ten times the events | 9 | 12.2 |",
+        "| pandas | .23 | .32 |",
+        "| one list | 8.5 ms | 18.1 ms |",
+        "| the peer's commands | .73 | .34 |",
         "",
         _paragraph(f"Machine: {_machine()}. Measured {datetime.now(UTC):%d %B %Y}."),
         "",

@@ -16,6 +16,7 @@ from babel.messages.pofile import read_po
 import templates
 from retention.counted_nouns import counted_nouns
 from retention.number_format import NUMBER_OF, count
+from retention.reports import sweep_chart
 from retention.templating import day, moment, when
 from retention.text import FOLDER, available_languages, npgettext, use_language
 from tests.bot.message_samples import samples
@@ -38,7 +39,6 @@ KEYWORDS = {
 GRAMMAR = re.compile(r"%\(verb\d*\)s|\{suffix\}")
 CODE = re.compile(r"`[^`]*`")
 PERCENT = re.compile(r"%\(\w+\)s")
-DATES = {"weekday", "day", "month", "month_name", "year", "hour", "hour_of_12", "half_day"}
 SAMPLES = samples()
 
 
@@ -48,7 +48,7 @@ def translations() -> list[Message]:
 
 
 def forms(message: Message) -> list[str]:
-    return [message.string] if isinstance(message.string, str) else list(message.string)
+    return [message.string] if isinstance(message.string, str) else list(message.string or ())
 
 
 def fields(sentence: str) -> list[str]:
@@ -68,23 +68,28 @@ def places(sentence: str) -> list[str]:
     return sorted(PERCENT.findall(GRAMMAR.sub("", sentence)))
 
 
-@pytest.mark.parametrize("message", translations(), ids=lambda message: str(message.id)[:40])
-def test_translation_has_the_places_of_its_sentence(message):
-    sentence = message.id if isinstance(message.id, str) else message.id[1]
-    is_date = "month_name}" in sentence or "{weekday_name}" in sentence
-    for form in forms(message):
-        assert places(form) == places(sentence)
-        if places(sentence):
-            assert "%" not in PERCENT.sub("", form).replace("%%", "")
-        assert sorted(CODE.findall(form)) == sorted(CODE.findall(sentence))
-        for sign in "*<>\n":
-            assert form.count(sign) == sentence.count(sign), sign
-        if is_date:
-            assert {name for _, name, _, _ in Formatter().parse(form) if name} <= (
-                DATES | {"minute", "weekday_name"}
-            )
-        else:
-            assert fields(GRAMMAR.sub("", form)) == fields(GRAMMAR.sub("", sentence))
+def _differs(sentence: str, form: str) -> str:
+    """Return what a translation changed that it must keep, or nothing."""
+    if places(form) != places(sentence):
+        return "places"
+    if places(sentence) and "%" in PERCENT.sub("", form).replace("%%", ""):
+        return "a percent sign that is not doubled"
+    if sorted(CODE.findall(form)) != sorted(CODE.findall(sentence)):
+        return "code"
+    if any(form.count(sign) != sentence.count(sign) for sign in "*<>\n"):
+        return "formatting"
+    if fields(GRAMMAR.sub("", form)) != fields(GRAMMAR.sub("", sentence)):
+        return "fields"
+    return ""
+
+
+def test_each_translation_keeps_the_places_and_code_of_its_sentence():
+    pairs = [
+        (message.id if isinstance(message.id, str) else message.id[1], form)
+        for message in translations()
+        for form in forms(message)
+    ]
+    assert [(_differs(*pair), *pair) for pair in pairs if _differs(*pair)] == []
 
 
 def test_compiled_catalogue_is_that_of_the_translators():
@@ -93,9 +98,9 @@ def test_compiled_catalogue_is_that_of_the_translators():
         if isinstance(message.id, str):
             found = compiled.gettext(message.id)
         elif message.context:
-            found = compiled.npgettext(message.context, *message.id, 2)
+            found = compiled.npgettext(message.context, message.id[0], message.id[1], 2)
         else:
-            found = compiled.ngettext(*message.id, 2)
+            found = compiled.ngettext(message.id[0], message.id[1], 2)
         assert [found] == forms(message), "run: make messages"
 
 
@@ -114,6 +119,7 @@ def _is_shown(folder: str) -> bool:
     return first in ("bot", "templates")
 
 
+@pytest.mark.nightly
 def test_messages_and_commands_are_translated():
     translated = {
         (message.id if isinstance(message.id, str) else message.id[0], message.context)
@@ -163,12 +169,20 @@ def test_each_counted_noun_is_listed_for_translators():
     assert "位客户" in nouns
 
 
+@pytest.mark.nightly
+def test_pictures_stay_in_english_where_their_font_lacks_the_characters():
+    with use_language("zh"):
+        assert sweep_chart.alt_text({"high": 1, "medium": 2, "low": 3}).startswith("6 位活跃客户")
+        chinese = sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
+    assert chinese == sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
+
+
 def test_numbers_and_dates_follow_the_language():
     with use_language("zh"):
         assert count(1234, "customer") == "1,234 位客户"
         assert day("2017-10-02") == "2017年10月2日"
-        assert when("2017-10-02T13:06:00+00:00") == "10月2日 周一 13:06"
-        assert moment("2017-10-02T13:06:00+00:00") == "2017年10月2日 周一 13:06"
+        assert when("2017-10-02T13:06:00+00:00") == "10月2日周一 13:06"
+        assert moment("2017-10-02T13:06:00+00:00") == "2017年10月2日周一 13:06"
     assert count(1, "customer") == "1 customer"
     assert when("2017-10-02T00:06:00+00:00") == "Mon 2 Oct, 12:06 am"
 

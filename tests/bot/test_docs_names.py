@@ -23,6 +23,7 @@ PAGES = sorted(
 CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?<![\w.-])/?retention +([a-z][^`\n#|&;]*)")
 VARIABLE = re.compile(r"\b(?:RETENTION|SLACK)_[A-Z_]*[A-Z]\b")
+CODE_FILES = {".py", ".toml", ".j2", ".yaml", ".html", ".txt"}
 # Not settings of the program: of the tests, and of the Makefile.
 OTHER_VARIABLES = {"RETENTION_LANGUAGE", "RETENTION_PICTURES", "RETENTION_REQUIRE_BROWSER"}
 # In "retention package" and the like.
@@ -80,3 +81,16 @@ def test_pages_name_only_settings_that_exist(page):
     known |= {f"{name}_FILE" for name in SECRETS.values()}
     named = set(VARIABLE.findall(page.read_text(encoding="utf-8")))
     assert not named - known
+
+
+def test_code_names_only_pages_that_exist():
+    files = [ROOT / "Makefile", ROOT / "pyproject.toml"]
+    for folder in ("bot", "workers", "retention", "templates", "tests"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.suffix in CODE_FILES]
+    missing = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in files
+        for name in re.findall(r"\bdocs/[\w/]+\.md\b", file.read_text(encoding="utf-8"))
+        if not (ROOT / name).exists()
+    }
+    assert not missing

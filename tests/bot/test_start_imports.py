@@ -36,7 +36,7 @@ STATUS_LIBRARIES = {
     *("sqlalchemy", "greenlet", "cython_runtime", "slack_sdk"),  # slack_sdk: three of the tables
     *("pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "dotenv"),
     *("typing_extensions", "typing_inspection"),
-    *("jinja2", "markupsafe", "templates", "tzdata"),
+    *("babel", "jinja2", "markupsafe", "templates", "tzdata"),
 }
 STATUS_MODULES = {
     *HELP_MODULES,

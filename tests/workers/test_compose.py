@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,18 @@ def test_services_are_not_root_and_have_health_checks():
     assert all("healthcheck" in service for service in SERVICES.values())
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert re.search(r"^USER retention$", dockerfile, re.M)
+
+
+def test_image_gets_every_file_that_the_package_is_built_from():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    data = project["tool"]["setuptools"]["data-files"].values()
+    needed = {"pyproject.toml", "setup.py", "README.md", *project["project"]["license-files"]}
+    needed = needed.union(*data)
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = {
+        name for line in re.findall(r"^COPY (.*) \./$", dockerfile, re.M) for name in line.split()
+    }
+    assert needed <= copied
 
 
 def test_every_role_is_a_service():

@@ -240,7 +240,7 @@ def test_no_line_ends_between_a_minus_and_its_money():
 
 def test_yen_have_no_decimals():
     assert (templating.money(500, "JPY", 2), templating.money(500, "EUR", 2)) == ("¥500", "€500.00")
-    assert templating.money(-1234.4, "KRW", 2) == "−KRW 1,234"
+    assert templating.money(-1234.4, "KRW", 2) == "−\u2060₩1,234"
 
 
 def test_zero_has_no_sign():

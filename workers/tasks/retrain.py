@@ -4,7 +4,7 @@ Each model is stored and promoted when it is trained. If the job ends early, tha
 use. A later attempt of the same job continues with the missing models.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +169,7 @@ def training_cutoff(request: Retrain, lake: "Lake", horizon_days: int) -> tuple[
     """
     if request.cutoff is not None:
         return request.cutoff, ""
+    from retention.lake import coverage
+
     moment = lake.as_of(None, horizon_days)
-    newest = lake.newest_event(before=moment.at)
-    return min(moment.at, newest + timedelta(days=1)) if newest else moment.at, moment.note
+    return coverage.training_cutoff(lake, moment.at), moment.note

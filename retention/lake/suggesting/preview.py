@@ -187,12 +187,23 @@ def preview(
             progress=progress,
         )
         try:
-            return _preview(lake, report.timezone or settings.timezone, report)
+            return summarise(lake, report.timezone or settings.timezone, report)
         finally:
             lake.con.disconnect()
 
 
-def _preview(lake: Lake, zone: str, report: ImportReport) -> Preview:
+def summarise(lake: Lake, zone: str, report: ImportReport) -> Preview:
+    """Count the customers, orders and sales of a lake after an import.
+
+    Parameters
+    ----------
+    lake : Lake
+        Holds the imported events and no others.
+    zone : str
+        The shop's time zone.
+    report : ImportReport
+        Of the import.
+    """
     events = f'"{lake.table("events").get_name()}"'
     local_day = f"timezone({literal(zone)}, timezone('UTC', occurred_at))::DATE"
     order = f"hash(customer_id, order_id, CASE WHEN order_id IS NULL THEN {local_day} END)"

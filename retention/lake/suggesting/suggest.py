@@ -1,8 +1,9 @@
 """Propose a map from column names and contents."""
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
 from retention.lake import formats
@@ -25,7 +26,27 @@ from retention.lake.suggesting.profiles import Profile, profile_columns
 from retention.lake.suggesting.statuses import Status, find_statuses
 from retention.text import gettext
 
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
+
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
+
+
+class MissingColumns(BadInput):
+    """Refuse a source in which no column fits a required column.
+
+    Parameters
+    ----------
+    message : str
+    missing : sequence of str
+        Required columns of the table.
+    columns : sequence of str
+        Columns of the source.
+    """
+
+    def __init__(self, message: str, missing: Sequence[str], columns: Sequence[str]) -> None:
+        super().__init__(message)
+        self.missing, self.columns = tuple(missing), tuple(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +74,12 @@ class Proposal:
     statuses: tuple[Status, ...] = ()
 
 
-def suggest(lake: Any, table_name: str, file: str, query: str | None = None) -> str:
+def suggest(lake: "Lake", table_name: str, file: str, query: str | None = None) -> str:
     """Return the text of a proposed map; see `propose`."""
     return propose(lake, table_name, file, query).text
 
 
-def propose(lake: Any, table_name: str, file: str, query: str | None = None) -> Proposal:
+def propose(lake: "Lake", table_name: str, file: str, query: str | None = None) -> Proposal:
     """Propose a map for a file or a database query.
 
     Parameters
@@ -95,7 +116,9 @@ def propose(lake: Any, table_name: str, file: str, query: str | None = None) -> 
         return _propose(lake, table, opened, source)
 
 
-def _propose(lake: Any, table: Table, opened: sources.Source, source: sources.Source) -> Proposal:
+def _propose(
+    lake: "Lake", table: Table, opened: sources.Source, source: sources.Source
+) -> Proposal:
     """Propose a map for an open source, as it is and with nested columns flattened."""
     con, lines_select = lake.duckdb, ""
     if table.name == "events":
@@ -113,13 +136,11 @@ def _propose(lake: Any, table: Table, opened: sources.Source, source: sources.So
     chosen, doubts = choice.columns, choice.doubts
     missing = [name for name in table.required if name not in chosen and name != "event_type"]
     if missing:
-        columns = ", ".join(profile.name for profile in profiles)
-        raise BadInput(
-            gettext(
-                "No column of {name} looks like {missing} (there are {columns}); write the "
-                "map by hand."
-            ).format(name=source.name, missing=" or ".join(missing), columns=columns)
-        )
+        names = [profile.name for profile in profiles]
+        text = gettext(
+            "No column of {name} looks like {missing} (there are {columns}); write the map by hand."
+        ).format(name=source.name, missing=" or ".join(missing), columns=", ".join(names))
+        raise MissingColumns(text, missing, names)
     statuses: list[Status] = []
     if table.name == "events":
         statuses, left_out, status_doubts = find_statuses(
