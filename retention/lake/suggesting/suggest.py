@@ -125,7 +125,14 @@ def _propose(
         unnested, lines_select = unnest_lines(con, opened)
         source = _flatten(con, unnested)
     profiles = profile_columns(con, source)
-    choice = ColumnChoice(con, source.relation, profiles, table, has_lines=bool(lines_select))
+    choice = ColumnChoice(
+        con,
+        source.relation,
+        profiles,
+        table,
+        has_lines=bool(lines_select),
+        is_typed=source.detected.get("format") in ("parquet", "database"),
+    )
     chosen, doubts = choice.columns, choice.doubts
     missing = [name for name in table.required if name not in chosen and name != "event_type"]
     if missing:
