@@ -86,7 +86,7 @@ bench-queue: setup
 faults: setup
 	$(BIN)/python -m tests.faults
 
-# Campaigns with a known truth; writes its table into docs/data_scientist/campaign_measurement.md.
+# Campaigns with a known truth; writes its table into docs/data_scientist/simulation.md.
 simulate: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m tests.benchmarks.simulate
 

@@ -321,7 +321,7 @@ def _choose_unvalidated(
     different ways as customers age, so their mean errs less. The best member at a known moment
     says nothing about that. But a member below BG/NBD even there, which uses no labels, has
     learned nothing. Products of features rank worse as customers age
-    (docs/data_scientist/accuracy.md), and calendar models know no other year.
+    (docs/data_scientist/calibration.md), and calendar models know no other year.
     """
     if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.MIN_CHURNERS:
         members = tuple(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
-# training rows of all snapshots; more gain nothing (docs/data_scientist/accuracy.md)
+# training rows of all snapshots; more gain nothing (docs/research/more_rows.md)
 MAX_ROWS = 60_000
 MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
 MIN_BUYERS = 100  # for any model

@@ -187,7 +187,7 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     definition of partial churn where no contract ends; see Clemente-Císcar, San Matías and
     Giner-Bosch (2014), A methodology based on profitability criteria for defining the partial
     defection of customers in non-contractual settings, EJOR 239.
-    docs/data_scientist/science.md has the evidence on nine shops.
+    docs/data_scientist/churn_definition.md has the evidence on nine shops.
 
     Examples
     --------
