@@ -121,7 +121,7 @@ def explain(
     )
 
 
-def _all_buyers(lake: Any, as_of: datetime, horizon_days: int) -> Snapshot:
+def _all_buyers(lake: "Lake", as_of: datetime, horizon_days: int) -> Snapshot:
     """Return the snapshot of all buyers, from the cache if the data is the same.
 
     The features compare a customer with all others, so one customer's need everybody's.

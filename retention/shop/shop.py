@@ -453,8 +453,9 @@ class Shop(Descriptions):
     ) -> "pd.DataFrame":
         """Recommend items to customers.
 
-        The first call trains a recommender, unless the installation has one. Customers without
-        orders get popular items.
+        The first call trains a recommender. An installation uses its own as the commands do, and
+        without one it recommends own purchases and popular items. Customers without orders get
+        popular items.
 
         Parameters
         ----------
@@ -508,7 +509,7 @@ class Shop(Descriptions):
             )
         horizon = trained.horizon_days if trained else RECOMMEND_HORIZON
         at = self._data.lake.as_of(requested, horizon).at
-        if trained is None:
+        if self._data.database is None:
             trained = self._recommender(at)
         lists = recommend(trained, self._data.lake, asked, k=k, as_of=at, terms=terms)
         rows = [
