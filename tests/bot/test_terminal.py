@@ -350,7 +350,7 @@ def test_stuck_posts_show_the_desks_clock(home, capsys):
 
 
 def test_version_is_that_of_the_installed_package(capsys):
-    assert terminal.run(["--version"]) == 0
+    assert run(["--version"]) == 0
     name, version = capsys.readouterr().out.split()
     assert name == "retention-desk"
     assert version[0].isdigit()
