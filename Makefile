@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs tour messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs notebooks tour messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -86,7 +86,7 @@ bench-queue: setup
 faults: setup
 	$(BIN)/python -m tests.faults
 
-# Campaigns with a known truth; writes its table into docs/data_scientist/campaign_measurement.md.
+# Campaigns with a known truth; writes its table into docs/data_scientist/simulation.md.
 simulate: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m tests.benchmarks.simulate
 
@@ -107,6 +107,10 @@ docs: setup
 # Films the guided path into docs/tour and takes the pictures of docs/pictures; needs chromium.
 tour: setup
 	$(BIN)/python -m tests.make_tour
+
+# Executes the notebooks of docs/ and stores their outputs.
+notebooks: setup
+	$(BIN)/python -m tests.notebooks
 
 # Whether a test depends on an English sentence: each sentence shows as ⟦sentence⟧.
 test-pseudo: setup

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from bot.ask import Subject, Understanding, changes, understand
 from bot.ask.endpoint import ask_endpoint
+from bot.ask.places import Gap, shop_places
 from bot.ask.sentence import clean
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import ParsedCommand, parse
@@ -128,7 +129,13 @@ def answer(services: Services, said: Said) -> None:
             if not _IDLE.fullmatch(clean(said.text)):
                 _offer(services, said, understanding)
         else:
-            act(services, said, understanding.command, understanding.unused)
+            act(
+                services,
+                said,
+                understanding.command,
+                understanding.unused,
+                place_gap=understanding.place_gap,
+            )
     except Exception as error:
         sentence = error_message(error, services.settings)
         _reply(services, said, "talk/refused", {"sentence": sentence})
@@ -140,7 +147,9 @@ def _understand(services: Services, said: Said) -> Understanding:
         topic = threads.topic_of(session, services.settings, said.channel, said.root)
         audiences = [each.name for each in store.saved(session, services.settings)]
     subject = Subject(topic.command, topic.cohort, topic.customer, topic.campaign)
-    understanding = understand(said.text, today, subject, audiences)
+    understanding = understand(
+        said.text, today, subject, audiences, places=lambda: shop_places(services.settings)
+    )
     if understanding.command is None and not _IDLE.fullmatch(clean(said.text)):
         return ask_endpoint(services.settings, clean(said.text)) or understanding
     return understanding
@@ -152,6 +161,7 @@ def act(
     line: str,
     unused: tuple[str, ...] = (),
     *,
+    place_gap: Gap = "",
     confirmed: bool = False,
     quiet: bool = False,
 ) -> bool:
@@ -167,6 +177,8 @@ def act(
         The command line.
     unused : tuple of str, optional
         Parts of the sentence that the command does not express.
+    place_gap : str, optional
+        What the data lacks for an unused place; see `bot.ask.places.gap`.
     confirmed : bool, optional
         The person has pressed the button.
     quiet : bool, optional
@@ -190,14 +202,20 @@ def act(
             session, services.settings, said.user, parsed.command.role, parsed.command.deed
         )
     line, parsed = _with_pseudonym(services, line, parsed)
+    shown = {
+        "line": line,
+        "unused": list(unused),
+        "place_gap": place_gap,
+        "savable": takes_audience(line),
+    }
     if changes(line) and not confirmed:
-        return _propose(services, said, line, unused)
+        return _propose(services, said, shown)
     call = Call(services, said.user, SLACK, f"{said.key}:run", said.channel)
     result = parsed.command.handle(call, parsed.params)
     if isinstance(result, Request):
         is_private = parsed.command.private
-        return _start(services, said, line, unused, result, private=is_private, quiet=quiet)
-    return _show(services, said, line, unused, result)
+        return _start(services, said, shown, result, private=is_private, quiet=quiet)
+    return _show(services, said, shown, result)
 
 
 def _role(services: Services, user: str) -> str:
@@ -224,8 +242,7 @@ def _with_pseudonym(
 def _start(
     services: Services,
     said: Said,
-    line: str,
-    unused: tuple[str, ...],
+    shown: dict[str, Any],
     request: Request,
     *,
     private: bool,
@@ -233,7 +250,7 @@ def _start(
 ) -> bool:
     """Queue a command's job; its progress and its result come into the thread."""
     request.check_worker_limits()
-    settings = services.settings
+    settings, line = services.settings, str(shown["line"])
     elsewhere = private and not said.is_direct
     channel = said.user if private else said.channel
     key = None if elsewhere else said.thread_key
@@ -254,9 +271,7 @@ def _start(
         if said.root:
             threads.remember(session, settings, said.channel, said.root, line, submission.job.id)
         values = {
-            "line": line,
-            "unused": list(unused),
-            "savable": takes_audience(line),
+            **shown,
             "elsewhere": elsewhere,
             "joined": submission.joined,
             "title": title_of(request.kind),
@@ -274,12 +289,9 @@ def _start(
     return submission is not None
 
 
-def _show(
-    services: Services, said: Said, line: str, unused: tuple[str, ...], result: Answer
-) -> bool:
+def _show(services: Services, said: Said, shown: dict[str, Any], result: Answer) -> bool:
     """Show an immediate answer below the command."""
-    values = {"line": line, "unused": list(unused), "savable": takes_audience(line)}
-    preface = ("talk/ran", values)
+    line, preface = str(shown["line"]), ("talk/ran", shown)
 
     def store(session: Session) -> bool:
         is_first = first_time(session, said.key)
@@ -292,16 +304,15 @@ def _show(
     return services.group_commit.store(store)
 
 
-def _propose(services: Services, said: Said, line: str, unused: tuple[str, ...]) -> bool:
+def _propose(services: Services, said: Said, shown: dict[str, Any]) -> bool:
     """Show a change with the button that makes it."""
+    line = str(shown["line"])
     return _reply(
         services,
         said,
         "talk/proposal",
         {
-            "line": line,
-            "unused": list(unused),
-            "savable": takes_audience(line),
+            **shown,
             "title": deed_of(line),
             "value": sealed(services, said, line),
         },

@@ -50,9 +50,15 @@ def run(args: list[str] | None = None) -> int:
 
     Print an error as one sentence.
     """
+    words = sys.argv[1:] if args is None else args
+    if words == ["--version"]:
+        from importlib.metadata import version
+
+        click.echo(f"retention-desk {version('retention-desk')}")
+        return DONE
     try:
-        _refuse_invalid_utf8(sys.argv[1:] if args is None else args)
-        root().main(args, prog_name="retention", standalone_mode=False, obj=_Terminal())
+        _refuse_invalid_utf8(words)
+        root().main(words, prog_name="retention", standalone_mode=False, obj=_Terminal())
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
     except click.UsageError as error:

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 
 
 class Refused(Exception):
-    """Refuse a request and say how to fix it."""
+    """Refuse a request and say how to fix it.
+
+    Examples
+    --------
+    >>> raise Refused("There is no model yet; train one.")
+    Traceback (most recent call last):
+    retention.errors.Refused: There is no model yet; train one.
+    """
 
 
 class BadInput(Refused):
@@ -22,6 +29,11 @@ class BadInput(Refused):
         The problem and how to fix it.
     field : str, optional
         The field with the value. A form shows the message under its input.
+
+    Examples
+    --------
+    >>> BadInput("k is 0; give a whole number from 1.", field="k").field
+    'k'
     """
 
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
@@ -97,6 +109,11 @@ class TooLittleData(Refused):
     """Refuse a request that needs more data.
 
     More history, customers or classes are needed than the data has.
+
+    Examples
+    --------
+    >>> issubclass(TooLittleData, Refused)
+    True
     """
 
 

@@ -72,6 +72,7 @@ def test_every_name_of_the_library_has_a_section(site):
     assert not missing
 
 
+@pytest.mark.nightly
 def test_wrong_link_fails_the_build(tmp_path):
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nplugins:")[0]
     rules = (

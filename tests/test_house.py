@@ -1,8 +1,10 @@
 """The house keeps its floors: nothing imports upward, and the bot starts light."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,16 @@ def test_tests_of_retention_import_neither_bot_nor_workers():
                 )
                 pending += [file for file in files if file.exists()]
     assert not guilty
+
+
+def test_page_of_the_architecture_names_all_layers_in_order():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    (inside,) = [one for one in contracts["importlinter"]["contracts"] if "exhaustive" in one]
+    page = (ROOT / "docs" / "contributor" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## The layers of retention")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert named == [name for layer in inside["layers"] for name in re.split(r" [:|] ", layer)]
 
 
 def test_test_names_have_at_most_80_characters():

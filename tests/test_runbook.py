@@ -82,6 +82,7 @@ def commands(tmp_path):
     server.wait()
 
 
+@pytest.mark.nightly
 def test_runbook_commands_work_in_order_in_a_fresh_home(tmp_path, commands):
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     assert len(blocks) >= 8

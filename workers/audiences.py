@@ -1,5 +1,6 @@
 """Use saved audiences in jobs."""
 
+import hashlib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from retention.audiences.evaluate import Members
     from retention.lake import Lake
     from retention.risk.sweep import Sweep
+
+MAX_LIST_NAME = 40  # characters of `Cohort.audience`
 
 
 def check_exists(database: Database, settings: Settings, name: str | None) -> str | None:
@@ -92,6 +95,51 @@ def restrict(
     """
     customers = members_among(lake, session, settings, name, swept.as_of, swept.scores)
     return swept.restricted_to(customers)
+
+
+def restrict_where(
+    lake: "Lake", session: Session, settings: Settings, swept: "Sweep", where: str
+) -> "Sweep":
+    """Return a sweep of the customers of a condition only.
+
+    The note names values of the condition that no customer has.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    swept : Sweep
+        Of all active customers.
+    where : str
+        An audience expression.
+
+    Returns
+    -------
+    Sweep
+    """
+    from dataclasses import replace
+
+    from retention.audiences.evaluate import members
+    from retention.audiences.parse import parse
+
+    found = members(lake, session, settings, parse(where), swept.as_of, swept.scores)
+    note = " ".join(part for part in (swept.note, *found.warnings) if part)
+    return replace(swept.restricted_to(found.customers), note=note)
+
+
+def list_name(audience: str | None, where: str | None) -> str | None:
+    """Return how a list's cohort names its customers; None for all active customers.
+
+    A long condition is cut to the column's length. A hash tells it from others.
+    """
+    name = ": ".join(part for part in (audience, where) if part)
+    if len(name) > MAX_LIST_NAME:
+        name = f"{name[: MAX_LIST_NAME - 9]} {hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name or None
 
 
 def members_among(

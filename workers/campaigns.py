@@ -4,7 +4,7 @@ Every function runs in the caller's session. The change, its audit row and the m
 transaction. The steps that wait for no person are in `workers.campaign_clock`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,8 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval
 from retention.campaigns.approval import Changes
-from retention.campaigns.changes import version_changes
-from retention.campaigns.spec import Body
 from retention.campaigns.states import IN_CLEARANCE, STOPPABLE, find_campaign
+from retention.campaigns.versions import NextVersion
 from retention.db.audit import record
 from retention.db.tables import Campaign, CampaignEditor, Cohort
 from retention.errors import BadInput, Conflict, NotAllowed
@@ -291,26 +290,19 @@ def edit(
     return _show_next_version(
         session,
         settings,
-        before,
         user,
-        lambda: approval.edit(session, settings, campaign_id, version, user, changes, now),
+        approval.edit(session, settings, campaign_id, version, user, changes, now),
     )
 
 
 def _show_next_version(
     session: Session,
     settings: Settings,
-    before: Campaign,
     user: str,
-    write: Callable[[], Campaign],
+    written: NextVersion,
 ) -> Campaign:
-    """Write a version, and show what differs in the campaign's thread."""
-    old_body, old_name = Body.model_validate(before.body), before.name
-    campaign = write()
-    differences = version_changes(
-        old_body, Body.model_validate(campaign.body), (old_name, campaign.name)
-    )
-    return show_change(session, settings, campaign, "edited", user, changes=differences)
+    """Show what differs from the version before in the campaign's thread."""
+    return show_change(session, settings, written.campaign, "edited", user, changes=written.changes)
 
 
 def _require_approver(
@@ -375,14 +367,12 @@ def widen(
     from retention.campaigns.redraft import replace_audience
 
     roles.require(session, settings, user, "analyst", gettext("edit a campaign"))
-    before = find_campaign(session, settings, campaign_id)
     now = clock.now()
     return _show_next_version(
         session,
         settings,
-        before,
         user,
-        lambda: replace_audience(session, settings, campaign_id, version, user, drafted, now),
+        replace_audience(session, settings, campaign_id, version, user, drafted, now),
     )
 
 

@@ -182,6 +182,7 @@ class Sweep(Request):
     as_of: Moment | None = None
     audience: AudienceName | None = None
     by: str | None = None  # a field to break the result down by
+    where: Annotated[str, Field(max_length=500)] | None = None  # an audience expression
 
 
 class Score(Request):

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from datetime import date
 
 from bot.ask import rules
+from bot.ask.places import Places
 from bot.ask.result import Subject
 from bot.ask.values import find_values
 
@@ -17,6 +18,13 @@ THESE = re.compile(
 def quoted(text: str) -> str:
     """Quote a free text for a command line."""
     return '"{}"'.format(text.replace('"', "'"))
+
+
+def word_of(value: str) -> str:
+    """Return a value as one word of a command line; a condition keeps its own quotes."""
+    if " " not in value:
+        return value
+    return f"'{value}'" if '"' in value and "'" not in value else quoted(value)
 
 
 class Lines:
@@ -32,13 +40,20 @@ class Lines:
         What the thread is about.
     audiences : collection of str, optional
         Names of the saved audiences.
+    places : Places, optional
+        The shop's places.
     """
 
     def __init__(
-        self, text: str, today: date, subject: Subject, audiences: Collection[str] = ()
+        self,
+        text: str,
+        today: date,
+        subject: Subject,
+        audiences: Collection[str] = (),
+        places: Places | None = None,
     ) -> None:
         self.text, self.subject = text, subject
-        self.values = find_values(text, today, audiences)
+        self.values = find_values(text, today, audiences, places)
         self.low = self.values.masked
         self.used: set[str] = set()
 
@@ -89,12 +104,13 @@ class Lines:
         for option, kind in kinds.items():
             value = self._take(kind)
             if value is not None:
-                shown = quoted(value) if " " in value else value
-                parts.append(f"--{option.replace('_', '-')} {shown}")
+                parts.append(f"--{option.replace('_', '-')} {word_of(value)}")
         return " ".join(parts)
 
     def _sweep(self) -> str:
-        return self._options("sweep", tier="tier", top="top", as_of="day", audience="audience")
+        return self._options(
+            "sweep", tier="tier", top="top", as_of="day", audience="audience", where="place"
+        )
 
     def _customer(self) -> str | None:
         return self._take("customer") or self.subject.customer
@@ -180,7 +196,7 @@ class Lines:
         """Return "券错了" of "活动停了吧，券错了"."""
         _, comma, reason = self.text.partition(",")
         reason = reason.strip(" .!。！")
-        is_plain = comma and reason and not re.search("[\ue000-\ue012]|thank|please|谢", reason)
+        is_plain = comma and reason and not re.search("[\ue000-\ue013]|thank|please|谢", reason)
         return reason if is_plain and len(reason) > 2 else None
 
     def _edit(self) -> str | None:

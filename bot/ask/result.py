@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bot.ask.places import Gap
 from bot.commands.parsing import parse
 
 # Commands that change something for other people. All others only read.
@@ -97,6 +98,8 @@ class Understanding:
         Parts of the sentence that the command does not express.
     alternatives : tuple of str
         Other command lines, nearest first.
+    place_gap : str
+        What the data lacks for a place of the sentence; see `bot.ask.places.gap`.
     """
 
     command: str | None = None
@@ -104,6 +107,7 @@ class Understanding:
     confidence: float = 0.0
     unused: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
+    place_gap: Gap = ""
 
     @property
     def runs_at_once(self) -> bool:
@@ -118,6 +122,7 @@ class Understanding:
             "confidence": round(self.confidence, 2),
             "unused": list(self.unused),
             "alternatives": list(self.alternatives),
+            "place_gap": self.place_gap,
         }
 
 

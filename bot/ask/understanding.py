@@ -1,13 +1,16 @@
 """Turn a sentence into a command line of the desk's command tree."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import date
 
+from bot.ask import places as place_names
 from bot.ask import rules
-from bot.ask.lines import THESE, Lines
+from bot.ask.lines import THESE, Lines, word_of
 from bot.ask.mood import Mood, mood_of
 from bot.ask.parts import PICKING, unused_parts
+from bot.ask.places import Places
 from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
 from bot.ask.sentence import clean, correct, is_chinese
 from bot.ask.similar import NONE, examples
@@ -67,6 +70,7 @@ def understand(
     today: date,
     subject: Subject | None = None,
     audiences: Collection[str] = (),
+    places: Callable[[], Places] | None = None,
 ) -> Understanding:
     """Find the command that a sentence asks for.
 
@@ -80,6 +84,8 @@ def understand(
         What the thread is about.
     audiences : collection of str, optional
         Names of the saved audiences.
+    places : callable, optional
+        Returns the shop's places. It is called only for a sentence that may name one.
 
     Returns
     -------
@@ -91,8 +97,11 @@ def understand(
         return Understanding()
     if typed := _typed(text):
         return _checked(typed, 1.0, (), ())
-    reader = _Reader(correct(text), today, subject or Subject(), audiences)
-    return reader.understand()
+    text = correct(text)
+    known = place_names.known(text, places)
+    understanding = _Reader(text, today, subject or Subject(), audiences, known).understand()
+    gap = place_names.gap(text, understanding.unused, known)
+    return replace(understanding, place_gap=gap)
 
 
 def _typed(text: str) -> str | None:
@@ -122,9 +131,14 @@ class _Reader(Lines):
     """One sentence being read."""
 
     def __init__(
-        self, text: str, today: date, subject: Subject, audiences: Collection[str]
+        self,
+        text: str,
+        today: date,
+        subject: Subject,
+        audiences: Collection[str],
+        places: Places | None,
     ) -> None:
-        super().__init__(text, today, subject, audiences)
+        super().__init__(text, today, subject, audiences, places)
         self.mood: Mood = mood_of(self.low)
 
     # ------------------------------------------------------------ which command
@@ -189,7 +203,7 @@ class _Reader(Lines):
             return f"score {self.subject.customer}"
         if base is None:
             return None
-        rest = re.sub("[\ue000-\ue012]+", " ", self.low)
+        rest = re.sub("[\ue000-\ue013]+", " ", self.low)
         if base.startswith("campaign list") and (state := rules.find_state(rest)):
             return f"campaign list --state {state}"
         if base.startswith("recommend ") and re.search(r"\bnew\b|新品", rest) and not found:
@@ -199,7 +213,7 @@ class _Reader(Lines):
         kinds = {value.kind for value in found}
         path, options = _split(base)
         allowed = {
-            "sweep": {"tier", "top", "day"},
+            "sweep": {"tier", "top", "day", "place"},
             "score": {"customer", "day"},
             "recommend": {"customer", "day", "count", "top"},
             "cohort": {"months", "day"},
@@ -211,6 +225,7 @@ class _Reader(Lines):
                 options["CUSTOMER"] = value.value
             else:
                 name = {"tier": "--tier", "top": "--top", "day": "--as-of", "count": "--k"}
+                name["place"] = "--where"
                 option = name.get(value.kind, "--months")
                 options["--k" if path == "recommend" and option == "--top" else option] = (
                     value.value
@@ -364,6 +379,9 @@ def _joined(path: str, options: dict[str, str]) -> str:
     parts = [path]
     if customer := options.get("CUSTOMER"):
         parts.append(customer)
-    order = ("--tier", "--top", "--k", "--policy", "--months", "--as-of")
-    parts += [f"{name} {options[name]}" for name in order if name in options]
+    order = (
+        *("--tier", "--top", "--k", "--policy", "--months", "--as-of"),
+        *("--audience", "--where"),
+    )
+    parts += [f"{name} {word_of(options[name])}" for name in order if name in options]
     return " ".join(parts)

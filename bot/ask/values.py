@@ -8,6 +8,7 @@ from functools import partial
 
 from bot.ask import dates
 from bot.ask.dates import NUMBER, number
+from bot.ask.places import Places, find_places
 
 _LETTERS = "2-9abcdefghjkmnpqrstvwxyz"
 _BEFORE, _AFTER = r"(?<![a-z0-9_-])", r"(?![a-z0-9_-])"
@@ -60,7 +61,7 @@ _PEOPLE = (
 )
 _TOP = (
     rf"\b(?:the )?(?:top|first) ({NUMBER})\b(?: {_PEOPLE})*",
-    rf"\b(?:the |say )?({NUMBER}) (?:[\ue000-\ue012]+ |[a-z]+ )?{_PEOPLE}\b",
+    rf"\b(?:the |say )?({NUMBER}) (?:[\ue000-\ue013]+ |[a-z]+ )?{_PEOPLE}\b",
     r"前(\d+|[一二三四五六七八九十两])[名个位]?(?:客户)?",
     r"top ?(\d+)",
     r"(\d+)[名个位](?:客户|顾客)",
@@ -158,6 +159,7 @@ MARKS = {
     "job": "\ue010",
     "version": "\ue011",
     "audience": "\ue012",
+    "place": "\ue013",
 }
 
 
@@ -198,7 +200,9 @@ class _Finder:
         return None
 
 
-def find_values(text: str, today: date, audiences: Collection[str] = ()) -> Values:
+def find_values(
+    text: str, today: date, audiences: Collection[str] = (), places: Places | None = None
+) -> Values:
     """Find all values of a sentence.
 
     Parameters
@@ -209,6 +213,8 @@ def find_values(text: str, today: date, audiences: Collection[str] = ()) -> Valu
         The shop's day.
     audiences : collection of str, optional
         Names of the saved audiences.
+    places : Places, optional
+        The shop's places.
 
     Returns
     -------
@@ -236,6 +242,8 @@ def find_values(text: str, today: date, audiences: Collection[str] = ()) -> Valu
         ("customer", _PSEUDONYM),
     ):
         finder.all(kind, pattern)
+    if place := find_places(finder.low, places or {}):
+        finder.take("place", *place)
     _find_times(finder, today)
     for pattern in _HOLDOUT:
         finder.all("holdout", pattern)

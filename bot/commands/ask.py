@@ -20,11 +20,14 @@ from retention.text import gettext
 def COMMAND(call: Call, sentence: tuple[str, ...]) -> Answer:
     """Show the command for a sentence."""
     from bot.ask import understand
+    from bot.ask.places import shop_places
     from retention.audiences import store
 
     settings = call.services.settings
     with call.services.database.reading() as session:
         audiences = [each.name for each in store.saved(session, settings)]
     today = clock.now().astimezone(settings.zone).date()
-    understanding = understand(" ".join(sentence), today, audiences=audiences)
+    understanding = understand(
+        " ".join(sentence), today, audiences=audiences, places=lambda: shop_places(settings)
+    )
     return Answer("bot/ask", understanding.as_dict())

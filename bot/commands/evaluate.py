@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from bot.commands.tree import (
 from retention.errors import BadInput
 from retention.text import gettext
 from workers import times
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 
 @group(
@@ -51,7 +54,7 @@ CUTOFF = click.option(
 )
 
 
-def _cutoff(lake: Any, requested: datetime | None, horizon_days: int) -> tuple[datetime, str]:
+def _cutoff(lake: "Lake", requested: datetime | None, horizon_days: int) -> tuple[datetime, str]:
     """Return the cutoff, and a note if none was requested."""
     from retention.lake.coverage import latest_cutoff
 

@@ -14,6 +14,7 @@ from retention.text import gettext
 from workers.requests import Request, Retrain, Sweep
 
 if TYPE_CHECKING:
+    from retention.lake import Lake
     from retention.lake.suggesting.preview import Preview
     from retention.lake.suggesting.suggest import Proposal
 
@@ -139,7 +140,7 @@ def _announce(call: Call, number: int, what: str) -> Progress:
 # ---------------------------------------------------------------- reading
 
 
-def _propose(lake: Any, files: tuple[str, ...], query: str | None) -> "Proposal":
+def _propose(lake: "Lake", files: tuple[str, ...], query: str | None) -> "Proposal":
     """Propose how to read the files, by the first of them.
 
     Raises

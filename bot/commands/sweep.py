@@ -18,6 +18,7 @@ from bot.commands.tree import (
     request,
 )
 from retention.audiences.expression import check_group_field as check_field
+from retention.audiences.parse import parse
 from retention.text import gettext
 from workers.audiences import check_exists
 from workers.requests import Sweep
@@ -55,6 +56,13 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
 @AS_OF
 @AUDIENCE
 @click.option(
+    "--where",
+    metavar="CONDITION",
+    help=gettext(
+        'Only customers of a condition, as in `audience save`. Example: --where "city = Berlin"'
+    ),
+)
+@click.option(
     "--by",
     metavar="FIELD",
     help=gettext("Also count by a field, such as city, channel or any attribute."),
@@ -72,10 +80,12 @@ def COMMAND(
     top: int | None,
     as_of: datetime | None,
     audience: str | None = None,
+    where: str | None = None,
     by: str | None = None,
     csv: Path | None = None,
 ) -> Sweep:
-    """Queue a sweep over all active customers, or those of an audience."""
+    """Queue a sweep over all active customers, or those of an audience or a condition."""
     audience = check_exists(call.services.database, call.services.settings, audience)
     by = None if by is None else check_field(by)
-    return request(Sweep, tier=tier, top=top, as_of=as_of, audience=audience, by=by)
+    where = None if where is None else str(parse(where))
+    return request(Sweep, tier=tier, top=top, as_of=as_of, audience=audience, by=by, where=where)

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
 from retention.campaigns.assignment import assign, require_recipients, reset_groups
-from retention.campaigns.changes import version_changes
 from retention.campaigns.edits import (
     MINUTE_FORMAT,
     Changes,
@@ -32,7 +31,7 @@ from retention.campaigns.states import (
     find_campaign,
     move_campaign,
 )
-from retention.campaigns.versions import NO_DECISION, write_version
+from retention.campaigns.versions import NO_DECISION, NextVersion, write_version
 from retention.db.engine import advisory_lock
 from retention.db.tables import Approval, Campaign, CampaignEditor
 from retention.errors import BadInput, Conflict, FieldErrors, NotAllowed
@@ -315,7 +314,7 @@ def edit(
     user: str,
     changes: Changes,
     now: datetime,
-) -> Campaign:
+) -> NextVersion:
     """Store the next version and reset all approvals.
 
     Parameters
@@ -337,7 +336,7 @@ def edit(
 
     Returns
     -------
-    Campaign
+    NextVersion
 
     Raises
     ------
@@ -359,23 +358,22 @@ def edit(
         field for field in Body.model_fields if getattr(body, field) != getattr(old_body, field)
     ]
     differing += ["name"] if name != before.name else []
-    changes_made = version_changes(old_body, body, (before.name, name))
-    campaign = write_version(
+    written = write_version(
         session,
         settings,
-        campaign_id,
+        before,
         version,
         user,
         now,
         name=name,
         body=body,
-        details={"changed": differing, "changes": changes_made},
+        details={"changed": differing},
     )
     reset_groups(session, campaign_id)
     for line, old in zip(body.offers, old_body.offers, strict=True):
         if line != old:
             set_offer(session, campaign_id, line)
-    return campaign
+    return written
 
 
 def schedule(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:

@@ -6,7 +6,7 @@ Only `store` writes.
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,7 @@ from retention.campaigns.default_names import default_name
 from retention.campaigns.draft_options import Option, choose_option, of_tiers
 from retention.campaigns.edits import Changes, apply_changes
 from retention.campaigns.item_selection import MergeItems
+from retention.campaigns.margins import assumed_fields, average_margin
 from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.overlap import find_overlaps
 from retention.campaigns.spec import Body, Overlap, Prior
@@ -29,7 +30,6 @@ from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput
-from retention.lake.lake import naive
 from retention.outreach.contacts import find_contacts
 from retention.progress import Progress, silent
 from retention.risk.policy import Policy, reason_of
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.uplift.past_campaigns import UpliftModel
 
-MARGIN_DAYS = 56  # of sales, for the average margin
 MAX_NAMED = 3  # other campaigns in a message
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
@@ -345,72 +344,6 @@ def store(
         },
     )
     return campaign
-
-
-def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[float, bool]:
-    """Return the average margin of recent sales.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    before : datetime
-        End of the period of `MARGIN_DAYS`.
-    default : float
-        Margin to use if items have none.
-
-    Returns
-    -------
-    tuple[float, bool]
-        Margin as a share of sales, and whether it comes from the items.
-    """
-    events, items = lake.table("events", before), lake.table("items")
-    recent = events.filter(
-        events.event_type == "purchase",
-        events.occurred_at >= naive(before - timedelta(days=MARGIN_DAYS)),
-    )
-    sold = recent.join(items, recent.item_id == items.item_id).select(recent.amount, items.margin)
-    sold = sold.filter(sold.margin.notnull(), sold.amount > 0)
-    sums = (
-        sold.aggregate(sales=sold.amount.sum(), earned=(sold.amount * sold.margin).sum())
-        .execute()
-        .iloc[0]
-    )
-    if not sums["sales"] or sums["sales"] != sums["sales"]:
-        return default, False
-    return float(sums["earned"] / sums["sales"]), True
-
-
-def assumed_fields(lake: "Lake", table: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns that an import made up.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    table : str
-        Table of the lake.
-    columns : sequence of str
-        Columns to check.
-
-    Returns
-    -------
-    list of str
-        Columns named in the rows' ``attributes``.
-    """
-    import json
-
-    attributes = lake.table(table).select("attributes")
-    texts = (
-        attributes.filter(attributes.attributes.contains('"assumed"'))
-        .distinct()
-        .limit(200)
-        .execute()
-    )
-    assumed = {
-        field for text in texts["attributes"] for field in json.loads(text).get("assumed", [])
-    }
-    return [field for field in columns if field in assumed]
 
 
 def _profit_selector(

@@ -13,7 +13,7 @@ from retention.campaigns.draft import Draft
 from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body, OfferLine
 from retention.campaigns.states import find_campaign
-from retention.campaigns.versions import write_version
+from retention.campaigns.versions import NextVersion, write_version
 from retention.db.tables import Assignment, Campaign
 from retention.settings import Settings
 
@@ -38,7 +38,7 @@ def replace_audience(
     user: str,
     drafted: Draft,
     now: datetime,
-) -> Campaign:
+) -> NextVersion:
     """Store a draft's audience as the next version and reset all approvals.
 
     Edited terms stay, as far as the new audience has the same rules.
@@ -62,7 +62,7 @@ def replace_audience(
 
     Returns
     -------
-    Campaign
+    NextVersion
 
     Raises
     ------
@@ -77,10 +77,10 @@ def replace_audience(
     body = merged.body
     body.check_offers()
     was_default = is_default_name(before.name, old, before.created_at.astimezone(settings.zone))
-    campaign = write_version(
+    written = write_version(
         session,
         settings,
-        campaign_id,
+        before,
         version,
         user,
         now,
@@ -93,10 +93,12 @@ def replace_audience(
         delete(Assignment).where(Assignment.campaign_id == campaign_id),
         execution_options={"synchronize_session": False},
     )
-    session.execute(insert(Assignment), [{**row, **shared} for row in _rows(campaign, drafted)])
+    session.execute(
+        insert(Assignment), [{**row, **shared} for row in _rows(written.campaign, drafted)]
+    )
     for line in merged.changed:
         set_offer(session, campaign_id, line)
-    return campaign
+    return written
 
 
 def _merge(old: Body, new: Body) -> _Merged:

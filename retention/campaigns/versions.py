@@ -1,10 +1,12 @@
 """Write a campaign's next version."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from retention.campaigns.changes import version_changes
 from retention.campaigns.spec import Body
 from retention.campaigns.states import EDITABLE, move_campaign
 from retention.db.insert import insert_once
@@ -21,10 +23,26 @@ NO_DECISION: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class NextVersion:
+    """A campaign after an edit, and how it differs from the version before.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    changes : list of dict
+        See `version_changes`.
+    """
+
+    campaign: Campaign
+    changes: list[dict[str, Any]]
+
+
 def write_version(
     session: Session,
     settings: Settings,
-    campaign_id: str,
+    before: Campaign,
     version: int,
     user: str,
     now: datetime,
@@ -32,7 +50,7 @@ def write_version(
     name: str,
     body: Body,
     details: dict[str, Any],
-) -> Campaign:
+) -> NextVersion:
     """Store the next version as a draft, without any approval.
 
     Parameters
@@ -41,8 +59,8 @@ def write_version(
         Open session; the caller commits.
     settings : Settings
         Settings of the installation.
-    campaign_id : str
-        Campaign id.
+    before : Campaign
+        The campaign before the edit.
     version : int
         Version that the person saw.
     user : str
@@ -54,18 +72,19 @@ def write_version(
     body : Body
         Content of the version.
     details : dict
-        For the audit log.
+        For the audit log, beside the changes.
 
     Returns
     -------
-    Campaign
+    NextVersion
 
     Raises
     ------
     StaleCampaign
         The version changed, or the campaign is already sent.
     """
-    stored = body.model_dump(mode="json")
+    stored, campaign_id = body.model_dump(mode="json"), before.id
+    changes = version_changes(Body.model_validate(before.body), body, (before.name, name))
     campaign = move_campaign(
         session,
         settings,
@@ -83,7 +102,7 @@ def write_version(
         expires_at=None,
         remind_at=None,
         version=Campaign.version + 1,
-        details=details,
+        details={**details, "changes": changes},
         **NO_DECISION,
     )
     shared = {"team_id": settings.team_id, "campaign_id": campaign_id}
@@ -93,4 +112,4 @@ def write_version(
         )
     )
     insert_once(session, CampaignEditor, **shared, user_id=user)
-    return campaign
+    return NextVersion(campaign, changes)

@@ -7,7 +7,7 @@ identity, because one season's error must not be carried into the next.
 From 13 months on the features know the season, and each origin's remaining error is mostly its own
 season's. Then only a shift is fitted, as the mean of a random-effects model: origins differ more
 than their common error, so about a fifth of their mean is carried on
-(docs/data_scientist/science.md).
+(docs/data_scientist/calibration.md).
 
 References
 ----------

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import ibis
     import pandas as pd
 
+    from retention.lake import Lake
+
 TIERS = ("low", "medium", "high")
 MAX_SINGLE_TRIALS = 24  # moments to try for one order
 MAX_ORDERS = 4
@@ -96,7 +98,7 @@ class Counterfactual:
 
 def counterfactuals(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     snapshot: Snapshot,
     row: int,
     *,
@@ -168,7 +170,7 @@ def _smallest_change(
 
 def _score_changes(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     customer: Snapshot,
     order_ages: list[tuple[float, ...]],
     tier_of: Callable[[float], str],
@@ -185,7 +187,7 @@ def _score_changes(
 
 
 def _hypothetical_features(
-    lake: Any, customer: Snapshot, order_ages: list[tuple[float, ...]], horizon_days: int
+    lake: "Lake", customer: Snapshot, order_ages: list[tuple[float, ...]], horizon_days: int
 ) -> "pd.DataFrame":
     """Compute the customer's features after each change, one row each.
 
@@ -234,7 +236,7 @@ class _HypotheticalLake:
     """
 
     def __init__(
-        self, lake: Any, customer_id: str, cutoff: datetime, order_ages: list[tuple[float, ...]]
+        self, lake: "Lake", customer_id: str, cutoff: datetime, order_ages: list[tuple[float, ...]]
     ) -> None:
         self.lake, self.zone = lake, lake.zone
         self._customer, self._cutoff, self._order_ages = literal(customer_id), cutoff, order_ages

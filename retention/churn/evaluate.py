@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import check_label_window
 from retention.progress import Progress, part, silent
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 # share of customers; number of snapshots, 0 for all
 _CURVE = ((1, 1), (1, 2), (1, 4), (1, 0), (1 / 8, 0), (1 / 4, 0), (1 / 2, 0))
@@ -87,7 +90,7 @@ class Evaluation:
 
 
 def evaluate(
-    lake: Any,
+    lake: "Lake",
     *,
     cutoff: datetime,
     horizon_days: int = 28,
@@ -152,7 +155,7 @@ def evaluate(
 
 
 def evaluate_with_predictions(
-    lake: Any,
+    lake: "Lake",
     *,
     cutoff: datetime,
     horizon_days: int,
@@ -204,7 +207,7 @@ def evaluate_with_predictions(
 
 
 def evaluate_at(
-    lake: Any,
+    lake: "Lake",
     cutoff: datetime,
     *,
     horizon_days: int,
@@ -401,7 +404,7 @@ def _hash_share(snapshot: Snapshot) -> np.ndarray:
     return snapshot.hashed / np.float64(2**64)
 
 
-def _requested_attributes(lake: Any, names: Sequence[str]) -> pd.DataFrame:
+def _requested_attributes(lake: "Lake", names: Sequence[str]) -> pd.DataFrame:
     """Return customer attributes, indexed by customer id.
 
     Raises

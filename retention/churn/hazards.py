@@ -5,7 +5,7 @@
   classifier covers the whole horizon.
 - Other horizons: classifiers of returns within half and twice the horizon. Their log-odds are
   rescaled to P(churn) by slope and shift (Platt scaling). They err on other customers, so they
-  improve the ensemble of large shops (docs/data_scientist/accuracy.md).
+  improve the ensemble of large shops (docs/data_scientist/estimators.md).
 
 References
 ----------

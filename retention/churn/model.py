@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED
 
 import numpy as np
@@ -22,6 +22,9 @@ from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 ALLOWED = frozenset(
     {
@@ -187,7 +190,7 @@ def _without_arrays(trained: TrainedChurn) -> TrainedChurn:
 
 
 def train(
-    lake: Any,
+    lake: "Lake",
     *,
     cutoff: datetime,
     horizon_days: int = 28,
@@ -318,7 +321,7 @@ def _choose_unvalidated(
     different ways as customers age, so their mean errs less. The best member at a known moment
     says nothing about that. But a member below BG/NBD even there, which uses no labels, has
     learned nothing. Products of features rank worse as customers age
-    (docs/data_scientist/accuracy.md), and calendar models know no other year.
+    (docs/data_scientist/calibration.md), and calendar models know no other year.
     """
     if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.MIN_CHURNERS:
         members = tuple(

@@ -29,7 +29,7 @@ _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
 _LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting is part of the stack for any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
-# Products of features gain nothing here (docs/data_scientist/science.md).
+# Products of features gain nothing here (docs/data_scientist/estimators.md).
 _CALENDAR = (*_LEARNED, *CALENDAR, *_CLOSED)
 
 
@@ -129,7 +129,7 @@ def _closed_form_candidates(training: TrainingSet, missing: str, churners: float
     These are closed forms, with learned members in the blend if possible.
 
     Few customers over many horizons are enough to improve a blend, too few for a learned model
-    alone (docs/data_scientist/accuracy.md).
+    alone (docs/data_scientist/auto.md).
     """
     candidates = _with_season(_CLOSED, training)
     if churners < MIN_CHURNERS or (

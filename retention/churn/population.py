@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from retention.features import build
 from retention.lake.store import to_frame
 from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 MAX_FORECAST_DAYS = 3650  # later orders count as missing
 # What rules, expected spend and next order need. All features take four times as long.
@@ -61,7 +64,7 @@ class Buyers:
 
 
 def buyers(
-    lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None
+    lake: "Lake", as_of: datetime, *, horizon_days: int, active_within_days: int | None
 ) -> Buyers:
     """Take the customers to score by rules.
 
@@ -91,7 +94,7 @@ def buyers(
 
 
 def population(
-    lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None
+    lake: "Lake", as_of: datetime, *, horizon_days: int, active_within_days: int | None
 ) -> Snapshot:
     """Take the snapshot of the customers to score.
 
@@ -120,7 +123,7 @@ def population(
 
 
 def _require_customers(
-    frame: pd.DataFrame, lake: Any, as_of: datetime, active_within_days: int | None
+    frame: pd.DataFrame, lake: "Lake", as_of: datetime, active_within_days: int | None
 ) -> None:
     if len(frame):
         return

@@ -328,7 +328,7 @@ def choose_candidate(candidates: Sequence[EvaluatedCandidate]) -> EvaluatedCandi
 
     A single model's lead at a few origins is mostly luck. On parts of a real shop (51 cells of 500
     to 1,000 customers), choosing by log-loss alone lost a fifth of the blend's lead over the
-    baselines (docs/data_scientist/accuracy.md).
+    baselines (docs/data_scientist/auto.md).
     """
     best = min(candidates, key=lambda candidate: candidate.log_loss)
     blends = [candidate for candidate in candidates if len(candidate.members) > 1] or [best]

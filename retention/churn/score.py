@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,15 @@ from retention.churn.snapshots import Snapshot
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
 
 
 def score(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     *,
     customer_ids: Collection[str] | None = None,
@@ -60,7 +63,7 @@ def score(
 
 def score_with_evidence(
     trained: TrainedChurn,
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     *,
     customer_ids: Collection[str] | None = None,
@@ -92,7 +95,7 @@ def score_with_evidence(
     return score_table(trained, snapshot, value, weight), evidence_table(trained, snapshot, weight)
 
 
-def probabilities(trained: TrainedChurn, lake: Any, as_of: datetime) -> dict[str, float]:
+def probabilities(trained: TrainedChurn, lake: "Lake", as_of: datetime) -> dict[str, float]:
     """Return the churn probability of every customer who ever ordered, by id.
 
     Parameters

@@ -7,11 +7,14 @@ out-of-sample predictions.
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 MIN_CUSTOMERS = 30  # per segment
 VALUE_COUNTS = range(2, 9)  # distinct values of an attribute for automatic segments
@@ -54,7 +57,7 @@ def by_segment(
     ]
 
 
-def customer_attributes(lake: Any, names: Sequence[str] = ()) -> pd.DataFrame:
+def customer_attributes(lake: "Lake", names: Sequence[str] = ()) -> pd.DataFrame:
     """Return the attributes of customers, indexed by customer id.
 
     Parameters

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from retention.lake.store import to_frame
 from retention.progress import Progress, silent
 from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma, hidden_markov
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 FIT_SAMPLE = 20_000  # customers; enough to fit four parameters
 SIDE_BY_SIDE = 100_000  # customers; with more, two snapshots at once would raise the peak of memory
@@ -145,7 +148,7 @@ class _History:
 
 
 def take_snapshot(
-    lake: Any,
+    lake: "Lake",
     cutoff: datetime,
     *,
     horizon_days: int,
@@ -193,7 +196,7 @@ def take_snapshot(
 
 
 def take_labelled_snapshots(
-    lake: Any,
+    lake: "Lake",
     cutoffs: Sequence[datetime],
     *,
     horizon_days: int,
@@ -258,7 +261,9 @@ def _eligible(
     return snapshot.rows((snapshot.frame.recency_days <= active_within_days).to_numpy(dtype=bool))
 
 
-def _extract_history(lake: Any, cutoff: datetime, horizon_days: int, label_days: int) -> _History:
+def _extract_history(
+    lake: "Lake", cutoff: datetime, horizon_days: int, label_days: int
+) -> _History:
     """Read the buyers and their order history before a cutoff."""
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
     frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
@@ -290,7 +295,7 @@ def _compute_features(
 
 
 def _attach_labels(
-    snapshot: Snapshot, lake: Any, history: _History, horizon_days: int, until: datetime | None
+    snapshot: Snapshot, lake: "Lake", history: _History, horizon_days: int, until: datetime | None
 ) -> Snapshot:
     """Add labels, return times and the observed season."""
     frame, cutoff, horizon = snapshot.frame, snapshot.cutoff, timedelta(days=horizon_days)
@@ -345,7 +350,7 @@ def _observed_season(snapshot: Snapshot, orders: seasons.DailyOrders) -> dict[st
     return {"season_now": faster, "season_no_purchase_now": no_purchase}
 
 
-def daily_orders(lake: Any, cutoff: datetime, label_days: int) -> seasons.DailyOrders:
+def daily_orders(lake: "Lake", cutoff: datetime, label_days: int) -> seasons.DailyOrders:
     """Count first and repeat orders per day (UTC).
 
     Parameters
@@ -389,7 +394,7 @@ def fit_spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
 
 
 def days_to_next_purchase(
-    lake: Any, customers: pd.Series, since: datetime, until: datetime
+    lake: "Lake", customers: pd.Series, since: datetime, until: datetime
 ) -> np.ndarray:
     """Return the days until each customer's next purchase, (n,).
 

@@ -19,6 +19,7 @@ from retention.value import purchase_intent
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
+    from retention.lake import Lake
 
 PARAMETER = "intent"  # key in the parameters of a model
 MIN_HISTORY_DAYS = purchase_intent.HORIZONS[-1]
@@ -71,7 +72,7 @@ class Targets:
         }
 
 
-def fit_intent(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
+def fit_intent(lake: "Lake", training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
     """Fit the model of purchase intent and return it as JSON.
 
     Parameters

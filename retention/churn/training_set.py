@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,8 +19,11 @@ from retention.lake import coverage
 from retention.progress import Progress, silent
 from retention.text import gettext
 
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
 MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
-# training rows of all snapshots; more gain nothing (docs/data_scientist/accuracy.md)
+# training rows of all snapshots; more gain nothing (docs/research/more_rows.md)
 MAX_ROWS = 60_000
 MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
 MIN_BUYERS = 100  # for any model
@@ -226,7 +229,7 @@ def _thinned(rows: np.ndarray, step: float) -> np.ndarray:
 
 
 def build_training_set(
-    lake: Any,
+    lake: "Lake",
     *,
     cutoff: datetime,
     horizon_days: int,

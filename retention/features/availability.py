@@ -6,13 +6,15 @@ it is computed from: a shop without an item column did not sell "0 different ite
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retention.features.catalogue import FEATURES
 from retention.features.engagement import BROWSING
 
 if TYPE_CHECKING:
     import ibis
+
+    from retention.lake import Lake
 
 _SOURCES = {  # source of a feature in the catalogue → facts of which it needs all
     "purchases, items": ("items",),
@@ -50,7 +52,7 @@ NEEDS: dict[str, frozenset[str]] = {
 }
 
 
-def unknown_features(lake: Any, cutoff: datetime) -> frozenset[str]:
+def unknown_features(lake: "Lake", cutoff: datetime) -> frozenset[str]:
     """Return the features that no data before a cutoff can tell.
 
     Parameters
@@ -70,14 +72,14 @@ def unknown_features(lake: Any, cutoff: datetime) -> frozenset[str]:
     return frozenset(name for name, needs in NEEDS.items() if not needs <= available)
 
 
-def has_amounts(lake: Any, cutoff: datetime) -> bool:
+def has_amounts(lake: "Lake", cutoff: datetime) -> bool:
     """Return whether any order before a cutoff has an amount."""
     events = lake.table("events", before=cutoff)
     bought = (events.event_type == "purchase") & events.amount.notnull()
     return bool(events.filter(bought).limit(1).count().execute())
 
 
-def _available(lake: Any, cutoff: datetime) -> frozenset[str]:
+def _available(lake: "Lake", cutoff: datetime) -> frozenset[str]:
     """Return the facts that at least one row before the cutoff has."""
     events = lake.table("events", before=cutoff)
     sent = lake.table("treatments", before=cutoff)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from retention.features import basket, engagement, orders
 from retention.features.catalogue import NAMES, ZERO_IF_MISSING
@@ -23,8 +23,22 @@ NOW_PLACEHOLDER = 6_021_023_141_592_653  # replaced by the cutoff in compiled SQ
 TABLE_PLACEHOLDER = "place_of_"
 
 
+class FeatureTables(Protocol):
+    """Interface of a lake for features, which a substitute with hypothetical events also has."""
+
+    zone: str
+
+    def table(
+        self, name: str, before: datetime | None = None, since: datetime | None = None
+    ) -> "ibis.Table":
+        """Return a canonical table."""
+
+    def query(self, sql: str, types: dict[str, str]) -> "ibis.Table":
+        """Return a SQL query as an Ibis table."""
+
+
 def build(
-    lake: Any,
+    lake: FeatureTables,
     cutoff: datetime,
     *,
     horizon_days: int = 28,

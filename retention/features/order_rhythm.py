@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retention.lake import Lake
+
 GRID = (7, 14, 28, 56, 90, 180)  # days
 SHARE = 0.80  # of returns that happen within the horizon
 TOLERANCE = 1.10  # a horizon may miss the share by so much of its length
@@ -113,7 +115,7 @@ class DerivedDefinition:
     evidence: dict[str, Any]
 
 
-def order_rhythm(lake: Any, before: datetime) -> OrderRhythm:
+def order_rhythm(lake: "Lake", before: datetime) -> OrderRhythm:
     """Measure the gaps between order days.
 
     The last results are cached, because a digest asks for the same moment several times.
@@ -185,7 +187,7 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     definition of partial churn where no contract ends; see Clemente-Císcar, San Matías and
     Giner-Bosch (2014), A methodology based on profitability criteria for defining the partial
     defection of customers in non-contractual settings, EJOR 239.
-    docs/data_scientist/science.md has the evidence on nine shops.
+    docs/data_scientist/churn_definition.md has the evidence on nine shops.
 
     Examples
     --------
@@ -230,7 +232,7 @@ def active_window(horizon_days: int) -> int:
     )
 
 
-def _gap_counts(lake: Any, before: datetime) -> "tuple[pd.DataFrame, int]":
+def _gap_counts(lake: "Lake", before: datetime) -> "tuple[pd.DataFrame, int]":
     """Count the gaps of each customer in the engine."""
     from retention.features.visits import clock_changes
 

@@ -6,11 +6,16 @@ more take two bits each of two integers.
 
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retention.features.build import NOW_PLACEHOLDER, TABLE_PLACEHOLDER, TABLE_TYPES
+from retention.features.build import (
+    NOW_PLACEHOLDER,
+    TABLE_PLACEHOLDER,
+    TABLE_TYPES,
+    FeatureTables,
+)
 from retention.features.visits import DAY, seconds
 from retention.lake.store import to_frame
 
@@ -25,7 +30,7 @@ MAX_QUARTERS = 2 * QUARTERS_PER_INTEGER
 
 
 def order_day_counts(
-    lake: Any, cutoff: datetime, customers: "pd.Series", *, horizon_days: int
+    lake: FeatureTables, cutoff: datetime, customers: "pd.Series", *, horizon_days: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the order days of customers per quarter of H.
 

@@ -32,11 +32,10 @@ class TimeRange:
         return self.last is None or self.last < moment
 
 
-def data_state(lake: store.LakeTables) -> tuple[Any, ...]:
-    """Return the lake's path and the newest commits of events and links."""
-    return str(lake.root), *(
-        store.newest_commit(lake.root, table) for table in (TABLES["events"], LINKS)
-    )
+def data_state(lake: store.LakeTables, *, all_tables: bool = False) -> tuple[Any, ...]:
+    """Return the lake's path and the newest commits of events and links, or of all tables."""
+    tables = TABLES.values() if all_tables else (TABLES["events"],)
+    return str(lake.root), *(store.newest_commit(lake.root, table) for table in (*tables, LINKS))
 
 
 def time_range(lake: store.LakeTables) -> TimeRange:

@@ -25,7 +25,7 @@ from retention.lake import (
     single_currency,
     store,
 )
-from retention.lake.cleaning import faulty_events
+from retention.lake.cleaning import faulty_events, non_products
 from retention.lake.cleaning.cleaning_rules import load_clean_policy
 from retention.lake.import_log import ImportReport
 from retention.lake.import_writer import EventWriter, upsert_staged
@@ -398,7 +398,7 @@ class ImportJob:
         accepted = (
             self.writer.commit() if self.writer is not None else self._upsert() if staged else 0
         )
-        faulty_events.mark_non_products(self.lake, self.non_products)
+        non_products.mark_non_products(self.lake, self.non_products)
         self._unlock_table()
         if released_from is not None:
             path = quarantine.write(
@@ -510,7 +510,7 @@ class ImportJob:
             self.currencies |= single_currency.event_currencies(self.con, fresh)
             single_currency.check_single_currency(self.lake, self.settings, self.currencies)
             self.writer.write(fresh)
-            self.non_products |= faulty_events.find_non_products(self.lake, fresh, self.policy)
+            self.non_products |= non_products.find_non_products(self.lake, fresh, self.policy)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
         self.staged, self.staged_sources = False, []
 

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -139,7 +140,9 @@ class Lake:
             }
         )
         raw.execute("SET TimeZone = 'UTC'")
-        raw.execute("SET enable_progress_bar = false")
+        # In a notebook without ipywidgets, DuckDB can show no bar and refuses the setting.
+        with suppress(duckdb.InvalidInputException):
+            raw.execute("SET enable_progress_bar = false")
         phones.register(raw)
         return ibis.duckdb.from_connection(raw)
 

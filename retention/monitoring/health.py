@@ -8,7 +8,7 @@ tolerate most of it.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retention import clock
 from retention.churn import drift
@@ -25,6 +25,9 @@ from retention.registry import champion
 from retention.registry.model_cache import churn_model
 from retention.settings import Settings
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 SHOWN = 5  # most drifted features, without those that grow with time
 
@@ -72,7 +75,7 @@ class Health:
 
 
 def check(
-    lake: Any, database: Database, settings: Settings, *, progress: Progress = silent
+    lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent
 ) -> Health:
     """Check the churn champion now.
 
@@ -142,7 +145,7 @@ def backtest_metrics(row: ModelVersion) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
-def _now(lake: Any, horizon_days: int) -> datetime:
+def _now(lake: "Lake", horizon_days: int) -> datetime:
     """Return business time, limited to the data's end.
 
     Missing orders are no churn.
@@ -157,7 +160,7 @@ def _metrics(outcome: Outcome) -> dict[str, Any]:
     return {**outcome.metrics, "log_loss_interval": interval}
 
 
-def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
+def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: "Lake") -> list[dict[str, str]]:
     """Return the reason if predictions are too bad.
 
     They are worse than the backtest beyond chance.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import select
@@ -17,6 +17,9 @@ from retention.churn.training_set import TrainingSet
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.db.tables import Cohort, ModelVersion, Run
 from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 RECOMPUTED = "recomputed"
 MIN_PER_CLASS = 20  # fewer churned or retained customers say nothing
@@ -40,7 +43,7 @@ class Outcome:
 
 
 def matured_outcome(
-    lake: Any,
+    lake: "Lake",
     session: Session,
     settings: Settings,
     row: ModelVersion,
@@ -114,14 +117,19 @@ def _sweeps(
     return session.execute(query).all()
 
 
-def _snapshot(lake: Any, as_of: datetime, row: ModelVersion) -> Snapshot:
+def _snapshot(lake: "Lake", as_of: datetime, row: ModelVersion) -> Snapshot:
     return take_snapshot(
         lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days
     )
 
 
 def _outcome(
-    lake: Any, version: str, source: str, test: Snapshot, predicted: np.ndarray, row: ModelVersion
+    lake: "Lake",
+    version: str,
+    source: str,
+    test: Snapshot,
+    predicted: np.ndarray,
+    row: ModelVersion,
 ) -> Outcome | None:
     churned = test.churned
     if churned is None or not MIN_PER_CLASS <= churned.sum() <= len(churned) - MIN_PER_CLASS:
@@ -138,7 +146,7 @@ def _outcome(
     )
 
 
-def _baselines(lake: Any, test: Snapshot, row: ModelVersion) -> dict[str, dict[str, float]]:
+def _baselines(lake: "Lake", test: Snapshot, row: ModelVersion) -> dict[str, dict[str, float]]:
     """Return the baselines, trained one horizon before these predictions."""
     earlier = _snapshot(lake, test.cutoff - timedelta(days=row.horizon_days), row)
     if earlier.churned is None or not 0 < earlier.churned.sum() < len(earlier.churned):

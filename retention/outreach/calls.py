@@ -207,8 +207,8 @@ def open_entries(session: Session, settings: Settings, owner: str) -> list[CallE
     return list(session.scalars(select(CallEntry).where(*own).order_by(*order)))
 
 
-def count_due(session: Session, settings: Settings, now: datetime) -> int:
-    """Count the calls that have an owner, are due and were not made.
+def count_due(session: Session, settings: Settings, now: datetime, *, is_owned: bool = True) -> int:
+    """Count the calls that are due and were not made, those with or without an owner.
 
     Parameters
     ----------
@@ -218,10 +218,12 @@ def count_due(session: Session, settings: Settings, now: datetime) -> int:
         Of the installation.
     now : datetime
         Business time.
+    is_owned : bool, optional
+        Count those with an owner.
     """
     due = (
         CallEntry.team_id == settings.team_id,
-        CallEntry.owner.is_not(None),
+        CallEntry.owner.is_not(None) if is_owned else CallEntry.owner.is_(None),
         CallEntry.outcome.is_(None),
         CallEntry.due_on <= now.astimezone(settings.zone).date(),
     )

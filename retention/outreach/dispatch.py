@@ -219,14 +219,45 @@ def _settle(
     raise ServerUnavailable(sentence.format(detail=verdict.detail))
 
 
-def configured_channel(settings: Settings) -> str:
-    """Return the configured channel: ``webhook``, ``email`` or ``csv``.
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A way to send e-mails.
 
-    The webhook wins over SMTP. With ``csv``, a person downloads a file.
+    Parameters
+    ----------
+    setting : str
+        Name of the setting that switches it on.
+    open : callable
+        Returns the adapter. Raises `BadInput` if a setting is missing.
     """
-    if settings.webhook_url:
-        return "webhook"
-    return "email" if settings.smtp_url else "csv"
+
+    setting: str
+    open: Callable[[Settings], Adapter]
+
+
+def _webhook(settings: Settings) -> Adapter:
+    return WebhookAdapter(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
+
+
+def _smtp(settings: Settings) -> Adapter:
+    return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
+
+
+# By the name in ``sends.channel``, of at most eight characters. The first one that is switched on
+# is used.
+CHANNELS: dict[str, Channel] = {
+    "webhook": Channel("webhook_url", _webhook),
+    "email": Channel("smtp_url", _smtp),
+}
+
+
+def configured_channel(settings: Settings) -> str:
+    """Return the configured channel: one of `CHANNELS`, or ``csv``.
+
+    With ``csv``, a person downloads a file.
+    """
+    switched_on = (name for name, one in CHANNELS.items() if getattr(settings, one.setting))
+    return next(switched_on, "csv")
 
 
 def open_adapter(settings: Settings, name: str) -> Adapter:
@@ -237,7 +268,7 @@ def open_adapter(settings: Settings, name: str) -> Adapter:
     settings : Settings
         Settings of the installation.
     name : str
-        ``webhook`` or ``email``.
+        One of `CHANNELS`.
 
     Returns
     -------
@@ -248,9 +279,7 @@ def open_adapter(settings: Settings, name: str) -> Adapter:
     BadInput
         A setting of the channel is missing.
     """
-    if name == "webhook":
-        return WebhookAdapter(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
-    return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
+    return CHANNELS[name].open(settings)
 
 
 def check_channel(settings: Settings) -> None:

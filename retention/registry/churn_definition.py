@@ -5,7 +5,7 @@ Retraining, sweeps, scores, digests and evaluations use it. A campaign has a win
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,6 +24,9 @@ from retention.features.order_rhythm import (
 )
 from retention.registry.champions import champion
 from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 Source = Literal["default", "derived", "model", "person"]
 SYSTEM = "system"
@@ -91,7 +94,7 @@ def current_definition(session: Session, settings: Settings) -> ChurnDefinition:
     return ChurnDefinition()
 
 
-def definition_in_force(lake: Any, database: Database, settings: Settings) -> ChurnDefinition:
+def definition_in_force(lake: "Lake", database: Database, settings: Settings) -> ChurnDefinition:
     """Return the definition in force, derived from the data if nobody decided yet.
 
     A derived definition follows the data until the first churn model is in use. Nothing is written.
@@ -108,7 +111,7 @@ def definition_in_force(lake: Any, database: Database, settings: Settings) -> Ch
     return stored if stored.source in ("model", "person") or has_model else derive_from(lake)
 
 
-def ensure_definition(lake: Any, database: Database, settings: Settings) -> ChurnDefinition:
+def ensure_definition(lake: "Lake", database: Database, settings: Settings) -> ChurnDefinition:
     """Return the definition in force, and store it if it was derived.
 
     Parameters
@@ -128,7 +131,7 @@ def ensure_definition(lake: Any, database: Database, settings: Settings) -> Chur
     return definition
 
 
-def derive_from(lake: Any) -> ChurnDefinition:
+def derive_from(lake: "Lake") -> ChurnDefinition:
     """Derive the definition from the shop's gaps between orders.
 
     The source is ``default`` if there are too few returns.
@@ -150,7 +153,7 @@ def derive_from(lake: Any) -> ChurnDefinition:
     )
 
 
-def fitting_definition(lake: Any, definition: ChurnDefinition) -> ChurnDefinition | None:
+def fitting_definition(lake: "Lake", definition: ChurnDefinition) -> ChurnDefinition | None:
     """Return the definition that the shop's rhythm asks for, if it differs.
 
     Parameters

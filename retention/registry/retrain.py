@@ -6,7 +6,7 @@ Models are evaluated on the newest weeks with known outcomes.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
@@ -15,6 +15,9 @@ from retention.registry.model_cache import churn_model, recommender
 from retention.registry.store import save
 from retention.settings import Settings
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 SEED = 0
 
@@ -90,7 +93,7 @@ class RetrainRequest:
 
 def churn(
     settings: Settings,
-    lake: Any,
+    lake: "Lake",
     champion: ModelVersion | None,
     request: RetrainRequest,
     progress: Progress,
@@ -213,7 +216,7 @@ def _load_champion(
 
 def recommend(
     settings: Settings,
-    lake: Any,
+    lake: "Lake",
     champion: ModelVersion | None,
     request: RetrainRequest,
     progress: Progress,

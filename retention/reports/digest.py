@@ -103,6 +103,7 @@ def digest(
         campaigns = _campaigns(session, settings, moment.at)
         fresh = _freshness(lake, session, settings, moment.at)
         due_calls = calls.count_due(session, settings, clock.now())
+        unowned_calls = calls.count_due(session, settings, clock.now(), is_owned=False)
     progress(4, 6, gettext("Choosing what customers at risk would like"))
     top_items = _top_items(
         lake,
@@ -130,6 +131,7 @@ def digest(
         "work": {
             "approvals": sum(one["state"] == "submitted" for one in campaigns),
             "calls": due_calls,
+            "unowned_calls": unowned_calls,
             "data": fresh["late"] or bool(fresh["rows_quarantined"]),
         },
     }

@@ -7,7 +7,7 @@ Rules use ranks of recency and frequency. A rank is not a probability; outputs c
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from retention.features.order_rhythm import order_rhythm
 from retention.templating import LOWERS, RAISES, count, percent
 from retention.text import gettext
 
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
 VERSION = "rules"
 # Only the longest silence reaches `high`, even with many orders.
 RECENCY, FREQUENCY = 0.5, 0.12
@@ -36,7 +39,7 @@ WITHIN_USUAL_GAP = 3  # highest rank of a silence that is usual for the customer
 
 
 def score(
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     *,
     horizon_days: int = 28,
@@ -89,7 +92,7 @@ def score(
 
 
 def score_with_evidence(
-    lake: Any,
+    lake: "Lake",
     as_of: datetime,
     *,
     horizon_days: int = 28,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from retention.churn.clauses import Clause, Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
+    from retention.lake import Lake
     from retention.risk.policy import Policy
     from retention.risk.rules import RuleEvidence
 
@@ -122,7 +123,7 @@ class Sweep:
 
 
 def sweep(
-    lake: Any,
+    lake: "Lake",
     trained: "TrainedChurn | None",
     policy: "Policy",
     *,
@@ -211,7 +212,7 @@ def revenue_at_risk(scores: "pd.DataFrame") -> float:
 
 
 def _score(
-    lake: Any,
+    lake: "Lake",
     trained: "TrainedChurn | None",
     at: datetime,
     horizon_days: int,

@@ -193,7 +193,7 @@ class ChurnModel:
     >>> shop = retention.Shop.from_frames(retention.sample_orders(), verbose=False)
     >>> model = shop.train_churn()
     >>> print(model)  # doctest: +ELLIPSIS
-    Churn model (...), trained on 2024-...
+    Churn model (...), trained on ... customers before 29 Jun 2024: no order within 28 days, ...
     """
 
     trained: TrainedChurn

@@ -164,7 +164,7 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[probability.argmax(axis=1)]
 
     def customers(self, X: Any) -> np.ndarray:
-        """Return the customers of ``X`` in the order of the predictions: by first order.
+        """Return the customers of ``X`` in the order of the predictions: by first order, then id.
 
         Parameters
         ----------

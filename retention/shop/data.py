@@ -48,8 +48,6 @@ class ShopData:
         Columns that frames were read by.
     summary : Preview or None
         What the frames hold.
-    has_integer_ids : bool
-        Whether customer ids are whole numbers in the frames.
     """
 
     lake: Lake
@@ -58,7 +56,6 @@ class ShopData:
     database: Database | None = None
     columns: tuple[ColumnChoice, ...] = ()
     summary: Preview | None = None
-    has_integer_ids: bool = False
 
     @classmethod
     def from_frames(
@@ -112,7 +109,6 @@ class ShopData:
                 resolve_definition(derive_from(lake), horizon, active),
                 columns=(choice, *others),
                 summary=summarise(lake, zone, report),
-                has_integer_ids=_has_integer_ids(tables["events"], choice),
             )
         except BaseException:
             shutil.rmtree(settings.home, ignore_errors=True)
@@ -222,7 +218,8 @@ class ShopData:
 
     def own_ids(self, ids: "pd.Series") -> "pd.Series":
         """Return customer ids in the type of the frames."""
-        if self.has_integer_ids and ids.str.fullmatch(r"-?\d{1,18}").all():
+        is_integer = bool(self.columns) and self.columns[0].has_integer_ids
+        if is_integer and ids.str.fullmatch(r"-?\d{1,18}").all():
             return ids.astype("int64")
         return ids
 
@@ -269,21 +266,6 @@ def check_count(name: str, number: object) -> None:
             ),
             field=name,
         )
-
-
-def _has_integer_ids(orders: Any, choice: ColumnChoice) -> bool:
-    """Return whether a data frame's customer ids are whole numbers."""
-    name = next((source for target, source, _ in choice.rows if target == "customer_id"), None)
-    types = getattr(orders, "schema", None) if hasattr(orders, "schema") else None
-    types = types if types is not None else getattr(orders, "dtypes", None)
-    if name is None or types is None:
-        return False
-    try:
-        type_ = types[name] if hasattr(types, "__getitem__") else types.field(name).type
-    except (KeyError, TypeError):
-        return False
-    text = str(getattr(type_, "type", type_)).lower()
-    return text.startswith(("int", "uint", "float"))
 
 
 def _temporary_settings(timezone: str | None) -> Settings:

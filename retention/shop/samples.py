@@ -103,7 +103,7 @@ def sample_campaign(customers: int = 4000, *, seed: int = 0) -> "pd.DataFrame":
     >>> import retention
     >>> campaign = retention.sample_campaign()
     >>> campaign.groupby("sent").visit.mean().round(2).tolist()
-    [0.22, 0.3]
+    [0.25, 0.33]
     """
     import pandas as pd
 

@@ -64,7 +64,7 @@ class Shop(Descriptions):
     >>> import retention
     >>> shop = retention.Shop.from_frames(retention.sample_orders(), verbose=False)
     >>> shop.horizon_days
-    42
+    28
     >>> at_risk = shop.score(shop.train_churn())
     >>> at_risk.columns.tolist()[:3]
     ['customer_id', 'churn_probability', 'tier']
@@ -144,10 +144,11 @@ class Shop(Descriptions):
         >>> orders = pd.DataFrame(
         ...     {"who": ["ann", "bob", "ann"], "day": ["2025-01-02", "2025-01-03", "2025-02-01"]}
         ... )
-        >>> shop = retention.Shop.from_frames(orders, customer_id="who", occurred_at="day")
-        >>> print(shop)  # doctest: +ELLIPSIS
+        >>> shop = retention.Shop.from_frames(
+        ...     orders, customer_id="who", occurred_at="day", verbose=False
+        ... )
+        >>> print(str(shop).splitlines()[0])
         2 customers, 3 orders, 2 Jan 2025 to 1 Feb 2025
-        ...
         """
         named = {
             target: name
@@ -219,7 +220,7 @@ class Shop(Descriptions):
         >>> import retention
         >>> with retention.Shop.from_frames(retention.sample_orders(), verbose=False) as shop:
         ...     print(shop.active_within_days)
-        84
+        56
         """
         self._close()
 
@@ -361,7 +362,7 @@ class Shop(Descriptions):
         >>> import retention
         >>> shop = retention.Shop.from_frames(retention.sample_orders(), verbose=False)
         >>> shop.train_churn().horizon_days
-        42
+        28
         """
         definition = self._data.defined(horizon)
         at = self._data.moment("cutoff", cutoff)
@@ -452,8 +453,9 @@ class Shop(Descriptions):
     ) -> "pd.DataFrame":
         """Recommend items to customers.
 
-        The first call trains a recommender, unless the installation has one. Customers without
-        orders get popular items.
+        The first call trains a recommender. An installation uses its own as the commands do, and
+        without one it recommends own purchases and popular items. Customers without orders get
+        popular items.
 
         Parameters
         ----------
@@ -507,7 +509,7 @@ class Shop(Descriptions):
             )
         horizon = trained.horizon_days if trained else RECOMMEND_HORIZON
         at = self._data.lake.as_of(requested, horizon).at
-        if trained is None:
+        if self._data.database is None:
             trained = self._recommender(at)
         lists = recommend(trained, self._data.lake, asked, k=k, as_of=at, terms=terms)
         rows = [

@@ -5,7 +5,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ class ColumnChoice:
         What to check, one sentence each.
     guessed : bool
         Whether any column was guessed.
+    has_integer_ids : bool
+        Whether a data frame has whole numbers as customer ids.
     """
 
     table: str
     rows: tuple[tuple[str, str, str], ...]
     doubts: tuple[str, ...] = ()
     guessed: bool = True
+    has_integer_ids: bool = False
 
     def __str__(self) -> str:
         headers = (self.table, gettext("read from"), "")
@@ -93,7 +96,8 @@ def read_table(
     title = NAMES[table]
     folder = settings.home / "read"
     folder.mkdir(parents=True, exist_ok=True)
-    files, is_copy = _files(lake, title, data, names, table, folder)
+    files, types = _files(lake, title, data, names, table, folder)
+    is_copy = bool(types)
     try:
         proposal = propose(lake, table, files[0])
         if proposal.table != table:
@@ -112,7 +116,7 @@ def read_table(
             lake, None, settings, table, files, path, format_name=proposal.format_name
         )
     except MissingColumns as error:
-        raise BadInput(_missing_text(error, title)) from None
+        raise _missing_error(error, title, names) from None
     except BadInput as error:
         if not is_copy:
             raise
@@ -123,14 +127,24 @@ def read_table(
         if is_copy:
             for file in files:
                 Path(file).unlink(missing_ok=True)
-    return report, _choice(title, table, proposal, text, names)
+    choice = _choice(title, table, proposal, text, names)
+    return report, replace(choice, has_integer_ids=_has_integer_ids(choice, types))
 
 
-def _missing_text(error: MissingColumns, title: str) -> str:
+def _missing_error(error: MissingColumns, title: str, names: Mapping[str, str]) -> BadInput:
     missing = error.missing[0]
-    return gettext(
-        'No column of {title} looks like {missing}; there are {columns}. Name it: {missing}="…".'
-    ).format(title=title, missing=missing, columns=", ".join(error.columns))
+    if missing in names:
+        text = gettext("{missing}: the values of {name!r} are not what {missing} needs.")
+    else:
+        text = gettext(
+            "No column of {title} looks like {missing}; there are {columns}. Name it: "
+            '{missing}="…".'
+        )
+    columns = ", ".join(names.get(name, name) for name in error.columns)
+    return BadInput(
+        text.format(title=title, missing=missing, columns=columns, name=names.get(missing)),
+        field=missing,
+    )
 
 
 # ---------------------------------------------------------------- rows
@@ -138,8 +152,8 @@ def _missing_text(error: MissingColumns, title: str) -> str:
 
 def _files(
     lake: Lake, title: str, data: Any, names: Mapping[str, str], table: str, folder: Path
-) -> tuple[list[str], bool]:
-    """Return the files to import, and whether they are copies."""
+) -> tuple[list[str], dict[str, str]]:
+    """Return the files to import, and the types of the data's columns if the files are copies."""
     _check_targets(table, names)
     con = lake.duckdb
     if isinstance(data, str | os.PathLike):
@@ -147,14 +161,15 @@ def _files(
     if isinstance(data, list | tuple) and data and _are_paths(data):
         files = sources.expand_paths([os.fspath(path) for path in data])
         if not names:
-            return files, False
-        copies = []
+            return files, {}
+        copies, columns = [], {}
         for number, file in enumerate(files):
             with sources.open_source(con, file, None, None) as source:
                 copy = folder / f"{title}{number or ''}.jsonl"
-                _copy(con, source.relation, source.columns, names, title, copy)
+                columns = source.columns
+                _copy(con, source.relation, columns, names, title, copy)
             copies.append(str(copy))
-        return copies, True
+        return copies, columns
     rows = arrow_table(data, title)
     if not rows.num_rows:
         raise BadInput(gettext("{title} has no rows.").format(title=title))
@@ -164,7 +179,7 @@ def _files(
         _copy(con, "given_rows", columns, names, title, folder / f"{title}.jsonl")
     finally:
         con.unregister("given_rows")
-    return [str(folder / f"{title}.jsonl")], True
+    return [str(folder / f"{title}.jsonl")], columns
 
 
 def _are_paths(data: Sequence[Any]) -> bool:
@@ -338,6 +353,11 @@ def _choice(
                 rows.append((target, _in_words(parts[2], names), reason))
     doubts = tuple(doubt.text for doubt in proposal.doubts if doubt.target not in names)
     return ColumnChoice(title, tuple(rows), doubts, any(row[0] not in names for row in rows))
+
+
+def _has_integer_ids(choice: ColumnChoice, types: Mapping[str, str]) -> bool:
+    source = next((source for target, source, _ in choice.rows if target == "customer_id"), "")
+    return "INT" in types.get(source, "") or types.get(source) in _FLOATS
 
 
 def _in_words(value: str, names: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from retention.uplift.evaluation import calibration_slope, select_learner, seque
 from retention.uplift.experiment import Experiment
 from retention.uplift.learners import LEARNERS, UpliftLearner
 from retention.uplift.offer_effects import OfferModels, fit_offer_models, offer_kind
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 MAX_CAMPAIGNS = 12  # the newest ones
 MIN_HELD_OUT = 100  # customers in all campaigns together
@@ -81,7 +84,7 @@ class UpliftModel:
     offers: OfferModels | None = None
 
     def predict(
-        self, lake: Any, customers: pd.Series, at: datetime, horizon_days: int
+        self, lake: "Lake", customers: pd.Series, at: datetime, horizon_days: int
     ) -> UpliftPrediction:
         """Predict the uplift of ordering per customer.
 
@@ -108,7 +111,7 @@ class UpliftModel:
 
 
 def fit_uplift(
-    lake: Any,
+    lake: "Lake",
     before: datetime,
     *,
     window_days: int,
@@ -163,7 +166,7 @@ def fit_uplift(
 
 
 def load_campaigns(
-    lake: Any, before: datetime, *, window_days: int, excluded: Collection[str] = ()
+    lake: "Lake", before: datetime, *, window_days: int, excluded: Collection[str] = ()
 ) -> tuple[Experiment, np.ndarray, int] | None:
     """Load finished campaigns as one experiment.
 
@@ -230,7 +233,7 @@ def _lake_offer_kind(offer: Any) -> str:
 
 
 def _campaign_data(
-    lake: Any, rows: pd.DataFrame, before: datetime, window_days: int
+    lake: "Lake", rows: pd.DataFrame, before: datetime, window_days: int
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
     """Return one campaign's experiment data.
 
@@ -257,7 +260,7 @@ def _campaign_data(
 
 
 def _features_before(
-    lake: Any, customers: pd.Series, at: datetime, horizon_days: int
+    lake: "Lake", customers: pd.Series, at: datetime, horizon_days: int
 ) -> pd.DataFrame:
     """Compute features (n, k) before a moment.
 

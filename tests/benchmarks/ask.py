@@ -12,6 +12,7 @@ from tests.benchmarks.measure import Figure
 
 FOLDER = Path(__file__).with_name("sentences")
 TODAY = date(2017, 10, 2)
+CITIES = ("Berlin", "Hamburg", "New York", "上海", "北京")  # of the cases with ``places=city``
 _SUBJECT = re.compile(r"^\[([^\]]*)\] ")
 
 
@@ -24,6 +25,7 @@ class Case:
     subject: Subject
     command: str | None
     unused: tuple[str, ...]
+    has_places: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,21 @@ def read(half: str) -> list[Case]:
             sentence = sentence[match.end() :]
             fields = dict(part.split("=", 1) for part in match[1].split("|"))
         parts = tuple(part.strip() for part in unused.split(";") if part.strip())
-        subject = Subject(**fields)
-        cases.append(Case(style, sentence, subject, None if command == "-" else command, parts))
+        has_places = fields.pop("places", "") == "city"
+        wanted = None if command == "-" else command
+        cases.append(Case(style, sentence, Subject(**fields), wanted, parts, has_places))
     return cases
 
 
 def results(half: str) -> list[Result]:
     """Understand every sentence of a half."""
-    return [Result(case, understand(case.sentence, TODAY, case.subject)) for case in read(half)]
+    return [Result(case, _understood(case)) for case in read(half)]
+
+
+def _understood(case: Case) -> Understanding:
+    cities = {city.lower(): ("city", city) for city in CITIES}
+    places = (lambda: cities) if case.has_places else None
+    return understand(case.sentence, TODAY, case.subject, places=places)
 
 
 def ask() -> dict[str, Figure]:

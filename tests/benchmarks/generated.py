@@ -6,9 +6,12 @@ Time grows linearly, and memory stays below 8 GiB.
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.measure import FOLDER, Figure, against, alone, peak_mb, seconds
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 BEGIN, MONTHS = datetime(2024, 1, 1, tzinfo=UTC), 24
 MILLION = 1_000_000
@@ -80,7 +83,7 @@ def _measured(events: int) -> tuple[float, float, float]:
     return took, worked, peak_mb()
 
 
-def generate(lake: Any, events: int) -> None:
+def generate(lake: "Lake", events: int) -> None:
     """Write a generated shop straight into its Delta tables.
 
     It is seeded by the row's number, and in the order of time, as logs are. Seven visits in ten are

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks import peers
 from tests.benchmarks.measure import (
@@ -18,6 +18,9 @@ from tests.benchmarks.measure import (
     seconds,
     settings,
 )
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 CUTOFF = datetime(2017, 12, 5, tzinfo=UTC)
 REPEATS = 5
@@ -137,7 +140,7 @@ def features() -> dict[str, Figure]:
     }
 
 
-def _scan(lake: Any, columns: tuple[str, ...]) -> Callable[[], Any]:
+def _scan(lake: "Lake", columns: tuple[str, ...]) -> Callable[[], Any]:
     """DuckDB reads these columns of the events before the cutoff, and does nothing with them."""
     from deltalake import DeltaTable
 

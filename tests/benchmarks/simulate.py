@@ -1,6 +1,6 @@
 """``make simulate``: simulate campaigns with a known truth.
 
-Its table is in docs/data_scientist/campaign_measurement.md.
+Its table is in docs/data_scientist/simulation.md.
 
 It runs 2,000 campaigns of each kind. A shop's customers differ in how often they buy, what they
 spend and whom an offer moves. The product's own functions measure, learn and target, and are held
@@ -33,7 +33,7 @@ TAU = effect_scale(
     0.02,
     smallest_effect(BUYERS, CUSTOMERS - round(HOLDOUT * CUSTOMERS), round(HOLDOUT * CUSTOMERS)),
 )
-PAGE = Path(__file__).parents[2] / "docs" / "data_scientist" / "campaign_measurement.md"
+PAGE = Path(__file__).parents[2] / "docs" / "data_scientist" / "simulation.md"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from bot.ask.result import CHANGING, READING
 from bot.ask.sentence import clean, correct, distance
 from bot.commands import root
 from bot.commands.catalogue import entries
+from bot.commands.parsing import parse
 from retention.settings import Settings
 from tests.benchmarks import ask
 
@@ -133,7 +134,14 @@ def test_terminal_prints_json_and_runs_nothing(monkeypatch, capsys, tmp_path):
     said = json.loads(capsys.readouterr().out)
     assert said["understood"] == "campaign draft"
     assert said["changes"] is True
-    assert set(said) == {"understood", "changes", "confidence", "unused", "alternatives"}
+    assert set(said) == {
+        "understood",
+        "changes",
+        "confidence",
+        "unused",
+        "alternatives",
+        "place_gap",
+    }
 
 
 # ---------------------------------------------------------------- saved audiences
@@ -151,6 +159,67 @@ def test_audience_that_is_not_saved_is_named_as_unused():
     understanding = understand("who is at risk in the audience loyal", TODAY, audiences=("vip",))
     assert understanding.command == "sweep"
     assert "loyal" in " ".join(understanding.unused)
+
+
+# ---------------------------------------------------------------- places
+
+PLACES = {
+    "berlin": ("city", "Berlin"),
+    "hamburg": ("city", "Hamburg"),
+    "new york": ("city", "New York"),
+    "上海": ("city", "上海"),
+    "北京市": ("city", "北京市"),
+    "bavaria": ("state", "Bavaria"),
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "command"),
+    [
+        ("who is about to leave in Berlin?", 'sweep --where "city = Berlin"'),
+        ("谁在上海快流失了？", 'sweep --where "city = 上海"'),
+        ("北京的高风险客户", 'sweep --tier high --where "city = 北京市"'),
+        ("Berlin customers at risk", 'sweep --where "city = Berlin"'),
+        ("who is at risk in new york?", "sweep --where 'city = \"New York\"'"),
+        ("who is at risk in Berlin or Hamburg", 'sweep --where "city in (Berlin, Hamburg)"'),
+        (
+            "who is at risk in Berlin and Bavaria",
+            'sweep --where "city = Berlin or state = Bavaria"',
+        ),
+    ],
+)
+def test_place_of_the_shops_customers_becomes_a_condition(sentence, command):
+    understanding = understand(sentence, TODAY, places=lambda: PLACES)
+    assert (understanding.command, understanding.unused) == (command, ())
+    assert parse(command).params["where"]
+
+
+@pytest.mark.parametrize("sentence", ["who is at risk in Paris?", "谁在深圳快流失了？"])
+@pytest.mark.parametrize(("places", "gap"), [(PLACES, "value"), ({}, "field")])
+def test_place_that_the_data_lacks_is_named_with_what_is_missing(sentence, places, gap):
+    understanding = understand(sentence, TODAY, places=lambda: places)
+    assert understanding.command == "sweep"
+    assert understanding.place_gap == gap
+    assert understanding.unused
+
+
+def test_place_of_a_command_without_the_option_is_unused():
+    understanding = understand("draft 10% for customers in Berlin", TODAY, places=lambda: PLACES)
+    assert understanding.command == "campaign draft --discount 10"
+    assert "Berlin" in " ".join(understanding.unused)
+
+
+def test_follow_up_keeps_the_list_s_audience_and_changes_its_place():
+    subject = Subject(command='sweep --audience vip --where "city = Berlin"')
+    understanding = understand("and in New York?", TODAY, subject, places=lambda: PLACES)
+    assert understanding.command == "sweep --audience vip --where 'city = \"New York\"'"
+
+
+def test_places_are_not_read_for_a_sentence_that_names_none():
+    def places():
+        raise AssertionError
+
+    assert understand("who is at risk?", TODAY, places=places).command == "sweep"
 
 
 # ---------------------------------------------------------------- a language model

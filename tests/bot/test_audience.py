@@ -8,9 +8,11 @@ from sqlalchemy import select
 
 from bot.terminal import run
 from retention.audiences import store
+from retention.audiences.places import known_places
 from retention.db.tables import Audience, Audit, Cohort, Job, Outbox
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
 from workers import ids, jobs
+from workers.audiences import list_name
 from workers.requests import AudienceSave
 from workers.tasks import runner
 
@@ -201,3 +203,49 @@ def test_programme_holdout_is_left_out_of_drafts_and_reported(home, capsys):
     assert (report["share"], report["verdict"]) == (0.3, "too_early")
     assert 0 < report["held_out"] < report["treated"]
     assert "40%" in refused(capsys, "campaign", "holdout", "40")
+
+
+def test_condition_without_a_name_limits_a_sweep(home, capsys):
+    printed(capsys, "audience", "save", "berliners", "city = Berlin")
+    named = printed(capsys, "sweep", "--tier", "low", "--audience", "berliners")
+    swept = printed(capsys, "sweep", "--tier", "low", "--where", "city=berlin")
+    assert swept["where"] == "city = berlin"
+    assert swept["cohort"] == named["cohort"]
+    home.database.engine.dispose()
+    with home.database.reading() as session:
+        names = set(session.scalars(select(Cohort.audience)))
+    assert names == {"berliners", "city = berlin"}
+
+
+def test_condition_of_a_sweep_that_is_wrong_or_met_by_nobody_says_so(home, capsys):
+    assert "position 6" in refused(capsys, "sweep", "--where", "where")
+    swept = printed(capsys, "sweep", "--where", "city = Berlln")
+    assert swept["customers"] == 0
+    assert "Berlin" in swept["note"]
+
+
+def test_long_conditions_have_different_list_names():
+    first, second = (f"city in (Berlin, Hamburg, Rostock, Bremen, {name})" for name in "AB")
+    assert list_name(None, first) != list_name(None, second)
+    assert len(list_name("vips", first)) == 40
+    assert list_name(None, None) is None
+
+
+def test_places_are_the_customers_cities(home):
+    assert known_places(home.lake) == {
+        "berlin": ("city", "Berlin"),
+        "hamburg": ("city", "Hamburg"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("sentence", "command"),
+    [
+        ("who is at risk in Berlin?", 'sweep --where "city = Berlin"'),
+        ("who is at risk in Paris?", "sweep"),
+    ],
+)
+def test_sentence_in_the_terminal_knows_the_shops_places(home, capsys, sentence, command):
+    said = printed(capsys, "ask", sentence)
+    assert said["understood"] == command
+    assert said["place_gap"] == ("value" if command == "sweep" else "")

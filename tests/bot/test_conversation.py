@@ -100,7 +100,9 @@ def test_mention_runs_a_reading_command_in_its_thread(talk):
 
 def test_unused_part_is_named_with_the_command(talk):
     talk.say("who is about to leave in Berlin?")
-    assert "“in Berlin”" in text_of(talk.reply())
+    text = text_of(talk.reply())
+    assert "“in Berlin”" in text
+    assert "no city" in text
 
 
 def test_immediate_answer_is_one_message_with_the_command(talk):

@@ -132,7 +132,7 @@ def _submit(workspace, callback: str, value: str, state: dict, user: str = ANALY
 def test_card_leads_with_risk_and_sentence_and_has_three_buttons(card, database):
     payload = _row(database, "job:card").payload
     blocks = payload["blocks"]
-    assert blocks[0]["text"]["text"] == "42: 53%, high risk"
+    assert blocks[0]["text"]["text"] == "Customer 42: 53%, high risk"
     assert blocks[1]["text"]["text"].startswith("Silent for 43 days; usually orders every 2")
     (actions,) = [block for block in blocks if block["type"] == "actions"]
     assert [element["type"] for element in actions["elements"]] == 3 * ["button"] + ["overflow"]

@@ -347,3 +347,10 @@ def test_stuck_posts_show_the_desks_clock(home, capsys):
         assert run(["posts", "--json"]) == 0
     (shown,) = json.loads(capsys.readouterr().out)["posts"]
     assert shown["created_at"].startswith("2017-10-02")
+
+
+def test_version_is_that_of_the_installed_package(capsys):
+    assert run(["--version"]) == 0
+    name, version = capsys.readouterr().out.split()
+    assert name == "retention-desk"
+    assert version[0].isdigit()

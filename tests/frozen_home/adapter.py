@@ -71,7 +71,7 @@ class Home:
 
     settings: Any
     database: Any
-    lake: Any
+    lake: Lake
 
 
 class Reply(NamedTuple):

@@ -126,7 +126,7 @@ def test_digest_has_buttons_only_for_work_that_waits(desk):
                 session, settings, "", f"c{number}", "U0LEAD", clock.now(), **{**due, **plan}
             )
     data = digest(lake, database, settings).data
-    assert data["work"]["calls"] == 1
+    assert (data["work"]["calls"], data["work"]["unowned_calls"]) == (1, 1)
     work = {"approvals": 2, "calls": 1, "data": True}
     assert _buttons({**data, "work": work}) == ["Approve (2)", "My calls (1 due)", "Check the data"]
     assert _buttons({**data, "work": work}, ()) == _buttons({**data, "work": work})
@@ -134,6 +134,18 @@ def test_digest_has_buttons_only_for_work_that_waits(desk):
     idle = {"approvals": 0, "calls": 0, "data": False}
     assert _buttons({**data, "work": idle}) == []
     assert _buttons({**data, "work": idle}, ()) == ["Digest settings"]
+
+
+@pytest.mark.parametrize(
+    ("unowned", "says"), [(0, None), (1, "1 call is due"), (3, "3 calls are due")]
+)
+def test_digest_says_how_many_due_calls_have_no_owner(desk, unowned, says):
+    settings, database, lake, _ = desk
+    data = digest(lake, database, settings).data
+    data["work"]["unowned_calls"] = unowned
+    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": ()}
+    text = json.dumps(render.message("digest/week", **values).blocks)
+    assert (says in text) if says else ("owner" not in text)
 
 
 def test_headline_says_what_changed(desk):

@@ -4,7 +4,7 @@ The thread shows the recipient and the number of rows.
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,9 @@ from retention.text import gettext
 from workers import campaign_messages
 from workers.requests import CampaignCsv
 from workers.tasks.interface import Attachment, Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 
 def run(request: CampaignCsv, context: Context) -> Outcome:
@@ -62,7 +65,7 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
 
 
 def _selected(
-    request: CampaignCsv, context: Context, lake: Any
+    request: CampaignCsv, context: Context, lake: "Lake"
 ) -> tuple[Any, list[dict[str, Any]], Collection[str]]:
     """Return the campaign, its rows, and newly unsubscribed customers."""
     from retention.campaigns import launch

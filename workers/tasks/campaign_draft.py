@@ -12,6 +12,7 @@ from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.campaigns.draft import Draft
+    from retention.lake import Lake
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -155,7 +156,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
 
 
 def _scored(
-    request: CampaignDraft, context: Context, lake: Any, policy: Any
+    request: CampaignDraft, context: Context, lake: "Lake", policy: Any
 ) -> tuple[Any, Any, str, str]:
     """Return all scores, their time, the model and the lowest tier that is asked for.
 

@@ -5,7 +5,7 @@ The result goes into the campaign's thread.
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
@@ -13,6 +13,9 @@ from retention.text import gettext
 from workers import campaign_messages
 from workers.requests import CampaignMeasure
 from workers.tasks.interface import Attachment, Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 
 def run(request: CampaignMeasure, context: Context) -> Outcome:
@@ -78,7 +81,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
 
 
 def _limits(
-    lake: Any, session: Session, settings: Any, campaign: Any, counted: Any
+    lake: "Lake", session: Session, settings: Any, campaign: Any, counted: Any
 ) -> dict[str, Any]:
     """Return the limits of a result.
 

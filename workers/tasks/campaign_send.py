@@ -3,7 +3,7 @@
 Codes are reserved, the audience is written to the lake, and all codes are issued at once.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,9 @@ from workers import campaign_messages
 from workers.delivery import outbox
 from workers.requests import CampaignSend
 from workers.tasks.interface import Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
 
 
 def run(request: CampaignSend, context: Context) -> Outcome:
@@ -101,7 +104,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     )
 
 
-def _replace_sold_out(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
+def _replace_sold_out(request: CampaignSend, context: Context, lake: "Lake", policy: Any) -> None:
     """Replace items that are sold out.
 
     The new items come from the blend that was drawn for the customer.

@@ -24,7 +24,7 @@ def run(request: ProgrammeReport, context: Context) -> Outcome:
     TooLittleData
         There is no programme hold-out.
     """
-    from retention.campaigns.draft import average_margin
+    from retention.campaigns.margins import average_margin
     from retention.campaigns.programme import holdout_in_force
     from retention.campaigns.programme_result import programme_result
     from retention.errors import TooLittleData

@@ -16,7 +16,7 @@ from retention.settings import Settings
 from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers import jobs
-from workers.audiences import restrict
+from workers.audiences import list_name, restrict, restrict_where
 from workers.requests import Retrain, Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 from workers.tasks.retrain import training_cutoff
@@ -78,10 +78,12 @@ def run(request: Sweep, context: Context) -> Outcome:
         progress=part(context.progress, 0, 10, span=9),
     )
     rows: list[dict[str, Any]] = []
-    if request.audience or request.by:
+    if request.audience or request.where or request.by:
         with context.database.reading() as session:
             if request.audience:
                 swept = restrict(lake, session, settings, swept, request.audience)
+            if request.where:
+                swept = restrict_where(lake, session, settings, swept, request.where)
             if request.by:
                 rows = breakdown(lake, session, settings, swept, request.by)
     context.progress(9, 10, gettext("Keeping the scores"))
@@ -99,7 +101,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         size=len(swept.cohort),
         revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
         currency=currency,
-        audience=request.audience,
+        audience=list_name(request.audience, request.where),
         created_by=context.requested_by,
     )
 
@@ -134,6 +136,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         "selection_note": swept.selection_note,
         "main_reasons": _main_reasons(swept),
         "audience": request.audience,
+        "where": request.where,
         "by": request.by,
         "breakdown": rows,
     }
@@ -306,6 +309,7 @@ def _posts(
         "fitting_definition": data["fitting_definition"],
         "change": data["change"],
         "audience": data["audience"],
+        "where": data["where"],
     }
     further = tuple(
         Post(

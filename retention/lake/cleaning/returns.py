@@ -7,9 +7,12 @@ time. A match uses only data known when the return became known, so later events
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retention.lake.schema import EVENT_ID
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
 
 MAX_ROUNDS = 50  # returns of one item by one customer; more are not matched
 CANCELLED = "cancelled"
@@ -112,7 +115,7 @@ def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | No
     return names
 
 
-def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]]:
+def cancelled_orders(lake: "Lake", before: datetime | None) -> list[tuple[str, str]]:
     """Return customer and order ids of cancelled orders.
 
     Ids are as stored.

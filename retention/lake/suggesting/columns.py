@@ -16,6 +16,7 @@ from retention.lake.suggesting.profiles import (
     synonyms,
 )
 from retention.lake.suggesting.statuses import is_status_name
+from retention.lake.suggesting.time_of_day import find_time_of_day
 from retention.text import gettext
 
 MAX_NEW_CUSTOMERS = 0.98  # share of rows with a customer of their own; above, the id is doubtful
@@ -41,11 +42,13 @@ class ColumnChoice:
     table : Table
     has_lines : bool
         Whether the rows are unnested order lines.
+    is_typed : bool
+        Whether the source has types, as Parquet and databases do.
 
     Attributes
     ----------
     columns : dict of str to Profile
-        Canonical column, also ``price`` and ``country``, to the file's column.
+        Canonical column, also ``price``, ``country`` and ``time_of_day``, to the file's column.
     doubts : list of Doubt
     """
 
@@ -57,9 +60,10 @@ class ColumnChoice:
         table: Table,
         *,
         has_lines: bool = False,
+        is_typed: bool = False,
     ) -> None:
         self.con, self.rows, self.profiles, self.table = con, rows, profiles, table
-        self.has_lines = has_lines
+        self.has_lines, self.is_typed = has_lines, is_typed
         self.columns: dict[str, Profile] = {}
         self.doubts: list[Doubt] = []
         self._scores = self._score()
@@ -133,6 +137,7 @@ class ColumnChoice:
         if "quantity" not in self.columns and amount and price and _is_quantity(amount, price):
             self._drop("amount")
             self.columns["quantity"] = amount
+        self._choose_time_of_day()
         self._replace_order_total()
         self._choose_item_name()
         self._choose_event_id()
@@ -180,6 +185,15 @@ class ColumnChoice:
                     and column.distinct < 0.2 * column.rows + 5
                 ),
             )
+
+    def _choose_time_of_day(self) -> None:
+        """Take the time of day beside a column of dates."""
+        date = self.columns.get("occurred_at")
+        if date is None or self.has_lines:
+            return
+        time = find_time_of_day(self.con, self.rows, date, self._free(), is_typed=self.is_typed)
+        if time is not None:
+            self.columns["time_of_day"] = time
 
     def _first(self, target: str, *conditions: Any) -> None:
         for is_match in conditions:

@@ -23,6 +23,7 @@ from retention.lake.suggesting.profiles import (
     plain,
     synonyms,
 )
+from retention.lake.suggesting.time_of_day import joined_line
 from retention.templating import count
 from retention.text import gettext
 
@@ -63,7 +64,7 @@ class EventLines:
     def lines(self) -> list[Line]:
         """Return all lines of the map."""
         direct = [
-            column_line(target, self.chosen[target])
+            self._moment() if target == "occurred_at" else column_line(target, self.chosen[target])
             for target in (
                 "customer_id",
                 "occurred_at",
@@ -92,6 +93,13 @@ class EventLines:
             *event_id,
             event_type,
         ]
+
+    def _moment(self) -> Line:
+        """Return the line of the time, joined if the time of day is another column."""
+        date, time = self.chosen["occurred_at"], self.chosen.get("time_of_day")
+        if time is None:
+            return column_line("occurred_at", date)
+        return joined_line(self.con, self.source.relation, date, time)
 
     def _column(self, target: str) -> str | None:
         return quoted(self.chosen[target].name) if target in self.chosen else None
@@ -256,6 +264,7 @@ class EventLines:
             for target in (
                 "customer_id",
                 "occurred_at",
+                "time_of_day",
                 "order_id",
                 "item_id",
                 "quantity",

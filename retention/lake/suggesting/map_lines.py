@@ -20,7 +20,7 @@ from retention.lake.suggesting.profiles import (
 )
 from retention.text import gettext
 
-# Columns that lists of items use; see docs/data_scientist/recommendations.md.
+# Columns that lists of items use; see docs/data_scientist/reranking.md.
 ITEM_ATTRIBUTES = (
     "recalled",
     "recall",

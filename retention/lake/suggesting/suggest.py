@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
 from retention.lake import formats
@@ -25,6 +25,9 @@ from retention.lake.suggesting.map_lines import (
 from retention.lake.suggesting.profiles import Profile, profile_columns
 from retention.lake.suggesting.statuses import Status, find_statuses
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
 
@@ -71,12 +74,12 @@ class Proposal:
     statuses: tuple[Status, ...] = ()
 
 
-def suggest(lake: Any, table_name: str, file: str, query: str | None = None) -> str:
+def suggest(lake: "Lake", table_name: str, file: str, query: str | None = None) -> str:
     """Return the text of a proposed map; see `propose`."""
     return propose(lake, table_name, file, query).text
 
 
-def propose(lake: Any, table_name: str, file: str, query: str | None = None) -> Proposal:
+def propose(lake: "Lake", table_name: str, file: str, query: str | None = None) -> Proposal:
     """Propose a map for a file or a database query.
 
     Parameters
@@ -113,14 +116,23 @@ def propose(lake: Any, table_name: str, file: str, query: str | None = None) -> 
         return _propose(lake, table, opened, source)
 
 
-def _propose(lake: Any, table: Table, opened: sources.Source, source: sources.Source) -> Proposal:
+def _propose(
+    lake: "Lake", table: Table, opened: sources.Source, source: sources.Source
+) -> Proposal:
     """Propose a map for an open source, as it is and with nested columns flattened."""
     con, lines_select = lake.duckdb, ""
     if table.name == "events":
         unnested, lines_select = unnest_lines(con, opened)
         source = _flatten(con, unnested)
     profiles = profile_columns(con, source)
-    choice = ColumnChoice(con, source.relation, profiles, table, has_lines=bool(lines_select))
+    choice = ColumnChoice(
+        con,
+        source.relation,
+        profiles,
+        table,
+        has_lines=bool(lines_select),
+        is_typed=source.detected.get("format") in ("parquet", "database"),
+    )
     chosen, doubts = choice.columns, choice.doubts
     missing = [name for name in table.required if name not in chosen and name != "event_type"]
     if missing:

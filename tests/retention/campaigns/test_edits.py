@@ -8,7 +8,7 @@ from sqlalchemy import select
 from retention.campaigns import approval, due, text_placeholders
 from retention.campaigns.edits import Changes
 from retention.campaigns.spec import Body
-from retention.db.tables import Assignment
+from retention.db.tables import Assignment, Audit
 from retention.errors import BadInput
 from tests.retention.campaigns.test_states import NOW, _attempt, _draft
 
@@ -26,7 +26,7 @@ from tests.retention.campaigns.test_states import NOW, _attempt, _draft
 def test_edit_can_replace_all_offers(database, settings, changes, action, terms):
     with database.transaction() as session:
         _draft(session, settings, shipping_cost=6.0)
-        campaign = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
+        campaign = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW).campaign
         offers = list(session.scalars(select(Assignment.offer)))
     (line,) = Body.model_validate(campaign.body).offers
     assert (line.action, (line.discount, line.face, line.min_order)) == (action, terms)
@@ -108,7 +108,8 @@ def test_campaign_is_sent_at_the_chosen_time(database, settings):
         approval.schedule(session, london, "c1", NOW + timedelta(hours=4))
         assert due.due_jobs(session, london, wanted - timedelta(seconds=1)) == []
         assert [job.kind for job in due.due_jobs(session, london, wanted)] == ["campaign_send"]
-        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", Changes(send_on="soon"), NOW)
+        soon = Changes(send_on="soon")
+        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", soon, NOW).campaign
         assert edited.body["send_on"] is None
 
 
@@ -144,7 +145,7 @@ def test_resubmitting_an_ambiguous_send_time_keeps_it(database, settings):
         second = Changes(send_on="2025-10-26 01:30+00:00")
         approval.edit(session, london, "c1", 1, "U0ANALYST", second, october)
         shown = Changes(send_on="2025-10-26 01:30", holdout=0.2)
-        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", shown, october)
+        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", shown, october).campaign
     assert Body.model_validate(edited.body).send_on == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
 
 
@@ -172,5 +173,16 @@ def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, se
     with database.transaction() as session:
         campaign = approval.edit(
             session, settings, "c1", 2, "U0ANALYST", Changes(min_order=45), NOW
-        )
+        ).campaign
         assert Body.model_validate(campaign.body).offers[0].min_order == 45
+
+
+def test_edit_returns_the_differences_that_the_audit_log_has(database, settings):
+    with database.transaction() as session:
+        _draft(session, settings)
+        changes = Changes(holdout=0.2, name="Autumn")
+        written = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
+        entry = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
+        assert entry.details["changes"] == written.changes
+    by_field = {change["field"]: change["after"] for change in written.changes}
+    assert (by_field["name"], by_field["holdout"]) == ("Autumn", 0.2)

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from retention import clock
 from retention.campaigns.audience import buyers, contacted_customers
 from retention.campaigns.coupons import new_code
-from retention.campaigns.draft import average_margin
+from retention.campaigns.margins import average_margin
 from retention.campaigns.outcomes import collect_outcomes
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake

@@ -106,7 +106,7 @@ def test_author_of_a_version_cannot_approve_it(database, settings, writes):
         if writes == "edits":
             version = approval.edit(
                 session, settings, "c1", 1, "U0LEAD", Changes(holdout=0.2), NOW
-            ).version
+            ).campaign.version
         approval.submit(session, settings, "c1", version, "U0ANALYST", NOW)
     refusal = _attempt(
         database, lambda s: approval.approve(s, settings, "c1", version, "U0LEAD", NOW)
@@ -214,7 +214,7 @@ def test_edit_resets_approvals_and_recomputes_the_plan(submitted, settings):
     with submitted.transaction() as session:
         campaign = approval.edit(
             session, settings, "c1", 1, "U0ANALYST", Changes(holdout=0.2, discount=0.2), NOW
-        )
+        ).campaign
         assert (campaign.state, campaign.version, campaign.send_at, campaign.decided_by) == (
             "draft",
             2,

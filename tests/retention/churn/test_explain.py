@@ -10,6 +10,7 @@ from retention.churn import estimators
 from retention.churn.counterfactual import Counterfactual, _hypothetical_features
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, second_opinion, top_groups
+from retention.churn.population import population
 from retention.churn.reasons import complete_reasons, reasons
 from retention.churn.score import score
 from retention.churn.snapshots import take_snapshot
@@ -308,3 +309,39 @@ def test_every_customer_has_a_reason_in_both_directions(probability, raises, low
         ("raises", raises),
         ("lowers", lowers),
     ]
+
+
+def test_snapshot_of_all_customers_is_shared_until_the_data_changes(tmp_path, trained, monkeypatch):
+    from retention.lake.importing import import_files
+
+    taken = []
+
+    def counted(*args, **kwargs):
+        taken.append(args)
+        return population(*args, **kwargs)
+
+    monkeypatch.setattr("retention.churn.explain.population", counted)
+    monkeypatch.setattr("retention.churn.explain._CACHE", [])
+    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+
+    def explained(customer, at=shop.end):
+        return explain(trained, shop.lake, at, customer, tier_of=tier_of)
+
+    first, other = explained("c0003"), explained("c0040")
+    assert len(taken) == 1
+    assert other.score.customer_id == "c0040"
+    assert explained("c0003").as_dict() == first.as_dict()
+    explained("c0003", shop.end - timedelta(days=1))
+    assert len(taken) == 2
+    order = tiny.frames(customers=60, items=24, days=120)["events"]
+    order = order[(order.customer_id == "c0003") & (order.event_type == "purchase")].tail(1)
+    later = order.assign(
+        event_id="later", order_id="later", occurred_at=shop.end - timedelta(hours=1)
+    )
+    later.to_parquet(tmp_path / "later.parquet")
+    import_files(
+        shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "later.parquet")]
+    )
+    again = explained("c0003")
+    assert len(taken) == 3
+    assert again.score.churn_probability != first.score.churn_probability

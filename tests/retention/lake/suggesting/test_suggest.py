@@ -573,3 +573,57 @@ def test_proposes_other_tables_and_refuses_unknown_files(settings, tmp_path):
     (tmp_path / "x.csv").write_text("colour,size\nred,1\nblue,2\n")
     with pytest.raises(BadInput, match="looks like occurred_at"):
         suggest(lake, "events", str(tmp_path / "x.csv"))
+
+
+# ---------------------------------------------------------------- the time of day
+
+
+def _sales(path: Path, header: str, moments: list[str]) -> Path:
+    rows = [f"K{row % 7:03},{moment},T{row:04},Tea,2,4.50" for row, moment in enumerate(moments)]
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "moments"),
+    [
+        ("Date,Time", "{at:%m/%d/%y},{at:%H:%M:%S}"),
+        ("Datum,Uhrzeit", "{at:%d.%m.%Y},{at:%H:%M}"),
+        ("Order Date,Order Time", "{at:%Y-%m-%d},{at:%I:%M %p}"),
+        ("下单日期,下单时间", "{at:%Y-%m-%d},{at:%H:%M:%S}"),
+    ],
+)
+def test_date_and_time_of_day_become_one_time(settings, database, tmp_path, names, moments):
+    begin = datetime(2023, 6, 1, 8, 15)
+    times = [begin + timedelta(hours=7 * row, minutes=row) for row in range(60)]
+    header = f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales"
+    path = _sales(tmp_path / "till.csv", header, [moments.format(at=at) for at in times])
+    lake = Lake.open(settings)
+    (tmp_path / "map.toml").write_text(suggest(lake, "events", str(path)), encoding="utf-8")
+    import_files(lake, database, settings, "events", [str(path)], tmp_path / "map.toml")
+    frame = lake.table("events").execute().sort_values("occurred_at")
+    assert [at.to_pydatetime().replace(tzinfo=None) for at in frame.occurred_at] == times
+
+
+@pytest.mark.parametrize(
+    "names", ["Date,Pickup Time", "Date,Duration", "Order Date,Delivery Time", "Date,Service Time"]
+)
+def test_other_times_are_not_the_time_of_the_order(settings, tmp_path, names):
+    header = f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales"
+    moments = [f"2023-06-{1 + row % 28:02},{row % 24:02}:30" for row in range(60)]
+    path = _sales(tmp_path / "till.csv", header, moments)
+    proposal = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))
+    assert proposal["events"]["occurred_at"] == names.split(",")[0]
+
+
+def test_date_in_text_of_a_typed_source_stays_alone(settings, tmp_path):
+    """Expressions over a Parquet file's texts get them unread."""
+    at = datetime(2023, 6, 1, 8, 15)
+    rows = [
+        (f"K{row % 7}", f"{at + timedelta(days=row):%m/%d/%y}", "08:15", f"T{row}", "Tea", 4.5)
+        for row in range(60)
+    ]
+    columns = ["Customer ID", "Date", "Time", "Transaction ID", "Item", "Net Sales"]
+    pd.DataFrame(rows, columns=columns).to_parquet(tmp_path / "till.parquet")
+    proposal = tomllib.loads(suggest(Lake.open(settings), "events", str(tmp_path / "till.parquet")))
+    assert proposal["events"]["occurred_at"] == "Date"
