@@ -29,6 +29,7 @@ def test_every_tutorial_has_a_test():
     ]
 
 
+@pytest.mark.nightly
 def test_command_of_the_tutorial_answers(shop, tmp_path):
     readonly.copy_folder(shop.settings.home, home := tmp_path / "home")
     printed = follow("add_a_command", tmp_path / "code", home)
@@ -49,10 +50,12 @@ def test_estimator_of_the_tutorial_is_trained_explained_and_stored(tmp_path):
     follow("add_an_estimator", tmp_path / "code", tmp_path / "home")
 
 
+@pytest.mark.nightly
 def test_recommender_of_the_tutorial_ranks(tmp_path):
     follow("add_a_recommender", tmp_path / "code", tmp_path / "home")
 
 
+@pytest.mark.nightly
 def test_channel_of_the_tutorial_delivers_each_email_once(tmp_path):
     follow("add_a_delivery_channel", tmp_path / "code", tmp_path / "home")
 
