@@ -203,6 +203,13 @@ def when(at: datetime | str | None, zone: str = "UTC") -> str:
     return text.replace("AM", "am").replace("PM", "pm")
 
 
+def tier(code: str) -> str:
+    """Name a risk tier."""
+    return {"high": phrase("high"), "medium": phrase("medium"), "low": phrase("low")}.get(
+        code, code
+    )
+
+
 def direction(reason: Mapping[str, Any]) -> str:
     """Return whether a reason raises or lowers the risk.
 
@@ -330,6 +337,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "near_day": near_day,
     "weekday_or_day": weekday_or_day,
     "first_capital": first_capital,
+    "tier": tier,
     "direction": direction,
     "effect": effect,
     "why": why,
@@ -371,7 +379,7 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
     created.filters.update(FILTERS)
     created.filters.pop("safe", None)  # templates cannot switch escaping off
     # A phrase is a value like any other: it is escaped, and may be joined with values.
-    created.globals.update(bar=bar, phrase=phrase)
+    created.globals.update(bar=bar, phrase=phrase, language=language)
     return created
 
 

@@ -173,6 +173,20 @@ def use_language(chosen: str | None) -> Iterator[None]:
 
 
 @contextmanager
+def use_shop_language() -> Iterator[None]:
+    """Use the installation's language: customers do not read the language of a colleague.
+
+    Examples
+    --------
+    >>> with use_language("zh"), use_shop_language():
+    ...     gettext("Done")
+    'Done'
+    """
+    with use_language(None):
+        yield
+
+
+@contextmanager
 def use_picture_language() -> Iterator[None]:
     """Use English within a function that draws, if the pictures' font lacks the language.
 

@@ -67,13 +67,8 @@ def _remedy_buttons(data: dict[str, Any]) -> list[dict[str, str]]:
     suggestion = data["suggestion"]
     if suggestion is None:
         return []
-    if suggestion["action"] == WIDEN:
-        action = ids.WIDEN_CAMPAIGN
-        text = gettext("Widen to {tier} risk ({customers:,} customers)").format(**suggestion)
-    else:
-        action, text = ids.CHEAPER_CAMPAIGN, gettext("Choose a cheaper offer")
-    value = f"{data['campaign_id']}:{data['version']}"
-    return [{"action_id": action, "value": value, "text": text}]
+    action = ids.WIDEN_CAMPAIGN if suggestion["action"] == WIDEN else ids.CHEAPER_CAMPAIGN
+    return [{"action_id": action, "value": f"{data['campaign_id']}:{data['version']}"}]
 
 
 def thread_post(

@@ -6,7 +6,7 @@ import click
 
 from bot.commands.tree import Answer, Call, choice, command
 from retention.errors import BadInput
-from retention.text import available_languages, gettext, language
+from retention.text import available_languages, gettext, language, set_language
 from workers import languages, roles
 
 # Who may choose for whom.
@@ -54,6 +54,8 @@ def COMMAND(call: Call, name: str | None, scope: str) -> Answer:
         roles.require(session, settings, call.user, ROLES[scope], deed)
         if call.first_time(session):
             languages.choose(session, settings, key, matching)
+        if call.channel:  # the reply already is in the person's new language
+            set_language(languages.of(session, settings, call.user, call.channel))
     return _answer(matching, available, scope=scope)
 
 

@@ -18,6 +18,7 @@ from retention.outreach import consent
 from retention.outreach.adapter import Contact, Message
 from retention.outreach.consent import public_url
 from retention.settings import Settings
+from retention.text import use_shop_language
 
 MAX_TITLE = 120  # characters
 Offer = Mapping[str, Any]  # a row of `launch.recipient_rows`
@@ -74,6 +75,7 @@ def unsubscribe_url(base: str, keys: Keys, send_id: int) -> str:
     return f"{base}/unsubscribe/{consent.unsubscribe_token(keys, send_id)}"
 
 
+@use_shop_language()
 def compose_message(
     settings: Settings, body: Body, send: Send, contact: Contact, offer: Offer, unsubscribe: str
 ) -> Message:
@@ -144,6 +146,7 @@ def compose_message(
     )
 
 
+@use_shop_language()
 def placeholder_values(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]:
     """Return the placeholder values for one customer.
 

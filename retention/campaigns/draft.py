@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns import item_selection, offers, text_placeholders
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
+from retention.campaigns.default_names import default_name
 from retention.campaigns.draft_options import Option, choose_option, of_tiers
 from retention.campaigns.edits import Changes, apply_changes
 from retention.campaigns.item_selection import MergeItems
@@ -242,16 +243,6 @@ def draft(
         row["offer"] |= chance
     name = name or default_name(body, now.astimezone(settings.zone))
     return Draft(campaign_id, salt, name, cohort_id, body, rows)
-
-
-def default_name(body: Body, now: datetime) -> str:
-    """Return a campaign's name: its tiers and the date of ``now``, in the shop's zone."""
-    tiers = [tier for tier in ("high", "medium", "low") if tier in body.tiers]
-    listed = ", ".join(tiers)
-    if len(tiers) > 1:
-        listed = gettext("{tiers} and {last}").format(tiers=", ".join(tiers[:-1]), last=tiers[-1])
-    date = f"{now:%d %b %Y}".removeprefix("0")
-    return gettext("{tiers} risk, {date}").format(tiers=listed.capitalize(), date=date)
 
 
 def with_changes(drafted: Draft, changes: Changes, zone: ZoneInfo, now: datetime) -> Draft:

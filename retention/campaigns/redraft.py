@@ -8,7 +8,8 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from retention.campaigns.assignment import buckets
-from retention.campaigns.draft import Draft, default_name
+from retention.campaigns.default_names import is_default_name
+from retention.campaigns.draft import Draft
 from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body, OfferLine
 from retention.campaigns.states import find_campaign
@@ -75,7 +76,7 @@ def replace_audience(
     merged = _merge(old, drafted.body)
     body = merged.body
     body.check_offers()
-    was_default = before.name == default_name(old, before.created_at.astimezone(settings.zone))
+    was_default = is_default_name(before.name, old, before.created_at.astimezone(settings.zone))
     written = write_version(
         session,
         settings,

@@ -168,20 +168,35 @@ def weeks(
     """
     fig, axes_list = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
     _bars(axes_list[0], active)
+    if tiers:
+        _tiers(axes_list[1], tiers, before)
+    return Chart(png(fig), weeks_text(active, tiers, before))
+
+
+def weeks_text(
+    active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]
+) -> str:
+    """Describe the picture of `weeks`, in the reader's language even if the picture is not.
+
+    Parameters
+    ----------
+    active, tiers, before
+        As for `weeks`.
+    """
     counts = ", ".join(f"{label}: {number:,}" for label, number in active)
     words = gettext("Customers who bought in each of the last {weeks} weeks: {counts}.").format(
         weeks=len(active), counts=counts
     )
-    if tiers:
-        _tiers(axes_list[1], tiers, before)
-        now = ", ".join(f"{number:,} {tier}" for tier, number in tiers.items())
-        then = ", ".join(f"{number:,} {tier}" for tier, number in before.items()) or gettext(
-            "not known"
-        )
-        words += " " + gettext("Risk of lapsing now: {now}; a week ago: {then}.").format(
-            now=now, then=then
-        )
-    return Chart(png(fig), words)
+    if not tiers:
+        return words
+    now = _tier_counts(tiers)
+    then = _tier_counts(before) or gettext("not known")
+    risk = gettext("Risk of lapsing now: {now}; a week ago: {then}.").format(now=now, then=then)
+    return f"{words} {risk}"
+
+
+def _tier_counts(tiers: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {templating.tier(code)}" for code, number in tiers.items())
 
 
 def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:

@@ -5,7 +5,7 @@ It covers activity, risk, past predictions, campaigns and popular products.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -294,12 +294,17 @@ def top_products(lists: "Mapping[str, Sequence[RecommendedItem]]") -> list[dict[
     ]
 
 
-@use_picture_language()
 def _draw_chart(
     activity: Week, now: Risk | None, before: Risk | None, settings: Settings
 ) -> charts.Chart:
-    def label(since: datetime) -> str:
-        return f"{since.astimezone(settings.zone):%d %b}".lstrip("0")
+    tiers, earlier = now.tiers if now else {}, before.tiers if before else {}
 
-    active = [(label(since), number) for since, number in activity.weeks]
-    return charts.weeks(active, now.tiers if now else {}, before.tiers if before else {})
+    def active() -> list[tuple[str, int]]:
+        return [
+            (templating.moment(since, settings.timezone, "day_of_year"), number)
+            for since, number in activity.weeks
+        ]
+
+    with use_picture_language():
+        picture = charts.weeks(active(), tiers, earlier)
+    return replace(picture, alt_text=charts.weeks_text(active(), tiers, earlier))

@@ -162,17 +162,12 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-@use_picture_language()
 def draw_chart(data: dict[str, Any]) -> charts.Chart:
-    """Plot rates by position, and purchases by week.
+    """Plot rates by position, and purchases by week, with the alternative text.
 
     Rates are clicked and corrected; without clicks, bought.
     """
-    fig, (by_position, by_week) = charts.figure(2.7, 2, (1, 1.15))
     slots = [line for line in data["slots"] if line["shown"]]
-    weeks = [line for line in data["weeks"] if line["shown"]][-WEEKS_DRAWN:]
-    _plot_positions(by_position, slots, clicks=bool(data["clicks"]))
-    _plot_weeks(by_week, weeks)
     words = "; ".join(
         gettext(
             "place {name}: {click_rate:.1%} clicked, {corrected:.1%} as if first, "
@@ -186,11 +181,20 @@ def draw_chart(data: dict[str, Any]) -> charts.Chart:
         for line in slots
     )
     return charts.Chart(
-        charts.png(fig),
+        _draw(data, slots),
         gettext("Recommendations sent to customers. {results}.").format(
             results=words or gettext("Nothing was sent yet")
         ),
     )
+
+
+@use_picture_language()
+def _draw(data: dict[str, Any], slots: list[dict[str, Any]]) -> bytes:
+    fig, (by_position, by_week) = charts.figure(2.7, 2, (1, 1.15))
+    weeks = [line for line in data["weeks"] if line["shown"]][-WEEKS_DRAWN:]
+    _plot_positions(by_position, slots, clicks=bool(data["clicks"]))
+    _plot_weeks(by_week, weeks)
+    return charts.png(fig)
 
 
 def _plot_positions(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) -> None:

@@ -216,6 +216,11 @@ def test_answers_are_in_the_language_of_the_person(workspace, database, settings
     assert not workspace.run("status", ANALYST)["text"].startswith("⟦")
 
 
+def test_reply_to_a_choice_is_in_the_chosen_language(workspace):
+    assert workspace.run("language zh", VIEWER)["text"].startswith("语言")
+    assert workspace.run("language en", VIEWER)["text"].startswith("Language")
+
+
 def test_messages_of_a_job_are_in_the_language_of_the_channel(database, settings):
     with database.transaction() as session:
         languages.choose(session, settings, "C0ZH", "en-XA")

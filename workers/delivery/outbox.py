@@ -66,7 +66,8 @@ def put(
     existing = session.scalar(select(Outbox.payload).where(Outbox.key == key))
     if existing is None and not is_slack_id(channel):
         return key
-    with use_language(languages.of(session, settings, channel)):
+    language = languages.of_message(session, settings, channel, job_id, key, post.thread_key)
+    with use_language(language):
         payload = _payload(session, settings, post, (existing or {}).get("images", {}))
     if post.keep_images and existing:
         payload["images"] = existing.get("images", {})

@@ -170,13 +170,6 @@ def _translate_plural(
     return _filled(plural_phrase(singular, plural, num), values)
 
 
-def _tier(code: str) -> str:
-    """Name a risk tier."""
-    return {"high": phrase("high"), "medium": phrase("medium"), "low": phrase("low")}.get(
-        code, code
-    )
-
-
 def _filled(sentence: str, values: dict[str, Any]) -> Markup:
     marks = _current.get()
     text = Markup(sentence.replace('"', '\\"'))  # noqa: S704 - of a template or a catalogue
@@ -187,7 +180,6 @@ def _filled(sentence: str, values: dict[str, Any]) -> Markup:
 def _environment() -> Environment:
     templates = environment(autoescape=True, finalize=_finalize)
     templates.globals.update(gettext=_translate, ngettext=_translate_plural, _=_translate)
-    templates.filters["tier"] = _tier
     templates.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
     templates.tests["person"] = lambda value: _USER.fullmatch(str(value)) is not None
     templates.tests["group"] = lambda value: re.fullmatch("S[A-Z0-9]+", str(value)) is not None

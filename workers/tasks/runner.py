@@ -17,8 +17,8 @@ from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
 from retention.progress import Progress, forward_only, silent
 from retention.settings import Settings
-from retention.text import gettext
-from workers import completion, jobs, processes, roles
+from retention.text import gettext, use_language
+from workers import completion, jobs, languages, processes, roles
 from workers.app import TRAINING
 from workers.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
 from workers.job_messages import surviving_models
@@ -50,8 +50,15 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
     """
     with database.transaction() as session:
         job = jobs.claim(session, job_id, processes.worker_name(task_id))
+        chosen = languages.of_job(session, settings, job) if job else None
     if job is None:
         return "not ours"
+    with use_language(chosen):  # of those who read the result
+        return _run_claimed(settings, database, job)
+
+
+def _run_claimed(settings: Settings, database: Database, job: Job) -> str:
+    """Run and end a job of this worker."""
     try:
         outcome = _run_guarded(settings, database, job, may_kill=True)
         completion.complete(settings, database, job, outcome)

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
 
+from retention import templating
 from retention.errors import BadInput
 from retention.reports.at_risk import MAX_SHOWN, check_folder, write_list
+from retention.text import use_language
 
 DEFINITION = {"horizon_days": 90, "active_within_days": 180}
 SENTENCE = "Silent for 80 days; usually orders every 20; but 1 order <so far>"
@@ -86,3 +89,22 @@ def test_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(BadInput, match="--out"):
         check_folder(tmp_path / "taken")
+
+
+@pytest.mark.parametrize("model_version", ["rules", "7"])
+@pytest.mark.parametrize("customers", [["7"], [], ["7"] * (MAX_SHOWN + 1)], ids=len)
+def test_page_has_no_sentence_outside_the_catalogue(
+    tmp_path, monkeypatch, customers, model_version
+):
+    blank = lambda sentence: "".join(re.findall(r"%\(\w+\)s", sentence))  # noqa: E731
+    monkeypatch.setattr(templating, "phrase", blank)
+    monkeypatch.setattr(templating, "_html", lambda: templating.environment(autoescape=True))
+    swept = {**_swept(customers), "model_version": model_version, "currency": ""}
+    with use_language("zh"):
+        page, _ = _write(tmp_path, swept)
+    body = page.partition("<body>")[2].replace("at-risk.csv", "")
+    for value in ("3 customers, 4 orders", "Silent for 80 days; usually orders every 20;"):
+        body = body.replace(value, "")
+    body = body.replace("but 1 order &lt;so far&gt;", "")
+    assert not re.search("[A-Za-z]{2}", re.sub("<[^>]*>", "", body))
+    assert '<html lang="zh">' in page
