@@ -104,7 +104,7 @@ def test_limit_named_in_a_rejection_is_accepted(margin, face, currency):
         with pytest.raises(BadInput) as refusal:
             body.check_offers()
         left, limit = re.findall(
-            r"(?:leave|at most|from) [€¥]?(-?[0-9.,]+)(?: %| on)", str(refusal.value)
+            r"(?:leave|at most|from) [€¥]?(-?[0-9.,]+)(?:%| on)", str(refusal.value)
         )[-2:]
         named = float(limit.replace(",", ""))
         taken = {"discount": named / 100} if kind == "share" else {**change, "min_order": named}
