@@ -213,7 +213,7 @@ def act(
     call = Call(services, said.user, SLACK, f"{said.key}:run", said.channel)
     result = parsed.command.handle(call, parsed.params)
     if isinstance(result, Request):
-        is_private = parsed.command.private
+        is_private = parsed.command.private or result.is_private
         return _start(services, said, shown, result, private=is_private, quiet=quiet)
     return _show(services, said, shown, result)
 

@@ -14,6 +14,9 @@ from workers.delivery import outbox
 from workers.job_messages import show_progress
 from workers.quotas import OPEN
 
+# A running attempt of these keeps its person: the author of a draft, the reader of a preview.
+_OWN = ("campaign_draft", "campaign_preview")
+
 
 def remember(session: Session, settings: Settings, job_id: str, user: str, idem_key: str) -> None:
     """Store that a person's request joined a job.
@@ -60,9 +63,10 @@ def hand_over(session: Session, settings: Settings, job: Job, owner: str) -> boo
     Returns
     -------
     bool
-        False if the job is not this person's or not open, or nobody else joined it.
+        False if the job is not this person's or not open, or nobody else joined it, or if it is
+        running and its result belongs to this person.
     """
-    if job.requested_by != owner:
+    if job.requested_by != owner or (job.state == "running" and job.kind in _OWN):
         return False
     advisory_lock(session, f"requests:{settings.team_id}")  # nobody joins meanwhile
     session.execute(delete(JobJoin).where(JobJoin.job_id == job.id, JobJoin.user_id == owner))

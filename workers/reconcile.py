@@ -17,6 +17,7 @@ from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, completion, heartbeat, jobs, processes, roles
 from workers.delivery import outbox
+from workers.quotas import OPEN
 from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
@@ -215,7 +216,8 @@ def tidy(database: Database, settings: Settings) -> None:
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
-        session.execute(delete(JobJoin).where(JobJoin.at < before))
+        is_open = JobJoin.job_id.in_(select(Job.id).where(Job.state.in_(OPEN)))
+        session.execute(delete(JobJoin).where(JobJoin.at < before, ~is_open))
         session.execute(delete(Process).where(Process.seen_at < before))
         session.execute(
             delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None))

@@ -5,6 +5,7 @@ message itself: ``ts:CHANNEL:TS``.
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,6 +173,8 @@ def _command_of(settings: Settings, job: Job) -> str | None:
         parts = ["sweep"]
         parts += [f"--tier {args['tier']}"] if args.get("tier", "high") != "high" else []
         parts += [f"--top {args['top']}"] if args.get("top") else []
+        limits = {name: args[name] for name in ("audience", "where", "by") if args.get(name)}
+        parts += [f"--{name} {shlex.quote(value)}" for name, value in limits.items()]
         return " ".join(parts)
     if job.kind in ("score", "recommend"):
         return f"{job.kind} {_customer_of(settings, job)}"

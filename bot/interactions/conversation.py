@@ -15,6 +15,8 @@ from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Cohort
 from retention.errors import BadInput
+from retention.number_format import count
+from retention.templating import day
 from retention.text import gettext
 from workers import ids, roles, threads
 from workers.delivery import render
@@ -168,12 +170,15 @@ def _cohorts(session: Session, services: Services, first: str | None) -> list[di
     return [
         {
             "id": row.id,
-            "text": gettext("{size:,} customers at risk, {at:%-d %b %Y}").format(
-                size=row.size, at=row.as_of.astimezone(zone)
-            ),
+            "text": _list_label(row.size, row.audience, day(row.as_of, str(zone))),
         }
         for row in rows
     ]
+
+
+def _list_label(size: int, audience: str | None, at: str) -> str:
+    label = gettext("{size} at risk, {at}").format(size=count(size, "customer"), at=at)
+    return f"{label}: {audience}" if audience else label
 
 
 # ---------------------------------------------------------------- shared

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.offers import SuggestedItem, stored_items
 from retention.db.tables import Assignment
 from retention.lake.lake import naive
-from retention.text import gettext
+from retention.text import gettext, use_shop_language
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,12 +79,18 @@ def due_again(
     items["late"] = (naive(as_of) - items["last"]) / gap
     items = items[(items["late"] >= DUE_GAPS[0]) & (items["late"] <= DUE_GAPS[1])]
     gap_days = (gap.dt.days + 0.0).round().astype(int).clip(lower=1)
-    reason = gettext("usually bought again every {days} days")
+    with use_shop_language():  # the shop's mail platform gets it
+        reason = gettext("usually bought again every {days} days")
     items["why"] = gap_days.map(lambda days: reason.format(days=days))
     order = items.sort_values(
         ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
     )
     return _top_items(order, k, "due")
+
+
+def _new_in(category: str) -> str:
+    with use_shop_language():
+        return gettext("new in {category}").format(category=category)
 
 
 def new_arrivals(
@@ -144,9 +150,7 @@ def new_arrivals(
         owned.execute(), on=["customer_id", "item_id"], how="left", indicator=True
     )
     candidates = candidates[candidates["_merge"] == "left_only"].assign(
-        why=lambda t: t["category"].map(
-            lambda category: gettext("new in {category}").format(category=category)
-        )
+        why=lambda t: t["category"].map(_new_in)
     )
     order = candidates.sort_values(
         ["customer_id", "buyers", "item_id"], ascending=[True, False, True]

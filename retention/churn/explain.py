@@ -127,8 +127,9 @@ def _all_buyers(lake: "Lake", as_of: datetime, horizon_days: int) -> Snapshot:
     The features compare a customer with all others, so one customer's need everybody's.
     """
     key = (data_state(lake, all_tables=True), str(lake.zone), as_of, horizon_days)
-    if _CACHE and _CACHE[0][0] == key:
-        return _CACHE[0][1]
+    cached = _CACHE[0] if _CACHE else None  # read once: another thread may replace it
+    if cached and cached[0] == key:
+        return cached[1]
     people = population(lake, as_of, horizon_days=horizon_days, active_within_days=None)
     if len(people.frame) <= MAX_CACHED:
         _CACHE[:] = [(key, people)]

@@ -56,7 +56,7 @@ def risk_trend(
     """
     cohorts = session.scalars(
         select(Cohort)
-        .where(Cohort.team_id == settings.team_id, Cohort.as_of < before)
+        .where(Cohort.team_id == settings.team_id, Cohort.as_of < before, Cohort.audience.is_(None))
         .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
         .limit(4 * MAX_POINTS)
     )

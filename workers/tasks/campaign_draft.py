@@ -96,6 +96,10 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         require_consent(lake, session, settings, policy)
     scores, as_of, model_version, tier = _scored(request, context, lake, policy)
     with context.database.reading() as session:
+        listed_audience = None  # of the list: its customers are drafted for as they are
+        if request.cohort_id:
+            listed = campaigns.find_cohort(session, context.settings, request.cohort_id)
+            listed_audience = listed.audience
         if request.audience:
             among = audiences.members_among(
                 lake, session, settings, request.audience, as_of, scores
@@ -146,8 +150,9 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
-    if request.audience and request.name is None:
-        name = gettext("{audience}: {name}").format(audience=request.audience, name=drafted.name)
+    limited_to = request.audience or listed_audience
+    if limited_to and request.name is None:
+        name = gettext("{audience}: {name}").format(audience=limited_to, name=drafted.name)
         drafted = replace(drafted, name=name)
     if request.audience is None or (wider := drafted.body.wider) is None:
         return drafted
