@@ -3,6 +3,7 @@
 import json
 import logging
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from slack_bolt import Ack, BoltRequest, BoltResponse
@@ -15,7 +16,7 @@ from bot.interactions.campaigns import INPUT_OF_FIELD
 from bot.services import Services
 from retention import clock, faults
 from retention.campaigns.states import StaleCampaign
-from retention.errors import BadFields, Refused
+from retention.errors import BadFields, NotAllowed, Refused
 from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import render
@@ -110,18 +111,21 @@ class Failures:
             refusals.note(refusals.UNVERIFIED, "/slack/events")
             return BoltResponse(status=401, body={"error": "not signed by Slack"})
         message = error_message(error, self._services.settings)
+        people = error.people if isinstance(error, NotAllowed) else ()
         if response is None:  # acknowledged before it failed
-            self._show(body, message)
+            self._show(body, message, people)
             return None
         if body.get("command"):
             content = (
-                self._stale(error) if isinstance(error, StaleCampaign) else self._refused(message)
+                self._stale(error)
+                if isinstance(error, StaleCampaign)
+                else self._refused(message, people)
             )
             return _json({"response_type": "ephemeral", **content})
         if body.get("type") == "view_submission":
             return _json(_modal_errors(body["view"], message, error))
         ack()
-        self._show(body, message)
+        self._show(body, message, people)
         return BoltResponse(status=200)
 
     def _is_verified(self, request: BoltRequest) -> bool:
@@ -137,8 +141,8 @@ class Failures:
             secret.get_secret_value(), headers, request.raw_body.encode(), clock.wall().timestamp()
         )
 
-    def _refused(self, message: str) -> dict[str, Any]:
-        rendered = render.message("job/refused", sentence=message)
+    def _refused(self, message: str, people: Sequence[str] = ()) -> dict[str, Any]:
+        rendered = render.message("job/refused", sentence=message, people=people)
         return {"text": rendered.text, "blocks": rendered.blocks}
 
     def _stale(self, stale: StaleCampaign) -> dict[str, Any]:
@@ -147,17 +151,25 @@ class Failures:
         rendered = render.message("campaign/stale", zone=zone, **stale.template_values)
         return {"text": rendered.text, "blocks": rendered.blocks}
 
-    def _show(self, body: dict[str, Any], message: str) -> None:
+    def _show(self, body: dict[str, Any], message: str, people: Sequence[str]) -> None:
         try:
             is_shortcut = body.get("type") in ("shortcut", "message_action")
             is_in_view = body.get("type") == "block_actions" and not body.get("response_url")
             if is_shortcut or is_in_view:
                 self._show_in_modal(body, message)
             elif body.get("type") in ("block_actions", "view_submission"):
-                send_ephemeral(self._services, Click.of(body), "job/refused", sentence=message)
+                send_ephemeral(
+                    self._services,
+                    Click.of(body),
+                    "job/refused",
+                    sentence=message,
+                    people=people,
+                )
             elif body.get("command"):
                 self._services.client.chat_postEphemeral(
-                    channel=body["channel_id"], user=body["user_id"], **self._refused(message)
+                    channel=body["channel_id"],
+                    user=body["user_id"],
+                    **self._refused(message, people),
                 )
         except (SlackClientError, OSError) as error:
             log.warning("could not show the person the error: %s", error)

@@ -150,6 +150,7 @@ def view(services: Services, user: str) -> dict[str, Any]:
             "home/home",
             role=role,
             waiting=len(waiting_campaigns(desk)),
+            calls=sum(row.value["calls"] for row in unowned_calls(desk)),
             parts=[part for part in parts if part["rows"]],
             quick=[
                 {"text": in_language(text), "command": command}
@@ -181,6 +182,24 @@ def waiting(desk: Desk) -> list[Row]:
             ),
         )
         for one in waiting_campaigns(desk)
+    ]
+
+
+@section(gettext("Calls without an owner"))
+def unowned_calls(desk: Desk) -> list[Row]:
+    """Return the live campaigns whose calls nobody makes; the campaign has the call list."""
+    from retention.outreach import calls
+
+    if not roles.allows(desk.role, "analyst"):
+        return []
+    counts = calls.unowned_by_campaign(desk.session, desk.services.settings)
+    return [
+        Row(
+            "calls",
+            {"name": name, "calls": number},
+            (Button(gettext("Open"), ids.OPEN_CAMPAIGN, campaign_id),),
+        )
+        for campaign_id, name, number in counts[:MAX_LISTED]
     ]
 
 

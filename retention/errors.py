@@ -102,7 +102,24 @@ class FieldErrors:
 
 
 class NotAllowed(Refused):
-    """Refuse a request that the user's role forbids."""
+    """Refuse a request that the user's role forbids.
+
+    Parameters
+    ----------
+    message : str
+        The role that is missing.
+    people : sequence of str, optional
+        Slack user ids of people who have the role; Slack shows their names.
+
+    Examples
+    --------
+    >>> NotAllowed("To approve you need approver.", people=["U1"]).people
+    ('U1',)
+    """
+
+    def __init__(self, message: str = "", *, people: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.people = tuple(people)
 
 
 class TooLittleData(Refused):

@@ -20,6 +20,7 @@ from retention.settings import Settings
 from retention.text import gettext, use_picture_language
 from workers import ids
 from workers.delivery import outbox
+from workers.roles import OPERATOR
 from workers.tasks.interface import Attachment, Post
 
 
@@ -166,6 +167,60 @@ def delivery_post(
     """
     counts = send_summary.counts(session, campaign.id)
     return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
+
+
+def next_step_posts(
+    settings: Settings, campaign: Campaign, files: dict[str, int]
+) -> tuple[Post, ...]:
+    """Return the direct message that tells the drafter which files wait for a download.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        After it went live.
+    files : dict of str to int
+        Customers by channel, as of `send_summary.waiting_in_files`.
+
+    Returns
+    -------
+    tuple of Post
+        Empty without a file, or if the operator drafted it.
+    """
+    if not any(files.values()) or campaign.drafted_by in (OPERATOR, CLOCK):
+        return ()
+    key = f"campaign:{campaign.id}:next:{campaign.version}"
+    values = {"campaign": campaign_data(campaign), "files": files}
+    return (Post("campaign/next", values, key, channel=campaign.drafted_by),)
+
+
+def measured_posts(
+    settings: Settings, campaign: Campaign, result: dict[str, Any]
+) -> tuple[Post, ...]:
+    """Return new messages about a result: the card that shows it may be weeks up the channel.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        After it was measured.
+    result : dict
+        The result.
+
+    Returns
+    -------
+    tuple of Post
+        One for the channel, and one each for the drafter and the approvers.
+    """
+    key = f"campaign:{campaign.id}:measured:{campaign.version}"
+    values = {"campaign": campaign_data(campaign), "measured": result}
+    people = sorted({campaign.drafted_by, *campaign.approved_by} - {OPERATOR, CLOCK})
+    return (
+        Post("campaign/measured", values, key, campaign.channel),
+        *(Post("campaign/measured", values, f"{key}:{user}", channel=user) for user in people),
+    )
 
 
 def reminder_post(

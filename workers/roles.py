@@ -17,6 +17,7 @@ from retention.text import gettext
 
 RANKS = ("viewer", "analyst", "approver", "admin")
 GROUP_PREFIX = "S"  # of a user group's id; a person's starts with U or W
+MAX_NAMED = 3  # people whom a refusal names
 OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
 
 
@@ -202,7 +203,17 @@ def require(session: Session, settings: Settings, user_id: str, needed: str, dee
         Names the role that the person has, the role that the action needs and the command that
         grants it.
     """
-    check(role_of(session, settings, user_id), needed, deed)
+    role = role_of(session, settings, user_id)
+    people = holders(session, settings, needed)[:MAX_NAMED] if needed == "approver" else []
+    if people and not allows(role, needed):
+        # Four eyes: the next step is a colleague, not a higher role.
+        raise NotAllowed(
+            gettext(
+                "Your role is {role}; to {deed} you need {needed}. Ask somebody who has that role."
+            ).format(role=role, deed=deed, needed=needed),
+            people=people,
+        )
+    check(role, needed, deed)
 
 
 def check(role: str, needed: str, deed: str) -> None:

@@ -215,7 +215,14 @@ def show_modal(services: Services, click: Click, view: dict[str, Any]) -> str:
     return str((answer.get("view") or {}).get("id") or "")
 
 
-def confirm(services: Services, click: Click, submission: Submission, *, private: bool) -> None:
+def confirm(
+    services: Services,
+    click: Click,
+    submission: Submission,
+    *,
+    private: bool,
+    title: str | None = None,
+) -> None:
     """Wake the workers and confirm a committed job.
 
     An open job that the person joined needs no second wake-up.
@@ -230,9 +237,11 @@ def confirm(services: Services, click: Click, submission: Submission, *, private
         The return value of `jobs.submit`.
     private : bool
         Whether the result goes to the person's direct message.
+    title : str, optional
+        Name of what was pressed; by default the job's.
     """
     job = submission.job
-    job_data = {"id": job.id, "title": title_of(job.kind)}
+    job_data = {"id": job.id, "title": title or title_of(job.kind)}
     if submission.joined:
         own = job.requested_by == click.user
         send_ephemeral(services, click, "bot/under_way", job=job_data, own=own, private=private)

@@ -322,7 +322,8 @@ def download(services: Services, click: Click, part: Literal["codes", "calls"]) 
             idem_key=click.key,
             announce=part != "calls",  # the list is a message of its own
         )
-    confirm(services, click, submission, private=True)
+    title = gettext("Call list") if part == "calls" else None
+    confirm(services, click, submission, private=True, title=title)
 
 
 def show_stale(services: Services, click: Click, stale: StaleCampaign) -> None:

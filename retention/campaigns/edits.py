@@ -293,8 +293,9 @@ def _parse_moment(text: str, zone: ZoneInfo, now: datetime, present: datetime | 
     if at <= now:
         raise BadInput(
             gettext(
-                'Send not before {text!r} is over already; use a later one, or "{soon}".'
-            ).format(text=text, soon=SOON),
+                "Send not before {text!r} ({zone}, the shop's time) is over already; "
+                "use a later one, or leave it empty."
+            ).format(text=text, zone=zone.key),
             field="send_on",
         )
     require_soon_enough(at, text, zone, now)

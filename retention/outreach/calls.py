@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.audit import record
 from retention.db.insert import insert_once
-from retention.db.tables import CallEntry
+from retention.db.tables import CallEntry, Campaign, Send
 from retention.errors import BadInput
 from retention.privacy import pseudonym
 from retention.settings import Settings
@@ -228,6 +228,39 @@ def count_due(session: Session, settings: Settings, now: datetime, *, is_owned: 
         CallEntry.due_on <= now.astimezone(settings.zone).date(),
     )
     return session.scalar(select(func.count()).select_from(CallEntry).where(*due)) or 0
+
+
+def unowned_by_campaign(session: Session, settings: Settings) -> list[tuple[str, str, int]]:
+    """Count the open calls without an owner in live campaigns.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    list of tuple
+        Id and name of each campaign with such calls, and their number.
+    """
+    has_list = select(CallEntry.campaign_id).where(CallEntry.team_id == settings.team_id).distinct()
+    live = Campaign.team_id == settings.team_id, Campaign.state == "live"
+    listed = (
+        select(Campaign.id, Campaign.name, func.count())
+        .join(CallEntry, CallEntry.campaign_id == Campaign.id)
+        .where(*live, CallEntry.owner.is_(None), CallEntry.outcome.is_(None))
+        .group_by(Campaign.id, Campaign.name)
+    )
+    # Nobody has opened the list yet, so it has no entries.
+    unopened = (
+        select(Campaign.id, Campaign.name, func.count())
+        .join(Send, Send.campaign_id == Campaign.id)
+        .where(*live, Send.channel == "call", Send.state == "queued", Campaign.id.not_in(has_list))
+        .group_by(Campaign.id, Campaign.name)
+    )
+    return sorted(row for query in (listed, unopened) for row in session.execute(query).tuples())
 
 
 def latest_entry(

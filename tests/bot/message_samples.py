@@ -378,6 +378,8 @@ def samples() -> dict[str, dict[str, Any]]:
             "assumed_send": NOON.isoformat(),
         },
         "campaign/released": {"campaign": campaign("live"), "copies": 3, "again": True},
+        "campaign/measured": {"campaign": campaign("closed"), "measured": measured},
+        "campaign/next": {"campaign": campaign("live"), "files": {"csv": 453, "call": 2}},
         "campaign/reminder": {"campaign": campaign(), "version": 2, "user": LEAD},
         "campaign/result": {
             "campaign": campaign("closed"),

@@ -43,6 +43,7 @@ def test_submit_and_approve_replace_buttons_by_person_and_time(workspace, databa
 def test_missing_role_is_explained_and_changes_nothing(workspace, database, submitted, api, user):
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", user)
     assert "you need approver" in whispered(api)
+    assert f"<@{LEAD}>" in whispered(api)
     assert state(database) == "submitted"
 
 

@@ -37,7 +37,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     from retention import clock, impressions
     from retention.campaigns import launch, programme
     from retention.lake import Lake
-    from retention.outreach import dispatch
+    from retention.outreach import dispatch, send_summary
     from retention.risk.policy import load_policy
 
     now = clock.now()  # the job may have waited for days
@@ -79,6 +79,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     def apply(session: Session) -> tuple[Post, ...]:
         sent = launch.go_live(session, settings, *campaign_version, user, now)
         impressions.store_campaign(session, settings, sent.campaign, now)
+        files = send_summary.waiting_in_files(session, sent.campaign.id)
         return (
             campaign_messages.card_post(settings, sent.campaign),
             campaign_messages.clearance_post(settings, sent.campaign),
@@ -90,7 +91,9 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                 treated=sent.treated,
                 control=sent.control,
                 codes=sent.codes,
+                files=files,
             ),
+            *campaign_messages.next_step_posts(settings, sent.campaign, files),
         )
 
     counts = treatments["arm"].value_counts()

@@ -44,7 +44,7 @@ from tests.workers.campaigns.steps import (
     run,
     teaches_nothing,
 )
-from workers import campaign_messages, campaigns
+from workers import campaign_messages, campaigns, ids
 from workers.delivery import outbox
 from workers.requests import (
     CampaignCsv,
@@ -312,6 +312,26 @@ def test_unused_call_list_is_reported_separately(desk):
     text = messages(desk, f"campaign:{campaign_id}:result:1")
     assert "Nobody has taken the call list with 2 customers." in text
     assert not any(words in text for words in ("downloaded the file", "handed out another way"))
+
+
+@pytest.mark.campaign("live")
+def test_result_is_announced_in_channel_and_to_drafter_and_approver(desk):
+    campaign_id = prepared_campaign(desk)
+    campaign, key = campaign_of(desk, campaign_id), f"campaign:{campaign_id}:measured:1"
+    go_on(desk, days=29)
+    assert run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).error is None
+    for person in {campaign.drafted_by, *campaign.approved_by}:
+        assert f"Result of {campaign.name}" in messages(desk, f"{key}:{person}")
+    assert ids.OPEN_CAMPAIGN in messages(desk, key)
+
+
+@pytest.mark.campaign("live")
+def test_drafter_is_told_to_download_the_file(desk):
+    campaign_id = prepared_campaign(desk)
+    told = messages(desk, f"campaign:{campaign_id}:next:1")
+    assert "Nobody has been e-mailed yet" in told
+    assert ids.CAMPAIGN_CSV in told
+    assert "load it into your mail tool" in messages(desk, f"campaign:{campaign_id}:live:1")
 
 
 @pytest.mark.campaign("live")

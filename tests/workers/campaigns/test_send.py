@@ -318,6 +318,9 @@ def _record_one_outcome(desk, campaign_id, to_call) -> None:
     assert shown.count("nobody yet") == len(to_call)
     assert ids.OPEN_CALL in shown
     someone, settings = min(to_call), desk.settings
+    with desk.database.reading() as session:
+        [(unowned, _, number)] = calls.unowned_by_campaign(session, settings)
+    assert (unowned, number) == (campaign_id, len(to_call))
     with desk.database.transaction() as session:
         assert {entry.customer_id for entry in calls.entries(session, settings, campaign_id)} == (
             to_call
