@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ def run(request: Sweep, context: Context) -> Outcome:
 
     with context.database.reading() as session:
         earlier = _earlier_cohort(session, cohort)
+        by_rules = _list_by_rules(session, cohort)
         steps = _next_steps(session, lake, context, policy, swept, currency, request.top)
 
     submitted: list[Job] = []
@@ -133,6 +135,8 @@ def run(request: Sweep, context: Context) -> Outcome:
         "top": request.top,
         "fitting_definition": fitting and fitting.as_dict(),
         "change": _change(lake, swept, earlier),
+        "list_by_rules": by_rules
+        and {"as_of": by_rules.as_of.isoformat(), "customers": by_rules.size},
         "selection_note": swept.selection_note,
         "main_reasons": _main_reasons(swept),
         "audience": request.audience,
@@ -214,22 +218,39 @@ def _earlier_cohort(session: Session, cohort: Cohort) -> Cohort | None:
     It has the same tiers, audience and horizon. Ranks by rules are not compared with
     probabilities.
     """
-    earlier = session.scalars(
-        select(Cohort)
-        .where(Cohort.team_id == cohort.team_id, Cohort.as_of < cohort.as_of)
-        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-        .limit(EARLIER)
-    )
     return next(
         (
             row
-            for row in earlier
-            if list(row.tiers) == list(cohort.tiers)
-            and row.audience == cohort.audience
-            and row.horizon_days == cohort.horizon_days
+            for row in _lists_like(session, cohort)
+            if row.as_of < cohort.as_of
             and (row.model_version == "rules") == (cohort.model_version == "rules")
         ),
         None,
+    )
+
+
+def _list_by_rules(session: Session, cohort: Cohort) -> Cohort | None:
+    """Return the list before this one if rules made it, and a model made this one."""
+    last = next(_lists_like(session, cohort), None)
+    if last is None or cohort.model_version == "rules" or last.model_version != "rules":
+        return None
+    return last
+
+
+def _lists_like(session: Session, cohort: Cohort) -> Iterator[Cohort]:
+    """Return the lists of the same tiers, audience and horizon, newest first."""
+    earlier = session.scalars(
+        select(Cohort)
+        .where(Cohort.team_id == cohort.team_id, Cohort.as_of <= cohort.as_of)
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+        .limit(EARLIER)
+    )
+    return (
+        row
+        for row in earlier
+        if list(row.tiers) == list(cohort.tiers)
+        and row.audience == cohort.audience
+        and row.horizon_days == cohort.horizon_days
     )
 
 
@@ -308,6 +329,7 @@ def _posts(
         "definition": data["definition"],
         "fitting_definition": data["fitting_definition"],
         "change": data["change"],
+        "list_by_rules": data["list_by_rules"],
         "audience": data["audience"],
         "where": data["where"],
     }
