@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from retention.campaigns.offers import next_step
 from retention.db.tables import Cohort
 from retention.reports import digest as reports
 from retention.reports.outlook import Risk
@@ -131,3 +132,15 @@ def test_widened_draft_says_why_and_whom_it_leaves_out(why, says):
     assert "1,188 − 179 without consent = 1,009" in text
     assert "rule 3" in text
     assert "more offer" not in text
+
+
+@pytest.mark.parametrize(
+    ("consent", "says"),
+    [
+        ("given", "no offer"),
+        ("refused", "no offer: no consent"),
+        ("unknown", "no offer: consent unknown"),
+    ],
+)
+def test_missing_offer_has_its_reason(consent, says):
+    assert next_step(None, "USD", consent) == says

@@ -274,8 +274,11 @@ def _next_steps(
     top: int | None,
 ) -> dict[str, str]:
     """Return what the policy would do for the customers of the message, in a few words."""
+    import pandas as pd
+
     from retention.campaigns.audience import next_rules
     from retention.campaigns.offers import next_step
+    from retention.outreach.consent import consent_states
     from retention.outreach.pauses import paused_customers
 
     if context.channel is None:
@@ -285,8 +288,12 @@ def _next_steps(
     )
     shown = list(swept.cohort.customer_id.head(_wanted(top)))
     rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
+    consents = consent_states(lake, session, context.settings, pd.Series(list(rules)))
+    consent_of = dict(zip(rules, consents, strict=True))
     return {
-        customer: gettext("excluded") if customer in paused else next_step(rule, currency)
+        customer: gettext("excluded")
+        if customer in paused
+        else next_step(rule, currency, consent_of[customer])
         for customer, rule in rules.items()
     }
 
