@@ -288,8 +288,15 @@ def _next_steps(
     )
     shown = list(swept.cohort.customer_id.head(_wanted(top)))
     rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
-    consents = consent_states(lake, session, context.settings, pd.Series(list(rules)))
-    consent_of = dict(zip(rules, consents, strict=True))
+    # Consent explains a missing offer only if there would be one with consent.
+    offered = next_rules(
+        lake, session, context.settings, policy, swept.scores, shown, consent="given"
+    )
+    states = consent_states(lake, session, context.settings, pd.Series(list(rules)))
+    consent_of = {
+        customer: state if offered[customer] is not None else "given"
+        for customer, state in zip(rules, states, strict=True)
+    }
     return {
         customer: gettext("excluded")
         if customer in paused
