@@ -86,7 +86,10 @@ def complete(settings: Settings, database: Database, job: Job, outcome: Outcome)
 
 
 def publish_part(
-    context: Context, result: dict[str, Any], apply: Callable[[Session], None]
+    context: Context,
+    result: dict[str, Any],
+    apply: Callable[[Session], None],
+    posts: Sequence[Post] = (),
 ) -> None:
     """Commit one finished part of a running job.
 
@@ -98,6 +101,8 @@ def publish_part(
         The job's result until now. A later attempt continues after this part.
     apply : callable
         Writes the part in the same transaction.
+    posts : sequence of Post, optional
+        Messages about the part, each with a key. A later post with the same key replaces it.
 
     Raises
     ------
@@ -113,6 +118,10 @@ def publish_part(
         if not updated.rowcount:  # type: ignore[attr-defined]
             return False
         apply(session)
+        if posts:
+            job = session.get_one(Job, context.job_id)
+            for post in posts:
+                _put(session, context.settings, job, post, post.key or f"job:{job.id}:part")
         return True
 
     def written(now: Job) -> bool | None:

@@ -11,6 +11,7 @@ from retention.db.tables import Cohort, Job, ModelVersion
 from retention.text import gettext
 from workers import campaigns, ids, roles
 from workers.delivery import render
+from workers.tasks.sweep import is_training
 
 ROLE = "analyst"
 
@@ -28,6 +29,8 @@ def register(app: App, services: Services) -> None:
 
     @app.action(ids.COHORT_DETAILS)
     def details(ack: Ack, body: dict[str, Any]) -> None:
+        from retention.registry import champion
+
         ack()
         click = Click.of(body)
         settings = services.settings
@@ -36,11 +39,14 @@ def register(app: App, services: Services) -> None:
                 session, settings, click.user, "viewer", gettext("see how a list was made")
             )
             cohort = campaigns.find_cohort(session, settings, click.value)
+            by_rules = cohort.model_version == "rules"
             view = render.view(
                 "sweep/details",
                 cohort=_cohort(cohort),
                 result=_result(session, cohort),
                 quality=_quality(session, cohort),
+                training=by_rules and is_training(session, settings),
+                has_model=by_rules and champion(session, settings, "churn") is not None,
                 zone=settings.timezone,
             )
         services.client.views_open(trigger_id=click.trigger_id or "", view=view)

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -257,6 +258,18 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(hours=int(match[1]) * hours)
 
 
+def local_span(span: timedelta, now: datetime, zone: ZoneInfo) -> timedelta:
+    """Return a span of whole days that ends at the same local hour.
+
+    The clock may change within it. A shorter span, or a rest in hours, stays as it is.
+    """
+    if span % timedelta(days=1) or not span:
+        return span
+    local = now.astimezone(zone)
+    later = (local + span).astimezone(UTC) - now.astimezone(UTC)
+    return min(later, max(span, MAX_ADVANCE))
+
+
 def clock_routes(machine: TimeMachine) -> list[Route]:
     """Return the routes of ``/playground/clock``.
 
@@ -270,6 +283,7 @@ def clock_routes(machine: TimeMachine) -> list[Route]:
         form = await request.form()
         try:
             span = parse_duration(str(form.get("advance") or ""))
+            span = local_span(span, clock.now(), machine.settings.zone)
             result = await asyncio.to_thread(machine.advance, span)
         except Refused as error:
             return JSONResponse({"error": str(error)}, 409 if isinstance(error, Conflict) else 422)

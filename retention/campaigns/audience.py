@@ -163,6 +163,7 @@ def next_rules(
     policy: Policy,
     scores: "pd.DataFrame",
     customer_ids: Sequence[str],
+    consent: str | None = None,
 ) -> dict[str, Rule | None]:
     """Return the rule of some customers, as a draft from these scores would choose it.
 
@@ -180,6 +181,8 @@ def next_rules(
         All scored customers: value bands are shares of them.
     customer_ids : sequence of str
         The customers.
+    consent : str, optional
+        Assumed instead of the customers' own consent.
 
     Returns
     -------
@@ -195,7 +198,7 @@ def next_rules(
         consent=consent_states(lake, session, settings, pool["customer_id"]),
         phone=pool["customer_id"].isin(customers_with_phone(lake)),
     )
-    names = _rules(pool, policy)
+    names = _rules(pool, policy, consent)
     return {
         str(customer): rules.get(name)
         for customer, name in zip(pool["customer_id"], names, strict=True)

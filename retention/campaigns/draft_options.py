@@ -5,7 +5,7 @@ The options are the tiers of risk that the policy acts on, and its hold-outs.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from retention.campaigns.audience import Audience
 from retention.campaigns.spec import Asked, Body, Wider
@@ -62,7 +62,12 @@ def choose_option(
     first = options[0]
     notes: dict[str, object] = {"wider": _next_wider(best, options)}
     if best.tier != first.tier:
-        notes["asked"] = Asked(tier=first.tier, customers=first.body.audience)
+        notes["asked"] = Asked(
+            tier=first.tier,
+            customers=first.body.audience,
+            why=_why_widened(first),
+            excluded=first.audience.excluded,
+        )
     return Option(best.tier, best.audience, best.body.model_copy(update=notes))
 
 
@@ -100,6 +105,14 @@ def _is_good(body: Body) -> bool:
     return (
         plan.profit > 0 and plan.smallest_effect is not None and plan.smallest_effect <= plan.effect
     )
+
+
+def _why_widened(option: Option) -> Literal["too_few", "no_profit", "earns_less"]:
+    """Say why a wider option than the one that was asked for was chosen."""
+    if any(_is_good(each.body) for each in _with_holdouts(option)):
+        return "earns_less"
+    is_profitable = option.body.audience > 0 and option.body.plan().profit > 0
+    return "too_few" if is_profitable or not option.body.audience else "no_profit"
 
 
 def _next_wider(chosen: Option, options: Sequence[Option]) -> Wider | None:

@@ -358,7 +358,7 @@ def describe_rule(rule: Rule, currency: str = "") -> str:
     }[rule.action]
 
 
-def next_step(rule: Rule | None, currency: str = "") -> str:
+def next_step(rule: Rule | None, currency: str = "", consent: str = "given") -> str:
     """Return a rule's action in at most three words, for a table.
 
     Parameters
@@ -367,12 +367,18 @@ def next_step(rule: Rule | None, currency: str = "") -> str:
         Rule of the policy; None without one.
     currency : str, optional
         Currency code.
+    consent : str, optional
+        The customer's consent, which may explain that there is no offer.
 
     Returns
     -------
     str
     """
     if rule is None or rule.action == "nothing":
+        if consent == "refused":
+            return gettext("no offer: no consent")
+        if consent == "unknown":
+            return gettext("no offer: consent unknown")
         return gettext("no offer")
     if rule.action == "coupon":
         offer = {

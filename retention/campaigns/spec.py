@@ -150,6 +150,8 @@ class Asked(_FrozenModel):
 
     tier: str  # lowest risk tier
     customers: int
+    why: Literal["too_few", "no_profit", "earns_less"] | None = None  # None: drafts before 2.3
+    excluded: dict[str, int] = {}  # customers of these tiers by reason
 
 
 class Wider(_FrozenModel):

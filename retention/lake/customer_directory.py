@@ -216,7 +216,9 @@ def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch
                 "another now), let an admin run: retention db upgrade"
             ).format(query_text=query_text)
         )
-    near = _nearest(session, settings, query_text)
+    # A similar number is another customer, not a correction.
+    is_number = query_text.strip().isdigit()
+    near = [] if is_number else _nearest(session, settings, query_text)
     hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}" if near else ""
     raise BadInput(
         gettext(

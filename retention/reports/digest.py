@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock, templating
 from retention.db import Database
-from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVersion
+from retention.db.tables import Assignment, Campaign, Cohort, Coupon, ImportLog, ModelVersion
 from retention.outreach import calls
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
+RECENT_LIST = timedelta(days=14)  # readers still remember its figures
 TOP_ITEMS = 5
 MAX_NAMED = 3  # customers named by pseudonym for each item
 MAX_CUSTOMERS = 100  # high-risk customers with a list, the most at stake first
@@ -103,6 +104,7 @@ def digest(
         campaigns = _campaigns(session, settings, moment.at)
         fresh = _freshness(lake, session, settings, moment.at)
         due_calls = calls.count_due(session, settings, clock.now())
+        by_rules = _list_by_rules(session, settings, moment.at) if churn_row else None
         unowned_calls = calls.count_due(session, settings, clock.now(), is_owned=False)
     progress(4, 6, gettext("Choosing what customers at risk would like"))
     top_items = _top_items(
@@ -123,6 +125,7 @@ def digest(
         "currency": lake.currency(settings),
         "customers": _customers(activity),
         "risk": _risk(now, before, churn_row),
+        "list_by_rules": _compared(by_rules, before, moment.at),
         "came_true": checked.as_dict() if checked else None,
         "campaigns": campaigns,
         "top_items": top_items,
@@ -176,6 +179,37 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
         "revenue_at_risk_before": before.revenue_at_risk if before else None,
         "model_version": row.version if row else "rules",
         "trained_on": row.cutoff.isoformat() if row else None,
+    }
+
+
+def _list_by_rules(session: Session, settings: Settings, at: datetime) -> Cohort | None:
+    """Return the last posted list of high risk, if it is recent and was made by rules.
+
+    Its figures cannot be compared with those of a model.
+    """
+    newest = session.scalars(
+        select(Cohort)
+        .where(
+            Cohort.team_id == settings.team_id,
+            Cohort.as_of < at,
+            Cohort.as_of >= at - RECENT_LIST,
+            Cohort.audience.is_(None),
+        )
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+    )
+    last = next((row for row in newest if list(row.tiers) == ["high"]), None)
+    return last if last is not None and last.model_version == "rules" else None
+
+
+def _compared(listed: Cohort | None, before: Risk | None, at: datetime) -> dict[str, Any] | None:
+    """Return a list by rules with the number that the model would have listed that day."""
+    if listed is None:
+        return None
+    is_same_day = abs(listed.as_of - (at - WEEK)) < timedelta(days=1)
+    return {
+        "as_of": listed.as_of.isoformat(),
+        "customers": listed.size,
+        "by_model": before.tiers["high"] if before and is_same_day else None,
     }
 
 

@@ -32,7 +32,7 @@ def sentence(clauses: Sequence[Clause], tier: str = "high") -> str:
     --------
     >>> silent = {"days": 43, "usual": 2, "longest": 12}
     >>> sentence([Clause("silent", silent, ("recency", "rhythm"), 0.9, "raises")])
-    'Silent for 43 days; usually orders every 2 (longest pause before: 12)'
+    'Silent for 43 days; usually orders every 2 days (longest pause before: 12 days)'
     """
     main, against = _sides(clauses, tier)
     if not main and not against:
@@ -116,8 +116,10 @@ def _days(values: Values, name: str = "days") -> str:
 
 
 def _rhythm(usual: float) -> str:
-    """Describe a gap after a number of days: ``every 2``."""
-    return gettext("every day") if usual < 2 else gettext("every {n:.0f}").format(n=usual)
+    """Describe a gap: ``every 2 days``."""
+    if usual < 2:
+        return gettext("every day")
+    return gettext("every {days}").format(days=count(usual, "day"))
 
 
 def _silent(values: Values) -> str:
@@ -127,8 +129,8 @@ def _silent(values: Values) -> str:
     )
     if longest is None or longest <= usual:
         return text
-    return gettext("{text} (longest pause before: {longest:.0f})").format(
-        text=text, longest=longest
+    return gettext("{text} (longest pause before: {days})").format(
+        text=text, days=count(longest, "day")
     )
 
 

@@ -252,6 +252,22 @@ def model(kind: str, promoted: bool = True) -> dict:
     return {"kind": kind, "version": f"{kind}-1", "promoted": promoted}
 
 
+def test_message_of_a_part_is_posted_before_the_job_ends(database, settings, task):
+    """People heard of a model in use only when the job's other models were trained, too."""
+
+    def run(request, context):
+        posts = (said("the model is ready", key="ready"),)
+        completion.publish_part(context, {"models": [model("churn")]}, audit, posts)
+        with context.database.reading() as session:
+            assert session.scalar(select(Outbox.key)) == "ready"
+        return Outcome({}, (said("both are ready", key="ready"),))
+
+    task("retrain", run)
+    queued_job = ask(database, settings, Retrain(), "k", announce=False)
+    assert run_job(settings, database, queued_job.id, "t") == "done"
+    assert row(database, "ready").payload["text"] == "both are ready"
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

@@ -4,6 +4,7 @@ Each model is stored and promoted when it is trained. If the job ends early, tha
 use. A later attempt of the same job continues with the missing models.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,7 @@ def run(request: Retrain, context: Context) -> Outcome:
         "note": note,
         "untrained": [],
         "first": before.get("first", "churn" in champions and champions["churn"] is None),
+        "announced": before.get("announced", False),
         "horizon_days": definition.horizon_days,
         "active_within_days": definition.active_within_days,
     }
@@ -122,7 +124,13 @@ def run(request: Retrain, context: Context) -> Outcome:
             data["untrained"].append({"kind": kind, "why": str(refusal)})
             continue
         data["models"].append(trained.as_dict())
-        completion.publish_part(context, data, partial(_publish, context, trained))
+        # The model is used from now on, and the other models may take long: announce it now.
+        early = _post(data) if done + 1 < len(champions) else None
+        posts: tuple[Post, ...] = ()
+        if early and early.template == "retrain/first" and not data["announced"]:
+            data["announced"] = True
+            posts = (replace(early, key=_announcement(context)),)
+        completion.publish_part(context, data, partial(_publish, context, trained), posts)
     if not data["models"]:
         reasons = (
             gettext("{kind}: {reason}").format(
@@ -131,7 +139,14 @@ def run(request: Retrain, context: Context) -> Outcome:
             for skipped in data["untrained"]
         )
         raise TooLittleData(" ".join(reasons))
-    return Outcome(data, (_post(data),))
+    post = _post(data)
+    if data["announced"]:  # completes the message
+        post = replace(post, key=_announcement(context))
+    return Outcome(data, (post,))
+
+
+def _announcement(context: Context) -> str:
+    return f"job:{context.job_id}:first"
 
 
 def _post(data: dict[str, Any]) -> Post:

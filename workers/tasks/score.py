@@ -100,7 +100,7 @@ def run(request: Score, context: Context) -> Outcome:
             for item in recommender.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
         "preferences": preference_profile(lake, customer, moment.at, settings.timezone),
-        "action": _action(policy, tier, score.reasons),
+        "action": _action(policy, tier, score.reasons, _consent(lake, context, customer)),
         "as_of": moment.at.isoformat(),
         "note": " ".join(filter(None, (moment.note, explained.pop("note", "")))),
         "merged": request.merged or identity.merged,
@@ -239,11 +239,26 @@ def _isoformat(moment: "pd.Timestamp") -> str | None:
     return moment.isoformat() if moment == moment else None  # NaT equals nothing
 
 
-def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
-    """Describe the action of the policy."""
+def _consent(lake: "Lake", context: Context, customer: str) -> str:
+    import pandas as pd
+
+    from retention.outreach.consent import consent_states
+
+    with context.database.reading() as session:
+        states = consent_states(lake, session, context.settings, pd.Series([customer]))
+    return str(states.iloc[0])
+
+
+def _action(
+    policy: "Policy", tier: str, reasons: list[dict[str, Any]], consent: str = "given"
+) -> str:
+    """Describe the action of the policy, or say why there is none."""
+    from retention.campaigns.offers import describe_rule, next_step
+
+    if consent == "refused":
+        return next_step(None, consent=consent)
     rule = policy.rule_for(tier, policy_features(reasons))
     if rule is None or rule.action == "nothing":
-        return "nothing"
-    from retention.campaigns.offers import describe_rule
+        return gettext("no offer: the policy has none for such customers")
 
     return gettext("{action} (rule: {rule})").format(action=describe_rule(rule), rule=rule.name)

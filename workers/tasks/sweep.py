@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections import Counter
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,7 @@ def run(request: Sweep, context: Context) -> Outcome:
 
     with context.database.reading() as session:
         earlier = _earlier_cohort(session, cohort)
+        by_rules = _list_by_rules(session, cohort)
         steps = _next_steps(session, lake, context, policy, swept, currency, request.top)
 
     submitted: list[Job] = []
@@ -133,6 +135,8 @@ def run(request: Sweep, context: Context) -> Outcome:
         "top": request.top,
         "fitting_definition": fitting and fitting.as_dict(),
         "change": _change(lake, swept, earlier),
+        "list_by_rules": by_rules
+        and {"as_of": by_rules.as_of.isoformat(), "customers": by_rules.size},
         "selection_note": swept.selection_note,
         "main_reasons": _main_reasons(swept),
         "audience": request.audience,
@@ -214,22 +218,39 @@ def _earlier_cohort(session: Session, cohort: Cohort) -> Cohort | None:
     It has the same tiers, audience and horizon. Ranks by rules are not compared with
     probabilities.
     """
-    earlier = session.scalars(
-        select(Cohort)
-        .where(Cohort.team_id == cohort.team_id, Cohort.as_of < cohort.as_of)
-        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-        .limit(EARLIER)
-    )
     return next(
         (
             row
-            for row in earlier
-            if list(row.tiers) == list(cohort.tiers)
-            and row.audience == cohort.audience
-            and row.horizon_days == cohort.horizon_days
+            for row in _lists_like(session, cohort)
+            if row.as_of < cohort.as_of
             and (row.model_version == "rules") == (cohort.model_version == "rules")
         ),
         None,
+    )
+
+
+def _list_by_rules(session: Session, cohort: Cohort) -> Cohort | None:
+    """Return the list before this one if rules made it, and a model made this one."""
+    last = next(_lists_like(session, cohort), None)
+    if last is None or cohort.model_version == "rules" or last.model_version != "rules":
+        return None
+    return last
+
+
+def _lists_like(session: Session, cohort: Cohort) -> Iterator[Cohort]:
+    """Return the lists of the same tiers, audience and horizon, newest first."""
+    earlier = session.scalars(
+        select(Cohort)
+        .where(Cohort.team_id == cohort.team_id, Cohort.as_of <= cohort.as_of)
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+        .limit(EARLIER)
+    )
+    return (
+        row
+        for row in earlier
+        if list(row.tiers) == list(cohort.tiers)
+        and row.audience == cohort.audience
+        and row.horizon_days == cohort.horizon_days
     )
 
 
@@ -253,8 +274,11 @@ def _next_steps(
     top: int | None,
 ) -> dict[str, str]:
     """Return what the policy would do for the customers of the message, in a few words."""
+    import pandas as pd
+
     from retention.campaigns.audience import next_rules
     from retention.campaigns.offers import next_step
+    from retention.outreach.consent import consent_states
     from retention.outreach.pauses import paused_customers
 
     if context.channel is None:
@@ -264,8 +288,19 @@ def _next_steps(
     )
     shown = list(swept.cohort.customer_id.head(_wanted(top)))
     rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
+    # Consent explains a missing offer only if there would be one with consent.
+    offered = next_rules(
+        lake, session, context.settings, policy, swept.scores, shown, consent="given"
+    )
+    states = consent_states(lake, session, context.settings, pd.Series(list(rules)))
+    consent_of = {
+        customer: state if offered[customer] is not None else "given"
+        for customer, state in zip(rules, states, strict=True)
+    }
     return {
-        customer: gettext("excluded") if customer in paused else next_step(rule, currency)
+        customer: gettext("excluded")
+        if customer in paused
+        else next_step(rule, currency, consent_of[customer])
         for customer, rule in rules.items()
     }
 
@@ -308,6 +343,7 @@ def _posts(
         "definition": data["definition"],
         "fitting_definition": data["fitting_definition"],
         "change": data["change"],
+        "list_by_rules": data["list_by_rules"],
         "audience": data["audience"],
         "where": data["where"],
     }

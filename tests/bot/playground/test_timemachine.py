@@ -4,11 +4,12 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, update
 
-from bot.playground.timemachine import TimeMachine, parse_duration
+from bot.playground.timemachine import TimeMachine, local_span, parse_duration
 from retention import clock
 from retention.db.tables import BusinessClock, Campaign, Job, Outbox, RoleGrant, Send
 from retention.errors import BadInput, Conflict
@@ -264,3 +265,13 @@ def test_invalid_duration_explains_the_format(text: str) -> None:
 def test_refuses_negative_and_too_long_advances(machine, days: int) -> None:
     with pytest.raises(BadInput, match="advance is"):
         machine.advance(timedelta(days=days))
+
+
+def test_whole_days_keep_the_local_hour_when_clocks_change() -> None:
+    """A week over the change of clocks ended at 8:07, before the digest of Monday 9:00."""
+    zone = ZoneInfo("America/New_York")
+    before = datetime(2017, 10, 30, 9, 6, tzinfo=zone).astimezone(UTC)
+    after = before + local_span(timedelta(days=7), before, zone)
+    assert f"{after.astimezone(zone):%d %H:%M}" == "06 09:06"
+    assert local_span(timedelta(hours=12), before, zone) == timedelta(hours=12)
+    assert local_span(timedelta(days=7), after, zone) == timedelta(days=7)

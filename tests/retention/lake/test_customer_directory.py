@@ -42,6 +42,12 @@ def test_unknown_customer_error_names_nearest_ids(ask):
         ask("!!")
 
 
+def test_unknown_number_suggests_no_other_customer(ask):
+    with pytest.raises(BadInput) as refused:
+        ask("0298")
+    assert "nearest" not in str(refused.value)
+
+
 def test_empty_directory_error_says_no_data_was_imported(database, settings):
     with database.reading() as session, pytest.raises(BadInput, match="no data"):
         find(session, settings, "1")

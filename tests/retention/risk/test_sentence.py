@@ -37,7 +37,7 @@ def test_silence_rhythm_and_missing_orders_are_one_clause():
     assert set(clause.groups) == set(weights)
     assert clause.weight == pytest.approx(2.2)
     assert _sentence(weights) == (
-        "Silent for 43 days; usually orders every 2 (longest pause before: 12)"
+        "Silent for 43 days; usually orders every 2 days (longest pause before: 12 days)"
     )
 
 
@@ -52,14 +52,14 @@ def test_actionable_reason_comes_before_a_stronger_one():
 def test_evidence_against_the_risk_ends_the_sentence():
     weights = {"recency": 0.9, "spend": -0.4}
     assert _sentence(weights, basket_mean=64.0).endswith(
-        "(longest pause before: 12); but spends 64 per order (typical for the shop: 20)"
+        "(longest pause before: 12 days); but spends 64 per order (typical for the shop: 20)"
     )
     assert _sentence(weights, "low", basket_mean=64.0).startswith("Spends 64 per order")
 
 
 def test_longer_pause_before_is_part_of_the_clause():
     assert _sentence({"recency": 0.9, "rhythm": -0.3}, gap_max=60.0) == (
-        "Silent for 43 days; usually orders every 2 (longest pause before: 60)"
+        "Silent for 43 days; usually orders every 2 days (longest pause before: 60 days)"
     )
     (clause,) = _clauses({"recency": 0.9, "rhythm": -0.3}, gap_max=60.0)
     assert words.short_text(clause) == "has paused for 60 days before"
