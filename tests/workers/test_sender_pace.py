@@ -82,6 +82,7 @@ def most_in_a_window(arrived: list[datetime], pacing: Pacing) -> float:
     )
 
 
+@pytest.mark.nightly_after(3)
 @pytest.mark.parametrize("seed", range(12))
 def test_no_window_has_more_calls_than_burst_and_pace(settings, database, time, calls, seed):
     """Whatever the delays, refusals and updates, with two senders at work."""

@@ -57,6 +57,7 @@ def test_only_the_demos_batch_worker_warms_up(settings, demo, queues, wanted):
     assert is_wanted(settings.model_copy(update={"demo": demo}), queues) is wanted
 
 
+@pytest.mark.nightly
 def test_digest_after_the_warm_up_loads_no_further_module(shop_copy):
     program = [sys.executable, "-c", DIGEST, str(shop_copy.settings.home)]
     run = subprocess.run(program, check=True, capture_output=True, text=True)

@@ -1,12 +1,15 @@
 """Normalise telephone numbers with Google's libphonenumber (the package phonenumbers)."""
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import duckdb
+    from phonenumbers import PhoneNumber
 
 FUNCTION = "phone_key"  # in SQL: phone_key(number, country)
+_EXTENSION = re.compile("ext|x|#")
 _SHORTEST, _LONGEST = 7, 15  # digits; the longest is ITU-T E.164's
 
 
@@ -54,32 +57,36 @@ def phone_key(number: str, country: str = "") -> str | None:
     ('~0301234567', None)
     """
     import phonenumbers
+    from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
-    typed = number.strip().lstrip("'").strip()
+    typed = _EXTENSION.split(number.strip().lstrip("'").strip().lower())[0]
+    digits = phonenumbers.normalize_digits_only(typed)
+    if not (_SHORTEST <= len(digits) <= _LONGEST and len(set(digits)) > 1):
+        return None
     if typed.startswith("00"):
         typed = f"+{typed[2:]}"
-    region = "GB" if country == "UK" else country or None
+    region = "GB" if country == "UK" else country
+    parsed = _parsed(typed, region)
+    if parsed is None:
+        return f"~{digits}"
+    # The plus may be missing: 49170… is a mobile number, although 0491… is an area of Germany.
+    code = str(phonenumbers.country_code_for_region(region))
+    if typed[:1] not in "+0" and digits.startswith(code):
+        whole = _parsed(f"+{digits}", "")
+        if whole and phonenumbers.is_valid_number(whole):
+            is_mobile = phonenumbers.number_type(whole) == PhoneNumberType.MOBILE
+            parsed = whole if is_mobile or not phonenumbers.is_valid_number(parsed) else parsed
+    return str(phonenumbers.format_number(parsed, PhoneNumberFormat.E164))
+
+
+def _parsed(typed: str, region: str) -> "PhoneNumber | None":
+    """Return the number, or None if libphonenumber cannot read it."""
+    import phonenumbers
+
     try:
-        parsed = phonenumbers.parse(typed, region)
+        return phonenumbers.parse(typed, region or None)
     except phonenumbers.NumberParseException:
-        # "ZZ" is libphonenumber's region of no country: it only splits off what is no digit.
-        digits = phonenumbers.normalize_digits_only(typed.lower().split("x")[0])
-        return f"~{digits}" if _is_plausible(digits) else None
-    national = str(parsed.national_number)
-    if parsed.country_code and not phonenumbers.is_valid_number(parsed):
-        # Perhaps the calling code is there and only the plus is missing.
-        prefix = str(parsed.country_code)
-        if not typed.startswith("+") and national.startswith(prefix):
-            whole = phonenumbers.parse(f"+{national}", None)
-            parsed = whole if phonenumbers.is_possible_number(whole) else parsed
-    if not _is_plausible(national):
         return None
-    return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
-
-
-def _is_plausible(digits: str) -> bool:
-    """Check the length, and that not all digits are equal."""
-    return _SHORTEST <= len(digits) <= _LONGEST and len(set(digits)) > 1
 
 
 def _phone_keys(numbers: Any, countries: Any) -> Any:  # DuckDB evaluates annotations

@@ -73,6 +73,7 @@ def _documented():
 EXAMPLES = dict(_documented())  # before anything is patched
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_of_the_library_run(name, shared_shop):
     thing = EXAMPLES[name]
@@ -102,6 +103,7 @@ def test_dir_lists_exported_names_and_unknown_ones_fail():
         _ = retention.nothing
 
 
+@pytest.mark.nightly
 def test_examples_of_the_library_page_run(shared_shop):
     text = (ROOT / "docs" / "data_scientist" / "library.md").read_text(encoding="utf-8")
     page = doctest.DocTestParser().get_doctest(text, {}, "library.md", "library.md", 0)
