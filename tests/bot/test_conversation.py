@@ -221,6 +221,12 @@ def test_reply_in_a_thread_of_other_people_is_ignored(talk):
     assert len(talk.rows()) == 1
 
 
+def test_chinese_question_has_its_progress_in_chinese(talk):
+    talk.say("谁快流失了？")
+    job = talk.until_job()
+    assert "风险扫描" in text_of(talk.wait(f"job:{job.id}"))
+
+
 def test_chinese_question_has_a_chinese_answer(talk):
     talk.say("有哪些活动正在进行？")
     assert is_chinese(text_of(talk.reply()))
