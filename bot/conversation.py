@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from bot.ask import Subject, Understanding, changes, understand
 from bot.ask.endpoint import ask_endpoint
 from bot.ask.places import Gap, shop_places
-from bot.ask.sentence import clean
+from bot.ask.sentence import clean, is_chinese
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import ParsedCommand, parse
 from bot.commands.tree import find_customer
@@ -30,8 +30,8 @@ from retention.audiences import store
 from retention.errors import BadInput, Refused
 from retention.keys import keyed_hash
 from retention.privacy import pseudonym
-from retention.text import gettext
-from workers import jobs, roles, threads
+from retention.text import available_languages, gettext, set_language
+from workers import jobs, languages, roles, threads
 from workers.delivery import outbox
 from workers.job_messages import show_progress
 from workers.requests import Request, title_of
@@ -40,11 +40,16 @@ from workers.tasks.interface import Post
 log = logging.getLogger("retention.bot")
 
 MESSAGES, SECONDS = 20, 60  # per person; more are not answered
+CHINESE = "zh"
 PROPOSAL_SECONDS = 24 * 3600  # how long a button can be pressed
 MAX_VALUE = 1900  # characters of a button's value; Slack allows 2,000
 _IDLE = re.compile(
     r"(?:ok(?:ay)?|thanks?(?: (?:you|a lot|so much))*|thx|ty|great|perfect|cool|nice|super|"
     r"谢谢?你?|好的?|多谢|辛苦了)[\s!.,。！]*",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(
+    r"[?？]\s*$|[吗呢]\W*$|^(?:which|who|whom|what|why|how|when|where)\b|哪|谁|多少|什么|怎么",
     re.IGNORECASE,
 )
 
@@ -54,6 +59,7 @@ class Said:
     """A person's message to the bot.
 
     ``root`` is the thread's first message. ``key`` is equal for all deliveries of the message.
+    ``is_aside`` is true for a reply in a channel's thread that does not mention the bot.
     """
 
     user: str
@@ -61,6 +67,7 @@ class Said:
     text: str
     root: str
     key: str
+    is_aside: bool = False
 
     @property
     def is_direct(self) -> bool:
@@ -77,15 +84,20 @@ class Said:
         """Read an event; None if it is no message of a person to the bot.
 
         Messages of apps, edits and joins have a ``bot_id``, an ``app_id`` or a ``subtype``. So
-        the bot answers neither itself nor another bot.
+        the bot answers neither itself nor another bot. A reply in a channel's thread counts only
+        if it mentions nobody: a mention of the bot is an event of its own.
         """
         is_of_person = not any(event.get(field) for field in ("bot_id", "app_id", "subtype"))
         is_to_bot = event.get("type") == "app_mention" or event.get("channel_type") == "im"
         user, channel, ts = event.get("user"), event.get("channel"), event.get("ts")
-        if not (is_of_person and is_to_bot and user and channel and ts and event.get("text")):
+        text = event.get("text") or ""
+        is_reply = event.get("thread_ts") not in (None, ts)
+        is_aside = not is_to_bot and is_reply and "<@" not in text
+        if not (is_of_person and (is_to_bot or is_aside) and user and channel and ts and text):
             return None
         root = event.get("thread_ts") or ts
-        return cls(str(user), str(channel), event["text"], str(root), f"said:{channel}:{ts}")
+        key = f"said:{channel}:{ts}"
+        return cls(str(user), str(channel), text, str(root), key, is_aside)
 
 
 def register(app: App, services: Services) -> None:
@@ -104,6 +116,8 @@ def register(app: App, services: Services) -> None:
         said = Said.of(event)
         if said is None or said.user == context.get("bot_user_id"):
             return
+        if said.is_aside and not _is_own_thread(services, said):
+            return
         if not buckets.take(said.user):
             log.warning("%s writes too often; a message is not answered", said.user)
             return
@@ -113,8 +127,17 @@ def register(app: App, services: Services) -> None:
     app.event("message")(hear)
 
 
+def _is_own_thread(services: Services, said: Said) -> bool:
+    """Return whether the bot opened the thread, or was asked something in it."""
+    with services.database.reading() as session:
+        return threads.is_known(session, services.settings, said.channel, said.root)
+
+
 def answer(services: Services, said: Said) -> None:
     """Answer a message in its thread.
+
+    People also talk to each other below the bot's messages. There it answers a command that it
+    understands, and a question; it lets other remarks pass.
 
     Parameters
     ----------
@@ -123,10 +146,12 @@ def answer(services: Services, said: Said) -> None:
     said : Said
         The message.
     """
+    _speak_language(services, said)
     try:
         understanding = _understand(services, said)
         if understanding.command is None:
-            if not _IDLE.fullmatch(clean(said.text)):
+            is_remark = said.is_aside and not _QUESTION.search(clean(said.text))
+            if not is_remark and not _IDLE.fullmatch(clean(said.text)):
                 _offer(services, said, understanding)
         else:
             act(
@@ -139,6 +164,24 @@ def answer(services: Services, said: Said) -> None:
     except Exception as error:
         sentence = error_message(error, services.settings)
         _reply(services, said, "talk/refused", {"sentence": sentence})
+
+
+def _speak_language(services: Services, said: Said) -> None:
+    """Answer a Chinese sentence in Chinese, whatever the language of its person and place."""
+    settings, key = services.settings, said.thread_key
+    asked = CHINESE if is_chinese(clean(said.text)) else None
+    if key is None or (asked and asked not in available_languages()):
+        return
+    with services.database.reading() as session:
+        known = languages.of_thread(session, settings, key)
+    if known != asked:
+
+        def store(session: Session) -> None:
+            languages.choose_for_thread(session, settings, key, asked)
+
+        services.group_commit.store(store)
+    if asked:
+        set_language(asked)
 
 
 def _understand(services: Services, said: Said) -> Understanding:
@@ -391,6 +434,7 @@ def deed_of(line: str) -> str:
         "campaign result": gettext("Show the campaign's result"),
         "campaign show": gettext("Show the campaign"),
         "campaign list": gettext("List campaigns"),
+        "campaign my-calls": gettext("Show my calls"),
         "retrain": gettext("Retrain the models"),
         "forget": gettext("Erase a customer for good"),
         "role grant": gettext("Grant a role"),

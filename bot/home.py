@@ -29,7 +29,7 @@ from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Campaign, CampaignEditor
 from retention.text import gettext, in_language
-from workers import ids, jobs, roles
+from workers import call_lists, ids, jobs, roles
 from workers.delivery import render
 
 MAX_WAITING, MAX_RUNNING, MAX_LISTED = 10, 5, 5
@@ -201,6 +201,32 @@ def unowned_calls(desk: Desk) -> list[Row]:
         )
         for campaign_id, name, number in counts[:MAX_LISTED]
     ]
+
+
+@section(gettext("My calls"))
+def my_calls(desk: Desk) -> list[Row]:
+    """Return the calls that the person has to make, the first due first."""
+    if not roles.allows(desk.role, "analyst"):
+        return []
+    listed = call_lists.open_calls(desk.session, desk.services.settings, desk.user)
+    rows = [
+        Row(
+            "call",
+            one,
+            (
+                Button(
+                    gettext("Record the call"),
+                    ids.OPEN_CALL,
+                    f"{one['campaign_id']}|{one['pseudonym']}",
+                ),
+            ),
+        )
+        for one in listed[:MAX_LISTED]
+    ]
+    if len(listed) > MAX_LISTED:
+        all_calls = Button(gettext("See all my calls"), ids.HOME_RUN, "campaign my-calls")
+        rows.append(Row("more_calls", len(listed) - MAX_LISTED, (all_calls,)))
+    return rows
 
 
 @section(gettext("Running now"))

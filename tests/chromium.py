@@ -41,10 +41,14 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def page(browser: Any, url: str, *, width: int = 1280, height: int = 800) -> Iterator[Any]:
+def page(
+    browser: Any, url: str, *, width: int = 1280, height: int = 800, touch: bool = False
+) -> Iterator[Any]:
     """A page whose script errors and refused resources are told at the end."""
     problems: list[str] = []
-    shown = browser.new_page(viewport={"width": width, "height": height})
+    shown = browser.new_page(
+        viewport={"width": width, "height": height}, has_touch=touch, is_mobile=touch
+    )
     shown.on("pageerror", lambda error: problems.append(f"script: {error}"))
     shown.on(
         "console",

@@ -150,6 +150,8 @@ def manifest() -> dict[str, Any]:
                 "bot_events": [
                     "app_home_opened",
                     "app_mention",
+                    "message.channels",
+                    "message.groups",
                     "message.im",
                     "subteam_members_changed",
                 ]

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import Job, Outbox
 from retention.settings import Settings
-from retention.text import gettext
+from retention.text import gettext, use_language
+from workers import languages
 from workers.delivery import outbox
 from workers.requests import title_of
 from workers.tasks.interface import Post
@@ -34,7 +35,8 @@ def show_progress(
     left_seconds : float, optional
         Estimated time left.
     """
-    _show(session, settings, job, "job/progress", left_seconds=left_seconds)
+    with use_language(languages.of_job(session, settings, job)):  # of the job's title
+        _show(session, settings, job, "job/progress", left_seconds=left_seconds)
 
 
 def show_failed(session: Session, settings: Settings, job: Job) -> None:

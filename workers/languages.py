@@ -1,6 +1,6 @@
 """Store the language of a person, a channel or the workspace."""
 
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from retention.db.insert import upsert
@@ -8,6 +8,7 @@ from retention.db.tables import Job, Language, Outbox
 from retention.settings import Settings
 
 WORKSPACE = "*"
+THREAD = "ts:"  # how the key of a thread begins
 
 
 def of(session: Session, settings: Settings, *scopes: str) -> str | None:
@@ -46,9 +47,38 @@ def of_job(session: Session, settings: Settings, job: Job) -> str | None:
     Returns
     -------
     str or None
-        The channel's, else the requester's, else the workspace's.
+        The thread's, else the channel's, the requester's or the workspace's.
     """
-    return of(session, settings, job.channel or "", job.requested_by)
+    asked = of_thread(session, settings, job.thread_key)
+    return asked or of(session, settings, job.channel or "", job.requested_by)
+
+
+def of_thread(session: Session, settings: Settings, *keys: str | None) -> str | None:
+    """Return the language in which somebody asked in a thread, if it is not the usual one.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    *keys : str or None
+        Thread keys; those of other messages are ignored.
+    """
+    threads = {key for key in keys if key and key.startswith(THREAD)}
+    if not threads:
+        return None
+    own = Language.team_id == settings.team_id, Language.scope.in_(threads)
+    return session.scalar(select(Language.language).where(*own).limit(1))
+
+
+def choose_for_thread(session: Session, settings: Settings, key: str, language: str | None) -> None:
+    """Store the language of a thread; None is that of its person and place."""
+    if language:
+        choose(session, settings, key, language)
+    else:
+        own = Language.team_id == settings.team_id, Language.scope == key
+        session.execute(delete(Language).where(*own))
 
 
 def of_message(
@@ -72,9 +102,12 @@ def of_message(
     Returns
     -------
     str or None
-        The channel's, else that of the person whose job posts into this channel, else the
-        workspace's.
+        The thread's, else the channel's, else that of the person whose job posts into this
+        channel, else the workspace's.
     """
+    asking = session.scalar(select(Job.thread_key).where(Job.id == job_id)) if job_id else None
+    if asked := of_thread(session, settings, asking, *keys):
+        return asked
     chosen = all_languages(session, settings)
     if chosen and channel not in chosen:
         earlier = select(Outbox.job_id).where(Outbox.key.in_([key for key in keys if key]))
@@ -88,10 +121,9 @@ def of_message(
 
 
 def all_languages(session: Session, settings: Settings) -> dict[str, str]:
-    """Return every chosen language by scope."""
-    rows = session.execute(
-        select(Language.scope, Language.language).where(Language.team_id == settings.team_id)
-    )
+    """Return every chosen language of a person, a channel or the workspace, by scope."""
+    own = Language.team_id == settings.team_id, Language.scope.not_like(f"{THREAD}%")
+    rows = session.execute(select(Language.scope, Language.language).where(*own))
     return dict(rows.tuples().all())
 
 

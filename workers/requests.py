@@ -183,6 +183,7 @@ class Sweep(Request):
     audience: AudienceName | None = None
     by: str | None = None  # a field to break the result down by
     where: Annotated[str, Field(max_length=500)] | None = None  # an audience expression
+    order: Literal["stake", "spend"] = "stake"  # what comes first
 
 
 class Score(Request):

@@ -88,6 +88,25 @@ def _named(command: str, pattern: str) -> str | None:
     return match[1] if match else None
 
 
+def is_known(session: Session, settings: Settings, channel: str, ts: str) -> bool:
+    """Return whether the bot wrote the thread's first message, or ran a command in the thread.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    channel, ts : str
+        The thread.
+    """
+    if session.get(Thread, (settings.team_id, channel, ts)) is not None:
+        return True
+    place = or_(Outbox.channel == channel, Outbox.channel_id == channel)
+    roots = select(Outbox.id).where(Outbox.team_id == settings.team_id, Outbox.ts == ts, place)
+    return session.scalar(roots.limit(1)) is not None
+
+
 def topic_of(session: Session, settings: Settings, channel: str, ts: str) -> Topic:
     """Return what a thread is about.
 

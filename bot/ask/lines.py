@@ -94,7 +94,7 @@ class Lines:
         if intent in ("jobs cancel", "jobs retry"):
             job = self._take("job")
             return f"{intent} {job}" if job else None
-        if intent.startswith("campaign "):
+        if intent.startswith("campaign ") and intent != "campaign my-calls":
             return self._about_campaign(intent)
         return intent
 

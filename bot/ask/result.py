@@ -44,6 +44,7 @@ READING = frozenset(
         "campaign held",
         "campaign list",
         "campaign misuse",
+        "campaign my-calls",
         "campaign preview",
         "campaign result",
         "campaign show",

@@ -88,6 +88,12 @@ _STATES = (
     ("cancelled", r"\b(?:cancel?led|stopped)\b|取消|停掉的"),
     ("approved", r"\bapproved\b|已批准"),
 )
+# Of a list's customers, in its thread only: elsewhere it would mean all customers.
+SPEND_MOST = (
+    r"\b(?:spend(?:s|ing)?|worth|buy(?:s|ing)?) (?:the )?most\b|\b(?:biggest|top|best) spenders?\b|"
+    r"\bmost valuable\b|\bhighest (?:expected )?(?:spend|value)\b|"
+    r"(?:花钱?|花费|消费|买得?)(?:得)?最(?:多|高)|最有价值|价值最高"
+)
 STATE_WORDS = "|".join(pattern for _, pattern in _STATES)
 _RESULT = (
     r"\b(?:results?|outcome|perform\w*|money|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
@@ -138,6 +144,17 @@ RULES = (
         ),
     ),
     Rule("audience show", (r"\bhow many\b|\bhow big\b|\bwho is in\b|\bshow\b|多少", M["audience"])),
+    Rule(
+        "campaign my-calls",
+        (
+            r"\bmy (?:open |due )?(?:calls?|phone)\b(?! off)|\bmy (?:call|calling|phone) lists?\b|"
+            r"\bcalls (?:to make|for me|(?:do )?i (?:have|need|still))\b|\bcall lists?\b|"
+            r"\b(?:who|whom) (?:do|should|must) i (?:have to |need to )?(?:call|phone|ring)\b|"
+            r"我的(?:通话|电话|回访|呼叫)|(?:通话|电话|回访|呼叫)(?:名单|列表|清单)",
+        ),
+        none_of=(RISK, DRAFT, r"\b(?:add|put|remove)\b|加到|加入|移出"),
+        needs=("no customer",),
+    ),
     Rule("audience list", (r"\baudiences\b|人群列表|有哪些人群",)),
     Rule("models card", (r"\bmodel card\b|模型卡",)),
     Rule(

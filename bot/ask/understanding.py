@@ -32,9 +32,10 @@ _THIS_CUSTOMER = re.compile(
 _FOLLOW_UP = re.compile(
     r"(?:\b(?:and|or|what|about|how|but|only|just|show|me|please|pls|for|then|also|now|the|"
     r"those|these|them|it|"
-    r"was|who|whom|is|were|a|as|of|at|ones|one|see|give|list|too|well|same|in|on|again|"
+    r"was|who|whom|which|is|are|were|a|as|of|at|ones|one|see|give|list|too|well|same|in|on|again|"
     r"customers?|list|ok|so|with)\b|"
-    r"那么?|呢|只|看|的|个|就行|客户|和|是|情况|再|也|[\s,.!?，。！？、])+"
+    r"那么?|呢|哪些|哪个|谁|其中|他们|她们|里面?|中|最|只|看|的|个|就行|客户|和|是|情况|再|也|"
+    r"[\s,.!?，。！？、])+"
 )
 # Words that belong to a list's intent without narrowing it.
 _HEADS = {
@@ -208,7 +209,10 @@ class _Reader(Lines):
             return f"campaign list --state {state}"
         if base.startswith("recommend ") and re.search(r"\bnew\b|新品", rest) and not found:
             return f"{_joined(*_split(base))} --policy new"
-        if not found or (rest.strip() and not _FOLLOW_UP.fullmatch(rest)):
+        spends = base.startswith("sweep") and re.search(rules.SPEND_MOST, rest)
+        if spends:
+            rest = re.sub(rules.SPEND_MOST, " ", rest)
+        if not (found or spends) or (rest.strip() and not _FOLLOW_UP.fullmatch(rest)):
             return None
         kinds = {value.kind for value in found}
         path, options = _split(base)
@@ -220,6 +224,8 @@ class _Reader(Lines):
         }.get(path, set())
         if not kinds <= allowed:
             return None
+        if spends:
+            options["--order"] = "spend"
         for value in found:
             if value.kind == "customer":
                 options["CUSTOMER"] = value.value
@@ -381,7 +387,7 @@ def _joined(path: str, options: dict[str, str]) -> str:
         parts.append(customer)
     order = (
         *("--tier", "--top", "--k", "--policy", "--months", "--as-of"),
-        *("--audience", "--where"),
+        *("--audience", "--where", "--order"),
     )
     parts += [f"{name} {word_of(options[name])}" for name in order if name in options]
     return " ".join(parts)

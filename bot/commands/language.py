@@ -6,9 +6,14 @@ import click
 
 from bot.commands.tree import Answer, Call, choice, command
 from retention.errors import BadInput
-from retention.text import available_languages, gettext, language, set_language
+from retention.text import PSEUDO, available_languages, gettext, language, set_language
 from workers import languages, roles
 
+# The language's own name first: it is shown, and its readers recognise it.
+NAMES = {
+    "en": ("english", "英语", "英文"),
+    "zh": ("中文", "chinese", "汉语", "简体中文", "mandarin", "zh-cn", "zh-hans"),
+}
 # Who may choose for whom.
 ROLES = {"me": "viewer", "channel": "analyst", "workspace": "admin"}
 
@@ -33,16 +38,24 @@ def COMMAND(call: Call, name: str | None, scope: str) -> Answer:
         with call.services.database.reading() as session:
             chosen = languages.of(session, settings, call.user, call.channel or "")
         return _answer(chosen or language(), available, scope=None)
-    matching = next((one for one in available if one.lower() == name.lower()), None)
+    # The pseudo-locale is for developers: it is accepted, but not offered.
+    offered = tuple(one for one in available if one != PSEUDO)
+    codes = {one.lower(): one for one in available}
+    codes |= {each: one for one in offered for each in _names(one)}
+    matching = codes.get(name.strip().lower())
     if matching is None:
-        nearest = difflib.get_close_matches(name, available, 1)
+        nearest = [codes[one] for one in difflib.get_close_matches(name.lower(), codes, 1)]
         message = (
             gettext("There is no language {name!r}; did you mean {nearest}?")
             if nearest
             else gettext("There is no language {name!r}; there are {available}.")
         )
         raise BadInput(
-            message.format(name=name, nearest="".join(nearest), available=", ".join(available))
+            message.format(
+                name=name,
+                nearest=_shown(nearest[0]) if nearest else "",
+                available=", ".join(map(_shown, offered)),
+            )
         )
     key = {"me": call.user, "channel": call.channel, "workspace": languages.WORKSPACE}[scope]
     if key is None:
@@ -59,5 +72,24 @@ def COMMAND(call: Call, name: str | None, scope: str) -> Answer:
     return _answer(matching, available, scope=scope)
 
 
+def _names(code: str) -> tuple[str, ...]:
+    """Return a language's names in lower case."""
+    return NAMES.get(code, ())
+
+
+def _shown(code: str) -> str:
+    """Return a language as people write it, with its code."""
+    names = _names(code)
+    return f"{names[0].title()} ({code})" if names else code
+
+
 def _answer(chosen: str, available: tuple[str, ...], scope: str | None) -> Answer:
-    return Answer("bot/language", {"language": chosen, "available": available, "scope": scope})
+    offered = [one for one in available if one != PSEUDO]
+    values = {
+        "language": chosen,
+        "name": _shown(chosen),
+        "available": offered,
+        "offered": [_shown(one) for one in offered],
+        "scope": scope,
+    }
+    return Answer("bot/language", values)

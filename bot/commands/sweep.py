@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -63,6 +63,12 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     ),
 )
 @click.option(
+    "--order",
+    type=choice("stake", "spend"),
+    default="stake",
+    help=gettext("What comes first: the most at stake, or the highest expected spend."),
+)
+@click.option(
     "--by",
     metavar="FIELD",
     help=gettext("Also count by a field, such as city, channel or any attribute."),
@@ -81,6 +87,7 @@ def COMMAND(
     as_of: datetime | None,
     audience: str | None = None,
     where: str | None = None,
+    order: Literal["stake", "spend"] = "stake",
     by: str | None = None,
     csv: Path | None = None,
 ) -> Sweep:
@@ -88,4 +95,13 @@ def COMMAND(
     audience = check_exists(call.services.database, call.services.settings, audience)
     by = None if by is None else check_field(by)
     where = None if where is None else str(parse(where))
-    return request(Sweep, tier=tier, top=top, as_of=as_of, audience=audience, by=by, where=where)
+    return request(
+        Sweep,
+        tier=tier,
+        top=top,
+        as_of=as_of,
+        audience=audience,
+        by=by,
+        where=where,
+        order=order,
+    )

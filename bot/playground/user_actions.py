@@ -158,6 +158,8 @@ class UserActions:
             named = next((channel for channel in channels if channel.name == match[1]), None)
             return f"<#{named.id}|{named.name}>" if named else match[0]
 
+        for one in seed.EVERYONE.values():  # a full name has a blank
+            text = re.sub(rf"(?<!\S)@{one.name}(?!\w)", f"@{one.handle}", text, flags=re.IGNORECASE)
         return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@([\w-]+)", mention, text))
 
     def _invite(self, person: seed.Person, channel: seed.Channel, text: str) -> Ack:
@@ -198,20 +200,22 @@ class UserActions:
         message = self.workspace.post(
             channel.id, person.id, self._escaped(plain), thread_ts=thread_ts
         )
-        is_mentioned = f"<@{seed.BOT_USER}" in message.text
-        if channel.im_of or (is_mentioned and channel.has_bot):
-            event = {
-                "type": "message" if channel.im_of else "app_mention",
-                "user": person.id,
-                "text": message.text,
-                "ts": message.ts,
-                "event_ts": message.ts,
-                "channel": channel.id,
-                "team": seed.TEAM_ID,
-                "client_msg_id": str(uuid.uuid4()),
-                **({"thread_ts": thread_ts} if thread_ts else {}),
-            }
-            await self.delivery.event({**event, "channel_type": "im"} if channel.im_of else event)
+        event = {
+            "user": person.id,
+            "text": message.text,
+            "ts": message.ts,
+            "event_ts": message.ts,
+            "channel": channel.id,
+            "team": seed.TEAM_ID,
+            "client_msg_id": str(uuid.uuid4()),
+            **({"thread_ts": thread_ts} if thread_ts else {}),
+        }
+        is_member = channel.im_of or channel.has_bot
+        if is_member and not channel.im_of and f"<@{seed.BOT_USER}" in message.text:
+            await self.delivery.event({**event, "type": "app_mention"})
+        if is_member:
+            kind = "im" if channel.im_of else "group" if channel.private else "channel"
+            await self.delivery.event({**event, "type": "message", "channel_type": kind})
         return message
 
     # ------------------------------------------------------------ shortcuts

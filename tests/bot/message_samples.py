@@ -296,7 +296,13 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/erased": {},
         "bot/forgotten": {"number_of_ids": 2, "erased": {"events": 214, "scores": 9}},
         "bot/job_changed": {"deed": "cancel", "job": {**JOB, "state": "cancelled"}},
-        "bot/language": {"language": "en", "available": ("en", "zh", "en-XA"), "scope": None},
+        "bot/language": {
+            "language": "en",
+            "available": ("en", "zh"),
+            "name": "English (en)",
+            "offered": ("English (en)", "中文 (zh)"),
+            "scope": None,
+        },
         "bot/model": {"model": MODEL},
         "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},
         "bot/models_compared": {

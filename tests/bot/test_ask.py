@@ -55,6 +55,9 @@ def test_evaluation_has_400_sentences_in_two_halves_of_styles():
         ("did our forecasts hold?", "report promises"),
         ("what did the programme earn?", "report programme"),
         ("mute the alerts", None),
+        ("show my call list", "campaign my-calls"),
+        ("my calls", "campaign my-calls"),
+        ("我的通话名单。", "campaign my-calls"),
     ],
 )
 def test_sentences_of_the_issue(sentence, command):
@@ -99,6 +102,19 @@ def test_thread_gives_the_object():
         "campaign draft --cohort 3f9a21cd"
     )
     assert understand("draft for these", TODAY).command == "campaign draft"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "options"),
+    [
+        ("which of them spend the most?", "--tier medium --order spend"),
+        ("其中谁花钱最多？", "--tier medium --order spend"),
+        ("top 5 of them", "--tier medium --top 5"),
+    ],
+)
+def test_follow_up_narrows_the_list_of_its_thread(sentence, options):
+    subject = Subject(command="sweep --tier medium", cohort="3f9a21cd")
+    assert understand(sentence, TODAY, subject).command == f"sweep {options}"
 
 
 def test_without_a_command_the_thread_gives_the_alternatives():

@@ -58,6 +58,13 @@ def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, capsys):
     assert listed["customers"] == saved["customers"]
     swept = printed(capsys, "sweep", "--tier", "low", "--audience", "berliners", "--by", "city")
     everybody = printed(capsys, "sweep", "--tier", "low")
+    by_spend = printed(capsys, "sweep", "--tier", "low", "--order", "spend")["cohort"]
+    spends = [one["expected_value"] for one in by_spend]
+    assert (
+        spends
+        == sorted(spends, reverse=True)
+        != [one["expected_value"] for one in everybody["cohort"]]
+    )
     assert {int(one["customer_id"][1:]) % 2 for one in swept["cohort"]} == {1}
     assert 0 < swept["customers"] < everybody["customers"]
     assert printed(capsys, "audience", "save", "risky", "risk >= medium")["customers"]

@@ -202,6 +202,14 @@ def test_person_reads_help_status_and_home_in_chinese(workspace, database, setti
         assert languages.of(session, settings, ANALYST) == "zh"
 
 
+@pytest.mark.parametrize("name", ["alert/test", "campaign/list", "schedule/added"])
+def test_sentence_that_ends_with_a_value_has_a_chinese_full_stop(name):
+    with use_language("zh"):
+        shown = words(render.message(name, **SAMPLES[name]).blocks)
+    assert "。" in shown
+    assert not re.findall(r"[\d\u4e00-\u9fff*)]\.(?:\s|$)", shown)
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_value_of_a_translated_sentence_cannot_add_structure(language):
     name = 'x"}\n  - type: divider\n<!channel> & %(role)s'

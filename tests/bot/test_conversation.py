@@ -6,6 +6,7 @@ import time
 import pytest
 from sqlalchemy import select
 
+from bot.ask.sentence import is_chinese
 from retention.db.tables import Campaign, Cohort, Job, Outbox, Thread
 from retention.privacy import pseudonym
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
@@ -25,13 +26,22 @@ class Talk:
     def __init__(self, workspace, database):
         self.workspace, self.database = workspace, database
 
-    def say(self, text, user=ANALYST, channel=CHANNEL, ts=ROOT, event_id="Ev1", **fields):
+    def say(
+        self,
+        text,
+        user=ANALYST,
+        channel=CHANNEL,
+        ts=ROOT,
+        event_id="Ev1",
+        is_mention=True,
+        **fields,
+    ):
         """Send a message's event and wait until its listener has ended."""
         is_direct = channel.startswith("D")
         event = {
             "type": "message" if is_direct else "app_mention",
             "user": user,
-            "text": text if is_direct else f"<@U0BOT> {text}",
+            "text": f"<@U0BOT> {text}" if is_mention and not is_direct else text,
             "ts": ts,
             "channel": channel,
             **({"channel_type": "im"} if is_direct else {}),
@@ -183,6 +193,46 @@ def test_channel_message_without_a_mention_is_ignored(talk):
     talk.say("status", ts="1500000000.000200", event_id="Ev2")
     talk.reply(ts="1500000000.000200")
     assert len(talk.rows()) == 1
+
+
+def reply_aside(talk, text, ts):
+    """Reply in the channel's thread without a mention."""
+    aside = {"type": "message", "channel_type": "channel", "thread_ts": ROOT}
+    talk.say(text, ts=ts, event_id=f"Ev{ts}", is_mention=False, **aside)
+
+
+def test_reply_in_a_thread_of_the_bot_needs_no_mention(talk):
+    talk.say("which campaigns are live?")
+    talk.reply()
+    reply_aside(talk, "Thanks, I will call her.", "1500000001.000100")
+    reply_aside(talk, "<@U0LEAD> which of them is yours?", "1500000001.000200")
+    reply_aside(talk, "and the drafts?", "1500000001.000300")
+    row = talk.reply(ts="1500000001.000300")
+    assert "`/retention campaign list --state draft`" in text_of(row)
+    reply_aside(talk, "will it rain?", "1500000001.000400")
+    assert "found no command" in text_of(talk.reply(ts="1500000001.000400"))
+    assert len(talk.rows()) == 3
+
+
+def test_reply_in_a_thread_of_other_people_is_ignored(talk):
+    reply_aside(talk, "who is at risk?", "1500000002.000100")
+    talk.say("which campaigns are live?", ts="1500000003.000100", event_id="Ev9")
+    talk.reply(ts="1500000003.000100")
+    assert len(talk.rows()) == 1
+
+
+def test_chinese_question_has_its_progress_in_chinese(talk):
+    talk.say("谁快流失了？")
+    job = talk.until_job()
+    assert "风险扫描" in text_of(talk.wait(f"job:{job.id}"))
+
+
+def test_chinese_question_has_a_chinese_answer(talk):
+    talk.say("有哪些活动正在进行？")
+    assert is_chinese(text_of(talk.reply()))
+    again = "1500000004.000100"
+    talk.say("which campaigns are live?", ts=again, thread_ts=ROOT, event_id="Ev4")
+    assert not is_chinese(text_of(talk.reply(ts=again)))
 
 
 def test_thanks_gets_no_answer(talk):

@@ -217,6 +217,10 @@ def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, nam
     assert asked.channel == LEAD
     assert f"<@{ANALYST}> asked you to call *{name}*, due 5 Dec 2017" in str(asked.payload)
     assert name in words(workspace.run("campaign my-calls", LEAD)["blocks"])
+    home = workspace.open_home(LEAD)
+    assert f"{name}, due 5 Dec 2017" in words(home["blocks"]).replace("*", "")
+    assert f"|{name}" in json.dumps(home)  # the button records the call
+    assert name not in words(workspace.open_home(ANALYST)["blocks"])
     state["outcome"] = {"selected_option": {"value": "interested"}}
     _submit(workspace, ids.CALL_VIEW, f"|{name}|card", state)
     until(lambda: _all(database, CallEntry)[0].outcome == "interested")

@@ -221,6 +221,17 @@ def test_reply_to_a_choice_is_in_the_chosen_language(workspace):
     assert workspace.run("language en", VIEWER)["text"].startswith("Language")
 
 
+def test_language_is_chosen_by_its_name(workspace, database, settings):
+    for name, code in (("Chinese", "zh"), ("English", "en"), ("中文", "zh"), ("英语", "en")):
+        workspace.run(f"language {name}", VIEWER)
+        with database.reading() as session:
+            assert languages.of(session, settings, VIEWER) == code
+    assert "English (en)" in workspace.run("language", VIEWER)["text"]
+    refused = workspace.run("language klingon", VIEWER)["text"]
+    assert "English (en), 中文 (zh)" in refused
+    assert "en-XA" not in refused + json.dumps(workspace.run("language", VIEWER))
+
+
 def test_messages_of_a_job_are_in_the_language_of_the_channel(database, settings):
     with database.transaction() as session:
         languages.choose(session, settings, "C0ZH", "en-XA")

@@ -23,13 +23,16 @@ from markupsafe import Markup
 
 from retention.demo.effect import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
-from retention.text import bracket, gettext, is_pseudo, phrase, plural_phrase
+from retention.text import bracket, gettext, is_pseudo, language, phrase, plural_phrase
 from workers import ids
 from workers.delivery.limits import SECTION, bracketed, check_message, check_view
 from workers.delivery.slack import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
 _BOLD = re.compile(r"\*[^*\n]+\*")  # in a template, whose values are still marks
+# A template's full stop after a value or a Chinese word, where the sentence has no translation
+# because it has no words: "*{{ name }}*: {{ customers }}."
+_WESTERN_STOP = re.compile("(?<=[\ue001\u4e00-\u9fff”）)*])\\.(?: |(?=\\s|$))")
 # Slack has no escape for these. They mean nothing between blanks, nor does an underscore in a word.
 _FORMATTING = re.compile(r"`|(?<!\s)[*~]|[*~](?!\s)|(?<!\w)_|_(?!\w)")
 _LOOKALIKES = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
@@ -105,6 +108,8 @@ class _Marks:
 
     def fill(self, text: str, *, mrkdwn: bool) -> Any:
         whole = _MARK.fullmatch(text)
+        if not whole and language() == "zh":
+            text = _WESTERN_STOP.sub("。", text)
         if (
             whole
             and isinstance(value := self.values[int(whole[1])], bool | int | float)

@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,11 @@ def run(request: Sweep, context: Context) -> Outcome:
                 swept = restrict_where(lake, session, settings, swept, request.where)
             if request.by:
                 rows = breakdown(lake, session, settings, swept, request.by)
+    if request.order == "spend":
+        by_spend = swept.cohort.sort_values(
+            ["expected_value", "customer_id"], ascending=[False, True]
+        )
+        swept = replace(swept, cohort=by_spend.reset_index(drop=True))
     context.progress(9, 10, gettext("Keeping the scores"))
     lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
@@ -141,6 +147,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         "main_reasons": _main_reasons(swept),
         "audience": request.audience,
         "where": request.where,
+        "order": request.order,
         "by": request.by,
         "breakdown": rows,
     }
@@ -346,6 +353,7 @@ def _posts(
         "list_by_rules": data["list_by_rules"],
         "audience": data["audience"],
         "where": data["where"],
+        "order": data["order"],
     }
     further = tuple(
         Post(

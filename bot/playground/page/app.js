@@ -24,7 +24,7 @@ async function route() {
   const switched = state.me?.handle !== who;
   if (switched) await become(who);
   const wanted = state.channels.find((one) => (one.im ? "app" : one.name) === where) || state.channels[0];
-  document.body.classList.remove("menu-open");
+  showMenu(false);
   if (wanted.id !== state.current || switched) await enter(wanted);
 }
 
@@ -34,7 +34,7 @@ async function become(handle) {
   state.people = new Map(about.people.map((one) => [one.id, one]));
   Object.assign(state, { me: state.people.get(about.me), bot: about.bot, team: about.team.name, zone: about.timezone,
     channels: about.channels, commands: about.commands || [], shortcuts: about.shortcuts || [], messages: new Map(), thread: null, home: null, current: null });
-  fill(at("footer"), about.footer && h("p", {}, about.footer));
+  fill(at("footer"), about.footer && h("details", { open: !isNarrow() }, h("summary", {}, "About this data"), h("p", {}, about.footer)));
   showView(null);
   hearClock(about.clock);
   renderWho();
@@ -57,6 +57,16 @@ async function reload() {
   const id = state.current;
   const list = await load(id);
   state.messages.set(id, new Map(list.map((one) => [one.ts, one])));
+}
+
+// ---------------------------------------------------------------- the drawer of a phone
+
+const isNarrow = () => matchMedia("(max-width: 760px)").matches;
+const menuOpen = () => document.body.classList.contains("menu-open");
+
+function showMenu(open) {
+  document.body.classList.toggle("menu-open", open);
+  at("menu").setAttribute("aria-expanded", String(open));
 }
 
 // ---------------------------------------------------------------- rendering
@@ -245,11 +255,16 @@ function later() {
 box = composer(at("composer"), { label: () => (channel()?.im ? `Message ${person(state.bot).name}` : `Message #${channel()?.name || ""}`) });
 startWho();
 startClock();
-at("menu").addEventListener("click", () => {
-  const open = document.body.classList.toggle("menu-open");
-  at("menu").setAttribute("aria-expanded", String(open));
+at("menu").addEventListener("click", () => showMenu(!menuOpen()));
+at("sidebar").addEventListener("click", (event) => event.target.closest("a") && showMenu(false));
+document.addEventListener("pointerdown", (event) => menuOpen() && !event.target.closest("#sidebar, #menu") && showMenu(false));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  if (menuOpen()) {
+    showMenu(false);
+    at("menu").focus();
+  } else if (state.thread) closeThread();
 });
-document.addEventListener("keydown", (event) => event.key === "Escape" && state.thread && closeThread());
 document.addEventListener("visibilitychange", () => !document.hidden && state.current && later());
 addEventListener("hashchange", () => route().catch((error) => toast(error.message)));
 route().catch((error) => toast(error.message));

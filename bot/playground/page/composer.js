@@ -42,7 +42,8 @@ export function composer(form, { thread = () => null, id = "composer-input", lab
     box.setAttribute("aria-activedescendant", items[active].id);
   };
   const offer = () => {
-    const found = mentions(box.value) || (thread() ? [] : suggestions(box.value));
+    const people = mentions(box.value);
+    const found = people || (thread() ? [] : suggestions(box.value));
     if (!found.length) return close();
     fill(list, found.map((one, number) => h("li", {
       id: `${id}-option-${number}`, role: "option", "aria-selected": "false", data: { insert: one.insert },
@@ -51,6 +52,7 @@ export function composer(form, { thread = () => null, id = "composer-input", lab
     list.hidden = false;
     active = -1;
     box.setAttribute("aria-expanded", "true");
+    if (people) mark(0); // Enter takes the person; it would send a bare "@ret" otherwise
   };
   const changed = () => {
     box.style.height = "auto";
@@ -116,11 +118,14 @@ async function deliver(text, thread) {
 
 // Suggest people where the last word starts with @; null elsewhere.
 function mentions(text) {
-  const match = /(^|\s)@(\w*)$/.exec(text);
+  const match = /(^|\s)@([\w.-]*(?: \w*)?)$/.exec(text);
   if (!match || text.startsWith("/")) return null;
-  const before = text.slice(0, text.length - match[2].length);
+  const typed = match[2].toLowerCase();
+  const before = text.slice(0, text.length - typed.length);
+  const isChosen = (one) => typed === `${one.handle} `;
+  const fits = (one) => !isChosen(one) && (one.handle.startsWith(typed) || one.name.toLowerCase().startsWith(typed));
   return [...state.people.values()]
-    .filter((one) => one.id !== "USLACKBOT" && one.handle.startsWith(match[2].toLowerCase()))
+    .filter((one) => one.id !== "USLACKBOT" && fits(one))
     .sort((one, other) => Number(other.is_bot) - Number(one.is_bot))
     .map((one) => ({ usage: `@${one.handle}`, help: one.name, insert: `${before}${one.handle} ` }));
 }

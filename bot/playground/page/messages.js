@@ -65,6 +65,7 @@ function row(message, { follows, inThread, onthread, onmore }) {
     time,
   ]);
   return h("article", {
+    ontouchstart: startPress, ontouchmove: stopPress, ontouchend: stopPress, ontouchcancel: stopPress,
     class: `message${follows ? " follows" : ""}${message.ephemeral ? " ephemeral" : ""}`, data: { ts: message.ts },
     "aria-label": `${author.name}, ${clockTime(message.shown_at)}`, tabindex: "-1",
   }, [
@@ -83,6 +84,21 @@ function row(message, { follows, inThread, onthread, onmore }) {
         onclick: (event) => onmore(event.currentTarget, message) }, icon("dots")),
     ]),
   ]);
+}
+
+// A long press shows the toolbar of a message on a phone; the next touch elsewhere hides it.
+const LONG_PRESS = 500;
+let pressing = 0;
+
+function startPress(event) {
+  const message = event.currentTarget;
+  stopPress();
+  for (const other of document.querySelectorAll(".message.pressed")) if (other !== message) other.classList.remove("pressed");
+  pressing = setTimeout(() => message.classList.add("pressed"), LONG_PRESS);
+}
+
+function stopPress() {
+  clearTimeout(pressing);
 }
 
 function content(message) {

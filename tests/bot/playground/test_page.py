@@ -39,7 +39,7 @@ def see(browser: Any, slack: StandIn) -> Iterator[Callable[..., Any]]:
     """Open the page as a person in a channel."""
     opened = []
 
-    def open_as(person: str, where: str = "crm", **size: int) -> Any:
+    def open_as(person: str, where: str = "crm", **size: Any) -> Any:
         manager = page(browser, f"{slack.url}/#/{person}/{where}", **size)
         shown = manager.__enter__()
         opened.append(manager)
@@ -275,7 +275,56 @@ def test_page_fits_a_phone_and_credits_the_data(see, client: WebClient) -> None:
     shown.get_by_role("button", name="Show channels").click()
     shown.get_by_role("link", name=re.compile("general")).click()
     shown.get_by_role("heading", name="# general", level=2).wait_for()
-    assert shown.get_by_text("Whose data it is.").is_visible()
+    credit = shown.get_by_text("Whose data it is.")
+    assert not credit.is_visible()  # it is one tap away, to leave room for the messages
+    shown.get_by_text("About this data").click()
+    assert credit.is_visible()
+
+
+PHONE = {"width": 390, "height": 844}
+
+
+def test_toolbar_of_a_message_on_a_phone_needs_a_long_press(see, client: WebClient) -> None:
+    client.chat_postMessage(channel="C0CRM", text="107 customers")
+    shown = see("lead", **PHONE, touch=True)
+    message = shown.locator("article").first
+    message.wait_for()
+    opacity = "bar => getComputedStyle(bar).opacity"
+    bar = message.locator(".hover-bar")
+    message.tap()
+    assert bar.evaluate(opacity) == "0"
+    message.dispatch_event("touchstart")
+    shown.locator("article.pressed").wait_for()
+    assert bar.evaluate(opacity) == "1"
+
+
+def test_drawer_of_a_phone_closes_outside_and_by_escape(see) -> None:
+    shown = see("lead", **PHONE)
+    sidebar = shown.locator("#sidebar")
+    for close in (
+        lambda: shown.mouse.click(370, 400),
+        lambda: shown.keyboard.press("Escape"),
+        lambda: sidebar.get_by_role("link", name=re.compile("crm")).click(),
+    ):
+        shown.get_by_label("Show channels").click()
+        sidebar.wait_for(state="visible")
+        close()
+        sidebar.wait_for(state="hidden")
+
+
+def test_enter_takes_the_offered_person_before_it_sends(see, slack: StandIn, app) -> None:
+    shown = see("analyst")
+    shown.locator("#composer-input:focus").wait_for()
+    shown.keyboard.type("@ret")
+    shown.get_by_role("option", name="Retention Desk", selected=True).wait_for()
+    shown.keyboard.press("Enter")
+    shown.keyboard.type("who is at risk?")
+    with shown.expect_response("**/messages"):
+        shown.keyboard.press("Enter")
+    shown.locator("article .mention").wait_for()
+    assert app.received[0]["event"]["type"] == "app_mention"
+    shown.keyboard.type("@Retention De")
+    shown.get_by_role("option", name="Retention Desk", selected=True).wait_for()
 
 
 def test_page_loads_no_foreign_resources(see, slack: StandIn) -> None:

@@ -287,16 +287,22 @@ def test_opening_home_notifies_the_app_and_shows_its_view(
 def test_mention_in_a_thread_carries_the_thread(slack: StandIn, app) -> None:
     parent = slack.say("lead", "crm", "107 customers")
     slack.say("lead", "crm", "@retention draft for these", parent["ts"])
-    (payload,) = app.received
-    event = payload["event"]
-    assert (event["type"], event["thread_ts"]) == ("app_mention", parent["ts"])
-    assert event["text"].startswith(f"<@{seed.BOT_USER}")
+    _, mention, reply = [payload["event"] for payload in app.received]
+    assert (mention["type"], mention["thread_ts"]) == ("app_mention", parent["ts"])
+    assert mention["text"].startswith(f"<@{seed.BOT_USER}")
+    assert (reply["type"], reply["channel_type"]) == ("message", "channel")
+
+
+def test_full_name_is_a_mention(slack: StandIn, app) -> None:
+    slack.say("lead", "crm", "@Retention Desk who is at risk?")
+    assert app.received[0]["event"]["type"] == "app_mention"
+    assert app.received[0]["event"]["text"].endswith("> who is at risk?")
 
 
 def test_message_shortcut_sends_the_message(slack: StandIn, app) -> None:
     message = slack.say("lead", "crm", "G2VX-HM34 is silent")
     slack.shortcut("analyst", "shortcut.why.message", "crm", message["ts"])
-    (payload,) = app.received
+    payload = app.received[-1]
     assert (payload["type"], payload["callback_id"]) == ("message_action", "shortcut.why.message")
     assert payload["message"]["ts"] == message["ts"]
     assert payload["user"]["id"] == "U0ANALYST"
