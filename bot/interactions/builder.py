@@ -1,20 +1,25 @@
 """Handle the window in which people choose a command."""
 
+import logging
 import time
 from typing import Any
 
 from slack_bolt import Ack, App
+from slack_sdk.errors import SlackClientError
 
 from bot import builder, slash
 from bot.answers import show_answer
 from bot.builder import Place
 from bot.commands import SLACK, Call, root
 from bot.commands.catalogue import entries
-from bot.interactions import Click
+from bot.interactions import Click, audience_builder
 from bot.services import Services
 from retention.errors import BadInput
 from retention.text import gettext
 from workers import ids
+
+log = logging.getLogger("retention.bot")
+AUDIENCE_TASK = "audience save"  # has a window of its own, with pickers
 
 
 def register(app: App, services: Services) -> None:
@@ -40,7 +45,10 @@ def register(app: App, services: Services) -> None:
     @app.action(ids.BUILDER_TASK)
     def chosen(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _refresh(services, body)
+        if Click.of(body).value == AUDIENCE_TASK:
+            audience_builder.show_in(services, body)
+        else:
+            _refresh(services, body)
 
     @app.action(ids.BUILDER_FIELD)
     def filled(ack: Ack, body: dict[str, Any]) -> None:
@@ -63,10 +71,14 @@ def register(app: App, services: Services) -> None:
 
 
 def _refresh(services: Services, body: dict[str, Any]) -> None:
-    """Show the fields of the chosen command and its typed form."""
+    """Show the fields of the chosen command and its typed form.
+
+    Best effort: each input asks for a refresh, so two overlap when a person is quick, and Slack
+    refuses the older one. A refusal must not cover what was filled in; Run checks everything.
+    """
     view, click = body["view"], Click.of(body)
-    services.client.views_update(
-        view_id=view["id"],
-        hash=view.get("hash"),
-        view=builder.view(services, click.user, Place.of(view["private_metadata"]), click.state),
-    )
+    try:
+        new = builder.view(services, click.user, Place.of(view["private_metadata"]), click.state)
+        services.client.views_update(view_id=view["id"], hash=view.get("hash"), view=new)
+    except (BadInput, SlackClientError, OSError) as error:
+        log.info("a window was not refreshed: %s", error)

@@ -95,7 +95,7 @@ def state(command, **values):
     return {"task": {ids.BUILDER_TASK: task}, **fields}
 
 
-def in_window(workspace, kind, values, user=ANALYST, response_url=""):
+def in_window(workspace, kind, values, user=ANALYST, response_url="", chosen="", fields=()):
     """Choose in the open window, or submit it."""
     place = json.dumps({"channel": CHANNEL, "response_url": response_url, "group": ""})
     view = {
@@ -104,7 +104,7 @@ def in_window(workspace, kind, values, user=ANALYST, response_url=""):
         "type": "modal",
         "callback_id": ids.BUILDER_VIEW,
         "private_metadata": place,
-        "blocks": [{"type": "input", "block_id": "task"}],
+        "blocks": [{"type": "input", "block_id": name} for name in ("task", *fields)],
         "state": {"values": values},
     }
     workspace.count += 1
@@ -112,7 +112,12 @@ def in_window(workspace, kind, values, user=ANALYST, response_url=""):
     def change(payload):
         payload["view"] = {**payload["view"], **view}
         if kind == "home_action.json":
-            payload["actions"][0] |= {"action_id": ids.BUILDER_TASK, "block_id": "task"}
+            payload["actions"][0] |= {
+                "action_id": ids.BUILDER_TASK,
+                "block_id": "task",
+                "value": "",
+                "selected_option": {"value": chosen},
+            }
 
     return workspace.interact(kind, user, change)
 
@@ -162,6 +167,41 @@ def test_refused_window_stays_open_with_the_reason(workspace, database, values, 
     assert message in reply["errors"]["task"]
     with database.reading() as session:
         assert session.query(Job).count() == 0
+
+
+@pytest.mark.parametrize("error", ["hash_conflict", "not_found"])
+def test_late_refresh_covers_nothing(workspace, error):
+    workspace.api.answers["views.update"] = {"ok": False, "error": error}
+    values = state("alert add", name="vip", condition="risk >= high")
+    in_window(workspace, "home_action.json", values)
+    workspace.api.wait("views.update")
+    assert workspace.api.named("views.push") == workspace.api.named("views.open") == []
+
+
+def test_unfinished_quotes_do_not_cover_the_window(workspace):
+    values = state("alert add", name="vip", condition='"a\' b» c"')
+    assert in_window(workspace, "home_action.json", values).status == 200
+    assert workspace.api.named("views.push") == []
+
+
+def test_save_an_audience_opens_its_pickers_in_the_same_window(workspace):
+    in_window(workspace, "home_action.json", state("audience save"), chosen="audience save")
+    view = workspace.api.wait("views.update")["view"]
+    assert view["callback_id"] == ids.AUDIENCE_VIEW
+    assert {"row.0", "tier.0", "typed"} <= {block.get("block_id") for block in view["blocks"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "values", "block"),
+    [
+        ("audience save", {"name": "x/y", "expression": "risk = high"}, "name"),
+        ("alert add", {"name": "vip", "condition": "high risk"}, "condition"),
+    ],
+)
+def test_errors_of_the_window_stand_under_their_inputs(workspace, command, values, block):
+    values = state(command, **values)
+    answer = in_window(workspace, "view_submission.json", values, fields=list(values))
+    assert set(json.loads(answer.body)["errors"]) == {f"{command}:{block}"}
 
 
 def test_button_of_help_opens_its_group(workspace):
