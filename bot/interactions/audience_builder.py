@@ -368,5 +368,10 @@ def _save(services: Services, ack: Ack, body: dict[str, Any]) -> None:
             )
     ack(
         response_action="update",
-        view=render.view("audience/saved", name=result["name"], customers=result["customers"]),
+        view=render.view(
+            "audience/saved",
+            name=result["name"],
+            customers=result["customers"],
+            exclude=result["exclude"],
+        ),
     )
