@@ -223,7 +223,9 @@ def test_schedule_is_chosen_from_lists_and_every_choice_can_run(workspace):
     for option in inputs["schedule add:every"]["options"]:
         assert str(parse_every(option["value"])) == option["value"]
     for option in inputs["schedule add:command"]["options"]:
-        assert parse(option["value"]).command.request.kind in SCHEDULABLE
+        request = parse(option["value"]).command.request
+        assert request is not None
+        assert request.kind in SCHEDULABLE
     for option in inputs["schedule add:zone"]["options"]:
         ZoneInfo(option["value"])
 
