@@ -19,18 +19,61 @@ from bot.services import Services
 from retention.db.tables import Audience, Campaign, ModelVersion, Schedule
 from retention.settings import Settings
 from retention.templating import shorten
+from retention.text import gettext, in_language
 from workers import ids, jobs, roles
 from workers.delivery import render
 from workers.delivery.limits import OPTION
 from workers.requests import title_of
 
 MAX_SUGGESTIONS = 25
+# What the form of a schedule offers. A typed command can have other options, days and times.
+SCHEDULED = (
+    ("sweep --tier high", gettext("Customers at high risk")),
+    ("sweep --tier medium", gettext("Customers at medium or high risk")),
+    ("digest", gettext("The digest")),
+    ("report programme", gettext("What all campaigns earned")),
+    ("report recommend", gettext("How recommendations do")),
+    ("data", gettext("The check of the data")),
+    ("retrain", gettext("Training of new models")),
+)
+DAYS_TO_CHOOSE = (
+    ("mon", gettext("Monday")),
+    ("tue", gettext("Tuesday")),
+    ("wed", gettext("Wednesday")),
+    ("thu", gettext("Thursday")),
+    ("fri", gettext("Friday")),
+    ("daily", gettext("Every day")),
+    ("1st", gettext("First day of the month")),
+    ("last-working-day", gettext("Last working day of the month")),
+)
+HOURS = (7, 8, 9, 10, 12, 14, 16, 18)
+ZONES = (
+    "America/Los_Angeles",
+    "America/Denver",
+    "America/Chicago",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "UTC",
+    "Europe/London",
+    "Europe/Berlin",
+    "Europe/Paris",
+    "Europe/Madrid",
+    "Europe/Warsaw",
+    "Europe/Istanbul",
+    "Asia/Dubai",
+    "Asia/Kolkata",
+    "Asia/Singapore",
+    "Asia/Shanghai",
+    "Asia/Tokyo",
+    "Australia/Sydney",
+)
 _STATE_KEYS = (
     "selected_option",
     "selected_options",
     "selected_date",
     "selected_time",
     "selected_user",
+    "selected_conversation",
     "value",
 )
 
@@ -114,6 +157,14 @@ def filled_form(state: dict[str, Any], available: list[Any]) -> Form | None:
     return form_of(entry, values)
 
 
+def started(command: str, values: dict[str, str]) -> dict[str, Any]:
+    """Return the inputs of a window that starts with a command and some of its fields."""
+    fields = {
+        f"{command}:{name}": {ids.BUILDER_FIELD: {"value": value}} for name, value in values.items()
+    }
+    return {"task": {ids.BUILDER_TASK: {"selected_option": {"value": command}}}, **fields}
+
+
 def _value(element: dict[str, Any]) -> str:
     for key in _STATE_KEYS:
         value = element.get(key)
@@ -158,6 +209,8 @@ def _suggestions(
             select(Audience.name).where(Audience.team_id == team).order_by(Audience.name)
         )
         return [_suggestion(audience, audience) for audience in audiences.all()[:MAX_OPTIONS]]
+    if command == "schedule add":
+        return _schedule_choices(session, settings, name)
     if name == "number" and command.startswith("schedule"):
         schedules = session.scalars(
             select(Schedule).where(Schedule.team_id == team, Schedule.active).order_by(Schedule.id)
@@ -175,6 +228,34 @@ def _suggestions(
         )
         return [_suggestion(row.version, f"{row.version} ({row.state})") for row in models]
     return []
+
+
+def _schedule_choices(session: Session, settings: Settings, name: str) -> list[dict[str, str]]:
+    """Return what can be scheduled, when, and in which time zone."""
+    if name == "command":
+        choices = [(command, str(in_language(title))) for command, title in SCHEDULED]
+        title = gettext("Customers at risk in {audience}")
+        choices += [
+            (f"sweep --audience {audience}", title.format(audience=audience))
+            for audience in session.scalars(
+                select(Audience.name)
+                .where(Audience.team_id == settings.team_id, ~Audience.is_exclusion)
+                .order_by(Audience.name)
+            )
+        ]
+    elif name == "every":
+        choices = [
+            (f"{days} {hour:02}:00", f"{in_language(title)} {hour:02}:00")
+            for days, title in DAYS_TO_CHOOSE
+            for hour in HOURS
+        ]
+    elif name == "zone":
+        choices = [
+            (zone, zone.replace("_", " ")) for zone in dict.fromkeys((settings.timezone, *ZONES))
+        ]
+    else:
+        return []
+    return [_suggestion(value, title) for value, title in choices[:MAX_OPTIONS]]
 
 
 def _suggestion(value: str, title: str) -> dict[str, str]:

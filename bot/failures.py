@@ -201,9 +201,10 @@ def _modal_errors(view: dict[str, Any], message: str, error: Exception) -> dict[
         if isinstance(error, BadFields)
         else [(getattr(error, "field", None), message)]
     )
+    of_field = {block_id.partition(":")[2]: block_id for block_id in inputs if ":" in block_id}
     by_input: dict[str, list[str]] = {}
     for field, sentence in messages:
-        block_id = INPUT_OF_FIELD.get(field or "", "")
+        block_id = of_field.get(field or "") or INPUT_OF_FIELD.get(field or "", "")
         by_input.setdefault(block_id if block_id in inputs else inputs[0], []).append(sentence)
     errors = {block_id: " ".join(sentences) for block_id, sentences in by_input.items()}
     return {"response_action": "errors", "errors": errors}

@@ -40,6 +40,7 @@ DESK_APPROVE = "desk.approve"  # value: campaign id:version; in a window or App 
 DIGEST_SETTINGS = "digest.settings"  # no value; of the channel
 OPEN_BUILDER = "builder.open"  # value: a group of tasks, or empty
 BUILDER_TASK = "builder.task"  # the list of commands
+BUILDER_START = "builder.start"  # value: alert or weekly|name of the audience; opens the window
 BUILDER_FIELD = "builder.field"  # an option of the chosen command
 # Value: useful or wrong|pseudonym|model version|as of. A menu, whose entries are the next two.
 FEEDBACK = "feedback"

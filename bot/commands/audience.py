@@ -6,7 +6,7 @@ import click
 
 from bot.commands.tree import AS_OF, SLACK, Answer, Call, group, request
 from retention.audiences import store
-from retention.audiences.parse import parse
+from retention.audiences.plain import understand
 from retention.text import gettext
 from workers.audiences import check_exists
 from workers.requests import AudienceSave, AudienceShow
@@ -41,7 +41,7 @@ def save(call: Call, name: str, expression: tuple[str, ...], exclude: bool) -> A
     return request(
         AudienceSave,
         name=store.check_name(name),
-        expression=str(parse(join_words(expression))),
+        expression=str(understand(join_words(expression))),
         exclude=exclude,
         preview=call.surface == SLACK,
     )

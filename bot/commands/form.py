@@ -15,13 +15,14 @@ from bot.commands.tree import SLACK, Command, Group, root, slack_context
 from retention.errors import BadInput
 from retention.text import gettext
 
-SELECT, NUMBER, DAYS, DATE, TIME, PERSON, FLAG, TEXT = (
+SELECT, NUMBER, DAYS, DATE, TIME, PERSON, CHANNEL, FLAG, TEXT = (
     "select",
     "number",
     "days",
     "date",
     "time",
     "person",
+    "channel",
     "flag",
     "text",
 )
@@ -164,6 +165,8 @@ def _field(param: click.Parameter, context: click.Context) -> Field:
     if isinstance(param.type, click.Choice):
         return base(kind=SELECT, options=tuple(str(one) for one in param.type.choices))
     kind = _KINDS.get(param.type.name, TEXT)
+    if is_option and param.name == "channel":
+        kind = CHANNEL
     bounds = getattr(getattr(param.type, "parse", None), "keywords", {})
     most = bounds.get("most")
     return base(

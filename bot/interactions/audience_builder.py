@@ -6,20 +6,24 @@ lake; the page is updated once the count is there.
 """
 
 import json
+import logging
 import re
 import time
+from collections.abc import Container
 from datetime import datetime
 from typing import Any
 
 from slack_bolt import Ack, App
+from slack_sdk.errors import SlackClientError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.interactions import Click
 from bot.services import Services
 from retention.audiences import store
-from retention.audiences.expression import FIELDS, Expression
+from retention.audiences.expression import FIELDS, TIERS, Expression
 from retention.audiences.parse import BadExpression, parse
+from retention.audiences.plain import understand
 from retention.audiences.rows import Row, condition_of, expression_of, rows_of
 from retention.db.tables import Job
 from retention.errors import BadInput
@@ -28,7 +32,11 @@ from workers import ids, jobs, roles
 from workers.delivery import render
 from workers.requests import AudienceSave
 
+log = logging.getLogger("retention.bot")
+
 FIRST_ROWS, MAX_ROWS = 3, 8
+# The rows of a new audience. One that stays without a value is left out.
+PRESETS = (Row("risk", ">="), Row("value", ">"), Row("last_order", ">="), Row("bought category"))
 WAIT_SECONDS, POLL_SECONDS = 20.0, 0.25
 MAX_ATTRIBUTES = 60
 OPERATORS = ("=", "!=", ">=", "<=", ">", "<")
@@ -98,8 +106,25 @@ def open_builder(services: Services, trigger_id: str, user: str, job_id: str = "
         args = job.args
         view = _first_page(services, args["name"], parse(args["expression"]), args["exclude"])
     else:
-        view = _first_page(services, "", None, False)
+        view = _render_rows(services, list(PRESETS))
     services.client.views_open(trigger_id=trigger_id, view=view)
+
+
+def show_in(services: Services, body: dict[str, Any]) -> None:
+    """Show the builder in the open window of a click.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    body : dict
+        Slack's payload of a choice in a modal.
+    """
+    user = Click.of(body).user
+    with services.database.reading() as session:
+        roles.require(session, services.settings, user, AudienceSave.role, AudienceSave.deed)
+    view = _render_rows(services, list(PRESETS))
+    services.client.views_update(view_id=body["view"]["id"], view=view)
 
 
 def _first_page(
@@ -140,6 +165,7 @@ def _render_rows(
         rows=padded[:MAX_ROWS],
         fields=[*fields, *(name for name in dict.fromkeys(used) if name and " " not in name)],
         operators=OPERATORS,
+        tiers=TIERS[::-1],
         name=name,
         any_of=any_of,
         typed=typed,
@@ -188,7 +214,7 @@ def _form(view: dict[str, Any], count: int) -> dict[str, Any]:
         Row(
             value(f"row.{number}", f"{ids.AUDIENCE_FIELD}.field"),
             value(f"row.{number}", f"{ids.AUDIENCE_FIELD}.operator") or "=",
-            value(f"value.{number}"),
+            value(_value_block(state, number)),
         )
         for number in range(count)
     ]
@@ -199,6 +225,7 @@ def _form(view: dict[str, Any], count: int) -> dict[str, Any]:
         "any_of": value("join") == "any",
         "typed": value("typed"),
         "exclude": bool(boxes),
+        "blocks": set(state),
     }
 
 
@@ -216,7 +243,10 @@ def _refresh(services: Services, body: dict[str, Any], *, more: int) -> None:
         exclude=form["exclude"],
         count=min(count + more, MAX_ROWS),
     )
-    services.client.views_update(view_id=view["id"], view=new)
+    try:
+        services.client.views_update(view_id=view["id"], hash=view.get("hash"), view=new)
+    except (SlackClientError, OSError) as error:  # closed, or a newer refresh is under way
+        log.info("a window was not refreshed: %s", error)
 
 
 def _count(services: Services, ack: Ack, body: dict[str, Any]) -> None:
@@ -256,7 +286,7 @@ def _expression(form: dict[str, Any], errors: dict[str, str]) -> Expression | No
     """Return the form's expression; put errors under their inputs."""
     if form["typed"].strip():
         try:
-            return parse(form["typed"])
+            return understand(form["typed"])
         except BadInput as error:
             errors["typed"] = str(error)
             return None
@@ -265,14 +295,20 @@ def _expression(form: dict[str, Any], errors: dict[str, str]) -> Expression | No
             try:
                 condition_of(row)
             except BadInput as error:
-                errors[f"value.{number}"] = _row_error(error, row)
-        elif row.field:
-            errors[f"value.{number}"] = gettext("Fill in a value for {field}.").format(
-                field=row.field
-            )
+                errors[_value_block(form["blocks"], number)] = _row_error(error, row)
+        elif row.field and row not in PRESETS:
+            errors[_value_block(form["blocks"], number)] = gettext(
+                "Fill in a value for {field}."
+            ).format(field=row.field)
     if not errors and all(row.is_empty for row in form["rows"]):
-        errors["value.0"] = gettext("Fill in at least one condition.")
+        errors[_value_block(form["blocks"], 0)] = gettext("Fill in at least one condition.")
     return None if errors else expression_of(form["rows"], any_of=form["any_of"])
+
+
+def _value_block(blocks: Container[str], number: int) -> str:
+    """Return the input of a row's value: a menu for the risk, else text."""
+    menu = f"tier.{number}"
+    return menu if menu in blocks else f"value.{number}"
 
 
 def _row_error(error: BadInput, row: Row) -> str:
@@ -332,5 +368,10 @@ def _save(services: Services, ack: Ack, body: dict[str, Any]) -> None:
             )
     ack(
         response_action="update",
-        view=render.view("audience/saved", name=result["name"], customers=result["customers"]),
+        view=render.view(
+            "audience/saved",
+            name=result["name"],
+            customers=result["customers"],
+            exclude=result["exclude"],
+        ),
     )

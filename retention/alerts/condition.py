@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 
 from retention.audiences.expression import KEYWORDS, Expression
-from retention.audiences.parse import BadExpression, parse, parse_days
+from retention.audiences.parse import BadExpression, parse_days
+from retention.audiences.plain import corrected, understand
 from retention.errors import BadInput
 from retention.text import gettext
 
@@ -87,10 +88,13 @@ def parse_condition(text: str) -> Condition:
                 )
             )
     try:
-        return Condition("customers", parse(text))
+        return Condition("customers", understand(text))
     except BadExpression as error:
+        if error.nearest and error.nearest == corrected(text):
+            raise BadInput(str(error), field="condition") from None
         raise BadInput(
             gettext("{error} A condition is an audience expression, or one of: {phrases}.").format(
                 error=error, phrases=", ".join(PHRASES)
-            )
+            ),
+            field="condition",
         ) from None

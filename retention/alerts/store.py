@@ -101,7 +101,7 @@ def find(session: Session, settings: Settings, name: str) -> Alert:
     BadInput
         There is none. The message names the nearest.
     """
-    alert = session.scalar(select(Alert).where(*_named(settings, name.strip().lower())))
+    alert = session.scalar(select(Alert).where(*_named(settings, "-".join(name.lower().split()))))
     if alert is not None:
         return alert
     names = [other.name for other in alerts(session, settings)]

@@ -23,14 +23,14 @@ _NAME = re.compile(r"[^\W_][\w-]*")
 
 
 def check_name(name: str) -> str:
-    """Return a valid name in lower case.
+    """Return a valid name in lower case; blanks become hyphens.
 
     Raises
     ------
     BadInput
         The name is too long or has other characters than letters, digits, - and _.
     """
-    lower = name.strip().lower()
+    lower = _plain(name)
     if not _NAME.fullmatch(lower) or len(lower) > MAX_NAME:
         suggestion = re.sub(r"\W+", "-", lower).strip("-_")[:MAX_NAME] or "vips"
         raise BadInput(
@@ -41,6 +41,10 @@ def check_name(name: str) -> str:
             field="name",
         )
     return lower
+
+
+def _plain(name: str) -> str:
+    return "-".join(name.lower().split())
 
 
 def save(
@@ -114,7 +118,7 @@ def find(session: Session, settings: Settings, name: str) -> Audience:
     BadInput
         There is none. The message names the nearest.
     """
-    row = session.scalar(_named(settings, name.strip().lower()))
+    row = session.scalar(_named(settings, _plain(name)))
     if row is not None:
         return row
     names = [audience.name for audience in saved(session, settings)]

@@ -43,7 +43,7 @@ def test_alert_of_slack_is_off_until_somebody_switches_it_on(workspace, database
         ('x --when "rsk"', "comparison"),
         ('x --when "lapses rose"', "lapses rise"),
         ('x --when "model decayed" --audience nobody', "nobody"),
-        ('"a b" --when "model decayed"', "such as"),
+        ('"a/b" --when "model decayed"', "such as"),
     ],
 )
 def test_unusable_alert_is_refused(workspace, database, settings, typed, named):

@@ -120,7 +120,7 @@ def test_errors_name_the_nearest_audience_and_field(home, capsys):
     printed(capsys, "audience", "save", "berliners", "city = Berlin")
     assert "berliners" in refused(capsys, "sweep", "--audience", "berlinrs")
     assert "Did you mean city" in refused(capsys, "audience", "save", "x", "citty = Berlin")
-    assert "such as a-b" in refused(capsys, "audience", "save", "a b", "city = Berlin")
+    assert "such as a-b" in refused(capsys, "audience", "save", "a/b", "city = Berlin")
     assert "position 6" in refused(capsys, "audience", "save", "x", "city Berlin")
     assert "consent" in refused(capsys, "sweep", "--by", "orders")
 

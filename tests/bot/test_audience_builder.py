@@ -105,7 +105,7 @@ def test_nothing_is_saved_before_the_count_is_there(workspace, database, setting
     ("values", "blocks"),
     [
         (form(("risk", ">=", "hihg")), {"value.0"}),
-        (form(("", "=", "x"), name="two words"), {"name", "value.0"}),
+        (form(("", "=", "x"), name="two/words"), {"name", "value.0"}),
         (form(("risk", "=", "")), {"value.0"}),
         (form(), {"value.0"}),
         (form(typed="risk >= or"), {"typed"}),
@@ -161,3 +161,28 @@ def test_viewer_cannot_open_the_builder(workspace, api):
     workspace.press(ids.EDIT_AUDIENCE, "new", VIEWER)
     assert "analyst" in words(api.wait("response_url")["blocks"])
     assert api.named("views.open") == []
+
+
+def test_new_audience_starts_with_pickers_and_a_menu_of_risks(workspace, api):
+    workspace.press(ids.EDIT_AUDIENCE, "new")
+    blocks = {block.get("block_id"): block for block in api.wait("views.open")["view"]["blocks"]}
+    fields = [
+        blocks[f"row.{number}"]["elements"][0]["initial_option"]["value"] for number in range(4)
+    ]
+    assert fields == ["risk", "value", "last_order", "bought category"]
+    menu = blocks["tier.0"]["element"]
+    assert [option["value"] for option in menu["options"]] == ["high", "medium", "low"]
+
+
+def test_chosen_risk_counts_and_presets_without_value_are_left_out(workspace, database):
+    values = form(("risk", ">=", ""), ("value", ">", ""), name="Valuable at risk")
+    values["tier.0"] = {"value": chosen("high")}
+    del values["value.0"]
+    assert build(workspace, values)["response_action"] == "update"
+    (job,) = wait(lambda: jobs_of(database), 5)
+    assert (job.args["name"], job.args["expression"]) == ("valuable-at-risk", "risk >= high")
+
+
+def test_everyday_words_are_answered_with_an_expression(workspace):
+    answer = build(workspace, form(typed="high risk and spent over 100"))
+    assert "risk >= high and spent > 100" in answer["errors"]["typed"]

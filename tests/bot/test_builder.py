@@ -1,6 +1,8 @@
 """Test the window of `/retention`, and that every example in help runs."""
 
 import json
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -9,10 +11,14 @@ from bot.commands import SLACK, root
 from bot.commands.catalogue import entries
 from bot.commands.form import FLAG, SELECT, Form, form_of
 from bot.commands.parsing import parse
+from bot.commands.schedule import SCHEDULABLE
 from bot.commands.tasks import TASKS, examples_of
+from retention.audiences import store
+from retention.audiences.plain import understand
 from retention.db.tables import Job
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
 from workers import ids
+from workers.cadence import parse_every
 
 COMMANDS = {entry.name: entry for entry in entries(root(), where=SLACK)}
 FILLED = {
@@ -22,6 +28,7 @@ FILLED = {
     "date": lambda field: "2017-10-02",
     "time": lambda field: "16:30",
     "person": lambda field: "U0NEW",
+    "channel": lambda field: "C0NEW",
     "flag": lambda field: "yes",
     "text": lambda field: {
         "zone": "Europe/Berlin",
@@ -95,16 +102,18 @@ def state(command, **values):
     return {"task": {ids.BUILDER_TASK: task}, **fields}
 
 
-def in_window(workspace, kind, values, user=ANALYST, response_url=""):
+def in_window(
+    workspace, kind, values, user=ANALYST, response_url="", chosen="", fields=(), channel=CHANNEL
+):
     """Choose in the open window, or submit it."""
-    place = json.dumps({"channel": CHANNEL, "response_url": response_url, "group": ""})
+    place = json.dumps({"channel": channel, "response_url": response_url, "group": ""})
     view = {
         "id": "V1",
         "hash": f"h{workspace.count}",
         "type": "modal",
         "callback_id": ids.BUILDER_VIEW,
         "private_metadata": place,
-        "blocks": [{"type": "input", "block_id": "task"}],
+        "blocks": [{"type": "input", "block_id": name} for name in ("task", *fields)],
         "state": {"values": values},
     }
     workspace.count += 1
@@ -112,7 +121,12 @@ def in_window(workspace, kind, values, user=ANALYST, response_url=""):
     def change(payload):
         payload["view"] = {**payload["view"], **view}
         if kind == "home_action.json":
-            payload["actions"][0] |= {"action_id": ids.BUILDER_TASK, "block_id": "task"}
+            payload["actions"][0] |= {
+                "action_id": ids.BUILDER_TASK,
+                "block_id": "task",
+                "value": "",
+                "selected_option": {"value": chosen},
+            }
 
     return workspace.interact(kind, user, change)
 
@@ -162,6 +176,99 @@ def test_refused_window_stays_open_with_the_reason(workspace, database, values, 
     assert message in reply["errors"]["task"]
     with database.reading() as session:
         assert session.query(Job).count() == 0
+
+
+@pytest.mark.parametrize("error", ["hash_conflict", "not_found"])
+def test_late_refresh_covers_nothing(workspace, error):
+    workspace.api.answers["views.update"] = {"ok": False, "error": error}
+    values = state("alert add", name="vip", condition="risk >= high")
+    in_window(workspace, "home_action.json", values)
+    workspace.api.wait("views.update")
+    assert workspace.api.named("views.push") == workspace.api.named("views.open") == []
+
+
+def test_unfinished_quotes_do_not_cover_the_window(workspace):
+    values = state("alert add", name="vip", condition='"a\' b» c"')
+    assert in_window(workspace, "home_action.json", values).status == 200
+    assert workspace.api.named("views.push") == []
+
+
+def test_save_an_audience_opens_its_pickers_in_the_same_window(workspace):
+    in_window(workspace, "home_action.json", state("audience save"), chosen="audience save")
+    view = workspace.api.wait("views.update")["view"]
+    assert view["callback_id"] == ids.AUDIENCE_VIEW
+    assert {"row.0", "tier.0", "typed"} <= {block.get("block_id") for block in view["blocks"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "values", "block"),
+    [
+        ("audience save", {"name": "x/y", "expression": "risk = high"}, "name"),
+        ("alert add", {"name": "vip", "condition": "high risk"}, "condition"),
+    ],
+)
+def test_errors_of_the_window_stand_under_their_inputs(workspace, command, values, block):
+    values = state(command, **values)
+    answer = in_window(workspace, "view_submission.json", values, fields=list(values))
+    assert set(json.loads(answer.body)["errors"]) == {f"{command}:{block}"}
+
+
+def test_schedule_is_chosen_from_lists_and_every_choice_can_run(workspace):
+    in_window(workspace, "home_action.json", state("schedule add"))
+    view = workspace.api.wait("views.update")["view"]
+    inputs = {block["block_id"]: block.get("element") for block in view["blocks"]}
+    for name in ("command", "every", "zone"):
+        assert inputs[f"schedule add:{name}"]["type"] == "static_select"
+    assert inputs["schedule add:channel"]["type"] == "conversations_select"
+    for option in inputs["schedule add:every"]["options"]:
+        assert str(parse_every(option["value"])) == option["value"]
+    for option in inputs["schedule add:command"]["options"]:
+        request = parse(option["value"]).command.request
+        assert request is not None
+        assert request.kind in SCHEDULABLE
+    for option in inputs["schedule add:zone"]["options"]:
+        ZoneInfo(option["value"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("alert", {"alert add:name": "vips", "alert add:condition": "risk >= high"}),
+        (
+            "weekly",
+            {"schedule add:command": "sweep --audience vips", "schedule add:every": "mon 09:00"},
+        ),
+    ],
+)
+def test_button_of_a_saved_audience_opens_a_filled_form(
+    workspace, database, settings, kind, expected
+):
+    with database.transaction() as session:
+        store.save(
+            session,
+            settings,
+            "vips",
+            understand("risk >= high"),
+            is_exclusion=False,
+            customers=3,
+            as_of=datetime(2017, 10, 2, tzinfo=UTC),
+            by=ANALYST,
+        )
+    workspace.press(f"{ids.BUILDER_START}.{kind}", f"{kind}|vips")
+    view = workspace.api.wait("views.open")["view"]
+    shown = {}
+    for block in view["blocks"]:
+        element = block.get("element", {})
+        chosen = element.get("initial_option", {}).get("value")
+        shown[block.get("block_id")] = element.get("initial_value", chosen)
+    assert expected.items() <= shown.items()
+
+
+def test_run_from_home_says_that_the_answer_is_under_messages(workspace):
+    answer = in_window(workspace, "view_submission.json", state("sweep"), channel="")
+    view = json.loads(answer.body)["view"]
+    assert "Messages" in words(view["blocks"])
+    assert workspace.api.wait("chat.postMessage")["channel"] == ANALYST
 
 
 def test_button_of_help_opens_its_group(workspace):

@@ -83,13 +83,16 @@ async function submit(event) {
   event.preventDefault();
   showErrors({});
   const button = open.box.querySelector("[type=submit]");
+  if (button?.disabled) return;
   button?.classList.add("busy");
+  if (button) button.disabled = true;
   try {
     await post("/views", { user: state.me.id, values: JSON.stringify(values(open.box)), action: "submit" });
   } catch (error) {
     toast(error.message);
   }
   button?.classList.remove("busy");
+  if (button) button.disabled = false;
 }
 
 async function close() {
