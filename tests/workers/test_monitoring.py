@@ -50,7 +50,7 @@ def changed(tmp_path_factory):
     clock.configure(fixed=at(LEARNT))
     run(
         own,
-        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"),
+        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="logistic"),
         "learn",
     )
     clock.configure(fixed=at(LEARNT + 1))
@@ -199,7 +199,7 @@ def test_unchanged_shop_is_healthy_and_silent(tmp_path):
     clock.configure(fixed=at(LEARNT))
     run(
         own,
-        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"),
+        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="logistic"),
         "learn",
     )
     clock.configure(fixed=at(SEEN))
