@@ -153,3 +153,15 @@ def test_every_test_listed_as_english_exists():
     for name in Path("tests/english_tests.txt").read_text(encoding="utf-8").split():
         file, _, function = name.partition("::")
         assert f"def {function}(" in Path(file).read_text(encoding="utf-8"), name
+
+
+def test_the_bot_imports_no_task_when_it_starts():
+    """Tasks load models and the lake; stand-ins replace them where only the services are tested."""
+    allowed = {"interface", "runner"}
+    guilty = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in (ROOT / "bot").rglob("*.py")
+        for line, name in _imports(path)
+        if name.startswith("workers.tasks.") and name.split(".")[2] not in allowed
+    ]
+    assert not guilty

@@ -271,6 +271,14 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     return job
 
 
+def is_kind_open(session: Session, settings: Settings, kind: str) -> bool:
+    """Return whether a job of a kind is queued or running."""
+    found = select(Job.id).where(
+        Job.team_id == settings.team_id, Job.kind == kind, Job.state.in_(OPEN)
+    )
+    return session.scalar(found.limit(1)) is not None
+
+
 def goes_on(job: Job) -> bool:
     """Return whether a job is open and nobody cancels it."""
     return job.state in OPEN and job.cancel_at is None

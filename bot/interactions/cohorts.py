@@ -9,9 +9,9 @@ from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Cohort, Job, ModelVersion
 from retention.text import gettext
-from workers import campaigns, ids, roles
+from workers import campaigns, ids, jobs, roles
 from workers.delivery import render
-from workers.tasks.sweep import is_training
+from workers.requests import Retrain
 
 ROLE = "analyst"
 
@@ -45,7 +45,7 @@ def register(app: App, services: Services) -> None:
                 cohort=_cohort(cohort),
                 result=_result(session, cohort),
                 quality=_quality(session, cohort),
-                training=by_rules and is_training(session, settings),
+                training=by_rules and jobs.is_kind_open(session, settings, Retrain.kind),
                 has_model=by_rules and champion(session, settings, "churn") is not None,
                 zone=settings.timezone,
             )

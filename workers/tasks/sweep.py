@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from retention.db.tables import Cohort, Job
 from retention.errors import BadInput, Refused, TooLittleData
 from retention.features.catalogue import GROUPS
-from retention.settings import Settings
 from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers import jobs
@@ -122,7 +121,9 @@ def run(request: Sweep, context: Context) -> Outcome:
     def publish(session: Session) -> None:
         session.add(cohort)
         submitted.clear()  # a commit may be repeated
-        training = trained is None and bool(posts) and is_training(session, settings)
+        training = (
+            trained is None and bool(posts) and jobs.is_kind_open(session, settings, Retrain.kind)
+        )
         if can_train and not training and (job := start_first_training(session, context)):
             submitted.append(job)
             training = True
@@ -154,26 +155,6 @@ def run(request: Sweep, context: Context) -> Outcome:
     posts = (*_posts(swept, data, steps, context), *_breakdown_posts(data, context))
     can_train = bool(posts) and trained is None and _is_trainable(lake, definition)
     return Outcome(data, posts, apply=publish, runs=("scores",), after_commit=wake)
-
-
-def is_training(session: Session, settings: Settings) -> bool:
-    """Return whether a training job is open.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-
-    Returns
-    -------
-    bool
-    """
-    open_jobs = select(Job.id).where(
-        Job.team_id == settings.team_id, Job.kind == Retrain.kind, Job.state.in_(jobs.OPEN)
-    )
-    return session.scalar(open_jobs.limit(1)) is not None
 
 
 def start_first_training(session: Session, context: Context) -> Job | None:
