@@ -169,15 +169,11 @@ def delivery_post(
     return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
-def next_step_posts(
-    settings: Settings, campaign: Campaign, files: dict[str, int]
-) -> tuple[Post, ...]:
+def next_step_posts(campaign: Campaign, files: dict[str, int]) -> tuple[Post, ...]:
     """Return the direct message that tells the drafter which files wait for a download.
 
     Parameters
     ----------
-    settings : Settings
-        Of the installation.
     campaign : Campaign
         After it went live.
     files : dict of str to int
@@ -195,15 +191,11 @@ def next_step_posts(
     return (Post("campaign/next", values, key, channel=campaign.drafted_by),)
 
 
-def measured_posts(
-    settings: Settings, campaign: Campaign, result: dict[str, Any]
-) -> tuple[Post, ...]:
+def measured_posts(campaign: Campaign, result: dict[str, Any]) -> tuple[Post, ...]:
     """Return new messages about a result: the card that shows it may be weeks up the channel.
 
     Parameters
     ----------
-    settings : Settings
-        Of the installation.
     campaign : Campaign
         After it was measured.
     result : dict

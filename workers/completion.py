@@ -312,8 +312,6 @@ def to_json(data: Any) -> Any:
 
 def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
     """End a job that belongs to this attempt."""
-    if state == "done" and job.args and job.args.get("address"):  # not kept longer than needed
-        values["args"] = job.args | {"address": "", "person": ""}
     updated = session.execute(
         update(Job)
         .where(*_running(job.id, job.attempt))

@@ -215,6 +215,27 @@ def show_modal(services: Services, click: Click, view: dict[str, Any]) -> str:
     return str((answer.get("view") or {}).get("id") or "")
 
 
+def refresh_window(services: Services, view: dict[str, Any], new: dict[str, Any]) -> None:
+    """Show new content in an open window, best effort.
+
+    Each input asks for a refresh, so two overlap when a person is quick, and Slack refuses the
+    older one. A refusal must not cover what was filled in.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's services.
+    view : dict
+        The window, as of the click.
+    new : dict
+        Its new content.
+    """
+    try:
+        services.client.views_update(view_id=view["id"], hash=view.get("hash"), view=new)
+    except (SlackClientError, OSError) as error:  # closed, or a newer refresh is under way
+        log.info("a window was not refreshed: %s", error)
+
+
 def confirm(
     services: Services,
     click: Click,

@@ -6,7 +6,6 @@ lake; the page is updated once the count is there.
 """
 
 import json
-import logging
 import re
 import time
 from collections.abc import Container
@@ -14,11 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from slack_bolt import Ack, App
-from slack_sdk.errors import SlackClientError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.interactions import Click
+from bot.interactions import Click, refresh_window
 from bot.services import Services
 from retention.audiences import store
 from retention.audiences.expression import FIELDS, TIERS, Expression
@@ -31,8 +29,6 @@ from retention.text import gettext
 from workers import ids, jobs, roles
 from workers.delivery import render
 from workers.requests import AudienceSave
-
-log = logging.getLogger("retention.bot")
 
 FIRST_ROWS, MAX_ROWS = 3, 8
 # The rows of a new audience. One that stays without a value is left out.
@@ -243,10 +239,7 @@ def _refresh(services: Services, body: dict[str, Any], *, more: int) -> None:
         exclude=form["exclude"],
         count=min(count + more, MAX_ROWS),
     )
-    try:
-        services.client.views_update(view_id=view["id"], hash=view.get("hash"), view=new)
-    except (SlackClientError, OSError) as error:  # closed, or a newer refresh is under way
-        log.info("a window was not refreshed: %s", error)
+    refresh_window(services, view, new)
 
 
 def _count(services: Services, ack: Ack, body: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from slack_bolt import Ack, App
-from slack_sdk.errors import SlackClientError
 
 from bot import builder, slash
 from bot.answers import show_answer
@@ -14,7 +13,7 @@ from bot.builder import Place
 from bot.commands import SLACK, Call, root
 from bot.commands.catalogue import entries
 from bot.commands.tasks import title_of_command
-from bot.interactions import Click, audience_builder
+from bot.interactions import Click, audience_builder, refresh_window
 from bot.services import Services
 from retention.audiences import store
 from retention.errors import BadInput
@@ -102,14 +101,11 @@ def _started(services: Services, value: str) -> dict[str, Any]:
 
 
 def _refresh(services: Services, body: dict[str, Any]) -> None:
-    """Show the fields of the chosen command and its typed form.
-
-    Best effort: each input asks for a refresh, so two overlap when a person is quick, and Slack
-    refuses the older one. A refusal must not cover what was filled in; Run checks everything.
-    """
+    """Show the fields of the chosen command and its typed form; Run checks everything."""
     view, click = body["view"], Click.of(body)
     try:
         new = builder.view(services, click.user, Place.of(view["private_metadata"]), click.state)
-        services.client.views_update(view_id=view["id"], hash=view.get("hash"), view=new)
-    except (BadInput, SlackClientError, OSError) as error:
+    except BadInput as error:  # such as unfinished quotes
         log.info("a window was not refreshed: %s", error)
+        return
+    refresh_window(services, view, new)

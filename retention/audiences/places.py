@@ -45,10 +45,10 @@ def known_places(lake: "Lake") -> dict[str, tuple[str, str]]:
         # The audience grammar finds city and country in any spelling of the attribute.
         name = field if field in ("city", "country") else by_lower[field]
         column = lake.duckdb.execute(
-            f'SELECT json_extract_string(attributes, ?) AS place FROM "{view}"',  # noqa: S608
+            f'SELECT DISTINCT json_extract_string(attributes, ?) AS place FROM "{view}"',  # noqa: S608
             [f'$."{by_lower[field]}"'],
         ).df()["place"]
-        values = sorted(column.dropna().unique())[:MAX_PLACES]
+        values = sorted(column.dropna())[:MAX_PLACES]
         for value in values:
             if value and not value.isdigit():
                 places.setdefault(" ".join(value.lower().split()), (name, value))

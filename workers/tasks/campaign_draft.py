@@ -94,12 +94,8 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     policy.check_acts()  # before a long sweep
     with context.database.reading() as session:
         require_consent(lake, session, settings, policy)
-    scores, as_of, model_version, tier = _scored(request, context, lake, policy)
+    scores, as_of, model_version, tier, listed_audience = _scored(request, context, lake, policy)
     with context.database.reading() as session:
-        listed_audience = None  # of the list: its customers are drafted for as they are
-        if request.cohort_id:
-            listed = campaigns.find_cohort(session, context.settings, request.cohort_id)
-            listed_audience = listed.audience
         if request.audience:
             among = audiences.members_among(
                 lake, session, settings, request.audience, as_of, scores
@@ -162,8 +158,8 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
 
 def _scored(
     request: CampaignDraft, context: Context, lake: "Lake", policy: Any
-) -> tuple[Any, Any, str, str]:
-    """Return all scores, their time, the model and the lowest tier that is asked for.
+) -> tuple[Any, Any, str, str, str | None]:
+    """Return all scores, their time, the model, the lowest tier asked for and the list's audience.
 
     They are those of the cohort's sweep, or of a new one.
     """
@@ -185,9 +181,9 @@ def _scored(
             progress=context.progress,
         )
         lowest = "low" if request.customer_id else request.tier or "high"
-        return swept.scores, swept.as_of, swept.model_version, lowest
+        return swept.scores, swept.as_of, swept.model_version, lowest, None
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
     lowest = "low" if request.customer_id else request.tier or cohort.tiers[-1]
-    return scores, cohort.as_of, cohort.model_version, lowest
+    return scores, cohort.as_of, cohort.model_version, lowest, cohort.audience

@@ -6,6 +6,9 @@ Names are masked in a channel. The requester gets them in full.
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Job
 from retention.text import gettext
 from workers.requests import CampaignPreview
 from workers.tasks.interface import Attachment, Context, Outcome, Post
@@ -78,7 +81,8 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     if request.to_me:
         trial = _send_trial(request, context, campaign, body, written, sent_at)
         private = {**hidden, "picture": bool(image), "unknown": unknown, "trial": trial}
-        return Outcome(private, (Post("campaign/preview", private, images=image),))
+        posts = (Post("campaign/preview", private, images=image),)
+        return Outcome(private, posts, apply=lambda session: _forget_person(session, context))
     if request.picture and is_private:
         private = {**full, "picture": bool(image), "unknown": unknown}
         return Outcome(hidden, (Post("campaign/preview", private, images=image),))
@@ -90,6 +94,12 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         return Outcome(full, (Post("campaign/preview", full),))
     to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
     return Outcome(hidden, (Post("campaign/preview", shown, images=image), to_person))
+
+
+def _forget_person(session: Session, context: Context) -> None:
+    """Blank the person's name and address in the job: they are kept no longer than needed."""
+    job = session.get_one(Job, context.job_id)
+    job.args = (job.args or {}) | {"address": "", "person": ""}
 
 
 def _send_trial(

@@ -93,7 +93,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                 codes=sent.codes,
                 files=files,
             ),
-            *campaign_messages.next_step_posts(settings, sent.campaign, files),
+            *campaign_messages.next_step_posts(sent.campaign, files),
         )
 
     counts = treatments["arm"].value_counts()

@@ -277,18 +277,22 @@ def _next_steps(
     shown = list(swept.cohort.customer_id.head(_wanted(top)))
     rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
     # Consent explains a missing offer only if there would be one with consent.
-    offered = next_rules(
-        lake, session, context.settings, policy, swept.scores, shown, consent="given"
-    )
-    states = consent_states(lake, session, context.settings, pd.Series(list(rules)))
-    consent_of = {
-        customer: state if offered[customer] is not None else "given"
-        for customer, state in zip(rules, states, strict=True)
-    }
+    missing = [name for name, rule in rules.items() if rule is None or rule.action == "nothing"]
+    consent_of: dict[str, str] = {}
+    if missing:
+        offered = next_rules(
+            lake, session, context.settings, policy, swept.scores, missing, consent="given"
+        )
+        states = consent_states(lake, session, context.settings, pd.Series(list(offered)))
+        consent_of = {
+            customer: state
+            for customer, state in zip(offered, states, strict=True)
+            if offered[customer] is not None
+        }
     return {
         customer: gettext("excluded")
         if customer in paused
-        else next_step(rule, currency, consent_of[customer])
+        else next_step(rule, currency, consent_of.get(customer, "given"))
         for customer, rule in rules.items()
     }
 
