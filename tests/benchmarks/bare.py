@@ -47,7 +47,7 @@ class Bare:
 
 
 def _acknowledge(ack: Ack) -> None:
-    ack("queued")
+    ack("started")
 
 
 class Server(BaseApplication):

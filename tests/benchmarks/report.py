@@ -175,7 +175,13 @@ def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
             f"| {figure.target} | {kept} |"
         )
     lines += [f"\nNot measured: {name} ({why})." for name, why in skipped.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _large_part()
+
+
+def _large_part() -> str:
+    """Return the page's part of the large measurements, which are made by hand once in a while."""
+    _, heading, rest = PAGE.read_text().partition("\n## The large measurements\n")
+    return heading + rest
 
 
 def _paragraph(text: str) -> str:

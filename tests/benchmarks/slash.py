@@ -156,7 +156,7 @@ async def _answer(reader: asyncio.StreamReader) -> None:
         int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length")
     )
     body = await reader.readexactly(length)
-    assert b"queued" in body, body
+    assert b"started" in body, body
 
 
 def _signed(port: int) -> bytes:
