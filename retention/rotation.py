@@ -71,8 +71,9 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
     -------
     dict
         ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail
-        hashes.
+        hashes; ``connections``: number of connections whose secrets were encrypted anew.
     """
+    from retention.connect import connections
     from retention.lake import customer_directory
 
     rows = session.scalars(
@@ -85,7 +86,11 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
                 update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal)
             )
             sealed += 1
-    counts = {"models": sealed, "customers": customer_directory.sync(lake, session, settings)}
+    counts = {
+        "models": sealed,
+        "customers": customer_directory.sync(lake, session, settings),
+        "connections": connections.rotate_all(session, settings),
+    }
     record(
         session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(counts)
     )

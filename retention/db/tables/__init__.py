@@ -26,6 +26,7 @@ from retention.db.tables.campaigns import (
     Coupon,
 )
 from retention.db.tables.care import CallEntry, Note, Pause
+from retention.db.tables.connect import Connection
 from retention.db.tables.data import (
     ChurnDefinition,
     Cohort,
@@ -57,6 +58,7 @@ __all__ = [
     "CampaignVersion",
     "ChurnDefinition",
     "Cohort",
+    "Connection",
     "Coupon",
     "Delivery",
     "DirectoryEntry",

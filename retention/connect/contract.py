@@ -1,0 +1,254 @@
+"""Define what a connector of a platform can do.
+
+A connector is one class in one file of this package. It declares its settings and secrets, and it
+implements the capabilities that its platform has. A job asks with ``isinstance`` whether a
+connector has a capability. `tests/retention/connect/test_contract.py` runs the same tests on every
+connector.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, Protocol, runtime_checkable
+
+ErrorCode = Literal[
+    "access_denied",  # the key is wrong
+    "scope_missing",  # the key may not do this
+    "rate_limited",
+    "unavailable",  # no answer, or 5xx
+    "plan_limit",  # the platform's plan allows no more
+    "changed_schema",  # an answer lacks a field or has another type
+    "refused",  # the request itself is wrong
+]
+# Trying again later can help.
+TEMPORARY: frozenset[str] = frozenset({"rate_limited", "unavailable"})
+
+
+class ConnectorError(Exception):
+    """A platform did not do what was asked.
+
+    Parameters
+    ----------
+    code : str
+        Decides what happens next. A catalogue has the sentence for people.
+    detail : str
+        For the log and the details of a message; never has a secret.
+    retry_at : datetime, optional
+        Real time before which the platform wants no request.
+    is_uncertain : bool
+        Whether the request may have had its effect.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str = "",
+        *,
+        retry_at: datetime | None = None,
+        is_uncertain: bool = False,
+    ) -> None:
+        super().__init__(detail or code)
+        self.code = code
+        self.detail = detail
+        self.retry_at = retry_at
+        self.is_uncertain = is_uncertain
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether another attempt can succeed."""
+        return self.code in TEMPORARY
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a connection.
+
+    ``key`` is its name on the command line and in the stored row. The value of a secret is
+    encrypted and never shown.
+    """
+
+    key: str
+    is_secret: bool = False
+    is_required: bool = True
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a platform's records.
+
+    Parameters
+    ----------
+    table : str
+        Canonical table of the rows.
+    rows : sequence of dict
+        Rows with canonical column names; times are aware UTC.
+    watermark : dict
+        Where the next pull of this table continues. Stored only after the page is imported.
+    """
+
+    table: Literal["events", "customers", "items"]
+    rows: Sequence[dict[str, Any]]
+    watermark: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A verified webhook delivery.
+
+    Parameters
+    ----------
+    delivery_id : str
+        Unique per connection; a repeated delivery has the same id.
+    topic : str
+        What happened, in the platform's own words.
+    pages : sequence of Page
+        Rows for the lake.
+    forget, export : sequence of str
+        Customers to erase, and customers whose data is requested.
+    """
+
+    delivery_id: str
+    topic: str
+    pages: Sequence[Page] = ()
+    forget: Sequence[str] = ()
+    export: Sequence[str] = ()
+    forget_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiscountCode:
+    """One code of a customer."""
+
+    code: str
+    customer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discount:
+    """The discount that the codes of one offer give.
+
+    ``reference`` is unique per campaign and offer. It is stored on the platform, so that a job
+    that resumes after a crash finds what it began.
+    """
+
+    reference: str
+    title: str
+    kind: Literal["percent", "amount", "free_shipping"]
+    value: Decimal
+    currency: str
+    minimum: Decimal | None
+    starts_at: datetime
+    ends_at: datetime
+    item_ids: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A customer's scores for a mail platform."""
+
+    customer_id: str
+    email: str
+    phone: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Connector(Protocol):
+    """What every connector has."""
+
+    kind: str
+    settings: tuple[Setting, ...]
+
+    def check(self) -> dict[str, str]:
+        """Ask the platform whether the key works.
+
+        Returns
+        -------
+        dict
+            Facts for the person who connects, e.g. the shop's name and currency.
+
+        Raises
+        ------
+        ConnectorError
+        """
+
+
+@runtime_checkable
+class Pulls(Protocol):
+    """Reads a shop's orders, customers and products."""
+
+    def pull(self, watermark: Mapping[str, Any]) -> Iterator[Page]:
+        """Read what changed since a watermark; an empty one reads all.
+
+        Raises
+        ------
+        ConnectorError
+        """
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """Receives a platform's webhooks."""
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+        """Return the delivery's id.
+
+        Raises
+        ------
+        ConnectorError
+            ``access_denied``: the signature is wrong, or the delivery is too old.
+        """
+
+    def read(self, topic: str, body: bytes, delivery_id: str) -> Notice:
+        """Read a verified delivery.
+
+        Raises
+        ------
+        ConnectorError
+            ``changed_schema``.
+        """
+
+
+@runtime_checkable
+class MakesCodes(Protocol):
+    """Creates discount codes for the checkout."""
+
+    batch_size: int
+
+    def find_discount(self, reference: str) -> str | None:
+        """Return the platform's id of a discount that an earlier attempt created."""
+
+    def create_discount(self, discount: Discount, customers: Sequence[str]) -> str:
+        """Create a discount, and return the platform's id."""
+
+    def add_codes(self, discount_id: str, discount: Discount, codes: Sequence[DiscountCode]) -> str:
+        """Ask for up to ``batch_size`` codes, and return the batch's id."""
+
+    def batch_done(self, batch_id: str) -> bool:
+        """Return whether the platform has made all codes of a batch."""
+
+    def codes(self, discount_id: str) -> Iterator[tuple[str, int]]:
+        """Yield each code of a discount and how often it was used."""
+
+    def delete_codes(self, discount_id: str, codes: Sequence[str]) -> None:
+        """Delete codes; those that are gone already are no error."""
+
+
+@runtime_checkable
+class TakesProfiles(Protocol):
+    """Takes customers' scores and audiences."""
+
+    batch_size: int
+
+    def push_profiles(self, profiles: Sequence[Profile]) -> None:
+        """Write up to ``batch_size`` profiles; repeating changes nothing."""
+
+    def list_members(self, name: str) -> Iterator[str]:
+        """Yield the customer ids of a list."""
+
+    def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
+        """Add customers to a list, and remove others; repeating changes nothing."""
+
+    def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
+        """Keep customers out of a campaign's e-mails."""

@@ -1,0 +1,175 @@
+"""Call a platform's HTTP API.
+
+The client turns each failure into a `ConnectorError` with a code. It never repeats a request: the
+job that called decides, because it knows whether a repeat can do harm.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from retention import clock
+from retention.connect.contract import ConnectorError
+from retention.errors import BadInput
+from retention.text import gettext
+
+TIMEOUT = httpx.Timeout(20.0, connect=5.0)
+MAX_ANSWER = 32 * 2**20  # bytes
+DEFAULT_PAUSE, MAX_PAUSE = timedelta(seconds=10), timedelta(hours=6)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def check_address(url: str, field: str) -> str:
+    """Return a platform's address without a slash at its end.
+
+    Raises
+    ------
+    BadInput
+        It is no HTTPS address; plain HTTP is allowed on this machine only, because requests carry
+        a key and personal data.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):
+        raise BadInput(
+            gettext("{field} is {url!r}; write it like https://shop.example.").format(
+                field=field, url=url
+            ),
+            field=field,
+        )
+    return url.rstrip("/")
+
+
+class Api:
+    """One platform's HTTP API.
+
+    Parameters
+    ----------
+    base : str
+        Address, without a slash at its end.
+    headers : mapping
+        Headers of every request, e.g. with the key.
+    auth : tuple of str, optional
+        Name and password of HTTP Basic.
+    """
+
+    def __init__(
+        self, base: str, headers: Mapping[str, str], auth: tuple[str, str] | None = None
+    ) -> None:
+        # A redirect could carry the key to another host.
+        self._client = httpx.Client(
+            base_url=base, headers=dict(headers), auth=auth, timeout=TIMEOUT, follow_redirects=False
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Call the API once.
+
+        Parameters
+        ----------
+        method, path : str
+            HTTP method and path.
+        query : mapping, optional
+            Query parameters.
+        body : object, optional
+            JSON body.
+        headers : mapping, optional
+            Further headers.
+
+        Returns
+        -------
+        httpx.Response
+            Of status 2xx.
+
+        Raises
+        ------
+        ConnectorError
+            ``is_uncertain`` if the request may have had its effect.
+        """
+        try:
+            response = self._client.request(
+                method, path, params=query, json=body, headers=dict(headers or {})
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise ConnectorError("unavailable", type(error).__name__) from None
+        except httpx.HTTPError as error:
+            raise ConnectorError(
+                "unavailable", type(error).__name__, is_uncertain=method != "GET"
+            ) from None
+        if len(response.content) > MAX_ANSWER:
+            raise ConnectorError("changed_schema", f"an answer of {len(response.content)} bytes")
+        if not response.is_success:
+            raise _refusal(method, response)
+        return response
+
+    def json(self, method: str, path: str, **options: Any) -> Any:
+        """Call the API once and return its JSON answer."""
+        return parse_json(self.call(method, path, **options).content)
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON of a platform.
+
+    Raises
+    ------
+    ConnectorError
+        ``changed_schema``.
+    """
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise ConnectorError("changed_schema", "the answer is not JSON") from None
+
+
+def _refusal(method: str, response: httpx.Response) -> ConnectorError:
+    status = response.status_code
+    detail = f"{method} {response.url.path}: {status}"
+    if status == 401:
+        return ConnectorError("access_denied", detail)
+    if status == 403:
+        return ConnectorError("scope_missing", detail)
+    if status in (408, 425):
+        return ConnectorError("unavailable", detail)
+    if status == 429:
+        return ConnectorError("rate_limited", detail, retry_at=retry_at(response.headers))
+    if status >= 500:
+        return ConnectorError(
+            "unavailable",
+            detail,
+            retry_at=retry_at(response.headers) if "retry-after" in response.headers else None,
+            is_uncertain=method != "GET",
+        )
+    return ConnectorError("refused", detail)
+
+
+def retry_at(headers: Mapping[str, str]) -> datetime:
+    """Return the real time that a ``Retry-After`` header asks to wait for."""
+    now, value = clock.wall(), headers.get("retry-after", "")
+    try:
+        wait = timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        try:
+            at = parsedate_to_datetime(value)
+            wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+        except (ValueError, TypeError):
+            wait = DEFAULT_PAUSE
+    return now + min(max(wait, timedelta(0)), MAX_PAUSE)
