@@ -1,0 +1,177 @@
+"""Import the rows of a page into the lake.
+
+Importing a page twice changes nothing. A record that is older than the stored one changes nothing
+either, so that deliveries may arrive in any order.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retention.connect.contract import Page
+from retention.lake.import_log import NO_LISTENER, ImportListener, ImportReport
+from retention.lake.importing import import_files
+from retention.lake.schema import TABLES, Table
+
+if TYPE_CHECKING:
+    from retention.db import Database
+    from retention.lake import Lake
+    from retention.settings import Settings
+
+UPDATED_AT = "shop_updated_at"  # attribute: when the shop last changed the record
+
+
+def import_page(
+    lake: "Lake",
+    database: "Database | None",
+    settings: "Settings",
+    page: Page,
+    *,
+    name: str,
+    listener: ImportListener = NO_LISTENER,
+) -> ImportReport | None:
+    """Import a page; idempotent.
+
+    Parameters
+    ----------
+    lake, database, settings
+        Target.
+    page : Page
+        Canonical rows. Rows of one page have the same keys.
+    name : str
+        Name of the connection, for the import log.
+    listener : ImportListener, optional
+        Called after events were imported.
+
+    Returns
+    -------
+    ImportReport or None
+        None if no row is left to import.
+
+    Raises
+    ------
+    BadInput
+        The currency differs from the shop's. Nothing was imported.
+    """
+    table = TABLES[page.table]
+    rows = list(page.rows)
+    if table.keyed:
+        rows = newest_rows(lake, table, rows)
+    if not rows:
+        return None
+    folder = settings.home / "scratch" / "pages"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = _write(folder, table, rows, name)
+    try:
+        # A condition makes an import without a usable row no error: all may be of erased customers.
+        return import_files(
+            lake, database, settings, table.name, [str(path)], only="true", listener=listener
+        )
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the newest row of each key, without those that the lake has in a newer version.
+
+    Stored attributes that a row does not have are kept.
+
+    Parameters
+    ----------
+    lake : Lake
+        Stored rows.
+    table : Table
+        Keyed table.
+    rows : sequence of dict
+        Canonical rows; the attribute `UPDATED_AT` is their version.
+
+    Returns
+    -------
+    list of dict
+        In the given order.
+    """
+    key = table.key[0]
+    newest: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        current = newest.get(row[key])
+        if current is None or _version(row) >= _version(current):
+            newest[row[key]] = row
+    stored = _stored_attributes(lake, table, list(newest))
+    result = []
+    for identity, row in newest.items():
+        known = stored.get(identity, {})
+        if _version(row) < str(known.get(UPDATED_AT) or ""):
+            continue
+        own = row.get("attributes") or {}
+        result.append({**row, "attributes": {**known, **own}} if known or own else row)
+    return result
+
+
+def _version(row: dict[str, Any]) -> str:
+    return str((row.get("attributes") or {}).get(UPDATED_AT) or "")
+
+
+def version(at: datetime) -> str:
+    """Return the text of a record's version; texts sort like the times."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _stored_attributes(lake: "Lake", table: Table, ids: list[str]) -> dict[str, dict[str, Any]]:
+    key = table.key[0]
+    relation = lake.table(table.name, identity="stored").get_name()
+    stored = lake.duckdb.execute(
+        f'SELECT {key}, attributes FROM "{relation}" '  # noqa: S608
+        f"WHERE list_contains(?, {key}) AND attributes IS NOT NULL",
+        [ids],
+    ).fetchall()
+    result = {}
+    for identity, attributes in stored:
+        try:
+            known = json.loads(attributes)
+        except ValueError:
+            continue
+        if isinstance(known, dict):
+            result[identity] = known
+    return result
+
+
+def _write(folder: Path, table: Table, rows: Sequence[dict[str, Any]], name: str) -> Path:
+    """Write rows to a Parquet file, whose name is unique to its content.
+
+    The quarantine is kept per file name.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {
+        "text": pa.string(),
+        "number": pa.float64(),
+        "flag": pa.bool_(),
+        "moment": pa.timestamp("us", "UTC"),
+        "json": pa.string(),
+    }
+    given = {column for row in rows for column in row}
+    columns = [column for column in table.columns if column.name in given]
+    schema = pa.schema([(column.name, types[column.kind]) for column in columns])
+    content = [
+        {column.name: _stored(row.get(column.name), column.kind) for column in columns}
+        for row in rows
+    ]
+    digest = hashlib.sha256(repr(content).encode()).hexdigest()[:12]
+    path = folder / f"{name}-{table.name}-{digest}.parquet"
+    pq.write_table(pa.Table.from_pylist(content, schema=schema), path)
+    return path
+
+
+def _stored(value: Any, kind: str) -> Any:
+    if value is None:
+        return None
+    if kind == "json":
+        return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    if kind == "number" and isinstance(value, Decimal):
+        return float(value)
+    return value

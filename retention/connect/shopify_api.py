@@ -1,0 +1,151 @@
+"""Call Shopify's GraphQL Admin API within its limits.
+
+Shopify gives each app a bucket of points. A query costs points, and the bucket fills up again by
+the second (https://shopify.dev/docs/api/usage/limits).
+"""
+
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import IO, Any
+
+import httpx
+
+from retention import clock
+from retention.connect import web
+from retention.connect.contract import ConnectorError
+from retention.connect.orders import need
+
+MAX_WAIT = 60.0  # seconds; a longer wait ends the pull, and the next one continues
+MAX_ATTEMPTS = 6
+_NO_FIELD = re.compile(r"Field '(\w+)' doesn't exist on type '(\w+)'")
+
+
+class ShopifyApi:
+    """The GraphQL Admin API of one shop.
+
+    Parameters
+    ----------
+    shop : str
+        Domain such as ``my-shop.myshopify.com``, or an address on this machine.
+    token : str
+        Access token of the app.
+    version : str
+        Version of the API.
+    """
+
+    def __init__(self, shop: str, token: str, version: str) -> None:
+        base = web.check_address(shop if "://" in shop else f"https://{shop}", "shop")
+        self._api = web.Api(base, {"X-Shopify-Access-Token": token})
+        self._path = f"/admin/api/{version}/graphql.json"
+        self._available = self._rate = float("inf")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
+    def query(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Send a query or mutation; wait and repeat while the bucket is empty.
+
+        Shopify does nothing of a request that it refuses for its cost, so repeating it is safe.
+
+        Parameters
+        ----------
+        query : str
+            GraphQL query or mutation.
+        variables : mapping, optional
+            Its variables.
+
+        Returns
+        -------
+        dict
+            The answer's ``data``.
+
+        Raises
+        ------
+        ConnectorError
+        """
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                return self._call(query, variables)
+            except ConnectorError as error:
+                wait = _wait(error)
+                if wait is None or wait > MAX_WAIT or attempt == MAX_ATTEMPTS - 1:
+                    raise
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _call(self, query: str, variables: Mapping[str, Any] | None) -> dict[str, Any]:
+        body = {"query": query, "variables": dict(variables or {})}
+        answer = self._api.json("POST", self._path, body=body)
+        cost = (answer.get("extensions") or {}).get("cost") or {}
+        status = cost.get("throttleStatus") or {}
+        self._available = float(status.get("currentlyAvailable", self._available))
+        self._rate = float(status.get("restoreRate", self._rate)) or 1.0
+        if errors := answer.get("errors"):
+            raise self._refusal(errors, float(cost.get("requestedQueryCost") or 0))
+        data: dict[str, Any] = need(answer, "data")
+        return data
+
+    def _refusal(self, errors: Any, cost: float) -> ConnectorError:
+        # Shopify sends a list; some refusals of the whole request are one text.
+        first: dict[str, Any] = errors[0] if isinstance(errors, list) else {"message": str(errors)}
+        code = str((first.get("extensions") or {}).get("code", ""))
+        message = str(first.get("message", ""))
+        if code == "THROTTLED":
+            wait = timedelta(seconds=max(cost - self._available, 1.0) / self._rate)
+            return ConnectorError("rate_limited", "THROTTLED", retry_at=clock.wall() + wait)
+        if code == "ACCESS_DENIED":
+            return ConnectorError("scope_missing", message[:200])
+        if field := _NO_FIELD.search(message):
+            return ConnectorError("changed_schema", f"{field[2]}.{field[1]}")
+        if code in ("undefinedField", "argumentNotAccepted"):
+            return ConnectorError("changed_schema", message[:200])
+        if code in ("INTERNAL_SERVER_ERROR", "TIMEOUT"):
+            return ConnectorError("unavailable", code)
+        return ConnectorError("refused", f"{code}: {message}"[:200])
+
+
+@contextmanager
+def downloaded(url: str) -> Iterator[IO[bytes]]:
+    """Download the result of a bulk operation to a temporary file.
+
+    The import of its records takes longer than the server would wait. The address has its own
+    signature, so the access token is not sent.
+
+    Parameters
+    ----------
+    url : str
+        Address of the result.
+
+    Yields
+    ------
+    file
+        Open at its beginning.
+
+    Raises
+    ------
+    ConnectorError
+    """
+    web.check_address(url, "url")
+    with tempfile.TemporaryFile(prefix="shopify-") as file:
+        try:
+            with httpx.stream("GET", url, timeout=web.TIMEOUT, follow_redirects=False) as answer:
+                if not answer.is_success:
+                    raise ConnectorError("unavailable", f"result: {answer.status_code}")
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+        except httpx.HTTPError as error:
+            raise ConnectorError("unavailable", f"result: {type(error).__name__}") from None
+        file.seek(0)
+        yield file
+
+
+def _wait(error: ConnectorError) -> float | None:
+    """Return how many seconds to wait before the request is repeated; None if never."""
+    if error.code != "rate_limited" or error.retry_at is None:
+        return None
+    return max((error.retry_at - clock.wall()).total_seconds(), 0.0)

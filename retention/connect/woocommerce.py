@@ -1,0 +1,257 @@
+"""Connect a WooCommerce shop through its REST API v3.
+
+Records are read in the order of their last change. The time of the last one is the watermark. A
+page number alone would skip records, because a record that changes meanwhile moves to the end.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from retention import clock
+from retention.connect import orders, signatures, web
+from retention.connect import woocommerce_records as records
+from retention.connect.contract import ConnectorError, Notice, Page, Setting
+from retention.connect.orders import Order, moment, need
+
+API = "/wp-json/wc/v3"
+PER_PAGE = 100  # the most that WooCommerce gives
+SECOND = timedelta(seconds=1)  # times of changes have no fractions
+# The API cannot tell which customers changed, so all of them are read, once a day.
+CUSTOMERS_EVERY = timedelta(hours=20)
+TOPICS = (
+    "order.created",
+    "order.updated",
+    "customer.created",
+    "customer.updated",
+    "product.created",
+    "product.updated",
+)
+_TABLES = {"products": "items", "customers": "customers", "orders": "events"}
+
+
+class WooCommerce:
+    """One WooCommerce shop.
+
+    Parameters
+    ----------
+    access : mapping
+        Settings and secrets by name (`retention.connect.connections.Access`).
+    """
+
+    kind = "woocommerce"
+    settings = (
+        Setting("shop", example="https://shop.example"),
+        Setting("key", is_secret=True, example="ck_…"),
+        Setting("secret", is_secret=True, example="cs_…"),
+        Setting("webhook_secret", is_secret=True, is_required=False, example="…"),
+        Setting("consent_field", is_required=False, example="marketing_opt_in"),
+        Setting("since", is_required=False, example="2025-01-01"),
+    )
+
+    def __init__(self, access: Any) -> None:
+        self._secret = access["webhook_secret"]
+        self._consent_field = access["consent_field"]
+        self._since = access["since"]
+        base = web.check_address(access["shop"], "shop")
+        self._api = web.Api(base, {}, (access["key"], access["secret"]))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
+    def check(self) -> dict[str, str]:
+        """Ask the shop whether the key works and may read all that is needed."""
+        currency = self._api.json("GET", f"{API}/data/currencies/current")
+        for stream in _TABLES:
+            self._api.json("GET", f"{API}/{stream}", query={"per_page": 1})
+        return {"currency": str(need(currency, "code"))}
+
+    # ------------------------------------------------------------ pull
+
+    def pull(self, watermark: Mapping[str, Any]) -> Iterator[Page]:
+        """Read what changed since a watermark; an empty one reads all.
+
+        Each page has the watermark of all streams.
+        """
+        state = {name: dict(watermark.get(name) or {}) for name in _TABLES}
+        for stream, reader in (
+            ("products", self._changes),
+            ("customers", self._all_customers),
+            ("orders", self._changes),
+        ):
+            for found, position in reader(stream, state[stream]):
+                after = {**state, stream: position}
+                yield from self._rows(stream, found, state, after)
+                state = after
+
+    def _changes(
+        self, stream: str, position: dict[str, Any]
+    ) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+        """Yield pages of changed records, each with the position after it."""
+        query: dict[str, Any] = {"orderby": "modified", "order": "asc", "dates_are_gmt": "true"}
+        if stream == "orders" and self._since:
+            query["after"] = f"{self._since}T00:00:00"
+        modified, page = position.get("modified"), int(position.get("page", 1))
+        while True:
+            if modified:
+                # `modified_after` excludes its time, and others may have changed in that second.
+                at = moment(modified, "watermark") - SECOND
+                query["modified_after"] = f"{at:%Y-%m-%dT%H:%M:%S}"
+            found, is_last = self._page(stream, query, page)
+            if not found:
+                return
+            newest = max(_changed_at(record) for record in found)
+            if newest.isoformat() == modified:
+                page += 1  # more records of one second than one page has
+            else:
+                modified, page = newest.isoformat(), 1
+            yield found, {"modified": modified, "page": 1 if is_last else page}
+            if is_last:
+                return
+
+    def _all_customers(
+        self, stream: str, position: dict[str, Any]
+    ) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+        """Yield pages of all customers by id, at most once a day."""
+        now, read_at = clock.wall(), position.get("read_at")
+        if read_at and now - moment(read_at, "watermark") < CUSTOMERS_EVERY:
+            return
+        query, page = {"orderby": "id", "order": "asc", "role": "all"}, int(position.get("page", 1))
+        while True:
+            found, is_last = self._page(stream, query, page)
+            page += 1
+            yield found, {"read_at": now.isoformat()} if is_last else {"page": page}
+            if is_last:
+                return
+
+    def _page(
+        self, path: str, query: Mapping[str, Any], page: int
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Return the records of a page, and whether it is the last one."""
+        options = {**query, "per_page": PER_PAGE, "page": page}
+        answer = self._api.call("GET", f"{API}/{path}", query=options)
+        found = web.parse_json(answer.content)
+        if not isinstance(found, list):
+            raise ConnectorError("changed_schema", f"{path}: the answer is no list")
+        try:
+            pages = int(answer.headers["x-wp-totalpages"])
+        except (KeyError, ValueError):
+            raise ConnectorError("changed_schema", "X-WP-TotalPages") from None
+        if not found and page <= pages:
+            raise ConnectorError("changed_schema", f"{path}: page {page} of {pages} is missing")
+        return found, page >= pages
+
+    def _rows(
+        self,
+        stream: str,
+        found: Sequence[dict[str, Any]],
+        before: Mapping[str, Any],
+        after: Mapping[str, Any],
+    ) -> Iterator[Page]:
+        """Yield the pages of some records; the last one moves the watermark."""
+        if stream == "customers":
+            rows = [records.customer_row(record, self._consent_field) for record in found]
+            yield Page("customers", rows, dict(after))
+        elif stream == "products":
+            yield Page(
+                "items", [row for record in found for row in self._items(record)], dict(after)
+            )
+        else:
+            sold = [order for record in found if (order := self._order(record))]
+            if guests := orders.guests(sold):
+                yield Page("customers", guests, dict(before))
+            yield Page("events", _events(sold), dict(after))
+
+    def _order(self, record: dict[str, Any]) -> Order | None:
+        refunds: list[Any] = []
+        if records.has_refunds(record):
+            refunds = self._children(f"orders/{need(record, 'id')}/refunds")
+        return records.order(record, refunds)
+
+    def _items(self, record: dict[str, Any]) -> list[dict[str, Any]]:
+        variations: list[Any] = []
+        if records.has_variations(record):
+            variations = self._children(f"products/{need(record, 'id')}/variations")
+            if not variations:
+                return []
+        return records.item_rows(record, variations)
+
+    def _children(self, path: str) -> list[dict[str, Any]]:
+        children: list[dict[str, Any]] = []
+        page, is_last = 1, False
+        while not is_last:
+            found, is_last = self._page(path, {}, page)
+            children += found
+            page += 1
+        return children
+
+    # ------------------------------------------------------------ webhooks
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
+        """Return the delivery's id; WooCommerce gives no time."""
+        signatures.check_signature(self._secret, body, headers.get("x-wc-webhook-signature", ""))
+        delivery_id = headers.get("x-wc-webhook-delivery-id", "")
+        if not delivery_id:
+            raise ConnectorError("access_denied", "no delivery id")
+        return delivery_id
+
+    def topic(self, headers: Mapping[str, str]) -> str:
+        """Return what a delivery is about."""
+        return headers.get("x-wc-webhook-topic", "")
+
+    def read(self, topic: str, body: bytes, delivery_id: str) -> Notice:
+        """Read a verified delivery; refunds and variations are asked for."""
+        content = web.parse_json(body)
+        if not isinstance(content, dict):
+            raise ConnectorError("changed_schema", "the delivery is no object")
+        pages: list[Page] = []
+        if topic in ("order.created", "order.updated"):
+            order = self._order(content)
+            sold = [order] if order else []
+            if guests := orders.guests(sold):
+                pages.append(Page("customers", guests, {}))
+            pages.append(Page("events", _events(sold), {}))
+        elif topic in ("customer.created", "customer.updated"):
+            row = records.customer_row(content, self._consent_field)
+            pages.append(Page("customers", [row], {}))
+        elif topic in ("product.created", "product.updated"):
+            pages.append(Page("items", self._items(content), {}))
+        return Notice(delivery_id, topic, pages=pages)
+
+    def add_webhooks(self, address: str) -> dict[str, int]:
+        """Subscribe to all topics; repeating adds nothing.
+
+        Parameters
+        ----------
+        address : str
+            Address for the deliveries.
+
+        Returns
+        -------
+        dict
+            Numbers of ``added`` and ``present`` webhooks.
+        """
+        known = {
+            hook.get("topic")
+            for hook in self._children("webhooks")
+            if hook.get("delivery_url") == address and hook.get("status") == "active"
+        }
+        missing = [topic for topic in TOPICS if topic not in known]
+        for topic in missing:
+            body = {
+                "name": f"Retention desk: {topic}",
+                "topic": topic,
+                "delivery_url": address,
+                "secret": self._secret,
+            }
+            self._api.json("POST", f"{API}/webhooks", body=body)
+        return {"added": len(missing), "present": len(TOPICS) - len(missing)}
+
+
+def _changed_at(record: Mapping[str, Any]) -> datetime:
+    return moment(need(record, "date_modified_gmt"), "date_modified_gmt")
+
+
+def _events(sold: Sequence[Order]) -> list[dict[str, Any]]:
+    return [event for order in sold for event in orders.events(order, records.SOURCE)]

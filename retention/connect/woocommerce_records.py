@@ -1,0 +1,247 @@
+"""Read WooCommerce's records; a pull and a webhook have the same ones (REST API v3).
+
+The id of an item is its SKU, or else its number, as in an exported file.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from retention.connect import orders
+from retention.connect.loading import UPDATED_AT, version
+from retention.connect.orders import (
+    Line,
+    Order,
+    Refund,
+    email_of,
+    full_name,
+    moment,
+    money,
+    need,
+    text,
+)
+
+SOURCE = "woocommerce"
+# Nobody has paid these, and nothing is sent. An order on hold counts from its payment.
+_UNPAID = {"pending", "failed", "on-hold", "checkout-draft", "draft", "auto-draft", "trash"}
+_ENDED = {"cancelled", "refunded"}
+_YES, _NO = {"1", "yes", "true", "on", "subscribed"}, {"0", "no", "false", "off", "unsubscribed"}
+
+
+def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
+    """Read an order.
+
+    Parameters
+    ----------
+    record : mapping
+        The order.
+    refunds : sequence
+        Its refunds with their lines.
+
+    Returns
+    -------
+    Order or None
+        None for an order that was never paid, and for one without a buyer.
+
+    Raises
+    ------
+    ConnectorError
+        ``changed_schema``, with the field's name.
+    """
+    status, billing = str(need(record, "status")), need(record, "billing")
+    customer_id = need(record, "customer_id")
+    result = Order(
+        id=str(need(record, "id")),
+        number=str(record.get("number") or record["id"]),
+        customer_id=str(customer_id) if customer_id else None,
+        at=moment(need(record, "date_created_gmt"), "date_created_gmt"),
+        currency=str(need(record, "currency")),
+        lines=[_line(line) for line in need(record, "line_items")],
+        refunds=[each for refund in refunds for each in _refunds(refund)],
+        cancelled_at=moment(need(record, "date_modified_gmt"), "date_modified_gmt")
+        if status in _ENDED
+        else None,
+        codes=[str(need(line, "code")) for line in record.get("coupon_lines") or ()],
+        email=email_of(need(billing, "email")),
+        phone=text(billing.get("phone")),
+        name=full_name(billing.get("first_name"), billing.get("last_name")),
+    )
+    is_unpaid = status in _UNPAID or (status == "cancelled" and not _was_sold(record))
+    return None if is_unpaid or not result.buyer else result
+
+
+def _was_sold(record: Mapping[str, Any]) -> bool:
+    """Return whether a cancelled order counted as sold before; cash is paid on delivery."""
+    return bool(need(record, "date_paid_gmt")) or record.get("payment_method") == "cod"
+
+
+def has_refunds(record: Mapping[str, Any]) -> bool:
+    """Return whether an order has refunds, whose lines are a separate request."""
+    return bool(record.get("refunds"))
+
+
+def _line(line: Any) -> Line:
+    amount = money(need(line, "total"), "line_items.total")
+    gross = money(need(line, "subtotal"), "line_items.subtotal")
+    return Line(
+        id=str(need(line, "id")),
+        item_id=text(line.get("sku"))
+        or text(line.get("variation_id") or need(line, "product_id"))
+        or text(line.get("name")),
+        quantity=Decimal(str(need(line, "quantity"))),
+        amount=amount,
+        discount=max(gross - amount, Decimal(0)),
+    )
+
+
+def _refunds(refund: Any) -> list[Refund]:
+    """Read a refund: one per line, or one of an amount without lines."""
+    identity = str(need(refund, "id"))
+    at = moment(need(refund, "date_created_gmt"), "refunds.date_created_gmt")
+    lines = need(refund, "line_items")
+    if not lines:
+        amount = abs(money(need(refund, "amount"), "refunds.amount"))
+        return [Refund(identity, at, None, Decimal(0), amount)] if amount else []
+    return [
+        Refund(
+            f"{identity}:{need(line, 'id')}",
+            at,
+            _refunded_line(line),
+            abs(Decimal(str(need(line, "quantity")))),
+            abs(money(need(line, "total"), "refunds.total")),
+        )
+        for line in lines
+    ]
+
+
+def _refunded_line(line: Any) -> str | None:
+    """Return the id of the line that was refunded."""
+    return next(
+        (
+            str(entry.get("value"))
+            for entry in line.get("meta_data") or ()
+            if entry.get("key") == "_refunded_item_id"
+        ),
+        None,
+    )
+
+
+def customer_row(record: Mapping[str, Any], consent_field: str) -> dict[str, Any]:
+    """Read a customer.
+
+    WooCommerce itself has no consent to e-mails; a plugin stores it in a field of its own.
+
+    Parameters
+    ----------
+    record : mapping
+        The customer.
+    consent_field : str
+        Key of the plugin's field; empty if there is none, and consent stays unknown.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ConnectorError
+        ``changed_schema``, with the field's name.
+    """
+    billing = record.get("billing") or {}
+    row: dict[str, Any] = {
+        "customer_id": str(need(record, "id")),
+        "email": email_of(need(record, "email")),
+        "phone": text(billing.get("phone")),
+        "name": full_name(record.get("first_name"), record.get("last_name")),
+        "created_at": moment(need(record, "date_created_gmt"), "date_created_gmt"),
+        "attributes": _attributes(record, city=billing.get("city"), country=billing.get("country")),
+    }
+    if consent_field:
+        row["marketing_consent"] = _consent(record, consent_field)
+    return row
+
+
+def _consent(record: Mapping[str, Any], field: str) -> bool | None:
+    for entry in record.get("meta_data") or ():
+        if entry.get("key") == field:
+            value = str(entry.get("value")).strip().lower()
+            return True if value in _YES else False if value in _NO else None
+    return None
+
+
+def _attributes(record: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    known = {key: value for key, value in values.items() if value not in (None, "")}
+    # A customer who never changed has no date of a change.
+    changed = need(record, "date_modified_gmt") or record.get("date_created_gmt")
+    return {**known, UPDATED_AT: version(moment(changed, "date_modified_gmt"))}
+
+
+def item_rows(record: Mapping[str, Any], variations: Sequence[Any]) -> list[dict[str, Any]]:
+    """Read a product: one row, or one per variation.
+
+    Parameters
+    ----------
+    record : mapping
+        The product.
+    variations : sequence
+        Its variations, if it has some.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    ConnectorError
+        ``changed_schema``, with the field's name.
+    """
+    return [_item_row(record, each) for each in variations or [record]]
+
+
+def has_variations(record: Mapping[str, Any]) -> bool:
+    """Return whether a product has variations, which are a separate request."""
+    return need(record, "type") in ("variable", "variable-subscription")
+
+
+def _item_row(product: Mapping[str, Any], sold: Mapping[str, Any]) -> dict[str, Any]:
+    is_variation = sold is not product
+    options = ", ".join(str(each.get("option")) for each in sold.get("attributes") or ())
+    price = money(need(sold, "price"), "price")
+    pictures = sold.get("images") or ()
+    image: dict[str, Any] = (
+        sold.get("image")
+        or (pictures[0] if pictures else None)
+        or next(iter(product.get("images") or ()), {})
+    )
+    cost = _cost(sold)
+    return {
+        "item_id": text(sold.get("sku")) or str(need(sold, "id")),
+        "title": f"{need(product, 'name')} - {options}"
+        if is_variation and options
+        else str(need(product, "name")),
+        "category": _first_name(product.get("categories")),
+        "brand": _first_name(product.get("brands")),
+        "price": price,
+        "margin": orders.margin(price, cost if cost is not None else _cost(product)),
+        "in_stock": bool(
+            need(product, "status") == "publish" and need(sold, "stock_status") != "outofstock"
+        ),
+        "attributes": _attributes(
+            sold,
+            product_id=str(need(product, "id")),
+            variant_id=str(need(sold, "id")) if is_variation else None,
+            url=sold.get("permalink") or product.get("permalink"),
+            image=image.get("src"),
+            stock=sold.get("stock_quantity"),
+        ),
+    }
+
+
+def _cost(record: Mapping[str, Any]) -> Decimal | None:
+    """Return the cost of goods sold, which a shop may have switched off."""
+    cost = (record.get("cost_of_goods_sold") or {}).get("total_value")
+    return money(cost, "cost_of_goods_sold") if cost not in (None, "", 0) else None
+
+
+def _first_name(entries: Any) -> str | None:
+    return text(entries[0].get("name")) if entries else None
