@@ -207,6 +207,7 @@ def _hypothetical_features(
         quarter_counts = quarters.order_day_counts(
             history, customer.cutoff, features.customer_id, horizon_days=horizon_days
         )
+    assert customer.buying is not None  # only snapshots for baselines have none
     model_columns = bgnbd_features(
         customer.purchases, features, horizon_days
     ) | buying_state_features(customer.buying, *quarter_counts)

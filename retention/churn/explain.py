@@ -14,14 +14,9 @@ from retention.churn.lime import SecondOpinion, second_opinion
 from retention.churn.model import TrainedChurn
 from retention.churn.population import expected_spend, population
 from retention.churn.score import evidence_table, exact_first_weights, score_table
-from retention.churn.snapshots import Snapshot
 from retention.churn.targets import Targets, predict_targets
-from retention.lake.coverage import data_state
 from retention.progress import Progress, part, silent
 from retention.text import gettext
-
-MAX_CACHED = 100_000  # customers of a cached snapshot, about 100 MB
-_CACHE: list[tuple[tuple[Any, ...], Snapshot]] = []  # holds the last snapshot
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -94,7 +89,8 @@ def explain(
         None without an order before ``as_of``.
     """
     progress(0, 4, gettext("Features as of {day:%d %b %Y}").format(day=lake.local(as_of)))
-    people = _all_buyers(lake, as_of, trained.horizon_days)
+    # The features compare a customer with all others, so one customer's need everybody's.
+    people = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=None)
     places = np.flatnonzero((people.frame.customer_id == customer_id).to_numpy())
     if not len(places):
         return None
@@ -119,21 +115,6 @@ def explain(
         _silence_note(trained, float(customer.frame.recency_days.iloc[0])),
         evidence_table(trained, customer, weight).of([customer_id])[customer_id],
     )
-
-
-def _all_buyers(lake: "Lake", as_of: datetime, horizon_days: int) -> Snapshot:
-    """Return the snapshot of all buyers, from the cache if the data is the same.
-
-    The features compare a customer with all others, so one customer's need everybody's.
-    """
-    key = (data_state(lake, all_tables=True), str(lake.zone), as_of, horizon_days)
-    cached = _CACHE[0] if _CACHE else None  # read once: another thread may replace it
-    if cached and cached[0] == key:
-        return cached[1]
-    people = population(lake, as_of, horizon_days=horizon_days, active_within_days=None)
-    if len(people.frame) <= MAX_CACHED:
-        _CACHE[:] = [(key, people)]
-    return people
 
 
 def _silence_note(trained: TrainedChurn, silent_days: float) -> str:

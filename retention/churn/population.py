@@ -14,6 +14,7 @@ from retention.churn.model_features import purchase_history
 from retention.churn.snapshots import Snapshot, fit_purchases, fit_spend, take_snapshot
 from retention.errors import TooLittleData
 from retention.features import build
+from retention.lake.data_cache import DataCache
 from retention.lake.store import to_frame
 from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma
@@ -21,6 +22,7 @@ from retention.value import bgnbd, gamma_gamma
 if TYPE_CHECKING:
     from retention.lake import Lake
 
+MAX_CACHED = 100_000  # customers of a kept snapshot, about 100 MB
 MAX_FORECAST_DAYS = 3650  # later orders count as missing
 # What rules, expected spend and next order need. All features take four times as long.
 BUYER_FEATURES = (
@@ -31,6 +33,10 @@ BUYER_FEATURES = (
     "spend_all",
     "gap_median",
     "gap_max",
+)
+
+_SNAPSHOTS: DataCache[Snapshot] = DataCache(
+    2, is_small=lambda snapshot: len(snapshot.frame) <= MAX_CACHED, all_tables=True
 )
 
 
@@ -98,6 +104,9 @@ def population(
 ) -> Snapshot:
     """Take the snapshot of the customers to score.
 
+    The last ones are kept until the data changes: a list, its customers' cards, the digest and the
+    check of the model ask for the same moment.
+
     Parameters
     ----------
     lake : Lake
@@ -111,13 +120,17 @@ def population(
     TooLittleData
         Without customers.
     """
-    snapshot = take_snapshot(
-        lake,
-        as_of,
-        horizon_days=horizon_days,
-        active_within_days=active_within_days,
-        labelled=False,
-    )
+
+    def take() -> Snapshot:
+        return take_snapshot(
+            lake,
+            as_of,
+            horizon_days=horizon_days,
+            active_within_days=active_within_days,
+            labelled=False,
+        )
+
+    snapshot = _SNAPSHOTS.get(lake, (as_of, horizon_days, active_within_days), take)
     _require_customers(snapshot.frame, lake, as_of, active_within_days)
     return snapshot
 

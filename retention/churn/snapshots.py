@@ -31,6 +31,7 @@ from retention.value import bgnbd, gamma_gamma, hidden_markov
 if TYPE_CHECKING:
     from retention.lake import Lake
 
+BASELINE_FEATURES = ("recency_days", "tenure_days", "order_days", "orders_all", "basket_mean")
 FIT_SAMPLE = 20_000  # customers; enough to fit four parameters
 SIDE_BY_SIDE = 100_000  # customers; with more, two snapshots at once would raise the peak of memory
 
@@ -50,7 +51,8 @@ class Snapshot:
     buyers : int
         Customers with any order before the cutoff, also inactive ones.
     purchases, buying : BgNbd, BuyingStates
-        Fitted on all buyers, in days and in quarters of H.
+        Fitted on all buyers, in days and in quarters of H. ``buying`` is None in a snapshot for
+        baselines.
     spend : GammaGamma or None
         Spend per order day of all buyers. None for labelled snapshots and without spend.
     season : Season or None
@@ -67,7 +69,7 @@ class Snapshot:
     churned: np.ndarray | None
     buyers: int
     purchases: bgnbd.BgNbd
-    buying: hidden_markov.BuyingStates
+    buying: hidden_markov.BuyingStates | None
     spend: gamma_gamma.GammaGamma | None
     season: seasons.Season | None = None
     return_times: np.ndarray | None = None
@@ -192,6 +194,40 @@ def take_snapshot(
     else:
         snapshot = replace(snapshot, spend=fit_spend(history.frame))
     missing = unknown_features(lake, cutoff) if unknown is None else unknown
+    return _eligible(snapshot, missing, active_within_days)
+
+
+def take_baseline_snapshot(
+    lake: "Lake", cutoff: datetime, *, horizon_days: int, active_within_days: int | None
+) -> Snapshot:
+    """Compute labels, and the few features that the baselines need, at a cutoff.
+
+    It takes a sixth of the time of `take_snapshot`.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of events.
+    cutoff : datetime
+        Timezone-aware.
+    horizon_days : int
+        H.
+    active_within_days : int or None
+        As in `take_snapshot`.
+    """
+    everyone = build(
+        lake, cutoff, horizon_days=horizon_days, active_within_days=None, names=BASELINE_FEATURES
+    )
+    frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
+    purchases = fit_purchases(frame)
+    frame = frame.assign(**bgnbd_features(purchases, frame, horizon_days))
+    until = cutoff + timedelta(days=horizon_days)
+    times = days_to_next_purchase(lake, frame.customer_id, cutoff, until) / horizon_days
+    churned = (times >= 1).astype(float)
+    snapshot = Snapshot(
+        cutoff, frame, churned, len(frame), purchases, None, None, return_times=times
+    )
+    missing = unknown_features(lake, cutoff) & set(BASELINE_FEATURES)
     return _eligible(snapshot, missing, active_within_days)
 
 

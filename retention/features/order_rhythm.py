@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from retention.lake.data_cache import DataCache
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -90,7 +92,7 @@ class OrderRhythm:
         return tuple(min(1.0, most / days[-1]) * day for day in days)
 
 
-_CACHE: "dict[Any, OrderRhythm]" = {}
+_RHYTHMS: DataCache[OrderRhythm] = DataCache(MAX_CACHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +129,7 @@ def order_rhythm(lake: "Lake", before: datetime) -> OrderRhythm:
     before : datetime
         Only orders before this moment count.
     """
-    from retention.lake.coverage import data_state
-
-    key = (data_state(lake), str(lake.zone), before)
-    if key not in _CACHE:
-        rhythm = rhythm_of_gaps(*_gap_counts(lake, before))
-        if len(_CACHE) >= MAX_CACHED:
-            _CACHE.clear()
-        _CACHE[key] = rhythm
-    return _CACHE[key]
+    return _RHYTHMS.get(lake, before, lambda: rhythm_of_gaps(*_gap_counts(lake, before)))
 
 
 def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm:

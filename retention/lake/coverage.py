@@ -7,11 +7,10 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput, TooLittleData
 from retention.lake import store
-from retention.lake.schema import LINKS, TABLES
+from retention.lake.data_cache import DataCache
+from retention.lake.schema import LINKS
 from retention.text import gettext
 
-MAX_CACHED = 8  # lake states
-_CACHE: dict[tuple[Any, ...], "TimeRange"] = {}
 MIN_HORIZONS = 3  # the data must cover a label window and two horizons of training before it
 
 
@@ -25,27 +24,18 @@ class TimeRange:
     oldest: datetime | None
     newest: datetime | None
     last: datetime | None
-    state: tuple[Any, ...]  # `data_state`
 
     def ends_before(self, moment: datetime) -> bool:
         """Return whether all data lies before a moment."""
         return self.last is None or self.last < moment
 
 
-def data_state(lake: store.LakeTables, *, all_tables: bool = False) -> tuple[Any, ...]:
-    """Return the lake's path and the newest commits of events and links, or of all tables."""
-    tables = TABLES.values() if all_tables else (TABLES["events"],)
-    return str(lake.root), *(store.newest_commit(lake.root, table) for table in (*tables, LINKS))
+_RANGES: DataCache[TimeRange] = DataCache(8)
 
 
 def time_range(lake: store.LakeTables) -> TimeRange:
     """Return the time range, cached until the next commit."""
-    key = data_state(lake)
-    if key not in _CACHE:
-        if len(_CACHE) >= MAX_CACHED:
-            _CACHE.clear()
-        _CACHE[key] = _measure(lake, key)
-    return _CACHE[key]
+    return _RANGES.get(lake, None, lambda: _measure(lake))
 
 
 def newest_event(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
@@ -115,7 +105,7 @@ def _latest(events: Any) -> datetime | None:
     return None if latest is None else latest.replace(tzinfo=UTC)
 
 
-def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
+def _measure(lake: store.LakeTables) -> TimeRange:
     ends = _ends_of(lake.table("events"))
     links = store.open_table(lake.root, LINKS)
     evident = None
@@ -127,7 +117,7 @@ def _measure(lake: store.LakeTables, key: tuple[Any, ...]) -> TimeRange:
     oldest, newest = (
         moment and moment.replace(tzinfo=UTC) for moment in (ends["oldest"], ends["newest"])
     )
-    return TimeRange(oldest, newest, _last(ends, evident), key)
+    return TimeRange(oldest, newest, _last(ends, evident))
 
 
 def _ends_of(events: Any) -> dict[str, datetime | None]:

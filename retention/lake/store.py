@@ -35,6 +35,7 @@ class LakeTables(Protocol):
     """Interface of `Lake` for modules below it."""
 
     root: Path
+    zone: str
 
     @property
     def duckdb(self) -> Any:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from retention.churn.classification_metrics import metrics
 from retention.churn.evaluate import baseline_metrics
 from retention.churn.model import TrainedChurn
-from retention.churn.snapshots import Snapshot, take_snapshot
+from retention.churn.snapshots import Snapshot, take_baseline_snapshot, take_snapshot
 from retention.churn.training_set import TrainingSet
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.db.tables import Cohort, ModelVersion, Run
@@ -70,7 +70,12 @@ def matured_outcome(
     swept = _sweeps(session, settings, row, at - horizon)
     own = next((candidate for candidate in swept if candidate.model_version == row.version), None)
     if own is None and row.cutoff <= at - horizon:
-        test = _snapshot(lake, at - horizon, row)
+        test = take_snapshot(
+            lake,
+            at - horizon,
+            horizon_days=row.horizon_days,
+            active_within_days=row.active_within_days,
+        )
         return _outcome(lake, row.version, RECOMPUTED, test, trained.predict(test), row)
     chosen = own or next(iter(swept), None)
     if chosen is None:
@@ -118,7 +123,8 @@ def _sweeps(
 
 
 def _snapshot(lake: "Lake", as_of: datetime, row: ModelVersion) -> Snapshot:
-    return take_snapshot(
+    """Take labels and what the baselines need; predictions are there already."""
+    return take_baseline_snapshot(
         lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days
     )
 

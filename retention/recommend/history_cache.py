@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.lake.coverage import time_range
+from retention.lake.data_cache import data_state
 from retention.recommend.history import DAY, LINE_COLUMNS, History, buyers, read, shift_of
 
 if TYPE_CHECKING:
@@ -146,10 +147,10 @@ def _cached(lake: "Lake", as_of: datetime) -> CachedHistory | None:
 
     None for a moment before its watermark.
     """
-    watermark = time_range(lake)
-    if not watermark.ends_before(as_of):
+    state = data_state(lake)
+    if not time_range(lake).ends_before(as_of):
         return None
-    key = (*watermark.state, shift_of(lake.zone, as_of))
+    key = (*state, shift_of(lake.zone, as_of))
     if not _CACHE or _CACHE[0].key != key:
         _CACHE[:] = [CachedHistory(key)]
     return _CACHE[0]

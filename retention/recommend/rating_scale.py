@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retention.lake.coverage import time_range
+from retention.lake.data_cache import DataCache
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -47,16 +48,12 @@ def rating_scale(lake: "Lake", before: datetime) -> RatingScale:
     -------
     RatingScale
     """
-    times = time_range(lake)
-    if not times.ends_before(before):
+    if not time_range(lake).ends_before(before):
         return _infer_scale(lake, before)
-    if times.state not in _SCALES:
-        _SCALES.clear()
-        _SCALES[times.state] = _infer_scale(lake, before)
-    return _SCALES[times.state]
+    return _SCALES.get(lake, None, lambda: _infer_scale(lake, before))
 
 
-_SCALES: dict[tuple[Any, ...], RatingScale] = {}  # by lake state; holds the last lake's
+_SCALES: DataCache[RatingScale] = DataCache(1)
 
 
 def _infer_scale(lake: "Lake", before: datetime) -> RatingScale:

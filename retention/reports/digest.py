@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock, templating
 from retention.db import Database
-from retention.db.tables import Assignment, Campaign, Cohort, Coupon, ImportLog, ModelVersion
+from retention.db.tables import Assignment, Campaign, Cohort, Coupon, ImportLog, Job, ModelVersion
 from retention.outreach import calls
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
 RECENT_LIST = timedelta(days=14)  # readers still remember its figures
+RECENT_DIGESTS = 20  # several channels may each have one
 TOP_ITEMS = 5
 MAX_NAMED = 3  # customers named by pseudonym for each item
 MAX_CUSTOMERS = 100  # high-risk customers with a list, the most at stake first
@@ -97,7 +98,10 @@ def digest(
     progress(1, 6, gettext("Scoring who is at risk now"))
     now = risk(lake, trained, policy, moment.at, definition)
     progress(2, 6, gettext("Scoring who was at risk a week ago"))
-    before = risk(lake, trained, policy, moment.at - WEEK, definition)
+    with database.reading() as session:
+        before = _posted_risk(session, settings, moment.at - WEEK, churn_row, policy)
+    if before is None:
+        before = risk(lake, trained, policy, moment.at - WEEK, definition)
     progress(3, 6, gettext("Looking at what came true"))
     with database.reading() as session:
         checked = latest_outcome(lake, session, settings, moment.at)
@@ -124,7 +128,7 @@ def digest(
         "note": moment.note,
         "currency": lake.currency(settings),
         "customers": _customers(activity),
-        "risk": _risk(now, before, churn_row),
+        "risk": _risk(now, before, churn_row, policy),
         "list_by_rules": _compared(by_rules, before, moment.at),
         "came_true": checked.as_dict() if checked else None,
         "campaigns": campaigns,
@@ -164,7 +168,38 @@ def _customers(activity: Week) -> dict[str, Any]:
     }
 
 
-def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> dict[str, Any] | None:
+def _posted_risk(
+    session: Session, settings: Settings, at: datetime, row: ModelVersion | None, policy: "Policy"
+) -> Risk | None:
+    """Return the risk that the digest of a moment showed, if it can be compared with today's.
+
+    So both digests show the same figures, and the moment need not be scored again.
+    """
+    results = session.scalars(
+        select(Job.result)
+        .where(Job.team_id == settings.team_id, Job.kind == "digest", Job.state == "done")
+        .order_by(Job.created_at.desc())
+        .limit(RECENT_DIGESTS)
+    )
+    like = {
+        "model_version": row.version if row else "rules",
+        "thresholds": policy.tiers.model_dump(),
+    }
+    for result in results:
+        shown = (result or {}).get("risk") or {}
+        if (
+            row
+            and result
+            and result.get("as_of") == at.isoformat()
+            and like.items() <= shown.items()
+        ):
+            return Risk(shown["tiers"], shown["revenue_at_risk"], ())
+    return None
+
+
+def _risk(
+    now: Risk | None, before: Risk | None, row: ModelVersion | None, policy: "Policy"
+) -> dict[str, Any] | None:
     if now is None:
         return None
     earlier = before.tiers if before else {}
@@ -179,6 +214,7 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
         "revenue_at_risk_before": before.revenue_at_risk if before else None,
         "model_version": row.version if row else "rules",
         "trained_on": row.cutoff.isoformat() if row else None,
+        "thresholds": policy.tiers.model_dump(),
     }
 
 

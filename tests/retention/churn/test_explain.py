@@ -10,7 +10,6 @@ from retention.churn import estimators
 from retention.churn.counterfactual import Counterfactual, _hypothetical_features
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, second_opinion, top_groups
-from retention.churn.population import population
 from retention.churn.reasons import complete_reasons, reasons
 from retention.churn.score import score
 from retention.churn.snapshots import take_snapshot
@@ -318,10 +317,9 @@ def test_snapshot_of_all_customers_is_shared_until_the_data_changes(tmp_path, tr
 
     def counted(*args, **kwargs):
         taken.append(args)
-        return population(*args, **kwargs)
+        return take_snapshot(*args, **kwargs)
 
-    monkeypatch.setattr("retention.churn.explain.population", counted)
-    monkeypatch.setattr("retention.churn.explain._CACHE", [])
+    monkeypatch.setattr("retention.churn.population.take_snapshot", counted)
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
 
     def explained(customer, at=shop.end):

@@ -1,0 +1,66 @@
+"""Keep results that follow from the lake's data, until the data changes."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+from retention.lake import store
+from retention.lake.schema import LINKS, TABLES
+
+T = TypeVar("T")
+
+
+def data_state(lake: store.LakeTables, *, all_tables: bool = False) -> tuple[Any, ...]:
+    """Return the lake's path and the newest commits of events and links, or of all tables."""
+    tables = TABLES.values() if all_tables else (TABLES["events"],)
+    return str(lake.root), *(store.newest_commit(lake.root, table) for table in (*tables, LINKS))
+
+
+class DataCache(Generic[T]):
+    """The last few results of one computation.
+
+    Results are shared: callers must not change them.
+
+    Parameters
+    ----------
+    limit : int
+        Number of results to keep.
+    is_small : callable, optional
+        Whether a result may be kept.
+    all_tables : bool, optional
+        Whether the result depends on all tables, not only on events and links.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        is_small: Callable[[T], bool] = lambda _: True,
+        all_tables: bool = False,
+    ) -> None:
+        self._limit, self._is_small, self._all_tables = limit, is_small, all_tables
+        self._results: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, lake: store.LakeTables, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the result for a key, computed if the data is another.
+
+        Parameters
+        ----------
+        lake : Lake
+            The shop's data.
+        key : hashable
+            Everything else that the result depends on.
+        compute : callable
+            Computes it.
+        """
+        # Read first: if the data changes meanwhile, the result belongs to the older state.
+        state = (data_state(lake, all_tables=self._all_tables), lake.zone, key)
+        known = self._results.get(state)
+        if known is not None:
+            return known
+        result = compute()
+        if self._is_small(result):
+            self._results[state] = result
+            while len(self._results) > self._limit:
+                self._results.popitem(last=False)
+        return result
