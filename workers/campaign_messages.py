@@ -3,13 +3,14 @@
 Every function that takes a session runs in the caller's transaction.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.campaigns import pictures
+from retention.campaigns import pictures, shop_codes
 from retention.campaigns.changes import changes_since_submission
 from retention.campaigns.remedies import WIDEN
 from retention.campaigns.states import CLOCK, IN_CLEARANCE, find_campaign
@@ -34,7 +35,8 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
     campaign : Campaign
         As stored.
     session : Session, optional
-        The caller's transaction. With it, *Approve* shows what changed since the last submission.
+        The caller's transaction. With it, *Approve* shows what changed since the last submission,
+        and a live campaign says that it waits for the shop's codes.
 
     Returns
     -------
@@ -43,6 +45,8 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
     """
     data = campaign_data(campaign)
     data["remedy"] = _remedy_buttons(data)
+    state = shop_codes.progress(session, campaign.id) if session is not None else None
+    data["shop_codes"] = asdict(state) if state and state.is_waiting else None
     since = changes_since_submission(session, campaign) if session is not None else None
     return Post(
         "campaign/card",

@@ -131,6 +131,31 @@ def publish_part(
         raise Cancelled
 
 
+@contextmanager
+def fenced(context: Context) -> Iterator[Session]:
+    """Open a transaction that only the running attempt can commit.
+
+    Parameters
+    ----------
+    context : Context
+        The attempt.
+
+    Yields
+    ------
+    Session
+
+    Raises
+    ------
+    Cancelled
+        The job was cancelled, or another attempt has it. Nothing was written.
+    """
+    with context.database.transaction() as session:
+        running = select(Job.id).where(*_running(context.job_id, context.attempt))
+        if session.scalar(running.with_for_update()) is None:
+            raise Cancelled
+        yield session
+
+
 def published_parts(session: Session, job_id: str) -> dict[str, Any]:
     """Return the parts that a job has published.
 

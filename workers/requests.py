@@ -305,6 +305,29 @@ class CampaignDeliver(Request):
     campaign_id: str
 
 
+class ShopCodes(Request):
+    """Make or delete the codes of a campaign at the shop."""
+
+    kind = "shop_codes"
+    title = gettext("Shop codes")
+    deed = gettext("send a campaign")
+    names_customers = False
+    outlasts_erasures = True
+    campaign_id: str
+
+
+class ShopReconcile(Request):
+    """Compare the codes at a shop with ours."""
+
+    kind = "shop_reconcile"
+    title = gettext("Shop check")
+    role = "admin"
+    deed = gettext("check the codes at the shop")
+    names_customers = False
+    outlasts_erasures = True
+    connection_id: int
+
+
 class CampaignPreview(Request):
     """Show a campaign's first five e-mails without sending them."""
 
@@ -564,6 +587,8 @@ REQUESTS: dict[str, type[Request]] = {
         CampaignWiden,
         CampaignSend,
         CampaignDeliver,
+        ShopCodes,
+        ShopReconcile,
         CampaignCsv,
         CampaignMeasure,
         CampaignLook,

@@ -26,11 +26,11 @@ from retention.errors import BadInput, Refused
 from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
-from workers import alerts, jobs, roles
+from workers import alerts, jobs, roles, shop_checks
 from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
-from workers.requests import REQUESTS, Monitor
+from workers.requests import REQUESTS, Monitor, ShopReconcile
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +200,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     submitted += _campaigns(database, settings)
     submitted += _monitor(database, settings)
     submitted += _check_alerts(database, settings)
+    submitted += _check_shops(database, settings)
     for job in submitted:
         jobs.wake(settings, job)
     return [job.id for job in submitted]
@@ -229,7 +230,9 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     campaigns = due.next_moment(session, settings, after)
     model_check = next_model_check(session, settings, after)
     alert_check = alerts.next_check(session, settings, after)
-    moments += [moment for moment in (campaigns, model_check, alert_check) if moment is not None]
+    shop_check = shop_checks.next_check(session, settings, after)
+    due_then = (campaigns, model_check, alert_check, shop_check)
+    moments += [moment for moment in due_then if moment is not None]
     return min(moments, default=None)
 
 
@@ -395,6 +398,26 @@ def _check_alerts(database: Database, settings: Settings) -> list[Job]:
         )
         return [submission.job] if submission.created else []
     return []
+
+
+def _check_shops(database: Database, settings: Settings) -> list[Job]:
+    """Submit the nightly comparison of codes, once a night for each shop with codes of ours."""
+    submitted: list[Job] = []
+    now = clock.now()
+    with database.transaction() as session, isolated(session, settings, "shops", channel=None):
+        for connection in shop_checks.due(session, settings, now):
+            submission = jobs.submit(
+                session,
+                settings,
+                ShopReconcile(connection_id=connection.id),
+                requested_by=roles.OPERATOR,
+                channel=None,
+                idem_key=shop_checks.key(settings, connection, now),
+                announce=False,
+                limited=False,
+            )
+            submitted += [submission.job] if submission.created else []
+    return submitted
 
 
 def model_check_due(

@@ -236,6 +236,7 @@ def _running_step(kind: str) -> str:
         "monitor": gettext("checking the model"),
         "campaign_send": gettext("sending a campaign"),
         "campaign_deliver": gettext("sending e-mails"),
+        "shop_codes": gettext("making codes at the shop"),
         "campaign_measure": gettext("measuring a campaign"),
     }
     return steps.get(kind) or title_of(kind).lower()

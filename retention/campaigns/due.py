@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
+from retention.campaigns import shop_codes
 from retention.campaigns.states import IN_CLEARANCE
 from retention.db.tables import Campaign, Job
 from retention.outreach import sends
@@ -80,6 +81,11 @@ def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob
     ]
     # Once a minute, and at each stop of the time machine within a minute.
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
+    jobs += [
+        _due_job(campaign, "shop_codes", f"shop_codes:{campaign.id}:{minute}")
+        for campaign in shop_codes.due_campaigns(session, settings, now)
+        if not _has_open_job(session, "shop_codes", campaign.id)
+    ]
     return jobs + [
         _due_job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)

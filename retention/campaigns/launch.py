@@ -3,7 +3,8 @@
 E-mails are queued here and sent by `retention.outreach.dispatch`.
 
 Codes are reserved in batches, the lake's rows are written, then codes and state change in one
-transaction. Each step can be repeated. Until `go_live` commits, no customer has a code.
+transaction. Each step can be repeated. Until `go_live` commits, no customer has a code, and the
+shop has none either (`shop_codes`).
 """
 
 from collections.abc import Collection, Iterator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from retention.campaigns import audience, coupons
+from retention.campaigns import audience, coupons, shop_codes
 from retention.campaigns.approval import schedule
 from retention.campaigns.assignment import exclude_customers, group_sizes, require_recipients
 from retention.campaigns.spec import Body
@@ -407,6 +408,7 @@ def go_live(
         window_ends_at=(campaign.sent_at or now) + window,
     )
     codes = coupons.issue_codes(session, campaign_id, now)
+    shop_codes.queue_codes(session, settings, campaign, now)
     sends.queue_sends(session, campaign, configured_channel(settings), now)
     sizes = group_sizes(session, campaign_id)
     needed = session.scalar(

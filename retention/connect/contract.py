@@ -119,10 +119,14 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class DiscountCode:
-    """One code of a customer."""
+    """One code of a customer.
+
+    Platforms that bind a code to an address need ``email``.
+    """
 
     code: str
     customer_id: str
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class Discount:
     """The discount that the codes of one offer give.
 
     ``reference`` is unique per campaign and offer. It is stored on the platform, so that a job
-    that resumes after a crash finds what it began.
+    that resumes after a crash finds what it began. ``value`` is 15 for 15%, or an amount.
     """
 
     reference: str
@@ -141,7 +145,30 @@ class Discount:
     minimum: Decimal | None
     starts_at: datetime
     ends_at: datetime
-    item_ids: Sequence[str] = ()
+    category: str = ""  # of the items that it is limited to
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBatch:
+    """The state of a request for codes.
+
+    Parameters
+    ----------
+    batch_id : str
+        The platform's id of the request; empty if it was done at once.
+    made : sequence of str
+        Codes that the platform confirmed.
+    failed : mapping
+        Reason by code. A code that exists already is also here.
+    limit : str
+        What the platform says if its plan allows no more codes.
+    """
+
+    batch_id: str = ""
+    is_done: bool = True
+    made: Sequence[str] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,27 +239,54 @@ class Listens(Protocol):
 
 @runtime_checkable
 class MakesCodes(Protocol):
-    """Creates discount codes for the checkout."""
+    """Makes discount codes for the checkout.
+
+    Every step may be repeated. A code is unique on a platform, so a repeated request makes no
+    second one.
+    """
 
     batch_size: int
+    needs_email: bool  # whether a code is bound to an address
 
-    def find_discount(self, reference: str) -> str | None:
-        """Return the platform's id of a discount that an earlier attempt created."""
+    def refusal(self, code: DiscountCode) -> str:
+        """Return why the platform cannot have this code, for people; empty if it can."""
 
-    def create_discount(self, discount: Discount, customers: Sequence[str]) -> str:
-        """Create a discount, and return the platform's id."""
+    def find_discount(self, reference: str, first: DiscountCode) -> str | None:
+        """Return the platform's id of a discount that an earlier attempt created.
 
-    def add_codes(self, discount_id: str, discount: Discount, codes: Sequence[DiscountCode]) -> str:
-        """Ask for up to ``batch_size`` codes, and return the batch's id."""
+        Parameters
+        ----------
+        reference : str
+            Of the discount.
+        first : DiscountCode
+            The code that it was created with.
+        """
 
-    def batch_done(self, batch_id: str) -> bool:
-        """Return whether the platform has made all codes of a batch."""
+    def create_discount(self, discount: Discount, first: DiscountCode) -> str:
+        """Create a discount with its first code for one customer, and return the platform's id."""
+
+    def allow(self, discount_id: str, discount: Discount, customers: Sequence[str]) -> None:
+        """Let these customers use the discount, each once; repeating changes nothing."""
+
+    def add_codes(
+        self, discount_id: str, discount: Discount, codes: Sequence[DiscountCode]
+    ) -> CodeBatch:
+        """Ask for up to ``batch_size`` codes."""
+
+    def batch(self, batch_id: str) -> CodeBatch:
+        """Return the state of an unfinished batch."""
 
     def codes(self, discount_id: str) -> Iterator[tuple[str, int]]:
-        """Yield each code of a discount and how often it was used."""
+        """Yield each code of a discount and how often it was used; none if it is gone."""
+
+    def end_discount(self, discount_id: str) -> None:
+        """Make all codes of a discount invalid at once, where the platform can."""
 
     def delete_codes(self, discount_id: str, codes: Sequence[str]) -> None:
         """Delete codes; those that are gone already are no error."""
+
+    def delete_discount(self, discount_id: str) -> None:
+        """Delete a discount without used codes; one that is gone already is no error."""
 
 
 @runtime_checkable

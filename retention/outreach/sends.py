@@ -13,7 +13,15 @@ from sqlalchemy import ColumnElement, case, exists, func, insert, literal, or_, 
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
-from retention.db.tables import Assignment, Campaign, Send, Suppression
+from retention.db.tables import (
+    Assignment,
+    Campaign,
+    Coupon,
+    Send,
+    ShopCode,
+    ShopDiscount,
+    Suppression,
+)
 from retention.outreach.adapter import MESSAGE_REFUSED, CancelCode, Verdict
 from retention.text import gettext
 
@@ -554,7 +562,26 @@ def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:
         (Send.state == "queued")
         & or_(Send.not_before.is_(None), Send.not_before <= now)
         & or_(Send.retry_at.is_(None), _past(Send.retry_at, wall))
+        & _has_working_code()
     )
+
+
+def _has_working_code() -> ColumnElement[bool]:
+    """Whether the shop has confirmed the codes, if it makes them.
+
+    Sending begins once it has all codes of the campaign, so that a refusal half-way leaves no
+    customer with a code that was taken back.
+    """
+    makes_codes = exists().where(
+        ShopDiscount.campaign_id == Send.campaign_id, ShopDiscount.state != "ready"
+    )
+    lacks_own = exists().where(
+        Coupon.campaign_id == Send.campaign_id,
+        Coupon.customer_id == Send.customer_id,
+        ShopCode.code == Coupon.code,
+        ShopCode.state != "made",
+    )
+    return ~makes_codes & ~lacks_own
 
 
 def _past(moment: InstrumentedAttribute[datetime | None], wall: datetime) -> ColumnElement[bool]:

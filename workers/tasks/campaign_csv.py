@@ -68,7 +68,7 @@ def _selected(
     request: CampaignCsv, context: Context, lake: "Lake"
 ) -> tuple[Any, list[dict[str, Any]], Collection[str]]:
     """Return the campaign, its rows, and newly unsubscribed customers."""
-    from retention.campaigns import launch
+    from retention.campaigns import launch, shop_codes
     from retention.errors import BadInput
     from retention.outreach import send_summary
     from retention.outreach.contacts import customers_without_consent
@@ -77,12 +77,16 @@ def _selected(
     policy, is_call_list = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
         campaign = _live_campaign(session, context, request)
+        if not is_call_list:
+            shop_codes.require_made(session, campaign)
         left_out = send_summary.cancelled_customers(session, campaign.id)
+        refused = shop_codes.unmade_codes(session, campaign.id)
         rows = [
             row
             for row in launch.recipient_rows(session, campaign)
             if (row["offer"]["action"] == "call") == is_call_list
             and row["customer_id"] not in left_out
+            and not (row["code"] and row["code"] in refused)
         ]
         offers = {row["customer_id"]: row["offer"] for row in rows}
         unsubscribed = customers_without_consent(lake, session, context.settings, policy, offers)

@@ -3,6 +3,7 @@
 Codes are reserved, the audience is written to the lake, and all codes are issued at once.
 """
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
@@ -35,7 +36,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         Group sizes, the card and the thread messages.
     """
     from retention import clock, impressions
-    from retention.campaigns import launch, programme
+    from retention.campaigns import launch, programme, shop_codes
     from retention.lake import Lake
     from retention.outreach import dispatch, send_summary
     from retention.risk.policy import load_policy
@@ -79,9 +80,11 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     def apply(session: Session) -> tuple[Post, ...]:
         sent = launch.go_live(session, settings, *campaign_version, user, now)
         impressions.store_campaign(session, settings, sent.campaign, now)
-        files = send_summary.waiting_in_files(session, sent.campaign.id)
+        shop = shop_codes.progress(session, sent.campaign.id)
+        # While the shop makes the codes, there is nothing to download.
+        files = {} if shop else send_summary.waiting_in_files(session, sent.campaign.id)
         return (
-            campaign_messages.card_post(settings, sent.campaign),
+            campaign_messages.card_post(settings, sent.campaign, session),
             campaign_messages.clearance_post(settings, sent.campaign),
             campaign_messages.thread_post(
                 settings,
@@ -92,6 +95,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                 control=sent.control,
                 codes=sent.codes,
                 files=files,
+                shop_codes=asdict(shop) if shop else None,
             ),
             *campaign_messages.next_step_posts(sent.campaign, files),
         )

@@ -38,6 +38,7 @@ from retention.db.tables.data import (
 from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
+from retention.db.tables.shop_codes import ShopCode, ShopDiscount
 from retention.db.tables.work import BusinessClock, Job, JobJoin, Process, Run, Schedule, Slot
 
 __all__ = [
@@ -82,6 +83,8 @@ __all__ = [
     "Run",
     "Schedule",
     "Send",
+    "ShopCode",
+    "ShopDiscount",
     "Slot",
     "Suppression",
     "Thread",

@@ -1,0 +1,161 @@
+"""Kill the job that makes codes at every point, and count what the shop has in the end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from retention.campaigns.shop_code_sync import Shop, sync_campaign
+from retention.connect.contract import MakesCodes
+from retention.db import Database
+from retention.db.tables import Coupon
+from tests.standins import code_shops
+from tests.standins.code_shops import STAND_INS, books
+
+CUSTOMERS, BATCH = 12, 4
+EMAILS = {f"{number}": f"k{number}@example.com" for number in range(1000, 9000)}
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Fuse:
+    """Counts the points at which the process may die, and dies at one of them."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.points = at, 0
+
+    def point(self) -> None:
+        self.points += 1
+        if self.points == self.at:
+            raise Killed
+
+
+class Fragile:
+    """A connector that may die before and after each request."""
+
+    def __init__(self, maker: MakesCodes, fuse: Fuse) -> None:
+        self._maker, self._fuse = maker, fuse
+        self.batch_size, self.needs_email = BATCH, maker.needs_email
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        function = getattr(self._maker, name)
+        if name == "refusal":
+            return function
+
+        def call(*arguments: Any) -> Any:
+            self._fuse.point()
+            result = function(*arguments)
+            result = list(result) if name == "codes" else result
+            self._fuse.point()
+            return result
+
+        return call
+
+
+def _fenced(database: Database, fuse: Fuse) -> Callable[[], Any]:
+    """Transactions that may die before and after they commit."""
+
+    @contextmanager
+    def transaction() -> Iterator[Any]:
+        with database.transaction() as session:
+            yield session
+            fuse.point()
+        fuse.point()
+
+    return transaction
+
+
+def _run(database, maker: MakesCodes, campaign_id: str, at: int = 0) -> int:
+    """Run one job that dies at a point; returns how many points it passed."""
+    fuse = Fuse(at)
+    shop = Shop(Fragile(maker, fuse), EMAILS, timedelta(0), poll_every=0.001, poll_seconds=5.0)
+    report = sync_campaign(_fenced(database, fuse), shop, campaign_id)
+    assert report.error is None
+    return fuse.points
+
+
+def _campaign(database, settings, number: int) -> str:
+    campaign_id = f"c{number}"
+    first = 1000 + 20 * number
+    code_shops.approved_campaign(database, settings, CUSTOMERS, campaign_id, first=first)
+    code_shops.go_live(database, settings, campaign_id)
+    return campaign_id
+
+
+def _codes(database, campaign_id: str, *states: str) -> set[str]:
+    with database.reading() as session:
+        return set(
+            session.scalars(
+                select(Coupon.code).where(
+                    Coupon.campaign_id == campaign_id, Coupon.state.in_(states)
+                )
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "kind", ["shopify", pytest.param("woocommerce", marks=pytest.mark.nightly)]
+)
+@pytest.mark.parametrize("stopped", [False, True], ids=["live", "stopped"])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.nightly), 9], ids=["every", "some"]
+)
+def test_killed_at_any_point_makes_each_code_once(database, settings, kind, stopped, step):
+    allowed = code_shops.may_exist(database)
+    with STAND_INS[kind].start(allowed=allowed) as stand_in:
+        code_shops.connect(database, settings, kind, stand_in.url)
+        shop, maker = books(stand_in), code_shops.opened(database, settings)
+        number, points = 0, 10**6
+        while number * step < points:
+            campaign_id = _campaign(database, settings, number)
+            try:
+                points = _run(database, maker, campaign_id, number * step + 1)
+            except Killed:
+                points = 10**6
+            if stopped:
+                code_shops.stop(database, settings, campaign_id)
+            _run(database, maker, campaign_id)
+            if stopped:
+                assert not _codes(database, campaign_id, "void") & shop.codes().keys()
+            else:
+                assert _codes(database, campaign_id, "issued") <= shop.codes().keys()
+            number += 1
+        assert number > 40 // step
+        assert not shop.unapproved
+        assert set(shop.created.values()) <= {1}
+
+
+@pytest.mark.parametrize("kind", ["shopify", "woocommerce"])
+def test_request_that_may_still_arrive_is_waited_for(database, settings, kind):
+    """The next job neither repeats nor forgets it until it cannot take effect any more."""
+    with STAND_INS[kind].start() as stand_in:
+        code_shops.connect(database, settings, kind, stand_in.url)
+        campaign_id = _campaign(database, settings, 0)
+        _run_until_first_batch(database, settings, campaign_id)
+        before = len(stand_in.calls)
+        report = code_shops.sync(database, settings, campaign_id, busy=timedelta(minutes=1))
+        assert report.is_pending
+        writes = [call.body for call in stand_in.calls[before:] if call.method == "POST"]
+        assert not [body for body in writes if b"BulkAdd" in body or b'"create"' in body]
+        code_shops.stop(database, settings, campaign_id)
+        report = code_shops.sync(database, settings, campaign_id, busy=timedelta(minutes=1))
+        assert report.is_pending  # the codes of that request are not called deleted
+
+
+def _run_until_first_batch(database, settings, campaign_id: str) -> None:
+    """Die after the intent to add codes, before the request."""
+    fuse = Fuse(0)
+    maker = Fragile(code_shops.opened(database, settings), fuse)
+
+    def dies(*arguments: Any) -> Any:
+        raise Killed
+
+    maker._maker.add_codes = dies  # type: ignore[method-assign]
+    shop = Shop(maker, EMAILS, timedelta(minutes=1), 0.001, 5.0)
+    with pytest.raises(Killed):
+        sync_campaign(_fenced(database, fuse), shop, campaign_id)

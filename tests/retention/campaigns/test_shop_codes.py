@@ -1,0 +1,323 @@
+"""Test how the codes of a campaign reach a shop and leave it."""
+
+import pytest
+from sqlalchemy import select, update
+
+from retention.campaigns import shop_codes
+from retention.campaigns.shop_code_check import Differences, compare
+from retention.db.tables import Campaign, Connection, Coupon, Send, ShopDiscount
+from retention.outreach import sends
+from tests.standins import code_shops
+from tests.standins.code_shops import NOW, STAND_INS, books, states, sync
+
+CUSTOMERS = 20
+pytestmark = pytest.mark.usefixtures("settings")
+
+
+@pytest.fixture(params=["shopify", "woocommerce"])
+def shop(request, database, settings):
+    """A stand-in with a connection; it counts codes that must not exist."""
+    with STAND_INS[request.param].start(allowed=code_shops.may_exist(database)) as stand_in:
+        code_shops.connect(database, settings, request.param, stand_in.url)
+        yield stand_in
+
+
+@pytest.fixture
+def shopify(database, settings):
+    with STAND_INS["shopify"].start(allowed=code_shops.may_exist(database)) as stand_in:
+        code_shops.connect(database, settings, "shopify", stand_in.url)
+        yield stand_in
+
+
+def _live(database, settings, campaign_id="c1", **terms):
+    code_shops.approved_campaign(database, settings, CUSTOMERS, campaign_id, **terms)
+    code_shops.go_live(database, settings, campaign_id)
+
+
+def _issued(database) -> set[str]:
+    with database.reading() as session:
+        return set(session.scalars(select(Coupon.code).where(Coupon.state == "issued")))
+
+
+def _due(database) -> int:
+    """Number of e-mails that may go out."""
+    count = 0
+    with database.transaction() as session:
+        session.execute(update(Send).values(channel="email"))
+        while sends.claim(session, "c1", "j1", NOW):
+            count += 1
+        session.rollback()
+    return count
+
+
+def test_no_code_reaches_the_shop_before_the_campaign_is_live(shop, database, settings):
+    code_shops.approved_campaign(database, settings, CUSTOMERS, "c1")
+    assert sync(database, settings, "c1").made == 0
+    assert not books(shop).codes()
+    code_shops.go_live(database, settings, "c1")
+    assert not books(shop).codes()
+    sync(database, settings, "c1")
+    assert books(shop).codes().keys() == _issued(database)
+    assert not books(shop).unapproved
+
+
+def test_without_a_shop_nothing_is_queued(database, settings):
+    _live(database, settings)
+    assert not states(database, "c1")
+    with database.reading() as session:
+        assert shop_codes.progress(session, "c1") is None
+    assert _due(database) == 18
+
+
+def test_emails_wait_until_the_shop_has_all_codes(shop, database, settings):
+    _live(database, settings)
+    assert _due(database) == 0
+    with database.reading() as session:
+        waiting = shop_codes.progress(session, "c1")
+        assert [campaign.id for campaign in shop_codes.due_campaigns(session, settings, NOW)]
+        assert not sends.due_campaigns(session, settings.team_id, NOW)
+    assert (waiting.made, waiting.is_waiting) == (0, True)
+    sync(database, settings, "c1")
+    assert _due(database) == 18
+    with database.reading() as session:
+        assert not shop_codes.due_campaigns(session, settings, NOW)
+
+
+def test_codes_work_for_the_treatment_group_only(shopify, database, settings):
+    _live(database, settings)
+    sync(database, settings, "c1")
+    with database.reading() as session:
+        rows = session.execute(select(Coupon.code, Coupon.customer_id)).tuples().all()
+    (code, customer), (other, _) = rows[:2]
+    day = "2025-05-10T00:00:00Z"
+    checkout = shopify.discounts.checkout
+    assert checkout(code, "9999", 50, day) == "not eligible"
+    assert checkout(code, customer, 29, day) == "below the minimum"
+    assert checkout(code, customer, 50, "2026-05-10T00:00:00Z") == "not active"
+    assert checkout(code, customer, 50, day) == ""
+    assert checkout(other, customer, 50, day) == "used"  # once per customer
+
+
+def test_stop_deletes_unused_codes_and_used_ones_stay(shop, database, settings):
+    _live(database, settings)
+    sync(database, settings, "c1")
+    used = sorted(books(shop).codes())[3]
+    if hasattr(shop, "discounts"):
+        with database.reading() as session:
+            customer = session.scalar(select(Coupon.customer_id).where(Coupon.code == used))
+        assert not shop.discounts.checkout(used, customer, 50, "2025-05-02T00:00:00Z")
+    else:
+        shop.coupons.use(used)
+    code_shops.stop(database, settings, "c1")
+    with database.reading() as session:
+        assert shop_codes.due_campaigns(session, settings, NOW)
+    sync(database, settings, "c1")
+    assert set(books(shop).codes()) == {used}
+    assert states(database, "c1").pop(used) == "used"
+    with database.reading() as session:
+        assert not shop_codes.due_campaigns(session, settings, NOW)
+        assert shop_codes.used_codes(session, "c1") == 1
+
+
+def test_stop_before_the_first_job_leaves_nothing(shop, database, settings):
+    _live(database, settings)
+    code_shops.stop(database, settings, "c1")
+    sync(database, settings, "c1")
+    assert not books(shop).created
+    assert set(states(database, "c1").values()) == {"deleted"}
+
+
+def test_stopped_discount_is_deleted_at_shopify(shopify, database, settings):
+    _live(database, settings)
+    sync(database, settings, "c1")
+    code_shops.stop(database, settings, "c1")
+    sync(database, settings, "c1")
+    assert not shopify.discounts.nodes
+
+
+def test_plan_limit_removes_the_codes_and_sends_nothing(shopify, database, settings):
+    shopify.discounts.limit = 7
+    _live(database, settings)
+    report = sync(database, settings, "c1")
+    assert report.is_blocked
+    assert report.error.code == "plan_limit"
+    assert not shopify.discounts.codes()
+    assert set(states(database, "c1").values()) == {"wanted"}
+    assert _due(database) == 0
+    with database.reading() as session:
+        assert shop_codes.progress(session, "c1").is_blocked
+        assert not shop_codes.due_campaigns(session, settings, NOW)  # tomorrow
+    shopify.discounts.limit = None
+    assert sync(database, settings, "c1").error is None
+    assert shopify.discounts.codes().keys() == _issued(database)
+    assert _due(database) == 18
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("unauthorized", "access_denied"),
+        ("forbidden", "scope_missing"),
+        ("rate_limited", "rate_limited"),
+        ("server_error", "unavailable"),
+        ("cut_after_effect", "unavailable"),
+        ("not_json", "changed_schema"),
+    ],
+)
+def test_fault_is_reported_and_the_next_job_continues(shop, database, settings, fault, code):
+    _live(database, settings)
+    shop.fail(fault, times=1, value=3600)
+    report = sync(database, settings, "c1")
+    assert report.error.code == code
+    with database.reading() as session:
+        assert shop_codes.progress(session, "c1").error_code == code
+        assert not shop_codes.due_campaigns(session, settings, NOW)  # it waits
+    assert sync(database, settings, "c1").error is None
+    assert books(shop).codes().keys() == _issued(database)
+    assert set(books(shop).created.values()) == {1}
+    with database.reading() as session:
+        assert not shop_codes.progress(session, "c1").error_code
+
+
+def test_customers_that_the_shop_does_not_know_get_no_email(database, settings):
+    with STAND_INS["woocommerce"].start() as stand_in:
+        code_shops.connect(database, settings, "woocommerce", stand_in.url)
+        _live(database, settings)
+        with database.reading() as session:
+            code, customer = session.execute(select(Coupon.code, Coupon.customer_id)).first()
+        emails = {f"{n + 1000}": f"k{n}@example.com" for n in range(CUSTOMERS)}
+        emails[customer] = ""
+        report = sync(database, settings, "c1", emails=emails)
+        assert report.refused == 1
+        assert states(database, "c1")[code] == "refused"
+        assert _due(database) == 17
+        with database.reading() as session:
+            assert shop_codes.unmade_codes(session, "c1") == {code}
+
+
+@pytest.mark.parametrize(
+    ("terms", "kind"),
+    [
+        ({"discount": 0.0, "amount": 5.0}, "amount"),
+        ({"action": "free_shipping", "discount": 0.0}, "free_shipping"),
+        ({"category": "Tea"}, "percent"),
+    ],
+)
+def test_each_kind_of_offer_reaches_the_shop(shop, database, settings, terms, kind):
+    if hasattr(shop, "discounts"):
+        shop.discounts.products["Tea"] = [f"gid://shopify/Product/{n}" for n in range(300)]
+    _live(database, settings, **terms)
+    assert sync(database, settings, "c1").error is None
+    assert books(shop).codes().keys() == _issued(database)
+    if hasattr(shop, "discounts"):
+        (node,) = shop.discounts.nodes.values()
+        assert (node["__typename"] == "DiscountCodeFreeShipping") == (kind == "free_shipping")
+        assert len(node["products"]) == (300 if "category" in terms else 0)
+        if kind != "free_shipping":
+            value = node["customerGets"]["value"]
+            assert value.get("percentage") == (0.15 if kind == "percent" else None)
+    else:
+        row = next(iter(shop.coupons.rows.values()))
+        assert row["free_shipping"] == (kind == "free_shipping")
+        assert row["amount"] == {"amount": "5.00", "free_shipping": "0", "percent": "15.00"}[kind]
+        assert row.get("product_categories") == ([3] if "category" in terms else None)
+
+
+def _check(database, settings) -> Differences:
+    with database.reading() as session:
+        connection = session.scalars(select(Connection)).one()
+    maker = code_shops.opened(database, settings)
+    return compare(code_shops.fenced(database), maker, connection.id, NOW)
+
+
+def test_nightly_check_repairs_what_is_safe(shop, database, settings):
+    for number, campaign_id in enumerate(("c1", "c2")):
+        _live(database, settings, campaign_id, first=1000 + 100 * number)
+        sync(database, settings, campaign_id)
+    assert _check(database, settings).is_equal
+    lost = sorted(states(database, "c1"))[0]
+    code_shops.stop(database, settings, "c2")
+    sync(database, settings, "c2")
+    _tamper(shop, database, lost)
+    found = _check(database, settings)
+    assert (found.missing, found.foreign) == (1, 1)
+    with database.reading() as session:
+        due = {campaign.id for campaign in shop_codes.due_campaigns(session, settings, NOW)}
+        assert "c1" in due
+    sync(database, settings, "c1")
+    assert lost in books(shop).codes()
+    assert "FRIENDS10" in books(shop).codes()
+    after = _check(database, settings)
+    assert (after.missing, after.extra, after.foreign) == (0, 0, 1)
+
+
+def _tamper(shop, database, lost: str) -> None:
+    """Somebody deletes a code of ours and adds one of their own."""
+    if hasattr(shop, "discounts"):
+        node = next(
+            node
+            for node in shop.discounts.nodes.values()
+            if any(code["code"] == lost for code in node["codes"])
+        )
+        node["codes"] = [code for code in node["codes"] if code["code"] != lost]
+        node["codes"].append({"id": "gid://f/1", "code": "FRIENDS10", "asyncUsageCount": 0})
+    else:
+        rows = shop.coupons.rows
+        (number,) = (number for number, row in rows.items() if row["code"] == lost.lower())
+        description = rows.pop(number)["description"]
+        foreign = {"id": 1, "code": "friends10", "description": description, "usage_count": 0}
+        rows[1] = foreign
+
+
+def test_code_that_must_not_exist_is_deleted(shop, database, settings):
+    _live(database, settings)
+    sync(database, settings, "c1")
+    before = _copy(shop)
+    code_shops.stop(database, settings, "c1")
+    sync(database, settings, "c1")
+    before()  # a late request makes them again
+    found = _check(database, settings)
+    assert found.extra == found.compared > 10
+    sync(database, settings, "c1")
+    assert not books(shop).codes()
+
+
+def _copy(shop):
+    """Return a function that brings back what the shop has now."""
+    if hasattr(shop, "discounts"):
+        nodes = {key: {**node, "codes": list(node["codes"])} for key, node in shop.discounts.nodes.items()}
+        return lambda: shop.discounts.nodes.update(nodes)
+    rows = dict(shop.coupons.rows)
+    return lambda: shop.coupons.rows.update(rows)
+
+
+def test_discount_that_somebody_deleted_is_made_again(shopify, database, settings):
+    _live(database, settings)
+    sync(database, settings, "c1")
+    codes = set(shopify.discounts.codes())
+    shopify.discounts.nodes.clear()
+    assert _check(database, settings).missing == len(codes)
+    sync(database, settings, "c1")
+    assert set(shopify.discounts.codes()) == codes
+
+
+def test_paused_shop_is_left_alone(shop, database, settings):
+    _live(database, settings)
+    with database.transaction() as session:
+        session.execute(update(Connection).values(state="paused"))
+    with database.reading() as session:
+        assert not shop_codes.due_campaigns(session, settings, NOW)
+
+
+def test_large_batches_keep_to_the_limits_of_a_request(shopify, database, settings):
+    code_shops.approved_campaign(database, settings, 800, "c1")
+    code_shops.go_live(database, settings, "c1")
+    assert sync(database, settings, "c1").error is None
+    assert shopify.discounts.codes().keys() == _issued(database)
+    adds = [call for call in shopify.calls if b"BulkAdd" in call.body]
+    assert len(adds) == 3
+    (node,) = shopify.discounts.nodes.values()
+    assert len(node["customers"]) == len(_issued(database))
+    with database.reading() as session:
+        assert session.scalar(select(ShopDiscount.state)) == "ready"
+        assert session.scalar(select(Campaign.state)) == "live"

@@ -1,0 +1,94 @@
+"""Decide when the codes at a shop are compared with ours: every night after three o'clock."""
+
+from datetime import datetime, time, timedelta
+
+from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy.orm import Session
+
+from retention.campaigns.shop_code_check import AFTER_END
+from retention.db.tables import Connection, Job, ShopDiscount
+from retention.settings import Settings
+
+CHECK_AT = time(3)  # in the shop's zone
+
+
+def due(session: Session, settings: Settings, now: datetime) -> list[Connection]:
+    """Return the shops whose check of this night is due.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of Connection
+    """
+    local = now.astimezone(settings.zone)
+    begin = datetime.combine(local.date(), CHECK_AT, settings.zone)
+    if now < begin:
+        return []
+    return [
+        shop
+        for shop in _shops(session, settings, now, ShopDiscount.created_at < begin)
+        if not session.scalar(select(Job.id).where(Job.idem_key == key(settings, shop, now)))
+    ]
+
+
+def next_check(session: Session, settings: Settings, after: datetime) -> datetime | None:
+    """Return the time of the next check.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None without codes at a shop.
+    """
+    if not _shops(session, settings, after):
+        return None
+    local = after.astimezone(settings.zone)
+    today = datetime.combine(local.date(), CHECK_AT, settings.zone)
+    return today if today > after else today + timedelta(days=1)
+
+
+def key(settings: Settings, shop: Connection, now: datetime) -> str:
+    """Return the idempotency key of a night's check.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    shop : Connection
+        The shop.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    str
+    """
+    return f"shop_reconcile:{shop.id}:{now.astimezone(settings.zone):%Y-%m-%d}"
+
+
+def _shops(
+    session: Session, settings: Settings, now: datetime, *further: ColumnElement[bool]
+) -> list[Connection]:
+    has_codes = exists().where(
+        ShopDiscount.connection_id == Connection.id,
+        ShopDiscount.ends_at > now - AFTER_END,
+        *further,
+    )
+    is_active = (Connection.team_id == settings.team_id, Connection.state == "active", has_codes)
+    return list(session.scalars(select(Connection).where(*is_active).order_by(Connection.id)))

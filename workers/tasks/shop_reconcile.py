@@ -1,0 +1,67 @@
+"""Compare the codes at a shop with ours.
+
+A difference is reported in the channel that owns the shop. Missing codes are made again, and codes
+that must not exist are deleted, by the job `shop_codes`.
+"""
+
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from workers import shop_messages
+from workers.completion import fenced
+from workers.requests import ShopReconcile
+from workers.tasks.interface import Context, Outcome, Post
+
+
+def run(request: ShopReconcile, context: Context) -> Outcome:
+    """Compare, and queue the repairs.
+
+    Parameters
+    ----------
+    request : ShopReconcile
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts, and one sentence if there is a difference.
+    """
+    from retention.campaigns.shop_code_check import Differences, compare
+    from retention.connect.code_makers import open_code_maker
+    from retention.connect.contract import ConnectorError
+    from retention.db.tables import Campaign, Connection, ShopDiscount
+
+    with context.database.reading() as session:
+        connection = session.get(Connection, request.connection_id)
+    found, error = Differences(), None
+    if connection is not None and connection.state == "active":
+        maker = open_code_maker(context.settings, connection)
+        try:
+            found = compare(partial(fenced, context), maker, connection.id, context.business_at)
+        except ConnectorError as problem:  # the job that makes codes reports it
+            error = problem.code
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        if connection is None or found.is_equal:
+            return ()
+        newest = (
+            select(Campaign.channel)
+            .join(ShopDiscount, ShopDiscount.campaign_id == Campaign.id)
+            .where(ShopDiscount.connection_id == connection.id)
+            .order_by(Campaign.sent_at.desc())
+        )
+        channel = session.scalar(newest.limit(1))
+        return (shop_messages.difference_post(connection, found, channel),)
+
+    data = {
+        "compared": found.compared,
+        "missing": found.missing,
+        "extra": found.extra,
+        "foreign": found.foreign,
+        "error": error,
+    }
+    return Outcome(data, apply=apply)
