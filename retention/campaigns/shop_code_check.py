@@ -56,9 +56,7 @@ class Differences:
         )
 
 
-def compare(
-    fenced: Fenced, maker: MakesCodes, connection_id: int, now: datetime
-) -> Differences:
+def compare(fenced: Fenced, maker: MakesCodes, connection_id: int, now: datetime) -> Differences:
     """Compare all present codes of a shop.
 
     Parameters
@@ -121,9 +119,11 @@ def _compare_one(fenced: Fenced, maker: MakesCodes, discount_id: int) -> Differe
     platform_id = row.platform_id or maker.find_discount(
         row.reference, DiscountCode(row.first_code, ours[row.first_code][2])
     )
-    present = {normalize_code(code) or code for code, _ in maker.codes(platform_id)} if (
-        platform_id
-    ) else set()
+    present = (
+        {normalize_code(code) or code for code, _ in maker.codes(platform_id)}
+        if (platform_id)
+        else set()
+    )
     missing = {
         code
         for code, (known, coupon, _) in ours.items()

@@ -74,9 +74,9 @@ class Shop:
 
     maker: MakesCodes
     emails: Mapping[str, str] = field(default_factory=dict)
-    busy: timedelta = BUSY
-    poll_every: float = POLL_EVERY
-    poll_seconds: float = POLL_SECONDS
+    busy: timedelta = field(default_factory=lambda: BUSY)
+    poll_every: float = field(default_factory=lambda: POLL_EVERY)
+    poll_seconds: float = field(default_factory=lambda: POLL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,4 +569,3 @@ def _discount(work: _Work) -> Discount:
         ends_at=row.ends_at,
         category=terms["category"] or "",
     )
-

@@ -50,9 +50,7 @@ class CodeProgress:
         return not self.is_ready
 
 
-def queue_codes(
-    session: Session, settings: Settings, campaign: Campaign, now: datetime
-) -> int:
+def queue_codes(session: Session, settings: Settings, campaign: Campaign, now: datetime) -> int:
     """Queue the issued codes of a campaign for the shop, if one is connected.
 
     Runs in the transaction that makes the campaign live. Repeating adds nothing.
@@ -141,9 +139,7 @@ def progress(session: Session, campaign_id: str) -> CodeProgress | None:
         None if no shop makes its codes.
     """
     discounts = session.execute(
-        select(
-            ShopDiscount.state, ShopDiscount.error_code, ShopDiscount.attempts, Connection.name
-        )
+        select(ShopDiscount.state, ShopDiscount.error_code, ShopDiscount.attempts, Connection.name)
         .join(Connection, Connection.id == ShopDiscount.connection_id)
         .where(ShopDiscount.campaign_id == campaign_id)
     ).all()

@@ -1,20 +1,30 @@
 """Find the shop that makes the codes of campaigns."""
 
-import importlib
+from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.connect import connections
 from retention.connect.contract import MakesCodes
 from retention.db.tables import Connection
 from retention.settings import Settings
 
-# Kind of a connection → class. A module is imported only to make codes.
-CODE_MAKERS: dict[str, str] = {
-    "shopify": "retention.connect.shopify_codes:ShopifyCodes",
-    "woocommerce": "retention.connect.woocommerce_codes:WooCommerceCodes",
-}
+
+def _shopify() -> Any:
+    from retention.connect.shopify_codes import ShopifyCodes
+
+    return ShopifyCodes
+
+
+def _woocommerce() -> Any:
+    from retention.connect.woocommerce_codes import WooCommerceCodes
+
+    return WooCommerceCodes
+
+
+# Kind of a connection → function that imports and returns the class.
+CODE_MAKERS: dict[str, Callable[[], Any]] = {"shopify": _shopify, "woocommerce": _woocommerce}
 
 
 def active_shop(session: Session, settings: Settings) -> Connection | None:
@@ -64,8 +74,7 @@ def open_code_maker(settings: Settings, connection: Connection) -> MakesCodes:
     Refused
         Its secrets cannot be decrypted.
     """
-    module, _, name = CODE_MAKERS[connection.kind].partition(":")
-    maker: MakesCodes = getattr(importlib.import_module(module), name)(
-        connections.access(settings, connection)
-    )
+    from retention.connect import connections  # loads cryptography
+
+    maker: MakesCodes = CODE_MAKERS[connection.kind]()(connections.access(settings, connection))
     return maker

@@ -11,7 +11,7 @@ from retention import clock
 from retention.campaigns import approval, launch
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.shop_code_sync import Fenced, Shop, SyncReport, sync_campaign
-from retention.connect import connections, code_makers
+from retention.connect import code_makers, connections
 from retention.connect.contract import MakesCodes, Setting
 from retention.db import Database
 from retention.db.tables import Campaign, Connection, Coupon, ShopCode, ShopDiscount
@@ -133,9 +133,7 @@ def fenced(database: Database) -> Fenced:
     return transaction
 
 
-def sync(
-    database: Database, settings: Settings, campaign_id: str, **options: Any
-) -> SyncReport:
+def sync(database: Database, settings: Settings, campaign_id: str, **options: Any) -> SyncReport:
     """Run one job, without waiting for anything."""
     values: dict[str, Any] = {
         "busy": timedelta(0),

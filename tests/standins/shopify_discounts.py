@@ -127,7 +127,9 @@ class Discounts:
         return f"gid://shopify/{kind}/{self._number}"
 
     def _record(self, node_id: str) -> dict[str, Any] | None:
-        return {"id": node_id, "codeDiscount": self.nodes[node_id]} if node_id in self.nodes else None
+        return (
+            {"id": node_id, "codeDiscount": self.nodes[node_id]} if node_id in self.nodes else None
+        )
 
     def _by_code(self, given: dict[str, Any]) -> dict[str, Any] | None:
         for node_id, node in self.nodes.items():
@@ -158,7 +160,9 @@ class Discounts:
     def _update(self, node_id: str, values: dict[str, Any]) -> dict[str, Any]:
         _check(values)
         node = self.nodes[node_id]
-        node["customers"] |= set(((values.get("context") or {}).get("customers") or {}).get("add", ()))
+        node["customers"] |= set(
+            ((values.get("context") or {}).get("customers") or {}).get("add", ())
+        )
         node["products"] |= set(_products_of(values))
         return {"codeDiscountNode": self._record(node_id), "userErrors": []}
 

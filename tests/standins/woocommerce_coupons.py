@@ -54,9 +54,7 @@ class Coupons:
         word = query.get("search", "")
         rows = [row for row in self.rows.values() if word in row["description"] + row["code"]]
         pages = max(-(-len(rows) // size), 1)
-        return Answer(
-            200, rows[(page - 1) * size : page * size], {"X-WP-TotalPages": str(pages)}
-        )
+        return Answer(200, rows[(page - 1) * size : page * size], {"X-WP-TotalPages": str(pages)})
 
     def _batch(self, request: dict[str, Any]) -> Answer:
         if len(request.get("create", ())) + len(request.get("delete", ())) > MOST:

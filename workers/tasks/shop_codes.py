@@ -16,8 +16,8 @@ from workers.requests import ShopCodes
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
-    from retention.campaigns.shop_codes import CodeProgress
     from retention.campaigns.shop_code_sync import Shop, SyncReport
+    from retention.campaigns.shop_codes import CodeProgress
     from retention.connect.contract import MakesCodes
 
 SHOW_EVERY = 5.0  # seconds between two updates of the campaign's message
@@ -117,9 +117,7 @@ def _posts(
     if before is not None and before.is_waiting and state is not None and not state.is_waiting:
         files = send_summary.waiting_in_files(session, campaign.id)
         line: dict[str, Any] = {"codes": state.made, "refused": state.refused, "shop": state.shop}
-        posts.append(
-            campaign_messages.thread_post(settings, campaign, "codes_made", CLOCK, **line)
-        )
+        posts.append(campaign_messages.thread_post(settings, campaign, "codes_made", CLOCK, **line))
         posts += campaign_messages.next_step_posts(campaign, files)
     if campaign.state == "cancelled" and report.deleted and not report.is_pending:
         used = shop_codes.used_codes(session, campaign.id)

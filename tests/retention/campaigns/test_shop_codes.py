@@ -285,7 +285,10 @@ def test_code_that_must_not_exist_is_deleted(shop, database, settings):
 def _copy(shop):
     """Return a function that brings back what the shop has now."""
     if hasattr(shop, "discounts"):
-        nodes = {key: {**node, "codes": list(node["codes"])} for key, node in shop.discounts.nodes.items()}
+        nodes = {
+            key: {**node, "codes": list(node["codes"])}
+            for key, node in shop.discounts.nodes.items()
+        }
         return lambda: shop.discounts.nodes.update(nodes)
     rows = dict(shop.coupons.rows)
     return lambda: shop.coupons.rows.update(rows)

@@ -76,9 +76,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("code", name=op.f("pk_shop_codes")),
     )
-    op.create_index(
-        op.f("ix_shop_codes_discount_id_state"), "shop_codes", ["discount_id", "state"]
-    )
+    op.create_index(op.f("ix_shop_codes_discount_id_state"), "shop_codes", ["discount_id", "state"])
 
 
 def downgrade() -> None:

@@ -1,0 +1,193 @@
+"""``python -m tests.faults.shop_codes [KILLS] [SEED]``: kill the job that makes codes at a shop.
+
+Each job is a process that ends with SIGKILL at a random moment. Some campaigns are stopped in
+between. In the end the codes at the shop are compared with those of the campaigns.
+
+Lost: a code that customers have and the shop has not. Doubled: a code that was made twice, or a
+second code of a customer. Unapproved: a code of a campaign that was not live, or of a stopped one.
+"""
+
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import select, update
+
+from retention import clock
+from retention.campaigns import shop_code_sync, shop_codes
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import Coupon, Job
+from retention.settings import Settings
+from tests.standins import code_shops
+from tests.standins.shopify_discounts import ShopifyDiscounts
+from workers import jobs, roles
+from workers.requests import ShopCodes
+from workers.tasks.runner import run_job
+
+CUSTOMERS = 40
+BUSY = timedelta(seconds=1)  # as long as a request of the stand-in may take
+BATCH = 8
+DELAY = 0.01  # seconds until the stand-in has made a batch
+WORLDS = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCounts:
+    """What the shop has in the end."""
+
+    kills: int
+    campaigns: int
+    stopped: int
+    codes: int
+    lost: int
+    doubled: int
+    unapproved: int
+
+    @property
+    def line(self) -> str:
+        """One row of the table."""
+        return (
+            f"{'codes at a shop':32} {self.codes:4}   (kills {self.kills}, "
+            f"campaigns {self.campaigns}, stopped {self.stopped}, lost {self.lost}, "
+            f"doubled {self.doubled}, unapproved {self.unapproved})"
+        )
+
+
+def count(kills: int, seed: int) -> CodeCounts:
+    """Kill jobs so many times, and count.
+
+    Parameters
+    ----------
+    kills : int
+        Processes to kill.
+    seed : int
+        Of the random moments.
+    """
+    chance, number, killed, stopped = random.Random(seed), 0, 0, 0
+    with tempfile.TemporaryDirectory(prefix="codes") as home:
+        settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
+        upgrade(settings)
+        database = Database.of(settings)
+        allowed = code_shops.may_exist(database)
+        with ShopifyDiscounts.start(delay=DELAY, allowed=allowed) as shop:
+            code_shops.connect(database, settings, "shopify", shop.url)
+            longest = _finish(database, settings, _campaign(database, settings, number))
+            while killed < kills:
+                number += 1
+                campaign_id = _campaign(database, settings, number)
+                for _ in range(chance.randint(1, 4)):
+                    killed += _killed(database, settings, campaign_id, chance.uniform(0, longest))
+                if chance.random() < 0.3:
+                    stopped += 1
+                    code_shops.stop(database, settings, campaign_id, clock.now())
+                    killed += _killed(database, settings, campaign_id, chance.uniform(0, longest))
+                _finish(database, settings, campaign_id)
+            result = _compare(database, shop, killed, number + 1, stopped)
+        database.dispose()
+    return result
+
+
+def _campaign(database: Database, settings: Settings, number: int) -> str:
+    campaign_id, now = f"c{number}", clock.now()
+    first = 1000 + CUSTOMERS * number
+    code_shops.approved_campaign(database, settings, CUSTOMERS, campaign_id, now, first)
+    code_shops.go_live(database, settings, campaign_id, now)
+    return campaign_id
+
+
+def _start(database: Database, settings: Settings, campaign_id: str):
+    """Start a job in a process of its own; the first message says that it begins."""
+    code_shops.end_waits(database)
+    with database.transaction() as session:
+        job = jobs.submit(
+            session,
+            settings,
+            ShopCodes(campaign_id=campaign_id),
+            requested_by=roles.OPERATOR,
+            channel=None,
+            idem_key=f"{campaign_id}:{time.monotonic_ns()}",
+            limited=False,
+        ).job
+    begins, told = WORLDS.Pipe(duplex=False)
+    process = WORLDS.Process(target=_work, args=(str(settings.home), job.id, told))
+    process.start()
+    told.close()  # so that a process that dies at once is an error, not a wait
+    begins.recv()
+    return process, job.id
+
+
+def _work(home: str, job_id: str, told) -> None:
+    from retention.connect.shopify_codes import ShopifyCodes
+
+    ShopifyCodes.batch_size = BATCH
+    shop_code_sync.BUSY, shop_code_sync.POLL_EVERY = BUSY, 0.005
+    settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
+    database = Database.of(settings)
+    told.send("begins")
+    run_job(settings, database, job_id, "test")
+
+
+def _killed(database: Database, settings: Settings, campaign_id: str, after: float) -> int:
+    """Kill a job after some seconds; returns whether it was still running."""
+    process, job_id = _start(database, settings, campaign_id)
+    process.join(after)
+    was_alive = process.is_alive()
+    process.kill()
+    process.join()
+    with database.transaction() as session:  # as if its lease were over
+        session.execute(
+            update(Job).where(Job.id == job_id, Job.state != "done").values(state="failed")
+        )
+    return int(was_alive)
+
+
+def _finish(database: Database, settings: Settings, campaign_id: str) -> float:
+    """Run jobs until nothing is left to do; returns the seconds of the first."""
+    seconds, until = 0.0, time.monotonic() + 60
+    while time.monotonic() < until:
+        began = time.monotonic()
+        process, _ = _start(database, settings, campaign_id)
+        process.join()
+        seconds = seconds or time.monotonic() - began
+        with database.reading() as session:
+            due = shop_codes.due_campaigns(session, settings, clock.now())
+        if campaign_id not in {campaign.id for campaign in due}:
+            break
+        time.sleep(0.2)
+    return seconds
+
+
+def _compare(
+    database: Database, shop: ShopifyDiscounts, kills: int, campaigns: int, stopped: int
+) -> CodeCounts:
+    present = set(shop.discounts.codes())
+    with database.reading() as session:
+        rows = session.execute(select(Coupon.code, Coupon.customer_id, Coupon.state)).all()
+    issued = {row.code for row in rows if row.state == "issued"}
+    customers = Counter(row.customer_id for row in rows if row.code in present)
+    doubled = [code for code, times in shop.discounts.created.items() if times > 1]
+    doubled += [customer for customer, times in customers.items() if times > 1]
+    unapproved = {*shop.discounts.unapproved, *(present - issued)}
+    return CodeCounts(
+        kills,
+        campaigns,
+        stopped,
+        len(present),
+        len(issued - present),
+        len(doubled),
+        len(unapproved),
+    )
+
+
+if __name__ == "__main__":
+    given = [*sys.argv[1:], *("50", "1")[len(sys.argv) - 1 :]]
+    counts = count(int(given[0]), int(given[1]))
+    print(counts.line)
+    sys.exit(int(bool(counts.lost or counts.doubled or counts.unapproved)))
