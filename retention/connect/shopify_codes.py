@@ -34,6 +34,8 @@ _UPDATE_FREE = f"""mutation ($id: ID!, $input: DiscountCodeFreeShippingInput!) {
 _ADD = f"""mutation ($id: ID!, $codes: [DiscountRedeemCodeInput!]!) {{
   discountRedeemCodeBulkAdd(discountId: $id, codes: $codes) {{
     bulkCreation {{ id done }} {_ERRORS} }} }}"""
+_DONE = """query ($id: ID!) { discountRedeemCodeBulkCreation(id: $id) { id done failedCount } }"""
+# Costs most of what one query may cost, so it is asked only if some codes failed.
 _BATCH = """query ($id: ID!) { discountRedeemCodeBulkCreation(id: $id) { id done
   codes(first: 250) { nodes { code errors { code message } discountRedeemCode { id } } } } }"""
 _CODES = """codes(first: 250, after: $after) {
@@ -67,6 +69,7 @@ class ShopifyCodes:
     def __init__(self, access: Any) -> None:
         self._api = ShopifyApi(access["shop"], access["token"], access["version"] or VERSION)
         self._ids: dict[str, str] = {}  # of codes as listed
+        self._asked: dict[str, list[str]] = {}  # codes by batch
 
     def refusal(self, code: DiscountCode) -> str:
         """Return why the shop cannot have this code; empty if it can."""
@@ -124,15 +127,21 @@ class ShopifyCodes:
         """Ask for up to 250 codes; Shopify makes them later."""
         variables = {"id": discount_id, "codes": [{"code": code.code} for code in codes]}
         answer = self._changed(_ADD, "discountRedeemCodeBulkAdd", variables)
-        return CodeBatch(str(need(need(answer, "bulkCreation"), "id")), is_done=False)
+        batch_id = str(need(need(answer, "bulkCreation"), "id"))
+        self._asked[batch_id] = [code.code for code in codes]
+        return CodeBatch(batch_id, is_done=False)
 
     def batch(self, batch_id: str) -> CodeBatch:
         """Return which codes of a batch exist."""
-        answer = self._api.query(_BATCH, {"id": batch_id}).get("discountRedeemCodeBulkCreation")
-        if answer is None:  # Shopify has forgotten it; the list of codes tells the rest
+        field = "discountRedeemCodeBulkCreation"
+        state = self._api.query(_DONE, {"id": batch_id}).get(field)
+        if state is None:  # Shopify has forgotten it; the list of codes tells the rest
             return CodeBatch(batch_id)
-        if not need(answer, "done"):
+        if not need(state, "done"):
             return CodeBatch(batch_id, is_done=False)
+        if not need(state, "failedCount") and batch_id in self._asked:
+            return CodeBatch(batch_id, made=self._asked[batch_id])
+        answer = need(self._api.query(_BATCH, {"id": batch_id}), field)
         made, failed, limit = [], {}, ""
         for node in need(need(answer, "codes"), "nodes"):
             errors = node.get("errors") or []

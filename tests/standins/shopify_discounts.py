@@ -4,14 +4,14 @@ Codes are added and deleted by asynchronous jobs, a code is unique in the shop, 
 their number, as in Shopify's documentation.
 """
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from tests.standins.graphql import Field, GraphqlError, bind, parse, project
-from tests.standins.server import Answer, Call, StandIn
+from tests.standins.graphql import Field, GraphqlError, project
+from tests.standins.server import Call
+from tests.standins.shopify import Shopify
 
 _KNOWN = {
     "title",
@@ -173,7 +173,14 @@ class Discounts:
         if given["discountId"] not in self.nodes:
             error = {"field": ["discountId"], "code": "INVALID", "message": "Discount not found"}
             return {"bulkCreation": None, "userErrors": [error]}
-        batch = {"id": self._id("DiscountRedeemCodeBulkCreation"), "done": False, "codes": []}
+        batch = {
+            "id": self._id("DiscountRedeemCodeBulkCreation"),
+            "done": False,
+            "codes": [],
+            "codesCount": len(codes),
+            "importedCount": 0,
+            "failedCount": 0,
+        }
         self._batches[batch["id"]] = batch
         self._later(lambda: self._run_bulk(batch, given["discountId"], codes))
         return {"bulkCreation": batch, "userErrors": []}
@@ -185,6 +192,7 @@ class Discounts:
             batch["codes"].append(
                 {"code": code, "errors": [error] if error else [], "discountRedeemCode": made}
             )
+            batch["failedCount" if error else "importedCount"] += 1
         batch["done"] = True
 
     def _bulk(self, given: dict[str, Any]) -> dict[str, Any] | None:
@@ -240,33 +248,36 @@ class Discounts:
         return record
 
 
-class ShopifyDiscounts(StandIn):
-    """A server with Shopify's discounts only."""
+class ShopifyDiscounts(Shopify):
+    """A shop at Shopify that also makes discount codes."""
 
     def __init__(self, port: int = 0, **options: Any) -> None:
         super().__init__(port)
         self.discounts = Discounts(**options)
-        self.lock = threading.RLock()
+        self.scopes.append("write_discounts")
+        self.restore_rate = 1e9  # no test waits for the bucket
 
-    def respond(self, call: Call) -> Answer:
-        """Answer a GraphQL request."""
-        if call.headers.get("x-shopify-access-token") != "shpat_test":
-            return Answer(401, {"errors": "[API] Invalid API key or access token"})
-        if self.take_fault(call, "throttled"):
-            errors = [{"message": "Throttled", "extensions": {"code": "THROTTLED"}}]
-            status = {"maximumAvailable": 1000, "currentlyAvailable": 0, "restoreRate": 1e6}
-            cost = {"requestedQueryCost": 10, "throttleStatus": status}
-            return Answer(200, {"errors": errors, "extensions": {"cost": cost}})
-        request = call.json()
-        try:
-            _, fields = parse(request["query"])
-            bound = bind(fields, request.get("variables") or {})
-            data = {field.name: self.discounts.answer(field) for field in bound}
-        except GraphqlError as error:
-            return Answer(
-                200, {"errors": [{"message": str(error), "extensions": {"code": error.code}}]}
-            )
-        return Answer(200, {"data": data})
+    def _query(self, call: Call, fields: list[Field]) -> dict[str, Any]:
+        own, others = self._divided(fields)
+        return {**(super()._query(call, others) if others else {}), **self._answered(own)}
+
+    def _mutate(self, fields: list[Field]) -> dict[str, Any]:
+        own, others = self._divided(fields)
+        if own and "write_discounts" not in self.scopes:
+            raise GraphqlError("ACCESS_DENIED", "Required access: `write_discounts` access scope.")
+        return {**(super()._mutate(others) if others else {}), **self._answered(own)}
+
+    def _divided(self, fields: list[Field]) -> tuple[list[Field], list[Field]]:
+        known = self.discounts.fields()
+        own = [
+            each
+            for each in fields
+            if each.name in known and not str(each.arguments.get("query")).startswith("updated_at")
+        ]
+        return own, [each for each in fields if each not in own]
+
+    def _answered(self, fields: list[Field]) -> dict[str, Any]:
+        return {each.name: self.discounts.answer(each) for each in fields}
 
 
 def _check(values: dict[str, Any]) -> None:

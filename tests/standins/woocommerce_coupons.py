@@ -1,11 +1,11 @@
 """WooCommerce's coupons: the part of the REST API v3 (9.x) that makes codes."""
 
-import base64
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from tests.standins.server import Answer, Call, StandIn
+from tests.standins.server import Answer, Call
+from tests.standins.woocommerce import WooCommerce
 
 MOST = 100  # of a batch and of a page
 
@@ -88,8 +88,8 @@ class Coupons:
         return row
 
 
-class WooCommerceCoupons(StandIn):
-    """A server with WooCommerce's coupons only."""
+class WooCommerceCoupons(WooCommerce):
+    """A WooCommerce shop that also makes coupons."""
 
     def __init__(self, port: int = 0, **options: Any) -> None:
         super().__init__(port)
@@ -97,7 +97,6 @@ class WooCommerceCoupons(StandIn):
 
     def respond(self, call: Call) -> Answer:
         """Answer a request of the REST API."""
-        key = "Basic " + base64.b64encode(b"ck_test:cs_test").decode()
-        if call.headers.get("authorization") != key:
-            return Answer(401, {"code": "woocommerce_rest_cannot_view"})
-        return self.coupons.respond(call) or Answer(404, {"code": "rest_no_route"})
+        answer = super().respond(call)
+        is_ours = answer.status == 404 and call.path.startswith("/wp-json/wc/v3")
+        return (self.coupons.respond(call) or answer) if is_ours else answer

@@ -29,9 +29,7 @@ SHOP_CHANNEL = "C0SHOP"
 def shop(desk, monkeypatch):
     """A stand-in of WooCommerce that is connected to the desk."""
     monkeypatch.setattr(shop_code_sync, "POLL_EVERY", 0.01)
-    with STAND_INS["woocommerce"].start(
-        allowed=code_shops.may_exist(desk.database)
-    ) as stand_in:
+    with STAND_INS["woocommerce"].start(allowed=code_shops.may_exist(desk.database)) as stand_in:
         code_shops.connect(desk.database, desk.settings, "woocommerce", stand_in.url, "tea-shop")
         yield stand_in
 
