@@ -296,8 +296,8 @@ def _unknown_codes(work: _Work) -> set[str]:
 
 def _is_batch_over(work: _Work, shop: Shop) -> bool:
     """Whether the platform says that an open batch is done."""
-    batch_id = (work.row.batch or {}).get("id")
-    return bool(batch_id) and _polled(shop, shop.maker.batch(batch_id)) is not None
+    batch_id = (work.row.batch or {}).get("id") or ""
+    return batch_id != "" and _polled(shop, shop.maker.batch(batch_id)) is not None
 
 
 # Making

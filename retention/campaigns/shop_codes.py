@@ -76,8 +76,8 @@ def queue_codes(session: Session, settings: Settings, campaign: Campaign, now: d
         return 0
     codes_by_terms: dict[tuple[Any, ...], list[str]] = {}
     ends_at = campaign.sent_at
-    for code, expires_at, *terms in session.execute(_issued_codes(campaign.id)):
-        codes_by_terms.setdefault(tuple(terms), []).append(code)
+    for code, expires_at, *values in session.execute(_issued_codes(campaign.id)):
+        codes_by_terms.setdefault(tuple(values), []).append(code)
         ends_at = expires_at
     for terms, codes in codes_by_terms.items():
         reference = _reference(campaign.id, terms)
